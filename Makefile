@@ -1,0 +1,40 @@
+# The one list of tasks: CI and hooks call it, so no check lives in a second place.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.set-up
+
+.PHONY: help test test-slow lint bench docs clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /make \1  /p' $(MAKEFILE_LIST) | awk '{printf "%-16s", $$1" "$$2; $$1=$$2=""; print substr($$0,3)}'
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	@touch $@
+
+
+test: $(SETUP) lint  ## everything that a bare clone can test; says what it skipped and why
+	$(BIN)/pytest -m 'not slow' -n 2 --dist worksteal
+
+test-slow: $(SETUP)  ## kill sweeps, fuzzing, full-size models, every malformed file under limits
+	$(BIN)/pytest -m slow
+
+lint: $(SETUP)  ## ruff, mypy, import contracts, spelling; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+bench: $(SETUP)  ## prints the tables of docs/benchmarks.md
+	@for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit; done
+
+docs: $(SETUP)  ## makes the generated pages again; fails if one differed
+	$(BIN)/python -m tests.formats.quants.test_types_page
+	$(BIN)/python -m tests.formats.tokenizer.tokenizers_page
+	git diff --exit-code --stat docs
+
+clean:  ## removes the environment and what the demo made
+	rm -rf .venv demo

@@ -1,0 +1,187 @@
+"""The K types: blocks of 256 weights in groups of 16 or 32, with small integer scales under the block's own.
+
+All formulas are those of ggml/src/ggml-quants.c, `dequantize_row_…`, and the layouts those of ggml-common.h.
+A product d · scale · q has at most 11 + 7 + 6 significant bits: float32 holds it exactly, whatever the order
+of the factors. Subtracting a minimum rounds once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from formats.quants.bits import column, floats, parts
+from formats.quants.types import Blocks, in_vectors, quant_type
+
+if TYPE_CHECKING:
+    from formats.quants.vectors import Block, Value
+
+Bytes = NDArray[np.uint8]
+
+
+@quant_type("Q2_K", id=10, weights=256, scales=("u1", 16), qs=("u1", 64), d="<f2", dmin="<f2")
+def q2_k(b: Blocks) -> NDArray[np.float32]:
+    """w = d · scale · q − dmin · minimum, by groups of 16; a byte of scales is a minimum over a scale.
+
+    qs: of each 32 bytes, the lowest two bits are 32 weights, the next two bits the following 32, and so on.
+    Source: dequantize_row_q2_K.
+    """
+    scale = column(b["d"]) * floats(b["scales"] & 15)
+    minimum = column(b["dmin"]) * floats(b["scales"] >> 4)
+    q = parts(b["qs"].reshape(-1, 2, 32), 2)
+    return _grouped(scale, floats(q), minimum)
+
+
+@in_vectors("Q2_K")
+def _q2_k(b: Block) -> Iterator[Value]:
+    scales = b.numbers("scales", 0, 16)
+    scale = b.numbers("d") * (scales & 15).floats()
+    minimum = b.numbers("dmin") * (scales >> 4).floats()
+    for group in range(16):
+        q = _pair_of_bits(b, "qs", group)
+        yield scale[group] * q.floats() - minimum[group]
+
+
+@quant_type("Q3_K", id=11, weights=256, hmask=("u1", 32), qs=("u1", 64), scales=("u1", 12), d="<f2")
+def q3_k(b: Blocks) -> NDArray[np.float32]:
+    """w = d · (scale − 32) · (q − 4), by groups of 16; qs as in Q2_K, and bit j of hmask is the third one.
+
+    scales: sixteen low nibbles as in Q4_0's qs, then sixteen pairs of upper bits as in Q2_K's qs.
+    Source: dequantize_row_q3_K.
+    """
+    low = parts(b["scales"][:, :8], 4).reshape(-1, 16)
+    high = parts(b["scales"][:, 8:], 2).reshape(-1, 16)
+    scale = column(b["d"]) * (floats(low | high << 4) - np.float32(32))
+    q = parts(b["qs"].reshape(-1, 2, 32), 2).reshape(-1, 256) | parts(b["hmask"], 1).reshape(-1, 256) << 2
+    return _grouped(scale, floats(q) - np.float32(4))
+
+
+@in_vectors("Q3_K")
+def _q3_k(b: Block) -> Iterator[Value]:
+    low, high = b.numbers("scales", 0, 8), b.numbers("scales", 8, 4)
+    low = (low & 15).followed_by(low >> 4)
+    high = (high & 3).followed_by(high >> 2 & 3).followed_by((high >> 4 & 3).followed_by(high >> 6))
+    scale = b.numbers("d") * ((low | high << 4) - 32).signed_floats()
+    for group in range(16):
+        third = b.numbers("hmask", 16 * (group % 2), 16) >> group // 2 & 1
+        q = _pair_of_bits(b, "qs", group) | third << 2
+        yield scale[group] * (q - 4).signed_floats()
+
+
+@quant_type("Q4_K", id=12, weights=256, d="<f2", dmin="<f2", scales=("u1", 12), qs=("u1", 128))
+def q4_k(b: Blocks) -> NDArray[np.float32]:
+    """w = d · scale · q − dmin · minimum, by groups of 32; low nibbles of 32 bytes, then their high ones.
+
+    Source: dequantize_row_q4_K, get_scale_min_k4.
+    """
+    scale, minimum = _six_bits(b)
+    return _grouped(scale, floats(parts(b["qs"].reshape(-1, 4, 32), 4)), minimum)
+
+
+@in_vectors("Q4_K")
+def _q4_k(b: Block) -> Iterator[Value]:
+    scale, minimum = _six_bit_vectors(b)
+    for part in range(16):
+        yield scale[part // 2] * _nibble(b, "qs", part, 32).floats() - minimum[part // 2]
+
+
+@quant_type("Q5_K", id=13, weights=256, d="<f2", dmin="<f2", scales=("u1", 12), qh=("u1", 32), qs=("u1", 128))
+def q5_k(b: Blocks) -> NDArray[np.float32]:
+    """As Q4_K, with bit j of qh as the fifth of group j's weights.
+
+    Source: dequantize_row_q5_K, get_scale_min_k4.
+    """
+    scale, minimum = _six_bits(b)
+    low = parts(b["qs"].reshape(-1, 4, 32), 4).reshape(-1, 256)
+    return _grouped(scale, floats(low | parts(b["qh"], 1).reshape(-1, 256) << 4), minimum)
+
+
+@in_vectors("Q5_K")
+def _q5_k(b: Block) -> Iterator[Value]:
+    scale, minimum = _six_bit_vectors(b)
+    for part in range(16):
+        fifth = b.numbers("qh", 16 * (part % 2), 16) >> part // 2 & 1
+        q = _nibble(b, "qs", part, 32) | fifth << 4
+        yield scale[part // 2] * q.floats() - minimum[part // 2]
+
+
+@quant_type("Q6_K", id=14, weights=256, ql=("u1", 128), qh=("u1", 64), scales=("i1", 16), d="<f2")
+def q6_k(b: Blocks) -> NDArray[np.float32]:
+    """w = d · scale · (q − 32), by groups of 16.
+
+    For each half: low nibbles of 64 bytes of ql, then their high ones; two bits of 32 bytes of qh as in Q2_K.
+    Source: dequantize_row_q6_K.
+    """
+    scale = column(b["d"]) * floats(b["scales"])
+    low = parts(b["ql"].reshape(-1, 2, 64), 4).reshape(-1, 256)
+    high = parts(b["qh"].reshape(-1, 2, 32), 2).reshape(-1, 256)
+    return _grouped(scale, floats(low | high << 4) - np.float32(32))
+
+
+@in_vectors("Q6_K")
+def _q6_k(b: Block) -> Iterator[Value]:
+    scale = b.numbers("d") * b.numbers("scales", 0, 16).signed_floats()
+    for group in range(16):
+        q = _nibble(b, "ql", group, 64) | _pair_of_bits(b, "qh", group) << 4
+        yield scale[group] * (q - 32).signed_floats()
+
+
+@quant_type("Q8_K", id=15, weights=256, d="<f4", qs=("i1", 256), bsums=("<i2", 16))
+def q8_k(b: Blocks) -> NDArray[np.float32]:
+    """w = d · q, rounded once: d is a float32. bsums are sums of 16 q, which only a product needs.
+
+    ggml keeps activations in it, never a file's weights. Source: dequantize_row_q8_K.
+    """
+    return column(b["d"]) * floats(b["qs"])
+
+
+@in_vectors("Q8_K")
+def _q8_k(b: Block) -> Iterator[Value]:
+    d = b.numbers("d")
+    for first in range(0, 256, 16):
+        yield d * b.numbers("qs", first, 16).signed_floats()
+
+
+def _grouped(
+    scale: NDArray[np.float32], q: NDArray[np.float32], minimum: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Scales and minima (n, groups), 256 weights a block in any shape → w = scale · q − minimum, (n, 256)."""
+    w = scale[:, :, None] * q.reshape(*scale.shape, -1)
+    if minimum is not None:
+        w -= minimum[:, :, None]
+    return w.reshape(-1, 256)
+
+
+def _six_bits(b: Blocks) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scales and minima, (n, 8), out of twelve bytes.
+
+    The first four bytes are scales 0–3 in their lower six bits, the next four minima 0–3. The last four are
+    the lower nibbles of scales 4–7 and, above, of minima 4–7, whose upper two bits top the first eight bytes.
+    """
+    first, second, nibbles = (b["scales"][:, i : i + 4] for i in (0, 4, 8))
+    scale = np.concatenate([first & 63, nibbles & 15 | first >> 6 << 4], axis=-1)
+    minimum = np.concatenate([second & 63, nibbles >> 4 | second >> 6 << 4], axis=-1)
+    return column(b["d"]) * floats(scale), column(b["dmin"]) * floats(minimum)
+
+
+def _six_bit_vectors(b: Block) -> tuple[Value, Value]:
+    first, second, nibbles = (b.numbers("scales", i, 4) for i in (0, 4, 8))
+    scale = (first & 63).followed_by(nibbles & 15 | first >> 6 << 4)
+    minimum = (second & 63).followed_by(nibbles >> 4 | second >> 6 << 4)
+    return b.numbers("d") * scale.floats(), b.numbers("dmin") * minimum.floats()
+
+
+def _nibble(b: Block, field: str, part: int, run: int) -> Value:
+    """The part-th 16 of nibbles that lie as the low ones of `run` bytes, then as their high ones."""
+    index, within = divmod(16 * part, 2 * run)
+    packed = b.numbers(field, index * run + within % run, 16)
+    return packed >> 4 if within >= run else packed & 15
+
+
+def _pair_of_bits(b: Block, field: str, part: int) -> Value:
+    """The part-th 16 of pairs of bits that lie as the lowest ones of 32 bytes, then as their next ones, …"""
+    half, within = divmod(part, 8)
+    return b.numbers(field, 32 * half + 16 * (within % 2), 16) >> 2 * (within // 2) & 3

@@ -1,0 +1,134 @@
+"""The first quantized types: blocks of 32 weights with one scale, or a scale and a minimum.
+
+All formulas are those of ggml/src/ggml-quants.c, `dequantize_row_…`, and the layouts those of ggml-common.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from formats.quants.bits import column, floats, parts
+from formats.quants.types import Blocks, in_vectors, quant_type
+
+if TYPE_CHECKING:
+    from formats.quants.vectors import Block, Value
+
+
+@quant_type("Q4_0", id=2, weights=32, d="<f2", qs=("u1", 16))
+def q4_0(b: Blocks) -> NDArray[np.float32]:
+    """w = d · (q − 8); low nibbles are weights 0–15, high nibbles 16–31.
+
+    Source: dequantize_row_q4_0.
+    """
+    return column(b["d"]) * (floats(_nibbles(b)) - np.float32(8))
+
+
+@in_vectors("Q4_0")
+def _q4_0(b: Block) -> Iterator[Value]:
+    d = b.numbers("d")
+    for nibbles in _nibble_vectors(b):
+        yield d * (nibbles - 8).signed_floats()
+
+
+@quant_type("Q4_1", id=3, weights=32, d="<f2", m="<f2", qs=("u1", 16))
+def q4_1(b: Blocks) -> NDArray[np.float32]:
+    """w = d · q + m; nibbles as in Q4_0. The sum is rounded once.
+
+    Source: dequantize_row_q4_1.
+    """
+    return column(b["d"]) * floats(_nibbles(b)) + column(b["m"])
+
+
+@in_vectors("Q4_1")
+def _q4_1(b: Block) -> Iterator[Value]:
+    """Multiplied, then added: two instructions, so that nothing is contracted."""
+    d, m = b.numbers("d"), b.numbers("m")
+    for nibbles in _nibble_vectors(b):
+        yield d * nibbles.floats() + m
+
+
+@quant_type("Q5_0", id=6, weights=32, d="<f2", qh="<u4", qs=("u1", 16))
+def q5_0(b: Blocks) -> NDArray[np.float32]:
+    """w = d · (q − 16); nibbles as in Q4_0, and bit i of qh is the fifth of weight i.
+
+    Source: dequantize_row_q5_0.
+    """
+    return column(b["d"]) * (floats(_nibbles(b) | _fifth_bits(b)) - np.float32(16))
+
+
+@in_vectors("Q5_0")
+def _q5_0(b: Block) -> Iterator[Value]:
+    d = b.numbers("d")
+    for nibbles, fifth in zip(_nibble_vectors(b), _fifth_vectors(b), strict=True):
+        yield d * ((nibbles | fifth) - 16).signed_floats()
+
+
+@quant_type("Q5_1", id=7, weights=32, d="<f2", m="<f2", qh="<u4", qs=("u1", 16))
+def q5_1(b: Blocks) -> NDArray[np.float32]:
+    """w = d · q + m; q as in Q5_0. The sum is rounded once.
+
+    Source: dequantize_row_q5_1.
+    """
+    return column(b["d"]) * floats(_nibbles(b) | _fifth_bits(b)) + column(b["m"])
+
+
+@in_vectors("Q5_1")
+def _q5_1(b: Block) -> Iterator[Value]:
+    d, m = b.numbers("d"), b.numbers("m")
+    for nibbles, fifth in zip(_nibble_vectors(b), _fifth_vectors(b), strict=True):
+        yield d * (nibbles | fifth).floats() + m
+
+
+@quant_type("Q8_0", id=8, weights=32, d="<f2", qs=("i1", 32))
+def q8_0(b: Blocks) -> NDArray[np.float32]:
+    """w = d · q.
+
+    Source: dequantize_row_q8_0.
+    """
+    return column(b["d"]) * floats(b["qs"])
+
+
+@in_vectors("Q8_0")
+def _q8_0(b: Block) -> Iterator[Value]:
+    d = b.numbers("d")
+    for first in (0, 16):
+        yield d * b.numbers("qs", first, 16).signed_floats()
+
+
+@quant_type("Q8_1", id=9, weights=32, d="<f2", s="<f2", qs=("i1", 32))
+def q8_1(b: Blocks) -> NDArray[np.float32]:
+    """w = d · q; s is d · Σq, which only a product needs.
+
+    ggml keeps activations in it, never a file's weights, and has no dequantize_row for it: this is what
+    quantize_row_q8_1_ref takes the inverse of. gguf-py 0.19 gives its size as 40 bytes instead of 36.
+    """
+    return column(b["d"]) * floats(b["qs"])
+
+
+@in_vectors("Q8_1")
+def _q8_1(b: Block) -> Iterator[Value]:
+    return _q8_0(b)
+
+
+def _nibbles(b: Blocks) -> NDArray[np.uint8]:
+    return parts(b["qs"], 4).reshape(-1, 32)
+
+
+def _fifth_bits(b: Blocks) -> NDArray[np.uint8]:
+    bits = b["qh"][:, None] >> np.arange(32, dtype=np.uint32) & np.uint32(1)
+    return bits.astype(np.uint8) << np.uint8(4)
+
+
+def _nibble_vectors(b: Block) -> Iterator[Value]:
+    qs = b.numbers("qs", 0, 16)
+    yield qs & 15
+    yield qs >> 4
+
+
+def _fifth_vectors(b: Block) -> Iterator[Value]:
+    for byte in (0, 2):
+        yield b.word("qh", byte, 16).flags().widened(8) << 4

@@ -1,0 +1,129 @@
+"""Machine code of a kernel: compiled for this processor by LLVM, kept on disk, loaded as a function.
+
+A file's name holds a digest of the kernel's text, the processor and the compiler: whatever changes one of them,
+an edit of the generator too, asks for another file. Its first bytes are a digest of the rest, so that half a file
+is compiled again, not run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import platformdirs
+from llvmlite import binding as llvm
+
+from formats.quants.kernel import NAME
+
+Function = Callable[[int, int, int], int]
+_DIGEST = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor to compile for, in LLVM's words."""
+
+    cpu: str
+    features: str
+
+    @property
+    def has_halves(self) -> bool:
+        """It converts between half and float32 by an instruction; elsewhere LLVM would call a library."""
+        triple = llvm.get_process_triple()
+        if triple.startswith(("x86_64", "amd64")):
+            return "+f16c" in self.features.split(",")
+        return bool(triple.startswith(("aarch64", "arm64")))
+
+
+@cache
+def this_machine() -> Target:
+    """The processor that this process runs on."""
+    return Target(llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+
+
+def function(name: str, text: str, target: Target, folders: tuple[Path, ...] | None = None) -> Function:
+    """The kernel in this module's text, from the first folder that has it, or compiled and kept in one.
+
+    name: what to call its file. folders: where to look and to keep, by default `cache_folders()`; where none can be
+    written to, the code is compiled in every process. The result takes addresses of the source and the target and
+    a number of steps, and runs without the interpreter's lock.
+    """
+    compiler = f"{llvmlite.__version__} {llvm.llvm_version_info} {llvm.get_process_triple()}"
+    key = hashlib.sha256(f"{compiler}\n{target}\n{text}".encode()).hexdigest()[:24]
+    machine = hashlib.sha256(f"{target}".encode()).hexdigest()[:8]
+    places = [folder / f"{name}.{machine}.{key}.o" for folder in folders or cache_folders()]
+    code = next(filter(None, map(_kept, places)), None)
+    if code is None:
+        code = _compiled(text, target)
+        for place in places:
+            if _keep(place, code):
+                break
+    return _loaded(code, target)
+
+
+def cache_folders() -> tuple[Path, ...]:
+    """Beside this file's own bytecode, else, where that cannot be written, in the user's cache."""
+    return Path(__file__).parent / "__pycache__", platformdirs.user_cache_path("llorch") / "kernels"
+
+
+def _compiled(text: str, target: Target) -> bytes:
+    """The object file of a module's text."""
+    machine = _target_machine(target)
+    module = llvm.parse_assembly(text)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    passes = llvm.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    code: bytes = machine.emit_object(module)
+    return code
+
+
+def _loaded(code: bytes, target: Target) -> Function:
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(target))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    signature = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    loaded: Any = signature(engine.get_function_address(NAME))
+    loaded.engine = engine  # the code is the engine's memory
+    return loaded  # type: ignore[no-any-return]
+
+
+def _target_machine(target: Target) -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    found = llvm.Target.from_triple(llvm.get_process_triple())
+    return found.create_target_machine(cpu=target.cpu, features=target.features, opt=3, jit=True)
+
+
+def _kept(place: Path) -> bytes | None:
+    """The code in a file, if it is there and whole."""
+    try:
+        content = place.read_bytes()
+    except OSError:
+        return None
+    digest, code = content[:_DIGEST], content[_DIGEST:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _keep(place: Path, code: bytes) -> bool:
+    """Puts the code there in one step, and takes away what the same kernel had before; False if it cannot."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".kernel-") as folder:
+            part = Path(folder) / place.name
+            part.write_bytes(hashlib.sha256(code).digest() + code)
+            part.replace(place)
+        kernel_on_machine = place.name.rsplit(".", 2)[0]
+        for other in place.parent.glob(f"{kernel_on_machine}.*.o"):
+            if other != place:
+                other.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

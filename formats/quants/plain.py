@@ -1,0 +1,111 @@
+"""Types without blocks: floats and integers as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from formats.quants.bits import column
+from formats.quants.types import Blocks, in_vectors, quant_type
+
+if TYPE_CHECKING:
+    from formats.quants.vectors import Block, Value
+
+
+@quant_type("F32", id=0, weights=1, w="<f4")
+def f32(b: Blocks) -> NDArray[np.float32]:
+    """The weight itself."""
+    return column(b["w"])
+
+
+@in_vectors("F32")
+def _f32(b: Block) -> Iterator[Value]:
+    for first in (0, 16):
+        yield b.numbers("w", first, 16)
+
+
+@quant_type("F16", id=1, weights=1, w="<f2")
+def f16(b: Blocks) -> NDArray[np.float32]:
+    """The weight widened, exact."""
+    return column(b["w"])
+
+
+@in_vectors("F16")
+def _f16(b: Block) -> Iterator[Value]:
+    for first in (0, 16):
+        yield b.numbers("w", first, 16)
+
+
+@quant_type("BF16", id=30, weights=1, w="<u2")
+def bf16(b: Blocks) -> NDArray[np.float32]:
+    """The weight's 16 bits are the upper half of a float32's, exact."""
+    return (b["w"].astype(np.uint32) << 16).view(np.float32)[:, None]
+
+
+@in_vectors("BF16")
+def _bf16(b: Block) -> Iterator[Value]:
+    for first in (0, 16):
+        yield (b.numbers("w", first, 16).widened(32) << 16).as_floats()
+
+
+@quant_type("F64", id=28, weights=1, w="<f8")
+def f64(b: Blocks) -> NDArray[np.float32]:
+    """The weight rounded once, to nearest even; beyond float32's range it is infinite."""
+    return column(b["w"])
+
+
+@in_vectors("F64")
+def _f64(b: Block) -> Iterator[Value]:
+    for first in (0, 16):
+        yield b.numbers("w", first, 16)
+
+
+@quant_type("I8", id=24, weights=1, w="i1")
+def i8(b: Blocks) -> NDArray[np.float32]:
+    """The integer, exact."""
+    return column(b["w"])
+
+
+@in_vectors("I8")
+def _i8(b: Block) -> Iterator[Value]:
+    for first in (0, 16):
+        yield b.numbers("w", first, 16).signed_floats()
+
+
+@quant_type("I16", id=25, weights=1, w="<i2")
+def i16(b: Blocks) -> NDArray[np.float32]:
+    """The integer, exact."""
+    return column(b["w"])
+
+
+@in_vectors("I16")
+def _i16(b: Block) -> Iterator[Value]:
+    for first in (0, 16):
+        yield b.numbers("w", first, 16).signed_floats()
+
+
+@quant_type("I32", id=26, weights=1, w="<i4")
+def i32(b: Blocks) -> NDArray[np.float32]:
+    """The integer rounded once, to nearest even; exact up to 2²⁴."""
+    return column(b["w"])
+
+
+@in_vectors("I32")
+def _i32(b: Block) -> Iterator[Value]:
+    for first in (0, 16):
+        yield b.numbers("w", first, 16).signed_floats()
+
+
+@quant_type("I64", id=27, weights=1, w="<i8")
+def i64(b: Blocks) -> NDArray[np.float32]:
+    """The integer rounded once, to nearest even; exact up to 2²⁴."""
+    return column(b["w"])
+
+
+@in_vectors("I64")
+def _i64(b: Block) -> Iterator[Value]:
+    for first in (0, 16):
+        yield b.numbers("w", first, 16).signed_floats()

@@ -1,0 +1,120 @@
+"""What a tensor type is, and the table that each family's file enters its types into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from formats.errors import UnsupportedInput
+
+if TYPE_CHECKING:  # it imports a compiler, and the table of types must not
+    from formats.quants.vectors import Block, Value
+
+Blocks = NDArray[np.void]
+Decode = Callable[[Blocks], NDArray[np.float32]]
+Vectors = Callable[["Block"], Iterator["Value"]]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantType:
+    """One of ggml's tensor types.
+
+    name, id: as `enum ggml_type` in ggml/include/ggml.h has them.
+    weights: weights in a block. layout: the bytes of one block, little-endian, with a field for every
+    number that ggml reads at once, so that those of a big-endian file can be swapped.
+    decode: blocks (n,) of `layout` → float32 (n, weights), bit-equal to the C reference but for a NaN's sign
+    and payload, which are the processor's. No scale makes it warn.
+    vectors: the same in vector code: from one block (of a type of single weights, from 32) the weights in
+    order, as vectors of 16 float32. Only `formats.quants.compiled` calls it.
+    """
+
+    name: str
+    id: int
+    weights: int
+    layout: np.dtype[np.void]
+    decode: Decode
+    vectors: Vectors | None = None
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block."""
+        return self.layout.itemsize
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+_BY_ID: dict[int, QuantType] = {}
+
+BY_ID: Mapping[int, QuantType] = MappingProxyType(_BY_ID)
+
+# Ids that files of 2023 and 2024 may carry and that llama.cpp removed: their block size is 0 there.
+REMOVED: Mapping[int, str] = MappingProxyType(
+    {
+        4: "Q4_2",
+        5: "Q4_3",
+        31: "Q4_0_4_4",
+        32: "Q4_0_4_8",
+        33: "Q4_0_8_8",
+        36: "IQ4_NL_4_4",
+        37: "IQ4_NL_4_8",
+        38: "IQ4_NL_8_8",
+    }
+)
+
+
+def quant_type(
+    name: str, *, id: int, weights: int, **layout: DTypeLike | tuple[str, int]
+) -> Callable[[Decode], Decode]:
+    """Enters a type into the table; the fields of its layout are keywords, in the order of the bytes."""
+
+    def enter(decode: Decode) -> Decode:
+        # A scale may be infinite or NaN, and infinity times a zero is a NaN: who finds it says so, not NumPy.
+        silent: Decode = np.errstate(all="ignore")(decode)
+        assert id not in _BY_ID, f"two types have the id {id}"
+        _BY_ID[id] = QuantType(name, id, weights, np.dtype(list(layout.items())), silent)
+        return silent
+
+    return enter
+
+
+def in_vectors(name: str) -> Callable[[Vectors], Vectors]:
+    """Enters a type's fast form, which stands under its definition and must give the same bits."""
+
+    def enter(vectors: Vectors) -> Vectors:
+        type = by_name(name)
+        _BY_ID[type.id] = replace(type, vectors=vectors)
+        return vectors
+
+    return enter
+
+
+def by_id(id: int) -> QuantType:
+    """The type with this id; an UnsupportedInput names a removed or unknown one and the types we know."""
+    found = _BY_ID.get(id)
+    if found is not None:
+        return found
+    known = ", ".join(t.name for t in sorted(_BY_ID.values(), key=lambda t: t.id))
+    if id in REMOVED:
+        raise UnsupportedInput(
+            f"has the type {REMOVED[id]} ({id}), which llama.cpp removed; known are {known}"
+        )
+    raise UnsupportedInput(f"has the unknown ggml type {id}; known are {known}")
+
+
+def by_name(name: str) -> QuantType:
+    """The type of this name; KeyError when there is none."""
+    for found in _BY_ID.values():
+        if found.name == name:
+            return found
+    raise KeyError(name)
+
+
+def decode(type: QuantType, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Whole blocks of raw bytes → their weights in float32, flat, by the plain definition."""
+    return type.decode(raw.view(type.layout)).reshape(-1)
