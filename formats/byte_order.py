@@ -1,0 +1,31 @@
+"""Big-endian files: which tensor types can be put into little-endian order, and how."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from formats.errors import UnsupportedInput
+from formats.quants import QuantType
+
+# ggml reads bytes of these blocks, or of the tables that they index, as wider words in the machine's order, so a
+# big-endian machine's blocks differ in more than the fields of the struct; nobody has written down in what.
+# Source: ggml/src/ggml-quants.c, each `memcpy` into a uint32_t or cast of a grid to bytes in `dequantize_row_…`.
+UNCLEAR = frozenset(
+    {"Q3_K", "Q5_0", "Q5_1", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"}
+)
+
+
+def require_swappable(type: QuantType, where: str) -> None:
+    """UnsupportedInput for a type whose big-endian form is not known field by field."""
+    if type.name in UNCLEAR:
+        raise UnsupportedInput(
+            f"has the type {type.name} in a big-endian file; how its blocks are stored there is not known",
+            where=where,
+            hint="convert the file on the machine that wrote it",
+        )
+
+
+def swapped(type: QuantType, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Whole blocks in the other byte order, in a new array: each field of a block by itself."""
+    return raw.view(type.layout).byteswap().view(np.uint8)

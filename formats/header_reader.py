@@ -1,0 +1,238 @@
+"""The bytes of a GGUF header as values: names, numbers, arrays; every length checked before it is believed.
+
+The file is read by pread into one buffer that grows a window at a time and never past `Limits.header_bytes`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.metadata import StringArray, Value, ValueType
+from formats.shown import shown
+from formats.string_scan import scan_strings
+
+ByteOrder = Literal["little", "big"]
+
+WINDOW = 1 << 20  # bytes read at a time
+LEAST_KEY, LEAST_TENSOR = 14, 33  # bytes of the shortest possible record
+
+T = ValueType
+_CODES = {
+    T.U8: "B",
+    T.I8: "b",
+    T.U16: "H",
+    T.I16: "h",
+    T.U32: "I",
+    T.I32: "i",
+    T.F32: "f",
+    T.BOOL: "B",
+    T.U64: "Q",
+    T.I64: "q",
+    T.F64: "d",
+}
+_STRUCTS = {
+    order: {type: struct.Struct(sign + code) for type, code in _CODES.items()}
+    for order, sign in (("little", "<"), ("big", ">"))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a header may ask for; far above every published model, far below what would hurt."""
+
+    header_bytes: int = 128 << 20
+    keys: int = 1 << 16
+    tensors: int = 1 << 18
+    key_bytes: int = 65535  # gguf.md
+    name_bytes: int = 63  # GGML_MAX_NAME with its NUL
+    string_bytes: int = 16 << 20
+    strings: int = 8 << 20  # elements of string arrays, all together
+    alignment: int = 1 << 20
+
+
+class HeaderReader:
+    """A position in a file, and the bytes read so far.
+
+    `order` is little until `preamble` finds a big-endian version. What a method reads is called `what` in the
+    message of its error, a whole phrase.
+    """
+
+    def __init__(self, fd: int, size: int, limits: Limits) -> None:
+        self.buffer = bytearray()
+        self.position = 0
+        self.order: ByteOrder = "little"
+        self._fd = fd
+        self._size = size
+        self._limits = limits
+        self._strings = 0
+        self._array = ""  # the array being scanned, for the message of a bad string in it
+
+    def preamble(self) -> tuple[int, int, int]:
+        """Version, number of tensors, number of keys."""
+        if self._size < 4:
+            raise MalformedInput(f"is no GGUF file: {self._size} bytes are too short (truncated?)")
+        at = self._take(4, "the magic")
+        magic = bytes(self.buffer[at : at + 4])
+        if magic != b"GGUF":
+            raise MalformedInput(f"is no GGUF file: its magic is {shown(magic)}, not 'GGUF'", offset=0)
+        version = self.count(T.U32, "the version")
+        if version == 3 << 24:
+            self.order, version = "big", 3
+        if version in (1 << 24, 2 << 24):
+            raise UnsupportedInput(
+                f"is a big-endian GGUF file of version {version >> 24}; supported is big-endian version 3",
+                offset=4,
+            )
+        if version not in (2, 3):
+            raise UnsupportedInput(f"has GGUF version {version}; supported are 2 and 3", offset=4)
+        n_tensors = self.count(T.U64, "the tensor count")
+        n_keys = self.count(T.U64, "the key count")
+        self._require_room("tensor", n_tensors, LEAST_TENSOR, self._limits.tensors, 8)
+        self._require_room("key", n_keys, LEAST_KEY, self._limits.keys, 16)
+        return version, n_tensors, n_keys
+
+    def _require_room(self, what: str, count: int, least: int, most: int, at: int) -> None:
+        if count > most:
+            raise MalformedInput(f"the {what} count {count} is more than the limit {most}", offset=at)
+        left = self._size - self.position
+        if count > left // least:
+            raise MalformedInput(
+                f"the {what} count {count} is more than the {left} bytes left can hold: truncated?", offset=at
+            )
+
+    def count(self, type: ValueType, what: str) -> int:
+        """An unsigned integer."""
+        return int(self._scalar(type, what))
+
+    def counts(self, n: int, what: str) -> tuple[int, ...]:
+        """`n` integers of 64 bits, signed so that an absurd one shows as negative."""
+        at = self._take(8 * n, what)
+        sign = "<" if self.order == "little" else ">"
+        return struct.unpack_from(f"{sign}{n}q", self.buffer, at)
+
+    def name(self, most: int, what: str) -> str:
+        """A key or tensor name: UTF-8, not empty, nothing that a terminal would act on."""
+        raw, at = self._text(most, what)
+        try:
+            name = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise MalformedInput(f"{what} {shown(raw)} is not UTF-8", offset=at) from None
+        if not name:
+            raise MalformedInput(f"{what} is empty", offset=at)
+        if not name.isprintable():
+            raise MalformedInput(f"{what} {shown(raw)} has a character that is not printable", offset=at)
+        return name
+
+    def value(self, key: str) -> Value:
+        """The value of a key, whatever its type."""
+        what = f"key {shown(key)}"
+        type = self._value_type(f"the type of {what}")
+        at = self.position
+        if type is T.ARRAY:
+            return self._any_array(key, at)
+        if type is not T.STRING:
+            return Value(key, type, type, at, self._scalar(type, f"the value of {what}"))
+        raw, start = self._text(self._limits.string_bytes, f"the value of {what}")
+        try:
+            return Value(key, type, type, at, raw.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise MalformedInput("is not UTF-8", where=what, offset=start + error.start) from None
+
+    def _value_type(self, what: str) -> ValueType:
+        number = self.count(T.U32, what)
+        if number not in T.__members__.values():
+            raise MalformedInput(f"{what} is {number}, no value type of GGUF", offset=self.position - 4)
+        return T(number)
+
+    def _any_array(self, key: str, at: int) -> Value:
+        what = f"key {shown(key)}"
+        element = self._value_type(f"the element type of {what}")
+        if element is T.ARRAY:
+            raise MalformedInput("is an array of arrays", where=what, offset=at)
+        count = self.count(T.U64, f"the count of {what}")
+        if element is T.STRING:
+            return Value(key, T.ARRAY, element, at, self._string_array(count, what, at))
+        stored = np.dtype(_STRUCTS[self.order][element].format)
+        start = self._take(count * stored.itemsize, f"the array of {what}")
+        # A copy: a view would forbid the buffer to grow.
+        data = np.frombuffer(bytes(memoryview(self.buffer)[start : self.position]), stored)
+        if self.order == "big":
+            data = data.astype(stored.newbyteorder("<"))
+            data.flags.writeable = False
+        if element is T.BOOL and len(odd := np.flatnonzero(data > 1)):
+            raise MalformedInput(
+                f"element {odd[0]} is a bool that is not 0 or 1", where=what, offset=start + int(odd[0])
+            )
+        return Value(key, T.ARRAY, element, at, data)
+
+    def _string_array(self, count: int, what: str, at: int) -> StringArray:
+        self._strings += count
+        if self._strings > self._limits.strings:
+            raise MalformedInput(
+                f"is an array with count {count}: a header's limit is {self._limits.strings} strings",
+                where=what,
+                offset=at + 4,
+            )
+        self._array = what
+        return StringArray(self.buffer, *scan_strings(self, count))
+
+    def require_string(self, index: int, length: int, at: int) -> None:
+        """MalformedInput unless string `index` of the array being read can be as long as `at` says."""
+        end = at + 8 + length
+        if length > self._limits.string_bytes or end > min(self._size, self._limits.header_bytes):
+            raise MalformedInput(
+                f"string {index} has length {length}: truncated, corrupt or past the header limit",
+                where=self._array,
+                offset=at,
+            )
+
+    def fill(self, upto: int) -> None:
+        """Reads on so that the buffer reaches `upto`, or as near as file and limit let it."""
+        upto = min(upto, self._size, self._limits.header_bytes)
+        while len(self.buffer) < upto:
+            got = os.pread(self._fd, max(upto - len(self.buffer), 1 << 16), len(self.buffer))
+            if not got:
+                raise MalformedInput("the file was truncated while it was read", offset=len(self.buffer))
+            self.buffer += got
+
+    def _take(self, n: int, what: str) -> int:
+        """Makes `n` bytes available, steps over them and returns where they begin."""
+        at = self.position
+        if n > self._size - at:
+            raise MalformedInput(
+                f"{what} needs {n} bytes, the file has {self._size - at} left: truncated or corrupt",
+                offset=at,
+            )
+        if at + n > self._limits.header_bytes:
+            raise MalformedInput(
+                f"{what} ends past the header limit of {self._limits.header_bytes} bytes", offset=at
+            )
+        if at + n > len(self.buffer):
+            self.fill(max(at + n, at + WINDOW))
+        self.position = at + n
+        return at
+
+    def _scalar(self, type: ValueType, what: str) -> int | float | bool:
+        packed = _STRUCTS[self.order][type]
+        at = self._take(packed.size, what)
+        value: int | float = packed.unpack_from(self.buffer, at)[0]
+        if type is not T.BOOL:
+            return value
+        if value > 1:
+            raise MalformedInput(f"{what} is the bool {value}, not 0 or 1", offset=at)
+        return bool(value)
+
+    def _text(self, most: int, what: str) -> tuple[bytes, int]:
+        length = self.count(T.U64, f"the length of {what}")
+        if length > most:
+            raise MalformedInput(
+                f"{what} has length {length}, more than the limit {most}", offset=self.position - 8
+            )
+        at = self._take(length, what)
+        return bytes(memoryview(self.buffer)[at : at + length]), at

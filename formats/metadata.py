@@ -1,0 +1,220 @@
+"""The key-value pairs of a GGUF header, as typed values: what a caller asks for is what it gets, or an error."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from formats.errors import MalformedInput
+from formats.shown import shown
+
+
+class ValueType(enum.IntEnum):
+    """The value types of GGUF. Source: ggml/include/gguf.h, `enum gguf_type`."""
+
+    U8 = 0
+    I8 = 1
+    U16 = 2
+    I16 = 3
+    U32 = 4
+    I32 = 5
+    F32 = 6
+    BOOL = 7
+    STRING = 8
+    ARRAY = 9
+    U64 = 10
+    I64 = 11
+    F64 = 12
+
+
+T = ValueType
+D = TypeVar("D")
+INTEGERS = frozenset({T.U8, T.I8, T.U16, T.I16, T.U32, T.I32, T.U64, T.I64})
+FLOATS = frozenset({T.F32, T.F64})
+
+
+class StringArray:
+    """Strings of one array, still inside the header's bytes: string i is `length[i]` bytes from `start[i]`."""
+
+    __slots__ = ("_header", "lengths", "starts")
+
+    def __init__(self, header: bytearray, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+        self._header = header
+        self.starts = starts
+        self.lengths = lengths
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def raw(self, index: int) -> bytes:
+        """The bytes of one string, whatever they are."""
+        start = int(self.starts[index])
+        return bytes(memoryview(self._header)[start : start + int(self.lengths[index])])
+
+    def __getitem__(self, index: int) -> str:
+        return self.raw(index).decode("utf-8")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tolist())
+
+    def tolist(self) -> list[str]:
+        """All strings; UnicodeDecodeError when one is not UTF-8 (`first_invalid` says which)."""
+        view = memoryview(self._header)
+        ends = (self.starts + self.lengths).tolist()
+        return [str(view[a:b], "utf-8") for a, b in zip(self.starts.tolist(), ends, strict=True)]
+
+    def first_invalid(self) -> int | None:
+        """Index of the first string that is not UTF-8, found by one decode over all of them."""
+        if not len(self):
+            return None
+        first = int(self.starts[0]) - 8
+        text = bytearray(memoryview(self._header)[first : int(self.starts[-1] + self.lengths[-1])])
+        view = np.frombuffer(text, np.uint8)
+        lengths_at = self.starts - (8 + first)
+        for byte in range(8):
+            view[lengths_at + byte] = ord(" ")  # so that no length's bytes join a string's
+        try:
+            text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return int(np.searchsorted(self.starts, first + error.start, "right")) - 1
+        return None
+
+
+Scalar = int | float | bool | str
+Array = StringArray | NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value: of an array, `type` is ARRAY and `element` its element type; else both are the same."""
+
+    key: str
+    type: ValueType
+    element: ValueType
+    offset: int
+    data: Scalar | Array
+
+    @property
+    def type_name(self) -> str:
+        """As the specification spells it, in lower case: `u32`, `array of string`."""
+        return f"array of {self.element.name.lower()}" if self.type is T.ARRAY else self.type.name.lower()
+
+    def wrong(self, expected: str) -> MalformedInput:
+        """The error that this value is not what was expected of its key."""
+        return MalformedInput(
+            f"has type {self.type_name}, not {expected}", where=f"key {shown(self.key)}", offset=self.offset
+        )
+
+
+class _Required(enum.Enum):
+    REQUIRED = enum.auto()
+
+
+REQUIRED = _Required.REQUIRED
+
+
+class Metadata(Mapping[str, Value]):
+    """Keys and values of a header, in the file's order, with getters that check the type.
+
+    Every getter takes a default for a missing key; without one, the missing key is a MalformedInput that
+    names it. A value of another type is an error too, never converted by guess; integers of any width serve
+    as an integer, floats of either width (and integers) as a number.
+    """
+
+    def __init__(self, values: Mapping[str, Value] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def __getitem__(self, key: str) -> Value:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def _find(self, key: str, default: object) -> Value | None:
+        value = self._values.get(key)
+        if value is None and default is REQUIRED:
+            raise MalformedInput("is missing", where=f"key {shown(key)}")
+        return value
+
+    def text(self, key: str, default: D | _Required = REQUIRED) -> str | D:
+        """A string."""
+        value = self._find(key, default)
+        if value is None:
+            return cast(D, default)
+        if not isinstance(value.data, str):
+            raise value.wrong("string")
+        return value.data
+
+    def integer(self, key: str, default: D | _Required = REQUIRED) -> int | D:
+        """An integer of any width."""
+        value = self._find(key, default)
+        if value is None:
+            return cast(D, default)
+        if value.type not in INTEGERS:
+            raise value.wrong("an integer")
+        return cast(int, value.data)
+
+    def number(self, key: str, default: D | _Required = REQUIRED) -> float | D:
+        """A finite number, exactly as stored: a float32 comes widened, so 1e-05 reads 9.999999747378752e-06."""
+        value = self._find(key, default)
+        if value is None:
+            return cast(D, default)
+        if value.type not in INTEGERS | FLOATS:
+            raise value.wrong("a number")
+        number = float(cast(float, value.data))
+        if not math.isfinite(number):
+            raise MalformedInput(f"is {number}, not finite", where=f"key {shown(key)}", offset=value.offset)
+        return number
+
+    def decimal(self, key: str, default: D | _Required = REQUIRED) -> float | D:
+        """A finite number as its author wrote it: the shortest decimal that the stored float32 is nearest to."""
+        number = self.number(key, default)
+        value = self._values.get(key)
+        if value is None or value.type is not T.F32:
+            return number
+        return float(str(np.float32(cast(float, value.data))))
+
+    def flag(self, key: str, default: D | _Required = REQUIRED) -> bool | D:
+        """A bool."""
+        value = self._find(key, default)
+        if value is None:
+            return cast(D, default)
+        if not isinstance(value.data, bool):
+            raise value.wrong("bool")
+        return value.data
+
+    def texts(self, key: str, default: D | _Required = REQUIRED) -> StringArray | D:
+        """An array of strings, not yet decoded."""
+        value = self._find(key, default)
+        if value is None:
+            return cast(D, default)
+        if not isinstance(value.data, StringArray):
+            raise value.wrong("an array of strings")
+        return value.data
+
+    def integers(self, key: str, default: D | _Required = REQUIRED) -> NDArray[np.integer] | D:
+        """An array of integers (a read-only view); an array of bools serves as one of 0 and 1."""
+        value = self._find(key, default)
+        if value is None:
+            return cast(D, default)
+        if value.type is not T.ARRAY or value.element not in INTEGERS | {T.BOOL}:
+            raise value.wrong("an array of integers")
+        return cast("NDArray[np.integer]", value.data)
+
+    def numbers(self, key: str, default: D | _Required = REQUIRED) -> NDArray[np.floating] | D:
+        """An array of floats (a read-only view); they need not be finite."""
+        value = self._find(key, default)
+        if value is None:
+            return cast(D, default)
+        if value.type is not T.ARRAY or value.element not in FLOATS:
+            raise value.wrong("an array of floats")
+        return cast("NDArray[np.floating]", value.data)
