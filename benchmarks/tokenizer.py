@@ -1,0 +1,87 @@
+"""How long a GGUF vocabulary takes to become a tokenizer.json, on one core.
+
+    python -m benchmarks.tokenizer [FILE.gguf …]
+
+Without files: two made vocabularies of 262,144 tokens, the size of gemma's, one with half a million merges and
+one with scores from which they are derived.
+"""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import string
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from formats.gguf_file import read_header
+from formats.tokenizer import build_tokenizer, load_tokenizer
+from formats.tokenizer.bpe import byte_characters
+from tests.formats.tokenizer.vocabularies import Given, write_vocabulary
+
+SIZE = 262_144
+
+
+def words(letters: str, count: int) -> tuple[list[str], list[str]]:
+    """`count` tokens of two to four letters, so that every part of one is one too, and two merges for most."""
+    every = ("".join(word) for length in (2, 3, 4) for word in itertools.product(letters, repeat=length))
+    tokens = list(itertools.islice(every, count))
+    return tokens, [f"{token[:cut]} {token[cut:]}" for cut in (1, 2) for token in tokens if cut < len(token)]
+
+
+def made(folder: Path) -> list[Path]:
+    """The two vocabularies."""
+    letters = string.ascii_lowercase[:23]
+    characters = byte_characters()
+    tokens, merges = words(letters, SIZE - len(characters))
+    bpe: dict[str, Given] = {
+        "general.architecture": "llama",
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "llama-bpe",
+        "tokenizer.ggml.tokens": characters + tokens,
+        "tokenizer.ggml.token_type": [1] * SIZE,
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.bos_token_id": SIZE - 1,
+    }
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    tokens = words(letters, SIZE - len(special))[0]
+    spm: dict[str, Given] = {
+        "general.architecture": "gemma2",
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": special + tokens,
+        "tokenizer.ggml.scores": [0.0] * len(special) + [-float(rank) for rank in range(len(tokens))],
+        "tokenizer.ggml.token_type": [3, 3, 3, 2] + [6] * 256 + [1] * (SIZE - 260),
+        "tokenizer.ggml.add_space_prefix": False,
+    }
+    return [
+        write_vocabulary(folder / "262k-merges.gguf", bpe),
+        write_vocabulary(folder / "262k-scores.gguf", spm),
+    ]
+
+
+def main(files: list[Path]) -> None:
+    """One line a file: processor seconds of each step, and the most memory held so far."""
+    print(
+        f"{'vocabulary':32} {'tokens':>8} {'merges':>8} {'read':>6} {'build':>6} {'write':>6} {'check':>6} MiB"
+    )
+    for file in files:
+        at = [time.process_time()]
+        metadata = read_header(file).metadata
+        at.append(time.process_time())
+        built = build_tokenizer(metadata)
+        at.append(time.process_time())
+        size = len(built.files()["tokenizer.json"])
+        at.append(time.process_time())
+        load_tokenizer(built)
+        at.append(time.process_time())
+        steps = " ".join(f"{after - before:6.2f}" for before, after in itertools.pairwise(at))
+        merges = len(built.tokenizer_json["model"].get("merges", []))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        print(f"{file.stem:32} {built.size:8} {merges:8} {steps} {peak} ({size >> 20} MiB written)")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        main([Path(name) for name in sys.argv[1:]] or made(Path(folder)))

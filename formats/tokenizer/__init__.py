@@ -1,0 +1,281 @@
+"""From `tokenizer.ggml.*` to the tokenizer files of a Hugging Face folder, and to a tokenizer in memory.
+
+    files = build_tokenizer(header.metadata)
+    files.files()                       # {"tokenizer.json": b"…", …}, ready to be written
+    load_tokenizer(files).encode("…")   # tokenizers.Tokenizer
+
+What a vocabulary says of itself is checked first, without the tokenizers library: that one accepts much which
+it then gets wrong without a word, and panics at some of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from formats.errors import InputError, MalformedInput, UnsupportedInput
+from formats.metadata import Metadata
+from formats.shown import shown
+from formats.tokenizer.bpe import Form, bpe
+from formats.tokenizer.charsmap import CHARSMAP
+from formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer
+from formats.tokenizer.special import (
+    ADD_BOS,
+    ADD_EOS,
+    FAMILIES,
+    FIM_KEYS,
+    ID_KEYS,
+    SpecialTokens,
+    added_tokens,
+    read_special,
+    written_roles,
+)
+from formats.tokenizer.spm import ADD_SPACE_PREFIX, spm
+from formats.tokenizer.templates import NAMES, TEMPLATE, TemplateReport, read_templates
+from formats.tokenizer.unigram import REMOVE_BLANKS, unigram
+from formats.tokenizer.vocabulary import (
+    MERGES,
+    SCORES,
+    TOKENS,
+    TYPES,
+    Json,
+    Recipe,
+    Vocabulary,
+    read_vocabulary,
+)
+from formats.tokenizer.wordpiece import LOWERCASE, STRIP_ACCENTS, wordpiece
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Form", "TokenizerFiles", "build_tokenizer", "load_tokenizer"]
+
+T = TypeVar("T")
+
+MODEL, PRE = "tokenizer.ggml.model", "tokenizer.ggml.pre"
+ADD_SEP = "tokenizer.ggml.add_sep_token"  # for llama.cpp's pairs of query and document; no text's ids change
+# Architectures for which transformers 5 builds its own class of tokenizer, and the pre-tokenizer that it has.
+FORCED = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
+USED = frozenset(
+    {MODEL, PRE, TOKENS, TYPES, SCORES, MERGES, ADD_BOS, ADD_EOS, ADD_SEP, ADD_SPACE_PREFIX, TEMPLATE, NAMES}
+    | {CHARSMAP, REMOVE_BLANKS, LOWERCASE, STRIP_ACCENTS}
+    | set(ID_KEYS.values())
+    | set(FIM_KEYS)
+)
+
+# Models that llama.cpp knows and no tokenizer.json can express, or that have no text at all.
+REFUSED = {
+    "rwkv": "its longest-match rule over bytes has no equivalent in tokenizer.json",
+    "plamo2": "its search over suffixes has no equivalent in tokenizer.json",
+    "whitespace": "it drops the blanks between words, so that no text can be had back from its ids",
+    "hybriddna": "its cutting of DNA into 6-mers has no equivalent in tokenizer.json",
+    "test": "it is llama.cpp's own test double",
+    "none": "the file has no vocabulary",
+    "no_vocab": "the file has no vocabulary",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFiles:
+    """A tokenizer as Hugging Face keeps it.
+
+    ids: special ids by role (bos, eos, eot, eom, unk, sep, pad, mask, cls), given by key or by default.
+    tokens: the texts by id, of which there are `size`.
+    eos_token_ids: every id that ends an answer, EOS first; for generation_config.json.
+    notes: what was assumed; warnings: what may differ from the tokenizer that the model was trained with.
+    """
+
+    tokenizer_json: Json
+    tokenizer_config: Json
+    special_tokens_map: Json
+    chat_template: str | None
+    chat_templates: dict[str, str]
+    template_reports: dict[str, TemplateReport]
+    ids: dict[str, int]
+    eos_token_ids: list[int]
+    tokens: list[str]
+    used_keys: frozenset[str]
+    notes: list[str]
+    warnings: list[str]
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are; their ids are 0 … size - 1."""
+        return len(self.tokens)
+
+    def files(self) -> dict[str, bytes]:
+        """Contents by path in the folder; templates are the file's text to the byte."""
+        out = {
+            "tokenizer.json": _dumped(self.tokenizer_json, indent=None),
+            "tokenizer_config.json": _dumped(self.tokenizer_config),
+            "special_tokens_map.json": _dumped(self.special_tokens_map),
+        }
+        if self.chat_template is not None:
+            out["chat_template.jinja"] = self.chat_template.encode()
+        for name, template in self.chat_templates.items():
+            out[f"additional_chat_templates/{name}.jinja"] = template.encode()
+        return out
+
+
+def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerFiles:
+    """The tokenizer of a file's vocabulary.
+
+    form: "authors" gives the ids of the tokenizer that the model was trained with, as far as the file and the
+    pre-tokenizer's name tell; "llama.cpp" gives llama.cpp's where the two differ, see docs/tokenizers.md.
+    Raises MalformedInput and UnsupportedInput, which name the key.
+    """
+    model = metadata.text(MODEL)
+    require_known(model)
+    vocabulary = read_vocabulary(metadata)
+    pre, warnings = _pretokenizer(metadata, model)
+    special = read_special(
+        metadata,
+        vocabulary,
+        FAMILIES[model],
+        add_bos=FAMILIES[model].add_bos or pre.add_bos,
+        default_bos=pre.default_bos,
+    )
+    recipe = _recipe(model, metadata, vocabulary, special, pre, form)
+    tokens = recipe.tokens or vocabulary.tokens
+    written = written_roles(vocabulary, special, recipe.model)
+    templates = read_templates(metadata)
+    texts = {f"{role}_token": tokens[special.ids[role]] for role in written}
+    return TokenizerFiles(
+        tokenizer_json={
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": added_tokens(
+                metadata, vocabulary, tokens, {special.ids[role] for role in written}
+            ),
+            "normalizer": recipe.normalizer,
+            "pre_tokenizer": recipe.pre_tokenizer,
+            "post_processor": recipe.post_processor,
+            "decoder": recipe.decoder,
+            "model": recipe.model,
+        },
+        tokenizer_config=_config(metadata, special, texts, recipe),
+        special_tokens_map=texts,
+        chat_template=templates.default,
+        chat_templates=templates.named,
+        template_reports=templates.reports,
+        ids=special.ids,
+        eos_token_ids=special.end_ids,
+        tokens=tokens,
+        used_keys=frozenset(key for key in metadata if key in USED or key.startswith(f"{TEMPLATE}.")),
+        notes=list(recipe.notes),
+        warnings=[*warnings, *special.warnings, *recipe.warnings, *templates.warnings],
+    )
+
+
+def load_tokenizer(files: TokenizerFiles) -> Tokenizer:
+    """The tokenizer in memory, every token at its id; MalformedInput if the tokenizers library refuses it."""
+    from tokenizers import Tokenizer  # slow to import, and a conversion's errors come before it
+
+    def load() -> Tokenizer:
+        tokenizer = Tokenizer.from_str(json.dumps(files.tokenizer_json, ensure_ascii=False))
+        tokenizer.encode("a")  # some damage shows at the first use
+        return tokenizer
+
+    tokenizer: Tokenizer = guarded(load)
+    placed = tokenizer.get_vocab(with_added_tokens=True)
+    moved = [index for index, token in enumerate(files.tokens) if placed.get(token) != index]
+    if moved or len(placed) != files.size:
+        raise MalformedInput(
+            f"the tokenizers library puts token {moved[0]} elsewhere, and {len(moved) - 1} more"
+            if moved
+            else f"the tokenizers library makes {len(placed)} tokens of {files.size}",
+            where=f"key '{TOKENS}'",
+        )
+    return tokenizer
+
+
+def guarded(use: Callable[[], T]) -> T:
+    """What `use` of the tokenizers library returns; MalformedInput for its errors and its panics alike.
+
+    A panic in the library's Rust code is a BaseException of its own, which `except Exception` lets through.
+    """
+    try:
+        return use()
+    except InputError:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise MalformedInput(
+                f"the tokenizers library refuses the vocabulary: {shown(str(error), 200, quoted=False)}",
+                where=f"key '{MODEL}'",
+            ) from error
+        raise
+
+
+def require_known(model: str) -> None:
+    """UnsupportedInput for a `tokenizer.ggml.model` that is refused, or that no one knows."""
+    where = f"key '{MODEL}'"
+    if model in REFUSED:
+        raise UnsupportedInput(f"tokenizer {shown(model)} is not converted: {REFUSED[model]}", where=where)
+    if model not in FAMILIES:
+        raise UnsupportedInput(f"unknown tokenizer {shown(model)}", where=where)
+
+
+def _pretokenizer(metadata: Metadata, model: str) -> tuple[PreTokenizer, list[str]]:
+    """The pre-tokenizer's row, of which only the BPE families use more than the defaults, and warnings."""
+    name = metadata.text(PRE, "")
+    if model == "gemma4":
+        return pretokenizer("gemma4"), []
+    if model != "gpt2":
+        return UNCUT, []
+    row = pretokenizer(name or "default")
+    if not name:
+        return row, [
+            f"{PRE} is missing: text is cut by llama.cpp's default, hardly what the model was trained with"
+        ]
+    forced = FORCED.get(metadata.text("general.architecture", ""))
+    if forced and pretokenizer(forced).splits != row.splits:
+        return row, [
+            f"transformers cuts this model's text as {forced} whatever tokenizer.json says, and {PRE} is {name}: "
+            "load it with tokenizers.Tokenizer.from_file"
+        ]
+    return row, []
+
+
+def _recipe(
+    model: str,
+    metadata: Metadata,
+    vocabulary: Vocabulary,
+    special: SpecialTokens,
+    pre: PreTokenizer,
+    form: Form,
+) -> Recipe:
+    if model == "llama":
+        return spm(metadata, vocabulary, special)
+    if model == "t5":
+        return unigram(metadata, vocabulary, special)
+    if model == "bert":
+        return wordpiece(metadata, vocabulary, special, form)
+    return bpe(metadata, vocabulary, special, pre, form)
+
+
+def _config(metadata: Metadata, special: SpecialTokens, texts: dict[str, str], recipe: Recipe) -> Json:
+    """tokenizer_config.json, with the one class that leaves tokenizer.json as it is.
+
+    For a model's own tokenizer class transformers 5 builds the pipeline anew, whatever tokenizer.json says.
+    """
+    config: Json = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": special.add_bos,
+        "add_eos_token": special.add_eos,
+        "clean_up_tokenization_spaces": recipe.clean_up,
+        # A class with defaults of its own would add a token of its own for each role that is not named.
+        **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token")),
+        **texts,
+    }
+    context = metadata.integer(f"{metadata.text('general.architecture', '')}.context_length", None)
+    if context is not None:
+        config["model_max_length"] = context
+    return config
+
+
+def _dumped(value: Json, indent: int | None = 2) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()

@@ -1,0 +1,176 @@
+"""Byte-pair encoding with merges from the file: `gpt2` over byte characters, `gemma4` over raw text.
+
+Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_bpe_session`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+from formats.errors import MalformedInput
+from formats.metadata import Metadata
+from formats.shown import shown
+from formats.tokenizer.pretokenizers import PreTokenizer
+from formats.tokenizer.special import SpecialTokens, post_processor
+from formats.tokenizer.vocabulary import (
+    MERGES,
+    Json,
+    Recipe,
+    TokenType,
+    Vocabulary,
+    decoded,
+    require_short_tokens,
+    require_unused_scores_fit,
+)
+
+Form = Literal["authors", "llama.cpp"]
+BLANK = "▁"  # U+2581 stands for a blank in raw vocabularies
+
+
+def byte_characters() -> list[str]:
+    """The 256 characters that stand for bytes: printable Latin-1 for itself, the rest from U+0100 on.
+
+    Source: openai/gpt-2, src/encoder.py, `bytes_to_unicode`.
+    """
+    shown_as_is = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    moved = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in shown_as_is else chr(next(moved)) for byte in range(256)]
+
+
+def bpe(
+    metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens, pre: PreTokenizer, form: Form
+) -> Recipe:
+    """The recipe of a vocabulary with merges; MalformedInput for a merge that names what is no token."""
+    require_unused_scores_fit(metadata, len(vocabulary))
+    if pre.ranked and MERGES not in metadata:
+        merges = merges_from_ranks(vocabulary)
+    else:
+        merges = read_merges(metadata, vocabulary, raw=pre.raw)
+    model = bpe_model(vocabulary, merges, ignore_merges=pre.ignore_merges, byte_fallback=pre.raw)
+    post = post_processor(special, vocabulary.tokens)
+    if pre.raw:
+        return Recipe(replace(" ", BLANK), split(r"[^\n]+|[\n]+"), model, raw_decoder(), post)
+    patterns = pre.splits.authors if form == "authors" else pre.splits.llama_cpp
+    notes = []
+    if form == "authors" and pre.splits.authors != pre.splits.llama_cpp:
+        notes.append(
+            "the pre-tokenizer's expressions are the authors'; llama.cpp's engine differs on some text"
+        )
+    if form == "authors" and pre.nfc:
+        notes.append("text is normalized to NFC, as the authors' tokenizer does; llama.cpp does not")
+    steps = [split(pattern) for pattern in patterns]
+    steps.append({"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False})
+    missing = [character for character in byte_characters() if character not in vocabulary.ids]
+    if missing:
+        # The library would drop these before it merges, so that their neighbours meet; llama.cpp, after.
+        steps.append(split("[" + "".join("\\" + c if c in r"[]\^-&" else c for c in missing) + "]"))
+    return Recipe(
+        {"type": "NFC"} if form == "authors" and pre.nfc else None,
+        {"type": "Sequence", "pretokenizers": steps},
+        model,
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        post,
+        notes=tuple(notes),
+    )
+
+
+def read_merges(metadata: Metadata, vocabulary: Vocabulary, *, raw: bool) -> list[tuple[str, str]]:
+    """The merges in order of rank; of equal ones the first is kept, as the library would keep the last."""
+    lines = decoded(metadata.texts(MERGES), MERGES, "merge")
+    ids = vocabulary.ids
+    pairs: list[tuple[str, str]] = []
+    unusable: list[str] = []
+    for line in dict.fromkeys(lines):
+        cut = line.find(" ", 1)  # a part may itself begin with a blank
+        left, right = line[:cut], line[cut + 1 :]
+        if cut < 0 or not right:
+            raise MalformedInput(
+                f"{shown(line)} is not two parts with a blank between", where=f"key '{MERGES}'"
+            )
+        if left in ids and right in ids and left + right in ids:
+            pairs.append((left, right))
+            continue
+        if raw:  # converters write a blank inside a part as Ġ
+            left, right = (part if part in ids else part.replace("Ġ", " ") for part in (left, right))
+            if left in ids and right in ids and left + right in ids:
+                pairs.append((left, right))
+                continue
+        unusable.append(line)
+    if unusable:
+        raise MalformedInput(_unusable(unusable, ids), where=f"key '{MERGES}'")
+    return pairs
+
+
+def merges_from_ranks(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """The merges of a vocabulary in whose order they were learnt, as tiktoken keeps it: a token's id is its rank.
+
+    The last merge of a token is what is left of it when all merges of lower rank are done.
+    Source: openai/tiktoken, tiktoken/_educational.py, `bpe_encode`.
+    """
+    require_short_tokens(vocabulary)
+    ids, merges = vocabulary.ids, []
+    for rank, token in enumerate(vocabulary.tokens):
+        if vocabulary.types[rank] != TokenType.NORMAL:
+            continue
+        parts = list(token)
+        while len(parts) > 2:
+            ranks = [ids.get(left + right, rank) for left, right in itertools.pairwise(parts)]
+            lowest = min(ranks)
+            if lowest == rank:
+                break
+            at = ranks.index(lowest)
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        if len(parts) == 2 and parts[0] in ids and parts[1] in ids:
+            merges.append((parts[0], parts[1]))
+    return merges
+
+
+def bpe_model(
+    vocabulary: Vocabulary,
+    merges: list[tuple[str, str]],
+    *,
+    ignore_merges: bool = False,
+    byte_fallback: bool = False,
+    fuse_unk: bool = False,
+    unk_token: str | None = None,
+) -> Json:
+    """A BPE model of tokenizer.json over all tokens; merges as pairs, since a part may hold a blank."""
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": unk_token,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": fuse_unk,
+        "byte_fallback": byte_fallback,
+        "ignore_merges": ignore_merges,
+        "vocab": vocabulary.ids,
+        "merges": merges,
+    }
+
+
+def split(pattern: str) -> Json:
+    """A Split that cuts out every match and keeps it as a piece of its own."""
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+def replace(text: str, content: str) -> Json:
+    """A Replace of one text by another, as a normalizer or a decoder."""
+    return {"type": "Replace", "pattern": {"String": text}, "content": content}
+
+
+def raw_decoder(*, strip: bool = False) -> Json:
+    """Back from raw pieces: blanks, bytes, one text; if `strip`, without the blank that was put before it."""
+    steps: list[Json] = [replace(BLANK, " "), {"type": "ByteFallback"}, {"type": "Fuse"}]
+    if strip:
+        steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    return {"type": "Sequence", "decoders": steps}
+
+
+def _unusable(lines: list[str], ids: dict[str, int]) -> str:
+    """What is wrong with the first merge that cannot be carried out, and how many more there are."""
+    left, _, right = lines[0].partition(" ")
+    absent = [part for part in (left, right, left + right) if part not in ids]
+    more = f", and {len(lines) - 1} more are like it" if len(lines) > 1 else ""
+    return f"merge {shown(lines[0])} is about {shown(absent[0])}, which is not a token{more}"

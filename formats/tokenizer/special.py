@@ -1,0 +1,233 @@
+"""Special tokens: which id is BOS, EOS and so on, by key or by llama.cpp's default, and where an answer ends.
+
+Source: llama.cpp, src/llama-vocab.cpp, `llama_vocab::impl::load`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from formats.errors import MalformedInput
+from formats.metadata import Metadata
+from formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
+
+ID_KEYS = {
+    "bos": "tokenizer.ggml.bos_token_id",
+    "eos": "tokenizer.ggml.eos_token_id",
+    "eot": "tokenizer.ggml.eot_token_id",
+    "eom": "tokenizer.ggml.eom_token_id",
+    "unk": "tokenizer.ggml.unknown_token_id",
+    "sep": "tokenizer.ggml.seperator_token_id",  # so spelt in the format
+    "pad": "tokenizer.ggml.padding_token_id",
+    "mask": "tokenizer.ggml.mask_token_id",
+    "cls": "tokenizer.ggml.cls_token_id",
+}
+FIM_KEYS = tuple(
+    [f"tokenizer.ggml.fim_{part}_token_id" for part in ("pre", "suf", "mid", "pad", "rep", "sep")]
+    + [f"tokenizer.ggml.{part}_token_id" for part in ("prefix", "suffix", "middle")]
+)
+ADD_BOS, ADD_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"
+
+# Texts that end an answer whatever the keys say.
+END_TEXTS = (
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
+    "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
+    "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
+    "<|ifm|im_end|>", "<｜end▁of▁sentence｜>", "[e~[",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Defaults of one `tokenizer.ggml.model`: ids for missing keys, flags for missing flags.
+
+    relic: bos and eos 11 are Falcon's `<|endoftext|>`; elsewhere 11 is an ordinary word, so that the default
+    counts only where token 11 is a control token or where a flag demands one.
+    flags: whether add_bos_token and add_eos_token are looked at.
+    """
+
+    ids: dict[str, int]
+    add_bos: bool = False
+    add_eos: bool = False
+    relic: bool = False
+    flags: bool = True
+
+
+FAMILIES = {
+    "llama": Family({"bos": 1, "eos": 2, "unk": 0}, add_bos=True),
+    "gpt2": Family({"bos": 11, "eos": 11}, relic=True),
+    "gemma4": Family({}, add_bos=True),
+    "t5": Family({"eos": 1, "unk": 2, "pad": 0}, add_eos=True),
+    "bert": Family({"cls": 101, "unk": 100, "sep": 102, "pad": 0, "mask": 103}, flags=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """Ids by role, by key or by default; `end_ids`: every id that ends an answer, EOS first."""
+
+    ids: dict[str, int]
+    add_bos: bool
+    add_eos: bool
+    end_ids: list[int]
+    warnings: list[str]
+
+
+def read_special(
+    metadata: Metadata, vocabulary: Vocabulary, family: Family, *, add_bos: bool, default_bos: bool = True
+) -> SpecialTokens:
+    """The special tokens of a file. add_bos: what holds where the key is absent.
+
+    MalformedInput for an id that is no token's; a default beyond the vocabulary is no id at all.
+    """
+    size = len(vocabulary)
+    ids = {role: index for role, key in ID_KEYS.items() if (index := _id(metadata, key, size)) is not None}
+    for key in FIM_KEYS:
+        _id(metadata, key, size)
+    wanted = {
+        "bos": metadata.flag(ADD_BOS, add_bos) and family.flags,
+        "eos": metadata.flag(ADD_EOS, family.add_eos) and family.flags,
+    }
+    warnings = []
+    for role, default in family.ids.items():
+        if role in ids or default >= size or (role == "bos" and not default_bos):
+            continue
+        control = vocabulary.types[default] == TokenType.CONTROL
+        if family.relic and not control:
+            if not wanted[role]:
+                continue
+            warnings.append(
+                f"{role.upper()} is to be added and {ID_KEYS[role]} is missing: it is llama.cpp's {default}"
+            )
+        ids[role] = default
+    for role in wanted:
+        if wanted[role] and role not in ids:
+            warnings.append(f"{role.upper()} is to be added, but there is no {ID_KEYS[role]}")
+            wanted[role] = False
+    return SpecialTokens(ids, wanted["bos"], wanted["eos"], end_ids(vocabulary, ids), warnings)
+
+
+def end_ids(vocabulary: Vocabulary, ids: dict[str, int]) -> list[int]:
+    """EOS, EOT and EOM, then the special tokens whose text is known to end an answer, by id.
+
+    An ordinary word of such a text (`</s>` in many vocabularies) does not count: llama.cpp stops there, the
+    original model does not.
+    """
+    special = (TokenType.CONTROL, TokenType.USER_DEFINED)
+    found = {
+        text: index
+        for text in END_TEXTS
+        if (index := vocabulary.ids.get(text)) is not None and vocabulary.types[index] in special
+    }
+    # gpt-oss and its kin: <|end|> only ends a message there, not the answer.
+    if not found.keys().isdisjoint(("<|return|>", "<|flush|>")) and not found.keys().isdisjoint(
+        ("<|call|>", "<|calls|>")
+    ):
+        found.pop("<|end|>", None)
+    if "<|tool_response>" in found:
+        found.pop("</s>", None)
+    ends = [ids[role] for role in ("eos", "eot", "eom") if role in ids]
+    return list(dict.fromkeys(ends + sorted(found.values())))
+
+
+def post_processor(special: SpecialTokens, tokens: list[str]) -> Json | None:
+    """A TemplateProcessing that adds BOS and EOS as the flags say, None when neither is added.
+
+    It names a token only where it also defines it: the library panics on one that it does not define.
+    """
+    bos = [special.ids["bos"]] if special.add_bos else []
+    eos = [special.ids["eos"]] if special.add_eos else []
+    if not bos and not eos:
+        return None
+    return template(tokens, [*bos, "A", *eos], [*bos, "A", *eos, *bos, "B", *eos])
+
+
+def written_roles(vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> list[str]:
+    """The roles that tokenizer_config.json names; the library then cuts their texts out of any text.
+
+    So an ordinary word is not named, though a key points at it: a token that the file types as normal and
+    that merges make from text. Without types, ids that keys point at are special.
+    """
+    roles = []
+    for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"):
+        index = special.ids.get(role)
+        if index is None:
+            continue
+        text = vocabulary.tokens[index]
+        ordinary = vocabulary.types[index] == TokenType.NORMAL and (
+            len(text) == 1 or any(left + right == text for left, right in model.get("merges", []))
+        )
+        if not ordinary or not vocabulary.typed:
+            roles.append(role)
+    return roles
+
+
+def added_tokens(
+    metadata: Metadata, vocabulary: Vocabulary, tokens: list[str], named: set[int]
+) -> list[Json]:
+    """Tokens that are cut out of a text before anything else: control, unknown, user-defined and `named`.
+
+    tokens: the texts to write. Never `normalized`: their texts are looked for in the text as it is.
+    """
+    kinds = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED)
+    name = metadata.text("general.name", "").lower()
+    phi3 = "phi-3" in name or "phi3" in name
+    left = _left_stripped(metadata, name)
+    return [
+        {
+            "id": index,
+            "content": tokens[index],
+            "single_word": False,
+            "lstrip": tokens[index] in left,
+            "rstrip": phi3 and tokens[index] not in ("<unk>", "<s>", "<|endoftext|>"),
+            "normalized": False,
+            "special": kind != TokenType.USER_DEFINED,
+        }
+        for index, kind in enumerate(vocabulary.types)
+        if kind in kinds or index in named
+    ]
+
+
+def _left_stripped(metadata: Metadata, name: str) -> set[str]:
+    """Mask tokens that take the blanks before them along, which no key says: it goes by the model."""
+    left = set()
+    pre, architecture = metadata.text("tokenizer.ggml.pre", ""), metadata.text("general.architecture", "")
+    if any(part in pre for part in ("jina-v2-de", "jina-v2-es", "jina-v2-code")) or any(
+        part in architecture for part in ("nomic-bert-moe", "jina-bert-v3")
+    ):
+        left.add("<mask>")
+    if "modern-bert" in name:
+        left.add("[MASK]")
+    return left
+
+
+def template(tokens: list[str], single: list[int | str], pair: list[int | str]) -> Json:
+    """A TemplateProcessing of ids and the sequences A and B; from B on all is segment 1."""
+
+    def pieces(parts: list[int | str]) -> list[Json]:
+        segment, out = 0, []
+        for part in parts:
+            if part == "B":
+                segment = 1
+            if isinstance(part, str):
+                out.append({"Sequence": {"id": part, "type_id": segment}})
+            else:
+                out.append({"SpecialToken": {"id": tokens[part], "type_id": segment}})
+        return out
+
+    named = {tokens[part]: part for part in pair if isinstance(part, int)}
+    return {
+        "type": "TemplateProcessing",
+        "single": pieces(single),
+        "pair": pieces(pair),
+        "special_tokens": {
+            text: {"id": text, "ids": [index], "tokens": [text]} for text, index in named.items()
+        },
+    }
+
+
+def _id(metadata: Metadata, key: str, size: int) -> int | None:
+    index = metadata.integer(key, None)
+    if index is not None and not 0 <= index < size:
+        raise MalformedInput(f"is {index}, but the vocabulary has {size} tokens", where=f"key '{key}'")
+    return index

@@ -1,0 +1,84 @@
+"""SentencePiece BPE (`llama`): merges follow from the scores of the tokens.
+
+Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_spm_session`: the neighbours whose joined text is the
+token with the highest score are joined first, the leftmost of equals.
+"""
+
+from __future__ import annotations
+
+from formats.metadata import Metadata
+from formats.tokenizer.bpe import BLANK, bpe_model, raw_decoder, read_merges, replace
+from formats.tokenizer.special import SpecialTokens, post_processor
+from formats.tokenizer.vocabulary import (
+    MERGES,
+    Recipe,
+    TokenType,
+    Vocabulary,
+    read_scores,
+    require_short_tokens,
+)
+
+ADD_SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
+
+
+def spm(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) -> Recipe:
+    """The recipe of a vocabulary with scores."""
+    scores = read_scores(metadata, len(vocabulary)) or [0.0] * len(vocabulary)
+    prefix = metadata.flag(ADD_SPACE_PREFIX, True)
+    warnings = []
+    if not _one_score(vocabulary, scores):
+        merges = merges_from_scores(vocabulary, scores)
+    elif MERGES in metadata:  # a vocabulary taken from a tokenizer.json has one score for all, and its merges
+        merges = read_merges(metadata, vocabulary, raw=True)
+    else:
+        merges = merges_from_scores(vocabulary, scores)
+        warnings.append(
+            "all tokens have one score and there are no merges: the order in which tokens join is a guess"
+        )
+    missing = [byte for byte in range(256) if f"<0x{byte:02X}>" not in vocabulary.ids]
+    if missing:
+        warnings.append(
+            f"{len(missing)} of the 256 byte tokens are missing: some text becomes the unknown token"
+        )
+    unknown = special.ids.get("unk")
+    steps = [{"type": "Prepend", "prepend": BLANK}] if prefix else []
+    return Recipe(
+        {"type": "Sequence", "normalizers": [*steps, replace(" ", BLANK)]},
+        None,
+        bpe_model(
+            vocabulary,
+            merges,
+            byte_fallback=True,
+            fuse_unk=True,
+            unk_token=None if unknown is None else vocabulary.tokens[unknown],
+        ),
+        raw_decoder(strip=prefix),
+        post_processor(special, vocabulary.tokens),
+        warnings=tuple(warnings),
+    )
+
+
+def merges_from_scores(vocabulary: Vocabulary, scores: list[float]) -> list[tuple[str, str]]:
+    """Every cut of a token into two tokens, by score, then id, then place of the cut.
+
+    Tokens of every type count, control ones too, as they do in llama.cpp. UnsupportedInput for a vocabulary
+    whose tokens are so long that this would take minutes.
+    """
+    require_short_tokens(vocabulary)
+    ids = vocabulary.ids
+    merges: list[tuple[str, str]] = []
+    for index in sorted(range(len(scores)), key=lambda index: (-scores[index], index)):
+        token = vocabulary.tokens[index]
+        for cut in range(1, len(token)):
+            left = token[:cut]
+            if left in ids and (right := token[cut:]) in ids:
+                merges.append((left, right))
+    return merges
+
+
+def _one_score(vocabulary: Vocabulary, scores: list[float]) -> bool:
+    """Whether the scores of the ordinary tokens say nothing about their order."""
+    ordinary = {
+        score for score, kind in zip(scores, vocabulary.types, strict=True) if kind == TokenType.NORMAL
+    }
+    return len(ordinary) == 1

@@ -1,0 +1,110 @@
+"""Chat templates of a GGUF file: their texts, and what can be said of them without running them.
+
+A template is a program by a stranger. Here it is copied and looked at as text only; `formats.chat_template`
+runs one, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from formats.errors import MalformedInput
+from formats.metadata import Metadata
+from formats.shown import shown
+
+TEMPLATE = "tokenizer.chat_template"
+NAMES = "tokenizer.chat_templates"
+MOST = 50  # of a kind in a report
+
+_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")  # it becomes a file's name; converters write no other
+_STRING = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z)""", re.DOTALL)
+_WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_BOUND = re.compile(r"\b(?:set|macro|for)\s+([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)")
+_URL = re.compile(r"\b(?:https?|ftp|file|data|wss?)://[^\s'\"<>{}\\]{1,200}")
+_DUNDER = re.compile(r"__\w{1,60}__")
+_KEYWORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """and as block break call continue do elif else endblock endcall endfilter endfor endgeneration endif
+        endmacro endraw endset endwith extends false False filter for from generation if import in include is
+        macro none None not or raw recursive set true True with without context loop""",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReport:
+    """What a template reaches for, by its text alone: it may still build names and addresses as it runs.
+
+    names: what it uses and does not define, filters and tests included. All lists are sorted and bounded.
+    """
+
+    characters: int
+    names: list[str]
+    urls: list[str]
+    dunder_names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The default template and the named ones, verbatim, with a report on each ("" is the default's name)."""
+
+    default: str | None
+    named: dict[str, str]
+    reports: dict[str, TemplateReport] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_templates(metadata: Metadata) -> Templates:
+    """The templates of a file; MalformedInput for a name no file may have, or a value that is no text."""
+    metadata.texts(NAMES, None)  # the keys themselves say which there are; the list may lack some
+    default = metadata.text(TEMPLATE, None)
+    named = {}
+    for key in metadata:
+        if key.startswith(f"{TEMPLATE}."):
+            name = key[len(TEMPLATE) + 1 :]
+            if not _NAME.fullmatch(name):
+                raise MalformedInput("is no name for a template", where=f"key {shown(key)}")
+            named[name] = metadata.text(key)
+    warnings = []
+    if default is not None and "{" not in default:
+        # Old files name one of llama.cpp's own templates here; written out it would be every answer's text.
+        warnings.append(f"{TEMPLATE} is {shown(default)}, which is no template: not written")
+        default = None
+    texts = named if default is None else {"": default, **named}
+    return Templates(default, named, {name: report(text) for name, text in texts.items()}, warnings)
+
+
+def report(template: str) -> TemplateReport:
+    """What a template reaches for; linear in its length whatever it holds."""
+    used: set[str] = set()
+    bound: set[str] = set()
+    for code in _code(template):
+        bare = _STRING.sub("''", code)
+        used.update(_WORD.findall(bare))
+        for names in _BOUND.findall(bare):
+            bound.update(name.strip() for name in names.split(","))
+    return TemplateReport(
+        len(template),
+        sorted(used - bound - _KEYWORDS)[:MOST],
+        sorted(set(_URL.findall(template)))[:MOST],
+        sorted(set(_DUNDER.findall(template)))[:MOST],
+    )
+
+
+def _code(template: str) -> Iterator[str]:
+    """What stands between {{ and }}, and between {% and %}; comments are passed over."""
+    at = 0
+    while (start := template.find("{", at)) >= 0 and start + 1 < len(template):
+        closing = {"{": "}}", "%": "%}", "#": "#}"}.get(template[start + 1])
+        if closing is None:
+            at = start + 1
+            continue
+        end = template.find(closing, start + 2)
+        if end < 0:
+            return
+        if closing != "#}":
+            yield template[start + 2 : end]
+        at = end + 2

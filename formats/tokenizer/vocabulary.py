@@ -1,0 +1,153 @@
+"""The vocabulary of a GGUF file: tokens, types and scores by id, read from its keys and checked.
+
+A token's id is its place in `tokenizer.ggml.tokens`. What contradicts itself here (a repeated or empty token,
+arrays of other lengths, bytes that are no text) cannot be written as a tokenizer.json that means the same.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.metadata import INTEGERS, Metadata, StringArray
+from formats.shown import shown
+
+Json: TypeAlias = dict[str, Any]  # an object of tokenizer.json, whose shape the tokenizers library defines
+
+TOKENS = "tokenizer.ggml.tokens"
+TYPES = "tokenizer.ggml.token_type"
+SCORES = "tokenizer.ggml.scores"
+MERGES = "tokenizer.ggml.merges"
+MOST_WORK = 1 << 28  # characters looked at in cutting every token; the largest vocabulary needs 20 million
+
+
+class TokenType(enum.IntEnum):
+    """What a token is. Source: llama.cpp, include/llama.h, `enum llama_token_type`."""
+
+    UNDEFINED = 0
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Tokens with their types; `ids` is the way back from a text; `typed`: the file gave the types."""
+
+    tokens: list[str]
+    types: list[int]
+    typed: bool
+    ids: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What one family makes of a vocabulary: the parts of a tokenizer.json, and what is to be said of them.
+
+    clean_up: whether decoding takes out blanks before punctuation, as authors of WordPiece models want it.
+    notes: what was assumed; warnings: what may differ from the tokenizer that the model was trained with.
+    tokens: the texts by id where they differ from the file's; else None.
+    """
+
+    normalizer: Json | None
+    pre_tokenizer: Json | None
+    model: Json
+    decoder: Json
+    post_processor: Json | None
+    clean_up: bool = False
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    tokens: list[str] | None = None
+
+
+def read_vocabulary(metadata: Metadata) -> Vocabulary:
+    """The tokens and types of a file; MalformedInput names the key and the first tokens that are wrong."""
+    tokens = decoded(metadata.texts(TOKENS), TOKENS, "token")
+    if not tokens:
+        raise MalformedInput("holds no tokens", where=f"key '{TOKENS}'")
+    ids = {token: index for index, token in enumerate(tokens)}
+    if len(ids) != len(tokens):
+        raise MalformedInput(_repeats(tokens), where=f"key '{TOKENS}'")
+    if "" in ids:
+        raise MalformedInput(f"token {ids['']} is empty", where=f"key '{TOKENS}'")
+    return Vocabulary(tokens, _types(metadata, len(tokens)), TYPES in metadata, ids)
+
+
+def decoded(texts: StringArray, key: str, what: str) -> list[str]:
+    """All strings of an array; MalformedInput for the first that is not UTF-8."""
+    try:
+        return texts.tolist()
+    except UnicodeDecodeError:
+        index = texts.first_invalid() or 0
+        raise MalformedInput(
+            f"{what} {index} is not UTF-8: {shown(texts.raw(index))}", where=f"key '{key}'"
+        ) from None
+
+
+def read_scores(metadata: Metadata, size: int) -> list[float] | None:
+    """The scores by id, None when the file has none; integers serve too. MalformedInput unless finite."""
+    value = metadata.get(SCORES)
+    if value is None:
+        return None
+    given = metadata.integers(SCORES) if value.element in INTEGERS else metadata.numbers(SCORES)
+    _require_length(SCORES, len(given), size)
+    scores = given.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise MalformedInput(f"the score of token {bad[0]} is {scores[bad[0]]}", where=f"key '{SCORES}'")
+    listed: list[float] = scores.tolist()
+    return listed
+
+
+def require_unused_scores_fit(metadata: Metadata, size: int) -> None:
+    """MalformedInput if scores that no one needs are not one per token: such a file is damaged."""
+    if SCORES in metadata:
+        read_scores(metadata, size)
+
+
+def require_short_tokens(vocabulary: Vocabulary) -> None:
+    """UnsupportedInput if the tokens are so long that trying all their cuts would take minutes."""
+    work = sum(len(token) ** 2 for token in vocabulary.tokens)
+    if work > MOST_WORK:
+        raise UnsupportedInput(
+            f"tokens are too long to find their merges: {work} steps, at most {MOST_WORK}",
+            where=f"key '{TOKENS}'",
+        )
+
+
+def _types(metadata: Metadata, size: int) -> list[int]:
+    types = metadata.integers(TYPES, None)
+    if types is None:
+        return [int(TokenType.NORMAL)] * size
+    _require_length(TYPES, len(types), size)
+    bad = np.flatnonzero((types < TokenType.UNDEFINED) | (types > TokenType.BYTE))
+    if len(bad):
+        raise MalformedInput(f"token {bad[0]} has the unknown type {types[bad[0]]}", where=f"key '{TYPES}'")
+    listed: list[int] = types.tolist()
+    return listed
+
+
+def _require_length(key: str, length: int, size: int) -> None:
+    if length != size:
+        raise MalformedInput(f"has {length} elements for {size} tokens", where=f"key '{key}'")
+
+
+def _repeats(tokens: list[str]) -> str:
+    """Which tokens are there twice: all counted, the first one shown."""
+    counts = Counter(tokens)
+    repeated = [token for token, count in counts.items() if count > 1]
+    first = tokens.index(repeated[0])
+    again = tokens.index(repeated[0], first + 1)
+    more = f", and {len(repeated) - 1} more tokens are repeated" if len(repeated) > 1 else ""
+    return f"token {again} repeats token {first}, {shown(repeated[0])}{more}"

@@ -1,0 +1,181 @@
+"""Special tokens: ids by key and by default, what is added to a text, what is cut out of it, what ends an answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from formats.tokenizer import TokenizerFiles, build_tokenizer, load_tokenizer
+from formats.tokenizer.bpe import byte_characters
+from tests.formats.tokenizer.vocabularies import Given, vocabulary_metadata
+
+T = "tokenizer.ggml."
+BYTES = byte_characters()
+
+
+def files_of(tmp_path: Path, special: dict[str, int], **keys: Given) -> TokenizerFiles:
+    """A byte-level vocabulary: 256 bytes, "he", then these texts with their types."""
+    return build_tokenizer(
+        vocabulary_metadata(
+            tmp_path / "v.gguf",
+            {
+                "general.architecture": "llama",
+                f"{T}model": "gpt2",
+                f"{T}pre": "gpt-2",
+                f"{T}tokens": [*BYTES, "he", *special],
+                f"{T}token_type": [1] * 257 + list(special.values()),
+                f"{T}merges": ["h e"],
+                **{(key if "." in key else f"{T}{key}"): value for key, value in keys.items()},
+            },
+        )
+    )
+
+
+def test_bos_and_eos_are_added_as_the_flags_say(tmp_path: Path) -> None:
+    special = {"<s>": 3, "</s>": 3}
+    ids: dict[str, Given] = {"bos_token_id": 257, "eos_token_id": 258}
+    for bos in (False, True):
+        for eos in (False, True):
+            files = files_of(tmp_path, special, **ids, add_bos_token=bos, add_eos_token=eos)
+            tokenizer = load_tokenizer(files)
+            assert tokenizer.encode("he").ids == [257] * bos + [256] + [258] * eos
+            pair = tokenizer.encode("he", "he")
+            assert pair.ids == [257] * bos + [256] + [258] * eos + [257] * bos + [256] + [258] * eos
+            assert files.tokenizer_config["add_bos_token"] is bos
+            assert files.tokenizer_config["add_eos_token"] is eos
+
+
+def test_a_name_of_a_pretokenizer_adds_bos_where_no_flag_says_otherwise(tmp_path: Path) -> None:
+    added = files_of(tmp_path, {"<s>": 3}, pre="llama-bpe", bos_token_id=257)
+    assert load_tokenizer(added).encode("he").ids == [257, 256]
+    kept = files_of(tmp_path, {"<s>": 3}, pre="llama-bpe", bos_token_id=257, add_bos_token=False)
+    assert load_tokenizer(kept).encode("he").ids == [256]
+
+
+def test_the_relic_eleven_counts_only_where_it_is_a_control_token(tmp_path: Path) -> None:
+    assert files_of(tmp_path, {}).ids == {}
+    types = [1] * 257
+    types[11] = 3
+    assert files_of(tmp_path, {}, token_type=types).ids == {"bos": 11, "eos": 11}
+    demanded = files_of(tmp_path, {}, add_bos_token=True)
+    assert demanded.ids == {"bos": 11}
+    assert "tokenizer.ggml.bos_token_id" in demanded.warnings[0]
+
+
+def test_a_bos_that_no_one_knows_is_not_added(tmp_path: Path) -> None:
+    files = files_of(tmp_path, {}, pre="glm4", add_bos_token=True)
+    assert files.tokenizer_json["post_processor"] is None
+    assert files.tokenizer_config["add_bos_token"] is False
+    assert len(files.warnings) == 1
+
+
+def test_control_unknown_and_user_defined_tokens_are_cut_out_and_others_are_not(tmp_path: Path) -> None:
+    special = {"<c>": 3, "<u>": 2, "<d>": 4, "<n>": 1, "<x>": 5}
+    tokenizer = load_tokenizer(files_of(tmp_path, special))
+    for index, text in enumerate(special):
+        cut_out = tokenizer.encode(f"he{text}he").ids == [256, 257 + index, 256]
+        assert cut_out == (special[text] in (2, 3, 4))
+    assert tokenizer.decode([256, 257, 259], skip_special_tokens=True) == "he<d>"
+
+
+def test_an_ordinary_word_is_not_made_special_by_a_key(tmp_path: Path) -> None:
+    files = files_of(tmp_path, {"<pad>": 1}, padding_token_id=256, unknown_token_id=257)
+    assert files.special_tokens_map == {"unk_token": "<pad>"}
+    assert files.ids["pad"] == 256
+    assert [entry["content"] for entry in files.tokenizer_json["added_tokens"]] == ["<pad>"]
+
+
+def test_every_end_of_an_answer_is_found(tmp_path: Path) -> None:
+    special = {"<|endoftext|>": 3, "<|im_end|>": 3, "</s>": 1, "<|eot_id|>": 4, "<stop>": 3, "<fim_pad>": 3}
+    files = files_of(tmp_path, special, eos_token_id=258, eom_token_id=261, fim_pad_token_id=262)
+    assert files.eos_token_ids == [258, 261, 257, 260]
+
+
+@pytest.mark.parametrize(
+    ("texts", "ends"),
+    [
+        (["<|end|>", "<|return|>"], ["<|end|>", "<|return|>"]),
+        (["<|end|>", "<|return|>", "<|call|>"], ["<|return|>", "<|call|>"]),
+        (["<|end|>", "<|flush|>", "<|calls|>"], ["<|flush|>", "<|calls|>"]),
+        (["</s>", "<|tool_response>"], ["<|tool_response>"]),
+    ],
+)
+def test_what_only_ends_a_message_does_not_end_an_answer(
+    texts: list[str], ends: list[str], tmp_path: Path
+) -> None:
+    files = files_of(tmp_path, dict.fromkeys(texts, 3))
+    assert [files.tokens[index] for index in files.eos_token_ids] == ends
+
+
+def test_phi_3s_special_tokens_take_the_blanks_after_them(tmp_path: Path) -> None:
+    special = {"<s>": 3, "</s>": 3, "<|user|>": 3}
+    name: dict[str, Given] = {"general.name": "Phi 3 Mini, Phi-3"}
+    entries = files_of(tmp_path, special, **name).tokenizer_json["added_tokens"]
+    assert {entry["content"]: entry["rstrip"] for entry in entries} == {
+        "<s>": False,
+        "</s>": True,
+        "<|user|>": True,
+    }
+    assert not any(entry["rstrip"] for entry in files_of(tmp_path, special).tokenizer_json["added_tokens"])
+
+
+def test_a_mask_takes_the_blanks_before_it_where_the_model_wants_that(tmp_path: Path) -> None:
+    entry = files_of(tmp_path, {"<mask>": 3}, pre="jina-v2-de").tokenizer_json["added_tokens"][0]
+    assert entry["lstrip"]
+    name: dict[str, Given] = {"general.name": "modern-bert"}
+    assert files_of(tmp_path, {"[MASK]": 3}, **name).tokenizer_json["added_tokens"][0]["lstrip"]
+    assert not files_of(tmp_path, {"<mask>": 3}).tokenizer_json["added_tokens"][0]["lstrip"]
+
+
+def test_without_types_the_ids_of_keys_are_special(tmp_path: Path) -> None:
+    metadata = vocabulary_metadata(
+        tmp_path / "v.gguf",
+        {
+            f"{T}model": "llama",
+            f"{T}tokens": ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a"],
+            f"{T}scores": [0.0] * 259 + [-1.0, -2.0],
+        },
+    )
+    tokenizer = load_tokenizer(build_tokenizer(metadata))
+    assert tokenizer.encode("a</s>a").ids == [1, 259, 260, 2, 259, 260]
+
+
+def test_without_a_pretokenizers_name_the_default_is_taken_aloud(tmp_path: Path) -> None:
+    assert "tokenizer.ggml.pre is missing" in files_of(tmp_path, {}, pre="").warnings[0]
+    assert files_of(tmp_path, {}, pre="default").warnings == []
+
+
+def test_a_class_that_transformers_forces_is_told(tmp_path: Path) -> None:
+    qwen: dict[str, Given] = {"general.architecture": "qwen2"}
+    assert "cuts this model's text as qwen2" in files_of(tmp_path, {}, **qwen).warnings[0]
+    assert files_of(tmp_path, {}, pre="qwen2", **qwen).warnings == []
+
+
+def test_one_score_for_all_is_told_and_merges_serve_instead(tmp_path: Path) -> None:
+    keys: dict[str, Given] = {
+        f"{T}model": "llama",
+        f"{T}tokens": [
+            "<unk>",
+            "<s>",
+            "</s>",
+            *(f"<0x{byte:02X}>" for byte in range(256)),
+            *"▁abc",
+            "bc",
+            "ab",
+        ],
+        f"{T}scores": [-1000.0] * 265,
+        f"{T}token_type": [2, 3, 3] + [6] * 256 + [1] * 6,
+    }
+    guessed = build_tokenizer(vocabulary_metadata(tmp_path / "v.gguf", keys))
+    assert "one score" in guessed.warnings[0]
+    merged = build_tokenizer(vocabulary_metadata(tmp_path / "v.gguf", {**keys, f"{T}merges": ["b c", "a b"]}))
+    assert merged.warnings == []
+    assert load_tokenizer(merged).encode("abc", add_special_tokens=False).tokens == ["▁", "a", "bc"]
+
+
+def test_what_was_read_is_named(tmp_path: Path) -> None:
+    files = files_of(tmp_path, {"<s>": 3}, bos_token_id=257, nosuch_key=1)
+    assert files.used_keys == {
+        f"{T}{key}" for key in ("model", "pre", "tokens", "token_type", "merges", "bos_token_id")
+    }
