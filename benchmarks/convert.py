@@ -1,0 +1,152 @@
+"""How long a conversion takes beside writing the same bytes, beside gguf-py and beside transformers.
+
+    python -m benchmarks.convert --shape qwen2.5-0.5b --repeats 5
+    python -m benchmarks.convert --shape phi-3-mini --repeats 5 --transformers
+
+All in one run and in turn, since a shared machine is never the same twice: ours (a fresh process each time, digests
+and tokenizer included), then the same number of bytes written in pieces of 4 MiB and fsynced. Prints a table for
+docs/benchmarks.md: medians, ratios of pairs, peak resident memory. gguf-py's time is that of a sample of every
+tensor type, scaled to the model. The input is made first, and kept for the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.full_size import SHAPES, Shape, random_blocks, write_model
+from formats.quants import by_name
+
+PIECE = 4 << 20
+SAMPLE_WEIGHTS = 1 << 21
+
+OURS = "import sys; from converter import convert; convert(*sys.argv[1:3], dtype='bfloat16')"
+TRANSFORMERS = """
+import pathlib, sys, torch, transformers
+source = pathlib.Path(sys.argv[1])
+model = transformers.AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
+model.save_pretrained(sys.argv[2])
+transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(sys.argv[2])
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of a child: wall and CPU seconds, most resident memory."""
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+
+
+def main() -> None:
+    """Makes the input, measures, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-0.5b")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--folder", type=Path, default=Path("demo/benchmark"), help="where there is room for both"
+    )
+    parser.add_argument("--transformers", action="store_true", help="measure transformers too, once")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    shape = SHAPES[given.shape]()
+    source, out = given.folder / f"{given.shape}.gguf", given.folder / "out"
+    if not source.exists():
+        write_model(shape, source)
+    ours, written = [], []
+    shutil.rmtree(out, ignore_errors=True)
+    child(OURS, source, out)  # compiles what is not compiled yet, and brings the source into memory
+    size = sum(path.stat().st_size for path in out.iterdir())
+    for _ in range(given.repeats):
+        shutil.rmtree(out)
+        ours.append(child(OURS, source, out))
+        written.append(write_like_dd(given.folder / "dd", size))
+    rows = [
+        ("ours", statistics.median(m.wall_s for m in ours), max(m.peak_bytes for m in ours)),
+        ("writing the same bytes, fsynced", statistics.median(written), 0),
+        ("gguf-py, dequantizing only", gguf_py(shape), 0),
+    ]
+    if given.transformers:
+        shutil.rmtree(out)
+        theirs = child(TRANSFORMERS, source, out)
+        rows.append(("transformers", theirs.wall_s, theirs.peak_bytes))
+    shutil.rmtree(out)
+    report(given.shape, source.stat().st_size, size, rows)
+    ratios = sorted(m.wall_s / w for m, w in zip(ours, written, strict=True))
+    listed = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"\nOurs to writing, pair by pair: {listed}; median {statistics.median(ratios):.2f}.")
+    print(f"CPU seconds of ours: {statistics.median(m.cpu_s for m in ours):.2f}.")
+
+
+def child(code: str, *arguments: Path) -> Measured:
+    """A fresh interpreter; RuntimeError if it fails."""
+    started = time.perf_counter()
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", code, *map(str, arguments)], dict(os.environ))
+    _, status, usage = os.wait4(pid, 0)
+    wall_s = time.perf_counter() - started
+    if status:
+        raise RuntimeError(f"the child ended with {os.waitstatus_to_exitcode(status)}")
+    return Measured(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
+
+
+def write_like_dd(path: Path, size: int) -> float:
+    """Seconds to write so many bytes to a new file and force them out."""
+    piece = np.random.default_rng(0).bytes(PIECE)
+    started = time.perf_counter()
+    with path.open("wb", buffering=0) as file:
+        for at in range(0, size, PIECE):
+            file.write(piece[: size - at])
+        os.fsync(file.fileno())
+    elapsed = time.perf_counter() - started
+    path.unlink()
+    return elapsed
+
+
+def gguf_py(shape: Shape) -> float:
+    """Seconds in which gguf-py would dequantize all tensors to float32, from a sample of each type."""
+    import gguf
+
+    weights = Counter[str]()
+    for _, extents, type_name in shape.tensors:
+        weights[type_name] += int(np.prod(extents))
+    total = 0.0
+    for type_name, count in weights.items():
+        quant = by_name(type_name)
+        blocks = random_blocks(quant, SAMPLE_WEIGHTS // quant.weights, np.random.default_rng(0))
+        started = time.perf_counter()
+        gguf.dequantize(blocks.view(np.uint8), gguf.GGMLQuantizationType[type_name])
+        total += (time.perf_counter() - started) * count / SAMPLE_WEIGHTS
+    return total
+
+
+def report(shape: str, source: int, size: int, rows: Sequence[tuple[str, float, int]]) -> None:
+    """The table, with what it was measured on."""
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "gguf", "llvmlite")
+    )
+    cores, load = os.cpu_count(), os.getloadavg()[0]
+    print(f"{shape}: {source / 1e6:,.0f} MB of GGUF → {size / 1e6:,.0f} MB of bfloat16")
+    print(
+        f"{platform.machine()}, {cores} cores, load {load:.1f}, Python {platform.python_version()}, {versions}\n"
+    )
+    print("| what | seconds | of ours | peak memory |\n| --- | ---: | ---: | ---: |")
+    for what, seconds, peak in rows:
+        memory = f"{peak / 1e6:,.0f} MB" if peak else "–"
+        print(f"| {what} | {seconds:.2f} | {seconds / rows[0][1]:.2f} | {memory} |")
+
+
+if __name__ == "__main__":
+    main()

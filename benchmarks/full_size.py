@@ -1,0 +1,206 @@
+"""GGUF files as large as published models, with random weights, written without any other tool.
+
+Shapes are those of the models' published config.json; the types are those that llama-quantize gives each tensor
+for Q4_K_M (src/llama-quant.cpp, `llama_tensor_get_type_impl`): rows that are no multiple of 256 fall back.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from formats.quants import QuantType, by_name
+
+U32, F32, STRING, ARRAY, I32 = 4, 6, 8, 9, 5
+ALIGNMENT = 32
+BLOCKS_AT_ONCE = 1 << 14
+
+Value = str | int | float | list[str] | list[int]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model: its keys under the architecture's prefix, its tensors (name, shape in NumPy order, type)."""
+
+    architecture: str
+    vocabulary: int
+    keys: dict[str, int | float]
+    tensors: tuple[tuple[str, tuple[int, ...], str], ...]
+
+
+def uses_more_bits(layer: int, layers: int) -> bool:
+    """The layers to which Q4_K_M gives more bits. Source: llama.cpp, src/llama-quant.cpp, `use_more_bits`."""
+    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+
+
+def qwen2_5_0_5b() -> Shape:
+    """Qwen2.5-0.5B: rows of 896 weights, so most types are those of 32 weights a block."""
+    layers, hidden, kv, ff, vocabulary = 24, 896, 128, 4864, 151936
+    tensors: list[tuple[str, tuple[int, ...], str]] = [("token_embd.weight", (vocabulary, hidden), "Q8_0")]
+    for i in range(layers):
+        more = uses_more_bits(i, layers)
+        tensors += [
+            (f"blk.{i}.{name}", shape, quant)
+            for name, shape, quant in (
+                ("attn_norm.weight", (hidden,), "F32"),
+                ("ffn_down.weight", (hidden, ff), "Q6_K" if more else "Q4_K"),
+                ("ffn_gate.weight", (ff, hidden), "Q5_0"),
+                ("ffn_up.weight", (ff, hidden), "Q5_0"),
+                ("ffn_norm.weight", (hidden,), "F32"),
+                ("attn_k.bias", (kv,), "F32"),
+                ("attn_k.weight", (kv, hidden), "Q5_0"),
+                ("attn_output.weight", (hidden, hidden), "Q5_0"),
+                ("attn_q.bias", (hidden,), "F32"),
+                ("attn_q.weight", (hidden, hidden), "Q5_0"),
+                ("attn_v.bias", (kv,), "F32"),
+                ("attn_v.weight", (kv, hidden), "Q8_0" if more else "Q5_0"),
+            )
+        ]
+    tensors.append(("output_norm.weight", (hidden,), "F32"))
+    keys = {
+        "block_count": layers,
+        "context_length": 32768,
+        "embedding_length": hidden,
+        "feed_forward_length": ff,
+        "attention.head_count": 14,
+        "attention.head_count_kv": 2,
+        "attention.layer_norm_rms_epsilon": 1e-6,
+        "rope.freq_base": 1e6,
+    }
+    return Shape("qwen2", vocabulary, keys, tuple(tensors))
+
+
+def phi_3_mini() -> Shape:
+    """Phi-3-mini-4k: 3.8 billion weights."""
+    layers, hidden, ff, vocabulary = 32, 3072, 8192, 32064
+    tensors: list[tuple[str, tuple[int, ...], str]] = [("token_embd.weight", (vocabulary, hidden), "Q4_K")]
+    for i in range(layers):
+        tensors += [
+            (f"blk.{i}.{name}", shape, quant)
+            for name, shape, quant in (
+                ("attn_norm.weight", (hidden,), "F32"),
+                ("ffn_down.weight", (hidden, ff), "Q6_K" if uses_more_bits(i, layers) else "Q4_K"),
+                ("ffn_up.weight", (2 * ff, hidden), "Q4_K"),
+                ("ffn_norm.weight", (hidden,), "F32"),
+                ("attn_output.weight", (hidden, hidden), "Q4_K"),
+                ("attn_qkv.weight", (3 * hidden, hidden), "Q5_K"),
+            )
+        ]
+    tensors += [("output_norm.weight", (hidden,), "F32"), ("output.weight", (vocabulary, hidden), "Q6_K")]
+    keys = {
+        "block_count": layers,
+        "context_length": 4096,
+        "embedding_length": hidden,
+        "feed_forward_length": ff,
+        "attention.head_count": 32,
+        "attention.head_count_kv": 32,
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "attention.sliding_window": 2047,
+        "rope.dimension_count": 96,
+        "rope.freq_base": 1e4,
+        "rope.scaling.original_context_length": 4096,
+    }
+    return Shape("phi3", vocabulary, keys, tuple(tensors))
+
+
+SHAPES = {"qwen2.5-0.5b": qwen2_5_0_5b, "phi-3-mini": phi_3_mini}
+
+
+def write_model(shape: Shape, path: Path) -> None:
+    """The whole file; the same bytes for the same shape."""
+    tokens, merges = vocabulary(shape.vocabulary)
+    values: dict[str, Value] = {
+        "general.architecture": shape.architecture,
+        **{f"{shape.architecture}.{key}": value for key, value in shape.keys.items()},
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "qwen2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [1] * (len(tokens) - 1) + [3],
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.eos_token_id": len(tokens) - 1,
+    }
+    generator = np.random.default_rng(0)
+    with path.open("wb") as file:
+        file.write(struct.pack("<4sIQQ", b"GGUF", 3, len(shape.tensors), len(values)))
+        for key, value in values.items():
+            file.write(_text(key) + _encoded(value))
+        offset = 0
+        for name, extents, quant in shape.tensors:
+            file.write(_text(name) + struct.pack("<I", len(extents)))
+            file.write(struct.pack(f"<{len(extents)}QIQ", *reversed(extents), by_name(quant).id, offset))
+            offset += _padded(_nbytes(extents, by_name(quant)))
+        file.write(bytes(-file.tell() % ALIGNMENT))
+        for _, extents, quant in shape.tensors:
+            _write_weights(file, extents, by_name(quant), generator)
+
+
+def vocabulary(size: int) -> tuple[list[str], list[str]]:
+    """Byte-level BPE: 256 bytes, then random pairs of shorter tokens, each with its merge, then one special."""
+    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    tokens = [*map(chr, keep), *(chr(256 + n) for n in range(256 - len(keep)))]
+    known, merges, choose = set(tokens), [], random.Random(0)
+    while len(tokens) < size - 1:
+        left, right = choose.choice(tokens), choose.choice(tokens)
+        if len(left + right) <= 12 and left + right not in known:
+            known.add(left + right)
+            tokens.append(left + right)
+            merges.append(f"{left} {right}")
+    return [*tokens, "<|end|>"], merges
+
+
+def _write_weights(
+    file: BinaryIO, extents: Sequence[int], quant: QuantType, generator: np.random.Generator
+) -> None:
+    for count in _steps(int(np.prod(extents)) // quant.weights):
+        file.write(random_blocks(quant, count, generator).tobytes())
+    file.write(bytes(-file.tell() % ALIGNMENT))
+
+
+def random_blocks(
+    quant: QuantType, count: int, generator: np.random.Generator
+) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    """Random bytes, but for the scales: small normal numbers, so that every weight is finite."""
+    blocks = np.frombuffer(generator.bytes(count * quant.block_bytes), quant.layout).copy()
+    for name in quant.layout.names or ():
+        field = blocks[name]
+        if field.dtype.kind == "f":
+            field[...] = generator.standard_normal(field.shape, np.float32) * np.float32(0.02)
+    return blocks
+
+
+def _steps(blocks: int) -> Iterator[int]:
+    for first in range(0, blocks, BLOCKS_AT_ONCE):
+        yield min(BLOCKS_AT_ONCE, blocks - first)
+
+
+def _nbytes(extents: Sequence[int], quant: QuantType) -> int:
+    return int(np.prod(extents)) // quant.weights * quant.block_bytes
+
+
+def _padded(nbytes: int) -> int:
+    return nbytes + -nbytes % ALIGNMENT
+
+
+def _text(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _encoded(value: Value) -> bytes:
+    match value:
+        case str():
+            return struct.pack("<I", STRING) + _text(value)
+        case int():
+            return struct.pack("<II", U32, value)
+        case float():
+            return struct.pack("<If", F32, value)
+        case [str(), *_]:
+            items = b"".join(_text(str(item)) for item in value)
+            return struct.pack("<IIQ", ARRAY, STRING, len(value)) + items
+    return struct.pack("<IIQ", ARRAY, I32, len(value)) + struct.pack(f"<{len(value)}i", *value)

@@ -1,0 +1,36 @@
+"""GGUF's words → transformers' words: a model file becomes a folder, exactly, with a record of how.
+
+    conversion = converter.convert("model.gguf", "folder")
+    conversion.weights                  # "weights1:…"
+    conversion.to_json()                # what stands in folder/conversion.json
+
+Nothing here runs a model, and nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from converter.conversion import convert
+    from converter.errors import NotEnoughSpace, NotTakenBack, TargetBusy, TargetExists
+    from converter.record import Conversion
+
+__all__ = ["Conversion", "NotEnoughSpace", "NotTakenBack", "TargetBusy", "TargetExists", "convert"]
+
+_HOMES = {
+    "Conversion": "converter.record",
+    "NotEnoughSpace": "converter.errors",
+    "NotTakenBack": "converter.errors",
+    "TargetBusy": "converter.errors",
+    "TargetExists": "converter.errors",
+    "convert": "converter.conversion",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name's object, from the module that it lives in; so that `import converter` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'converter' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,158 @@
+"""What an architecture's table says: which GGUF tensors and keys become which names of transformers.
+
+An architecture file (`converter/architectures/`) is rows of these classes and nothing else. Names of sizes,
+in shapes and as parameters of operations, are those of `converter.sizes`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from converter.keys import Keys
+from converter.operations import Operation
+from formats.gguf_file import Tensor
+from formats.metadata import REQUIRED
+
+Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One kind of tensor: its GGUF name, its name in transformers, its shape, and what happens to its rows.
+
+    source: {i} stands for every layer.
+    target: any other placeholder, {e}, stands for every slice of the first dimension, each a tensor then.
+        Rules of one target are joined in their order, along the dimension before the last (a vector's only).
+    shape: of the source in NumPy order: names of sizes, numbers and products of both, as "2*ff hidden".
+    flag: a key of config.json that says whether it is there; tensors of one flag come all together, in every
+        layer, or not at all. `not_` before the name means that the flag is false when they are there.
+    absent: it may be missing, and then this is why. unused: it is not written, and this is why.
+    """
+
+    source: str
+    target: str = ""
+    shape: str = ""
+    operation: Operation | None = None
+    flag: str = ""
+    absent: str = ""
+    unused: str = ""
+
+
+def in_layers(*rules: Rule) -> tuple[Rule, ...]:
+    """Rules of every layer, written without `blk.{i}.` and `model.layers.{i}.` before their names."""
+    return tuple(
+        replace(
+            rule,
+            source=f"blk.{{i}}.{rule.source}",
+            target=rule.target and f"model.layers.{{i}}.{rule.target}",
+        )
+        for rule in rules
+    )
+
+
+class Kind(enum.Enum):
+    """How a key's value is read."""
+
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One metadata key beyond the sizes: read, checked, and written under its name in config.json.
+
+    gguf: without the architecture's prefix. config: empty when only checked.
+    default: the value when the key is missing (recorded as assumed), or a function of the sizes that gives
+        it.
+    only: the only values that the class of transformers can express.
+    none: a value that stands for null. least: the smallest value that makes sense.
+    """
+
+    gguf: str
+    config: str = ""
+    kind: Kind = Kind.DECIMAL
+    default: object = REQUIRED
+    only: tuple[object, ...] = ()
+    none: object = None
+    least: float | None = None
+
+
+class RopeLayout(enum.Enum):
+    """Where a class of transformers looks for the parameters of its rotary embedding."""
+
+    PLAIN = "one for all layers"
+    PARTIAL = "one for all layers, with partial_rotary_factor"
+    BY_LAYER_TYPE = "full_attention scaled, sliding_attention with a base of its own and unscaled"
+    SCALED_FULL_ATTENTION = "full_attention scaled, sliding_attention with the same base and unscaled"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a table's functions may look at: keys, tensors and, once they are known, sizes."""
+
+    keys: Keys
+    tensors: Mapping[str, Tensor]
+    sizes: Sizes = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One family, as llama.cpp writes it and as transformers reads it.
+
+    gguf: `general.architecture`, the prefix of its keys. model_type, class_name: of transformers.
+    when: of several architectures of one `gguf` name, the one whose condition holds is taken, else the one
+        without.
+    sizes: keys of config.json beyond the decoder's common ones → names of sizes.
+    head_dim: the class reads head_dim from config.json; others take hidden_size / num_attention_heads.
+    rope_theta: the base when `rope.freq_base` is missing.
+    derived: keys of config.json that follow from other facts by a rule that llama.cpp has built in.
+    assumed: keys of config.json that GGUF does not carry.
+    """
+
+    gguf: str
+    model_type: str
+    class_name: str
+    tensors: tuple[Rule, ...]
+    keys: tuple[Key, ...]
+    assumed: Mapping[str, object]
+    when: Callable[[Evidence], bool] | None = None
+    sizes: Mapping[str, str] = field(default_factory=dict)
+    head_dim: bool = True
+    rope: RopeLayout = RopeLayout.PLAIN
+    rope_theta: float = 10000.0
+    derived: Mapping[str, Callable[[Evidence], object]] = field(default_factory=dict)
+
+
+def has_experts(evidence: Evidence) -> bool:
+    """The feed-forward layers are mixtures of experts."""
+    return evidence.keys.integer("expert_count", 0) > 0
+
+
+def is_mistral(evidence: Evidence) -> bool:
+    """A dense llama that only Mistral's class can express, or that says it is one.
+
+    Nothing in a GGUF names the class. Llama's refuses heads that do not divide the hidden size and knows no
+    window; Mistral's has no biases.
+    """
+    keys = evidence.keys
+    if has_experts(evidence) or any(name.endswith(".bias") for name in evidence.tensors):
+        return False
+    heads = keys.count("attention.head_count")
+    uneven = keys.count("embedding_length") % heads != 0
+    names = [keys.metadata.get(f"general.{key}") for key in ("name", "basename", "base_model.0.name")]
+    said = any("mistral" in str(name.data).lower() for name in names if name is not None)
+    return uneven or said or keys.has("attention.sliding_window")
+
+
+def has_qkv_bias_only(evidence: Evidence) -> bool:
+    """Biases on q, k and v, none on the attention's output: Qwen2's class computes that, Llama's cannot."""
+    fused = "blk.0.attn_qkv.bias" in evidence.tensors or "blk.0.attn_q.bias" in evidence.tensors
+    return not has_experts(evidence) and fused and "blk.0.attn_output.bias" not in evidence.tensors
+
+
+def has_window(evidence: Evidence) -> bool:
+    """Some layers attend to a window only."""
+    return evidence.keys.has("attention.sliding_window")

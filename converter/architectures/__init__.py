@@ -1,0 +1,45 @@
+"""The architectures: one file a family, found by looking into this package: to add one is to add a file."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+
+from converter.architecture import Architecture, Evidence
+from formats.errors import UnsupportedInput
+from formats.shown import shown
+
+
+def architectures() -> tuple[Architecture, ...]:
+    """Every Architecture that a module of this package defines."""
+    return _in_package(tuple(__path__))
+
+
+def choose(evidence: Evidence) -> Architecture:
+    """The architecture for a file: by its name, and among several of one name by their conditions.
+
+    UnsupportedInput for a name that none has, and lists those that are known.
+    """
+    name = evidence.keys.prefix
+    named = [a for a in architectures() if a.gguf == name]
+    if not named:
+        known = ", ".join(sorted({a.gguf for a in architectures()}))
+        raise UnsupportedInput(
+            f"is {shown(name)}, which is not known; known are {known}", where="key 'general.architecture'"
+        )
+    special = [a for a in named if a.when is not None and a.when(evidence)]
+    general = [a for a in named if a.when is None]
+    if len(special) > 1:
+        classes = ", ".join(a.class_name for a in special)
+        raise UnsupportedInput(f"fits several classes: {classes}", where="key 'general.architecture'")
+    return (special or general)[0]
+
+
+@functools.cache
+def _in_package(path: tuple[str, ...]) -> tuple[Architecture, ...]:
+    found: dict[int, Architecture] = {}  # by identity: one file may import another's
+    for module in sorted(pkgutil.iter_modules(path), key=lambda m: m.name):
+        names = vars(importlib.import_module(f"{__name__}.{module.name}"))
+        found |= {id(a): a for a in names.values() if isinstance(a, Architecture)}
+    return tuple(found.values())

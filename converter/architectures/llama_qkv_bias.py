@@ -1,0 +1,47 @@
+"""Llamas with biases on q, k and v alone: Qwen2's class computes them, Llama's has all four biases or none.
+
+Source: llama.cpp, src/models/llama.cpp (optional biases); transformers, models/qwen2.
+"""
+
+from converter.architecture import Architecture, Key, Rule, has_qkv_bias_only, in_layers
+from converter.operations import rope_halves
+
+LLAMA_QKV_BIAS = Architecture(
+    gguf="llama",
+    when=has_qkv_bias_only,
+    model_type="qwen2",
+    class_name="Qwen2ForCausalLM",
+    head_dim=False,
+    tensors=(
+        Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
+        *in_layers(
+            Rule("attn_norm.weight", "input_layernorm.weight", "hidden"),
+            Rule("attn_q.weight", "self_attn.q_proj.weight", "q hidden", rope_halves("head_dim")),
+            Rule("attn_k.weight", "self_attn.k_proj.weight", "kv hidden", rope_halves("head_dim")),
+            Rule("attn_v.weight", "self_attn.v_proj.weight", "kv hidden"),
+            Rule("attn_q.bias", "self_attn.q_proj.bias", "q", rope_halves("head_dim")),
+            Rule("attn_k.bias", "self_attn.k_proj.bias", "kv", rope_halves("head_dim")),
+            Rule("attn_v.bias", "self_attn.v_proj.bias", "kv"),
+            Rule("attn_output.weight", "self_attn.o_proj.weight", "hidden q"),
+            Rule("attn_rot_embd.weight", unused="frequencies that follow from rope_theta"),
+            Rule("ffn_norm.weight", "post_attention_layernorm.weight", "hidden"),
+            Rule("ffn_gate.weight", "mlp.gate_proj.weight", "ff hidden"),
+            Rule("ffn_up.weight", "mlp.up_proj.weight", "ff hidden"),
+            Rule("ffn_down.weight", "mlp.down_proj.weight", "hidden ff"),
+        ),
+        Rule("output_norm.weight", "model.norm.weight", "hidden"),
+        Rule("output.weight", "lm_head.weight", "vocab hidden", absent="tied to token_embd.weight"),
+        Rule("rope_freqs.weight", unused="config.json says it as rope_scaling"),
+        Rule("rope_factors_long.weight", unused="config.json says it as rope_scaling"),
+        Rule("rope_factors_short.weight", unused="config.json says it as rope_scaling"),
+    ),
+    keys=(Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),),
+    assumed={
+        "attention_dropout": 0.0,
+        "hidden_act": "silu",
+        "initializer_range": 0.02,
+        "sliding_window": None,
+        "use_cache": True,
+        "use_sliding_window": False,
+    },
+)

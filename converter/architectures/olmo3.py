@@ -1,0 +1,24 @@
+"""OLMo 3: OLMo 2 with a window on three layers of four; its GGUF is named olmo2 too.
+
+Source: llama.cpp, conversion/olmo.py and src/models/olmo2.cpp; transformers, models/olmo3.
+"""
+
+from converter.architecture import Architecture, Key, Kind, RopeLayout, has_window
+from converter.architectures.olmo2 import OLMO2
+from converter.config import every_nth_full
+
+OLMO3 = Architecture(
+    gguf="olmo2",
+    when=has_window,
+    model_type="olmo3",
+    class_name="Olmo3ForCausalLM",
+    head_dim=False,
+    rope=RopeLayout.SCALED_FULL_ATTENTION,
+    tensors=OLMO2.tensors,
+    keys=(
+        Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
+        Key("attention.sliding_window", "sliding_window", Kind.INTEGER, least=1),
+    ),
+    derived={"layer_types": every_nth_full(4)},
+    assumed=OLMO2.assumed,
+)

@@ -1,0 +1,136 @@
+"""Whether a conversion can be taken back: what was written, through the inverses, is the source again.
+
+Twice: for every piece of weights that an operation changed, in memory before it is written, and for a
+finished folder, whose files are read for it (`compare`). What was moved or copied must be the source rounded
+once, bit for bit; what was calculated with must be as near as the rounding of the written type allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.errors import NotTakenBack
+from converter.operations import Operation
+from converter.outputs import OutputTensor
+from converter.rounding import STORAGE, Float32, Written, rounding_error, widened
+from converter.schedule import slices
+from formats.errors import MalformedInput
+from formats.gguf_file import Header
+from formats.quants import decode, plainly
+from formats.safetensors_file import Stored, StoredTensor, read_safetensors
+from formats.shown import shown
+from formats.tensor_data import TensorData
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How one written tensor, taken back, differs from the source.
+
+    differing: weights further from the source than allowed. worst: the largest distance of any weight,
+    allowed or not. source, index: where that is, counted in weights of the source tensor.
+    """
+
+    name: str
+    dtype: str
+    weights: int
+    differing: int
+    worst: float
+    source: str
+    index: int
+    operation: str | None
+
+
+def require_way_back(name: str, operation: Operation, before: Written, written: Written, dtype: str) -> None:
+    """NotTakenBack unless `written`, taken back, is `before`.
+
+    before: what the operation was given, rounded to `dtype` if it only moves, else float32.
+    """
+    if operation.moves:
+        back, bits = operation.backward(written), f"<u{written.dtype.itemsize}"
+        differing = np.count_nonzero(back.reshape(-1).view(bits) != before.reshape(-1).view(bits))
+    else:
+        differing = np.count_nonzero(_distances(operation, before, written, dtype)[1])
+    if differing:
+        raise NotTakenBack(f"{name}: the inverse of {operation} does not give back {differing} weights")
+
+
+def compare(
+    header: Header, outputs: Collection[OutputTensor], folder: Path, tensors: Collection[str] | None = None
+) -> Iterator[Difference]:
+    """Each written tensor of `folder`, or those named in `tensors`, taken back and compared with the source.
+
+    outputs: the plan's; their dtypes are the folder's. Memory is bounded by a slice of weights. Raises InputError
+    for a folder that is malformed, or holds a tensor in another shape or not at all.
+    """
+    stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
+    with TensorData(header) as source, TensorData(stored) as written:
+        for output in outputs:
+            if tensors is None or output.name in tensors:
+                yield _difference(output, _stored(stored, output, folder), source, written)
+        for data in (source, written):
+            data.require_unchanged()
+
+
+def _stored(stored: Stored, output: OutputTensor, folder: Path) -> StoredTensor:
+    where, found = f"tensor {shown(output.name)}", stored.tensors.get(output.name)
+    if found is None:
+        raise MalformedInput("is missing", where=where, path=folder)
+    if found.shape != output.shape or found.dtype not in STORAGE:
+        raise MalformedInput(
+            f"is {found.dtype} {list(found.shape)}, expected floats {list(output.shape)}",
+            where=where,
+            path=stored.parts[found.part].path,
+        )
+    return found
+
+
+def _difference(
+    output: OutputTensor, stored: StoredTensor, source: TensorData, written: TensorData
+) -> Difference:
+    differing, worst = 0, (-1.0, "", 0)
+    size = STORAGE[stored.dtype].itemsize
+    for index in range(len(output.segments)):
+        for piece in slices(output, index):
+            tensor, start = piece.segment.source, piece.start - piece.segment.source.offset
+            was = decode(tensor.type, source.read(tensor, start, start + piece.nbytes))
+            now = written.read(stored, piece.at * size, (piece.at + piece.weights) * size)
+            if output.operation is not None:  # only then is a slice whole rows
+                was = was.reshape(-1, piece.segment.columns)
+            distance, wrong = _distances(output.operation, was, now.view(STORAGE[stored.dtype]), stored.dtype)
+            differing += int(np.count_nonzero(wrong))
+            at = int(distance.argmax())
+            if distance[at] > worst[0]:
+                worst = float(distance[at]), tensor.name, piece.first + at
+    operation = None if output.operation is None else str(output.operation)
+    return Difference(output.name, stored.dtype, output.weights, differing, *worst, operation)
+
+
+def _distances(
+    operation: Operation | None, source: Float32, written: Written, dtype: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """For each weight: how far what was written leads back to is from the source, and if too far."""
+    values = widened(written, dtype)
+    back = values if operation is None else operation.backward(values.reshape(source.shape))
+    back, flat = np.ascontiguousarray(back).reshape(-1), source.reshape(-1)
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(back.astype(np.float64) - flat)
+    if operation is None or operation.moves:
+        expected = np.empty(flat.shape, STORAGE[dtype])
+        plainly.rounded_into(flat, expected)
+        wrong = back.view(np.uint32) != widened(expected, dtype).view(np.uint32)
+    else:
+        # Three roundings at most: forward and backward in float32, and that of the written type between them.
+        allowed = (
+            rounding_error(back, "F32")
+            + rounding_error(flat, "F32")
+            + rounding_error(values.reshape(-1), "F32")
+        )
+        if dtype != "F32":
+            allowed += rounding_error(values.reshape(-1), dtype)
+        wrong = ~(distance <= allowed)
+    return np.where(np.isnan(distance), np.inf, distance), wrong

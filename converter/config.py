@@ -1,0 +1,231 @@
+"""Metadata + architecture → config.json and generation_config.json, from a fixed list of keys.
+
+Nothing is copied by an unknown name. Floats are the shortest decimals of their float32; what GGUF does not
+carry comes from the architecture's table and is reported as assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from converter.architecture import Architecture, Evidence, Key, Kind, Sizes
+from converter.keys import Keys
+from converter.rope import Rope, spelled
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.metadata import REQUIRED, Metadata
+from formats.shown import shown
+
+# Keys of config.json that every decoder has → names of sizes.
+DECODER_SIZES = {
+    "vocab_size": "vocab",
+    "hidden_size": "hidden",
+    "intermediate_size": "ff",
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "heads",
+    "num_key_value_heads": "kv_heads",
+    "max_position_embeddings": "context",
+}
+
+# Keys of other families that some files carry with the value that means nothing.
+NEUTRAL_KEYS = (
+    Key("attention.causal", kind=Kind.FLAG, default=True, only=(True,)),
+    Key("attention.clamp_kqv", default=0.0, only=(0.0,)),
+    Key("attention.max_alibi_bias", default=0.0, only=(0.0,)),
+    Key("expert_group_count", kind=Kind.INTEGER, default=0, only=(0, 1)),
+    Key("expert_group_used_count", kind=Kind.INTEGER, default=0, only=(0, 1)),
+    Key("nextn_predict_layers", kind=Kind.INTEGER, default=0, only=(0,)),
+    Key("pooling_type", kind=Kind.INTEGER, default=0, only=(0,)),
+)
+
+# Special ids of config.json → their keys; one that is missing is null, since the classes' defaults differ.
+SPECIAL_IDS = {
+    "bos_token_id": "tokenizer.ggml.bos_token_id",
+    "eos_token_id": "tokenizer.ggml.eos_token_id",
+    "pad_token_id": "tokenizer.ggml.padding_token_id",
+}
+
+# What general.sampling.* says under transformers' names.
+SAMPLING_DECIMALS = {
+    "temperature": "general.sampling.temp",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repetition_penalty": "general.sampling.penalty_repeat",
+}
+SAMPLING_TOP_K = "general.sampling.top_k"
+
+DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The content of config.json without its dtype, and which of its keys no metadata key says."""
+
+    values: Mapping[str, object]
+    assumed: Mapping[str, object]
+
+
+def build_config(
+    architecture: Architecture, evidence: Evidence, rope: Rope, *, flags: Mapping[str, bool], tied: bool
+) -> Config:
+    """Config.json for an architecture; an InputError names the key whose value cannot be said."""
+    keys, sizes = evidence.keys, evidence.sizes
+    names = {k: s for k, s in {**DECODER_SIZES, **architecture.sizes}.items() if s in sizes}
+    assumed: dict[str, object] = {**architecture.assumed, **rope.assumed}
+    values: dict[str, object] = {
+        "architectures": [architecture.class_name],
+        "model_type": architecture.model_type,
+        **{name: sizes[size] for name, size in names.items()},
+        **({"head_dim": sizes["head_dim"]} if architecture.head_dim else {}),
+        **architecture.assumed,
+        **special_ids(keys.metadata, sizes["vocab"]),
+        **flags,
+        "tie_word_embeddings": tied,
+    }
+    for key in (*NEUTRAL_KEYS, *architecture.keys):
+        value, given = _read(key, keys, sizes)
+        if key.config:
+            values[key.config] = value
+            assumed |= {} if given else {key.config: value}
+    for name, derive in architecture.derived.items():
+        values[name] = assumed[name] = derive(evidence)
+    values |= spelled(architecture, rope, keys, sizes)
+    return Config(dict(sorted(values.items())), dict(sorted(assumed.items())))
+
+
+def with_dtype(config: Mapping[str, object], dtype: str) -> dict[str, object]:
+    """Config.json with the dtype of the weights ("F32", "F16", "BF16") as versions 4 and 5 name it."""
+    return dict(sorted({**config, "dtype": DTYPE_NAMES[dtype], "torch_dtype": DTYPE_NAMES[dtype]}.items()))
+
+
+def build_generation_config(
+    metadata: Metadata, vocab: int, eos_token_ids: Sequence[int], used: set[str]
+) -> dict[str, object]:
+    """generation_config.json: where to stop, and the sampling that the original recommended.
+
+    used gets the keys that were read. A temperature of 0 is greedy decoding: do_sample false, no more.
+    """
+    ids = special_ids(metadata, vocab)
+    stops = list(dict.fromkeys(eos_token_ids))
+    for stop in stops:
+        if not 0 <= stop < vocab:
+            raise MalformedInput(
+                f"stops at id {stop}, outside the {vocab} rows of token_embd.weight", where="the tokenizer"
+            )
+    eos = stops[0] if len(stops) == 1 else stops or ids["eos_token_id"]
+    config = {name: token for name, token in {**ids, "eos_token_id": eos}.items() if token is not None}
+    sampling: dict[str, object] = {}
+    for name, key in SAMPLING_DECIMALS.items():
+        if key in metadata:
+            used.add(key)
+            sampling[name] = metadata.decimal(key)
+    if SAMPLING_TOP_K in metadata:
+        used.add(SAMPLING_TOP_K)
+        sampling["top_k"] = max(
+            metadata.integer(SAMPLING_TOP_K), 0
+        )  # llama.cpp: 0 and below is no limit, as is 0 here
+    if sampling.get("temperature") == 0:
+        return {**config, "do_sample": False}
+    return {**config, **sampling, **({"do_sample": True} if sampling else {})}
+
+
+def special_ids(metadata: Metadata, vocab: int) -> dict[str, int | None]:
+    """bos, eos and pad, None where there is none; MalformedInput for an id without a row in the embedding."""
+    ids: dict[str, int | None] = {}
+    for name, key in SPECIAL_IDS.items():
+        token = ids[name] = metadata.integer(key, None)
+        if token is not None and not 0 <= token < vocab:
+            raise MalformedInput(
+                f"is {token}, outside the {vocab} rows of token_embd.weight", where=f"key {shown(key)}"
+            )
+    return ids
+
+
+def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
+    """A key's value, and whether the file gave it."""
+    getters: Mapping[Kind, Callable[[str], object]] = {
+        Kind.INTEGER: keys.integer,
+        Kind.DECIMAL: keys.decimal,
+        Kind.FLAG: keys.flag,
+    }
+    given = keys.has(key.gguf)
+    if not given and key.default is not REQUIRED:
+        return (key.default(sizes) if callable(key.default) else key.default), False
+    value = getters[key.kind](key.gguf)
+    if key.only and value not in key.only:
+        only = " or ".join(str(v) for v in key.only)
+        raise UnsupportedInput(
+            f"is {value}; transformers' class knows only {only}", where=f"key {shown(keys.name(key.gguf))}"
+        )
+    if key.least is not None and isinstance(value, (int, float)) and value < key.least:
+        raise keys.wrong(key.gguf, f"is {value}, below {key.least:g}")
+    return (None if key.none is not None and value == key.none else value), given
+
+
+def same_as(size: str) -> Callable[[Sizes], object]:
+    """A default that is a size."""
+    return lambda sizes: sizes[size]
+
+
+def inverse_root_of_head_dim(sizes: Sizes) -> float:
+    """The usual scale of attention scores, 1 / √head_dim: llama.cpp's when `attention.scale` is missing."""
+    return 1 / math.sqrt(sizes["head_dim"])
+
+
+def query_scale_of(layers_of_27b: int) -> Callable[[Evidence], object]:
+    """query_pre_attn_scalar: head_dim, but hidden_size / heads for the 27B model, known by its layers.
+
+    Source: llama.cpp, src/models/gemma2.cpp and gemma3.cpp, which have the same rule built in.
+    """
+
+    def query_pre_attn_scalar(evidence: Evidence) -> object:
+        sizes = evidence.sizes
+        return sizes["hidden"] // sizes["heads"] if sizes["layers"] == layers_of_27b else sizes["head_dim"]
+
+    return query_pre_attn_scalar
+
+
+def every_nth_full(n: int) -> Callable[[Evidence], object]:
+    """layer_types: layer i is full where (i + 1) is a multiple of n, else sliding.
+
+    `attention.sliding_window_pattern` overrules: it is another n, or says for each layer whether it slides.
+    """
+
+    def layer_types(evidence: Evidence) -> object:
+        slides = _sliding_pattern(evidence.keys, evidence.sizes["layers"], n)
+        return ["sliding_attention" if s else "full_attention" for s in slides]
+
+    return layer_types
+
+
+def every_nth_full_of_windowed(n: int) -> Callable[[Evidence], object]:
+    """layer_types as `every_nth_full`, but all full in a model without a window."""
+    windowed = every_nth_full(n)
+
+    def layer_types(evidence: Evidence) -> object:
+        if evidence.keys.integer("attention.sliding_window", 0):
+            return windowed(evidence)
+        return ["full_attention"] * evidence.sizes["layers"]
+
+    return layer_types
+
+
+def _sliding_pattern(keys: Keys, layers: int, n: int) -> list[bool]:
+    key = "attention.sliding_window_pattern"
+    value = keys.metadata.get(keys.name(key))
+    if value is not None and value.type_name.startswith("array"):
+        pattern = keys.flags(key)
+        if len(pattern) != layers:
+            raise keys.wrong(key, f"has {len(pattern)} entries for {layers} layers")
+        return pattern
+    period = keys.count(key, n)
+    return [(layer + 1) % period != 0 for layer in range(layers)]
+
+
+def no_rope_every_fourth(evidence: Evidence) -> object:
+    """no_rope_layers: 1 where a layer rotates, 0 where (i + 1) is a multiple of 4.
+
+    Source: llama.cpp, src/models/smollm3.cpp, `n_no_rope_layer_step`.
+    """
+    return [int((layer + 1) % 4 != 0) for layer in range(evidence.sizes["layers"])]

@@ -1,0 +1,323 @@
+"""convert(): a GGUF file becomes a folder that transformers loads, whole and durable, or nothing at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from converter import pipeline
+from converter.config import with_dtype
+from converter.dtypes import AUTO, BY_TORCH_NAME, choose
+from converter.plan import Plan, plan
+from converter.progress import Progress
+from converter.provenance import statement
+from converter.record import (
+    Conversion,
+    Source,
+    SourceRows,
+    TensorRow,
+    WrittenFile,
+    tools,
+)
+from converter.report import quantization_of
+from converter.scale_ranges import ScaleRange, ScaleRanges
+from converter.schedule import Placed, written_order
+from converter.staging import Staging
+from converter.target import Target
+from formats import __version__
+from formats.errors import InputError, UnsupportedInput
+from formats.gguf_file import Header, Tensor, read_header
+from formats.safetensors_file import INDEX, Layout, lay_out, read_safetensors
+from formats.tensor_data import TensorData
+from formats.tokenizer import TokenizerFiles, build_tokenizer
+
+# More threads than this wait for one another at the written file's digest, which takes its bytes in order.
+MOST_THREADS = 8
+
+
+RECORD, PROVENANCE = "conversion.json", "provenance.intoto.json"
+ROLES = {
+    "config.json": "config",
+    "generation_config.json": "config",
+    INDEX: "weights",
+    RECORD: "record",
+    PROVENANCE: "record",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller chose, checked, and when."""
+
+    dtype: str
+    max_shard_size: int
+    strict: bool
+    allow_unknown: bool
+    threads: int
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All that is decided before a byte is written.
+
+    dtype: the model's. placed: in the layout's order. others: name → content of the small files. notes: what the
+    tokenizer took for granted. warnings: of the header and of the dtypes.
+    """
+
+    header: Header
+    planned: Plan
+    dtype: str
+    layout: Layout
+    placed: tuple[Placed, ...]
+    others: Mapping[str, bytes]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def convert(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    dtype: str = AUTO,
+    max_shard_size: int = 5 * 10**9,
+    threads: int | None = None,
+    force: bool = False,
+    strict: bool = False,
+    allow_unknown: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Converts `source`, a GGUF file or any part of a split one, into `folder`, which appears complete.
+
+    dtype: "auto", "float32", "float16" or "bfloat16"; see `converter.dtypes`. max_shard_size: bytes of tensors in
+    a file; one tensor is never cut. threads: by default one a core. force: replace what is at `folder`. strict:
+    warnings are errors. allow_unknown: tensors and keys that the architecture does not know are left out, with a
+    warning, and are no error. progress: called with (bytes done, bytes in all).
+    A conversion that was killed is continued by the next one of the same source and options to the same folder.
+
+    Raises InputError for a source that is malformed, unsupported or not finite; TargetExists, TargetBusy,
+    NotEnoughSpace; OSError for what cannot be read or written; ValueError for options that mean nothing.
+    Whatever it raises, also from a signal, it leaves nothing behind.
+    """
+    options = _checked(dtype, max_shard_size, threads, strict=strict, allow_unknown=allow_unknown)
+    header = read_header(source)
+    keep = [part.path.absolute() for part in header.parts]
+    try:
+        tokenizer = build_tokenizer(header.metadata)
+        planned = plan(header, tokenizer, allow_unknown=allow_unknown)
+        with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
+            try:
+                work = _prepared(header, tokenizer, planned, data, options)
+                staging, digests, seen = _write_weights(target, data, work, options.threads, progress)
+                scales = seen.all_of(_sources(work), data)
+            finally:
+                data.require_unchanged()  # if it was written to while we read, that is what is wrong
+            files = _write_others(staging, work, digests)
+            conversion = _conversion(target.folder, work, options, files, digests, scales)
+            conversion = _write_records(staging, conversion)
+            _require_written(work.layout, staging.folder)
+            target.publish()
+    except InputError as error:
+        raise error.in_file(header.path) from error.__cause__
+    return conversion
+
+
+def _checked(
+    dtype: str, max_shard_size: int, threads: int | None, *, strict: bool, allow_unknown: bool
+) -> Options:
+    if dtype != AUTO and dtype not in BY_TORCH_NAME:
+        raise ValueError(f"dtype is {dtype!r}, not one of {', '.join([AUTO, *BY_TORCH_NAME])}")
+    if max_shard_size < 1:
+        raise ValueError(f"max_shard_size is {max_shard_size}, not at least 1")
+    if threads is None:
+        threads = min(_cores(), MOST_THREADS)
+    if threads < 1:
+        raise ValueError(f"threads is {threads}, not at least 1")
+    return Options(dtype, max_shard_size, strict, allow_unknown, threads, _now())
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _prepared(
+    header: Header, tokenizer: TokenizerFiles, planned: Plan, data: TensorData, options: Options
+) -> Work:
+    """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
+    choice = choose(planned.outputs, data, options.dtype)
+    warnings = (*tokenizer.warnings, *planned.warnings, *choice.warnings)
+    if warnings and options.strict:
+        raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
+    outputs = written_order(choice.outputs)
+    layout = lay_out(((o.name, str(o.dtype), o.shape) for o in outputs), options.max_shard_size)
+    placed = tuple(Placed(output, stored) for output, stored in zip(outputs, layout.tensors, strict=True))
+    others = {
+        "config.json": _json(with_dtype(planned.config, BY_TORCH_NAME[choice.dtype])),
+        "generation_config.json": _json(planned.generation_config),
+        **tokenizer.files(),
+        **({INDEX: layout.index} if layout.index is not None else {}),
+    }
+    return Work(
+        header, planned, choice.dtype, layout, placed, others, tuple(tokenizer.notes), tuple(warnings)
+    )
+
+
+def _write_weights(
+    target: Target, data: TensorData, work: Work, threads: int, progress: Progress | None
+) -> tuple[Staging, pipeline.Digests, ScaleRanges]:
+    """The weights' files, complete in a staging: a new one, or one that a crashed run left with the same key."""
+    key, layout = _key(work), work.layout
+    sizes = {file.name: file.size_bytes for file in layout.files}
+    while True:
+        staging = target.stage(key, sizes, sum(map(len, work.others.values())))
+        with ExitStack() as stack:
+            files, left = [], []
+            for file in layout.files:
+                fd, was_there = staging.open_file(file.name, file.size_bytes)
+                stack.callback(os.close, fd)
+                files.append(pipeline.OpenFile(staging.folder / file.name, fd, file.header, file.size_bytes))
+                left.append(was_there)
+            there = {stored.name for stored in layout.tensors if left[stored.part]}
+            finished = {name: digest for name, digest in staging.journal.finished.items() if name in there}
+            job = pipeline.Job(
+                work.header, data, work.placed, files, finished, staging.checkpoint, threads=threads
+            )
+            digests = pipeline.write(job, progress)
+        if all(digests.tensors[name] == digest for name, digest in finished.items()):
+            return staging, digests, job.scales
+        target.discard()  # the crash took more than the journal knows: all of it again
+
+
+def _sources(work: Work) -> list[Tensor]:
+    """The source tensors that are converted, in the header's order."""
+    used = {segment.source.name for placed in work.placed for segment in placed.output.segments}
+    return [tensor for name, tensor in work.header.tensors.items() if name in used]
+
+
+def _key(work: Work) -> str:
+    """The digest of all that the weights' files depend on."""
+    rows = [
+        (
+            p.output.name,
+            str(p.output.operation),
+            [(s.source.name, s.first, s.rows) for s in p.output.segments],
+        )
+        for p in work.placed
+    ]
+    parts = [astuple(part.identity) for part in work.header.parts]
+    files = [(file.name, hashlib.sha256(file.header).hexdigest()) for file in work.layout.files]
+    return hashlib.sha256(json.dumps([__version__, parts, files, rows]).encode()).hexdigest()
+
+
+def _write_others(staging: Staging, work: Work, digests: pipeline.Digests) -> tuple[WrittenFile, ...]:
+    """The small files; all files of the folder but the records are returned, by name."""
+    written = [
+        WrittenFile(file.name, sha256, file.size_bytes, "weights")
+        for file, sha256 in zip(work.layout.files, digests.files, strict=True)
+    ]
+    for name, content in work.others.items():
+        staging.write_file(name, content)
+        written.append(_file(name, content))
+    return tuple(sorted(written, key=lambda file: file.path))
+
+
+def _file(name: str, content: bytes) -> WrittenFile:
+    return WrittenFile(name, hashlib.sha256(content).hexdigest(), len(content), ROLES.get(name, "tokenizer"))
+
+
+def _write_records(staging: Staging, conversion: Conversion) -> Conversion:
+    """conversion.json, and the statement that names its digest."""
+    content = _json(conversion.to_json())
+    staging.write_file(RECORD, content)
+    record = _file(RECORD, content)
+    content = _json(statement(conversion, record), sort_keys=True)
+    staging.write_file(PROVENANCE, content)
+    return replace(conversion, records=(record, _file(PROVENANCE, content)))
+
+
+def _conversion(
+    folder: Path,
+    work: Work,
+    options: Options,
+    files: tuple[WrittenFile, ...],
+    digests: pipeline.Digests,
+    scales: Mapping[str, ScaleRange],
+) -> Conversion:
+    sources = [
+        Source(part.path, os.path.relpath(part.path, folder), sha256, part.identity.size)
+        for part, sha256 in zip(work.header.parts, digests.sources, strict=True)
+    ]
+    return Conversion(
+        folder=folder,
+        architecture=work.planned.architecture,
+        dtype=work.dtype,
+        sources=tuple(sources),
+        files=files,
+        tensors=_tensor_rows(work, digests),
+        quantization=quantization_of(work.header, scales),
+        options={
+            "dtype": options.dtype,
+            "max_shard_size": options.max_shard_size,
+            "strict": options.strict,
+            "allow_unknown": options.allow_unknown,
+        },
+        threads=options.threads,
+        tools=tools(),
+        assumed=work.planned.assumed,
+        keys_not_needed=work.planned.keys_not_needed,
+        unused=work.planned.unused,
+        notes=work.notes,
+        warnings=work.warnings,
+        started=options.started,
+        finished=_now(),
+    )
+
+
+def _tensor_rows(work: Work, digests: pipeline.Digests) -> tuple[TensorRow, ...]:
+    rows = []
+    for output, stored in ((placed.output, placed.stored) for placed in work.placed):
+        sources = [SourceRows(s.source.name, s.source.type.name, s.first, s.rows) for s in output.segments]
+        operation = output.operation
+        rows.append(
+            TensorRow(
+                name=output.name,
+                dtype=stored.dtype,
+                shape=output.shape,
+                sources=tuple(sources),
+                operation=None if operation is None else operation.name,
+                parameters={} if operation is None else operation.parameters,
+                file=work.layout.files[stored.part].name,
+                offset=stored.offset,
+                size=stored.nbytes,
+                sha256=digests.tensors[output.name],
+            )
+        )
+    return tuple(rows)
+
+
+def _require_written(layout: Layout, folder: Path) -> None:
+    """Reads the headers of what was written as any reader would; RuntimeError unless they say what was laid out."""
+    try:
+        found = tuple(read_safetensors(folder).tensors.values())
+    except InputError as error:
+        raise RuntimeError(f"what was written cannot be read: {error}") from error
+    if found != layout.tensors:
+        raise RuntimeError("what was written is not what was laid out")
+
+
+def _json(document: Mapping[str, object], *, sort_keys: bool = False) -> bytes:
+    text = json.dumps(document, indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

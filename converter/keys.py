@@ -1,0 +1,97 @@
+"""The keys under an architecture's prefix: read with their types checked, and every reading noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.metadata import REQUIRED, Metadata, ValueType, _Required
+from formats.shown import shown
+
+D = TypeVar("D")
+
+
+class Keys:
+    """Metadata seen through one prefix, as `llama`: `integer("block_count")` reads `llama.block_count`.
+
+    Every getter raises MalformedInput, which names the key, for a missing key without default and a value of
+    another type. used: the full names of all keys that were asked for.
+    """
+
+    def __init__(self, metadata: Metadata, prefix: str) -> None:
+        self.metadata = metadata
+        self.prefix = prefix
+        self.used: set[str] = set()
+
+    def name(self, key: str) -> str:
+        """The full name."""
+        return f"{self.prefix}.{key}"
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there."""
+        return self.name(key) in self.metadata
+
+    def _use(self, key: str) -> str:
+        name = self.name(key)
+        self.used.add(name)
+        return name
+
+    def integer(self, key: str, default: D | _Required = REQUIRED) -> int | D:
+        """An integer; an array of one value for every layer, if all are equal, serves as that value."""
+        name = self._use(key)
+        value = self.metadata.get(name)
+        if value is None or value.type is not ValueType.ARRAY:
+            return self.metadata.integer(name, default)
+        array = self.metadata.integers(name)
+        layers = self.metadata.integer(self.name("block_count"))
+        if len(array) != layers:
+            raise self.wrong(key, f"has {len(array)} entries for {layers} layers")
+        values = set(array.tolist())
+        if len(values) != 1:
+            raise UnsupportedInput("differs between layers", where=f"key {shown(name)}")
+        return int(values.pop())
+
+    def count(self, key: str, default: D | _Required = REQUIRED) -> int | D:
+        """A positive integer."""
+        count = self.integer(key, default)
+        if isinstance(count, int) and self.has(key) and not 0 < count < 1 << 31:
+            raise self.wrong(key, f"is {count}, not a positive number below 2^31")
+        return count
+
+    def decimal(self, key: str, default: D | _Required = REQUIRED) -> float | D:
+        """A finite number, as the shortest decimal of its float32."""
+        return self.metadata.decimal(self._use(key), default)
+
+    def positive(self, key: str, default: D | _Required = REQUIRED) -> float | D:
+        """A finite number above zero."""
+        number = self.decimal(key, default)
+        if isinstance(number, float) and number <= 0:
+            raise self.wrong(key, f"is {number}, not above zero")
+        return number
+
+    def flag(self, key: str, default: D | _Required = REQUIRED) -> bool | D:
+        """A bool."""
+        return self.metadata.flag(self._use(key), default)
+
+    def text(self, key: str, default: D | _Required = REQUIRED) -> str | D:
+        """A string."""
+        return self.metadata.text(self._use(key), default)
+
+    def flags(self, key: str) -> list[bool]:
+        """An array of bools (or of integers, zero meaning false)."""
+        return [bool(v) for v in self.metadata.integers(self._use(key)).tolist()]
+
+    def wrong(self, key: str, what: str) -> MalformedInput:
+        """The error that a key's value cannot be."""
+        value = self.metadata.get(self.name(key))
+        return MalformedInput(
+            what, where=f"key {shown(self.name(key))}", offset=value.offset if value is not None else None
+        )
+
+    def left(self, more_used: Iterable[str]) -> tuple[list[str], list[str]]:
+        """The keys that nobody asked for: those under the prefix, and those elsewhere."""
+        used = self.used | set(more_used)
+        left = [key for key in self.metadata if key not in used]
+        own = [key for key in left if key.startswith(f"{self.prefix}.")]
+        return own, [key for key in left if not key.startswith(f"{self.prefix}.")]

@@ -1,0 +1,139 @@
+"""How weights change between GGUF and transformers: every operation with its inverse right beside it.
+
+Forward is GGUF → transformers. An operation sees rows: a float32 array (n, columns) of whole units, where a
+unit is what must stay together (`Operation.unit_rows`, e.g. one head). So it can be applied piece by piece.
+Splitting, stacking and joining need no operation: a Plan says them as segments of rows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float32]
+Function = Callable[..., Rows]
+
+
+@dataclass(eq=False, slots=True)
+class OperationKind:
+    """An operation before its parameters are known: calling it with them gives an Operation.
+
+    name, parameters: the forward function's. unit: the parameter that counts a unit's rows; None is one row.
+    moves: it only moves values, so forward and backward are exact whatever the bits (NaNs, −0.0).
+    """
+
+    name: str
+    forward: Function
+    parameters: tuple[str, ...]
+    unit: str | None
+    moves: bool
+    _backward: Function | None = field(default=None, repr=False)
+
+    def inverse(self, function: Function) -> Function:
+        """Declares the function under it as its inverse."""
+        self._backward = function
+        return function
+
+    @property
+    def backward(self) -> Function:
+        """The inverse; a LookupError when none was declared, which a test would have found."""
+        if self._backward is None:
+            raise LookupError(f"the operation {self.name} has no inverse")
+        return self._backward
+
+    def __call__(self, *values: int | str) -> Operation:
+        """This operation with parameters: numbers, or names of sizes that the planner puts numbers for."""
+        return Operation(self, MappingProxyType(dict(zip(self.parameters, values, strict=True))))
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation with its parameters, as an OutputTensor carries it."""
+
+    kind: OperationKind
+    parameters: Mapping[str, int | str]
+
+    @property
+    def name(self) -> str:
+        """As conversion.json records it."""
+        return self.kind.name
+
+    @property
+    def moves(self) -> bool:
+        """It only moves values: `backward(forward(rows))` is `rows`, bit for bit."""
+        return self.kind.moves
+
+    @property
+    def unit_rows(self) -> int:
+        """How many rows must stay together: the arrays given are multiples of it."""
+        return 1 if self.kind.unit is None else int(self.parameters[self.kind.unit])
+
+    def forward(self, rows: Rows) -> Rows:
+        """GGUF → transformers; a new array, or a view that is not the caller's to keep."""
+        return self.kind.forward(rows, **self.parameters)
+
+    def backward(self, rows: Rows) -> Rows:
+        """Transformers → GGUF."""
+        return self.kind.backward(rows, **self.parameters)
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Operation:
+        """The same with numbers for the names among its parameters; KeyError for a name that is no size."""
+        numbers = {k: sizes[v] if isinstance(v, str) else v for k, v in self.parameters.items()}
+        return Operation(self.kind, MappingProxyType(numbers))
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.parameters.items())})"
+
+
+_OPERATIONS: dict[str, OperationKind] = {}
+
+OPERATIONS: Mapping[str, OperationKind] = MappingProxyType(_OPERATIONS)
+
+
+def operation(*, moves: bool, unit: str | None = None) -> Callable[[Function], OperationKind]:
+    """Enters a forward function into the table; its inverse follows right under it."""
+
+    def enter(forward: Function) -> OperationKind:
+        parameters = tuple(inspect.signature(forward).parameters)[1:]
+        kind = OperationKind(forward.__name__, forward, parameters, unit, moves)
+        _OPERATIONS[kind.name] = kind
+        return kind
+
+    return enter
+
+
+@operation(moves=True, unit="head_dim")
+def rope_halves(w: Rows, head_dim: int) -> Rows:
+    """Rows of q or k: rotary pairs side by side → their two members half a head apart.
+
+    w: (heads · head_dim, columns), head_dim even; the shape stays.
+    Source: llama.cpp, conversion/llama.py, `permute`, which is this one's inverse.
+    """
+    return w.reshape(-1, head_dim // 2, 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+
+@rope_halves.inverse
+def rope_pairs(w: Rows, head_dim: int) -> Rows:
+    """Rows of q or k: the members of a rotary pair half a head apart → side by side."""
+    return w.reshape(-1, 2, head_dim // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+
+@operation(moves=False)
+def subtract_one(w: Rows) -> Rows:
+    """A norm's weight with the 1 of (1 + weight) in it → without, in float32.
+
+    Exact for w ≥ 0.5 (Sterbenz's lemma, and above 2 by the spacing of floats); below, one rounding.
+    Source: llama.cpp, conversion/gemma.py, which adds 1 to every name that ends in norm.weight.
+    """
+    return w - np.float32(1)
+
+
+@subtract_one.inverse
+def add_one(w: Rows) -> Rows:
+    """A norm's weight → the 1 of (1 + weight) added, in float32, as the forward converter did."""
+    return w + np.float32(1)

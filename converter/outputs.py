@@ -1,0 +1,310 @@
+"""Rules + tensors → output tensors: every tensor consumed exactly once, every required one in its shape."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from converter.architecture import Rule, Sizes
+from converter.operations import Operation
+from converter.sizes import shape_of
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.gguf_file import Tensor
+from formats.shown import shown
+
+# One tensor that stands for several, whose rows follow one another in it (expert by expert, if stacked).
+# Source: llama.cpp, src/llama-model.cpp, `create_tensor_qkv`; conversion/base.py, `--fuse-gate-up-exps`.
+FUSED: Mapping[str, tuple[str, ...]] = {
+    "blk.{i}.attn_qkv.weight": ("blk.{i}.attn_q.weight", "blk.{i}.attn_k.weight", "blk.{i}.attn_v.weight"),
+    "blk.{i}.attn_qkv.bias": ("blk.{i}.attn_q.bias", "blk.{i}.attn_k.bias", "blk.{i}.attn_v.bias"),
+    "blk.{i}.ffn_gate_up_exps.weight": ("blk.{i}.ffn_gate_exps.weight", "blk.{i}.ffn_up_exps.weight"),
+}
+
+# Tensors that stand for one, a slice of its first dimension each: experts, as written before spring 2024.
+SPLIT: Mapping[str, str] = {
+    "blk.{i}.ffn_gate_exps.weight": "blk.{i}.ffn_gate.{e}.weight",
+    "blk.{i}.ffn_up_exps.weight": "blk.{i}.ffn_up.{e}.weight",
+    "blk.{i}.ffn_down_exps.weight": "blk.{i}.ffn_down.{e}.weight",
+}
+
+INTEGERS = frozenset({"I8", "I16", "I32", "I64"})
+NAMED_AT_MOST = 12  # names in one message
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive rows of one source tensor, in its row view.
+
+    The row view of a tensor of rank ≥ 2 is (product of all extents but the last, last extent), of rank 1
+    (n, 1).
+    """
+
+    source: Tensor
+    first: int
+    rows: int
+
+    @property
+    def columns(self) -> int:
+        """Weights of one row."""
+        return self.source.shape[-1] if len(self.source.shape) > 1 else 1
+
+    @property
+    def weights(self) -> int:
+        """How many weights it holds."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTensor:
+    """A tensor to be written.
+
+    shape: as transformers has it; its weights are the segments' rows in order, after the operation.
+    dtype: "F32", "F16" or "BF16"; None until it is chosen, for which `auto` needs the weights.
+    operation: on float32 rows; None copies.
+    unit_rows: rows that must stay together: pieces of a segment are multiples of it, as its first row and its
+        number of rows are. For a source of rank 1 whose type has blocks, it is whole blocks too.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str | None
+    segments: tuple[Segment, ...]
+    operation: Operation | None
+    unit_rows: int
+
+    @property
+    def weights(self) -> int:
+        """How many weights it holds."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What becomes of all tensors.
+
+    flags: keys of config.json that follow from which tensors are there. unused: tensor → why not written.
+    unknown: tensors that no rule names. absent: targets that are not written because their source is missing.
+    """
+
+    outputs: tuple[OutputTensor, ...]
+    flags: Mapping[str, bool]
+    unused: Mapping[str, str]
+    unknown: tuple[str, ...]
+    absent: frozenset[str]
+
+
+def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], sizes: Sizes) -> Assignment:
+    """Applies the rules to every layer.
+
+    Raises MalformedInput for tensors that are missing, in part missing, or of another shape than the sizes
+    give, UnsupportedInput for integer weights. Unknown tensors are the caller's to judge.
+    """
+    found = _Sources(rules, tensors, sizes)
+    flags = _flags(rules, found, sizes)
+    outputs: dict[str, _Joined] = {}
+    unused: dict[str, str] = {}
+    missing: list[str] = []
+    absent: set[str] = set()
+    for rule in rules:
+        for layer in _layers(rule.source, sizes):
+            source = rule.source.replace("{i}", str(layer))
+            there = found.has(rule.source, layer)
+            if rule.unused and there:
+                unused[source] = rule.unused
+            elif rule.unused:
+                continue
+            elif there:
+                _add(outputs, rule, layer, found, sizes)
+            elif rule.flag or rule.absent:
+                absent.add(rule.target)
+            else:
+                missing.append(source)
+    _require_none(missing)
+    built = tuple(joined.output() for joined in outputs.values())
+    unknown = _require_each_once(built, unused, tensors)
+    return Assignment(built, flags, unused, unknown, frozenset(absent))
+
+
+def names_of(names: Sequence[str]) -> str:
+    """Tensors for a message: all of them, or the first dozen and how many more."""
+    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+    listed = ", ".join(shown(name) for name in names[:NAMED_AT_MOST])
+    return f"tensor{'' if len(names) == 1 else 's'} {listed}{more}"
+
+
+def _require_none(missing: Sequence[str], because: str = "") -> None:
+    if missing:
+        raise MalformedInput(
+            f"{'is' if len(missing) == 1 else 'are'} missing{because}", where=names_of(missing)
+        )
+
+
+def _layers(source: str, sizes: Sizes) -> range:
+    return range(sizes["layers"] if "{i}" in source else 1)
+
+
+class _Sources:
+    """Finds what a rule's source is made of: the tensor itself, rows of a fused one, one for each expert."""
+
+    def __init__(self, rules: Sequence[Rule], tensors: Mapping[str, Tensor], sizes: Sizes) -> None:
+        self._tensors = tensors
+        self._shapes = {rule.source: shape_of(rule.shape, sizes) for rule in rules if rule.shape}
+        self._fused = {part: whole for whole, parts in FUSED.items() for part in parts}
+
+    def has(self, source: str, layer: int) -> bool:
+        return next(self._candidates(source, layer), None) is not None
+
+    def _candidates(self, source: str, layer: int) -> Iterator[Tensor]:
+        patterns = [source, self._fused.get(source, ""), SPLIT.get(source, "").replace("{e}", "0")]
+        for pattern in patterns:
+            tensor = self._tensors.get(pattern.replace("{i}", str(layer)))
+            if tensor is not None:
+                yield tensor
+
+    def slices(self, source: str, layer: int) -> list[Segment]:
+        """The rows of a source: one segment, or, of rank 3, one for each slice of its first dimension."""
+        shape = self._shapes[source]
+        name = source.replace("{i}", str(layer))
+        if name in self._tensors:
+            return self._cut(self._tensors[name], shape, (shape[-2] if len(shape) > 1 else shape[0],), 0)
+        fused = self._fused.get(source, "")
+        whole = self._tensors.get(fused.replace("{i}", str(layer)))
+        if whole is not None:
+            parts = [self._shapes[part] for part in FUSED[fused]]
+            rows = tuple(part[-2] if len(part) > 1 else part[0] for part in parts)
+            joined = (*shape[:-2], sum(rows), shape[-1]) if len(shape) > 1 else (sum(rows),)
+            return self._cut(whole, joined, rows, FUSED[fused].index(source))
+        return self._split_by_expert(SPLIT[source].replace("{i}", str(layer)), shape)
+
+    def _cut(self, tensor: Tensor, shape: tuple[int, ...], rows: tuple[int, ...], part: int) -> list[Segment]:
+        """Part `part` of the rows of each slice of a tensor that has `shape`."""
+        _require(tensor, shape)
+        if (
+            len(tensor.shape) == 1 < len(shape)
+        ):  # without its outer dimensions of 1, its rows are single weights
+            return [Segment(tensor, 0, tensor.shape[0])]
+        slices = math.prod(shape[:-2])
+        return [Segment(tensor, s * sum(rows) + sum(rows[:part]), rows[part]) for s in range(slices)]
+
+    def _split_by_expert(self, pattern: str, shape: tuple[int, ...]) -> list[Segment]:
+        names = [pattern.replace("{e}", str(e)) for e in range(shape[0])]
+        _require_none([name for name in names if name not in self._tensors])
+        for name in names:
+            _require(self._tensors[name], shape[1:])
+        return [Segment(self._tensors[name], 0, shape[1]) for name in names]
+
+
+def _require(tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Outer dimensions of 1 may be missing: ggml drops them whenever it rewrites a file."""
+    where = f"tensor {shown(tensor.name)}"
+    if tensor.type.name in INTEGERS:
+        raise UnsupportedInput(f"has the type {tensor.type.name}, which no weights have", where=where)
+    if _without_outer_ones(tensor.shape) != _without_outer_ones(shape):
+        raise MalformedInput(f"has shape {list(tensor.shape)}, expected {list(shape)}", where=where)
+
+
+def _without_outer_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _flags(rules: Sequence[Rule], found: _Sources, sizes: Sizes) -> dict[str, bool]:
+    """Whether the tensors of each flag are there; MalformedInput when only some are."""
+    flags: dict[str, bool] = {}
+    for flag in dict.fromkeys(rule.flag for rule in rules if rule.flag):
+        places = [(r.source, layer) for r in rules if r.flag == flag for layer in _layers(r.source, sizes)]
+        missing = [source.replace("{i}", str(i)) for source, i in places if not found.has(source, i)]
+        if len(missing) < len(places):
+            _require_none(missing, f", though others of {flag.removeprefix('not_')} are there")
+        present = not missing
+        flags[flag.removeprefix("not_")] = present != flag.startswith("not_")
+    return flags
+
+
+@dataclass(slots=True)
+class _Joined:
+    """An output while the rules of its target add their rows to it."""
+
+    name: str
+    extents: list[tuple[int, ...]]
+    slices: list[list[Segment]]
+    operation: Operation | None
+
+    def output(self) -> OutputTensor:
+        shape = self.extents[0]
+        axis = max(len(shape) - 2, 0)
+        joined = sum(extent[axis] for extent in self.extents)
+        segments = _merged([segment for parts in zip(*self.slices, strict=True) for segment in parts])
+        unit = self.operation.unit_rows if self.operation is not None else 1
+        for segment in segments:
+            if len(segment.source.shape) == 1:
+                unit = math.lcm(unit, segment.source.type.weights)
+        for segment in segments:
+            if segment.first % unit or segment.rows % unit:
+                raise MalformedInput(
+                    f"has {segment.rows} rows from {segment.first} on of {self.name}, no multiples of {unit}",
+                    where=f"tensor {shown(segment.source.name)}",
+                )
+        return OutputTensor(
+            self.name, (*shape[:axis], joined, *shape[axis + 1 :]), None, segments, self.operation, unit
+        )
+
+
+def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, sizes: Sizes) -> None:
+    shape = shape_of(rule.shape, sizes)
+    slices = found.slices(rule.source, layer)
+    operation = rule.operation.with_sizes(sizes) if rule.operation is not None else None
+    target = rule.target.replace("{i}", str(layer))
+    placeholder = re.search(r"\{\w\}", target)
+    if placeholder is None:
+        targets = {target: (shape, slices)}
+    elif len(shape) == 2:  # the slices of a matrix are its rows
+        whole, each = slices[0], slices[0].rows // shape[0]
+        rows = [Segment(whole.source, whole.first + row * each, each) for row in range(shape[0])]
+        targets = {target.replace(placeholder[0], str(e)): (shape[1:], [row]) for e, row in enumerate(rows)}
+    else:
+        targets = {target.replace(placeholder[0], str(e)): (shape[1:], [s]) for e, s in enumerate(slices)}
+    for name, (extent, segments) in targets.items():
+        joined = outputs.setdefault(name, _Joined(name, [], [], operation))
+        joined.extents.append(extent)
+        joined.slices.append(segments)
+
+
+def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
+    """Neighbouring rows of one tensor as one segment."""
+    merged: list[Segment] = []
+    for segment in segments:
+        last = merged[-1] if merged else None
+        if last is not None and last.source is segment.source and last.first + last.rows == segment.first:
+            merged[-1] = Segment(last.source, last.first, last.rows + segment.rows)
+        else:
+            merged.append(segment)
+    return tuple(merged)
+
+
+def _require_each_once(
+    outputs: Sequence[OutputTensor], unused: Mapping[str, str], tensors: Mapping[str, Tensor]
+) -> tuple[str, ...]:
+    """The tensors that no output and no reason names; MalformedInput for one used in part or twice."""
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for output in outputs:
+        for segment in output.segments:
+            ranges.setdefault(segment.source.name, []).append((segment.first, segment.first + segment.rows))
+    for name, used in ranges.items():
+        if not _cover(sorted(used), _rows_of(tensors[name])):
+            raise MalformedInput(
+                "is there beside other tensors that hold the same weights", where=f"tensor {shown(name)}"
+            )
+    return tuple(name for name in tensors if name not in ranges and name not in unused)
+
+
+def _rows_of(tensor: Tensor) -> int:
+    return math.prod(tensor.shape[:-1]) if len(tensor.shape) > 1 else tensor.shape[0]
+
+
+def _cover(ranges: Sequence[tuple[int, int]], rows: int) -> bool:
+    """Whether sorted ranges hold every row up to `rows` once."""
+    return [first for first, _ in ranges] + [rows] == [0] + [stop for _, stop in ranges]

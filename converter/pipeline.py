@@ -1,0 +1,259 @@
+"""Plan → bytes on disk: reading, converting, hashing and writing at once, in bounded memory.
+
+Each thread takes the next piece of `schedule` and memory for it, in that order, so the earliest piece always
+has its memory and the others can wait for it. All it does with a piece releases the interpreter: pread,
+dequantizing, SHA-256, pwrite. What is written does not depend on how many threads there are.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from converter.ordered_digest import OrderedDigest
+from converter.progress import Progress
+from converter.rooms import Bytes, Room, Rooms
+from converter.scale_ranges import ScaleRanges
+from converter.schedule import (
+    PIECE_WEIGHTS,
+    Converted,
+    Passed,
+    Piece,
+    Placed,
+    ReadBack,
+    element_bytes,
+    schedule,
+)
+from converter.staging import naming, write_all
+from converter.weights import Dequantize, converted, dequantizer
+from formats.gguf_file import Header
+from formats.model_file import read_exactly
+from formats.shown import shown
+from formats.tensor_data import TensorData
+
+# What is dirty in memory at most before it is forced out: the disk then works while we do, and a crash costs
+# little.
+CHECKPOINT_BYTES = 512 << 20
+ROOMS_PER_THREAD = 3  # one being filled, two in line at a digest
+WAIT_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file being written: its path, a descriptor, and the header that its bytes begin with."""
+
+    path: Path
+    fd: int
+    header: bytes
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """SHA-256 of everything: of each source file, of each written file, and output tensor → of its bytes."""
+
+    sources: tuple[str, ...]
+    files: tuple[str, ...]
+    tensors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is converted, from where and into what.
+
+    placed, files: of one layout, in its order. finished: outputs that the files hold already, with their digests;
+    they are read instead, so that the file's digest is right, and it is the caller's to compare theirs.
+    checkpoint: told from time to time, from another thread, what is finished and on the disk.
+    scales: sees all blocks that are converted.
+    """
+
+    header: Header
+    data: TensorData
+    placed: Sequence[Placed]
+    files: Sequence[OpenFile]
+    finished: Mapping[str, str]
+    checkpoint: Callable[[Mapping[str, str]], None]
+    threads: int
+    piece_weights: int = PIECE_WEIGHTS
+    scales: ScaleRanges = field(default_factory=ScaleRanges)
+
+
+def write(job: Job, progress: Progress | None = None) -> Digests:
+    """Does the job; the files are complete and on the disk when this returns.
+
+    Raises what `converted` raises, and OSError: of several failures the one that one thread would have met first.
+    """
+    return _Pipeline(job).run(progress)
+
+
+class _Pipeline:
+    def __init__(self, job: Job) -> None:
+        outputs = [tensor.output for tensor in job.placed]
+        self._job = job
+        self._dequantize: Dequantize = dequantizer(sum(output.weights for output in outputs))
+        self._pieces: Iterator[tuple[int, Piece]] = enumerate(
+            schedule(job.header, job.placed, job.finished, job.piece_weights)
+        )
+        self._rooms = Rooms(outputs, job.threads * ROOMS_PER_THREAD, job.piece_weights)
+        self._finished: dict[str, str] = {}
+        self._to_write = {
+            tensor.output.name: tensor.stored.nbytes
+            for tensor in job.placed
+            if tensor.output.name not in job.finished
+        }
+        self._done_bytes = 0
+        self._failures: list[tuple[int, BaseException]] = []
+        self._stopped = threading.Event()
+        self._turn, self._change = threading.Lock(), threading.Condition()
+        self._of_source = [OrderedDigest(part.identity.size) for part in job.header.parts]
+        self._of_file = [OrderedDigest(file.size_bytes) for file in job.files]
+        self._of_tensor = {
+            tensor.output.name: OrderedDigest(
+                tensor.stored.nbytes, functools.partial(self._finished.__setitem__, tensor.output.name)
+            )
+            for tensor in job.placed
+        }
+
+    def run(self, progress: Progress | None) -> Digests:
+        for file, digest in zip(self._job.files, self._of_file, strict=True):
+            self._write_bytes(file, np.frombuffer(file.header, np.uint8), 0)
+            digest.add(0, np.frombuffer(file.header, np.uint8), _nothing)
+        workers = [threading.Thread(target=self._work, name=f"convert-{n}") for n in range(self._job.threads)]
+        saver = threading.Thread(target=self._save_now_and_then, name="checkpoint")
+        total = sum(tensor.stored.nbytes for tensor in self._job.placed)
+        try:
+            for thread in (*workers, saver):
+                thread.start()
+            while alive := [worker for worker in workers if worker.is_alive()]:
+                if progress is not None:
+                    progress(self._done_bytes, total)
+                alive[0].join(WAIT_S)
+        finally:
+            self._stop()
+            for thread in (*workers, saver):
+                with suppress(RuntimeError):  # it was not started yet
+                    thread.join()
+        if self._failures:
+            raise min(self._failures, key=lambda failure: failure[0])[1]
+        self._save()
+        if progress is not None:
+            progress(total, total)
+        return Digests(
+            tuple(digest.hexdigest() for digest in self._of_source),
+            tuple(digest.hexdigest() for digest in self._of_file),
+            {name: digest.hexdigest() for name, digest in self._of_tensor.items()},
+        )
+
+    def _work(self) -> None:
+        """A thread's life: the next piece, until there is none or one failed."""
+        np.seterr(all="ignore")  # of this thread; what is not finite is found afterwards, by itself
+        while True:
+            with self._turn:
+                if self._stopped.is_set():
+                    return
+                number, piece = next(self._pieces, (-1, None))
+                room = None if piece is None else self._rooms.take()
+            if piece is None or room is None:
+                return
+            try:
+                self._do(piece, room)
+            except BaseException as error:  # noqa: BLE001  # it is raised again, in the caller's thread
+                self._failures.append((number, error))
+                self._stop()
+                return
+            finally:
+                self._rooms.release(room)
+
+    def _stop(self) -> None:
+        """Lets every thread end after its piece, also those that wait."""
+        self._stopped.set()
+        self._rooms.close()
+        with self._change:
+            self._change.notify_all()
+
+    def _do(self, piece: Piece, room: Room) -> None:
+        data = self._job.data
+        match piece:
+            case Passed(part, start, nbytes):
+                data.read_file_into(part, start, room.source[:nbytes])
+                self._of_source[part].add(start, room.source[:nbytes], self._rooms.lend(room))
+            case Converted(placed, part):
+                tensor, source = part.segment.source, room.source[: part.nbytes]
+                data.read_file_into(part.part, part.start, source, where=f"tensor {shown(tensor.name)}")
+                self._of_source[part.part].add(part.start, source, self._rooms.lend(room))
+                raw = data.little_endian(tensor, source)
+                self._job.scales.see(tensor, raw)
+                self._write(piece, converted(placed.output, part, raw, room, self._dequantize), room)
+            case ReadBack(placed, start, nbytes):
+                self._wait_until_written(placed.output.name)
+                bytes_back = room.written[:nbytes]
+                self._read_bytes(
+                    self._job.files[placed.stored.part], bytes_back, placed.stored.offset + start
+                )
+                self._feed(placed, start, bytes_back, room)
+                if placed.output.name in self._job.finished:
+                    self._count(nbytes)
+
+    def _write(self, piece: Converted, written: Bytes, room: Room) -> None:
+        placed, start = piece.placed, piece.slice.at * element_bytes(piece.placed.output)
+        self._write_bytes(self._job.files[placed.stored.part], written, placed.stored.offset + start)
+        if piece.fed:
+            self._feed(placed, start, written, room)
+        self._count(len(written), placed.output.name)
+
+    def _write_bytes(self, file: OpenFile, data: Bytes, at: int) -> None:
+        with naming(file.path):
+            write_all(file.fd, data.data, at)
+
+    def _read_bytes(self, file: OpenFile, data: Bytes, at: int) -> None:
+        with naming(file.path):
+            if read_exactly(file.fd, data.data, at) < len(data):
+                raise OSError(errno.EIO, "is shorter than what was written to it")
+
+    def _feed(self, placed: Placed, start: int, data: Bytes, room: Room) -> None:
+        self._of_tensor[placed.output.name].add(start, data, self._rooms.lend(room))
+        self._of_file[placed.stored.part].add(placed.stored.offset + start, data, self._rooms.lend(room))
+
+    def _count(self, nbytes: int, name: str = "") -> None:
+        with self._change:
+            self._done_bytes += nbytes
+            if name:
+                self._to_write[name] -= nbytes
+                self._change.notify_all()
+
+    def _wait_until_written(self, name: str) -> None:
+        """All its pieces come before this one, so they have their memory and are being written."""
+        with self._change:
+            self._change.wait_for(lambda: self._stopped.is_set() or not self._to_write.get(name))
+
+    def _save_now_and_then(self) -> None:
+        saved = 0
+        while not self._stopped.wait(WAIT_S):
+            if self._done_bytes - saved < CHECKPOINT_BYTES:
+                continue
+            saved = self._done_bytes
+            try:
+                self._save()
+            except BaseException as error:  # noqa: BLE001  # as in _work
+                self._failures.append((-1, error))
+                self._stop()
+
+    def _save(self) -> None:
+        """Forces what is written to the disk, and then says which tensors are finished."""
+        finished = self._finished.copy()
+        for file in self._job.files:
+            with naming(file.path):
+                os.fsync(file.fd)
+        self._job.checkpoint(finished)
+
+
+def _nothing() -> None:
+    """The header's bytes need not be given back."""

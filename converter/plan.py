@@ -1,0 +1,184 @@
+"""Header + architecture → Plan: all of a conversion that is known before a byte is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from converter.architecture import Architecture, Evidence, Sizes
+from converter.architectures import choose
+from converter.config import SPECIAL_IDS, build_config, build_generation_config
+from converter.keys import Keys
+from converter.outputs import Assignment, OutputTensor, Segment, assign, names_of
+from converter.rope import TABLES, Table, read_rope
+from converter.sizes import read_sizes
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.gguf_file import Header
+from formats.quants import decode
+from formats.shown import shown
+from formats.tensor_data import TensorData
+
+__all__ = ["OutputTensor", "Plan", "Segment", "Vocabulary", "plan"]
+
+ARCHITECTURE = "general.architecture"
+
+# Common keys under an architecture's prefix that decide nothing here, and why.
+NOT_NEEDED = {
+    "rope.scaling.type": "the tensors say it",
+    "rope.scaling.factor": "another scaling is in force",
+    "rope.scaling.original_context_length": "no scaling needs it",
+    "rope.scaling.attn_factor": "it follows from the context lengths",
+    "rope.scaling.yarn_attn_factor": "no yarn is in force",
+    "rope.scaling.yarn_beta_fast": "no yarn is in force",
+    "rope.scaling.yarn_beta_slow": "no yarn is in force",
+    "rope.scaling.yarn_ext_factor": "no yarn is in force",
+    "rope.scaling.finetuned": "transformers has no place for it",
+    "rope.freq_base_swa": "no layer slides",
+    "tensor_data_layout": "the rows' order is the same in all of them",
+}
+
+# Namespaces beside the architecture's, and why nothing of them is needed.
+NAMESPACES = {
+    "general": "describes the file",
+    "tokenizer": "the tokenizer does without it",
+    "quantize": "says how it was quantized",
+    "split": "the reader of the parts has used it",
+}
+
+
+class Vocabulary(Protocol):
+    """What the plan needs to know of a tokenizer; `formats.tokenizer.TokenizerFiles` is one."""
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+
+    @property
+    def eos_token_ids(self) -> Sequence[int]:
+        """The ids at which generation stops, the tokenizer's own eos first."""
+
+    @property
+    def used_keys(self) -> frozenset[str]:
+        """The metadata keys that it used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All of a conversion that the header decides.
+
+    architecture: as the GGUF names it. config, generation_config: the contents of the two JSON files, but for
+    config's dtype (`converter.config.with_dtype`). unused: tensor → why it is not written.
+    assumed: config keys that the GGUF does not carry → the value written. keys_not_needed: key → why.
+    tied: the output layer is the embedding.
+    """
+
+    architecture: str
+    config: Mapping[str, object]
+    generation_config: Mapping[str, object]
+    outputs: tuple[OutputTensor, ...]
+    unused: Mapping[str, str]
+    assumed: Mapping[str, object]
+    keys_not_needed: Mapping[str, str]
+    warnings: tuple[str, ...]
+    tied: bool
+
+
+def plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = False) -> Plan:
+    """What becomes of every tensor and key of a model.
+
+    Raises UnsupportedInput for an architecture, tensor, key or rope scaling that is not known (with
+    `allow_unknown`, unknown tensors and keys are warnings instead), MalformedInput for a header that
+    contradicts itself. Of the data only the few numbers of the rope tables are read.
+    """
+    keys = Keys(header.metadata, _architecture_name(header))
+    evidence = Evidence(keys, header.tensors)
+    architecture = choose(evidence)
+    sizes, warnings = read_sizes(architecture, evidence)
+    evidence = Evidence(keys, header.tensors, sizes)
+    _require_rows(vocabulary, sizes)
+    assignment = assign(architecture.tensors, header.tensors, sizes)
+    warnings += _unknown_tensors(assignment, architecture, allow_unknown)
+    rope = read_rope(architecture, keys, sizes, _rope_tables(header, assignment))
+    tied = "lm_head.weight" in assignment.absent
+    config = build_config(architecture, evidence, rope, flags=assignment.flags, tied=tied)
+    used = {ARCHITECTURE, *SPECIAL_IDS.values(), *vocabulary.used_keys}
+    generation = build_generation_config(header.metadata, sizes["vocab"], vocabulary.eos_token_ids, used)
+    not_needed, unknown_keys = _leftover_keys(keys, used)
+    warnings += _unknown_keys(unknown_keys, architecture, allow_unknown)
+    unused = {**assignment.unused, **dict.fromkeys(assignment.unknown, "unknown")}
+    return Plan(
+        keys.prefix,
+        config.values,
+        generation,
+        assignment.outputs,
+        unused,
+        config.assumed,
+        not_needed,
+        tuple(warnings),
+        tied,
+    )
+
+
+def _architecture_name(header: Header) -> str:
+    kind = header.metadata.text("general.type", "model")
+    if kind != "model":
+        raise UnsupportedInput(f"is {shown(kind)}, only models are converted", where="key 'general.type'")
+    name = header.metadata.text(ARCHITECTURE)
+    if not name:
+        raise MalformedInput("is empty", where=f"key '{ARCHITECTURE}'")
+    return name
+
+
+def _require_rows(vocabulary: Vocabulary, sizes: Sizes) -> None:
+    if vocabulary.size > sizes["vocab"]:
+        raise MalformedInput(
+            f"has {sizes['vocab']} rows, fewer than the {vocabulary.size} tokens",
+            where="tensor 'token_embd.weight'",
+        )
+
+
+def _rope_tables(header: Header, assignment: Assignment) -> dict[str, Table]:
+    """The tables of rope factors that the architecture knows, in float32."""
+    found = [header.tensors[name] for name in TABLES if name in assignment.unused]
+    if not found:
+        return {}
+    for tensor in found:
+        if len(tensor.shape) != 1 or tensor.type.weights != 1:
+            raise MalformedInput(f"is {tensor.type.name} {list(tensor.shape)}, expected a vector of floats",
+                                 where=f"tensor {shown(tensor.name)}")  # fmt: skip
+    with TensorData(header) as data:
+        return {t.name: decode(t.type, data.read(t)).astype(np.float32) for t in found}
+
+
+def _unknown_tensors(assignment: Assignment, architecture: Architecture, allow_unknown: bool) -> list[str]:
+    if not assignment.unknown:
+        return []
+    what = f"unknown in the architecture {architecture.gguf} ({architecture.class_name})"
+    where = names_of(assignment.unknown)
+    if not allow_unknown:
+        raise UnsupportedInput(f"{'is' if len(assignment.unknown) == 1 else 'are'} {what}", where=where)
+    return [f"{where}: {what}, left out"]
+
+
+def _leftover_keys(keys: Keys, used: set[str]) -> tuple[dict[str, str], list[str]]:
+    """The keys that decided nothing, each with the reason, and the architecture's own that nobody knows."""
+    own, elsewhere = keys.left(used)
+    known = {name: reason for key, reason in NOT_NEEDED.items() if (name := keys.name(key)) in own}
+    reasons = {key: NAMESPACES.get(key.split(".")[0], "not the architecture's") for key in elsewhere}
+    return dict(sorted({**known, **reasons}.items())), [key for key in own if key not in known]
+
+
+def _unknown_keys(unknown: Sequence[str], architecture: Architecture, allow_unknown: bool) -> list[str]:
+    if not unknown:
+        return []
+    listed = f"key{'s' if len(unknown) > 1 else ''} {', '.join(shown(key) for key in unknown[:12])}"
+    what = f"unknown in the architecture {architecture.gguf} ({architecture.class_name})"
+    if not allow_unknown:
+        raise UnsupportedInput(
+            f"{'are' if len(unknown) > 1 else 'is'} {what}",
+            where=listed,
+        )
+    return [f"{listed}: {what}, left out"]

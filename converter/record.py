@@ -1,0 +1,164 @@
+"""What came of a conversion, as data and as conversion.json: which bytes, by which rules, became which."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from converter.digests import tree_digest, weights_digest
+from converter.report import Quantization
+from formats import __version__
+
+SCHEMA = "llorch.conversion/v1"
+
+# What the bytes may depend on: the interpreter and what decodes, calculates and spells numbers.
+LIBRARIES = ("numpy", "llvmlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that was read. relative: its path as seen from the written folder."""
+
+    path: Path
+    relative: str
+    sha256: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The file's name, as text."""
+        return text_of(self.path.name)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file of the folder; role is weights, config, tokenizer or record."""
+
+    path: str
+    sha256: str
+    size: int
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRows:
+    """Which rows of which source tensor went into an output, and how that is stored."""
+
+    tensor: str
+    quant: str
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRow:
+    """A written tensor; offset is of its first byte in its file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sources: tuple[SourceRows, ...]
+    operation: str | None
+    parameters: Mapping[str, int | str]
+    file: str
+    offset: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A finished conversion.
+
+    folder: where it is. sources, files: every byte that was read and written; records: conversion.json and
+    provenance.intoto.json, which speak of the others. options: what the caller chose that decides the bytes;
+    threads does not. assumed, keys_not_needed, unused: as `converter.plan.Plan` has them. notes: what the
+    tokenizer took for granted. started, finished: RFC 3339, UTC, whole seconds.
+    """
+
+    folder: Path
+    architecture: str
+    dtype: str
+    sources: tuple[Source, ...]
+    files: tuple[WrittenFile, ...]
+    tensors: tuple[TensorRow, ...]
+    quantization: Quantization
+    options: Mapping[str, str | int | bool]
+    threads: int
+    tools: Mapping[str, str]
+    assumed: Mapping[str, object]
+    keys_not_needed: Mapping[str, str]
+    unused: Mapping[str, str]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    started: str
+    finished: str
+    records: tuple[WrittenFile, ...] = field(default=())
+
+    @property
+    def tree(self) -> str:
+        """The digest of the folder without its records: equal for equal conversions."""
+        return tree_digest((file.path, file.sha256, file.size) for file in self.files)
+
+    @property
+    def weights(self) -> str:
+        """The digest of the weights, whatever files they are in."""
+        return weights_digest((row.name, row.dtype, row.shape, row.sha256) for row in self.tensors)
+
+    def to_json(self) -> dict[str, object]:
+        """The content of conversion.json. Two conversions of one file differ in `times` only."""
+        return {
+            "schema": SCHEMA,
+            "architecture": self.architecture,
+            "dtype": self.dtype,
+            "tree": self.tree,
+            "weights": self.weights,
+            "sources": [
+                {"name": s.name, "path": text_of(s.relative), "sha256": s.sha256, "size": s.size}
+                for s in self.sources
+            ],
+            "options": dict(self.options),
+            "tools": dict(self.tools),
+            "times": {"started": self.started, "finished": self.finished},
+            "quantization": self.quantization.to_json(),
+            "assumed": dict(self.assumed),
+            "keys_not_needed": dict(self.keys_not_needed),
+            "unused_tensors": dict(self.unused),
+            "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "files": [asdict(file) for file in self.files],
+            "tensors": [_tensor_json(row) for row in self.tensors],
+        }
+
+
+def text_of(path: str) -> str:
+    r"""A path as text that can be written: bytes of it that are no UTF-8 become \xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def tools() -> dict[str, str]:
+    """Name → version of what the bytes may depend on."""
+    return {
+        "llorch": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def _tensor_json(row: TensorRow) -> dict[str, object]:
+    operation = None if row.operation is None else {"name": row.operation, "parameters": dict(row.parameters)}
+    return {
+        "name": row.name,
+        "dtype": row.dtype,
+        "shape": list(row.shape),
+        "sources": [asdict(rows) for rows in row.sources],
+        "operation": operation,
+        "file": row.file,
+        "offset": row.offset,
+        "size": row.size,
+        "sha256": row.sha256,
+    }

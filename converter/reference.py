@@ -1,0 +1,123 @@
+"""How far the written weights are from the original ones: tensor by tensor, by transformers' names."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converter.rounding import STORAGE, Float32, widened
+from formats.safetensors_file import Stored, StoredTensor, read_safetensors
+from formats.tensor_data import TensorData
+
+PIECE_WEIGHTS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class TensorError:
+    """The error of one written tensor.
+
+    relative: the root of the mean squared error over that of the original's mean square; None where the original
+    is zero and the written tensor is not, or the original is not finite. worst: the largest distance of any
+    weight; None where the original is not finite.
+    """
+
+    name: str
+    weights: int
+    relative: float | None
+    worst: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was written beside the original.
+
+    missing: names that only the original has. extra: that only what was written has. incomparable: name → why.
+    """
+
+    errors: tuple[TensorError, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    incomparable: Mapping[str, str]
+
+    def to_json(self) -> dict[str, object]:
+        """For a program."""
+        return {
+            "tensors": [asdict(error) for error in self.errors],
+            "missing": list(self.missing),
+            "extra": list(self.extra),
+            "incomparable": dict(self.incomparable),
+        }
+
+
+def read_reference(folder: str | os.PathLike[str]) -> Stored:
+    """The headers of an original model: a folder as the Hub serves it, or one .safetensors file.
+
+    A folder's files may be symbolic links, as they are in the Hub's cache. Raises InputError for a malformed
+    one, OSError for what cannot be read.
+    """
+    return read_safetensors(folder, links=True)
+
+
+def compare(folder: Path, original: Stored) -> Comparison:
+    """Compares every tensor of a written folder with the original's of that name.
+
+    In float64, in pieces of 8 MiB. Raises as `read_reference` does, for either side.
+    """
+    written = read_safetensors(folder)
+    both = [name for name in written.tensors if name in original.tensors]
+    reasons = {name: why for name in both if (why := _why_not(written, original, name))}
+    with TensorData(written) as ours, TensorData(original) as theirs:
+        errors = [
+            _error(written.tensors[name], original.tensors[name], ours, theirs)
+            for name in both
+            if name not in reasons
+        ]
+        for data in (ours, theirs):
+            data.require_unchanged()
+    return Comparison(
+        tuple(errors),
+        tuple(sorted(original.tensors.keys() - written.tensors.keys())),
+        tuple(sorted(written.tensors.keys() - original.tensors.keys())),
+        reasons,
+    )
+
+
+def _why_not(written: Stored, original: Stored, name: str) -> str:
+    ours, theirs = written.tensors[name], original.tensors[name]
+    if ours.shape != theirs.shape:
+        return f"its shape is {list(ours.shape)}, the original's {list(theirs.shape)}"
+    if theirs.dtype not in STORAGE:
+        return f"the original is {theirs.dtype}"
+    return ""
+
+
+def _error(
+    written: StoredTensor, original: StoredTensor, ours: TensorData, theirs: TensorData
+) -> TensorError:
+    squared_error = squares = worst = 0.0
+    weights = math.prod(written.shape)
+    pieces = zip(_pieces(written, ours, weights), _pieces(original, theirs, weights), strict=True)
+    for ours_now, theirs_now in pieces:
+        was = theirs_now.astype(np.float64)
+        distance = np.abs(ours_now - was)
+        squared_error += float(np.dot(distance, distance))
+        squares += float(np.dot(was, was))
+        worst = max(worst, float(distance.max()))
+    if not math.isfinite(squares):
+        return TensorError(written.name, weights, None, None)
+    if not squares:
+        return TensorError(written.name, weights, None if squared_error else 0.0, worst)
+    return TensorError(written.name, weights, math.sqrt(squared_error / squares), worst)
+
+
+def _pieces(tensor: StoredTensor, data: TensorData, weights: int) -> Iterator[Float32]:
+    storage = STORAGE[tensor.dtype]
+    for first in range(0, weights, PIECE_WEIGHTS):
+        stop = min(first + PIECE_WEIGHTS, weights)
+        raw = data.read(tensor, first * storage.itemsize, stop * storage.itemsize)
+        yield widened(raw.view(storage), tensor.dtype)

@@ -1,0 +1,48 @@
+"""The types that a folder holds weights in: what they are called, how far rounding to one moves a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Written = NDArray[Any]  # float32, float16, or uint16 that holds a bfloat16's bits
+
+STORAGE: Mapping[str, np.dtype[Any]] = MappingProxyType(
+    {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+)
+
+TORCH_NAME: Mapping[str, str] = MappingProxyType({"F32": "float32", "F16": "float16", "BF16": "bfloat16"})
+
+# What the bits of +∞ are; of a number's bits without the sign, NaNs are above and finite ones below.
+_INFINITY = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
+
+# Half the distance between neighbours: relative to the number, and for subnormal ones absolute.
+_HALF_SPACING = {"F32": (2.0**-24, 2.0**-150), "F16": (2.0**-11, 2.0**-25), "BF16": (2.0**-8, 2.0**-134)}
+
+
+def widened(weights: Written, dtype: str) -> Float32:
+    """The same numbers in float32, exact."""
+    if dtype == "BF16":
+        return (weights.astype(np.uint32) << 16).view(np.float32)
+    return weights.astype(np.float32)
+
+
+def all_finite(weights: Written, dtype: str) -> bool:
+    """Whether there is no NaN and no infinity: two reductions over the bits, no temporary array."""
+    infinity, size = _INFINITY[dtype], weights.dtype.itemsize
+    sign = 1 << (8 * size - 1)
+    positive = (
+        weights.view(f"<i{size}").max() < infinity
+    )  # the bits of negative numbers are negative integers
+    return bool(positive and weights.view(f"<u{size}").max() < sign + infinity)
+
+
+def rounding_error(weights: Float32, dtype: str) -> NDArray[np.float64]:
+    """The most that one rounding to `dtype` may have moved a number that became each of these."""
+    relative, absolute = _HALF_SPACING[dtype]
+    return np.maximum(np.abs(weights.astype(np.float64)) * relative, absolute)

@@ -1,0 +1,149 @@
+"""How large the block scales of each quantized tensor are, counted while its blocks pass by.
+
+A scale is a float16, or a code of 8 bits, in nearly every type: counting how often each of its magnitudes comes
+gives the exact minimum, median and maximum in the same small memory for a tensor of any size.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.rooms import Bytes
+from formats.gguf_file import Tensor
+from formats.quants import QuantType
+from formats.quants.codebooks import e8m0_halved, ue4m3_halved
+from formats.tensor_data import TensorData
+
+Codes = NDArray[np.unsignedinteger]
+
+MAGNITUDE = (1 << 15) - 1  # of a float16: all its bits but the sign
+PIECE_BLOCKS = 1 << 14
+MOST_WAITING = (
+    32  # pieces whose codes wait to be counted together: the counts are longer than one piece's codes
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRange:
+    """The magnitudes of a tensor's block scales.
+
+    blocks: how many scales there are (four in a block of NVFP4, one in the others). zeros: those that are 0, whose
+    weights are all alike. minimum, median, maximum: of |d| of the others; None where there are none.
+    """
+
+    blocks: int
+    zeros: int
+    minimum: float | None
+    median: float | None
+    maximum: float | None
+
+
+def has_scales(type: QuantType) -> bool:
+    """Whether the scales of a type are counted: where there are blocks, but for Q8_K, which no file has.
+
+    Its scales are float32, too many to count.
+    """
+    return type.weights > 1 and type.name != "Q8_K"
+
+
+class ScaleRanges:
+    """Counts scales; for many threads at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[Codes]] = {}
+        self._counts: dict[str, NDArray[np.int64]] = {}
+        self._bytes: dict[str, int] = {}
+        self._ranges: dict[str, ScaleRange] = {}
+
+    def see(self, tensor: Tensor, raw: Bytes) -> None:
+        """Some whole blocks of a tensor, little-endian; each block of it is to be seen once."""
+        if not has_scales(tensor.type):
+            return
+        # A copy: what passes by is in memory that the next piece overwrites.
+        codes = _codes(tensor.type)(raw.view(tensor.type.layout)).reshape(-1).copy()
+        with self._lock:
+            waiting = self._waiting.setdefault(tensor.name, [])
+            waiting.append(codes)
+            self._bytes[tensor.name] = self._bytes.get(tensor.name, 0) + raw.size
+            complete = self._bytes[tensor.name] == tensor.nbytes
+            if complete or len(waiting) == MOST_WAITING:
+                self._count(tensor)
+            if complete:
+                self._ranges[tensor.name] = _range(tensor.type, self._counts.pop(tensor.name))
+
+    def _count(self, tensor: Tensor) -> None:
+        codes = np.concatenate(self._waiting.pop(tensor.name))
+        counts = np.bincount(codes, minlength=len(_magnitudes(tensor.type)))
+        counted = self._counts.get(tensor.name)
+        self._counts[tensor.name] = counts if counted is None else counted + counts
+
+    def all_of(self, tensors: Collection[Tensor], data: TensorData) -> Mapping[str, ScaleRange]:
+        """The ranges of these tensors, in this order; blocks of those that were not all seen are read for it.
+
+        Only what a killed run had converted was not seen.
+        """
+        quantized = [tensor for tensor in tensors if has_scales(tensor.type)]
+        for tensor in quantized:
+            if tensor.name not in self._ranges:
+                for counted in (self._waiting, self._counts, self._bytes):
+                    counted.pop(tensor.name, None)
+                step = PIECE_BLOCKS * tensor.type.block_bytes
+                for start in range(0, tensor.nbytes, step):
+                    self.see(tensor, data.read(tensor, start, min(start + step, tensor.nbytes)))
+        return {tensor.name: self._ranges[tensor.name] for tensor in quantized}
+
+
+def _codes(type: QuantType) -> Callable[[NDArray[np.void]], Codes]:
+    """What takes the scales' codes out of blocks: of a float16 its bits but for the sign."""
+    return {"MXFP4": _e_codes, "NVFP4": _d_codes, "IQ1_M": _spread_codes}.get(type.name, _float16_codes)
+
+
+def _float16_codes(blocks: NDArray[np.void]) -> Codes:
+    codes: Codes = blocks["d"].view("<u2") & np.uint16(MAGNITUDE)
+    return codes
+
+
+def _e_codes(blocks: NDArray[np.void]) -> Codes:
+    codes: Codes = blocks["e"]
+    return codes
+
+
+def _d_codes(blocks: NDArray[np.void]) -> Codes:
+    codes: Codes = blocks["d"]
+    return codes
+
+
+def _spread_codes(blocks: NDArray[np.void]) -> Codes:
+    """The upper nibbles of four words are the float16's, the lowest first; as `formats.quants.iq` has it."""
+    words = np.ascontiguousarray(blocks["scales"]).view("<u2")
+    bits = np.bitwise_or.reduce(words >> 12 << np.arange(0, 16, 4, dtype=np.uint16), axis=-1)
+    codes: Codes = bits & np.uint16(MAGNITUDE)
+    return codes
+
+
+@cache
+def _magnitudes(type: QuantType) -> NDArray[np.float64]:
+    """Code → magnitude."""
+    if type.name in ("MXFP4", "NVFP4"):  # those tables are halved, since those of the weights are doubled
+        return 2 * np.asarray(e8m0_halved() if type.name == "MXFP4" else ue4m3_halved(), np.float64)
+    return np.arange(MAGNITUDE + 1, dtype=np.uint16).view(np.float16).astype(np.float64)
+
+
+def _range(type: QuantType, counts: NDArray[np.int64]) -> ScaleRange:
+    codes = np.flatnonzero(counts)
+    codes = codes[np.argsort(_magnitudes(type)[codes], kind="stable")]
+    values, counts = _magnitudes(type)[codes], counts[codes]
+    zeros = int(counts[values == 0].sum())
+    values, counts = values[values != 0], counts[values != 0]
+    n = int(counts.sum())
+    if not n:
+        return ScaleRange(zeros, zeros, None, None, None)
+    middle = values[np.searchsorted(np.cumsum(counts), [(n - 1) // 2, n // 2], side="right")]
+    return ScaleRange(n + zeros, zeros, float(values[0]), float(middle.mean()), float(values[-1]))

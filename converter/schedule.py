@@ -1,0 +1,213 @@
+"""In which order a conversion reads and writes: the source's, once, from its first byte to its last.
+
+A SHA-256 takes its bytes in order, and there is one of each source file, of each written file and of each
+tensor in it. The weights are converted in the source's order, so the first kind is fed as they pass. So are
+the others where the written order is the source's, which `written_order` makes it wherever it can. A tensor
+whose rows come from several places is not finished in order: it is read back when its turn comes, from memory
+as a rule, because it was written a moment before. So is a tensor that a crashed run had finished.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from converter.outputs import OutputTensor, Segment
+from formats.gguf_file import Header
+from formats.safetensors_file import BITS, StoredTensor
+
+PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the cache when it is hashed and written
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An output tensor and where its bytes go."""
+
+    output: OutputTensor
+    stored: StoredTensor
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some of the weights of a segment, whole units of what must stay together.
+
+    part, start, nbytes: the source bytes. first, weights: of the source tensor, counted in weights.
+    at: where they go in the output tensor, counted in weights.
+    """
+
+    segment: Segment
+    part: int
+    start: int
+    nbytes: int
+    first: int
+    weights: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Source bytes that are read for the digest only: header, padding, tensors that are not converted now."""
+
+    part: int
+    start: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """Weights that are read, converted and written. fed: the digests of what is written take them as they pass."""
+
+    placed: Placed
+    slice: Slice
+    fed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """Written bytes of a finished tensor, for its digests."""
+
+    placed: Placed
+    start: int
+    nbytes: int
+
+
+Piece = Passed | Converted | ReadBack
+
+
+def written_order(outputs: Sequence[OutputTensor]) -> list[OutputTensor]:
+    """The order in the written files: in which the source finishes them.
+
+    Unless a tensor would lie at no multiple of its element size, which readers that map the file dislike:
+    then larger elements come first.
+    """
+    ordered = sorted(outputs, key=lambda output: max(source_range(s)[::2] for s in output.segments))
+    at = 0
+    for output in ordered:
+        size = element_bytes(output)
+        if at % size:
+            return sorted(ordered, key=element_bytes, reverse=True)
+        at += output.weights * size
+    return ordered
+
+
+def element_bytes(output: OutputTensor) -> int:
+    """Bytes of one weight of it; its dtype is chosen by now."""
+    return BITS[str(output.dtype)] // 8
+
+
+def source_range(segment: Segment) -> tuple[int, int, int]:
+    """Part, first byte and the byte after the last of a segment."""
+    tensor, quant = segment.source, segment.source.type
+    start = tensor.offset + segment.first * segment.columns // quant.weights * quant.block_bytes
+    return tensor.part, start, start + segment.weights // quant.weights * quant.block_bytes
+
+
+def slice_weights(output: OutputTensor, segment: Segment, most: int = PIECE_WEIGHTS) -> int:
+    """Weights of a segment's slices: whole blocks or, where rows belong together, whole units of them."""
+    unit = segment.source.type.weights if output.operation is None else output.unit_rows * segment.columns
+    return min(max(most // unit, 1) * unit, segment.weights)
+
+
+def slices(output: OutputTensor, index: int, most: int = PIECE_WEIGHTS) -> Iterator[Slice]:
+    """The slices of one segment of an output, in the order of its rows."""
+    segment = output.segments[index]
+    quant = segment.source.type
+    part, start, _ = source_range(segment)
+    before = sum(s.weights for s in output.segments[:index])
+    step = slice_weights(output, segment, most)
+    for at in range(0, segment.weights, step):
+        weights = min(step, segment.weights - at)
+        offset, nbytes = (n // quant.weights * quant.block_bytes for n in (at, weights))
+        yield Slice(
+            segment, part, start + offset, nbytes, segment.first * segment.columns + at, weights, before + at
+        )
+
+
+def schedule(
+    header: Header, placed: Sequence[Placed], finished: Collection[str] = (), most: int = PIECE_WEIGHTS
+) -> Iterator[Piece]:
+    """All pieces, in an order in which every digest gets its bytes in order.
+
+    placed: in the order of the written files and the places in them. finished: outputs whose bytes are there.
+    """
+    segments = sorted(
+        (source_range(segment), number, index)
+        for number, tensor in enumerate(placed)
+        for index, segment in enumerate(tensor.output.segments)
+    )
+    turns = _Turns(placed, finished, [number for _, number, _ in segments])
+    yield from turns.read_back(most)
+    for part, group in itertools.groupby(segments, key=lambda row: row[0][0]):
+        done = 0
+        for (_, start, stop), number, index in group:
+            if placed[number].output.name in finished:
+                continue
+            yield from _passed(part, done, start, most)
+            fed = turns.begin(number)
+            for piece in slices(placed[number].output, index, most):
+                yield Converted(placed[number], piece, fed)
+            done = stop
+            turns.end(number)
+            yield from turns.read_back(most)
+        yield from _passed(part, done, header.parts[part].identity.size, most)
+    for part in set(range(len(header.parts))).difference(row[0][0] for row in segments):
+        yield from _passed(part, 0, header.parts[part].identity.size, most)
+
+
+class _Turns:
+    """Whose turn it is in each written file: its digest takes the tensors in their order."""
+
+    def __init__(self, placed: Sequence[Placed], finished: Collection[str], visits: Sequence[int]) -> None:
+        self._placed = placed
+        self._missing = [
+            0 if tensor.output.name in finished else len(tensor.output.segments) for tensor in placed
+        ]
+        self._in_order = _in_order(placed, visits)
+        self._fed: set[int] = set()
+        self._queues: list[list[int]] = [[] for _ in range(1 + max(tensor.stored.part for tensor in placed))]
+        for number in reversed(range(len(placed))):
+            self._queues[placed[number].stored.part].append(number)
+        self._queue_of = {number: queue for queue in self._queues for number in queue}
+
+    def begin(self, number: int) -> bool:
+        """Whether the tensor's digests take its pieces as they pass; decided by the first segment."""
+        queue = self._queue_of[number]
+        if number in self._in_order and queue[-1] == number:
+            self._fed.add(number)
+        return number in self._fed
+
+    def end(self, number: int) -> None:
+        """A segment of the tensor is written."""
+        self._missing[number] -= 1
+
+    def read_back(self, most: int) -> Iterator[ReadBack]:
+        """What is finished, was not fed, and has its turn now."""
+        for queue in self._queues:
+            while queue and not self._missing[queue[-1]]:
+                number = queue.pop()
+                if number not in self._fed:
+                    nbytes, step = self._placed[number].stored.nbytes, most * 4
+                    for start in range(0, nbytes, step):
+                        yield ReadBack(self._placed[number], start, min(step, nbytes - start))
+
+
+def _in_order(placed: Sequence[Placed], visits: Sequence[int]) -> set[int]:
+    """The tensors whose segments lie in the source in the order of their rows, and are visited in one go.
+
+    Visited in one go: else another tensor of the file might get its turn in between.
+    """
+    runs = Counter(number for number, _ in itertools.groupby(visits))
+    return {
+        number
+        for number, tensor in enumerate(placed)
+        if runs[number] == 1
+        and list(tensor.output.segments) == sorted(tensor.output.segments, key=source_range)
+    }
+
+
+def _passed(part: int, start: int, stop: int, most: int) -> Iterator[Passed]:
+    step = most * 4
+    for at in range(start, stop, step):
+        yield Passed(part, at, min(step, stop - at))

@@ -1,0 +1,173 @@
+"""How large everything is: from the keys, from the shapes of tensors where those know better, and checked.
+
+Names of sizes: vocab, hidden, layers, context, heads, kv_heads, head_dim, q (heads · head_dim),
+kv (kv_heads · head_dim), rope_dim, rope_pairs (rope_dim / 2), ff, and with experts: experts, experts_used,
+expert_ff, shared_ff.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Mapping
+
+from converter.architecture import Architecture, Evidence, RopeLayout, Sizes
+from converter.keys import Keys
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.gguf_file import Tensor
+from formats.shown import shown
+
+# src/llama-hparams.h: LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS; heads have no limit there, this one is far above all.
+MOST_LAYERS, MOST_EXPERTS, MOST_HEADS = 512, 1024, 65536
+
+
+def shape_of(shape: str, sizes: Sizes) -> tuple[int, ...]:
+    """The numbers that a rule's shape stands for: "2*ff hidden" → (2 · ff, hidden)."""
+    return tuple(
+        math.prod(int(factor) if factor.isdigit() else sizes[factor] for factor in extent)
+        for extent in _extents(shape)
+    )
+
+
+def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str, int], list[str]]:
+    """All sizes that an architecture's rules name, and warnings.
+
+    Raises MalformedInput, which names the key or tensor, for a size that is missing, impossible or
+    contradicted.
+    """
+    keys, tensors = evidence.keys, evidence.tensors
+    sizes = {"hidden": keys.count("embedding_length"), "context": keys.count("context_length")}
+    sizes["layers"] = _layers(keys, tensors)
+    sizes["vocab"] = _vocab(keys, tensors, sizes["hidden"])
+    sizes |= _heads(architecture, keys, tensors, sizes["hidden"])
+    sizes |= _experts(architecture, keys, tensors)
+    warnings = []
+
+    def overrule(key: str, said: int, seen: int) -> None:
+        warnings.append(f"key {shown(keys.name(key))} is {said}, the tensors say {seen}: theirs is taken")
+
+    for size, key in (("ff", "feed_forward_length"), ("expert_ff", "expert_feed_forward_length"),
+                      ("shared_ff", "expert_shared_feed_forward_length")):  # fmt: skip
+        seen = _extent_in_tensors(architecture, tensors, size)
+        said = keys.count(key, None)
+        if seen is None and said is None and _is_named(architecture, size):
+            raise keys.wrong(key, "is missing, and no tensor's shape gives it")
+        if seen is not None and said is not None and seen != said:
+            overrule(key, said, seen)
+        found = seen if seen is not None else said
+        if found is not None:
+            sizes[size] = found
+    said = keys.count("vocab_size", sizes["vocab"])
+    if said > sizes["vocab"]:
+        raise keys.wrong("vocab_size", f"is {said}, more than the {sizes['vocab']} rows of token_embd.weight")
+    if said < sizes["vocab"]:
+        overrule("vocab_size", said, sizes["vocab"])
+    return sizes, warnings
+
+
+@functools.cache
+def _extents(shape: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(extent.split("*")) for extent in shape.split())
+
+
+def _is_named(architecture: Architecture, size: str) -> bool:
+    """Whether a rule's shape or a key of config.json needs the size."""
+    in_shapes = any(size in extent for rule in architecture.tensors for extent in _extents(rule.shape))
+    return in_shapes or size in architecture.sizes.values()
+
+
+def _extent_in_tensors(architecture: Architecture, tensors: Mapping[str, Tensor], size: str) -> int | None:
+    """A size as the first layer's tensors have it: the first rule that names it and whose tensor is there."""
+    for rule in architecture.tensors:
+        for from_end, extent in enumerate(reversed(_extents(rule.shape)), 1):
+            tensor = tensors.get(rule.source.replace("{i}", "0"))
+            if size not in extent or tensor is None or len(tensor.shape) < from_end:
+                continue
+            times = math.prod(int(factor) for factor in extent if factor.isdigit())
+            if tensor.shape[-from_end] % times == 0:
+                return tensor.shape[-from_end] // times
+    return None
+
+
+def _layers(keys: Keys, tensors: Mapping[str, Tensor]) -> int:
+    layers = keys.count("block_count")
+    if layers > MOST_LAYERS:
+        raise keys.wrong("block_count", f"is {layers}, more than {MOST_LAYERS}")
+    numbers = {int(found[1]) for name in tensors if (found := re.match(r"blk\.(\d{1,9})\.", name))}
+    if layers != len(numbers) or layers != max(numbers, default=0) + 1:
+        raise keys.wrong("block_count", f"is {layers}, the tensors are of {len(numbers)} layers")
+    return layers
+
+
+def _vocab(keys: Keys, tensors: Mapping[str, Tensor], hidden: int) -> int:
+    embedding = tensors.get("token_embd.weight")
+    if embedding is None:
+        raise MalformedInput("is missing", where="tensor 'token_embd.weight'")
+    if embedding.shape[-1] != hidden:
+        raise keys.wrong(
+            "embedding_length", f"is {hidden}, the rows of token_embd.weight have {embedding.shape[-1]}"
+        )
+    return math.prod(embedding.shape[:-1])
+
+
+def _heads(
+    architecture: Architecture, keys: Keys, tensors: Mapping[str, Tensor], hidden: int
+) -> dict[str, int]:
+    heads = keys.count("attention.head_count")
+    if heads > MOST_HEADS:
+        raise keys.wrong("attention.head_count", f"is {heads}, more than {MOST_HEADS}")
+    kv_heads = keys.count("attention.head_count_kv", heads)
+    if kv_heads > heads or heads % kv_heads:
+        raise keys.wrong("attention.head_count_kv", f"is {kv_heads}, which does not divide the {heads} heads")
+    head_dim = keys.count("attention.key_length", None)
+    if head_dim is None:
+        head_dim = _head_dim(keys, tensors, hidden, heads, kv_heads)
+    if keys.count("attention.value_length", head_dim) != head_dim:
+        what = f"is {keys.count('attention.value_length')}, not the {head_dim} of q and k"
+        raise UnsupportedInput(what, where=f"key {shown(keys.name('attention.value_length'))}")
+    if not architecture.head_dim and heads * head_dim != hidden:
+        what = f"is {heads}, and {heads} heads of {head_dim} are not the hidden size {hidden}"
+        raise keys.wrong("attention.head_count", what)
+    rope_dim = keys.count("rope.dimension_count", head_dim)
+    partial = architecture.rope is RopeLayout.PARTIAL
+    if rope_dim % 2 or rope_dim > head_dim or (rope_dim != head_dim and not partial):
+        expected = f"an even number up to {head_dim}" if partial else f"the head's {head_dim}, an even number"
+        raise keys.wrong("rope.dimension_count", f"is {rope_dim}, expected {expected}")
+    return {
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "q": heads * head_dim,
+        "kv": kv_heads * head_dim,
+        "rope_dim": rope_dim,
+        "rope_pairs": rope_dim // 2,
+    }
+
+
+def _head_dim(keys: Keys, tensors: Mapping[str, Tensor], hidden: int, heads: int, kv_heads: int) -> int:
+    """From the rows of q, alone or fused with k and v: files of before 2024 have no key for it."""
+    rows, parts, what = hidden, heads, "the hidden size"
+    if (q := tensors.get("blk.0.attn_q.weight")) is not None:
+        rows, what = q.shape[0], "the rows of blk.0.attn_q.weight,"
+    elif (qkv := tensors.get("blk.0.attn_qkv.weight")) is not None:
+        rows, parts, what = qkv.shape[0], heads + 2 * kv_heads, "the rows of blk.0.attn_qkv.weight,"
+    if rows % parts:
+        raise keys.wrong("attention.head_count", f"is {heads}, which does not divide {what} {rows}")
+    return rows // parts
+
+
+def _experts(architecture: Architecture, keys: Keys, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    experts, used = keys.integer("expert_count", 0), keys.integer("expert_used_count", 0)
+    if not _is_named(architecture, "experts"):
+        if experts:
+            what = f"is {experts}, but {architecture.class_name} has no experts"
+            raise UnsupportedInput(what, where=f"key {shown(keys.name('expert_count'))}")
+        return {}
+    if not 0 < experts <= MOST_EXPERTS:
+        raise keys.wrong("expert_count", f"is {experts}, not from 1 to {MOST_EXPERTS}")
+    if not 0 < used <= experts:
+        raise keys.wrong("expert_used_count", f"is {used}, not from 1 to the {experts} experts")
+    if not any(re.match(r"blk\.\d+\.ffn_down(_exps|\.\d+)\.weight$", name) for name in tensors):
+        raise keys.wrong("expert_count", f"is {experts}, but there are no expert tensors")
+    return {"experts": experts, "experts_used": used}

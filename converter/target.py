@@ -1,0 +1,259 @@
+"""Where a conversion is written: a folder that appears under its name complete, or not at all.
+
+Beside the target `NAME` stand, while it is written, `.NAME.lock` and a staging (`converter.staging`). A crash
+leaves the target as it was, and a staging that the next run for the same target continues from or removes.
+What a link at any of these names points to is never touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from converter.errors import NotEnoughSpace, TargetBusy, TargetExists
+from converter.staging import Staging, entries, naming
+from formats.shown import shown
+
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
+NO_RENAMEAT2 = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # NFS, some FUSE and overlay file systems
+
+LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+# What is asked of a file system beyond the files' bytes: for its own tables, and for the records.
+SPARE_SHARE, SPARE_BYTES, SPARE_FILES = 100, 16 << 20, 16
+
+
+class Target:
+    """The lock on a target, and what stands beside it; a context manager that leaves nothing when it fails.
+
+    force: an existing target is replaced, in one step where the file system can. keep: files that must
+    outlive the conversion; a target that holds one of them is never replaced.
+    Raises TargetBusy, TargetExists, and OSError when the parent folder cannot be written.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, force: bool = False, keep: Sequence[Path] = ()
+    ) -> None:
+        # Not resolved: a link at the target is itself what is there, or what is replaced.
+        self.folder = Path(os.path.abspath(folder))  # noqa: PTH100
+        self.parent = self.folder.parent
+        self._name = self.folder.name
+        self._force = force
+        self._keep = keep
+        self._made_parents: list[Path] = []
+        self._parent_fd = self._lock_fd = -1
+        self._staging: Staging | None = None
+
+    def __enter__(self) -> Target:
+        if not self._name:
+            raise TargetExists(self.folder, "is the root folder")
+        try:
+            self._make_parents()
+            self._parent_fd = os.open(self.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with naming(self.parent / f".{self._name}.lock"):
+                self._lock()
+            self._roll_back()
+            self._require_free()
+        except BaseException:
+            self._close(failed=True)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close(failed=kind is not None)
+
+    def stage(self, key: str, sizes: Mapping[str, int], other_bytes: int) -> Staging:
+        """The staging to write into: one that a crash left with the same `key`, else a new one.
+
+        sizes: bytes of each large file; other_bytes: of all others together. NotEnoughSpace before anything
+        is written when the file system has less. Other stagings for this target are removed.
+        """
+        resumed = None
+        for staging in self._left_behind():
+            if resumed is None and staging.journal.key == key and not staging.journal.publishing:
+                resumed = staging
+            else:
+                staging.discard()
+        self._staging = resumed
+        self._require_space(sum(sizes.values()) + other_bytes, len(sizes))
+        if self._staging is None:
+            self._staging = Staging.create(self.parent, self._parent_fd, self._staging_prefix, key)
+        self._staging.keep_only(sizes)
+        return self._staging
+
+    def discard(self) -> None:
+        """Removes the staging and what it holds."""
+        if self._staging is not None:
+            staging, self._staging = self._staging, None
+            staging.discard()
+
+    def publish(self) -> None:
+        """Gives the staged folder its name, durably: others see nothing, the old folder, or the new one."""
+        staging = self._staging
+        assert staging is not None, "there is nothing to publish before stage()"
+        staging.seal()
+        self._require_free()
+        replaces = self._lstat(self._name) is not None
+        flags = RENAME_EXCHANGE if replaces else RENAME_NOREPLACE
+        with naming(self.folder):
+            in_one_step = _rename2(staging.fd, "folder", self._parent_fd, self._name, flags)
+            if not in_one_step:
+                self._rename_in_steps(staging, replaces)
+            try:
+                os.fsync(staging.fd)
+                os.fsync(self._parent_fd)
+            except BaseException:  # what may be gone after a power failure was not published
+                self._take_back(staging, replaces and in_one_step)
+                raise
+        with suppress(
+            OSError
+        ):  # it is published: what is left of the old folder is for the next run to remove
+            self.discard()
+
+    def _rename_in_steps(self, staging: Staging, replaces: bool) -> None:
+        """For file systems without renameat2; between the steps the target is missing, until `_roll_back`."""
+        if replaces:
+            os.rename(self._name, "old", src_dir_fd=self._parent_fd, dst_dir_fd=staging.fd)
+            os.fsync(staging.fd)
+        elif self._lstat(self._name) is not None:  # an empty folder would be replaced without a word
+            raise TargetExists(self.folder)
+        try:
+            os.rename("folder", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
+        except BaseException:
+            if replaces:
+                os.rename("old", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
+            raise
+
+    def _take_back(self, staging: Staging, exchanged: bool) -> None:
+        if exchanged:
+            _rename2(staging.fd, "folder", self._parent_fd, self._name, RENAME_EXCHANGE)
+            return
+        os.rename(self._name, "folder", src_dir_fd=self._parent_fd, dst_dir_fd=staging.fd)
+        if "old" in entries(staging.fd):
+            os.rename("old", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
+
+    def _roll_back(self) -> None:
+        """Puts the old folder back, if a crash came between the two steps of replacing it."""
+        for staging in self._left_behind():
+            if self._lstat(self._name) is None and "old" in entries(staging.fd):
+                os.rename("old", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
+                os.fsync(self._parent_fd)
+            staging.close()
+
+    def _require_free(self) -> None:
+        """TargetExists unless nothing is there, or what is there may be replaced."""
+        found = self._lstat(self._name)
+        if found is None:
+            return
+        if not self._force:
+            raise TargetExists(self.folder)
+        held = [path for path in (*self._keep, Path.cwd()) if self._holds(found, path)]
+        if held:
+            raise TargetExists(self.folder, f"cannot be replaced: {shown(held[0], 200)} is in it")
+        if stat.S_ISDIR(found.st_mode) and os.path.ismount(self.folder):
+            raise TargetExists(self.folder, "cannot be replaced: it is a mount point")
+
+    def _holds(self, found: os.stat_result, path: Path) -> bool:
+        """Whether replacing the target would remove `path`."""
+        if not stat.S_ISDIR(found.st_mode):
+            return os.path.samestat(found, path.lstat())
+        real = path.resolve()
+        return any(os.path.samestat(found, above.stat()) for above in (real, *real.parents))
+
+    def _require_space(self, needed: int, files: int) -> None:
+        needed += needed // SPARE_SHARE + SPARE_BYTES
+        needed -= min(needed, self._staging.allocated_bytes() if self._staging is not None else 0)
+        disk = os.statvfs(self._parent_fd)
+        if disk.f_bavail * disk.f_frsize < needed:
+            raise NotEnoughSpace(self.parent, needed, disk.f_bavail * disk.f_frsize)
+        if disk.f_files and disk.f_favail < files + SPARE_FILES:
+            raise OSError(errno.ENOSPC, "the file system has no room for more files", os.fspath(self.parent))
+
+    def _lstat(self, name: str) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=self._parent_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _make_parents(self) -> None:
+        for parent in reversed(self.folder.parents):
+            with suppress(FileExistsError):
+                parent.mkdir()
+                self._made_parents.append(parent)
+
+    def _lock(self) -> None:
+        """Takes the lock at once, or raises TargetBusy."""
+        name = f".{self._name}.lock"
+        while self._lock_fd < 0:
+            fd = os.open(name, LOCK_FILE, 0o666, dir_fd=self._parent_fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                there = self._lstat(name)
+                # Whoever held it before us has removed the file: then what we locked has no name.
+                if there is not None and os.path.samestat(os.fstat(fd), there):
+                    self._lock_fd = fd
+                    os.ftruncate(fd, 0)
+                    os.pwrite(fd, _who_we_are().encode(), 0)
+            except BlockingIOError:
+                who = shown(os.pread(fd, 200, 0), 200, quoted=False)
+                raise TargetBusy(self.folder, f" ({who})" if who else "") from None
+            finally:
+                if self._lock_fd < 0:
+                    os.close(fd)
+
+    @property
+    def _staging_prefix(self) -> str:
+        return f".{self._name}.staging-"
+
+    def _left_behind(self) -> Iterator[Staging]:
+        """The stagings for this target that crashed runs left; we hold the lock, so nobody is at work there."""
+        for name in entries(self._parent_fd):
+            if name.startswith(self._staging_prefix):
+                staging = Staging.left_behind(self.parent, self._parent_fd, name)
+                if staging is not None:
+                    yield staging
+
+    def _close(self, *, failed: bool) -> None:
+        try:
+            self.discard()
+        finally:
+            if self._lock_fd >= 0:
+                with suppress(OSError):  # while it is locked: who has it open will see that it has no name
+                    os.unlink(f".{self._name}.lock", dir_fd=self._parent_fd)
+                os.close(self._lock_fd)
+            if self._parent_fd >= 0:
+                os.close(self._parent_fd)
+            self._lock_fd = self._parent_fd = -1
+            for parent in reversed(self._made_parents if failed else []):
+                with suppress(OSError):
+                    parent.rmdir()
+
+
+def _who_we_are() -> str:
+    return f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _rename2(from_fd: int, from_name: str, to_fd: int, to_name: str, flags: int) -> bool:
+    """renameat2(2); False where the C library or the file system has none."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(from_fd, os.fsencode(from_name), to_fd, os.fsencode(to_name), ctypes.c_uint(flags)) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in NO_RENAMEAT2:
+        return False
+    if code == errno.EEXIST:
+        raise TargetExists(to_name)
+    raise OSError(code, os.strerror(code), to_name)

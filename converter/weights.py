@@ -1,0 +1,92 @@
+"""What one piece of weights becomes: dequantized, operated on, rounded once, and found finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from converter import closure
+from converter.outputs import OutputTensor
+from converter.rooms import Bytes, Room
+from converter.rounding import STORAGE, TORCH_NAME, Written, all_finite
+from converter.schedule import Slice
+from formats.errors import InputError, MalformedInput, UnsupportedInput
+from formats.quants import QuantType, decode, plainly
+from formats.shown import shown
+
+# Whole blocks → weights, rounded to the type of what they are written into; −1 if all of them are finite there.
+Dequantize = Callable[[QuantType, Bytes, Written], int]
+
+# Below so many weights the plain definitions are done before LLVM is loaded; measured, see docs/conversion.md.
+PLAIN_BELOW = 1 << 23
+
+
+def dequantizer(weights: int) -> Dequantize:
+    """The way to dequantize that is done first with so many weights."""
+    if weights < PLAIN_BELOW:
+        return plainly.dequantize_into
+    from formats.quants import compiled  # loads LLVM: 60 ms and 50 MB that a small model does not need
+
+    return compiled.dequantize_into
+
+
+def converted(output: OutputTensor, piece: Slice, raw: Bytes, room: Room, dequantize: Dequantize) -> Bytes:
+    """The bytes to write for the piece's source bytes `raw` (little-endian): those, or others in the room.
+
+    Raises MalformedInput for weights that are not finite, UnsupportedInput for finite ones that the output's type
+    cannot hold; both name the tensor, and the block or weight.
+    """
+    quant, dtype = piece.segment.source.type, str(output.dtype)
+    storage, operation = STORAGE[dtype], output.operation
+    if operation is None and quant.name == dtype:
+        _require(all_finite(raw.view(storage), dtype), piece, raw, dtype)
+        return raw
+    written = _view(room.written, storage, piece.weights)
+    if operation is None:
+        _require(dequantize(quant, raw, written) < 0, piece, raw, dtype)
+        return written.view(np.uint8)
+    shape = piece.weights // piece.segment.columns, piece.segment.columns
+    # What only moves can be rounded before it does: its way back is then exact.
+    before = _view(room.between, storage if operation.moves else STORAGE["F32"], piece.weights)
+    _require(dequantize(quant, raw, before) < 0, piece, raw, dtype)
+    after = operation.forward(before.reshape(shape))
+    if operation.moves:
+        written.reshape(after.shape)[...] = after
+    else:
+        plainly.rounded_into(np.ascontiguousarray(after).reshape(-1), written)
+        _require(all_finite(written, dtype), piece, raw, dtype)
+    closure.require_way_back(
+        output.name, operation, before.reshape(shape), written.reshape(after.shape), dtype
+    )
+    return written.view(np.uint8)
+
+
+def _view(memory: Bytes, storage: np.dtype[np.generic], count: int) -> Written:
+    return memory[: count * storage.itemsize].view(storage)
+
+
+def _require(finite: bool, piece: Slice, raw: Bytes, dtype: str) -> None:
+    if not finite:
+        raise _not_finite(piece, raw, dtype)
+
+
+def _not_finite(piece: Slice, raw: Bytes, dtype: str) -> InputError:
+    """The error for a piece of which something written is no finite number."""
+    quant, where = piece.segment.source.type, f"tensor {shown(piece.segment.source.name)}"
+    with np.errstate(all="ignore"):
+        weights = decode(quant, raw)
+    odd = np.flatnonzero(~np.isfinite(weights))
+    if len(odd):
+        at = int(odd[0])
+        block = (piece.first + at) // quant.weights
+        place = f"block {block} ({quant.name})" if quant.weights > 1 else f"weight {block}"
+        offset = piece.start + at // quant.weights * quant.block_bytes
+        return MalformedInput(f"{place} is not finite ({weights[at]})", where=where, offset=offset)
+    largest = float(np.abs(weights).max())
+    larger = "bfloat16 or float32" if dtype == "F16" else "float32"
+    return UnsupportedInput(
+        f"has weights as large as {largest:g}, too large for {TORCH_NAME[dtype]}",
+        where=where,
+        hint=f"convert to {larger}",
+    )

@@ -1,0 +1,51 @@
+"""A Plan carried out in memory with the plain definitions: no pieces, no threads, no files but the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.plan import Plan, plan
+from formats.gguf_file import Header, read_header
+from formats.quants import decode
+from formats.tensor_data import TensorData
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a plan needs to know of a tokenizer, read straight from the keys."""
+
+    size: int
+    eos_token_ids: Sequence[int] = ()
+    used_keys: frozenset[str] = frozenset()
+
+
+def tokens_of(header: Header) -> Tokens:
+    """The number of tokens and the one eos."""
+    eos = header.metadata.integer("tokenizer.ggml.eos_token_id", None)
+    return Tokens(len(header.metadata.texts("tokenizer.ggml.tokens")), [eos] if eos is not None else [])
+
+
+def plan_of(path: Path, *, allow_unknown: bool = False) -> Plan:
+    """The plan for a file."""
+    header = read_header(path)
+    return plan(header, tokens_of(header), allow_unknown=allow_unknown)
+
+
+def executed(path: Path, planned: Plan) -> dict[str, NDArray[np.float32]]:
+    """Every output tensor in float32."""
+    outputs = {}
+    with TensorData(read_header(path)) as data:
+        for output in planned.outputs:
+            pieces = []
+            for segment in output.segments:
+                source = segment.source
+                rows = decode(source.type, data.read(source)).reshape(-1, segment.columns)
+                rows = rows[segment.first : segment.first + segment.rows]
+                pieces.append(rows if output.operation is None else output.operation.forward(rows))
+            outputs[output.name] = np.concatenate([piece.ravel() for piece in pieces]).reshape(output.shape)
+    return outputs

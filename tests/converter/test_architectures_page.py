@@ -1,0 +1,65 @@
+"""docs/architectures.md says what the tables say; `python -m tests.converter.test_architectures_page` writes it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+from converter.architecture import Architecture
+from converter.architectures import architectures
+
+PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
+
+HEAD = """# Architectures
+
+Every file in `converter/architectures/`, as its tables have it. A GGUF's `general.architecture` picks the row; where
+several rows share a name, the condition decides. How to add one: [add-an-architecture.md](add-an-architecture.md).
+
+| GGUF | class of transformers | condition | operations | tensors that may be missing | rotary embedding |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+ASSUMED = """
+## What GGUF does not carry
+
+Written into `config.json` all the same, and listed under `assumed` in `conversion.json`. Keys of the second column
+follow from a rule that llama.cpp has built in for the architecture; those of the third are constants.
+
+| class of transformers | by rule | constants |
+| --- | --- | --- |
+"""
+
+
+def rendered() -> str:
+    rows = sorted(architectures(), key=lambda a: (a.gguf, a.when is not None, a.class_name))
+    return HEAD + "".join(map(row, rows)) + ASSUMED + "".join(map(assumed, rows))
+
+
+def row(architecture: Architecture) -> str:
+    rules = architecture.tensors
+    operations = sorted({rule.operation.name for rule in rules if rule.operation is not None})
+    flags = list(dict.fromkeys(rule.flag.removeprefix("not_") for rule in rules if rule.flag))
+    optional = [rule.source for rule in rules if rule.absent]
+    cells = [
+        architecture.gguf,
+        architecture.class_name,
+        (inspect.getdoc(architecture.when) or "").split("\n")[0] if architecture.when is not None else "",
+        ", ".join(operations),
+        ", ".join([*optional, *(f"those of {flag}" for flag in flags)]),
+        architecture.rope.value,
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def assumed(architecture: Architecture) -> str:
+    constants = ", ".join(f"{key} {value}" for key, value in sorted(architecture.assumed.items()))
+    return f"| {architecture.class_name} ({architecture.gguf}) | {', '.join(architecture.derived)} | {constants} |\n"
+
+
+def test_the_page_says_what_the_tables_say() -> None:
+    assert PAGE.read_text() == rendered()
+
+
+if __name__ == "__main__":
+    sys.exit(PAGE.write_text(rendered()) == 0)

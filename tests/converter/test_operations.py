@@ -1,0 +1,117 @@
+"""Operations and their inverses: laws over every bit pattern, and a hand count beside each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from converter.operations import OPERATIONS, Operation, OperationKind, rope_halves, subtract_one
+
+Rows = NDArray[np.float32]
+
+HEAD_DIM = 4
+SIZES = {"head_dim": HEAD_DIM}
+
+every_float32 = hnp.arrays(
+    np.uint32, st.tuples(st.integers(1, 5).map(lambda heads: heads * HEAD_DIM), st.integers(1, 3))
+).map(lambda bits: bits.view(np.float32))
+
+finite_float32 = hnp.arrays(np.float32, (4, 2), elements=st.floats(-(2.0**100), 2.0**100, width=32))
+
+
+def with_head_dim(kind: OperationKind) -> Operation:
+    """An operation of a kind whose parameters are all named sizes."""
+    return kind(*kind.parameters).with_sizes(SIZES)
+
+
+KINDS = list(OPERATIONS.values())
+MOVES = [kind for kind in KINDS if kind.moves]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_operation_has_an_inverse_that_keeps_the_shape(kind: OperationKind) -> None:
+    operation = with_head_dim(kind)
+    rows = np.arange(24, dtype=np.float32).reshape(8, 3)
+    assert operation.backward(operation.forward(rows)).shape == operation.forward(rows).shape == rows.shape
+
+
+@pytest.mark.parametrize("kind", MOVES, ids=lambda kind: kind.name)
+@given(weights=every_float32)
+def test_the_inverse_of_a_move_gives_back_the_same_bits(kind: OperationKind, weights: Rows) -> None:
+    operation = with_head_dim(kind)
+    for back in (
+        operation.backward(operation.forward(weights)),
+        operation.forward(operation.backward(weights)),
+    ):
+        assert back.view(np.uint32).tolist() == weights.view(np.uint32).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@given(weights=every_float32)
+def test_units_may_be_operated_on_one_by_one(kind: OperationKind, weights: Rows) -> None:
+    operation = with_head_dim(kind)
+    unit = operation.unit_rows
+    with np.errstate(invalid="ignore", over="ignore"):
+        whole = operation.forward(weights)
+        parts = [operation.forward(weights[at : at + unit]) for at in range(0, len(weights), unit)]
+    assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+def test_rope_halves_moves_a_head_of_four_rows() -> None:
+    rows = np.arange(4, dtype=np.float32)[:, None]  # pairs (0, 1) and (2, 3)
+    assert rope_halves.forward(rows, head_dim=4)[:, 0].tolist() == [0, 2, 1, 3]
+
+
+def test_rope_halves_keeps_heads_apart() -> None:
+    rows = np.arange(12, dtype=np.float32)[:, None]
+    moved = rope_halves.forward(rows, head_dim=6)[:, 0].tolist()
+    assert moved == [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]
+
+
+def test_rope_halves_is_not_its_own_inverse() -> None:
+    rows = np.arange(6, dtype=np.float32)[:, None]
+    assert rope_halves.backward(rows, head_dim=6)[:, 0].tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_subtract_one_takes_one_away_and_its_inverse_adds_it() -> None:
+    rows = np.array([[1.5], [0.25], [-1.0]], np.float32)
+    assert subtract_one.forward(rows)[:, 0].tolist() == [0.5, -0.75, -2.0]
+    assert subtract_one.backward(rows)[:, 0].tolist() == [2.5, 1.25, 0.0]
+
+
+@given(weights=finite_float32)
+def test_subtract_one_is_exact_from_one_half_on_and_one_rounding_below(weights: Rows) -> None:
+    without = subtract_one.forward(weights)
+    lost = np.abs(without.astype(np.float64) - (weights.astype(np.float64) - 1))
+    assert np.all(lost <= np.spacing(np.abs(without)).astype(np.float64) / 2)
+    kept = (weights >= 0.5) & (weights < 2.0**24)
+    assert np.all(lost[kept] == 0)
+    assert np.array_equal(subtract_one.backward(without)[kept], weights[kept])
+
+
+def test_every_bfloat16_weight_from_2_to_the_minus_16_on_survives_the_way_through_a_gguf() -> None:
+    bits = np.arange(1 << 16, dtype=np.uint32) << 16
+    originals = bits.view(np.float32)
+    with np.errstate(invalid="ignore"):
+        originals = originals[(np.abs(originals) >= 2.0**-16) & (np.abs(originals) < 100)]
+    stored = originals + np.float32(1)
+    assert subtract_one.forward(stored[:, None])[:, 0].tobytes() == originals.tobytes()
+
+
+def test_an_operation_says_its_parameters() -> None:
+    operation = rope_halves("head_dim").with_sizes({"head_dim": 64})
+    assert (str(operation), operation.name, operation.unit_rows) == (
+        "rope_halves(head_dim=64)",
+        "rope_halves",
+        64,
+    )
+
+
+def test_an_operation_without_inverse_is_found() -> None:
+    kind = OperationKind("one_way", lambda w: w, (), None, moves=True)
+    with pytest.raises(LookupError, match="one_way has no inverse"):
+        kind().backward(np.zeros((1, 1), np.float32))
