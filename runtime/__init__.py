@@ -1,0 +1,71 @@
+"""Runs a model, read from a GGUF file by ggml's conventions or from a folder by transformers'.
+
+    model = runtime.load("model.gguf")             # or a folder with config.json and safetensors
+    model.logits([1, 2, 3])                        # Tensor (3, vocabulary), float32
+    model.generate("Once upon", max_new_tokens=9)  # Generation
+    for piece in model.stream("Once upon"): …      # text as it comes
+
+    runtime.describe("model.gguf")                 # what it is and what it needs, no weight read
+    runtime.compare_logits(reference, tested)      # KL divergence, differences, changed top tokens
+
+The two readings share the dequantization and the decoder, and nothing that a conversion decides.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.chat import Chat
+    from runtime.compare import Comparison, compare_logits
+    from runtime.description import Description, describe
+    from runtime.errors import ContextFull, RequestError, UnknownToken
+    from runtime.generate import Generation, Stream
+    from runtime.loading import load
+    from runtime.model import Model
+    from runtime.perplexity import Perplexity, measure_perplexity
+    from runtime.sampling import Sampling
+
+# Where each public name lives: torch costs two seconds, so nothing is imported before somebody asks.
+_HOMES = {
+    "Chat": "chat",
+    "Comparison": "compare",
+    "ContextFull": "errors",
+    "Description": "description",
+    "Generation": "generate",
+    "Model": "model",
+    "Perplexity": "perplexity",
+    "RequestError": "errors",
+    "Sampling": "sampling",
+    "Stream": "generate",
+    "UnknownToken": "errors",
+    "compare_logits": "compare",
+    "describe": "description",
+    "load": "loading",
+    "measure_perplexity": "perplexity",
+}
+
+__all__ = [
+    "Chat",
+    "Comparison",
+    "ContextFull",
+    "Description",
+    "Generation",
+    "Model",
+    "Perplexity",
+    "RequestError",
+    "Sampling",
+    "Stream",
+    "UnknownToken",
+    "compare_logits",
+    "describe",
+    "load",
+    "measure_perplexity",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'runtime' has no attribute {name!r}")
+    return getattr(import_module(f"runtime.{_HOMES[name]}"), name)

@@ -1,0 +1,49 @@
+"""The one place where attention is computed: causal, grouped heads, windows and soft-caps, over a cache."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from runtime.bounds import SCORE_BYTES
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None = None, softcap: float | None = None
+) -> Tensor:
+    """Causal attention of the newest positions over everything cached.
+
+    q: (heads, new, head_dim); k, v: (kv_heads, seen, head_dim), kv_heads divides heads, seen ≥ new; query i is
+    position seen − new + i. window: how many positions back a query sees, itself included; None is all.
+    softcap: c · tanh(s / c) of the scaled scores, before the mask. Returns q's shape.
+
+    torch's own `is_causal` is not used: it aligns the triangle to the upper left, so that with a filled cache
+    the newest tokens would see the oldest keys only.
+    """
+    heads, new, head_dim = q.shape
+    kv_heads, seen, _ = k.shape
+    out = torch.empty_like(q)
+    tile = max(1, SCORE_BYTES // (4 * heads * seen))
+    for start in range(0, new, tile):
+        stop = min(start + tile, new)
+        newest = seen - new + stop  # positions before this exist for the tile's last query
+        oldest = 0 if window is None else max(0, newest - (stop - start) - window + 1)
+        # query head h reads the keys of h // group: its group's queries stand together as rows of one product
+        queries = q[:, start:stop].reshape(kv_heads, -1, head_dim)
+        scores = (queries @ k[:, oldest:newest].transpose(1, 2)) * scale
+        if softcap is not None:
+            scores = (scores / softcap).tanh_() * softcap
+        if stop - start > 1:
+            seen_by = _visible(stop - start, newest - oldest, window, q.device)
+            scores.view(heads, stop - start, -1).masked_fill_(~seen_by, float("-inf"))
+        mixed = torch.softmax(scores, dim=-1) @ v[:, oldest:newest]
+        out[:, start:stop] = mixed.view(heads, stop - start, head_dim)
+    return out
+
+
+def _visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
+    """(queries, keys) bool: which keys each query sees, the last query standing at the last key."""
+    query = torch.arange(keys - queries, keys, device=device)[:, None]
+    key = torch.arange(keys, device=device)[None, :]
+    visible = key <= query
+    return visible if window is None else visible & (key > query - window)

@@ -1,0 +1,153 @@
+"""The one decoder: every architecture that the readers know is a value of its traits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from runtime.attention import attend
+from runtime.cache import Cache
+from runtime.errors import ContextFull
+from runtime.experts import FeedForward, Mixture
+from runtime.linear import Linear, Stored
+from runtime.norms import Norm
+from runtime.rope import in_halves, rotate, rotation
+from runtime.traits import Rope, Traits
+
+Observe = Callable[[int | None, str, Tensor], Tensor | None]
+"""Told (layer or None, step, value) after each step; a tensor that it returns is used in the value's place.
+
+Outside the layers the steps are `embedding`, `final_norm` and `logits`; in a layer `input`, `attention_norm`, `q`,
+`k`, `v`, `attention` (before its output product), `attention_output`, `ffn_norm`, `ffn_output` and `output`. Values are
+(positions, width); q, k and v (heads, positions, head_dim), q and k rotated and their channels in the order of
+`halves`, so that two readings compare; what is returned for q or k is not used.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """The products around attention; norms of queries and keys where the model has them."""
+
+    q: Linear
+    k: Linear
+    v: Linear
+    output: Linear
+    q_norm: Norm | None = None
+    k_norm: Norm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A block's weights; a norm that the architecture does not have is None."""
+
+    attention: Attention
+    ffn: FeedForward | Mixture
+    attention_norm: Norm | None = None
+    attention_post_norm: Norm | None = None
+    ffn_norm: Norm | None = None
+    ffn_post_norm: Norm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """All of a model's weights."""
+
+    embedding: Stored
+    layers: Sequence[Layer]
+    final_norm: Norm
+    head: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What all layers of one call share: the request's cache, its angles, and who is told."""
+
+    cache: Cache
+    angles: Mapping[Rope, tuple[Tensor, Tensor]]
+    observe: Observe | None
+
+    def heard(self, value: Tensor, layer: int | None, step: str) -> Tensor:
+        """The value, or what the observer puts in its place."""
+        replaced = None if self.observe is None else self.observe(layer, step, value)
+        return value if replaced is None else replaced
+
+
+class Decoder:
+    """Token ids in, logits out; holds no state between calls but the weights."""
+
+    def __init__(self, traits: Traits, weights: Weights) -> None:
+        self.traits = traits
+        self.weights = weights
+
+    def hidden(self, ids: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
+        """The new positions' last hidden states after the final norm, (new, hidden_size).
+
+        ids: (new,) int64, the tokens that follow what the cache holds; they are added to it. ContextFull, before
+        any work, where the cache was not planned for so many.
+        """
+        if cache.length + len(ids) > cache.planned:
+            raise ContextFull(cache.length + len(ids), cache.planned, "the next step", "its cache")
+        x = self.weights.embedding.taken(ids) * self.traits.embedding_scale
+        places = range(cache.length, cache.length + len(ids))
+        ropes = {rope for rope in self.traits.ropes if rope is not None}
+        step = _Step(cache, {rope: rotation(rope, places, cache.planned, x) for rope in ropes}, observe)
+        x = step.heard(x, None, "embedding")
+        for index, layer in enumerate(self.weights.layers):
+            x = step.heard(x, index, "input")
+            x = step.heard(self._block(x, index, layer, step), index, "output")
+        cache.advance(len(ids))
+        return step.heard(self.weights.final_norm(x), None, "final_norm")
+
+    def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
+        """(new, hidden_size) → (new, vocabulary_size)."""
+        y = self.weights.head(hidden) * self.traits.logit_scale
+        cap = self.traits.logit_softcap
+        y = y if cap is None else (y / cap).tanh() * cap
+        replaced = None if observe is None else observe(None, "logits", y)
+        return y if replaced is None else replaced
+
+    def _block(self, x: Tensor, index: int, layer: Layer, step: _Step) -> Tensor:
+        scale = self.traits.residual_scale
+        normed = step.heard(_normed(layer.attention_norm, x), index, "attention_norm")
+        attended = self._attention(normed, index, layer.attention, step)
+        attended = step.heard(_normed(layer.attention_post_norm, attended), index, "attention_output") * scale
+        if not self.traits.parallel:
+            x = x + attended
+            normed = step.heard(_normed(layer.ffn_norm, x), index, "ffn_norm")
+        fed = step.heard(_normed(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output") * scale
+        return x + attended + fed if self.traits.parallel else x + fed
+
+    def _attention(self, x: Tensor, index: int, weights: Attention, step: _Step) -> Tensor:
+        traits, rope = self.traits, self.traits.ropes[index]
+        q = self._heads(weights.q(x), weights.q_norm, traits.heads)
+        k = self._heads(weights.k(x), weights.k_norm, traits.kv_heads)
+        v = step.heard(self._heads(weights.v(x), None, traits.kv_heads), index, "v")
+        if rope is not None:
+            q, k = rotate(q, rope, *step.angles[rope]), rotate(k, rope, *step.angles[rope])
+        if step.observe is not None:
+            step.observe(index, "q", q if rope is None else in_halves(q, rope))
+            step.observe(index, "k", k if rope is None else in_halves(k, rope))
+        mixed = attend(
+            q,
+            *step.cache.extended(index, k, v),
+            scale=traits.attention_scale,
+            window=traits.windows[index],
+            softcap=traits.attention_softcap,
+        )
+        rows = mixed.transpose(0, 1).reshape(len(x), -1)
+        return weights.output(step.heard(rows, index, "attention"))
+
+    def _heads(self, rows: Tensor, norm: Norm | None, heads: int) -> Tensor:
+        """(positions, heads · head_dim) → (heads, positions, head_dim), normed where the model norms."""
+        if self.traits.head_norm == "row":
+            rows = _normed(norm, rows)
+        split = rows.view(len(rows), heads, self.traits.head_dim)
+        if self.traits.head_norm == "head":
+            split = _normed(norm, split)
+        return split.transpose(0, 1).contiguous()
+
+
+def _normed(norm: Norm | None, x: Tensor) -> Tensor:
+    return x if norm is None else norm(x)

@@ -1,0 +1,193 @@
+"""What a file or folder is, in one screen: read from headers and config, without torch and without any weight."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from formats.errors import InputError
+from formats.gguf_file import Header, read_header
+from formats.tensor_data import TensorData
+from runtime import from_folder, from_gguf
+from runtime.bounds import WIDENED_BYTES, Held, Memory, needed
+from runtime.from_folder.config import read_json
+from runtime.traits import Traits
+
+EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
+HEADS = ("output.weight", "lm_head.weight")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """All tensors of one type: how many, of how many weights, in how many bytes."""
+
+    type: str
+    tensors: int
+    weights: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A model's files in figures.
+
+    architecture: `general.architecture`, or `model_type`. name: what the file calls itself, or "".
+    types: the largest first. tokenizer: its kind, or "" where there is none; tokens: how many it has.
+    held: what the runtime holds of it, once loaded and used.
+    """
+
+    path: Path
+    format: str
+    architecture: str
+    name: str
+    traits: Traits
+    types: tuple[Stored, ...]
+    tokenizer: str
+    tokens: int
+    has_chat_template: bool
+    held: Held
+
+    @property
+    def weights(self) -> int:
+        """How many there are; tied ones once."""
+        return sum(stored.weights for stored in self.types)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all tensors in the files."""
+        return sum(stored.size_bytes for stored in self.types)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """On average."""
+        return 8 * self.size_bytes / self.weights
+
+    @property
+    def memory(self) -> Memory:
+        """What one request of all the context takes."""
+        return self.for_positions(self.traits.n_ctx)
+
+    def for_positions(self, positions: int) -> Memory:
+        """What one request of so many positions takes, prompt and answer."""
+        return needed(self.traits, self.held, positions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    size_bytes: int
+
+    @property
+    def weights(self) -> int:
+        return math.prod(self.shape)
+
+
+def describe(path: str | os.PathLike[str]) -> Description:
+    """Describes a .gguf file or a folder; InputError where the runtime could not load it."""
+    file = Path(path)
+    try:
+        return _of_folder(file) if file.is_dir() else _of_gguf(file)
+    except InputError as error:
+        raise error.in_file(file) from error.__cause__
+
+
+def _of_gguf(path: Path) -> Description:
+    header = read_header(path)
+    with TensorData(header) as data:
+        traits, _ = from_gguf.read_traits(header, data)
+    tensors = [_Tensor(t.name, t.type.name, t.shape, t.nbytes) for t in header.tensors.values()]
+    return _described(
+        path,
+        "gguf",
+        header.metadata.text("general.architecture"),
+        header.metadata.text("general.name", ""),
+        traits,
+        tensors,
+        _gguf_tokenizer(header),
+        "tokenizer.chat_template" in header.metadata,
+    )
+
+
+def _gguf_tokenizer(header: Header) -> tuple[str, int]:
+    tokens = header.metadata.texts("tokenizer.ggml.tokens", None)
+    return header.metadata.text("tokenizer.ggml.model", ""), 0 if tokens is None else len(tokens)
+
+
+def _of_folder(folder: Path) -> Description:
+    read = from_folder.read_traits(folder)
+    config = read_json(folder / "config.json")
+    tensors = [_Tensor(t.name, t.dtype, t.shape, t.nbytes) for t in read.stored.tensors.values()]
+    told = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    return _described(
+        folder,
+        "safetensors",
+        str(config["model_type"]),
+        str(config.get("_name_or_path") or ""),
+        read.traits,
+        tensors,
+        _folder_tokenizer(folder),
+        (folder / "chat_template.jinja").is_file() or "chat_template" in told,
+    )
+
+
+def _folder_tokenizer(folder: Path) -> tuple[str, int]:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return "", 0
+    document = read_json(path)
+    model, added = document.get("model"), document.get("added_tokens")
+    if not isinstance(model, dict):
+        return "", 0
+    vocabulary = model.get("vocab") or ()
+    texts = vocabulary if isinstance(vocabulary, dict) else {row[0]: 0 for row in vocabulary}
+    extra = {entry.get("content") for entry in added} if isinstance(added, list) else set()
+    return str(model.get("type") or ""), len(texts.keys() | extra)
+
+
+def _described(
+    path: Path,
+    format: str,
+    architecture: str,
+    name: str,
+    traits: Traits,
+    tensors: list[_Tensor],
+    tokenizer: tuple[str, int],
+    has_chat_template: bool,
+) -> Description:
+    types = sorted(_by_type(tensors), key=lambda stored: -stored.size_bytes)
+    kind, tokens = tokenizer
+    held = _held(tensors, format, tokens)
+    return Description(
+        path, format, architecture, name, traits, tuple(types), kind, tokens, has_chat_template, held
+    )
+
+
+def _by_type(tensors: Iterable[_Tensor]) -> list[Stored]:
+    found: dict[str, Stored] = {}
+    for t in tensors:
+        old = found.get(t.type, Stored(t.type, 0, 0, 0))
+        found[t.type] = Stored(
+            t.type, old.tensors + 1, old.weights + t.weights, old.size_bytes + t.size_bytes
+        )
+    return list(found.values())
+
+
+def _held(tensors: list[_Tensor], format: str, tokens: int) -> Held:
+    """As stored, or all in float32 where that fits its bound.
+
+    An embedding that is not the head too is never widened: its rows are made one by one.
+    """
+    widened = 4 * sum(t.weights for t in tensors) <= WIDENED_BYTES
+    untied = any(t.name in HEADS for t in tensors)
+    asleep = EMBEDDINGS if untied else ()
+    weights = sum(4 * t.weights if widened and t.name not in asleep else t.size_bytes for t in tensors)
+    whole = max(t.size_bytes for t in tensors) if widened and format == "gguf" else 0
+    widest = max(
+        (t.shape[-2] for t in tensors if len(t.shape) > 1 and t.name not in EMBEDDINGS + HEADS), default=0
+    )
+    return Held(weights, whole, widest, tokens)

@@ -1,0 +1,32 @@
+"""What a request can ask of a model that it cannot do, as exceptions that carry the numbers.
+
+    RequestError            the model is fine, the request is not
+    ├── ContextFull         it needs more positions than the model's context has
+    └── UnknownToken        it names a token id that the vocabulary does not have
+
+What is wrong with a model's files is a `formats.errors.InputError`.
+"""
+
+from __future__ import annotations
+
+
+class RequestError(ValueError):
+    """A request that this model cannot serve; raised before any of it is computed."""
+
+
+class ContextFull(RequestError):
+    """needed: positions that the request would take. n_ctx: positions that there are, in the model or a cache."""
+
+    def __init__(self, needed: int, n_ctx: int, what: str, where: str = "the model's context") -> None:
+        super().__init__(f"{what} needs {needed:,} positions, {where} has {n_ctx:,}")
+        self.needed = needed
+        self.n_ctx = n_ctx
+
+
+class UnknownToken(RequestError):
+    """token: the first id outside the vocabulary. vocabulary_size: how many ids there are, from 0 on."""
+
+    def __init__(self, token: int, vocabulary_size: int) -> None:
+        super().__init__(f"token id {token} is outside the vocabulary of {vocabulary_size:,}")
+        self.token = token
+        self.vocabulary_size = vocabulary_size

@@ -1,0 +1,68 @@
+"""Feed-forward networks: a plain one, and a mixture of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from runtime.linear import Linear
+from runtime.traits import Activation, Routing
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FeedForward:
+    """down(act(gate x) · up x), or down(act(up x)) where there is no gate."""
+
+    activation: Activation
+    gate: Linear | None
+    up: Linear
+    down: Linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (positions, hidden) → the same shape."""
+        act = ACTIVATIONS[self.activation]
+        return self.down(act(self.up(x)) if self.gate is None else act(self.gate(x)) * self.up(x))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Experts chosen by a router, and perhaps one that all positions share, weighed by σ(shared_gate x)."""
+
+    routing: Routing
+    router: Linear
+    experts: Sequence[FeedForward]
+    shared: FeedForward | None = None
+    shared_gate: Linear | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (positions, hidden) → the same shape."""
+        weights, chosen = choose(self.router(x), self.routing)
+        y = torch.zeros_like(x)
+        for index in sorted(set(chosen.flatten().tolist())):
+            position, place = torch.where(chosen == index)
+            y[position] += weights[position, place, None] * self.experts[index](x[position])
+        if self.shared is not None:
+            shared = self.shared(x)
+            y += shared if self.shared_gate is None else torch.sigmoid(self.shared_gate(x)) * shared
+        return y
+
+
+def choose(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
+    """Router scores (positions, experts) → weights and indices, (positions, used), the largest first."""
+    probabilities = torch.softmax(scores, dim=-1)
+    # a stable sort, where topk does not say which of two equal ones it takes
+    weights, indices = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+    weights, indices = weights[:, : routing.used], indices[:, : routing.used]
+    if routing.renormalised:
+        weights = weights / weights.sum(-1, keepdim=True)
+    return weights, indices

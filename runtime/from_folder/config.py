@@ -1,0 +1,147 @@
+"""config.json and its neighbours, as typed values: what a caller asks for is what it gets, or an error."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.shown import shown
+from runtime.from_folder.families import FAMILIES, Family
+
+MOST_BYTES = 64 << 20  # of a JSON file; the largest published tokenizer.json has 33 MB
+
+Json = dict[str, object]
+
+
+def read_json(path: Path) -> Json:
+    """The object that a file holds; MalformedInput if it is no JSON object or absurdly large."""
+    with path.open("rb") as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise MalformedInput(f"is larger than {MOST_BYTES:,} bytes", path=path)
+    try:
+        found = json.loads(text.decode("utf-8"), parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        raise MalformedInput(f"is not JSON: {shown(str(error), 200, quoted=False)}", path=path) from error
+    if not isinstance(found, dict):
+        raise MalformedInput("is JSON, but not an object", path=path)
+    return cast(Json, found)
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+class Config:
+    """Typed getters over config.json, or a part of it, with the class's defaults behind it."""
+
+    def __init__(self, values: Mapping[str, object], defaults: Mapping[str, object], path: Path) -> None:
+        self.values = values
+        self.defaults = defaults
+        self.path = path
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Config:
+        """The config of a folder whose `model_type` has a row here."""
+        path = folder / "config.json"
+        plain = cls(read_json(path), {}, path)
+        kind = plain.text("model_type")
+        if kind not in FAMILIES:
+            raise plain.unsupported("model_type", f"is {shown(kind)}; known are {', '.join(FAMILIES)}")
+        config = cls(plain.values, FAMILIES[kind].defaults, path)
+        config._check(FAMILIES[kind])
+        return config
+
+    @property
+    def family(self) -> Family:
+        """The row of facts for this `model_type`."""
+        return FAMILIES[self.text("model_type")]
+
+    def _check(self, family: Family) -> None:
+        classes = self.get("architectures", [family.class_name])
+        if classes not in (None, [family.class_name]):
+            raise self.unsupported(
+                "architectures", f"is {shown(json.dumps(classes))}, not {family.class_name}"
+            )
+        if self.get("quantization_config", None) is not None:
+            raise self.unsupported("quantization_config", "is there: quantized folders are not read")
+        for key, values in family.supported.items():
+            if self.get(key, values[0]) not in values:
+                found = shown(json.dumps(self.values[key]), quoted=False)
+                raise self.unsupported(key, f"is {found}, which this decoder does not compute")
+
+    def get(self, key: str, *default: object) -> object:
+        """The value of a key, else the class's default, else the one given; MalformedInput without any."""
+        if key in self.values:
+            return self.values[key]
+        if key in self.defaults:
+            return self.defaults[key]
+        if default:
+            return default[0]
+        raise self.malformed(key, "is missing")
+
+    def text(self, key: str, *default: object) -> str:
+        """A string."""
+        value = self.get(key, *default)
+        if not isinstance(value, str):
+            raise self._wrong(key, value, "a string")
+        return value
+
+    def flag(self, key: str, *default: object) -> bool:
+        """A bool; null is false."""
+        value = self.get(key, *default)
+        if value is not None and not isinstance(value, bool):
+            raise self._wrong(key, value, "true or false")
+        return bool(value)
+
+    def integer(self, key: str, *default: object) -> int:
+        """An integer."""
+        value = self.get(key, *default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._wrong(key, value, "an integer")
+        return value
+
+    def positive(self, key: str, *default: object) -> int:
+        """An integer of at least 1."""
+        value = self.integer(key, *default)
+        if value < 1:
+            raise self.malformed(key, f"is {value}, expected at least 1")
+        return value
+
+    def number(self, key: str, *default: object) -> float:
+        """A finite number."""
+        value = self.get(key, *default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self._wrong(key, value, "a number")
+        return float(value)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of finite numbers."""
+        value = self.get(key)
+        if not isinstance(value, list):
+            raise self._wrong(key, value, "a list of numbers")
+        return tuple(Config({key: item}, {}, self.path).number(key) for item in value)
+
+    def part(self, key: str) -> Config | None:
+        """An object within, or None where it is null or absent."""
+        value = self.get(key, None)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._wrong(key, value, "an object")
+        return Config(value, {}, self.path)
+
+    def malformed(self, key: str, what: str) -> MalformedInput:
+        """The error that a key's value cannot be."""
+        return MalformedInput(what, where=f"key {shown(key)}", path=self.path)
+
+    def unsupported(self, key: str, what: str) -> UnsupportedInput:
+        """The error that a key's value is nothing that is known here."""
+        return UnsupportedInput(what, where=f"key {shown(key)}", path=self.path)
+
+    def _wrong(self, key: str, value: object, expected: str) -> MalformedInput:
+        return self.malformed(key, f"is {shown(json.dumps(value), quoted=False)}, expected {expected}")

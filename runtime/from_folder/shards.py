@@ -1,0 +1,58 @@
+"""Rows of a folder's safetensors tensors, by pread: a file that shrinks is an error and not SIGBUS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from formats.errors import MalformedInput
+from formats.model_file import Identity, open_descriptor, read_exactly
+from formats.safetensors_file import Stored
+from formats.shown import shown
+
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+class OpenShards:
+    """The files, opened when first read and required to stay the ones whose headers were read."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        self._open: dict[int, int] = {}
+
+    def reader(self, name: str) -> Callable[[int, int], torch.Tensor]:
+        """A function that reads rows [start, stop) of a tensor in its stored dtype."""
+        tensor = self._stored.tensors[name]
+        row_bytes = tensor.nbytes // tensor.shape[0]
+
+        def read(start: int, stop: int) -> torch.Tensor:
+            rows = torch.empty((stop - start, *tensor.shape[1:]), dtype=DTYPES[tensor.dtype])
+            buffer: NDArray[np.uint8] = rows.view(torch.uint8).numpy()
+            self._read(tensor.part, name, buffer.data.cast("B"), tensor.offset + start * row_bytes)
+            return rows
+
+        return read
+
+    def whole(self, name: str) -> torch.Tensor:
+        """All of a tensor, in its stored dtype."""
+        return self.reader(name)(0, self._stored.tensors[name].shape[0])
+
+    def close(self) -> None:
+        """Closes the files."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def _read(self, part: int, name: str, view: memoryview, at: int) -> None:
+        file = self._stored.parts[part]
+        if part not in self._open:
+            self._open[part] = open_descriptor(file.path)
+        if read_exactly(self._open[part], view, at) < len(view):
+            raise MalformedInput(
+                "was truncated while it was read", where=f"tensor {shown(name)}", path=file.path
+            )
+        if Identity.of(self._open[part]) != file.identity:
+            raise OSError(0, "the file changed while it was read", os.fspath(file.path))

@@ -1,0 +1,71 @@
+"""A folder's tokenizer, end tokens and chat template, as transformers finds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from formats.errors import MalformedInput
+from formats.shown import shown
+from runtime.from_folder.config import Json, read_json
+from runtime.model import Text
+
+
+def folder_text(folder: Path) -> Text:
+    """MalformedInput where tokenizer.json is absent or the tokenizers library does not take it."""
+    from tokenizers import Tokenizer  # half a second of import that a judge of logits never needs
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise MalformedInput("has no tokenizer.json", path=folder)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except BaseException as error:  # the library raises bare Exception, and panics as BaseException
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise MalformedInput(f"is no tokenizer: {shown(str(error), 200, quoted=False)}", path=path) from error
+    told = _optional(folder / "tokenizer_config.json")
+    return Text(
+        tokenizer,
+        _end_ids(folder),
+        _chat_template(folder, told),
+        _token(told.get("bos_token")),
+        _token(told.get("eos_token")),
+    )
+
+
+def _optional(path: Path) -> Json:
+    return read_json(path) if path.is_file() else {}
+
+
+def _end_ids(folder: Path) -> tuple[int, ...]:
+    """`eos_token_id` of generation_config.json, else of config.json: a number or a list of them."""
+    for name in ("generation_config.json", "config.json"):
+        found = _optional(folder / name).get("eos_token_id")
+        ids = found if isinstance(found, list) else [] if found is None else [found]
+        if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
+            raise MalformedInput(
+                "is no token id and no list of them", where="key 'eos_token_id'", path=folder / name
+            )
+        if ids:
+            return tuple(cast("list[int]", ids))
+    return ()
+
+
+def _chat_template(folder: Path, told: Json) -> str | None:
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text("utf-8")
+    template = told.get("chat_template")
+    if isinstance(
+        template, list
+    ):  # several with names; the one that is asked for without a name is `default`
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _token(told: object) -> str | None:
+    """A special token is told as its text, or as an object with `content`."""
+    text = told.get("content") if isinstance(told, dict) else told
+    return text if isinstance(text, str) else None

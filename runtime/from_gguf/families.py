@@ -1,0 +1,193 @@
+"""How llama.cpp reads each `general.architecture`: one row of facts a family.
+
+Sources: llama.cpp, src/models/<architecture>.cpp (which tensors, which arithmetic) and `llama_model_rope_type`
+in src/llama-model.cpp (which channels turn together). Tensor names are stems: `attn_q.weight` stands for
+`blk.{i}.attn_q.weight`. Queries, keys and values are in every family, apart or as one `attn_qkv`, with or
+without biases.
+
+Three things differ from llama.cpp, which leaves out there what files say: phi3 attends within
+`attention.sliding_window`, which llama.cpp has switched off; command-r norms its heads where the tensors are
+there, whatever the number of layers; and experts may be apart, as files had them before llama.cpp asked for
+stacked ones, or have their gates' rows before their ups', as its converter can write them. A tensor that llama.cpp
+would not look for is read where its meaning is plain: `output.weight`, and the attention's output bias of qwen3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.traits import Activation, NormKind, RotaryPairs
+
+GATED = ("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight")
+UNGATED = ("ffn_up.weight", "ffn_up.bias", "ffn_down.weight", "ffn_down.bias")
+FUSED = ("ffn_up.weight", "ffn_down.weight")
+EXPERTS = ("ffn_gate_inp.weight", "ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight")
+FUSED_EXPERTS = ("ffn_gate_inp.weight", "ffn_gate_up_exps.weight", "ffn_down_exps.weight")
+SPLIT_EXPERTS = ("ffn_gate", "ffn_up", "ffn_down")  # before spring 2024: `ffn_up.{e}.weight`, one an expert
+SHARED = (
+    "ffn_gate_inp_shexp.weight",
+    "ffn_gate_shexp.weight",
+    "ffn_up_shexp.weight",
+    "ffn_down_shexp.weight",
+)
+TWO_NORMS = ("attn_norm.weight", "ffn_norm.weight")
+FOUR_NORMS = (*TWO_NORMS, "post_attention_norm.weight", "post_ffw_norm.weight")
+WITH_BIAS = ("attn_norm.weight", "attn_norm.bias", "ffn_norm.weight", "ffn_norm.bias")
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """Which layers slide when the file does not say: layer i, where i mod `period` is not the last; 0 is all.
+
+    default: the window without the key; None is no window at all, and then no layer slides.
+    local_base: rotary base of sliding layers without `rope.freq_base_swa`; None is the other layers' base.
+    scaled: whether sliding layers share the other layers' rotary scaling, or have none.
+    """
+
+    period: int
+    default: int | None = None
+    local_base: float | None = None
+    scaled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One architecture's facts.
+
+    whole_heads: whether heads are rotated whole, so that `rope.dimension_count` says their size where no key does.
+    norms, ffn, required, optional: stems of every layer; ffn is replaced by the expert stems in files with experts.
+    final: what is outside the layers beside `token_embd.weight` and `output_norm.weight`.
+    head_required: whether `output.weight` must be there; else the embedding serves where it is not.
+    parallel: always, or in files without `ffn_norm.weight`.
+    fused_gate: `ffn_up` holds the gate's rows before its own.
+    head_norms: `head` weights for one head that all share, `heads` a row for each, `row` for the undivided row.
+    norm_stored_offset: what the converter added to norm weights; rounding happens on the weight without it.
+    experts: `no`, `maybe` (by `expert_count`), `always`, or `shared` (always, with a shared expert).
+    rope_factors: which tensors may divide the frequencies.
+    rope_switch: whether `rope.scaling.finetuned = false` means that nothing is rotated.
+    rope_skips: every so many layers, the last is not rotated; 0 is none.
+    scales: which multipliers and soft-caps exist; `scales.py` has a function for each.
+    """
+
+    pairs: RotaryPairs
+    whole_heads: bool = False
+    norm: NormKind = "rms"
+    activation: Activation = "silu"
+    norms: tuple[str, ...] = TWO_NORMS
+    ffn: tuple[str, ...] = GATED
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()
+    final_optional: tuple[str, ...] = ()
+    head_required: bool = False
+    parallel: bool | Literal["without ffn_norm"] = False
+    fused_gate: bool = False
+    head_norms: Literal["head", "heads", "row"] | None = None
+    head_norms_required: bool = True
+    norm_stored_offset: float = 0.0
+    experts: Literal["no", "maybe", "always", "shared"] = "no"
+    experts_renormalised: bool = True
+    rope_factors: Literal["none", "freqs", "long and short"] = "none"
+    rope_switch: bool = False
+    rope_skips: int = 0
+    sliding: Sliding | None = None
+    scales: Literal["plain", "gemma", "gemma2", "gemma3", "granite", "command-r"] = "plain"
+
+
+LLAMA_BIASES = ("attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
+FINAL_BIAS = ("output_norm.bias",)
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family(
+        pairs="interleaved",
+        whole_heads=True,
+        optional=LLAMA_BIASES,
+        experts="maybe",
+        rope_factors="freqs",
+    ),
+    "phi2": Family(
+        pairs="halves",
+        norm="layer",
+        activation="gelu_tanh",
+        norms=("attn_norm.weight", "attn_norm.bias"),
+        ffn=UNGATED,
+        required=("attn_output.bias",),
+        final=(*FINAL_BIAS, "output.bias"),
+        head_required=True,
+        parallel=True,
+    ),
+    "phi3": Family(
+        pairs="halves",
+        ffn=FUSED,
+        fused_gate=True,
+        rope_factors="long and short",
+        sliding=Sliding(period=0),
+    ),
+    "qwen2": Family(pairs="halves", final_optional=("output.bias",)),
+    "qwen2moe": Family(pairs="halves", experts="shared", experts_renormalised=False, head_required=True),
+    "qwen3": Family(pairs="halves", head_norms="head", optional=("attn_output.bias",)),
+    "qwen3moe": Family(pairs="halves", head_norms="head", optional=("attn_output.bias",), experts="always"),
+    "gemma": Family(pairs="halves", activation="gelu_tanh", norm_stored_offset=1.0, scales="gemma"),
+    "gemma2": Family(
+        pairs="halves",
+        activation="gelu_tanh",
+        norms=FOUR_NORMS,
+        norm_stored_offset=1.0,
+        sliding=Sliding(period=2, default=4096),
+        scales="gemma2",
+    ),
+    "gemma3": Family(
+        pairs="halves",
+        activation="gelu_tanh",
+        norms=FOUR_NORMS,
+        head_norms="head",
+        norm_stored_offset=1.0,
+        sliding=Sliding(period=6, local_base=10000.0, scaled=False),
+        scales="gemma3",
+    ),
+    "granite": Family(
+        pairs="interleaved",
+        optional=LLAMA_BIASES,
+        rope_factors="freqs",
+        rope_switch=True,
+        scales="granite",
+    ),
+    "olmo2": Family(
+        pairs="halves",
+        norms=("post_attention_norm.weight", "post_ffw_norm.weight"),
+        head_norms="row",
+        head_required=True,
+        sliding=Sliding(period=4, scaled=False),
+    ),
+    "stablelm": Family(
+        pairs="halves",
+        norm="layer",
+        norms=("attn_norm.weight", "attn_norm.bias"),
+        optional=("ffn_norm.weight", "ffn_norm.bias"),
+        final=FINAL_BIAS,
+        head_required=True,
+        parallel="without ffn_norm",
+        head_norms="heads",
+        head_norms_required=False,
+    ),
+    "starcoder2": Family(
+        pairs="halves",
+        norm="layer",
+        activation="gelu_tanh",
+        norms=WITH_BIAS,
+        ffn=UNGATED,
+        required=("attn_output.bias",),
+        final=FINAL_BIAS,
+    ),
+    "smollm3": Family(pairs="interleaved", rope_skips=4),
+    "command-r": Family(
+        pairs="interleaved",
+        norm="layer",
+        norms=("attn_norm.weight",),
+        parallel=True,
+        head_norms="heads",
+        head_norms_required=False,
+        scales="command-r",
+    ),
+}

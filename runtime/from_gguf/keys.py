@@ -1,0 +1,179 @@
+"""The keys `ARCH.*` of a GGUF header, read as llama.cpp reads them: its names, its defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.gguf_file import Header
+from formats.shown import shown
+from runtime.from_gguf.families import FAMILIES, Family
+
+MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The numbers that every tensor's shape is made of. Source: `llama_model_base::load_hparams`."""
+
+    hidden: int
+    layers: int
+    n_ctx: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    n_rot: int
+    experts: int
+    experts_used: int
+    vocabulary: int
+
+
+class Keys:
+    """Getters for `ARCH.name`; the architecture is `general.architecture`."""
+
+    def __init__(self, header: Header) -> None:
+        self.metadata = header.metadata
+        self.architecture = header.metadata.text("general.architecture")
+        kind = header.metadata.text("general.type", "model")
+        if kind != "model":
+            raise UnsupportedInput(f"is {shown(kind)}, not a model", where="key 'general.type'")
+        if self.architecture not in FAMILIES:
+            raise UnsupportedInput(
+                f"the architecture {shown(self.architecture)} is unknown; known are {', '.join(FAMILIES)}",
+                where="key 'general.architecture'",
+            )
+
+    @property
+    def family(self) -> Family:
+        """The row of facts for this architecture."""
+        return FAMILIES[self.architecture]
+
+    def full(self, name: str) -> str:
+        """The key as the file spells it."""
+        return f"{self.architecture}.{name}"
+
+    def wrong(self, name: str, what: str) -> MalformedInput:
+        """The error that a key's value cannot be."""
+        return MalformedInput(what, where=f"key {shown(self.full(name))}")
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A finite number as stored; without a default the key is required."""
+        key = self.full(name)
+        return self.metadata.number(key) if default is None else self.metadata.number(key, default)
+
+    def text(self, name: str, default: str) -> str:
+        """A string."""
+        return self.metadata.text(self.full(name), default)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A bool."""
+        return self.metadata.flag(self.full(name), default)
+
+    def positive(self, name: str, default: int | None = None) -> int:
+        """An integer of at least 1, or an array of them that are all equal (llama.cpp allows one a layer)."""
+        key = self.full(name)
+        if key not in self.metadata and default is not None:
+            return default
+        value = self.metadata.get(key)
+        if value is not None and isinstance(value.data, np.ndarray):
+            distinct = {int(n) for n in self.metadata.integers(key)}
+            if len(distinct) != 1:
+                raise UnsupportedInput(
+                    f"differs between layers: {sorted(distinct)}", where=f"key {shown(key)}"
+                )
+            found = distinct.pop()
+        else:
+            found = self.metadata.integer(key)
+        if found < 1:
+            raise self.wrong(name, f"is {found}, expected at least 1")
+        return found
+
+    def windows(self, layers: int) -> tuple[int | None, ...]:
+        """Each layer's window; llama.cpp's `load_swa_pattern` says which layers have it."""
+        sliding = self.family.sliding
+        if sliding is None:
+            return (None,) * layers
+        window = self.metadata.integer(self.full("attention.sliding_window"), sliding.default)
+        if not window:
+            return (None,) * layers
+        if window < 0:
+            raise self.wrong("attention.sliding_window", f"is {window}, expected at least 0")
+        return tuple(window if slides else None for slides in self._pattern(layers, sliding.period))
+
+    def _pattern(self, layers: int, period: int) -> list[bool]:
+        name = "attention.sliding_window_pattern"
+        value = self.metadata.get(self.full(name))
+        if value is not None and isinstance(value.data, np.ndarray):
+            pattern = [bool(n) for n in self.metadata.integers(self.full(name))]
+            if len(pattern) != layers:
+                raise self.wrong(name, f"has {len(pattern)} entries for {layers} layers")
+            return pattern
+        period = self.metadata.integer(self.full(name), period)
+        if period < 0:
+            raise self.wrong(name, f"is {period}, expected at least 0")
+        return [period == 0 or layer % period < period - 1 for layer in range(layers)]
+
+
+def read_sizes(keys: Keys, header: Header) -> Sizes:
+    """The model's sizes; MalformedInput where they contradict one another."""
+    hidden = keys.positive("embedding_length")
+    heads = keys.positive("attention.head_count")
+    if heads > MOST:
+        raise keys.wrong("attention.head_count", f"is {heads}, expected at most {MOST}")
+    usual = hidden // heads
+    if keys.family.whole_heads:
+        usual = keys.positive("rope.dimension_count", usual)
+    head_dim = keys.positive("attention.key_length", usual)
+    value_dim = keys.positive("attention.value_length", usual)
+    n_rot = keys.positive("rope.dimension_count", head_dim)
+    kv_heads = keys.positive("attention.head_count_kv", heads)
+    if not 0 < head_dim <= MOST:
+        raise keys.wrong("attention.key_length", f"is {head_dim}, expected 1 to {MOST}")
+    if value_dim != head_dim:
+        raise UnsupportedInput(
+            f"is {value_dim}, keys have {head_dim} channels",
+            where=f"key {shown(keys.full('attention.value_length'))}",
+        )
+    if heads % kv_heads:
+        raise keys.wrong("attention.head_count_kv", f"is {kv_heads}, which does not divide {heads} heads")
+    if n_rot > head_dim or n_rot % 2:
+        raise keys.wrong("rope.dimension_count", f"is {n_rot}, expected an even number up to {head_dim}")
+    embedding = header.tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise MalformedInput("is missing or no matrix", where="tensor 'token_embd.weight'")
+    layers = keys.positive("block_count")
+    if layers > len(header.tensors):
+        raise keys.wrong("block_count", f"is {layers}, the file has {len(header.tensors)} tensors")
+    experts, used = _experts(keys)
+    return Sizes(
+        hidden=hidden,
+        layers=layers,
+        n_ctx=keys.positive("context_length"),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        n_rot=n_rot,
+        experts=experts,
+        experts_used=used,
+        vocabulary=embedding.shape[0],
+    )
+
+
+def _experts(keys: Keys) -> tuple[int, int]:
+    expected = keys.family.experts
+    count = keys.metadata.integer(keys.full("expert_count"), 0)
+    if expected == "no" or (expected == "maybe" and count == 0):
+        if count:
+            raise UnsupportedInput(
+                f"is {count}, this architecture has none here",
+                where=f"key {shown(keys.full('expert_count'))}",
+            )
+        return 0, 0
+    count, used = keys.positive("expert_count"), keys.positive("expert_used_count")
+    if count > MOST:
+        raise keys.wrong("expert_count", f"is {count}, expected at most {MOST}")
+    if used > count:
+        raise keys.wrong("expert_used_count", f"is {used}, there are {count} experts")
+    return count, used

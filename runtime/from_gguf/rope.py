@@ -1,0 +1,158 @@
+"""Rotary frequencies by ggml's formulas, from `ARCH.rope.*` keys and the tensors that divide them.
+
+Sources: ggml/src/ggml-cpu/ops.cpp (`rope_yarn`, `ggml_rope_yarn_corr_dims`), src/llama-context.cpp (which factor
+goes with which scaling type), src/llama-model.cpp (`get_rope_factors`). In double precision here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from formats.errors import MalformedInput, UnsupportedInput
+from formats.shown import shown
+from runtime.from_gguf.keys import Keys, Sizes
+from runtime.traits import Rope
+
+Factors = Callable[[str], tuple[float, ...] | None]
+"""Values of a tensor, or None where the file has none of that name."""
+
+SCALING_TYPES = ("none", "linear", "yarn", "longrope")
+
+
+def ropes(
+    keys: Keys, sizes: Sizes, windows: tuple[int | None, ...], factors: Factors
+) -> tuple[Rope | None, ...]:
+    """Each layer's rotary embedding, None where a layer is not rotated."""
+    family = keys.family
+    if family.rope_switch and not keys.flag("rope.scaling.finetuned", True):
+        return (None,) * sizes.layers
+    everywhere = _global(keys, sizes, factors)
+    local = everywhere
+    if family.sliding is not None and any(windows):
+        local = _local(keys, sizes, factors)
+    skips = family.rope_skips
+    return tuple(
+        None if skips and (layer + 1) % skips == 0 else everywhere if window is None else local
+        for layer, window in enumerate(windows)
+    )
+
+
+def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = None) -> Rope:
+    base = _base(keys, "rope.freq_base", 10000.0) if base is None else base
+    kind = keys.text("rope.scaling.type", "linear")
+    if kind not in SCALING_TYPES:
+        where = f"key {shown(keys.full('rope.scaling.type'))}"
+        raise UnsupportedInput(f"is {shown(kind)}; known are {', '.join(SCALING_TYPES)}", where=where)
+    factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0)) or 1.0
+    if factor < 0:
+        raise keys.wrong("rope.scaling.factor", f"is {factor}, expected a positive number")
+    factor = 1.0 if kind == "none" else factor
+    original = keys.positive("rope.scaling.original_context_length", sizes.n_ctx)
+    scale = keys.number("rope.scaling.attn_factor", 1.0)
+    plain = _frequencies(base, sizes.n_rot)
+    if kind == "yarn":
+        plain = _yarn(keys, plain, base, factor, original)
+        scale *= keys.number("rope.scaling.yarn_attn_factor", _attention_factor(factor))
+    else:
+        plain = [f / factor for f in plain]
+    short, long = _divisors(keys, sizes, kind, factors)
+    return Rope(
+        n_rot=sizes.n_rot,
+        pairs=keys.family.pairs,
+        frequencies=_divided(plain, short),
+        scale=scale,
+        long_frequencies=None if long is None else _divided(plain, long),
+        original_context=original if long is not None else 0,
+    )
+
+
+def _local(keys: Keys, sizes: Sizes, factors: Factors) -> Rope:
+    """Sliding layers: a base of their own, and scaling only where the family shares it."""
+    sliding = keys.family.sliding
+    assert sliding is not None
+    default = sliding.local_base or _base(keys, "rope.freq_base", 10000.0)
+    base = _base(keys, "rope.freq_base_swa", default)
+    if sliding.scaled:
+        return _global(keys, sizes, factors, base)
+    return Rope(
+        n_rot=sizes.n_rot, pairs=keys.family.pairs, frequencies=tuple(_frequencies(base, sizes.n_rot))
+    )
+
+
+def _base(keys: Keys, name: str, default: float) -> float:
+    base = keys.number(name, default)
+    if base <= 1:
+        raise keys.wrong(name, f"is {base}, expected more than 1")
+    return base
+
+
+def _frequencies(base: float, n_rot: int) -> list[float]:
+    return [base ** (-2 * i / n_rot) for i in range(n_rot // 2)]
+
+
+def _yarn(keys: Keys, plain: list[float], base: float, factor: float, original: int) -> list[float]:
+    """Between a plain frequency and one divided by `factor`, by its turns within the original context."""
+    n_rot = 2 * len(plain)
+    extrapolated = keys.number("rope.scaling.yarn_ext_factor", 1.0)
+
+    def correction(rotations: float) -> float:
+        return n_rot * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(base))
+
+    low = max(0, math.floor(correction(_beta(keys, "yarn_beta_fast", 32.0))))
+    high = min(n_rot - 1, math.ceil(correction(_beta(keys, "yarn_beta_slow", 1.0))))
+    mixed = []
+    for i, frequency in enumerate(plain):
+        ramp = 1 - min(1.0, max(0.0, (i - low) / max(0.001, high - low)))
+        share = ramp * extrapolated
+        mixed.append(frequency / factor * (1 - share) + frequency * share)
+    return mixed
+
+
+def _beta(keys: Keys, name: str, default: float) -> float:
+    beta = keys.number(f"rope.scaling.{name}", default)
+    if beta <= 0:
+        raise keys.wrong(f"rope.scaling.{name}", f"is {beta}, expected a positive number")
+    return beta
+
+
+def _attention_factor(factor: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * math.log(factor) + 1.0
+
+
+def _divisors(
+    keys: Keys, sizes: Sizes, kind: str, factors: Factors
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Divisors of short and of long sequences; the second is None where they are the same."""
+    wanted = keys.family.rope_factors
+    if wanted == "freqs" and kind == "longrope":
+        wanted = "long and short"
+    if wanted == "none":
+        return None, None
+    if wanted == "freqs":
+        return _checked(factors, "rope_freqs.weight", sizes.n_rot), None
+    short = _checked(factors, "rope_factors_short.weight", sizes.n_rot)
+    long = _checked(factors, "rope_factors_long.weight", sizes.n_rot)
+    if (short is None) != (long is None):
+        raise MalformedInput(
+            "is there without its counterpart",
+            where=f"tensor 'rope_factors_{'long' if long else 'short'}.weight'",
+        )
+    return short, long
+
+
+def _checked(factors: Factors, name: str, n_rot: int) -> tuple[float, ...] | None:
+    values = factors(name)
+    if values is None:
+        return None
+    if len(values) != n_rot // 2:
+        raise MalformedInput(f"has {len(values)} values, expected {n_rot // 2}", where=f"tensor {name!r}")
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        raise MalformedInput("holds a divisor that is not a positive number", where=f"tensor {name!r}")
+    return values
+
+
+def _divided(frequencies: list[float], divisors: tuple[float, ...] | None) -> tuple[float, ...]:
+    if divisors is None:
+        return tuple(frequencies)
+    return tuple(f / divisor for f, divisor in zip(frequencies, divisors, strict=True))

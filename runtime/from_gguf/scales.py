@@ -1,0 +1,66 @@
+"""Multipliers and soft-caps that a family's graph applies, from its keys and llama.cpp's constants."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from runtime.from_gguf.keys import Keys, Sizes
+
+LAYERS_OF_27B = {
+    "gemma2": 46,
+    "gemma3": 62,
+}  # there the scale goes by n_embd / n_head: src/models/gemma{2,3}.cpp
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """As the fields of the same names in `Traits`."""
+
+    attention: float
+    embedding: float = 1.0
+    residual: float = 1.0
+    logit: float = 1.0
+    attention_softcap: float | None = None
+    logit_softcap: float | None = None
+
+
+def read_scales(keys: Keys, sizes: Sizes) -> Scales:
+    """The scales of the file's family."""
+    attention = 1 / math.sqrt(sizes.head_dim)
+    match keys.family.scales:
+        case "plain":
+            return Scales(attention)
+        case "gemma":
+            return Scales(attention, embedding=math.sqrt(sizes.hidden))
+        case "gemma2" | "gemma3":
+            return _gemma(keys, sizes)
+        case "granite":
+            return _granite(keys, attention)
+        case "command-r":
+            return Scales(attention, logit=keys.number("logit_scale", 0.0) or 1.0)
+
+
+def _gemma(keys: Keys, sizes: Sizes) -> Scales:
+    capped = keys.family.scales == "gemma2"
+    per_head = (
+        sizes.hidden // sizes.heads if sizes.layers == LAYERS_OF_27B[keys.family.scales] else sizes.head_dim
+    )
+    return Scales(
+        attention=1 / math.sqrt(per_head),
+        embedding=math.sqrt(sizes.hidden),
+        attention_softcap=(keys.number("attn_logit_softcapping", 50.0) if capped else 0.0) or None,
+        logit_softcap=keys.number("final_logit_softcapping", 30.0 if capped else 0.0) or None,
+    )
+
+
+def _granite(keys: Keys, attention: float) -> Scales:
+    divisor = keys.number("logit_scale")
+    if divisor == 0:
+        raise keys.wrong("logit_scale", "is 0, the logits are divided by it")
+    return Scales(
+        attention=keys.number("attention.scale", 0.0) or attention,
+        embedding=keys.number("embedding_scale", 0.0) or 1.0,
+        residual=keys.number("residual_scale", 0.0) or 1.0,
+        logit=1.0 / divisor,
+    )

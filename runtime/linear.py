@@ -1,0 +1,174 @@
+"""Weights as a file stores them, and the one place where a linear layer is computed.
+
+A matrix stays in its stored form (quantized blocks, or a narrow float) until it is used. What is then made of
+it is kept only where the reader said so, because the whole model fits its bound in float32: whether a matrix is
+kept never depends on what was asked before, so the same request gives the same bits at any time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from formats.quants import QuantType
+from runtime.bounds import TILE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What weights become when they are used.
+
+    dtype: of all arithmetic. rounded: a type to which each weight is rounded once before, or None.
+    keep: whether a matrix stays widened after its first use.
+    """
+
+    dtype: torch.dtype
+    device: torch.device
+    rounded: torch.dtype | None = None
+    keep: bool = False
+
+
+class Matrix(ABC):
+    """Weights of shape (rows, columns)."""
+
+    def __init__(self, rows: int, columns: int, numbers: Numbers) -> None:
+        self.rows = rows
+        self.columns = columns
+        self.numbers = numbers
+
+    @abstractmethod
+    def widened(self, start: int, stop: int) -> Tensor:
+        """Rows [start, stop) in the arithmetic's dtype, not to be written to."""
+
+    @property
+    def tile(self) -> int:
+        """Rows that are widened at a time."""
+        return max(1, TILE_BYTES // (4 * self.columns))
+
+    def part(self, start: int, stop: int) -> Matrix:
+        """Rows [start, stop) as a matrix that shares this one's storage."""
+        return _Part(self, start, stop)
+
+
+class Stored(Matrix):
+    """A tensor of a file; what a subclass knows is how to widen some of its rows."""
+
+    def __init__(self, rows: int, columns: int, numbers: Numbers) -> None:
+        super().__init__(rows, columns, numbers)
+        self._kept: Tensor | None = None
+
+    @abstractmethod
+    def _fill(self, start: int, out: Tensor) -> None:
+        """Writes the rows from `start` on into a float32 tensor of the main memory."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Drops the stored form; called once all of it is kept widened."""
+
+    def widened(self, start: int, stop: int) -> Tensor:
+        """As for every matrix; from the second time on without work, where it is kept."""
+        if not self.numbers.keep:
+            return self._fresh(start, stop)
+        if self._kept is None:
+            self._kept = self._fresh(0, self.rows)
+            self._forget()
+        return self._kept[start:stop]
+
+    def taken(self, ids: Tensor) -> Tensor:
+        """The rows of these ids, one each, without widening the others."""
+        if self._kept is not None:
+            return self._kept[ids]
+        distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
+        rows = torch.cat([self._fresh(row, row + 1) for row in distinct.tolist()])
+        return rows[torch.from_numpy(where).to(rows.device)]
+
+    def _fresh(self, start: int, stop: int) -> Tensor:
+        # torch's memory is aligned to 64 bytes, NumPy's to 16: a product's bits may depend on that
+        out = torch.empty((stop - start, self.columns), dtype=torch.float32)
+        for first in range(0, len(out), self.tile):
+            self._fill(start + first, out[first : first + self.tile])
+        if self.numbers.rounded is not None:
+            out.copy_(out.to(self.numbers.rounded))
+        return out.to(self.numbers.device, self.numbers.dtype)
+
+
+class Packed(Stored):
+    """Blocks of one of ggml's types, read when first used and left as they are."""
+
+    def __init__(
+        self,
+        rows: int,
+        columns: int,
+        numbers: Numbers,
+        type: QuantType,
+        read: Callable[[], NDArray[np.uint8]],
+    ) -> None:
+        super().__init__(rows, columns, numbers)
+        self._type = type
+        self._read = read
+        self._row_bytes = columns // type.weights * type.block_bytes
+        self._raw: NDArray[np.uint8] | None = None
+
+    def _fill(self, start: int, out: Tensor) -> None:
+        from formats.quants.compiled import dequantize_into  # LLVM: only a model that is run needs it
+
+        whole = self._raw
+        if whole is None:
+            whole = self._raw = self._read()
+        raw = whole[start * self._row_bytes : (start + len(out)) * self._row_bytes]
+        dequantize_into(self._type, raw, out.numpy().reshape(-1))
+
+    def _forget(self) -> None:
+        self._raw = None
+
+
+class Floating(Stored):
+    """A float tensor of a safetensors file; `read` gives rows [start, stop) in the stored dtype."""
+
+    def __init__(self, rows: int, columns: int, numbers: Numbers, read: Callable[[int, int], Tensor]) -> None:
+        super().__init__(rows, columns, numbers)
+        self._read = read
+
+    def _fill(self, start: int, out: Tensor) -> None:
+        out.copy_(self._read(start, start + len(out)))
+
+    def _forget(self) -> None:
+        """Nothing is held: rows are read from the file whenever they are made."""
+
+
+class _Part(Matrix):
+    def __init__(self, whole: Matrix, start: int, stop: int) -> None:
+        super().__init__(stop - start, whole.columns, whole.numbers)
+        self._whole = whole
+        self._start = start
+
+    def widened(self, start: int, stop: int) -> Tensor:
+        return self._whole.widened(self._start + start, self._start + stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """y = x · Wᵀ + b. weight: (out, in). bias: (out,) or None. x: (…, in) in the arithmetic's dtype."""
+
+    weight: Matrix
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(…, in) → (…, out). Tiles of rows, unless the matrix is kept widened anyway."""
+        rows = self.weight.rows
+        tile = rows if self.weight.numbers.keep else self.weight.tile
+        if tile >= rows:
+            return functional.linear(x, self.weight.widened(0, rows), self.bias)
+        y = x.new_empty((*x.shape[:-1], rows))
+        for start in range(0, rows, tile):
+            stop = min(start + tile, rows)
+            bias = None if self.bias is None else self.bias[start:stop]
+            y[..., start:stop] = functional.linear(x, self.weight.widened(start, stop), bias)
+        return y

@@ -1,0 +1,113 @@
+"""Opens a GGUF file or a folder and makes a Model of it."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from formats.errors import InputError
+from formats.gguf_file import Header, read_header
+from formats.shown import shown
+from formats.tensor_data import TensorData
+from runtime import from_folder, from_gguf
+from runtime.bounds import WIDENED_BYTES
+from runtime.errors import RequestError
+from runtime.from_folder.shards import OpenShards
+from runtime.from_folder.text import folder_text
+from runtime.from_folder.weights import build_weights as build_folder_weights
+from runtime.from_gguf.weights import build_weights
+from runtime.linear import Numbers
+from runtime.model import Model, Text
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load(
+    path: str | os.PathLike[str],
+    device: str = "cpu",
+    dtype: Literal["float32", "float64"] = "float32",
+    rounded: Literal["bfloat16", "float16"] | None = None,
+    *,
+    widened_bytes: int = WIDENED_BYTES,
+) -> Model:
+    """A model from a .gguf file or from a folder with config.json and safetensors.
+
+    device: any that torch knows. dtype: of all arithmetic; float64 is for measuring float32's noise.
+    rounded: of a GGUF, every dequantized weight is rounded once to this type before use, so that it equals
+        the weight of a folder converted to it.
+    widened_bytes: a model whose weights take at most this in the arithmetic's dtype is kept so after first use;
+        a larger one stays as stored and is widened by tiles whenever it is used.
+
+    Raises InputError where the files cannot be understood, OSError where they cannot be read, RequestError for a
+    device that is not there.
+    """
+    file = Path(path)
+    numbers = _numbers(device, dtype, rounded)
+    if not file.is_dir():
+        return _load_gguf(file, numbers, widened_bytes)
+    if rounded is not None:
+        raise ValueError("rounded is for GGUF files: a folder's weights are used as they are")
+    return _load_folder(file, numbers, widened_bytes)
+
+
+def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if rounded is not None and rounded not in ROUNDED:
+        raise ValueError(f"rounded is {rounded!r}, expected one of {', '.join(ROUNDED)}")
+    try:
+        torch.empty(0, device=device)
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # torch says the second of a CUDA that it was built without
+        raise RequestError(f"the device {shown(device)} cannot be used: {shown(str(error), 200)}") from error
+    return Numbers(DTYPES[dtype], torch.device(device), None if rounded is None else ROUNDED[rounded])
+
+
+def _load_gguf(path: Path, numbers: Numbers, widened_bytes: int) -> Model:
+    header = read_header(path)
+    with ExitStack() as opened:
+        data = opened.enter_context(TensorData(header))
+        try:
+            traits, family = from_gguf.read_traits(header, data)
+            numbers = _kept(numbers, sum(t.weights for t in header.tensors.values()), widened_bytes)
+            weights = build_weights(header, data, family, traits, numbers)
+        except InputError as error:
+            raise error.in_file(path) from error.__cause__
+        close = opened.pop_all().close
+    return Model(path, "gguf", traits, weights, numbers, lambda: _gguf_text(header), close)
+
+
+def _load_folder(folder: Path, numbers: Numbers, widened_bytes: int) -> Model:
+    read = from_folder.read_traits(folder)
+    numbers = _kept(numbers, sum(math.prod(t.shape) for t in read.stored.tensors.values()), widened_bytes)
+    with ExitStack() as opened:
+        shards = opened.enter_context(closing(OpenShards(read.stored)))
+        weights = build_folder_weights(read, shards, numbers)
+        close = opened.pop_all().close
+    return Model(folder, "safetensors", read.traits, weights, numbers, lambda: folder_text(folder), close)
+
+
+def _gguf_text(header: Header) -> Text:
+    # the tokenizer is built when text is first asked for: a judge of logits never needs it
+    from formats.tokenizer import build_tokenizer, load_tokenizer
+
+    try:
+        files = build_tokenizer(header.metadata)
+        tokenizer = load_tokenizer(files)
+    except InputError as error:
+        raise error.in_file(header.path) from error.__cause__
+    bos, eos = (files.tokens[files.ids[role]] if role in files.ids else None for role in ("bos", "eos"))
+    return Text(tokenizer, tuple(files.eos_token_ids), files.chat_template, bos, eos)
+
+
+def _kept(numbers: Numbers, weights: int, widened_bytes: int) -> Numbers:
+    return replace(numbers, keep=weights * numbers.dtype.itemsize <= widened_bytes)

@@ -1,0 +1,183 @@
+"""A loaded model: what a user of the runtime holds."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from runtime.cache import Cache
+from runtime.decoder import Decoder, Observe, Weights
+from runtime.errors import RequestError, UnknownToken
+from runtime.generate import Generation, Stream
+from runtime.linear import Numbers
+from runtime.sampling import Sampling
+from runtime.traits import Traits
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Format = Literal["gguf", "safetensors"]
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a model's files say of text; made when it is first asked for.
+
+    end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None.
+    """
+
+    tokenizer: Tokenizer
+    end_ids: tuple[int, ...]
+    chat_template: str | None
+    bos_token: str | None = None
+    eos_token: str | None = None
+
+
+class Model:
+    """One decoder with its weights, from a file or a folder; requests share nothing but the weights.
+
+    mode: how numbers are computed: `exact` is float32 (or wider) activations and accumulation.
+    """
+
+    mode = "exact"
+
+    def __init__(
+        self,
+        path: Path,
+        format: Format,
+        traits: Traits,
+        weights: Weights,
+        numbers: Numbers,
+        text: Callable[[], Text],
+        close: Callable[[], None],
+    ) -> None:
+        self.path = path
+        self.format = format
+        self.traits = traits
+        self.decoder = Decoder(traits, weights)
+        self.numbers = numbers
+        self._make_text = text
+        self._text: Text | None = None
+        self._finalizer = weakref.finalize(self, close)
+
+    def close(self) -> None:
+        """Closes the model's files; weights that were not used yet can no longer be read."""
+        self._finalizer()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def n_ctx(self) -> int:
+        """Positions of its context."""
+        return self.traits.n_ctx
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Width of the logits; ids beyond the tokenizer's are padding."""
+        return self.traits.vocabulary_size
+
+    @property
+    def text(self) -> Text:
+        """Its tokenizer and template; an InputError where the files have none that can be used."""
+        if self._text is None:
+            self._text = self._make_text()
+        return self._text
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer."""
+        return self.text.tokenizer
+
+    @property
+    def chat_template(self) -> str | None:
+        """Its chat template, in Jinja."""
+        return self.text.chat_template
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens after which a generation stops."""
+        return self.text.end_ids
+
+    def new_cache(self, planned: int) -> Cache:
+        """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
+        return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
+
+    @torch.inference_mode()
+    def logits(
+        self,
+        ids: Sequence[int],
+        *,
+        chunk: int | None = None,
+        planned: int | None = None,
+        observe: Observe | None = None,
+    ) -> Tensor:
+        """Logits after every token of a sequence: (len(ids), vocabulary_size), float32, in main memory.
+
+        chunk: tokens at a time, all by default; the result differs by rounding only.
+        planned: positions that the sequence is thought to grow to, by default its length; rotary embeddings
+            with a list for long sequences choose by it.
+        observe: told every intermediate value, see `runtime.decoder.Observe`.
+        """
+        require_known(ids, self.vocabulary_size)
+        if chunk is not None and chunk < 1:
+            raise RequestError(f"a chunk of {chunk} tokens cannot be computed")
+        cache = self.new_cache(max(len(ids), planned or 0))
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
+        out = torch.empty((len(ids), self.vocabulary_size), dtype=torch.float32)
+        step = chunk or max(1, len(ids))
+        for start in range(0, len(ids), step):
+            hidden = self.decoder.hidden(tokens[start : start + step], cache, observe)
+            out[start : start + step] = self.decoder.logits(hidden, observe)
+        return out
+
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[str] = (),
+    ) -> Stream:
+        """A request whose text comes piece by piece.
+
+        prompt: text, encoded as the tokenizer does by itself, or token ids. max_new_tokens: all that the context
+        has room for by default. stop: strings at which it ends, themselves left out.
+
+        Raises, before any computation, ContextFull where the request needs more positions than the model
+        has, UnknownToken and RequestError where it cannot be served.
+        """
+        ids = self.tokenizer.encode(prompt).ids if isinstance(prompt, str) else list(prompt)
+        require_known(ids, self.vocabulary_size)
+        return Stream(self, ids, max_new_tokens, sampling, stop)
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[str] = (),
+    ) -> Generation:
+        """As `stream`, all at once."""
+        stream = self.stream(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
+        for _ in stream:
+            pass
+        return stream.generation
+
+
+def require_known(ids: Sequence[int], vocabulary_size: int) -> None:
+    """UnknownToken for the first id that the model has no row for."""
+    for token in ids:
+        if not 0 <= token < vocabulary_size:
+            raise UnknownToken(token, vocabulary_size)

@@ -1,0 +1,46 @@
+"""Rotation of queries and keys by position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from runtime.traits import Rope
+
+
+def rotation(rope: Rope, positions: range, planned: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, (positions, n_rot / 2) each, of `like`'s dtype and device.
+
+    The angles are double precision and cast once: a float32 angle is wrong by 1e-7 of a turn a position.
+    planned: positions that the sequence may grow to, which chooses between short and long frequencies.
+    """
+    frequencies = torch.tensor(rope.planned_for(planned), dtype=torch.float64)
+    places = torch.arange(positions.start, positions.stop, dtype=torch.float64)
+    angles = places[:, None] * frequencies
+    return (
+        (angles.cos() * rope.scale).to(like.device, like.dtype),
+        (angles.sin() * rope.scale).to(like.device, like.dtype),
+    )
+
+
+def rotate(x: Tensor, rope: Rope, cosine: Tensor, sine: Tensor) -> Tensor:
+    """x: (heads, positions, head_dim); its channels beyond n_rot stay. Returns x's shape."""
+    first, second = _members(x, rope)
+    turned = torch.empty_like(x)
+    to_first, to_second = _members(turned, rope)
+    to_first.copy_(first * cosine - second * sine)
+    to_second.copy_(second * cosine + first * sine)
+    turned[..., rope.n_rot :] = x[..., rope.n_rot :]
+    return turned
+
+
+def in_halves(x: Tensor, rope: Rope) -> Tensor:
+    """x with its rotary channels in the order of `halves`, so that two readings can be compared."""
+    return torch.cat([*_members(x, rope), x[..., rope.n_rot :]], dim=-1)
+
+
+def _members(x: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
+    """Views of the first and of the second members of all pairs."""
+    if rope.pairs == "interleaved":
+        return x[..., 0 : rope.n_rot : 2], x[..., 1 : rope.n_rot : 2]
+    return x[..., : rope.n_rot // 2], x[..., rope.n_rot // 2 : rope.n_rot]

@@ -1,0 +1,92 @@
+"""Which token comes next: filters in a fixed order, and randomness that is a function of seed and step.
+
+The order is transformers': repetition penalty, temperature, top-k, top-p, min-p. All in float64 over (logit,
+id), so that neither batch, thread count nor what ran before changes a choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import RequestError
+
+Logits = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a token is chosen; RequestError for values that mean nothing.
+
+    temperature: 0 takes the largest logit, the lowest id among equals; the filters then change nothing.
+    top_k: so many largest logits stay; 0 is all. top_p: the fewest tokens whose probabilities reach it stay.
+    min_p: tokens at least so probable as this share of the most probable stay.
+    repetition_penalty: divides the positive logits and multiplies the negative ones of tokens already there.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        expected = {
+            "temperature": (
+                math.isfinite(self.temperature) and self.temperature >= 0,
+                "a number of at least 0",
+            ),
+            "top_k": (self.top_k >= 0, "at least 0"),
+            "top_p": (0 < self.top_p <= 1, "more than 0 and at most 1"),
+            "min_p": (0 <= self.min_p <= 1, "from 0 to 1"),
+            "repetition_penalty": (0 < self.repetition_penalty < math.inf, "a positive number"),
+        }
+        for name, (holds, what) in expected.items():
+            if not holds:
+                raise RequestError(f"{name} is {getattr(self, name)}, expected {what}")
+
+
+def choose(logits: NDArray[np.float32], seen: Sequence[int], step: int, sampling: Sampling) -> int:
+    """The id of the next token. logits: (vocabulary,). seen: prompt and new tokens. step: new tokens so far."""
+    scores = penalized(logits.astype(np.float64), seen, sampling.repetition_penalty)
+    if sampling.temperature == 0:
+        return int(np.argmax(scores))  # the first of equal maxima, which torch's does not promise
+    # from the largest down: a small temperature then makes zeros of the others and no infinity of it
+    ids, weights = filtered((scores - scores.max()) / sampling.temperature, sampling)
+    cumulative = np.cumsum(weights)
+    place = np.searchsorted(cumulative, uniform(sampling.seed, step) * cumulative[-1], side="right")
+    return int(ids[min(int(place), len(ids) - 1)])
+
+
+def penalized(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
+    """Logits of tokens already seen made less likely, each once however often it was seen."""
+    if penalty != 1:
+        ids = np.unique(np.asarray(seen, np.int64))
+        logits[ids] = np.where(logits[ids] > 0, logits[ids] / penalty, logits[ids] * penalty)
+    return logits
+
+
+def filtered(scores: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], Logits]:
+    """What may be drawn: ids by falling score, equal ones by rising id, and their weights."""
+    ids = np.argsort(-scores, kind="stable")
+    if sampling.top_k:
+        ids = ids[: sampling.top_k]
+    weights = np.exp(scores[ids] - scores[ids[0]])
+    if sampling.top_p < 1:
+        before = np.cumsum(weights) - weights
+        ids = ids[before < sampling.top_p * weights.sum()]
+    weights = weights[: len(ids)]
+    stays = weights >= sampling.min_p * weights[0]
+    return ids[stays], weights[stays]
+
+
+def uniform(seed: int, step: int) -> float:
+    """A number in [0, 1) for this seed and step, from BLAKE2b: 53 bits, the same on every machine."""
+    digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "little") >> 11) / 2.0**53
