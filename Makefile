@@ -32,6 +32,7 @@ bench: $(SETUP)  ## prints the tables of docs/benchmarks.md
 	@for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit; done
 
 docs: $(SETUP)  ## makes the generated pages again; fails if one differed
+	$(BIN)/python -m tests.verification.test_checks_page
 	$(BIN)/python -m tests.converter.test_architectures_page
 	$(BIN)/python -m tests.formats.quants.test_types_page
 	$(BIN)/python -m tests.formats.tokenizer.tokenizers_page

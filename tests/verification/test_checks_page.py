@@ -1,0 +1,48 @@
+"""docs/verification.md has every check as declared; run as a module, this writes its table."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from pathlib import Path
+
+from verification.check import Check
+from verification.checks import CHECKS
+
+PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
+BEGIN, END = "<!-- made by `make docs` from verification/checks/ -->\n", "<!-- end -->\n"
+
+
+def row(check: Check) -> str:
+    what = " ".join(inspect.cleandoc(check.measure.__doc__ or "").split("\n\n")[0].split())
+    limit = f"{check.at_most:g}" + (
+        f", fault above {check.fault_above:g}" if check.fault_above > -math.inf else ""
+    )
+    level = "" if check.level == "quick" else f" ({check.level} only)"
+    return f"| `{check.name}`{level} | {what} | {limit} {check.unit} | {check.because} |\n"
+
+
+def table() -> str:
+    head = "| check | what it measures | at most | because |\n| --- | --- | --- | --- |\n"
+    return head + "".join(map(row, CHECKS.values()))
+
+
+def rendered(page: str) -> str:
+    before, _, rest = page.partition(BEGIN)
+    return before + BEGIN + table() + END + rest.partition(END)[2]
+
+
+def test_the_page_has_every_check_as_it_is_declared() -> None:
+    page = PAGE.read_text()
+    assert page == rendered(page), "`make docs` writes it anew"
+
+
+def test_every_check_says_what_it_measures_in_which_unit_and_why() -> None:
+    for check in CHECKS.values():
+        assert check.measure.__doc__
+        assert check.unit
+        assert check.because
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rendered(PAGE.read_text()))

@@ -1,0 +1,124 @@
+"""Which source a verification takes, and what it makes of a folder without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import converter
+from formats.errors import InputError
+from tests.models.tiny import random_llama
+from verification import verify
+from verification.checks import CHECKS
+from verification.report import Status
+from verification.subject import Subject
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A folder beside its source."""
+    (tmp_path / "source.gguf").write_bytes(random_llama().build())
+    converter.convert(tmp_path / "source.gguf", tmp_path / "made")
+    return tmp_path / "made"
+
+
+def test_the_source_that_the_record_names_is_taken_while_it_is_there(made: Path) -> None:
+    report = verify(made)
+    assert report.against == os.fspath(made / ".." / "source.gguf")
+    assert report.outcome == "PASSED"
+
+
+def test_tensors_of_more_than_a_piece_whose_rows_do_not_divide_it_are_taken_back(tmp_path: Path) -> None:
+    source = random_llama(layers=1, width=768, heads=8, feed_forward=2048).write(tmp_path / "source.gguf")
+    converter.convert(source, tmp_path / "made")
+    with Subject(tmp_path / "made", source, level="full", device="cpu") as subject:
+        found = CHECKS["closure"](subject)
+    assert (found.status, found.detail) == (Status.PASSED, "12 of 12 tensors")
+
+
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_without_the_same_source_what_needs_it_is_skipped_and_nothing_fails(made: Path, change: str) -> None:
+    source = made.parent / "source.gguf"
+    if change == "gone":
+        source.unlink()
+    else:
+        source.write_bytes(source.read_bytes() + b"\0")
+    report = verify(made)
+    assert report.against is None
+    assert report.outcome == "INCOMPLETE"
+    found = {result.name: result.status for result in report.results}
+    assert found["closure"] == found["logits.mean"] == found["tokenizer.ids"] == Status.SKIPPED
+    assert found["files.digests"] == found["safetensors.structure"] == Status.PASSED
+    assert found["logits.chunked"] == found["config.sizes"] == Status.PASSED
+
+
+def test_a_source_that_is_named_is_taken_whatever_the_record_says(made: Path) -> None:
+    other = made.parent / "other.gguf"
+    other.write_bytes(random_llama(seed=1).build())
+    report = verify(made, other)
+    failed = {result.name for result in report.results if result.status == Status.FAILED}
+    assert {"source.digest", "closure", "logits.mean"} <= failed
+
+
+def test_a_folder_without_a_record_is_judged_by_what_it_holds(made: Path) -> None:
+    (made / "conversion.json").unlink()
+    report = verify(made, made.parent / "source.gguf")
+    skipped = {result.name for result in report.results if result.status == Status.SKIPPED}
+    assert skipped == {"files.listed", "files.digests", "source.digest"}
+    assert report.outcome == "INCOMPLETE"
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"files": 3, "sources": [{"path": 7}]}'])
+def test_a_broken_record_fails_the_verification_and_does_not_end_it(made: Path, record: str) -> None:
+    (made / "conversion.json").write_text(record)
+    assert verify(made).outcome == "FAILED"
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        verify(tmp_path / "none")
+
+
+def test_a_file_is_no_folder(made: Path) -> None:
+    with pytest.raises(InputError, match="is no folder"):
+        verify(made / "config.json")
+
+
+def test_a_source_that_is_no_gguf_file_is_an_error(made: Path) -> None:
+    with pytest.raises(InputError, match="is no GGUF file"):
+        verify(made, made / "config.json")
+
+
+def test_an_unknown_level_is_refused(made: Path) -> None:
+    with pytest.raises(ValueError, match="thorough"):
+        verify(made, level="thorough")
+
+
+def test_a_folder_of_nothing_fails_or_errs_on_every_check_that_it_does_not_skip(tmp_path: Path) -> None:
+    report = verify(tmp_path)
+    assert report.outcome == "FAILED"
+    assert not [result.name for result in report.results if result.status == Status.PASSED]
+
+
+def test_the_report_names_the_tools_that_measured(made: Path) -> None:
+    report = verify(made)
+    assert set(report.tools) >= {"llorch", "python", "numpy", "torch", "tokenizers", "safetensors"}
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_importing_the_judge_loads_neither_torch_nor_numba() -> None:
+    script = "import sys, verification; print({'torch', 'numba', 'numpy'} & set(sys.modules))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.stdout == "set()\n"

@@ -1,0 +1,21 @@
+"""All checks, in the order in which they are made: from bytes, through meaning, to behaviour.
+
+A check is a function of a `Subject` under a declaration; adding one is adding it to the file of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from verification.check import Check
+from verification.checks import behaviour, meaning, storage, words
+
+CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        found.name: found
+        for kind in (storage, meaning, words, behaviour)
+        for found in vars(kind).values()
+        if isinstance(found, Check)
+    }
+)

@@ -1,0 +1,113 @@
+"""Whether both sides compute the same: one decoder, run on two readings that hold equal weights.
+
+The limits are those of the table in docs/verification.md: two right readings in float32 differ by rounding
+alone, some 1e-11 nats, and a fault that no other check sees is above 1e-8.
+"""
+
+from __future__ import annotations
+
+from runtime.compare import Comparison, compare_logits
+from verification.check import Measured, check
+from verification.sample import PROMPT, PROSE
+from verification.subject import Subject
+
+CHUNK, CHUNKED = 7, 96  # tokens: no power of two, so that no buffer ends where a chunk does; and of so many
+LONGEST = 2048  # positions that the full level goes to, where the model and memory have room for them
+TAIL = 64  # positions that are compared at the end of a long text
+GREEDY_TOKENS = 24
+
+
+@check(
+    "logits.mean",
+    at_most=1e-10,
+    fault_above=1e-8,
+    unit="nats",
+    because="equal weights of equal meaning leave the rounding of float32: 1e-11",
+)
+def logits_mean(subject: Subject) -> Measured:
+    """Mean KL divergence of the folder's reading from the source's, over a text."""
+    found = subject.comparison
+    return Measured(found.kl_mean, f"worst at position {found.kl_max_at}", told(found))
+
+
+@check(
+    "logits.worst",
+    at_most=1e-9,
+    fault_above=1e-7,
+    unit="nats",
+    because="a window's edge, a rare token or a wrong row shows at few positions, and a mean hides it",
+)
+def logits_worst(subject: Subject) -> Measured:
+    """The largest KL divergence of any position of the same text."""
+    found = subject.comparison
+    return Measured(found.kl_max, f"position {found.kl_max_at}", told(found))
+
+
+@check(
+    "logits.top",
+    at_most=0,
+    unit="positions",
+    because="the most probable token is what a greedy reader sees; below a margin of 1e-3 it is a tie",
+)
+def logits_top(subject: Subject) -> Measured:
+    """At how many positions the most probable token is another, by more than rounding can do."""
+    found = subject.comparison
+    flips = [flip for flip in found.flips if flip.margin > 1e-3]
+    where = ", ".join(str(flip.position) for flip in flips[:5])
+    return Measured(len(flips), where and f"position {where}", told(found))
+
+
+@check(
+    "logits.chunked",
+    at_most=1e-9,
+    unit="nats",
+    because="a mask or a position that goes wrong on a filled cache still talks fluently",
+)
+def logits_chunked(subject: Subject) -> Measured:
+    """The folder's reading gives the same for a text in chunks as for the whole."""
+    ids = subject.prose[:CHUNKED]
+    chunked = subject.folder_reading.logits(ids, chunk=CHUNK)
+    found = compare_logits(subject.folder_logits[: len(ids)], chunked)
+    return Measured(found.kl_max, f"position {found.kl_max_at}", told(found))
+
+
+@check(
+    "logits.long",
+    at_most=1e-9,
+    fault_above=1e-7,
+    unit="nats",
+    because="faults of rope and windows grow with the position, or begin at one",
+    level="full",
+)
+def logits_long(subject: Subject) -> Measured:
+    """The worst of the last positions of a text as long as context, memory and `LONGEST` allow."""
+    once = subject.folder_reading.tokenizer.encode(PROSE).ids
+    wanted = subject.positions(LONGEST, LONGEST)
+    ids = (once * (wanted // len(once) + 1))[:wanted]
+    source, folder = (model.logits(ids)[-TAIL:] for model in (subject.ggml_reading, subject.folder_reading))
+    found = compare_logits(source, folder)
+    return Measured(found.kl_max, f"position {wanted - len(source) + found.kl_max_at}", told(found))
+
+
+@check(
+    "generate.greedy",
+    at_most=0,
+    unit="tokens",
+    because="what a user does with both must come out the same",
+)
+def generate_greedy(subject: Subject) -> Measured:
+    """Both readings continue a prompt by the same tokens, the most probable ones."""
+    wanted = subject.positions(GREEDY_TOKENS, GREEDY_TOKENS)
+    source, folder = (
+        model.generate(PROMPT, max_new_tokens=wanted)
+        for model in (subject.ggml_reading, subject.folder_reading)
+    )
+    pairs = zip(source.ids, folder.ids, strict=False)
+    same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(source.ids), len(folder.ids)))
+    longest = max(len(source.ids), len(folder.ids))
+    return Measured(longest - same, f"token {same}" if same < longest else "", f"{longest} tokens")
+
+
+def told(found: Comparison) -> str:
+    """What was compared, for the report."""
+    return f"{found.positions} positions, logits at most {found.difference:.1e} apart"

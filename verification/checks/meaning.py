@@ -1,0 +1,145 @@
+"""Whether both sides say the same of the model: what a decoder needs to know, read by two ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from verification.check import Measured, check, counted, worst
+from verification.subject import Subject
+
+if TYPE_CHECKING:
+    from runtime.traits import Rope, Traits
+
+OWN = {"norm_offset"}  # each reading has its own, for norms as they are stored there
+EXACT = 1e-7  # a float32 metadata value and the decimal that it is the nearest to
+
+# config.json's sizes and where they show in the weights: (key, end of a tensor's name, axis).
+SIZES = (
+    ("vocab_size", "embed_tokens.weight", 0),
+    ("hidden_size", "embed_tokens.weight", 1),
+    ("hidden_size", "input_layernorm.weight", 0),
+    ("intermediate_size", "mlp.up_proj.weight", 0),
+    ("vocab_size", "lm_head.weight", 0),
+)
+
+
+@check(
+    "traits.structure",
+    at_most=0,
+    unit="traits",
+    because="a decoder with another shape, window or activation is another model",
+)
+def traits_structure(subject: Subject) -> Measured:
+    """Sizes, kinds and every layer's window are the same in both readings."""
+    one, other = subject.ggml_reading.traits, subject.folder_reading.traits
+    names = [
+        f.name
+        for f in fields(one)
+        if f.name not in OWN and not is_float(getattr(one, f.name)) and f.name != "ropes"
+    ]
+    differences = [
+        f"{name} is {getattr(one, name)} in the source, {getattr(other, name)} in the folder"
+        for name in names
+        if getattr(one, name) != getattr(other, name)
+    ]
+    return counted(differences, f"{len(names)} traits", compared=len(names))
+
+
+@check(
+    "traits.numbers",
+    at_most=EXACT,
+    unit="relative difference",
+    because="a wrong epsilon moves logits by less than rounding does: the numbers themselves must be equal",
+)
+def traits_numbers(subject: Subject) -> Measured:
+    """Epsilon, scales, soft-caps and multipliers are the same numbers in both readings."""
+    one, other = subject.ggml_reading.traits, subject.folder_reading.traits
+    names = [f.name for f in fields(one) if f.name not in OWN and is_float(getattr(one, f.name))]
+    return worst((relative(getattr(one, name), getattr(other, name)), name) for name in names)
+
+
+@check(
+    "traits.rope",
+    at_most=1e-6,
+    unit="relative difference",
+    because="an angle is position × frequency: what is nothing at the start is a fault far out",
+)
+def traits_rope(subject: Subject) -> Measured:
+    """Every rotary frequency of every layer, short and long, and the scale of the scores."""
+    return worst(rope_differences(subject.ggml_reading.traits, subject.folder_reading.traits))
+
+
+def rope_differences(one: Traits, other: Traits) -> Iterator[tuple[float, str]]:
+    """The largest relative difference of each layer's rope; infinite where the two are of different kinds."""
+    if len(one.ropes) != len(other.ropes):
+        yield math.inf, f"{len(one.ropes)} layers against {len(other.ropes)}"
+    for layer, (a, b) in enumerate(zip(one.ropes, other.ropes, strict=False)):
+        if a is None or b is None:
+            yield (0.0 if a is b else math.inf), f"layer {layer}"
+        else:
+            yield rope_difference(a, b, max(one.n_ctx, other.n_ctx)), f"layer {layer}"
+
+
+def rope_difference(a: Rope, b: Rope, n_ctx: int) -> float:
+    """The largest relative difference of two ropes, for a short sequence, a long one, and where long begins."""
+    pairs = [(a.scale, b.scale)]
+    for planned in (1, a.original_context, a.original_context + 1, b.original_context + 1, n_ctx):
+        frequencies = a.planned_for(planned), b.planned_for(planned)
+        if len(frequencies[0]) != len(frequencies[1]):
+            return math.inf
+        pairs += zip(*frequencies, strict=True)
+    return max(relative(x, y) for x, y in pairs)
+
+
+@check(
+    "config.sizes",
+    at_most=0,
+    unit="keys",
+    because="transformers builds the model from config.json and then looks for weights of those shapes",
+)
+def config_sizes(subject: Subject) -> Measured:
+    """The sizes that config.json names are those of the weights."""
+    differences, compared = [], 0
+    for key, ending, axis in SIZES:
+        shapes = {name: t.shape for name, t in subject.tensors.items() if name.endswith(ending)}
+        for name, shape in shapes.items():
+            compared += 1
+            if subject.config.get(key) != shape[axis]:
+                differences.append(f"{key} is {subject.config.get(key)}, {name} has {shape[axis]}")
+    layers = {int(part) for name in subject.tensors for part in name.split(".")[2:3] if part.isdigit()}
+    compared += 1
+    told = subject.config.get("num_hidden_layers")
+    if told != len(layers):
+        differences.append(f"num_hidden_layers is {told}, there are weights of {len(layers)}")
+    return counted(differences, f"{compared} sizes", compared=compared)
+
+
+@check(
+    "config.tied",
+    at_most=0,
+    unit="contradictions",
+    because="tied, a loader ignores the output layer that is there; untied, it makes up the one that is not",
+)
+def config_tied(subject: Subject) -> Measured:
+    """`tie_word_embeddings` is true exactly where there is no output layer."""
+    tied, head = subject.config.get("tie_word_embeddings"), "lm_head.weight" in subject.tensors
+    there = "there" if head else "not there"
+    wrong = [f"tie_word_embeddings is {tied}, lm_head.weight is {there}"] if tied is not (not head) else []
+    return counted(wrong, f"lm_head.weight is {there}", compared=1)
+
+
+def is_float(value: object) -> bool:
+    """Whether it is a number that is measured, not counted; None stands for a soft-cap that is not there."""
+    return isinstance(value, float)
+
+
+def relative(one: object, other: object) -> float:
+    """Their difference as a share of the larger; infinite if one is no number."""
+    if not isinstance(one, int | float) or not isinstance(other, int | float):
+        return 0.0 if one == other else math.inf
+    if one == other:
+        return 0.0
+    return abs(one - other) / max(abs(one), abs(other))

@@ -1,0 +1,119 @@
+"""Whether the bytes are what was written, and what was written is the source."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+from converter import closure
+from formats.errors import InputError
+from formats.shown import shown
+from verification.check import CannotCheck, Measured, check, counted
+from verification.subject import RECORD, Subject
+
+CHUNK = 1 << 20
+CLOSURE_BYTES = 8  # for each weight: read from both sides, and worked on
+
+RECORDS = frozenset({RECORD, "provenance.intoto.json"})  # they speak of the others
+
+# What a loader may take from a folder. A file of another kind, a card or a picture, is nobody's fault.
+LOADED = frozenset({".safetensors", ".json", ".jinja", ".bin", ".model", ".py", ".txt"})
+
+
+@check(
+    "files.listed", at_most=0, unit="files", because="a loader takes whatever file it finds, listed or not"
+)
+def files_listed(subject: Subject) -> Measured:
+    """The files that a loader reads are those of conversion.json, no fewer and no more."""
+    listed = {row["path"] for row in subject.record["files"]}
+    found = [path for path in subject.folder.rglob("*") if path.is_file()]
+    there = {path.relative_to(subject.folder).as_posix() for path in found}
+    extra = {name for name in there - listed - RECORDS if Path(name).suffix in LOADED}
+    differences = [f"{shown(name)} is missing" for name in sorted(listed - there)]
+    differences += [f"{shown(name)} is not listed" for name in sorted(extra)]
+    return counted(differences, f"{len(listed)} files", compared=len(listed))
+
+
+@check("files.digests", at_most=0, unit="files", because="every bit that was written is in a recorded digest")
+def files_digests(subject: Subject) -> Measured:
+    """Sizes and SHA-256 of the files are those of conversion.json."""
+    rows = [row for row in subject.record["files"] if (subject.folder / row["path"]).is_file()]
+    affordable = subject.affordable((row["path"], row["size"]) for row in rows)
+    differences = []
+    for row in rows:
+        path = subject.folder / row["path"]
+        if path.stat().st_size != row["size"]:
+            differences.append(f"{shown(row['path'])} has {path.stat().st_size} bytes, not {row['size']}")
+        elif row["path"] in affordable and sha256(path) != row["sha256"]:
+            differences.append(f"{shown(row['path'])} has another SHA-256")
+    return counted(differences, f"{len(affordable)} of {len(rows)} files hashed", compared=len(rows))
+
+
+@check("source.digest", at_most=0, unit="files", because="the record speaks of one source and no other")
+def source_digest(subject: Subject) -> Measured:
+    """The source is the file whose digest conversion.json has."""
+    recorded = {row["sha256"] for row in subject.record["sources"]}
+    sizes = {str(part.path): part.identity.size for part in subject.header.parts}
+    affordable = subject.affordable(sizes.items())
+    if not affordable:
+        raise CannotCheck("the source is larger than what quick reads: --level full hashes it")
+    wrong = [name for name in sorted(affordable) if sha256(Path(name)) not in recorded]
+    differences = (f"{shown(name)} has another SHA-256" for name in wrong)
+    return counted(differences, f"{len(affordable)} of {len(sizes)} files hashed", compared=len(sizes))
+
+
+@check(
+    "safetensors.structure",
+    at_most=0,
+    unit="files",
+    because="readers differ on holes, overlaps and doubled names, so two would see two models",
+)
+def safetensors_structure(subject: Subject) -> Measured:
+    """Every header is whole and strict, the index fits, and the data is as long as the headers say."""
+    try:
+        return Measured(0, detail=f"{len(subject.tensors)} tensors")
+    except InputError as error:
+        return Measured(1, where=str(error))
+
+
+@check("tensors.planned", at_most=0, unit="tensors", because="a loader makes up the weights that it misses")
+def tensors_planned(subject: Subject) -> Measured:
+    """Names and shapes are those that the source's header leads to, none missing and none beside them."""
+    planned = {output.name: output.shape for output in subject.outputs}
+    written = {name: tensor.shape for name, tensor in subject.tensors.items()}
+    differences = [f"{name} is missing" for name in planned if name not in written]
+    differences += [f"{shown(name)} is not planned" for name in written if name not in planned]
+    differences += [
+        f"{name} has shape {list(written[name])}, not {list(shape)}"
+        for name, shape in planned.items()
+        if written.get(name, shape) != shape
+    ]
+    return counted(differences, f"{len(planned)} tensors", compared=len(planned))
+
+
+@check("closure", at_most=0, unit="weights", because="moving loses nothing and rounding is once: decision 4")
+def closure_of_weights(subject: Subject) -> Measured:
+    """Every tensor, taken back through the inverse of its operation, is the source's.
+
+    What was copied or moved is so bit for bit, after one rounding; what was calculated with is as near as the
+    rounding of float32 and of the written type allows.
+    """
+    sizes = ((output.name, CLOSURE_BYTES * output.weights) for output in subject.outputs)
+    tensors = subject.affordable(sizes)
+    found = list(closure.compare(subject.header, subject.outputs, subject.folder, tensors))
+    if not found:
+        return Measured(math.nan)
+    worst = max(found, key=lambda difference: difference.differing)
+    where = f"{worst.name}, from weight {worst.index} of {worst.source}" if worst.differing else ""
+    differing = sum(difference.differing for difference in found)
+    return Measured(differing, where, f"{len(found)} of {len(subject.outputs)} tensors")
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in bounded memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

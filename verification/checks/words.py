@@ -1,0 +1,102 @@
+"""Whether text goes in and out as it did: tokens, special ids, the chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from formats.shown import shown
+from verification.check import Measured, check, counted
+from verification.sample import ODDITIES, PROSE
+from verification.subject import Subject
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# The ids that both sides name: the GGUF's key, and the keys of config.json and generation_config.json.
+SPECIAL_IDS = (
+    ("tokenizer.ggml.bos_token_id", "bos_token_id"),
+    ("tokenizer.ggml.eos_token_id", "eos_token_id"),
+    ("tokenizer.ggml.padding_token_id", "pad_token_id"),
+)
+TEMPLATE = "tokenizer.chat_template"
+
+
+@check(
+    "tokenizer.ids",
+    at_most=0,
+    unit="texts",
+    because="a model given other tokens is given another text, and still answers fluently",
+)
+def tokenizer_ids(subject: Subject) -> Measured:
+    """Both tokenizers give the same ids for prose and for oddities, with special tokens and without."""
+    texts = (*ODDITIES, *PROSE.split("\n\n"))
+    return counted(
+        different(subject.ggml_reading.tokenizer, subject.folder_reading.tokenizer, texts),
+        f"{len(texts)} texts",
+        compared=len(texts),
+    )
+
+
+def different(one: Tokenizer, other: Tokenizer, texts: tuple[str, ...]) -> Iterator[str]:
+    """The texts for which two tokenizers give different ids, shown."""
+    for text in texts:
+        for special in (True, False):
+            a, b = (t.encode(text, add_special_tokens=special).ids for t in (one, other))
+            if a != b:
+                yield f"{shown(text, 30)}: {a[:8]} in the source, {b[:8]} in the folder"
+                break
+
+
+@check(
+    "tokenizer.vocabulary", at_most=0, unit="tokens", because="the ids of a token are rows of the embedding"
+)
+def tokenizer_vocabulary(subject: Subject) -> Measured:
+    """Every token has the same id in both tokenizers, and neither has one that the other lacks."""
+    one = subject.ggml_reading.tokenizer.get_vocab(with_added_tokens=True)
+    other = subject.folder_reading.tokenizer.get_vocab(with_added_tokens=True)
+    differing = sorted(dict(one.items() ^ other.items()))
+    shown_tokens = (
+        f"{shown(t, 30)}: {one.get(t)} in the source, {other.get(t)} in the folder" for t in differing
+    )
+    return counted(shown_tokens, f"{len(one)} tokens", compared=len(one))
+
+
+@check("tokenizer.end_ids", at_most=0, unit="ids", because="a generation that misses its end runs on")
+def tokenizer_end_ids(subject: Subject) -> Measured:
+    """A generation ends at the same tokens."""
+    one, other = set(subject.ggml_reading.end_ids), set(subject.folder_reading.end_ids)
+    differing = [f"{i} ends only in the {'source' if i in one else 'folder'}" for i in sorted(one ^ other)]
+    return counted(differing, f"{len(one)} ids", compared=len(one | other))
+
+
+@check(
+    "config.special_ids", at_most=0, unit="keys", because="transformers takes these ids from its own files"
+)
+def config_special_ids(subject: Subject) -> Measured:
+    """The ids of config.json and generation_config.json are those of the source's keys."""
+    documents = {name: subject.json(name) for name in ("config.json", "generation_config.json")}
+    differences, compared = [], 0
+    for ours, theirs in SPECIAL_IDS:
+        expected = subject.header.metadata.integer(ours, None)
+        for name, document in documents.items():
+            if expected is None or theirs not in document:
+                continue
+            compared += 1
+            value = document[theirs]
+            named = value if isinstance(value, list) else [value]
+            if expected not in named:
+                differences.append(f"{theirs} in {name} is {value}, {ours} is {expected}")
+    return counted(differences, f"{compared} keys", compared=compared)
+
+
+@check("template.text", at_most=0, unit="templates", because="a template is copied, never rewritten")
+def template_text(subject: Subject) -> Measured:
+    """chat_template.jinja is the source's template, character for character; or neither has one."""
+    expected = subject.header.metadata.text(TEMPLATE, None)
+    file = subject.folder / "chat_template.jinja"
+    found = file.read_bytes().decode("utf-8", "replace") if file.is_file() else None
+    if expected == found:
+        return counted([], "neither has one" if found is None else f"{len(found)} characters", compared=1)
+    how = "differs" if expected and found else f"is only in the {'source' if expected else 'folder'}"
+    return counted([f"chat_template.jinja {how}"], "1 template", compared=1)

@@ -1,0 +1,81 @@
+"""verify(): finds the source, makes every check of the level, and reports."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from formats import __version__
+from formats.errors import InputError, UnsupportedInput
+from formats.gguf_file import read_header
+from verification.check import LEVELS, CannotCheck
+from verification.checks import CHECKS
+from verification.checks.storage import sha256
+from verification.report import Report
+from verification.subject import Subject
+
+LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
+
+
+def verify(
+    folder: str | os.PathLike[str],
+    against: str | os.PathLike[str] | None = None,
+    level: str = "quick",
+    device: str = "cpu",
+) -> Report:
+    """Judges whether `folder` is the model that the GGUF file `against` holds.
+
+    against: by default the source that conversion.json names, if it is there and has the digest named there;
+    without a source the checks that need it are skipped. level: "quick" looks at a part of a large model and
+    takes seconds, "full" looks at all of it. device: where the readings are computed; "auto" is cuda if there.
+
+    Raises OSError and InputError for a folder or source that is not there or no such thing; whatever else is
+    wrong with them is in the report.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"level is {level!r}, expected one of {', '.join(LEVELS)}")
+    path = Path(folder)
+    if not path.is_dir():
+        if path.exists():
+            raise UnsupportedInput("is no folder: converted folders are what is verified", path=path)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+    from runtime.devices import chosen  # torch: two seconds that a wrong argument should not cost
+
+    started = now()
+    if against is not None:
+        source: Path | None = Path(against)
+        read_header(against)
+    else:
+        source = recorded_source(path)
+    subject = Subject(path, source, level=level, device=chosen(device))
+    with subject:
+        results = [
+            check(subject) for check in CHECKS.values() if LEVELS.index(check.level) <= LEVELS.index(level)
+        ]
+    tools = {"llorch": __version__, "python": platform.python_version()}
+    tools |= {name: version(name) for name in LIBRARIES}
+    named = None if source is None else os.fspath(source)
+    return Report(os.fspath(path), named, level, subject.device, started, now(), tools, results)
+
+
+def recorded_source(folder: Path) -> Path | None:
+    """The source that conversion.json names, if it is still there and still the same bytes."""
+    try:
+        sources = Subject(folder, None, level="quick", device="cpu").record["sources"]
+        found = [folder / source["path"] for source in sources]
+        same = all(
+            path.is_file() and path.stat().st_size == source["size"] and sha256(path) == source["sha256"]
+            for path, source in zip(found, sources, strict=True)
+        )
+    except (CannotCheck, InputError, KeyError, TypeError, OSError):
+        return None  # `files.listed` says what is wrong with the record
+    return found[0] if found and same else None
+
+
+def now() -> str:
+    """The time in UTC, whole seconds, RFC 3339."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,124 @@
+"""What a verification found, as data: a result for every check, and one outcome."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+SCHEMA = "llorch.verification/v1"
+
+
+class Status(enum.StrEnum):
+    """How a check ended; only PASSED and WARNED measured something that is allowed."""
+
+    PASSED = "PASSED"
+    WARNED = "WARNED"  # above what is expected, below what is a fault
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"  # something it needs is not there
+    ERROR = "ERROR"  # it fell over, so what it would have measured is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One check's measurement beside what is allowed.
+
+    value: in `unit`; None where nothing was measured. where: the tensor, file or position of the worst.
+    detail: what was compared, or why nothing was.
+    """
+
+    name: str
+    status: Status
+    value: float | None
+    at_most: float
+    unit: str
+    because: str
+    where: str
+    detail: str
+    seconds: float
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Result:
+        """The row that `to_json` made."""
+        return cls(**{**row, "status": Status(row["status"])})
+
+    def to_json(self) -> dict[str, object]:
+        """The row of a report; a value that is no JSON number is null, and `detail` says so."""
+        finite = self.value is not None and math.isfinite(self.value)
+        return {
+            "name": self.name,
+            "status": str(self.status),
+            "value": self.value if finite else None,
+            "at_most": self.at_most,
+            "unit": self.unit,
+            "because": self.because,
+            "where": self.where,
+            "detail": self.detail
+            if finite or self.value is None
+            else f"measured {self.value}; {self.detail}",
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All results of one verification.
+
+    folder, against: what was compared; `against` is None when there was no source. level: "quick" or "full".
+    started, finished: RFC 3339, UTC. tools: name → version of what did the measuring.
+    """
+
+    folder: str
+    against: str | None
+    level: str
+    device: str
+    started: str
+    finished: str
+    tools: Mapping[str, str]
+    results: Sequence[Result]
+
+    @property
+    def outcome(self) -> str:
+        """FAILED if a check failed or fell over, INCOMPLETE if one was skipped or none made, else PASSED."""
+        statuses = {result.status for result in self.results}
+        if statuses & {Status.FAILED, Status.ERROR}:
+            return "FAILED"
+        return "INCOMPLETE" if Status.SKIPPED in statuses or not statuses else "PASSED"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many checks ended in which way, in the order of `Status`; only ways that occurred."""
+        found = [result.status for result in self.results]
+        return {str(status): found.count(status) for status in Status if status in found}
+
+    @property
+    def sentence(self) -> str:
+        """How many checks ended in which way, which ones failed, and how long it took, on one line."""
+        counts = ", ".join(f"{count} {status.lower()}" for status, count in self.counts.items())
+        bad = [result for result in self.results if result.status in (Status.FAILED, Status.ERROR)]
+        names = f"; failed: {', '.join(result.name for result in bad)}" if bad else ""
+        return f"{counts or 'no check was made'} in {sum(r.seconds for r in self.results):.1f} s{names}"
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Report:
+        """The report of which `to_json` made this document; KeyError or TypeError when none did."""
+        known = {field.name: document[field.name] for field in fields(cls) if field.name != "results"}
+        return cls(**known, results=[Result.from_json(row) for row in document["checks"]])
+
+    def to_json(self) -> dict[str, object]:
+        """The document that --json prints."""
+        return {
+            "schema": SCHEMA,
+            "folder": self.folder,
+            "against": self.against,
+            "level": self.level,
+            "device": self.device,
+            "outcome": self.outcome,
+            "counts": self.counts,
+            "started": self.started,
+            "finished": self.finished,
+            "tools": dict(self.tools),
+            "checks": [result.to_json() for result in self.results],
+        }
