@@ -16,7 +16,7 @@ $(SETUP): pyproject.toml constraints.txt
 
 
 test: $(SETUP) lint  ## everything that a bare clone can test; says what it skipped and why
-	$(BIN)/pytest -m 'not slow' -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist worksteal  # two workers: torch's threads would only wait for one another
 
 test-slow: $(SETUP)  ## kill sweeps, fuzzing, full-size models, every malformed file under limits
 	$(BIN)/pytest -m slow

@@ -1,0 +1,194 @@
+"""Identities of content: `sha256:` of a file, `tree1:` of a folder, `weights1:` of tensors in any files.
+
+A digest is a label, a colon and 64 lower-case hex digits. The label keeps domains apart: what is hashed for a
+tree or for weights is a document in canonical JSON that says which of the two it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from registry.errors import RefusedRecord, shown
+
+LABELS = ("sha256", "tree1", "weights1")
+DIGEST = re.compile(rf"(?:{'|'.join(LABELS)}):[0-9a-f]{{64}}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+# Top-level names that `tree1` leaves out: version control, what a Hub client leaves behind, and records of
+# runs, which hold times and so differ between equal results. The list belongs to the label: another is tree2.
+EXCLUDED = frozenset((".git", ".gitignore", ".gitattributes", ".github", ".cache"))
+RECORDS = frozenset(("conversion.json", "provenance.intoto.json", "bom.cdx.json", "model.sig"))
+
+CHUNK = 1 << 20
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HashedFile:
+    """A file of a folder. path: relative, `/` between its parts. sha256: 64 hex digits."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HashedTensor:
+    """A tensor wherever it lies. shape: outermost dimension first. sha256: of its bytes, without padding."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+def canonical_json(document: object) -> bytes:
+    """The one spelling of a document: keys sorted, no spaces, UTF-8 unescaped, no NaN.
+
+    Equal to RFC 8785 for documents whose keys are ASCII and whose numbers are integers below 2^53.
+    Raises ValueError for NaN, infinity and half a surrogate pair.
+    """
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8")
+
+
+def tree1(files: Iterable[HashedFile]) -> str:
+    """The digest of a folder: `tree1:` and the SHA-256 of its manifest. Raises RefusedRecord.
+
+    What `EXCLUDED` and `RECORDS` name at the top level is left out, whoever lists it.
+    """
+    return "tree1:" + hashlib.sha256(tree_manifest(files)).hexdigest()
+
+
+def tree_manifest(files: Iterable[HashedFile]) -> bytes:
+    """The document that `tree1` hashes: every file's path, SHA-256 and size, by the bytes of the paths."""
+    kept = sorted((file for file in files if not is_excluded(file.path)), key=lambda file: file.path.encode())
+    if not kept:
+        raise RefusedRecord("a folder without files has no digest")
+    for file, following in itertools.pairwise(kept):
+        if file.path == following.path:
+            raise RefusedRecord(f"{shown(file.path)} is listed twice")
+    rows = [
+        {"path": require_path(file.path), "sha256": require_sha256(file.sha256), "size": file.size_bytes}
+        for file in kept
+    ]
+    return canonical_json({"files": rows, "schema": "llorch.tree/v1"})
+
+
+def weights1(tensors: Iterable[HashedTensor]) -> str:
+    """The digest of tensors, whichever files hold them and in whichever order. Raises RefusedRecord."""
+    ordered = sorted(tensors, key=lambda tensor: tensor.name.encode())
+    names = [tensor.name for tensor in ordered]
+    if not names:
+        raise RefusedRecord("no tensors have no digest")
+    if len(set(names)) < len(names):
+        twice = next(name for name, following in itertools.pairwise(names) if name == following)
+        raise RefusedRecord(f"tensor {shown(twice)} is there twice")
+    rows = [
+        {"dtype": t.dtype, "name": t.name, "sha256": require_sha256(t.sha256), "shape": list(t.shape)}
+        for t in ordered
+    ]
+    document = canonical_json({"schema": "llorch.weights/v1", "tensors": rows})
+    return "weights1:" + hashlib.sha256(document).hexdigest()
+
+
+def digest_of(path: Path, progress: Progress | None = None) -> str:
+    """`sha256:` of a file or `tree1:` of a folder, read from the disk. Raises OSError and RefusedRecord."""
+    if path.is_dir():
+        return tree1(hashed_files(path, progress))
+    return "sha256:" + sha256_of(path, progress)
+
+
+def hashed_files(folder: Path, progress: Progress | None = None) -> list[HashedFile]:
+    """Every file of a folder but the excluded; records of runs are among them, for their own rows."""
+    paths = list(walk(folder))
+    total, done, hashed = sum(size for _, size in paths), 0, []
+    for path, size in paths:
+        sha256 = sha256_of(folder / path)
+        hashed.append(HashedFile(path, sha256, size))
+        done += size
+        if progress:
+            progress(done, total)
+    return hashed
+
+
+def walk(folder: Path) -> Iterable[tuple[str, int]]:
+    """Paths and sizes of the regular files below `folder`, through links to files.
+
+    A Hub cache is nothing but links to files, so these are followed; a link to a folder, a pipe or a device is
+    no part of a model, and refused. Folders without files do not exist.
+    """
+    for parent, folders, names in os.walk(folder, onerror=raise_it):
+        at = Path(parent).relative_to(folder)
+        if at == Path():
+            folders[:] = [name for name in folders if name not in EXCLUDED]
+            names = [name for name in names if name not in EXCLUDED]
+        folders.sort()
+        for name in folders:
+            if (Path(parent) / name).is_symlink():
+                raise RefusedRecord(f"{shown(str(at / name))} links to a folder: it is no part of a tree")
+        for name in sorted(names):
+            path = require_path(PurePosixPath(at / name).as_posix())
+            status = (Path(parent) / name).stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise RefusedRecord(f"{shown(path)} is no regular file")
+            yield path, status.st_size
+
+
+def raise_it(error: OSError) -> None:
+    """A folder that cannot be read is not an empty one."""
+    raise error
+
+
+def sha256_of(path: Path, progress: Progress | None = None) -> str:
+    """The SHA-256 of a file's bytes, in hex, in bounded memory."""
+    digest, done = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        total = os.fstat(file.fileno()).st_size
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done, total)
+    return digest.hexdigest()
+
+
+def is_excluded(path: str) -> bool:
+    """Whether `tree1` leaves out this path of a folder."""
+    return path.split("/", 1)[0] in EXCLUDED or path in RECORDS
+
+
+def require_path(path: str) -> str:
+    """`path`, if it may stand in a manifest: relative, `/` between parts, UTF-8, no control character."""
+    parts: Sequence[str] = path.split("/")
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RefusedRecord(f"the file name {shown(path)} is not UTF-8") from None
+    if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in path):
+        raise RefusedRecord(f"the file name {shown(path)} holds a control character")
+    if any(part in ("", ".", "..") for part in parts):
+        raise RefusedRecord(f"{shown(path)} is no path within a folder")
+    return path
+
+
+def require_sha256(text: str) -> str:
+    """`text`, if it is 64 lower-case hex digits."""
+    if not SHA256.fullmatch(text):
+        raise RefusedRecord(f"{shown(text)} is no SHA-256: 64 lower-case hex digits")
+    return text
+
+
+def require_digest(text: str) -> str:
+    """`text`, if it is a label, a colon and 64 lower-case hex digits."""
+    if not DIGEST.fullmatch(text):
+        raise RefusedRecord(f"{shown(text)} is no digest: {', '.join(LABELS)}, a colon and 64 hex digits")
+    return text

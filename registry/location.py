@@ -1,0 +1,54 @@
+"""Where the database is: an option, the environment, the current folder or the platform's, in this order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+VARIABLE = "LLORCH_REGISTRY"
+FILE = "registry.db"
+
+PASSWORD = re.compile(r"(?<=://)(?P<user>[^/:@]*):.*(?=@)|(?<=[?&]password=)[^&]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A database as `Registry` takes it: an absolute path or a SQLAlchemy URL. why: how it was found."""
+
+    url: str
+    why: str
+
+    @property
+    def shown(self) -> str:
+        """The path or URL without a password."""
+        return without_password(self.url)
+
+
+def locate(option: str | None, env: Mapping[str, str], cwd: Path) -> Location:
+    """The registry that a command means.
+
+    option: what --registry was given. env: the environment, of which LLORCH_REGISTRY is read. cwd: the folder
+    that relative paths start from.
+    """
+    if option:
+        return Location(absolute(option, cwd), "--registry says so")
+    if env.get(VARIABLE):
+        return Location(absolute(env[VARIABLE], cwd), f"{VARIABLE} says so")
+    if (cwd / FILE).exists():
+        return Location(str(cwd / FILE), f"the current folder has a {FILE}")
+    import platformdirs  # asks the environment itself, and is not needed above
+
+    folder = platformdirs.user_data_path("llorch", appauthor=False)
+    return Location(str(folder / FILE), "the platform's folder for data; nothing says otherwise")
+
+
+def absolute(text: str, cwd: Path) -> str:
+    """A URL as it is, a path from the root."""
+    return text if "://" in text else str(cwd / Path(text).expanduser())
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown, recorded and logged."""
+    return PASSWORD.sub(lambda found: f"{found['user']}:***" if found["user"] is not None else "***", url)

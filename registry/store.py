@@ -1,0 +1,271 @@
+"""The registry: told what was made from what and what was checked, it answers by digest, name and run.
+
+Everything told at once is recorded at once or not at all. Whoever tells has hashed already: a transaction
+holds nothing but its inserts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import Connection
+
+from registry import aliases, listing, lookup, pruning, recording
+from registry import merge as merging
+from registry.affected import Affected, affected
+from registry.aliases import AliasChange
+from registry.answers import ArtifactAnswer, ListedArtifact, RunAnswer
+from registry.comparison import Comparison, compare
+from registry.database import TIMEOUT_S, Database
+from registry.digests import Progress, digest_of
+from registry.dump import Facts, facts_of
+from registry.errors import InvalidReference, UnknownReference, shown
+from registry.exports.forms import WRITERS, Form
+from registry.exports.subject import subject_of
+from registry.history import ListedRun, list_runs
+from registry.integrity import Integrity, Level, expected_at, verify_place
+from registry.lineage import Lineage, lineage_of
+from registry.listing import Filter
+from registry.merge import Merged
+from registry.pruning import Prunable
+from registry.records import RunKind, RunRecord
+from registry.reference import PathReference, Reference, parse_alias, parse_reference
+from registry.reproduction import Reproduction, reproduction
+from registry.upgrade import migrate, require_current
+from registry.whence import Whence, seen, whence
+
+
+class Registry:
+    """A registry in an SQLite file, which is made when something is recorded, or on a PostgreSQL server.
+
+    url: a path or a SQLAlchemy URL. timeout_s: how long to wait for other writers. Nothing is opened here;
+    every method may raise what `registry.errors` draws under RegistryError.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> None:
+        self._database = Database(url, timeout_s=timeout_s)
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives back the connections to a server; a file holds none between two calls."""
+        self._database.engine.dispose()
+
+    def migrate(self) -> tuple[str | None, str]:
+        """Brings the schema to this program's; returns the revision before (None: no tables) and after."""
+        return migrate(self._database)
+
+    def record(
+        self, *runs: RunRecord, names: Mapping[str, str] | None = None, at: datetime | None = None
+    ) -> None:
+        """Records runs with all they touched, and then names; a run told twice is recorded once.
+
+        names: `name` or `name@alias` → the digest that it means from `at` on, now by default.
+        Raises ConflictingRecord, InvalidReference and, for a digest that nothing has, UnknownReference.
+        """
+        require_current(self._database, write=True)
+        with self._database.writing() as connection:
+            for run in runs:
+                recording.record_run(connection, run)
+            for name, digest in (names or {}).items():
+                aliases.set_alias(connection, name, digest, at=at or datetime.now(UTC))
+
+    def set_alias(
+        self, name: str, reference: str | None, *, actor: str | None = None, reason: str | None = None
+    ) -> str | None:
+        """Lets `name` or `name@alias` mean what a reference does, nothing if it is None; returns the digest.
+
+        Raises what `show` does, and UnknownReference for the removal of a name that there is not.
+        """
+        wanted = None if reference is None else self._parsed(reference)
+        require_current(self._database, write=True)
+        with self._database.writing() as connection:
+            digest = None
+            if wanted is not None:
+                digest = lookup.digest_of(
+                    connection, lookup.find_artifact(connection, str(reference), wanted)
+                )
+            elif "@".join(parse_alias(name)) not in aliases.heads(connection):
+                raise UnknownReference(name)
+            aliases.set_alias(connection, name, digest, at=datetime.now(UTC), actor=actor, reason=reason)
+            return digest
+
+    def alias_log(self, name: str) -> Sequence[AliasChange]:
+        """What a name's aliases, or one `name@alias`, meant when; the latest change first."""
+        with self._reading() as connection:
+            return aliases.alias_log(connection, name) if connection else []
+
+    def merge(self, other: Registry) -> Merged:
+        """Adds all that another registry knows, but for where things lie; that one stays as it is.
+
+        Raises ConflictingRecord, and then nothing was added.
+        """
+        with other._reading() as connection:
+            theirs = facts_of(connection) if connection else Facts([], [], [])
+        require_current(self._database, write=True)
+        with self._database.writing() as connection:
+            return merging.merge(connection, theirs)
+
+    def facts(self) -> Facts:
+        """Everything that is recorded, but for where things lie."""
+        with self._reading() as connection:
+            return facts_of(connection) if connection else Facts([], [], [])
+
+    def prune(self, host: str, *, remove: bool) -> Sequence[Prunable]:
+        """Folders on this host that conversions made and no name means; `remove` takes their bytes away.
+
+        What is returned was, or would be, removed; a folder that holds anything else is left alone. Raises
+        OSError when one cannot be removed; those before it are gone and recorded to be.
+        """
+        with self._reading() as connection:
+            found = pruning.prunable(connection, host) if connection else []
+        if not remove:
+            return found
+        removed: list[Prunable] = []
+        try:
+            removed += (one for one in found if pruning.remove(one))
+        finally:
+            if removed:
+                with self._database.writing() as connection:
+                    paths = [one.path for one in removed]
+                    pruning.note_gone(connection, host, paths, datetime.now(UTC))
+        return removed
+
+    def list(self, filter: Filter | None = None, *, limit: int | None = 30) -> Sequence[ListedArtifact]:
+        """Artifacts that runs made, the latest first; all of them if `limit` is None."""
+        with self._reading() as connection:
+            return listing.list_artifacts(connection, filter or Filter(), limit) if connection else []
+
+    def history(
+        self, reference: str | None = None, *, kind: RunKind | None = None, limit: int | None = 30
+    ) -> Sequence[ListedRun]:
+        """Runs, of an artifact or of all, the latest first. Raises what `show` does."""
+        if reference is None:
+            with self._reading() as connection:
+                return list_runs(connection, artifact_id=None, kind=kind, limit=limit) if connection else []
+        with self._artifact(reference) as (connection, artifact_id):
+            return list_runs(connection, artifact_id=artifact_id, kind=kind, limit=limit)
+
+    def show(self, reference: str) -> ArtifactAnswer | RunAnswer:
+        """Everything recorded of what a reference means; what a path holds is hashed.
+
+        Raises InvalidReference, UnknownReference, AmbiguousReference, and OSError for a path.
+        """
+        with self._found(reference) as (connection, found):
+            if found.kind == "run":
+                return lookup.run_answer(connection, found.id)
+            return lookup.artifact_answer(connection, found.id)
+
+    def lineage(self, reference: str) -> Lineage:
+        """What an artifact came from and what came from it. Raises what `show` does."""
+        with self._artifact(reference) as (connection, artifact_id):
+            return lineage_of(connection, artifact_id)
+
+    def diff(self, first: str, second: str) -> Comparison:
+        """In what two artifacts differ. Raises what `show` does."""
+        other = self._parsed(second)
+        with self._artifact(first) as (connection, artifact_id):
+            return compare(connection, artifact_id, lookup.find_artifact(connection, second, other))
+
+    def export(self, reference: str, form: Form) -> bytes:
+        """What is recorded of an artifact, in another format: the same bytes on every database.
+
+        Raises what `show` does, and UnknownReference for an artifact that no run made.
+        """
+        with self._artifact(reference) as (connection, artifact_id):
+            subject = subject_of(connection, artifact_id)
+        return WRITERS[form](subject)
+
+    def whence(self, path: Path, progress: Progress | None = None) -> Whence:
+        """Where a file or folder on the disk comes from. Raises OSError and RefusedRecord."""
+        found = seen(path, progress)
+        with self._reading() as connection:
+            return whence(connection, found) if connection else Whence(found.path, found.digest, None, [])
+
+    def affected(self, builder: str, architecture: str | None = None) -> Sequence[Affected]:
+        """What versions of a tool made, as `llorch<0.3`, and all that was made of it."""
+        with self._reading() as connection:
+            return affected(connection, builder, architecture) if connection else []
+
+    def reproduction(self, reference: str, host: str) -> Reproduction:
+        """The command that makes a run again. Raises what `show` does, and InvalidReference."""
+        with self._found(reference) as (connection, found):
+            if found.kind != "run":
+                raise InvalidReference(f"{shown(reference)} is an artifact; a run is made again")
+            return reproduction(connection, found.id, host)
+
+    def verify(
+        self,
+        host: str,
+        reference: str | None = None,
+        *,
+        level: Level = "full",
+        progress: Progress | None = None,
+    ) -> Sequence[Integrity]:
+        """Compares what lies on this host with what is recorded: one artifact's places, or every one.
+
+        What was found whole or gone is noted. Raises OSError for a file that cannot be read, what `show` does,
+        and UnknownReference for an artifact that was never seen on this host.
+        """
+        if reference is None:
+            with self._reading() as connection:
+                expected = expected_at(connection, host, None) if connection else []
+        else:
+            with self._artifact(reference) as (connection, artifact_id):
+                expected = expected_at(connection, host, artifact_id)
+            if not expected:
+                raise UnknownReference(reference, hint="it was never seen on this host")
+        found = [verify_place(one, level, progress) for one in expected]
+        self._note(host, found)
+        return found
+
+    def _note(self, host: str, found: Sequence[Integrity]) -> None:
+        """Remembers which places were found whole by a full look, and which are empty."""
+        whole = [one.path for one in found if one.is_intact and one.level == "full"]
+        gone = [one.path for one in found if one.is_gone]
+        if whole or gone:
+            with self._database.writing() as connection:
+                pruning.note_verified(connection, host, whole, datetime.now(UTC))
+                pruning.note_gone(connection, host, gone, datetime.now(UTC))
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection | None]:
+        """A transaction that reads; None where there is no registry yet."""
+        if not require_current(self._database, write=False):
+            yield None
+            return
+        with self._database.reading() as connection:
+            yield connection
+
+    @contextmanager
+    def _found(self, reference: str) -> Iterator[tuple[Connection, lookup.Found]]:
+        """A transaction that reads, and what a reference means in it."""
+        wanted = self._parsed(reference)
+        with self._reading() as connection:
+            if connection is None:
+                raise UnknownReference(reference, hint=f"there is no registry at {self._database.shown} yet")
+            yield connection, lookup.find(connection, reference, wanted)
+
+    @contextmanager
+    def _artifact(self, reference: str) -> Iterator[tuple[Connection, int]]:
+        """As `_found`, of a reference that must mean an artifact."""
+        with self._found(reference) as (connection, found):
+            yield connection, lookup.artifact_id(reference, found)
+
+    def _parsed(self, reference: str) -> Reference | str:
+        """A reference's meaning by its form; of a path the digest of what lies there, before a transaction."""
+        parsed = parse_reference(reference)
+        if isinstance(parsed, PathReference):
+            return digest_of(Path(parsed.path).expanduser())
+        return parsed
