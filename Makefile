@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.set-up
 
-.PHONY: help test test-slow lint bench docs clean
+.PHONY: help demo test test-slow lint bench docs clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1  /p' $(MAKEFILE_LIST) | awk '{printf "%-16s", $$1" "$$2; $$1=$$2=""; print substr($$0,3)}'
@@ -14,11 +14,15 @@ $(SETUP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
 	@touch $@
 
+demo: $(SETUP)  ## fetches a small real model, converts, checks, records it, and lets it speak from both formats
+	$(BIN)/python -m commands.demo
 
 test: $(SETUP) lint  ## everything that a bare clone can test; says what it skipped and why
+	$(BIN)/python -m commands.demo --fetch-only
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist worksteal  # two workers: torch's threads would only wait for one another
 
 test-slow: $(SETUP)  ## kill sweeps, fuzzing, full-size models, every malformed file under limits
+	$(BIN)/python -m commands.demo --fetch-only
 	$(BIN)/pytest -m slow
 
 lint: $(SETUP)  ## ruff, mypy, import contracts, spelling; changes nothing
@@ -32,6 +36,7 @@ bench: $(SETUP)  ## prints the tables of docs/benchmarks.md
 	@for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit; done
 
 docs: $(SETUP)  ## makes the generated pages again; fails if one differed
+	$(BIN)/python -m tests.commands.test_cli_page
 	$(BIN)/python -m tests.verification.test_checks_page
 	$(BIN)/python -m tests.converter.test_architectures_page
 	$(BIN)/python -m tests.formats.quants.test_types_page

@@ -1,0 +1,185 @@
+"""What every command shares: how it is declared, how it ends, and where it says what.
+
+Results go to stdout, as text or with --json as one document; everything else goes to stderr. A command's
+function returns its exit code and raises what it cannot handle: `failures` says what that is to the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TextIO, TypeVar
+
+import click
+
+from commands.failures import failure, one_line
+from commands.signals import Signalled, end_by, end_by_broken_pipe, signals_raised
+from formats import __version__
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+F = TypeVar("F", bound=Callable[..., Any])
+Progress = Callable[[int, int], None]
+
+
+class Guarded(click.Command):
+    """A click command whose every way to end is one of `failures.EXIT_CODES`."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,  # noqa: ARG002  # this and the next: click's signature
+        standalone_mode: bool = True,  # noqa: ARG002
+        **_: Any,
+    ) -> NoReturn:
+        """Runs the command and ends the process."""
+        args = list(sys.argv[1:] if args is None else args)
+        name = prog_name or self.name or "llorch"
+        try:
+            with quiet_warnings(), signals_raised():
+                code = self.run(args, name)
+                sys.stdout.flush()
+        except Signalled as error:
+            note(name, f"stopped by signal {error.number}")
+            end_by(error.number)
+        except BrokenPipeError:
+            end_by_broken_pipe()
+        except Exception as error:  # noqa: BLE001  # the one place where every error ends
+            code = fail(error, name, args)
+        sys.exit(code)
+
+    def run(self, args: list[str], name: str) -> int:
+        """The exit code; not by click's own `main`, which makes a failure of a broken pipe."""
+        try:
+            with self.make_context(name, args.copy()) as context:  # click eats its list
+                return self.invoke(context) or 0
+        except click.exceptions.Exit as end:  # --help and --version
+            return end.exit_code
+
+
+class GuardedGroup(Guarded, click.Group):
+    """A group of commands, guarded as one."""
+
+
+def command(name: str, example: str) -> Callable[[F], Guarded]:
+    """Declares a function as a command of its own; its docstring is the help."""
+
+    def decorate(function: F) -> Guarded:
+        made = click.command(name, cls=Guarded, context_settings=SETTINGS, epilog=epilog(example))(function)
+        made.params += [*shared_options(), version_option(name)]
+        return made
+
+    return decorate
+
+
+def group(name: str, example: str) -> Callable[[F], GuardedGroup]:
+    """Declares a function as a group of commands."""
+
+    def decorate(function: F) -> GuardedGroup:
+        settings = {"context_settings": SETTINGS, "epilog": epilog(example), "no_args_is_help": False}
+        made = click.group(name, cls=GuardedGroup, **settings)(function)
+        made.params.append(version_option(name))
+        return made
+
+    return decorate
+
+
+def subcommand(parent: click.Group, name: str, example: str) -> Callable[[F], click.Command]:
+    """Declares a function as a command of a group."""
+
+    def decorate(function: F) -> click.Command:
+        made = parent.command(name, epilog=epilog(example))(function)
+        made.params += shared_options()
+        return made
+
+    return decorate
+
+
+def epilog(example: str) -> str:
+    """The end of a help page; the mark keeps click from joining its lines."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
+
+
+def shared_options() -> list[click.Option]:
+    """--json, which the function is told as `as_json`, and --debug, which only `fail` heeds."""
+    return [
+        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document."),
+        click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors."),
+    ]
+
+
+def version_option(name: str) -> click.Option:
+    """--version, which is one for the whole project."""
+
+    def show(context: click.Context, _: click.Parameter, asked: bool) -> None:
+        if asked:
+            click.echo(f"{name} {__version__}")
+            context.exit()
+
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=show,
+        help="Show the version.",
+    )
+
+
+def fail(error: Exception, name: str, args: Sequence[str]) -> int:
+    """Says on one line of stderr, and with --json on stdout too, what went wrong; returns the exit code."""
+    if "--debug" in args:
+        traceback.print_exception(error)
+    told = failure(error, name, args)
+    note(name, told.message)
+    if "--json" in args:
+        with contextlib.suppress(OSError):  # stdout may be what failed
+            write_json(told.to_json())
+    return told.exit_code
+
+
+def write_json(document: Mapping[str, object]) -> None:
+    """One document on stdout, in ASCII. NaN and infinity are no JSON, so whoever has them says null."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def note(name: str, text: str) -> None:
+    """One line on stderr."""
+    click.echo(f"{name}: {one_line(text)}", err=True)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person looks at this stream, through something that can do more than print lines."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextlib.contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """Keeps Python's own warnings off stderr, unless -W or PYTHONWARNINGS asks for them."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def progress(what: str, *, in_bytes: bool = True) -> Iterator[Progress | None]:
+    """A bar for what is done of what is to do where a person looks at stderr; else None, and nothing shows."""
+    if not is_terminal(sys.stderr):
+        yield None
+        return
+    from rich.console import Console  # 0.1 s, and only for a terminal
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

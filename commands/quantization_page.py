@@ -1,0 +1,72 @@
+"""`--report` and `--reference`: the quantization report as a page, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from commands.failures import Failure, failure
+from converter import TargetExists
+from formats.errors import InputError
+
+if TYPE_CHECKING:
+    from converter import Conversion
+    from converter.reference import Comparison
+    from formats.safetensors_file import Stored
+
+
+def require_place(page: Path | None, folder: Path, reference: Path | None, *, force: bool) -> None:
+    """Refuses, before anything is converted, a page that could not be written afterwards.
+
+    Raises click.UsageError, and TargetExists for a file that is there and not to be replaced.
+    """
+    if page is None:
+        if reference is not None:
+            raise click.UsageError("--reference is for --report FILE.html, which is not given")
+        return
+    if page.suffix.lower() != ".html":  # a slip of the hand must not replace a model
+        raise click.UsageError(f"--report {str(page)!r} does not end in .html")
+    if page.resolve().is_relative_to(folder.resolve()):
+        raise click.UsageError(
+            "--report is inside the folder that is written, which holds only what belongs to the model"
+        )
+    if not page.parent.is_dir():
+        raise click.UsageError(f"--report {str(page)!r} is in a folder that is not there")
+    if os.path.lexists(page) and not force:
+        raise TargetExists(page, "the report exists already (--force replaces it)")
+
+
+def read_original(reference: Path | None) -> Stored | None:
+    """The headers of the original model, if one is given; errors as `converter.reference` has them."""
+    if reference is None:
+        return None
+    from converter.reference import read_reference  # loads NumPy, which --help does not need
+
+    return read_reference(reference)
+
+
+def draw(conversion: Conversion, page: Path, original: Stored | None) -> Comparison | Failure | None:
+    """Writes the page; what was measured for it, or why it could not be written. The folder stands either way."""
+    from converter import reference, report_page  # as above
+
+    try:
+        comparison = None if original is None else reference.compare(conversion.folder, original)
+        _write(page, report_page.page(conversion, comparison))
+    except (OSError, InputError) as error:
+        return failure(error, "llorch-convert")
+    return comparison
+
+
+def _write(page: Path, content: str) -> None:
+    """Beside its place first, with the permissions that any new file has."""
+    with tempfile.TemporaryDirectory(prefix=f".{page.stem[:40]}.", dir=page.parent) as beside:
+        draft = Path(beside, "report.html")
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(page)

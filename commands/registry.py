@@ -1,0 +1,135 @@
+"""`llorch-registry`: what came from what, and was it checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands import console, recording, registry_changes, registry_exchange, registry_questions
+from commands.registry_output import NAME, Since, opened, output_options, registry_option, write_answers
+from commands.tables import Cell, age, digest, size, text, write_document
+
+if TYPE_CHECKING:
+    from registry.answers import ListedArtifact
+
+TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
+
+SORTS: Mapping[str, Callable[[ListedArtifact], Any]] = {
+    "made": lambda row: row.at,
+    "name": lambda row: (not row.names, list(row.names)),
+    "size": lambda row: row.size_bytes,
+}
+
+
+@console.group(NAME, example=f"{NAME} list")
+def main() -> None:
+    """Look up conversions: which folder came from which file, by which run, and what was checked."""
+
+
+for part in (registry_questions, registry_changes, registry_exchange):
+    main.commands.update(part.commands.commands)
+
+
+@console.subcommand(
+    main, "list", example=f"{NAME} list --verified FAILED --since 7d\n{NAME} list --sort size"
+)
+@registry_option
+@output_options
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="At most so many rows."
+)
+@click.option("--sort", type=click.Choice(list(SORTS)), help="By this, upwards.  [default: the latest first]")
+@click.option("--name", help="Only what this name means.")
+@click.option("--kind", help="Only this format: gguf, gguf-split, hf-folder.")
+@click.option("--architecture", help="Only this one, as llama.")
+@click.option("--dtype", help="Only this type of weights.")
+@click.option(
+    "--verified", type=click.Choice(["PASSED", "FAILED", "INCOMPLETE"]), help="Only where checks ended so."
+)
+@click.option("--since", type=Since(), help="Only what was made since then: 2026-11-01, or 7d, 12h ago.")
+def list_(
+    url: str | None, limit: int, sort: str | None, as_json: bool, output_format: str | None, **wanted: Any
+) -> None:
+    """List what was made, the latest first."""
+    from registry.listing import Filter  # SQLAlchemy
+
+    with opened(url) as store:
+        found = store.list(Filter(**wanted), limit=None if sort else limit)
+    if sort:
+        found = sorted(found, key=SORTS[sort])[:limit]
+    write_answers("list", "artifacts", found, TITLES, row_of, as_json, output_format)
+    if not found:
+        console.note(NAME, f"nothing is recorded in {recording.here(url).shown}")
+
+
+@console.subcommand(main, "show", example=f"{NAME} show smollm2@latest\n{NAME} show sha256:b179c95")
+@click.argument("reference", metavar="REF")
+@registry_option
+def show(reference: str, url: str | None, as_json: bool) -> None:
+    """Show all that is recorded of REF: a name, name@alias, a digest's first digits, a run or a path."""
+    with opened(url) as store:
+        answer = store.show(reference)
+    if as_json:
+        console.write_json(answer.to_json())
+    else:
+        write_document(readable(answer.to_json()))
+
+
+@console.subcommand(main, "path", example=f"{NAME} path")
+@registry_option
+def path(url: str | None, as_json: bool) -> None:
+    """Say which registry is used, and why.
+
+    It is what --registry names, else what LLORCH_REGISTRY names, else ./registry.db if it is there, else
+    registry.db in the platform's data folder.
+    """
+    location = recording.here(url)
+    if as_json:
+        console.write_json({"schema": "llorch.path/v1", "registry": location.shown, "why": location.why})
+    else:
+        click.echo(location.shown)
+        console.note(NAME, location.why)
+
+
+@console.subcommand(main, "adopt", example=f"{NAME} adopt smollm2")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--name", callback=recording.checked_name, help="Its name in the registry.  [default: the folder's]"
+)
+@registry_option
+def adopt(folder: Path, name: str | None, url: str | None, as_json: bool) -> None:
+    """Record DIR, a converted folder, by its conversion.json, after its files were compared with that."""
+    recorded = recording.adopt(folder, name, url)
+    if as_json:
+        console.write_json({"schema": "llorch.adopt/v1", **recorded.to_json()})
+    else:
+        click.echo(f"recorded   {recorded.name}  ({digest(recorded.digest).brief}, in {recorded.registry})")
+
+
+def readable(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What `show` says to a person: of a check only what was measured, the latest run's first."""
+    checks = [check.get("result", check) for check in answer["checks"]]
+    kept = ("name", "status", "value", "op", "threshold", "unit")
+    return {**answer, "checks": [{key: check[key] for key in kept} for check in checks]}
+
+
+def row_of(row: ListedArtifact) -> Sequence[Cell]:
+    """One artifact as a person looks for it."""
+    listed = row.to_json()
+    return (
+        text(", ".join(name.removesuffix("@latest") for name in row.names)),
+        text(" ".join(filter(None, [row.architecture, row.kind]))),
+        text(row.dtype),
+        size(row.size_bytes),
+        text(row.source),
+        text(row.verified),
+        age(str(listed["at"])),
+        digest(row.digest),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""`llorch-registry`'s changes: names given and taken, bytes verified and pruned, the schema brought up to date."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from commands import console
+from commands.registry_output import NAME, host, opened, output_options, registry_option, write_answers
+from commands.tables import Cell, age, digest, size, text
+from formats.shown import shown
+
+if TYPE_CHECKING:
+    from registry.aliases import AliasChange
+    from registry.integrity import Integrity
+    from registry.pruning import Prunable
+
+commands = click.Group()  # `commands.registry` takes them into its own
+
+ALIAS_TITLES = ("name", "means", "since", "by", "reason")
+VERIFY_TITLES = ("path", "outcome", "names", "damage")
+PRUNE_TITLES = ("path", "size", "digest")
+
+reason_option = click.option("--reason", help="Why, for the log.")
+
+
+@console.subcommand(commands, "alias", example=f"{NAME} alias smollm2@prod\n{NAME} alias smollm2")
+@click.argument("name", metavar="NAME[@ALIAS]")
+@registry_option
+@output_options
+def alias(name: str, url: str | None, as_json: bool, output_format: str | None) -> None:
+    """Show what a name's aliases, or one of them, meant when; the latest change first. `tag` changes one."""
+    with opened(url) as store:
+        found = store.alias_log(name)
+    write_answers("alias", "changes", found, ALIAS_TITLES, alias_row, as_json, output_format)
+
+
+def alias_row(change: AliasChange) -> Sequence[Cell]:
+    """One change."""
+    means = digest(change.digest) if change.digest else text("nothing")
+    return (text(change.name), means, age(change.at.isoformat()), text(change.actor), text(change.reason))
+
+
+@console.subcommand(
+    commands,
+    "tag",
+    example=f"{NAME} tag smollm2 smollm2@prod --reason 'passed full'\n{NAME} tag smollm2@prod~1 smollm2@prod",
+)
+@click.argument("reference", metavar="REF")
+@click.argument("name", metavar="NAME[@ALIAS]")
+@reason_option
+@registry_option
+def tag(reference: str, name: str, reason: str | None, url: str | None, as_json: bool) -> None:
+    """Let a name mean REF from now on; what it meant before stays in its log, as NAME@ALIAS~1."""
+    with opened(url) as store:
+        means = store.set_alias(name, reference, actor=getpass.getuser(), reason=reason)
+    if as_json:
+        console.write_json({"schema": "llorch.tag/v1", "name": name, "digest": means})
+    else:
+        click.echo(f"tagged     {name}  ({digest(means).brief})")
+
+
+@console.subcommand(commands, "rm", example=f"{NAME} rm smollm2@prod --reason 'wrong template'")
+@click.argument("name", metavar="NAME[@ALIAS]")
+@reason_option
+@registry_option
+def rm(name: str, reason: str | None, url: str | None, as_json: bool) -> None:
+    """Take a name away. What it meant stays recorded, and its bytes stay too until `prune`."""
+    with opened(url) as store:
+        store.set_alias(name, None, actor=getpass.getuser(), reason=reason)
+    if as_json:
+        console.write_json({"schema": "llorch.rm/v1", "name": name})
+    else:
+        click.echo(f"removed    {name}")
+
+
+@console.subcommand(commands, "prune", example=f"{NAME} prune --dry-run\n{NAME} prune -y")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@registry_option
+@output_options
+def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_format: str | None) -> None:
+    """Remove the bytes of converted folders that no name means; what is recorded of them stays.
+
+    Only folders on this machine that hold what is recorded and nothing else; never a source or a download.
+    """
+    with opened(url) as store:
+        found = store.prune(host(), remove=False)
+        if found and not dry_run:
+            if not yes:
+                question = f"Remove {len(found)} folders, {size(sum(one.size_bytes for one in found)).brief}?"
+                click.confirm(question, abort=True, err=True)
+            left = {one.path for one in found}
+            found = store.prune(host(), remove=True)
+            for path in sorted(left - {one.path for one in found}):
+                console.note(
+                    NAME,
+                    f"{shown(path, 200, quoted=False)} is left: it is not what is recorded, or not there",
+                )
+    write_answers("prune", "folders", found, PRUNE_TITLES, prune_row, as_json, output_format)
+
+
+def prune_row(found: Prunable) -> Sequence[Cell]:
+    """One folder."""
+    return (text(found.path), size(found.size_bytes), digest(found.digest))
+
+
+@console.subcommand(commands, "verify", example=f"{NAME} verify smollm2\n{NAME} verify --quick")
+@click.argument("references", metavar="[REF…]", nargs=-1)
+@click.option(
+    "--quick/--full", help="Names and sizes only, which proves nothing; or every byte.  [default: full]"
+)
+@registry_option
+@output_options
+def verify(
+    references: tuple[str, ...], quick: bool, url: str | None, as_json: bool, output_format: str | None
+) -> int:
+    """Compare what lies on this machine with what is recorded: REF, or everything that was seen here.
+
+    Offline. Damage is named by file and tensor. Ends with 1 if there is any.
+    """
+    found: list[Integrity] = []
+    with opened(url) as store, console.progress("reading") as progress:
+        for reference in references or (None,):
+            level = "quick" if quick else "full"
+            found += store.verify(host(), reference, level=level, progress=progress)  # type: ignore[arg-type]
+    write_answers("integrity", "places", found, VERIFY_TITLES, verify_row, as_json, output_format)
+    return 0 if all(one.is_intact for one in found) else 1
+
+
+def verify_row(found: Integrity) -> Sequence[Cell]:
+    """One place, with the first of what is wrong there; --json has all of it."""
+    outcome = "GONE" if found.is_gone else "DAMAGED" if found.damages else "INTACT"
+    if not found.damages and found.level == "quick":
+        outcome = "NOT VERIFIED"
+    damages = [
+        f"{one.file}: {one.tensor or one.what}" + (f" (bytes {one.start} to {one.end})" if one.tensor else "")
+        for one in found.damages
+    ]
+    return (text(found.path), text(outcome), text(", ".join(found.names)), text("; ".join(damages)))
+
+
+@console.subcommand(commands, "migrate", example=f"{NAME} migrate --registry postgresql://team/llorch")
+@registry_option
+def migrate(url: str | None, as_json: bool) -> None:
+    """Bring a registry's tables to this program's schema; a new database gets them.
+
+    An SQLite file is brought there whenever it is opened, after a copy; a server only by this command.
+    """
+    with opened(url) as store:
+        before, after = store.migrate()
+    if as_json:
+        console.write_json({"schema": "llorch.migrate/v1", "before": before, "after": after})
+    else:
+        click.echo(
+            f"schema     {before or 'none'} → {after}" if before != after else f"schema     {after} already"
+        )

@@ -1,0 +1,121 @@
+"""`llorch-registry` with others: export to their formats, merge their registries, make their runs again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands import console
+from commands.registry_output import NAME, host, opened, registry_option
+from commands.tables import digest
+from formats.errors import InputError
+from formats.shown import shown
+
+if TYPE_CHECKING:
+    from registry.reproduction import Reproduction
+
+commands = click.Group()  # `commands.registry` takes them into its own
+
+FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
+ROOT = Path(__file__).parent.parent
+
+
+@console.subcommand(commands, "export", example=f"{NAME} export smollm2 --as cyclonedx -o smollm2.cdx.json")
+@click.argument("reference", metavar="REF")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(FORMS),
+    required=True,
+    help="The format; cyclonedx is the latest of both.",
+)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write it there.")
+@registry_option
+def export(reference: str, form: str, output: Path | None, url: str | None, as_json: bool) -> None:
+    """Write what is recorded of REF as SLSA provenance, a CycloneDX bill of materials or a model card."""
+    with opened(url) as store:
+        document = store.export(reference, form)  # type: ignore[arg-type]  # click has checked it
+    if output is not None:
+        output.write_bytes(document)
+    elif not as_json:
+        click.echo(document, nl=False)
+    if as_json:
+        content = document.decode()
+        told = {"content": content} if output is None else {"file": os.fspath(output)}
+        console.write_json({"schema": "llorch.export/v1", "as": form, **told})
+
+
+@console.subcommand(
+    commands, "merge", example=f"{NAME} merge laptop/registry.db --registry postgresql://team/llorch"
+)
+@click.argument("other", metavar="OTHER")
+@registry_option
+def merge(other: str, url: str | None, as_json: bool) -> None:
+    """Add all that OTHER, a file or a URL, knows. Neither order nor repetition matters; OTHER stays as it is.
+
+    Where things lie is not merged: that is true of one machine.
+    """
+    if "://" not in other and not Path(other).is_file():
+        raise FileNotFoundError(2, "there is no such registry", other)
+    with opened(url) as store, opened(other) as theirs:
+        merged = store.merge(theirs)
+    for name, (before, after) in merged.moved.items():
+        means = digest(after).brief if after else "nothing"
+        console.note(NAME, f"{name} means {means} now; before, {digest(before).brief}")
+    if as_json:
+        console.write_json(merged.to_json())
+    else:
+        click.echo(f"merged     {merged.artifacts} artifacts, {merged.runs} runs, {merged.events} names")
+
+
+@console.subcommand(
+    commands,
+    "reproduce",
+    example=f"{NAME} reproduce run:0f2a91c7be33",
+)
+@click.argument("reference", metavar="RUN")
+@click.option("--dry-run", is_flag=True, help="Only print the command.")
+@registry_option
+def reproduce(reference: str, dry_run: bool, url: str | None, as_json: bool) -> int:
+    """Convert again as RUN did, in a folder that goes away, and compare the digests.
+
+    Ends with 1 if the weights differ; equal weights in other files are said to be.
+    """
+    with opened(url) as store:
+        wanted = store.reproduction(reference, host())
+    made = None if dry_run else made_again(wanted)
+    if as_json:
+        console.write_json({**wanted.to_json(), "made": made})
+    elif made is None:
+        click.echo(" ".join(shown(word, 4096, quoted=" " in word) for word in wanted.arguments))
+    else:
+        same = [name for name in ("weights", "tree") if made[name] == getattr(wanted, name)]
+        click.echo(f"reproduced {' and '.join(same) or 'nothing'}  ({digest(made['tree']).brief})")
+    for name, version in (made["tools"] if made else {}).items():
+        if wanted.tools.get(name) != version:
+            console.note(NAME, f"{name} is {version} here, was {wanted.tools.get(name, 'not there')}")
+    return 0 if made is None or made["weights"] == wanted.weights else 1
+
+
+def made_again(wanted: Reproduction) -> dict[str, Any]:
+    """What a conversion in a fresh process made, recorded in a registry that goes away with the folder."""
+    with tempfile.TemporaryDirectory(prefix="llorch-reproduce-") as folder:
+        ends = ["-o", f"{folder}/made", "--verify", "none", "--registry", f"{folder}/registry.db", "--json"]
+        paths = [os.fspath(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        child = subprocess.run(  # noqa: S603  # our own module, and no shell
+            [sys.executable, "-P", "-m", "commands.convert", *wanted.arguments[1:], *ends],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            check=False,
+        )
+        if child.returncode != 0:
+            raise InputError(f"the conversion ended with {child.returncode}", path=wanted.path)
+        conversion = json.loads(child.stdout)["conversion"]
+        return {name: conversion[name] for name in ("tree", "weights", "tools")}

@@ -1,0 +1,107 @@
+"""What every command of `llorch-registry` shares: where the registry is, and four ways to print rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
+
+from commands import console, recording
+from commands.tables import Cell, flat, write_table
+
+if TYPE_CHECKING:
+    from registry.store import Registry
+
+NAME = "llorch-registry"
+FORMATS = ("table", "json", "jsonl", "csv")
+
+AGO = re.compile(r"(\d{1,6})([dhm])")
+UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Answer(Protocol):
+    """Anything that the registry answers."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of it."""
+
+
+A = TypeVar("A", bound=Answer)
+
+registry_option = click.option(
+    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
+)
+
+
+def output_options(function: F) -> F:
+    """--format, for commands that print rows; --json is its `json`."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(FORMATS),
+        help="How rows are printed.  [default: table]",
+    )(function)
+
+
+class Since(click.ParamType[datetime]):
+    """A time: a date, a whole RFC 3339 time, or how long ago as 7d, 12h, 30m."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment, in UTC where no zone is said."""
+        if isinstance(value, datetime):
+            return value
+        if found := AGO.fullmatch(value):
+            return datetime.now(UTC) - timedelta(**{UNITS[found[2]]: int(found[1])})
+        try:
+            when = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write it as 2026-11-01, 2026-11-01T12:00:00Z or 7d", param, ctx)
+        return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def opened(url: str | None) -> Registry:
+    """The registry that the command means."""
+    from registry.store import Registry  # SQLAlchemy: half a second that --help does not need
+
+    return Registry(recording.here(url).url)
+
+
+def host() -> str:
+    """This machine, as its runs are recorded."""
+    return socket.gethostname()
+
+
+def write_answers(
+    schema: str,
+    key: str,
+    answers: Sequence[A],
+    titles: Sequence[str],
+    cells: Callable[[A], Sequence[Cell]],
+    as_json: bool,
+    output_format: str | None,
+) -> None:
+    """Prints answers as rows: a table, one JSON document with them under `key`, a JSON line each, or CSV."""
+    documents = [answer.to_json() for answer in answers]
+    if as_json or output_format == "json":
+        console.write_json({"schema": f"llorch.{schema}/v1", key: documents})
+    elif output_format == "jsonl":
+        for document in documents:
+            click.echo(json.dumps(document, allow_nan=False))
+    elif output_format == "csv":
+        if documents:
+            writer = csv.writer(sys.stdout)  # RFC 4180
+            writer.writerow(documents[0])
+            writer.writerows([["" if v is None else flat(v) for v in row.values()] for row in documents])
+    else:
+        write_table(titles, [cells(answer) for answer in answers])

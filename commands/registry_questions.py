@@ -1,0 +1,162 @@
+"""`llorch-registry`'s questions: lineage, whence, history, diff, affected; none of them changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from commands import console
+from commands.registry_output import NAME, opened, output_options, registry_option, write_answers
+from commands.tables import Cell, age, digest, text, write_document
+
+if TYPE_CHECKING:
+    from registry.affected import Affected
+    from registry.history import ListedRun
+    from registry.whence import Whence
+
+commands = click.Group()  # `commands.registry` takes them into its own
+
+RUN_TITLES = ("run", "kind", "status", "started", "inputs", "outputs", "error")
+WHENCE_TITLES = ("path", "known by", "is", "made from", "sources")
+AFFECTED_TITLES = ("digest", "names", "architecture", "directly", "where")
+
+
+@console.subcommand(
+    commands, "lineage", example=f"{NAME} lineage smollm2\n{NAME} lineage smollm2 --svg > smollm2.svg"
+)
+@click.argument("reference", metavar="REF")
+@click.option("--dot", "picture", flag_value="dot", help="Print it for Graphviz.")
+@click.option("--svg", "picture", flag_value="svg", help="Print it as a picture.")
+@registry_option
+def lineage(reference: str, picture: str | None, url: str | None, as_json: bool) -> None:
+    """Show what REF came from and what came from it, with every check on the way."""
+    from registry import drawing  # with SQLAlchemy, as every answer
+
+    with opened(url) as store:
+        found = store.lineage(reference)
+    if as_json:
+        console.write_json(found.to_json())
+    elif picture:
+        click.echo(drawing.as_dot(found) if picture == "dot" else drawing.as_svg(found), nl=False)
+    else:
+        click.echo(drawing.as_tree(found))
+
+
+@console.subcommand(commands, "whence", example=f"{NAME} whence unknown.gguf downloads/model")
+@click.argument("paths", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@registry_option
+@output_options
+def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_format: str | None) -> int:
+    """Hash files or folders and tell what they are and where they come from.
+
+    A folder with other shards or another card is known by its weights, one with changed weights by the tensors
+    that it shares. Ends with 1 if one of them is unknown.
+    """
+    found = []
+    with opened(url) as store:
+        for path in paths:
+            with console.progress(f"hashing {path.name}") as progress:
+                found.append(store.whence(path, progress))
+    write_answers("whence", "answers", found, WHENCE_TITLES, whence_row, as_json, output_format)
+    return 0 if all(one.known for one in found) else 1
+
+
+def whence_row(found: Whence) -> Sequence[Cell]:
+    """One path, by the recorded artifact that is most like it."""
+    best = found.origins[0] if found.origins else None
+    if best is None:
+        return (text(found.path), text("unknown"), digest(found.digest), text(""), text(""))
+    known = found.known if found.known != "tensors" else f"{best.equal} of {best.of} tensors"
+    names = Cell(", ".join(best.names) or best.digest, ", ".join(best.names) or digest(best.digest).brief)
+    return (
+        text(found.path),
+        text(known if found.known != "file" else f"file {best.file}"),
+        names,
+        Cell(" ".join(best.made_from), " ".join(digest(one).brief for one in best.made_from)),
+        text(" ".join(best.sources)),
+    )
+
+
+@console.subcommand(commands, "history", example=f"{NAME} history\n{NAME} history smollm2 --kind verify")
+@click.argument("reference", metavar="[REF]", required=False)
+@click.option(
+    "--kind", type=click.Choice(["fetch", "convert", "verify", "adopt", "export"]), help="Only such runs."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="At most so many rows."
+)
+@registry_option
+@output_options
+def history(
+    reference: str | None,
+    kind: str | None,
+    limit: int,
+    url: str | None,
+    as_json: bool,
+    output_format: str | None,
+) -> None:
+    """List runs, the latest first: all of them, or those that REF took part in; failed and died ones too."""
+    with opened(url) as store:
+        found = store.history(reference, kind=kind, limit=limit)  # type: ignore[arg-type]  # click has checked it
+    write_answers("history", "runs", found, RUN_TITLES, run_row, as_json, output_format)
+
+
+def run_row(run: ListedRun) -> Sequence[Cell]:
+    """One run; a person needs the end of its id, for ids of one minute begin alike."""
+    return (
+        Cell(run.uid, f"run:{run.uid[-12:]}"),
+        text(run.kind),
+        text(run.status),
+        age(run.started_at.isoformat()),
+        Cell(" ".join(run.inputs), " ".join(digest(one).brief for one in run.inputs)),
+        Cell(" ".join(run.outputs), " ".join(digest(one).brief for one in run.outputs)),
+        text(run.error),
+    )
+
+
+@console.subcommand(commands, "diff", example=f"{NAME} diff smollm2 smollm2~1")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@registry_option
+def diff(first: str, second: str, url: str | None, as_json: bool) -> int:
+    """Show in which facts, files and tensors A and B differ. Ends with 1 if they do."""
+    with opened(url) as store:
+        found = store.diff(first, second)
+    if as_json:
+        console.write_json(found.to_json())
+    else:
+        write_document(found.to_json())
+    return 0 if found.is_equal else 1
+
+
+@console.subcommand(
+    commands, "affected", example=f"{NAME} affected --builder 'llorch<0.3' --architecture phi3"
+)
+@click.option(
+    "--builder", metavar="TOOL", required=True, help="A tool and its versions, as 'llorch>=0.1,<0.3'."
+)
+@click.option("--architecture", help="Only models of this one, and what was made of them.")
+@registry_option
+@output_options
+def affected(
+    builder: str, architecture: str | None, url: str | None, as_json: bool, output_format: str | None
+) -> int:
+    """List what versions of a tool made, and all that was made of that. Ends with 1 if there is any."""
+    with opened(url) as store:
+        found = store.affected(builder, architecture)
+    write_answers("affected", "artifacts", found, AFFECTED_TITLES, affected_row, as_json, output_format)
+    return 1 if found else 0
+
+
+def affected_row(found: Affected) -> Sequence[Cell]:
+    """One artifact, with where it may still be in use."""
+    return (
+        digest(found.digest),
+        text(", ".join(found.names)),
+        text(found.architecture),
+        text("yes" if found.directly else "no"),
+        text(" ".join(found.places)),
+    )

@@ -1,0 +1,293 @@
+"""`llorch-run`: a model at work, from a GGUF file or a folder, by the runtime that judges conversions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import runtime
+from commands import console
+from commands.tables import Cell, size, text, write_rows, write_table
+
+if TYPE_CHECKING:
+    from runtime import Description, Generation, Model, Sampling, Stream
+
+NAME = "llorch-run"
+F = TypeVar("F", bound=Callable[..., Any])
+
+model_argument = click.argument("model", type=click.Path(path_type=Path))
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where it is computed. auto: cuda if it is there, else cpu.",
+)
+
+
+def sampling_options(function: F) -> F:
+    """How much is generated, and how each token is chosen."""
+    for option in (
+        click.option(
+            "--seed", type=int, default=0, show_default=True, help="The same seed gives the same text."
+        ),
+        click.option(
+            "--temperature",
+            type=float,
+            default=0.0,
+            show_default=True,
+            help="0 takes the most probable token.",
+        ),
+        click.option(
+            "-n",
+            "--max-new-tokens",
+            type=click.IntRange(min=1),
+            default=64,
+            show_default=True,
+            help="At most.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@console.group(NAME, example=f'{NAME} generate smollm2 -p "The capital of France is"')
+def main() -> None:
+    """Run MODEL, a .gguf file or a folder with config.json and safetensors."""
+
+
+@console.subcommand(main, "generate", example=f'{NAME} generate smollm2 -p "Why is the sea salty?" --chat')
+@model_argument
+@click.option("-p", "--prompt", required=True, help="The text to go on from; with --chat what the user says.")
+@click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
+@sampling_options
+@device_option
+def generate(
+    model: Path,
+    prompt: str,
+    chat: bool,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Continue a text, the most probable way or by chance."""
+    sampling = runtime.Sampling(temperature=temperature, seed=seed)
+    with opened(model, device) as loaded:
+        ask = runtime.Chat(loaded).ask if chat else loaded.stream
+        stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling)
+        write_stream(stream, silent=as_json)
+    if as_json:
+        console.write_json(generation_document(model, prompt, sampling, stream.generation))
+
+
+@console.subcommand(main, "chat", example=f"{NAME} chat smollm2")
+@model_argument
+@sampling_options
+@device_option
+def chat(model: Path, max_new_tokens: int, temperature: float, seed: int, device: str, as_json: bool) -> None:
+    """Talk with a model, a line at a time, until the input ends."""
+    sampling = runtime.Sampling(temperature=temperature, seed=seed)
+    with opened(model, device) as loaded:
+        conversation = runtime.Chat(loaded)
+        while line := said():
+            stream = conversation.ask(line, max_new_tokens=max_new_tokens, sampling=sampling)
+            write_stream(stream, silent=as_json)
+            conversation.answered(stream)
+    if as_json:
+        console.write_json(
+            {"schema": "llorch.chat/v1", "model": str(model), "messages": list(conversation.messages)}
+        )
+
+
+@console.subcommand(main, "tokenize", example=f'{NAME} tokenize smollm2 "Hello, world!"')
+@model_argument
+@click.argument("words", metavar="TEXT")
+@device_option
+def tokenize(model: Path, words: str, device: str, as_json: bool) -> None:
+    """Show the tokens of TEXT: their ids, and the pieces that they stand for."""
+    with opened(model, device) as loaded:
+        encoded = loaded.tokenizer.encode(words)
+    rows = list(zip(encoded.ids, encoded.tokens, strict=True))
+    if as_json:
+        tokens = [{"id": token, "piece": piece} for token, piece in rows]
+        console.write_json(
+            {"schema": "llorch.tokens/v1", "model": str(model), "text": words, "tokens": tokens}
+        )
+    else:
+        write_table(("id", "piece"), [[text(token), text(piece)] for token, piece in rows])
+
+
+@console.subcommand(main, "logits", example=f'{NAME} logits smollm2 "The capital of France is" --top 3')
+@model_argument
+@click.argument("words", metavar="TEXT")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many tokens.")
+@device_option
+def logits(model: Path, words: str, top: int, device: str, as_json: bool) -> None:
+    """Show the most probable tokens after TEXT, with their logits."""
+    with opened(model, device) as loaded:
+        last = loaded.logits(loaded.tokenizer.encode(words).ids)[-1]
+        best = last.topk(min(top, len(last)))
+        rows = [
+            (token, loaded.tokenizer.decode([token], skip_special_tokens=False), value)
+            for token, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+    if as_json:
+        found = [{"id": token, "piece": piece, "logit": value} for token, piece, value in rows]
+        console.write_json({"schema": "llorch.logits/v1", "model": str(model), "text": words, "top": found})
+    else:
+        cells = [
+            [text(token), text(piece), Cell(repr(value), f"{value:.3f}")] for token, piece, value in rows
+        ]
+        write_table(("id", "piece", "logit"), cells)
+
+
+@console.subcommand(main, "perplexity", example=f"{NAME} perplexity smollm2 book.txt")
+@model_argument
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens of a window.")
+@device_option
+def perplexity(model: Path, file: Path, n_ctx: int, device: str, as_json: bool) -> None:
+    """Measure the perplexity of the text in FILE, by llama-perplexity's windows."""
+    content = file.read_text(encoding="utf-8", errors="replace")
+    with opened(model, device) as loaded, console.progress("windows", in_bytes=False) as progress:
+        found = runtime.measure_perplexity(loaded, content, n_ctx=n_ctx, progress=progress)
+    document = {
+        "perplexity": found.value,
+        "error": found.error,
+        "windows": found.windows,
+        "predictions": found.predictions,
+        "mode": found.mode,
+    }
+    if as_json:
+        console.write_json({"schema": "llorch.perplexity/v1", "model": str(model), **document})
+    else:
+        write_rows([[text(key), text(value)] for key, value in document.items()])
+
+
+@console.subcommand(main, "info", example=f"{NAME} info SmolLM2-135M-Instruct.Q4_1.gguf")
+@model_argument
+def info(model: Path, as_json: bool) -> None:
+    """Say what a file or folder is, on one screen, without loading its weights."""
+    found = runtime.describe(model)
+    if as_json:
+        console.write_json(info_document(found))
+    else:
+        write_rows(info_rows(found))
+
+
+def opened(model: Path, device: str) -> Model:
+    """The model, ready to run."""
+    from runtime.devices import chosen  # torch, which --help does not need
+
+    return runtime.load(model, device=chosen(device))
+
+
+def write_stream(stream: Stream, *, silent: bool) -> None:
+    """Runs a request; its text goes to stdout as it comes, unless `silent`."""
+    for piece in stream:
+        if not silent:
+            click.echo(seen(piece), nl=False)
+    if not silent:
+        click.echo()
+
+
+def seen(piece: str) -> str:
+    """A piece of a model's text: where a person looks, nothing in it acts on the terminal."""
+    if not console.is_terminal(sys.stdout):
+        return piece
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in piece
+    )
+
+
+def said() -> str:
+    """The next line of the input, asked for where a person types; empty where it ends."""
+    if console.is_terminal(sys.stdin):
+        click.echo("> ", nl=False, err=True)
+    return next((line for line in sys.stdin if line.strip()), "").strip()
+
+
+def generation_document(model: Path, prompt: str, sampling: Sampling, made: Generation) -> dict[str, object]:
+    """What --json says of a generation; enough to make it again."""
+    return {
+        "schema": "llorch.generation/v1",
+        "model": str(model),
+        "mode": made.mode,
+        "temperature": sampling.temperature,
+        "seed": sampling.seed,
+        "prompt": prompt,
+        "prompt_ids": list(made.prompt_ids),
+        "ids": list(made.ids),
+        "text": made.text,
+        "finish": made.finish,
+    }
+
+
+def info_document(found: Description) -> dict[str, object]:
+    """A description as --json has it; sizes are bytes."""
+    traits, memory = found.traits, found.memory
+    return {
+        "schema": "llorch.info/v1",
+        "model": str(found.path),
+        "format": found.format,
+        "architecture": found.architecture,
+        "name": found.name,
+        "weights": found.weights,
+        "size_bytes": found.size_bytes,
+        "bits_per_weight": found.bits_per_weight,
+        "types": {
+            stored.type: {
+                "tensors": stored.tensors,
+                "weights": stored.weights,
+                "size_bytes": stored.size_bytes,
+            }
+            for stored in found.types
+        },
+        "layers": traits.n_layers,
+        "hidden_size": traits.hidden_size,
+        "heads": traits.heads,
+        "kv_heads": traits.kv_heads,
+        "head_dim": traits.head_dim,
+        "context": traits.n_ctx,
+        "tokenizer": found.tokenizer,
+        "tokens": found.tokens,
+        "vocabulary_size": traits.vocabulary_size,
+        "chat_template": found.has_chat_template,
+        "memory": {"weights": memory.weights, "cache": memory.cache, "scratch": memory.scratch},
+    }
+
+
+def info_rows(found: Description) -> list[list[Cell]]:
+    """A description on one screen."""
+    traits, memory = found.traits, found.memory
+    types = ", ".join(f"{stored.tensors} {stored.type}" for stored in found.types)
+    heads = f"{traits.heads} heads, {traits.kv_heads} of keys and values, of {traits.head_dim}"
+    template = "with a chat template" if found.has_chat_template else "no chat template"
+    parts = ", ".join(
+        f"{what} {size(amount).brief}"
+        for what, amount in (
+            ("weights", memory.weights),
+            ("cache", memory.cache),
+            ("scratch", memory.scratch),
+        )
+    )
+    return [
+        [text("model"), text(found.name or found.path)],
+        [text("format"), text(f"{found.architecture}, {found.format}")],
+        [text("weights"), text(f"{found.weights:,} in {size(found.size_bytes).brief}")],
+        [text("types"), text(f"{types}; {found.bits_per_weight:.2f} bits a weight")],
+        [text("shape"), text(f"{traits.n_layers} layers of {traits.hidden_size}, {heads}")],
+        [text("context"), text(f"{traits.n_ctx:,} positions")],
+        [text("tokenizer"), text(f"{found.tokenizer or 'none'}, {found.tokens:,} tokens, {template}")],
+        [text("memory"), text(f"{size(memory.total).brief} for all of the context: {parts}")],
+    ]
+
+
+if __name__ == "__main__":
+    main()

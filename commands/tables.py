@@ -1,0 +1,127 @@
+"""Rows for a person or for a program: a table that fits the terminal, or full values between tabs.
+
+For a person sizes, ages and digests are shortened and columns cut; where stdout is no terminal nothing is,
+there is no header, and a tab or line end inside a value is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import click
+
+from commands.console import is_terminal
+from formats.shown import shown
+
+GAP = "  "
+NARROWEST = 6  # no column is cut below this
+LONGEST = 1 << 20  # characters of a value that no terminal cuts
+
+UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+AGES = ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value in full, and as a person reads it at a glance."""
+
+    full: str
+    brief: str
+
+
+def text(value: object) -> Cell:
+    """Text that may come from a file: control characters escaped; None is an empty cell."""
+    whole = "" if value is None else str(value)
+    return Cell(shown(whole, LONGEST, quoted=False), shown(whole, 200, quoted=False))
+
+
+def size(value: int | None) -> Cell:
+    """Bytes: `270 MB`, in powers of 1000 as disks and file managers count."""
+    if value is None:
+        return Cell("", "")
+    amount, unit = float(value), 0
+    while amount >= 999.5 and unit < len(UNITS) - 1:
+        amount, unit = amount / 1000, unit + 1
+    digits = 0 if unit == 0 or amount >= 99.5 else 1
+    return Cell(str(value), f"{amount:.{digits}f} {UNITS[unit]}")
+
+
+def age(when: str | None, now: datetime | None = None) -> Cell:
+    """An RFC 3339 time: `3 h ago`, by the clock; a time to come is shown in full."""
+    if not when:
+        return Cell("", "")
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(when)).total_seconds()
+    if seconds < 0:
+        return Cell(when, when)
+    for length, unit in AGES:
+        if seconds >= length:
+            return Cell(when, f"{int(seconds // length)} {unit} ago")
+    return Cell(when, "now")
+
+
+def digest(value: str | None) -> Cell:
+    """`label:` and 64 hex digits: twelve of them are enough to tell two apart, and to be asked for."""
+    label, _, digits = (value or "").rpartition(":")
+    return Cell(value or "", f"{label}:{digits[:12]}" if label else digits[:12])
+
+
+def write_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Prints rows on stdout; an empty table prints nothing."""
+    header = [Cell("", title.replace("_", " ").upper()) for title in titles]
+    write_rows([header, *rows] if rows and is_terminal(sys.stdout) else rows)
+
+
+def write_rows(rows: Sequence[Sequence[Cell]]) -> None:
+    """Prints rows without a header."""
+    if not is_terminal(sys.stdout):
+        lines = ["\t".join(cell.full for cell in row) for row in rows]
+    else:
+        lines = fitted([[cell.brief for cell in row] for row in rows], shutil.get_terminal_size().columns)
+    for line in lines:
+        click.echo(line)
+
+
+def write_document(document: Mapping[str, object]) -> None:
+    """Prints a nested document: its values, then a table of each of its lists.
+
+    Where stdout is no terminal every line begins with its key.
+    """
+    lists = {key: value for key, value in document.items() if isinstance(value, list)}
+    write_rows([[text(key), text(flat(value))] for key, value in document.items() if key not in lists])
+    for key, items in lists.items():
+        rows = [item if isinstance(item, dict) else {key: item} for item in items]
+        cells = [[text(flat(value)) for value in row.values()] for row in rows]
+        if not is_terminal(sys.stdout):
+            write_rows([[text(key), *row] for row in cells])
+        elif rows:
+            click.echo()
+            write_table(list(rows[0]), cells)
+
+
+def flat(value: object) -> object:
+    """A value in a cell: what is nested is JSON, and nothing if it is empty."""
+    return (json.dumps(value) if value else "") if isinstance(value, dict | list) else value
+
+
+def fitted(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Rows as lines of at most `width` characters: the widest column is cut first, none below `NARROWEST`."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
+    while excess > 0 and max(widths) > NARROWEST:
+        widest = widths.index(max(widths))
+        widths[widest] -= 1
+        excess -= 1
+    return [
+        GAP.join(cut(cell, room).ljust(room) for cell, room in zip(row, widths, strict=True)).rstrip()[:width]
+        for row in rows
+    ]
+
+
+def cut(cell: str, room: int) -> str:
+    """`cell` in at most `room` characters; what was cut ends in …"""
+    return cell if len(cell) <= room else cell[: room - 1] + "…"

@@ -1,0 +1,52 @@
+"""Commands in this process and in one of their own, and a registry that is nobody else's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from commands.console import Guarded
+from tests.models.tiny import random_llama
+
+ROOT = Path(__file__).parents[2]
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, a registry in it, logs in it."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("LLORCH_REGISTRY", str(here / "registry.db"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return here
+
+
+@pytest.fixture
+def source(alone: Path) -> Path:
+    """A small llama."""
+    return random_llama().write(alone / "Tiny.Q4.gguf")
+
+
+def invoke(command: Guarded, *arguments: object) -> Result:
+    """Runs a command in this process."""
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def started(module: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """Starts `python -m commands.MODULE` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"commands.{module}", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )

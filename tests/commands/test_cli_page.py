@@ -1,0 +1,136 @@
+"""docs/cli.md is what --help and the tables say; `python -m tests.commands.test_cli_page` writes it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from commands import convert, registry, run, verify
+from commands.failures import EXIT_CODES
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "cli.md"
+
+COMMANDS = {
+    "llorch-convert": convert.main,
+    "llorch-verify": verify.main,
+    "llorch-run": run.main,
+    "llorch-registry": registry.main,
+}
+
+HEAD = """# The commands
+
+Results go to stdout, everything else to stderr: progress (where stderr is a terminal), warnings, and on failure exactly
+one line, `COMMAND: FILE: what is wrong`. With `--json` stdout is one document, for an error too:
+`{"error": {"reason", "message", "exit_code"}}`, whose `reason` is a word that stays. Tables fit the terminal; where
+stdout is no terminal they are whole values between tabs, without a header. `NO_COLOR` is heeded. `--debug` shows the
+traceback of an error before its line.
+
+## Exit codes
+
+When several apply, the first of 2, 3, 6, 5, 4, 1 is given.
+
+| code | meaning |
+| --- | --- |
+"""
+
+REGISTRY = """
+## Where the registry is
+
+`--registry`, a path or a SQLAlchemy URL; else what `LLORCH_REGISTRY` names; else `./registry.db` if it is there; else
+`registry.db` in the platform's data folder. `llorch-registry path` says which, and why. A registry that cannot be used
+never costs a conversion: the folder is kept, and `llorch-registry adopt FOLDER` records it by its `conversion.json`.
+"""
+
+
+def pages(name: str, command: click.Command) -> Iterator[tuple[str, click.Command, str]]:
+    """A command and its subcommands: the name to type, the command, the --help page."""
+    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    context.help_option_names = ["-h", "--help"]
+    yield name, command, command.get_help(context)
+    if isinstance(command, click.Group):
+        for sub in command.commands.values():
+            inner = click.Context(sub, parent=context, info_name=sub.name)
+            yield f"{name} {sub.name}", sub, sub.get_help(inner)
+
+
+def all_pages() -> list[tuple[str, click.Command, str]]:
+    return [page for name, command in COMMANDS.items() for page in pages(name, command)]
+
+
+def rendered() -> str:
+    codes = "".join(f"| {code} | {meaning} |\n" for code, meaning in EXIT_CODES.items())
+    sections = "".join(f"\n## {name}\n\n```\n{page.rstrip()}\n```\n" for name, _, page in all_pages())
+    return HEAD + codes + REGISTRY + sections
+
+
+def test_the_page_is_what_the_commands_say() -> None:
+    assert PAGE.read_text() == rendered(), "`make docs` writes it anew"
+
+
+def test_every_installed_command_is_on_the_page() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    places = {name: place.split(":") for name, place in scripts.items()}
+    found = {name: getattr(importlib.import_module(module), main) for name, (module, main) in places.items()}
+    assert found == COMMANDS
+
+
+@pytest.mark.parametrize(("name", "command", "page"), all_pages(), ids=[name for name, _, _ in all_pages()])
+def test_every_help_page_says_what_it_does_every_option_and_an_example(
+    name: str, command: click.Command, page: str
+) -> None:
+    assert command.help
+    assert f"Example:\n    {name.split()[0]} " in page
+    assert "--json" in page or isinstance(command, click.Group)
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+@pytest.mark.parametrize("module", ["convert", "verify", "run", "registry"])
+def test_help_waits_for_nothing_that_takes_long_to_import(module: str) -> None:
+    script = f"""
+import sys
+sys.argv = ["llorch", "--help"]
+from commands.{module} import main
+try:
+    main()
+finally:
+    heavy = {{"torch", "numba", "numpy", "sqlalchemy", "tokenizers", "rich", "jinja2", "transformers"}}
+    print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stderr == "[]\n"
+    assert done.stdout.startswith("Usage: ")
+
+
+def test_the_library_rooms_load_nothing_heavy_when_imported() -> None:
+    script = """
+import sys
+import converter, formats, registry, runtime, verification
+print(sorted({"torch", "numba", "sqlalchemy", "tokenizers", "transformers"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rendered())

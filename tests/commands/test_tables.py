@@ -1,0 +1,104 @@
+"""Tables: what a person sees fits the terminal, what a program reads is whole."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands.tables import GAP, NARROWEST, Cell, age, digest, fitted, size, text, write_table
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "brief"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (98_034_560, "98.0 MB"),
+        (269_060_552, "269 MB"),
+        (5 * 10**9, "5.0 GB"),
+    ],
+)
+def test_sizes_are_read_in_powers_of_a_thousand(value: int, brief: str) -> None:
+    assert size(value) == Cell(str(value), brief)
+
+
+def test_a_size_that_rounds_up_to_a_thousand_takes_the_next_unit() -> None:
+    assert size(999_950).brief == "1.0 MB"
+
+
+@pytest.mark.parametrize(
+    ("when", "brief"),
+    [
+        ("2026-11-24T12:00:00Z", "now"),
+        ("2026-11-24T11:59:01Z", "59 s ago"),
+        ("2026-11-24T09:00:00Z", "3 h ago"),
+        ("2026-11-22T11:00:00+00:00", "2 d ago"),
+        ("2024-11-01T00:00:00Z", "2 y ago"),
+        ("2026-11-24T12:00:01Z", "2026-11-24T12:00:01Z"),
+    ],
+)
+def test_ages_count_whole_units_and_the_future_is_told_in_full(when: str, brief: str) -> None:
+    assert age(when, NOW).brief == brief
+    assert age(when, NOW).full == when
+
+
+def test_a_digest_is_cut_to_its_label_and_twelve_digits() -> None:
+    assert digest("tree1:" + "ab" * 32).brief == "tree1:abababababab"
+
+
+def test_text_from_a_file_cannot_act_on_the_terminal_nor_break_a_row() -> None:
+    assert text("a\x1b[2J\tb\nc").full == r"a\x1b[2J\tb\nc"
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda n: st.lists(st.lists(st.text("abc", max_size=60), min_size=n, max_size=n), min_size=1)
+    ),
+    st.integers(20, 200),
+)
+def test_no_line_is_wider_than_the_terminal(rows: list[list[str]], width: int) -> None:
+    assert all(len(line) <= width for line in fitted(rows, width))
+
+
+@given(st.lists(st.lists(st.text("abc", min_size=1, max_size=9), min_size=3, max_size=3), min_size=1))
+def test_nothing_is_cut_where_there_is_room(rows: list[list[str]]) -> None:
+    for row, line in zip(rows, fitted(rows, 80), strict=True):
+        assert line.split() == row
+
+
+def test_the_widest_column_is_cut_first_and_shows_that_it_was() -> None:
+    assert fitted([["name", "x" * 30]], 20) == ["name" + GAP + "x" * 13 + "…"]
+
+
+def test_columns_are_cut_to_no_less_than_six_characters() -> None:
+    (line,) = fitted([["y" * 30, "x" * 30]], 3 * NARROWEST)
+    assert line == "y" * 7 + "…" + GAP + "x" * 7 + "…"
+
+
+def test_without_a_terminal_values_are_whole_and_between_tabs_without_a_header(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_table(("name", "size"), [[text("m"), size(269_060_552)], [text("a\tb"), size(None)]])
+    assert capsys.readouterr().out == "m\t269060552\na\\tb\t\n"
+
+
+def test_on_a_terminal_there_is_a_header_in_upper_case(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commands.tables.is_terminal", lambda _: True)
+    write_table(("name", "size"), [[text("m"), size(269_060_552)]])
+    assert capsys.readouterr().out == "NAME  SIZE\nm     269 MB\n"
+
+
+def test_an_empty_table_prints_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commands.tables.is_terminal", lambda _: True)
+    write_table(("name",), [])
+    assert capsys.readouterr().out == ""

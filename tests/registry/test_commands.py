@@ -1,0 +1,261 @@
+"""Every command of `llorch-registry`, on both databases, by what it prints and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from commands.registry import main
+from registry import Registry
+from registry.records import EdgeRecord
+from registry.upgrade import HEAD
+from tests.registry.invented import START, conversion, folder, gguf, uid, verification
+from tests.registry.model_folder import adopted, write_folder
+
+Call = Callable[..., Result]
+
+HOST = socket.gethostname()
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def told(registry: Registry) -> Registry:
+    """A folder that was made and passed, and one made later of the same file, which failed."""
+    registry.record(
+        conversion(), verification("tiny", "PASSED", at=START + HOUR), names={"tiny": folder().digest}
+    )
+    registry.record(conversion("again", at=START + 2 * HOUR, source="tiny.gguf"))
+    registry.record(verification("again", "FAILED", at=START + 3 * HOUR))
+    return registry
+
+
+@pytest.fixture
+def call(registry_url: str) -> Call:
+    """Runs a command on the registry."""
+
+    def run(*arguments: object) -> Result:
+        words = [str(argument) for argument in arguments]
+        return CliRunner().invoke(main, [*words, "--registry", registry_url])
+
+    return run
+
+
+def rows(result: Result) -> list[list[str]]:
+    """What is printed where no terminal is: full values between tabs."""
+    return [line.split("\t") for line in result.stdout.splitlines()]
+
+
+def test_list_prints_the_latest_first(told: Registry, call: Call) -> None:
+    result = call("list")
+    first, at = ((START + n * HOUR).isoformat().replace("+00:00", "") for n in (0, 2))
+    assert result.exit_code == 0
+    assert rows(result) == [
+        ["", "llama hf-folder", "bfloat16", "2020", "tiny.gguf", "FAILED", f"{at}.000000Z", folder("again").digest],
+        ["tiny", "llama hf-folder", "bfloat16", "2020", "tiny.gguf", "PASSED", f"{first}.000000Z", folder().digest],
+    ]  # fmt: skip
+    assert [row[-1] for row in rows(call("list", "--verified", "PASSED"))] == [folder().digest]
+    assert [row[-1] for row in rows(call("list", "--since", "2026-11-24T03:00"))] == [folder("again").digest]
+    assert [row[-1] for row in rows(call("list", "--sort", "made", "--limit", 1))] == [folder().digest]
+    assert call("list", "--since", "yesterday").exit_code == 2
+
+
+def test_rows_are_json_json_lines_or_csv_with_the_same_keys(told: Registry, call: Call) -> None:
+    document = json.loads(call("list", "--json").stdout)["artifacts"]
+    assert json.loads(call("list", "--format", "json").stdout)["artifacts"] == document
+    assert [json.loads(line) for line in call("list", "--format", "jsonl").stdout.splitlines()] == document
+    table = list(csv.DictReader(io.StringIO(call("list", "--format", "csv").stdout, newline="")))
+    assert [list(row) for row in table] == [list(row) for row in document]
+    assert (
+        [int(row["size_bytes"]) for row in table] == [row["size_bytes"] for row in document] == [2020, 2020]
+    )
+
+
+def test_show_prints_a_run(told: Registry, call: Call) -> None:
+    lines = rows(call("show", conversion().uid))
+    assert lines[:4] == [
+        ["schema", "llorch.run/v1"], ["uid", conversion().uid], ["kind", "convert"], ["status", "succeeded"]
+    ]  # fmt: skip
+    assert ["edges", "output", "tiny", folder().digest, "hf-folder", "2020"] in lines
+
+
+def test_path_says_which_registry_it_is(call: Call, registry_url: str) -> None:
+    result = call("path")
+    assert (result.exit_code, result.stdout) == (0, f"{registry_url}\n")
+    assert result.stderr == "llorch-registry: --registry says so\n"
+
+
+def test_lineage_is_a_tree_a_graph_or_a_picture(told: Registry, call: Call) -> None:
+    assert call("lineage", "tiny").stdout == (
+        f"tiny · {folder().digest[:18]} · hf-folder bfloat16 PASSED\n"
+        "├── by convert · 2026-11-24 02:00 · llorch 0.1.0\n"
+        f"│   └── tiny.gguf · {gguf().digest[:19]} · gguf Q4_1\n"
+        "└── into verify · 2026-11-24 03:00\n"
+    )
+    assert call("lineage", "tiny", "--dot").stdout.startswith("digraph lineage {\n")
+    assert call("lineage", "tiny", "--svg").stdout.startswith("<svg ")
+    assert json.loads(call("lineage", "tiny", "--json").stdout)["root"] == folder().digest
+
+
+def test_whence_ends_with_1_for_an_unknown_file(told: Registry, call: Call, tmp_path: Path) -> None:
+    known, unknown = tmp_path / "a.bin", tmp_path / "b.bin"
+    known.write_bytes(b"tiny.gguf")
+    unknown.write_bytes(b"")
+    result = call("whence", known)
+    assert (result.exit_code, rows(result)) == (0, [[str(known), "artifact", gguf().digest, "", ""]])
+    result = call("whence", known, unknown)
+    empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert (result.exit_code, rows(result)[1]) == (1, [str(unknown), "unknown", empty, "", ""])
+
+
+def test_history_lists_runs(told: Registry, call: Call) -> None:
+    result = call("history", "tiny", "--kind", "convert")
+    assert rows(result) == [
+        [
+            conversion().uid,
+            "convert",
+            "succeeded",
+            "2026-11-24T02:00:00+00:00",
+            gguf().digest,
+            folder().digest,
+            "",
+        ]
+    ]
+    assert len(rows(call("history"))) == 4
+
+
+def test_diff_ends_with_1_where_there_is_a_difference(told: Registry, call: Call) -> None:
+    result = call("diff", "tiny", folder("again").digest, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["files"] == {
+        "only_a": [], "only_b": [], "differing": ["config.json", "model.safetensors"], "equal": 0
+    }  # fmt: skip
+    assert call("diff", "tiny", "tiny").exit_code == 0
+
+
+def test_affected_ends_with_1_where_there_is_any(told: Registry, call: Call) -> None:
+    result = call("affected", "--builder", "llorch<0.2", "--architecture", "llama")
+    assert result.exit_code == 1
+    assert sorted(rows(result)) == sorted(
+        [digest, name, "llama", "yes", f"here:/models/{place}"]
+        for digest, name, place in (
+            (folder().digest, "tiny@latest", "tiny"), (folder("again").digest, "", "again")
+        )
+    )  # fmt: skip
+    result = call("affected", "--builder", "llorch>0.2")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert call("affected", "--builder", "<<").exit_code == 3
+
+
+def test_a_name_is_given_followed_and_taken(told: Registry, call: Call) -> None:
+    again = folder("again").digest
+    assert call("tag", again, "tiny", "--reason", "newer").stdout == f"tagged     tiny  ({again[:18]})\n"
+    assert call("tag", "tiny~1", "tiny@old", "--json").exit_code == 0
+    assert [row[:2] for row in rows(call("alias", "tiny"))] == [
+        ["tiny@old", folder().digest], ["tiny@latest", again], ["tiny@latest", folder().digest]
+    ]  # fmt: skip
+    assert call("rm", "tiny", "--reason", "wrong").stdout == "removed    tiny\n"
+    assert [(row[1], row[4]) for row in rows(call("alias", "tiny@latest"))] == [
+        ("nothing", "wrong"), (again, "newer"), (folder().digest, "")
+    ]  # fmt: skip
+    assert call("rm", "tiny").exit_code == 3
+    assert call("tag", again, "deadbeef").exit_code == 3
+
+
+def test_verify_names_what_is_damaged(registry: Registry, call: Call, tmp_path: Path) -> None:
+    model = write_folder(tmp_path / "model")
+    registry.record(adopted(model, HOST), names={"tiny": adopted(model).edges[0].artifact.digest})
+    assert rows(call("verify")) == [[str(model), "INTACT", "tiny@latest", ""]]
+    assert rows(call("verify", "tiny", "--quick")) == [[str(model), "NOT VERIFIED", "tiny@latest", ""]]
+    (model / "config.json").write_text('{"model_type": "llaMa"}')
+    result = call("verify", "tiny")
+    assert (result.exit_code, rows(result)) == (
+        1,
+        [[str(model), "DAMAGED", "tiny@latest", "config.json: content"]],
+    )
+    shutil.rmtree(model)
+    result = call("verify", "tiny")
+    assert (result.exit_code, rows(result)[0][1]) == (1, "GONE")
+
+
+def test_prune_asks_and_says_what_went(registry: Registry, call: Call, tmp_path: Path) -> None:
+    model, changed = write_folder(tmp_path / "model"), write_folder(tmp_path / "other", seed=1)
+    registry.record(adopted(model, HOST), adopted(changed, HOST))
+    (changed / "config.json").write_text("{}")
+    run = adopted(model).edges[0].artifact
+    expected = [str(model), str(run.size_bytes), run.digest]
+    assert expected in rows(call("prune", "--dry-run"))
+    assert call("prune").exit_code != 0
+    assert model.is_dir()
+    result = call("prune", "-y")
+    assert (result.exit_code, rows(result)) == (0, [expected])
+    assert result.stderr == f"llorch-registry: {changed} is left: it is not what is recorded, or not there\n"
+    assert (model.exists(), changed.exists()) == (False, True)
+
+
+def test_export_writes_a_file_or_prints(told: Registry, call: Call, tmp_path: Path) -> None:
+    printed = call("export", "tiny", "--as", "slsa")
+    assert printed.stdout_bytes == told.export("tiny", "slsa")
+    assert call("export", "tiny", "--as", "cyclonedx", "-o", tmp_path / "bom.json").exit_code == 0
+    assert (tmp_path / "bom.json").read_bytes() == told.export("tiny", "cyclonedx")
+    document = json.loads(call("export", "tiny", "--as", "model-card", "--json").stdout)
+    assert document["content"].encode() == told.export("tiny", "model-card")
+
+
+def test_merge_says_what_was_added_and_which_names_moved(told: Registry, call: Call, tmp_path: Path) -> None:
+    other = Registry(tmp_path / "other.db")
+    other.record(conversion("new"), names={"tiny": folder("new").digest}, at=START + timedelta(days=9999))
+    result = call("merge", tmp_path / "other.db")
+    assert (result.exit_code, result.stdout) == (0, "merged     2 artifacts, 1 runs, 1 names\n")
+    assert result.stderr == (
+        f"llorch-registry: tiny@latest means {folder('new').digest[:18]} now; before, {folder().digest[:18]}\n"
+    )
+    assert call("merge", tmp_path / "missing.db").exit_code == 3
+    forged = Registry(tmp_path / "forged.db")
+    forged.record(replace(conversion(), params={}))
+    result = call("merge", tmp_path / "forged.db", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["error"]["reason"]) == (3, "conflict")
+
+
+def test_reproduce_prints_the_command(told: Registry, call: Call) -> None:
+    told.record(replace(conversion("mine", host=HOST), uid=uid("mine")))
+    result = call("reproduce", uid("mine"), "--dry-run")
+    assert (result.exit_code, result.stdout) == (
+        0, "llorch-convert /models/mine.gguf --dtype auto --max-shard-size 5000000000\n"
+    )  # fmt: skip
+    assert call("reproduce", "tiny").exit_code == 3
+
+
+def test_migrate_is_done_once(registry_url: str, call: Call) -> None:
+    call("migrate")
+    result = call("migrate")
+    assert (result.exit_code, result.stdout) == (0, f"schema     {HEAD} already\n")
+
+
+def test_what_a_file_calls_itself_cannot_speak_to_a_terminal(registry: Registry, call: Call) -> None:
+    registry.record(replace(conversion(), edges=[EdgeRecord("output", folder(), "a\x1b[2J\nb\tc")]))
+    for command in (("list",), ("history",), ("show", folder().digest), ("lineage", folder().digest)):
+        assert "\x1b" not in call(*command).stdout
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_help_is_there_with_an_example_and_loads_no_database(command: str) -> None:
+    program = (
+        "import sys\nfrom commands.registry import main\n"
+        f"try:\n    main([{command!r}, '--help'])\nfinally:\n"
+        "    print(sorted(sys.modules.keys() & {'sqlalchemy', 'alembic', 'rich', 'torch', 'numpy', 'packaging'}))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "Example" in told.stdout
+    assert told.stdout.endswith("[]\n")
