@@ -22,7 +22,7 @@ Table = NDArray[np.float32]
 
 PUBLISHED = (1.0, 4.0, 8192)  # lo, hi, C of Llama 3.1, 3.2 and 3.3; F is in the table
 MOST_CONTEXT = 1 << 31
-TOLERANCE_ULP = 4  # of the middle entries: platforms' powf differ in the last bits of f_i
+TOLERANCE_ULP = 4  # of f_i, and of what is made of it: platforms' powf differ in the last bits
 
 
 def closed_form(table: Table, theta: float) -> dict[str, object] | None:
@@ -47,9 +47,24 @@ def closed_form(table: Table, theta: float) -> dict[str, object] | None:
             return found
         ends = (table == 1) | (table == np.float32(factor))
         exact_ends = np.array_equal((again == 1) | (again == np.float32(factor)), ends)
-        if near is None and exact_ends and np.all(np.abs(again - table) <= TOLERANCE_ULP * np.spacing(table)):
+        if (
+            near is None
+            and exact_ends
+            and np.all(np.abs(again - table) <= _allowed(again, theta, low, high, context))
+        ):
             near = found
     return near
+
+
+def _allowed(table: Table, theta: float, low: float, high: float, context: int) -> NDArray[np.float64]:
+    """How far entries may be off when f_i is off by a few units in the last place.
+
+    From the closed form, |dr/ds| ≤ r² and ds = C/(2π (hi − lo)) df: where s is near 0, r is near F, and F times as
+    far off as f_i is.
+    """
+    freqs = theta ** -(np.arange(len(table), dtype=np.float64) / len(table))
+    by_frequency = table.astype(np.float64) ** 2 * context * freqs / (2 * math.pi * (high - low))
+    return TOLERANCE_ULP * (np.spacing(table) + by_frequency * np.finfo(np.float32).eps)
 
 
 def regenerate(theta: float, head_dim: int, factor: float, low: float, high: float, context: int) -> Table:

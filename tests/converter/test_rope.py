@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -82,6 +82,9 @@ def test_the_numbers_of_a_llama3_table_are_found(name: str) -> None:
     st.sampled_from([2.0, 3.0, 4.0]),
     st.sampled_from([2048, 8192, 16384]),
 )
+@example(
+    5e5, 96, 32.0, 1.5, 4.0, 2048
+)  # one unit in the last place of a frequency is ten of an entry near 32
 def test_what_is_found_makes_the_same_table(
     theta: float, dim: int, factor: float, low: float, ratio: float, context: int
 ) -> None:
@@ -93,7 +96,7 @@ def test_what_is_found_makes_the_same_table(
     context = int(str(found["original_max_position_embeddings"]))
     factor, low, high = (float(str(found[key])) for key in ("factor", "low_freq_factor", "high_freq_factor"))
     # Sets that differ by a scale alone make the same table, but for roundings.
-    assert np.allclose(torch_table(theta, dim, factor, low, high, context), table, rtol=2e-6, atol=0)
+    assert np.allclose(torch_table(theta, dim, factor, low, high, context), table, rtol=4e-6, atol=0)
 
 
 def test_a_table_that_no_llama3_makes_is_said_factor_by_factor() -> None:
