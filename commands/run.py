@@ -259,7 +259,12 @@ def info_document(found: Description) -> dict[str, object]:
         "tokens": found.tokens,
         "vocabulary_size": traits.vocabulary_size,
         "chat_template": found.has_chat_template,
-        "memory": {"weights": memory.weights, "cache": memory.cache, "scratch": memory.scratch},
+        "memory": {
+            "weights": memory.weights,
+            "cache": memory.cache,
+            "tokenizer": memory.tokenizer,
+            "scratch": memory.scratch,
+        },
     }
 
 
@@ -274,6 +279,7 @@ def info_rows(found: Description) -> list[list[Cell]]:
         for what, amount in (
             ("weights", memory.weights),
             ("cache", memory.cache),
+            ("tokenizer", memory.tokenizer),
             ("scratch", memory.scratch),
         )
     )

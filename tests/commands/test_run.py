@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import converter
 from commands.run import main
+from runtime import describe
 from tests.commands.conftest import invoke
 from tests.models.tiny import TOKENS
 
@@ -84,6 +85,7 @@ def test_info_says_what_a_model_is(model: Path) -> None:
     document = json.loads(invoke(main, "info", model, "--json").stdout)
     assert (document["layers"], document["heads"], document["kv_heads"]) == (2, 4, 2)
     assert document["tokens"] == document["vocabulary_size"] == len(TOKENS)
+    assert sum(document["memory"].values()) == describe(model).memory.total
     assert "2 layers of 64" in invoke(main, "info", model).stdout
 
 
