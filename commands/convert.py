@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import converter
-from commands import console, quantization_page, recording
+from commands import console, quantization_page, recording, tokenizer_folder
 from commands.failures import NO_SUCH_FILE, Failure, OutputError
 from commands.tables import size
 from formats.shown import shown
@@ -106,6 +106,7 @@ class SizeType(click.ParamType[int]):
     type=click.Path(path_type=Path),
     help="The original model's folder: the report shows the error of each tensor.",
 )
+@click.option("--tokenizer-only", is_flag=True, help="Write the tokenizer's files and nothing else.")
 def main(
     source: Path,
     folder: Path | None,
@@ -120,24 +121,30 @@ def main(
     allow_unknown: bool,
     page: Path | None,
     reference: Path | None,
+    tokenizer_only: bool,
     as_json: bool,
 ) -> int:
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
     folder = folder or Path(folder_name(source))
+    if tokenizer_only:
+        return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
     quantization_page.require_place(page, folder, reference, force=force)
     original = quantization_page.read_original(reference)
-    with console.progress("converting") as progress, output_errors_told_apart(source, folder):
-        conversion = converter.convert(
-            source,
-            folder,
-            dtype=dtype,
-            max_shard_size=max_shard_size,
-            threads=threads,
-            force=force,
-            strict=strict,
-            allow_unknown=allow_unknown,
-            progress=progress,
-        )
+    try:
+        with console.progress("converting") as progress, output_errors_told_apart(source, folder):
+            conversion = converter.convert(
+                source,
+                folder,
+                dtype=dtype,
+                max_shard_size=max_shard_size,
+                threads=threads,
+                force=force,
+                strict=strict,
+                allow_unknown=allow_unknown,
+                progress=progress,
+            )
+    except converter.OnlyVocabulary:
+        return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
     for warning in conversion.warnings:
         console.note(NAME, f"warning: {warning}")
     report = None if level == "none" else verified(conversion, level)

@@ -14,18 +14,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from converter.conversion import convert
-    from converter.errors import NotEnoughSpace, NotTakenBack, TargetBusy, TargetExists
+    from converter.errors import NotEnoughSpace, NotTakenBack, OnlyVocabulary, TargetBusy, TargetExists
     from converter.record import Conversion
+    from converter.tokenizer_folder import TokenizerFolder, convert_tokenizer
 
-__all__ = ["Conversion", "NotEnoughSpace", "NotTakenBack", "TargetBusy", "TargetExists", "convert"]
+__all__ = [
+    "Conversion",
+    "NotEnoughSpace",
+    "NotTakenBack",
+    "OnlyVocabulary",
+    "TargetBusy",
+    "TargetExists",
+    "TokenizerFolder",
+    "convert",
+    "convert_tokenizer",
+]
 
 _HOMES = {
     "Conversion": "converter.record",
     "NotEnoughSpace": "converter.errors",
     "NotTakenBack": "converter.errors",
+    "OnlyVocabulary": "converter.errors",
     "TargetBusy": "converter.errors",
     "TargetExists": "converter.errors",
+    "TokenizerFolder": "converter.tokenizer_folder",
     "convert": "converter.conversion",
+    "convert_tokenizer": "converter.tokenizer_folder",
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from converter import pipeline
 from converter.config import with_dtype
 from converter.dtypes import AUTO, BY_TORCH_NAME, choose
+from converter.errors import OnlyVocabulary
 from converter.plan import Plan, plan
 from converter.progress import Progress
 from converter.provenance import statement
@@ -101,7 +102,8 @@ def convert(
     warning, and are no error. progress: called with (bytes done, bytes in all).
     A conversion that was killed is continued by the next one of the same source and options to the same folder.
 
-    Raises InputError for a source that is malformed, unsupported or not finite; TargetExists, TargetBusy,
+    Raises InputError for a source that is malformed, unsupported or not finite (OnlyVocabulary for one without
+    weights); TargetExists, TargetBusy,
     NotEnoughSpace; OSError for what cannot be read or written; ValueError for options that mean nothing.
     Whatever it raises, also from a signal, it leaves nothing behind.
     """
@@ -110,6 +112,10 @@ def convert(
     keep = [part.path.absolute() for part in header.parts]
     try:
         tokenizer = build_tokenizer(header.metadata)
+        if not header.tensors:
+            raise OnlyVocabulary(
+                "holds a vocabulary and no tensor", hint="its tokenizer alone can be written"
+            )
         planned = plan(header, tokenizer, allow_unknown=allow_unknown)
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:

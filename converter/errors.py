@@ -6,14 +6,18 @@
     └── NotEnoughSpace   the disk cannot hold what is to be written
     RuntimeError
     └── NotTakenBack     an operation and its inverse do not fit: a bug of ours, nothing was published
+    UnsupportedInput
+    └── OnlyVocabulary   the source has no weights, so there is no model to convert
 
-What is wrong with the input is told in `formats.errors`.
+What else is wrong with the input is told in `formats.errors`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+
+from formats.errors import UnsupportedInput
 
 
 class TargetExists(FileExistsError):
@@ -42,3 +46,7 @@ class NotEnoughSpace(OSError):
 
 class NotTakenBack(RuntimeError):
     """What was to be written does not lead back to the source; never the input's fault."""
+
+
+class OnlyVocabulary(UnsupportedInput):
+    """The source has a vocabulary and no tensor; `convert_tokenizer` writes what it holds."""

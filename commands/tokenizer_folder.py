@@ -1,0 +1,40 @@
+"""What `llorch-convert` does with a file that has only a vocabulary, or of which only the tokenizer is wanted."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+import converter
+from commands import console
+from formats.shown import shown
+
+NAME = "llorch-convert"
+
+
+def write(source: Path, folder: Path, *, force: bool, strict: bool, as_json: bool) -> int:
+    """Writes the tokenizer's files and says so; they hold no weights, so there is nothing to verify or record."""
+    written = converter.convert_tokenizer(source, folder, force=force, strict=strict)
+    for warning in written.warnings:
+        console.note(NAME, f"warning: {warning}")
+    if as_json:
+        console.write_json(document(written))
+    else:
+        files = f"{written.size:,} tokens, {len(written.files)} files"
+        click.echo(f"tokenizer  {shown(written.folder, 200, quoted=False)}  ({files})")
+    return 0
+
+
+def document(written: converter.TokenizerFolder) -> dict[str, object]:
+    """What --json prints."""
+    return {
+        "schema": "llorch.tokenizer/v1",
+        "folder": os.fspath(written.folder),
+        "tokens": written.size,
+        "files": [asdict(file) for file in written.files],
+        "notes": list(written.notes),
+        "warnings": list(written.warnings),
+    }

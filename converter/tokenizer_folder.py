@@ -1,0 +1,61 @@
+"""convert_tokenizer(): the tokenizer of a GGUF file becomes a folder that transformers loads, without its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.record import WrittenFile
+from converter.target import Target
+from formats.errors import InputError, UnsupportedInput
+from formats.gguf_file import read_header
+from formats.tokenizer import build_tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFolder:
+    """What was written: `size` tokens, `files` by name; what the tokenizer took for granted, what may be wrong."""
+
+    folder: Path
+    size: int
+    files: tuple[WrittenFile, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def convert_tokenizer(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    strict: bool = False,
+) -> TokenizerFolder:
+    """Writes just the tokenizer's files of `source`, a GGUF file with or without weights, into `folder`.
+
+    force, strict: as for `convert`, and so is what it raises; whatever that is, it leaves nothing behind.
+    """
+    header = read_header(source)
+    try:
+        tokenizer = build_tokenizer(header.metadata)
+        if tokenizer.warnings and strict:
+            raise UnsupportedInput("; ".join(tokenizer.warnings), hint="without strict these are warnings")
+        load_tokenizer(tokenizer)  # what the library refuses is refused before anything is written
+    except InputError as error:
+        raise error.in_file(header.path) from error.__cause__
+    contents = tokenizer.files()
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    keep = [part.path.absolute() for part in header.parts]
+    with Target(folder, force=force, keep=keep) as target:
+        key = hashlib.sha256("".join(digests.values()).encode()).hexdigest()
+        staging = target.stage(key, {}, sum(map(len, contents.values())))
+        for name, content in contents.items():
+            staging.write_file(name, content)
+        target.publish()
+        files = [
+            WrittenFile(name, digests[name], len(contents[name]), "tokenizer") for name in sorted(contents)
+        ]
+        return TokenizerFolder(
+            target.folder, tokenizer.size, tuple(files), tuple(tokenizer.notes), tuple(tokenizer.warnings)
+        )
