@@ -7,6 +7,7 @@ reversed order ends here.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from formats.byte_order import require_swappable
 from formats.errors import InputError, MalformedInput, UnsupportedInput
-from formats.header_reader import ByteOrder, HeaderReader, Limits
+from formats.header_reader import ByteOrder, HeaderReader, Limits, ReadAt
 from formats.metadata import Metadata, Value, ValueType
 from formats.model_file import Identity, open_model_file
 from formats.quants import QuantType, by_id
@@ -78,7 +79,7 @@ def read_header(path: str | os.PathLike[str], limits: Limits | None = None) -> H
     Raises InputError, which names the key or tensor, the byte and the file; OSError for what cannot be read.
     """
     limits = limits or Limits()
-    named = _read_part(Path(path), limits)
+    named = read_part(Path(path), limits)
     try:
         paths = part_paths(named.path, named.metadata)
     except InputError as error:
@@ -92,7 +93,7 @@ def _read_set(named: Header, paths: list[Path], limits: Limits) -> Header:
     tensors: dict[str, Tensor] = {}
     for index, path in enumerate(paths):
         try:
-            header = named if path == named.path else _read_part(path, limits)
+            header = named if path == named.path else read_part(path, limits)
             first = headers[0].metadata if headers else header.metadata
             require_part(index, len(paths), header.metadata, first)
             if twice := header.tensors.keys() & tensors.keys():
@@ -116,14 +117,21 @@ def _read_set(named: Header, paths: list[Path], limits: Limits) -> Header:
     return Header(tuple(header.parts[0] for header in headers), headers[0].metadata, tensors)
 
 
-def _read_part(path: Path, limits: Limits) -> Header:
-    """The header of one file, whether it is all of the model or not."""
+def read_part(
+    path: str | os.PathLike[str], limits: Limits | None = None, *, read: ReadAt | None = None
+) -> Header:
+    """Reads and checks the header of one file, whether it is all of the model or not; raises as `read_header`.
+
+    read: gives the file's bytes where those at `path` are not there yet, as of a file on a server; only the size
+    is then taken from the disk.
+    """
+    path, limits = Path(path), limits or Limits()
     with open_model_file(path) as fd:
         identity = Identity.of(fd)
-        reader = HeaderReader(fd, identity.size, limits)
+        reader = HeaderReader(read or functools.partial(os.pread, fd), identity.size, limits)
         try:
             header = _read(reader, path, identity, limits)
-            if Identity.of(fd) != identity:
+            if read is None and Identity.of(fd) != identity:
                 raise MalformedInput("the file changed while its header was read")
         except InputError as error:
             if reader.order == "big" and not error.hint:

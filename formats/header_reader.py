@@ -1,12 +1,12 @@
 """The bytes of a GGUF header as values: names, numbers, arrays; every length checked before it is believed.
 
-The file is read by pread into one buffer that grows a window at a time and never past `Limits.header_bytes`.
+The file is read into one buffer that grows a window at a time and never past `Limits.header_bytes`.
 """
 
 from __future__ import annotations
 
-import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,9 @@ from formats.shown import shown
 from formats.string_scan import scan_strings
 
 ByteOrder = Literal["little", "big"]
+ReadAt = Callable[
+    [int, int], bytes
+]  # (how many, from which byte of the file on): as os.pread, so it may give fewer
 
 WINDOW = 1 << 20  # bytes read at a time
 LEAST_KEY, LEAST_TENSOR = 14, 33  # bytes of the shortest possible record
@@ -57,17 +60,17 @@ class Limits:
 
 
 class HeaderReader:
-    """A position in a file, and the bytes read so far.
+    """A position in a file of `size` bytes, which `read` gives, and the bytes read so far.
 
     `order` is little until `preamble` finds a big-endian version. What a method reads is called `what` in the
     message of its error, a whole phrase.
     """
 
-    def __init__(self, fd: int, size: int, limits: Limits) -> None:
+    def __init__(self, read: ReadAt, size: int, limits: Limits) -> None:
         self.buffer = bytearray()
         self.position = 0
         self.order: ByteOrder = "little"
-        self._fd = fd
+        self._read = read
         self._size = size
         self._limits = limits
         self._strings = 0
@@ -196,7 +199,7 @@ class HeaderReader:
         """Reads on so that the buffer reaches `upto`, or as near as file and limit let it."""
         upto = min(upto, self._size, self._limits.header_bytes)
         while len(self.buffer) < upto:
-            got = os.pread(self._fd, max(upto - len(self.buffer), 1 << 16), len(self.buffer))
+            got = self._read(max(upto - len(self.buffer), 1 << 16), len(self.buffer))
             if not got:
                 raise MalformedInput("the file was truncated while it was read", offset=len(self.buffer))
             self.buffer += got
