@@ -3,6 +3,8 @@
     report = verify("SmolLM2-135M-Instruct", against="SmolLM2-135M-Instruct.gguf")
     print(report.outcome)
 
+    report = try_out("downloaded.gguf")           # a model with nothing to compare it with
+
 Every check measures one thing and says how much is allowed and why; `checks` holds them, and
 `Report` what came out.
 Imported lazily: `import verification` loads neither torch nor LLVM.
@@ -13,15 +15,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from verification.alone import try_out
     from verification.judge import verify
     from verification.report import Report, Result, Status
 
-__all__ = ["Report", "Result", "Status", "verify"]
+__all__ = ["Report", "Result", "Status", "try_out", "verify"]
 
 _HOMES = {
     "Report": "verification.report",
     "Result": "verification.report",
     "Status": "verification.report",
+    "try_out": "verification.alone",
     "verify": "verification.judge",
 }
 

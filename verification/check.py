@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from formats.errors import InputError
 from verification.report import Result, Status
 
-if TYPE_CHECKING:
-    from verification.subject import Subject
+S = TypeVar("S")  # what is judged: a folder beside its source, or a model alone
 
 LEVELS = ("quick", "full")
 
@@ -31,7 +30,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(Generic[S]):
     """A declaration, and the function under it.
 
     at_most: what `measure` may find; NaN is within no limit. fault_above: where that is higher, values
@@ -45,9 +44,9 @@ class Check:
     unit: str
     because: str
     level: str
-    measure: Callable[[Subject], Measured]
+    measure: Callable[[S], Measured]
 
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, subject: S) -> Result:
         """Measures and judges."""
         started = time.perf_counter()
         try:
@@ -83,10 +82,10 @@ def check(
     because: str,
     fault_above: float = -math.inf,
     level: str = "quick",
-) -> Callable[[Callable[[Subject], Measured]], Check]:
+) -> Callable[[Callable[[S], Measured]], Check[S]]:
     """Declares the measuring function under it; `verification.checks.CHECKS` finds what is declared."""
 
-    def declared(measure: Callable[[Subject], Measured]) -> Check:
+    def declared(measure: Callable[[S], Measured]) -> Check[S]:
         return Check(name, float(at_most), fault_above, unit, because, level, measure)
 
     return declared

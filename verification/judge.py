@@ -56,10 +56,14 @@ def verify(
         results = [
             check(subject) for check in CHECKS.values() if LEVELS.index(check.level) <= LEVELS.index(level)
         ]
-    tools = {"llorch": __version__, "python": platform.python_version()}
-    tools |= {name: version(name) for name in LIBRARIES}
     named = None if source is None else os.fspath(source)
-    return Report(os.fspath(path), named, level, subject.device, started, now(), tools, results)
+    return Report(os.fspath(path), named, level, subject.device, started, now(), tools(), results)
+
+
+def tools() -> dict[str, str]:
+    """What measures, with versions."""
+    found = {"llorch": __version__, "python": platform.python_version()}
+    return found | {name: version(name) for name in LIBRARIES}
 
 
 def recorded_source(folder: Path) -> Path | None:

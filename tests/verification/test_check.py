@@ -16,7 +16,7 @@ from verification.report import Result, Status
 from verification.subject import QUICK_BYTES, Subject
 
 
-def declared(value: float, at_most: float = 1.0, fault_above: float = -math.inf) -> Check:
+def declared(value: float, at_most: float = 1.0, fault_above: float = -math.inf) -> Check[Subject]:
     @check("example", at_most=at_most, fault_above=fault_above, unit="things", because="it is one")
     def example(_: Subject) -> Measured:
         return Measured(value, "here", "all")
@@ -24,7 +24,7 @@ def declared(value: float, at_most: float = 1.0, fault_above: float = -math.inf)
     return example
 
 
-def result(example: Check) -> Result:
+def result(example: Check[Subject]) -> Result:
     return example(cast(Subject, None))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from pathlib import Path
+from typing import Any
 
 from verification.check import Check
 from verification.checks import CHECKS
@@ -13,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 BEGIN, END = "<!-- made by `make docs` from verification/checks/ -->\n", "<!-- end -->\n"
 
 
-def row(check: Check) -> str:
+def row(check: Check[Any]) -> str:
     what = " ".join(inspect.cleandoc(check.measure.__doc__ or "").split("\n\n")[0].split())
     limit = f"{check.at_most:g}" + (
         f", fault above {check.fault_above:g}" if check.fault_above > -math.inf else ""

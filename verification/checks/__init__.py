@@ -10,8 +10,9 @@ from types import MappingProxyType
 
 from verification.check import Check
 from verification.checks import behaviour, meaning, storage, words
+from verification.subject import Subject
 
-CHECKS: Mapping[str, Check] = MappingProxyType(
+CHECKS: Mapping[str, Check[Subject]] = MappingProxyType(
     {
         found.name: found
         for kind in (storage, meaning, words, behaviour)
