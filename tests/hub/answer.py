@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from urllib.parse import parse_qs
 
 from starlette.types import Receive, Send
 
@@ -37,6 +38,11 @@ class Asked:
     def names(self) -> tuple[str, str]:
         """What a fault's pattern may match."""
         return self.path, self.subject
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query's values by name."""
+        return parse_qs(self.target.partition("?")[2])
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,10 @@ def part_of(file: File, asked: Asked, headers: Mapping[str, str]) -> Answer:
 
 
 def asked_range(asked: Asked, file: File) -> tuple[int, int] | None:
-    """The first byte and the one after the last; equal or crossed where the file has no such; None is the whole."""
+    """The first byte and the one after the last; crossed or equal where the file has none of them.
+
+    None is the whole.
+    """
     match = ONE_RANGE.fullmatch(asked.headers.get("range", ""))
     if match is None or match[0] == "bytes=-" or asked.method != "GET":
         return None
@@ -106,8 +115,11 @@ def asked_range(asked: Asked, file: File) -> tuple[int, int] | None:
         return None
     if not match[1]:
         return max(0, file.size - int(match[2])), file.size
-    stop = min(int(match[2]) + 1, file.size) if match[2] else file.size
-    return int(match[1]), stop
+    start = int(match[1])
+    if not match[2]:
+        return start, file.size
+    last = int(match[2])
+    return (start, min(last + 1, file.size)) if start <= last else None
 
 
 async def send_answer(

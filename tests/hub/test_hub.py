@@ -72,7 +72,8 @@ def test_a_repository_without_an_owner(hub: Hub) -> None:
     commit = hub.repository("gpt2", FILES).branches["main"]
     assert huggingface_hub.model_info("gpt2").sha == commit
     assert sorted(huggingface_hub.list_repo_files("gpt2")) == ALL
-    assert Path(huggingface_hub.hf_hub_download("gpt2", "sub/more.json")).read_bytes() == b"{}"
+    for name in ("sub/more.json", "model.gguf"):
+        assert Path(huggingface_hub.hf_hub_download("gpt2", name)).read_bytes() == FILES[name]
     assert [entry.path for entry in huggingface_hub.list_repo_tree("gpt2", "sub")] == ["sub/more.json"]
 
 

@@ -1,0 +1,75 @@
+"""Who may see what: the hub's refusals, with the headers by which its client tells them apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from tests.hub.answer import Answer, Asked, whole
+from tests.hub.hub import Hub
+from tests.hub.repository import Commit, Repository
+
+
+class Problem(Exception):
+    """What the hub refuses, as the answer that says so."""
+
+    def __init__(
+        self, status: int, code: str | None, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        text = message.encode("ascii", "backslashreplace").decode()
+        said = {"x-error-message": text, **({"x-error-code": code} if code else {}), **(headers or {})}
+        self.answer = in_json({"error": message}, said, status)
+
+
+def in_json(value: object, headers: Mapping[str, str] | None = None, status: int = 200) -> Answer:
+    """An answer of the API."""
+    data = json.dumps(value).encode()
+    return whole(status, data, {"content-type": "application/json; charset=utf-8", **(headers or {})})
+
+
+def require_token(hub: Hub, asked: Asked) -> bool:
+    """Whether the request has the token; refuses one that has another."""
+    sent = asked.headers.get("authorization")
+    if sent is not None and sent != f"Bearer {hub.token}":
+        raise Problem(401, None, "Invalid credentials in Authorization header")
+    return sent is not None
+
+
+def require_repository(hub: Hub, asked: Asked, id: str) -> Repository:
+    """The repository, if the request may know of it."""
+    has_token = require_token(hub, asked)
+    repository = hub.repositories.get(id)
+    if repository is None or (repository.private and not has_token):
+        if has_token:
+            raise Problem(404, "RepoNotFound", "Repository not found")
+        raise Problem(401, "RepoNotFound", "Invalid username or password.")
+    return repository
+
+
+def require_access(hub: Hub, asked: Asked, repository: Repository) -> None:
+    """Refuses the files of a gated repository to whom it has not granted them."""
+    if not repository.gated:
+        return
+    restricted = f"Access to model {repository.id} is restricted"
+    if not require_token(hub, asked):
+        raise Problem(
+            401,
+            "GatedRepo",
+            f"{restricted}. You must have access to it and be authenticated to access it. Please log in.",
+        )
+    if not repository.granted:
+        visit = f"Visit {hub.url}/{repository.id} to ask for access."
+        raise Problem(403, "GatedRepo", f"{restricted} and you are not in the authorized list. {visit}")
+
+
+def require_commit(repository: Repository, revision: str) -> Commit:
+    """The commit that a revision names."""
+    commit = repository.at(revision)
+    if commit is None:
+        raise Problem(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+    return commit
+
+
+def not_found(path: str, commit: Commit) -> Problem:
+    """The commit has no such file or folder."""
+    return Problem(404, "EntryNotFound", f"Entry not found: {path}", {"x-repo-commit": commit.id})
