@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
@@ -61,6 +62,7 @@ class Options:
     strict: bool
     allow_unknown: bool
     threads: int
+    run: str | None
     started: str
 
 
@@ -92,6 +94,7 @@ def convert(
     force: bool = False,
     strict: bool = False,
     allow_unknown: bool = False,
+    run: str | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Converts `source`, a GGUF file or any part of a split one, into `folder`, which appears complete.
@@ -99,7 +102,8 @@ def convert(
     dtype: "auto", "float32", "float16" or "bfloat16"; see `converter.dtypes`. max_shard_size: bytes of tensors in
     a file; one tensor is never cut. threads: by default one a core. force: replace what is at `folder`. strict:
     warnings are errors. allow_unknown: tensors and keys that the architecture does not know are left out, with a
-    warning, and are no error. progress: called with (bytes done, bytes in all).
+    warning, and are no error. run: the version 7 UUID by which the caller knows this run; it tells when that
+    began, and conversion.json keeps it. progress: called with (bytes done, bytes in all).
     A conversion that was killed is continued by the next one of the same source and options to the same folder.
 
     Raises InputError for a source that is malformed, unsupported or not finite (OnlyVocabulary for one without
@@ -107,7 +111,7 @@ def convert(
     NotEnoughSpace; OSError for what cannot be read or written; ValueError for options that mean nothing.
     Whatever it raises, also from a signal, it leaves nothing behind.
     """
-    options = _checked(dtype, max_shard_size, threads, strict=strict, allow_unknown=allow_unknown)
+    options = _checked(dtype, max_shard_size, threads, run, strict=strict, allow_unknown=allow_unknown)
     header = read_header(source)
     keep = [part.path.absolute() for part in header.parts]
     try:
@@ -135,7 +139,13 @@ def convert(
 
 
 def _checked(
-    dtype: str, max_shard_size: int, threads: int | None, *, strict: bool, allow_unknown: bool
+    dtype: str,
+    max_shard_size: int,
+    threads: int | None,
+    run: str | None,
+    *,
+    strict: bool,
+    allow_unknown: bool,
 ) -> Options:
     if dtype != AUTO and dtype not in BY_TORCH_NAME:
         raise ValueError(f"dtype is {dtype!r}, not one of {', '.join([AUTO, *BY_TORCH_NAME])}")
@@ -145,7 +155,7 @@ def _checked(
         threads = min(_cores(), MOST_THREADS)
     if threads < 1:
         raise ValueError(f"threads is {threads}, not at least 1")
-    return Options(dtype, max_shard_size, strict, allow_unknown, threads, _now())
+    return Options(dtype, max_shard_size, strict, allow_unknown, threads, run, _started(run))
 
 
 def _cores() -> int:
@@ -283,6 +293,7 @@ def _conversion(
         unused=work.planned.unused,
         notes=work.notes,
         warnings=work.warnings,
+        run=options.run,
         started=options.started,
         finished=_now(),
     )
@@ -325,5 +336,19 @@ def _json(document: Mapping[str, object], *, sort_keys: bool = False) -> bytes:
     return f"{text}\n".encode()
 
 
+def _started(run: str | None) -> str:
+    """When a run began: now, or as its id tells, whose first 48 bits are milliseconds since 1970 (RFC 9562)."""
+    if run is None:
+        return _now()
+    known = uuid.UUID(run)
+    if known.version != 7:
+        raise ValueError(f"run is {run}, not a version 7 UUID")
+    return _rfc3339(datetime.fromtimestamp((known.int >> 80) / 1000, UTC))
+
+
 def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return _rfc3339(datetime.now(UTC))
+
+
+def _rfc3339(when: datetime) -> str:
+    return f"{when:%Y-%m-%dT%H:%M:%SZ}"

@@ -56,7 +56,7 @@ def statement(conversion: Conversion, record: WrittenFile) -> dict[str, object]:
             "runDetails": {
                 "builder": {"id": BUILDER_ID, "version": dict(conversion.tools)},
                 "metadata": {
-                    "invocationId": uuid.uuid5(uuid.NAMESPACE_OID, record.sha256).urn,
+                    "invocationId": _run_of(conversion, record).urn,
                     "startedOn": conversion.started,
                     "finishedOn": conversion.finished,
                 },
@@ -64,6 +64,11 @@ def statement(conversion: Conversion, record: WrittenFile) -> dict[str, object]:
             },
         },
     }
+
+
+def _run_of(conversion: Conversion, record: WrittenFile) -> uuid.UUID:
+    """The run's id; one made of the record's digest where the caller had none."""
+    return uuid.UUID(conversion.run) if conversion.run else uuid.uuid5(uuid.NAMESPACE_OID, record.sha256)
 
 
 def _texts(options: Mapping[str, str | int | bool]) -> dict[str, str]:

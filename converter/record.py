@@ -77,7 +77,8 @@ class Conversion:
     folder: where it is. sources, files: every byte that was read and written; records: conversion.json and
     provenance.intoto.json, which speak of the others. options: what the caller chose that decides the bytes;
     threads does not. assumed, keys_not_needed, unused: as `converter.plan.Plan` has them. notes: what the
-    tokenizer took for granted. started, finished: RFC 3339, UTC, whole seconds.
+    tokenizer took for granted. run: the UUID by which the caller knows it, if it was told. started, finished:
+    RFC 3339, UTC, whole seconds.
     """
 
     folder: Path
@@ -95,6 +96,7 @@ class Conversion:
     unused: Mapping[str, str]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    run: str | None
     started: str
     finished: str
     records: tuple[WrittenFile, ...] = field(default=())
@@ -110,9 +112,10 @@ class Conversion:
         return weights_digest((row.name, row.dtype, row.shape, row.sha256) for row in self.tensors)
 
     def to_json(self) -> dict[str, object]:
-        """The content of conversion.json. Two conversions of one file differ in `times` only."""
+        """The content of conversion.json. Two conversions of one file differ in `run` and `times` only."""
         return {
             "schema": SCHEMA,
+            "run": self.run,
             "architecture": self.architecture,
             "dtype": self.dtype,
             "tree": self.tree,

@@ -118,6 +118,30 @@ def test_two_conversions_differ_in_their_times_only(converted: Conversion, recor
     assert {**other, "times": None} == {**record, "times": None}
 
 
+def test_the_callers_run_is_in_both_records_with_its_time_and_in_no_digest(converted: Conversion) -> None:
+    run = "01938000-0000-7abc-8def-0123456789ab"
+    began = "2024-12-01T02:15:03Z"  # date -u -d @$((0x019380000000 / 1000))
+    again = convert(converted.sources[0].path, converted.folder.with_name("told"), threads=1, run=run)
+    record, statement = (
+        json.loads((again.folder / name).read_bytes())
+        for name in ("conversion.json", "provenance.intoto.json")
+    )
+    assert (record["run"], record["times"]["started"]) == (run, began)
+    metadata = statement["predicate"]["runDetails"]["metadata"]
+    assert (metadata["invocationId"], metadata["startedOn"]) == (f"urn:uuid:{run}", began)
+    assert (again.tree, again.weights) == (converted.tree, converted.weights)
+
+
+@pytest.mark.parametrize("run", ["", "first", "c232ab00-9414-11ec-b3c8-9f6bdeced846"])
+def test_an_id_that_tells_no_time_is_refused_before_anything_is_written(
+    converted: Conversion, run: str
+) -> None:
+    target = converted.folder.with_name("refused")
+    with pytest.raises(ValueError, match="UUID"):
+        convert(converted.sources[0].path, target, run=run)
+    assert not target.exists()
+
+
 def test_records_name_no_place_on_this_machine_above_the_source(converted: Conversion) -> None:
     for name in ("conversion.json", "provenance.intoto.json"):
         assert str(converted.folder.parent) not in (converted.folder / name).read_text()
