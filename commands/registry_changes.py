@@ -12,6 +12,7 @@ from commands import console
 from commands.registry_output import NAME, host, opened, output_options, registry_option, write_answers
 from commands.tables import Cell, age, digest, size, text
 from formats.shown import shown
+from registry.records import rfc3339
 
 if TYPE_CHECKING:
     from registry.aliases import AliasChange
@@ -41,7 +42,7 @@ def alias(name: str, url: str | None, as_json: bool, output_format: str | None) 
 def alias_row(change: AliasChange) -> Sequence[Cell]:
     """One change."""
     means = digest(change.digest) if change.digest else text("nothing")
-    return (text(change.name), means, age(change.at.isoformat()), text(change.actor), text(change.reason))
+    return (text(change.name), means, age(rfc3339(change.at)), text(change.actor), text(change.reason))
 
 
 @console.subcommand(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -15,12 +16,16 @@ import click
 
 from commands import console, recording
 from commands.tables import Cell, flat, write_table
+from registry.errors import RegistryError
+from registry.spool import Spool
 
 if TYPE_CHECKING:
     from registry.store import Registry
 
 NAME = "llorch-registry"
 FORMATS = ("table", "json", "jsonl", "csv")
+
+PATIENCE_S = 2.0  # a question is not kept waiting for the write lock
 
 AGO = re.compile(r"(\d{1,6})([dhm])")
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -71,10 +76,16 @@ class Since(click.ParamType[datetime]):
 
 
 def opened(url: str | None) -> Registry:
-    """The registry that the command means."""
+    """The registry that the command means, told of what was noted beside it; not if that has to wait."""
     from registry.store import Registry  # SQLAlchemy: half a second that --help does not need
 
-    return Registry(recording.here(url).url)
+    location = recording.here(url)
+    spool = Spool(location.spool)
+    if spool.is_there:
+        # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.
+        with contextlib.suppress(RegistryError), Registry(location.url, timeout_s=PATIENCE_S) as told:
+            spool.take_in(told)
+    return Registry(location.url)
 
 
 def host() -> str:

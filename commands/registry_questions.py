@@ -11,6 +11,7 @@ import click
 from commands import console
 from commands.registry_output import NAME, opened, output_options, registry_option, write_answers
 from commands.tables import Cell, age, digest, text, write_document
+from registry.records import rfc3339
 
 if TYPE_CHECKING:
     from registry.affected import Affected
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 commands = click.Group()  # `commands.registry` takes them into its own
 
-RUN_TITLES = ("run", "kind", "status", "started", "inputs", "outputs", "error")
+RUN_TITLES = ("run", "kind", "status", "started", "source", "inputs", "outputs", "error")
 WHENCE_TITLES = ("path", "known by", "is", "made from", "sources")
 AFFECTED_TITLES = ("digest", "names", "architecture", "directly", "where")
 
@@ -110,7 +111,8 @@ def run_row(run: ListedRun) -> Sequence[Cell]:
         Cell(run.uid, f"run:{run.uid[-12:]}"),
         text(run.kind),
         text(run.status),
-        age(run.started_at.isoformat()),
+        age(rfc3339(run.started_at)),
+        text(run.source),
         Cell(" ".join(run.inputs), " ".join(digest(one).brief for one in run.inputs)),
         Cell(" ".join(run.outputs), " ".join(digest(one).brief for one in run.outputs)),
         text(run.error),

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
         TensorRecord,
     )
     from registry.reference import name_from, parse_alias
+    from registry.spool import Spool
     from registry.store import Registry
-    from registry.uids import uuid7, uuid7_at
+    from registry.uids import time_of, uuid7, uuid7_at
 
 WHERE = {
     "ArtifactRecord": "records",
@@ -42,11 +43,13 @@ WHERE = {
     "Registry": "store",
     "RunRecord": "records",
     "SourceRecord": "records",
+    "Spool": "spool",
     "TensorRecord": "records",
     "locate": "location",
     "name_from": "reference",
     "parse_alias": "reference",
     "this_process": "processes",
+    "time_of": "uids",
     "uuid7": "uids",
     "uuid7_at": "uids",
 }
@@ -62,11 +65,13 @@ __all__ = [
     "Registry",
     "RunRecord",
     "SourceRecord",
+    "Spool",
     "TensorRecord",
     "locate",
     "name_from",
     "parse_alias",
     "this_process",
+    "time_of",
     "uuid7",
     "uuid7_at",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,16 @@ from registry.processes import Process, shown_status
 from registry.records import Json, RunKind
 from registry.schema import artifact, run, run_io
 
+RunEdge = tuple[str, str, str | None]  # role, digest, label
+
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A row of `history`. status: `died` for a run whose process is gone, whatever its row says."""
+    """A row of `history`.
+
+    status: `died` for a run whose process is gone, whatever its row says. source: what its first input was
+    called; of a run that has no input yet, or never got one, what it was to work on.
+    """
 
     uid: str
     kind: str
@@ -26,6 +33,7 @@ class ListedRun:
     started_at: datetime
     finished_at: datetime | None
     host: str | None
+    source: str | None
     inputs: Sequence[str]
     outputs: Sequence[str]
     error: str | None
@@ -56,26 +64,34 @@ def list_runs(
             started_at=row.started_at,
             finished_at=row.finished_at,
             host=row.host,
-            inputs=[digest for role, digest in edges.get(row.id, []) if role == "input"],
-            outputs=[digest for role, digest in edges.get(row.id, []) if role == "output"],
+            source=source_of(row, edges.get(row.id, [])),
+            inputs=[digest for role, digest, _ in edges.get(row.id, []) if role == "input"],
+            outputs=[digest for role, digest, _ in edges.get(row.id, []) if role == "output"],
             error=row.error,
         )
         for row in rows
     ]
 
 
-def edges_of_runs(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[tuple[str, str]]]:
-    """Role and digest of what went in and out of runs, by run."""
-    found: dict[int, list[tuple[str, str]]] = {}
+def source_of(row: Row[Any], edges: Sequence[RunEdge]) -> str | None:
+    """What a run worked on, in words."""
+    labels = [label for role, _, label in edges if role == "input" and label]
+    asked = json.loads(row.params).get("source")
+    return next(iter(labels), asked if isinstance(asked, str) else None)
+
+
+def edges_of_runs(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[RunEdge]]:
+    """What went in and out of runs, by run."""
+    found: dict[int, list[RunEdge]] = {}
     for some in batches(run_ids):
         statement = (
-            select(run_io.c.run_id, run_io.c.role, artifact.c.digest)
+            select(*run_io.c["run_id", "role", "label"], artifact.c.digest)
             .join(artifact, artifact.c.id == run_io.c.artifact_id)
             .where(run_io.c.run_id.in_(some))
             .order_by(run_io.c.run_id, run_io.c.role, artifact.c.digest)
         )
         for row in connection.execute(statement):
-            found.setdefault(row.run_id, []).append((row.role, row.digest))
+            found.setdefault(row.run_id, []).append((row.role, row.digest, row.label))
     return found
 
 

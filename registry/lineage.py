@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from registry.answers import as_json
 from registry.heads import names_of, sorted_names, verdict_of
-from registry.history import batches
+from registry.history import batches, status_now
 from registry.records import Json
 from registry.schema import artifact, run, run_io, run_tool, source
 
@@ -168,8 +168,10 @@ def run_nodes(connection: Connection, uids: Iterable[str]) -> list[RunNode]:
     )
     statement = select(run, tool.label("tool")).where(run.c.uid.in_(sorted(uids)))
     rows = connection.execute(statement.order_by(run.c.started_at, run.c.uid))
+    now = datetime.now(UTC)
     return [
-        RunNode(row.uid, row.kind, row.status, row.started_at, row.tool, origins.get(row.uid)) for row in rows
+        RunNode(row.uid, row.kind, status_now(row, now), row.started_at, row.tool, origins.get(row.uid))
+        for row in rows
     ]
 
 

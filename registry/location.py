@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 VARIABLE = "LLORCH_REGISTRY"
 FILE = "registry.db"
 
+SQLITE_URL = re.compile(r"sqlite(?:\+[a-z]+)?:///(?P<path>[^?]+).*")
 PASSWORD = re.compile(r"(?<=://)(?P<user>[^/:@]*):.*(?=@)|(?<=[?&]password=)[^&]*")
 
 
@@ -25,6 +27,24 @@ class Location:
         """The path or URL without a password."""
         return without_password(self.url)
 
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None for a server."""
+        found = SQLITE_URL.fullmatch(self.url)
+        return Path(found["path"]) if found else None if "://" in self.url else Path(self.url)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is something to open; of a server that is not known before."""
+        return self.path is None or self.path.exists()
+
+    @property
+    def spool(self) -> Path:
+        """The folder of runs that it was not told of yet: beside a file, and in the platform's for a server."""
+        if self.path is not None:
+            return self.path.with_name(f"{self.path.name}.runs")
+        return data_folder() / f"runs-{hashlib.sha256(self.shown.encode()).hexdigest()[:16]}"
+
 
 def locate(option: str | None, env: Mapping[str, str], cwd: Path) -> Location:
     """The registry that a command means.
@@ -38,10 +58,14 @@ def locate(option: str | None, env: Mapping[str, str], cwd: Path) -> Location:
         return Location(absolute(env[VARIABLE], cwd), f"{VARIABLE} says so")
     if (cwd / FILE).exists():
         return Location(str(cwd / FILE), f"the current folder has a {FILE}")
-    import platformdirs  # asks the environment itself, and is not needed above
+    return Location(str(data_folder() / FILE), "the platform's folder for data; nothing says otherwise")
 
-    folder = platformdirs.user_data_path("llorch", appauthor=False)
-    return Location(str(folder / FILE), "the platform's folder for data; nothing says otherwise")
+
+def data_folder() -> Path:
+    """Where the platform keeps a user's data."""
+    import platformdirs  # asks the environment itself, and is not always needed
+
+    return platformdirs.user_data_path("llorch", appauthor=False)
 
 
 def absolute(text: str, cwd: Path) -> str:

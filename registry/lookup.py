@@ -184,12 +184,13 @@ def files_of(connection: Connection, artifact_id: int) -> list[FileRecord]:
 def uses_of(connection: Connection, artifact_id: int) -> list[Use]:
     """The runs that touched an artifact, the latest first."""
     rows = connection.execute(
-        select(*run.c["uid", "kind", "status", "started_at"], *run_io.c["role", "label"])
+        select(run, *run_io.c["role", "label"])
         .join(run_io, run_io.c.run_id == run.c.id)
         .where(run_io.c.artifact_id == artifact_id)
         .order_by(run.c.started_at.desc(), run.c.uid.desc(), run_io.c.role)
     )
-    return [Use(row.uid, row.kind, row.status, row.role, row.label, row.started_at) for row in rows]
+    now = datetime.now(UTC)
+    return [Use(row.uid, row.kind, status_now(row, now), row.role, row.label, row.started_at) for row in rows]
 
 
 def checks_of(connection: Connection, artifact_id: int) -> list[Check]:

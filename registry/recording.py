@@ -26,7 +26,8 @@ from registry.schema import artifact, check_result, file, location, run, run_io,
 
 SOURCE_FACTS = [field.name for field in fields(SourceRecord) if field.name != "artifact"]
 CHECK_FACTS = ("status", "value", "threshold", "op", "unit", "detail")
-OUTCOME = {"status", "finished_at", "error", "exit_code"}  # what is not known while a run is running
+# What is not known, or not for good, while a run is running: it may ask for more than it will have used.
+OUTCOME = {"status", "finished_at", "params", "error", "exit_code"}
 
 
 def record_run(connection: Connection, told: RunRecord) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -26,3 +26,8 @@ def uuid7(milliseconds: int | None = None, random_bits: int | None = None) -> st
 def uuid7_at(when: datetime) -> str:
     """A new UUID that sorts at `when`, for a run whose start is known."""
     return uuid7(int(when.timestamp() * 1000))
+
+
+def time_of(uid: str) -> datetime:
+    """When a version 7 UUID was made, to the millisecond, in UTC."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(uid.replace("-", "")[:12], 16))
