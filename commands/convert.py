@@ -8,14 +8,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import converter
-from commands import console, quantization_page, recording, tokenizer_folder
+from commands import console, quantization_page, recording, telling, tokenizer_folder
 from commands.failures import NO_SUCH_FILE, Failure, OutputError
 from commands.tables import size
 from formats.shown import shown
@@ -130,25 +130,24 @@ def main(
         return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
     quantization_page.require_place(page, folder, reference, force=force)
     original = quantization_page.read_original(reference)
-    try:
-        with console.progress("converting") as progress, output_errors_told_apart(source, folder):
-            conversion = converter.convert(
-                source,
-                folder,
-                dtype=dtype,
-                max_shard_size=max_shard_size,
-                threads=threads,
-                force=force,
-                strict=strict,
-                allow_unknown=allow_unknown,
-                progress=progress,
-            )
-    except converter.OnlyVocabulary:
-        return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
+    chosen: Mapping[str, Any] = {
+        "dtype": dtype, "max_shard_size": max_shard_size, "strict": strict, "allow_unknown": allow_unknown
+    }  # fmt: skip
+    there = os.fspath(source.absolute())
+    with telling.told("convert", there, chosen, url, is_there=source.is_file) as run:
+        try:
+            with console.progress("converting") as progress, output_errors_told_apart(source, folder):
+                conversion = converter.convert(
+                    source, folder, threads=threads, force=force, run=run, progress=progress, **chosen
+                )
+        except converter.OnlyVocabulary:
+            return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
+        recorded = recording.record(conversion.folder, conversion.to_json(), name, url)
     for warning in conversion.warnings:
         console.note(NAME, f"warning: {warning}")
-    report = None if level == "none" else verified(conversion, level)
-    recorded = recording.record(conversion.folder, conversion.to_json(), report, name, url)
+    report = None
+    if level != "none":
+        report, recorded = checked(conversion, level, recorded, url)
     error = None if page is None else quantization_page.draw(conversion, page, original)
     for trouble in (report, recorded, error):
         if isinstance(trouble, Failure):
@@ -182,6 +181,19 @@ def output_errors_told_apart(source: Path, folder: Path) -> Iterator[None]:
         raise
 
 
+def checked(
+    conversion: Conversion, level: str, recorded: recording.Recorded | Failure, url: str | None
+) -> tuple[Report | Failure, recording.Recorded | Failure]:
+    """The verification, a run of its own, and where that is recorded; nowhere if the conversion is not."""
+    if isinstance(recorded, Failure):
+        return verified(conversion, level), recorded
+    folder = conversion.folder
+    with telling.told("verify", os.fspath(folder), {"level": level}, url, is_there=folder.is_dir) as run:
+        report = verified(conversion, level)
+        trouble = recording.record_verification(folder, report, run, url)
+    return report, trouble if isinstance(trouble, Failure) else recorded
+
+
 def verified(conversion: Conversion, level: str) -> Report | Failure:
     """The report of a fresh process, which shares nothing with the conversion but the disk."""
     folder, source = os.fspath(conversion.folder), os.fspath(conversion.sources[0].path)
@@ -198,6 +210,7 @@ def verified(conversion: Conversion, level: str) -> Report | Failure:
             source,
             "--level",
             level,
+            "--no-record",  # we do
             "--json",
         ],
         stdout=subprocess.PIPE,

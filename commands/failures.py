@@ -77,23 +77,26 @@ def failure(error: Exception, command: str, arguments: Iterable[str] = ()) -> Fa
     if isinstance(error, click.ClickException):
         page = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else command
         return Failure(2, "usage", f"{one_line(error.format_message())} (see {page} --help)")
-    code, reason = 70, "bug"
-    classes = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__}
-    for dotted, row_code, row_reason in FAILURES:
-        if dotted in classes:
-            code, reason = row_code, str(getattr(error, "reason", row_reason))
-            break
+    code, reason = exit_code_of(error)
     if code == 70:
         return Failure(code, reason, bug_line(error, command, arguments))
     if isinstance(error, MemoryError):
         return Failure(
             code, reason, f"not enough memory{memory_limit()}{one_line(f': {error}'.rstrip(': '))}"
         )
-    if not isinstance(error, OSError):
-        return Failure(code, reason, one_line(str(error)))
-    if error.errno in NO_SUCH_FILE and reason == "io":
-        code, reason = 3, "missing"
-    return Failure(code, reason, os_error_line(error))
+    line = os_error_line(error) if isinstance(error, OSError) else one_line(str(error))
+    return Failure(code, reason, line)
+
+
+def exit_code_of(error: Exception) -> tuple[int, str]:
+    """The exit code of an error, and the word for scripts; 70 for one that nobody foresaw."""
+    classes = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__}
+    for dotted, code, reason in FAILURES:
+        if dotted in classes:
+            if reason == "io" and isinstance(error, OSError) and error.errno in NO_SUCH_FILE:
+                return 3, "missing"
+            return code, str(getattr(error, "reason", reason))
+    return 70, "bug"
 
 
 def one_line(text: str) -> str:

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,13 @@ import click
 from commands.failures import Failure, os_error_line
 from formats.errors import MalformedInput
 from formats.shown import shown
+from registry.answers import ArtifactAnswer
 from registry.digests import HashedFile, hashed_files, tree1
-from registry.errors import InvalidReference, RegistryError, RequestError
+from registry.errors import InvalidReference, RegistryError, RequestError, UnknownReference
 from registry.location import locate
 from registry.records import ArtifactRecord, CheckRecord, EdgeRecord, FileRecord, RunRecord, TensorRecord
 from registry.reference import name_from, parse_alias
-from registry.uids import uuid7, uuid7_at
+from registry.uids import time_of, uuid7
 
 if TYPE_CHECKING:
     from registry.location import Location
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 RECORD = "conversion.json"
+UNEQUAL = ("FAILED", "ERROR")  # how a check ends where two files are not known to be one
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +57,60 @@ def here(option: str | None) -> Location:
 
 
 def record(
-    folder: Path,
-    conversion: Mapping[str, Any],
-    report: Report | Failure | None,
-    name: str | None,
-    option: str | None,
+    folder: Path, conversion: Mapping[str, Any], name: str | None, option: str | None
 ) -> Recorded | Failure:
-    """Records a finished conversion and its verification; a failure says how to do it later."""
+    """Records a finished conversion; a failure says how to do it later."""
     from registry.store import Registry  # SQLAlchemy: half a second, after the work
 
     location = here(option)
     name = name or name_from(folder.name)
     try:
         converted = conversion_run(folder, conversion)
-        runs = [converted] if report is None else [converted, verification_run(converted, report)]
         made = converted.output()
         assert made is not None, "a conversion has an output"
         with Registry(location.url) as store:
-            store.record(*runs, names={name: made.digest})
+            store.record(converted, names={name: made.digest})
     except (RegistryError, RequestError, OSError) as error:
-        what = os_error_line(error) if isinstance(error, OSError) else str(error)
-        again = f"`llorch-registry adopt {folder}` records it"
-        reason = str(getattr(error, "reason", "unreachable"))
-        return Failure(4, reason, f"{location.shown}: {what}; {folder} is kept, {again}")
+        again = f"{folder} is kept, `llorch-registry adopt {folder}` records it"
+        return not_recorded(location, error, again)
     return Recorded(location.shown, name, made.digest)
+
+
+def record_verification(
+    folder: Path, report: Report | Failure, run: str, option: str | None
+) -> Recorded | Failure | None:
+    """Records, under the id `run`, that a folder was verified, or could not be; None if it is not recorded itself.
+
+    The folder is what its conversion.json says; a failure says how to verify it again.
+    """
+    from registry.store import Registry  # as in `record`
+
+    location = here(option)
+    if not location.is_there:
+        return None
+    folder = folder.absolute()
+    try:
+        document = json.loads((folder / RECORD).read_bytes())
+        converted = conversion_run(folder, document)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    made = converted.edges[1].artifact.digest
+    try:
+        with Registry(location.url) as store:
+            known = store.show(made)
+            store.record(verification_run(converted, report, run))
+    except UnknownReference:
+        return None
+    except (RegistryError, RequestError, OSError) as error:
+        return not_recorded(location, error, f"`llorch-verify {folder}` tries again")
+    names = known.names if isinstance(known, ArtifactAnswer) else ()
+    return Recorded(location.shown, next(iter(names), made), made)
+
+
+def not_recorded(location: Location, error: Exception, again: str) -> Failure:
+    """Why a registry was not told, and how it still can be."""
+    what = os_error_line(error) if isinstance(error, OSError) else str(error)
+    return Failure(4, str(getattr(error, "reason", "unreachable")), f"{location.shown}: {what}; {again}")
 
 
 def adopt(folder: Path, name: str | None, option: str | None) -> Recorded:
@@ -118,14 +150,19 @@ def checked_name(_: click.Context, parameter: click.Parameter, name: str | None)
 
 
 def conversion_run(folder: Path, document: Mapping[str, Any]) -> RunRecord:
-    """The run that conversion.json, which is `document`, tells of; told twice, it is the same run."""
+    """The run that conversion.json, which is `document`, tells of; told twice, it is the same run.
+
+    A record that names none (an older one, or one of a caller who keeps no registry) is told by its digest.
+    """
     started = datetime.fromisoformat(document["times"]["started"])
-    told = hashlib.sha256((folder / RECORD).read_bytes()).digest()
+    if (uid := document.get("run")) is None:
+        told = hashlib.sha256((folder / RECORD).read_bytes()).digest()
+        uid = uuid7(int(started.timestamp() * 1000), int.from_bytes(told[:10]) >> 6)
     return RunRecord(
-        uid=uuid7(int(started.timestamp() * 1000), int.from_bytes(told[:10]) >> 6),
+        uid=uid,
         kind="convert",
         status="succeeded",
-        started_at=started,
+        started_at=time_of(uid),
         finished_at=datetime.fromisoformat(document["times"]["finished"]),
         host=socket.gethostname(),
         params=document["options"],
@@ -185,24 +222,23 @@ def folder_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
     return EdgeRecord("output", artifact, folder.name, os.fspath(folder))
 
 
-def verification_run(converted: RunRecord, report: Report | Failure) -> RunRecord:
+def verification_run(converted: RunRecord, report: Report | Failure, run: str) -> RunRecord:
     """The run that checked what `converted` made against what it was made from; or that could not."""
     source, made = converted.edges
     edges = [EdgeRecord("input", made.artifact, made.label, made.path)]
-    edges.append(EdgeRecord("reference", source.artifact, source.label, source.path))
-    assert converted.finished_at is not None, "a conversion that is recorded has ended"
     if isinstance(report, Failure):
-        started = converted.finished_at
         return RunRecord(
-            uuid7_at(started), "verify", "failed", started, started, converted.host,
+            run, "verify", "failed", time_of(run), datetime.now(UTC), converted.host,
             edges=edges, error=report.message, exit_code=report.exit_code,
         )  # fmt: skip
-    started = datetime.fromisoformat(report.started)
+    another = any(result.name == "source.digest" and result.status in UNEQUAL for result in report.results)
+    if report.against is not None and not another:
+        edges.append(EdgeRecord("reference", source.artifact, source.label))
     return RunRecord(
-        uid=uuid7_at(started),
+        uid=run,
         kind="verify",
         status="succeeded",
-        started_at=started,
+        started_at=time_of(run),
         finished_at=datetime.fromisoformat(report.finished),
         host=converted.host,
         params={"level": report.level, "device": report.device},

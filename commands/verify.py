@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import verification
-from commands import console
+from commands import console, recording, telling
+from commands.failures import Failure
 from commands.tables import Cell, text, write_table
 
 if TYPE_CHECKING:
@@ -39,15 +41,51 @@ NAME = "llorch-verify"
     show_default=True,
     help="Where the two readings are computed. auto: cuda if it is there, else cpu.",
 )
-def main(artifact: Path, against: Path | None, level: str, device: str, as_json: bool) -> int:
-    """Check ARTIFACT, a converted folder, and say what was measured and how much is allowed."""
-    report = verification.verify(artifact, against, level=level, device=device)
+@click.option(
+    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
+)
+@click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
+def main(
+    artifact: Path,
+    against: Path | None,
+    level: str,
+    device: str,
+    url: str | None,
+    no_record: bool,
+    as_json: bool,
+) -> int:
+    """Check ARTIFACT, a converted folder, and say what was measured and how much is allowed.
+
+    The registry is told of it if it knows the folder.
+    """
+    recorded: recording.Recorded | Failure | None = None
+    if no_record or not recording.here(url).is_there:
+        report = verification.verify(artifact, against, level=level, device=device)
+    else:
+        report, recorded = told(artifact, against, level, device, url)
     if as_json:
-        console.write_json(report.to_json())
+        console.write_json({**report.to_json(), "registry": None if recorded is None else recorded.to_json()})
     else:
         write_table(("check", "status", "value", "at most", "unit", "where and what"), rows(report))
-        console.note(NAME, f"{artifact}: {report.outcome}: {report.sentence}")
+        where = f"; recorded in {recorded.registry}" if isinstance(recorded, recording.Recorded) else ""
+        console.note(NAME, f"{artifact}: {report.outcome}: {report.sentence}{where}")
+    if isinstance(recorded, Failure):
+        console.note(NAME, recorded.message)
+        return recorded.exit_code
     return 1 if report.outcome == "FAILED" else 0
+
+
+def told(
+    artifact: Path, against: Path | None, level: str, device: str, url: str | None
+) -> tuple[Report, recording.Recorded | Failure | None]:
+    """The verification as a run that the registry is told of, unless the folder is not what is recorded."""
+    params = {"level": level, "device": device}
+    folder = os.fspath(artifact.absolute())
+    with telling.told("verify", folder, params, url, is_there=artifact.is_dir) as run:
+        report = verification.verify(artifact, against, level=level, device=device)
+        whole = any(result.name == "files.digests" and result.status == "PASSED" for result in report.results)
+        recorded = recording.record_verification(artifact, report, run, url) if whole else None
+    return report, recorded
 
 
 def rows(report: Report) -> list[list[Cell]]:

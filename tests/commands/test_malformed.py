@@ -18,7 +18,7 @@ def name_of(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", malformed(), ids=name_of)
-def test_a_malformed_file_ends_in_one_line_that_names_what_is_wrong_and_leaves_nothing(
+def test_a_malformed_file_ends_in_one_line_that_names_what_is_wrong_and_leaves_a_note_of_the_run_alone(
     case: Case, alone: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "corpus").mkdir()
@@ -31,7 +31,9 @@ def test_a_malformed_file_ends_in_one_line_that_names_what_is_wrong_and_leaves_n
     assert case.lacking(line) == []
     error = json.loads(result.stdout)["error"]
     assert (error["exit_code"], f"llorch-convert: {error['message']}") == (3, line)
-    assert list(alone.iterdir()) == []
+    assert [path.name for path in alone.iterdir()] == ["registry.db.runs"]
+    (note,) = Path("registry.db.runs").iterdir()
+    assert json.loads(note.read_text())["error"] == error["message"]
 
 
 @pytest.mark.parametrize("case", good(), ids=name_of)
