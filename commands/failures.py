@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -56,6 +57,14 @@ class OutputError(OSError):
     """The place that is to be written cannot be, whatever the system's word for it: no input is missing."""
 
 
+class ChildFailed(Exception):
+    """Another command of ours, started as a process, failed; `failure` is how that one ended."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """How a command ends when it cannot do what it was asked.
@@ -67,6 +76,11 @@ class Failure:
     reason: str
     message: str
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Failure:
+        """The failure of which `to_json` made this document; KeyError or TypeError when none did."""
+        return cls(**document["error"])
+
     def to_json(self) -> dict[str, object]:
         """The document that --json gives instead of a result."""
         return {"error": {"reason": self.reason, "message": self.message, "exit_code": self.exit_code}}
@@ -77,6 +91,8 @@ def failure(error: Exception, command: str, arguments: Iterable[str] = ()) -> Fa
     if isinstance(error, click.ClickException):
         page = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else command
         return Failure(2, "usage", f"{one_line(error.format_message())} (see {page} --help)")
+    if isinstance(error, ChildFailed):
+        return error.failure
     code, reason = exit_code_of(error)
     if code == 70:
         return Failure(code, reason, bug_line(error, command, arguments))

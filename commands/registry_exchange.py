@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands import console
+from commands.failures import ChildFailed, Failure
 from commands.registry_output import NAME, host, opened, registry_option
 from commands.tables import digest
-from formats.errors import InputError
 from formats.shown import shown
 
 if TYPE_CHECKING:
@@ -84,13 +84,17 @@ def merge(other: str, url: str | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only print the command.")
 @registry_option
 def reproduce(reference: str, dry_run: bool, url: str | None, as_json: bool) -> int:
-    """Convert again as RUN did, in a folder that goes away, and compare the digests.
+    """Convert again as RUN did, in a temporary folder that goes away, and compare the digests.
 
-    Ends with 1 if the weights differ; equal weights in other files are said to be.
+    Its input has to be somewhere on this machine still, byte for byte. Ends with 1 if the weights differ; equal
+    weights in other files are said to be, and so are tools of another version.
     """
     with opened(url) as store:
         wanted = store.reproduction(reference, host())
-    made = None if dry_run else made_again(wanted)
+    made = None
+    if not dry_run:
+        wanted = wanted.from_whole_input()
+        made = made_again(wanted)
     if as_json:
         console.write_json({**wanted.to_json(), "made": made})
     elif made is None:
@@ -105,17 +109,23 @@ def reproduce(reference: str, dry_run: bool, url: str | None, as_json: bool) -> 
 
 
 def made_again(wanted: Reproduction) -> dict[str, Any]:
-    """What a conversion in a fresh process made, recorded in a registry that goes away with the folder."""
+    """What a conversion in a fresh process made, recorded in a registry that goes away with the folder.
+
+    Raises ChildFailed with that one's own line.
+    """
     with tempfile.TemporaryDirectory(prefix="llorch-reproduce-") as folder:
         ends = ["-o", f"{folder}/made", "--verify", "none", "--registry", f"{folder}/registry.db", "--json"]
         paths = [os.fspath(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         child = subprocess.run(  # noqa: S603  # our own module, and no shell
             [sys.executable, "-P", "-m", "commands.convert", *wanted.arguments[1:], *ends],
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # warnings that the run itself had given, and what --json says too
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             check=False,
         )
+        if child.returncode < 0:
+            raise ChildFailed(Failure(5, "stopped", f"the conversion ended by signal {-child.returncode}"))
+        document = json.loads(child.stdout)
         if child.returncode != 0:
-            raise InputError(f"the conversion ended with {child.returncode}", path=wanted.path)
-        conversion = json.loads(child.stdout)["conversion"]
-        return {name: conversion[name] for name in ("tree", "weights", "tools")}
+            raise ChildFailed(Failure.from_json(document))
+        return {name: document["conversion"][name] for name in ("tree", "weights", "tools")}

@@ -13,7 +13,8 @@
     ├── ConflictingRecord         it contradicts what is recorded under the same identity
     ├── InvalidReference          no form of REF, or a name that names may not have
     ├── UnknownReference          nothing is recorded under it
-    └── AmbiguousReference        more than one thing is
+    ├── AmbiguousReference        more than one thing is
+    └── ChangedInput              what went into a run is not to be had any more
 
 `reason` is a word that stays, for scripts; `str()` is one line.
 """
@@ -122,3 +123,9 @@ class AmbiguousReference(RequestError):
         super().__init__(f"{shown(reference)} may mean any of {', '.join(candidates)}")
         self.reference = reference
         self.candidates = tuple(candidates)
+
+
+class ChangedInput(RequestError):
+    """What went into a run is nowhere on this host any more, so it cannot be made again."""
+
+    reason = "changed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -172,7 +172,10 @@ def record_artifact(connection: Connection, told: ArtifactRecord, seen_at: datet
     completed = completion(told, known, seen_at)
     if completed:
         connection.execute(update(artifact).where(artifact.c.id == known.id).values(completed))
-    record_files(connection, known.id, told.files)
+    files = told.files
+    if told.digest.startswith("sha256:"):
+        files = named_as_recorded(connection, known.id, files)
+    record_files(connection, known.id, files)
     record_tensors(connection, known.id, told.tensors)
     return int(known.id)
 
@@ -212,6 +215,23 @@ def completion(told: ArtifactRecord, known: Row[Any], seen_at: datetime) -> dict
 def smaller(a: str | None, b: str | None) -> str | None:
     """The smaller of two texts, of which either may be unknown."""
     return min(filter(None, (a, b)), default=None)
+
+
+def named_as_recorded(
+    connection: Connection, artifact_id: int, files: Sequence[FileRecord]
+) -> Sequence[FileRecord]:
+    """The one file of an artifact that is one, under the one name that it is recorded by, the smaller of any two.
+
+    What it is called where is a label of a run, and where it lies a location.
+    """
+    recorded = select(file.c.path).where(file.c.artifact_id == artifact_id).order_by(file.c.path).limit(1)
+    path = connection.execute(recorded).scalar_one_or_none()
+    name = min([one.path for one in files] + ([path] if path is not None else []), default="")
+    if path is not None and name != path:
+        connection.execute(
+            update(file).where(file.c.artifact_id == artifact_id, file.c.path == path).values(path=name)
+        )
+    return [replace(one, path=name) for one in files]
 
 
 def record_files(connection: Connection, artifact_id: int, files: Sequence[FileRecord]) -> None:

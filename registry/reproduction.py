@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, select
 
 from registry.answers import as_json
-from registry.errors import InvalidReference, UnknownReference
+from registry.errors import ChangedInput, InvalidReference, UnknownReference, shown
+from registry.integrity import Expected, recorded_files, verify_place
 from registry.lookup import run_answer
-from registry.records import Json
+from registry.records import FileRecord, Json
 from registry.schema import artifact, location
 
 PROGRAM = "llorch-convert"
@@ -20,14 +21,17 @@ PROGRAM = "llorch-convert"
 class Reproduction:
     """How a run is made again. arguments: the command, without where its result is to be written.
 
-    input: the digest of what goes in, path: where that was seen on this host. tree, weights: digests of what the
-    run made; equal weights are the same model, an equal tree the same files.
+    input: the digest of what goes in, files: the files that it is. path: where that was seen on this host last,
+    places: everywhere that it was. tree, weights: digests of what the run made; equal weights are the same model,
+    an equal tree the same files.
     """
 
     run: str
     arguments: Sequence[str]
     input: str
+    files: Sequence[FileRecord]
     path: str
+    places: Sequence[str]
     tree: str | None
     weights: str | None
     tools: Mapping[str, str]
@@ -35,6 +39,25 @@ class Reproduction:
     def to_json(self) -> dict[str, Json]:
         """The document of `reproduce`."""
         return {"schema": "llorch.reproduction/v1", **as_json(self)}
+
+    def from_whole_input(self) -> Reproduction:
+        """The same, from a place where the input is still what went into the run; every byte of it is read.
+
+        Raises ChangedInput when there is none, OSError for a file that cannot be read.
+        """
+        found = [
+            verify_place(Expected(self.input, [], place, False, self.files, []), "full")
+            for place in self.places
+        ]
+        for one in found:
+            if one.is_intact:
+                return replace(self, path=one.path, arguments=[PROGRAM, one.path, *self.arguments[2:]])
+        raise ChangedInput(
+            f"run {self.run} was made of {self.input}, and "
+            + "; ".join(
+                f"{shown(one.path)} {'is gone' if one.is_gone else 'is another file now'}" for one in found
+            )
+        )
 
 
 def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction:
@@ -47,8 +70,8 @@ def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction
             f"run {told.uid} is a {told.kind} that is {told.status}; no command makes it again"
         )
     inputs = [edge for edge in told.edges if edge.role == "input"]
-    places = connection.execute(
-        select(location.c.path)
+    seen = connection.execute(
+        select(location.c.path, location.c.artifact_id, artifact.c.digest)
         .join(artifact, artifact.c.id == location.c.artifact_id)
         .where(
             artifact.c.digest.in_([edge.digest for edge in inputs]),
@@ -56,18 +79,19 @@ def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction
             location.c.gone_at.is_(None),
         )
         .order_by(location.c.seen_at.desc(), location.c.path)
-    )
-    path = places.scalars().first()
-    if path is None:
+    ).all()
+    if not seen:
         wanted = ", ".join(edge.digest for edge in inputs)
         raise UnknownReference(told.uid, hint=f"its input {wanted} was not seen on this host")
     made = next((edge.digest for edge in told.edges if edge.role == "output"), None)
     weights = select(artifact.c.weights_digest).where(artifact.c.digest == made)
     return Reproduction(
         run=told.uid,
-        arguments=[PROGRAM, path, *options(told.params)],
-        input=inputs[0].digest,
-        path=path,
+        arguments=[PROGRAM, seen[0].path, *options(told.params)],
+        input=seen[0].digest,
+        files=recorded_files(connection, seen[0].artifact_id),
+        path=seen[0].path,
+        places=[row.path for row in seen],
         tree=made,
         weights=connection.execute(weights).scalar_one_or_none() if made else None,
         tools=told.tools,

@@ -15,7 +15,7 @@ from registry import Registry
 from registry.answers import ArtifactAnswer
 from registry.errors import RefusedRecord, UnknownReference
 from registry.integrity import Damage, Integrity
-from registry.records import EdgeRecord, FileRecord
+from registry.records import ArtifactRecord, EdgeRecord, FileRecord
 from registry.tensor_ranges import tensor_ranges
 from tests.registry.invented import START, conversion, gguf, sha256
 from tests.registry.model_folder import adopted, write_folder, write_safetensors
@@ -125,6 +125,28 @@ def test_a_file_is_looked_for_where_it_was_seen(registry: Registry, tmp_path: Pa
     assert only(registry.verify("here", source.digest)).damages == [
         Damage("tiny.gguf", "content", detail="other bytes than recorded")
     ]
+
+
+def test_a_file_that_was_seen_under_two_names_is_one_file_in_two_places(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for name in ("b.gguf", "a.gguf"):
+        (tmp_path / name).write_bytes(b"tiny.gguf")
+        seen = replace(
+            conversion(name), edges=[EdgeRecord("input", gguf_named(name), name, str(tmp_path / name))]
+        )
+        registry.record(seen)
+    assert [(one.path, one.is_intact, one.files) for one in registry.verify("here")] == [
+        (str(tmp_path / "a.gguf"), True, 1), (str(tmp_path / "b.gguf"), True, 1)
+    ]  # fmt: skip
+    answer = registry.show(gguf_named("b.gguf").digest)
+    assert isinstance(answer, ArtifactAnswer)
+    assert [file.path for file in answer.files] == ["a.gguf"]
+
+
+def gguf_named(name: str) -> ArtifactRecord:
+    """The bytes of `tiny.gguf` under any name."""
+    return replace(gguf(), size_bytes=9, files=[replace(gguf().files[0], path=name, size_bytes=9)])
 
 
 def test_any_recorded_version_of_a_record_will_do(registry: Registry, model: Path) -> None:
