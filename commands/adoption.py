@@ -1,0 +1,81 @@
+"""`llorch-fetch --adopt`: models that are on the disk already are proven where they lie, and recorded."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import sources
+from commands import console, fetch_recording, telling
+from commands.failures import Failure, failure
+from commands.tables import text, write_table
+from formats.errors import InputError
+from sources.errors import SourceError
+
+if TYPE_CHECKING:
+    from commands.fetch_recording import Came
+    from commands.recording import Recorded
+    from sources import LocalModel
+
+NAME = "llorch-fetch"
+
+Outcome = tuple["LocalModel", "Came | Failure", "list[Recorded] | Failure | None"]
+
+
+def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
+    """Proves and records every model at a path; the exit code of the first that could not be, else 0."""
+    models = sources.found_at(path.expanduser())
+    if name is not None and len(models) > 1:
+        raise click.UsageError(f"--name is for one model, and {len(models)} are there.")
+    outcomes = [one_adopted(model, name, url) for model in models]
+    for _, came, recorded in outcomes:
+        for trouble in (came, recorded):
+            if isinstance(trouble, Failure):
+                console.note(NAME, trouble.message)
+    if as_json:
+        console.write_json({"schema": "llorch.adoption/v1", "models": [document(*one) for one in outcomes]})
+    else:
+        write_table(
+            ("model", "outcome", "promised", "recorded"),
+            [[text(cell) for cell in row(*one)] for one in outcomes],
+        )
+    failures = [one for _, came, recorded in outcomes for one in (came, recorded) if isinstance(one, Failure)]
+    return failures[0].exit_code if failures else 0
+
+
+def one_adopted(model: LocalModel, name: str | None, url: str | None) -> Outcome:
+    """One model: what was found, and where it was recorded."""
+    path = os.fspath(model.files[0][1])
+    try:
+        with telling.told("adopt", path, {"path": path}, url, is_there=lambda: True) as run:
+            started = datetime.now(UTC)
+            files, checks = sources.proven_here(model)
+            came = fetch_recording.came_by_adoption(model, files, checks)
+            return model, came, fetch_recording.record(came, run, started, {"path": path}, name, url)
+    except (SourceError, InputError, OSError) as error:
+        return model, failure(error, NAME), None
+
+
+def row(
+    model: LocalModel, came: Came | Failure, recorded: list[Recorded] | Failure | None
+) -> tuple[str, ...]:
+    """One line of the table."""
+    if isinstance(came, Failure):
+        return (model.title, "NOT PROVEN", "", "")
+    promised = sum(one.proven.promised is not None for one in came.files)
+    names = ", ".join(one.name for one in recorded) if isinstance(recorded, list) else ""
+    return (model.title, "PROVEN" if promised else "SOUND", f"{promised} of {len(came.files)}", names)
+
+
+def document(
+    model: LocalModel, came: Came | Failure, recorded: list[Recorded] | Failure | None
+) -> dict[str, object]:
+    """One model for --json."""
+    told = (
+        [one.to_json() for one in recorded] if isinstance(recorded, list) else recorded and recorded.to_json()
+    )
+    return {"model": model.title, **came.to_json(), "registry": told}

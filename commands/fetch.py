@@ -1,0 +1,276 @@
+"""`llorch-fetch`: a model is looked at where it is, fetched whole, proven, recorded, and if asked converted."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import sources
+from commands import adoption, console, convert, fetch_recording, fetch_screen, recording, telling, trial
+from commands.failures import Failure
+from commands.tables import digest, size
+from formats.errors import UnsupportedInput
+from formats.shown import shown
+from sources.errors import NoRanges
+from verification.report import Report
+
+if TYPE_CHECKING:
+    from commands.fetch_recording import Came, CameModel
+    from commands.recording import Recorded
+    from sources import Outlook, Remote
+    from sources.places import Place
+
+NAME = "llorch-fetch"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+EXAMPLE = f"""{NAME} Qwen/Qwen2.5-0.5B-Instruct-GGUF --quant Q4_K_M --dry-run
+{NAME} Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf --to models
+{NAME} --adopt ~/.ollama/models"""
+
+
+class Sha256Type(click.ParamType[str]):
+    """64 hex digits, with or without `sha256:` before them."""
+
+    name = "sha256"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The digits in lower case."""
+        digits = str(value).strip().lower().removeprefix("sha256:")
+        if not SHA256.fullmatch(digits):
+            self.fail(f"{value!r} is no SHA-256: it has 64 hex digits", param, ctx)
+        return digits
+
+
+@console.command(NAME, example=EXAMPLE)
+@click.argument("source", required=False)
+@click.option("--revision", metavar="REV", help="A branch, tag or commit.  [default: main]")
+@click.option("--include", metavar="GLOB", multiple=True, help="Only files that match; may be repeated.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="No files that match; may be repeated.")
+@click.option("--quant", metavar="TYPE", help="The GGUF file of this quantization, as Q4_K_M.")
+@click.option(
+    "--to",
+    "--local-dir",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to.  [default: huggingface_hub's cache; the current folder for a URL]",
+)
+@click.option("--sha256", metavar="HEX", type=Sha256Type(), help="What a URL's file must be.")
+@click.option("--convert", "converts", is_flag=True, help="Go on to convert it, and to verify that.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="With --convert, the folder to write.  [default: as llorch-convert's]",
+)
+@click.option(
+    "--verify",
+    "level",
+    type=click.Choice(["quick", "full", "none"]),
+    default="quick",
+    show_default=True,
+    help="How thoroughly the model is tried, or its conversion checked.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what it is and whether it will serve.")
+@click.option("--force", is_flag=True, help="Go on though the model is not supported.")
+@click.option("--overwrite", is_flag=True, help="Replace files in --to that are others.")
+@click.option(
+    "--adopt",
+    "adopted",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Prove and record what is on the disk: a file, a folder, a cache, Ollama's store.",
+)
+@click.option("--name", callback=recording.checked_name, help="Its name in the registry.")
+@click.option(
+    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
+)
+def main(
+    source: str | None,
+    revision: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    quant: str | None,
+    folder: Path | None,
+    sha256: str | None,
+    converts: bool,
+    output: Path | None,
+    level: str,
+    dry_run: bool,
+    force: bool,
+    overwrite: bool,
+    adopted: Path | None,
+    name: str | None,
+    url: str | None,
+    as_json: bool,
+) -> int:
+    """Fetch SOURCE, prove it, and record where it came from.
+
+    SOURCE is owner/repo, owner/repo@revision, owner/repo:file.gguf (a split set comes whole) or an https:// URL.
+    The hub is the one of HF_ENDPOINT; HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they do for `hf`.
+    """
+    if adopted is not None:
+        asked = (
+            source,
+            revision,
+            include,
+            exclude,
+            quant,
+            folder,
+            sha256,
+            converts,
+            dry_run,
+            force,
+            overwrite,
+        )
+        if any(asked):
+            raise click.UsageError("--adopt PATH goes with --name, --registry and --json alone.")
+        return adoption.adopt(adopted, name, url, as_json)
+    if source is None:
+        raise click.UsageError("Missing argument 'SOURCE', or --adopt PATH.")
+    if output is not None and not converts:
+        raise click.UsageError("--output goes with --convert.")
+    reference = sources.parse_source(source, revision)
+    wish = sources.Wish(quant, include, exclude)
+    opened = functools.partial(sources.opened, reference, wish, sha256=sha256)
+    if dry_run:
+        with opened() as remote:
+            return show(remote, sources.place_for(remote, folder, str(reference)), as_json)
+    chosen: Mapping[str, Any] = {
+        "revision": revision, "include": list(include), "exclude": list(exclude), "quant": quant, "sha256": sha256
+    }  # fmt: skip
+    with telling.told("fetch", str(reference), chosen, url, is_there=lambda: True) as run, opened() as remote:
+        started = datetime.now(UTC)
+        place = sources.place_for(remote, folder, str(reference), overwrite=overwrite)
+        came = fetched(remote, place, str(reference), force=force)
+        recorded = fetch_recording.record(came, run, started, chosen, name, url)
+    for path, why in came.left_out:
+        console.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
+    reports = [] if level == "none" or converts else [tried(model, came, level, url) for model in came.models]
+    for trouble in (recorded, *reports):
+        if isinstance(trouble, Failure):
+            console.note(NAME, trouble.message)
+    if as_json and not converts:
+        console.write_json(document(came, recorded, reports))
+    elif not as_json:
+        write_summary(came, recorded, reports)
+    if converts:
+        return converted(came, output, level, url, as_json)
+    return exit_code(recorded, reports)
+
+
+def show(remote: Remote, place: Place, as_json: bool) -> int:
+    """What is offered and whether it will serve, on one screen; nothing is fetched but headers."""
+    with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
+        outlooks = looked_at(remote, place, Path(scratch))
+        if as_json:
+            console.write_json(fetch_screen.document(remote.offer, outlooks, place.files))
+        else:
+            fetch_screen.write(remote.offer, outlooks, place.files)
+    troubles = [outlook.trouble for outlook in outlooks if outlook.trouble]
+    for trouble in troubles:
+        console.note(NAME, f"{remote.offer.repository}: not supported: {trouble}")
+    return 3 if troubles else 0
+
+
+def looked_at(remote: Remote, place: Place, scratch: Path) -> Sequence[Outlook]:
+    """What the models are; of a server that sends no ranges nothing is known before they are here."""
+    try:
+        return sources.look_ahead(remote, scratch, place.existing)
+    except NoRanges as error:
+        console.note(NAME, f"warning: {error}; it is looked at when it is here")
+        return []
+
+
+def fetched(remote: Remote, place: Place, source: str, *, force: bool) -> Came:
+    """All files, proven and in their place; UnsupportedInput before the first of them for what will not serve."""
+    with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
+        outlooks = looked_at(remote, place, Path(scratch))
+    if not force and (trouble := next((one.trouble for one in outlooks if one.trouble), None)):
+        raise UnsupportedInput(trouble, path=source, hint="--force fetches it all the same")
+    if not any(file.promised for file in remote.offer.files):
+        console.note(NAME, f"warning: {source}: nothing to compare with: --sha256 HEX would prove it")
+    with console.progress("fetching") as progress:
+        found = sources.fetch(remote, place, source, progress)
+    return fetch_recording.came_by_fetch(found, outlooks)
+
+
+def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report | Failure:
+    """What a model does when it is tried out, which is a run of its own."""
+    path = model.path.absolute()
+    with telling.told("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
+        report = trial.tried(path, level)
+        trouble = fetch_recording.record_trial(model, came.licence, report, run, url)
+    return trouble or report
+
+
+def converted(came: Came, output: Path | None, level: str, url: str | None, as_json: bool) -> int:
+    """What llorch-convert makes of the one model that came, and how that ended."""
+    models = [model for model in came.models if model.kind in ("gguf", "gguf-split")]
+    if len(models) != 1:
+        what = f"--convert is for one GGUF model, and {len(models)} came"
+        raise UnsupportedInput(what, path=came.repository, hint="llorch-convert converts each")
+    return convert.run(models[0].path, output, level=level, url=url, as_json=as_json)
+
+
+def exit_code(recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]) -> int:
+    """The registry's failure before a trial's."""
+    if isinstance(recorded, Failure):
+        return recorded.exit_code
+    failed = [report for report in reports if isinstance(report, Failure)]
+    if failed:
+        return failed[0].exit_code
+    return 1 if any(isinstance(report, Report) and report.outcome == "FAILED" for report in reports) else 0
+
+
+def document(
+    came: Came, recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]
+) -> dict[str, object]:
+    """What --json prints."""
+    told = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
+    return {
+        "schema": "llorch.fetch/v1",
+        **came.to_json(),
+        "verification": [report.to_json() for report in reports],
+        "registry": told,
+    }
+
+
+def write_summary(
+    came: Came, recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]
+) -> None:
+    """Some lines for a person: what came, what proves it, what it did, where it is recorded."""
+    total = size(sum(file.proven.size for file in came.files)).brief
+    count = f"{len(came.files)} file{'s' if len(came.files) > 1 else ''}"
+    at = came.revision[:12] if came.revision else "no revision"
+    if came.bytes_come:
+        click.echo(f"fetched    {came.repository}  ({at}, {count}, {total})")
+    else:
+        click.echo(f"here       {came.repository}  ({at}, {count}, {total}: nothing was fetched)")
+    compared = sum(file.proven.promised is not None for file in came.files)
+    click.echo(
+        f"proven     {compared} of {len(came.files)} by the digest that was promised, all by their structure"
+    )
+    for model, report in zip(came.models, reports, strict=False):
+        if isinstance(report, Report):
+            click.echo(
+                f"tried      {shown(model.title, 200, quoted=False)}: {report.outcome}  ({report.sentence})"
+            )
+    for model in came.models:
+        click.echo(f"at         {shown(model.path, 4096, quoted=False)}")
+    if not isinstance(recorded, Failure):
+        for one in recorded:
+            click.echo(f"recorded   {one.name}  ({digest(one.digest).brief}, in {one.registry})")
+
+
+if __name__ == "__main__":
+    main()

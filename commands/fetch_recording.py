@@ -1,0 +1,329 @@
+"""What the registry is told of a fetch, an adoption, and the trial of what came, made of what `sources` found."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from commands.failures import Failure
+from commands.recording import Recorded, check_record, here, not_recorded
+from formats import __version__
+from registry.digests import HashedFile, tree1
+from registry.errors import RegistryError, RequestError
+from registry.records import (
+    ArtifactKind,
+    ArtifactRecord,
+    CheckRecord,
+    CheckStatus,
+    EdgeRecord,
+    FileRecord,
+    FileRole,
+    Json,
+    RunRecord,
+    SourceKind,
+    SourceRecord,
+)
+from registry.reference import name_from
+from sources.remote import RemoteFile
+from sources.selection import ending, models_of
+
+if TYPE_CHECKING:
+    from sources import Fetched, FetchedFile, LocalModel, Outlook
+    from verification import Report
+
+ROLES: Mapping[str, FileRole] = {
+    "config.json": "config",
+    "generation_config.json": "config",
+    "README.md": "card",
+}
+TOKENIZER = ("tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens", "chat_template", "spiece")
+LIBRARIES = ("huggingface_hub", "httpx2")
+
+
+@dataclass(frozen=True, slots=True)
+class CameModel:
+    """One artifact among the files that came: a GGUF file or set, or safetensors with all that belongs to them.
+
+    folder: in which the files lie. title: what it is called. architecture, dtype: as its header says, where it was
+    read.
+    """
+
+    files: Sequence[FetchedFile]
+    folder: Path
+    title: str
+    architecture: str | None = None
+    dtype: str | None = None
+
+    @property
+    def kind(self) -> ArtifactKind:
+        """What the registry calls it."""
+        if ending(self.files[0].proven.path) == ".gguf":
+            return "gguf" if len(self.files) == 1 else "gguf-split"
+        return "hf-folder" if any(ending(one.proven.path) == ".safetensors" for one in self.files) else "file"
+
+    @property
+    def path(self) -> Path:
+        """What a command takes for it: the first file, or the folder."""
+        return self.folder if self.kind == "hf-folder" else self.files[0].path
+
+    def artifact(self, licence: str | None) -> ArtifactRecord:
+        """As the registry knows it; the parts of a set by their bare names, as a conversion tells of them."""
+        whole = self.kind == "hf-folder"
+        files = [
+            FileRecord(
+                path if whole else path.rpartition("/")[2], one.proven.sha256, one.proven.size, role_of(path)
+            )
+            for one in self.files
+            for path in [one.proven.path]
+        ]
+        single = f"sha256:{files[0].sha256}"
+        tree = tree1(HashedFile(file.path, file.sha256, file.size_bytes) for file in files)
+        return ArtifactRecord(
+            digest=single if self.kind in ("gguf", "file") else tree,
+            kind=self.kind,
+            size_bytes=sum(file.size_bytes for file in files),
+            files=files,
+            architecture=self.architecture,
+            dtype=self.dtype,
+            facts={"licence": licence} if licence else {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What a fetch or an adoption gave. checks: check → how many files it was made of. started: when."""
+
+    run: Literal["fetch", "adopt"]
+    kind: SourceKind
+    repository: str
+    endpoint: str | None
+    requested: str | None
+    revision: str | None
+    licence: str | None
+    folder: Path
+    files: Sequence[FetchedFile]
+    checks: Mapping[str, int]
+    models: Sequence[CameModel]
+    left_out: Sequence[tuple[str, str]] = ()
+
+    @property
+    def bytes_come(self) -> int:
+        """How many bytes were fetched now."""
+        return sum(file.proven.size for file in self.files if file.how == "fetched")
+
+    def to_json(self) -> dict[str, object]:
+        """What --json says of it."""
+        return {
+            "kind": self.kind,
+            "repository": self.repository,
+            "endpoint": self.endpoint,
+            "revision_requested": self.requested,
+            "revision_resolved": self.revision,
+            "licence": self.licence,
+            "folder": os.fspath(self.folder.absolute()),
+            "fetched_bytes": self.bytes_come,
+            "files": [
+                {
+                    "path": one.proven.path,
+                    "at": os.fspath(one.path.absolute()),
+                    "size_bytes": one.proven.size,
+                    "sha256": one.proven.sha256,
+                    "expected_digest": one.proven.promised,
+                    "how": one.how,
+                }
+                for one in self.files
+            ],
+            "checks": dict(self.checks),
+            "models": [
+                {"name": one.title, "kind": one.kind, "at": os.fspath(one.path.absolute())}
+                for one in self.models
+            ],
+            "left_out": [{"path": path, "why": why} for path, why in self.left_out],
+        }
+
+
+def came_by_fetch(fetched: Fetched, outlooks: Sequence[Outlook]) -> Came:
+    """What a fetch gave. outlooks: of the same models."""
+    offer = fetched.offer
+    seen = {outlook.name: outlook for outlook in outlooks}
+    return Came(
+        run="fetch",
+        kind=offer.kind,
+        repository=offer.repository,
+        endpoint=offer.endpoint,
+        requested=offer.requested,
+        revision=offer.revision,
+        licence=offer.licence,
+        folder=fetched.folder,
+        files=fetched.files,
+        checks=fetched.checks,
+        models=models_among(fetched.files, fetched.folder, offer.repository.rpartition("/")[2], seen),
+        left_out=offer.left_out,
+    )
+
+
+def came_by_adoption(local: LocalModel, files: Sequence[FetchedFile], checks: Mapping[str, int]) -> Came:
+    """What is on the disk already."""
+    folder = Path(local.repository) if local.kind == "file" else files[0].path.parent
+    return Came(
+        run="adopt",
+        kind=local.kind,
+        repository=local.repository,
+        endpoint=None,
+        requested=local.requested,
+        revision=local.revision,
+        licence=None,
+        folder=folder,
+        files=files,
+        checks=checks,
+        models=models_among(files, folder, local.repository.rpartition("/")[2], {}),
+    )
+
+
+def models_among(
+    files: Sequence[FetchedFile], folder: Path, title: str, outlooks: Mapping[str, Outlook]
+) -> list[CameModel]:
+    """The models that files are. title: of a folder. outlooks: by the name of a model's first file."""
+    by_path = {one.proven.path: one for one in files}
+    found = []
+    for group in models_of([RemoteFile(path, one.proven.size) for path, one in by_path.items()]):
+        seen = outlooks.get(group[0].path)
+        dtype = seen.types[0].type if seen and seen.types else None
+        architecture = seen.architecture if seen else None
+        found.append(
+            CameModel([by_path[file.path] for file in group], folder, group[0].path, architecture, dtype)
+        )
+    if any(ending(path) == ".safetensors" for path in by_path):
+        seen = outlooks.get("")
+        rest = [one for path, one in by_path.items() if ending(path) != ".gguf"]
+        found.append(CameModel(rest, folder, title, seen.architecture if seen else None))
+    return found
+
+
+def record(
+    came: Came, run: str, started: datetime, params: Mapping[str, Json], name: str | None, option: str | None
+) -> list[Recorded] | Failure:
+    """Records what came, under the run's id, and names its models; a failure says how to do it later.
+
+    name: of the only model; several are named after their files.
+    """
+    from registry.store import Registry  # SQLAlchemy: half a second, after the work
+
+    location = here(option)
+    try:
+        artifacts = [model.artifact(came.licence) for model in came.models]
+        edges = [
+            EdgeRecord("output", artifact, model.title, os.fspath(model.path.absolute()))
+            for model, artifact in zip(came.models, artifacts, strict=True)
+        ]
+        told = RunRecord(
+            uid=run,
+            kind=came.run,
+            status="succeeded",
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            host=socket.gethostname(),
+            params=dict(params),
+            tools={"llorch": __version__, "python": platform.python_version()}
+            | {library: version(library) for library in LIBRARIES},
+            edges=edges,
+            checks=[one for artifact in artifacts for one in check_records(artifact, came)],
+            sources=[source_record(one, came, artifacts) for one in came.files],
+            exit_code=0,
+        )
+        names = {
+            name if name and len(artifacts) == 1 else name_from(model.title): artifact.digest
+            for model, artifact in zip(came.models, artifacts, strict=True)
+        }
+        with Registry(location.url) as store:
+            store.record(told, names=names)
+    except (RegistryError, RequestError, OSError) as error:
+        return not_recorded(location, error, "the files are kept, `llorch-fetch --adopt` records them")
+    return [Recorded(location.shown, title, digest) for title, digest in names.items()]
+
+
+def check_records(artifact: ArtifactRecord, came: Came) -> list[CheckRecord]:
+    """What a fetch proves: the digests of this artifact's files, and the structure of all that came."""
+    mine = {file.sha256 for file in artifact.files}
+    promised = sum(one.proven.promised is not None for one in came.files if one.proven.sha256 in mine)
+    detail = {"compared": promised, "of": len(artifact.files)}
+    status: CheckStatus = "PASSED" if promised == len(artifact.files) else "SKIPPED"
+    digests = CheckRecord(artifact.digest, "digest.promised", status, "0", "0", "<=", "files", detail)
+    structure = [
+        CheckRecord(artifact.digest, check, "PASSED", "0", "0", "<=", "files", {"of": count})
+        for check, count in sorted(came.checks.items())
+    ]
+    return [digests, *structure]
+
+
+def source_record(file: FetchedFile, came: Came, artifacts: Sequence[ArtifactRecord]) -> SourceRecord:
+    """Where one file came from, what was promised of it, and what it is."""
+    proven = file.proven
+    promised, _, digits = (proven.promised or "").partition(":")
+    owner = next((a.digest for a in artifacts if any(f.sha256 == proven.sha256 for f in a.files)), None)
+    return SourceRecord(
+        kind=came.kind,
+        repository=came.repository,
+        path=proven.path,
+        artifact=owner,
+        revision_requested=came.requested,
+        revision_resolved=came.revision,
+        etag=digits if came.kind == "hub" else proven.etag,
+        etag_kind=promised if came.kind == "hub" else "opaque" if proven.etag else None,
+        expected_digest=proven.promised if promised == "sha256" else None,
+        observed_digest=f"sha256:{proven.sha256}",
+        observed_size=proven.size,
+    )
+
+
+def record_trial(
+    model: CameModel, licence: str | None, report: Report | Failure, run: str, option: str | None
+) -> Failure | None:
+    """Records, under the run's id, what the model did when it was tried out; a failure says how to try it again."""
+    from registry.store import Registry  # as above
+
+    location = here(option)
+    try:
+        artifact = model.artifact(licence)
+        edges = [EdgeRecord("input", artifact, model.title, os.fspath(model.path.absolute()))]
+        if isinstance(report, Failure):
+            now = datetime.now(UTC)
+            told = RunRecord(
+                run, "verify", "failed", now, now, socket.gethostname(),
+                edges=edges, error=report.message, exit_code=report.exit_code,
+            )  # fmt: skip
+        else:
+            told = RunRecord(
+                uid=run,
+                kind="verify",
+                status="succeeded",
+                started_at=datetime.fromisoformat(report.started),
+                finished_at=datetime.fromisoformat(report.finished),
+                host=socket.gethostname(),
+                params={"level": report.level, "device": report.device, "alone": True},
+                tools=report.tools,
+                edges=edges,
+                checks=[check_record(artifact.digest, result) for result in report.results],
+                exit_code=1 if report.outcome == "FAILED" else 0,
+            )
+        with Registry(location.url) as store:
+            store.record(told)
+    except (RegistryError, RequestError, OSError) as error:
+        return not_recorded(location, error, f"`llorch-verify {model.path}` tries again")
+    return None
+
+
+def role_of(path: str) -> FileRole:
+    """What a file of a model is for."""
+    if path in ROLES:
+        return ROLES[path]
+    if ending(path) in (".gguf", ".safetensors") or path.endswith(".safetensors.index.json"):
+        return "weights"
+    return "tokenizer" if path.startswith(TOKENIZER) else "other"

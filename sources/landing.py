@@ -1,0 +1,169 @@
+"""Where what is fetched comes down: out of sight while it comes, under its name when it is proven.
+
+In the destination stands, meanwhile, `.llorch-fetch-REPOSITORY/`: a lock, what huggingface_hub is writing, and what
+is whole already, each under its digest, so that no loader takes it for a model and the next run need not fetch it
+again. A file that is not what was promised ends as NAME.rejected beside its place, with the reason.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from formats.shown import shown
+from sources.errors import DestinationError
+from sources.remote import RemoteFile
+
+PREFIX, INCOMING = ".llorch-fetch-", "incoming"
+SPARE_SHARE, SPARE_BYTES = 100, 16 << 20  # of space: what the file system itself takes
+
+
+class Landing:
+    """The way into `folder` for the files of one source; a context manager that holds its lock.
+
+    folder is made if it is not there, and goes again if nothing came into it. goes_on: the transport can go on
+    with what it left unfinished in an earlier run, so that is kept. Raises DestinationError where
+    another process fetches the same into the same, OSError where it cannot be written.
+    """
+
+    def __init__(self, folder: Path, source: str, *, goes_on: bool = False) -> None:
+        self.folder = folder
+        self._goes_on = goes_on
+        self._source = source
+        self._own = folder / (PREFIX + re.sub(r"[^A-Za-z0-9._-]+", "--", source)[:120])
+        self._made: list[Path] = []
+        self._lock_fd = -1
+
+    def __enter__(self) -> Landing:
+        self._make_parents()
+        self._own.mkdir(mode=0o700, exist_ok=True)
+        self._lock_fd = os.open(
+            self._own / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock_fd)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                what = f"another process fetches it into {shown(self.folder, 200, quoted=False)}"
+                raise DestinationError(self._source, what, reason="busy", hint="wait for it") from None
+            raise
+        self._clear_unfinished()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._clear_unfinished()
+            if kind is None or {path.name for path in self._own.iterdir()} <= {"lock"}:
+                shutil.rmtree(self._own)
+                for folder in self._made:
+                    folder.rmdir()
+        os.close(self._lock_fd)
+
+    @property
+    def incoming(self) -> Path:
+        """Where a transport writes: empty at the start, and removed with whatever it leaves there."""
+        folder = self._own / INCOMING
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def require_space(self, needed: int) -> None:
+        """OSError (ENOSPC) before the first byte, where the file system has less."""
+        needed += needed // SPARE_SHARE + SPARE_BYTES
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            what = f"the files need {needed:,} bytes, the file system has {free:,} left"
+            raise OSError(errno.ENOSPC, what, os.fspath(self.folder))
+
+    def kept(self, file: RemoteFile) -> Path | None:
+        """What an earlier run has fetched of it, whole; None for nothing, or where there is no digest to tell by."""
+        path = self._kept(file)
+        return path if path is not None and path.is_file() and not path.is_symlink() else None
+
+    def keep(self, file: RemoteFile, path: Path) -> Path:
+        """Puts what came out of sight, where it waits for the others."""
+        kept = self._kept(file) or self._own / f"{PurePosixPath(file.path).name}.part"
+        with path.open("rb+") as stream:
+            os.fsync(stream)
+        path.replace(kept)
+        return kept
+
+    @contextmanager
+    def together(self, files: Sequence[tuple[RemoteFile, Path]]) -> Iterator[Path]:
+        """A folder in which the files lie under their names, as links, for as long as they are looked at."""
+        with tempfile.TemporaryDirectory(prefix="together-", dir=self._own) as name:
+            for file, path in files:
+                placed = Path(name) / file.path
+                placed.parent.mkdir(parents=True, exist_ok=True)
+                placed.symlink_to(path.absolute())
+            yield Path(name)
+
+    def publish(self, files: Sequence[tuple[RemoteFile, Path]]) -> None:
+        """Gives the files their names in the folder, each in one step and durably; weights before what names them."""
+        ordered = sorted(files, key=lambda pair: pair[0].path.endswith(".json"))
+        for file, path in ordered:
+            target = self.folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o666 & ~_umask())
+            path.replace(target)
+        for parent in {(self.folder / file.path).parent for file, _ in files}:
+            _sync_folder(parent)
+
+    def reject(self, file: RemoteFile, path: Path, reason: str) -> Path:
+        """Sets a file aside as NAME.rejected, with NAME.rejected.txt to say why; returns where it is."""
+        target = self.folder / f"{file.path}.rejected"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        target.with_name(f"{target.name}.txt").write_text(f"{self._source}: {reason}\n", encoding="utf-8")
+        return target
+
+    def _kept(self, file: RemoteFile) -> Path | None:
+        digest = file.sha256 or file.git_sha1
+        return self._own / f"{digest}.part" if digest else None
+
+    def _make_parents(self) -> None:
+        folder = self.folder
+        missing = []
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(folder))
+        for one in reversed(missing):
+            one.mkdir()
+        self._made = missing
+
+    def discard(self) -> None:
+        """Removes what waits for the others: they will not come."""
+        for path in self._own.glob("*.part"):
+            path.unlink()
+
+    def _clear_unfinished(self) -> None:
+        """Removes what is neither whole nor of any use to the next run."""
+        for path in self._own.iterdir():
+            if path.is_dir() and not (self._goes_on and path.name == INCOMING and any(path.iterdir())):
+                shutil.rmtree(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

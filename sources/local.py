@@ -1,0 +1,225 @@
+"""Models that are on the disk already, wherever another program has put them; nothing is copied or moved.
+
+    a .gguf file, or any part of a split set
+    a folder with config.json and safetensors
+    a folder of GGUF files at any depth, as LM Studio keeps them
+    huggingface_hub's cache, one repository of it (models--OWNER--NAME), or one snapshot
+    Ollama's `models` folder, or one of its manifests
+
+The names of blobs in the hub's cache and in Ollama's store are the digests that were promised, so these are proven;
+elsewhere there is nothing to compare with.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from formats.errors import InputError, MalformedInput
+from formats.shown import shown
+from sources.cached import cached_file
+from sources.errors import Damaged, Missing
+from sources.fetching import FetchedFile
+from sources.proof import NotAsPromised, prove, require_sound
+from sources.remote import Kind, RemoteFile
+from sources.selection import ending, models_of, parts_of
+
+REPOSITORY = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
+BLOB = re.compile(r"sha256:([0-9a-f]{64})")
+MODEL_LAYER = "application/vnd.ollama.image.model"
+MOST_MANIFEST = 1 << 20  # bytes; one has some hundreds
+
+Found = list[tuple[RemoteFile, Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """One model's files. files: as their source lists them, and where they are.
+
+    repository: where they came from, as far as the store says, else the folder; requested, revision: of a repository.
+    """
+
+    kind: Kind
+    repository: str
+    requested: str | None
+    revision: str | None
+    files: tuple[tuple[RemoteFile, Path], ...]
+
+    @property
+    def title(self) -> str:
+        """What to call it in a table."""
+        return (
+            self.files[0][1].as_posix()
+            if self.kind == "file"
+            else f"{self.repository}:{self.files[0][0].path}"
+        )
+
+
+def found_at(path: Path) -> Sequence[LocalModel]:
+    """The models at a path. Raises Missing where there is none, MalformedInput for a manifest that is none, OSError."""
+    path = path.absolute()
+    models = list(_found_at(path))
+    if not models:
+        raise Missing(
+            str(path), "there is no model", hint="a .gguf file, or config.json and safetensors, make one"
+        )
+    return models
+
+
+def proven_here(model: LocalModel) -> tuple[Sequence[FetchedFile], Mapping[str, int]]:
+    """Proves a model where it lies; returns its files, and check → how many files it was made of.
+
+    Raises Damaged for bytes that are not those promised, InputError for a file that is not what its name says.
+    """
+    files = []
+    for file, path in model.files:
+        try:
+            files.append(FetchedFile(path, prove(file, path), "here"))
+        except NotAsPromised as error:
+            raise Damaged(str(path), str(error), hint="fetch it again") from None
+    with tempfile.TemporaryDirectory(prefix="llorch-") as name:
+        for file, path in model.files:
+            link = Path(name) / file.path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+        try:
+            return files, require_sound(Path(name), [file for file, _ in model.files])
+        except InputError as error:
+            broken = Path(error.path or name)
+            error.path = next(
+                (path for file, path in model.files if Path(name) / file.path == broken), broken
+            )
+            raise
+
+
+def _found_at(path: Path) -> Iterator[LocalModel]:
+    if path.is_file() and ending(path.name) == ".gguf":
+        yield from _gguf_file(path)
+    elif path.is_file():
+        yield from _ollama_manifest(path)
+    elif (path / "manifests").is_dir() and (path / "blobs").is_dir():
+        for manifest in sorted(path.glob("manifests/**/*")):
+            if manifest.is_file():
+                yield from _ollama_manifest(manifest)
+    elif snapshots := _snapshots(path):
+        for snapshot in snapshots:
+            yield from _hub_snapshot(snapshot)
+    elif path.is_dir():
+        yield from _folder(path)
+    else:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+
+
+def _gguf_file(path: Path) -> Iterator[LocalModel]:
+    """A file, with the other parts of its set; of a snapshot of the hub's cache it is known where it came from."""
+    if snapshot := next((parent for parent in path.parents if _is_snapshot(parent)), None):
+        yield from (model for model in _hub_snapshot(snapshot) if path in (place for _, place in model.files))
+        return
+    parts = [path.with_name(name) for name in parts_of(path.name)]
+    yield _unpromised(path.parent, [part for part in parts if part.is_file()])
+
+
+def _folder(folder: Path) -> Iterator[LocalModel]:
+    """A converted or downloaded folder, or a tree of GGUF files."""
+    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+        names = sorted(path for path in folder.iterdir() if path.is_file() and ending(path.name) != ".gguf")
+        yield _unpromised(folder, names)
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and ending(path.name) == ".gguf"]
+    for model in models_of([_listed(folder, path) for path in paths]):
+        yield _unpromised(folder, [folder / file.path for file in model])
+
+
+def _snapshots(path: Path) -> list[Path]:
+    """The snapshots of the hub's cache that a path holds or is."""
+    if _is_snapshot(path):
+        return [path]
+    repositories = [path] if REPOSITORY.fullmatch(path.name) else sorted(path.glob("models--*--*"))
+    return [
+        snapshot
+        for repository in repositories
+        for snapshot in sorted((repository / "snapshots").glob("*"))
+        if _is_snapshot(snapshot)
+    ]
+
+
+def _is_snapshot(path: Path) -> bool:
+    return path.parent.name == "snapshots" and REPOSITORY.fullmatch(path.parent.parent.name) is not None
+
+
+def _hub_snapshot(snapshot: Path) -> Iterator[LocalModel]:
+    repository = snapshot.parent.parent
+    found = REPOSITORY.fullmatch(repository.name)
+    assert found is not None, "it is a snapshot"
+    branches = sorted(
+        path.relative_to(repository / "refs").as_posix()
+        for path in (repository / "refs").rglob("*")
+        if path.is_file() and path.read_text(errors="replace").strip() == snapshot.name
+    )
+    listed = [
+        (file, path)
+        for path in sorted(snapshot.rglob("*"))
+        if (file := cached_file(snapshot, path)) is not None
+    ]
+    for files in _models(listed):
+        yield LocalModel(
+            kind="hub",
+            repository=f"{found['owner']}/{found['name']}",
+            requested=branches[0] if branches else None,
+            revision=snapshot.name,
+            files=tuple(files),
+        )
+
+
+def _models(listed: Found) -> Iterator[Found]:
+    """Files by the model that they are of: each GGUF model, and the safetensors with all that is no weights."""
+    places = dict(listed)
+    for model in models_of(list(places)):
+        yield [(file, places[file]) for file in model]
+    if any(ending(file.path) == ".safetensors" for file, _ in listed):
+        yield [(file, path) for file, path in listed if ending(file.path) != ".gguf"]
+
+
+def _ollama_manifest(path: Path) -> Iterator[LocalModel]:
+    """The model of a manifest, `manifests/HOST/OWNER/NAME/TAG`; its blobs lie in `blobs/sha256-…`."""
+    store = next((parent.parent for parent in path.parents if parent.name == "manifests"), None)
+    if store is None:
+        raise MalformedInput("is neither a .gguf file nor a manifest of Ollama", path=path)
+    host, *names, tag = path.relative_to(store / "manifests").parts
+    for digest, size in _model_layers(path):
+        file = RemoteFile(f"{names[-1] if names else host}-{tag}.gguf", size, sha256=digest)
+        blob = store / "blobs" / f"sha256-{digest}"
+        yield LocalModel("url", "/".join([host, *names]), tag, None, ((file, blob),))
+
+
+def _model_layers(path: Path) -> Iterator[tuple[str, int | None]]:
+    """(SHA-256, size) of the layers that are models; a digest is hex digits and no path, whatever else it says."""
+    try:
+        if path.stat().st_size > MOST_MANIFEST:
+            raise MalformedInput(f"has more than the {MOST_MANIFEST} bytes of a manifest", path=path)
+        layers = json.loads(path.read_bytes())["layers"]
+        models = [layer for layer in layers if layer["mediaType"] == MODEL_LAYER]
+        for layer in models:
+            if (found := BLOB.fullmatch(layer["digest"])) is None:
+                raise MalformedInput(
+                    f"names the blob {shown(str(layer['digest']))}, which is no digest", path=path
+                )
+            yield found[1], layer["size"] if isinstance(layer.get("size"), int) else None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise MalformedInput("is no manifest of Ollama", path=path) from error
+
+
+def _unpromised(folder: Path, paths: Sequence[Path]) -> LocalModel:
+    """Files that nobody promised anything of."""
+    return LocalModel("file", str(folder), None, None, tuple((_listed(folder, path), path) for path in paths))
+
+
+def _listed(folder: Path, path: Path) -> RemoteFile:
+    return RemoteFile(path.relative_to(folder).as_posix(), path.stat().st_size)

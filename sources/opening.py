@@ -1,0 +1,59 @@
+"""Which transport a reference needs, and where its files stay by default."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import constants
+
+from sources.cached import CachedRepository
+from sources.errors import ChoiceNeeded
+from sources.hub import HubRepository
+from sources.places import Directory, HubCache, Place
+from sources.reference import HubReference, UrlReference
+from sources.remote import Remote
+from sources.selection import Wish, chosen
+from sources.traffic import Patience
+from sources.url import UrlFile
+
+
+@contextmanager
+def opened(
+    reference: HubReference | UrlReference,
+    wish: Wish | None = None,
+    *,
+    sha256: str | None = None,
+    patience: Patience | None = None,
+) -> Iterator[Remote]:
+    """The source, asked what it has of what is wished; raises SourceError.
+
+    sha256: the digest to expect, of a URL's one file.
+    """
+    wish = wish or Wish()
+    if isinstance(reference, UrlReference):
+        if wish != Wish():
+            raise ChoiceNeeded(str(reference), "a URL is of one file: there is nothing to choose from")
+        with UrlFile(reference, sha256, patience=patience) as file:
+            yield file
+        return
+    if sha256 is not None:
+        raise ChoiceNeeded(str(reference), "--sha256 is for a URL: a hub promises digests itself")
+    choose = functools.partial(chosen, wish=wish, source=str(reference), named=reference.path is not None)
+    if constants.is_offline_mode():
+        with CachedRepository(reference, choose) as cached:
+            yield cached
+        return
+    with HubRepository(reference, choose, patience=patience) as repository:
+        yield repository
+
+
+def place_for(remote: Remote, folder: Path | None, source: str, *, overwrite: bool = False) -> Place:
+    """Where the files go: `folder`, else for a hub its cache, and for a URL the current folder."""
+    if folder is not None:
+        return Directory(folder, source, overwrite=overwrite)
+    if remote.offer.kind == "hub":
+        return HubCache(remote.offer, source)
+    return Directory(Path(), source, overwrite=overwrite)

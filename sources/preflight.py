@@ -1,0 +1,238 @@
+"""Will it serve? What a model's headers say, read from the server before gigabytes are.
+
+Of every GGUF and safetensors file the header is read, by ranges, and of the small files config.json; then the
+conversion is planned as if the file were here. A file whose server sends no ranges is looked at after it came.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from converter.dtypes import UNQUANTIZED
+from converter.plan import Plan, plan
+from converter.rope import TABLES
+from formats.errors import InputError, MalformedInput
+from formats.gguf_file import Header, read_header
+from formats.safetensors_file import HEADER_BYTES, INDEX, read_safetensors
+from formats.tokenizer import build_tokenizer
+from sources.remote import Remote, RemoteFile
+from sources.selection import models_of
+from sources.stand_in import StandIn, read_remote_header
+
+CONFIG = "config.json"
+MOST_JSON = 64 << 20  # bytes of config.json or an index
+LENGTH_BYTES = 8  # with which a safetensors file begins
+SIXTEEN_BITS = frozenset({"F16", "BF16"})
+
+Here = Callable[[RemoteFile], Path | None]
+Format = Literal["gguf", "safetensors", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeMix:
+    """All tensors of one type."""
+
+    type: str
+    tensors: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a model is, by its headers.
+
+    name: its first file. trouble: why it will not serve; None if it will. types: the largest first. tokenizer: its
+    kind, tokens: how many; of a folder neither is known before it is here. context: positions. converted_size: bytes
+    of the weights that a conversion by default writes, at_most: of which it may need fewer; None where nothing is to
+    be converted. stand_in: a path that reads as the model does, while the folder it was made in is there. fetched:
+    how many bytes were read for this.
+    """
+
+    format: Format
+    architecture: str | None
+    trouble: str | None
+    name: str = ""
+    types: tuple[TypeMix, ...] = ()
+    weights: int = 0
+    tokenizer: str = ""
+    tokens: int = 0
+    context: int | None = None
+    converted_size: int | None = None
+    at_most: bool = False
+    stand_in: Path | None = None
+    fetched: int = 0
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is a model that is supported."""
+        return self.trouble is None
+
+
+def look_ahead(remote: Remote, folder: Path, here: Here = lambda _: None) -> Sequence[Outlook]:
+    """What is offered, a model each; `folder` is empty and takes sparse files in place of the real ones.
+
+    here: where a file is if it is on the disk already, whose headers are then read there. Raises SourceError and
+    OSError for what cannot be read. What is wrong with a model is in its outlook.
+    """
+    models = models_of(remote.offer.files)
+    if models:
+        return [_of_gguf(remote, files, folder, here) for files in models]
+    if remote.offer.of(".safetensors"):
+        return [_of_folder(remote, folder, here)]
+    return [Outlook("other", None, "it holds neither a GGUF nor a safetensors file")]
+
+
+def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: Here) -> Outlook:
+    """Of one file, or of one split set."""
+    with ExitStack() as stack:
+        stand_ins = [stack.enter_context(_stand_in(remote, file, folder, here)) for file in files]
+        try:
+            for stand_in in stand_ins:
+                read_remote_header(stand_in)
+            header = read_header(stand_ins[0].path)
+            for tensor in filter(None, map(header.tensors.get, TABLES)):
+                stand_ins[tensor.part].fill(tensor.offset, tensor.nbytes)
+            found = _described(header, folder)
+        except InputError as error:
+            found = Outlook("gguf", None, _trouble(error, folder))
+        fetched = sum(one.fetched for one in stand_ins)
+        return replace(found, name=files[0].path, stand_in=stand_ins[0].path, fetched=fetched)
+
+
+def _described(header: Header, folder: Path) -> Outlook:
+    """The outlook of a GGUF model whose header is here."""
+    metadata = header.metadata
+    architecture = metadata.text("general.architecture", "") or None
+    tokens = metadata.texts("tokenizer.ggml.tokens", None)
+    trouble, converted, at_most = None, None, False
+    try:
+        tokenizer = build_tokenizer(metadata)
+        if header.tensors:  # else a vocabulary alone, of which the tokenizer can be written
+            converted, at_most = _converted_size(plan(header, tokenizer))
+    except InputError as error:
+        trouble = _trouble(error, folder)
+    return Outlook(
+        format="gguf",
+        architecture=architecture,
+        trouble=trouble,
+        types=_mix((tensor.type.name, tensor.nbytes) for tensor in header.tensors.values()),
+        weights=sum(tensor.weights for tensor in header.tensors.values()),
+        tokenizer=metadata.text("tokenizer.ggml.model", ""),
+        tokens=0 if tokens is None else len(tokens),
+        context=_context(header, architecture),
+        converted_size=converted,
+        at_most=at_most,
+    )
+
+
+def _context(header: Header, architecture: str | None) -> int | None:
+    try:
+        return header.metadata.integer(f"{architecture}.context_length", None)
+    except InputError:  # what is wrong with it is in the trouble
+        return None
+
+
+def _converted_size(planned: Plan) -> tuple[int, bool]:
+    """Bytes of the weights that a conversion writes by default, and whether they are only the most it can be.
+
+    A quantized source becomes bfloat16. Of float32 it takes the weights to know whether 16 bits hold them.
+    """
+    types = {segment.source.type.name for output in planned.outputs for segment in output.segments}
+    quantized = bool(types - UNQUANTIZED)
+    size = 0
+    for output in planned.outputs:
+        stored = {segment.source.type.name for segment in output.segments}
+        size += output.weights * (2 if quantized or stored <= SIXTEEN_BITS else 4)
+    return size, not quantized and not types <= SIXTEEN_BITS
+
+
+def _of_folder(remote: Remote, folder: Path, here: Here) -> Outlook:
+    """Of safetensors files and their config.json."""
+    with ExitStack() as stack:
+        stand_ins = []
+        for file in remote.offer.files:
+            wanted = file.path.endswith(".safetensors") or file.path in (CONFIG, INDEX)
+            if wanted:
+                stand_ins.append(stack.enter_context(_stand_in(remote, file, folder, here)))
+        try:
+            for stand_in in stand_ins:
+                _read_head(stand_in)
+            config = _read_config(folder / CONFIG)
+            stored = read_safetensors(folder).tensors.values()
+        except InputError as error:
+            return Outlook(
+                "safetensors", None, _trouble(error, folder), fetched=sum(o.fetched for o in stand_ins)
+            )
+        architecture = config.get("model_type")
+        context = config.get("max_position_embeddings")
+        return Outlook(
+            format="safetensors",
+            architecture=architecture if isinstance(architecture, str) else None,
+            trouble=None if isinstance(architecture, str) else f"{CONFIG} names no model_type",
+            types=_mix((tensor.dtype, tensor.nbytes) for tensor in stored),
+            weights=sum(math.prod(tensor.shape) for tensor in stored),
+            context=context if isinstance(context, int) else None,
+            stand_in=folder,
+            fetched=sum(one.fetched for one in stand_ins),
+        )
+
+
+def _read_head(stand_in: StandIn) -> None:
+    """Fetches the header of a safetensors file, or all of a JSON file."""
+    if stand_in.path.suffix != ".safetensors":
+        stand_in.require(stand_in.size, MOST_JSON)
+        return
+    stand_in.require(LENGTH_BYTES, LENGTH_BYTES)
+    length = int.from_bytes(stand_in.read(LENGTH_BYTES, 0), "little")
+    if length <= HEADER_BYTES:  # a longer one is refused by the reader
+        stand_in.require(min(LENGTH_BYTES + length, stand_in.size), LENGTH_BYTES + HEADER_BYTES)
+
+
+def _read_config(path: Path) -> Mapping[str, object]:
+    if not path.exists():
+        raise MalformedInput(f"there is no {CONFIG}")
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise MalformedInput(f"is no JSON: {error}", path=path) from None
+    if not isinstance(document, dict):
+        raise MalformedInput("is no JSON object", path=path)
+    return document
+
+
+def _stand_in(remote: Remote, file: RemoteFile, folder: Path, here: Here) -> StandIn:
+    path = here(file)
+    if path is not None and path.stat().st_size == file.size:
+        return StandIn(folder / file.path, file, functools.partial(_read_here, path), counted=False)
+    return StandIn(folder / file.path, file, functools.partial(remote.read, file))
+
+
+def _read_here(path: Path, count: int, at: int) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(at)
+        return stream.read(count)
+
+
+def _mix(tensors: Iterable[tuple[str, int]]) -> tuple[TypeMix, ...]:
+    """Tensors by (type, bytes), the largest share first."""
+    counts, sizes = Counter[str](), Counter[str]()
+    for type, size in tensors:
+        counts[type] += 1
+        sizes[type] += size
+    return tuple(TypeMix(type, counts[type], size) for type, size in sizes.most_common())
+
+
+def _trouble(error: InputError, folder: Path) -> str:
+    """What is wrong, with the file named as the source names it."""
+    if error.path is not None:
+        path = Path(error.path)
+        error.path = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return str(error)

@@ -1,0 +1,161 @@
+"""Is what came what was promised? Digests against the source's, and the structure of every file that can be read.
+
+A file is proven by its bytes alone; the set of them by what they say of one another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from formats.errors import InputError, MalformedInput, UnsupportedInput
+from formats.gguf_file import read_header
+from formats.safetensors_file import INDEX, read_safetensors
+from formats.tokenizer import build_tokenizer, guarded
+from sources.remote import RemoteFile
+from sources.selection import ending, models_of
+
+PIECE = 1 << 20  # bytes hashed at a time
+POINTER = b"version https://git-lfs"
+MOST_JSON = 256 << 20  # bytes of a JSON file that is read; the largest tokenizer.json has some 35 million
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A file that is what was promised. sha256: of its bytes. promised: what it was compared with, if anything."""
+
+    path: str
+    size: int
+    sha256: str
+    promised: str | None
+    etag: str | None = None
+
+
+class NotAsPromised(Exception):
+    """A file's bytes are others than its source promised; `str()` says which, and what they look like."""
+
+
+def prove(file: RemoteFile, path: Path, seen: str | None = None) -> Proven:
+    """Compares the file at `path` with what its source promises.
+
+    seen: the SHA-256 of its bytes, where somebody hashed them as they came; else they are read. Raises
+    NotAsPromised.
+    """
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        raise NotAsPromised(f"it has {size:,} bytes, {file.size:,} were promised{_looks_like(path)}")
+    git_sha1 = None
+    if seen is None or (file.git_sha1 and not file.sha256):
+        seen, git_sha1 = digests(path, with_git=bool(file.git_sha1 and not file.sha256))
+    if file.sha256 and seen != file.sha256:
+        raise NotAsPromised(f"its SHA-256 is {seen}, {file.sha256} was promised{_looks_like(path)}")
+    if git_sha1 is not None and git_sha1 != file.git_sha1:
+        raise NotAsPromised(f"its git blob id is {git_sha1}, {file.git_sha1} was promised{_looks_like(path)}")
+    return Proven(file.path, size, seen, file.promised, file.etag)
+
+
+def digests(path: Path, *, with_git: bool = False) -> tuple[str, str | None]:
+    """The SHA-256 of a file and, if asked for, the id that git gives its content; read once."""
+    sha256 = hashlib.sha256()
+    git = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False) if with_git else None
+    buffer = bytearray(PIECE)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            sha256.update(view[:count])
+            if git is not None:
+                git.update(view[:count])
+    return sha256.hexdigest(), None if git is None else git.hexdigest()
+
+
+def require_sound(folder: Path, files: Sequence[RemoteFile]) -> Mapping[str, int]:
+    """Reads the structure of all files that have one, as they lie in `folder`; returns check → files it was made of.
+
+    Raises MalformedInput, which names the file, for one that cannot be what its name says: a GGUF file or set whose
+    header, ranges or parts are wrong or whose vocabulary is none, a safetensors file or index likewise, a JSON file
+    or tokenizer that cannot be read. What is merely not supported is not judged.
+    """
+    done = Counter[str]()
+    for name, path in _to_read(folder, files):
+        try:
+            done[name] += READERS[name](path)
+        except UnsupportedInput:
+            continue
+        except InputError as error:
+            error.in_file(path)
+            error.what += _looks_like(Path(error.path or path))
+            raise
+    return done
+
+
+def _to_read(folder: Path, files: Sequence[RemoteFile]) -> Iterator[tuple[str, Path]]:
+    """(check, path) of every file that has a structure; of a split set its first part."""
+    for model in models_of(files):
+        yield "gguf.structure", folder / model[0].path
+    for file in files:
+        path = folder / file.path
+        if ending(path.name) == ".safetensors":
+            yield "safetensors.structure", path
+        elif ending(path.name) == ".json":
+            yield "json.readable", path
+        if path.name == INDEX:
+            yield "safetensors.index", path
+        elif path.name == "tokenizer.json":
+            yield "tokenizer.readable", path
+
+
+def _read_gguf(path: Path) -> int:
+    header = read_header(path)
+    if "tokenizer.ggml.model" in header.metadata:
+        build_tokenizer(header.metadata)
+    return len(header.parts)
+
+
+def _read_safetensors(path: Path) -> int:
+    read_safetensors(path)
+    return 1
+
+
+def _read_index(path: Path) -> int:
+    return len(read_safetensors(path.parent, links=True).parts)
+
+
+def _read_json(path: Path) -> int:
+    size = path.stat().st_size
+    if size > MOST_JSON:
+        raise MalformedInput(f"has {size} bytes, more than the limit {MOST_JSON} of a JSON file")
+    try:
+        json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise MalformedInput(f"is no JSON: {error}") from None
+    return 1
+
+
+def _read_tokenizer(path: Path) -> int:
+    from tokenizers import Tokenizer  # 40 ms, and only for a folder
+
+    guarded(lambda: Tokenizer.from_file(str(path)))
+    return 1
+
+
+# check → what reads a file so that it fails for one that is none; each says how many files it was of.
+READERS: Mapping[str, Callable[[Path], int]] = {
+    "gguf.structure": _read_gguf,
+    "safetensors.structure": _read_safetensors,
+    "safetensors.index": _read_index,
+    "json.readable": _read_json,
+    "tokenizer.readable": _read_tokenizer,
+}
+
+
+def _looks_like(path: Path) -> str:
+    """What a file is instead of a model, where that can be told: the two things that servers send in place of one."""
+    with path.open("rb") as stream:
+        head = stream.read(len(POINTER)).lstrip()
+    if head.startswith(POINTER[: len(head)]) and head:
+        return ": it is a pointer of git-lfs, not what it points to"
+    return ": it is a page of HTML" if head.startswith(b"<") else ""

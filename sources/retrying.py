@@ -1,0 +1,38 @@
+"""Asking again, with pauses, what a server may do better the next time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from sources.errors import Unreachable
+
+TRIES, FIRST_PAUSE_S = 3, 1.0
+
+T = TypeVar("T")
+
+
+def retried(ask: Callable[[], T]) -> T:
+    """What `ask` gives; a passing trouble is waited for twice, one second and two, and raised the third time."""
+    for attempt in range(TRIES):
+        try:
+            return ask()
+        except Unreachable as error:
+            if not error.passing:
+                raise
+            if attempt == TRIES - 1:
+                error.what += f", {TRIES} times"
+                raise
+        time.sleep(FIRST_PAUSE_S * 2**attempt)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def first_bytes(chunks: Iterable[bytes], count: int) -> bytes:
+    """The first `count` bytes of a body; the rest is not read."""
+    found = bytearray()
+    for chunk in chunks:
+        found += chunk
+        if len(found) >= count:
+            break
+    return bytes(found[:count])

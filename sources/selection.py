@@ -1,0 +1,183 @@
+"""Which files of a repository are meant: one model and what belongs to it, and nothing that runs when it is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from formats.shown import shown
+from sources.errors import ChoiceNeeded
+from sources.remote import RemoteFile
+
+PART = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
+MOST_PARTS = 1000
+
+# What is never fetched, by the name's ending, and why.
+PICKLES = "a pickle is a program that runs when it is loaded"
+OTHER_FRAMEWORK = "weights of another framework"
+UNWANTED: Mapping[str, str] = {
+    **dict.fromkeys((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"), PICKLES),
+    **dict.fromkeys(
+        (".h5", ".msgpack", ".onnx", ".onnx_data", ".ot", ".tflite", ".mlmodel", ".npz"), OTHER_FRAMEWORK
+    ),
+}
+
+# How a quantization is written in a file's name, between separators. Source: llama.cpp, `llama_ftype` names.
+QUANT = re.compile(
+    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d_[A-Z0-9_]+|TQ\d_\d|I?Q\d|MXFP4(?:_MOE)?|NVFP4|BF16|FP?16|FP?32))(?=[-._/]|$)",
+    re.IGNORECASE,
+)
+PROJECTOR = "mmproj"  # the image part of a model, which is no model
+NAMED_AT_MOST = 12  # choices in one message
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for. quant: as Q4_K_M. include, exclude: patterns as of `hf download`."""
+
+    quant: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+def chosen(
+    files: Sequence[RemoteFile], wish: Wish, source: str, *, named: bool
+) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
+    """The files that are meant, and path → why of those that are not.
+
+    named: they were asked for by name, so all of them are meant. Raises ChoiceNeeded where several models are, or
+    none.
+    """
+    if named:
+        require_loadable(files, source)
+        return list(files), []
+    kept, left_out = list(files), []
+    for reason, fits in _filters(wish, source):
+        left_out += [(file.path, reason) for file in kept if not fits(file.path)]
+        kept = [file for file in kept if fits(file.path)]
+        if not kept:
+            raise ChoiceNeeded(
+                source, f"none of its {len(files)} files is left: {reason}", hint=_quants_of(files)
+            )
+    if wish.include:
+        require_loadable(kept, source)
+    else:
+        unwanted = {file.path: why for file in kept if (why := _why_unwanted(file.path))}
+        kept = [file for file in kept if file.path not in unwanted]
+        left_out += sorted(unwanted.items())
+        if unwanted and not any(is_weights(file.path) for file in kept):
+            what = f"its weights are {', '.join(sorted({ending(path) for path in unwanted}))} files alone"
+            raise ChoiceNeeded(
+                source, what, hint=next(iter(unwanted.values())) + "; look for safetensors or GGUF"
+            )
+        kept, others = _one_model(kept, source, by_quant=wish.quant is not None)
+        left_out += others
+    return kept, left_out
+
+
+def parts_of(path: str) -> list[str]:
+    """The files of the split set that a name is of, in order; the name alone where it is of none."""
+    found = PART.fullmatch(path)
+    count = int(found["count"]) if found else 1
+    if found is None or not 1 <= int(found["number"]) <= count <= MOST_PARTS:
+        return [path]
+    tail = path[-len(".gguf") :]
+    return [f"{found['prefix']}-{number:05}-of-{count:05}{tail}" for number in range(1, count + 1)]
+
+
+def models_of(files: Sequence[RemoteFile]) -> list[list[RemoteFile]]:
+    """The GGUF models among files: one a file, or one a split set; projectors are none."""
+    models: dict[str, list[RemoteFile]] = {}
+    for file in files:
+        if file.path.lower().endswith(".gguf") and not file.name.lower().startswith(PROJECTOR):
+            models.setdefault(parts_of(file.path)[0], []).append(file)
+    return list(models.values())
+
+
+def quant_of(path: str) -> str | None:
+    """How a file's name says it is quantized, in upper case: Q4_K_M, F16; None if it does not."""
+    found = QUANT.findall(re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", path, flags=re.IGNORECASE))
+    return _normal(found[-1]) if found else None
+
+
+def require_loadable(files: Sequence[RemoteFile], source: str) -> None:
+    """Raises ChoiceNeeded for files that were asked for and are never fetched."""
+    for file in files:
+        if ending(file.path) in UNWANTED and UNWANTED[ending(file.path)] is PICKLES:
+            raise ChoiceNeeded(source, f"{shown(file.path)} is not fetched: {PICKLES}")
+
+
+def is_weights(path: str) -> bool:
+    """Whether a file's name says that it holds weights which can be loaded."""
+    return ending(path) in (".gguf", ".safetensors")
+
+
+def ending(path: str) -> str:
+    """The last part of a name from its last dot on, in lower case."""
+    name = path.rpartition("/")[2]
+    return f".{name.rpartition('.')[2].lower()}" if "." in name else ""
+
+
+def matches(path: str, pattern: str) -> bool:
+    """As `hf download` matches: `*` also matches `/`, and a pattern that ends in `/` means all below."""
+    return fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern)
+
+
+def _filters(wish: Wish, source: str) -> list[tuple[str, Callable[[str], bool]]]:
+    """What the wish asks of a path, each with what is said of one that does not have it."""
+    filters: list[tuple[str, Callable[[str], bool]]] = []
+    if wish.include:
+        said = f"--include {' '.join(wish.include)}"
+        filters.append((f"not in {said}", lambda path: any(matches(path, one) for one in wish.include)))
+    if wish.exclude:
+        said = f"--exclude {' '.join(wish.exclude)}"
+        filters.append((f"in {said}", lambda path: not any(matches(path, one) for one in wish.exclude)))
+    if wish.quant is not None:
+        wanted = _normal(wish.quant)
+        if not QUANT.fullmatch(wanted):
+            raise ChoiceNeeded(source, f"{shown(wish.quant)} is no quantization, as Q4_K_M is")
+        filters.append(
+            (f"not {wanted}", lambda path: path.lower().endswith(".gguf") and quant_of(path) == wanted)
+        )
+    return filters
+
+
+def _one_model(
+    files: Sequence[RemoteFile], source: str, *, by_quant: bool
+) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
+    """The files of the one model that these hold, with all that is no weights; ChoiceNeeded if they hold several."""
+    models = models_of(files)
+    folder = any(ending(file.path) == ".safetensors" for file in files)
+    if len(models) + folder > 1:
+        names = ", ".join(
+            shown(quant_of(m[0].path) or m[0].name, quoted=False) for m in models[:NAMED_AT_MOST]
+        )
+        more = f" and {len(models) - NAMED_AT_MOST} more" if len(models) > NAMED_AT_MOST else ""
+        count = f"{len(models)} GGUF model{'s' if len(models) > 1 else ''}"
+        what = f"it holds {count} ({names}{more})" + (" and safetensors" if folder else "")
+        hint = (
+            "name one, as REPO:FILE.gguf" if by_quant else "say which: --quant, REPO:FILE.gguf or --include"
+        )
+        raise ChoiceNeeded(source, what, hint=hint)
+    if not models:
+        return list(files), []
+    projectors = [file for file in files if file.path.lower().endswith(".gguf") and file not in models[0]]
+    kept = [file for file in files if file not in projectors]
+    return kept, [(file.path, "the part of a model that sees, which is not converted") for file in projectors]
+
+
+def _why_unwanted(path: str) -> str:
+    return UNWANTED.get(ending(path), "")
+
+
+def _quants_of(files: Sequence[RemoteFile]) -> str:
+    """Which quantizations there are, for a hint."""
+    found = sorted({quant for model in models_of(files) if (quant := quant_of(model[0].path))})
+    return f"there are {', '.join(found)}" if found else ""
+
+
+def _normal(quant: str) -> str:
+    """FP16 and f16 are the same."""
+    return re.sub(r"\bFP(?=16|32)", "F", quant.upper())
