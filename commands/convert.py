@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import converter
-from commands import console, quantization_page, recording, telling, tokenizer_folder
+from commands import console, fresh_process, quantization_page, recording, telling, tokenizer_folder
 from commands.failures import NO_SUCH_FILE, Failure, OutputError
 from commands.tables import size
 from formats.shown import shown
@@ -26,7 +24,11 @@ if TYPE_CHECKING:
     from converter.reference import Comparison
 
 NAME = "llorch-convert"
-ROOT = Path(__file__).parent.parent
+
+# What `converter.convert` is told where nobody says otherwise.
+DEFAULTS: Mapping[str, Any] = {
+    "dtype": "auto", "max_shard_size": 5 * 10**9, "strict": False, "allow_unknown": False
+}  # fmt: skip
 
 UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 BINARY_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -133,30 +135,96 @@ def main(
     chosen: Mapping[str, Any] = {
         "dtype": dtype, "max_shard_size": max_shard_size, "strict": strict, "allow_unknown": allow_unknown
     }  # fmt: skip
+    try:
+        done = convert_and_check(source, folder, chosen, level, name, url, threads=threads, force=force)
+    except converter.OnlyVocabulary:
+        return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
+    error = None if page is None else quantization_page.draw(done.conversion, page, original)
+    if isinstance(error, Failure):
+        console.note(NAME, error.message)
+    if as_json:
+        console.write_json(done.to_json(error))
+    else:
+        click.echo(done.summary())
+    return error.exit_code if isinstance(error, Failure) else done.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A conversion, what its verification said (None: not asked for), and where both are recorded."""
+
+    conversion: Conversion
+    report: Report | Failure | None
+    recorded: recording.Recorded | Failure
+
+    @property
+    def exit_code(self) -> int:
+        """The registry's failure before a check's, as `failures.EXIT_CODES` has them in order."""
+        if isinstance(self.recorded, Failure):
+            return self.recorded.exit_code
+        if isinstance(self.report, Failure):
+            return self.report.exit_code
+        return 1 if self.report is not None and self.report.outcome == "FAILED" else 0
+
+    def to_json(self, error: Comparison | Failure | None = None) -> dict[str, object]:
+        """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.
+
+        reference: the error of each tensor, if there was something to compare with.
+        """
+        return {
+            "schema": "llorch.convert/v1",
+            "folder": os.fspath(self.conversion.folder),
+            "conversion": self.conversion.to_json(),
+            "verification": self.report.to_json() if self.report is not None else None,
+            "registry": self.recorded.to_json(),
+            "reference": error.to_json() if error is not None else None,
+        }
+
+    def summary(self) -> str:
+        """Three lines for a person: what was written, what the checks said, where it is recorded."""
+        made = self.conversion
+        written = size(sum(file.size for file in made.files)).brief
+        what = f"{made.architecture}, {made.dtype}, {len(made.tensors)} tensors, {written}"
+        lines = [f"converted  {shown(made.folder, 200, quoted=False)}  ({what})"]
+        if isinstance(self.report, Report):
+            lines += [f"verified   {self.report.outcome}  ({self.report.sentence})"]
+        if isinstance(self.recorded, recording.Recorded):
+            at = f"{self.recorded.digest[:18]}, in {self.recorded.registry}"
+            lines += [f"recorded   {self.recorded.name}  ({at})"]
+        return "\n".join(lines)
+
+
+def convert_and_check(
+    source: Path,
+    folder: Path,
+    chosen: Mapping[str, Any],
+    level: str,
+    name: str | None,
+    url: str | None,
+    *,
+    threads: int | None = None,
+    force: bool = False,
+) -> Done:
+    """Converts, verifies and records; says on stderr what is to be warned of, and what went wrong after the conversion.
+
+    chosen: options of `converter.convert`. Raises what that does.
+    """
     there = os.fspath(source.absolute())
     with telling.told("convert", there, chosen, url, is_there=source.is_file) as run:
-        try:
-            with console.progress("converting") as progress, output_errors_told_apart(source, folder):
-                conversion = converter.convert(
-                    source, folder, threads=threads, force=force, run=run, progress=progress, **chosen
-                )
-        except converter.OnlyVocabulary:
-            return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
+        with console.progress("converting") as progress, output_errors_told_apart(source, folder):
+            conversion = converter.convert(
+                source, folder, threads=threads, force=force, run=run, progress=progress, **chosen
+            )
         recorded = recording.record(conversion.folder, conversion.to_json(), name, url)
     for warning in conversion.warnings:
         console.note(NAME, f"warning: {warning}")
     report = None
     if level != "none":
         report, recorded = checked(conversion, level, recorded, url)
-    error = None if page is None else quantization_page.draw(conversion, page, original)
-    for trouble in (report, recorded, error):
+    for trouble in (report, recorded):
         if isinstance(trouble, Failure):
             console.note(NAME, trouble.message)
-    if as_json:
-        console.write_json(document(conversion, report, recorded, error))
-    else:
-        click.echo(summary(conversion, report, recorded))
-    return error.exit_code if isinstance(error, Failure) else exit_code(report, recorded)
+    return Done(conversion, report, recorded)
 
 
 def folder_name(source: Path) -> str:
@@ -195,78 +263,8 @@ def checked(
 
 
 def verified(conversion: Conversion, level: str) -> Report | Failure:
-    """The report of a fresh process, which shares nothing with the conversion but the disk."""
-    folder, source = os.fspath(conversion.folder), os.fspath(conversion.sources[0].path)
-    paths = [os.fspath(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    child = subprocess.run(  # noqa: S603  # our own module, and no shell
-        # -P: a folder named `commands` where the user stands is not ours.
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "commands.verify",
-            folder,
-            "--against",
-            source,
-            "--level",
-            level,
-            "--no-record",  # we do
-            "--json",
-        ],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        check=False,
-    )
-    if child.returncode in (0, 1):
-        return Report.from_json(json.loads(child.stdout))
-    how = f"signal {-child.returncode}" if child.returncode < 0 else f"status {child.returncode}"
-    again = f"llorch-verify {shown(folder, 200, quoted=False)}"
-    return Failure(
-        1, "unverified", f"the verification ended with {how}, the folder is kept: {again} tries again"
-    )
-
-
-def exit_code(report: Report | Failure | None, recorded: recording.Recorded | Failure) -> int:
-    """The registry's failure before a check's, as `failures.EXIT_CODES` has them in order."""
-    if isinstance(recorded, Failure):
-        return recorded.exit_code
-    if isinstance(report, Failure):
-        return report.exit_code
-    return 1 if report is not None and report.outcome == "FAILED" else 0
-
-
-def document(
-    conversion: Conversion,
-    report: Report | Failure | None,
-    recorded: recording.Recorded | Failure,
-    error: Comparison | Failure | None,
-) -> dict[str, object]:
-    """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.
-
-    reference: the error of each tensor, if there was something to compare with.
-    """
-    return {
-        "schema": "llorch.convert/v1",
-        "folder": os.fspath(conversion.folder),
-        "conversion": conversion.to_json(),
-        "verification": report.to_json() if report is not None else None,
-        "registry": recorded.to_json(),
-        "reference": error.to_json() if error is not None else None,
-    }
-
-
-def summary(
-    conversion: Conversion, report: Report | Failure | None, recorded: recording.Recorded | Failure
-) -> str:
-    """Three lines for a person: what was written, what the checks said, where it is recorded."""
-    written = size(sum(file.size for file in conversion.files)).brief
-    what = f"{conversion.architecture}, {conversion.dtype}, {len(conversion.tensors)} tensors, {written}"
-    lines = [f"converted  {shown(conversion.folder, 200, quoted=False)}  ({what})"]
-    if isinstance(report, Report):
-        lines += [f"verified   {report.outcome}  ({report.sentence})"]
-    if isinstance(recorded, recording.Recorded):
-        lines += [f"recorded   {recorded.name}  ({recorded.digest[:18]}, in {recorded.registry})"]
-    return "\n".join(lines)
+    """The report of a fresh process."""
+    return fresh_process.verify(conversion.folder, level, "--against", os.fspath(conversion.sources[0].path))
 
 
 if __name__ == "__main__":

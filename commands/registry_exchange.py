@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands import console
+from commands import console, fresh_process
 from commands.failures import ChildFailed, Failure
 from commands.registry_output import NAME, host, opened, registry_option
 from commands.tables import digest
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 commands = click.Group()  # `commands.registry` takes them into its own
 
 FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
-ROOT = Path(__file__).parent.parent
 
 
 @console.subcommand(commands, "export", example=f"{NAME} export smollm2 --as cyclonedx -o smollm2.cdx.json")
@@ -115,14 +112,8 @@ def made_again(wanted: Reproduction) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="llorch-reproduce-") as folder:
         ends = ["-o", f"{folder}/made", "--verify", "none", "--registry", f"{folder}/registry.db", "--json"]
-        paths = [os.fspath(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        child = subprocess.run(  # noqa: S603  # our own module, and no shell
-            [sys.executable, "-P", "-m", "commands.convert", *wanted.arguments[1:], *ends],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # warnings that the run itself had given, and what --json says too
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            check=False,
-        )
+        # Quietly: warnings that the run itself had given, and what --json says too.
+        child = fresh_process.run("convert", *wanted.arguments[1:], *ends, quietly=True)
         if child.returncode < 0:
             raise ChildFailed(Failure(5, "stopped", f"the conversion ended by signal {-child.returncode}"))
         document = json.loads(child.stdout)

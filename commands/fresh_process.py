@@ -1,0 +1,40 @@
+"""Another command of ours in a process of its own: whatever it does to that one, this one can tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from commands.failures import Failure
+from formats.shown import shown
+from verification.report import Report
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(module: str, *arguments: str, quietly: bool = False) -> subprocess.CompletedProcess[bytes]:
+    """`python -m commands.MODULE`, with what it prints on stdout kept; quietly: without what it says on stderr."""
+    paths = [os.fspath(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return subprocess.run(  # noqa: S603  # our own module, and no shell
+        # -P: a folder named `commands` where the user stands is not ours.
+        [sys.executable, "-P", "-m", f"commands.{module}", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quietly else None,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        check=False,
+    )
+
+
+def verify(path: Path, level: str, *options: str) -> Report | Failure:
+    """The report of `llorch-verify PATH`, which shares nothing with this process but the disk, and records nothing."""
+    child = run("verify", os.fspath(path), "--level", level, *options, "--no-record", "--json")
+    if child.returncode in (0, 1):
+        return Report.from_json(json.loads(child.stdout))
+    how = f"signal {-child.returncode}" if child.returncode < 0 else f"status {child.returncode}"
+    again = f"llorch-verify {shown(path, 200, quoted=False)}"
+    return Failure(
+        1, "unverified", f"the verification ended with {how}, what it was of is kept: {again} tries again"
+    )
