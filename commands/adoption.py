@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +51,9 @@ def one_adopted(model: LocalModel, name: str | None, url: str | None) -> Outcome
     path = os.fspath(model.files[0][1])
     try:
         with telling.told("adopt", path, {"path": path}, url, is_there=lambda: True) as run:
-            started = datetime.now(UTC)
             files, checks = sources.proven_here(model)
             came = fetch_recording.came_by_adoption(model, files, checks)
-            return model, came, fetch_recording.record(came, run, started, {"path": path}, name, url)
+            return model, came, fetch_recording.record(came, run, {"path": path}, name, url)
     except (SourceError, InputError, OSError) as error:
         return model, failure(error, NAME), None
 

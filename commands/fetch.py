@@ -7,14 +7,22 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import sources
-from commands import adoption, console, convert, fetch_recording, fetch_screen, recording, telling, trial
+from commands import (
+    adoption,
+    console,
+    convert,
+    fetch_recording,
+    fetch_screen,
+    fresh_process,
+    recording,
+    telling,
+)
 from commands.failures import Failure
 from commands.tables import digest, size
 from formats.errors import UnsupportedInput
@@ -149,23 +157,23 @@ def main(
         "revision": revision, "include": list(include), "exclude": list(exclude), "quant": quant, "sha256": sha256
     }  # fmt: skip
     with telling.told("fetch", str(reference), chosen, url, is_there=lambda: True) as run, opened() as remote:
-        started = datetime.now(UTC)
         place = sources.place_for(remote, folder, str(reference), overwrite=overwrite)
         came = fetched(remote, place, str(reference), force=force)
-        recorded = fetch_recording.record(came, run, started, chosen, name, url)
+        recorded = fetch_recording.record(came, run, chosen, name, url)
     for path, why in came.left_out:
         console.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
     reports = [] if level == "none" or converts else [tried(model, came, level, url) for model in came.models]
     for trouble in (recorded, *reports):
         if isinstance(trouble, Failure):
             console.note(NAME, trouble.message)
-    if as_json and not converts:
-        console.write_json(document(came, recorded, reports))
-    elif not as_json:
+    if not as_json:
         write_summary(came, recorded, reports)
-    if converts:
-        return converted(came, output, level, url, as_json)
-    return exit_code(recorded, reports)
+    done = converted(came, output, level, url) if converts else None
+    if as_json:
+        console.write_json(document(came, recorded, reports, done))
+    elif done is not None:
+        click.echo(done.summary())
+    return exit_code(recorded, reports) or (done.exit_code if done is not None else 0)
 
 
 def show(remote: Remote, place: Place, as_json: bool) -> int:
@@ -208,18 +216,20 @@ def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report |
     """What a model does when it is tried out, which is a run of its own."""
     path = model.path.absolute()
     with telling.told("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
-        report = trial.tried(path, level)
+        report = fresh_process.verify(path, level, "--alone")
         trouble = fetch_recording.record_trial(model, came.licence, report, run, url)
     return trouble or report
 
 
-def converted(came: Came, output: Path | None, level: str, url: str | None, as_json: bool) -> int:
-    """What llorch-convert makes of the one model that came, and how that ended."""
+def converted(came: Came, output: Path | None, level: str, url: str | None) -> convert.Done:
+    """What llorch-convert makes of the one GGUF model that came."""
     models = [model for model in came.models if model.kind in ("gguf", "gguf-split")]
     if len(models) != 1:
         what = f"--convert is for one GGUF model, and {len(models)} came"
         raise UnsupportedInput(what, path=came.repository, hint="llorch-convert converts each")
-    return convert.run(models[0].path, output, level=level, url=url, as_json=as_json)
+    source = models[0].path
+    folder = output or Path(convert.folder_name(source))
+    return convert.convert_and_check(source, folder, convert.DEFAULTS, level, None, url)
 
 
 def exit_code(recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]) -> int:
@@ -233,15 +243,19 @@ def exit_code(recorded: Sequence[Recorded] | Failure, reports: Sequence[Report |
 
 
 def document(
-    came: Came, recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]
+    came: Came,
+    recorded: Sequence[Recorded] | Failure,
+    reports: Sequence[Report | Failure],
+    done: convert.Done | None,
 ) -> dict[str, object]:
-    """What --json prints."""
+    """What --json prints; conversion: the document of llorch-convert, with --convert."""
     told = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
     return {
         "schema": "llorch.fetch/v1",
         **came.to_json(),
         "verification": [report.to_json() for report in reports],
         "registry": told,
+        "conversion": None if done is None else done.to_json(),
     }
 
 

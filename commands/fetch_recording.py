@@ -8,7 +8,6 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +30,7 @@ from registry.records import (
     SourceRecord,
 )
 from registry.reference import name_from
+from registry.uids import time_of
 from sources.remote import RemoteFile
 from sources.selection import ending, models_of
 
@@ -98,7 +98,7 @@ class CameModel:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """What a fetch or an adoption gave. checks: check → how many files it was made of. started: when."""
+    """What a fetch or an adoption gave. checks: check → how many files it was made of."""
 
     run: Literal["fetch", "adopt"]
     kind: SourceKind
@@ -208,12 +208,14 @@ def models_among(
 
 
 def record(
-    came: Came, run: str, started: datetime, params: Mapping[str, Json], name: str | None, option: str | None
+    came: Came, run: str, params: Mapping[str, Json], name: str | None, option: str | None
 ) -> list[Recorded] | Failure:
     """Records what came, under the run's id, and names its models; a failure says how to do it later.
 
     name: of the only model; several are named after their files.
     """
+    from importlib.metadata import version  # 20 ms that --help does not need
+
     from registry.store import Registry  # SQLAlchemy: half a second, after the work
 
     location = here(option)
@@ -227,7 +229,7 @@ def record(
             uid=run,
             kind=came.run,
             status="succeeded",
-            started_at=started,
+            started_at=time_of(run),
             finished_at=datetime.now(UTC),
             host=socket.gethostname(),
             params=dict(params),

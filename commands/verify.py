@@ -41,6 +41,7 @@ NAME = "llorch-verify"
     show_default=True,
     help="Where the two readings are computed. auto: cuda if it is there, else cpu.",
 )
+@click.option("--alone", is_flag=True, help="Compare it with nothing: try it out, as a .gguf file is.")
 @click.option(
     "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
 )
@@ -50,16 +51,22 @@ def main(
     against: Path | None,
     level: str,
     device: str,
+    alone: bool,
     url: str | None,
     no_record: bool,
     as_json: bool,
 ) -> int:
     """Check ARTIFACT, a converted folder, and say what was measured and how much is allowed.
 
-    The registry is told of it if it knows the folder.
+    The registry is told of it if it knows the folder. A .gguf file, which nothing is compared with, is tried out: does
+    it run, and make of English more than a guess?
     """
     recorded: recording.Recorded | Failure | None = None
-    if no_record or not recording.here(url).is_there:
+    if alone or artifact.is_file():
+        if against is not None:
+            raise click.UsageError("--against is for a folder, and not with --alone.")
+        report = verification.try_out(artifact, level=level, device=device)
+    elif no_record or not recording.here(url).is_there:
         report = verification.verify(artifact, against, level=level, device=device)
     else:
         report, recorded = told(artifact, against, level, device, url)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -147,7 +148,8 @@ def try_out(path: str | os.PathLike[str], level: str = "quick", device: str = "c
     """Runs a .gguf file or a folder by itself; what the runtime does not know is skipped, so INCOMPLETE.
 
     level: "quick" computes as many positions as a few seconds allow, "full" a whole text. device: where; "auto" is
-    cuda if there. Raises OSError for what is not there; whatever else is wrong is in the report.
+    cuda if there. Raises OSError for what is not there and InputError for what is no model; whatever else is wrong
+    with it is in the report.
     """
     from runtime.devices import chosen  # torch: two seconds that a wrong path should not cost
 
@@ -155,5 +157,7 @@ def try_out(path: str | os.PathLike[str], level: str = "quick", device: str = "c
     file.stat()
     started = now()
     with Lone(file, level=level, device=chosen(device)) as lone:
+        with suppress(CannotCheck):  # each check says it
+            _ = lone.description
         results = [one(lone) for one in ALONE.values()]
         return Report(os.fspath(file), None, level, lone.device, started, now(), tools(), results)

@@ -13,13 +13,14 @@ from pathlib import Path
 import click
 import pytest
 
-from commands import convert, registry, run, verify
+from commands import convert, fetch, registry, run, verify
 from commands.failures import EXIT_CODES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cli.md"
 
 COMMANDS = {
+    "llorch-fetch": fetch.main,
     "llorch-convert": convert.main,
     "llorch-verify": verify.main,
     "llorch-run": run.main,

@@ -54,7 +54,7 @@ def test_a_folder_without_its_source_is_incomplete_and_ends_with_0(folder: Path,
     ("arguments", "code"),
     [
         (["nowhere"], 3),
-        (["Tiny.Q4.gguf"], 3),
+        (["made/config.json"], 3),
         (["made", "--against", "nowhere.gguf"], 3),
         (["made", "--against", "made/config.json"], 3),
         (["made", "--level", "half"], 2),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from verification.alone import ALONE
 from verification.check import Check
 from verification.checks import CHECKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
-BEGIN, END = "<!-- made by `make docs` from verification/checks/ -->\n", "<!-- end -->\n"
+TABLES: Mapping[str, Mapping[str, Check[Any]]] = {
+    "<!-- made by `make docs` from verification/checks/ -->\n": CHECKS,
+    "<!-- made by `make docs` from verification/alone.py -->\n": ALONE,
+}
+END = "<!-- end -->\n"
 
 
 def row(check: Check[Any]) -> str:
@@ -23,14 +29,16 @@ def row(check: Check[Any]) -> str:
     return f"| `{check.name}`{level} | {what} | {limit} {check.unit} | {check.because} |\n"
 
 
-def table() -> str:
+def table(checks: Mapping[str, Check[Any]]) -> str:
     head = "| check | what it measures | at most | because |\n| --- | --- | --- | --- |\n"
-    return head + "".join(map(row, CHECKS.values()))
+    return head + "".join(map(row, checks.values()))
 
 
 def rendered(page: str) -> str:
-    before, _, rest = page.partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
+    for begin, checks in TABLES.items():
+        before, _, rest = page.partition(begin)
+        page = before + begin + table(checks) + END + rest.partition(END)[2]
+    return page
 
 
 def test_the_page_has_every_check_as_it_is_declared() -> None:
@@ -39,7 +47,7 @@ def test_the_page_has_every_check_as_it_is_declared() -> None:
 
 
 def test_every_check_says_what_it_measures_in_which_unit_and_why() -> None:
-    for check in CHECKS.values():
+    for check in (check for checks in TABLES.values() for check in checks.values()):
         assert check.measure.__doc__
         assert check.unit
         assert check.because
