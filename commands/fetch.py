@@ -158,10 +158,13 @@ def main(
     }  # fmt: skip
     with telling.told("fetch", str(reference), chosen, url, is_there=lambda: True) as run, opened() as remote:
         place = sources.place_for(remote, folder, str(reference), overwrite=overwrite)
-        came = fetched(remote, place, str(reference), force=force)
-        recorded = fetch_recording.record(came, run, chosen, name, url)
+        came = fetched(remote, place, str(reference), force=force, chosen_files=bool(include))
+        recorded = fetch_recording.record(came, run, {**chosen, "endpoint": came.endpoint}, name, url)
     for path, why in came.left_out:
         console.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
+    for model in came.models:
+        if model.lacks_tokenizer:
+            console.note(NAME, f"warning: {shown(model.title, 200, quoted=False)}: no tokenizer came with it")
     reports = [] if level == "none" or converts else [tried(model, came, level, url) for model in came.models]
     for trouble in (recorded, *reports):
         if isinstance(trouble, Failure):
@@ -199,11 +202,15 @@ def looked_at(remote: Remote, place: Place, scratch: Path) -> Sequence[Outlook]:
         return []
 
 
-def fetched(remote: Remote, place: Place, source: str, *, force: bool) -> Came:
-    """All files, proven and in their place; UnsupportedInput before the first of them for what will not serve."""
+def fetched(remote: Remote, place: Place, source: str, *, force: bool, chosen_files: bool) -> Came:
+    """All files, proven and in their place; UnsupportedInput before the first of them for what will not serve.
+
+    chosen_files: they were asked for by patterns, so that it is no trouble if none of them is a model.
+    """
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
         outlooks = looked_at(remote, place, Path(scratch))
-    if not force and (trouble := next((one.trouble for one in outlooks if one.trouble), None)):
+    wanted = [one for one in outlooks if one.format != "other" or not chosen_files]
+    if not force and (trouble := next((one.trouble for one in wanted if one.trouble), None)):
         raise UnsupportedInput(trouble, path=source, hint="--force fetches it all the same")
     if not any(file.promised for file in remote.offer.files):
         console.note(NAME, f"warning: {source}: nothing to compare with: --sha256 HEX would prove it")

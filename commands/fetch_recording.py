@@ -69,6 +69,11 @@ class CameModel:
         return "hf-folder" if any(ending(one.proven.path) == ".safetensors" for one in self.files) else "file"
 
     @property
+    def lacks_tokenizer(self) -> bool:
+        """Whether it is a folder without any file of a tokenizer."""
+        return self.kind == "hf-folder" and all(role_of(one.proven.path) != "tokenizer" for one in self.files)
+
+    @property
     def path(self) -> Path:
         """What a command takes for it: the first file, or the folder."""
         return self.folder if self.kind == "hf-folder" else self.files[0].path

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from sources.cached import CachedRepository
-from sources.errors import ChoiceNeeded
+from sources.errors import ChoiceNeeded, Unreachable
 from sources.hub import HubRepository
 from sources.places import Directory, HubCache, Place
 from sources.reference import HubReference, UrlReference
@@ -33,6 +33,8 @@ def opened(
     sha256: the digest to expect, of a URL's one file.
     """
     wish = wish or Wish()
+    if isinstance(reference, UrlReference) and constants.is_offline_mode():
+        raise Unreachable(str(reference), "HF_HUB_OFFLINE forbids to fetch anything")
     if isinstance(reference, UrlReference):
         if wish != Wish():
             raise ChoiceNeeded(str(reference), "a URL is of one file: there is nothing to choose from")

@@ -120,6 +120,7 @@ def test_what_came_is_recorded_and_whence_knows_it(hub: Hub, commit: str, alone:
     assert origin["sources"] == [f"{REPOSITORY}/{FILE}@{commit}"]
     run_uid = origin["made_by"]
     shown = asked("show", run_uid)
+    assert shown["params"]["endpoint"] == hub.url
     sources = {row["path"]: row for row in shown["sources"]}
     assert sources[FILE] == {
         **sources[FILE],

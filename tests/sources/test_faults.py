@@ -27,7 +27,7 @@ from tests.hub import (
     Status,
     WrongDigest,
 )
-from tests.sources.models import FILE, REPOSITORY, gguf, loadable
+from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, loadable
 
 CONTENT = gguf()
 OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 0xFF])
@@ -214,13 +214,14 @@ def test_the_token_is_written_nowhere(
         hub.mend()
         if fault is not None:
             hub.fault("cdn", "*", fault)
-        for extra in ([], ["--json"], ["--debug"]):
+        for extra in ([], ["--json"], ["--debug"], ["--convert", "-o", f"made-{len(said)}"]):
             result = run(f"{REPOSITORY}:{FILE}", "--to", f"models-{len(said)}", *extra)
             said.append(result.stdout + result.stderr)
     secret = token.removeprefix("hf_").encode()
     assert secret not in "".join(said).encode()
     written = [path for path in tmp_path.rglob("*") if path.is_file() and hub.home / "token" != path]
     assert (tmp_path / "registry.db") in written
+    assert [path for path in written if path.name == "conversion.json"]
     assert [path for path in written if secret in path.read_bytes()] == []
 
 
@@ -236,3 +237,18 @@ def test_the_signature_of_a_url_is_written_nowhere(hub: Hub, here: Path, tmp_pat
     assert "Canary" not in "".join(said)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in written if b"CanaryCanary" in path.read_bytes()] == []
+
+
+def test_a_folder_without_a_tokenizer_is_warned_of(hub: Hub, here: Path) -> None:
+    hub.repository("owner/tiny", folder_files())
+    result = run("owner/tiny", "--to", "models")
+    assert "warning: tiny: no tokenizer came with it" in result.stderr
+    assert run("owner/tiny", "--to", "cards", "--include", "*.md").exit_code == 0
+    assert [path.name for path in (here / "cards").iterdir()] == ["README.md"]
+
+
+def test_offline_no_url_is_asked(hub: Hub, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = hub.publish("m.gguf", CONTENT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    require_one_line(run(url), 5, "HF_HUB_OFFLINE forbids")
+    assert hub.requests == []
