@@ -37,4 +37,5 @@ def document(written: converter.TokenizerFolder) -> dict[str, object]:
         "files": [asdict(file) for file in written.files],
         "notes": list(written.notes),
         "warnings": list(written.warnings),
+        "chat_templates": {path: asdict(report) for path, report in written.templates.items()},
     }

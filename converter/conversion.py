@@ -37,7 +37,7 @@ from formats.errors import InputError, UnsupportedInput
 from formats.gguf_file import Header, Tensor, read_header
 from formats.safetensors_file import INDEX, Layout, lay_out, read_safetensors
 from formats.tensor_data import TensorData
-from formats.tokenizer import TokenizerFiles, build_tokenizer
+from formats.tokenizer import TemplateReport, TokenizerFiles, build_tokenizer
 
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
@@ -71,7 +71,8 @@ class Work:
     """All that is decided before a byte is written.
 
     dtype: the model's. placed: in the layout's order. others: name → content of the small files. notes: what the
-    tokenizer took for granted. warnings: of the header and of the dtypes.
+    tokenizer took for granted. warnings: of the tokenizer, the header and the dtypes. templates: what each chat
+    template reaches for, by its file.
     """
 
     header: Header
@@ -82,6 +83,7 @@ class Work:
     others: Mapping[str, bytes]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    templates: Mapping[str, TemplateReport]
 
 
 def convert(
@@ -183,7 +185,15 @@ def _prepared(
         **({INDEX: layout.index} if layout.index is not None else {}),
     }
     return Work(
-        header, planned, choice.dtype, layout, placed, others, tuple(tokenizer.notes), tuple(warnings)
+        header=header,
+        planned=planned,
+        dtype=choice.dtype,
+        layout=layout,
+        placed=placed,
+        others=others,
+        notes=tuple(tokenizer.notes),
+        warnings=warnings,
+        templates=tokenizer.template_reports,
     )
 
 
@@ -294,6 +304,7 @@ def _conversion(
         notes=work.notes,
         warnings=work.warnings,
         run=options.run,
+        templates=work.templates,
         started=options.started,
         finished=_now(),
     )

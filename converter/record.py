@@ -12,6 +12,7 @@ from pathlib import Path
 from converter.digests import tree_digest, weights_digest
 from converter.report import Quantization
 from formats import __version__
+from formats.tokenizer import TemplateReport
 
 SCHEMA = "llorch.conversion/v1"
 
@@ -77,8 +78,8 @@ class Conversion:
     folder: where it is. sources, files: every byte that was read and written; records: conversion.json and
     provenance.intoto.json, which speak of the others. options: what the caller chose that decides the bytes;
     threads does not. assumed, keys_not_needed, unused: as `converter.plan.Plan` has them. notes: what the
-    tokenizer took for granted. run: the UUID by which the caller knows it, if it was told. started, finished:
-    RFC 3339, UTC, whole seconds.
+    tokenizer took for granted. templates: what each chat template reaches for, by the path of its file. run: the UUID
+    by which the caller knows it, if it was told. started, finished: RFC 3339, UTC, whole seconds.
     """
 
     folder: Path
@@ -97,6 +98,7 @@ class Conversion:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     run: str | None
+    templates: Mapping[str, TemplateReport]
     started: str
     finished: str
     records: tuple[WrittenFile, ...] = field(default=())
@@ -133,6 +135,7 @@ class Conversion:
             "unused_tensors": dict(self.unused),
             "notes": list(self.notes),
             "warnings": list(self.warnings),
+            "chat_templates": {path: asdict(report) for path, report in self.templates.items()},
             "files": [asdict(file) for file in self.files],
             "tensors": [_tensor_json(row) for row in self.tensors],
         }

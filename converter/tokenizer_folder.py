@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +12,22 @@ from converter.record import WrittenFile
 from converter.target import Target
 from formats.errors import InputError, UnsupportedInput
 from formats.gguf_file import read_header
-from formats.tokenizer import build_tokenizer, load_tokenizer
+from formats.tokenizer import TemplateReport, build_tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFolder:
-    """What was written: `size` tokens, `files` by name; what the tokenizer took for granted, what may be wrong."""
+    """What was written: `size` tokens, `files` by name; what the tokenizer took for granted, what may be wrong.
+
+    templates: what each chat template reaches for, by its file.
+    """
 
     folder: Path
     size: int
     files: tuple[WrittenFile, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    templates: Mapping[str, TemplateReport]
 
 
 def convert_tokenizer(
@@ -57,5 +62,10 @@ def convert_tokenizer(
             WrittenFile(name, digests[name], len(contents[name]), "tokenizer") for name in sorted(contents)
         ]
         return TokenizerFolder(
-            target.folder, tokenizer.size, tuple(files), tuple(tokenizer.notes), tuple(tokenizer.warnings)
+            target.folder,
+            tokenizer.size,
+            tuple(files),
+            tuple(tokenizer.notes),
+            tuple(tokenizer.warnings),
+            tokenizer.template_reports,
         )

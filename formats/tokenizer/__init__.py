@@ -33,7 +33,7 @@ from formats.tokenizer.special import (
     written_roles,
 )
 from formats.tokenizer.spm import ADD_SPACE_PREFIX, spm
-from formats.tokenizer.templates import NAMES, TEMPLATE, TemplateReport, read_templates
+from formats.tokenizer.templates import NAMES, TEMPLATE, TemplateReport, files_of, read_templates
 from formats.tokenizer.unigram import REMOVE_BLANKS, unigram
 from formats.tokenizer.vocabulary import (
     MERGES,
@@ -50,7 +50,7 @@ from formats.tokenizer.wordpiece import LOWERCASE, STRIP_ACCENTS, wordpiece
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Form", "TokenizerFiles", "build_tokenizer", "load_tokenizer"]
+__all__ = ["Form", "TemplateReport", "TokenizerFiles", "build_tokenizer", "load_tokenizer"]
 
 T = TypeVar("T")
 
@@ -84,6 +84,7 @@ class TokenizerFiles:
     ids: special ids by role (bos, eos, eot, eom, unk, sep, pad, mask, cls), given by key or by default.
     tokens: the texts by id, of which there are `size`.
     eos_token_ids: every id that ends an answer, EOS first; for generation_config.json.
+    template_reports: what each chat template reaches for, by the path of its file.
     notes: what was assumed; warnings: what may differ from the tokenizer that the model was trained with.
     """
 
@@ -112,11 +113,8 @@ class TokenizerFiles:
             "tokenizer_config.json": _dumped(self.tokenizer_config),
             "special_tokens_map.json": _dumped(self.special_tokens_map),
         }
-        if self.chat_template is not None:
-            out["chat_template.jinja"] = self.chat_template.encode()
-        for name, template in self.chat_templates.items():
-            out[f"additional_chat_templates/{name}.jinja"] = template.encode()
-        return out
+        templates = files_of(self.chat_template, self.chat_templates)
+        return {**out, **{path: template.encode() for path, template in templates.items()}}
 
 
 def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerFiles:

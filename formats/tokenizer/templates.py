@@ -7,7 +7,7 @@ runs one, in a process of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from formats.errors import MalformedInput
@@ -16,6 +16,7 @@ from formats.shown import shown
 
 TEMPLATE = "tokenizer.chat_template"
 NAMES = "tokenizer.chat_templates"
+DEFAULT_FILE = "chat_template.jinja"
 MOST = 50  # of a kind in a report
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")  # it becomes a file's name; converters write no other
@@ -23,7 +24,7 @@ _STRING = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z)""", r
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _BOUND = re.compile(r"\b(?:set|macro|for)\s+([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)")
 _URL = re.compile(r"\b(?:https?|ftp|file|data|wss?)://[^\s'\"<>{}\\]{1,200}")
-_DUNDER = re.compile(r"__\w{1,60}__")
+_DUNDER = re.compile(r"(?<!\w)(?:_[A-Za-z]\w{0,60}?)?__[A-Za-z]\w{0,60}")  # also _Class__private
 _KEYWORDS = frozenset(
     re.findall(
         r"\w+",
@@ -49,7 +50,7 @@ class TemplateReport:
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The default template and the named ones, verbatim, with a report on each ("" is the default's name)."""
+    """The default template and the named ones, verbatim, with a report on each by the file that it becomes."""
 
     default: str | None
     named: dict[str, str]
@@ -73,8 +74,20 @@ def read_templates(metadata: Metadata) -> Templates:
         # Old files name one of llama.cpp's own templates here; written out it would be every answer's text.
         warnings.append(f"{TEMPLATE} is {shown(default)}, which is no template: not written")
         default = None
-    texts = named if default is None else {"": default, **named}
-    return Templates(default, named, {name: report(text) for name, text in texts.items()}, warnings)
+    reports = {name: report(text) for name, text in files_of(default, named).items()}
+    for name, found in reports.items():
+        if found.dunder_names:
+            warnings.append(
+                f"{name} names {shown(', '.join(found.dunder_names), 100, quoted=False)}: no conversation needs that, "
+                "it may be trying to leave the sandbox; read it before it is used"
+            )
+    return Templates(default, named, reports, warnings)
+
+
+def files_of(default: str | None, named: Mapping[str, str]) -> dict[str, str]:
+    """The templates by the path of their files in a folder."""
+    files = {} if default is None else {DEFAULT_FILE: default}
+    return {**files, **{f"additional_chat_templates/{name}.jinja": text for name, text in named.items()}}
 
 
 def report(template: str) -> TemplateReport:

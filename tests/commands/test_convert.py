@@ -17,7 +17,8 @@ from commands.convert import SizeType, folder_name, main
 from converter import Conversion
 from registry import Registry
 from tests.commands.conftest import invoke, started
-from tests.models.tiny import random_llama
+from tests.models.gguf_writer import STRING, one
+from tests.models.tiny import random_llama, tiny_llama
 
 
 def recorded() -> list[tuple[str, str | None]]:
@@ -47,6 +48,17 @@ def test_json_is_one_document_with_the_conversion_the_report_and_the_registry(so
     assert document["verification"]["outcome"] == "PASSED"
     assert document["registry"]["name"] == "out"
     assert document["registry"]["digest"] == document["conversion"]["tree"]
+
+
+def test_a_chat_template_that_reaches_too_far_is_told(alone: Path) -> None:
+    model = tiny_llama().key("tokenizer.chat_template", one(STRING, "{{ ''.__class__ }}"))
+    (alone / "model.gguf").write_bytes(model.build())
+    result = invoke(main, "model.gguf", "-o", "out", "--verify", "none")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("llorch-convert: warning: chat_template.jinja names __class__: ")
+    assert invoke(main, "model.gguf", "-o", "again", "--strict").exit_code == 3
+    result = invoke(main, "model.gguf", "-o", "alone", "--tokenizer-only", "--json")
+    assert json.loads(result.stdout)["chat_templates"]["chat_template.jinja"]["dunder_names"] == ["__class__"]
 
 
 def test_without_o_the_folder_is_named_after_the_file_and_lies_in_the_current_one(source: Path) -> None:

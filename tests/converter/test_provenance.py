@@ -55,6 +55,18 @@ def test_conversion_json_is_what_the_conversion_says(converted: Conversion, reco
     assert record == json.loads(json.dumps(converted.to_json()))
 
 
+def test_what_a_chat_template_reaches_for_is_recorded(converted: Conversion, record: dict[str, Any]) -> None:
+    template = (converted.folder / "chat_template.jinja").read_text()
+    assert record["chat_templates"] == {
+        "chat_template.jinja": {
+            "characters": len(template),
+            "names": ["messages"],
+            "urls": [],
+            "dunder_names": [],
+        }
+    }
+
+
 def test_every_file_of_the_folder_is_listed_with_its_digest(
     converted: Conversion, record: dict[str, Any]
 ) -> None:

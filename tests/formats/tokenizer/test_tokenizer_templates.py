@@ -67,9 +67,36 @@ def test_a_report_says_what_a_template_reaches_for() -> None:
     assert found.dunder_names == ["__class__", "__mro__"]
 
 
+def test_a_name_that_leads_out_of_the_sandbox_is_a_warning(tmp_path: Path) -> None:
+    files = files_of(
+        tmp_path,
+        {
+            "tokenizer.chat_template": "{{ messages | attr('__class__') }}{{ self._TemplateReference__context }}",
+            "tokenizer.chat_template.rag": "{{ x.__mro__ }}",
+            "tokenizer.chat_template.honest": "{{ messages }} _____ a_b__c",
+        },
+    )
+    assert files.warnings == [
+        "chat_template.jinja names _TemplateReference__context, __class__: no conversation needs that, it may be "
+        "trying to leave the sandbox; read it before it is used",
+        "additional_chat_templates/rag.jinja names __mro__: no conversation needs that, it may be trying to leave the "
+        "sandbox; read it before it is used",
+    ]
+    assert set(files.template_reports) == {name for name in files.files() if name.endswith(".jinja")}
+
+
 @pytest.mark.parametrize(
     "template",
-    ["{{" * 200_000, "{% x '" * 100_000, "'\\" * 200_000, "{{ '" + "\\'" * 200_000, "{" * 400_000, ""],
+    [
+        "{{" * 200_000,
+        "{% x '" * 100_000,
+        "'\\" * 200_000,
+        "{{ '" + "\\'" * 200_000,
+        "{" * 400_000,
+        "_" * 400_000,
+        "_a" * 200_000,
+        "",
+    ],
 )
 def test_a_report_on_nonsense_is_bounded(template: str) -> None:
     found = report(template)
