@@ -12,6 +12,7 @@ import pytest
 
 import converter
 from formats.errors import InputError
+from tests.models.gguf_writer import STRING, one
 from tests.models.tiny import random_llama
 from verification import verify
 from verification.checks import CHECKS
@@ -55,6 +56,16 @@ def test_without_the_same_source_what_needs_it_is_skipped_and_nothing_fails(made
     assert found["closure"] == found["logits.mean"] == found["tokenizer.ids"] == Status.SKIPPED
     assert found["files.digests"] == found["safetensors.structure"] == Status.PASSED
     assert found["logits.chunked"] == found["config.sizes"] == Status.PASSED
+
+
+def test_a_name_of_a_built_in_template_is_none_that_the_folder_lacks(tmp_path: Path) -> None:
+    model = random_llama().key("tokenizer.chat_template", one(STRING, "chatml"))
+    (tmp_path / "source.gguf").write_bytes(model.build())
+    converter.convert(tmp_path / "source.gguf", tmp_path / "made")
+    with Subject(tmp_path / "made", tmp_path / "source.gguf", level="quick", device="cpu") as subject:
+        assert CHECKS["template.text"](subject).status == Status.PASSED
+        (tmp_path / "made" / "chat_template.jinja").write_text("{{ messages }}")
+        assert CHECKS["template.text"](subject).status == Status.FAILED
 
 
 def test_a_source_that_is_named_is_taken_whatever_the_record_says(made: Path) -> None:

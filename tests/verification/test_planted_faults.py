@@ -37,6 +37,7 @@ def llama3_factors() -> NDArray[np.float32]:
 def source() -> Model:
     """A random llama with llama3 rope scaling and an output layer of its own."""
     model = random_llama().key("llama.rope.freq_base", one(F32, BASE))
+    model.key("tokenizer.chat_template.tool_use", one(STRING, "{{ tools }}"))
     return add_arrays(model, {"rope_freqs.weight": llama3_factors()})
 
 
@@ -226,6 +227,12 @@ def a_blank_is_added_to_the_template(pair: Pair, _: pytest.MonkeyPatch) -> None:
     pair.own_up("chat_template.jinja")
 
 
+@fault("template.text")
+def a_template_with_a_name_is_another(pair: Pair, _: pytest.MonkeyPatch) -> None:
+    (pair.folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ documents }}")
+    pair.own_up("additional_chat_templates/tool_use.jinja")
+
+
 def the_pairs_of_q_and_k_stay_as_they_were(pair: Pair, _: pytest.MonkeyPatch) -> None:
     """As if the rows of q and k had not been permuted."""
     for layer in range(2):
@@ -275,6 +282,7 @@ ALONE = {
     "one_bit_of_one_weight_is_flipped",
     "the_eos_id_of_the_config_is_another",
     "a_blank_is_added_to_the_template",
+    "a_template_with_a_name_is_another",
     "positions_begin_again_with_every_chunk",
 }
 

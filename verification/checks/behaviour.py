@@ -60,6 +60,7 @@ def logits_top(subject: Subject) -> Measured:
 @check(
     "logits.chunked",
     at_most=1e-9,
+    fault_above=1e-7,
     unit="nats",
     because="a mask or a position that goes wrong on a filled cache still talks fluently",
 )

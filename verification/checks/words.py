@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from formats.shown import shown
@@ -20,6 +20,7 @@ SPECIAL_IDS = (
     ("tokenizer.ggml.padding_token_id", "pad_token_id"),
 )
 TEMPLATE = "tokenizer.chat_template"
+NAMED = "additional_chat_templates"  # the folder of the templates that have a name
 
 
 @check(
@@ -92,11 +93,41 @@ def config_special_ids(subject: Subject) -> Measured:
 
 @check("template.text", at_most=0, unit="templates", because="a template is copied, never rewritten")
 def template_text(subject: Subject) -> Measured:
-    """chat_template.jinja is the source's template, character for character; or neither has one."""
-    expected = subject.header.metadata.text(TEMPLATE, None)
-    file = subject.folder / "chat_template.jinja"
-    found = file.read_bytes().decode("utf-8", "replace") if file.is_file() else None
-    if expected == found:
-        return counted([], "neither has one" if found is None else f"{len(found)} characters", compared=1)
-    how = "differs" if expected and found else f"is only in the {'source' if expected else 'folder'}"
-    return counted([f"chat_template.jinja {how}"], "1 template", compared=1)
+    """Every template, the default one and those with names, is the source's, character for character."""
+    expected, found = dict(source_templates(subject)), dict(folder_templates(subject))
+    names = sorted(expected.keys() | found.keys())
+    differences = [
+        f"{name} {where_it_is(name, expected, found)}"
+        for name in names
+        if expected.get(name) != found.get(name)
+    ]
+    characters = sum(map(len, found.values()))
+    what = f"{len(found)} of {characters} characters" if found or expected else "neither has one"
+    return counted(differences, what, compared=max(1, len(names)))
+
+
+def where_it_is(name: str, source: Mapping[str, str], folder: Mapping[str, str]) -> str:
+    """What to say of a template that is not the same on both sides."""
+    if name in source and name in folder:
+        return "differs"
+    return f"is only in the {'source' if name in source else 'folder'}"
+
+
+def source_templates(subject: Subject) -> Iterator[tuple[str, str]]:
+    """The source's templates by the files that they become; a name of one of llama.cpp's own is no template."""
+    metadata = subject.header.metadata
+    default = metadata.text(TEMPLATE, None)
+    if default is not None and "{" in default:
+        yield "chat_template.jinja", default
+    for key in metadata:
+        if key.startswith(f"{TEMPLATE}."):
+            yield f"{NAMED}/{key[len(TEMPLATE) + 1 :]}.jinja", metadata.text(key)
+
+
+def folder_templates(subject: Subject) -> Iterator[tuple[str, str]]:
+    """The folder's templates by file."""
+    files = [subject.folder / "chat_template.jinja", *sorted((subject.folder / NAMED).glob("*.jinja"))]
+    for file in files:
+        if file.is_file():
+            name = file.relative_to(subject.folder).as_posix()
+            yield name, file.read_bytes().decode("utf-8", "replace")
