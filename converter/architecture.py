@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from converter.keys import Keys
 from converter.operations import Operation
@@ -68,7 +69,8 @@ class Key:
     default: the value when the key is missing (recorded as assumed), or a function of the sizes that gives
         it.
     only: the only values that the class of transformers can express.
-    none: a value that stands for null. least: the smallest value that makes sense.
+    none: a value that stands for null. unset: one that says no more than a missing key.
+    least: the smallest value that makes sense.
     """
 
     gguf: str
@@ -77,6 +79,7 @@ class Key:
     default: object = REQUIRED
     only: tuple[object, ...] = ()
     none: object = None
+    unset: object = None
     least: float | None = None
 
 
@@ -106,8 +109,10 @@ class Architecture:
     when: of several architectures of one `gguf` name, the one whose condition holds is taken, else the one
         without.
     sizes: keys of config.json beyond the decoder's common ones → names of sizes.
-    head_dim: the class reads head_dim from config.json; others take hidden_size / num_attention_heads.
+    head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads, by a
+        class that heeds it all the same; `never`: the class does not heed it.
     rope_theta: the base when `rope.freq_base` is missing.
+    only_longrope: the class knows no other rotary scaling.
     derived: keys of config.json that follow from other facts by a rule that llama.cpp has built in.
     assumed: keys of config.json that GGUF does not carry.
     """
@@ -120,9 +125,10 @@ class Architecture:
     assumed: Mapping[str, object]
     when: Callable[[Evidence], bool] | None = None
     sizes: Mapping[str, str] = field(default_factory=dict)
-    head_dim: bool = True
+    head_dim: Literal["always", "unusual", "never"] = "always"
     rope: RopeLayout = RopeLayout.PLAIN
     rope_theta: float = 10000.0
+    only_longrope: bool = False
     derived: Mapping[str, Callable[[Evidence], object]] = field(default_factory=dict)
 
 
@@ -155,4 +161,4 @@ def has_qkv_bias_only(evidence: Evidence) -> bool:
 
 def has_window(evidence: Evidence) -> bool:
     """Some layers attend to a window only."""
-    return evidence.keys.has("attention.sliding_window")
+    return evidence.keys.integer("attention.sliding_window", 0) > 0

@@ -77,7 +77,7 @@ def build_config(
         "architectures": [architecture.class_name],
         "model_type": architecture.model_type,
         **{name: sizes[size] for name, size in names.items()},
-        **({"head_dim": sizes["head_dim"]} if architecture.head_dim else {}),
+        **({"head_dim": sizes["head_dim"]} if _says_head_dim(architecture, sizes) else {}),
         **architecture.assumed,
         **special_ids(keys.metadata, sizes["vocab"]),
         **flags,
@@ -149,10 +149,10 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
         Kind.DECIMAL: keys.decimal,
         Kind.FLAG: keys.flag,
     }
-    given = keys.has(key.gguf)
-    if not given and key.default is not REQUIRED:
+    given = keys.has(key.gguf) or key.default is REQUIRED
+    value = getters[key.kind](key.gguf) if given else key.unset
+    if not given or (key.unset is not None and value == key.unset):
         return (key.default(sizes) if callable(key.default) else key.default), False
-    value = getters[key.kind](key.gguf)
     if key.only and value not in key.only:
         only = " or ".join(str(v) for v in key.only)
         raise UnsupportedInput(
@@ -160,7 +160,12 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
         )
     if key.least is not None and isinstance(value, (int, float)) and value < key.least:
         raise keys.wrong(key.gguf, f"is {value}, below {key.least:g}")
-    return (None if key.none is not None and value == key.none else value), given
+    return (None if key.none is not None and value == key.none else value), True
+
+
+def _says_head_dim(architecture: Architecture, sizes: Sizes) -> bool:
+    usual = sizes["hidden"] == sizes["heads"] * sizes["head_dim"]
+    return architecture.head_dim == "always" or (architecture.head_dim == "unusual" and not usual)
 
 
 def same_as(size: str) -> Callable[[Sizes], object]:

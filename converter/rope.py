@@ -36,7 +36,8 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
 
     The first that applies: both factor tables → longrope; a table of frequencies that is not all 1 → llama3,
     or longrope with that table if no llama3 makes it; `rope.scaling.type`, which llama.cpp takes for linear
-    when it is missing.
+    when it is missing. A linear factor divides what a table has divided.
+    UnsupportedInput for scalings that transformers, or the architecture's class, cannot be told.
     """
     assumed: Parameters = {}
     theta = keys.positive("rope.freq_base", None)
@@ -50,19 +51,20 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
             f"is {shown(kind)}; known are none, linear, yarn and longrope",
             where=f"key {shown(keys.name('rope.scaling.type'))}",
         )
-    if LONG in tables and SHORT in tables:
-        scaling: Parameters | None = _longrope(keys, sizes, tables)
-    elif LONG in tables or SHORT in tables:
-        raise MalformedInput("is there without its twin", where=f"tensor {shown(next(iter(tables)))}")
-    elif FREQS in tables and not np.all(tables[FREQS] == 1):
-        scaling = _frequencies(tables[FREQS], theta, sizes, assumed)
+    scaling: Parameters | None
+    if LONG in tables or SHORT in tables:
+        scaling = _longrope(keys, sizes, _scaled(keys, kind, _twins(tables)), assumed)
     elif kind == "longrope":
         raise keys.wrong("rope.scaling.type", f"is longrope, but {LONG} and {SHORT} are missing")
+    elif FREQS in tables and not np.all(tables[FREQS] == 1):
+        scaling = _frequencies(_scaled(keys, kind, tables)[FREQS], theta, sizes, assumed)
     elif kind == "yarn":
         scaling = _yarn(keys, sizes, assumed)
     else:
         scaling = _linear(keys) if kind != "none" else None
-    return Rope(theta, scaling, assumed)
+    if scaling is None or scaling["rope_type"] != "longrope":
+        _require_neutral(keys, "attn_factor", (1.0,))
+    return Rope(theta, _known_to(architecture, scaling, sizes), assumed)
 
 
 def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) -> Parameters:
@@ -75,7 +77,7 @@ def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) ->
     if architecture.rope is RopeLayout.PARTIAL:
         base["partial_rotary_factor"] = partial_rotary_factor(sizes["rope_dim"], sizes["head_dim"])
     whole = {"rope_type": "default", **base, **(rope.scaling or {})}
-    config: Parameters = {**base, "rope_scaling": _version_4(rope.scaling)}
+    config: Parameters = {**base, "rope_scaling": _version_4(architecture, rope.scaling)}
     if rope.scaling is not None and rope.scaling["rope_type"] == "longrope":
         config["original_max_position_embeddings"] = rope.scaling["original_max_position_embeddings"]
     if architecture.rope is RopeLayout.BY_LAYER_TYPE:
@@ -107,11 +109,13 @@ def _by_layer_type(full: Parameters, sliding: Parameters) -> Parameters:
     return {"full_attention": full, "sliding_attention": sliding}
 
 
-def _version_4(scaling: Parameters | None) -> Parameters | None:
+def _version_4(architecture: Architecture, scaling: Parameters | None) -> Parameters | None:
     """As transformers 4 spells it: its phi3 wants `type` and the two lists of a longrope, no more."""
     if scaling is None or scaling["rope_type"] != "longrope":
         return scaling
-    kept = ("short_factor", "long_factor", "factor", "attention_factor")
+    kept = ["short_factor", "long_factor", "factor", "attention_factor"]
+    if not architecture.only_longrope:  # there 5 takes the context for it, whatever stands beside
+        kept.append("original_max_position_embeddings")
     return {"type": "longrope", **{key: scaling[key] for key in kept if key in scaling}}
 
 
@@ -130,7 +134,57 @@ def _decimals(table: Table) -> list[float]:
     return [float(str(factor)) for factor in table]
 
 
-def _longrope(keys: Keys, sizes: Sizes, tables: Mapping[str, Table]) -> Parameters:
+def _twins(tables: Mapping[str, Table]) -> Mapping[str, Table]:
+    """The tables of a longrope; MalformedInput for one alone, and for one more that divides the frequencies."""
+    alone = [name for name in (LONG, SHORT) if name not in tables]
+    if alone:
+        raise MalformedInput("is missing, though its twin is there", where=f"tensor {shown(alone[0])}")
+    if FREQS in tables:
+        raise UnsupportedInput(f"is there beside {LONG}", where=f"tensor {shown(FREQS)}")
+    return tables
+
+
+def _scaled(keys: Keys, kind: str, tables: Mapping[str, Table]) -> Mapping[str, Table]:
+    """Tables times the linear factor that llama.cpp divides by as well, whatever the type; none for `none`."""
+    if kind == "yarn":
+        raise UnsupportedInput(
+            f"is yarn, and {next(iter(tables))} is there: transformers cannot be told both",
+            where=f"key {shown(keys.name('rope.scaling.type'))}",
+        )
+    linear = _linear(keys) if kind != "none" else None
+    factor = np.float32(str(linear["factor"])) if linear is not None else np.float32(1)
+    return {name: table * factor for name, table in tables.items()}
+
+
+def _known_to(architecture: Architecture, scaling: Parameters | None, sizes: Sizes) -> Parameters | None:
+    """The scaling as the architecture's class can be told it."""
+    if not architecture.only_longrope or scaling is None or scaling["rope_type"] == "longrope":
+        return scaling
+    if scaling["rope_type"] != "linear":
+        raise UnsupportedInput(
+            f"is {scaling['rope_type']}, of which {architecture.class_name} knows nothing",
+            where=f"key {shown(f'{architecture.gguf}.rope.scaling.type')}",
+        )
+    factors = [scaling["factor"]] * sizes["rope_pairs"]
+    return {
+        "rope_type": "longrope",
+        "short_factor": factors,
+        "long_factor": factors,
+        "original_max_position_embeddings": sizes["context"],
+    }
+
+
+def _require_neutral(keys: Keys, key: str, neutral: tuple[float, ...]) -> None:
+    """UnsupportedInput for a value of `rope.scaling.KEY` that does something; missing, it does nothing."""
+    value = keys.decimal(f"rope.scaling.{key}", neutral[0])
+    if value not in neutral:
+        raise UnsupportedInput(
+            f"is {value}, which transformers cannot be told",
+            where=f"key {shown(keys.name(f'rope.scaling.{key}'))}",
+        )
+
+
+def _longrope(keys: Keys, sizes: Sizes, tables: Mapping[str, Table], assumed: Parameters) -> Parameters:
     original, context = keys.count("rope.scaling.original_context_length", sizes["context"]), sizes["context"]
     if original < 2:
         raise keys.wrong(
@@ -144,9 +198,12 @@ def _longrope(keys: Keys, sizes: Sizes, tables: Mapping[str, Table]) -> Paramete
     }
     # What transformers computes when there is no attention_factor: written only when the file says another.
     usual = 1.0 if context <= original else math.sqrt(1 + math.log(context / original) / math.log(original))
-    attention_factor = keys.positive("rope.scaling.attn_factor", usual)
+    # Where the file says none, llama.cpp takes 1.
+    attention_factor = keys.positive("rope.scaling.attn_factor", 1.0)
     if np.float32(attention_factor) != np.float32(usual):
         scaling["attention_factor"] = attention_factor
+        if not keys.has("rope.scaling.attn_factor"):
+            assumed["attention_factor"] = attention_factor
     return scaling
 
 
@@ -182,17 +239,8 @@ def _yarn(keys: Keys, sizes: Sizes, assumed: Parameters) -> Parameters:
         value = keys.positive(f"rope.scaling.{key}", None)
         if value is not None:
             scaling[name] = value
-    for key, neutral in (
-        ("yarn_ext_factor", (1.0, -1.0)),
-        ("yarn_log_multiplier", (0.0,)),
-        ("attn_factor", (1.0,)),
-    ):
-        value = keys.decimal(f"rope.scaling.{key}", neutral[0])
-        if value not in neutral:
-            raise UnsupportedInput(
-                f"is {value}, which transformers cannot be told",
-                where=f"key {shown(keys.name(f'rope.scaling.{key}'))}",
-            )
+    _require_neutral(keys, "yarn_ext_factor", (1.0, -1.0))  # −1: not set
+    _require_neutral(keys, "yarn_log_multiplier", (0.0,))
     return scaling
 
 

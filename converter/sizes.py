@@ -126,7 +126,7 @@ def _heads(
     if keys.count("attention.value_length", head_dim) != head_dim:
         what = f"is {keys.count('attention.value_length')}, not the {head_dim} of q and k"
         raise UnsupportedInput(what, where=f"key {shown(keys.name('attention.value_length'))}")
-    if not architecture.head_dim and heads * head_dim != hidden:
+    if architecture.head_dim == "never" and heads * head_dim != hidden:
         what = f"is {heads}, and {heads} heads of {head_dim} are not the hidden size {hidden}"
         raise keys.wrong("attention.head_count", what)
     rope_dim = keys.count("rope.dimension_count", head_dim)

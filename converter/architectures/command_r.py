@@ -10,7 +10,7 @@ COMMAND_R = Architecture(
     gguf="command-r",
     model_type="cohere",
     class_name="CohereForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(
@@ -30,7 +30,7 @@ COMMAND_R = Architecture(
     ),
     keys=(
         Key("attention.layer_norm_epsilon", "layer_norm_eps", least=0),
-        Key("logit_scale", "logit_scale"),
+        Key("logit_scale", "logit_scale", default=1.0, unset=0.0),
         Key("context_length", "model_max_length", Kind.INTEGER, least=1),
     ),
     assumed={

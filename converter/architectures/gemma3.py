@@ -35,7 +35,8 @@ GEMMA3 = Architecture(
     ),
     keys=(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
-        Key("attention.sliding_window", "sliding_window", Kind.INTEGER, default=None, none=0, least=0),
+        # The class wants a window even where no layer slides; this is its default.
+        Key("attention.sliding_window", "sliding_window", Kind.INTEGER, default=4096, unset=0, least=0),
         Key("final_logit_softcapping", "final_logit_softcapping", default=None, none=0.0, least=0),
     ),
     derived={

@@ -11,7 +11,7 @@ GRANITE = Architecture(
     gguf="granite",
     model_type="granite",
     class_name="GraniteForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(
@@ -42,9 +42,9 @@ GRANITE = Architecture(
     ),
     keys=(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
-        Key("attention.scale", "attention_multiplier", default=inverse_root_of_head_dim),
-        Key("embedding_scale", "embedding_multiplier", default=1.0),
-        Key("residual_scale", "residual_multiplier", default=1.0),
+        Key("attention.scale", "attention_multiplier", default=inverse_root_of_head_dim, unset=0.0),
+        Key("embedding_scale", "embedding_multiplier", default=1.0, unset=0.0),
+        Key("residual_scale", "residual_multiplier", default=1.0, unset=0.0),
         Key("logit_scale", "logits_scaling"),  # a divisor on both sides
         Key(
             "rope.scaling.finetuned", kind=Kind.FLAG, default=True, only=(True,)

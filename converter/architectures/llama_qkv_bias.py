@@ -11,7 +11,7 @@ LLAMA_QKV_BIAS = Architecture(
     when=has_qkv_bias_only,
     model_type="qwen2",
     class_name="Qwen2ForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(

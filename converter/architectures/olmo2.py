@@ -9,7 +9,7 @@ OLMO2 = Architecture(
     gguf="olmo2",
     model_type="olmo2",
     class_name="Olmo2ForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(

@@ -9,7 +9,7 @@ PHI2 = Architecture(
     gguf="phi2",
     model_type="phi",
     class_name="PhiForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     rope=RopeLayout.PARTIAL,
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),

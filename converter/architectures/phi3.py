@@ -10,8 +10,9 @@ PHI3 = Architecture(
     gguf="phi3",
     model_type="phi3",
     class_name="Phi3ForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     rope=RopeLayout.PARTIAL,
+    only_longrope=True,
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(

@@ -9,7 +9,7 @@ QWEN2 = Architecture(
     gguf="qwen2",
     model_type="qwen2",
     class_name="Qwen2ForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(

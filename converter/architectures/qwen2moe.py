@@ -9,7 +9,7 @@ QWEN2MOE = Architecture(
     gguf="qwen2moe",
     model_type="qwen2_moe",
     class_name="Qwen2MoeForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(

@@ -11,7 +11,7 @@ SMOLLM3 = Architecture(
     gguf="smollm3",
     model_type="smollm3",
     class_name="SmolLM3ForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(

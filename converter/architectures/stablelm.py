@@ -9,7 +9,7 @@ STABLELM = Architecture(
     gguf="stablelm",
     model_type="stablelm",
     class_name="StableLmForCausalLM",
-    head_dim=False,
+    head_dim="never",
     rope=RopeLayout.PARTIAL,
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),

@@ -9,7 +9,7 @@ STARCODER2 = Architecture(
     gguf="starcoder2",
     model_type="starcoder2",
     class_name="Starcoder2ForCausalLM",
-    head_dim=False,
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(

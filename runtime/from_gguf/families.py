@@ -5,11 +5,13 @@ in src/llama-model.cpp (which channels turn together). Tensor names are stems: `
 `blk.{i}.attn_q.weight`. Queries, keys and values are in every family, apart or as one `attn_qkv`, with or
 without biases.
 
-Three things differ from llama.cpp, which leaves out there what files say: phi3 attends within
-`attention.sliding_window`, which llama.cpp has switched off; command-r norms its heads where the tensors are
-there, whatever the number of layers; and experts may be apart, as files had them before llama.cpp asked for
-stacked ones, or have their gates' rows before their ups', as its converter can write them. A tensor that llama.cpp
-would not look for is read where its meaning is plain: `output.weight`, and the attention's output bias of qwen3.
+Some things differ from llama.cpp, which leaves out there what files say: phi3 and llama attend within
+`attention.sliding_window`, which llama.cpp has switched off and does not know; command-r norms its heads where the
+tensors are there, whatever the number of layers; heads are as wide as the rows of q say where no key does; and
+experts may be apart, as files had them before llama.cpp asked for stacked ones, or have their gates' rows before their
+ups', as its converter can write them. A tensor that llama.cpp would not look for is read where its meaning is plain:
+`output.weight`, the attention's output bias of qwen3, and a llama's two lists of rotary factors whatever the type of
+its scaling. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by llama.cpp's 10000.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ class Family:
     head_norms: `head` weights for one head that all share, `heads` a row for each, `row` for the undivided row.
     norm_stored_offset: what the converter added to norm weights; rounding happens on the weight without it.
     experts: `no`, `maybe` (by `expert_count`), `always`, or `shared` (always, with a shared expert).
+    rope_base: the rotary base without `rope.freq_base`.
     rope_factors: which tensors may divide the frequencies.
     rope_switch: whether `rope.scaling.finetuned = false` means that nothing is rotated.
     rope_skips: every so many layers, the last is not rotated; 0 is none.
@@ -88,6 +91,7 @@ class Family:
     norm_stored_offset: float = 0.0
     experts: Literal["no", "maybe", "always", "shared"] = "no"
     experts_renormalised: bool = True
+    rope_base: float = 10000.0
     rope_factors: Literal["none", "freqs", "long and short"] = "none"
     rope_switch: bool = False
     rope_skips: int = 0
@@ -105,6 +109,7 @@ FAMILIES: dict[str, Family] = {
         optional=LLAMA_BIASES,
         experts="maybe",
         rope_factors="freqs",
+        sliding=Sliding(period=0),
     ),
     "phi2": Family(
         pairs="halves",
@@ -143,6 +148,7 @@ FAMILIES: dict[str, Family] = {
         norms=FOUR_NORMS,
         head_norms="head",
         norm_stored_offset=1.0,
+        rope_base=1000000.0,
         sliding=Sliding(period=6, local_base=10000.0, scaled=False),
         scales="gemma3",
     ),

@@ -122,13 +122,13 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
     heads = keys.positive("attention.head_count")
     if heads > MOST:
         raise keys.wrong("attention.head_count", f"is {heads}, expected at most {MOST}")
-    usual = hidden // heads
+    kv_heads = keys.positive("attention.head_count_kv", heads)
+    usual = _usual_head_dim(header, hidden, heads, kv_heads)
     if keys.family.whole_heads:
         usual = keys.positive("rope.dimension_count", usual)
     head_dim = keys.positive("attention.key_length", usual)
     value_dim = keys.positive("attention.value_length", usual)
     n_rot = keys.positive("rope.dimension_count", head_dim)
-    kv_heads = keys.positive("attention.head_count_kv", heads)
     if not 0 < head_dim <= MOST:
         raise keys.wrong("attention.key_length", f"is {head_dim}, expected 1 to {MOST}")
     if value_dim != head_dim:
@@ -159,6 +159,15 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
         experts_used=used,
         vocabulary=embedding.shape[0],
     )
+
+
+def _usual_head_dim(header: Header, hidden: int, heads: int, kv_heads: int) -> int:
+    """Without a key: hidden / heads, as llama.cpp has it, unless the rows of q, alone or fused, say otherwise."""
+    for name, parts in (("blk.0.attn_q.weight", heads), ("blk.0.attn_qkv.weight", heads + 2 * kv_heads)):
+        tensor = header.tensors.get(name)
+        if tensor is not None and tensor.shape[0] % parts == 0:
+            return tensor.shape[0] // parts
+    return hidden // heads
 
 
 def _experts(keys: Keys) -> tuple[int, int]:

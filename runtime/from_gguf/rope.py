@@ -39,7 +39,7 @@ def ropes(
 
 
 def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = None) -> Rope:
-    base = _base(keys, "rope.freq_base", 10000.0) if base is None else base
+    base = _base(keys, "rope.freq_base", keys.family.rope_base) if base is None else base
     kind = keys.text("rope.scaling.type", "linear")
     if kind not in SCALING_TYPES:
         where = f"key {shown(keys.full('rope.scaling.type'))}"
@@ -71,7 +71,7 @@ def _local(keys: Keys, sizes: Sizes, factors: Factors) -> Rope:
     """Sliding layers: a base of their own, and scaling only where the family shares it."""
     sliding = keys.family.sliding
     assert sliding is not None
-    default = sliding.local_base or _base(keys, "rope.freq_base", 10000.0)
+    default = sliding.local_base or _base(keys, "rope.freq_base", keys.family.rope_base)
     base = _base(keys, "rope.freq_base_swa", default)
     if sliding.scaled:
         return _global(keys, sizes, factors, base)
@@ -95,6 +95,7 @@ def _yarn(keys: Keys, plain: list[float], base: float, factor: float, original: 
     """Between a plain frequency and one divided by `factor`, by its turns within the original context."""
     n_rot = 2 * len(plain)
     extrapolated = keys.number("rope.scaling.yarn_ext_factor", 1.0)
+    extrapolated = 1.0 if extrapolated < 0 else extrapolated  # not set
 
     def correction(rotations: float) -> float:
         return n_rot * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(base))
@@ -125,7 +126,7 @@ def _divisors(
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Divisors of short and of long sequences; the second is None where they are the same."""
     wanted = keys.family.rope_factors
-    if wanted == "freqs" and kind == "longrope":
+    if wanted == "freqs" and (kind == "longrope" or factors("rope_factors_long.weight") is not None):
         wanted = "long and short"
     if wanted == "none":
         return None, None

@@ -157,8 +157,36 @@ def test_longrope_says_the_attention_factor_only_when_it_is_not_the_usual_one() 
     tables = {LONG: TABLE, SHORT: TABLE}
     said = {"scaling__original_context_length": 32}
     assert "attention_factor" not in (scaling_of(tables, **said, scaling__attn_factor=usual) or {})
-    assert "attention_factor" not in (scaling_of(tables, **said) or {})
     assert (scaling_of(tables, **said, scaling__attn_factor=1.25) or {})["attention_factor"] == 1.25
+
+
+def test_longrope_without_an_attention_factor_has_llama_cpps() -> None:
+    tables = {LONG: TABLE, SHORT: TABLE}
+    rope = read_rope(LLAMA, keys_of(scaling__original_context_length=32), SIZES, tables)
+    assert (rope.scaling or {})["attention_factor"] == 1.0
+    assert rope.assumed["attention_factor"] == 1.0
+    assert "attention_factor" not in (scaling_of(tables) or {})  # which is 1 by transformers' formula too
+
+
+def test_a_linear_factor_divides_what_a_table_has_divided() -> None:
+    said = {"scaling__factor": 2.0}
+    assert (scaling_of({FREQS: TABLE}, **said) or {})["long_factor"] == [3.0, 5.0, 7.0, 9.0]
+    assert (scaling_of({LONG: TABLE, SHORT: TABLE}, **said) or {})["short_factor"] == [3.0, 5.0, 7.0, 9.0]
+    said["scaling__type"] = "none"  # type: ignore[assignment]
+    assert (scaling_of({FREQS: TABLE}, **said) or {})["long_factor"] == TABLE.tolist()
+
+
+def test_a_class_that_knows_longrope_alone_is_told_a_linear_factor_for_every_pair() -> None:
+    keys = Keys(header_of({"phi3.rope.scaling.factor": 2.0}, {}).metadata, "phi3")
+    assert read_rope(PHI3, keys, SIZES, {}).scaling == {
+        "rope_type": "longrope",
+        "short_factor": [2.0] * 4,
+        "long_factor": [2.0] * 4,
+        "original_max_position_embeddings": 128,
+    }
+    yarn = {"phi3.rope.scaling.type": "yarn", "phi3.rope.scaling.factor": 2.0}
+    with pytest.raises(UnsupportedInput, match="is yarn, of which Phi3ForCausalLM knows nothing"):
+        read_rope(PHI3, Keys(header_of(yarn, {}).metadata, "phi3"), SIZES, {})
 
 
 def test_longrope_is_spelled_with_three_keys_for_version_4() -> None:
@@ -186,7 +214,13 @@ def test_factors_are_printed_as_their_shortest_decimals() -> None:
         (MalformedInput, "rope.scaling.factor.*not above zero", {}, {"scaling__factor": -1.0}),
         (UnsupportedInput, "yarn_log_multiplier", {},
          {"scaling__type": "yarn", "scaling__factor": 2.0, "scaling__yarn_log_multiplier": 0.1}),
-        (MalformedInput, "rope_factors_long.*twin", {LONG: TABLE}, {}),
+        (MalformedInput, "rope_factors_short.*missing, though its twin", {LONG: TABLE}, {}),
+        (MalformedInput, "rope_factors_long.*missing, though its twin", {SHORT: TABLE}, {}),
+        (UnsupportedInput, "rope_freqs.*beside", {LONG: TABLE, SHORT: TABLE, FREQS: TABLE}, {}),
+        (UnsupportedInput, "is yarn, and rope_freqs", {FREQS: TABLE}, {"scaling__type": "yarn"}),
+        (MalformedInput, "is longrope, but rope_factors_long", {FREQS: TABLE}, {"scaling__type": "longrope"}),
+        (UnsupportedInput, "attn_factor.*is 2.0", {}, {"scaling__factor": 4.0, "scaling__attn_factor": 2.0}),
+        (UnsupportedInput, "attn_factor.*is 2.0", {}, {"scaling__attn_factor": 2.0}),
         (MalformedInput, "rope_freqs.*3 entries", {FREQS: TABLE[:3]}, {}),
         (MalformedInput, "rope_freqs.*finite", {FREQS: np.array([1, 2, 3, np.nan], np.float32)}, {}),
         (MalformedInput, "rope_freqs.*positive", {FREQS: np.array([1, 2, 3, 0], np.float32)}, {}),

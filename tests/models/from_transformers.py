@@ -54,6 +54,7 @@ class Recipe:
     norms_plus_one: as its Gemma classes add 1. fused: q, k and v as one attn_qkv.
     split_experts: a tensor for each expert, as before 2024.
     keys: metadata under the architecture's prefix beyond the common ones. dropped: common ones left out.
+    tables: names of `rope_…` tensors beside the model's own → their entries.
     """
 
     gguf: str
@@ -66,6 +67,7 @@ class Recipe:
     split_experts: bool = False
     keys: Mapping[str, Value] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    tables: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ RMS = {"attention.layer_norm_rms_epsilon": 1e-5}
 LAYER_NORM = {"attention.layer_norm_epsilon": 1e-5}
 THETA = {"rope.freq_base": 50000.0}
 ROPE = {"rope_theta": 50000.0, "rope_type": "default"}
+TABLE = [1.0, 1.5, 2.25, 1.75, 3.5, 5.0, 4.0, 9.0]  # of no scaling that has a formula
 
 RECIPES: Mapping[str, Recipe] = {
     "llama-biases": Recipe(
@@ -112,6 +115,33 @@ RECIPES: Mapping[str, Recipe] = {
               "rope.scaling.original_context_length": 32, "rope.scaling.yarn_attn_factor": 0.75,
               "rope.scaling.yarn_beta_fast": 24.0, "rope.scaling.yarn_beta_slow": 2.0},
     ),
+    "llama-yarn-unset": Recipe(  # −1 is how llama.cpp says that nothing was said
+        "llama", "LlamaForCausalLM",
+        {"rms_norm_eps": 1e-5,
+         "rope_parameters": {**ROPE, "rope_type": "yarn", "factor": 4.0,
+                             "original_max_position_embeddings": 64}},
+        permuted=True,
+        keys={**RMS, **THETA, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+              "rope.scaling.original_context_length": 64, "rope.scaling.yarn_ext_factor": -1.0},
+    ),
+    "llama-table-and-factor": Recipe(  # llama.cpp divides by both
+        "llama", "LlamaForCausalLM",
+        {"rms_norm_eps": 1e-5,
+         "rope_parameters": {**ROPE, "rope_type": "longrope", "short_factor": [2 * f for f in TABLE],
+                             "long_factor": [2 * f for f in TABLE], "factor": 1.0, "attention_factor": 1.0,
+                             "original_max_position_embeddings": CONTEXT}},
+        permuted=True, tables={"rope_freqs.weight": TABLE},
+        keys={**RMS, **THETA, "rope.scaling.type": "linear", "rope.scaling.factor": 2.0},
+    ),
+    "llama-longrope": Recipe(  # without attn_factor: llama.cpp's is then 1
+        "llama", "LlamaForCausalLM",
+        {"rms_norm_eps": 1e-5,
+         "rope_parameters": {**ROPE, "rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": TABLE,
+                             "attention_factor": 1.0, "original_max_position_embeddings": 64}},
+        permuted=True,
+        tables={"rope_factors_short.weight": [1.0] * 8, "rope_factors_long.weight": TABLE},
+        keys={**RMS, **THETA, "rope.scaling.original_context_length": 64},
+    ),
     "llama-per-layer-keys": Recipe(
         "llama", "LlamaForCausalLM", {"rms_norm_eps": 1e-5, "rope_parameters": ROPE},
         permuted=True,
@@ -128,6 +158,11 @@ RECIPES: Mapping[str, Recipe] = {
          "rope_parameters": ROPE},
         permuted=True,
         keys={**RMS, **THETA, "rope.dimension_count": 16},
+    ),
+    "mistral-window": Recipe(
+        "llama", "MistralForCausalLM",
+        {"rms_norm_eps": 1e-5, "num_key_value_heads": 1, "sliding_window": 8, "rope_parameters": ROPE},
+        permuted=True, keys={**RMS, **THETA, "attention.sliding_window": 8},
     ),
     "mixtral-split-experts": Recipe(
         "llama", "MixtralForCausalLM",
@@ -157,6 +192,25 @@ RECIPES: Mapping[str, Recipe] = {
          "mlp.gate_up_proj": "ffn_up",
          "mlp.down_proj": "ffn_down"},
         keys={**RMS, **THETA, "rope.dimension_count": 12, "attention.sliding_window": 0},
+    ),
+    "phi3-linear": Recipe(  # of which transformers' class knows nothing but longrope
+        "phi3", "Phi3ForCausalLM",
+        {"rms_norm_eps": 1e-5, "sliding_window": None, "original_max_position_embeddings": CONTEXT,
+         "rope_parameters": {**ROPE, "rope_type": "longrope", "partial_rotary_factor": 0.75,
+                             "short_factor": [2.0] * 6, "long_factor": [2.0] * 6}},
+        {**TWO_NORMS, "self_attn.qkv_proj": "attn_qkv", "self_attn.o_proj": "attn_output",
+         "mlp.gate_up_proj": "ffn_up",
+         "mlp.down_proj": "ffn_down"},
+        keys={**RMS, **THETA, "rope.dimension_count": 12, "rope.scaling.factor": 2.0},
+    ),
+    "qwen2-wide-heads": Recipe(
+        "qwen2", "Qwen2ForCausalLM", {"rms_norm_eps": 1e-6, "head_dim": 24, "rope_parameters": ROPE},
+        keys={"attention.layer_norm_rms_epsilon": 1e-6, **THETA, "attention.key_length": 24,
+              "attention.value_length": 24},
+    ),
+    "qwen3-rows-say-heads": Recipe(  # no key says that they are wider than hidden / heads
+        "qwen3", "Qwen3ForCausalLM", {"rms_norm_eps": 1e-6, "head_dim": 24, "rope_parameters": ROPE},
+        {**DECODER, **HEAD_NORMS}, keys={"attention.layer_norm_rms_epsilon": 1e-6, **THETA},
     ),
     "qwen2": Recipe(
         "qwen2", "Qwen2ForCausalLM", {"rms_norm_eps": 1e-6, "tie_word_embeddings": True,
@@ -200,6 +254,22 @@ RECIPES: Mapping[str, Recipe] = {
         keys={"attention.layer_norm_rms_epsilon": 1e-6, "attention.sliding_window": 8,
               "attention.sliding_window_pattern": [True, False]},
     ),
+    "gemma3-no-window": Recipe(
+        "gemma3", "Gemma3ForCausalLM",
+        {"rms_norm_eps": 1e-6, "head_dim": 16, "query_pre_attn_scalar": 16,
+         "layer_types": ["full_attention", "full_attention"],
+         "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1000000.0},
+                             "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
+        {**ATTENTION, **MLP, **FOUR_NORMS, **HEAD_NORMS},
+        norms_plus_one=True, keys={"attention.layer_norm_rms_epsilon": 1e-6, "attention.sliding_window": 0},
+    ),
+    "granite-zeros": Recipe(  # a multiplier of 0 says no more than a missing key
+        "granite", "GraniteForCausalLM",
+        {"rms_norm_eps": 1e-5, "attention_multiplier": 0.25, "logits_scaling": 8.0, "rope_parameters": ROPE},
+        permuted=True,
+        keys={**RMS, **THETA, "attention.scale": 0.0, "embedding_scale": 0.0, "residual_scale": 0.0,
+              "logit_scale": 8.0},
+    ),
     "granite": Recipe(
         "granite", "GraniteForCausalLM",
         {"rms_norm_eps": 1e-5, "tie_word_embeddings": True, "attention_multiplier": 0.22,
@@ -221,6 +291,13 @@ RECIPES: Mapping[str, Recipe] = {
         {**ATTENTION, **MLP, **HEAD_NORMS, "post_attention_layernorm": "post_attention_norm",
          "post_feedforward_layernorm": "post_ffw_norm"},
         keys={"attention.layer_norm_rms_epsilon": 1e-6, **THETA},
+    ),
+    "olmo2-no-window": Recipe(
+        "olmo2", "Olmo2ForCausalLM", {"rms_norm_eps": 1e-6, "head_dim": 24, "rope_parameters": ROPE},
+        {**ATTENTION, **MLP, **HEAD_NORMS, "post_attention_layernorm": "post_attention_norm",
+         "post_feedforward_layernorm": "post_ffw_norm"},
+        keys={"attention.layer_norm_rms_epsilon": 1e-6, **THETA, "attention.sliding_window": 0,
+              "attention.key_length": 24, "attention.value_length": 24},
     ),
     "olmo3": Recipe(
         "olmo2", "Olmo3ForCausalLM",
@@ -268,6 +345,13 @@ RECIPES: Mapping[str, Recipe] = {
         {"layer_norm_eps": 1e-5, "logit_scale": 0.0625, "tie_word_embeddings": True, "rope_parameters": ROPE},
         {**ATTENTION, **MLP, "input_layernorm": "attn_norm"},
         keys={**LAYER_NORM, **THETA, "logit_scale": 0.0625, "rope.scaling.type": "none"},
+    ),
+    "command-r-no-scale": Recipe(
+        "command-r", "CohereForCausalLM",
+        {"layer_norm_eps": 1e-5, "logit_scale": 1.0, "head_dim": 24, "tie_word_embeddings": True,
+         "rope_parameters": ROPE},
+        {**ATTENTION, **MLP, "input_layernorm": "attn_norm"},
+        keys={**LAYER_NORM, **THETA, "attention.key_length": 24, "attention.value_length": 24},
     ),
     "command-r-head-norms": Recipe(
         "command-r", "CohereForCausalLM",
@@ -340,6 +424,8 @@ def write_gguf(path: Path, recipe: Recipe, config: Any, tensors: Mapping[str, Ar
         recipe, config.num_attention_heads, config.num_key_value_heads, tensors
     ).items():
         writer.add_tensor(name, np.ascontiguousarray(tensor))
+    for name, table in recipe.tables.items():
+        writer.add_tensor(name, np.array(table, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
