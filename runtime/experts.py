@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,10 @@ class FeedForward:
         act = ACTIVATIONS[self.activation]
         return self.down(act(self.up(x)) if self.gate is None else act(self.gate(x)) * self.up(x))
 
+    def linears(self) -> Iterator[Linear]:
+        """Its products."""
+        yield from filter(None, (self.gate, self.up, self.down))
+
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
@@ -55,6 +59,12 @@ class Mixture:
             shared = self.shared(x)
             y += shared if self.shared_gate is None else torch.sigmoid(self.shared_gate(x)) * shared
         return y
+
+    def linears(self) -> Iterator[Linear]:
+        """The products of all experts, and of what is around them."""
+        yield from filter(None, (self.router, self.shared_gate))
+        for network in filter(None, (*self.experts, self.shared)):
+            yield from network.linears()
 
 
 def choose(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,11 @@ class Matrix(ABC):
         """Rows [start, stop) as a matrix that shares this one's storage."""
         return _Part(self, start, stop)
 
+    def settle(self) -> None:
+        """Widens it now if it is to stay so."""
+        if self.numbers.keep:
+            self.widened(0, 1)
+
 
 class Stored(Matrix):
     """A tensor of a file; what a subclass knows is how to widen some of its rows."""
