@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from runtime import Description, Generation, Model, Sampling, Stream
 
 NAME = "llorch-run"
+# How a request came to its end, for a person.
+ENDS = {
+    "end": "ended by the model",
+    "stop": "ended at a --stop text",
+    "length": "ended by --max-new-tokens",
+    "cancelled": "cancelled",
+}
 F = TypeVar("F", bound=Callable[..., Any])
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
@@ -30,10 +38,37 @@ device_option = click.option(
 
 
 def sampling_options(function: F) -> F:
-    """How much is generated, and how each token is chosen."""
+    """How much is generated, how each token is chosen, and where it ends; in this order on the page."""
     for option in (
         click.option(
+            "--stop", metavar="TEXT", multiple=True, help="End before this text; may be given several times."
+        ),
+        click.option(
             "--seed", type=int, default=0, show_default=True, help="The same seed gives the same text."
+        ),
+        click.option(
+            "--repetition-penalty",
+            type=float,
+            default=1.0,
+            show_default=True,
+            help="Above 1, tokens that were there already are less probable.",
+        ),
+        click.option(
+            "--min-p",
+            type=float,
+            default=0.0,
+            show_default=True,
+            help="Only tokens at least so probable as this share of the most probable.",
+        ),
+        click.option(
+            "--top-p",
+            type=float,
+            default=1.0,
+            show_default=True,
+            help="Only the most probable tokens that together reach this.",
+        ),
+        click.option(
+            "--top-k", type=int, default=0, show_default=True, help="Only so many tokens; 0 is all."
         ),
         click.option(
             "--temperature",
@@ -71,16 +106,16 @@ def generate(
     prompt: str,
     chat: bool,
     max_new_tokens: int,
-    temperature: float,
-    seed: int,
+    stop: tuple[str, ...],
     device: str,
     as_json: bool,
+    **chosen: float,
 ) -> None:
     """Continue a text, the most probable way or by chance."""
-    sampling = runtime.Sampling(temperature=temperature, seed=seed)
+    sampling = sampling_of(**chosen)
     with opened(model, device) as loaded:
         ask = runtime.Chat(loaded).ask if chat else loaded.stream
-        stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling)
+        stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
         write_stream(stream, silent=as_json)
     if as_json:
         console.write_json(generation_document(model, prompt, sampling, stream.generation))
@@ -90,18 +125,21 @@ def generate(
 @model_argument
 @sampling_options
 @device_option
-def chat(model: Path, max_new_tokens: int, temperature: float, seed: int, device: str, as_json: bool) -> None:
+def chat(
+    model: Path, max_new_tokens: int, stop: tuple[str, ...], device: str, as_json: bool, **chosen: float
+) -> None:
     """Talk with a model, a line at a time, until the input ends."""
-    sampling = runtime.Sampling(temperature=temperature, seed=seed)
+    sampling = sampling_of(**chosen)
     with opened(model, device) as loaded:
         conversation = runtime.Chat(loaded)
         while line := said():
-            stream = conversation.ask(line, max_new_tokens=max_new_tokens, sampling=sampling)
+            stream = conversation.ask(line, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
             write_stream(stream, silent=as_json)
             conversation.answered(stream)
     if as_json:
+        messages = list(conversation.messages)
         console.write_json(
-            {"schema": "llorch.chat/v1", "model": str(model), "messages": list(conversation.messages)}
+            {"schema": "llorch.chat/v1", "model": str(model), "mode": loaded.mode, "messages": messages}
         )
 
 
@@ -139,12 +177,14 @@ def logits(model: Path, words: str, top: int, device: str, as_json: bool) -> Non
         ]
     if as_json:
         found = [{"id": token, "piece": piece, "logit": value} for token, piece, value in rows]
-        console.write_json({"schema": "llorch.logits/v1", "model": str(model), "text": words, "top": found})
+        document = {"model": str(model), "mode": loaded.mode, "text": words, "top": found}
+        console.write_json({"schema": "llorch.logits/v1", **document})
     else:
         cells = [
             [text(token), text(piece), Cell(repr(value), f"{value:.3f}")] for token, piece, value in rows
         ]
         write_table(("id", "piece", "logit"), cells)
+        console.note(NAME, f"computed in mode {loaded.mode}")
 
 
 @console.subcommand(main, "perplexity", example=f"{NAME} perplexity smollm2 book.txt")
@@ -188,13 +228,34 @@ def opened(model: Path, device: str) -> Model:
     return runtime.load(model, device=chosen(device))
 
 
+def sampling_of(**chosen: float) -> Sampling:
+    """The options as a Sampling; a usage error for a filter that would change nothing."""
+    filters = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    idle = [name for name, neutral in filters.items() if chosen[name] != neutral]
+    if idle and chosen["temperature"] == 0:
+        option = f"--{idle[0].replace('_', '-')}"
+        raise click.UsageError(f"{option} changes nothing at temperature 0: give a --temperature too")
+    whole = {name: int(value) for name, value in chosen.items() if name in ("top_k", "seed")}
+    return runtime.Sampling(**{**chosen, **whole})  # type: ignore[arg-type]  # click has seen to the types
+
+
 def write_stream(stream: Stream, *, silent: bool) -> None:
-    """Runs a request; its text goes to stdout as it comes, unless `silent`."""
-    for piece in stream:
+    """Runs a request; its text goes to stdout as it comes, how it was made to stderr, unless `silent`."""
+    try:
+        for piece in stream:
+            if not silent:
+                click.echo(seen(piece), nl=False)
+    finally:
         if not silent:
-            click.echo(seen(piece), nl=False)
+            click.echo()  # also where it was interrupted: what is said of that has a line of its own
     if not silent:
-        click.echo()
+        made = stream.generation
+        console.note(NAME, f"{counted(made.ids, 'token')} in mode {made.mode}, {ENDS[made.finish]}")
+
+
+def counted(ids: Sequence[int], what: str) -> str:
+    """`1 token`, `2 tokens`."""
+    return f"{len(ids)} {what}{'' if len(ids) == 1 else 's'}"
 
 
 def seen(piece: str) -> str:
@@ -219,8 +280,7 @@ def generation_document(model: Path, prompt: str, sampling: Sampling, made: Gene
         "schema": "llorch.generation/v1",
         "model": str(model),
         "mode": made.mode,
-        "temperature": sampling.temperature,
-        "seed": sampling.seed,
+        **asdict(sampling),
         "prompt": prompt,
         "prompt_ids": list(made.prompt_ids),
         "ids": list(made.ids),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from click.testing import CliRunner
 import converter
 from commands.run import main
 from runtime import describe
-from tests.commands.conftest import invoke
-from tests.models.tiny import TOKENS
+from tests.commands.conftest import invoke, started
+from tests.models.gguf_writer import U32, one
+from tests.models.tiny import TOKENS, random_llama
 
 
 @pytest.fixture(params=["file", "folder"])
@@ -49,6 +51,39 @@ def test_a_seed_gives_the_same_text_and_another_one_another(model: Path) -> None
     one, again = (generated(model, *hot, "--seed", "3")["ids"] for _ in range(2))
     assert one == again
     assert len({str(generated(model, *hot, "--seed", str(seed))["ids"]) for seed in range(4)}) > 1
+
+
+def test_the_filters_and_the_penalty_reach_the_choice(model: Path) -> None:
+    greedy, hot = generated(model)["ids"], ("--temperature", "1.5", "--seed", "3")
+    assert generated(model, *hot)["ids"] != greedy
+    for one in (("--top-k", "1"), ("--top-p", "1e-9"), ("--min-p", "1")):
+        assert generated(model, *hot, *one)["ids"] == greedy
+    penalized = generated(model, "--repetition-penalty", "1e9")["ids"]
+    assert len(set(penalized)) == len(penalized) == 8  # type: ignore[arg-type,call-overload]
+
+
+def test_it_ends_before_a_stop_text(model: Path) -> None:
+    whole = str(generated(model)["text"])
+    stopped = generated(model, "--stop", "\x00", "--stop", whole[3:5])
+    assert (stopped["text"], stopped["finish"]) == (whole[: whole.index(whole[3:5])], "stop")
+
+
+def test_what_is_computed_and_why_it_ended_is_told_beside_the_text(model: Path) -> None:
+    result = invoke(main, "generate", model, "-p", "hello", "-n", "8")
+    assert result.stderr == "llorch-run: 8 tokens in mode exact, ended by --max-new-tokens\n"
+    assert json.loads(invoke(main, "logits", model, "hello", "--json").stdout)["mode"] == "exact"
+
+
+def test_an_interrupt_in_the_middle_of_a_text_ends_it_cleanly(source: Path) -> None:
+    random_llama().key("llama.context_length", one(U32, 100_000)).write(source)
+    child = started("run", "generate", source, "-p", "hello", "-n", 90_000)
+    assert child.stdout is not None
+    assert child.stdout.read(1)
+    child.send_signal(signal.SIGINT)
+    rest, told = child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGINT
+    assert rest.endswith("\n")
+    assert told == "llorch-run: stopped by signal 2\n"
 
 
 def test_chat_puts_the_prompt_into_the_template(model: Path) -> None:
@@ -96,6 +131,9 @@ def test_info_says_what_a_model_is(model: Path) -> None:
         (["generate", "Tiny.Q4.gguf", "-p", "x", "-n", "100000"], 2),
         (["generate", "Tiny.Q4.gguf", "-p", ""], 2),
         (["generate", "Tiny.Q4.gguf", "-p", "x", "--temperature", "-1"], 2),
+        (["generate", "Tiny.Q4.gguf", "-p", "x", "--top-p", "0.5"], 2),
+        (["generate", "Tiny.Q4.gguf", "-p", "x", "--temperature", "1", "--top-k", "-1"], 2),
+        (["chat", "Tiny.Q4.gguf", "--min-p", "2", "--temperature", "1"], 2),
         (["generate", "Tiny.Q4.gguf"], 2),
         (["perplexity", "Tiny.Q4.gguf", "nowhere"], 3),
         (["info", "."], 3),
