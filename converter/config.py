@@ -54,6 +54,7 @@ SAMPLING_DECIMALS = {
     "repetition_penalty": "general.sampling.penalty_repeat",
 }
 SAMPLING_TOP_K = "general.sampling.top_k"
+SUPPRESSED = "tokenizer.ggml.suppress_tokens"  # ids that are never sampled
 
 DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -104,7 +105,8 @@ def build_generation_config(
 ) -> dict[str, object]:
     """generation_config.json: where to stop, and the sampling that the original recommended.
 
-    used gets the keys that were read. A temperature of 0 is greedy decoding: do_sample false, no more.
+    used gets the keys that were read. A temperature of 0 or below is llama.cpp's word for greedy decoding, in which of
+    the rest the repetition penalty alone counts.
     """
     ids = special_ids(metadata, vocab)
     stops = list(dict.fromkeys(eos_token_ids))
@@ -114,7 +116,9 @@ def build_generation_config(
                 f"stops at id {stop}, outside the {vocab} rows of token_embd.weight", where="the tokenizer"
             )
     eos = stops[0] if len(stops) == 1 else stops or ids["eos_token_id"]
-    config = {name: token for name, token in {**ids, "eos_token_id": eos}.items() if token is not None}
+    config: dict[str, object] = {
+        name: token for name, token in {**ids, "eos_token_id": eos}.items() if token is not None
+    }
     sampling: dict[str, object] = {}
     for name, key in SAMPLING_DECIMALS.items():
         if key in metadata:
@@ -122,12 +126,20 @@ def build_generation_config(
             sampling[name] = metadata.decimal(key)
     if SAMPLING_TOP_K in metadata:
         used.add(SAMPLING_TOP_K)
-        sampling["top_k"] = max(
-            metadata.integer(SAMPLING_TOP_K), 0
-        )  # llama.cpp: 0 and below is no limit, as is 0 here
-    if sampling.get("temperature") == 0:
-        return {**config, "do_sample": False}
-    return {**config, **sampling, **({"do_sample": True} if sampling else {})}
+        top_k = metadata.number(SAMPLING_TOP_K)  # some writers have it as a float
+        if not top_k.is_integer():
+            raise MalformedInput(f"is {top_k}, expected a whole number", where=f"key {shown(SAMPLING_TOP_K)}")
+        sampling["top_k"] = max(int(top_k), 0)  # llama.cpp: 0 and below is no limit, as is 0 here
+    suppressed = metadata.integers(SUPPRESSED, None)
+    if suppressed is not None:
+        used.add(SUPPRESSED)
+        known = [token for token in suppressed.tolist() if 0 <= token < vocab]  # llama.cpp drops the others
+        config |= {"suppress_tokens": known} if known else {}
+    penalty = {name: value for name, value in sampling.items() if name == "repetition_penalty"}
+    temperature = sampling.get("temperature", 1.0)
+    if isinstance(temperature, float) and temperature <= 0:
+        return {**config, **penalty, "do_sample": False}
+    return {**config, **sampling, **({"do_sample": True} if sampling.keys() - penalty.keys() else {})}
 
 
 def special_ids(metadata: Metadata, vocab: int) -> dict[str, int | None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,10 +86,13 @@ class Stream(Iterator[str]):
 
     def _run(self, cache: Cache) -> Iterator[str]:
         end_ids = self._model.end_ids
+        never = [token for token in self._model.text.suppressed if 0 <= token < self._model.vocabulary_size]
         logits = self._prefill(cache) if self._wanted else None
         while logits is not None and len(self.ids) < self._wanted and not self._cancelled:
+            scores = logits.numpy()
+            scores[never] = -np.inf
             seen = (*self.prompt_ids, *self.ids)
-            token = choose(logits.numpy(), seen, len(self.ids), self._sampling)
+            token = choose(scores, seen, len(self.ids), self._sampling)
             if token in end_ids:
                 self.finish = "end"
                 break

@@ -30,7 +30,8 @@ GREEDY = Sampling()
 class Text:
     """What a model's files say of text; made when it is first asked for.
 
-    end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None.
+    end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None. suppressed: ids that
+    are never sampled.
     """
 
     tokenizer: Tokenizer
@@ -38,6 +39,7 @@ class Text:
     chat_template: str | None
     bos_token: str | None = None
     eos_token: str | None = None
+    suppressed: tuple[int, ...] = ()
 
 
 class Model:

@@ -31,6 +31,7 @@ def folder_text(folder: Path) -> Text:
         _chat_template(folder, told),
         _token(told.get("bos_token")),
         _token(told.get("eos_token")),
+        _ids(folder / "generation_config.json", "suppress_tokens"),
     )
 
 
@@ -40,22 +41,27 @@ def _optional(path: Path) -> Json:
 
 def _end_ids(folder: Path) -> tuple[int, ...]:
     """`eos_token_id` of generation_config.json, else of config.json: a number or a list of them."""
-    for name in ("generation_config.json", "config.json"):
-        found = _optional(folder / name).get("eos_token_id")
-        ids = found if isinstance(found, list) else [] if found is None else [found]
-        if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
-            raise MalformedInput(
-                "is no token id and no list of them", where="key 'eos_token_id'", path=folder / name
-            )
-        if ids:
-            return tuple(cast("list[int]", ids))
-    return ()
+    return _ids(folder / "generation_config.json", "eos_token_id") or _ids(
+        folder / "config.json", "eos_token_id"
+    )
+
+
+def _ids(path: Path, key: str) -> tuple[int, ...]:
+    """A number or a list of them; empty where there is none."""
+    found = _optional(path).get(key)
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
+        raise MalformedInput("is no token id and no list of them", where=f"key '{key}'", path=path)
+    return tuple(cast("list[int]", ids))
 
 
 def _chat_template(folder: Path, told: Json) -> str | None:
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text("utf-8")
+        try:
+            return path.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise MalformedInput("is not UTF-8", path=path) from error
     template = told.get("chat_template")
     if isinstance(
         template, list

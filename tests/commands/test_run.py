@@ -13,7 +13,7 @@ import converter
 from commands.run import main
 from runtime import describe
 from tests.commands.conftest import invoke, started
-from tests.models.gguf_writer import U32, one
+from tests.models.gguf_writer import I32, U32, array, one
 from tests.models.tiny import TOKENS, random_llama
 
 
@@ -56,10 +56,20 @@ def test_a_seed_gives_the_same_text_and_another_one_another(model: Path) -> None
 def test_the_filters_and_the_penalty_reach_the_choice(model: Path) -> None:
     greedy, hot = generated(model)["ids"], ("--temperature", "1.5", "--seed", "3")
     assert generated(model, *hot)["ids"] != greedy
-    for one in (("--top-k", "1"), ("--top-p", "1e-9"), ("--min-p", "1")):
-        assert generated(model, *hot, *one)["ids"] == greedy
+    alone = (("--top-k", "1"), ("--top-p", "1e-9"), ("--min-p", "1"))  # each leaves the most probable token
+    assert [generated(model, *hot, *options)["ids"] for options in alone] == [greedy] * 3
     penalized = generated(model, "--repetition-penalty", "1e9")["ids"]
     assert len(set(penalized)) == len(penalized) == 8  # type: ignore[arg-type,call-overload]
+
+
+def test_a_suppressed_token_is_never_taken(source: Path) -> None:
+    first = generated(source)["ids"][0]  # type: ignore[index]
+    random_llama().key("tokenizer.ggml.suppress_tokens", array(I32, [first, -1, 10**6])).write(source)
+    converter.convert(source, "made", dtype="float32")
+    for model in (source, Path("made")):
+        ids = generated(model)["ids"]
+        assert first not in ids  # type: ignore[operator]
+        assert ids == generated(source)["ids"]
 
 
 def test_it_ends_before_a_stop_text(model: Path) -> None:

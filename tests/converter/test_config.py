@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from converter.config import build_generation_config, with_dtype
 from converter.plan import Plan, plan
+from formats.errors import MalformedInput
 from tests.converter.headers import TOKENS, header_of, llama
 
 
@@ -89,11 +90,29 @@ def test_recommended_sampling_is_kept_under_the_names_of_transformers() -> None:
     }
 
 
-def test_a_temperature_of_zero_is_greedy() -> None:
-    assert generation({"general.sampling.temp": 0.0, "general.sampling.top_p": 0.9}, [2]) == {
-        "eos_token_id": 2,
-        "do_sample": False,
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_a_temperature_of_zero_is_greedy_and_the_penalty_stays(temperature: float) -> None:
+    keys = {
+        "general.sampling.temp": temperature,
+        "general.sampling.top_p": 0.9,
+        "general.sampling.penalty_repeat": 1.1,
     }
+    assert generation(keys, [2]) == {"eos_token_id": 2, "repetition_penalty": 1.1, "do_sample": False}  # type: ignore[arg-type]
+
+
+def test_a_repetition_penalty_alone_does_not_mean_sampling() -> None:
+    assert generation({"general.sampling.penalty_repeat": 1.1}, []) == {"repetition_penalty": 1.1}
+
+
+def test_a_whole_number_of_another_type_is_a_top_k() -> None:
+    assert generation({"general.sampling.top_k": 40.0}, [])["top_k"] == 40
+    with pytest.raises(MalformedInput, match=r"top_k.*is 1.5, expected a whole number"):
+        generation({"general.sampling.top_k": 1.5}, [])
+
+
+def test_tokens_that_are_never_sampled_are_written_if_they_exist() -> None:
+    assert generation({"tokenizer.ggml.suppress_tokens": [3, -1, 49, 50]}, []) == {"suppress_tokens": [3, 49]}
+    assert generation({"tokenizer.ggml.suppress_tokens": [99]}, []) == {}
 
 
 def gemma(name: str, layers: int, **keys: object) -> Plan:
