@@ -68,6 +68,20 @@ def test_a_name_of_a_built_in_template_is_none_that_the_folder_lacks(tmp_path: P
         assert CHECKS["template.text"](subject).status == Status.FAILED
 
 
+def test_a_vocabulary_without_special_ids_passes(tmp_path: Path) -> None:
+    roles = ("bos", "eos", "padding")
+    model = random_llama().drop(*(f"tokenizer.ggml.{role}_token_id" for role in roles))
+    (tmp_path / "source.gguf").write_bytes(model.build())
+    converter.convert(tmp_path / "source.gguf", tmp_path / "made")
+    checks = ("tokenizer.end_ids", "config.special_ids")
+    with Subject(tmp_path / "made", tmp_path / "source.gguf", level="quick", device="cpu") as subject:
+        assert [CHECKS[name](subject).status for name in checks] == [Status.PASSED] * 2
+        config = tmp_path / "made" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"bos_token_id": 3}))
+    with Subject(tmp_path / "made", tmp_path / "source.gguf", level="quick", device="cpu") as subject:
+        assert CHECKS["config.special_ids"](subject).status == Status.FAILED
+
+
 def test_a_source_that_is_named_is_taken_whatever_the_record_says(made: Path) -> None:
     other = made.parent / "other.gguf"
     other.write_bytes(random_llama(seed=1).build())

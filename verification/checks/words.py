@@ -68,21 +68,22 @@ def tokenizer_end_ids(subject: Subject) -> Measured:
     """A generation ends at the same tokens."""
     one, other = set(subject.ggml_reading.end_ids), set(subject.folder_reading.end_ids)
     differing = [f"{i} ends only in the {'source' if i in one else 'folder'}" for i in sorted(one ^ other)]
-    return counted(differing, f"{len(one)} ids", compared=len(one | other))
+    what = f"{len(one)} ids" if one | other else "neither names one"
+    return counted(differing, what, compared=max(1, len(one | other)))
 
 
 @check(
     "config.special_ids", at_most=0, unit="keys", because="transformers takes these ids from its own files"
 )
 def config_special_ids(subject: Subject) -> Measured:
-    """The ids of config.json and generation_config.json are those of the source's keys."""
+    """The ids of config.json and generation_config.json are those of the source's keys, null where it has none."""
     documents = {name: subject.json(name) for name in ("config.json", "generation_config.json")}
     differences, compared = [], 0
     for ours, theirs in SPECIAL_IDS:
         expected = subject.header.metadata.integer(ours, None)
         for name, document in documents.items():
-            if expected is None or theirs not in document:
-                continue
+            if theirs not in document or (expected is None and name != "config.json"):
+                continue  # generation_config.json may name ends by their texts
             compared += 1
             value = document[theirs]
             named = value if isinstance(value, list) else [value]
