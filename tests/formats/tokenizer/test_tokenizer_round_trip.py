@@ -1,4 +1,7 @@
-"""decode(encode(s)) is s: for 10,000 strings of random Unicode, wherever the original tokenizer has that property."""
+"""decode(encode(s)) is s: for 10,000 strings of random Unicode, wherever the original tokenizer has that property.
+
+In the normal suite they are shared by eight vocabularies, in the slow one each has so many.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +56,13 @@ def random_texts(count: int, seed: int) -> list[str]:
     return texts
 
 
+@pytest.mark.parametrize("count", [EACH, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", KEPT)
-def test_random_unicode_comes_back(name: str, test_data: Path) -> None:
+def test_random_unicode_comes_back(name: str, count: int, test_data: Path) -> None:
     tokenizer = load_tokenizer(build_tokenizer(read_header(test_data / name).metadata))
-    texts = random_texts(10 * EACH if "qwen2" in name else EACH, seed=len(name))
-    texts = [text for text in texts if KEPT[name](text)][:EACH]
-    assert len(texts) > EACH * 0.9
+    texts = random_texts(10 * count if "qwen2" in name else 2 * count, seed=len(name) + count)
+    texts = [text for text in texts if KEPT[name](text)][:count]
+    assert len(texts) == count
     encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
     back = tokenizer.decode_batch([encoding.ids for encoding in encodings], skip_special_tokens=False)
     assert [pair for pair in zip(texts, back, strict=True) if pair[0] != pair[1]] == []
