@@ -15,6 +15,7 @@ from commands import console
 from commands.tables import Cell, size, text, write_rows, write_table
 
 if TYPE_CHECKING:
+    from formats.tokenizer.templates import TemplateReport
     from runtime import Description, Generation, Model, Sampling, Stream
 
 NAME = "llorch-run"
@@ -318,7 +319,8 @@ def info_document(found: Description) -> dict[str, object]:
         "tokenizer": found.tokenizer,
         "tokens": found.tokens,
         "vocabulary_size": traits.vocabulary_size,
-        "chat_template": found.has_chat_template,
+        "chat_template": found.template is not None,
+        "chat_template_report": None if found.template is None else asdict(found.template),
         "memory": {
             "weights": memory.weights,
             "cache": memory.cache,
@@ -328,12 +330,20 @@ def info_document(found: Description) -> dict[str, object]:
     }
 
 
+def told_of(template: TemplateReport | None) -> str:
+    """What a person should know of a chat template before it is used."""
+    if template is None:
+        return "none for chat"
+    suspicious = ", ".join(template.dunder_names)
+    warning = f", NAMES {suspicious}: read it before it is used" if suspicious else ""
+    return f"for chat, {template.characters:,} characters{warning}"
+
+
 def info_rows(found: Description) -> list[list[Cell]]:
     """A description on one screen."""
     traits, memory = found.traits, found.memory
     types = ", ".join(f"{stored.tensors} {stored.type}" for stored in found.types)
     heads = f"{traits.heads} heads, {traits.kv_heads} of keys and values, of {traits.head_dim}"
-    template = "with a chat template" if found.has_chat_template else "no chat template"
     parts = ", ".join(
         f"{what} {size(amount).brief}"
         for what, amount in (
@@ -346,12 +356,19 @@ def info_rows(found: Description) -> list[list[Cell]]:
     return [
         [text("model"), text(found.name or found.path)],
         [text("format"), text(f"{found.architecture}, {found.format}")],
-        [text("weights"), text(f"{found.weights:,} in {size(found.size_bytes).brief}")],
-        [text("types"), text(f"{types}; {found.bits_per_weight:.2f} bits a weight")],
+        [
+            text("weights"),
+            text(
+                f"{found.weights:,} in {size(found.size_bytes).brief}, {found.bits_per_weight:.2f} bits each"
+            ),
+        ],
+        [text("types"), text(types)],
         [text("shape"), text(f"{traits.n_layers} layers of {traits.hidden_size}, {heads}")],
         [text("context"), text(f"{traits.n_ctx:,} positions")],
-        [text("tokenizer"), text(f"{found.tokenizer or 'none'}, {found.tokens:,} tokens, {template}")],
-        [text("memory"), text(f"{size(memory.total).brief} for all of the context: {parts}")],
+        [text("tokenizer"), text(f"{found.tokenizer or 'none'}, {found.tokens:,} tokens")],
+        [text("template"), text(told_of(found.template))],
+        [text("memory"), text(f"{size(memory.total).brief} for all of the context")],
+        [text("of which"), text(parts)],
     ]
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from formats.errors import InputError
 from formats.gguf_file import Header, read_header
 from formats.tensor_data import TensorData
+from formats.tokenizer.templates import TemplateReport, read_templates, report
 from runtime import from_folder, from_gguf
 from runtime.bounds import WIDENED_BYTES, Held, Memory, needed
 from runtime.from_folder.config import read_json
+from runtime.from_folder.template import chat_template
 from runtime.traits import Traits
 
 EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
@@ -36,6 +38,7 @@ class Description:
 
     architecture: `general.architecture`, or `model_type`. name: what the file calls itself, or "".
     types: the largest first. tokenizer: its kind, or "" where there is none; tokens: how many it has.
+    template: what its chat template reaches for, None where it has none.
     held: what the runtime holds of it, once loaded and used.
     """
 
@@ -47,7 +50,7 @@ class Description:
     types: tuple[Stored, ...]
     tokenizer: str
     tokens: int
-    has_chat_template: bool
+    template: TemplateReport | None
     held: Held
 
     @property
@@ -109,7 +112,7 @@ def _of_gguf(path: Path) -> Description:
         traits,
         tensors,
         _gguf_tokenizer(header),
-        "tokenizer.chat_template" in header.metadata,
+        read_templates(header.metadata).default,
     )
 
 
@@ -131,7 +134,7 @@ def _of_folder(folder: Path) -> Description:
         read.traits,
         tensors,
         _folder_tokenizer(folder),
-        (folder / "chat_template.jinja").is_file() or "chat_template" in told,
+        chat_template(folder, told),
     )
 
 
@@ -157,13 +160,22 @@ def _described(
     traits: Traits,
     tensors: list[_Tensor],
     tokenizer: tuple[str, int],
-    has_chat_template: bool,
+    template: str | None,
 ) -> Description:
     types = sorted(_by_type(tensors), key=lambda stored: -stored.size_bytes)
     kind, tokens = tokenizer
     held = _held(tensors, format, tokens)
     return Description(
-        path, format, architecture, name, traits, tuple(types), kind, tokens, has_chat_template, held
+        path,
+        format,
+        architecture,
+        name,
+        traits,
+        tuple(types),
+        kind,
+        tokens,
+        None if template is None else report(template),
+        held,
     )
 
 

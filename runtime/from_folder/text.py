@@ -8,6 +8,7 @@ from typing import cast
 from formats.errors import MalformedInput
 from formats.shown import shown
 from runtime.from_folder.config import Json, read_json
+from runtime.from_folder.template import chat_template
 from runtime.model import Text
 
 
@@ -28,7 +29,7 @@ def folder_text(folder: Path) -> Text:
     return Text(
         tokenizer,
         _end_ids(folder),
-        _chat_template(folder, told),
+        chat_template(folder, told),
         _token(told.get("bos_token")),
         _token(told.get("eos_token")),
         _ids(folder / "generation_config.json", "suppress_tokens"),
@@ -53,22 +54,6 @@ def _ids(path: Path, key: str) -> tuple[int, ...]:
     if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
         raise MalformedInput("is no token id and no list of them", where=f"key '{key}'", path=path)
     return tuple(cast("list[int]", ids))
-
-
-def _chat_template(folder: Path, told: Json) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        try:
-            return path.read_bytes().decode()
-        except UnicodeDecodeError as error:
-            raise MalformedInput("is not UTF-8", path=path) from error
-    template = told.get("chat_template")
-    if isinstance(
-        template, list
-    ):  # several with names; the one that is asked for without a name is `default`
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
 
 
 def _token(told: object) -> str | None:

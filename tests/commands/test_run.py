@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 import converter
-from commands.run import main
+from commands.run import info_rows, main
 from runtime import describe
 from tests.commands.conftest import invoke, started
-from tests.models.gguf_writer import I32, U32, array, one
+from tests.models.gguf_writer import I32, STRING, U32, array, one
 from tests.models.tiny import TOKENS, random_llama
 
 
@@ -132,6 +132,16 @@ def test_info_says_what_a_model_is(model: Path) -> None:
     assert document["tokens"] == document["vocabulary_size"] == len(TOKENS)
     assert sum(document["memory"].values()) == describe(model).memory.total
     assert "2 layers of 64" in invoke(main, "info", model).stdout
+
+
+def test_info_is_one_screen_and_says_what_a_template_reaches_for(source: Path) -> None:
+    random_llama().key("tokenizer.chat_template", one(STRING, "{{ ''.__class__ }}")).write(source)
+    rows = info_rows(describe(source))
+    assert len(rows) < 24
+    assert max(len(value.brief) for _, value in rows) <= 80 - len("tokenizer  ")
+    assert "NAMES __class__: read it before it is used" in invoke(main, "info", source).stdout
+    document = json.loads(invoke(main, "info", source, "--json").stdout)
+    assert document["chat_template_report"]["dunder_names"] == ["__class__"]
 
 
 @pytest.mark.parametrize(
