@@ -35,13 +35,11 @@ class Chat:
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Messages as the template writes them, up to where the model's answer begins."""
-        text = self.model.text
-        special = {"bos_token": text.bos_token, "eos_token": text.eos_token}
         rendered = render(
             self.template,
             messages,
             add_generation_prompt=True,
-            special_tokens={name: token for name, token in special.items() if token is not None},
+            special_tokens=self.model.text.special_tokens,
         )
         return encode_rendered(self.model.tokenizer, rendered)
 

@@ -105,10 +105,11 @@ def _gguf_text(header: Header) -> Text:
         tokenizer = load_tokenizer(files)
     except InputError as error:
         raise error.in_file(header.path) from error.__cause__
-    bos, eos = (files.tokens[files.ids[role]] if role in files.ids else None for role in ("bos", "eos"))
     never = header.metadata.integers("tokenizer.ggml.suppress_tokens", None)
     suppressed = () if never is None else tuple(never.tolist())
-    return Text(tokenizer, tuple(files.eos_token_ids), files.chat_template, bos, eos, suppressed)
+    return Text(
+        tokenizer, tuple(files.eos_token_ids), files.chat_template, files.special_tokens_map, suppressed
+    )
 
 
 def _kept(numbers: Numbers, weights: int, widened_bytes: int) -> Numbers:

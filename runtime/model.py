@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -30,15 +30,14 @@ GREEDY = Sampling()
 class Text:
     """What a model's files say of text; made when it is first asked for.
 
-    end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None. suppressed: ids that
-    are never sampled.
+    end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None. special_tokens: what
+    a template may call by name (`bos_token`, …). suppressed: ids that are never sampled.
     """
 
     tokenizer: Tokenizer
     end_ids: tuple[int, ...]
     chat_template: str | None
-    bos_token: str | None = None
-    eos_token: str | None = None
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
     suppressed: tuple[int, ...] = ()
 
 

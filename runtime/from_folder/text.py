@@ -11,6 +11,9 @@ from runtime.from_folder.config import Json, read_json
 from runtime.from_folder.template import chat_template
 from runtime.model import Text
 
+# The special tokens that transformers hands to a chat template, which are those that it knows by name.
+SPECIAL_TOKENS = tuple(f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+
 
 def folder_text(folder: Path) -> Text:
     """MalformedInput where tokenizer.json is absent or the tokenizers library does not take it."""
@@ -30,8 +33,7 @@ def folder_text(folder: Path) -> Text:
         tokenizer,
         _end_ids(folder),
         chat_template(folder, told),
-        _token(told.get("bos_token")),
-        _token(told.get("eos_token")),
+        {name: text for name in SPECIAL_TOKENS if (text := _token(told.get(name))) is not None},
         _ids(folder / "generation_config.json", "suppress_tokens"),
     )
 

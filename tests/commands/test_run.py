@@ -101,6 +101,32 @@ def test_chat_puts_the_prompt_into_the_template(model: Path) -> None:
     assert generated(model, "--chat")["prompt_ids"] == [TOKENS.index("hello")]
 
 
+def test_a_template_is_given_every_special_token_by_name(source: Path) -> None:
+    template = "{{ pad_token }}{{ eos_token }}{{ unk_token }}{{ messages[0].content }}"
+    random_llama().key("tokenizer.chat_template", one(STRING, template)).write(source)
+    converter.convert(source, "made", dtype="float32")
+    expected = [TOKENS.index(token) for token in ("<|pad|>", "<|eos|>", "hello")]
+    assert [generated(model, "--chat")["prompt_ids"] for model in (source, Path("made"))] == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "processor time"),
+        ("{{ 'a' * 10**10 }}", "memory"),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+        ("{{ raise_exception('no\x1b[2J') }}", "refuses the conversation"),
+        ("{% for m in messages %}", "TemplateSyntaxError"),
+    ],
+)
+def test_a_hostile_template_ends_in_one_line(source: Path, template: str, told: str) -> None:
+    random_llama().key("tokenizer.chat_template", one(STRING, template)).write(source)
+    result = invoke(main, "generate", source, "--chat", "-p", "hello")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (3, "", 1)
+    assert told in result.stderr
+    assert "\x1b" not in result.stderr
+
+
 def test_a_conversation_goes_on_from_what_was_said(model: Path) -> None:
     result = CliRunner().invoke(main, ["chat", str(model), "-n", "4", "--json"], input="hello\n\nhell\n")
     assert result.exit_code == 0, result.output
