@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from registry.comparison import Comparison, compare
 from registry.database import TIMEOUT_S, Database
 from registry.digests import Progress, digest_of
 from registry.dump import Facts, facts_of
-from registry.errors import InvalidReference, UnknownReference, shown
+from registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
 from registry.exports.forms import WRITERS, Form
 from registry.exports.subject import subject_of
 from registry.history import ListedRun, list_runs
@@ -133,6 +133,8 @@ class Registry:
         if not remove:
             return found
         removed: list[Prunable] = []
+        with self._database.writing() as connection:  # what could not be recorded is not begun
+            pruning.note_gone(connection, host, [], datetime.now(UTC))
         try:
             removed += (one for one in found if pruning.remove(one))
         finally:
@@ -235,7 +237,8 @@ class Registry:
         whole = [one.path for one in found if one.is_intact and one.level == "full"]
         gone = [one.path for one in found if one.is_gone]
         if whole or gone:
-            with self._database.writing() as connection:
+            # What was found is the answer; that a disk cannot be written changes none of it.
+            with suppress(RegistryReadOnly), self._database.writing() as connection:
                 pruning.note_verified(connection, host, whole, datetime.now(UTC))
                 pruning.note_gone(connection, host, gone, datetime.now(UTC))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Table, event, func, inspect, select, text
 
 from registry.database import Database
-from registry.errors import NotARegistry, RegistryError, RegistryNewer, RegistryOlder
+from registry.errors import NotARegistry, RegistryError, RegistryNewer, RegistryOlder, RegistryReadOnly
 from registry.schema import metadata
 
 if TYPE_CHECKING:
@@ -71,8 +71,18 @@ def require_current(database: Database, *, write: bool) -> bool:
             f"registry {database.shown} has {f'schema {version}' if version else 'no tables'}, this program "
             f"needs {HEAD}: llorch-registry migrate brings it there"
         )
-    migrate(database)
-    return True
+    try:
+        migrate(database)
+    except RegistryReadOnly:
+        why = "it cannot be written"
+    except OSError as error:
+        why = f"no copy can be written beside it ({error.strerror})"
+    else:
+        return True
+    raise RegistryReadOnly(
+        f"registry {database.shown} has schema {version}, this program needs {HEAD}, and {why}: "
+        "work on a copy that can be"
+    )
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
@@ -90,9 +100,12 @@ def migrate(database: Database) -> tuple[str | None, str]:
                 return before, HEAD
             if before is not None and before not in REVISIONS:
                 raise RegistryNewer(
-                    f"registry {database.shown} has schema {before}, this program knows {HEAD}"
+                    f"registry {database.shown} has schema {before}, this program knows {HEAD} and older: "
+                    "use a newer llorch, or another registry"
                 )
             if database.path is not None and before is not None:
+                # SQLite lets BEGIN IMMEDIATE pass on a disk that cannot be written; a copy is not made in vain.
+                connection.exec_driver_sql("DELETE FROM alembic_version WHERE false")
                 copy_database(database.path, before)
             counts = row_counts(connection)
             run_revisions(connection)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-import os
 import random
 import sqlite3
 import stat
@@ -183,17 +182,6 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises((NotARegistry, RegistryError)):
         Registry(path).list()
-
-
-def test_a_file_that_cannot_be_written_can_still_be_read(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write any file")
-    path = tmp_path / "registry.db"
-    Registry(path).record(conversion())
-    path.chmod(0o400)
-    assert len(Registry(path).list()) == 1
-    with pytest.raises(RegistryReadOnly):
-        Registry(path).record(conversion("other"))
 
 
 def test_a_folder_that_cannot_be_made_says_why(tmp_path: Path) -> None:
