@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands import console, recording, registry_changes, registry_exchange, registry_questions
-from commands.registry_output import NAME, Since, opened, output_options, registry_option, write_answers
+from commands.registry_output import (
+    NAME,
+    Since,
+    opened,
+    output_options,
+    registry_option,
+    write_answer,
+    write_answers,
+)
 from commands.tables import Cell, age, digest, size, text, write_document
 
 if TYPE_CHECKING:
     from registry.answers import ListedArtifact
+    from registry.location import Location
 
 TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
 
@@ -68,30 +77,33 @@ def list_(
 @console.subcommand(main, "show", example=f"{NAME} show smollm2@latest\n{NAME} show sha256:b179c95")
 @click.argument("reference", metavar="REF")
 @registry_option
-def show(reference: str, url: str | None, as_json: bool) -> None:
+@output_options
+def show(reference: str, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Show all that is recorded of REF: a name, name@alias, a digest's first digits, a run or a path."""
     with opened(url) as store:
         answer = store.show(reference)
-    if as_json:
-        console.write_json(answer.to_json())
-    else:
-        write_document(readable(answer.to_json()))
+    document = answer.to_json()
+    write_answer(document, lambda: write_document(readable(document)), as_json, output_format)
 
 
 @console.subcommand(main, "path", example=f"{NAME} path")
 @registry_option
-def path(url: str | None, as_json: bool) -> None:
+@output_options
+def path(url: str | None, as_json: bool, output_format: str | None) -> None:
     """Say which registry is used, and why.
 
     It is what --registry names, else what LLORCH_REGISTRY names, else ./registry.db if it is there, else
     registry.db in the platform's data folder.
     """
     location = recording.here(url)
-    if as_json:
-        console.write_json({"schema": "llorch.path/v1", "registry": location.shown, "why": location.why})
-    else:
-        click.echo(location.shown)
-        console.note(NAME, location.why)
+    document = {"schema": "llorch.path/v1", "registry": location.shown, "why": location.why}
+    write_answer(document, lambda: write_path(location), as_json, output_format)
+
+
+def write_path(location: Location) -> None:
+    """The registry alone on stdout, for scripts; why on stderr."""
+    click.echo(location.shown)
+    console.note(NAME, location.why)
 
 
 @console.subcommand(main, "adopt", example=f"{NAME} adopt smollm2")
@@ -100,13 +112,13 @@ def path(url: str | None, as_json: bool) -> None:
     "--name", callback=recording.checked_name, help="Its name in the registry.  [default: the folder's]"
 )
 @registry_option
-def adopt(folder: Path, name: str | None, url: str | None, as_json: bool) -> None:
+@output_options
+def adopt(folder: Path, name: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Record DIR, a converted folder, by its conversion.json, after its files were compared with that."""
     recorded = recording.adopt(folder, name, url)
-    if as_json:
-        console.write_json({"schema": "llorch.adopt/v1", **recorded.to_json()})
-    else:
-        click.echo(f"recorded   {recorded.name}  ({digest(recorded.digest).brief}, in {recorded.registry})")
+    line = f"recorded   {recorded.name}  ({digest(recorded.digest).brief}, in {recorded.registry})"
+    document = {"schema": "llorch.adopt/v1", **recorded.to_json()}
+    write_answer(document, lambda: click.echo(line), as_json, output_format)
 
 
 def readable(answer: Mapping[str, Any]) -> dict[str, Any]:

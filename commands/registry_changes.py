@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from commands import console
-from commands.registry_output import NAME, host, opened, output_options, registry_option, write_answers
+from commands.registry_output import (
+    NAME,
+    host,
+    opened,
+    output_options,
+    registry_option,
+    untold,
+    write_answer,
+    write_answers,
+)
 from commands.tables import Cell, age, digest, size, text
 from formats.shown import shown
 from registry.records import rfc3339
@@ -54,28 +65,29 @@ def alias_row(change: AliasChange) -> Sequence[Cell]:
 @click.argument("name", metavar="NAME[@ALIAS]")
 @reason_option
 @registry_option
-def tag(reference: str, name: str, reason: str | None, url: str | None, as_json: bool) -> None:
+@output_options
+def tag(
+    reference: str, name: str, reason: str | None, url: str | None, as_json: bool, output_format: str | None
+) -> None:
     """Let a name mean REF from now on; what it meant before stays in its log, as NAME@ALIAS~1."""
     with opened(url) as store:
         means = store.set_alias(name, reference, actor=getpass.getuser(), reason=reason)
-    if as_json:
-        console.write_json({"schema": "llorch.tag/v1", "name": name, "digest": means})
-    else:
-        click.echo(f"tagged     {name}  ({digest(means).brief})")
+    document = {"schema": "llorch.tag/v1", "name": name, "digest": means}
+    line = f"tagged     {name}  ({digest(means).brief})"
+    write_answer(document, lambda: click.echo(line), as_json, output_format)
 
 
 @console.subcommand(commands, "rm", example=f"{NAME} rm smollm2@prod --reason 'wrong template'")
 @click.argument("name", metavar="NAME[@ALIAS]")
 @reason_option
 @registry_option
-def rm(name: str, reason: str | None, url: str | None, as_json: bool) -> None:
+@output_options
+def rm(name: str, reason: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Take a name away. What it meant stays recorded, and its bytes stay too until `prune`."""
     with opened(url) as store:
         store.set_alias(name, None, actor=getpass.getuser(), reason=reason)
-    if as_json:
-        console.write_json({"schema": "llorch.rm/v1", "name": name})
-    else:
-        click.echo(f"removed    {name}")
+    document = {"schema": "llorch.rm/v1", "name": name}
+    write_answer(document, lambda: click.echo(f"removed    {name}"), as_json, output_format)
 
 
 @console.subcommand(commands, "prune", example=f"{NAME} prune --dry-run\n{NAME} prune -y")
@@ -92,8 +104,7 @@ def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_forma
         found = store.prune(host(), remove=False)
         if found and not dry_run:
             if not yes:
-                question = f"Remove {len(found)} folders, {size(sum(one.size_bytes for one in found)).brief}?"
-                click.confirm(question, abort=True, err=True)
+                confirm(f"remove {len(found)} folders, {size(sum(one.size_bytes for one in found)).brief}")
             left = {one.path for one in found}
             found = store.prune(host(), remove=True)
             for path in sorted(left - {one.path for one in found}):
@@ -102,6 +113,14 @@ def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_forma
                     f"{shown(path, 200, quoted=False)} is left: it is not what is recorded, or not there",
                 )
     write_answers("prune", "folders", found, PRUNE_TITLES, prune_row, as_json, output_format)
+
+
+def confirm(what: str) -> None:
+    """Asks a person; where nobody can answer, or the answer is no, raises a UsageError."""
+    with contextlib.suppress(click.Abort):  # the end of the input
+        if console.is_terminal(sys.stdin) and click.confirm(f"{what.capitalize()}?", err=True):
+            return
+    raise click.UsageError(f"nothing was done: -y is needed to {what}")
 
 
 def prune_row(found: Prunable) -> Sequence[Cell]:
@@ -146,16 +165,14 @@ def verify_row(found: Integrity) -> Sequence[Cell]:
 
 @console.subcommand(commands, "migrate", example=f"{NAME} migrate --registry postgresql://team/llorch")
 @registry_option
-def migrate(url: str | None, as_json: bool) -> None:
+@output_options
+def migrate(url: str | None, as_json: bool, output_format: str | None) -> None:
     """Bring a registry's tables to this program's schema; a new database gets them.
 
     An SQLite file is brought there whenever it is opened, after a copy; a server only by this command.
     """
-    with opened(url) as store:
+    with untold(url) as store:
         before, after = store.migrate()
-    if as_json:
-        console.write_json({"schema": "llorch.migrate/v1", "before": before, "after": after})
-    else:
-        click.echo(
-            f"schema     {before or 'none'} → {after}" if before != after else f"schema     {after} already"
-        )
+    line = f"schema     {before or 'none'} → {after}" if before != after else f"schema     {after} already"
+    document = {"schema": "llorch.migrate/v1", "before": before, "after": after}
+    write_answer(document, lambda: click.echo(line), as_json, output_format)

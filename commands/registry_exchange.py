@@ -12,7 +12,7 @@ import click
 
 from commands import console, fresh_process
 from commands.failures import ChildFailed, Failure
-from commands.registry_output import NAME, host, opened, registry_option
+from commands.registry_output import NAME, host, opened, output_options, registry_option, untold, write_answer
 from commands.tables import digest
 from formats.shown import shown
 
@@ -35,18 +35,23 @@ FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
 )
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write it there.")
 @registry_option
-def export(reference: str, form: str, output: Path | None, url: str | None, as_json: bool) -> None:
+@output_options
+def export(
+    reference: str, form: str, output: Path | None, url: str | None, as_json: bool, output_format: str | None
+) -> None:
     """Write what is recorded of REF as SLSA provenance, a CycloneDX bill of materials or a model card."""
     with opened(url) as store:
         document = store.export(reference, form)  # type: ignore[arg-type]  # click has checked it
     if output is not None:
         output.write_bytes(document)
-    elif not as_json:
-        click.echo(document, nl=False)
-    if as_json:
-        content = document.decode()
-        told = {"content": content} if output is None else {"file": os.fspath(output)}
-        console.write_json({"schema": "llorch.export/v1", "as": form, **told})
+    told = {"content": document.decode()} if output is None else {"file": os.fspath(output)}
+    shown_as_it_is = None if output is not None else document
+    write_answer(
+        {"schema": "llorch.export/v1", "as": form, **told},
+        lambda: click.echo(shown_as_it_is, nl=False),
+        as_json,
+        output_format,
+    )
 
 
 @console.subcommand(
@@ -54,22 +59,21 @@ def export(reference: str, form: str, output: Path | None, url: str | None, as_j
 )
 @click.argument("other", metavar="OTHER")
 @registry_option
-def merge(other: str, url: str | None, as_json: bool) -> None:
+@output_options
+def merge(other: str, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Add all that OTHER, a file or a URL, knows. Neither order nor repetition matters; OTHER stays as it is.
 
     Where things lie is not merged: that is true of one machine.
     """
     if "://" not in other and not Path(other).is_file():
         raise FileNotFoundError(2, "there is no such registry", other)
-    with opened(url) as store, opened(other) as theirs:
+    with opened(url) as store, untold(other) as theirs:
         merged = store.merge(theirs)
     for name, (before, after) in merged.moved.items():
         means = digest(after).brief if after else "nothing"
         console.note(NAME, f"{name} means {means} now; before, {digest(before).brief}")
-    if as_json:
-        console.write_json(merged.to_json())
-    else:
-        click.echo(f"merged     {merged.artifacts} artifacts, {merged.runs} runs, {merged.events} names")
+    line = f"merged     {merged.artifacts} artifacts, {merged.runs} runs, {merged.events} names"
+    write_answer(merged.to_json(), lambda: click.echo(line), as_json, output_format)
 
 
 @console.subcommand(
@@ -80,7 +84,10 @@ def merge(other: str, url: str | None, as_json: bool) -> None:
 @click.argument("reference", metavar="RUN")
 @click.option("--dry-run", is_flag=True, help="Only print the command.")
 @registry_option
-def reproduce(reference: str, dry_run: bool, url: str | None, as_json: bool) -> int:
+@output_options
+def reproduce(
+    reference: str, dry_run: bool, url: str | None, as_json: bool, output_format: str | None
+) -> int:
     """Convert again as RUN did, in a temporary folder that goes away, and compare the digests.
 
     Its input has to be somewhere on this machine still, byte for byte. Ends with 1 if the weights differ; equal
@@ -92,13 +99,12 @@ def reproduce(reference: str, dry_run: bool, url: str | None, as_json: bool) -> 
     if not dry_run:
         wanted = wanted.from_whole_input()
         made = made_again(wanted)
-    if as_json:
-        console.write_json({**wanted.to_json(), "made": made})
-    elif made is None:
-        click.echo(" ".join(shown(word, 4096, quoted=" " in word) for word in wanted.arguments))
+    if made is None:
+        line = " ".join(shown(word, 4096, quoted=" " in word) for word in wanted.arguments)
     else:
         same = [name for name in ("weights", "tree") if made[name] == getattr(wanted, name)]
-        click.echo(f"reproduced {' and '.join(same) or 'nothing'}  ({digest(made['tree']).brief})")
+        line = f"reproduced {' and '.join(same) or 'nothing'}  ({digest(made['tree']).brief})"
+    write_answer({**wanted.to_json(), "made": made}, lambda: click.echo(line), as_json, output_format)
     for name, version in (made["tools"] if made else {}).items():
         if wanted.tools.get(name) != version:
             console.note(NAME, f"{name} is {version} here, was {wanted.tools.get(name, 'not there')}")

@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -48,12 +48,12 @@ registry_option = click.option(
 
 
 def output_options(function: F) -> F:
-    """--format, for commands that print rows; --json is its `json`."""
+    """--format, whose `json` is what --json is short for."""
     return click.option(
         "--format",
         "output_format",
         type=click.Choice(FORMATS),
-        help="How rows are printed.  [default: table]",
+        help="How the answer is printed.  [default: table]",
     )(function)
 
 
@@ -85,12 +85,41 @@ def opened(url: str | None) -> Registry:
         # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.
         with contextlib.suppress(RegistryError), Registry(location.url, timeout_s=PATIENCE_S) as told:
             spool.take_in(told)
-    return Registry(location.url)
+    return untold(url)
+
+
+def untold(url: str | None) -> Registry:
+    """The registry that the command means, as it is."""
+    from registry.store import Registry  # as above
+
+    return Registry(recording.here(url).url)
 
 
 def host() -> str:
     """This machine, as its runs are recorded."""
     return socket.gethostname()
+
+
+def write_answer(
+    document: Mapping[str, Any], table: Callable[[], object], as_json: bool, output_format: str | None
+) -> None:
+    """Prints one answer: for a person as `table` does, else as JSON, as JSON on one line, or as a row of CSV."""
+    if as_json or output_format == "json":
+        console.write_json(document)
+    elif output_format == "jsonl":
+        click.echo(json.dumps(document, allow_nan=False))
+    elif output_format == "csv":
+        write_csv([document])
+    else:
+        table()
+
+
+def write_csv(documents: Sequence[Mapping[str, Any]]) -> None:
+    """A header and a row each, by RFC 4180; what is nested is JSON in its cell. Nothing prints nothing."""
+    if documents:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(documents[0])
+        writer.writerows([["" if v is None else flat(v) for v in row.values()] for row in documents])
 
 
 def write_answers(
@@ -110,9 +139,6 @@ def write_answers(
         for document in documents:
             click.echo(json.dumps(document, allow_nan=False))
     elif output_format == "csv":
-        if documents:
-            writer = csv.writer(sys.stdout)  # RFC 4180
-            writer.writerow(documents[0])
-            writer.writerows([["" if v is None else flat(v) for v in row.values()] for row in documents])
+        write_csv(documents)
     else:
         write_table(titles, [cells(answer) for answer in answers])

@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 import click
 
 from commands import console
-from commands.registry_output import NAME, opened, output_options, registry_option, write_answers
+from commands.registry_output import (
+    NAME,
+    opened,
+    output_options,
+    registry_option,
+    write_answer,
+    write_answers,
+)
 from commands.tables import Cell, age, digest, text, write_document
-from registry.records import rfc3339
+from registry.records import SourceRecord, rfc3339
 
 if TYPE_CHECKING:
     from registry.affected import Affected
     from registry.history import ListedRun
+    from registry.lineage import Lineage
     from registry.whence import Whence
 
 commands = click.Group()  # `commands.registry` takes them into its own
@@ -32,18 +40,23 @@ AFFECTED_TITLES = ("digest", "names", "architecture", "directly", "where")
 @click.option("--dot", "picture", flag_value="dot", help="Print it for Graphviz.")
 @click.option("--svg", "picture", flag_value="svg", help="Print it as a picture.")
 @registry_option
-def lineage(reference: str, picture: str | None, url: str | None, as_json: bool) -> None:
+@output_options
+def lineage(
+    reference: str, picture: str | None, url: str | None, as_json: bool, output_format: str | None
+) -> None:
     """Show what REF came from and what came from it, with every check on the way."""
-    from registry import drawing  # with SQLAlchemy, as every answer
-
     with opened(url) as store:
         found = store.lineage(reference)
-    if as_json:
-        console.write_json(found.to_json())
-    elif picture:
-        click.echo(drawing.as_dot(found) if picture == "dot" else drawing.as_svg(found), nl=False)
-    else:
-        click.echo(drawing.as_tree(found))
+    write_answer(found.to_json(), lambda: click.echo(drawn(found, picture), nl=False), as_json, output_format)
+
+
+def drawn(found: Lineage, picture: str | None) -> str:
+    """A lineage as a tree, or in the language of a picture."""
+    from registry import drawing  # SQLAlchemy, as every answer
+
+    if picture is None:
+        return f"{drawing.as_tree(found)}\n"
+    return drawing.as_dot(found) if picture == "dot" else drawing.as_svg(found)
 
 
 @console.subcommand(commands, "whence", example=f"{NAME} whence unknown.gguf downloads/model")
@@ -77,8 +90,14 @@ def whence_row(found: Whence) -> Sequence[Cell]:
         text(known if found.known != "file" else f"file {best.file}"),
         names,
         Cell(" ".join(best.made_from), " ".join(digest(one).brief for one in best.made_from)),
-        text(" ".join(best.sources)),
+        text(" ".join(map(source_shown, best.sources))),
     )
+
+
+def source_shown(source: SourceRecord) -> str:
+    """A download on one line; --json has what was promised and what came."""
+    revision = f"@{source.revision_resolved}" if source.revision_resolved else ""
+    return f"{source.repository}/{source.path}{revision}"
 
 
 @console.subcommand(commands, "history", example=f"{NAME} history\n{NAME} history smollm2 --kind verify")
@@ -123,14 +142,13 @@ def run_row(run: ListedRun) -> Sequence[Cell]:
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @registry_option
-def diff(first: str, second: str, url: str | None, as_json: bool) -> int:
+@output_options
+def diff(first: str, second: str, url: str | None, as_json: bool, output_format: str | None) -> int:
     """Show in which facts, files and tensors A and B differ. Ends with 1 if they do."""
     with opened(url) as store:
         found = store.diff(first, second)
-    if as_json:
-        console.write_json(found.to_json())
-    else:
-        write_document(found.to_json())
+    document = found.to_json()
+    write_answer(document, lambda: write_document(document), as_json, output_format)
     return 0 if found.is_equal else 1
 
 

@@ -69,7 +69,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactAnswer:
-    """Everything that is recorded of an artifact. checks: latest first, every run's."""
+    """Everything that is recorded of an artifact. checks: latest first, every run's. sources: its downloads."""
 
     digest: str
     kind: str
@@ -84,6 +84,7 @@ class ArtifactAnswer:
     files: Sequence[FileRecord]
     runs: Sequence[Use]
     checks: Sequence[Check]
+    sources: Sequence[SourceRecord]
     places: Sequence[Place]
 
     def to_json(self) -> dict[str, Json]:

@@ -169,6 +169,7 @@ def artifact_answer(connection: Connection, artifact_id: int) -> ArtifactAnswer:
         files=files_of(connection, artifact_id),
         runs=uses_of(connection, artifact_id),
         checks=checks_of(connection, artifact_id),
+        sources=sources_of_artifact(connection, artifact_id),
         places=places_of(connection, artifact_id),
     )
 
@@ -258,6 +259,17 @@ def sources_of(connection: Connection, run_id: int) -> list[SourceRecord]:
         .order_by(source.c.kind, source.c.repository, source.c.path)
     )
     return [source_record(row, row.digest) for row in rows]
+
+
+def sources_of_artifact(connection: Connection, artifact_id: int) -> list[SourceRecord]:
+    """Every download that an artifact came by."""
+    rows = connection.execute(
+        select(source, artifact.c.digest)
+        .join(artifact, artifact.c.id == source.c.artifact_id)
+        .where(source.c.artifact_id == artifact_id)
+        .order_by(source.c.kind, source.c.repository, source.c.path, source.c.revision_resolved)
+    )
+    return list(dict.fromkeys(source_record(row, row.digest) for row in rows))
 
 
 def source_record(row: Row[Any], digest: str | None) -> SourceRecord:

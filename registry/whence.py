@@ -15,8 +15,9 @@ from registry.errors import RefusedRecord
 from registry.heads import names_of, sorted_names
 from registry.history import batches
 from registry.lineage import related
-from registry.records import Json, TensorRecord
-from registry.schema import artifact, file, run, run_io, source, tensor
+from registry.lookup import sources_of_artifact
+from registry.records import Json, SourceRecord, TensorRecord
+from registry.schema import artifact, file, run, run_io, tensor
 from registry.tensor_ranges import hashed_tensors
 
 Known = Literal["artifact", "file", "weights", "tensors"]
@@ -46,7 +47,7 @@ class Origin:
     names: Sequence[str]
     made_by: str | None
     made_from: Sequence[str]
-    sources: Sequence[str]
+    sources: Sequence[SourceRecord]
     file: str | None
     equal: int | None
     of: int | None
@@ -146,15 +147,10 @@ def origin(
     ).scalar_one_or_none()
     above = sorted(related(connection, [artifact_id], up=True))
     made_from: list[str] = []
-    sources: list[str] = []
     for some in batches(above):
         made_from += connection.execute(
             select(artifact.c.digest).where(artifact.c.id.in_(some), artifact.c.id != artifact_id)
         ).scalars()
-        sources += [
-            f"{one.repository}/{one.path}" + (f"@{one.revision_resolved}" if one.revision_resolved else "")
-            for one in connection.execute(select(source).where(source.c.artifact_id.in_(some)))
-        ]
     recorded = (
         {
             one.name: one.sha256
@@ -170,7 +166,7 @@ def origin(
         names=sorted_names(row.names),
         made_by=made_by,
         made_from=sorted(made_from),
-        sources=sorted(set(sources)),
+        sources=[one for artifact_id in above for one in sources_of_artifact(connection, artifact_id)],
         file=file_path,
         equal=len(tensors) - len(differing) if tensors else None,
         of=len(tensors) if tensors else None,

@@ -13,7 +13,7 @@ from registry import lookup
 from registry.answers import ArtifactAnswer, RunAnswer
 from registry.errors import UnknownReference
 from registry.records import FileRecord, SourceRecord
-from registry.schema import artifact, run, run_io, source
+from registry.schema import artifact, run, run_io
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +81,11 @@ def subject_of(connection: Connection, artifact_id: int) -> Subject:
         Input(
             lookup.artifact_answer(connection, edge.artifact_id),
             edge.label,
-            sources_of_artifact(connection, edge.artifact_id),
+            lookup.sources_of_artifact(connection, edge.artifact_id),
         )
         for edge in edges
     ]
     return Subject(found, lookup.run_answer(connection, maker), inputs)
-
-
-def sources_of_artifact(connection: Connection, artifact_id: int) -> list[SourceRecord]:
-    """Every download that an artifact came by."""
-    rows = connection.execute(
-        select(source, artifact.c.digest)
-        .join(artifact, artifact.c.id == source.c.artifact_id)
-        .where(source.c.artifact_id == artifact_id)
-        .order_by(source.c.kind, source.c.repository, source.c.path)
-    )
-    return [lookup.source_record(row, row.digest) for row in rows]
 
 
 def uri(told: SourceRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -17,10 +18,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import converter
 from commands.registry import main
 from registry import Registry
-from registry.records import EdgeRecord
+from registry.records import EdgeRecord, SourceRecord
 from registry.upgrade import HEAD
+from tests.models.tiny import tiny_llama
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 from tests.registry.model_folder import adopted, write_folder
 
@@ -28,6 +31,8 @@ Call = Callable[..., Result]
 
 HOST = socket.gethostname()
 HOUR = timedelta(hours=1)
+
+LISTS = {"list", "whence", "history", "affected", "alias", "prune", "verify"}
 
 
 @pytest.fixture
@@ -197,7 +202,9 @@ def test_prune_asks_and_says_what_went(registry: Registry, call: Call, tmp_path:
     run = adopted(model).edges[0].artifact
     expected = [str(model), str(run.size_bytes), run.digest]
     assert expected in rows(call("prune", "--dry-run"))
-    assert call("prune").exit_code != 0
+    asked = call("prune")
+    assert (asked.exit_code, asked.stdout) == (2, "")
+    assert "-y is needed to remove 2 folders" in asked.stderr
     assert model.is_dir()
     result = call("prune", "-y")
     assert (result.exit_code, rows(result)) == (0, [expected])
@@ -242,6 +249,104 @@ def test_migrate_is_done_once(registry_url: str, call: Call) -> None:
     call("migrate")
     result = call("migrate")
     assert (result.exit_code, result.stdout) == (0, f"schema     {HEAD} already\n")
+
+
+def test_migrate_makes_the_tables_of_an_empty_server(
+    registry: Registry, registry_url: str, call: Call
+) -> None:
+    if "://" not in registry_url:  # nothing is there yet
+        assert call("migrate").stdout == f"schema     none → {HEAD}\n"
+        return
+    with registry._database.engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("CREATE DATABASE empty")
+    try:
+        empty = registry_url.replace("/postgres?", "/empty?")
+        refused = CliRunner().invoke(main, ["list", "--registry", empty])
+        assert (refused.exit_code, refused.stdout) == (0, "")
+        result = CliRunner().invoke(main, ["migrate", "--registry", empty])
+        assert (result.exit_code, result.stdout) == (0, f"schema     none → {HEAD}\n")
+    finally:
+        with registry._database.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("DROP DATABASE empty")
+
+
+def test_adopt_records_a_folder_by_what_it_says_of_itself(
+    registry: Registry, registry_url: str, call: Call, tmp_path: Path
+) -> None:
+    made = converter.convert(tiny_llama().write(tmp_path / "tiny.gguf"), tmp_path / "Tiny")
+    where = registry_url.replace("llorch@", "…@")
+    for _ in range(2):
+        result = call("adopt", made.folder)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout.replace("llorch@", "…@") == f"recorded   tiny  ({made.tree[:18]}, in {where})\n"
+    assert [row.digest for row in registry.list()] == [made.tree]
+    assert [row.status for row in registry.history()] == ["succeeded"]
+
+
+def test_show_prints_an_artifact_with_the_downloads_that_it_came_by(told: Registry, call: Call) -> None:
+    came = SourceRecord(
+        "hub", "owner/name", "tiny.gguf", gguf().digest, "main", "a" * 40, "b" * 64, "sha256",
+        gguf().digest, gguf().digest, 1000,
+    )  # fmt: skip
+    fetched = [replace(conversion().edges[0], role="output")]
+    told.record(
+        replace(conversion(), uid=uid("fetch"), kind="fetch", edges=fetched, sources=[came], params={})
+    )
+    lines = rows(call("show", gguf().digest))
+    assert [
+        "sources", "hub", "owner/name", "tiny.gguf", gguf().digest, "main", "a" * 40, "b" * 64, "sha256",
+        gguf().digest, gguf().digest, "1000",
+    ] in lines  # fmt: skip
+    [source] = json.loads(call("show", uid("fetch"), "--json").stdout)["sources"]
+    assert (source["etag"], source["etag_kind"], source["observed_size"]) == ("b" * 64, "sha256", 1000)
+
+
+ANSWERS = {
+    "list": (), "show": ("tiny",), "path": (), "lineage": ("tiny",), "whence": ("known.bin",), "history": (),
+    "diff": ("tiny", "tiny"), "affected": ("--builder", "llorch<0.2"), "alias": ("tiny",),
+    "tag": ("tiny", "tiny@prod"), "rm": ("tiny",), "prune": ("--dry-run",), "export": ("tiny", "--as", "slsa"),
+    "merge": ("other.db",), "migrate": (), "verify": (), "adopt": ("Tiny",), "reproduce": (uid("mine"), "--dry-run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_answers_in_every_format_with_the_same_keys(
+    told: Registry, call: Call, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("known.bin").write_bytes(b"tiny.gguf")
+    Registry("other.db").record(conversion("new"))
+    told.record(adopted(write_folder(Path("model")), HOST))
+    if command == "reproduce":
+        told.record(replace(conversion("mine", host=HOST), uid=uid("mine")))
+    if command == "adopt":
+        converter.convert(tiny_llama().write(Path("tiny.gguf")), "Tiny")
+    printed: dict[str, Result] = {}
+    for form in ("json", "jsonl", "csv"):
+        if command == "rm" and printed:
+            call("tag", folder().digest, "tiny")
+        printed[form] = call(command, *ANSWERS[command], "--format", form)
+        assert printed[form].exit_code == (1 if command == "affected" else 0), printed[form].output
+    document = json.loads(printed["json"].stdout)
+    [many] = (
+        [value for key, value in document.items() if key != "schema"] if command in LISTS else [[document]]
+    )
+    lines = [json.loads(line) for line in printed["jsonl"].stdout.splitlines()]
+    table = list(csv.DictReader(io.StringIO(printed["csv"].stdout, newline="")))
+    assert many, "nothing was compared"
+    assert [list(one) for one in many] == [list(one) for one in lines] == [list(one) for one in table]
+
+
+def test_every_command_is_called_by_a_test_on_both_databases() -> None:
+    calls = [node for node in ast.walk(ast.parse(Path(__file__).read_text())) if isinstance(node, ast.Call)]
+    words = {
+        node.args[0].value
+        for node in calls
+        if isinstance(node.func, ast.Name)
+        and node.func.id == "call"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert set(main.commands) == words == ANSWERS.keys()
 
 
 def test_what_a_file_calls_itself_cannot_speak_to_a_terminal(registry: Registry, call: Call) -> None:

@@ -37,7 +37,9 @@ def test_a_copy_is_what_it_is_a_copy_of_and_comes_from_where_that_came_from(
     [origin] = found.origins
     assert (found.known, origin.names, origin.digest) == ("artifact", ["tiny@latest"], found.digest)
     assert (origin.made_from, origin.made_by) == ([gguf("tiny.gguf", 9).digest], adopted(model).uid)
-    assert origin.sources == ["owner/name/tiny.gguf@" + "a" * 40]
+    assert [(one.repository, one.path, one.revision_resolved) for one in origin.sources] == [
+        ("owner/name", "tiny.gguf", "a" * 40)
+    ]
 
 
 def test_a_renamed_file_is_told_by_its_bytes(registry: Registry, model: Path, tmp_path: Path) -> None:
