@@ -74,14 +74,14 @@ def ours(type: QuantType, raw: NDArray[np.uint8], kind: DTypeLike) -> Callable[[
     piece_bytes = PIECE // type.weights * type.block_bytes
     pieces = [raw[start : start + piece_bytes] for start in range(0, raw.size, piece_bytes)]
     buffers: list[Written] = [np.zeros(PIECE, kind) for _ in range(THREADS)]
+    pool = ThreadPoolExecutor(THREADS)
 
     def share(worker: int) -> None:
         for piece in pieces[worker::THREADS]:
             dequantize_into(type, piece, buffers[worker])
 
     def run() -> None:
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(share, range(THREADS)))
+        list(pool.map(share, range(THREADS)))
 
     return run
 

@@ -16,7 +16,7 @@ from formats.quants.plainly import Bytes, Written
 from formats.quants.types import QuantType
 
 # The least magnitude that is written as an infinity, as a float32's bits; for float16 that is 65520. The kernels
-# are made for less: a source with more is broken, and the plain definitions say where.
+# are made for less: of a source with more the plain definitions say whether and where it is broken.
 _FIRST_INFINITE = {"F32": 0x7F800000, "F16": 0x477FF000, "BF16": 0x7F7F8000}
 
 _compiling = threading.Lock()
@@ -34,8 +34,8 @@ def dequantize_into(type: QuantType, raw: Bytes, out: Written, *, threads: int =
     plainly.require_room(type, raw, out)
     dtype = plainly.written_name(out)
     steps = raw.size // (type.block_bytes * step(type))
-    largest = _in_threads(compiled(type, dtype, this_machine()), type, raw, out, steps, threads)
-    if largest >= _FIRST_INFINITE[dtype]:
+    bound = _in_threads(compiled(type, dtype, this_machine()), type, raw, out, steps, threads)
+    if bound >= _FIRST_INFINITE[dtype]:
         return plainly.dequantize_into(type, raw, out)
     done = steps * step(type)  # all, or all but the last few of a type of single weights
     odd = plainly.dequantize_into(type, raw[done * type.block_bytes :], out[done * type.weights :])
@@ -50,19 +50,19 @@ def compiled(type: QuantType, dtype: str, target: Target) -> Function:
 
 @cache
 def _compiled(type: QuantType, dtype: str, target: Target) -> Function:
-    return function(f"{type}-{dtype}", kernel(type, dtype, has_halves=target.has_halves), target)
+    return function(f"{type}-{dtype}", kernel(type, dtype, target.has), target)
 
 
 def _in_threads(run: Function, type: QuantType, raw: Bytes, out: Written, steps: int, threads: int) -> int:
-    """Runs the kernel over all steps, each thread over a run of them; the largest magnitude of all."""
+    """Runs the kernel over all steps, each thread over a run of them; the largest of their bounds."""
     source, target = raw.ctypes.data, out.ctypes.data
     source_stride, target_stride = type.block_bytes * step(type), type.weights * step(type) * out.itemsize
     cuts = [steps * part // threads for part in range(threads + 1)]
-    largest = [0] * threads
+    bounds = [0] * threads
 
     def work(part: int) -> None:
         first, count = cuts[part], cuts[part + 1] - cuts[part]
-        largest[part] = run(source + first * source_stride, target + first * target_stride, count)
+        bounds[part] = run(source + first * source_stride, target + first * target_stride, count)
 
     others = [threading.Thread(target=work, args=(part,)) for part in range(1, threads)]
     for other in others:
@@ -70,4 +70,4 @@ def _in_threads(run: Function, type: QuantType, raw: Bytes, out: Written, steps:
     work(0)
     for other in others:
         other.join()
-    return max(largest)
+    return max(bounds)

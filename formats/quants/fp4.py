@@ -16,7 +16,7 @@ from formats.quants.codebooks import E2M1_DOUBLED, e8m0_halved, ue4m3_halved
 from formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from formats.quants.vectors import Block, Value
+    from formats.quants.vectors import Block, Coded, Value
 
 
 @quant_type("MXFP4", id=39, weights=32, e="u1", qs=("u1", 16))
@@ -30,11 +30,10 @@ def mxfp4(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("MXFP4")
-def _mxfp4(b: Block) -> Iterator[Value]:
+def _mxfp4(b: Block) -> Iterator[Coded]:
     scale, qs = b.row(e8m0_halved(), b.numbers("e")), b.numbers("qs", 0, 16)
-    rows = (qs & 15).followed_by(qs >> 4).look_up(E2M1_DOUBLED)
-    for first in (0, 16):
-        yield scale * rows[first : first + 16].signed_floats()
+    b.is_within(scale * 12.0)
+    yield b.coded((qs & 15).followed_by(qs >> 4), lambda q: scale * q.look_up(E2M1_DOUBLED).signed_floats())
 
 
 @quant_type("NVFP4", id=40, weights=64, d=("u1", 4), qs=("u1", 32))

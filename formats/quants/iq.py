@@ -7,6 +7,7 @@ All products are exact in float32: scale, odd integer and codebook value have 11
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from formats.quants.codebooks import IQ4, grid
 from formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from formats.quants.vectors import Block, Value
+    from formats.quants.vectors import Block, Coded, Value
 
 Floats = NDArray[np.float32]
 
@@ -209,11 +210,10 @@ def iq4_nl(b: Blocks) -> Floats:
 
 
 @in_vectors("IQ4_NL")
-def _iq4_nl(b: Block) -> Iterator[Value]:
+def _iq4_nl(b: Block) -> Iterator[Coded]:
     d, qs = b.numbers("d"), b.numbers("qs", 0, 16)
-    rows = (qs & 15).followed_by(qs >> 4).look_up(IQ4)
-    for first in (0, 16):
-        yield d * rows[first : first + 16].signed_floats()
+    b.is_within(d * 127.0)
+    yield b.coded((qs & 15).followed_by(qs >> 4), partial(_scaled_iq4, d))
 
 
 @quant_type("IQ4_XS", id=23, weights=256, d="<f2", scales_h="<u2", scales_l=("u1", 4), qs=("u1", 128))
@@ -229,15 +229,19 @@ def iq4_xs(b: Blocks) -> Floats:
 
 
 @in_vectors("IQ4_XS")
-def _iq4_xs(b: Block) -> Iterator[Value]:
+def _iq4_xs(b: Block) -> Iterator[Coded]:
     d, high = b.numbers("d"), b.numbers("scales_h").widened(32)
     for group in range(8):
         low = b.numbers("scales_l", group // 2).widened(32) >> 4 * (group % 2) & 15
         scale = d * ((low | (high >> 2 * group & 3) << 4) - 32).signed_floats()
+        b.is_within(scale * 127.0)
         qs = b.numbers("qs", 16 * group, 16)
-        rows = (qs & 15).followed_by(qs >> 4).look_up(IQ4)
-        for first in (0, 16):
-            yield scale * rows[first : first + 16].signed_floats()
+        codes = (qs & 15).followed_by(qs >> 4)
+        yield b.coded(codes, partial(_scaled_iq4, scale))
+
+
+def _scaled_iq4(scale: Value, q: Value) -> Value:
+    return scale * q.look_up(IQ4).signed_floats()
 
 
 def _fields(words: NDArray[Any], bits: int, count: int) -> NDArray[Any]:

@@ -8,6 +8,7 @@ of the factors. Subtracting a minimum rounds once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from formats.quants.bits import column, floats, parts
 from formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from formats.quants.vectors import Block, Value
+    from formats.quants.vectors import Block, Coded, Value
 
 Bytes = NDArray[np.uint8]
 
@@ -40,6 +41,7 @@ def _q2_k(b: Block) -> Iterator[Value]:
     scales = b.numbers("scales", 0, 16)
     scale = b.numbers("d") * (scales & 15).floats()
     minimum = b.numbers("dmin") * (scales >> 4).floats()
+    b.is_within(scale.magnitude() * 3.0 + minimum.magnitude())
     for group in range(16):
         q = _pair_of_bits(b, "qs", group)
         yield scale[group] * q.floats() - minimum[group]
@@ -65,6 +67,7 @@ def _q3_k(b: Block) -> Iterator[Value]:
     low = (low & 15).followed_by(low >> 4)
     high = (high & 3).followed_by(high >> 2 & 3).followed_by((high >> 4 & 3).followed_by(high >> 6))
     scale = b.numbers("d") * ((low | high << 4) - 32).signed_floats()
+    b.is_within(scale * 4.0)
     for group in range(16):
         third = b.numbers("hmask", 16 * (group % 2), 16) >> group // 2 & 1
         q = _pair_of_bits(b, "qs", group) | third << 2
@@ -82,10 +85,13 @@ def q4_k(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("Q4_K")
-def _q4_k(b: Block) -> Iterator[Value]:
+def _q4_k(b: Block) -> Iterator[Coded]:
     scale, minimum = _six_bit_vectors(b)
-    for part in range(16):
-        yield scale[part // 2] * _nibble(b, "qs", part, 32).floats() - minimum[part // 2]
+    b.is_within(scale.magnitude() * 15.0 + minimum.magnitude())
+    for group in range(8):
+        packed = b.numbers("qs", 32 * (group // 2), 32)
+        codes = packed >> 4 if group % 2 else packed & 15
+        yield b.coded(codes, partial(_less_minimum, scale[group], minimum[group]))
 
 
 @quant_type("Q5_K", id=13, weights=256, d="<f2", dmin="<f2", scales=("u1", 12), qh=("u1", 32), qs=("u1", 128))
@@ -102,6 +108,7 @@ def q5_k(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("Q5_K")
 def _q5_k(b: Block) -> Iterator[Value]:
     scale, minimum = _six_bit_vectors(b)
+    b.is_within(scale.magnitude() * 31.0 + minimum.magnitude())
     for part in range(16):
         fifth = b.numbers("qh", 16 * (part % 2), 16) >> part // 2 & 1
         q = _nibble(b, "qs", part, 32) | fifth << 4
@@ -124,6 +131,7 @@ def q6_k(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("Q6_K")
 def _q6_k(b: Block) -> Iterator[Value]:
     scale = b.numbers("d") * b.numbers("scales", 0, 16).signed_floats()
+    b.is_within(scale * 32.0)
     for group in range(16):
         q = _nibble(b, "ql", group, 64) | _pair_of_bits(b, "qh", group) << 4
         yield scale[group] * (q - 32).signed_floats()
@@ -141,8 +149,13 @@ def q8_k(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("Q8_K")
 def _q8_k(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
+    b.is_within(d * 128.0)
     for first in range(0, 256, 16):
         yield d * b.numbers("qs", first, 16).signed_floats()
+
+
+def _less_minimum(scale: Value, minimum: Value, q: Value) -> Value:
+    return scale * q.floats() - minimum
 
 
 def _grouped(

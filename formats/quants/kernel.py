@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
 
 from formats.quants.types import QuantType
-from formats.quants.vectors import BYTE, HALF, INDEX, WORD, Block, Value
+from formats.quants.vectors import BYTE, HALF, INDEX, WORD, Block, Coded, Has, Value
 
 # Weights that are rounded and stored together: two of the vectors that a type yields.
 LANES = 32
 NAME = "dequantize"
+
+# Lanes in which a kernel keeps the largest magnitude: one register of most processors.
+BOUNDS = 8
 
 # Bytes of a weight as it is written.
 SIZES = {"F32": 4, "F16": 2, "BF16": 2}
@@ -22,12 +26,12 @@ def step(type: QuantType) -> int:
     return LANES if type.weights == 1 else 1
 
 
-def kernel(type: QuantType, dtype: str, *, has_halves: bool) -> str:
+def kernel(type: QuantType, dtype: str, has: Has) -> str:
     """The module's text, with `i32 dequantize(source, target, steps)` in it.
 
-    dtype: "F32", "F16" or "BF16". has_halves: the target has instructions between half and float32.
-    The function returns the largest magnitude among the weights before rounding, as a float32's bits without
-    its sign: a NaN's are the largest of all. What it wrote is right if that is finite as it is written.
+    dtype: "F32", "F16" or "BF16". The function returns a bound of the magnitudes of the weights before rounding, as
+    a float32's bits without its sign: a NaN's are the largest of all. What it wrote is right if that is finite as
+    it is written.
     """
     assert type.vectors is not None, f"{type} has no fast form"
     module = ir.Module(f"{type}-{dtype}")
@@ -37,25 +41,29 @@ def kernel(type: QuantType, dtype: str, *, has_halves: bool) -> str:
     for memory in (source, target):
         memory.add_attribute("noalias")
     entry, loop, done = (function.append_basic_block(name) for name in ("entry", "loop", "done"))
-    vector = ir.VectorType(WORD, LANES)
-    nothing = ir.Constant(vector, [0] * LANES)
+    vector = ir.VectorType(WORD, BOUNDS)
+    nothing = ir.Constant(vector, [0] * BOUNDS)
 
     builder = ir.IRBuilder(entry)
     builder.cbranch(builder.icmp_unsigned("==", count, INDEX(0)), done, loop)
     builder.position_at_end(loop)
     index, largest = builder.phi(INDEX), builder.phi(vector)
-    block = _at(builder, source, index, step(type) * type.block_bytes)
+    at = _at(builder, source, index, step(type) * type.block_bytes)
     out = _at(builder, target, index, step(type) * type.weights * SIZES[dtype])
+    block, each, stored = Block(builder, type, at, has), list[Value](), 0
+    for weights in _together(type.vectors(block)):
+        if isinstance(weights, Coded) and dtype != "F32" and has.shuffle:
+            written = _looked_up(weights.codes, _every(weights, dtype, has))
+        else:
+            each.append(weights.weights_of(weights.codes) if isinstance(weights, Coded) else weights)
+            written = [_rounded(each[-1], dtype, has)]
+        for part in written:
+            builder.store(part.ir, _at(builder, out, INDEX(stored), SIZES[dtype]), align=1)
+            stored += part.lanes
+    assert stored == step(type) * type.weights, f"{type}'s fast form yields {stored} weights"
     magnitude = Value(builder, largest)
-    yielded = 0
-    vectors = type.vectors(Block(builder, type, block, has_halves=has_halves))
-    for low, high in zip(vectors, vectors, strict=True):  # two by two
-        weights = low.followed_by(high)
-        magnitude = _larger(magnitude, weights.bits() & 0x7FFFFFFF)
-        stored = _rounded(weights, dtype, has_halves)
-        builder.store(stored.ir, _at(builder, out, INDEX(yielded), SIZES[dtype]), align=1)
-        yielded += weights.lanes
-    assert yielded == step(type) * type.weights, f"{type}'s fast form yields {yielded} weights"
+    for bound in block.bounds or each:
+        magnitude = _larger(magnitude, _folded(bound.bits() & 0x7FFFFFFF))
     following = builder.add(index, INDEX(1))
     index.add_incoming(INDEX(0), entry)
     index.add_incoming(following, loop)
@@ -67,9 +75,61 @@ def kernel(type: QuantType, dtype: str, *, has_halves: bool) -> str:
     final = builder.phi(vector)
     final.add_incoming(nothing, entry)
     final.add_incoming(magnitude.ir, loop)
-    reduce = ir.Function(module, ir.FunctionType(WORD, [vector]), f"llvm.vector.reduce.umax.v{LANES}i32")
+    reduce = ir.Function(module, ir.FunctionType(WORD, [vector]), f"llvm.vector.reduce.umax.v{BOUNDS}i32")
     builder.ret(builder.call(reduce, [final]))
     return str(module)
+
+
+def _together(vectors: Iterator[Value | Coded]) -> Iterator[Value | Coded]:
+    """What a type yields, 32 weights at a time: its vectors of 16 two by two."""
+    for first in vectors:
+        if isinstance(first, Coded):
+            yield first
+        else:
+            second = next(vectors)
+            assert isinstance(second, Value)
+            yield first.followed_by(second)
+
+
+def _every(coded: Coded, dtype: str, has: Has) -> Value:
+    """What each of the sixteen codes is written as, 16 bits each."""
+    builder = coded.codes.builder
+    if dtype == "F16":
+        return _rounded(coded.weights_of(_codes(builder, range(16))), dtype, has)
+    even, odd = (_nearest(coded.weights_of(_codes(builder, range(first, 16, 2)))) for first in (0, 1))
+    return (even >> 16 | odd & 0xFFFF0000).as_integers(16)
+
+
+def _codes(builder: Any, codes: range) -> Value:
+    return Value(builder, ir.Constant(ir.VectorType(BYTE, len(codes)), [BYTE(code) for code in codes]))
+
+
+def _looked_up(codes: Value, table: Value) -> list[Value]:
+    """32 codes → their numbers of 16 bits in a table of 16: each byte of a number is shuffled by itself.
+
+    In an order in which no byte has to leave its half of a register after the shuffle.
+    """
+    table = table.as_integers(8)
+    apart = table.taken(_joined(*(range(half + byte, half + 16, 2) for half in (0, 16) for byte in (0, 1))))
+    low = apart.taken(2 * _joined(range(8), range(16, 24)))
+    high = apart.taken(2 * _joined(range(8, 16), range(24, 32)))
+    codes = codes.taken(_joined(range(8), range(16, 24), range(8, 16), range(24, 32)))
+    low, high = codes.chosen_from(low), codes.chosen_from(high)
+    first = [lane + of for half in (0, 16) for lane in range(half, half + 8) for of in (0, 32)]
+    second = [lane + 8 for lane in first]
+    return [low.taken(run, high).as_integers(16) for run in (first, second)]
+
+
+def _joined(*runs: range) -> list[int]:
+    return [lane for run in runs for lane in run]
+
+
+def _folded(magnitudes: Value) -> Value:
+    """Magnitudes in as many lanes as a kernel keeps: one in all of them, or of more the larger ones."""
+    if magnitudes.lanes in (0, BOUNDS):
+        return magnitudes.spread(BOUNDS)
+    middle = magnitudes.lanes // 2
+    return _folded(_larger(magnitudes[:middle], magnitudes[middle:]))
 
 
 def _at(builder: Any, base: Any, index: Any, stride: int) -> Any:
@@ -80,21 +140,24 @@ def _larger(left: Value, right: Value) -> Value:
     return left.is_below(right).choose(right, left)
 
 
-def _rounded(weights: Value, dtype: str, has_halves: bool) -> Value:
+def _rounded(weights: Value, dtype: str, has: Has) -> Value:
     """Float32 → what is stored, rounded once to nearest even; right for what is finite before and after."""
     if dtype == "F32":
         return weights
     if dtype == "BF16":
-        return _bfloat16(weights)
-    return weights.rounded(HALF) if has_halves else _half(weights)
+        return _nearest(weights).upper_halves()
+    return weights.rounded(HALF).as_integers(16) if has.halves else _half(weights)
 
 
-def _bfloat16(weights: Value) -> Value:
-    """By integers: the processors' own instruction takes subnormal numbers for zero."""
+def _nearest(weights: Value) -> Value:
+    """Float32's bits, of which the upper half is the nearest bfloat16, ties to even.
+
+    By integers: the processors' own instruction takes subnormal numbers for zero.
+    """
     bits = weights.bits()
     just_below_half = bits & 0 | 0x7FFF
     is_even = (bits & 0x10000).equals(0)
-    return (bits + is_even.choose(just_below_half, just_below_half + 1)).upper_halves()
+    return bits + is_even.choose(just_below_half, just_below_half + 1)
 
 
 def _half(weights: Value) -> Value:

@@ -15,7 +15,7 @@ from formats.quants.bits import column, floats, parts
 from formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from formats.quants.vectors import Block, Value
+    from formats.quants.vectors import Block, Coded, Value
 
 
 @quant_type("Q4_0", id=2, weights=32, d="<f2", qs=("u1", 16))
@@ -28,10 +28,10 @@ def q4_0(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("Q4_0")
-def _q4_0(b: Block) -> Iterator[Value]:
+def _q4_0(b: Block) -> Iterator[Coded]:
     d = b.numbers("d")
-    for nibbles in _nibble_vectors(b):
-        yield d * (nibbles - 8).signed_floats()
+    b.is_within(d * 8.0)
+    yield b.coded(_nibble_codes(b), lambda q: d * (q - 8).signed_floats())
 
 
 @quant_type("Q4_1", id=3, weights=32, d="<f2", m="<f2", qs=("u1", 16))
@@ -44,11 +44,11 @@ def q4_1(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("Q4_1")
-def _q4_1(b: Block) -> Iterator[Value]:
+def _q4_1(b: Block) -> Iterator[Coded]:
     """Multiplied, then added: two instructions, so that nothing is contracted."""
     d, m = b.numbers("d"), b.numbers("m")
-    for nibbles in _nibble_vectors(b):
-        yield d * nibbles.floats() + m
+    b.is_within(d.magnitude() * 15.0 + m.magnitude())
+    yield b.coded(_nibble_codes(b), lambda q: d * q.floats() + m)
 
 
 @quant_type("Q5_0", id=6, weights=32, d="<f2", qh="<u4", qs=("u1", 16))
@@ -63,6 +63,7 @@ def q5_0(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("Q5_0")
 def _q5_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
+    b.is_within(d * 16.0)
     for nibbles, fifth in zip(_nibble_vectors(b), _fifth_vectors(b), strict=True):
         yield d * ((nibbles | fifth) - 16).signed_floats()
 
@@ -79,6 +80,7 @@ def q5_1(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("Q5_1")
 def _q5_1(b: Block) -> Iterator[Value]:
     d, m = b.numbers("d"), b.numbers("m")
+    b.is_within(d.magnitude() * 31.0 + m.magnitude())
     for nibbles, fifth in zip(_nibble_vectors(b), _fifth_vectors(b), strict=True):
         yield d * (nibbles | fifth).floats() + m
 
@@ -95,6 +97,7 @@ def q8_0(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("Q8_0")
 def _q8_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
+    b.is_within(d * 128.0)
     for first in (0, 16):
         yield d * b.numbers("qs", first, 16).signed_floats()
 
@@ -110,7 +113,7 @@ def q8_1(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("Q8_1")
-def _q8_1(b: Block) -> Iterator[Value]:
+def _q8_1(b: Block) -> Iterator[Value | Coded]:
     return _q8_0(b)
 
 
@@ -121,6 +124,11 @@ def _nibbles(b: Blocks) -> NDArray[np.uint8]:
 def _fifth_bits(b: Blocks) -> NDArray[np.uint8]:
     bits = b["qh"][:, None] >> np.arange(32, dtype=np.uint32) & np.uint32(1)
     return bits.astype(np.uint8) << np.uint8(4)
+
+
+def _nibble_codes(b: Block) -> Value:
+    qs = b.numbers("qs", 0, 16)
+    return (qs & 15).followed_by(qs >> 4)
 
 
 def _nibble_vectors(b: Block) -> Iterator[Value]:

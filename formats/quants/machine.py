@@ -21,6 +21,7 @@ import platformdirs
 from llvmlite import binding as llvm
 
 from formats.quants.kernel import NAME
+from formats.quants.vectors import Has
 
 Function = Callable[[int, int, int], int]
 _DIGEST = hashlib.sha256().digest_size
@@ -34,12 +35,12 @@ class Target:
     features: str
 
     @property
-    def has_halves(self) -> bool:
-        """It converts between half and float32 by an instruction; elsewhere LLVM would call a library."""
-        triple = llvm.get_process_triple()
+    def has(self) -> Has:
+        """What of its instructions a kernel may use; where there are none for halves, LLVM would call a library."""
+        triple, features = llvm.get_process_triple(), self.features.split(",")
         if triple.startswith(("x86_64", "amd64")):
-            return "+f16c" in self.features.split(",")
-        return bool(triple.startswith(("aarch64", "arm64")))
+            return Has(halves="+f16c" in features, shuffle="+avx2" in features)
+        return Has(halves=triple.startswith(("aarch64", "arm64")), shuffle=False)
 
 
 @cache

@@ -32,6 +32,7 @@ def tq1_0(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("TQ1_0")
 def _tq1_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
+    b.is_within(d)
     for run in (range(0, 32, 16), range(32, 48, 16)):
         for power in range(5):
             for first in run:
@@ -54,6 +55,7 @@ def tq2_0(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("TQ2_0")
 def _tq2_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
+    b.is_within(d * 2.0)
     for half in (0, 32):
         for shift in (0, 2, 4, 6):
             for first in (half, half + 16):
@@ -73,6 +75,7 @@ def q1_0(b: Blocks) -> NDArray[np.float32]:
 def _q1_0(b: Block) -> Iterator[Value]:
     """Two bytes choose 16 signs."""
     d = b.numbers("d")
+    b.is_within(d)
     for byte in range(0, 16, 2):
         yield b.word("qs", byte, 16).flags().choose(d, d * -1.0)
 
@@ -90,6 +93,7 @@ def q2_0(b: Blocks) -> NDArray[np.float32]:
 def _q2_0(b: Block) -> Iterator[Value]:
     """A word of 32 bits in every lane, shifted by twice the lane."""
     d = b.numbers("d")
+    b.is_within(d * 2.0)
     for byte in range(0, 16, 4):
         q = b.word("qs", byte, 32).shifted_by_lane(2) & 3
         yield d * (q - 1).signed_floats()

@@ -13,11 +13,11 @@ from numpy.typing import DTypeLike, NDArray
 from formats.errors import UnsupportedInput
 
 if TYPE_CHECKING:  # it imports a compiler, and the table of types must not
-    from formats.quants.vectors import Block, Value
+    from formats.quants.vectors import Block, Coded, Value
 
 Blocks = NDArray[np.void]
 Decode = Callable[[Blocks], NDArray[np.float32]]
-Vectors = Callable[["Block"], Iterator["Value"]]
+Vectors = Callable[["Block"], Iterator["Value | Coded"]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """What the fast form of a type is written in: numbers and vectors of them, and the fields of a block.
 
-All of it is LLVM's generic vector code: no instruction is named that a processor could lack. Only how a half
-becomes a float32 depends on the target, because LLVM would call a library's function where there is no instruction.
+All of it is LLVM's generic vector code, which becomes what a processor has. Two things depend on the target: how a
+half becomes a float32, because LLVM would call a library's function where there is no instruction, and how a byte
+chooses among sixteen, for which LLVM has no word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,20 @@ from formats.quants.types import QuantType
 
 Number = int | float
 
+
 BYTE, WORD, INDEX = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 HALF, FLOAT, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
+_WIDTHS = {HALF: 16, FLOAT: 32}  # in bits; llvmlite knows those of integers
+
+_SHUFFLE = "llvm.x86.avx2.pshuf.b"
+
+
+@dataclass(frozen=True)
+class Has:
+    """What a target has: instructions between half and float32; AVX2's shuffle of bytes by bytes."""
+
+    halves: bool
+    shuffle: bool
 
 
 class Value:
@@ -78,6 +92,18 @@ class Value:
         lanes = max(self.lanes, where_set.lanes, elsewhere.lanes)
         return self._new(self.builder.select(self.ir, where_set.spread(lanes).ir, elsewhere.spread(lanes).ir))
 
+    def taken(self, lanes: Sequence[int], other: Value | None = None) -> Value:
+        """Lanes by their numbers, which go on in `other`."""
+        return self._shuffled(lanes, (other or self).ir)
+
+    def chosen_from(self, both: Value) -> Value:
+        """32 lanes of bytes below 16 → the bytes of a table of 16, by AVX2's shuffle, which does it in each half."""
+        shuffle = self.builder.module.globals.get(_SHUFFLE)
+        if shuffle is None:
+            kind = self.ir.type
+            shuffle = ir.Function(self.builder.module, ir.FunctionType(kind, [kind, kind]), _SHUFFLE)
+        return self._new(self.builder.call(shuffle, [both.ir, self.ir]))
+
     def look_up(self, table: NDArray[np.int8]) -> Value:
         """Lanes of bytes below 16 → the bytes of a table of 16, by a tree of choices in registers."""
         layer = [_constant(self.ir.type, int(entry)) for entry in table]
@@ -92,6 +118,10 @@ class Value:
         if isinstance(lanes, int):
             return self._new(self.builder.extract_element(self.ir, _constant(WORD, lanes)))
         return self._shuffled(range(*lanes.indices(self.lanes)), self.ir)
+
+    def in_turn_with(self, other: Value) -> Value:
+        """The first lane of both, then the second of both, and so on; as many of each."""
+        return self._shuffled([lane + of for lane in range(self.lanes) for of in (0, self.lanes)], other.ir)
 
     def followed_by(self, other: Value) -> Value:
         """The lanes of both, as many of each."""
@@ -130,13 +160,25 @@ class Value:
         halves = self.builder.bitcast(self.ir, ir.VectorType(ir.IntType(16), 2 * self.lanes))
         return self._new(halves)._shuffled(range(1, 2 * self.lanes, 2), halves)
 
+    def as_integers(self, bits: int) -> Value:
+        """The same bits as integers of so many, the lowest first."""
+        width = _WIDTHS.get(self.element) or self.element.width
+        kind = ir.IntType(bits)
+        if self.lanes:
+            kind = ir.VectorType(kind, self.lanes * width // bits)
+        return self._new(self.builder.bitcast(self.ir, kind))
+
     def bits(self) -> Value:
         """Float32's bits as integers of 32."""
-        return self._new(self.builder.bitcast(self.ir, self._of(WORD)))
+        return self.as_integers(32)
 
     def as_floats(self) -> Value:
         """The float32 of which these are the 32 bits."""
         return self._new(self.builder.bitcast(self.ir, self._of(FLOAT)))
+
+    def magnitude(self) -> Value:
+        """Float32 without its sign."""
+        return (self.bits() & 0x7FFFFFFF).as_floats()
 
     def shifted_by_lane(self, bits: int) -> Value:
         """A single integer in 16 lanes, lane i shifted right by i times so many bits."""
@@ -172,11 +214,37 @@ class Value:
         return self._new(self.builder.shuffle_vector(self.ir, other, mask))
 
 
-class Block:
-    """One block in memory, its fields under the names of the type's layout."""
+@dataclass(frozen=True)
+class Coded:
+    """32 weights that depend on a code each, lanes of bytes below 16, and how: codes in any lanes → float32."""
 
-    def __init__(self, builder: Any, type: QuantType, address: Any, *, has_halves: bool) -> None:
-        self.builder, self.type, self.address, self.has_halves = builder, type, address, has_halves
+    codes: Value
+    weights_of: Callable[[Value], Value]
+
+
+class Block:
+    """One block in memory, its fields under the names of the type's layout.
+
+    bounds: what `is_within` was told.
+    """
+
+    def __init__(self, builder: Any, type: QuantType, address: Any, has: Has) -> None:
+        self.builder, self.type, self.address, self.has = builder, type, address, has
+        self.bounds: list[Value] = []
+
+    def is_within(self, *bounds: Value) -> None:
+        """No weight of the block is larger in magnitude than the largest of these numbers, if they are finite.
+
+        A type that says so spares the kernel to look at every weight.
+        """
+        self.bounds += bounds
+
+    def coded(self, codes: Value, weights_of: Callable[[Value], Value]) -> Coded:
+        """32 weights of which equal codes are equal: where bytes can be shuffled, all sixteen are made and looked up.
+
+        codes: bytes below 16.
+        """
+        return Coded(codes, weights_of)
 
     def numbers(self, field: str, first: int = 0, count: int = 0) -> Value:
         """`count` numbers of a field from the `first` on as a vector; without a count a single one.
@@ -196,11 +264,15 @@ class Block:
         return self._load(offset + byte, ir.IntType(bits), 0)
 
     def half(self, stored: Value) -> Value:
-        """The bits of halves → float32, exact; by integers for a single one.
+        """The bits of halves → float32, exact.
 
-        On x86 LLVM would load a single half into a part of a register, which waits for what was in the rest.
+        A single one goes by a vector: LLVM would load it into a part of a register, which waits for the rest.
         """
-        if stored.lanes and self.has_halves:
+        if self.has.halves and not stored.lanes:
+            zeros = ir.Constant(ir.VectorType(stored.element, 8), None)
+            alone = self.builder.insert_element(zeros, stored.ir, _constant(WORD, 0))
+            return self.half(Value(self.builder, alone))[0]
+        if self.has.halves:
             half = self.builder.bitcast(stored.ir, stored._of(HALF))
             return Value(self.builder, self.builder.fpext(half, stored._of(FLOAT)))
         # Exponent and mantissa moved to a float32's are the half times 2^-112, subnormal halves included.

@@ -80,6 +80,20 @@ def test_blocks_that_are_not_finite_come_out_as_defined(type: QuantType, dtype: 
 
 
 @pytest.mark.parametrize("type", TYPES, ids=repr)
+def test_no_weight_of_a_block_is_larger_than_its_kernel_says(type: QuantType) -> None:
+    raw = np.concatenate([edge_blocks(type), random_blocks(type, 1_000)])
+    blocks = step(type)
+    raw = raw[: raw.size // (blocks * type.block_bytes) * blocks * type.block_bytes]
+    largest = (decode(type, raw).view(np.uint32) & 0x7FFFFFFF).reshape(-1, blocks * type.weights).max(axis=1)
+    run = compiled.compiled(type, "F32", this_machine())
+    out = np.zeros(blocks * type.weights, np.float32)
+    steps = raw.reshape(-1, blocks * type.block_bytes)
+    said = np.array([run(one.ctypes.data, out.ctypes.data, 1) for one in steps], np.uint32)
+    infinite = np.uint32(0x7F800000)  # a NaN's payload is the processor's choice
+    assert (np.minimum(said, infinite) >= np.minimum(largest, infinite)).all()
+
+
+@pytest.mark.parametrize("type", TYPES, ids=repr)
 def test_threads_change_nothing(type: QuantType) -> None:
     raw = finite_blocks(type, random_blocks(type, 1_003), "F32")
     weights = raw.size // type.block_bytes * type.weights

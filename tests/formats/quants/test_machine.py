@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from formats.quants import QuantType, by_name, compiled, machine
 from formats.quants.kernel import kernel
 from formats.quants.machine import function, this_machine
+from formats.quants.vectors import Block, Has, Value
 from tests.conftest import REPOSITORY
 
 ONES = np.zeros(3, by_name("Q8_0").layout)
@@ -22,7 +23,7 @@ ONES["d"], ONES["qs"] = 1, 1
 
 def loaded(folders: tuple[Path, ...], type: QuantType) -> Callable[[], float]:
     """The type's kernel out of these folders; calling what is returned gives the largest weight of ONES."""
-    text = kernel(type, "F32", has_halves=this_machine().has_halves)
+    text = kernel(type, "F32", this_machine().has)
     run = function("Q8_0-F32", text, this_machine(), folders)
 
     def largest() -> float:
@@ -36,9 +37,13 @@ def loaded(folders: tuple[Path, ...], type: QuantType) -> Callable[[], float]:
 def edited() -> QuantType:
     """Q8_0 with another generator: every weight twice as large."""
     type = by_name("Q8_0")
-    vectors = type.vectors
-    assert vectors is not None
-    return replace(type, vectors=lambda b: (v + v for v in vectors(b)))
+
+    def vectors(b: Block) -> Iterator[Value]:
+        d = b.numbers("d")
+        for first in (0, 16):
+            yield (d + d) * b.numbers("qs", first, 16).signed_floats()
+
+    return replace(type, vectors=vectors)
 
 
 def refuse(text: str, target: machine.Target) -> bytes:
@@ -73,7 +78,7 @@ def test_an_edit_of_the_generator_is_noticed_and_the_stale_code_removed(tmp_path
 
 
 def test_code_of_another_processor_stays_and_is_not_run(tmp_path: Path) -> None:
-    text = kernel(by_name("Q8_0"), "F32", has_halves=False)
+    text = kernel(by_name("Q8_0"), "F32", Has(halves=False, shuffle=False))
     function("Q8_0-F32", text, replace(this_machine(), cpu="x86-64-v2"), (tmp_path,))
     function("Q8_0-F32", text, this_machine(), (tmp_path,))
     assert len(list(tmp_path.iterdir())) == 2
