@@ -126,6 +126,7 @@ def convert(
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:
                 work = _prepared(header, tokenizer, planned, data, options)
+                del tokenizer  # what it says is in `work`, and a large vocabulary takes a hundred megabytes
                 staging, digests, seen = _write_weights(target, data, work, options.threads, progress)
                 scales = seen.all_of(_sources(work), data)
             finally:
