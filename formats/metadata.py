@@ -65,9 +65,13 @@ class StringArray:
 
     def tolist(self) -> list[str]:
         """All strings; UnicodeDecodeError when one is not UTF-8 (`first_invalid` says which)."""
-        view = memoryview(self._header)
-        ends = (self.starts + self.lengths).tolist()
-        return [str(view[a:b], "utf-8") for a, b in zip(self.starts.tolist(), ends, strict=True)]
+        if not len(self):
+            return []
+        first = int(self.starts[0])
+        raw = bytes(memoryview(self._header)[first : int(self.starts[-1] + self.lengths[-1])])
+        starts = self.starts - first
+        places = zip(starts.tolist(), (starts + self.lengths).tolist(), strict=True)
+        return [raw[start:end].decode("utf-8") for start, end in places]
 
     def first_invalid(self) -> int | None:
         """Index of the first string that is not UTF-8, found by one decode over all of them."""

@@ -6,6 +6,7 @@ Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_bpe_session`.
 from __future__ import annotations
 
 import itertools
+import operator
 from typing import Literal
 
 from formats.errors import MalformedInput
@@ -77,11 +78,19 @@ def bpe(
 
 def read_merges(metadata: Metadata, vocabulary: Vocabulary, *, raw: bool) -> list[tuple[str, str]]:
     """The merges in order of rank; of equal ones the first is kept, as the library would keep the last."""
-    lines = decoded(metadata.texts(MERGES), MERGES, "merge")
+    lines = dict.fromkeys(decoded(metadata.texts(MERGES), MERGES, "merge"))
     ids = vocabulary.ids
-    pairs: list[tuple[str, str]] = []
+    # Nearly every vocabulary passes here; what follows looks at one line after another for the others.
+    pairs = [
+        (left, right)
+        for left, _, right in map(operator.methodcaller("partition", " "), lines)
+        if left in ids and right in ids and left + right in ids
+    ]
+    if len(pairs) == len(lines):
+        return pairs
+    pairs = []
     unusable: list[str] = []
-    for line in dict.fromkeys(lines):
+    for line in lines:
         cut = line.find(" ", 1)  # a part may itself begin with a blank
         left, right = line[:cut], line[cut + 1 :]
         if cut < 0 or not right:
