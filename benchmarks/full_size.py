@@ -19,6 +19,8 @@ from formats.quants import QuantType, by_name
 
 U32, F32, STRING, ARRAY, I32 = 4, 6, 8, 9, 5
 ALIGNMENT = 32
+NORMAL, CONTROL, UNUSED = 1, 3, 5  # of `enum llama_token_type`
+SPECIAL = 22  # tokens; as many as Qwen2.5 has
 BLOCKS_AT_ONCE = 1 << 14
 
 Value = str | int | float | list[str] | list[int]
@@ -26,10 +28,15 @@ Value = str | int | float | list[str] | list[int]
 
 @dataclass(frozen=True)
 class Shape:
-    """A model: its keys under the architecture's prefix, its tensors (name, shape in NumPy order, type)."""
+    """A model: its keys under the architecture's prefix, its tensors (name, shape in NumPy order, type).
+
+    vocabulary, merges: how many tokens and merges there are. Qwen2.5's are its own numbers; Phi-3's tokenizer is of
+    another kind, and stands for as many tokens here.
+    """
 
     architecture: str
     vocabulary: int
+    merges: int
     keys: dict[str, int | float]
     tensors: tuple[tuple[str, tuple[int, ...], str], ...]
 
@@ -73,7 +80,7 @@ def qwen2_5_0_5b() -> Shape:
         "attention.layer_norm_rms_epsilon": 1e-6,
         "rope.freq_base": 1e6,
     }
-    return Shape("qwen2", vocabulary, keys, tuple(tensors))
+    return Shape("qwen2", vocabulary, 151387, keys, tuple(tensors))
 
 
 def phi_3_mini() -> Shape:
@@ -106,7 +113,7 @@ def phi_3_mini() -> Shape:
         "rope.freq_base": 1e4,
         "rope.scaling.original_context_length": 4096,
     }
-    return Shape("phi3", vocabulary, keys, tuple(tensors))
+    return Shape("phi3", vocabulary, vocabulary - 256 - SPECIAL, keys, tuple(tensors))
 
 
 SHAPES = {"qwen2.5-0.5b": qwen2_5_0_5b, "phi-3-mini": phi_3_mini}
@@ -114,16 +121,10 @@ SHAPES = {"qwen2.5-0.5b": qwen2_5_0_5b, "phi-3-mini": phi_3_mini}
 
 def write_model(shape: Shape, path: Path) -> None:
     """The whole file; the same bytes for the same shape."""
-    tokens, merges = vocabulary(shape.vocabulary)
     values: dict[str, Value] = {
         "general.architecture": shape.architecture,
         **{f"{shape.architecture}.{key}": value for key, value in shape.keys.items()},
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "qwen2",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": [1] * (len(tokens) - 1) + [3],
-        "tokenizer.ggml.merges": merges,
-        "tokenizer.ggml.eos_token_id": len(tokens) - 1,
+        **vocabulary(shape.vocabulary, shape.merges),
     }
     generator = np.random.default_rng(0)
     with path.open("wb") as file:
@@ -140,18 +141,30 @@ def write_model(shape: Shape, path: Path) -> None:
             _write_weights(file, extents, by_name(quant), generator)
 
 
-def vocabulary(size: int) -> tuple[list[str], list[str]]:
-    """Byte-level BPE: 256 bytes, then random pairs of shorter tokens, each with its merge, then one special."""
+def vocabulary(size: int, count: int) -> dict[str, Value]:
+    """Byte-level BPE: 256 bytes, a token for each merge, special ones, and padding up to `size`.
+
+    As in text, most merges are of tokens that came early: what is drawn is the cube of an even number.
+    """
     keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
     tokens = [*map(chr, keep), *(chr(256 + n) for n in range(256 - len(keep)))]
-    known, merges, choose = set(tokens), [], random.Random(0)
-    while len(tokens) < size - 1:
-        left, right = choose.choice(tokens), choose.choice(tokens)
+    known, merges, draw = set(tokens), list[str](), random.Random(0).random
+    while len(merges) < count:
+        left, right = (tokens[int(len(tokens) * draw() ** 3)] for _ in range(2))
         if len(left + right) <= 12 and left + right not in known:
             known.add(left + right)
             tokens.append(left + right)
             merges.append(f"{left} {right}")
-    return [*tokens, "<|end|>"], merges
+    special = ["<|endoftext|>", *(f"<|special_{n}|>" for n in range(1, SPECIAL))]
+    padding = [f"[PAD{index}]" for index in range(len(tokens) + SPECIAL, size)]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "qwen2",
+        "tokenizer.ggml.tokens": [*tokens, *special, *padding],
+        "tokenizer.ggml.token_type": [NORMAL] * len(tokens) + [CONTROL] * SPECIAL + [UNUSED] * len(padding),
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.eos_token_id": len(tokens),
+    }
 
 
 def _write_weights(

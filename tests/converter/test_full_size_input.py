@@ -38,6 +38,7 @@ def test_a_written_file_converts(tmp_path: Path) -> None:
     shape = Shape(
         "qwen2",
         vocabulary,
+        20,
         {
             **qwen2_5_0_5b().keys,
             "block_count": 1,
@@ -68,6 +69,8 @@ def test_a_written_file_converts(tmp_path: Path) -> None:
         ),
     )
     write_model(shape, tmp_path / "small.gguf")
-    assert len(read_header(tmp_path / "small.gguf").tensors) == len(shape.tensors)
+    header = read_header(tmp_path / "small.gguf")
+    assert len(header.tensors) == len(shape.tensors)
+    assert len(header.metadata.texts("tokenizer.ggml.merges")) == 20
     conversion = convert(tmp_path / "small.gguf", tmp_path / "out")
     assert len(conversion.tensors) == len(shape.tensors)
