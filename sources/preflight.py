@@ -23,6 +23,7 @@ from formats.errors import InputError, MalformedInput
 from formats.gguf_file import Header, read_header
 from formats.safetensors_file import HEADER_BYTES, INDEX, read_safetensors
 from formats.tokenizer import build_tokenizer
+from sources.errors import NoRanges
 from sources.remote import Remote, RemoteFile
 from sources.selection import models_of
 from sources.stand_in import StandIn, read_remote_header
@@ -30,6 +31,9 @@ from sources.stand_in import StandIn, read_remote_header
 CONFIG = "config.json"
 MOST_JSON = 64 << 20  # bytes of config.json or an index
 LENGTH_BYTES = 8  # with which a safetensors file begins
+FIRST_BYTES = (
+    1 << 16
+)  # of a safetensors file that are asked for first: the header of most shards ends in them
 SIXTEEN_BITS = frozenset({"F16", "BF16"})
 
 Here = Callable[[RemoteFile], Path | None]
@@ -190,7 +194,7 @@ def _read_head(stand_in: StandIn) -> None:
     if stand_in.path.suffix != ".safetensors":
         stand_in.require(stand_in.size, MOST_JSON)
         return
-    stand_in.require(LENGTH_BYTES, LENGTH_BYTES)
+    stand_in.require(min(FIRST_BYTES, stand_in.size), FIRST_BYTES)
     length = int.from_bytes(stand_in.read(LENGTH_BYTES, 0), "little")
     if length <= HEADER_BYTES:  # a longer one is refused by the reader
         stand_in.require(min(LENGTH_BYTES + length, stand_in.size), LENGTH_BYTES + HEADER_BYTES)
@@ -212,6 +216,8 @@ def _stand_in(remote: Remote, file: RemoteFile, folder: Path, here: Here) -> Sta
     path = here(file)
     if path is not None and path.stat().st_size == file.size:
         return StandIn(folder / file.path, file, functools.partial(_read_here, path), counted=False)
+    if file.size is None:
+        raise NoRanges(remote.offer.repository, f"the server does not say how large {file} is")
     return StandIn(folder / file.path, file, functools.partial(remote.read, file))
 
 
