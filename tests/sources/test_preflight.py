@@ -79,7 +79,7 @@ def test_a_vocabulary_of_262_thousand_takes_at_most_24_megabytes(
 
 def long_vocabulary(size: int, _: int) -> dict[str, full_size.Value]:
     """As many tokens, made quickly and so long that the header is as large as the largest there is."""
-    tokens = [f"token-{number:07}-{'x' * 30}" for number in range(size)]
+    tokens = [f"token-{number:07}-{'x' * 34}" for number in range(size)]
     merges = [f"{token[:9]} {token[9:]}" for token in tokens[: size // 8]]
     return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "qwen2", "tokenizer.ggml.tokens": tokens,
             "tokenizer.ggml.merges": merges}  # fmt: skip
