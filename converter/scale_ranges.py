@@ -24,9 +24,9 @@ Codes = NDArray[np.unsignedinteger]
 
 MAGNITUDE = (1 << 15) - 1  # of a float16: all its bits but the sign
 PIECE_BLOCKS = 1 << 14
-MOST_WAITING = (
-    32  # pieces whose codes wait to be counted together: the counts are longer than one piece's codes
-)
+# Pieces whose codes wait to be counted together: the counts are longer than one piece's codes, but counting takes 8
+# bytes for each code, and a piece has 32,768 of them where blocks have 32 weights.
+MOST_WAITING = 8
 
 
 @dataclass(frozen=True, slots=True)
