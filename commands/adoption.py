@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 import sources
-from commands import console, fetch_recording, telling
+from commands import console, telling
 from commands.failures import Failure, failure
 from commands.tables import text, write_table
 from formats.errors import InputError
@@ -48,6 +48,8 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
 
 def one_adopted(model: LocalModel, name: str | None, url: str | None) -> Outcome:
     """One model: what was found, and where it was recorded."""
+    from commands import fetch_recording  # the registry's records: --help does not need them
+
     path = os.fspath(model.files[0][1])
     try:
         with telling.told("adopt", path, {"path": path}, url, is_there=lambda: True) as run:

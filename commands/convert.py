@@ -135,9 +135,8 @@ def main(
     chosen: Mapping[str, Any] = {
         "dtype": dtype, "max_shard_size": max_shard_size, "strict": strict, "allow_unknown": allow_unknown
     }  # fmt: skip
-    try:
-        done = convert_and_check(source, folder, chosen, level, name, url, threads=threads, force=force)
-    except converter.OnlyVocabulary:
+    done = convert_and_check(source, folder, chosen, level, name, url, threads=threads, force=force)
+    if done is None:
         return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
     error = None if page is None else quantization_page.draw(done.conversion, page, original)
     if isinstance(error, Failure):
@@ -204,17 +203,21 @@ def convert_and_check(
     *,
     threads: int | None = None,
     force: bool = False,
-) -> Done:
+) -> Done | None:
     """Converts, verifies and records; says on stderr what is to be warned of, and what went wrong after the conversion.
 
-    chosen: options of `converter.convert`. Raises what that does.
+    chosen: options of `converter.convert`. Raises what that does, but for OnlyVocabulary: of a source without weights
+    nothing is converted, so it is no run, and None is returned.
     """
     there = os.fspath(source.absolute())
     with telling.told("convert", there, chosen, url, is_there=source.is_file) as run:
-        with console.progress("converting") as progress, output_errors_told_apart(source, folder):
-            conversion = converter.convert(
-                source, folder, threads=threads, force=force, run=run, progress=progress, **chosen
-            )
+        try:
+            with console.progress("converting") as progress, output_errors_told_apart(source, folder):
+                conversion = converter.convert(
+                    source, folder, threads=threads, force=force, run=run, progress=progress, **chosen
+                )
+        except converter.OnlyVocabulary:
+            return None
         recorded = recording.record(conversion.folder, conversion.to_json(), name, url)
     for warning in conversion.warnings:
         console.note(NAME, f"warning: {warning}")

@@ -17,7 +17,6 @@ from commands import (
     adoption,
     console,
     convert,
-    fetch_recording,
     fetch_screen,
     fresh_process,
     recording,
@@ -147,6 +146,9 @@ def main(
         raise click.UsageError("Missing argument 'SOURCE', or --adopt PATH.")
     if output is not None and not converts:
         raise click.UsageError("--output goes with --convert.")
+
+    from commands import fetch_recording  # the registry's records: --help does not need them
+
     reference = sources.parse_source(source, revision)
     wish = sources.Wish(quant, include, exclude)
     opened = functools.partial(sources.opened, reference, wish, sha256=sha256)
@@ -207,6 +209,8 @@ def fetched(remote: Remote, place: Place, source: str, *, force: bool, chosen_fi
 
     chosen_files: they were asked for by patterns, so that it is no trouble if none of them is a model.
     """
+    from commands import fetch_recording  # as in `main`
+
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
         outlooks = looked_at(remote, place, Path(scratch))
     wanted = [one for one in outlooks if one.format != "other" or not chosen_files]
@@ -221,6 +225,8 @@ def fetched(remote: Remote, place: Place, source: str, *, force: bool, chosen_fi
 
 def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report | Failure:
     """What a model does when it is tried out, which is a run of its own."""
+    from commands import fetch_recording  # as in `main`
+
     path = model.path.absolute()
     with telling.told("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
         report = fresh_process.verify(path, level, "--alone")
@@ -236,7 +242,12 @@ def converted(came: Came, output: Path | None, level: str, url: str | None) -> c
         raise UnsupportedInput(what, path=came.repository, hint="llorch-convert converts each")
     source = models[0].path
     folder = output or Path(convert.folder_name(source))
-    return convert.convert_and_check(source, folder, convert.DEFAULTS, level, None, url)
+    done = convert.convert_and_check(source, folder, convert.DEFAULTS, level, None, url)
+    if done is None:
+        raise UnsupportedInput(
+            "holds a vocabulary and no weights", path=source, hint="llorch-convert writes its tokenizer"
+        )
+    return done
 
 
 def exit_code(recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]) -> int:

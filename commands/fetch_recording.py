@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from commands.failures import Failure
-from commands.recording import Recorded, check_record, here, not_recorded
+from commands.recording import Recorded, here, not_recorded
+from commands.run_records import check_record
 from formats import __version__
 from registry.digests import HashedFile, tree1
 from registry.errors import RegistryError, RequestError

@@ -17,7 +17,6 @@ import click
 from commands import console, recording
 from commands.tables import Cell, flat, write_table
 from registry.errors import RegistryError
-from registry.spool import Spool
 
 if TYPE_CHECKING:
     from registry.store import Registry
@@ -80,6 +79,8 @@ def opened(url: str | None) -> Registry:
     from registry.store import Registry  # SQLAlchemy: half a second that --help does not need
 
     location = recording.here(url)
+    from registry.spool import Spool  # with the registry's records: --help does not need them
+
     spool = Spool(location.spool)
     if spool.is_there:
         # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from commands.failures import Failure, exit_code_of, failure, one_line
 from commands.recording import here
 from commands.signals import Signalled
 from formats import __version__
 from registry.errors import RequestError
-from registry.processes import this_process
-from registry.records import Json, RunKind, RunRecord
-from registry.spool import Spool
-from registry.uids import time_of, uuid7
+
+if TYPE_CHECKING:
+    from registry.records import Json, RunKind
 
 # What may go wrong with a note, the current folder being gone included: it never is the work's trouble.
 TROUBLE = (OSError, RequestError, RuntimeError)
@@ -42,6 +42,11 @@ def told(
     to work on, asked if the input is refused; if not, nothing was run and nothing is told. Nor is a wrong command
     line a run. Whatever goes wrong with telling is kept quiet: it shows when the run itself is recorded.
     """
+    from registry.processes import this_process  # these are slow to load, and --help does not need them
+    from registry.records import RunRecord
+    from registry.spool import Spool
+    from registry.uids import time_of, uuid7
+
     uid = uuid7()
     run = RunRecord(
         uid=uid,

@@ -1,0 +1,140 @@
+"""The records of a conversion and of its verification, made of what both say of themselves.
+
+A conversion is told by the document that its conversion.json is, so that a folder whose recording failed, or
+that came from another machine, is recorded by the same words later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from commands.failures import Failure
+from commands.recording import RECORD
+from registry.digests import HashedFile, tree1
+from registry.records import ArtifactRecord, CheckRecord, EdgeRecord, FileRecord, RunRecord, TensorRecord
+from registry.uids import time_of, uuid7
+
+if TYPE_CHECKING:
+    from verification.report import Report, Result
+
+UNEQUAL = ("FAILED", "ERROR")  # how a check ends where two files are not known to be one
+
+
+def conversion_run(folder: Path, document: Mapping[str, Any]) -> RunRecord:
+    """The run that conversion.json, which is `document`, tells of; told twice, it is the same run.
+
+    A record that names none (an older one, or one of a caller who keeps no registry) is told by its digest.
+    """
+    started = datetime.fromisoformat(document["times"]["started"])
+    if (uid := document.get("run")) is None:
+        told = hashlib.sha256((folder / RECORD).read_bytes()).digest()
+        uid = uuid7(int(started.timestamp() * 1000), int.from_bytes(told[:10]) >> 6)
+    return RunRecord(
+        uid=uid,
+        kind="convert",
+        status="succeeded",
+        started_at=time_of(uid),
+        finished_at=datetime.fromisoformat(document["times"]["finished"]),
+        host=socket.gethostname(),
+        params=document["options"],
+        tools=document["tools"],
+        edges=[source_edge(folder, document), folder_edge(folder, document)],
+        exit_code=0,
+    )
+
+
+def source_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
+    """The file, or the parts of a split model, that went in."""
+    rows: Sequence[Mapping[str, Any]] = document["sources"]
+    files = [FileRecord(row["name"], row["sha256"], row["size"], "weights") for row in rows]
+    split = len(files) > 1
+    types = document["quantization"]["types"]
+    artifact = ArtifactRecord(
+        digest=tree1(HashedFile(f.path, f.sha256, f.size_bytes) for f in files)
+        if split
+        else f"sha256:{files[0].sha256}",
+        kind="gguf-split" if split else "gguf",
+        size_bytes=sum(file.size_bytes for file in files),
+        files=files,
+        architecture=document["architecture"],
+        dtype=next(iter(types), None),
+        facts={"bits_per_weight": document["quantization"]["bits_per_weight"]},
+    )
+    return EdgeRecord("input", artifact, files[0].path, os.path.normpath(folder / rows[0]["path"]))
+
+
+def folder_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
+    """The folder that came out, with the records that lie in it."""
+    files = [FileRecord(row["path"], row["sha256"], row["size"], row["role"]) for row in document["files"]]
+    for name in (RECORD, "provenance.intoto.json"):
+        content = (folder / name).read_bytes()
+        files.append(FileRecord(name, hashlib.sha256(content).hexdigest(), len(content), "record"))
+    artifact = ArtifactRecord(
+        digest=document["tree"],
+        kind="hf-folder",
+        size_bytes=sum(row["size"] for row in document["files"]),
+        files=files,
+        weights_digest=document["weights"],
+        architecture=document["architecture"],
+        dtype=document["dtype"],
+        tensors=[
+            TensorRecord(
+                row["name"],
+                row["dtype"],
+                tuple(row["shape"]),
+                row["file"],
+                row["offset"],
+                row["size"],
+                row["sha256"],
+            )
+            for row in document["tensors"]
+        ],
+    )
+    return EdgeRecord("output", artifact, folder.name, os.fspath(folder))
+
+
+def verification_run(converted: RunRecord, report: Report | Failure, run: str) -> RunRecord:
+    """The run that checked what `converted` made against what it was made from; or that could not."""
+    source, made = converted.edges
+    edges = [EdgeRecord("input", made.artifact, made.label, made.path)]
+    if isinstance(report, Failure):
+        return RunRecord(
+            run, "verify", "failed", time_of(run), datetime.now(UTC), converted.host,
+            edges=edges, error=report.message, exit_code=report.exit_code,
+        )  # fmt: skip
+    another = any(result.name == "source.digest" and result.status in UNEQUAL for result in report.results)
+    if report.against is not None and not another:
+        edges.append(EdgeRecord("reference", source.artifact, source.label))
+    return RunRecord(
+        uid=run,
+        kind="verify",
+        status="succeeded",
+        started_at=time_of(run),
+        finished_at=datetime.fromisoformat(report.finished),
+        host=converted.host,
+        params={"level": report.level, "device": report.device},
+        tools=report.tools,
+        edges=edges,
+        checks=[check_record(made.artifact.digest, result) for result in report.results],
+        exit_code=1 if report.outcome == "FAILED" else 0,
+    )
+
+
+def check_record(artifact: str, result: Result) -> CheckRecord:
+    """One check's measurement, as text that gives the number back."""
+    return CheckRecord(
+        artifact,
+        result.name,
+        result.status.value,
+        value=None if result.value is None else repr(result.value),
+        threshold=repr(result.at_most),
+        op="<=",
+        unit=result.unit,
+        detail={"where": result.where, "detail": result.detail, "because": result.because},
+    )
