@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, select
 
 from registry.answers import as_json
-from registry.errors import ChangedInput, InvalidReference, UnknownReference, shown
+from registry.errors import ChangedInput, InvalidReference, UnknownReference, printable
 from registry.integrity import Expected, recorded_files, verify_place
 from registry.lookup import run_answer
 from registry.records import FileRecord, Json
@@ -55,7 +55,7 @@ class Reproduction:
         raise ChangedInput(
             f"run {self.run} was made of {self.input}, and "
             + "; ".join(
-                f"{shown(one.path)} {'is gone' if one.is_gone else 'is another file now'}" for one in found
+                f"'{printable(one.path)}' {'is gone' if one.is_gone else 'is another file now'}" for one in found
             )
         )
 

@@ -117,7 +117,9 @@ def test_what_came_is_recorded_and_whence_knows_it(hub: Hub, commit: str, alone:
     ]
     (found,) = asked("whence", f"models/{FILE}")["answers"]
     (origin,) = found["origins"]
-    assert origin["sources"] == [f"{REPOSITORY}/{FILE}@{commit}"]
+    assert [(one["repository"], one["path"], one["revision_resolved"]) for one in origin["sources"]] == [
+        (REPOSITORY, FILE, commit)
+    ]
     run_uid = origin["made_by"]
     shown = asked("show", run_uid)
     assert shown["params"]["endpoint"] == hub.url
@@ -230,7 +232,8 @@ def test_models_of_others_are_adopted_where_they_lie(hub: Hub, commit: str, alon
     )
     assert "b-Q8_0.gguf: is no GGUF file" in mine.stderr
     (found,) = asked("whence", "mine/a-Q8_0.gguf")["answers"]
-    assert f"{REPOSITORY}/{FILE}@{commit}" in found["origins"][0]["sources"]
+    came_from = [(one["repository"], one["revision_resolved"]) for one in found["origins"][0]["sources"]]
+    assert (REPOSITORY, commit) in came_from
     document = json.loads(run("--adopt", "mine/a-Q8_0.gguf", "--name", "mine", "--json").stdout)
     assert document["models"][0]["registry"][0]["name"] == "mine"
 
