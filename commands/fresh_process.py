@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from commands.failures import Failure
 from formats.shown import shown
-from verification.report import Report
+
+if TYPE_CHECKING:
+    from verification.report import Report
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +35,8 @@ def verify(path: Path, level: str, *options: str) -> Report | Failure:
     """The report of `llorch-verify PATH`, which shares nothing with this process but the disk, and records nothing."""
     child = run("verify", os.fspath(path), "--level", level, *options, "--no-record", "--json")
     if child.returncode in (0, 1):
+        from verification.report import Report  # a few milliseconds that --help does not need
+
         return Report.from_json(json.loads(child.stdout))
     how = f"signal {-child.returncode}" if child.returncode < 0 else f"status {child.returncode}"
     again = f"llorch-verify {shown(path, 200, quoted=False)}"

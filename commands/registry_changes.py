@@ -23,7 +23,7 @@ from commands.registry_output import (
 )
 from commands.tables import Cell, age, digest, size, text
 from formats.shown import shown
-from registry.records import rfc3339
+from registry.times import rfc3339
 
 if TYPE_CHECKING:
     from registry.aliases import AliasChange

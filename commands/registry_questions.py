@@ -18,12 +18,13 @@ from commands.registry_output import (
     write_answers,
 )
 from commands.tables import Cell, age, digest, text, write_document
-from registry.records import SourceRecord, rfc3339
+from registry.times import rfc3339
 
 if TYPE_CHECKING:
     from registry.affected import Affected
     from registry.history import ListedRun
     from registry.lineage import Lineage
+    from registry.records import SourceRecord
     from registry.whence import Whence
 
 commands = click.Group()  # `commands.registry` takes them into its own

@@ -12,9 +12,10 @@ from registry.answers import as_json
 from registry.digests import canonical_json
 from registry.errors import UnknownReference
 from registry.heads import alias_heads
-from registry.records import Json, require_aware, require_text, rfc3339
+from registry.records import Json, require_aware, require_text
 from registry.reference import parse_alias
 from registry.schema import alias_event, artifact
+from registry.times import rfc3339
 from registry.uids import uuid7
 
 

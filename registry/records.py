@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from registry.digests import HashedTensor, require_digest, require_path, require_sha256, weights1
@@ -284,8 +284,3 @@ def require_choice(value: str, choices: object, what: str) -> None:
     words: tuple[str, ...] = choices.__args__  # type: ignore[attr-defined]
     if value not in words:
         raise RefusedRecord(f"{what} is one of {', '.join(words)}, not {shown(value)}")
-
-
-def rfc3339(when: datetime) -> str:
-    """The time in UTC with six digits of a second: fixed width, so that text order is time order."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

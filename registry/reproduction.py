@@ -55,7 +55,8 @@ class Reproduction:
         raise ChangedInput(
             f"run {self.run} was made of {self.input}, and "
             + "; ".join(
-                f"'{printable(one.path)}' {'is gone' if one.is_gone else 'is another file now'}" for one in found
+                f"'{printable(one.path)}' {'is gone' if one.is_gone else 'is another file now'}"
+                for one in found
             )
         )
 

@@ -35,8 +35,8 @@ from registry.records import (
     RunKind,
     RunStatus,
     SourceKind,
-    rfc3339,
 )
+from registry.times import rfc3339
 
 # Bytes order text on both: SQLite does so by itself, and a range over digests then uses the index.
 PlainText = Text().with_variant(POSTGRESQL_TEXT(collation="C"), "postgresql")

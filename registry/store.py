@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from registry import aliases, listing, lookup, pruning, recording
 from registry import merge as merging
-from registry.affected import Affected, affected
 from registry.aliases import AliasChange
 from registry.answers import ArtifactAnswer, ListedArtifact, RunAnswer
 from registry.comparison import Comparison, compare
@@ -25,8 +25,6 @@ from registry.database import TIMEOUT_S, Database
 from registry.digests import Progress, digest_of
 from registry.dump import Facts, facts_of
 from registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
-from registry.exports.forms import WRITERS, Form
-from registry.exports.subject import subject_of
 from registry.history import ListedRun, list_runs
 from registry.integrity import Integrity, Level, expected_at, verify_place
 from registry.lineage import Lineage, lineage_of
@@ -38,6 +36,10 @@ from registry.reference import PathReference, Reference, parse_alias, parse_refe
 from registry.reproduction import Reproduction, reproduction
 from registry.upgrade import migrate, require_current
 from registry.whence import Whence, seen, whence
+
+if TYPE_CHECKING:
+    from registry.affected import Affected
+    from registry.exports.forms import Form
 
 
 class Registry:
@@ -185,6 +187,9 @@ class Registry:
 
         Raises what `show` does, and UnknownReference for an artifact that no run made.
         """
+        from registry.exports.forms import WRITERS  # 20 ms, and other questions do without
+        from registry.exports.subject import subject_of
+
         with self._artifact(reference) as (connection, artifact_id):
             subject = subject_of(connection, artifact_id)
         return WRITERS[form](subject)
@@ -197,6 +202,8 @@ class Registry:
 
     def affected(self, builder: str, architecture: str | None = None) -> Sequence[Affected]:
         """What versions of a tool made, as `llorch<0.3`, and all that was made of it."""
+        from registry.affected import affected  # packaging: 70 ms, and other questions do without
+
         with self._reading() as connection:
             return affected(connection, builder, architecture) if connection else []
 
