@@ -105,7 +105,10 @@ class Stored(Matrix):
 
 
 class Packed(Stored):
-    """Blocks of one of ggml's types, read when first used and left as they are."""
+    """Blocks of one of ggml's types, read when first used and left as they are.
+
+    scales: float32 numbers that the weights are multiplied by; each is for an equal share of the rows, in order.
+    """
 
     def __init__(
         self,
@@ -114,9 +117,11 @@ class Packed(Stored):
         numbers: Numbers,
         type: QuantType,
         read: Callable[[], NDArray[np.uint8]],
+        scales: Tensor | None = None,
     ) -> None:
         super().__init__(rows, columns, numbers)
         self._type = type
+        self._scales = scales
         self._read = read
         self._row_bytes = columns // type.weights * type.block_bytes
         self._raw: NDArray[np.uint8] | None = None
@@ -129,6 +134,9 @@ class Packed(Stored):
             whole = self._raw = self._read()
         raw = whole[start * self._row_bytes : (start + len(out)) * self._row_bytes]
         dequantize_into(self._type, raw, out.numpy().reshape(-1))
+        if self._scales is not None:
+            share = self.rows // len(self._scales)
+            out *= self._scales[torch.arange(start, start + len(out)) // share, None]
 
     def _forget(self) -> None:
         self._raw = None

@@ -11,7 +11,9 @@ tensors are there, whatever the number of layers; heads are as wide as the rows 
 experts may be apart, as files had them before llama.cpp asked for stacked ones, or have their gates' rows before their
 ups', as its converter can write them. A tensor that llama.cpp would not look for is read where its meaning is plain:
 `output.weight`, the attention's output bias of qwen3, and a llama's two lists of rotary factors whatever the type of
-its scaling. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by llama.cpp's 10000.
+its scaling. A weight's `.scale` is heeded in every family, where of llama.cpp's graphs only llama's, qwen3's and
+qwen3moe's heed that of a feed-forward network. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by
+llama.cpp's 10000.
 """
 
 from __future__ import annotations

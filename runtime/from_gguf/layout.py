@@ -58,6 +58,16 @@ SHAPES: dict[str, str] = {
     "ffn_up_shexp.weight": "S E",
     "ffn_down_shexp.weight": "E S",
 }
+# Weights that may have a `.scale`, which their product is multiplied by, and an `.input_scale`, which no graph uses:
+# of one number, or of one an expert. Source: src/llama-model.cpp, `load_tensors`.
+SCALED: dict[str, str] = {
+    **dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output"), "1"),
+    **dict.fromkeys(("ffn_gate", "ffn_up", "ffn_down"), "1"),
+    **dict.fromkeys(("ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"), "1"),
+    **dict.fromkeys(("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"), "N"),
+    "output": "1",  # only where it is NVFP4
+}
+SHAPES |= {f"{stem}.{kind}": shape for stem, shape in SCALED.items() for kind in ("scale", "input_scale")}
 HEAD_NORM_SHAPES = {"head": ("D", "D"), "heads": ("H D", "G D"), "row": ("Q", "K")}
 EXPERT_NUMBER = re.compile(r"\.\d+\.")
 WIDTHS = {
@@ -129,7 +139,20 @@ def _names(header: Header, family: Family, sizes: Sizes) -> tuple[set[str], set[
         must, may = _of_layer(header, family, sizes, prefix)
         required.update(prefix + stem for stem in must)
         optional.update(prefix + stem for stem in may)
-    return required, optional
+    return required, optional | _scales(header, required | optional)
+
+
+def _scales(header: Header, names: set[str]) -> set[str]:
+    """Names of scales beside those weights that are there; after a dense layer's bias llama.cpp means another thing."""
+    found = set()
+    for name in names & header.tensors.keys():
+        whole, _, kind = name.rpartition(".")
+        stem = _split(whole)[1]
+        biased = stem.startswith("ffn_") and f"{whole}.bias" in header.tensors
+        other = stem == "output" and header.tensors[name].type.name != "NVFP4"
+        if kind == "weight" and stem in SCALED and not biased and not other:
+            found |= {f"{whole}.scale", f"{whole}.input_scale"}
+    return found
 
 
 def _of_layer(header: Header, family: Family, sizes: Sizes, prefix: str) -> tuple[list[str], list[str]]:

@@ -53,7 +53,14 @@ class _Source:
             self.data.require_unchanged()
             return raw
 
-        return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read)
+        return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read, self.scales(name))
+
+    def scales(self, weight: str) -> Tensor | None:
+        """What a weight is multiplied by, one number or one an expert; None where the file has none."""
+        tensor = self.header.tensors.get(f"{weight.removesuffix('.weight')}.scale")
+        if tensor is None:
+            return None
+        return torch.from_numpy(decode(tensor.type, self.data.read(tensor))).clone()
 
     def vector(self, name: str, stored_offset: float = 0.0) -> Tensor | None:
         """A bias or a norm's weight, small enough to be read at once; None where the file has none."""

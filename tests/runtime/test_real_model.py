@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from converter import convert
 from runtime.chat import Chat
@@ -115,13 +116,13 @@ def test_chat_prompts_and_greedy_answers_are_those_of_transformers(
 LLAMA_CPP = """
 import json, sys
 import xllamacpp
-path, ids, positions = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+path, ids, positions, tokens = sys.argv[1], *map(json.loads, sys.argv[2:])
 params = xllamacpp.CommonParams()
 params.model.path, params.n_ctx, params.n_parallel = path, 512, 1
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 server = xllamacpp.Server(params)
 for position in positions:
-    request = {"prompt": ids[: position + 1], "n_predict": 1, "n_probs": 49152, "temperature": 0, "cache_prompt": True}
+    request = {"prompt": ids[: position + 1], "n_predict": 1, "n_probs": tokens, "temperature": 0, "cache_prompt": True}
     answer = server.handle_completions(request)
     answer = answer if isinstance(answer, dict) else json.loads(answer)
     rows = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
@@ -132,15 +133,20 @@ for position in positions:
 """
 
 
-@pytest.mark.slow
-def test_llama_cpp_differs_by_its_8_bit_activations_only(real_model: Path, gguf_model: Model) -> None:
-    """In a child, since its server cannot be stopped without ending the process. It gives log-probabilities."""
-    ids = gguf_model.tokenizer.encode(TEXT).ids[:200]
-    positions = list(range(7, 200, 6))
-    command = [sys.executable, "-c", LLAMA_CPP, str(real_model), json.dumps(ids), json.dumps(positions)]
+def said_by_llama_cpp(path: Path, ids: list[int], positions: list[int], tokens: int) -> NDArray[np.float32]:
+    """Its log-probabilities, (positions, tokens), of what follows each position, where its choice is text."""
+    command = [sys.executable, "-c", LLAMA_CPP, str(path), *map(json.dumps, (ids, positions, tokens))]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = [json.loads(line[4:]) for line in said.splitlines() if line.startswith("row ")]
-    theirs = np.array(rows, np.float32)
+    return np.array(rows, np.float32)
+
+
+@pytest.mark.slow
+def test_llama_cpp_differs_by_its_8_bit_activations_only(real_model: Path, gguf_model: Model) -> None:
+    """In a child, since its server cannot be stopped without ending the process."""
+    ids = gguf_model.tokenizer.encode(TEXT).ids[:200]
+    positions = list(range(7, 200, 6))
+    theirs = said_by_llama_cpp(real_model, ids, positions, gguf_model.vocabulary_size)
     assert theirs.shape == (len(positions), gguf_model.vocabulary_size)
     apart = compare_logits(gguf_model.logits(ids)[positions], theirs)
     assert 1e-5 < apart.kl_mean < 1e-2
