@@ -2,7 +2,8 @@
 
 Twice: for every piece of weights that an operation changed, in memory before it is written, and for a
 finished folder, whose files are read for it (`compare`). What was moved or copied must be the source rounded
-once, bit for bit; what was calculated with must be as near as the rounding of the written type allows.
+once, bit for bit; what was calculated with must be as near as the rounding of the written type allows. A weight with a
+scale beside it is their product in float32, which is taken forward again: dividing would not give back every bit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from converter.errors import NotTakenBack
 from converter.operations import Operation
-from converter.outputs import OutputTensor
+from converter.outputs import OutputTensor, with_scales
 from converter.rounding import STORAGE, Float32, Written, rounding_error, widened
 from converter.schedule import slices
 from formats.errors import MalformedInput
@@ -48,9 +49,9 @@ class Difference:
 def require_way_back(name: str, operation: Operation, before: Written, written: Written, dtype: str) -> None:
     """NotTakenBack unless `written`, taken back, is `before`.
 
-    before: what the operation was given, rounded to `dtype` if it only moves, else float32.
+    before: what the operation was given: float32, or already rounded to `dtype` if it only moves.
     """
-    if operation.moves:
+    if operation.moves and before.dtype == written.dtype:
         back, bits = operation.backward(written), f"<u{written.dtype.itemsize}"
         differing = np.count_nonzero(back.reshape(-1).view(bits) != before.reshape(-1).view(bits))
     else:
@@ -69,7 +70,7 @@ def compare(
     """
     stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
     with TensorData(header) as source, TensorData(stored) as written:
-        for output in outputs:
+        for output in with_scales(outputs, source):
             if tensors is None or output.name in tensors:
                 yield _difference(output, _stored(stored, output, folder), source, written)
         for data in (source, written):
@@ -97,7 +98,7 @@ def _difference(
     for index in range(len(output.segments)):
         for piece in slices(output, index):
             tensor, start = piece.segment.source, piece.start - piece.segment.source.offset
-            was = decode(tensor.type, source.read(tensor, start, start + piece.nbytes))
+            was = piece.segment.scaled(decode(tensor.type, source.read(tensor, start, start + piece.nbytes)))
             now = written.read(stored, piece.at * size, (piece.at + piece.weights) * size)
             if output.operation is not None:  # only then is a slice whole rows
                 was = was.reshape(-1, piece.segment.columns)

@@ -16,6 +16,7 @@ from converter import pipeline
 from converter.config import with_dtype
 from converter.dtypes import AUTO, BY_TORCH_NAME, choose
 from converter.errors import OnlyVocabulary
+from converter.outputs import with_scales
 from converter.plan import Plan, plan
 from converter.progress import Progress
 from converter.provenance import statement
@@ -172,7 +173,7 @@ def _prepared(
     header: Header, tokenizer: TokenizerFiles, planned: Plan, data: TensorData, options: Options
 ) -> Work:
     """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
-    choice = choose(planned.outputs, data, options.dtype)
+    choice = choose(with_scales(planned.outputs, data), data, options.dtype)
     warnings = (*tokenizer.warnings, *planned.warnings, *choice.warnings)
     if warnings and options.strict:
         raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
@@ -314,7 +315,16 @@ def _conversion(
 def _tensor_rows(work: Work, digests: pipeline.Digests) -> tuple[TensorRow, ...]:
     rows = []
     for output, stored in ((placed.output, placed.stored) for placed in work.placed):
-        sources = [SourceRows(s.source.name, s.source.type.name, s.first, s.rows) for s in output.segments]
+        sources = [
+            SourceRows(
+                s.source.name,
+                s.source.type.name,
+                s.first,
+                s.rows,
+                None if s.scale is None else s.scale.value,
+            )
+            for s in output.segments
+        ]
         operation = output.operation
         rows.append(
             TensorRow(

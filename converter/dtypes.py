@@ -69,6 +69,7 @@ def _stored(output: OutputTensor) -> tuple[str, ...]:
     """The 16-bit type that all of an output's sources have, if its weights only move."""
     types = {segment.source.type.name for segment in output.segments}
     moves = output.operation is None or output.operation.moves
+    moves = moves and all(segment.scale is None for segment in output.segments)
     return tuple(types) if moves and len(types) == 1 and types <= {"F16", "BF16"} else ()
 
 
@@ -78,7 +79,9 @@ def _narrowest(output: OutputTensor, data: TensorData) -> tuple[str, ...]:
         for piece in slices(output, index):
             tensor = piece.segment.source
             start = piece.start - tensor.offset
-            weights = decode(tensor.type, data.read(tensor, start, start + piece.nbytes))
+            weights = piece.segment.scaled(
+                decode(tensor.type, data.read(tensor, start, start + piece.nbytes))
+            )
             if output.operation is not None and not output.operation.moves:
                 weights = output.operation.forward(weights.reshape(-1, piece.segment.columns))
             tests = {dtype: fits for dtype, fits in tests.items() if fits(weights)}

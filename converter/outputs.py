@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from converter.architecture import Rule, Sizes
 from converter.operations import Operation
+from converter.rounding import Float32
+from converter.side_scales import Scale, input_scales, require_weights, scales_of
 from converter.sizes import shape_of
 from formats.errors import MalformedInput, UnsupportedInput
 from formats.gguf_file import Tensor
 from formats.shown import shown
+from formats.tensor_data import TensorData
 
 # One tensor that stands for several, whose rows follow one another in it (expert by expert, if stacked).
 # Source: llama.cpp, src/llama-model.cpp, `create_tensor_qkv`; conversion/base.py, `--fuse-gate-up-exps`.
@@ -38,12 +41,13 @@ class Segment:
     """Consecutive rows of one source tensor, in its row view.
 
     The row view of a tensor of rank ≥ 2 is (product of all extents but the last, last extent), of rank 1
-    (n, 1).
+    (n, 1). scale: what all of its weights are multiplied by before anything else, if there is such a tensor.
     """
 
     source: Tensor
     first: int
     rows: int
+    scale: Scale | None = None
 
     @property
     def columns(self) -> int:
@@ -54,6 +58,10 @@ class Segment:
     def weights(self) -> int:
         """How many weights it holds."""
         return self.rows * self.columns
+
+    def scaled(self, weights: Float32) -> Float32:
+        """What the model's weights are, of some that were dequantized: one product in float32, or the same."""
+        return weights if self.scale is None else self.scale.times(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,7 @@ def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], sizes: Sizes) -
     found = _Sources(rules, tensors, sizes)
     flags = _flags(rules, found, sizes)
     outputs: dict[str, _Joined] = {}
-    unused: dict[str, str] = {}
+    unused = input_scales(tensors)
     missing: list[str] = []
     absent: set[str] = set()
     for rule in rules:
@@ -125,6 +133,17 @@ def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], sizes: Sizes) -
     built = tuple(joined.output() for joined in outputs.values())
     unknown = _require_each_once(built, unused, tensors)
     return Assignment(built, flags, unused, unknown, frozenset(absent))
+
+
+def with_scales(outputs: Iterable[OutputTensor], data: TensorData) -> tuple[OutputTensor, ...]:
+    """The same outputs, their segments' scales read; MalformedInput for one that is zero or not finite."""
+    return tuple(
+        replace(output, segments=tuple(_read(s, data) for s in output.segments)) for output in outputs
+    )
+
+
+def _read(segment: Segment, data: TensorData) -> Segment:
+    return segment if segment.scale is None else replace(segment, scale=segment.scale.read(data))
 
 
 def names_of(names: Sequence[str]) -> str:
@@ -181,12 +200,15 @@ class _Sources:
     def _cut(self, tensor: Tensor, shape: tuple[int, ...], rows: tuple[int, ...], part: int) -> list[Segment]:
         """Part `part` of the rows of each slice of a tensor that has `shape`."""
         _require(tensor, shape)
+        scales = scales_of(tensor, self._tensors, math.prod(shape[:-2]))
         if (
             len(tensor.shape) == 1 < len(shape)
         ):  # without its outer dimensions of 1, its rows are single weights
-            return [Segment(tensor, 0, tensor.shape[0])]
-        slices = math.prod(shape[:-2])
-        return [Segment(tensor, s * sum(rows) + sum(rows[:part]), rows[part]) for s in range(slices)]
+            return [Segment(tensor, 0, tensor.shape[0], scales[0])]
+        return [
+            Segment(tensor, s * sum(rows) + sum(rows[:part]), rows[part], scale)
+            for s, scale in enumerate(scales)
+        ]
 
     def _split_by_expert(self, pattern: str, shape: tuple[int, ...]) -> list[Segment]:
         names = [pattern.replace("{e}", str(e)) for e in range(shape[0])]
@@ -263,7 +285,7 @@ def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, s
         targets = {target: (shape, slices)}
     elif len(shape) == 2:  # the slices of a matrix are its rows
         whole, each = slices[0], slices[0].rows // shape[0]
-        rows = [Segment(whole.source, whole.first + row * each, each) for row in range(shape[0])]
+        rows = [replace(whole, first=whole.first + row * each, rows=each) for row in range(shape[0])]
         targets = {target.replace(placeholder[0], str(e)): (shape[1:], [row]) for e, row in enumerate(rows)}
     else:
         targets = {target.replace(placeholder[0], str(e)): (shape[1:], [s]) for e, s in enumerate(slices)}
@@ -274,12 +296,12 @@ def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, s
 
 
 def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
-    """Neighbouring rows of one tensor as one segment."""
+    """Neighbouring rows of one tensor, under one scale, as one segment."""
     merged: list[Segment] = []
     for segment in segments:
         last = merged[-1] if merged else None
-        if last is not None and last.source is segment.source and last.first + last.rows == segment.first:
-            merged[-1] = Segment(last.source, last.first, last.rows + segment.rows)
+        if last is not None and segment == replace(last, first=last.first + last.rows, rows=segment.rows):
+            merged[-1] = replace(last, rows=last.rows + segment.rows)
         else:
             merged.append(segment)
     return tuple(merged)
@@ -290,15 +312,20 @@ def _require_each_once(
 ) -> tuple[str, ...]:
     """The tensors that no output and no reason names; MalformedInput for one used in part or twice."""
     ranges: dict[str, list[tuple[int, int]]] = {}
+    scales: set[str] = set()
     for output in outputs:
         for segment in output.segments:
             ranges.setdefault(segment.source.name, []).append((segment.first, segment.first + segment.rows))
+            if segment.scale is not None:
+                scales.add(segment.scale.tensor.name)
     for name, used in ranges.items():
         if not _cover(sorted(used), _rows_of(tensors[name])):
             raise MalformedInput(
                 "is there beside other tensors that hold the same weights", where=f"tensor {shown(name)}"
             )
-    return tuple(name for name in tensors if name not in ranges and name not in unused)
+    unknown = tuple(n for n in tensors if n not in ranges and n not in unused and n not in scales)
+    require_weights(unknown, tensors)
+    return unknown
 
 
 def _rows_of(tensor: Tensor) -> int:

@@ -47,12 +47,13 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class SourceRows:
-    """Which rows of which source tensor went into an output, and how that is stored."""
+    """Which rows of which source tensor went into an output, how that is stored, and what they were multiplied by."""
 
     tensor: str
     quant: str
     first_row: int
     rows: int
+    scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,9 @@ def _tensor_json(row: TensorRow) -> dict[str, object]:
         "name": row.name,
         "dtype": row.dtype,
         "shape": list(row.shape),
-        "sources": [asdict(rows) for rows in row.sources],
+        "sources": [
+            {key: value for key, value in asdict(rows).items() if value is not None} for rows in row.sources
+        ],
         "operation": operation,
         "file": row.file,
         "offset": row.offset,

@@ -41,7 +41,8 @@ class Rooms:
                 weights, quant = slice_weights(output, segment, piece_weights), segment.source.type
                 source = max(source, weights // quant.weights * quant.block_bytes)
                 written = max(written, weights * element_bytes(output))
-                between = max(between, 0 if output.operation is None else weights * 4)
+                as_stored = output.operation is None and segment.scale is None
+                between = max(between, 0 if as_stored else weights * 4)
         self._free: queue.SimpleQueue[Room | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         for _ in range(count):

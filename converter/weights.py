@@ -1,4 +1,4 @@
-"""What one piece of weights becomes: dequantized, operated on, rounded once, and found finite."""
+"""What one piece of weights becomes: dequantized, scaled, operated on, rounded once, and found finite."""
 
 from __future__ import annotations
 
@@ -38,27 +38,29 @@ def converted(output: OutputTensor, piece: Slice, raw: Bytes, room: Room, dequan
     cannot hold; both name the tensor, and the block or weight.
     """
     quant, dtype = piece.segment.source.type, str(output.dtype)
-    storage, operation = STORAGE[dtype], output.operation
-    if operation is None and quant.name == dtype:
+    storage, operation, scale = STORAGE[dtype], output.operation, piece.segment.scale
+    if operation is None and scale is None and quant.name == dtype:
         _require(all_finite(raw.view(storage), dtype), piece, raw, dtype)
         return raw
     written = _view(room.written, storage, piece.weights)
-    if operation is None:
+    if operation is None and scale is None:
         _require(dequantize(quant, raw, written) < 0, piece, raw, dtype)
         return written.view(np.uint8)
-    shape = piece.weights // piece.segment.columns, piece.segment.columns
     # What only moves can be rounded before it does: its way back is then exact.
-    before = _view(room.between, storage if operation.moves else STORAGE["F32"], piece.weights)
+    rounded = scale is None and operation is not None and operation.moves
+    before = _view(room.between, storage if rounded else STORAGE["F32"], piece.weights)
     _require(dequantize(quant, raw, before) < 0, piece, raw, dtype)
-    after = operation.forward(before.reshape(shape))
-    if operation.moves:
+    before = piece.segment.scaled(before)
+    if operation is not None:  # only then is a slice whole rows
+        before = before.reshape(-1, piece.segment.columns)
+    after = before if operation is None else operation.forward(before)
+    if rounded:
         written.reshape(after.shape)[...] = after
     else:
         plainly.rounded_into(np.ascontiguousarray(after).reshape(-1), written)
         _require(all_finite(written, dtype), piece, raw, dtype)
-    closure.require_way_back(
-        output.name, operation, before.reshape(shape), written.reshape(after.shape), dtype
-    )
+    if operation is not None:
+        closure.require_way_back(output.name, operation, before, written.reshape(after.shape), dtype)
     return written.view(np.uint8)
 
 
@@ -75,7 +77,7 @@ def _not_finite(piece: Slice, raw: Bytes, dtype: str) -> InputError:
     """The error for a piece of which something written is no finite number."""
     quant, where = piece.segment.source.type, f"tensor {shown(piece.segment.source.name)}"
     with np.errstate(all="ignore"):
-        weights = decode(quant, raw)
+        weights = piece.segment.scaled(decode(quant, raw))
     odd = np.flatnonzero(~np.isfinite(weights))
     if len(odd):
         at = int(odd[0])

@@ -1,0 +1,68 @@
+"""NVFP4 with scales beside its weights: judged right, and a scale that one side leaves out is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import converter
+from converter import side_scales
+from runtime.from_gguf import weights
+from tests.models.gguf_writer import Model
+from tests.models.nvfp4 import scaled_fused_llama, scaled_llama, scaled_mixture
+from verification import verify
+from verification.report import Report, Status
+
+MODELS = [scaled_llama, scaled_fused_llama, scaled_mixture]
+
+
+def failed(report: Report) -> set[str]:
+    return {result.name for result in report.results if result.status is Status.FAILED}
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+@pytest.mark.parametrize("made", MODELS, ids=lambda made: made.__name__)
+def test_a_conversion_of_it_passes_every_check(made: Callable[[], Model], dtype: str, tmp_path: Path) -> None:
+    source = made().write(tmp_path / "in.gguf")
+    converter.convert(source, tmp_path / "made", dtype=dtype)
+    report = verify(tmp_path / "made", source, level="full")
+    assert report.outcome == "PASSED", report.sentence
+
+
+@pytest.mark.parametrize("made", MODELS, ids=lambda made: made.__name__)
+def test_a_converter_that_leaves_scales_out_is_found_by_the_other_reading(
+    made: Callable[[], Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_scales.Scale, "times", lambda _, weights: weights)
+    source = made().write(tmp_path / "in.gguf")
+    converter.convert(source, tmp_path / "made")
+    report = verify(tmp_path / "made", source, level="full")
+    assert "logits.mean" in failed(report)
+    assert "closure" not in failed(report)  # which is the converter's own and believes it
+
+
+def test_a_scale_left_out_of_one_written_tensor_is_found_by_closure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = scaled_mixture().write(tmp_path / "in.gguf")
+    with monkeypatch.context() as planted:
+        right = side_scales.Scale.times
+        planted.setattr(
+            side_scales.Scale,
+            "times",
+            lambda self, rows: rows if self.tensor.name == "blk.1.attn_v.scale" else right(self, rows),
+        )
+        converter.convert(source, tmp_path / "made")
+    report = verify(tmp_path / "made", source, level="full")
+    assert {"closure", "logits.mean"} <= failed(report)
+
+
+def test_a_reading_of_the_gguf_that_leaves_scales_out_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = scaled_llama().write(tmp_path / "in.gguf")
+    converter.convert(source, tmp_path / "made")
+    monkeypatch.setattr(weights._Source, "scales", lambda *_: None)
+    assert "logits.mean" in failed(verify(tmp_path / "made", source, level="full"))
