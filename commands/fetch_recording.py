@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from commands.failures import Failure
 from commands.recording import Recorded, here, not_recorded
 from commands.run_records import check_record
 from formats import __version__
+from formats.errors import InputError
+from formats.gguf_file import read_header
 from registry.digests import HashedFile, tree1
 from registry.errors import RegistryError, RequestError
 from registry.records import (
@@ -200,17 +203,31 @@ def models_among(
     by_path = {one.proven.path: one for one in files}
     found = []
     for group in models_of([RemoteFile(path, one.proven.size) for path, one in by_path.items()]):
+        parts = [by_path[file.path] for file in group]
         seen = outlooks.get(group[0].path)
-        dtype = seen.types[0].type if seen and seen.types else None
-        architecture = seen.architecture if seen else None
-        found.append(
-            CameModel([by_path[file.path] for file in group], folder, group[0].path, architecture, dtype)
+        told = (
+            (seen.architecture, seen.types[0].type) if seen and seen.types else said_by_header(parts[0].path)
         )
+        found.append(CameModel(parts, folder, group[0].path, *told))
     if any(ending(path) == ".safetensors" for path in by_path):
         seen = outlooks.get("")
         rest = [one for path, one in by_path.items() if ending(path) != ".gguf"]
         found.append(CameModel(rest, folder, title, seen.architecture if seen else None))
     return found
+
+
+def said_by_header(path: Path) -> tuple[str | None, str | None]:
+    """A GGUF model's architecture, and the type of most of its bytes; unknown where its header is not read."""
+    try:
+        header = read_header(path)
+        sizes = Counter[str]()
+        for tensor in header.tensors.values():
+            sizes[tensor.type.name] += tensor.nbytes
+        return header.metadata.text("general.architecture", None), next(
+            (t for t, _ in sizes.most_common(1)), None
+        )
+    except InputError:
+        return None, None
 
 
 def record(

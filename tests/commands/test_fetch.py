@@ -234,6 +234,8 @@ def test_models_of_others_are_adopted_where_they_lie(hub: Hub, commit: str, alon
     (found,) = asked("whence", "mine/a-Q8_0.gguf")["answers"]
     came_from = [(one["repository"], one["revision_resolved"]) for one in found["origins"][0]["sources"]]
     assert (REPOSITORY, commit) in came_from
+    (listed,) = asked("list")["artifacts"]
+    assert (listed["architecture"], listed["dtype"]) == ("llama", "F32")
     document = json.loads(run("--adopt", "mine/a-Q8_0.gguf", "--name", "mine", "--json").stdout)
     assert document["models"][0]["registry"][0]["name"] == "mine"
 
