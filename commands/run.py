@@ -147,11 +147,12 @@ def chat(
 @console.subcommand(main, "tokenize", example=f'{NAME} tokenize smollm2 "Hello, world!"')
 @model_argument
 @click.argument("words", metavar="TEXT")
-@device_option
-def tokenize(model: Path, words: str, device: str, as_json: bool) -> None:
-    """Show the tokens of TEXT: their ids, and the pieces that they stand for."""
-    with opened(model, device) as loaded:
-        encoded = loaded.tokenizer.encode(words)
+def tokenize(model: Path, words: str, as_json: bool) -> None:
+    """Show the tokens of TEXT: their ids, and the pieces that they stand for.
+
+    No weight is read: a .gguf file that is only a vocabulary will do.
+    """
+    encoded = runtime.read_text(model).tokenizer.encode(words)
     rows = list(zip(encoded.ids, encoded.tokens, strict=True))
     if as_json:
         tokens = [{"id": token, "piece": piece} for token, piece in rows]

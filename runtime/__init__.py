@@ -5,6 +5,7 @@
     model.generate("Once upon", max_new_tokens=9)  # Generation
     for piece in model.stream("Once upon"): …      # text as it comes
 
+    runtime.read_text("model.gguf").tokenizer      # without its weights; of a vocabulary alone too
     runtime.describe("model.gguf")                 # what it is and what it needs, no weight read
     runtime.compare_logits(reference, tested)      # KL divergence, differences, changed top tokens
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from runtime.description import Description, describe
     from runtime.errors import ContextFull, RequestError, UnknownToken
     from runtime.generate import Generation, Stream
-    from runtime.loading import load
+    from runtime.loading import load, read_text
     from runtime.model import Model
     from runtime.perplexity import Perplexity, measure_perplexity
     from runtime.sampling import Sampling
@@ -44,6 +45,7 @@ _HOMES = {
     "describe": "description",
     "load": "loading",
     "measure_perplexity": "perplexity",
+    "read_text": "loading",
 }
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "describe",
     "load",
     "measure_perplexity",
+    "read_text",
 ]
 
 

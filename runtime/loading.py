@@ -57,6 +57,15 @@ def load(
     return _load_folder(file, numbers, widened_bytes)
 
 
+def read_text(path: str | os.PathLike[str]) -> Text:
+    """What a .gguf file or a folder says of text, without its weights: a file that is only a vocabulary has it too.
+
+    Raises InputError where there is no tokenizer or it cannot be understood, OSError where it cannot be read.
+    """
+    file = Path(path)
+    return folder_text(file) if file.is_dir() else _gguf_text(read_header(file))
+
+
 def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")

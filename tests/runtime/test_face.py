@@ -12,6 +12,7 @@ import runtime
 NAMES = [
     "Chat", "Comparison", "ContextFull", "Description", "Generation", "Model", "Perplexity", "RequestError", "Sampling",
     "Stream", "UnknownToken", "compare_logits", "describe", "load", "measure_perplexity",
+    "read_text",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+import runtime
 from formats.gguf_file import read_header
 from formats.tokenizer import TokenizerFiles, build_tokenizer, load_tokenizer
 from formats.tokenizer.bpe import merges_from_ranks, read_merges
@@ -66,6 +67,14 @@ def auto_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_the_runtime_reads_the_same_ids_from_the_file(name: str, test_data: Path) -> None:
+    text = runtime.read_text(test_data / "vocab" / f"ggml-vocab-{name}.gguf")
+    assert text.tokenizer.get_vocab_size() == built(test_data, name).size
+    for line, ids in vectors(test_data, name):
+        assert text.tokenizer.encode(line, add_special_tokens=False).ids == ids
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
