@@ -16,20 +16,17 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from registry import aliases, listing, lookup, pruning, recording
-from registry import merge as merging
+from registry import aliases, listing, lookup, pruning
 from registry.aliases import AliasChange
 from registry.answers import ArtifactAnswer, ListedArtifact, RunAnswer
 from registry.comparison import Comparison, compare
 from registry.database import TIMEOUT_S, Database
 from registry.digests import Progress, digest_of
-from registry.dump import Facts, facts_of
 from registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
 from registry.history import ListedRun, list_runs
 from registry.integrity import Integrity, Level, expected_at, verify_place
 from registry.lineage import Lineage, lineage_of
 from registry.listing import Filter
-from registry.merge import Merged
 from registry.pruning import Prunable
 from registry.records import RunKind, RunRecord
 from registry.reference import PathReference, Reference, parse_alias, parse_reference
@@ -39,7 +36,9 @@ from registry.whence import Whence, seen, whence
 
 if TYPE_CHECKING:
     from registry.affected import Affected
+    from registry.dump import Facts
     from registry.exports.forms import Form
+    from registry.merge import Merged
 
 
 class Registry:
@@ -76,6 +75,8 @@ class Registry:
         names: `name` or `name@alias` → the digest that it means from `at` on, now by default.
         Raises ConflictingRecord, InvalidReference and, for a digest that nothing has, UnknownReference.
         """
+        from registry import recording  # questions do without it
+
         require_current(self._database, write=True)
         with self._database.writing() as connection:
             for run in runs:
@@ -113,6 +114,9 @@ class Registry:
 
         Raises ConflictingRecord, and then nothing was added.
         """
+        from registry import merge as merging  # questions do without these
+        from registry.dump import Facts, facts_of
+
         with other._reading() as connection:
             theirs = facts_of(connection) if connection else Facts([], [], [])
         require_current(self._database, write=True)
@@ -121,6 +125,8 @@ class Registry:
 
     def facts(self) -> Facts:
         """Everything that is recorded, but for where things lie."""
+        from registry.dump import Facts, facts_of  # as in `merge`
+
         with self._reading() as connection:
             return facts_of(connection) if connection else Facts([], [], [])
 
