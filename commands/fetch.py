@@ -14,9 +14,7 @@ import click
 
 import sources
 from commands import (
-    adoption,
     console,
-    convert,
     fetch_screen,
     fresh_process,
     recording,
@@ -30,6 +28,7 @@ from sources.errors import NoRanges
 from verification.report import Report
 
 if TYPE_CHECKING:
+    from commands.convert import Done
     from commands.fetch_recording import Came, CameModel
     from commands.recording import Recorded
     from sources import Outlook, Remote
@@ -141,6 +140,8 @@ def main(
         )
         if any(asked):
             raise click.UsageError("--adopt PATH goes with --name, --registry and --json alone.")
+        from commands import adoption  # as below: --help does not need it
+
         return adoption.adopt(adopted, name, url, as_json)
     if source is None:
         raise click.UsageError("Missing argument 'SOURCE', or --adopt PATH.")
@@ -234,8 +235,10 @@ def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report |
     return trouble or report
 
 
-def converted(came: Came, output: Path | None, level: str, url: str | None) -> convert.Done:
+def converted(came: Came, output: Path | None, level: str, url: str | None) -> Done:
     """What llorch-convert makes of the one GGUF model that came."""
+    from commands import convert  # as in `main`
+
     models = [model for model in came.models if model.kind in ("gguf", "gguf-split")]
     if len(models) != 1:
         what = f"--convert is for one GGUF model, and {len(models)} came"
@@ -264,7 +267,7 @@ def document(
     came: Came,
     recorded: Sequence[Recorded] | Failure,
     reports: Sequence[Report | Failure],
-    done: convert.Done | None,
+    done: Done | None,
 ) -> dict[str, object]:
     """What --json prints; conversion: the document of llorch-convert, with --convert."""
     told = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
