@@ -156,6 +156,6 @@ def _looks_like(path: Path) -> str:
     """What a file is instead of a model, where that can be told: the two things that servers send in place of one."""
     with path.open("rb") as stream:
         head = stream.read(len(POINTER)).lstrip()
-    if head.startswith(POINTER[: len(head)]) and head:
+    if head.startswith(POINTER):
         return ": it is a pointer of git-lfs, not what it points to"
     return ": it is a page of HTML" if head.startswith(b"<") else ""

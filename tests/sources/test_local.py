@@ -149,6 +149,23 @@ def test_damage_is_named_and_nothing_is_moved(tmp_path: Path) -> None:
     assert raised.value.path == page
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of git-lfs"),
+        (b"\n<!doctype html>", "a page of HTML"),
+        (b"v", ""),
+        (b"", ""),
+    ],
+)
+def test_what_is_sent_in_place_of_a_model_is_told(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        proven_here(the_one(tmp_path / "m.gguf"))
+    assert said in str(raised.value)
+    assert bool(said) == (": it is a" in str(raised.value))
+
+
 def test_where_there_is_no_model_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(Missing, match="there is no model"):
