@@ -1,12 +1,13 @@
 """How long a conversion takes beside writing the same bytes, beside gguf-py and beside transformers.
 
     python -m benchmarks.convert --shape qwen2.5-0.5b --repeats 5
-    python -m benchmarks.convert --shape phi-3-mini --repeats 5 --transformers
+    python -m benchmarks.convert --shape phi-3-mini --repeats 5 --transformers 5
 
 All in one run and in turn, since a shared machine is never the same twice: ours (a fresh process each time, digests
-and tokenizer included), then the same number of bytes written in pieces of 4 MiB and fsynced. Prints a table for
-docs/benchmarks.md: medians, ratios of pairs, peak resident memory. gguf-py's time is that of a sample of every
-tensor type, scaled to the model. The input is made first, and kept for the next run.
+and tokenizer included), then the same number of bytes written in pieces of 4 MiB and fsynced, then transformers, whose
+files are fsynced as ours are. Prints a table for docs/benchmarks.md: medians, ratios of pairs, peak resident memory.
+gguf-py's time is that of a sample of every tensor type, scaled to the model. The input is made first, and kept for
+the next run.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SAMPLE_WEIGHTS = 1 << 21
 OURS = "import sys; from converter import convert; convert(*sys.argv[1:3], dtype='bfloat16')"
 # Without `dequantize` transformers calls the model quantized, though its weights are bfloat16, and refuses to save it.
 TRANSFORMERS = """
-import pathlib, sys, torch, transformers
+import os, pathlib, sys, torch, transformers
 source, out = map(pathlib.Path, sys.argv[1:3])
 place = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
 dense = transformers.GgufConfig(dequantize=True)
@@ -44,6 +45,8 @@ model = transformers.AutoModelForCausalLM.from_pretrained(
 )
 model.save_pretrained(out)
 transformers.AutoTokenizer.from_pretrained(**place).save_pretrained(out)
+for path in out.iterdir():
+    os.fsync(os.open(path, os.O_RDONLY))
 """
 
 
@@ -66,8 +69,10 @@ def main() -> None:
     )
     parser.add_argument(
         "--transformers",
-        action="store_true",
-        help="measure transformers too, once: loading, dequantizing, saving, the tokenizer",
+        type=int,
+        default=0,
+        metavar="REPEATS",
+        help="in so many of the rounds transformers too: loading, dequantizing, saving, the tokenizer",
     )
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -75,29 +80,43 @@ def main() -> None:
     source, out = given.folder / f"{given.shape}.gguf", given.folder / "out"
     if not source.exists():
         write_model(shape, source)
-    ours, written = [], []
+    ours, written, theirs = [], [], []
     shutil.rmtree(out, ignore_errors=True)
     child(OURS, source, out)  # compiles what is not compiled yet, and brings the source into memory
     size = sum(path.stat().st_size for path in out.iterdir())
-    for _ in range(given.repeats):
+    for round in range(given.repeats):
         shutil.rmtree(out)
         ours.append(child(OURS, source, out))
         written.append(write_like_dd(given.folder / "dd", size))
+        if round < given.transformers:
+            shutil.rmtree(out)
+            theirs.append(child(TRANSFORMERS, source, out))
     rows = [
         ("ours", statistics.median(m.wall_s for m in ours), max(m.peak_bytes for m in ours)),
         ("writing the same bytes, fsynced", statistics.median(written), 0),
         ("gguf-py, dequantizing only", gguf_py(shape), 0),
     ]
+    if theirs:
+        rows.append(
+            (
+                "transformers",
+                statistics.median(m.wall_s for m in theirs),
+                max(m.peak_bytes for m in theirs),
+            )
+        )
     shutil.rmtree(out)
-    if given.transformers:
-        theirs = child(TRANSFORMERS, source, out)
-        rows.append(("transformers", theirs.wall_s, theirs.peak_bytes))
-        shutil.rmtree(out)
     report(given.shape, source.stat().st_size, size, rows)
-    ratios = sorted(m.wall_s / w for m, w in zip(ours, written, strict=True))
-    listed = " ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"\nOurs to writing, pair by pair: {listed}; median {statistics.median(ratios):.2f}.")
+    our_walls = [m.wall_s for m in ours]
+    print(f"\nOurs to writing, {pair_by_pair(our_walls, written)}.")
+    if theirs:
+        print(f"transformers to ours, {pair_by_pair([m.wall_s for m in theirs], our_walls[: len(theirs)])}.")
     print(f"CPU seconds of ours: {statistics.median(m.cpu_s for m in ours):.2f}.")
+
+
+def pair_by_pair(left: Sequence[float], right: Sequence[float]) -> str:
+    """The ratios of what ran one after the other, sorted, and their median."""
+    ratios = sorted(a / b for a, b in zip(left, right, strict=True))
+    return f"pair by pair: {' '.join(f'{ratio:.2f}' for ratio in ratios)}; median {statistics.median(ratios):.2f}"
 
 
 def child(code: str, *arguments: Path) -> Measured:

@@ -39,9 +39,9 @@ from formats.model_file import read_exactly
 from formats.shown import shown
 from formats.tensor_data import TensorData
 
-# What is dirty in memory at most before it is forced out: the disk then works while we do, and a crash costs
-# little.
-CHECKPOINT_BYTES = 512 << 20
+# What is dirty in memory before it is forced out: the disk then works while we do, and a crash costs little. With 512
+# MiB, half of a small model's bytes waited for the end; docs/benchmarks.md has both.
+CHECKPOINT_BYTES = 64 << 20
 ROOMS_PER_THREAD = 3  # one being filled, two in line at a digest
 WAIT_S = 0.05
 
