@@ -37,6 +37,8 @@ T = ValueType
 D = TypeVar("D")
 INTEGERS = frozenset({T.U8, T.I8, T.U16, T.I16, T.U32, T.I32, T.U64, T.I64})
 FLOATS = frozenset({T.F32, T.F64})
+LENGTH_BYTES = 8  # before each string
+DECODED_AT_ONCE = 1 << 14  # strings, so that what is made on the way stays small beside them
 
 
 class StringArray:
@@ -65,29 +67,41 @@ class StringArray:
 
     def tolist(self) -> list[str]:
         """All strings; UnicodeDecodeError when one is not UTF-8 (`first_invalid` says which)."""
-        if not len(self):
-            return []
-        first = int(self.starts[0])
-        raw = bytes(memoryview(self._header)[first : int(self.starts[-1] + self.lengths[-1])])
-        starts = self.starts - first
-        places = zip(starts.tolist(), (starts + self.lengths).tolist(), strict=True)
-        return [raw[start:end].decode("utf-8") for start, end in places]
+        strings: list[str] = []
+        for first in range(0, len(self), DECODED_AT_ONCE):
+            strings += self._decoded(slice(first, first + DECODED_AT_ONCE))
+        return strings
+
+    def _decoded(self, some: slice) -> list[str]:
+        """Some strings, by one decode of them all, which takes half the time of a decode each."""
+        raw, lengths_at = self._blanked(some)
+        text = raw.decode("utf-8")
+        within_character = (np.frombuffer(raw, np.uint8) & 0xC0) == 0x80  # all bytes of one but the first
+        characters = self.lengths[some] - np.add.reduceat(within_character, lengths_at, dtype=np.int64)
+        ends = np.cumsum(characters + LENGTH_BYTES)
+        places = zip((ends - characters).tolist(), ends.tolist(), strict=True)
+        return [text[start:end] for start, end in places]
 
     def first_invalid(self) -> int | None:
         """Index of the first string that is not UTF-8, found by one decode over all of them."""
         if not len(self):
             return None
-        first = int(self.starts[0]) - 8
-        text = bytearray(memoryview(self._header)[first : int(self.starts[-1] + self.lengths[-1])])
-        view = np.frombuffer(text, np.uint8)
-        lengths_at = self.starts - (8 + first)
-        for byte in range(8):
-            view[lengths_at + byte] = ord(" ")  # so that no length's bytes join a string's
+        raw, lengths_at = self._blanked(slice(None))
         try:
-            text.decode("utf-8")
+            raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            return int(np.searchsorted(self.starts, first + error.start, "right")) - 1
+            return int(np.searchsorted(lengths_at, error.start, "right")) - 1
         return None
+
+    def _blanked(self, some: slice) -> tuple[bytearray, NDArray[np.int64]]:
+        """The bytes of some strings, and where in them the length of each is: blanks now, which join no two strings."""
+        starts, lengths = self.starts[some], self.lengths[some]
+        first = int(starts[0]) - LENGTH_BYTES
+        raw = bytearray(memoryview(self._header)[first : int(starts[-1] + lengths[-1])])
+        view, lengths_at = np.frombuffer(raw, np.uint8), starts - (LENGTH_BYTES + first)
+        for byte in range(LENGTH_BYTES):
+            view[lengths_at + byte] = ord(" ")
+        return raw, lengths_at
 
 
 Scalar = int | float | bool | str

@@ -6,8 +6,7 @@ Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_bpe_session`.
 from __future__ import annotations
 
 import itertools
-import operator
-from typing import Literal
+from typing import Literal, cast
 
 from formats.errors import MalformedInput
 from formats.metadata import Metadata
@@ -81,13 +80,13 @@ def read_merges(metadata: Metadata, vocabulary: Vocabulary, *, raw: bool) -> lis
     lines = dict.fromkeys(decoded(metadata.texts(MERGES), MERGES, "merge"))
     ids = vocabulary.ids
     # Nearly every vocabulary passes here; what follows looks at one line after another for the others.
-    pairs = [
-        (left, right)
-        for left, _, right in map(operator.methodcaller("partition", " "), lines)
-        if left in ids and right in ids and left + right in ids
-    ]
-    if len(pairs) == len(lines):
-        return pairs
+    split_at_blanks = [tuple(line.split(" ")) for line in lines]
+    if (
+        all(len(parts) == 2 for parts in split_at_blanks)
+        and ids.keys() >= set(itertools.chain.from_iterable(split_at_blanks))
+        and all(map(ids.__contains__, map("".join, split_at_blanks)))
+    ):
+        return cast("list[tuple[str, str]]", split_at_blanks)
     pairs = []
     unusable: list[str] = []
     for line in lines:

@@ -169,7 +169,7 @@ def added_tokens(
 
     tokens: the texts to write. Never `normalized`: their texts are looked for in the text as it is.
     """
-    kinds = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED)
+    kinds = {TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED}
     name = metadata.text("general.name", "").lower()
     phi3 = "phi-3" in name or "phi3" in name
     left = _left_stripped(metadata, name)

@@ -76,7 +76,7 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
     tokens = decoded(metadata.texts(TOKENS), TOKENS, "token")
     if not tokens:
         raise MalformedInput("holds no tokens", where=f"key '{TOKENS}'")
-    ids = {token: index for index, token in enumerate(tokens)}
+    ids = dict(zip(tokens, range(len(tokens)), strict=True))
     if len(ids) != len(tokens):
         raise MalformedInput(_repeats(tokens), where=f"key '{TOKENS}'")
     if "" in ids:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from formats.gguf_file import Header, read_header
-from formats.metadata import StringArray
+from formats.metadata import DECODED_AT_ONCE, StringArray
 from formats.metadata import Value as Read
 from formats.tensor_data import TensorData
 from tests.models.gguf_writer import (
@@ -169,8 +169,22 @@ def test_the_first_string_that_is_not_utf8_is_found(at: int, tmp_path: Path) -> 
         found[at]
 
 
+def test_strings_of_characters_of_one_to_four_bytes_are_decoded_together_as_they_are_apart(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(2)
+    characters = np.array(list("\0aé▁€😀\U0010ffff"))
+    texts = ["".join(rng.choice(characters, rng.integers(6))) for _ in range(DECODED_AT_ONCE * 2 + 3)]
+    found = string_array([text.encode() for text in texts], "<", tmp_path)
+    assert found.tolist() == texts
+    assert [found[i] for i in range(100)] == texts[:100]
+
+
 def test_a_character_cut_by_the_end_of_a_string_is_not_completed_by_the_next(tmp_path: Path) -> None:
-    assert string_array([b"ok", b"\xe2\x82", b"\xac"], "<", tmp_path).first_invalid() == 1
+    found = string_array([b"ok", b"\xe2\x82", b"\xac"], "<", tmp_path)
+    assert found.first_invalid() == 1
+    with pytest.raises(UnicodeDecodeError):
+        found.tolist()
 
 
 def field_of(field: Any) -> list[Any]:
