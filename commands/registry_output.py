@@ -76,11 +76,10 @@ class Since(click.ParamType[datetime]):
 
 def opened(url: str | None) -> Registry:
     """The registry that the command means, told of what was noted beside it; not if that has to wait."""
-    from registry.store import Registry  # SQLAlchemy: half a second that --help does not need
+    from registry.spool import Spool  # these and SQLAlchemy: half a second that --help does not need
+    from registry.store import Registry
 
     location = recording.here(url)
-    from registry.spool import Spool  # with the registry's records: --help does not need them
-
     spool = Spool(location.spool)
     if spool.is_there:
         # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.
