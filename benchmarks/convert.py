@@ -84,26 +84,19 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     child(OURS, source, out)  # compiles what is not compiled yet, and brings the source into memory
     size = sum(path.stat().st_size for path in out.iterdir())
-    for round in range(given.repeats):
+    for turn in range(given.repeats):
         shutil.rmtree(out)
         ours.append(child(OURS, source, out))
         written.append(write_like_dd(given.folder / "dd", size))
-        if round < given.transformers:
+        if turn < given.transformers:
             shutil.rmtree(out)
             theirs.append(child(TRANSFORMERS, source, out))
     rows = [
-        ("ours", statistics.median(m.wall_s for m in ours), max(m.peak_bytes for m in ours)),
+        row("ours", ours),
         ("writing the same bytes, fsynced", statistics.median(written), 0),
         ("gguf-py, dequantizing only", gguf_py(shape), 0),
+        *([row("transformers", theirs)] if theirs else []),
     ]
-    if theirs:
-        rows.append(
-            (
-                "transformers",
-                statistics.median(m.wall_s for m in theirs),
-                max(m.peak_bytes for m in theirs),
-            )
-        )
     shutil.rmtree(out)
     report(given.shape, source.stat().st_size, size, rows)
     our_walls = [m.wall_s for m in ours]
@@ -111,6 +104,11 @@ def main() -> None:
     if theirs:
         print(f"transformers to ours, {pair_by_pair([m.wall_s for m in theirs], our_walls[: len(theirs)])}.")
     print(f"CPU seconds of ours: {statistics.median(m.cpu_s for m in ours):.2f}.")
+
+
+def row(what: str, children: Sequence[Measured]) -> tuple[str, float, int]:
+    """What was measured several times: the median of seconds, the most memory."""
+    return what, statistics.median(m.wall_s for m in children), max(m.peak_bytes for m in children)
 
 
 def pair_by_pair(left: Sequence[float], right: Sequence[float]) -> str:
