@@ -2,11 +2,10 @@
 
 `python benchmarks/dequantize.py [TYPE …]`. The cases of a type take turns, and a figure is the median of seven.
 gguf-py takes a tensor of 4096 × 4096 whole and gives float32. Ours take sixteen of them in turn, on two threads as in
-a conversion: each takes pieces and writes them to memory that it uses again. One alone is over in some three
-milliseconds, less than the kernel takes to move a thread that woke on a busy core to the idle one, so that it says
-where a thread happened to wake. A ratio is to gguf-py's figure, or to the plain definition's for the types gguf-py
-does not know; the ratios on free cores are of processor time, which other programs on a shared machine change less
-than the clock's.
+a conversion: each takes pieces and writes them to memory that it uses again. One alone takes each thread two
+milliseconds of Q4_K, and the second thread was seen to begin as much later than the first. A ratio is to gguf-py's
+figure, or to the plain definition's for the types gguf-py does not know; the ratios on free cores are of processor
+time, which other programs on a shared machine change less than the clock's.
 """
 
 from __future__ import annotations
