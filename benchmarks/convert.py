@@ -28,12 +28,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.full_size import SHAPES, Shape, random_blocks, write_model
-from formats.quants import by_name
+from llorch.formats.quants import by_name
 
 PIECE = 4 << 20
 SAMPLE_WEIGHTS = 1 << 21
 
-OURS = "import sys; from converter import convert; convert(*sys.argv[1:3], dtype='bfloat16')"
+OURS = "import sys; from llorch.converter import convert; convert(*sys.argv[1:3], dtype='bfloat16')"
 # Without `dequantize` transformers calls the model quantized, though its weights are bfloat16, and refuses to save it.
 TRANSFORMERS = """
 import os, pathlib, sys, torch, transformers

@@ -25,10 +25,10 @@ import numpy as np
 from gguf.quants import dequantize
 from numpy.typing import DTypeLike, NDArray
 
-from formats.quants import BY_ID, QuantType, by_name, decode
-from formats.quants.compiled import dequantize_into
-from formats.quants.machine import this_machine
-from formats.quants.plainly import Written
+from llorch.formats.quants import BY_ID, QuantType, by_name, decode
+from llorch.formats.quants.compiled import dequantize_into
+from llorch.formats.quants.machine import this_machine
+from llorch.formats.quants.plainly import Written
 
 REPEATS, THREADS = 7, 2
 WEIGHTS, PIECE, ROW = 1 << 24, 1 << 20, 4096

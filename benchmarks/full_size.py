@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from formats.quants import QuantType, by_name
+from llorch.formats.quants import QuantType, by_name
 
 U32, F32, STRING, ARRAY, I32 = 4, 6, 8, 9, 5
 ALIGNMENT = 32

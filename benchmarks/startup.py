@@ -21,7 +21,7 @@ from pathlib import Path
 
 import sqlalchemy
 
-from registry import Registry, RunRecord
+from llorch.registry import Registry, RunRecord
 from tests.registry.invented import START, conversion, folder, verification
 
 ROOT = Path(__file__).parent.parent

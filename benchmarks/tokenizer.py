@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from formats.gguf_file import read_header
-from formats.tokenizer import build_tokenizer, load_tokenizer
-from formats.tokenizer.bpe import byte_characters
+from llorch.formats.gguf_file import read_header
+from llorch.formats.tokenizer import build_tokenizer, load_tokenizer
+from llorch.formats.tokenizer.bpe import byte_characters
 from tests.formats.tokenizer.vocabularies import Given, write_vocabulary
 
 SIZE = 262_144

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-import sources
-from commands import console, telling
-from commands.failures import Failure, failure
-from commands.tables import text, write_table
-from formats.errors import InputError
-from sources.errors import SourceError
+from llorch import sources
+from llorch.commands import console, telling
+from llorch.commands.failures import Failure, failure
+from llorch.commands.tables import text, write_table
+from llorch.formats.errors import InputError
+from llorch.sources.errors import SourceError
 
 if TYPE_CHECKING:
-    from commands.fetch_recording import Came
-    from commands.recording import Recorded
-    from sources import LocalModel
+    from llorch.commands.fetch_recording import Came
+    from llorch.commands.recording import Recorded
+    from llorch.sources import LocalModel
 
 NAME = "llorch-fetch"
 
@@ -48,7 +48,7 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
 
 def one_adopted(model: LocalModel, name: str | None, url: str | None) -> Outcome:
     """One model: what was found, and where it was recorded."""
-    from commands import fetch_recording  # the registry's records: --help does not need them
+    from llorch.commands import fetch_recording  # the registry's records: --help does not need them
 
     path = os.fspath(model.files[0][1])
     try:

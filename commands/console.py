@@ -17,9 +17,9 @@ from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from commands.failures import failure, one_line
-from commands.signals import Signalled, end_by, end_by_broken_pipe, signals_raised
-from formats import __version__
+from llorch.base.version import __version__
+from llorch.commands.failures import failure, one_line
+from llorch.commands.signals import Signalled, end_by, end_by_broken_pipe, signals_raised
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import converter
-from commands import console, fresh_process, quantization_page, recording, telling, tokenizer_folder
-from commands.failures import NO_SUCH_FILE, Failure, OutputError
-from commands.tables import size
-from formats.shown import shown
-from verification.report import Report
+from llorch import converter
+from llorch.commands import console, fresh_process, quantization_page, recording, telling, tokenizer_folder
+from llorch.commands.failures import NO_SUCH_FILE, Failure, OutputError
+from llorch.commands.tables import size
+from llorch.formats.shown import shown
+from llorch.verification.report import Report
 
 if TYPE_CHECKING:
-    from converter import Conversion
-    from converter.reference import Comparison
+    from llorch.converter import Conversion
+    from llorch.converter.reference import Comparison
 
 NAME = "llorch-convert"
 

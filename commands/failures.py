@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from formats import __version__
-from formats.shown import shown
+from llorch.base.version import __version__
+from llorch.formats.shown import shown
 
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
@@ -35,21 +35,21 @@ EXIT_CODES: Mapping[int, str] = {
 # row that names one of an error's classes decides; an error's own `reason` is a better word than the row's.
 FAILURES: Sequence[tuple[str, int, str]] = (
     ("click.exceptions.ClickException", 2, "usage"),
-    ("runtime.errors.RequestError", 2, "request"),
-    ("registry.errors.RequestError", 3, "refused"),
-    ("registry.errors.RegistryError", 4, "unusable"),
-    ("formats.errors.UnsupportedInput", 3, "unsupported"),
-    ("formats.errors.InputError", 3, "malformed"),
-    ("sources.errors.ChoiceNeeded", 2, "choice"),
-    ("sources.errors.Missing", 3, "missing"),
-    ("sources.errors.UnsafeName", 3, "unsafe-name"),
-    ("sources.errors.Denied", 5, "denied"),
-    ("sources.errors.Damaged", 5, "damaged"),
-    ("sources.errors.Unreachable", 5, "unreachable"),
-    ("sources.errors.DestinationError", 6, "exists"),
-    ("converter.errors.TargetBusy", 6, "busy"),
-    ("converter.errors.TargetExists", 6, "exists"),
-    ("commands.failures.OutputError", 5, "output"),
+    ("llorch.runtime.errors.RequestError", 2, "request"),
+    ("llorch.registry.errors.RequestError", 3, "refused"),
+    ("llorch.registry.errors.RegistryError", 4, "unusable"),
+    ("llorch.formats.errors.UnsupportedInput", 3, "unsupported"),
+    ("llorch.formats.errors.InputError", 3, "malformed"),
+    ("llorch.sources.errors.ChoiceNeeded", 2, "choice"),
+    ("llorch.sources.errors.Missing", 3, "missing"),
+    ("llorch.sources.errors.UnsafeName", 3, "unsafe-name"),
+    ("llorch.sources.errors.Denied", 5, "denied"),
+    ("llorch.sources.errors.Damaged", 5, "damaged"),
+    ("llorch.sources.errors.Unreachable", 5, "unreachable"),
+    ("llorch.sources.errors.DestinationError", 6, "exists"),
+    ("llorch.converter.errors.TargetBusy", 6, "busy"),
+    ("llorch.converter.errors.TargetExists", 6, "exists"),
+    ("llorch.commands.failures.OutputError", 5, "output"),
     ("builtins.MemoryError", 5, "memory"),
     ("builtins.OSError", 5, "io"),
 )

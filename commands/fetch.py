@@ -12,27 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import sources
-from commands import (
-    console,
-    fetch_screen,
-    fresh_process,
-    recording,
-    telling,
-)
-from commands.failures import Failure
-from commands.tables import digest, size
-from formats.errors import UnsupportedInput
-from formats.shown import shown
-from sources.errors import NoRanges
-from verification.report import Report
+from llorch import sources
+from llorch.commands import console, fetch_screen, fresh_process, recording, telling
+from llorch.commands.failures import Failure
+from llorch.commands.tables import digest, size
+from llorch.formats.errors import UnsupportedInput
+from llorch.formats.shown import shown
+from llorch.sources.errors import NoRanges
+from llorch.verification.report import Report
 
 if TYPE_CHECKING:
-    from commands.convert import Done
-    from commands.fetch_recording import Came, CameModel
-    from commands.recording import Recorded
-    from sources import Outlook, Remote
-    from sources.places import Place
+    from llorch.commands.convert import Done
+    from llorch.commands.fetch_recording import Came, CameModel
+    from llorch.commands.recording import Recorded
+    from llorch.sources import Outlook, Remote
+    from llorch.sources.places import Place
 
 NAME = "llorch-fetch"
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -140,7 +134,7 @@ def main(
         )
         if any(asked):
             raise click.UsageError("--adopt PATH goes with --name, --registry and --json alone.")
-        from commands import adoption  # as below: --help does not need it
+        from llorch.commands import adoption  # as below: --help does not need it
 
         return adoption.adopt(adopted, name, url, as_json)
     if source is None:
@@ -148,7 +142,7 @@ def main(
     if output is not None and not converts:
         raise click.UsageError("--output goes with --convert.")
 
-    from commands import fetch_recording  # the registry's records: --help does not need them
+    from llorch.commands import fetch_recording  # the registry's records: --help does not need them
 
     reference = sources.parse_source(source, revision)
     wish = sources.Wish(quant, include, exclude)
@@ -210,7 +204,7 @@ def fetched(remote: Remote, place: Place, source: str, *, force: bool, chosen_fi
 
     chosen_files: they were asked for by patterns, so that it is no trouble if none of them is a model.
     """
-    from commands import fetch_recording  # as in `main`
+    from llorch.commands import fetch_recording  # as in `main`
 
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
         outlooks = looked_at(remote, place, Path(scratch))
@@ -226,7 +220,7 @@ def fetched(remote: Remote, place: Place, source: str, *, force: bool, chosen_fi
 
 def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report | Failure:
     """What a model does when it is tried out, which is a run of its own."""
-    from commands import fetch_recording  # as in `main`
+    from llorch.commands import fetch_recording  # as in `main`
 
     path = model.path.absolute()
     with telling.told("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
@@ -237,7 +231,7 @@ def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report |
 
 def converted(came: Came, output: Path | None, level: str, url: str | None) -> Done:
     """What llorch-convert makes of the one GGUF model that came."""
-    from commands import convert  # as in `main`
+    from llorch.commands import convert  # as in `main`
 
     models = [model for model in came.models if model.kind in ("gguf", "gguf-split")]
     if len(models) != 1:

@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from commands.failures import Failure
-from commands.recording import Recorded, here, not_recorded
-from commands.run_records import check_record
-from formats import __version__
-from formats.errors import InputError
-from formats.gguf_file import read_header
-from registry.digests import HashedFile, tree1
-from registry.errors import RegistryError, RequestError
-from registry.records import (
+from llorch.base.version import __version__
+from llorch.commands.failures import Failure
+from llorch.commands.recording import Recorded, here, not_recorded
+from llorch.commands.run_records import check_record
+from llorch.formats.errors import InputError
+from llorch.formats.gguf_file import read_header
+from llorch.registry.digests import HashedFile, tree1
+from llorch.registry.errors import RegistryError, RequestError
+from llorch.registry.records import (
     ArtifactKind,
     ArtifactRecord,
     CheckRecord,
@@ -33,14 +33,14 @@ from registry.records import (
     SourceKind,
     SourceRecord,
 )
-from registry.reference import name_from
-from registry.uids import time_of
-from sources.remote import RemoteFile
-from sources.selection import ending, models_of
+from llorch.registry.reference import name_from
+from llorch.registry.uids import time_of
+from llorch.sources.remote import RemoteFile
+from llorch.sources.selection import ending, models_of
 
 if TYPE_CHECKING:
-    from sources import Fetched, FetchedFile, LocalModel, Outlook
-    from verification import Report
+    from llorch.sources import Fetched, FetchedFile, LocalModel, Outlook
+    from llorch.verification import Report
 
 ROLES: Mapping[str, FileRole] = {
     "config.json": "config",
@@ -239,7 +239,7 @@ def record(
     """
     from importlib.metadata import version  # 20 ms that --help does not need
 
-    from registry.store import Registry  # SQLAlchemy: half a second, after the work
+    from llorch.registry.store import Registry  # SQLAlchemy: half a second, after the work
 
     location = here(option)
     try:
@@ -312,7 +312,7 @@ def record_trial(
     model: CameModel, licence: str | None, report: Report | Failure, run: str, option: str | None
 ) -> Failure | None:
     """Records, under the run's id, what the model did when it was tried out; a failure says how to try it again."""
-    from registry.store import Registry  # as above
+    from llorch.registry.store import Registry  # as above
 
     location = here(option)
     try:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import runtime
-from commands.tables import Cell, digest, size, text, write_rows
-from formats.errors import InputError
+from llorch import runtime
+from llorch.commands.tables import Cell, digest, size, text, write_rows
+from llorch.formats.errors import InputError
 
 if TYPE_CHECKING:
-    from sources import Offer, Outlook
+    from llorch.sources import Offer, Outlook
 
 CONVERSION_MEMORY = 500 * 10**6  # bytes that a conversion of any size stays below; docs/benchmarks.md
 SHOWN_FILES, SHOWN_TYPES = 3, 6

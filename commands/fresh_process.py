@@ -9,21 +9,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.failures import Failure
-from formats.shown import shown
+import llorch
+from llorch.commands.failures import Failure
+from llorch.formats.shown import shown
 
 if TYPE_CHECKING:
-    from verification.report import Report
+    from llorch.verification.report import Report
 
-ROOT = Path(__file__).parent.parent
+PACKAGES = Path(llorch.__file__).parent.parent
 
 
 def run(module: str, *arguments: str, quietly: bool = False) -> subprocess.CompletedProcess[bytes]:
-    """`python -m commands.MODULE`, with what it prints on stdout kept; quietly: without what it says on stderr."""
-    paths = [os.fspath(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    """`python -m llorch.commands.MODULE`, what it prints on stdout kept; quietly: without what it says on stderr."""
+    paths = [os.fspath(PACKAGES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return subprocess.run(  # noqa: S603  # our own module, and no shell
-        # -P: a folder named `commands` where the user stands is not ours.
-        [sys.executable, "-P", "-m", f"commands.{module}", *arguments],
+        # -P: a folder named `llorch` where the user stands is not ours.
+        [sys.executable, "-P", "-m", f"llorch.commands.{module}", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL if quietly else None,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
@@ -35,7 +36,7 @@ def verify(path: Path, level: str, *options: str) -> Report | Failure:
     """The report of `llorch-verify PATH`, which shares nothing with this process but the disk, and records nothing."""
     child = run("verify", os.fspath(path), "--level", level, *options, "--no-record", "--json")
     if child.returncode in (0, 1):
-        from verification.report import Report  # a few milliseconds that --help does not need
+        from llorch.verification.report import Report  # a few milliseconds that --help does not need
 
         return Report.from_json(json.loads(child.stdout))
     how = f"signal {-child.returncode}" if child.returncode < 0 else f"status {child.returncode}"

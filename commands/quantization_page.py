@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commands.failures import Failure, failure
-from converter import TargetExists
-from formats.errors import InputError
+from llorch.commands.failures import Failure, failure
+from llorch.converter import TargetExists
+from llorch.formats.errors import InputError
 
 if TYPE_CHECKING:
-    from converter import Conversion
-    from converter.reference import Comparison
-    from formats.safetensors_file import Stored
+    from llorch.converter import Conversion
+    from llorch.converter.reference import Comparison
+    from llorch.formats.safetensors_file import Stored
 
 
 def require_place(page: Path | None, folder: Path, reference: Path | None, *, force: bool) -> None:
@@ -41,17 +41,17 @@ def require_place(page: Path | None, folder: Path, reference: Path | None, *, fo
 
 
 def read_original(reference: Path | None) -> Stored | None:
-    """The headers of the original model, if one is given; errors as `converter.reference` has them."""
+    """The headers of the original model, if one is given; errors as `llorch.converter.reference` has them."""
     if reference is None:
         return None
-    from converter.reference import read_reference  # loads NumPy, which --help does not need
+    from llorch.converter.reference import read_reference  # loads NumPy, which --help does not need
 
     return read_reference(reference)
 
 
 def draw(conversion: Conversion, page: Path, original: Stored | None) -> Comparison | Failure | None:
     """Writes the page; what was measured for it, or why it could not be written. The folder stands either way."""
-    from converter import reference, report_page  # as above
+    from llorch.converter import reference, report_page  # as above
 
     try:
         comparison = None if original is None else reference.compare(conversion.folder, original)

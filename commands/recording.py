@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.failures import Failure, os_error_line
-from formats.errors import MalformedInput
-from formats.shown import shown
-from registry.errors import InvalidReference, RegistryError, RequestError, UnknownReference
-from registry.location import locate
-from registry.reference import name_from, parse_alias
+from llorch.commands.failures import Failure, os_error_line
+from llorch.formats.errors import MalformedInput
+from llorch.formats.shown import shown
+from llorch.registry.errors import InvalidReference, RegistryError, RequestError, UnknownReference
+from llorch.registry.location import locate
+from llorch.registry.reference import name_from, parse_alias
 
 if TYPE_CHECKING:
-    from registry.location import Location
-    from verification.report import Report
+    from llorch.registry.location import Location
+    from llorch.verification.report import Report
 
 
 RECORD = "conversion.json"
@@ -51,8 +51,10 @@ def record(
     folder: Path, conversion: Mapping[str, Any], name: str | None, option: str | None
 ) -> Recorded | Failure:
     """Records a finished conversion; a failure says how to do it later."""
-    from commands.run_records import conversion_run  # this and SQLAlchemy: half a second, after the work
-    from registry.store import Registry
+    from llorch.commands.run_records import (
+        conversion_run,  # this and SQLAlchemy: half a second, after the work
+    )
+    from llorch.registry.store import Registry
 
     location = here(option)
     name = name or name_from(folder.name)
@@ -75,9 +77,9 @@ def record_verification(
 
     The folder is what its conversion.json says; a failure says how to verify it again.
     """
-    from commands.run_records import conversion_run, verification_run  # as in `record`
-    from registry.answers import ArtifactAnswer
-    from registry.store import Registry
+    from llorch.commands.run_records import conversion_run, verification_run  # as in `record`
+    from llorch.registry.answers import ArtifactAnswer
+    from llorch.registry.store import Registry
 
     location = here(option)
     if not location.is_there:
@@ -112,9 +114,9 @@ def adopt(folder: Path, name: str | None, option: str | None) -> Recorded:
 
     Raises InputError for a folder that is no such thing or was changed, OSError, RegistryError.
     """
-    from commands.run_records import conversion_run  # as in `record`
-    from registry.digests import hashed_files
-    from registry.store import Registry
+    from llorch.commands.run_records import conversion_run  # as in `record`
+    from llorch.registry.digests import hashed_files
+    from llorch.registry.store import Registry
 
     folder = folder.absolute()
     path = folder / RECORD

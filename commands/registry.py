@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands import console, recording, registry_changes, registry_exchange, registry_questions
-from commands.registry_output import (
+from llorch.commands import console, recording, registry_changes, registry_exchange, registry_questions
+from llorch.commands.registry_output import (
     NAME,
     Since,
     opened,
@@ -18,11 +18,11 @@ from commands.registry_output import (
     write_answer,
     write_answers,
 )
-from commands.tables import Cell, age, digest, size, text, write_document
+from llorch.commands.tables import Cell, age, digest, size, text, write_document
 
 if TYPE_CHECKING:
-    from registry.answers import ListedArtifact
-    from registry.location import Location
+    from llorch.registry.answers import ListedArtifact
+    from llorch.registry.location import Location
 
 TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
 
@@ -63,7 +63,7 @@ def list_(
     url: str | None, limit: int, sort: str | None, as_json: bool, output_format: str | None, **wanted: Any
 ) -> None:
     """List what was made, the latest first."""
-    from registry.listing import Filter  # SQLAlchemy
+    from llorch.registry.listing import Filter  # SQLAlchemy
 
     with opened(url) as store:
         found = store.list(Filter(**wanted), limit=None if sort else limit)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commands import console
-from commands.registry_output import (
+from llorch.commands import console
+from llorch.commands.registry_output import (
     NAME,
     host,
     opened,
@@ -21,16 +21,16 @@ from commands.registry_output import (
     write_answer,
     write_answers,
 )
-from commands.tables import Cell, age, digest, size, text
-from formats.shown import shown
-from registry.times import rfc3339
+from llorch.commands.tables import Cell, age, digest, size, text
+from llorch.formats.shown import shown
+from llorch.registry.times import rfc3339
 
 if TYPE_CHECKING:
-    from registry.aliases import AliasChange
-    from registry.integrity import Integrity
-    from registry.pruning import Prunable
+    from llorch.registry.aliases import AliasChange
+    from llorch.registry.integrity import Integrity
+    from llorch.registry.pruning import Prunable
 
-commands = click.Group()  # `commands.registry` takes them into its own
+commands = click.Group()  # `llorch.commands.registry` takes them into its own
 
 ALIAS_TITLES = ("name", "means", "since", "by", "reason")
 VERIFY_TITLES = ("path", "outcome", "names", "damage")

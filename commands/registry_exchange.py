@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands import console, fresh_process
-from commands.failures import ChildFailed, Failure
-from commands.registry_output import NAME, host, opened, output_options, registry_option, untold, write_answer
-from commands.tables import digest
-from formats.shown import shown
+from llorch.commands import console, fresh_process
+from llorch.commands.failures import ChildFailed, Failure
+from llorch.commands.registry_output import (
+    NAME,
+    host,
+    opened,
+    output_options,
+    registry_option,
+    untold,
+    write_answer,
+)
+from llorch.commands.tables import digest
+from llorch.formats.shown import shown
 
 if TYPE_CHECKING:
-    from registry.reproduction import Reproduction
+    from llorch.registry.reproduction import Reproduction
 
-commands = click.Group()  # `commands.registry` takes them into its own
+commands = click.Group()  # `llorch.commands.registry` takes them into its own
 
 FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from commands import console, recording
-from commands.tables import Cell, flat, write_table
-from registry.errors import RegistryError
+from llorch.commands import console, recording
+from llorch.commands.tables import Cell, flat, write_table
+from llorch.registry.errors import RegistryError
 
 if TYPE_CHECKING:
-    from registry.store import Registry
+    from llorch.registry.store import Registry
 
 NAME = "llorch-registry"
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -76,8 +76,8 @@ class Since(click.ParamType[datetime]):
 
 def opened(url: str | None) -> Registry:
     """The registry that the command means, told of what was noted beside it; not if that has to wait."""
-    from registry.spool import Spool  # these and SQLAlchemy: half a second that --help does not need
-    from registry.store import Registry
+    from llorch.registry.spool import Spool  # these and SQLAlchemy: half a second that --help does not need
+    from llorch.registry.store import Registry
 
     location = recording.here(url)
     spool = Spool(location.spool)
@@ -90,7 +90,7 @@ def opened(url: str | None) -> Registry:
 
 def untold(url: str | None) -> Registry:
     """The registry that the command means, as it is."""
-    from registry.store import Registry  # as above
+    from llorch.registry.store import Registry  # as above
 
     return Registry(recording.here(url).url)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commands import console
-from commands.registry_output import (
+from llorch.commands import console
+from llorch.commands.registry_output import (
     NAME,
     opened,
     output_options,
@@ -17,17 +17,17 @@ from commands.registry_output import (
     write_answer,
     write_answers,
 )
-from commands.tables import Cell, age, digest, text, write_document
-from registry.times import rfc3339
+from llorch.commands.tables import Cell, age, digest, text, write_document
+from llorch.registry.times import rfc3339
 
 if TYPE_CHECKING:
-    from registry.affected import Affected
-    from registry.history import ListedRun
-    from registry.lineage import Lineage
-    from registry.records import SourceRecord
-    from registry.whence import Whence
+    from llorch.registry.affected import Affected
+    from llorch.registry.history import ListedRun
+    from llorch.registry.lineage import Lineage
+    from llorch.registry.records import SourceRecord
+    from llorch.registry.whence import Whence
 
-commands = click.Group()  # `commands.registry` takes them into its own
+commands = click.Group()  # `llorch.commands.registry` takes them into its own
 
 RUN_TITLES = ("run", "kind", "status", "started", "source", "inputs", "outputs", "error")
 WHENCE_TITLES = ("path", "known by", "is", "made from", "sources")
@@ -53,7 +53,7 @@ def lineage(
 
 def drawn(found: Lineage, picture: str | None) -> str:
     """A lineage as a tree, or in the language of a picture."""
-    from registry import drawing  # SQLAlchemy, as every answer
+    from llorch.registry import drawing  # SQLAlchemy, as every answer
 
     if picture is None:
         return f"{drawing.as_tree(found)}\n"

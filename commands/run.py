@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-import runtime
-from commands import console
-from commands.tables import Cell, size, text, write_rows, write_table
+from llorch import runtime
+from llorch.commands import console
+from llorch.commands.tables import Cell, size, text, write_rows, write_table
 
 if TYPE_CHECKING:
-    from formats.tokenizer.templates import TemplateReport
-    from runtime import Description, Generation, Model, Sampling, Stream
+    from llorch.formats.tokenizer.templates import TemplateReport
+    from llorch.runtime import Description, Generation, Model, Sampling, Stream
 
 NAME = "llorch-run"
 # How a request came to its end, for a person.
@@ -225,7 +225,7 @@ def info(model: Path, as_json: bool) -> None:
 
 def opened(model: Path, device: str) -> Model:
     """The model, ready to run."""
-    from runtime.devices import chosen  # torch, which --help does not need
+    from llorch.runtime.devices import chosen  # torch, which --help does not need
 
     return runtime.load(model, device=chosen(device))
 

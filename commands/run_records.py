@@ -14,14 +14,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands.failures import Failure
-from commands.recording import RECORD
-from registry.digests import HashedFile, tree1
-from registry.records import ArtifactRecord, CheckRecord, EdgeRecord, FileRecord, RunRecord, TensorRecord
-from registry.uids import time_of, uuid7
+from llorch.commands.failures import Failure
+from llorch.commands.recording import RECORD
+from llorch.registry.digests import HashedFile, tree1
+from llorch.registry.records import (
+    ArtifactRecord,
+    CheckRecord,
+    EdgeRecord,
+    FileRecord,
+    RunRecord,
+    TensorRecord,
+)
+from llorch.registry.uids import time_of, uuid7
 
 if TYPE_CHECKING:
-    from verification.report import Report, Result
+    from llorch.verification.report import Report, Result
 
 UNEQUAL = ("FAILED", "ERROR")  # how a check ends where two files are not known to be one
 

@@ -14,14 +14,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from commands.failures import Failure, exit_code_of, failure, one_line
-from commands.recording import here
-from commands.signals import Signalled
-from formats import __version__
-from registry.errors import RequestError
+from llorch.base.version import __version__
+from llorch.commands.failures import Failure, exit_code_of, failure, one_line
+from llorch.commands.recording import here
+from llorch.commands.signals import Signalled
+from llorch.registry.errors import RequestError
 
 if TYPE_CHECKING:
-    from registry.records import Json, RunKind
+    from llorch.registry.records import Json, RunKind
 
 # What may go wrong with a note, the current folder being gone included: it never is the work's trouble.
 TROUBLE = (OSError, RequestError, RuntimeError)
@@ -42,10 +42,12 @@ def told(
     to work on, asked if the input is refused; if not, nothing was run and nothing is told. Nor is a wrong command
     line a run. Whatever goes wrong with telling is kept quiet: it shows when the run itself is recorded.
     """
-    from registry.processes import this_process  # these are slow to load, and --help does not need them
-    from registry.records import RunRecord
-    from registry.spool import Spool
-    from registry.uids import time_of, uuid7
+    from llorch.registry.processes import (
+        this_process,  # these are slow to load, and --help does not need them
+    )
+    from llorch.registry.records import RunRecord
+    from llorch.registry.spool import Spool
+    from llorch.registry.uids import time_of, uuid7
 
     uid = uuid7()
     run = RunRecord(

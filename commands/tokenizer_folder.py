@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-import converter
-from commands import console
-from formats.shown import shown
+from llorch import converter
+from llorch.commands import console
+from llorch.formats.shown import shown
 
 NAME = "llorch-convert"
 

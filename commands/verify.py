@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-import verification
-from commands import console, recording, telling
-from commands.failures import Failure
-from commands.tables import Cell, text, write_table
+from llorch import verification
+from llorch.commands import console, recording, telling
+from llorch.commands.failures import Failure
+from llorch.commands.tables import Cell, text, write_table
 
 if TYPE_CHECKING:
-    from verification import Report
+    from llorch.verification import Report
 
 NAME = "llorch-verify"
 

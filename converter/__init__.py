@@ -13,10 +13,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from converter.conversion import convert
-    from converter.errors import NotEnoughSpace, NotTakenBack, OnlyVocabulary, TargetBusy, TargetExists
-    from converter.record import Conversion
-    from converter.tokenizer_folder import TokenizerFolder, convert_tokenizer
+    from llorch.converter.conversion import convert
+    from llorch.converter.errors import NotEnoughSpace, NotTakenBack, OnlyVocabulary, TargetBusy, TargetExists
+    from llorch.converter.record import Conversion
+    from llorch.converter.tokenizer_folder import TokenizerFolder, convert_tokenizer
 
 __all__ = [
     "Conversion",
@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Conversion": "converter.record",
-    "NotEnoughSpace": "converter.errors",
-    "NotTakenBack": "converter.errors",
-    "OnlyVocabulary": "converter.errors",
-    "TargetBusy": "converter.errors",
-    "TargetExists": "converter.errors",
-    "TokenizerFolder": "converter.tokenizer_folder",
-    "convert": "converter.conversion",
-    "convert_tokenizer": "converter.tokenizer_folder",
+    "Conversion": "llorch.converter.record",
+    "NotEnoughSpace": "llorch.converter.errors",
+    "NotTakenBack": "llorch.converter.errors",
+    "OnlyVocabulary": "llorch.converter.errors",
+    "TargetBusy": "llorch.converter.errors",
+    "TargetExists": "llorch.converter.errors",
+    "TokenizerFolder": "llorch.converter.tokenizer_folder",
+    "convert": "llorch.converter.conversion",
+    "convert_tokenizer": "llorch.converter.tokenizer_folder",
 }
 
 

@@ -1,7 +1,7 @@
 """What an architecture's table says: which GGUF tensors and keys become which names of transformers.
 
 An architecture file (`converter/architectures/`) is rows of these classes and nothing else. Names of sizes,
-in shapes and as parameters of operations, are those of `converter.sizes`.
+in shapes and as parameters of operations, are those of `llorch.converter.sizes`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from converter.keys import Keys
-from converter.operations import Operation
-from formats.gguf_file import Tensor
-from formats.metadata import REQUIRED
+from llorch.converter.keys import Keys
+from llorch.converter.operations import Operation
+from llorch.formats.gguf_file import Tensor
+from llorch.formats.metadata import REQUIRED
 
 Sizes = Mapping[str, int]
 

@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.errors import NotTakenBack
-from converter.operations import Operation
-from converter.outputs import OutputTensor, with_scales
-from converter.rounding import STORAGE, Float32, Written, rounding_error, widened
-from converter.schedule import slices
-from formats.errors import MalformedInput
-from formats.gguf_file import Header
-from formats.quants import decode, plainly
-from formats.safetensors_file import Stored, StoredTensor, read_safetensors
-from formats.shown import shown
-from formats.tensor_data import TensorData
+from llorch.converter.errors import NotTakenBack
+from llorch.converter.operations import Operation
+from llorch.converter.outputs import OutputTensor, with_scales
+from llorch.converter.rounding import STORAGE, Float32, Written, rounding_error, widened
+from llorch.converter.schedule import slices
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import Header
+from llorch.formats.quants import decode, plainly
+from llorch.formats.safetensors_file import Stored, StoredTensor, read_safetensors
+from llorch.formats.shown import shown
+from llorch.formats.tensor_data import TensorData
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,33 +12,26 @@ from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from converter import pipeline
-from converter.config import with_dtype
-from converter.dtypes import AUTO, BY_TORCH_NAME, choose
-from converter.errors import OnlyVocabulary
-from converter.outputs import with_scales
-from converter.plan import Plan, plan
-from converter.progress import Progress
-from converter.provenance import statement
-from converter.record import (
-    Conversion,
-    Source,
-    SourceRows,
-    TensorRow,
-    WrittenFile,
-    tools,
-)
-from converter.report import quantization_of
-from converter.scale_ranges import ScaleRange, ScaleRanges
-from converter.schedule import Placed, written_order
-from converter.staging import Staging
-from converter.target import Target
-from formats import __version__
-from formats.errors import InputError, UnsupportedInput
-from formats.gguf_file import Header, Tensor, read_header
-from formats.safetensors_file import INDEX, Layout, lay_out, read_safetensors
-from formats.tensor_data import TensorData
-from formats.tokenizer import TemplateReport, TokenizerFiles, build_tokenizer
+from llorch.base.version import __version__
+from llorch.converter import pipeline
+from llorch.converter.config import with_dtype
+from llorch.converter.dtypes import AUTO, BY_TORCH_NAME, choose
+from llorch.converter.errors import OnlyVocabulary
+from llorch.converter.outputs import with_scales
+from llorch.converter.plan import Plan, plan
+from llorch.converter.progress import Progress
+from llorch.converter.provenance import statement
+from llorch.converter.record import Conversion, Source, SourceRows, TensorRow, WrittenFile, tools
+from llorch.converter.report import quantization_of
+from llorch.converter.scale_ranges import ScaleRange, ScaleRanges
+from llorch.converter.schedule import Placed, written_order
+from llorch.converter.staging import Staging
+from llorch.converter.target import Target
+from llorch.formats.errors import InputError, UnsupportedInput
+from llorch.formats.gguf_file import Header, Tensor, read_header
+from llorch.formats.safetensors_file import INDEX, Layout, lay_out, read_safetensors
+from llorch.formats.tensor_data import TensorData
+from llorch.formats.tokenizer import TemplateReport, TokenizerFiles, build_tokenizer
 
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
@@ -102,8 +95,8 @@ def convert(
 ) -> Conversion:
     """Converts `source`, a GGUF file or any part of a split one, into `folder`, which appears complete.
 
-    dtype: "auto", "float32", "float16" or "bfloat16"; see `converter.dtypes`. max_shard_size: bytes of tensors in
-    a file; one tensor is never cut. threads: by default one a core. force: replace what is at `folder`. strict:
+    dtype: "auto", "float32", "float16" or "bfloat16"; see `llorch.converter.dtypes`. max_shard_size: bytes of tensors
+    in a file; one tensor is never cut. threads: by default one a core. force: replace what is at `folder`. strict:
     warnings are errors. allow_unknown: tensors and keys that the architecture does not know are left out, with a
     warning, and are no error. run: the version 7 UUID by which the caller knows this run; it tells when that
     began, and conversion.json keeps it. progress: called with (bytes done, bytes in all).

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from converter.outputs import OutputTensor
-from converter.rounding import TORCH_NAME, Float32
-from converter.schedule import slices
-from formats.quants import decode
-from formats.shown import shown
-from formats.tensor_data import TensorData
+from llorch.converter.outputs import OutputTensor
+from llorch.converter.rounding import TORCH_NAME, Float32
+from llorch.converter.schedule import slices
+from llorch.formats.quants import decode
+from llorch.formats.shown import shown
+from llorch.formats.tensor_data import TensorData
 
 AUTO = "auto"
 BY_TORCH_NAME: Mapping[str, str] = {name: dtype for dtype, name in TORCH_NAME.items()}

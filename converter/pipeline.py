@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.ordered_digest import OrderedDigest
-from converter.progress import Progress
-from converter.rooms import Bytes, Room, Rooms
-from converter.scale_ranges import ScaleRanges
-from converter.schedule import (
+from llorch.converter.ordered_digest import OrderedDigest
+from llorch.converter.progress import Progress
+from llorch.converter.rooms import Bytes, Room, Rooms
+from llorch.converter.scale_ranges import ScaleRanges
+from llorch.converter.schedule import (
     PIECE_WEIGHTS,
     Converted,
     Passed,
@@ -32,12 +32,12 @@ from converter.schedule import (
     element_bytes,
     schedule,
 )
-from converter.staging import naming, write_all
-from converter.weights import Dequantize, converted, dequantizer
-from formats.gguf_file import Header
-from formats.model_file import read_exactly
-from formats.shown import shown
-from formats.tensor_data import TensorData
+from llorch.converter.staging import naming, write_all
+from llorch.converter.weights import Dequantize, converted, dequantizer
+from llorch.formats.gguf_file import Header
+from llorch.formats.model_file import read_exactly
+from llorch.formats.shown import shown
+from llorch.formats.tensor_data import TensorData
 
 # What is dirty in memory before it is forced out: the disk then works while we do, and a crash costs little. With 512
 # MiB, half of a small model's bytes waited for the end; docs/benchmarks.md has both.

@@ -8,18 +8,18 @@ from typing import Protocol
 
 import numpy as np
 
-from converter.architecture import Architecture, Evidence, Sizes
-from converter.architectures import choose
-from converter.config import SPECIAL_IDS, build_config, build_generation_config
-from converter.keys import Keys
-from converter.outputs import Assignment, OutputTensor, Segment, assign, names_of
-from converter.rope import TABLES, Table, read_rope
-from converter.sizes import read_sizes
-from formats.errors import MalformedInput, UnsupportedInput
-from formats.gguf_file import Header
-from formats.quants import decode
-from formats.shown import shown
-from formats.tensor_data import TensorData
+from llorch.converter.architecture import Architecture, Evidence, Sizes
+from llorch.converter.architectures import choose
+from llorch.converter.config import SPECIAL_IDS, build_config, build_generation_config
+from llorch.converter.keys import Keys
+from llorch.converter.outputs import Assignment, OutputTensor, Segment, assign, names_of
+from llorch.converter.rope import TABLES, Table, read_rope
+from llorch.converter.sizes import read_sizes
+from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.formats.gguf_file import Header
+from llorch.formats.quants import decode
+from llorch.formats.shown import shown
+from llorch.formats.tensor_data import TensorData
 
 __all__ = ["OutputTensor", "Plan", "Segment", "Vocabulary", "plan"]
 
@@ -50,7 +50,7 @@ NAMESPACES = {
 
 
 class Vocabulary(Protocol):
-    """What the plan needs to know of a tokenizer; `formats.tokenizer.TokenizerFiles` is one."""
+    """What the plan needs to know of a tokenizer; `llorch.formats.tokenizer.TokenizerFiles` is one."""
 
     @property
     def size(self) -> int:
@@ -70,7 +70,7 @@ class Plan:
     """All of a conversion that the header decides.
 
     architecture: as the GGUF names it. config, generation_config: the contents of the two JSON files, but for
-    config's dtype (`converter.config.with_dtype`). unused: tensor → why it is not written.
+    config's dtype (`llorch.converter.config.with_dtype`). unused: tensor → why it is not written.
     assumed: config keys that the GGUF does not carry → the value written. keys_not_needed: key → why.
     tied: the output layer is the embedding.
     """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.rounding import STORAGE, Float32, widened
-from formats.safetensors_file import Stored, StoredTensor, read_safetensors
-from formats.tensor_data import TensorData
+from llorch.converter.rounding import STORAGE, Float32, widened
+from llorch.formats.safetensors_file import Stored, StoredTensor, read_safetensors
+from llorch.formats.tensor_data import TensorData
 
 PIECE_WEIGHTS = 1 << 20
 

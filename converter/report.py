@@ -1,6 +1,6 @@
 """What the quantization did to a model, as data: what the file claims, which types it has, where, how coarse.
 
-`converter.reference` measures the error against the original weights, `converter.report_page` draws both.
+`llorch.converter.reference` measures the error against the original weights, `llorch.converter.report_page` draws both.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from converter.scale_ranges import ScaleRange
-from formats.gguf_file import Header, Tensor
-from formats.metadata import INTEGERS, Metadata
+from llorch.converter.scale_ranges import ScaleRange
+from llorch.formats.gguf_file import Header, Tensor
+from llorch.formats.metadata import INTEGERS, Metadata
 
 FILE_TYPE = "general.file_type"
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
-from converter.charts import (
+from llorch.converter.charts import (
     Point,
     Range,
     Share,
@@ -22,11 +22,11 @@ from converter.charts import (
     share_bar,
     text,
 )
-from converter.record import Conversion, TensorRow
-from converter.reference import Comparison, TensorError
-from converter.report import Claim, LayerShare, Quantization, QuantShare
-from converter.scale_ranges import has_scales
-from formats.quants import BY_ID, by_name
+from llorch.converter.record import Conversion, TensorRow
+from llorch.converter.reference import Comparison, TensorError
+from llorch.converter.report import Claim, LayerShare, Quantization, QuantShare
+from llorch.converter.scale_ranges import has_scales
+from llorch.formats.quants import BY_ID, by_name
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 COLOURS = 8  # the classes t0 … t7 of the style; a ninth type is grey

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.outputs import OutputTensor
-from converter.schedule import PIECE_WEIGHTS, element_bytes, slice_weights
+from llorch.converter.outputs import OutputTensor
+from llorch.converter.schedule import PIECE_WEIGHTS, element_bytes, slice_weights
 
 Bytes = NDArray[np.uint8]
 

@@ -14,11 +14,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.rooms import Bytes
-from formats.gguf_file import Tensor
-from formats.quants import QuantType
-from formats.quants.codebooks import e8m0_halved, ue4m3_halved
-from formats.tensor_data import TensorData
+from llorch.converter.rooms import Bytes
+from llorch.formats.gguf_file import Tensor
+from llorch.formats.quants import QuantType
+from llorch.formats.quants.codebooks import e8m0_halved, ue4m3_halved
+from llorch.formats.tensor_data import TensorData
 
 Codes = NDArray[np.unsignedinteger]
 
@@ -121,7 +121,7 @@ def _d_codes(blocks: NDArray[np.void]) -> Codes:
 
 
 def _spread_codes(blocks: NDArray[np.void]) -> Codes:
-    """The upper nibbles of four words are the float16's, the lowest first; as `formats.quants.iq` has it."""
+    """The upper nibbles of four words are the float16's, the lowest first; as `llorch.formats.quants.iq` has it."""
     words = np.ascontiguousarray(blocks["scales"]).view("<u2")
     bits = np.bitwise_or.reduce(words >> 12 << np.arange(0, 16, 4, dtype=np.uint16), axis=-1)
     codes: Codes = bits & np.uint16(MAGNITUDE)

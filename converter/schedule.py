@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from converter.outputs import OutputTensor, Segment
-from formats.gguf_file import Header
-from formats.safetensors_file import BITS, StoredTensor
+from llorch.converter.outputs import OutputTensor, Segment
+from llorch.formats.gguf_file import Header
+from llorch.formats.safetensors_file import BITS, StoredTensor
 
 PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the cache when it is hashed and written
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from converter.rounding import Float32
-from formats.errors import MalformedInput, UnsupportedInput
-from formats.gguf_file import Tensor
-from formats.shown import shown
-from formats.tensor_data import TensorData
+from llorch.converter.rounding import Float32
+from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.formats.gguf_file import Tensor
+from llorch.formats.shown import shown
+from llorch.formats.tensor_data import TensorData
 
 # Weights of a layer that may have a scale, of whatever type they are.
 IN_LAYERS = frozenset(

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.record import WrittenFile
-from converter.target import Target
-from formats.errors import InputError, UnsupportedInput
-from formats.gguf_file import read_header
-from formats.tokenizer import TemplateReport, build_tokenizer, load_tokenizer
+from llorch.converter.record import WrittenFile
+from llorch.converter.target import Target
+from llorch.formats.errors import InputError, UnsupportedInput
+from llorch.formats.gguf_file import read_header
+from llorch.formats.tokenizer import TemplateReport, build_tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from converter import closure
-from converter.outputs import OutputTensor
-from converter.rooms import Bytes, Room
-from converter.rounding import STORAGE, TORCH_NAME, Written, all_finite
-from converter.schedule import Slice
-from formats.errors import InputError, MalformedInput, UnsupportedInput
-from formats.quants import QuantType, decode, plainly
-from formats.shown import shown
+from llorch.converter import closure
+from llorch.converter.outputs import OutputTensor
+from llorch.converter.rooms import Bytes, Room
+from llorch.converter.rounding import STORAGE, TORCH_NAME, Written, all_finite
+from llorch.converter.schedule import Slice
+from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.formats.quants import QuantType, decode, plainly
+from llorch.formats.shown import shown
 
 # Whole blocks → weights, rounded to the type of what they are written into; −1 if all of them are finite there.
 Dequantize = Callable[[QuantType, Bytes, Written], int]
@@ -26,7 +26,7 @@ def dequantizer(weights: int) -> Dequantize:
     """The way to dequantize that is done first with so many weights."""
     if weights < PLAIN_BELOW:
         return plainly.dequantize_into
-    from formats.quants import compiled  # loads LLVM: 60 ms and 50 MB that a small model does not need
+    from llorch.formats.quants import compiled  # loads LLVM: 60 ms and 50 MB that a small model does not need
 
     return compiled.dequantize_into
 

@@ -4,5 +4,3 @@
 tensor bytes of both; `quants` knows how weights are packed, `tokenizer` turns a GGUF vocabulary into a tokenizer.json.
 Whatever is wrong with an input is an `errors.InputError`. Nothing here imports another room.
 """
-
-__version__ = "0.1.0"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.errors import UnsupportedInput
-from formats.quants import QuantType
+from llorch.formats.errors import UnsupportedInput
+from llorch.formats.quants import QuantType
 
 # ggml reads bytes of these blocks, or of the tables that they index, as wider words in the machine's order, so a
 # big-endian machine's blocks differ in more than the fields of the struct; nobody has written down in what.

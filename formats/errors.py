@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from formats.shown import shown
+from llorch.formats.shown import shown
 
 
 class InputError(ValueError):

@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from formats.errors import MalformedInput, UnsupportedInput
-from formats.metadata import StringArray, Value, ValueType
-from formats.shown import shown
-from formats.string_scan import scan_strings
+from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.formats.metadata import StringArray, Value, ValueType
+from llorch.formats.shown import shown
+from llorch.formats.string_scan import scan_strings
 
 ByteOrder = Literal["little", "big"]
 ReadAt = Callable[

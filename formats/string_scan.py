@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # it imports this module
-    from formats.header_reader import HeaderReader
+    from llorch.formats.header_reader import HeaderReader
 
 SCAN = 1 << 17  # bytes looked at in one step
 

@@ -15,10 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from registry.listing import Filter
-    from registry.location import Location, locate
-    from registry.processes import Process, this_process
-    from registry.records import (
+    from llorch.registry.listing import Filter
+    from llorch.registry.location import Location, locate
+    from llorch.registry.processes import Process, this_process
+    from llorch.registry.records import (
         ArtifactRecord,
         CheckRecord,
         EdgeRecord,
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
         SourceRecord,
         TensorRecord,
     )
-    from registry.reference import name_from, parse_alias
-    from registry.spool import Spool
-    from registry.store import Registry
-    from registry.uids import time_of, uuid7, uuid7_at
+    from llorch.registry.reference import name_from, parse_alias
+    from llorch.registry.spool import Spool
+    from llorch.registry.store import Registry
+    from llorch.registry.uids import time_of, uuid7, uuid7_at
 
 WHERE = {
     "ArtifactRecord": "records",

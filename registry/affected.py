@@ -9,13 +9,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 from sqlalchemy import Connection, select
 
-from registry.answers import as_json
-from registry.errors import InvalidReference, shown
-from registry.heads import names_of, sorted_names
-from registry.history import batches
-from registry.lineage import related
-from registry.records import Json
-from registry.schema import artifact, location, run, run_io, run_tool
+from llorch.registry.answers import as_json
+from llorch.registry.errors import InvalidReference, shown
+from llorch.registry.heads import names_of, sorted_names
+from llorch.registry.history import batches
+from llorch.registry.lineage import related
+from llorch.registry.records import Json
+from llorch.registry.schema import artifact, location, run, run_io, run_tool
 
 
 @dataclass(frozen=True, slots=True)

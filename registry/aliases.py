@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from registry.answers import as_json
-from registry.digests import canonical_json
-from registry.errors import UnknownReference
-from registry.heads import alias_heads
-from registry.records import Json, require_aware, require_text
-from registry.reference import parse_alias
-from registry.schema import alias_event, artifact
-from registry.times import rfc3339
-from registry.uids import uuid7
+from llorch.registry.answers import as_json
+from llorch.registry.digests import canonical_json
+from llorch.registry.errors import UnknownReference
+from llorch.registry.heads import alias_heads
+from llorch.registry.records import Json, require_aware, require_text
+from llorch.registry.reference import parse_alias
+from llorch.registry.schema import alias_event, artifact
+from llorch.registry.times import rfc3339
+from llorch.registry.uids import uuid7
 
 
 def set_alias(

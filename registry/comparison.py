@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from registry.answers import as_json
-from registry.records import Json
-from registry.schema import artifact, file, tensor
+from llorch.registry.answers import as_json
+from llorch.registry.records import Json
+from llorch.registry.schema import artifact, file, tensor
 
 FACTS = ("kind", "architecture", "dtype", "size_bytes", "weights_digest")
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from registry.errors import (
+from llorch.registry.errors import (
     NotARegistry,
     RegistryError,
     RegistryLocked,
@@ -27,8 +27,8 @@ from registry.errors import (
     RegistryUnreachable,
     shown,
 )
-from registry.location import without_password
-from registry.schema import dumps
+from llorch.registry.location import without_password
+from llorch.registry.schema import dumps
 
 TIMEOUT_S = 60.0  # the lock is not fair: under 16 hot writers the longest wait measured was 20 s
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from registry.errors import RefusedRecord, shown
+from llorch.registry.errors import RefusedRecord, shown
 
 LABELS = ("sha256", "tree1", "weights1")
 DIGEST = re.compile(rf"(?:{'|'.join(LABELS)}):[0-9a-f]{{64}}")

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-from registry.errors import printable
-from registry.lineage import INTO, OUT_OF, Arrow, ArtifactNode, Lineage, RunNode
+from llorch.registry.errors import printable
+from llorch.registry.lineage import INTO, OUT_OF, Arrow, ArtifactNode, Lineage, RunNode
 
 DIGITS = 12
 LINE, GAP_X, GAP_Y, PADDING, LETTER = (

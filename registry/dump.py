@@ -10,18 +10,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, select
 
-from registry.answers import as_json
-from registry.digests import canonical_json
-from registry.lookup import check_record, source_record
-from registry.records import (
-    ArtifactRecord,
-    EdgeRecord,
-    FileRecord,
-    Json,
-    RunRecord,
-    TensorRecord,
+from llorch.registry.answers import as_json
+from llorch.registry.digests import canonical_json
+from llorch.registry.lookup import check_record, source_record
+from llorch.registry.records import ArtifactRecord, EdgeRecord, FileRecord, Json, RunRecord, TensorRecord
+from llorch.registry.schema import (
+    alias_event,
+    artifact,
+    check_result,
+    file,
+    run,
+    run_io,
+    run_tool,
+    source,
+    tensor,
 )
-from registry.schema import alias_event, artifact, check_result, file, run, run_io, run_tool, source, tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Makes `registry.db.example`: conversions of llama, mistral, phi and qwen models, all invented.
 
-    python -m registry.example [FILE]
+    python -m llorch.registry.example [FILE]
 
 Digests are those of made-up bytes; sizes, checks and times are plausible. The same rows on every run.
 """
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from registry.digests import HashedFile, HashedTensor, tree1, weights1
-from registry.records import (
+from llorch.registry.digests import HashedFile, HashedTensor, tree1, weights1
+from llorch.registry.records import (
     ArtifactRecord,
     CheckRecord,
     CheckStatus,
@@ -27,8 +27,8 @@ from registry.records import (
     RunRecord,
     SourceRecord,
 )
-from registry.store import Registry
-from registry.uids import uuid7
+from llorch.registry.store import Registry
+from llorch.registry.uids import uuid7
 
 HOSTS = ("workstation", "build-3")
 CONVERTED_WITH = {"llorch": "0.1.0", "numba": "0.67.1", "numpy": "2.4.0", "python": "3.11.7"}

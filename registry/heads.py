@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, FromClause, Select, case, func, literal, select, tuple_
 
-from registry.schema import alias_event, check_result, run
+from llorch.registry.schema import alias_event, check_result, run
 
 
 def alias_heads() -> Select[tuple[str, str, str, str]]:

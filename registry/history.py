@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from registry.answers import as_json
-from registry.processes import Process, shown_status
-from registry.records import Json, RunKind
-from registry.schema import artifact, run, run_io
+from llorch.registry.answers import as_json
+from llorch.registry.processes import Process, shown_status
+from llorch.registry.records import Json, RunKind
+from llorch.registry.schema import artifact, run, run_io
 
 RunEdge = tuple[str, str, str | None]  # role, digest, label
 

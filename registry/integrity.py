@@ -9,12 +9,12 @@ from typing import Literal
 
 from sqlalchemy import Connection, select
 
-from registry.answers import as_json
-from registry.digests import Progress, is_excluded, sha256_of, walk
-from registry.heads import names_of, sorted_names
-from registry.records import FileRecord, Json
-from registry.schema import artifact, file, location, tensor
-from registry.tensor_ranges import sha256_of_range
+from llorch.registry.answers import as_json
+from llorch.registry.digests import Progress, is_excluded, sha256_of, walk
+from llorch.registry.heads import names_of, sorted_names
+from llorch.registry.records import FileRecord, Json
+from llorch.registry.schema import artifact, file, location, tensor
+from llorch.registry.tensor_ranges import sha256_of_range
 
 Level = Literal["quick", "full"]
 

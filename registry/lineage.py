@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from registry.answers import as_json
-from registry.heads import names_of, sorted_names, verdict_of
-from registry.history import batches, status_now
-from registry.records import Json
-from registry.schema import artifact, run, run_io, run_tool, source
+from llorch.registry.answers import as_json
+from llorch.registry.heads import names_of, sorted_names, verdict_of
+from llorch.registry.history import batches, status_now
+from llorch.registry.records import Json
+from llorch.registry.schema import artifact, run, run_io, run_tool, source
 
 INTO, OUT_OF = ("input", "reference"), ("output", "byproduct")
 

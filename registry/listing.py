@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Subquery, literal, select, tuple_
 
-from registry.answers import ListedArtifact
-from registry.heads import alias_heads, names_of, sorted_names, verdict_of
-from registry.records import ArtifactKind, Verdict
-from registry.schema import alias_event, artifact, run, run_io
+from llorch.registry.answers import ListedArtifact
+from llorch.registry.heads import alias_heads, names_of, sorted_names, verdict_of
+from llorch.registry.records import ArtifactKind, Verdict
+from llorch.registry.schema import alias_event, artifact, run, run_io
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,24 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
 
-from registry.answers import ArtifactAnswer, Check, Edge, Place, RunAnswer, Use
-from registry.digests import LABELS
-from registry.errors import AmbiguousReference, InvalidReference, UnknownReference, shown
-from registry.heads import alias_heads, names_of, sorted_names, verdict_of
-from registry.history import status_now
-from registry.records import CheckRecord, FileRecord, SourceRecord
-from registry.reference import DigestReference, NameReference, Reference, RunReference
-from registry.schema import alias_event, artifact, check_result, file, location, run, run_io, run_tool, source
+from llorch.registry.answers import ArtifactAnswer, Check, Edge, Place, RunAnswer, Use
+from llorch.registry.digests import LABELS
+from llorch.registry.errors import AmbiguousReference, InvalidReference, UnknownReference, shown
+from llorch.registry.heads import alias_heads, names_of, sorted_names, verdict_of
+from llorch.registry.history import status_now
+from llorch.registry.records import CheckRecord, FileRecord, SourceRecord
+from llorch.registry.reference import DigestReference, NameReference, Reference, RunReference
+from llorch.registry.schema import (
+    alias_event,
+    artifact,
+    check_result,
+    file,
+    location,
+    run,
+    run_io,
+    run_tool,
+    source,
+)
 
 MOST_CANDIDATES = 10
 DIGITS_SHOWN = 12

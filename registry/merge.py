@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection
 
-from registry.aliases import heads
-from registry.answers import as_json
-from registry.dump import Facts
-from registry.recording import insert_new, record_artifact, record_run
-from registry.records import Json
-from registry.schema import alias_event
-from registry.upgrade import row_counts
+from llorch.registry.aliases import heads
+from llorch.registry.answers import as_json
+from llorch.registry.dump import Facts
+from llorch.registry.recording import insert_new, record_artifact, record_run
+from llorch.registry.records import Json
+from llorch.registry.schema import alias_event
+from llorch.registry.upgrade import row_counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select, update
 
-from registry.answers import as_json
-from registry.digests import EXCLUDED, digest_of
-from registry.errors import RefusedRecord
-from registry.heads import alias_heads
-from registry.records import Json
-from registry.schema import artifact, location, run, run_io
+from llorch.registry.answers import as_json
+from llorch.registry.digests import EXCLUDED, digest_of
+from llorch.registry.errors import RefusedRecord
+from llorch.registry.heads import alias_heads
+from llorch.registry.records import Json
+from llorch.registry.schema import artifact, location, run, run_io
 
 
 @dataclass(frozen=True, slots=True)

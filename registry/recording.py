@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, Insert, Row, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from registry.digests import canonical_json
-from registry.errors import ConflictingRecord, shown
-from registry.records import (
+from llorch.registry.digests import canonical_json
+from llorch.registry.errors import ConflictingRecord, shown
+from llorch.registry.records import (
     ArtifactRecord,
     CheckRecord,
     EdgeRecord,
@@ -22,7 +22,17 @@ from registry.records import (
     SourceRecord,
     TensorRecord,
 )
-from registry.schema import artifact, check_result, file, location, run, run_io, run_tool, source, tensor
+from llorch.registry.schema import (
+    artifact,
+    check_result,
+    file,
+    location,
+    run,
+    run_io,
+    run_tool,
+    source,
+    tensor,
+)
 
 SOURCE_FACTS = [field.name for field in fields(SourceRecord) if field.name != "artifact"]
 CHECK_FACTS = ("status", "value", "threshold", "op", "unit", "detail")

@@ -1,6 +1,6 @@
 """What the registry is told: plain records, refused at the door if they would not come back as they are.
 
-Sizes are bytes, times are aware datetimes (kept in UTC), digests are those of `registry.digests`. Text may
+Sizes are bytes, times are aware datetimes (kept in UTC), digests are those of `llorch.registry.digests`. Text may
 hold anything but NUL and half a surrogate pair, which one database or another changes or refuses.
 """
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from registry.digests import HashedTensor, require_digest, require_path, require_sha256, weights1
-from registry.errors import RefusedRecord, shown
-from registry.processes import Process
-from registry.uids import UID
+from llorch.registry.digests import HashedTensor, require_digest, require_path, require_sha256, weights1
+from llorch.registry.errors import RefusedRecord, shown
+from llorch.registry.processes import Process
+from llorch.registry.uids import UID
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -188,9 +188,9 @@ class CheckRecord:
 class RunRecord:
     """One execution, finished or not.
 
-    uid: a version 7 UUID, see `registry.uids`; told twice, it is recorded once. params: what the user chose,
+    uid: a version 7 UUID, see `llorch.registry.uids`; told twice, it is recorded once. params: what the user chose,
     complete, for the run to be made again. tools: name → version. error: why it failed, on one line.
-    process: of a run that is `running`, see `registry.processes`.
+    process: of a run that is `running`, see `llorch.registry.processes`.
     """
 
     uid: str

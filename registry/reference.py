@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from registry.digests import LABELS
-from registry.errors import InvalidReference, shown
-from registry.uids import UID
+from llorch.registry.digests import LABELS
+from llorch.registry.errors import InvalidReference, shown
+from llorch.registry.uids import UID
 
 LEAST_DIGITS = 7
 LATEST = "latest"

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, select
 
-from registry.answers import as_json
-from registry.errors import ChangedInput, InvalidReference, UnknownReference, printable
-from registry.integrity import Expected, recorded_files, verify_place
-from registry.lookup import run_answer
-from registry.records import FileRecord, Json
-from registry.schema import artifact, location
+from llorch.registry.answers import as_json
+from llorch.registry.errors import ChangedInput, InvalidReference, UnknownReference, printable
+from llorch.registry.integrity import Expected, recorded_files, verify_place
+from llorch.registry.lookup import run_answer
+from llorch.registry.records import FileRecord, Json
+from llorch.registry.schema import artifact, location
 
 PROGRAM = "llorch-convert"
 

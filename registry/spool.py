@@ -16,14 +16,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.answers import as_json
-from registry.errors import RequestError
-from registry.processes import Process
-from registry.records import RunRecord
-from registry.uids import UID
+from llorch.registry.answers import as_json
+from llorch.registry.errors import RequestError
+from llorch.registry.processes import Process
+from llorch.registry.records import RunRecord
+from llorch.registry.uids import UID
 
 if TYPE_CHECKING:
-    from registry.store import Registry
+    from llorch.registry.store import Registry
 
 NOTE = re.compile(rf"{UID.pattern}\.(running|failed)\.json")
 TRIES = 3  # another process may remove the empty folder between our making it and our writing into it

@@ -16,36 +16,36 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from registry import aliases, listing, lookup, pruning
-from registry.aliases import AliasChange
-from registry.answers import ArtifactAnswer, ListedArtifact, RunAnswer
-from registry.comparison import Comparison, compare
-from registry.database import TIMEOUT_S, Database
-from registry.digests import Progress, digest_of
-from registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
-from registry.history import ListedRun, list_runs
-from registry.integrity import Integrity, Level, expected_at, verify_place
-from registry.lineage import Lineage, lineage_of
-from registry.listing import Filter
-from registry.pruning import Prunable
-from registry.records import RunKind, RunRecord
-from registry.reference import PathReference, Reference, parse_alias, parse_reference
-from registry.reproduction import Reproduction, reproduction
-from registry.upgrade import migrate, require_current
-from registry.whence import Whence, seen, whence
+from llorch.registry import aliases, listing, lookup, pruning
+from llorch.registry.aliases import AliasChange
+from llorch.registry.answers import ArtifactAnswer, ListedArtifact, RunAnswer
+from llorch.registry.comparison import Comparison, compare
+from llorch.registry.database import TIMEOUT_S, Database
+from llorch.registry.digests import Progress, digest_of
+from llorch.registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
+from llorch.registry.history import ListedRun, list_runs
+from llorch.registry.integrity import Integrity, Level, expected_at, verify_place
+from llorch.registry.lineage import Lineage, lineage_of
+from llorch.registry.listing import Filter
+from llorch.registry.pruning import Prunable
+from llorch.registry.records import RunKind, RunRecord
+from llorch.registry.reference import PathReference, Reference, parse_alias, parse_reference
+from llorch.registry.reproduction import Reproduction, reproduction
+from llorch.registry.upgrade import migrate, require_current
+from llorch.registry.whence import Whence, seen, whence
 
 if TYPE_CHECKING:
-    from registry.affected import Affected
-    from registry.dump import Facts
-    from registry.exports.forms import Form
-    from registry.merge import Merged
+    from llorch.registry.affected import Affected
+    from llorch.registry.dump import Facts
+    from llorch.registry.exports.forms import Form
+    from llorch.registry.merge import Merged
 
 
 class Registry:
     """A registry in an SQLite file, which is made when something is recorded, or on a PostgreSQL server.
 
     url: a path or a SQLAlchemy URL. timeout_s: how long to wait for other writers. Nothing is opened here;
-    every method may raise what `registry.errors` draws under RegistryError.
+    every method may raise what `llorch.registry.errors` draws under RegistryError.
     """
 
     def __init__(self, url: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> None:
@@ -75,7 +75,7 @@ class Registry:
         names: `name` or `name@alias` → the digest that it means from `at` on, now by default.
         Raises ConflictingRecord, InvalidReference and, for a digest that nothing has, UnknownReference.
         """
-        from registry import recording  # questions do without it
+        from llorch.registry import recording  # questions do without it
 
         require_current(self._database, write=True)
         with self._database.writing() as connection:
@@ -114,8 +114,8 @@ class Registry:
 
         Raises ConflictingRecord, and then nothing was added.
         """
-        from registry import merge as merging  # questions do without these
-        from registry.dump import Facts, facts_of
+        from llorch.registry import merge as merging  # questions do without these
+        from llorch.registry.dump import Facts, facts_of
 
         with other._reading() as connection:
             theirs = facts_of(connection) if connection else Facts([], [], [])
@@ -125,7 +125,7 @@ class Registry:
 
     def facts(self) -> Facts:
         """Everything that is recorded, but for where things lie."""
-        from registry.dump import Facts, facts_of  # as in `merge`
+        from llorch.registry.dump import Facts, facts_of  # as in `merge`
 
         with self._reading() as connection:
             return facts_of(connection) if connection else Facts([], [], [])
@@ -193,8 +193,8 @@ class Registry:
 
         Raises what `show` does, and UnknownReference for an artifact that no run made.
         """
-        from registry.exports.forms import WRITERS  # 20 ms, and other questions do without
-        from registry.exports.subject import subject_of
+        from llorch.registry.exports.forms import WRITERS  # 20 ms, and other questions do without
+        from llorch.registry.exports.subject import subject_of
 
         with self._artifact(reference) as (connection, artifact_id):
             subject = subject_of(connection, artifact_id)
@@ -208,7 +208,7 @@ class Registry:
 
     def affected(self, builder: str, architecture: str | None = None) -> Sequence[Affected]:
         """What versions of a tool made, as `llorch<0.3`, and all that was made of it."""
-        from registry.affected import affected  # packaging: 70 ms, and other questions do without
+        from llorch.registry.affected import affected  # packaging: 70 ms, and other questions do without
 
         with self._reading() as connection:
             return affected(connection, builder, architecture) if connection else []

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from registry.errors import RefusedRecord, shown
-from registry.records import TensorRecord
+from llorch.registry.errors import RefusedRecord, shown
+from llorch.registry.records import TensorRecord
 
 LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 CHUNK = 1 << 20

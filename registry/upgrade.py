@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Table, event, func, inspect, select, text
 
-from registry.database import Database
-from registry.errors import NotARegistry, RegistryError, RegistryNewer, RegistryOlder, RegistryReadOnly
-from registry.schema import metadata
+from llorch.registry.database import Database
+from llorch.registry.errors import NotARegistry, RegistryError, RegistryNewer, RegistryOlder, RegistryReadOnly
+from llorch.registry.schema import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection

@@ -9,16 +9,16 @@ from typing import Literal
 
 from sqlalchemy import Connection, func, select
 
-from registry.answers import as_json
-from registry.digests import HashedTensor, Progress, digest_of, weights1
-from registry.errors import RefusedRecord
-from registry.heads import names_of, sorted_names
-from registry.history import batches
-from registry.lineage import related
-from registry.lookup import sources_of_artifact
-from registry.records import Json, SourceRecord, TensorRecord
-from registry.schema import artifact, file, run, run_io, tensor
-from registry.tensor_ranges import hashed_tensors
+from llorch.registry.answers import as_json
+from llorch.registry.digests import HashedTensor, Progress, digest_of, weights1
+from llorch.registry.errors import RefusedRecord
+from llorch.registry.heads import names_of, sorted_names
+from llorch.registry.history import batches
+from llorch.registry.lineage import related
+from llorch.registry.lookup import sources_of_artifact
+from llorch.registry.records import Json, SourceRecord, TensorRecord
+from llorch.registry.schema import artifact, file, run, run_io, tensor
+from llorch.registry.tensor_ranges import hashed_tensors
 
 Known = Literal["artifact", "file", "weights", "tensors"]
 

@@ -18,15 +18,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runtime.chat import Chat
-    from runtime.compare import Comparison, compare_logits
-    from runtime.description import Description, describe
-    from runtime.errors import ContextFull, RequestError, UnknownToken
-    from runtime.generate import Generation, Stream
-    from runtime.loading import load, read_text
-    from runtime.model import Model
-    from runtime.perplexity import Perplexity, measure_perplexity
-    from runtime.sampling import Sampling
+    from llorch.runtime.chat import Chat
+    from llorch.runtime.compare import Comparison, compare_logits
+    from llorch.runtime.description import Description, describe
+    from llorch.runtime.errors import ContextFull, RequestError, UnknownToken
+    from llorch.runtime.generate import Generation, Stream
+    from llorch.runtime.loading import load, read_text
+    from llorch.runtime.model import Model
+    from llorch.runtime.perplexity import Perplexity, measure_perplexity
+    from llorch.runtime.sampling import Sampling
 
 # Where each public name lives: torch costs two seconds, so nothing is imported before somebody asks.
 _HOMES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.traits import Traits
+from llorch.runtime.traits import Traits
 
 WIDENED_BYTES = (
     2 << 30

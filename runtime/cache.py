@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from runtime.errors import ContextFull
-from runtime.traits import Traits
+from llorch.runtime.errors import ContextFull
+from llorch.runtime.traits import Traits
 
 
 class Cache:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypedDict
 
-from formats.chat_template import render
-from formats.errors import UnsupportedInput
-from runtime.generate import Stream
-from runtime.model import GREEDY, Model
-from runtime.prompt import encode_rendered
-from runtime.sampling import Sampling
+from llorch.formats.chat_template import render
+from llorch.formats.errors import UnsupportedInput
+from llorch.runtime.generate import Stream
+from llorch.runtime.model import GREEDY, Model
+from llorch.runtime.prompt import encode_rendered
+from llorch.runtime.sampling import Sampling
 
 
 class Message(TypedDict):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from runtime.attention import attend
-from runtime.cache import Cache
-from runtime.errors import ContextFull
-from runtime.experts import FeedForward, Mixture
-from runtime.linear import Linear, Stored
-from runtime.norms import Norm
-from runtime.rope import in_halves, rotate, rotation
-from runtime.traits import Rope, Traits
+from llorch.runtime.attention import attend
+from llorch.runtime.cache import Cache
+from llorch.runtime.errors import ContextFull
+from llorch.runtime.experts import FeedForward, Mixture
+from llorch.runtime.linear import Linear, Stored
+from llorch.runtime.norms import Norm
+from llorch.runtime.rope import in_halves, rotate, rotation
+from llorch.runtime.traits import Rope, Traits
 
 Observe = Callable[[int | None, str, Tensor], Tensor | None]
 """Told (layer or None, step, value) after each step; a tensor that it returns is used in the value's place.

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from formats.errors import InputError
-from formats.gguf_file import Header, read_header
-from formats.tensor_data import TensorData
-from formats.tokenizer.templates import TemplateReport, read_templates, report
-from runtime import from_folder, from_gguf
-from runtime.bounds import WIDENED_BYTES, Held, Memory, needed
-from runtime.from_folder.config import read_json
-from runtime.from_folder.template import chat_template
-from runtime.traits import Traits
+from llorch.formats.errors import InputError
+from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.tensor_data import TensorData
+from llorch.formats.tokenizer.templates import TemplateReport, read_templates, report
+from llorch.runtime import from_folder, from_gguf
+from llorch.runtime.bounds import WIDENED_BYTES, Held, Memory, needed
+from llorch.runtime.from_folder.config import read_json
+from llorch.runtime.from_folder.template import chat_template
+from llorch.runtime.traits import Traits
 
 EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
 HEADS = ("output.weight", "lm_head.weight")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtime.linear import Linear
-from runtime.traits import Activation, Routing
+from llorch.runtime.linear import Linear
+from llorch.runtime.traits import Activation, Routing
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runtime.bounds import PREFILL_CHUNK
-from runtime.cache import Cache
-from runtime.errors import ContextFull, RequestError
-from runtime.sampling import Sampling, choose
-from runtime.text_stream import TextStream
+from llorch.runtime.bounds import PREFILL_CHUNK
+from llorch.runtime.cache import Cache
+from llorch.runtime.errors import ContextFull, RequestError
+from llorch.runtime.sampling import Sampling, choose
+from llorch.runtime.text_stream import TextStream
 
 if TYPE_CHECKING:
-    from runtime.model import Model
+    from llorch.runtime.model import Model
 
 
 Finish = Literal["end", "stop", "length", "cancelled"]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from formats.quants import QuantType
-from runtime.bounds import TILE_BYTES
+from llorch.formats.quants import QuantType
+from llorch.runtime.bounds import TILE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Packed(Stored):
         self._raw: NDArray[np.uint8] | None = None
 
     def _fill(self, start: int, out: Tensor) -> None:
-        from formats.quants.compiled import dequantize_into  # LLVM: only a model that is run needs it
+        from llorch.formats.quants.compiled import dequantize_into  # LLVM: only a model that is run needs it
 
         whole = self._raw
         if whole is None:

@@ -11,19 +11,19 @@ from typing import Literal
 
 import torch
 
-from formats.errors import InputError
-from formats.gguf_file import Header, read_header
-from formats.shown import shown
-from formats.tensor_data import TensorData
-from runtime import from_folder, from_gguf
-from runtime.bounds import WIDENED_BYTES
-from runtime.errors import RequestError
-from runtime.from_folder.shards import OpenShards
-from runtime.from_folder.text import folder_text
-from runtime.from_folder.weights import build_weights as build_folder_weights
-from runtime.from_gguf.weights import build_weights
-from runtime.linear import Numbers
-from runtime.model import Model, Text
+from llorch.formats.errors import InputError
+from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.shown import shown
+from llorch.formats.tensor_data import TensorData
+from llorch.runtime import from_folder, from_gguf
+from llorch.runtime.bounds import WIDENED_BYTES
+from llorch.runtime.errors import RequestError
+from llorch.runtime.from_folder.shards import OpenShards
+from llorch.runtime.from_folder.text import folder_text
+from llorch.runtime.from_folder.weights import build_weights as build_folder_weights
+from llorch.runtime.from_gguf.weights import build_weights
+from llorch.runtime.linear import Numbers
+from llorch.runtime.model import Model, Text
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -107,7 +107,7 @@ def _load_folder(folder: Path, numbers: Numbers, widened_bytes: int) -> Model:
 
 def _gguf_text(header: Header) -> Text:
     # the tokenizer is built when text is first asked for: a judge of logits never needs it
-    from formats.tokenizer import build_tokenizer, load_tokenizer
+    from llorch.formats.tokenizer import build_tokenizer, load_tokenizer
 
     try:
         files = build_tokenizer(header.metadata)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from runtime.cache import Cache
-from runtime.decoder import Decoder, Observe, Weights
-from runtime.errors import RequestError, UnknownToken
-from runtime.generate import Generation, Stream
-from runtime.linear import Numbers
-from runtime.sampling import Sampling
-from runtime.traits import Traits
+from llorch.runtime.cache import Cache
+from llorch.runtime.decoder import Decoder, Observe, Weights
+from llorch.runtime.errors import RequestError, UnknownToken
+from llorch.runtime.generate import Generation, Stream
+from llorch.runtime.linear import Numbers
+from llorch.runtime.sampling import Sampling
+from llorch.runtime.traits import Traits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -128,7 +128,7 @@ class Model:
         chunk: tokens at a time, all by default; the result differs by rounding only.
         planned: positions that the sequence is thought to grow to, by default its length; rotary embeddings
             with a list for long sequences choose by it.
-        observe: told every intermediate value, see `runtime.decoder.Observe`.
+        observe: told every intermediate value, see `llorch.runtime.decoder.Observe`.
         """
         require_known(ids, self.vocabulary_size)
         if chunk is not None and chunk < 1:

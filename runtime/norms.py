@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from runtime.traits import NormKind
+from llorch.runtime.traits import NormKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from runtime.traits import Rope
+from llorch.runtime.traits import Rope
 
 
 def rotation(rope: Rope, positions: range, planned: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import RequestError
+from llorch.runtime.errors import RequestError
 
 Logits = NDArray[np.float64]
 

@@ -16,13 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sources.fetching import Fetched, FetchedFile, fetch
-    from sources.local import LocalModel, found_at, proven_here
-    from sources.opening import opened, place_for
-    from sources.preflight import Outlook, look_ahead
-    from sources.reference import HubReference, UrlReference, parse_source
-    from sources.remote import Offer, Remote, RemoteFile
-    from sources.selection import Wish
+    from llorch.sources.fetching import Fetched, FetchedFile, fetch
+    from llorch.sources.local import LocalModel, found_at, proven_here
+    from llorch.sources.opening import opened, place_for
+    from llorch.sources.preflight import Outlook, look_ahead
+    from llorch.sources.reference import HubReference, UrlReference, parse_source
+    from llorch.sources.remote import Offer, Remote, RemoteFile
+    from llorch.sources.selection import Wish
 
 __all__ = [
     "Fetched",

@@ -13,11 +13,11 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import errors as hub
 
-from sources.errors import Missing, Unreachable
-from sources.hub import Choose
-from sources.reference import HubReference
-from sources.remote import Offer, RemoteFile
-from sources.selection import parts_of
+from llorch.sources.errors import Missing, Unreachable
+from llorch.sources.hub import Choose
+from llorch.sources.reference import HubReference
+from llorch.sources.remote import Offer, RemoteFile
+from llorch.sources.selection import parts_of
 
 SHA256, GIT_SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 OFFLINE = "HF_HUB_OFFLINE forbids to fetch it"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from formats.errors import InputError
-from sources.errors import Damaged
-from sources.landing import Landing
-from sources.places import Place
-from sources.proof import NotAsPromised, Proven, prove, require_sound
-from sources.remote import Offer, Progress, Remote, RemoteFile
+from llorch.formats.errors import InputError
+from llorch.sources.errors import Damaged
+from llorch.sources.landing import Landing
+from llorch.sources.places import Place
+from llorch.sources.proof import NotAsPromised, Proven, prove, require_sound
+from llorch.sources.remote import Offer, Progress, Remote, RemoteFile
 
 How = Literal["here", "kept", "fetched"]
 

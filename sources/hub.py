@@ -17,16 +17,16 @@ from huggingface_hub import HfApi, RepoFile, constants
 from huggingface_hub.utils import build_hf_headers, disable_progress_bars, http_stream_backoff, logging
 from tqdm import tqdm
 
-from formats.shown import shown
-from sources.errors import ChoiceNeeded, Missing, NoRanges, Unreachable
-from sources.hub_errors import told_as_ours
-from sources.names import require_distinct, require_safe
-from sources.reference import HubReference
-from sources.remote import Offer, RemoteFile
-from sources.retrying import first_bytes, retried
-from sources.selection import parts_of
-from sources.traffic import Listener, Patience
-from sources.urls import without_secrets
+from llorch.formats.shown import shown
+from llorch.sources.errors import ChoiceNeeded, Missing, NoRanges, Unreachable
+from llorch.sources.hub_errors import told_as_ours
+from llorch.sources.names import require_distinct, require_safe
+from llorch.sources.reference import HubReference
+from llorch.sources.remote import Offer, RemoteFile
+from llorch.sources.retrying import first_bytes, retried
+from llorch.sources.selection import parts_of
+from llorch.sources.traffic import Listener, Patience
+from llorch.sources.urls import without_secrets
 
 MOST_LISTED = 10_000  # files; a model has some dozens, and a data set is not what is fetched here
 READ_TIMEOUT_S = 30.0

@@ -9,9 +9,9 @@ import httpx2
 from huggingface_hub import constants
 from huggingface_hub import errors as hub
 
-from formats.shown import shown
-from sources.errors import Damaged, Denied, Missing, SourceError, Unreachable
-from sources.urls import scrubbed, without_secrets
+from llorch.formats.shown import shown
+from llorch.sources.errors import Damaged, Denied, Missing, SourceError, Unreachable
+from llorch.sources.urls import scrubbed, without_secrets
 
 PASSING = frozenset({408, 429, 500, 502, 503, 504})  # statuses that may be others at the next try
 ASK = "a token is taken from HF_TOKEN or `hf auth login`"

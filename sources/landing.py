@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from formats.shown import shown
-from sources.errors import DestinationError
-from sources.remote import RemoteFile
+from llorch.formats.shown import shown
+from llorch.sources.errors import DestinationError
+from llorch.sources.remote import RemoteFile
 
 PREFIX, INCOMING = ".llorch-fetch-", "incoming"
 SPARE_SHARE, SPARE_BYTES = 100, 16 << 20  # of space: what the file system itself takes

@@ -21,14 +21,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from formats.errors import InputError, MalformedInput
-from formats.shown import shown
-from sources.cached import cached_file
-from sources.errors import Damaged, Missing
-from sources.fetching import FetchedFile
-from sources.proof import NotAsPromised, prove, require_sound
-from sources.remote import Kind, RemoteFile
-from sources.selection import ending, models_of, parts_of
+from llorch.formats.errors import InputError, MalformedInput
+from llorch.formats.shown import shown
+from llorch.sources.cached import cached_file
+from llorch.sources.errors import Damaged, Missing
+from llorch.sources.fetching import FetchedFile
+from llorch.sources.proof import NotAsPromised, prove, require_sound
+from llorch.sources.remote import Kind, RemoteFile
+from llorch.sources.selection import ending, models_of, parts_of
 
 REPOSITORY = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
 BLOB = re.compile(r"sha256:([0-9a-f]{64})")

@@ -10,8 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from formats.shown import shown
-from sources.errors import UnsafeName
+from llorch.formats.shown import shown
+from llorch.sources.errors import UnsafeName
 
 LONGEST_PART = 255  # bytes of one file name: ext4, APFS and NTFS alike
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from sources.cached import CachedRepository
-from sources.errors import ChoiceNeeded, Unreachable
-from sources.hub import HubRepository
-from sources.places import Directory, HubCache, Place
-from sources.reference import HubReference, UrlReference
-from sources.remote import Remote
-from sources.selection import Wish, chosen
-from sources.traffic import Patience
-from sources.url import UrlFile
+from llorch.sources.cached import CachedRepository
+from llorch.sources.errors import ChoiceNeeded, Unreachable
+from llorch.sources.hub import HubRepository
+from llorch.sources.places import Directory, HubCache, Place
+from llorch.sources.reference import HubReference, UrlReference
+from llorch.sources.remote import Remote
+from llorch.sources.selection import Wish, chosen
+from llorch.sources.traffic import Patience
+from llorch.sources.url import UrlFile
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from typing import Protocol
 import huggingface_hub
 from huggingface_hub import constants
 
-from formats.shown import shown
-from sources.errors import DestinationError
-from sources.hub_errors import told_as_ours
-from sources.landing import Landing
-from sources.remote import Offer, RemoteFile
+from llorch.formats.shown import shown
+from llorch.sources.errors import DestinationError
+from llorch.sources.hub_errors import told_as_ours
+from llorch.sources.landing import Landing
+from llorch.sources.remote import Offer, RemoteFile
 
 
 class Place(Protocol):

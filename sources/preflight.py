@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from converter.dtypes import UNQUANTIZED
-from converter.plan import Plan, plan
-from converter.rope import TABLES
-from formats.errors import InputError, MalformedInput
-from formats.gguf_file import Header, read_header
-from formats.safetensors_file import HEADER_BYTES, INDEX, read_safetensors
-from formats.tokenizer import build_tokenizer
-from sources.errors import NoRanges
-from sources.remote import Remote, RemoteFile
-from sources.selection import models_of
-from sources.stand_in import StandIn, read_remote_header
+from llorch.converter.dtypes import UNQUANTIZED
+from llorch.converter.plan import Plan, plan
+from llorch.converter.rope import TABLES
+from llorch.formats.errors import InputError, MalformedInput
+from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.safetensors_file import HEADER_BYTES, INDEX, read_safetensors
+from llorch.formats.tokenizer import build_tokenizer
+from llorch.sources.errors import NoRanges
+from llorch.sources.remote import Remote, RemoteFile
+from llorch.sources.selection import models_of
+from llorch.sources.stand_in import StandIn, read_remote_header
 
 CONFIG = "config.json"
 MOST_JSON = 64 << 20  # bytes of config.json or an index

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from formats.errors import InputError, MalformedInput, UnsupportedInput
-from formats.gguf_file import read_header
-from formats.safetensors_file import INDEX, read_safetensors
-from formats.tokenizer import build_tokenizer, guarded
-from sources.remote import RemoteFile
-from sources.selection import ending, models_of
+from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.formats.gguf_file import read_header
+from llorch.formats.safetensors_file import INDEX, read_safetensors
+from llorch.formats.tokenizer import build_tokenizer, guarded
+from llorch.sources.remote import RemoteFile
+from llorch.sources.selection import ending, models_of
 
 PIECE = 1 << 20  # bytes hashed at a time
 POINTER = b"version https://git-lfs"

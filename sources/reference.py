@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from formats.shown import shown
-from sources.errors import ChoiceNeeded, UnsafeName
-from sources.names import require_safe
-from sources.urls import without_secrets
+from llorch.formats.shown import shown
+from llorch.sources.errors import ChoiceNeeded, UnsafeName
+from llorch.sources.names import require_safe
+from llorch.sources.urls import without_secrets
 
 # Source: huggingface_hub, `validate_repo_id`; names of before 2020 have no owner.
 REPOSITORY = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")

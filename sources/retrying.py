@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from sources.errors import Unreachable
+from llorch.sources.errors import Unreachable
 
 TRIES, FIRST_PAUSE_S = 3, 1.0
 

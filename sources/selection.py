@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from formats.shown import shown
-from sources.errors import ChoiceNeeded
-from sources.remote import RemoteFile
+from llorch.formats.shown import shown
+from llorch.sources.errors import ChoiceNeeded
+from llorch.sources.remote import RemoteFile
 
 PART = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
 MOST_PARTS = 1000

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from formats.errors import MalformedInput
-from formats.gguf_file import Header, read_part
-from sources.remote import RemoteFile
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import Header, read_part
+from llorch.sources.remote import RemoteFile
 
 # A header of a 32 thousand token vocabulary ends within the first window, one of 262 thousand after the fourth more.
 FIRST_WINDOW, NEXT_WINDOW = 2 << 20, 4 << 20

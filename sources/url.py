@@ -18,14 +18,14 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx2
 
-from formats import __version__
-from sources.errors import ChoiceNeeded, Damaged, NoRanges, Unreachable
-from sources.hub_errors import of_connection, of_status
-from sources.reference import UrlReference
-from sources.remote import Offer, RemoteFile
-from sources.retrying import first_bytes, retried
-from sources.selection import parts_of
-from sources.traffic import Listener, Patience
+from llorch.base.version import __version__
+from llorch.sources.errors import ChoiceNeeded, Damaged, NoRanges, Unreachable
+from llorch.sources.hub_errors import of_connection, of_status
+from llorch.sources.reference import UrlReference
+from llorch.sources.remote import Offer, RemoteFile
+from llorch.sources.retrying import first_bytes, retried
+from llorch.sources.selection import parts_of
+from llorch.sources.traffic import Listener, Patience
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 60.0
 MOST_REDIRECTS = 5

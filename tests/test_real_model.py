@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import converter
-import runtime
-from commands.convert import main as convert
-from commands.registry import main as registry
+from llorch import converter, runtime
+from llorch.commands.convert import main as convert
+from llorch.commands.registry import main as registry
+from llorch.verification.sample import ODDITIES, PROSE
 from tests.commands.conftest import invoke
-from verification.sample import ODDITIES, PROSE
 
 
 @pytest.fixture(scope="module")

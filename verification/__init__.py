@@ -15,18 +15,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from verification.alone import try_out
-    from verification.judge import verify
-    from verification.report import Report, Result, Status
+    from llorch.verification.alone import try_out
+    from llorch.verification.judge import verify
+    from llorch.verification.report import Report, Result, Status
 
 __all__ = ["Report", "Result", "Status", "try_out", "verify"]
 
 _HOMES = {
-    "Report": "verification.report",
-    "Result": "verification.report",
-    "Status": "verification.report",
-    "try_out": "verification.alone",
-    "verify": "verification.judge",
+    "Report": "llorch.verification.report",
+    "Result": "llorch.verification.report",
+    "Status": "llorch.verification.report",
+    "try_out": "llorch.verification.alone",
+    "verify": "llorch.verification.judge",
 }
 
 

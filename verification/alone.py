@@ -15,19 +15,19 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
-import runtime
-from formats.errors import UnsupportedInput
-from formats.shown import shown
-from verification.check import CannotCheck, Check, Measured, check, counted
-from verification.judge import now, tools
-from verification.report import Report
-from verification.sample import PROSE
-from verification.subject import LEAST_POSITIONS, LOGITS_BYTES, QUICK_FLOP, QUICK_POSITIONS
+from llorch import runtime
+from llorch.formats.errors import UnsupportedInput
+from llorch.formats.shown import shown
+from llorch.verification.check import CannotCheck, Check, Measured, check, counted
+from llorch.verification.judge import now, tools
+from llorch.verification.report import Report
+from llorch.verification.sample import PROSE
+from llorch.verification.subject import LEAST_POSITIONS, LOGITS_BYTES, QUICK_FLOP, QUICK_POSITIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from runtime import Description, Model
+    from llorch.runtime import Description, Model
 
 SHARE_OF_MEMORY = 0.8  # of the machine's, that a model may take here
 
@@ -151,7 +151,7 @@ def try_out(path: str | os.PathLike[str], level: str = "quick", device: str = "c
     cuda if there. Raises OSError for what is not there and InputError for what is no model; whatever else is wrong
     with it is in the report.
     """
-    from runtime.devices import chosen  # torch: two seconds that a wrong path should not cost
+    from llorch.runtime.devices import chosen  # torch: two seconds that a wrong path should not cost
 
     file = Path(path)
     file.stat()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from formats.errors import InputError
-from verification.report import Result, Status
+from llorch.formats.errors import InputError
+from llorch.verification.report import Result, Status
 
 S = TypeVar("S")  # what is judged: a folder beside its source, or a model alone
 
@@ -83,7 +83,7 @@ def check(
     fault_above: float = -math.inf,
     level: str = "quick",
 ) -> Callable[[Callable[[S], Measured]], Check[S]]:
-    """Declares the measuring function under it; `verification.checks.CHECKS` finds what is declared."""
+    """Declares the measuring function under it; `llorch.verification.checks.CHECKS` finds what is declared."""
 
     def declared(measure: Callable[[S], Measured]) -> Check[S]:
         return Check(name, float(at_most), fault_above, unit, because, level, measure)

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from formats import __version__
-from formats.errors import InputError, UnsupportedInput
-from formats.gguf_file import read_header
-from verification.check import LEVELS, CannotCheck
-from verification.checks import CHECKS
-from verification.checks.storage import sha256
-from verification.report import Report
-from verification.subject import Subject
+from llorch.base.version import __version__
+from llorch.formats.errors import InputError, UnsupportedInput
+from llorch.formats.gguf_file import read_header
+from llorch.verification.check import LEVELS, CannotCheck
+from llorch.verification.checks import CHECKS
+from llorch.verification.checks.storage import sha256
+from llorch.verification.report import Report
+from llorch.verification.subject import Subject
 
 LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
 
@@ -43,7 +43,7 @@ def verify(
         if path.exists():
             raise UnsupportedInput("is no folder: converted folders are what is verified", path=path)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    from runtime.devices import chosen  # torch: two seconds that a wrong argument should not cost
+    from llorch.runtime.devices import chosen  # torch: two seconds that a wrong argument should not cost
 
     started = now()
     if against is not None:

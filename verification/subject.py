@@ -13,20 +13,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from converter.plan import plan
-from formats.errors import MalformedInput
-from formats.gguf_file import Header, read_header
-from formats.safetensors_file import StoredTensor, read_safetensors
-from formats.tokenizer import build_tokenizer
-from runtime.compare import Comparison, compare_logits
-from verification.check import CannotCheck
-from verification.sample import PROSE
+from llorch.converter.plan import plan
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.safetensors_file import StoredTensor, read_safetensors
+from llorch.formats.tokenizer import build_tokenizer
+from llorch.runtime.compare import Comparison, compare_logits
+from llorch.verification.check import CannotCheck
+from llorch.verification.sample import PROSE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from converter.outputs import OutputTensor
-    from runtime.model import Model
+    from llorch.converter.outputs import OutputTensor
+    from llorch.runtime.model import Model
 
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
@@ -114,7 +114,7 @@ class Subject:
         Where all of the folder's weights are of one 16-bit type, the source's are rounded to it once. Else they
         are taken as they are: such a folder is float32, or lost nothing.
         """
-        import runtime  # torch: two seconds that the checks before did not need
+        from llorch import runtime  # torch: two seconds that the checks before did not need
 
         dtypes = {tensor.dtype for tensor in self.tensors.values()}
         rounded = ROUNDED.get(dtypes.pop()) if len(dtypes) == 1 else None
@@ -124,7 +124,7 @@ class Subject:
     @cached_property
     def folder_reading(self) -> Model:
         """The folder, by transformers' conventions."""
-        import runtime  # as above
+        from llorch import runtime  # as above
 
         self._models.append(runtime.load(self.folder, device=self.device))
         return self._models[-1]

@@ -6,9 +6,9 @@ import functools
 import importlib
 import pkgutil
 
-from converter.architecture import Architecture, Evidence
-from formats.errors import UnsupportedInput
-from formats.shown import shown
+from llorch.converter.architecture import Architecture, Evidence
+from llorch.formats.errors import UnsupportedInput
+from llorch.formats.shown import shown
 
 
 def architectures() -> tuple[Architecture, ...]:

@@ -5,7 +5,7 @@ disagree with it, and the function under it is the plain definition that everyth
 stands the same in vector code: `compiled.dequantize_into` runs that, `plainly.dequantize_into` does without LLVM.
 """
 
-from formats.quants import fp4, iq, k, legacy, plain, ternary  # noqa: F401 each enters its types in the table
-from formats.quants.types import BY_ID, REMOVED, QuantType, by_id, by_name, decode
+from llorch.formats.quants import fp4, iq, k, legacy, plain, ternary  # noqa: F401 each enters its types in the table
+from llorch.formats.quants.types import BY_ID, REMOVED, QuantType, by_id, by_name, decode
 
 __all__ = ["BY_ID", "REMOVED", "QuantType", "by_id", "by_name", "decode"]

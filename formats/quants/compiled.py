@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 from functools import cache
 
-from formats.quants import plainly
-from formats.quants.kernel import kernel, step
-from formats.quants.machine import Function, Target, function, this_machine
-from formats.quants.plainly import Bytes, Written
-from formats.quants.types import QuantType
+from llorch.formats.quants import plainly
+from llorch.formats.quants.kernel import kernel, step
+from llorch.formats.quants.machine import Function, Target, function, this_machine
+from llorch.formats.quants.plainly import Bytes, Written
+from llorch.formats.quants.types import QuantType
 
 # The least magnitude that is written as an infinity, as a float32's bits; for float16 that is 65520. The kernels
 # are made for less: of a source with more the plain definitions say whether and where it is broken.

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.quants.bits import column, floats, parts
-from formats.quants.codebooks import E2M1_DOUBLED, e8m0_halved, ue4m3_halved
-from formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.bits import column, floats, parts
+from llorch.formats.quants.codebooks import E2M1_DOUBLED, e8m0_halved, ue4m3_halved
+from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from formats.quants.vectors import Block, Coded, Value
+    from llorch.formats.quants.vectors import Block, Coded, Value
 
 
 @quant_type("MXFP4", id=39, weights=32, e="u1", qs=("u1", 16))

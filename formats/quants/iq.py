@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.quants.bits import column, floats, in_turn, parts
-from formats.quants.codebooks import IQ4, grid
-from formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.bits import column, floats, in_turn, parts
+from llorch.formats.quants.codebooks import IQ4, grid
+from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from formats.quants.vectors import Block, Coded, Value
+    from llorch.formats.quants.vectors import Block, Coded, Value
 
 Floats = NDArray[np.float32]
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.quants.bits import column, floats, parts
-from formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.bits import column, floats, parts
+from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from formats.quants.vectors import Block, Coded, Value
+    from llorch.formats.quants.vectors import Block, Coded, Value
 
 Bytes = NDArray[np.uint8]
 

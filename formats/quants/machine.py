@@ -20,8 +20,8 @@ import llvmlite
 import platformdirs
 from llvmlite import binding as llvm
 
-from formats.quants.kernel import NAME
-from formats.quants.vectors import Has
+from llorch.formats.quants.kernel import NAME
+from llorch.formats.quants.vectors import Has
 
 Function = Callable[[int, int, int], int]
 _DIGEST = hashlib.sha256().digest_size

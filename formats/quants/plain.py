@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.quants.bits import column
-from formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.bits import column
+from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from formats.quants.vectors import Block, Value
+    from llorch.formats.quants.vectors import Block, Value
 
 
 @quant_type("F32", id=0, weights=1, w="<f4")

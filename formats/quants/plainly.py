@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.quants.types import QuantType, decode
+from llorch.formats.quants.types import QuantType, decode
 
 Bytes = NDArray[np.uint8]
 

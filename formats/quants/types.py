@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from formats.errors import UnsupportedInput
+from llorch.formats.errors import UnsupportedInput
 
 if TYPE_CHECKING:  # it imports a compiler, and the table of types must not
-    from formats.quants.vectors import Block, Coded, Value
+    from llorch.formats.quants.vectors import Block, Coded, Value
 
 Blocks = NDArray[np.void]
 Decode = Callable[[Blocks], NDArray[np.float32]]
@@ -30,7 +30,7 @@ class QuantType:
     decode: blocks (n,) of `layout` → float32 (n, weights), bit-equal to the C reference but for a NaN's sign
     and payload, which are the processor's. No scale makes it warn.
     vectors: the same in vector code: from one block (of a type of single weights, from 32) the weights in
-    order, as vectors of 16 float32. Only `formats.quants.compiled` calls it.
+    order, as vectors of 16 float32. Only `llorch.formats.quants.compiled` calls it.
     """
 
     name: str

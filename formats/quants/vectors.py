@@ -15,7 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from formats.quants.types import QuantType
+from llorch.formats.quants.types import QuantType
 
 Number = int | float
 

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from formats.errors import InputError, MalformedInput, UnsupportedInput
-from formats.metadata import Metadata
-from formats.shown import shown
-from formats.tokenizer.bpe import Form, bpe
-from formats.tokenizer.charsmap import CHARSMAP
-from formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer
-from formats.tokenizer.special import (
+from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.formats.metadata import Metadata
+from llorch.formats.shown import shown
+from llorch.formats.tokenizer.bpe import Form, bpe
+from llorch.formats.tokenizer.charsmap import CHARSMAP
+from llorch.formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer
+from llorch.formats.tokenizer.special import (
     ADD_BOS,
     ADD_EOS,
     FAMILIES,
@@ -32,10 +32,10 @@ from formats.tokenizer.special import (
     read_special,
     written_roles,
 )
-from formats.tokenizer.spm import ADD_SPACE_PREFIX, spm
-from formats.tokenizer.templates import NAMES, TEMPLATE, TemplateReport, files_of, read_templates
-from formats.tokenizer.unigram import REMOVE_BLANKS, unigram
-from formats.tokenizer.vocabulary import (
+from llorch.formats.tokenizer.spm import ADD_SPACE_PREFIX, spm
+from llorch.formats.tokenizer.templates import NAMES, TEMPLATE, TemplateReport, files_of, read_templates
+from llorch.formats.tokenizer.unigram import REMOVE_BLANKS, unigram
+from llorch.formats.tokenizer.vocabulary import (
     MERGES,
     SCORES,
     TOKENS,
@@ -45,7 +45,7 @@ from formats.tokenizer.vocabulary import (
     Vocabulary,
     read_vocabulary,
 )
-from formats.tokenizer.wordpiece import LOWERCASE, STRIP_ACCENTS, wordpiece
+from llorch.formats.tokenizer.wordpiece import LOWERCASE, STRIP_ACCENTS, wordpiece
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

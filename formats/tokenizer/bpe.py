@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 from typing import Literal, cast
 
-from formats.errors import MalformedInput
-from formats.metadata import Metadata
-from formats.shown import shown
-from formats.tokenizer.pretokenizers import PreTokenizer
-from formats.tokenizer.special import SpecialTokens, post_processor
-from formats.tokenizer.vocabulary import (
+from llorch.formats.errors import MalformedInput
+from llorch.formats.metadata import Metadata
+from llorch.formats.shown import shown
+from llorch.formats.tokenizer.pretokenizers import PreTokenizer
+from llorch.formats.tokenizer.special import SpecialTokens, post_processor
+from llorch.formats.tokenizer.vocabulary import (
     MERGES,
     Json,
     Recipe,

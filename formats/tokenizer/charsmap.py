@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.errors import MalformedInput, UnsupportedInput
-from formats.metadata import Metadata
+from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.formats.metadata import Metadata
 
 CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 MOST_BYTES = 16 << 20  # published maps have a quarter of a million

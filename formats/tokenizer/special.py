@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from formats.errors import MalformedInput
-from formats.metadata import Metadata
-from formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
+from llorch.formats.errors import MalformedInput
+from llorch.formats.metadata import Metadata
+from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
 
 ID_KEYS = {
     "bos": "tokenizer.ggml.bos_token_id",

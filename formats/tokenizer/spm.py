@@ -6,10 +6,10 @@ token with the highest score are joined first, the leftmost of equals.
 
 from __future__ import annotations
 
-from formats.metadata import Metadata
-from formats.tokenizer.bpe import BLANK, bpe_model, raw_decoder, read_merges, replace
-from formats.tokenizer.special import SpecialTokens, post_processor
-from formats.tokenizer.vocabulary import (
+from llorch.formats.metadata import Metadata
+from llorch.formats.tokenizer.bpe import BLANK, bpe_model, raw_decoder, read_merges, replace
+from llorch.formats.tokenizer.special import SpecialTokens, post_processor
+from llorch.formats.tokenizer.vocabulary import (
     MERGES,
     Recipe,
     TokenType,

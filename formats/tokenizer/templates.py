@@ -1,6 +1,6 @@
 """Chat templates of a GGUF file: their texts, and what can be said of them without running them.
 
-A template is a program by a stranger. Here it is copied and looked at as text only; `formats.chat_template`
+A template is a program by a stranger. Here it is copied and looked at as text only; `llorch.formats.chat_template`
 runs one, in a process of its own.
 """
 
@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from formats.errors import MalformedInput
-from formats.metadata import Metadata
-from formats.shown import shown
+from llorch.formats.errors import MalformedInput
+from llorch.formats.metadata import Metadata
+from llorch.formats.shown import shown
 
 TEMPLATE = "tokenizer.chat_template"
 NAMES = "tokenizer.chat_templates"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 
-from formats.errors import MalformedInput
-from formats.metadata import Metadata
-from formats.tokenizer.bpe import BLANK
-from formats.tokenizer.charsmap import blank_characters, read_charsmap
-from formats.tokenizer.special import ID_KEYS, SpecialTokens, post_processor
-from formats.tokenizer.spm import ADD_SPACE_PREFIX
-from formats.tokenizer.vocabulary import SCORES, Json, Recipe, TokenType, Vocabulary, read_scores
+from llorch.formats.errors import MalformedInput
+from llorch.formats.metadata import Metadata
+from llorch.formats.tokenizer.bpe import BLANK
+from llorch.formats.tokenizer.charsmap import blank_characters, read_charsmap
+from llorch.formats.tokenizer.special import ID_KEYS, SpecialTokens, post_processor
+from llorch.formats.tokenizer.spm import ADD_SPACE_PREFIX
+from llorch.formats.tokenizer.vocabulary import SCORES, Json, Recipe, TokenType, Vocabulary, read_scores
 
 REMOVE_BLANKS = "tokenizer.ggml.remove_extra_whitespaces"
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from formats.errors import MalformedInput
-from formats.metadata import Metadata
-from formats.shown import shown
-from formats.tokenizer.bpe import BLANK, Form
-from formats.tokenizer.special import ID_KEYS, SpecialTokens, template
-from formats.tokenizer.vocabulary import (
+from llorch.formats.errors import MalformedInput
+from llorch.formats.metadata import Metadata
+from llorch.formats.shown import shown
+from llorch.formats.tokenizer.bpe import BLANK, Form
+from llorch.formats.tokenizer.special import ID_KEYS, SpecialTokens, template
+from llorch.formats.tokenizer.vocabulary import (
     TOKENS,
     Json,
     Recipe,

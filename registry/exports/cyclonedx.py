@@ -11,8 +11,8 @@ import re
 import uuid
 from typing import Literal
 
-from registry.exports.subject import Input, Subject, as_bytes, whole_seconds
-from registry.records import FileRecord
+from llorch.registry.exports.subject import Input, Subject, as_bytes, whole_seconds
+from llorch.registry.records import FileRecord
 
 Version = Literal["1.6", "1.7"]
 

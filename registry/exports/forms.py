@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
-from registry.exports.cyclonedx import cyclonedx
-from registry.exports.model_card import model_card
-from registry.exports.slsa import slsa
-from registry.exports.subject import Subject
+from llorch.registry.exports.cyclonedx import cyclonedx
+from llorch.registry.exports.model_card import model_card
+from llorch.registry.exports.slsa import slsa
+from llorch.registry.exports.subject import Subject
 
 Form = Literal["slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card"]
 

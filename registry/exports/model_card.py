@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from registry.errors import printable
-from registry.exports.subject import Subject, whole_seconds
-from registry.records import Json
+from llorch.registry.errors import printable
+from llorch.registry.exports.subject import Subject, whole_seconds
+from llorch.registry.records import Json
 
 # Metadata that GGUF files carry under these names of a card, or that say themselves what they are.
 FROM_FACTS = ("base_model", "language", "datasets", "license_name", "license_link")

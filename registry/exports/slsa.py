@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from registry.digests import HashedFile, tree_manifest
-from registry.exports.subject import Input, Subject, as_bytes, whole_seconds
-from registry.records import Json
+from llorch.registry.digests import HashedFile, tree_manifest
+from llorch.registry.exports.subject import Input, Subject, as_bytes, whole_seconds
+from llorch.registry.records import Json
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"

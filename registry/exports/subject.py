@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
 
-from registry import lookup
-from registry.answers import ArtifactAnswer, RunAnswer
-from registry.errors import UnknownReference
-from registry.records import FileRecord, SourceRecord
-from registry.schema import artifact, run, run_io
+from llorch.registry import lookup
+from llorch.registry.answers import ArtifactAnswer, RunAnswer
+from llorch.registry.errors import UnknownReference
+from llorch.registry.records import FileRecord, SourceRecord
+from llorch.registry.schema import artifact, run, run_io
 
 
 @dataclass(frozen=True, slots=True)

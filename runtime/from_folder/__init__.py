@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from formats.safetensors_file import Stored, read_safetensors
-from runtime.from_folder.config import Config
-from runtime.from_folder.families import Family
-from runtime.from_folder.layout import (
+from llorch.formats.safetensors_file import Stored, read_safetensors
+from llorch.runtime.from_folder.config import Config
+from llorch.runtime.from_folder.families import Family
+from llorch.runtime.from_folder.layout import (
     Sizes,
     Structure,
     check_layout,
@@ -22,8 +22,8 @@ from runtime.from_folder.layout import (
     read_sizes,
     read_structure,
 )
-from runtime.from_folder.rope import FULL, SLIDING, ropes, rotated_layers
-from runtime.traits import Activation, Routing, Traits
+from llorch.runtime.from_folder.rope import FULL, SLIDING, ropes, rotated_layers
+from llorch.runtime.traits import Activation, Routing, Traits
 
 # transformers, activations.py: gelu_new and gelu_pytorch_tanh are the same formula
 ACTIVATIONS: dict[str, Activation] = {

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from formats.errors import MalformedInput, UnsupportedInput
-from formats.shown import shown
-from runtime.from_folder.families import FAMILIES, Family
+from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.formats.shown import shown
+from llorch.runtime.from_folder.families import FAMILIES, Family
 
 MOST_BYTES = 64 << 20  # of a JSON file; the largest published tokenizer.json has 33 MB
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from runtime.traits import NormKind, RotaryPairs
+from llorch.runtime.traits import NormKind, RotaryPairs
 
 Names = Mapping[str, str]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from formats.errors import MalformedInput, UnsupportedInput
-from formats.safetensors_file import StoredTensor
-from formats.shown import shown
-from runtime.from_folder.config import Config
-from runtime.from_folder.families import Family
+from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.formats.safetensors_file import StoredTensor
+from llorch.formats.shown import shown
+from llorch.runtime.from_folder.config import Config
+from llorch.runtime.from_folder.families import Family
 
 IGNORED = re.compile(
     r"(^|\.)rotary_emb\.inv_freq$"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from runtime.from_folder.config import Config
-from runtime.traits import Rope
+from llorch.runtime.from_folder.config import Config
+from llorch.runtime.traits import Rope
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 

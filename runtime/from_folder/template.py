@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from formats.errors import MalformedInput
-from runtime.from_folder.config import Json
+from llorch.formats.errors import MalformedInput
+from llorch.runtime.from_folder.config import Json
 
 
 def chat_template(folder: Path, told: Json) -> str | None:

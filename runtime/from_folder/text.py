@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from formats.errors import MalformedInput
-from formats.shown import shown
-from runtime.from_folder.config import Json, read_json
-from runtime.from_folder.template import chat_template
-from runtime.model import Text
+from llorch.formats.errors import MalformedInput
+from llorch.formats.shown import shown
+from llorch.runtime.from_folder.config import Json, read_json
+from llorch.runtime.from_folder.template import chat_template
+from llorch.runtime.model import Text
 
 # The special tokens that transformers hands to a chat template, which are those that it knows by name.
 SPECIAL_TOKENS = tuple(f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from formats.gguf_file import Header
-from formats.quants import decode
-from formats.tensor_data import TensorData
-from runtime.from_gguf.families import Family
-from runtime.from_gguf.keys import Keys, Sizes, read_sizes
-from runtime.from_gguf.layout import check_layout
-from runtime.from_gguf.rope import ropes
-from runtime.from_gguf.scales import read_scales
-from runtime.traits import Routing, Traits
+from llorch.formats.gguf_file import Header
+from llorch.formats.quants import decode
+from llorch.formats.tensor_data import TensorData
+from llorch.runtime.from_gguf.families import Family
+from llorch.runtime.from_gguf.keys import Keys, Sizes, read_sizes
+from llorch.runtime.from_gguf.layout import check_layout
+from llorch.runtime.from_gguf.rope import ropes
+from llorch.runtime.from_gguf.scales import read_scales
+from llorch.runtime.traits import Routing, Traits
 
 
 def read_traits(header: Header, data: TensorData) -> tuple[Traits, Family]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from runtime.traits import Activation, NormKind, RotaryPairs
+from llorch.runtime.traits import Activation, NormKind, RotaryPairs
 
 GATED = ("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight")
 UNGATED = ("ffn_up.weight", "ffn_up.bias", "ffn_down.weight", "ffn_down.bias")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from formats.errors import MalformedInput
-from formats.gguf_file import Header
-from formats.shown import shown
-from runtime.from_gguf.families import EXPERTS, FUSED_EXPERTS, SHARED, SPLIT_EXPERTS, Family
-from runtime.from_gguf.keys import Sizes
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import Header
+from llorch.formats.shown import shown
+from llorch.runtime.from_gguf.families import EXPERTS, FUSED_EXPERTS, SHARED, SPLIT_EXPERTS, Family
+from llorch.runtime.from_gguf.keys import Sizes
 
 OBSOLETE = "attn_rot_embd.weight"  # old converters wrote it, nothing reads it
 

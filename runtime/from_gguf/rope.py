@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from formats.errors import MalformedInput, UnsupportedInput
-from formats.shown import shown
-from runtime.from_gguf.keys import Keys, Sizes
-from runtime.traits import Rope
+from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.formats.shown import shown
+from llorch.runtime.from_gguf.keys import Keys, Sizes
+from llorch.runtime.traits import Rope
 
 Factors = Callable[[str], tuple[float, ...] | None]
 """Values of a tensor, or None where the file has none of that name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from runtime.from_gguf.keys import Keys, Sizes
+from llorch.runtime.from_gguf.keys import Keys, Sizes
 
 LAYERS_OF_27B = {
     "gemma2": 46,

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from formats.gguf_file import Header
-from formats.quants import decode
-from formats.tensor_data import TensorData
-from runtime.decoder import Attention, Layer, Weights
-from runtime.experts import FeedForward, Mixture
-from runtime.from_gguf.families import Family
-from runtime.linear import Linear, Numbers, Packed
-from runtime.norms import Norm
-from runtime.traits import Traits
+from llorch.formats.gguf_file import Header
+from llorch.formats.quants import decode
+from llorch.formats.tensor_data import TensorData
+from llorch.runtime.decoder import Attention, Layer, Weights
+from llorch.runtime.experts import FeedForward, Mixture
+from llorch.runtime.from_gguf.families import Family
+from llorch.runtime.linear import Linear, Numbers, Packed
+from llorch.runtime.norms import Norm
+from llorch.runtime.traits import Traits
 
 
 def build_weights(

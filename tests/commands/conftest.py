@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from commands.console import Guarded
+from llorch.commands.console import Guarded
 from tests.models.tiny import random_llama
 
 ROOT = Path(__file__).parents[2]
@@ -42,11 +42,11 @@ def invoke(command: Guarded, *arguments: object) -> Result:
 
 
 def started(module: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """Starts `python -m commands.MODULE` in a process of its own."""
+    """Starts `python -m llorch.commands.MODULE` in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", f"commands.{module}", *map(str, arguments)],
+        [sys.executable, "-m", f"llorch.commands.{module}", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
     )

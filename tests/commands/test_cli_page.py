@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 import pytest
 
-from commands import convert, fetch, registry, run, verify
-from commands.failures import EXIT_CODES
+from llorch.commands import convert, fetch, registry, run, verify
+from llorch.commands.failures import EXIT_CODES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cli.md"
@@ -99,7 +99,7 @@ def test_help_waits_for_nothing_that_takes_long_to_import(module: str) -> None:
     script = f"""
 import sys
 sys.argv = ["llorch", "--help"]
-from commands.{module} import main
+from llorch.commands.{module} import main
 try:
     main()
 finally:
@@ -110,7 +110,7 @@ finally:
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         check=True,
     )
     assert done.stderr == "[]\n"
@@ -120,14 +120,14 @@ finally:
 def test_the_library_rooms_load_nothing_heavy_when_imported() -> None:
     script = """
 import sys
-import converter, formats, registry, runtime, verification
+from llorch import converter, formats, registry, runtime, verification
 print(sorted({"torch", "numba", "sqlalchemy", "tokenizers", "transformers"} & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         check=True,
     )
     assert done.stdout == "[]\n"

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMMAND = """
 import os, time
 import click
-from commands import console
+from llorch.commands import console
 
 @console.command("llorch-example", example="llorch-example well")
 @click.argument("how")
@@ -46,7 +46,7 @@ main()
 
 
 def start(*args: str, **extra: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **extra}
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *args],
         stdout=subprocess.PIPE,
@@ -127,7 +127,7 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored() -> None:
         [sys.executable, "-c", script, "sleep"],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -154,7 +154,7 @@ def test_a_full_disk_behind_stdout_is_told() -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
             check=False,
         )
     assert done.returncode == 5
@@ -171,12 +171,12 @@ def test_the_version_is_one_line() -> None:
 def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none() -> None:
     script = """
 import io, sys
-from commands.console import progress
+from llorch.commands.console import progress
 with progress("work") as told:
     print(told is None)
 print("rich" in sys.modules)
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "NO_COLOR": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TERM": "xterm", "NO_COLOR": "1"}
     piped = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 import pytest
 
-from commands import convert
-from commands.convert import SizeType, folder_name, main
-from converter import Conversion
-from registry import Registry
+from llorch.commands import convert
+from llorch.commands.convert import SizeType, folder_name, main
+from llorch.converter import Conversion
+from llorch.registry import Registry
 from tests.commands.conftest import invoke, started
 from tests.models.gguf_writer import STRING, one
 from tests.models.tiny import random_llama, tiny_llama

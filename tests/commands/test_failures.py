@@ -11,10 +11,10 @@ import click
 import platformdirs
 import pytest
 
-from commands.failures import EXIT_CODES, FAILURES, failure, one_line
-from converter.errors import NotEnoughSpace, TargetBusy, TargetExists
-from formats.errors import InputError, MalformedInput, UnsupportedInput
-from runtime.errors import ContextFull
+from llorch.commands.failures import EXIT_CODES, FAILURES, failure, one_line
+from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
+from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.runtime.errors import ContextFull
 
 
 @pytest.fixture(autouse=True)

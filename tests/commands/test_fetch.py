@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from commands import convert, fetch, registry, verify
+from llorch.commands import convert, fetch, registry, verify
 from tests.commands.conftest import ROOT, invoke
 from tests.hub import Drip, Hub
 from tests.hub.fixtures import hub, hub_servers
@@ -252,9 +252,13 @@ def test_a_lone_model_is_tried_out(alone: Path) -> None:
 
 
 def started(hub: Hub, *arguments: str, folder: Path) -> subprocess.Popen[str]:
-    environment = {**hub.environment, "PYTHONPATH": str(ROOT), "LLORCH_REGISTRY": str(folder / "registry.db")}
+    environment = {
+        **hub.environment,
+        "PYTHONPATH": str(ROOT / "src"),
+        "LLORCH_REGISTRY": str(folder / "registry.db"),
+    }
     return subprocess.Popen(
-        [sys.executable, "-m", "commands.fetch", *arguments],
+        [sys.executable, "-m", "llorch.commands.fetch", *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

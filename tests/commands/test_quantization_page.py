@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from commands.convert import main
-from converter import convert, reference
-from registry import Registry
+from llorch.commands.convert import main
+from llorch.converter import convert, reference
+from llorch.registry import Registry
 from tests.commands.conftest import invoke
 from tests.models.gguf_writer import STRING, TYPE_F32, one
 from tests.models.tiny import random_llama

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import converter
-from commands.run import info_rows, main
-from runtime import describe
+from llorch import converter
+from llorch.commands.run import info_rows, main
+from llorch.runtime import describe
 from tests.commands.conftest import invoke, started
 from tests.models.gguf_writer import I32, STRING, U32, array, one
 from tests.models.tiny import TOKENS, random_llama
@@ -194,7 +194,7 @@ def test_what_cannot_be_done_ends_in_one_line(source: Path, arguments: list[str]
 
 
 def test_on_a_terminal_nothing_that_a_model_says_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from commands import run
+    from llorch.commands import run
 
-    monkeypatch.setattr("commands.console.is_terminal", lambda _: True)
+    monkeypatch.setattr("llorch.commands.console.is_terminal", lambda _: True)
     assert run.seen("a\x1b[2J\nb\tc\u202e") == "a\\x1b[2J\nb\tc\\u202e"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import converter
-from commands.verify import main
+from llorch import converter
+from llorch.commands.verify import main
+from llorch.verification.checks import CHECKS
+from llorch.verification.report import Report
 from tests.commands.conftest import invoke
-from verification.checks import CHECKS
-from verification.report import Report
 
 
 @pytest.fixture

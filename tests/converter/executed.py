@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.plan import Plan, plan
-from formats.gguf_file import Header, read_header
-from formats.quants import decode
-from formats.tensor_data import TensorData
+from llorch.converter.plan import Plan, plan
+from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.quants import decode
+from llorch.formats.tensor_data import TensorData
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.gguf_file import Header, Part, Tensor
-from formats.metadata import Metadata, Value, ValueType
-from formats.model_file import Identity
-from formats.quants import by_name
+from llorch.formats.gguf_file import Header, Part, Tensor
+from llorch.formats.metadata import Metadata, Value, ValueType
+from llorch.formats.model_file import Identity
+from llorch.formats.quants import by_name
 from tests.converter.executed import Tokens
 
 Shape = tuple[int, ...]

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-import converter.architectures
-from converter.architecture import Architecture, Rule, in_layers
-from converter.architectures import architectures
-from converter.outputs import FUSED
-from converter.plan import plan
-from converter.sizes import shape_of
+import llorch.converter.architectures
+from llorch.converter.architecture import Architecture, Rule, in_layers
+from llorch.converter.architectures import architectures
+from llorch.converter.outputs import FUSED
+from llorch.converter.plan import plan
+from llorch.converter.sizes import shape_of
 from tests.converter.headers import LLAMA_KEYS, LLAMA_TENSORS, TOKENS, header_of
 
-FOLDER = Path(converter.architectures.__file__).parent
+FOLDER = Path(llorch.converter.architectures.__file__).parent
 FILES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
 LOGIC = (
     ast.If,
@@ -97,7 +97,7 @@ def test_adding_an_architecture_is_adding_a_file(tmp_path: Path, monkeypatch: py
         textwrap.dedent('''
         """A family that nobody here has heard of."""
 
-        from converter.architecture import Architecture, Key, Rule, in_layers
+        from llorch.converter.architecture import Architecture, Key, Rule, in_layers
 
         NEWCOMER = Architecture(
             gguf="newcomer",
@@ -125,7 +125,7 @@ def test_adding_an_architecture_is_adding_a_file(tmp_path: Path, monkeypatch: py
         ''')
     )
     monkeypatch.setattr(
-        converter.architectures, "__path__", [*converter.architectures.__path__, str(tmp_path)]
+        llorch.converter.architectures, "__path__", [*llorch.converter.architectures.__path__, str(tmp_path)]
     )
     keys = {key.replace("llama.", "newcomer."): value for key, value in LLAMA_KEYS.items()}
     planned = plan(header_of({**keys, "general.architecture": "newcomer"}, LLAMA_TENSORS), TOKENS)

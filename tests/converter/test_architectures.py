@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converter.architectures import architectures
-from converter.config import with_dtype
-from converter.plan import Plan
+from llorch.converter.architectures import architectures
+from llorch.converter.config import with_dtype
+from llorch.converter.plan import Plan
 from tests.converter.executed import executed, plan_of
 from tests.models.from_transformers import RECIPES, VOCAB, build
 

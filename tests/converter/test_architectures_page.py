@@ -6,8 +6,8 @@ import inspect
 import sys
 from pathlib import Path
 
-from converter.architecture import Architecture
-from converter.architectures import architectures
+from llorch.converter.architecture import Architecture
+from llorch.converter.architectures import architectures
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 

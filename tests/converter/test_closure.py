@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converter import convert
-from converter.closure import Difference, compare, require_way_back
-from converter.errors import NotTakenBack
-from converter.operations import rope_halves, subtract_one
-from converter.outputs import OutputTensor
-from converter.plan import plan
-from converter.rounding import all_finite, rounding_error, widened
-from formats.errors import MalformedInput
-from formats.gguf_file import Header, read_header
-from formats.safetensors_file import read_safetensors
-from formats.tokenizer import build_tokenizer
+from llorch.converter import convert
+from llorch.converter.closure import Difference, compare, require_way_back
+from llorch.converter.errors import NotTakenBack
+from llorch.converter.operations import rope_halves, subtract_one
+from llorch.converter.outputs import OutputTensor
+from llorch.converter.plan import plan
+from llorch.converter.rounding import all_finite, rounding_error, widened
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.safetensors_file import read_safetensors
+from llorch.formats.tokenizer import build_tokenizer
 from tests.models.tiny import tiny_llama
 
 
@@ -156,5 +156,5 @@ def test_importing_the_room_loads_neither_numba_nor_torch() -> None:
     import subprocess
     import sys
 
-    code = "import converter, sys; print([m for m in ('numba', 'torch', 'numpy') if m in sys.modules])"
+    code = "import sys; from llorch import converter\nprint([m for m in ('numba', 'torch', 'numpy') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

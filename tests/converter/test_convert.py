@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converter import NotEnoughSpace, TargetBusy, TargetExists, convert, pipeline, weights
-from formats.errors import MalformedInput, UnsupportedInput
-from formats.safetensors_file import read_safetensors
+from llorch.converter import NotEnoughSpace, TargetBusy, TargetExists, convert, pipeline, weights
+from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.formats.safetensors_file import read_safetensors
 from tests.models.gguf_writer import TYPE_BF16, TYPE_F16, TYPE_F32, TYPE_Q8_0, Model
 from tests.models.tiny import WIDTH, tiny_llama
 
@@ -31,7 +31,7 @@ NORM = "model.norm.weight"
 # A child that converts argv[1] into argv[2]; the first line says that it is at work.
 CHILD = """
 import sys
-from converter import convert, pipeline
+from llorch.converter import convert, pipeline
 pipeline.CHECKPOINT_BYTES = 1 << 18
 print("ready", flush=True)
 convert(sys.argv[1], sys.argv[2], dtype="float32", threads=2)
@@ -169,7 +169,7 @@ def test_output_does_not_depend_on_threads(test_data: Path, tmp_path: Path) -> N
 
 
 def test_a_small_model_is_converted_without_numba(tiny: Path, tmp_path: Path) -> None:
-    code = f"from converter import convert; convert({str(tiny)!r}, {str(tmp_path / 'out')!r})\n"
+    code = f"from llorch.converter import convert; convert({str(tiny)!r}, {str(tmp_path / 'out')!r})\n"
     code += "import sys; print([m for m in ('numba', 'torch', 'tokenizers') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
@@ -374,7 +374,7 @@ def test_of_two_processes_one_writes_and_the_other_ends_at_once(tiny: Path, tmp_
 
 
 def test_six_starts_at_once_end_with_one_whole_folder(tiny: Path, tmp_path: Path) -> None:
-    code = "import sys; from converter import convert, TargetBusy, TargetExists\n"
+    code = "import sys; from llorch.converter import convert, TargetBusy, TargetExists\n"
     code += "try: convert(sys.argv[1], sys.argv[2])\n"
     code += "except (TargetBusy, TargetExists): sys.exit(6)"
     children = [subprocess.Popen([sys.executable, "-c", code, tiny, tmp_path / "out"]) for _ in range(6)]
@@ -539,7 +539,7 @@ def test_twenty_kills_at_random_moments_change_nothing(
 
 def killed_before_it_was_published(source: Path, out: Path) -> None:
     """A run whose weights are all on the disk, and that had no time for anything else."""
-    code = "import os, sys; from converter import conversion\n"
+    code = "import os, sys; from llorch.converter import conversion\n"
     code += "conversion._write_others = lambda *_: os.kill(os.getpid(), 9)\n"
     code += "conversion.convert(sys.argv[1], sys.argv[2])"
     assert (

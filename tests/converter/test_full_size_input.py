@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.full_size import SHAPES, Shape, phi_3_mini, qwen2_5_0_5b, uses_more_bits, write_model
-from converter import convert
-from formats.gguf_file import read_header
+from llorch.converter import convert
+from llorch.formats.gguf_file import read_header
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from converter.architecture import Rule
-from converter.architectures.phi3 import PHI3
-from converter.outputs import assign
-from formats.gguf_file import Tensor
+from llorch.converter.architecture import Rule
+from llorch.converter.architectures.phi3 import PHI3
+from llorch.converter.outputs import assign
+from llorch.formats.gguf_file import Tensor
 from tests.converter.headers import Shape, header_of
 
 SIZES = {

@@ -15,19 +15,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from converter import pipeline
-from converter.operations import Operation, rope_halves, subtract_one
-from converter.outputs import OutputTensor, Segment
-from converter.pipeline import Digests, Job, OpenFile
-from converter.progress import Progress
-from converter.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
-from formats.errors import MalformedInput
-from formats.gguf_file import Header, Part, Tensor
-from formats.metadata import Metadata
-from formats.model_file import Identity
-from formats.quants import by_name, decode
-from formats.safetensors_file import Layout, lay_out, read_safetensors
-from formats.tensor_data import TensorData
+from llorch.converter import pipeline
+from llorch.converter.operations import Operation, rope_halves, subtract_one
+from llorch.converter.outputs import OutputTensor, Segment
+from llorch.converter.pipeline import Digests, Job, OpenFile
+from llorch.converter.progress import Progress
+from llorch.converter.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import Header, Part, Tensor
+from llorch.formats.metadata import Metadata
+from llorch.formats.model_file import Identity
+from llorch.formats.quants import by_name, decode
+from llorch.formats.safetensors_file import Layout, lay_out, read_safetensors
+from llorch.formats.tensor_data import TensorData
 
 COLUMNS = 32  # a row is one block of Q8_0
 TYPES = ("F32", "F16", "BF16", "Q8_0")

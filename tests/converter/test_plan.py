@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from converter.outputs import OutputTensor
-from converter.plan import Plan, plan
-from formats.errors import InputError, MalformedInput, UnsupportedInput
-from formats.gguf_file import Header
+from llorch.converter.outputs import OutputTensor
+from llorch.converter.plan import Plan, plan
+from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.formats.gguf_file import Header
 from tests.converter.executed import Tokens
 from tests.converter.headers import LLAMA_TENSORS, TOKENS, Shape, header_of, llama
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from converter import Conversion, convert
-from converter.digests import tree_digest, tree_manifest, weights_digest
+from llorch.converter import Conversion, convert
+from llorch.converter.digests import tree_digest, tree_manifest, weights_digest
 from tests.models.tiny import tiny_llama
 
 UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

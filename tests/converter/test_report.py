@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from converter import convert
-from converter.reference import TensorError, compare, read_reference
-from converter.report import FILE_TYPES, GUESSED, Claim, claim_of
-from converter.scale_ranges import ScaleRange, ScaleRanges, has_scales
-from formats.errors import MalformedInput
-from formats.gguf_file import Header, Tensor, read_header
-from formats.metadata import Metadata, Value, ValueType
-from formats.quants import BY_ID, QuantType, by_name
-from formats.tensor_data import TensorData
+from llorch.converter import convert
+from llorch.converter.reference import TensorError, compare, read_reference
+from llorch.converter.report import FILE_TYPES, GUESSED, Claim, claim_of
+from llorch.converter.scale_ranges import ScaleRange, ScaleRanges, has_scales
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import Header, Tensor, read_header
+from llorch.formats.metadata import Metadata, Value, ValueType
+from llorch.formats.quants import BY_ID, QuantType, by_name
+from llorch.formats.tensor_data import TensorData
 from tests.models.tiny import VOCABULARY, WIDTH, random_llama, tiny_llama
 
 # Where `d` is in a block, counted by hand in ggml/src/ggml-common.h.

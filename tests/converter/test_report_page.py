@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from converter import Conversion, convert
-from converter.charts import rounded_up
-from converter.reference import compare, read_reference
-from converter.report import Claim, Quantization, QuantShare
-from converter.report_page import page
+from llorch.converter import Conversion, convert
+from llorch.converter.charts import rounded_up
+from llorch.converter.reference import compare, read_reference
+from llorch.converter.report import Claim, Quantization, QuantShare
+from llorch.converter.report_page import page
 from tests.models.gguf_writer import STRING, TYPE_F32, Model, array, one
 from tests.models.tiny import random_llama, tiny_llama
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.errors import UnsupportedInput
-from formats.gguf_file import read_header
-from formats.quants import BY_ID
-from formats.tensor_data import TensorData
+from llorch.formats.errors import UnsupportedInput
+from llorch.formats.gguf_file import read_header
+from llorch.formats.quants import BY_ID
+from llorch.formats.tensor_data import TensorData
 from tests.models.gguf_writer import Model
 from tests.models.tiny import tiny_llama
 

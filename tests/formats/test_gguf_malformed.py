@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from formats.errors import InputError, MalformedInput, UnsupportedInput
-from formats.gguf_file import read_header
-from formats.header_reader import Limits
+from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.formats.gguf_file import read_header
+from llorch.formats.header_reader import Limits
 from tests.corpus import controls, header, split, tensor
 from tests.corpus.case import Case
 from tests.models.gguf_writer import STRING, U8, U32, Model, array, one

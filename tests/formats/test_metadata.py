@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.errors import MalformedInput
-from formats.gguf_file import read_header
-from formats.metadata import Metadata, Value, ValueType
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import read_header
+from llorch.formats.metadata import Metadata, Value, ValueType
 from tests.models.gguf_writer import (
     BOOL,
     F32,

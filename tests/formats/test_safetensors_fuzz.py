@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from formats.errors import InputError
-from formats.safetensors_file import lay_out, read_safetensors
+from llorch.formats.errors import InputError
+from llorch.formats.safetensors_file import lay_out, read_safetensors
 
 LAYOUT = lay_out(
     [("w", "F32", (2, 3)), ("a.b", "F16", (3,)), ("é", "U8", ()), ("none", "I64", (0, 2))], 10**9

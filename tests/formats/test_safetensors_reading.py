@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from formats.errors import InputError, MalformedInput
-from formats.safetensors_file import INDEX, SINGLE, lay_out, read_safetensors
-from formats.tensor_data import TensorData
+from llorch.formats.errors import InputError, MalformedInput
+from llorch.formats.safetensors_file import INDEX, SINGLE, lay_out, read_safetensors
+from llorch.formats.tensor_data import TensorData
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from formats.errors import InputError, MalformedInput
-from formats.gguf_file import read_header
-from formats.tensor_data import TensorData
+from llorch.formats.errors import InputError, MalformedInput
+from llorch.formats.gguf_file import read_header
+from llorch.formats.tensor_data import TensorData
 from tests.corpus.split import named, split_parts
 from tests.models.gguf_writer import F32, I32, STRING, U16, U32, Model, array, one
 from tests.models.tiny import tiny_llama

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.errors import MalformedInput
-from formats.gguf_file import Header, read_header
-from formats.tensor_data import TensorData
+from llorch.formats.errors import MalformedInput
+from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.tensor_data import TensorData
 from tests.models.gguf_writer import TYPE_F32, Model
 from tests.models.tiny import random_llama
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from registry import Registry
-from registry.schema import metadata
+from llorch.registry import Registry
+from llorch.registry.schema import metadata
 from tests.registry.postgresql import server
 
 settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing about a law

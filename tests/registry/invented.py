@@ -6,8 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from registry.records import ArtifactRecord, CheckRecord, CheckStatus, EdgeRecord, FileRecord, Json, RunRecord
-from registry.uids import uuid7
+from llorch.registry.records import (
+    ArtifactRecord,
+    CheckRecord,
+    CheckStatus,
+    EdgeRecord,
+    FileRecord,
+    Json,
+    RunRecord,
+)
+from llorch.registry.uids import uuid7
 
 START = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 

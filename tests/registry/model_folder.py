@@ -7,9 +7,9 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from registry.digests import hashed_files, is_excluded, tree1
-from registry.records import ArtifactRecord, EdgeRecord, FileRecord, RunRecord, digest_of_tensors
-from registry.tensor_ranges import hashed_tensors
+from llorch.registry.digests import hashed_files, is_excluded, tree1
+from llorch.registry.records import ArtifactRecord, EdgeRecord, FileRecord, RunRecord, digest_of_tensors
+from llorch.registry.tensor_ranges import hashed_tensors
 from tests.registry.invented import START, uid
 
 

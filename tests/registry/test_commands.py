@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import converter
-from commands.registry import main
-from registry import Registry
-from registry.records import EdgeRecord, SourceRecord
-from registry.upgrade import HEAD
+from llorch import converter
+from llorch.commands.registry import main
+from llorch.registry import Registry
+from llorch.registry.records import EdgeRecord, SourceRecord
+from llorch.registry.upgrade import HEAD
 from tests.models.tiny import tiny_llama
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 from tests.registry.model_folder import adopted, write_folder
@@ -358,7 +358,7 @@ def test_what_a_file_calls_itself_cannot_speak_to_a_terminal(registry: Registry,
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_help_is_there_with_an_example_and_loads_no_database(command: str) -> None:
     program = (
-        "import sys\nfrom commands.registry import main\n"
+        "import sys\nfrom llorch.commands.registry import main\n"
         f"try:\n    main([{command!r}, '--help'])\nfinally:\n"
         "    print(sorted(sys.modules.keys() & {'sqlalchemy', 'alembic', 'rich', 'torch', 'numpy', 'packaging'}))"
     )

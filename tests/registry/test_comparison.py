@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from registry import Registry
-from registry.errors import InvalidReference, UnknownReference
-from registry.records import EdgeRecord, FileRecord, Json, TensorRecord
+from llorch.registry import Registry
+from llorch.registry.errors import InvalidReference, UnknownReference
+from llorch.registry.records import EdgeRecord, FileRecord, Json, TensorRecord
 from tests.registry.invented import conversion, folder, gguf, sha256, verification
 
 

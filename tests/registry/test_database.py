@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from registry import Registry
-from registry.database import journal_mode
-from registry.errors import (
+from llorch.registry import Registry
+from llorch.registry.database import journal_mode
+from llorch.registry.errors import (
     NotARegistry,
     RegistryError,
     RegistryLocked,
@@ -32,7 +32,7 @@ from tests.registry.invented import START, conversion, folder, verification
 WRITER = """
 import sys
 from datetime import timedelta
-from registry import Registry
+from llorch.registry import Registry
 from tests.registry.invented import START, conversion, folder
 registry, first = Registry(sys.argv[1]), int(sys.argv[2])
 for n in range(first, first + 10_000):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digests import (
+from llorch.registry.digests import (
     HashedFile,
     HashedTensor,
     canonical_json,
@@ -20,7 +20,7 @@ from registry.digests import (
     tree1,
     weights1,
 )
-from registry.errors import RefusedRecord
+from llorch.registry.errors import RefusedRecord
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 

@@ -7,13 +7,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from commands.registry import main as main_command
-from registry import Filter, Registry
-from registry.answers import ArtifactAnswer
-from registry.digests import HashedFile, tree1
-from registry.drawing import as_svg
-from registry.example import main
-from registry.schema import metadata
+from llorch.commands.registry import main as main_command
+from llorch.registry import Filter, Registry
+from llorch.registry.answers import ArtifactAnswer
+from llorch.registry.digests import HashedFile, tree1
+from llorch.registry.drawing import as_svg
+from llorch.registry.example import main
+from llorch.registry.schema import metadata
 from tests.conftest import REPOSITORY
 
 EXAMPLE = REPOSITORY / "registry.db.example"

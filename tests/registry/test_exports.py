@@ -12,11 +12,18 @@ from typing import Any
 
 import pytest
 
-from registry import Registry
-from registry.digests import HashedFile, tree1
-from registry.errors import UnknownReference
-from registry.exports.forms import WRITERS, Form
-from registry.records import ArtifactRecord, CheckRecord, EdgeRecord, FileRecord, RunRecord, SourceRecord
+from llorch.registry import Registry
+from llorch.registry.digests import HashedFile, tree1
+from llorch.registry.errors import UnknownReference
+from llorch.registry.exports.forms import WRITERS, Form
+from llorch.registry.records import (
+    ArtifactRecord,
+    CheckRecord,
+    EdgeRecord,
+    FileRecord,
+    RunRecord,
+    SourceRecord,
+)
 from tests.registry.invented import conversion, gguf, sha256, verification
 
 FORMS = list(WRITERS)
@@ -186,7 +193,7 @@ def test_no_host_and_no_path_of_a_machine_is_exported(told: Registry, form: Form
 
 PROGRAM = """
 import sys
-from registry import Registry
+from llorch.registry import Registry
 sys.stdout.buffer.write(b"".join(Registry(sys.argv[1]).export("tiny", form) for form in sys.argv[2:]))
 """
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from registry import Registry
-from registry.answers import ArtifactAnswer
-from registry.errors import RefusedRecord, UnknownReference
-from registry.integrity import Damage, Integrity
-from registry.records import ArtifactRecord, EdgeRecord, FileRecord
-from registry.tensor_ranges import tensor_ranges
+from llorch.registry import Registry
+from llorch.registry.answers import ArtifactAnswer
+from llorch.registry.errors import RefusedRecord, UnknownReference
+from llorch.registry.integrity import Damage, Integrity
+from llorch.registry.records import ArtifactRecord, EdgeRecord, FileRecord
+from llorch.registry.tensor_ranges import tensor_ranges
 from tests.registry.invented import START, conversion, gguf, sha256
 from tests.registry.model_folder import adopted, write_folder, write_safetensors
 

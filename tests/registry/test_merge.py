@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry import Registry
-from registry.errors import ConflictingRecord
-from registry.records import CheckRecord, EdgeRecord, RunRecord
+from llorch.registry import Registry
+from llorch.registry.errors import ConflictingRecord
+from llorch.registry.records import CheckRecord, EdgeRecord, RunRecord
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import Registry
-from registry.errors import InvalidReference, UnknownReference
+from llorch.registry import Registry
+from llorch.registry.errors import InvalidReference, UnknownReference
 from tests.registry.invented import conversion, folder
 from tests.registry.model_folder import adopted, write_folder
 

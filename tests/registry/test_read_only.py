@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import Registry
-from registry.upgrade import HEAD
+from llorch.registry import Registry
+from llorch.registry.upgrade import HEAD
 from tests.conftest import REPOSITORY
 from tests.registry.invented import conversion, folder, gguf, verification
 from tests.registry.model_folder import adopted, write_folder
@@ -46,7 +46,7 @@ LIMITS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.g
 def as_reader(place: Path, *words: str, limits: Sequence[str] = LIMITS) -> subprocess.CompletedProcess[str]:
     """Runs a command to which the permissions of files apply, as they do to anybody who is not root."""
     return subprocess.run(
-        [*limits, sys.executable, "-m", "commands.registry", *words],
+        [*limits, sys.executable, "-m", "llorch.commands.registry", *words],
         cwd=place,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import Registry
-from registry.answers import ArtifactAnswer, RunAnswer
-from registry.errors import RefusedRecord
-from registry.records import ArtifactRecord, CheckRecord, EdgeRecord, FileRecord, Json, RunRecord
+from llorch.registry import Registry
+from llorch.registry.answers import ArtifactAnswer, RunAnswer
+from llorch.registry.errors import RefusedRecord
+from llorch.registry.records import ArtifactRecord, CheckRecord, EdgeRecord, FileRecord, Json, RunRecord
 from tests.registry.invented import START, conversion, folder, sha256, uid
 
 MEGABYTE = "x" * 1_000_000
@@ -163,7 +163,7 @@ json_values = st.recursive(
 def test_json_is_refused_or_the_same_after_the_text_that_is_stored(value: Json) -> None:
     import json
 
-    from registry.schema import dumps
+    from llorch.registry.schema import dumps
 
     try:
         folder(facts={"value": value})

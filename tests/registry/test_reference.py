@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.errors import InvalidReference
-from registry.reference import (
+from llorch.registry.errors import InvalidReference
+from llorch.registry.reference import (
     ALIAS,
     DigestReference,
     NameReference,
@@ -22,7 +22,7 @@ from registry.reference import (
     parse_alias,
     parse_reference,
 )
-from registry.uids import uuid7
+from llorch.registry.uids import uuid7
 
 UUID = "019a8f3e-0b1c-7d2e-8f3a-123456789abc"
 

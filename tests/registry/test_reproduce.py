@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import converter
-from commands import registry as registry_command
-from formats import __version__
+from llorch import converter
+from llorch.base.version import __version__
+from llorch.commands import registry as registry_command
 from tests.models.tiny import random_llama
 
 Call = Callable[..., Result]

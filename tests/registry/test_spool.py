@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from registry import Registry, RunRecord, Spool
-from registry.answers import as_json
-from registry.errors import RegistryLocked
-from registry.processes import Process
-from registry.spool import run_from_json
+from llorch.registry import Registry, RunRecord, Spool
+from llorch.registry.answers import as_json
+from llorch.registry.errors import RegistryLocked
+from llorch.registry.processes import Process
+from llorch.registry.spool import run_from_json
 from tests.registry.invented import START, conversion, verification
 
 PROCESS = Process("a boot", 7, 8)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from registry import Filter, Registry
-from registry.answers import ArtifactAnswer, RunAnswer
-from registry.errors import AmbiguousReference, ConflictingRecord, InvalidReference, UnknownReference
-from registry.records import CheckStatus, EdgeRecord, Json, RunRecord
+from llorch.registry import Filter, Registry
+from llorch.registry.answers import ArtifactAnswer, RunAnswer
+from llorch.registry.errors import AmbiguousReference, ConflictingRecord, InvalidReference, UnknownReference
+from llorch.registry.records import CheckStatus, EdgeRecord, Json, RunRecord
 from tests.registry.invented import START, conversion, folder, gguf, sha256, uid, verification
 
 

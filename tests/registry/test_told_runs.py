@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from commands import convert, registry, verify
-from commands.console import Guarded
-from registry import Registry
+from llorch.commands import convert, registry, verify
+from llorch.commands.console import Guarded
+from llorch.registry import Registry
+from llorch.verification.checks import CHECKS
 from tests.conftest import REPOSITORY
 from tests.models.tiny import random_llama
-from verification.checks import CHECKS
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def storage_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verifications check files and digests only, and compute no reading."""
     kept = {name: check for name, check in CHECKS.items() if name.startswith(("files.", "source."))}
     assert {"files.digests", "source.digest"} <= kept.keys()
-    monkeypatch.setattr("verification.judge.CHECKS", kept)
+    monkeypatch.setattr("llorch.verification.judge.CHECKS", kept)
 
 
 def call(command: Guarded, *arguments: object) -> Result:
@@ -68,7 +68,7 @@ def at_work(folder: Path) -> subprocess.Popen[str]:
     words = [
         sys.executable,
         "-m",
-        "commands.convert",
+        "llorch.commands.convert",
         file,
         "-o",
         "out",

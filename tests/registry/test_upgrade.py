@@ -15,12 +15,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, inspect
 
-import registry
-from registry import Registry
-from registry import upgrade as upgrading
-from registry.errors import RegistryError, RegistryOlder
-from registry.schema import metadata
-from registry.upgrade import COPIES_KEPT, HEAD, REVISIONS, copy_database, migrate
+from llorch import registry
+from llorch.registry import Registry
+from llorch.registry import upgrade as upgrading
+from llorch.registry.errors import RegistryError, RegistryOlder
+from llorch.registry.schema import metadata
+from llorch.registry.upgrade import COPIES_KEPT, HEAD, REVISIONS, copy_database, migrate
 from tests.registry.invented import conversion
 
 
@@ -70,7 +70,7 @@ def test_revisions_and_definition_agree_on_keys_indexes_and_conditions(tmp_path:
 def test_alembic_is_imported_only_when_the_schema_differs(tmp_path: Path) -> None:
     Registry(tmp_path / "registry.db").record(conversion())
     program = (
-        "import sys; from registry import Registry; from tests.registry.invented import conversion\n"
+        "import sys; from llorch.registry import Registry; from tests.registry.invented import conversion\n"
         f"registry = Registry({str(tmp_path / 'registry.db')!r})\n"
         "registry.record(conversion('other')); registry.list(); registry.show(conversion().uid)\n"
         "print(sorted(sys.modules.keys() & {'alembic', 'sqlalchemy.orm', 'torch', 'numpy', 'rich'}))"
@@ -81,7 +81,8 @@ def test_alembic_is_imported_only_when_the_schema_differs(tmp_path: Path) -> Non
 
 def test_importing_the_room_imports_no_database(tmp_path: Path) -> None:
     program = (
-        "import sys, registry, registry.records, registry.digests, registry.location, registry.reference\n"
+        "import sys\n"
+        "from llorch.registry import records, digests, location, reference\n"
         "print(sorted(sys.modules.keys() & {'sqlalchemy', 'sqlite3', 'platformdirs'}))"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -174,7 +175,7 @@ def rows(path: Path) -> dict[str, int]:
 
 UPGRADER = """
 import sys
-from registry import upgrade, Registry
+from llorch.registry import upgrade, Registry
 run = upgrade.run_revisions
 def slowly(connection):
     run(connection)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import Registry
-from registry.records import EdgeRecord, SourceRecord
+from llorch.registry import Registry
+from llorch.registry.records import EdgeRecord, SourceRecord
 from tests.registry.invented import conversion, gguf
 from tests.registry.model_folder import adopted, write_folder, write_safetensors
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from runtime.compare import compare_logits
-from runtime.loading import load
+from llorch.runtime.compare import compare_logits
+from llorch.runtime.loading import load
 from tests.models.from_transformers import RECIPES, build
 
 POSITIONS = 220

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from runtime import attention
-from runtime.attention import attend
-from runtime.experts import choose
-from runtime.norms import Norm
-from runtime.rope import in_halves, rotate, rotation
-from runtime.traits import Rope, RotaryPairs, Routing
+from llorch.runtime import attention
+from llorch.runtime.attention import attend
+from llorch.runtime.experts import choose
+from llorch.runtime.norms import Norm
+from llorch.runtime.rope import in_halves, rotate, rotation
+from llorch.runtime.traits import Rope, RotaryPairs, Routing
 
 
 def plainly_attended(

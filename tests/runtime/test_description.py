@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
-from formats.errors import MalformedInput
-from runtime.bounds import TOKEN_BYTES
-from runtime.description import describe
-from runtime.loading import load
+from llorch.formats.errors import MalformedInput
+from llorch.runtime.bounds import TOKEN_BYTES
+from llorch.runtime.description import describe
+from llorch.runtime.loading import load
 from tests.runtime.conftest import FORMATS, TINY
 
 

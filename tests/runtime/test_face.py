@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-import runtime
+from llorch import runtime
 
 NAMES = [
     "Chat", "Comparison", "ContextFull", "Description", "Generation", "Model", "Perplexity", "RequestError", "Sampling",
@@ -22,8 +22,6 @@ def test_the_public_names_are_these_and_all_resolve() -> None:
 
 
 def test_no_name_is_hidden_by_a_module_of_the_same_name() -> None:
-    import runtime.compare
-    import runtime.perplexity
 
     assert callable(runtime.compare_logits)
     assert callable(runtime.measure_perplexity)
@@ -34,7 +32,9 @@ def test_another_name_is_an_attribute_error() -> None:
         _ = runtime.nothing
 
 
-@pytest.mark.parametrize("code", ["import runtime", "import runtime; runtime.describe"])
+@pytest.mark.parametrize(
+    "code", ["from llorch import runtime", "from llorch import runtime; runtime.describe"]
+)
 def test_importing_and_describing_need_no_torch(code: str) -> None:
     check = f"{code}; import sys; print(sorted({{'torch', 'numba', 'llvmlite', 'tokenizers'}} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True)

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from formats.errors import InputError
-from formats.gguf_file import Header, read_header
-from formats.metadata import Metadata, Value, ValueType
-from formats.tensor_data import TensorData
-from runtime.from_folder import read_traits as read_folder
-from runtime.from_gguf import read_traits as read_gguf
-from runtime.from_gguf.families import FAMILIES
-from runtime.traits import Traits
+from llorch.formats.errors import InputError
+from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.metadata import Metadata, Value, ValueType
+from llorch.formats.tensor_data import TensorData
+from llorch.runtime.from_folder import read_traits as read_folder
+from llorch.runtime.from_gguf import read_traits as read_gguf
+from llorch.runtime.from_gguf.families import FAMILIES
+from llorch.runtime.traits import Traits
 from tests.runtime.conftest import TINY
 
 ANY_JSON = st.recursive(

@@ -14,8 +14,8 @@ import torch
 from gguf import GGUFReader, GGUFWriter
 from safetensors.numpy import load_file, save_file
 
-from formats.errors import InputError, MalformedInput, UnsupportedInput
-from runtime.loading import load
+from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.runtime.loading import load
 
 Tensors = dict[str, Any]
 

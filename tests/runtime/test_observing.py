@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from runtime.loading import load
+from llorch.runtime.loading import load
 from tests.runtime.conftest import TINY
 
 IDS = list(range(30, 62))

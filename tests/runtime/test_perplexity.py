@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from runtime.errors import RequestError
-from runtime.loading import load
-from runtime.perplexity import measure_perplexity
+from llorch.runtime.errors import RequestError
+from llorch.runtime.loading import load
+from llorch.runtime.perplexity import measure_perplexity
 
 
 def test_only_the_second_halves_of_whole_windows_count(test_data: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from formats.errors import UnsupportedInput
-from runtime.chat import Chat
-from runtime.errors import ContextFull
-from runtime.loading import load
-from runtime.prompt import encode_rendered, leading_ids
+from llorch.formats.errors import UnsupportedInput
+from llorch.runtime.chat import Chat
+from llorch.runtime.errors import ContextFull
+from llorch.runtime.loading import load
+from llorch.runtime.prompt import encode_rendered, leading_ids
 
 
 def tokenizer(*, bos: bool, eos: bool = False) -> Tokenizer:

@@ -14,12 +14,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from converter import convert
-from runtime.chat import Chat
-from runtime.compare import compare_logits
-from runtime.description import describe
-from runtime.loading import load
-from runtime.model import Model
+from llorch.converter import convert
+from llorch.runtime.chat import Chat
+from llorch.runtime.compare import compare_logits
+from llorch.runtime.description import describe
+from llorch.runtime.loading import load
+from llorch.runtime.model import Model
 from tests.runtime.prose import BEGINNINGS, QUESTIONS, TEXT
 
 
@@ -156,8 +156,8 @@ def test_llama_cpp_differs_by_its_8_bit_activations_only(real_model: Path, gguf_
 MEASURED = """
 import json, sys
 import torch, numpy, tokenizers
-from formats.quants import compiled
-import runtime
+from llorch.formats.quants import compiled
+from llorch import runtime
 runtime.Model
 torch.set_num_threads(1)
 

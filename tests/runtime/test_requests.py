@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from runtime.decoder import Decoder
-from runtime.errors import ContextFull, RequestError, UnknownToken
-from runtime.loading import load
-from runtime.model import Model
-from runtime.sampling import Sampling
+from llorch.runtime.decoder import Decoder
+from llorch.runtime.errors import ContextFull, RequestError, UnknownToken
+from llorch.runtime.loading import load
+from llorch.runtime.model import Model
+from llorch.runtime.sampling import Sampling
 
 ONE, OTHER = [5, 9, 200, 31, 7, 44], [300, 2, 2, 61, 118, 9, 10, 77, 5]
 DRAWN = Sampling(temperature=0.8, top_k=50, seed=3)
 
 ALONE = """
 import sys, torch
-from runtime.loading import load
+from llorch.runtime.loading import load
 torch.set_num_threads(1)
 with load(sys.argv[1]) as model:
     sys.stdout.buffer.write(model.logits([int(id) for id in sys.argv[2:]]).numpy().tobytes())

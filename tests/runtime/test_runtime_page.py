@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runtime.bounds import PREFILL_CHUNK, TILE_BYTES, WIDENED_BYTES
-from runtime.from_folder.families import FAMILIES as FOLDER_FAMILIES
-from runtime.from_gguf.families import FAMILIES as GGUF_FAMILIES
+from llorch.runtime.bounds import PREFILL_CHUNK, TILE_BYTES, WIDENED_BYTES
+from llorch.runtime.from_folder.families import FAMILIES as FOLDER_FAMILIES
+from llorch.runtime.from_gguf.families import FAMILIES as GGUF_FAMILIES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "runtime.md").read_text()
 

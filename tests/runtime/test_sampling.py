@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from runtime.errors import RequestError
-from runtime.sampling import Sampling, choose, filtered, penalized, uniform
+from llorch.runtime.errors import RequestError
+from llorch.runtime.sampling import Sampling, choose, filtered, penalized, uniform
 
 LOGITS = arrays(np.float32, st.integers(2, 40), elements=st.floats(-20, 20, width=32))
 

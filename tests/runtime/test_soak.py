@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from runtime.loading import load
-from runtime.sampling import Sampling
+from llorch.runtime.loading import load
+from llorch.runtime.sampling import Sampling
 from tests.runtime.prose import BEGINNINGS
 
 SECONDS = 300.0

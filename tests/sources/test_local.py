@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from formats.errors import InputError, MalformedInput
-from sources.errors import Damaged, Missing
-from sources.local import LocalModel, found_at, proven_here
+from llorch.formats.errors import InputError, MalformedInput
+from llorch.sources.errors import Damaged, Missing
+from llorch.sources.local import LocalModel, found_at, proven_here
 from tests.hub import Hub
 from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, split_gguf
 

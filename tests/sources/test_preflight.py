@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import sources
 from benchmarks import full_size
-from formats.gguf_file import read_header
-from formats.quants import QuantType
-from sources.preflight import Outlook
+from llorch import sources
+from llorch.formats.gguf_file import read_header
+from llorch.formats.quants import QuantType
+from llorch.sources.preflight import Outlook
 from tests.hub import Cut, DiskFile, Hub, IgnoreRange
 from tests.models.gguf_writer import STRING, U32, one
 from tests.models.tiny import random_llama

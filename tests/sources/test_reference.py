@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sources.errors import ChoiceNeeded, UnsafeName
-from sources.reference import HubReference, UrlReference, parse_source
+from llorch.sources.errors import ChoiceNeeded, UnsafeName
+from llorch.sources.reference import HubReference, UrlReference, parse_source
 
 HUB = {
     "owner/repo": HubReference("owner/repo"),

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.errors import ChoiceNeeded
-from sources.remote import RemoteFile
-from sources.selection import Wish, chosen, models_of, parts_of, quant_of
+from llorch.sources.errors import ChoiceNeeded
+from llorch.sources.remote import RemoteFile
+from llorch.sources.selection import Wish, chosen, models_of, parts_of, quant_of
 
 QWEN = [
     "README.md",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import sources
-from formats.errors import MalformedInput
-from sources.errors import ChoiceNeeded, Damaged, Missing, Unreachable
-from sources.fetching import Fetched
-from sources.proof import Proven
+from llorch import sources
+from llorch.formats.errors import MalformedInput
+from llorch.sources.errors import ChoiceNeeded, Damaged, Missing, Unreachable
+from llorch.sources.fetching import Fetched
+from llorch.sources.proof import Proven
 from tests.hub import Cut, Endless, Fault, Html, Hub, IgnoreRange, RedirectTo, Replaced, Status, WrongRange
 from tests.sources.models import gguf, loadable, split_gguf
 

@@ -11,12 +11,12 @@ from typing import cast
 
 import pytest
 
-from formats.errors import MalformedInput
+from llorch.formats.errors import MalformedInput
+from llorch.verification import try_out
+from llorch.verification.alone import ALONE, Lone, tokens_come_back
+from llorch.verification.report import Report
 from tests.models.gguf_writer import STRING, TYPE_F32, Model, one
 from tests.models.tiny import random_llama
-from verification import try_out
-from verification.alone import ALONE, Lone, tokens_come_back
-from verification.report import Report
 
 
 def statuses(report: Report) -> dict[str, str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import converter
-from verification import verify
+from llorch import converter
+from llorch.verification import verify
 
 MODELS = ["llama", "mistral", "mixtral", "phi2", "phi3", "qwen2", "qwen3", "qwen2moe", "gemma2", "gemma3"]
 

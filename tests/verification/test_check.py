@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.errors import MalformedInput
-from verification.check import CannotCheck, Check, Measured, check, counted, worst
-from verification.report import Result, Status
-from verification.subject import QUICK_BYTES, Subject
+from llorch.formats.errors import MalformedInput
+from llorch.verification.check import CannotCheck, Check, Measured, check, counted, worst
+from llorch.verification.report import Result, Status
+from llorch.verification.subject import QUICK_BYTES, Subject
 
 
 def declared(value: float, at_most: float = 1.0, fault_above: float = -math.inf) -> Check[Subject]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from verification.alone import ALONE
-from verification.check import Check
-from verification.checks import CHECKS
+from llorch.verification.alone import ALONE
+from llorch.verification.check import Check
+from llorch.verification.checks import CHECKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 TABLES: Mapping[str, Mapping[str, Check[Any]]] = {

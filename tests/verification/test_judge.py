@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import converter
-from formats.errors import InputError
+from llorch import converter
+from llorch.formats.errors import InputError
+from llorch.verification import verify
+from llorch.verification.checks import CHECKS
+from llorch.verification.report import Status
+from llorch.verification.subject import Subject
 from tests.models.gguf_writer import STRING, one
 from tests.models.tiny import random_llama
-from verification import verify
-from verification.checks import CHECKS
-from verification.report import Status
-from verification.subject import Subject
 
 
 @pytest.fixture

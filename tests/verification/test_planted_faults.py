@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import converter
-from formats.safetensors_file import read_safetensors
-from runtime import rope
+from llorch import converter
+from llorch.formats.safetensors_file import read_safetensors
+from llorch.runtime import rope
+from llorch.verification import verify
+from llorch.verification.checks import CHECKS
+from llorch.verification.report import Report, Status
 from tests.models.gguf_writer import F32, STRING, Model, one
 from tests.models.tiny import add_arrays, random_llama
-from verification import verify
-from verification.checks import CHECKS
-from verification.report import Report, Status
 
 BASE, HEAD_DIM, ORIGINAL_CONTEXT = 100.0, 16, 128
 
@@ -258,7 +258,7 @@ def positions_begin_again_with_every_chunk(_: Pair, monkeypatch: pytest.MonkeyPa
     def from_zero(what: Any, positions: range, *rest: Any) -> Any:
         return right_rotation(what, range(len(positions)), *rest)
 
-    monkeypatch.setattr("runtime.decoder.rotation", from_zero)
+    monkeypatch.setattr("llorch.runtime.decoder.rotation", from_zero)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from verification.report import Report, Result, Status
+from llorch.verification.report import Report, Result, Status
 
 
 def report(*statuses: Status, value: float | None = 1.0) -> Report:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import converter
-from converter import side_scales
-from runtime.from_gguf import weights
+from llorch import converter
+from llorch.converter import side_scales
+from llorch.runtime.from_gguf import weights
+from llorch.verification import verify
+from llorch.verification.report import Report, Status
 from tests.models.gguf_writer import Model
 from tests.models.nvfp4 import scaled_fused_llama, scaled_llama, scaled_mixture
-from verification import verify
-from verification.report import Report, Status
 
 MODELS = [scaled_llama, scaled_fused_llama, scaled_mixture]
 

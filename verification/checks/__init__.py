@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from verification.check import Check
-from verification.checks import behaviour, meaning, storage, words
-from verification.subject import Subject
+from llorch.verification.check import Check
+from llorch.verification.checks import behaviour, meaning, storage, words
+from llorch.verification.subject import Subject
 
 CHECKS: Mapping[str, Check[Subject]] = MappingProxyType(
     {

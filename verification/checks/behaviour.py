@@ -6,10 +6,10 @@ alone, some 1e-11 nats, and a fault that no other check sees is above 1e-8.
 
 from __future__ import annotations
 
-from runtime.compare import Comparison, compare_logits
-from verification.check import Measured, check
-from verification.sample import PROMPT, PROSE
-from verification.subject import Subject
+from llorch.runtime.compare import Comparison, compare_logits
+from llorch.verification.check import Measured, check
+from llorch.verification.sample import PROMPT, PROSE
+from llorch.verification.subject import Subject
 
 CHUNK, CHUNKED = 7, 96  # tokens: no power of two, so that no buffer ends where a chunk does; and of so many
 LONGEST = 2048  # positions that the full level goes to, where the model and memory have room for them

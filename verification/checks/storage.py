@@ -6,11 +6,11 @@ import hashlib
 import math
 from pathlib import Path
 
-from converter import closure
-from formats.errors import InputError
-from formats.shown import shown
-from verification.check import CannotCheck, Measured, check, counted
-from verification.subject import RECORD, Subject
+from llorch.converter import closure
+from llorch.formats.errors import InputError
+from llorch.formats.shown import shown
+from llorch.verification.check import CannotCheck, Measured, check, counted
+from llorch.verification.subject import RECORD, Subject
 
 CHUNK = 1 << 20
 CLOSURE_BYTES = 8  # for each weight: read from both sides, and worked on

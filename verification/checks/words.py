@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from formats.shown import shown
-from verification.check import Measured, check, counted
-from verification.sample import ODDITIES, PROSE
-from verification.subject import Subject
+from llorch.formats.shown import shown
+from llorch.verification.check import Measured, check, counted
+from llorch.verification.sample import ODDITIES, PROSE
+from llorch.verification.subject import Subject
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -14,7 +14,7 @@ import xllamacpp
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
-from formats.quants import QuantType
+from llorch.formats.quants import QuantType
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from formats.quants import QuantType
+from llorch.formats.quants import QuantType
 
 Bytes = NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from formats.quants import BY_ID, QuantType, by_name, decode
+from llorch.formats.quants import BY_ID, QuantType, by_name, decode
 from tests.formats.quants import reference
 from tests.formats.quants.samples import edge_blocks, random_blocks
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.quants import QuantType, by_name, compiled, machine
-from formats.quants.kernel import kernel
-from formats.quants.machine import function, this_machine
-from formats.quants.vectors import Block, Has, Value
+from llorch.formats.quants import QuantType, by_name, compiled, machine
+from llorch.formats.quants.kernel import kernel
+from llorch.formats.quants.machine import function, this_machine
+from llorch.formats.quants.vectors import Block, Has, Value
 from tests.conftest import REPOSITORY
 
 ONES = np.zeros(3, by_name("Q8_0").layout)
@@ -59,8 +59,8 @@ def test_a_kernel_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_another_process_finds_it(tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
-from formats.quants import machine
-from formats.quants.machine import this_machine
+from llorch.formats.quants import machine
+from llorch.formats.quants.machine import this_machine
 from tests.formats.quants.test_machine import by_name, loaded, refuse
 if REFUSE:
     machine._compiled = refuse
@@ -115,7 +115,8 @@ def test_dequantize_into_keeps_its_kernels(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_compiling_needs_neither_numba_nor_torch() -> None:
-    script = "import sys, formats.quants.compiled; sys.exit(str({'numba', 'torch', 'gguf'} & set(sys.modules) or ''))"
+    heavy = {"numba", "torch", "gguf"}
+    script = f"import sys, llorch.formats.quants.compiled\nsys.exit(str({heavy} & set(sys.modules) or ''))"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from formats.errors import UnsupportedInput
-from formats.quants import BY_ID, REMOVED, by_id, by_name
+from llorch.formats.errors import UnsupportedInput
+from llorch.formats.quants import BY_ID, REMOVED, by_id, by_name
 from tests.conftest import REPOSITORY
 from tests.formats.quants.reference import library
 
@@ -49,7 +49,7 @@ def test_a_type_is_found_by_name_or_not_at_all() -> None:
 
 def test_the_table_is_there_without_compilers_and_codebooks() -> None:
     heavy = "{'llvmlite', 'numba', 'gguf', 'torch', 'platformdirs'}"
-    script = f"import sys, formats.quants; sys.exit(str({heavy} & set(sys.modules) or ''))"
+    script = f"import sys, llorch.formats.quants; sys.exit(str({heavy} & set(sys.modules) or ''))"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )

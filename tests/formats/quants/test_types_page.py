@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from formats.quants import BY_ID, REMOVED, QuantType
+from llorch.formats.quants import BY_ID, REMOVED, QuantType
 
 PAGE = Path(__file__).parents[3] / "docs" / "quant-types.md"
 

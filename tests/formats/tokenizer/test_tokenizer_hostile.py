@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from formats.errors import InputError, MalformedInput, UnsupportedInput
-from formats.gguf_file import read_header
-from formats.tokenizer import REFUSED, build_tokenizer, guarded, load_tokenizer
-from formats.tokenizer.bpe import byte_characters
-from formats.tokenizer.charsmap import read_charsmap
-from formats.tokenizer.pretokenizers import PRETOKENIZERS
+from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.formats.gguf_file import read_header
+from llorch.formats.tokenizer import REFUSED, build_tokenizer, guarded, load_tokenizer
+from llorch.formats.tokenizer.bpe import byte_characters
+from llorch.formats.tokenizer.charsmap import read_charsmap
+from llorch.formats.tokenizer.pretokenizers import PRETOKENIZERS
 from tests.formats.tokenizer.vocabularies import Given, Trained, vocabulary_metadata, write_vocabulary
 
 T = "tokenizer.ggml."
@@ -149,9 +149,9 @@ def test_errors_come_without_the_tokenizers_library(tmp_path: Path) -> None:
     write_vocabulary(tmp_path / "v.gguf", {**GPT2, f"{T}merges": ["qq h"]})
     code = (
         "import sys\n"
-        "from formats.errors import InputError\n"
-        "from formats.gguf_file import read_header\n"
-        "from formats.tokenizer import build_tokenizer\n"
+        "from llorch.formats.errors import InputError\n"
+        "from llorch.formats.gguf_file import read_header\n"
+        "from llorch.formats.tokenizer import build_tokenizer\n"
         "try:\n"
         "    build_tokenizer(read_header(sys.argv[1]).metadata)\n"
         "except InputError:\n"

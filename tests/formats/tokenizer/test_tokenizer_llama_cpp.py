@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from formats.gguf_file import read_header
-from formats.tokenizer import Form, build_tokenizer, load_tokenizer
-from formats.tokenizer.pretokenizers import PRETOKENIZERS
+from llorch.formats.gguf_file import read_header
+from llorch.formats.tokenizer import Form, build_tokenizer, load_tokenizer
+from llorch.formats.tokenizer.pretokenizers import PRETOKENIZERS
 from tests.formats.tokenizer.llama_cpp import llama_cpp_ids
 from tests.formats.tokenizer.vocabularies import (
     Given,

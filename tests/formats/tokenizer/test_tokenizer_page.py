@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from formats.tokenizer.pretokenizers import PRETOKENIZERS, REFUSED
+from llorch.formats.tokenizer.pretokenizers import PRETOKENIZERS, REFUSED
 from tests.formats.tokenizer.tokenizers_page import PAGE, page
 
 

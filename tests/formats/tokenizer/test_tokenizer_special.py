@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from formats.tokenizer import TokenizerFiles, build_tokenizer, load_tokenizer
-from formats.tokenizer.bpe import byte_characters
+from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer, load_tokenizer
+from llorch.formats.tokenizer.bpe import byte_characters
 from tests.formats.tokenizer.vocabularies import Given, vocabulary_metadata
 
 T = "tokenizer.ggml."

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from formats.tokenizer import TokenizerFiles, build_tokenizer
-from formats.tokenizer.templates import MOST, report
+from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer
+from llorch.formats.tokenizer.templates import MOST, report
 from tests.formats.tokenizer.vocabularies import Given, vocabulary_metadata
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-import runtime
-from formats.gguf_file import read_header
-from formats.tokenizer import TokenizerFiles, build_tokenizer, load_tokenizer
-from formats.tokenizer.bpe import merges_from_ranks, read_merges
-from formats.tokenizer.vocabulary import read_vocabulary
+from llorch import runtime
+from llorch.formats.gguf_file import read_header
+from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer, load_tokenizer
+from llorch.formats.tokenizer.bpe import merges_from_ranks, read_merges
+from llorch.formats.tokenizer.vocabulary import read_vocabulary
 
 SEPARATOR = "\n__ggml_vocab_test__\n"
 VOCABULARIES = ["llama-spm", "llama-bpe", "phi-3", "qwen2", "gpt-2", "falcon", "starcoder", "bert-bge"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from formats.tokenizer import REFUSED as REFUSED_MODELS
-from formats.tokenizer import pretokenizers
-from formats.tokenizer.pretokenizers import PRETOKENIZERS, REFUSED, PreTokenizer, Splits
+from llorch.formats.tokenizer import REFUSED as REFUSED_MODELS
+from llorch.formats.tokenizer import pretokenizers
+from llorch.formats.tokenizer.pretokenizers import PRETOKENIZERS, REFUSED, PreTokenizer, Splits
 
 PAGE = Path(__file__).parents[3] / "docs" / "tokenizers.md"
 BEGIN, END = "<!-- the table: begin -->\n", "<!-- the table: end -->\n"

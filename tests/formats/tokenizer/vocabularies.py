@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from formats.gguf_file import read_header
-from formats.metadata import Metadata
-from formats.tokenizer.bpe import byte_characters
+from llorch.formats.gguf_file import read_header
+from llorch.formats.metadata import Metadata
+from llorch.formats.tokenizer.bpe import byte_characters
 
 Given = str | bytes | bool | int | float | Sequence[str] | Sequence[int] | Sequence[float]
 
