@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch import sources
+from llorch.base.errors import InputError
 from llorch.commands import console, telling
 from llorch.commands.failures import Failure, failure
 from llorch.commands.tables import text, write_table
-from llorch.formats.errors import InputError
 from llorch.sources.errors import SourceError
 
 if TYPE_CHECKING:

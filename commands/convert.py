@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch import converter
+from llorch.base.shown import shown
 from llorch.commands import console, fresh_process, quantization_page, recording, telling, tokenizer_folder
 from llorch.commands.failures import NO_SUCH_FILE, Failure, OutputError
 from llorch.commands.tables import size
-from llorch.formats.shown import shown
 from llorch.verification.report import Report
 
 if TYPE_CHECKING:

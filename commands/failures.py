@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
+from llorch.base.shown import shown
 from llorch.base.version import __version__
-from llorch.formats.shown import shown
 
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
@@ -38,8 +38,8 @@ FAILURES: Sequence[tuple[str, int, str]] = (
     ("llorch.runtime.errors.RequestError", 2, "request"),
     ("llorch.registry.errors.RequestError", 3, "refused"),
     ("llorch.registry.errors.RegistryError", 4, "unusable"),
-    ("llorch.formats.errors.UnsupportedInput", 3, "unsupported"),
-    ("llorch.formats.errors.InputError", 3, "malformed"),
+    ("llorch.base.errors.UnsupportedInput", 3, "unsupported"),
+    ("llorch.base.errors.InputError", 3, "malformed"),
     ("llorch.sources.errors.ChoiceNeeded", 2, "choice"),
     ("llorch.sources.errors.Missing", 3, "missing"),
     ("llorch.sources.errors.UnsafeName", 3, "unsafe-name"),

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch import sources
+from llorch.base.errors import UnsupportedInput
+from llorch.base.shown import shown
 from llorch.commands import console, fetch_screen, fresh_process, recording, telling
 from llorch.commands.failures import Failure
 from llorch.commands.tables import digest, size
-from llorch.formats.errors import UnsupportedInput
-from llorch.formats.shown import shown
 from llorch.sources.errors import NoRanges
 from llorch.verification.report import Report
 

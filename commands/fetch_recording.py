@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from llorch.base.errors import InputError
 from llorch.base.version import __version__
 from llorch.commands.failures import Failure
 from llorch.commands.recording import Recorded, here, not_recorded
 from llorch.commands.run_records import check_record
-from llorch.formats.errors import InputError
 from llorch.formats.gguf_file import read_header
 from llorch.registry.digests import HashedFile, tree1
 from llorch.registry.errors import RegistryError, RequestError

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llorch import runtime
+from llorch.base.errors import InputError
 from llorch.commands.tables import Cell, digest, size, text, write_rows
-from llorch.formats.errors import InputError
 
 if TYPE_CHECKING:
     from llorch.sources import Offer, Outlook

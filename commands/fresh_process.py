@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llorch
+from llorch.base.shown import shown
 from llorch.commands.failures import Failure
-from llorch.formats.shown import shown
 
 if TYPE_CHECKING:
     from llorch.verification.report import Report

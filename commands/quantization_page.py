@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llorch.base.errors import InputError
 from llorch.commands.failures import Failure, failure
 from llorch.converter import TargetExists
-from llorch.formats.errors import InputError
 
 if TYPE_CHECKING:
     from llorch.converter import Conversion

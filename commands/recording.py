@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.commands.failures import Failure, os_error_line
-from llorch.formats.errors import MalformedInput
-from llorch.formats.shown import shown
 from llorch.registry.errors import InvalidReference, RegistryError, RequestError, UnknownReference
 from llorch.registry.location import locate
 from llorch.registry.reference import name_from, parse_alias
@@ -51,9 +51,7 @@ def record(
     folder: Path, conversion: Mapping[str, Any], name: str | None, option: str | None
 ) -> Recorded | Failure:
     """Records a finished conversion; a failure says how to do it later."""
-    from llorch.commands.run_records import (
-        conversion_run,  # this and SQLAlchemy: half a second, after the work
-    )
+    from llorch.commands.run_records import conversion_run
     from llorch.registry.store import Registry
 
     location = here(option)

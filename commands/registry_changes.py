@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llorch.base.shown import shown
+from llorch.base.times import rfc3339
 from llorch.commands import console
 from llorch.commands.registry_output import (
     NAME,
@@ -22,8 +24,6 @@ from llorch.commands.registry_output import (
     write_answers,
 )
 from llorch.commands.tables import Cell, age, digest, size, text
-from llorch.formats.shown import shown
-from llorch.registry.times import rfc3339
 
 if TYPE_CHECKING:
     from llorch.registry.aliases import AliasChange

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llorch.base.shown import shown
 from llorch.commands import console, fresh_process
 from llorch.commands.failures import ChildFailed, Failure
 from llorch.commands.registry_output import (
@@ -22,7 +23,6 @@ from llorch.commands.registry_output import (
     write_answer,
 )
 from llorch.commands.tables import digest
-from llorch.formats.shown import shown
 
 if TYPE_CHECKING:
     from llorch.registry.reproduction import Reproduction

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llorch.base.times import rfc3339
 from llorch.commands import console
 from llorch.commands.registry_output import (
     NAME,
@@ -18,7 +19,6 @@ from llorch.commands.registry_output import (
     write_answers,
 )
 from llorch.commands.tables import Cell, age, digest, text, write_document
-from llorch.registry.times import rfc3339
 
 if TYPE_CHECKING:
     from llorch.registry.affected import Affected

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 
 import click
 
+from llorch.base.shown import shown
 from llorch.commands.console import is_terminal
-from llorch.formats.shown import shown
 
 GAP = "  "
 NARROWEST = 6  # no column is cut below this

@@ -42,9 +42,7 @@ def told(
     to work on, asked if the input is refused; if not, nothing was run and nothing is told. Nor is a wrong command
     line a run. Whatever goes wrong with telling is kept quiet: it shows when the run itself is recorded.
     """
-    from llorch.registry.processes import (
-        this_process,  # these are slow to load, and --help does not need them
-    )
+    from llorch.registry.processes import this_process
     from llorch.registry.records import RunRecord
     from llorch.registry.spool import Spool
     from llorch.registry.uids import time_of, uuid7

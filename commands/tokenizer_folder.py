@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from llorch import converter
+from llorch.base.shown import shown
 from llorch.commands import console
-from llorch.formats.shown import shown
 
 NAME = "llorch-convert"
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 
 # A small chart: where its plot lies in its viewBox. At a phone's width it is drawn about as large as this.
 WIDTH, HEIGHT = 320, 150

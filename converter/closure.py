@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.converter.errors import NotTakenBack
 from llorch.converter.operations import Operation
 from llorch.converter.outputs import OutputTensor, with_scales
 from llorch.converter.rounding import STORAGE, Float32, Written, rounding_error, widened
 from llorch.converter.schedule import slices
-from llorch.formats.errors import MalformedInput
 from llorch.formats.gguf_file import Header
 from llorch.formats.quants import decode, plainly
 from llorch.formats.safetensors_file import Stored, StoredTensor, read_safetensors
-from llorch.formats.shown import shown
 from llorch.formats.tensor_data import TensorData
 
 

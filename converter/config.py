@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.converter.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.keys import Keys
 from llorch.converter.rope import Rope, spelled
-from llorch.formats.errors import MalformedInput, UnsupportedInput
 from llorch.formats.metadata import REQUIRED, Metadata
-from llorch.formats.shown import shown
 
 # Keys of config.json that every decoder has → names of sizes.
 DECODER_SIZES = {

@@ -12,6 +12,8 @@ from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from llorch.base.errors import InputError, UnsupportedInput
+from llorch.base.progress import Progress
 from llorch.base.version import __version__
 from llorch.converter import pipeline
 from llorch.converter.config import with_dtype
@@ -19,7 +21,6 @@ from llorch.converter.dtypes import AUTO, BY_TORCH_NAME, choose
 from llorch.converter.errors import OnlyVocabulary
 from llorch.converter.outputs import with_scales
 from llorch.converter.plan import Plan, plan
-from llorch.converter.progress import Progress
 from llorch.converter.provenance import statement
 from llorch.converter.record import Conversion, Source, SourceRows, TensorRow, WrittenFile, tools
 from llorch.converter.report import quantization_of
@@ -27,7 +28,6 @@ from llorch.converter.scale_ranges import ScaleRange, ScaleRanges
 from llorch.converter.schedule import Placed, written_order
 from llorch.converter.staging import Staging
 from llorch.converter.target import Target
-from llorch.formats.errors import InputError, UnsupportedInput
 from llorch.formats.gguf_file import Header, Tensor, read_header
 from llorch.formats.safetensors_file import INDEX, Layout, lay_out, read_safetensors
 from llorch.formats.tensor_data import TensorData

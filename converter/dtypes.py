@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llorch.base.shown import shown
 from llorch.converter.outputs import OutputTensor
 from llorch.converter.rounding import TORCH_NAME, Float32
 from llorch.converter.schedule import slices
 from llorch.formats.quants import decode
-from llorch.formats.shown import shown
 from llorch.formats.tensor_data import TensorData
 
 AUTO = "auto"

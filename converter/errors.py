@@ -9,7 +9,7 @@
     UnsupportedInput
     └── OnlyVocabulary   the source has no weights, so there is no model to convert
 
-What else is wrong with the input is told in `llorch.formats.errors`.
+What else is wrong with the input is told in `llorch.base.errors`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import os
 
-from llorch.formats.errors import UnsupportedInput
+from llorch.base.errors import UnsupportedInput
 
 
 class TargetExists(FileExistsError):

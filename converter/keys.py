@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.formats.metadata import REQUIRED, Metadata, ValueType, _Required
-from llorch.formats.shown import shown
 
 D = TypeVar("D")
 

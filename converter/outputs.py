@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.converter.architecture import Rule, Sizes
 from llorch.converter.operations import Operation
 from llorch.converter.rounding import Float32
 from llorch.converter.side_scales import Scale, input_scales, require_weights, scales_of
 from llorch.converter.sizes import shape_of
-from llorch.formats.errors import MalformedInput, UnsupportedInput
 from llorch.formats.gguf_file import Tensor
-from llorch.formats.shown import shown
 from llorch.formats.tensor_data import TensorData
 
 # One tensor that stands for several, whose rows follow one another in it (expert by expert, if stacked).

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from llorch.base.progress import Progress
+from llorch.base.shown import shown
 from llorch.converter.ordered_digest import OrderedDigest
-from llorch.converter.progress import Progress
 from llorch.converter.rooms import Bytes, Room, Rooms
 from llorch.converter.scale_ranges import ScaleRanges
 from llorch.converter.schedule import (
@@ -36,7 +37,6 @@ from llorch.converter.staging import naming, write_all
 from llorch.converter.weights import Dequantize, converted, dequantizer
 from llorch.formats.gguf_file import Header
 from llorch.formats.model_file import read_exactly
-from llorch.formats.shown import shown
 from llorch.formats.tensor_data import TensorData
 
 # What is dirty in memory before it is forced out: the disk then works while we do, and a crash costs little. With 512

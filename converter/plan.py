@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.converter.architecture import Architecture, Evidence, Sizes
 from llorch.converter.architectures import choose
 from llorch.converter.config import SPECIAL_IDS, build_config, build_generation_config
@@ -15,10 +17,8 @@ from llorch.converter.keys import Keys
 from llorch.converter.outputs import Assignment, OutputTensor, Segment, assign, names_of
 from llorch.converter.rope import TABLES, Table, read_rope
 from llorch.converter.sizes import read_sizes
-from llorch.formats.errors import MalformedInput, UnsupportedInput
 from llorch.formats.gguf_file import Header
 from llorch.formats.quants import decode
-from llorch.formats.shown import shown
 from llorch.formats.tensor_data import TensorData
 
 __all__ = ["OutputTensor", "Plan", "Segment", "Vocabulary", "plan"]

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.converter.rounding import Float32
-from llorch.formats.errors import MalformedInput, UnsupportedInput
 from llorch.formats.gguf_file import Tensor
-from llorch.formats.shown import shown
 from llorch.formats.tensor_data import TensorData
 
 # Weights of a layer that may have a scale, of whatever type they are.

@@ -12,11 +12,11 @@ import math
 import re
 from collections.abc import Mapping
 
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.converter.architecture import Architecture, Evidence, RopeLayout, Sizes
 from llorch.converter.keys import Keys
-from llorch.formats.errors import MalformedInput, UnsupportedInput
 from llorch.formats.gguf_file import Tensor
-from llorch.formats.shown import shown
 
 # src/llama-hparams.h: LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS; heads have no limit there, this one is far above all.
 MOST_LAYERS, MOST_EXPERTS, MOST_HEADS = 512, 1024, 65536

@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from llorch.base.shown import shown
 from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
 from llorch.converter.staging import Staging, entries, naming
-from llorch.formats.shown import shown
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
 NO_RENAMEAT2 = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # NFS, some FUSE and overlay file systems

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llorch.base.errors import InputError, UnsupportedInput
 from llorch.converter.record import WrittenFile
 from llorch.converter.target import Target
-from llorch.formats.errors import InputError, UnsupportedInput
 from llorch.formats.gguf_file import read_header
 from llorch.formats.tokenizer import TemplateReport, build_tokenizer, load_tokenizer
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.converter import closure
 from llorch.converter.outputs import OutputTensor
 from llorch.converter.rooms import Bytes, Room
 from llorch.converter.rounding import STORAGE, TORCH_NAME, Written, all_finite
 from llorch.converter.schedule import Slice
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.formats.quants import QuantType, decode, plainly
-from llorch.formats.shown import shown
 
 # Whole blocks → weights, rounded to the type of what they are written into; −1 if all of them are finite there.
 Dequantize = Callable[[QuantType, Bytes, Written], int]

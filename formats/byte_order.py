@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.errors import UnsupportedInput
+from llorch.base.errors import UnsupportedInput
 from llorch.formats.quants import QuantType
 
 # ggml reads bytes of these blocks, or of the tables that they index, as wider words in the machine's order, so a

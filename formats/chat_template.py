@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 
 CHILD = Path(__file__).with_name("chat_template_child.py")
 TEMPLATE_BYTES = 1 << 20

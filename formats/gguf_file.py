@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.formats.byte_order import require_swappable
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.formats.header_reader import ByteOrder, HeaderReader, Limits, ReadAt
 from llorch.formats.metadata import Metadata, Value, ValueType
 from llorch.formats.model_file import Identity, open_model_file
 from llorch.formats.quants import QuantType, by_id
-from llorch.formats.shown import shown
 from llorch.formats.split_set import part_paths, require_all_tensors, require_part
 
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.formats.metadata import StringArray, Value, ValueType
-from llorch.formats.shown import shown
 from llorch.formats.string_scan import scan_strings
 
 ByteOrder = Literal["little", "big"]

@@ -11,8 +11,8 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.errors import MalformedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 
 
 class ValueType(enum.IntEnum):

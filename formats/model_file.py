@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 
 # O_NONBLOCK and O_NOCTTY: a pipe or a terminal under that name must neither make us wait nor become ours.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK

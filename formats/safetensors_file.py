@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.formats.model_file import Identity, open_model_file, read_exactly
-from llorch.formats.shown import shown
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 

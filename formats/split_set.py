@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.formats.metadata import Metadata, StringArray, Value
-from llorch.formats.shown import shown
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 OWN = frozenset({NUMBER, COUNT, TENSORS, "general.alignment"})  # keys that are each part's own

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
+from llorch.base.times import rfc3339
 from llorch.registry.answers import as_json
 from llorch.registry.digests import canonical_json
 from llorch.registry.errors import UnknownReference
@@ -15,7 +16,6 @@ from llorch.registry.heads import alias_heads
 from llorch.registry.records import Json, require_aware, require_text
 from llorch.registry.reference import parse_alias
 from llorch.registry.schema import alias_event, artifact
-from llorch.registry.times import rfc3339
 from llorch.registry.uids import uuid7
 
 

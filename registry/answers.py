@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 
+from llorch.base.times import rfc3339
 from llorch.registry.records import CheckRecord, FileRecord, Json, SourceRecord
-from llorch.registry.times import rfc3339
 
 
 @dataclass(frozen=True, slots=True)

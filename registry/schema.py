@@ -27,8 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TEXT as POSTGRESQL_TEXT
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from llorch.base.times import rfc3339
 from llorch.registry.records import ArtifactKind, CheckStatus, FileRole, Role, RunKind, RunStatus, SourceKind
-from llorch.registry.times import rfc3339
 
 # Bytes order text on both: SQLite does so by itself, and a range over digests then uses the index.
 PlainText = Text().with_variant(POSTGRESQL_TEXT(collation="C"), "postgresql")

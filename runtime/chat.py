@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypedDict
 
+from llorch.base.errors import UnsupportedInput
 from llorch.formats.chat_template import render
-from llorch.formats.errors import UnsupportedInput
 from llorch.runtime.generate import Stream
 from llorch.runtime.model import GREEDY, Model
 from llorch.runtime.prompt import encode_rendered

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.formats.errors import InputError
+from llorch.base.errors import InputError
 from llorch.formats.gguf_file import Header, read_header
 from llorch.formats.tensor_data import TensorData
 from llorch.formats.tokenizer.templates import TemplateReport, read_templates, report

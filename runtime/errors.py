@@ -4,7 +4,7 @@
     ├── ContextFull         it needs more positions than the model's context has
     └── UnknownToken        it names a token id that the vocabulary does not have
 
-What is wrong with a model's files is a `llorch.formats.errors.InputError`.
+What is wrong with a model's files is a `llorch.base.errors.InputError`.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from typing import Literal
 
 import torch
 
-from llorch.formats.errors import InputError
+from llorch.base.errors import InputError
+from llorch.base.shown import shown
 from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.shown import shown
 from llorch.formats.tensor_data import TensorData
 from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.bounds import WIDENED_BYTES

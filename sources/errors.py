@@ -9,12 +9,12 @@
     ├── Damaged             what came is not what was promised
     └── DestinationError    the place that is written is taken, or in use
 
-What a file says of itself is told in `llorch.formats.errors`; what the system refuses is an OSError.
+What a file says of itself is told in `llorch.base.errors`; what the system refuses is an OSError.
 """
 
 from __future__ import annotations
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 
 
 class SourceError(Exception):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llorch.formats.errors import InputError
+from llorch.base.errors import InputError
 from llorch.sources.errors import Damaged
 from llorch.sources.landing import Landing
 from llorch.sources.places import Place

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, RepoFile, constants
 from huggingface_hub.utils import build_hf_headers, disable_progress_bars, http_stream_backoff, logging
 from tqdm import tqdm
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 from llorch.sources.errors import ChoiceNeeded, Missing, NoRanges, Unreachable
 from llorch.sources.hub_errors import told_as_ours
 from llorch.sources.names import require_distinct, require_safe

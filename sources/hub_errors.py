@@ -9,7 +9,7 @@ import httpx2
 from huggingface_hub import constants
 from huggingface_hub import errors as hub
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 from llorch.sources.errors import Damaged, Denied, Missing, SourceError, Unreachable
 from llorch.sources.urls import scrubbed, without_secrets
 

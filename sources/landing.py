@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 from llorch.sources.errors import DestinationError
 from llorch.sources.remote import RemoteFile
 

@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.formats.errors import InputError, MalformedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import InputError, MalformedInput
+from llorch.base.shown import shown
 from llorch.sources.cached import cached_file
 from llorch.sources.errors import Damaged, Missing
 from llorch.sources.fetching import FetchedFile

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 from llorch.sources.errors import UnsafeName
 
 LONGEST_PART = 255  # bytes of one file name: ext4, APFS and NTFS alike

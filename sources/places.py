@@ -13,7 +13,7 @@ from typing import Protocol
 import huggingface_hub
 from huggingface_hub import constants
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 from llorch.sources.errors import DestinationError
 from llorch.sources.hub_errors import told_as_ours
 from llorch.sources.landing import Landing

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from llorch.base.errors import InputError, MalformedInput
 from llorch.converter.dtypes import UNQUANTIZED
 from llorch.converter.plan import Plan, plan
 from llorch.converter.rope import TABLES
-from llorch.formats.errors import InputError, MalformedInput
 from llorch.formats.gguf_file import Header, read_header
 from llorch.formats.safetensors_file import HEADER_BYTES, INDEX, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer

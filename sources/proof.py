@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.formats.gguf_file import read_header
 from llorch.formats.safetensors_file import INDEX, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer, guarded

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 from llorch.sources.errors import ChoiceNeeded, UnsafeName
 from llorch.sources.names import require_safe
 from llorch.sources.urls import without_secrets

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 
 Kind = Literal["hub", "url", "file"]
 EtagKind = Literal["sha256", "git-sha1", "opaque"]

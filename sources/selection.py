@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 from llorch.sources.errors import ChoiceNeeded
 from llorch.sources.remote import RemoteFile
 

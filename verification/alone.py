@@ -16,8 +16,8 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
 from llorch import runtime
-from llorch.formats.errors import UnsupportedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import UnsupportedInput
+from llorch.base.shown import shown
 from llorch.verification.check import CannotCheck, Check, Measured, check, counted
 from llorch.verification.judge import now, tools
 from llorch.verification.report import Report

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from llorch.formats.errors import InputError
+from llorch.base.errors import InputError
 from llorch.verification.report import Result, Status
 
 S = TypeVar("S")  # what is judged: a folder beside its source, or a model alone

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.version import __version__
-from llorch.formats.errors import InputError, UnsupportedInput
 from llorch.formats.gguf_file import read_header
 from llorch.verification.check import LEVELS, CannotCheck
 from llorch.verification.checks import CHECKS

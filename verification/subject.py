@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from llorch.base.errors import MalformedInput
 from llorch.converter.plan import plan
-from llorch.formats.errors import MalformedInput
 from llorch.formats.gguf_file import Header, read_header
 from llorch.formats.safetensors_file import StoredTensor, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer

@@ -6,9 +6,9 @@ import functools
 import importlib
 import pkgutil
 
+from llorch.base.errors import UnsupportedInput
+from llorch.base.shown import shown
 from llorch.converter.architecture import Architecture, Evidence
-from llorch.formats.errors import UnsupportedInput
-from llorch.formats.shown import shown
 
 
 def architectures() -> tuple[Architecture, ...]:

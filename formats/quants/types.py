@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from llorch.formats.errors import UnsupportedInput
+from llorch.base.errors import UnsupportedInput
 
 if TYPE_CHECKING:  # it imports a compiler, and the table of types must not
     from llorch.formats.quants.vectors import Block, Coded, Value

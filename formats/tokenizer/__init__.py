@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.formats.metadata import Metadata
-from llorch.formats.shown import shown
 from llorch.formats.tokenizer.bpe import Form, bpe
 from llorch.formats.tokenizer.charsmap import CHARSMAP
 from llorch.formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer

@@ -8,9 +8,9 @@ from __future__ import annotations
 import itertools
 from typing import Literal, cast
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.formats.metadata import Metadata
-from llorch.formats.shown import shown
 from llorch.formats.tokenizer.pretokenizers import PreTokenizer
 from llorch.formats.tokenizer.special import SpecialTokens, post_processor
 from llorch.formats.tokenizer.vocabulary import (

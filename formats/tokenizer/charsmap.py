@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.formats.metadata import Metadata
 
 CHARSMAP = "tokenizer.ggml.precompiled_charsmap"

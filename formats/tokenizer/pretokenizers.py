@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llorch.formats.errors import UnsupportedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import UnsupportedInput
+from llorch.base.shown import shown
 
 ANY_CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 ASCII_CASE = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"  # differs on U+017F, a folded s

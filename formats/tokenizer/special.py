@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.formats.metadata import Metadata
 from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
 

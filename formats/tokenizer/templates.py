@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.formats.metadata import Metadata
-from llorch.formats.shown import shown
 
 TEMPLATE = "tokenizer.chat_template"
 NAMES = "tokenizer.chat_templates"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.formats.metadata import Metadata
 from llorch.formats.tokenizer.bpe import BLANK
 from llorch.formats.tokenizer.charsmap import blank_characters, read_charsmap

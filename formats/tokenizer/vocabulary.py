@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.formats.metadata import INTEGERS, Metadata, StringArray
-from llorch.formats.shown import shown
 
 Json: TypeAlias = dict[str, Any]  # an object of tokenizer.json, whose shape the tokenizers library defines
 

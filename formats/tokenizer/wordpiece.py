@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.formats.metadata import Metadata
-from llorch.formats.shown import shown
 from llorch.formats.tokenizer.bpe import BLANK, Form
 from llorch.formats.tokenizer.special import ID_KEYS, SpecialTokens, template
 from llorch.formats.tokenizer.vocabulary import (

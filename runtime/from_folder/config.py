@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.runtime.from_folder.families import FAMILIES, Family
 
 MOST_BYTES = 64 << 20  # of a JSON file; the largest published tokenizer.json has 33 MB

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.formats.safetensors_file import StoredTensor
-from llorch.formats.shown import shown
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import Family
 

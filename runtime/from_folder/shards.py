@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.formats.model_file import Identity, open_descriptor, read_exactly
 from llorch.formats.safetensors_file import Stored
-from llorch.formats.shown import shown
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 

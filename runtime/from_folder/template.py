@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.runtime.from_folder.config import Json
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from llorch.formats.errors import MalformedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.runtime.from_folder.config import Json, read_json
 from llorch.runtime.from_folder.template import chat_template
 from llorch.runtime.model import Text

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.formats.gguf_file import Header
-from llorch.formats.shown import shown
 from llorch.runtime.from_gguf.families import FAMILIES, Family
 
 MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512

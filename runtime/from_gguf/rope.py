@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from llorch.formats.errors import MalformedInput, UnsupportedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 from llorch.runtime.from_gguf.keys import Keys, Sizes
 from llorch.runtime.traits import Rope
 

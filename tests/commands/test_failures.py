@@ -11,9 +11,9 @@ import click
 import platformdirs
 import pytest
 
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.commands.failures import EXIT_CODES, FAILURES, failure, one_line
 from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.runtime.errors import ContextFull
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llorch.base.errors import MalformedInput
 from llorch.converter import convert
 from llorch.converter.closure import Difference, compare, require_way_back
 from llorch.converter.errors import NotTakenBack
@@ -14,7 +15,6 @@ from llorch.converter.operations import rope_halves, subtract_one
 from llorch.converter.outputs import OutputTensor
 from llorch.converter.plan import plan
 from llorch.converter.rounding import all_finite, rounding_error, widened
-from llorch.formats.errors import MalformedInput
 from llorch.formats.gguf_file import Header, read_header
 from llorch.formats.safetensors_file import read_safetensors
 from llorch.formats.tokenizer import build_tokenizer
@@ -156,5 +156,5 @@ def test_importing_the_room_loads_neither_numba_nor_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys; from llorch import converter\nprint([m for m in ('numba', 'torch', 'numpy') if m in sys.modules])"
+    code = "import sys, llorch.converter\nprint([m for m in ('numba', 'torch', 'numpy') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

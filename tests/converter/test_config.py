@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llorch.base.errors import MalformedInput
 from llorch.converter.config import build_generation_config, with_dtype
 from llorch.converter.plan import Plan, plan
-from llorch.formats.errors import MalformedInput
 from tests.converter.headers import TOKENS, header_of, llama
 
 

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llorch.base.errors import MalformedInput
+from llorch.base.progress import Progress
 from llorch.converter import pipeline
 from llorch.converter.operations import Operation, rope_halves, subtract_one
 from llorch.converter.outputs import OutputTensor, Segment
 from llorch.converter.pipeline import Digests, Job, OpenFile
-from llorch.converter.progress import Progress
 from llorch.converter.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
-from llorch.formats.errors import MalformedInput
 from llorch.formats.gguf_file import Header, Part, Tensor
 from llorch.formats.metadata import Metadata
 from llorch.formats.model_file import Identity

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from llorch.base.errors import MalformedInput
 from llorch.converter import convert
 from llorch.converter.reference import TensorError, compare, read_reference
 from llorch.converter.report import FILE_TYPES, GUESSED, Claim, claim_of
 from llorch.converter.scale_ranges import ScaleRange, ScaleRanges, has_scales
-from llorch.formats.errors import MalformedInput
 from llorch.formats.gguf_file import Header, Tensor, read_header
 from llorch.formats.metadata import Metadata, Value, ValueType
 from llorch.formats.quants import BY_ID, QuantType, by_name

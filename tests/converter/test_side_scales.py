@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from llorch import converter
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from tests.models.gguf_writer import TYPE_F16, TYPE_F32, Model
 from tests.models.nvfp4 import (
     HEADS,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llorch.formats.errors import UnsupportedInput
+from llorch.base.errors import UnsupportedInput
 from llorch.formats.gguf_file import read_header
 from llorch.formats.quants import BY_ID
 from llorch.formats.tensor_data import TensorData

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from llorch.base.errors import InputError
 from llorch.formats.chat_template import CPU_S, render
-from llorch.formats.errors import InputError
 from llorch.formats.gguf_file import read_header
 from llorch.formats.tokenizer import build_tokenizer
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.formats.shown import shown
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.shown import shown
 
 
 @given(text=st.one_of(st.text(max_size=200), st.binary(max_size=400)), most=st.integers(0, 100))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llorch.formats.errors import InputError
+from llorch.base.errors import InputError
 from llorch.formats.gguf_file import read_header
 from tests.corpus.split import split_parts
 from tests.formats.reencoding import require_same_again

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.formats.gguf_file import read_header
 from llorch.formats.header_reader import Limits
 from tests.corpus import controls, header, split, tensor

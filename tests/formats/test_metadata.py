@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.formats.gguf_file import read_header
 from llorch.formats.metadata import Metadata, Value, ValueType
 from tests.models.gguf_writer import (

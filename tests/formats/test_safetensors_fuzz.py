@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from llorch.formats.errors import InputError
+from llorch.base.errors import InputError
 from llorch.formats.safetensors_file import lay_out, read_safetensors
 
 LAYOUT = lay_out(

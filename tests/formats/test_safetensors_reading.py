@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llorch.formats.errors import InputError, MalformedInput
+from llorch.base.errors import InputError, MalformedInput
 from llorch.formats.safetensors_file import INDEX, SINGLE, lay_out, read_safetensors
 from llorch.formats.tensor_data import TensorData
 

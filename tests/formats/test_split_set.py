@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.formats.errors import InputError, MalformedInput
+from llorch.base.errors import InputError, MalformedInput
 from llorch.formats.gguf_file import read_header
 from llorch.formats.tensor_data import TensorData
 from tests.corpus.split import named, split_parts

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.formats.gguf_file import Header, read_header
 from llorch.formats.tensor_data import TensorData
 from tests.models.gguf_writer import TYPE_F32, Model

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.runtime.bounds import TOKEN_BYTES
 from llorch.runtime.description import describe
 from llorch.runtime.loading import load

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llorch.formats.errors import InputError
+from llorch.base.errors import InputError
 from llorch.formats.gguf_file import Header, read_header
 from llorch.formats.metadata import Metadata, Value, ValueType
 from llorch.formats.tensor_data import TensorData

@@ -14,7 +14,7 @@ import torch
 from gguf import GGUFReader, GGUFWriter
 from safetensors.numpy import load_file, save_file
 
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.runtime.loading import load
 
 Tensors = dict[str, Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from llorch.formats.errors import UnsupportedInput
+from llorch.base.errors import UnsupportedInput
 from llorch.runtime.chat import Chat
 from llorch.runtime.errors import ContextFull
 from llorch.runtime.loading import load

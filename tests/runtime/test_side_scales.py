@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.runtime.compare import compare_logits
 from llorch.runtime.loading import load
 from tests.models.gguf_writer import TYPE_F16, TYPE_F32, Model

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from llorch.formats.errors import InputError, MalformedInput
+from llorch.base.errors import InputError, MalformedInput
 from llorch.sources.errors import Damaged, Missing
 from llorch.sources.local import LocalModel, found_at, proven_here
 from tests.hub import Hub

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llorch import sources
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.sources.errors import ChoiceNeeded, Damaged, Missing, Unreachable
 from llorch.sources.fetching import Fetched
 from llorch.sources.proof import Proven

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.verification import try_out
 from llorch.verification.alone import ALONE, Lone, tokens_come_back
 from llorch.verification.report import Report

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llorch.formats.errors import MalformedInput
+from llorch.base.errors import MalformedInput
 from llorch.verification.check import CannotCheck, Check, Measured, check, counted, worst
 from llorch.verification.report import Result, Status
 from llorch.verification.subject import QUICK_BYTES, Subject

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llorch import converter
-from llorch.formats.errors import InputError
+from llorch.base.errors import InputError
 from llorch.verification import verify
 from llorch.verification.checks import CHECKS
 from llorch.verification.report import Status

@@ -6,9 +6,9 @@ import hashlib
 import math
 from pathlib import Path
 
+from llorch.base.errors import InputError
+from llorch.base.shown import shown
 from llorch.converter import closure
-from llorch.formats.errors import InputError
-from llorch.formats.shown import shown
 from llorch.verification.check import CannotCheck, Measured, check, counted
 from llorch.verification.subject import RECORD, Subject
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 from llorch.verification.check import Measured, check, counted
 from llorch.verification.sample import ODDITIES, PROSE
 from llorch.verification.subject import Subject

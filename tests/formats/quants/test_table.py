@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from llorch.formats.errors import UnsupportedInput
+from llorch.base.errors import UnsupportedInput
 from llorch.formats.quants import BY_ID, REMOVED, by_id, by_name
 from tests.conftest import REPOSITORY
 from tests.formats.quants.reference import library

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llorch.formats.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.formats.gguf_file import read_header
 from llorch.formats.tokenizer import REFUSED, build_tokenizer, guarded, load_tokenizer
 from llorch.formats.tokenizer.bpe import byte_characters
@@ -149,7 +149,7 @@ def test_errors_come_without_the_tokenizers_library(tmp_path: Path) -> None:
     write_vocabulary(tmp_path / "v.gguf", {**GPT2, f"{T}merges": ["qq h"]})
     code = (
         "import sys\n"
-        "from llorch.formats.errors import InputError\n"
+        "from llorch.base.errors import InputError\n"
         "from llorch.formats.gguf_file import read_header\n"
         "from llorch.formats.tokenizer import build_tokenizer\n"
         "try:\n"

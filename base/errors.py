@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from llorch.formats.shown import shown
+from llorch.base.shown import shown
 
 
 class InputError(ValueError):
