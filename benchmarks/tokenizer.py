@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from llorch.formats.tokenizer import build_tokenizer, load_tokenizer
 from llorch.formats.tokenizer.bpe import byte_characters
 from tests.formats.tokenizer.vocabularies import Given, write_vocabulary

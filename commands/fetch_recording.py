@@ -17,7 +17,7 @@ from llorch.base.version import __version__
 from llorch.commands.failures import Failure
 from llorch.commands.recording import Recorded, here, not_recorded
 from llorch.commands.run_records import check_record
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from llorch.registry.digests import HashedFile, tree1
 from llorch.registry.errors import RegistryError, RequestError
 from llorch.registry.records import (

@@ -16,7 +16,7 @@ from llorch.converter import TargetExists
 if TYPE_CHECKING:
     from llorch.converter import Conversion
     from llorch.converter.reference import Comparison
-    from llorch.formats.safetensors_file import Stored
+    from llorch.formats.safetensors import Stored
 
 
 def require_place(page: Path | None, folder: Path, reference: Path | None, *, force: bool) -> None:

@@ -13,8 +13,8 @@ from typing import Literal
 
 from llorch.converter.keys import Keys
 from llorch.converter.operations import Operation
-from llorch.formats.gguf_file import Tensor
-from llorch.formats.metadata import REQUIRED
+from llorch.formats.gguf.file import Tensor
+from llorch.formats.gguf.metadata import REQUIRED
 
 Sizes = Mapping[str, int]
 

@@ -22,10 +22,11 @@ from llorch.converter.operations import Operation
 from llorch.converter.outputs import OutputTensor, with_scales
 from llorch.converter.rounding import STORAGE, Float32, Written, rounding_error, widened
 from llorch.converter.schedule import slices
-from llorch.formats.gguf_file import Header
-from llorch.formats.quants import decode, plainly
-from llorch.formats.safetensors_file import Stored, StoredTensor, read_safetensors
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import Header
+from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.quants import decode
+from llorch.formats.quants import numpy_kernels as plainly
+from llorch.formats.safetensors import Stored, StoredTensor, read_safetensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from llorch.base.shown import shown
 from llorch.converter.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.keys import Keys
 from llorch.converter.rope import Rope, spelled
-from llorch.formats.metadata import REQUIRED, Metadata
+from llorch.formats.gguf.metadata import REQUIRED, Metadata
 
 # Keys of config.json that every decoder has → names of sizes.
 DECODER_SIZES = {

@@ -28,9 +28,9 @@ from llorch.converter.scale_ranges import ScaleRange, ScaleRanges
 from llorch.converter.schedule import Placed, written_order
 from llorch.converter.staging import Staging
 from llorch.converter.target import Target
-from llorch.formats.gguf_file import Header, Tensor, read_header
-from llorch.formats.safetensors_file import INDEX, Layout, lay_out, read_safetensors
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import Header, Tensor, read_header
+from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.safetensors import INDEX, Layout, lay_out, read_safetensors
 from llorch.formats.tokenizer import TemplateReport, TokenizerFiles, build_tokenizer
 
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.

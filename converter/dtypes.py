@@ -19,8 +19,8 @@ from llorch.base.shown import shown
 from llorch.converter.outputs import OutputTensor
 from llorch.converter.rounding import TORCH_NAME, Float32
 from llorch.converter.schedule import slices
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
-from llorch.formats.tensor_data import TensorData
 
 AUTO = "auto"
 BY_TORCH_NAME: Mapping[str, str] = {name: dtype for dtype, name in TORCH_NAME.items()}

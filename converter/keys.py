@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.metadata import REQUIRED, Metadata, ValueType, _Required
+from llorch.formats.gguf.metadata import REQUIRED, Metadata, ValueType, _Required
 
 D = TypeVar("D")
 

@@ -14,8 +14,8 @@ from llorch.converter.operations import Operation
 from llorch.converter.rounding import Float32
 from llorch.converter.side_scales import Scale, input_scales, require_weights, scales_of
 from llorch.converter.sizes import shape_of
-from llorch.formats.gguf_file import Tensor
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import Tensor
+from llorch.formats.gguf.tensor_data import TensorData
 
 # One tensor that stands for several, whose rows follow one another in it (expert by expert, if stacked).
 # Source: llama.cpp, src/llama-model.cpp, `create_tensor_qkv`; conversion/base.py, `--fuse-gate-up-exps`.

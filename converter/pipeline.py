@@ -35,9 +35,9 @@ from llorch.converter.schedule import (
 )
 from llorch.converter.staging import naming, write_all
 from llorch.converter.weights import Dequantize, converted, dequantizer
-from llorch.formats.gguf_file import Header
+from llorch.formats.gguf.file import Header
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.model_file import read_exactly
-from llorch.formats.tensor_data import TensorData
 
 # What is dirty in memory before it is forced out: the disk then works while we do, and a crash costs little. With 512
 # MiB, half of a small model's bytes waited for the end; docs/benchmarks.md has both.

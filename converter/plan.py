@@ -17,9 +17,9 @@ from llorch.converter.keys import Keys
 from llorch.converter.outputs import Assignment, OutputTensor, Segment, assign, names_of
 from llorch.converter.rope import TABLES, Table, read_rope
 from llorch.converter.sizes import read_sizes
-from llorch.formats.gguf_file import Header
+from llorch.formats.gguf.file import Header
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
-from llorch.formats.tensor_data import TensorData
 
 __all__ = ["OutputTensor", "Plan", "Segment", "Vocabulary", "plan"]
 

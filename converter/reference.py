@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from llorch.converter.rounding import STORAGE, Float32, widened
-from llorch.formats.safetensors_file import Stored, StoredTensor, read_safetensors
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.safetensors import Stored, StoredTensor, read_safetensors
 
 PIECE_WEIGHTS = 1 << 20
 

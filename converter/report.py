@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from llorch.converter.scale_ranges import ScaleRange
-from llorch.formats.gguf_file import Header, Tensor
-from llorch.formats.metadata import INTEGERS, Metadata
+from llorch.formats.gguf.file import Header, Tensor
+from llorch.formats.gguf.metadata import INTEGERS, Metadata
 
 FILE_TYPE = "general.file_type"
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.converter.rooms import Bytes
-from llorch.formats.gguf_file import Tensor
+from llorch.formats.gguf.file import Tensor
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import QuantType
 from llorch.formats.quants.codebooks import e8m0_halved, ue4m3_halved
-from llorch.formats.tensor_data import TensorData
 
 Codes = NDArray[np.unsignedinteger]
 

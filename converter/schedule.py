@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from llorch.converter.outputs import OutputTensor, Segment
-from llorch.formats.gguf_file import Header
-from llorch.formats.safetensors_file import BITS, StoredTensor
+from llorch.formats.gguf.file import Header
+from llorch.formats.safetensors import BITS, StoredTensor
 
 PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the cache when it is hashed and written
 

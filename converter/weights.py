@@ -13,7 +13,8 @@ from llorch.converter.outputs import OutputTensor
 from llorch.converter.rooms import Bytes, Room
 from llorch.converter.rounding import STORAGE, TORCH_NAME, Written, all_finite
 from llorch.converter.schedule import Slice
-from llorch.formats.quants import QuantType, decode, plainly
+from llorch.formats.quants import QuantType, decode
+from llorch.formats.quants import numpy_kernels as plainly
 
 # Whole blocks → weights, rounded to the type of what they are written into; −1 if all of them are finite there.
 Dequantize = Callable[[QuantType, Bytes, Written], int]

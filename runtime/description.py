@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.base.errors import InputError
-from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.tokenizer.templates import TemplateReport, read_templates, report
 from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.bounds import WIDENED_BYTES, Held, Memory, needed

@@ -13,8 +13,8 @@ import torch
 
 from llorch.base.errors import InputError
 from llorch.base.shown import shown
-from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.bounds import WIDENED_BYTES
 from llorch.runtime.errors import RequestError

@@ -20,8 +20,8 @@ from llorch.base.errors import InputError, MalformedInput
 from llorch.converter.dtypes import UNQUANTIZED
 from llorch.converter.plan import Plan, plan
 from llorch.converter.rope import TABLES
-from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.safetensors_file import HEADER_BYTES, INDEX, read_safetensors
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.safetensors import HEADER_BYTES, INDEX, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer
 from llorch.sources.errors import NoRanges
 from llorch.sources.remote import Remote, RemoteFile

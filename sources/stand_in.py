@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from llorch.base.errors import MalformedInput
-from llorch.formats.gguf_file import Header, read_part
+from llorch.formats.gguf.file import Header, read_part
 from llorch.sources.remote import RemoteFile
 
 # A header of a 32 thousand token vocabulary ends within the first window, one of 262 thousand after the fourth more.

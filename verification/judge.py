@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.version import __version__
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from llorch.verification.check import LEVELS, CannotCheck
 from llorch.verification.checks import CHECKS
 from llorch.verification.checks.storage import sha256

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llorch.base.errors import MalformedInput
 from llorch.converter.plan import plan
-from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.safetensors_file import StoredTensor, read_safetensors
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.safetensors import StoredTensor, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer
 from llorch.runtime.compare import Comparison, compare_logits
 from llorch.verification.check import CannotCheck

@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from functools import cache
 
-from llorch.formats.quants import plainly
+from llorch.formats.quants import numpy_kernels as plainly
+from llorch.formats.quants.jit_cache import Function, Target, function, this_machine
 from llorch.formats.quants.kernel import kernel, step
-from llorch.formats.quants.machine import Function, Target, function, this_machine
-from llorch.formats.quants.plainly import Bytes, Written
+from llorch.formats.quants.numpy_kernels import Bytes, Written
 from llorch.formats.quants.types import QuantType
 
 # The least magnitude that is written as an infinity, as a float32's bits; for float16 that is 65520. The kernels

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import Form, bpe
 from llorch.formats.tokenizer.charsmap import CHARSMAP
 from llorch.formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer

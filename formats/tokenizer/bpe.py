@@ -10,7 +10,7 @@ from typing import Literal, cast
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.pretokenizers import PreTokenizer
 from llorch.formats.tokenizer.special import SpecialTokens, post_processor
 from llorch.formats.tokenizer.vocabulary import (

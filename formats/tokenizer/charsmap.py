@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.metadata import Metadata
 
 CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 MOST_BYTES = 16 << 20  # published maps have a quarter of a million

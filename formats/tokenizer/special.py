@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
 
 ID_KEYS = {

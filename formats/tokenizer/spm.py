@@ -6,7 +6,7 @@ token with the highest score are joined first, the leftmost of equals.
 
 from __future__ import annotations
 
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import BLANK, bpe_model, raw_decoder, read_merges, replace
 from llorch.formats.tokenizer.special import SpecialTokens, post_processor
 from llorch.formats.tokenizer.vocabulary import (

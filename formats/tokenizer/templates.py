@@ -1,6 +1,6 @@
 """Chat templates of a GGUF file: their texts, and what can be said of them without running them.
 
-A template is a program by a stranger. Here it is copied and looked at as text only; `llorch.formats.chat_template`
+A template is a program by a stranger. Here it is copied and looked at as text only; `formats.chat_template.render`
 runs one, in a process of its own.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.metadata import Metadata
 
 TEMPLATE = "tokenizer.chat_template"
 NAMES = "tokenizer.chat_templates"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 
 from llorch.base.errors import MalformedInput
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import BLANK
 from llorch.formats.tokenizer.charsmap import blank_characters, read_charsmap
 from llorch.formats.tokenizer.special import ID_KEYS, SpecialTokens, post_processor

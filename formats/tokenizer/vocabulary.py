@@ -15,7 +15,7 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.metadata import INTEGERS, Metadata, StringArray
+from llorch.formats.gguf.metadata import INTEGERS, Metadata, StringArray
 
 Json: TypeAlias = dict[str, Any]  # an object of tokenizer.json, whose shape the tokenizers library defines
 

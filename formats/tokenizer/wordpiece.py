@@ -10,7 +10,7 @@ from collections import Counter
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import BLANK, Form
 from llorch.formats.tokenizer.special import ID_KEYS, SpecialTokens, template
 from llorch.formats.tokenizer.vocabulary import (

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.formats.safetensors_file import Stored, read_safetensors
+from llorch.formats.safetensors import Stored, read_safetensors
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import Family
 from llorch.runtime.from_folder.layout import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.safetensors_file import StoredTensor
+from llorch.formats.safetensors import StoredTensor
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import Family
 

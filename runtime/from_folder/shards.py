@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.formats.model_file import Identity, open_descriptor, read_exactly
-from llorch.formats.safetensors_file import Stored
+from llorch.formats.safetensors import Stored
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from llorch.formats.gguf_file import Header
+from llorch.formats.gguf.file import Header
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
-from llorch.formats.tensor_data import TensorData
 from llorch.runtime.from_gguf.families import Family
 from llorch.runtime.from_gguf.keys import Keys, Sizes, read_sizes
 from llorch.runtime.from_gguf.layout import check_layout

@@ -8,7 +8,7 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.gguf_file import Header
+from llorch.formats.gguf.file import Header
 from llorch.runtime.from_gguf.families import FAMILIES, Family
 
 MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512

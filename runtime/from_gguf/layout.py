@@ -9,7 +9,7 @@ import re
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.formats.gguf_file import Header
+from llorch.formats.gguf.file import Header
 from llorch.runtime.from_gguf.families import EXPERTS, FUSED_EXPERTS, SHARED, SPLIT_EXPERTS, Family
 from llorch.runtime.from_gguf.keys import Sizes
 

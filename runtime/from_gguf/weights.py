@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llorch.formats.gguf_file import Header
+from llorch.formats.gguf.file import Header
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
-from llorch.formats.tensor_data import TensorData
 from llorch.runtime.decoder import Attention, Layer, Weights
 from llorch.runtime.experts import FeedForward, Mixture
 from llorch.runtime.from_gguf.families import Family

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.converter.plan import Plan, plan
-from llorch.formats.gguf_file import Header, read_header
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
-from llorch.formats.tensor_data import TensorData
 
 
 @dataclass(frozen=True)

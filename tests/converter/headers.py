@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llorch.formats.gguf_file import Header, Part, Tensor
-from llorch.formats.metadata import Metadata, Value, ValueType
+from llorch.formats.gguf.file import Header, Part, Tensor
+from llorch.formats.gguf.metadata import Metadata, Value, ValueType
 from llorch.formats.model_file import Identity
 from llorch.formats.quants import by_name
 from tests.converter.executed import Tokens

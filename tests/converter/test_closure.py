@@ -15,8 +15,8 @@ from llorch.converter.operations import rope_halves, subtract_one
 from llorch.converter.outputs import OutputTensor
 from llorch.converter.plan import plan
 from llorch.converter.rounding import all_finite, rounding_error, widened
-from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.safetensors_file import read_safetensors
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.safetensors import read_safetensors
 from llorch.formats.tokenizer import build_tokenizer
 from tests.models.tiny import tiny_llama
 

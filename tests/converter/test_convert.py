@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.converter import NotEnoughSpace, TargetBusy, TargetExists, convert, pipeline, weights
-from llorch.formats.safetensors_file import read_safetensors
+from llorch.formats.safetensors import read_safetensors
 from tests.models.gguf_writer import TYPE_BF16, TYPE_F16, TYPE_F32, TYPE_Q8_0, Model
 from tests.models.tiny import WIDTH, tiny_llama
 

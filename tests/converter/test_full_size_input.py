@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.full_size import SHAPES, Shape, phi_3_mini, qwen2_5_0_5b, uses_more_bits, write_model
 from llorch.converter import convert
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 from llorch.converter.architecture import Rule
 from llorch.converter.architectures.phi3 import PHI3
 from llorch.converter.outputs import assign
-from llorch.formats.gguf_file import Tensor
+from llorch.formats.gguf.file import Tensor
 from tests.converter.headers import Shape, header_of
 
 SIZES = {

@@ -22,12 +22,12 @@ from llorch.converter.operations import Operation, rope_halves, subtract_one
 from llorch.converter.outputs import OutputTensor, Segment
 from llorch.converter.pipeline import Digests, Job, OpenFile
 from llorch.converter.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
-from llorch.formats.gguf_file import Header, Part, Tensor
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.file import Header, Part, Tensor
+from llorch.formats.gguf.metadata import Metadata
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.model_file import Identity
 from llorch.formats.quants import by_name, decode
-from llorch.formats.safetensors_file import Layout, lay_out, read_safetensors
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.safetensors import Layout, lay_out, read_safetensors
 
 COLUMNS = 32  # a row is one block of Q8_0
 TYPES = ("F32", "F16", "BF16", "Q8_0")

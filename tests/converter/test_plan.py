@@ -10,7 +10,7 @@ import pytest
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.converter.outputs import OutputTensor
 from llorch.converter.plan import Plan, plan
-from llorch.formats.gguf_file import Header
+from llorch.formats.gguf.file import Header
 from tests.converter.executed import Tokens
 from tests.converter.headers import LLAMA_TENSORS, TOKENS, Shape, header_of, llama
 

@@ -22,10 +22,10 @@ from llorch.converter import convert
 from llorch.converter.reference import TensorError, compare, read_reference
 from llorch.converter.report import FILE_TYPES, GUESSED, Claim, claim_of
 from llorch.converter.scale_ranges import ScaleRange, ScaleRanges, has_scales
-from llorch.formats.gguf_file import Header, Tensor, read_header
-from llorch.formats.metadata import Metadata, Value, ValueType
+from llorch.formats.gguf.file import Header, Tensor, read_header
+from llorch.formats.gguf.metadata import Metadata, Value, ValueType
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import BY_ID, QuantType, by_name
-from llorch.formats.tensor_data import TensorData
 from tests.models.tiny import VOCABULARY, WIDTH, random_llama, tiny_llama
 
 # Where `d` is in a block, counted by hand in ggml/src/ggml-common.h.

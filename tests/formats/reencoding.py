@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from llorch.formats.gguf_file import Header
-from llorch.formats.metadata import StringArray
-from llorch.formats.metadata import Value as Read
+from llorch.formats.gguf.file import Header
+from llorch.formats.gguf.metadata import StringArray
+from llorch.formats.gguf.metadata import Value as Read
 from tests.models.gguf_writer import ARRAY, CODES, STRING, Value, one, raw, string
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from llorch.base.errors import UnsupportedInput
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import BY_ID
-from llorch.formats.tensor_data import TensorData
 from tests.models.gguf_writer import Model
 from tests.models.tiny import tiny_llama
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llorch.formats import safetensors_file
-from llorch.formats.byte_order import UNCLEAR
-from llorch.formats.header_reader import Limits
+from llorch.formats import safetensors as safetensors_file
+from llorch.formats.gguf.byte_order import UNCLEAR
+from llorch.formats.gguf.header import Limits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llorch.base.errors import InputError
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from tests.corpus.split import split_parts
 from tests.formats.reencoding import require_same_again
 from tests.models.gguf_writer import BOOL, F32, F64, I16, STRING, U64, Model, array, one

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.formats.gguf_file import read_header
-from llorch.formats.header_reader import Limits
+from llorch.formats.gguf.file import read_header
+from llorch.formats.gguf.header import Limits
 from tests.corpus import controls, header, split, tensor
 from tests.corpus.case import Case
 from tests.models.gguf_writer import STRING, U8, U32, Model, array, one

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.metadata import DECODED_AT_ONCE, StringArray
-from llorch.formats.metadata import Value as Read
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.gguf.metadata import DECODED_AT_ONCE, StringArray
+from llorch.formats.gguf.metadata import Value as Read
+from llorch.formats.gguf.tensor_data import TensorData
 from tests.models.gguf_writer import (
     ARRAY,
     BOOL,

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.base.errors import MalformedInput
-from llorch.formats.gguf_file import read_header
-from llorch.formats.metadata import Metadata, Value, ValueType
+from llorch.formats.gguf.file import read_header
+from llorch.formats.gguf.metadata import Metadata, Value, ValueType
 from tests.models.gguf_writer import (
     BOOL,
     F32,

@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from llorch.base.errors import InputError
-from llorch.formats.safetensors_file import lay_out, read_safetensors
+from llorch.formats.safetensors import lay_out, read_safetensors
 
 LAYOUT = lay_out(
     [("w", "F32", (2, 3)), ("a.b", "F16", (3,)), ("é", "U8", ()), ("none", "I64", (0, 2))], 10**9

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
-from llorch.formats.safetensors_file import BITS, INDEX, SINGLE, Layout, lay_out, read_safetensors
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.safetensors import BITS, INDEX, SINGLE, Layout, lay_out, read_safetensors
 
 Declared = tuple[str, str, tuple[int, ...]]
 

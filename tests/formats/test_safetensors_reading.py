@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llorch.base.errors import InputError, MalformedInput
-from llorch.formats.safetensors_file import INDEX, SINGLE, lay_out, read_safetensors
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.safetensors import INDEX, SINGLE, lay_out, read_safetensors
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from llorch.base.errors import InputError, MalformedInput
-from llorch.formats.gguf_file import read_header
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import read_header
+from llorch.formats.gguf.tensor_data import TensorData
 from tests.corpus.split import named, split_parts
 from tests.models.gguf_writer import F32, I32, STRING, U16, U32, Model, array, one
 from tests.models.tiny import tiny_llama

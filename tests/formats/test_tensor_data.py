@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from llorch.base.errors import MalformedInput
-from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.gguf.tensor_data import TensorData
 from tests.models.gguf_writer import TYPE_F32, Model
 from tests.models.tiny import random_llama
 

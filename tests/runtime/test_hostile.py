@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llorch.base.errors import InputError
-from llorch.formats.gguf_file import Header, read_header
-from llorch.formats.metadata import Metadata, Value, ValueType
-from llorch.formats.tensor_data import TensorData
+from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.gguf.metadata import Metadata, Value, ValueType
+from llorch.formats.gguf.tensor_data import TensorData
 from llorch.runtime.from_folder import read_traits as read_folder
 from llorch.runtime.from_gguf import read_traits as read_gguf
 from llorch.runtime.from_gguf.families import FAMILIES

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import full_size
 from llorch import sources
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from llorch.formats.quants import QuantType
 from llorch.sources.preflight import Outlook
 from tests.hub import Cut, DiskFile, Hub, IgnoreRange

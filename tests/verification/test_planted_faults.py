@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from llorch import converter
-from llorch.formats.safetensors_file import read_safetensors
+from llorch.formats.safetensors import read_safetensors
 from llorch.runtime import rope
 from llorch.verification import verify
 from llorch.verification.checks import CHECKS

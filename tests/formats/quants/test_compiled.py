@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llorch.formats.quants import BY_ID, QuantType, by_name, compiled, decode, plainly
+from llorch.formats.quants import BY_ID, QuantType, by_name, compiled, decode
+from llorch.formats.quants import numpy_kernels as plainly
+from llorch.formats.quants.jit_cache import Target, this_machine
 from llorch.formats.quants.kernel import step
-from llorch.formats.quants.machine import Target, this_machine
 from tests.formats.quants.samples import HALVES, edge_blocks, random_blocks
 
 Bytes = NDArray[np.uint8]

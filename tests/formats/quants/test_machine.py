@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llorch.formats.quants import QuantType, by_name, compiled, machine
+from llorch.formats.quants import QuantType, by_name, compiled
+from llorch.formats.quants import jit_cache as machine
+from llorch.formats.quants.jit_cache import function, this_machine
 from llorch.formats.quants.kernel import kernel
-from llorch.formats.quants.machine import function, this_machine
 from llorch.formats.quants.vectors import Block, Has, Value
 from tests.conftest import REPOSITORY
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llorch.formats.quants import by_name
-from llorch.formats.quants.plainly import dequantize_into, first_not_finite, rounded_into
+from llorch.formats.quants.numpy_kernels import dequantize_into, first_not_finite, rounded_into
 
 Floats = NDArray[np.float32]
 KINDS = [np.float32, np.float16, np.uint16]

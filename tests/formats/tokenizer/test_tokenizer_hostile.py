@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from llorch.formats.tokenizer import REFUSED, build_tokenizer, guarded, load_tokenizer
 from llorch.formats.tokenizer.bpe import byte_characters
 from llorch.formats.tokenizer.charsmap import read_charsmap
@@ -150,7 +150,7 @@ def test_errors_come_without_the_tokenizers_library(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from llorch.base.errors import InputError\n"
-        "from llorch.formats.gguf_file import read_header\n"
+        "from llorch.formats.gguf.file import read_header\n"
         "from llorch.formats.tokenizer import build_tokenizer\n"
         "try:\n"
         "    build_tokenizer(read_header(sys.argv[1]).metadata)\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from llorch.formats.tokenizer import Form, build_tokenizer, load_tokenizer
 from llorch.formats.tokenizer.pretokenizers import PRETOKENIZERS
 from tests.formats.tokenizer.llama_cpp import llama_cpp_ids

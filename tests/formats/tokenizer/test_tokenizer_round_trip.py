@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from llorch.formats.tokenizer import build_tokenizer, load_tokenizer
 from llorch.formats.tokenizer.bpe import byte_characters
 from tests.formats.tokenizer.vocabularies import hard_texts, vocabulary_metadata

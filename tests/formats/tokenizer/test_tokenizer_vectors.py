@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from llorch import runtime
-from llorch.formats.gguf_file import read_header
+from llorch.formats.gguf.file import read_header
 from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer, load_tokenizer
 from llorch.formats.tokenizer.bpe import merges_from_ranks, read_merges
 from llorch.formats.tokenizer.vocabulary import read_vocabulary

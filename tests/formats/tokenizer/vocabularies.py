@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.formats.gguf_file import read_header
-from llorch.formats.metadata import Metadata
+from llorch.formats.gguf.file import read_header
+from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import byte_characters
 
 Given = str | bytes | bool | int | float | Sequence[str] | Sequence[int] | Sequence[float]

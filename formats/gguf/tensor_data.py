@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.formats.byte_order import swapped
-from llorch.formats.gguf_file import Header, Part, Tensor
+from llorch.formats.gguf.byte_order import swapped
+from llorch.formats.gguf.file import Header, Part, Tensor
 from llorch.formats.model_file import Identity, open_descriptor, read_exactly
-from llorch.formats.safetensors_file import Stored, StoredFile, StoredTensor
+from llorch.formats.safetensors import Stored, StoredFile, StoredTensor
 
 
 class TensorData:

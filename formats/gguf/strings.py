@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # it imports this module
-    from llorch.formats.header_reader import HeaderReader
+    from llorch.formats.gguf.header import HeaderReader
 
 SCAN = 1 << 17  # bytes looked at in one step
 

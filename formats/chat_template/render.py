@@ -19,7 +19,7 @@ from typing import Any
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 
-CHILD = Path(__file__).with_name("chat_template_child.py")
+CHILD = Path(__file__).with_name("child.py")
 TEMPLATE_BYTES = 1 << 20
 OUTPUT_BYTES = 16 << 20
 MEMORY_BYTES = 256 << 20  # beyond the interpreter with jinja2 in it

@@ -14,7 +14,7 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.formats.metadata import Metadata, StringArray, Value
+from llorch.formats.gguf.metadata import Metadata, StringArray, Value
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 OWN = frozenset({NUMBER, COUNT, TENSORS, "general.alignment"})  # keys that are each part's own

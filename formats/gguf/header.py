@@ -14,8 +14,8 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.metadata import StringArray, Value, ValueType
-from llorch.formats.string_scan import scan_strings
+from llorch.formats.gguf.metadata import StringArray, Value, ValueType
+from llorch.formats.gguf.strings import scan_strings
 
 ByteOrder = Literal["little", "big"]
 ReadAt = Callable[

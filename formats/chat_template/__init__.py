@@ -1,0 +1,1 @@
+"""Chat templates: rendered in a sandbox, in a process of their own."""

@@ -1,0 +1,1 @@
+"""GGUF files: header, metadata, tensor table, split sets and tensor bytes."""
