@@ -21,7 +21,7 @@ from llorch.verification.report import Report
 
 if TYPE_CHECKING:
     from llorch.converter import Conversion
-    from llorch.converter.reference import Comparison
+    from llorch.converter.quantization.error import Comparison
 
 NAME = "llorch-convert"
 

@@ -15,7 +15,7 @@ from llorch.converter import TargetExists
 
 if TYPE_CHECKING:
     from llorch.converter import Conversion
-    from llorch.converter.reference import Comparison
+    from llorch.converter.quantization.error import Comparison
     from llorch.formats.safetensors import Stored
 
 
@@ -41,17 +41,18 @@ def require_place(page: Path | None, folder: Path, reference: Path | None, *, fo
 
 
 def read_original(reference: Path | None) -> Stored | None:
-    """The headers of the original model, if one is given; errors as `llorch.converter.reference` has them."""
+    """The headers of the original model, if one is given; errors as `llorch.converter.quantization.error` has them."""
     if reference is None:
         return None
-    from llorch.converter.reference import read_reference  # loads NumPy, which --help does not need
+    from llorch.converter.quantization.error import read_reference  # loads NumPy, which --help does not need
 
     return read_reference(reference)
 
 
 def draw(conversion: Conversion, page: Path, original: Stored | None) -> Comparison | Failure | None:
     """Writes the page; what was measured for it, or why it could not be written. The folder stands either way."""
-    from llorch.converter import reference, report_page  # as above
+    from llorch.converter.quantization import error as reference  # as above
+    from llorch.converter.quantization_report import page as report_page
 
     try:
         comparison = None if original is None else reference.compare(conversion.folder, original)

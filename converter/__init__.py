@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llorch.converter.conversion import convert
     from llorch.converter.errors import NotEnoughSpace, NotTakenBack, OnlyVocabulary, TargetBusy, TargetExists
-    from llorch.converter.record import Conversion
-    from llorch.converter.tokenizer_folder import TokenizerFolder, convert_tokenizer
+    from llorch.converter.provenance.record import Conversion
+    from llorch.converter.tokenizer_only import TokenizerFolder, convert_tokenizer
 
 __all__ = [
     "Conversion",
@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Conversion": "llorch.converter.record",
+    "Conversion": "llorch.converter.provenance.record",
     "NotEnoughSpace": "llorch.converter.errors",
     "NotTakenBack": "llorch.converter.errors",
     "OnlyVocabulary": "llorch.converter.errors",
     "TargetBusy": "llorch.converter.errors",
     "TargetExists": "llorch.converter.errors",
-    "TokenizerFolder": "llorch.converter.tokenizer_folder",
+    "TokenizerFolder": "llorch.converter.tokenizer_only",
     "convert": "llorch.converter.conversion",
-    "convert_tokenizer": "llorch.converter.tokenizer_folder",
+    "convert_tokenizer": "llorch.converter.tokenizer_only",
 }
 
 

@@ -15,19 +15,19 @@ from pathlib import Path
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.progress import Progress
 from llorch.base.version import __version__
-from llorch.converter import pipeline
-from llorch.converter.config import with_dtype
-from llorch.converter.dtypes import AUTO, BY_TORCH_NAME, choose
 from llorch.converter.errors import OnlyVocabulary
-from llorch.converter.outputs import with_scales
-from llorch.converter.plan import Plan, plan
-from llorch.converter.provenance import statement
-from llorch.converter.record import Conversion, Source, SourceRows, TensorRow, WrittenFile, tools
-from llorch.converter.report import quantization_of
-from llorch.converter.scale_ranges import ScaleRange, ScaleRanges
-from llorch.converter.schedule import Placed, written_order
-from llorch.converter.staging import Staging
-from llorch.converter.target import Target
+from llorch.converter.plan.config import with_dtype
+from llorch.converter.plan.dtype import AUTO, BY_TORCH_NAME, choose
+from llorch.converter.plan.plan import Plan, plan
+from llorch.converter.plan.schedule import Placed, written_order
+from llorch.converter.plan.tensors import with_scales
+from llorch.converter.provenance.record import Conversion, Source, SourceRows, TensorRow, WrittenFile, tools
+from llorch.converter.provenance.statement import statement
+from llorch.converter.quantization.block_scales import ScaleRange, ScaleRanges
+from llorch.converter.quantization.stats import quantization_of
+from llorch.converter.write import pipeline
+from llorch.converter.write.staging import Staging
+from llorch.converter.write.target import Target
 from llorch.formats.gguf.file import Header, Tensor, read_header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.safetensors import INDEX, Layout, lay_out, read_safetensors
@@ -95,7 +95,7 @@ def convert(
 ) -> Conversion:
     """Converts `source`, a GGUF file or any part of a split one, into `folder`, which appears complete.
 
-    dtype: "auto", "float32", "float16" or "bfloat16"; see `llorch.converter.dtypes`. max_shard_size: bytes of tensors
+    dtype: "auto", "float32", "float16" or "bfloat16"; see `converter.plan.dtype`. max_shard_size: bytes of tensors
     in a file; one tensor is never cut. threads: by default one a core. force: replace what is at `folder`. strict:
     warnings are errors. allow_unknown: tensors and keys that the architecture does not know are left out, with a
     warning, and are no error. run: the version 7 UUID by which the caller knows this run; it tells when that

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from llorch.base.errors import InputError, MalformedInput
-from llorch.converter.dtypes import UNQUANTIZED
-from llorch.converter.plan import Plan, plan
-from llorch.converter.rope import TABLES
+from llorch.converter.plan.dtype import UNQUANTIZED
+from llorch.converter.plan.plan import Plan, plan
+from llorch.converter.plan.rope import TABLES
 from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.safetensors import HEADER_BYTES, INDEX, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from llorch.base.errors import MalformedInput
-from llorch.converter.plan import plan
+from llorch.converter.plan.plan import plan
 from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.safetensors import StoredTensor, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer
@@ -25,7 +25,7 @@ from llorch.verification.sample import PROSE
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llorch.converter.outputs import OutputTensor
+    from llorch.converter.plan.tensors import OutputTensor
     from llorch.runtime.model import Model
 
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds

@@ -8,7 +8,7 @@ import pkgutil
 
 from llorch.base.errors import UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.architecture import Architecture, Evidence
+from llorch.converter.schema.architecture import Architecture, Evidence
 
 
 def architectures() -> tuple[Architecture, ...]:

@@ -4,7 +4,7 @@ Both sides rotate interleaved pairs, so q and k are as they are.
 Source: llama.cpp, conversion/command_r.py and src/models/command-r.cpp; transformers, models/cohere.
 """
 
-from llorch.converter.architecture import Architecture, Key, Kind, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
 
 COMMAND_R = Architecture(
     gguf="command-r",

@@ -3,8 +3,8 @@
 Source: llama.cpp, conversion/gemma.py and src/models/gemma.cpp; transformers, models/gemma.
 """
 
-from llorch.converter.architecture import Architecture, Key, Rule, in_layers
-from llorch.converter.operations import subtract_one
+from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
+from llorch.converter.schema.operations import subtract_one
 
 GEMMA = Architecture(
     gguf="gemma",

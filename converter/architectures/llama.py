@@ -3,8 +3,8 @@
 Source: llama.cpp, conversion/llama.py and src/models/llama.cpp; transformers, models/llama.
 """
 
-from llorch.converter.architecture import Architecture, Key, Rule, in_layers
-from llorch.converter.operations import rope_halves
+from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
+from llorch.converter.schema.operations import rope_halves
 
 LLAMA = Architecture(
     gguf="llama",

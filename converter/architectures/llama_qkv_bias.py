@@ -3,8 +3,8 @@
 Source: llama.cpp, src/models/llama.cpp (optional biases); transformers, models/qwen2.
 """
 
-from llorch.converter.architecture import Architecture, Key, Rule, has_qkv_bias_only, in_layers
-from llorch.converter.operations import rope_halves
+from llorch.converter.schema.architecture import Architecture, Key, Rule, has_qkv_bias_only, in_layers
+from llorch.converter.schema.operations import rope_halves
 
 LLAMA_QKV_BIAS = Architecture(
     gguf="llama",

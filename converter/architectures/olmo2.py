@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/olmo.py and src/models/olmo2.cpp; transformers, models/olmo2.
 """
 
-from llorch.converter.architecture import Architecture, Key, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
 
 OLMO2 = Architecture(
     gguf="olmo2",

@@ -3,9 +3,9 @@
 Source: llama.cpp, conversion/olmo.py and src/models/olmo2.cpp; transformers, models/olmo3.
 """
 
-from llorch.converter.architecture import Architecture, Key, Kind, RopeLayout, has_window
 from llorch.converter.architectures.olmo2 import OLMO2
-from llorch.converter.config import every_nth_full
+from llorch.converter.plan.config import every_nth_full
+from llorch.converter.schema.architecture import Architecture, Key, Kind, RopeLayout, has_window
 
 OLMO3 = Architecture(
     gguf="olmo2",

@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/phi.py and src/models/phi2.cpp; transformers, models/phi.
 """
 
-from llorch.converter.architecture import Architecture, Key, RopeLayout, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, RopeLayout, Rule, in_layers
 
 PHI2 = Architecture(
     gguf="phi2",

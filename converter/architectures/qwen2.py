@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/qwen.py and src/models/qwen2.cpp; transformers, models/qwen2.
 """
 
-from llorch.converter.architecture import Architecture, Key, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
 
 QWEN2 = Architecture(
     gguf="qwen2",

@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/qwen.py and src/models/qwen2moe.cpp; transformers, models/qwen2_moe.
 """
 
-from llorch.converter.architecture import Architecture, Key, Kind, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
 
 QWEN2MOE = Architecture(
     gguf="qwen2moe",

@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/qwen.py and src/models/qwen3.cpp; transformers, models/qwen3.
 """
 
-from llorch.converter.architecture import Architecture, Key, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
 
 QWEN3 = Architecture(
     gguf="qwen3",

@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/qwen.py and src/models/qwen3moe.cpp; transformers, models/qwen3_moe.
 """
 
-from llorch.converter.architecture import Architecture, Key, Kind, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
 
 QWEN3MOE = Architecture(
     gguf="qwen3moe",

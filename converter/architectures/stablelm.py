@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/stablelm.py and src/models/stablelm.cpp; transformers, models/stablelm.
 """
 
-from llorch.converter.architecture import Architecture, Key, Kind, RopeLayout, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Kind, RopeLayout, Rule, in_layers
 
 STABLELM = Architecture(
     gguf="stablelm",

@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/starcoder.py and src/models/starcoder2.cpp; transformers, models/starcoder2.
 """
 
-from llorch.converter.architecture import Architecture, Key, Rule, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
 
 STARCODER2 = Architecture(
     gguf="starcoder2",

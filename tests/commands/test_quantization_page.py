@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from llorch.commands.convert import main
-from llorch.converter import convert, reference
+from llorch.converter import convert
+from llorch.converter.quantization import error as reference
 from llorch.registry import Registry
 from tests.commands.conftest import invoke
 from tests.models.gguf_writer import STRING, TYPE_F32, one

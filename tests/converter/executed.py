@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.converter.plan import Plan, plan
+from llorch.converter.plan.plan import Plan, plan
 from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import llorch.converter.architectures
-from llorch.converter.architecture import Architecture, Rule, in_layers
 from llorch.converter.architectures import architectures
-from llorch.converter.outputs import FUSED
-from llorch.converter.plan import plan
-from llorch.converter.sizes import shape_of
+from llorch.converter.plan.plan import plan
+from llorch.converter.plan.sizes import shape_of
+from llorch.converter.plan.tensors import FUSED
+from llorch.converter.schema.architecture import Architecture, Rule, in_layers
 from tests.converter.headers import LLAMA_KEYS, LLAMA_TENSORS, TOKENS, header_of
 
 FOLDER = Path(llorch.converter.architectures.__file__).parent

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from llorch.converter.architectures import architectures
-from llorch.converter.config import with_dtype
-from llorch.converter.plan import Plan
+from llorch.converter.plan.config import with_dtype
+from llorch.converter.plan.plan import Plan
 from tests.converter.executed import executed, plan_of
 from tests.models.from_transformers import RECIPES, VOCAB, build
 

@@ -6,8 +6,8 @@ import inspect
 import sys
 from pathlib import Path
 
-from llorch.converter.architecture import Architecture
 from llorch.converter.architectures import architectures
+from llorch.converter.schema.architecture import Architecture
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 

@@ -9,12 +9,12 @@ import pytest
 
 from llorch.base.errors import MalformedInput
 from llorch.converter import convert
-from llorch.converter.closure import Difference, compare, require_way_back
 from llorch.converter.errors import NotTakenBack
-from llorch.converter.operations import rope_halves, subtract_one
-from llorch.converter.outputs import OutputTensor
-from llorch.converter.plan import plan
-from llorch.converter.rounding import all_finite, rounding_error, widened
+from llorch.converter.plan.plan import plan
+from llorch.converter.plan.rounding import all_finite, rounding_error, widened
+from llorch.converter.plan.tensors import OutputTensor
+from llorch.converter.round_trip import Difference, compare, require_way_back
+from llorch.converter.schema.operations import rope_halves, subtract_one
 from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.safetensors import read_safetensors
 from llorch.formats.tokenizer import build_tokenizer

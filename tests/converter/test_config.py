@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.base.errors import MalformedInput
-from llorch.converter.config import build_generation_config, with_dtype
-from llorch.converter.plan import Plan, plan
+from llorch.converter.plan.config import build_generation_config, with_dtype
+from llorch.converter.plan.plan import Plan, plan
 from tests.converter.headers import TOKENS, header_of, llama
 
 

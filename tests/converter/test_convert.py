@@ -20,7 +20,9 @@ import pytest
 from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.converter import NotEnoughSpace, TargetBusy, TargetExists, convert, pipeline, weights
+from llorch.converter import NotEnoughSpace, TargetBusy, TargetExists, convert
+from llorch.converter.write import dequantize as weights
+from llorch.converter.write import pipeline
 from llorch.formats.safetensors import read_safetensors
 from tests.models.gguf_writer import TYPE_BF16, TYPE_F16, TYPE_F32, TYPE_Q8_0, Model
 from tests.models.tiny import WIDTH, tiny_llama

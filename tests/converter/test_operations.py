@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from llorch.converter.operations import OPERATIONS, Operation, OperationKind, rope_halves, subtract_one
+from llorch.converter.schema.operations import OPERATIONS, Operation, OperationKind, rope_halves, subtract_one
 
 Rows = NDArray[np.float32]
 

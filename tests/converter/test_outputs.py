@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from llorch.converter.architecture import Rule
 from llorch.converter.architectures.phi3 import PHI3
-from llorch.converter.outputs import assign
+from llorch.converter.plan.tensors import assign
+from llorch.converter.schema.architecture import Rule
 from llorch.formats.gguf.file import Tensor
 from tests.converter.headers import Shape, header_of
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from llorch.base.errors import MalformedInput
 from llorch.base.progress import Progress
-from llorch.converter import pipeline
-from llorch.converter.operations import Operation, rope_halves, subtract_one
-from llorch.converter.outputs import OutputTensor, Segment
-from llorch.converter.pipeline import Digests, Job, OpenFile
-from llorch.converter.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
+from llorch.converter.plan.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
+from llorch.converter.plan.tensors import OutputTensor, Segment
+from llorch.converter.schema.operations import Operation, rope_halves, subtract_one
+from llorch.converter.write import pipeline
+from llorch.converter.write.pipeline import Digests, Job, OpenFile
 from llorch.formats.gguf.file import Header, Part, Tensor
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.gguf.tensor_data import TensorData

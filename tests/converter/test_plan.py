@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.converter.outputs import OutputTensor
-from llorch.converter.plan import Plan, plan
+from llorch.converter.plan.plan import Plan, plan
+from llorch.converter.plan.tensors import OutputTensor
 from llorch.formats.gguf.file import Header
 from tests.converter.executed import Tokens
 from tests.converter.headers import LLAMA_TENSORS, TOKENS, Shape, header_of, llama

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from llorch.base.errors import InputError
 from llorch.converter.architectures import architectures
-from llorch.converter.config import NEUTRAL_KEYS
-from llorch.converter.plan import NOT_NEEDED, plan
+from llorch.converter.plan.config import NEUTRAL_KEYS
+from llorch.converter.plan.plan import NOT_NEEDED, plan
 from tests.converter.headers import LLAMA_KEYS, LLAMA_TENSORS, TOKENS, Shape, llama
 
 KEYS = sorted(

@@ -19,9 +19,9 @@ from safetensors.numpy import load_file, save_file
 
 from llorch.base.errors import MalformedInput
 from llorch.converter import convert
-from llorch.converter.reference import TensorError, compare, read_reference
-from llorch.converter.report import FILE_TYPES, GUESSED, Claim, claim_of
-from llorch.converter.scale_ranges import ScaleRange, ScaleRanges, has_scales
+from llorch.converter.quantization.block_scales import ScaleRange, ScaleRanges, has_scales
+from llorch.converter.quantization.error import TensorError, compare, read_reference
+from llorch.converter.quantization.stats import FILE_TYPES, GUESSED, Claim, claim_of
 from llorch.formats.gguf.file import Header, Tensor, read_header
 from llorch.formats.gguf.metadata import Metadata, Value, ValueType
 from llorch.formats.gguf.tensor_data import TensorData

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from llorch.converter import Conversion, convert
-from llorch.converter.charts import rounded_up
-from llorch.converter.reference import compare, read_reference
-from llorch.converter.report import Claim, Quantization, QuantShare
-from llorch.converter.report_page import page
+from llorch.converter.quantization.error import compare, read_reference
+from llorch.converter.quantization.stats import Claim, Quantization, QuantShare
+from llorch.converter.quantization_report.charts import rounded_up
+from llorch.converter.quantization_report.page import page
 from tests.models.gguf_writer import STRING, TYPE_F32, Model, array, one
 from tests.models.tiny import random_llama, tiny_llama
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.converter.architectures.llama import LLAMA
 from llorch.converter.architectures.phi3 import PHI3
-from llorch.converter.keys import Keys
-from llorch.converter.llama3_rope import closed_form
-from llorch.converter.rope import FREQS, LONG, SHORT, Rope, partial_rotary_factor, read_rope, spelled
+from llorch.converter.plan.llama3_rope import closed_form
+from llorch.converter.plan.rope import FREQS, LONG, SHORT, Rope, partial_rotary_factor, read_rope, spelled
+from llorch.converter.schema.keys import Keys
 from tests.converter.headers import header_of
 
 SIZES = {"context": 128, "head_dim": 8, "rope_dim": 8, "rope_pairs": 4}

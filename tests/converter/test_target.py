@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from llorch.converter import target as target_module
 from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
-from llorch.converter.journal import JOURNAL
-from llorch.converter.staging import Staging
-from llorch.converter.target import Target
+from llorch.converter.write import target as target_module
+from llorch.converter.write.journal import JOURNAL
+from llorch.converter.write.staging import Staging
+from llorch.converter.write.target import Target
 
 KEY = "0" * 64
 SIZES = {"model.safetensors": 100}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llorch import converter
-from llorch.converter import side_scales
+from llorch.converter.plan import weight_scales as side_scales
 from llorch.runtime.from_gguf import weights
 from llorch.verification import verify
 from llorch.verification.report import Report, Status

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llorch.base.errors import InputError
 from llorch.base.shown import shown
-from llorch.converter import closure
+from llorch.converter import round_trip as closure
 from llorch.verification.check import CannotCheck, Measured, check, counted
 from llorch.verification.subject import RECORD, Subject
 

@@ -1,7 +1,7 @@
 """What an architecture's table says: which GGUF tensors and keys become which names of transformers.
 
 An architecture file (`converter/architectures/`) is rows of these classes and nothing else. Names of sizes,
-in shapes and as parameters of operations, are those of `llorch.converter.sizes`.
+in shapes and as parameters of operations, are those of `llorch.converter.plan.sizes`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from llorch.converter.keys import Keys
-from llorch.converter.operations import Operation
+from llorch.converter.schema.keys import Keys
+from llorch.converter.schema.operations import Operation
 from llorch.formats.gguf.file import Tensor
 from llorch.formats.gguf.metadata import REQUIRED
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.rounding import Float32
+from llorch.converter.plan.rounding import Float32
 from llorch.formats.gguf.file import Tensor
 from llorch.formats.gguf.tensor_data import TensorData
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from llorch.converter.outputs import OutputTensor, Segment
+from llorch.converter.plan.tensors import OutputTensor, Segment
 from llorch.formats.gguf.file import Header
 from llorch.formats.safetensors import BITS, StoredTensor
 

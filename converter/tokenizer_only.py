@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
-from llorch.converter.record import WrittenFile
-from llorch.converter.target import Target
+from llorch.converter.provenance.record import WrittenFile
+from llorch.converter.write.target import Target
 from llorch.formats.gguf.file import read_header
 from llorch.formats.tokenizer import TemplateReport, build_tokenizer, load_tokenizer
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.converter.outputs import OutputTensor
-from llorch.converter.schedule import PIECE_WEIGHTS, element_bytes, slice_weights
+from llorch.converter.plan.schedule import PIECE_WEIGHTS, element_bytes, slice_weights
+from llorch.converter.plan.tensors import OutputTensor
 
 Bytes = NDArray[np.uint8]
 

@@ -11,7 +11,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
-from llorch.converter.charts import (
+from llorch.converter.provenance.record import Conversion, TensorRow
+from llorch.converter.quantization.block_scales import has_scales
+from llorch.converter.quantization.error import Comparison, TensorError
+from llorch.converter.quantization.stats import Claim, LayerShare, Quantization, QuantShare
+from llorch.converter.quantization_report.charts import (
     Point,
     Range,
     Share,
@@ -22,10 +26,6 @@ from llorch.converter.charts import (
     share_bar,
     text,
 )
-from llorch.converter.record import Conversion, TensorRow
-from llorch.converter.reference import Comparison, TensorError
-from llorch.converter.report import Claim, LayerShare, Quantization, QuantShare
-from llorch.converter.scale_ranges import has_scales
 from llorch.formats.quants import BY_ID, by_name
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -63,7 +63,7 @@ def page(conversion: Conversion, comparison: Comparison | None = None) -> str:
 
 
 def _style() -> str:
-    return files("converter").joinpath("report.css").read_text(encoding="utf-8")
+    return files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 
 
 def _facts(conversion: Conversion, quantization: Quantization, comparison: Comparison | None) -> str:

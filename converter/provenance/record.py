@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llorch.base.version import __version__
 from llorch.converter.digests import tree_digest, weights_digest
-from llorch.converter.report import Quantization
+from llorch.converter.quantization.stats import Quantization
 from llorch.formats.tokenizer import TemplateReport
 
 SCHEMA = "llorch.conversion/v1"
@@ -78,7 +78,7 @@ class Conversion:
 
     folder: where it is. sources, files: every byte that was read and written; records: conversion.json and
     provenance.intoto.json, which speak of the others. options: what the caller chose that decides the bytes;
-    threads does not. assumed, keys_not_needed, unused: as `llorch.converter.plan.Plan` has them. notes: what the
+    threads does not. assumed, keys_not_needed, unused: as `llorch.converter.plan.plan.Plan` has them. notes: what the
     tokenizer took for granted. templates: what each chat template reaches for, by the path of its file. run: the UUID
     by which the caller knows it, if it was told. started, finished: RFC 3339, UTC, whole seconds.
     """

@@ -1,6 +1,6 @@
 """What the quantization did to a model, as data: what the file claims, which types it has, where, how coarse.
 
-`llorch.converter.reference` measures the error against the original weights, `llorch.converter.report_page` draws both.
+`error` measures the error against the original weights, `converter.quantization_report` draws both.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from llorch.converter.scale_ranges import ScaleRange
+from llorch.converter.quantization.block_scales import ScaleRange
 from llorch.formats.gguf.file import Header, Tensor
 from llorch.formats.gguf.metadata import INTEGERS, Metadata
 

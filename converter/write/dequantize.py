@@ -8,11 +8,11 @@ import numpy as np
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter import closure
-from llorch.converter.outputs import OutputTensor
-from llorch.converter.rooms import Bytes, Room
-from llorch.converter.rounding import STORAGE, TORCH_NAME, Written, all_finite
-from llorch.converter.schedule import Slice
+from llorch.converter import round_trip as closure
+from llorch.converter.plan.rounding import STORAGE, TORCH_NAME, Written, all_finite
+from llorch.converter.plan.schedule import Slice
+from llorch.converter.plan.tensors import OutputTensor
+from llorch.converter.write.buffers import Bytes, Room
 from llorch.formats.quants import QuantType, decode
 from llorch.formats.quants import numpy_kernels as plainly
 

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.converter.rooms import Bytes
+from llorch.converter.write.buffers import Bytes
 from llorch.formats.gguf.file import Tensor
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import QuantType

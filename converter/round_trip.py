@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.converter.errors import NotTakenBack
-from llorch.converter.operations import Operation
-from llorch.converter.outputs import OutputTensor, with_scales
-from llorch.converter.rounding import STORAGE, Float32, Written, rounding_error, widened
-from llorch.converter.schedule import slices
+from llorch.converter.plan.rounding import STORAGE, Float32, Written, rounding_error, widened
+from llorch.converter.plan.schedule import slices
+from llorch.converter.plan.tensors import OutputTensor, with_scales
+from llorch.converter.schema.operations import Operation
 from llorch.formats.gguf.file import Header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode

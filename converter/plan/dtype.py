@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llorch.base.shown import shown
-from llorch.converter.outputs import OutputTensor
-from llorch.converter.rounding import TORCH_NAME, Float32
-from llorch.converter.schedule import slices
+from llorch.converter.plan.rounding import TORCH_NAME, Float32
+from llorch.converter.plan.schedule import slices
+from llorch.converter.plan.tensors import OutputTensor
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
 

@@ -1,6 +1,6 @@
 """Where a conversion is written: a folder that appears under its name complete, or not at all.
 
-Beside the target `NAME` stand, while it is written, `.NAME.lock` and a staging (`llorch.converter.staging`). A crash
+Beside the target `NAME` stand, while it is written, `.NAME.lock` and a staging (`staging`). A crash
 leaves the target as it was, and a staging that the next run for the same target continues from or removes.
 What a link at any of these names points to is never touched.
 """
@@ -21,7 +21,7 @@ from types import TracebackType
 
 from llorch.base.shown import shown
 from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
-from llorch.converter.staging import Staging, entries, naming
+from llorch.converter.write.staging import Staging, entries, naming
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
 NO_RENAMEAT2 = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # NFS, some FUSE and overlay file systems

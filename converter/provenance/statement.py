@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from llorch.converter.digests import tree_manifest
-from llorch.converter.record import Conversion, WrittenFile
+from llorch.converter.provenance.record import Conversion, WrittenFile
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"

@@ -10,13 +10,13 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.architecture import Architecture, Evidence, Sizes
 from llorch.converter.architectures import choose
-from llorch.converter.config import SPECIAL_IDS, build_config, build_generation_config
-from llorch.converter.keys import Keys
-from llorch.converter.outputs import Assignment, OutputTensor, Segment, assign, names_of
-from llorch.converter.rope import TABLES, Table, read_rope
-from llorch.converter.sizes import read_sizes
+from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
+from llorch.converter.plan.rope import TABLES, Table, read_rope
+from llorch.converter.plan.sizes import read_sizes
+from llorch.converter.plan.tensors import Assignment, OutputTensor, Segment, assign, names_of
+from llorch.converter.schema.architecture import Architecture, Evidence, Sizes
+from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf.file import Header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
@@ -70,7 +70,7 @@ class Plan:
     """All of a conversion that the header decides.
 
     architecture: as the GGUF names it. config, generation_config: the contents of the two JSON files, but for
-    config's dtype (`llorch.converter.config.with_dtype`). unused: tensor → why it is not written.
+    config's dtype (`llorch.converter.plan.config.with_dtype`). unused: tensor → why it is not written.
     assumed: config keys that the GGUF does not carry → the value written. keys_not_needed: key → why.
     tied: the output layer is the embedding.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llorch.converter.rounding import STORAGE, Float32, widened
+from llorch.converter.plan.rounding import STORAGE, Float32, widened
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.safetensors import Stored, StoredTensor, read_safetensors
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.architecture import Architecture, RopeLayout, Sizes
-from llorch.converter.keys import Keys
-from llorch.converter.llama3_rope import closed_form
+from llorch.converter.plan.llama3_rope import closed_form
+from llorch.converter.schema.architecture import Architecture, RopeLayout, Sizes
+from llorch.converter.schema.keys import Keys
 
 Table = NDArray[np.float32]
 Parameters = dict[str, object]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.architecture import Architecture, Evidence, Key, Kind, Sizes
-from llorch.converter.keys import Keys
-from llorch.converter.rope import Rope, spelled
+from llorch.converter.plan.rope import Rope, spelled
+from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
+from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf.metadata import REQUIRED, Metadata
 
 # Keys of config.json that every decoder has → names of sizes.

@@ -20,10 +20,7 @@ import numpy as np
 
 from llorch.base.progress import Progress
 from llorch.base.shown import shown
-from llorch.converter.ordered_digest import OrderedDigest
-from llorch.converter.rooms import Bytes, Room, Rooms
-from llorch.converter.scale_ranges import ScaleRanges
-from llorch.converter.schedule import (
+from llorch.converter.plan.schedule import (
     PIECE_WEIGHTS,
     Converted,
     Passed,
@@ -33,8 +30,11 @@ from llorch.converter.schedule import (
     element_bytes,
     schedule,
 )
-from llorch.converter.staging import naming, write_all
-from llorch.converter.weights import Dequantize, converted, dequantizer
+from llorch.converter.quantization.block_scales import ScaleRanges
+from llorch.converter.write.buffers import Bytes, Room, Rooms
+from llorch.converter.write.dequantize import Dequantize, converted, dequantizer
+from llorch.converter.write.staging import naming, write_all
+from llorch.converter.write.stream_digest import OrderedDigest
 from llorch.formats.gguf.file import Header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.model_file import read_exactly

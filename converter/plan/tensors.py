@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.architecture import Rule, Sizes
-from llorch.converter.operations import Operation
-from llorch.converter.rounding import Float32
-from llorch.converter.side_scales import Scale, input_scales, require_weights, scales_of
-from llorch.converter.sizes import shape_of
+from llorch.converter.plan.rounding import Float32
+from llorch.converter.plan.sizes import shape_of
+from llorch.converter.plan.weight_scales import Scale, input_scales, require_weights, scales_of
+from llorch.converter.schema.architecture import Rule, Sizes
+from llorch.converter.schema.operations import Operation
 from llorch.formats.gguf.file import Tensor
 from llorch.formats.gguf.tensor_data import TensorData
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.architecture import Architecture, Evidence, RopeLayout, Sizes
-from llorch.converter.keys import Keys
+from llorch.converter.schema.architecture import Architecture, Evidence, RopeLayout, Sizes
+from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf.file import Tensor
 
 # src/llama-hparams.h: LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS; heads have no limit there, this one is far above all.

@@ -1,0 +1,1 @@
+"""The quantization report as one self-contained HTML page."""
