@@ -20,7 +20,8 @@ from llorch.commands.run_records import check_record
 from llorch.formats.gguf.file import read_header
 from llorch.registry.digests import HashedFile, tree1
 from llorch.registry.errors import RegistryError, RequestError
-from llorch.registry.records import (
+from llorch.registry.query.reference import name_from
+from llorch.registry.records.records import (
     ArtifactKind,
     ArtifactRecord,
     CheckRecord,
@@ -33,8 +34,7 @@ from llorch.registry.records import (
     SourceKind,
     SourceRecord,
 )
-from llorch.registry.reference import name_from
-from llorch.registry.uids import time_of
+from llorch.registry.records.run_ids import time_of
 from llorch.sources.remote import RemoteFile
 from llorch.sources.selection import ending, models_of
 

@@ -17,12 +17,12 @@ import click
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.commands.failures import Failure, os_error_line
+from llorch.registry.database.location import locate
 from llorch.registry.errors import InvalidReference, RegistryError, RequestError, UnknownReference
-from llorch.registry.location import locate
-from llorch.registry.reference import name_from, parse_alias
+from llorch.registry.query.reference import name_from, parse_alias
 
 if TYPE_CHECKING:
-    from llorch.registry.location import Location
+    from llorch.registry.database.location import Location
     from llorch.verification.report import Report
 
 
@@ -76,7 +76,7 @@ def record_verification(
     The folder is what its conversion.json says; a failure says how to verify it again.
     """
     from llorch.commands.run_records import conversion_run, verification_run  # as in `record`
-    from llorch.registry.answers import ArtifactAnswer
+    from llorch.registry.records.answers import ArtifactAnswer
     from llorch.registry.store import Registry
 
     location = here(option)

@@ -21,8 +21,8 @@ from llorch.commands.registry_output import (
 from llorch.commands.tables import Cell, age, digest, size, text, write_document
 
 if TYPE_CHECKING:
-    from llorch.registry.answers import ListedArtifact
-    from llorch.registry.location import Location
+    from llorch.registry.database.location import Location
+    from llorch.registry.records.answers import ListedArtifact
 
 TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
 
@@ -63,7 +63,7 @@ def list_(
     url: str | None, limit: int, sort: str | None, as_json: bool, output_format: str | None, **wanted: Any
 ) -> None:
     """List what was made, the latest first."""
-    from llorch.registry.listing import Filter  # SQLAlchemy
+    from llorch.registry.query.listing import Filter  # SQLAlchemy
 
     with opened(url) as store:
         found = store.list(Filter(**wanted), limit=None if sort else limit)

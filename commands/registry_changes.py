@@ -26,9 +26,9 @@ from llorch.commands.registry_output import (
 from llorch.commands.tables import Cell, age, digest, size, text
 
 if TYPE_CHECKING:
-    from llorch.registry.aliases import AliasChange
-    from llorch.registry.integrity import Integrity
-    from llorch.registry.pruning import Prunable
+    from llorch.registry.query.integrity import Integrity
+    from llorch.registry.write.aliases import AliasChange
+    from llorch.registry.write.prune import Prunable
 
 commands = click.Group()  # `llorch.commands.registry` takes them into its own
 

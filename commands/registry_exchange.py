@@ -25,7 +25,7 @@ from llorch.commands.registry_output import (
 from llorch.commands.tables import digest
 
 if TYPE_CHECKING:
-    from llorch.registry.reproduction import Reproduction
+    from llorch.registry.query.reproduce import Reproduction
 
 commands = click.Group()  # `llorch.commands.registry` takes them into its own
 

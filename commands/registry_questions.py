@@ -21,11 +21,11 @@ from llorch.commands.registry_output import (
 from llorch.commands.tables import Cell, age, digest, text, write_document
 
 if TYPE_CHECKING:
-    from llorch.registry.affected import Affected
-    from llorch.registry.history import ListedRun
-    from llorch.registry.lineage import Lineage
-    from llorch.registry.records import SourceRecord
-    from llorch.registry.whence import Whence
+    from llorch.registry.query.affected import Affected
+    from llorch.registry.query.history import ListedRun
+    from llorch.registry.query.identify import Whence
+    from llorch.registry.query.lineage import Lineage
+    from llorch.registry.records.records import SourceRecord
 
 commands = click.Group()  # `llorch.commands.registry` takes them into its own
 
@@ -53,7 +53,7 @@ def lineage(
 
 def drawn(found: Lineage, picture: str | None) -> str:
     """A lineage as a tree, or in the language of a picture."""
-    from llorch.registry import drawing  # SQLAlchemy, as every answer
+    from llorch.registry.export import drawing  # SQLAlchemy, as every answer
 
     if picture is None:
         return f"{drawing.as_tree(found)}\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from llorch.commands.failures import Failure
 from llorch.commands.recording import RECORD
 from llorch.registry.digests import HashedFile, tree1
-from llorch.registry.records import (
+from llorch.registry.records.records import (
     ArtifactRecord,
     CheckRecord,
     EdgeRecord,
@@ -25,7 +25,7 @@ from llorch.registry.records import (
     RunRecord,
     TensorRecord,
 )
-from llorch.registry.uids import time_of, uuid7
+from llorch.registry.records.run_ids import time_of, uuid7
 
 if TYPE_CHECKING:
     from llorch.verification.report import Report, Result

@@ -21,7 +21,7 @@ from llorch.commands.signals import Signalled
 from llorch.registry.errors import RequestError
 
 if TYPE_CHECKING:
-    from llorch.registry.records import Json, RunKind
+    from llorch.registry.records.records import Json, RunKind
 
 # What may go wrong with a note, the current folder being gone included: it never is the work's trouble.
 TROUBLE = (OSError, RequestError, RuntimeError)
@@ -42,10 +42,10 @@ def told(
     to work on, asked if the input is refused; if not, nothing was run and nothing is told. Nor is a wrong command
     line a run. Whatever goes wrong with telling is kept quiet: it shows when the run itself is recorded.
     """
-    from llorch.registry.processes import this_process
-    from llorch.registry.records import RunRecord
+    from llorch.registry.records.processes import this_process
+    from llorch.registry.records.records import RunRecord
+    from llorch.registry.records.run_ids import time_of, uuid7
     from llorch.registry.spool import Spool
-    from llorch.registry.uids import time_of, uuid7
 
     uid = uuid7()
     run = RunRecord(

@@ -9,8 +9,9 @@ Nothing here runs a model, and nothing is imported before it is asked for.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.converter.conversion import convert
@@ -30,21 +31,12 @@ __all__ = [
     "convert_tokenizer",
 ]
 
-_HOMES = {
-    "Conversion": "llorch.converter.provenance.record",
-    "NotEnoughSpace": "llorch.converter.errors",
-    "NotTakenBack": "llorch.converter.errors",
-    "OnlyVocabulary": "llorch.converter.errors",
-    "TargetBusy": "llorch.converter.errors",
-    "TargetExists": "llorch.converter.errors",
-    "TokenizerFolder": "llorch.converter.tokenizer_only",
-    "convert": "llorch.converter.conversion",
-    "convert_tokenizer": "llorch.converter.tokenizer_only",
-}
-
-
-def __getattr__(name: str) -> object:
-    """A public name's object, from the module that it lives in; so that `import converter` costs nothing."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'converter' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "conversion": ["convert"],
+        "errors": ["NotEnoughSpace", "NotTakenBack", "OnlyVocabulary", "TargetBusy", "TargetExists"],
+        "provenance.record": ["Conversion"],
+        "tokenizer_only": ["TokenizerFolder", "convert_tokenizer"],
+    },
+)

@@ -11,14 +11,16 @@ database a command means. Names here load what they need when they are first use
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from llorch.registry.listing import Filter
-    from llorch.registry.location import Location, locate
-    from llorch.registry.processes import Process, this_process
-    from llorch.registry.records import (
+    from llorch.registry.database.location import Location, locate
+    from llorch.registry.query.listing import Filter
+    from llorch.registry.query.reference import name_from, parse_alias
+    from llorch.registry.records.processes import Process, this_process
+    from llorch.registry.records.records import (
         ArtifactRecord,
         CheckRecord,
         EdgeRecord,
@@ -27,32 +29,9 @@ if TYPE_CHECKING:
         SourceRecord,
         TensorRecord,
     )
-    from llorch.registry.reference import name_from, parse_alias
+    from llorch.registry.records.run_ids import time_of, uuid7, uuid7_at
     from llorch.registry.spool import Spool
     from llorch.registry.store import Registry
-    from llorch.registry.uids import time_of, uuid7, uuid7_at
-
-WHERE = {
-    "ArtifactRecord": "records",
-    "CheckRecord": "records",
-    "EdgeRecord": "records",
-    "FileRecord": "records",
-    "Filter": "listing",
-    "Location": "location",
-    "Process": "processes",
-    "Registry": "store",
-    "RunRecord": "records",
-    "SourceRecord": "records",
-    "Spool": "spool",
-    "TensorRecord": "records",
-    "locate": "location",
-    "name_from": "reference",
-    "parse_alias": "reference",
-    "this_process": "processes",
-    "time_of": "uids",
-    "uuid7": "uids",
-    "uuid7_at": "uids",
-}
 
 __all__ = [
     "ArtifactRecord",
@@ -76,8 +55,24 @@ __all__ = [
     "uuid7_at",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{WHERE[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "database.location": ["Location", "locate"],
+        "query.listing": ["Filter"],
+        "query.reference": ["name_from", "parse_alias"],
+        "records.processes": ["Process", "this_process"],
+        "records.records": [
+            "ArtifactRecord",
+            "CheckRecord",
+            "EdgeRecord",
+            "FileRecord",
+            "RunRecord",
+            "SourceRecord",
+            "TensorRecord",
+        ],
+        "records.run_ids": ["time_of", "uuid7", "uuid7_at"],
+        "spool": ["Spool"],
+        "store": ["Registry"],
+    },
+)

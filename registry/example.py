@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from llorch.registry.digests import HashedFile, HashedTensor, tree1, weights1
-from llorch.registry.records import (
+from llorch.registry.records.records import (
     ArtifactRecord,
     CheckRecord,
     CheckStatus,
@@ -27,8 +27,8 @@ from llorch.registry.records import (
     RunRecord,
     SourceRecord,
 )
+from llorch.registry.records.run_ids import uuid7
 from llorch.registry.store import Registry
-from llorch.registry.uids import uuid7
 
 HOSTS = ("workstation", "build-3")
 CONVERTED_WITH = {"llorch": "0.1.0", "numba": "0.67.1", "numpy": "2.4.0", "python": "3.11.7"}
@@ -292,5 +292,5 @@ def uid(text: str, when: datetime) -> str:
 
 
 if __name__ == "__main__":
-    default = Path(__file__).parent.parent / "registry.db.example"
+    default = Path(__file__).resolve().parent.parent / "registry.db.example"
     main(Path(sys.argv[1]) if len(sys.argv) > 1 else default)

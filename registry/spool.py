@@ -16,11 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llorch.registry.answers import as_json
 from llorch.registry.errors import RequestError
-from llorch.registry.processes import Process
-from llorch.registry.records import RunRecord
-from llorch.registry.uids import UID
+from llorch.registry.records.answers import as_json
+from llorch.registry.records.processes import Process
+from llorch.registry.records.records import RunRecord
+from llorch.registry.records.run_ids import UID
 
 if TYPE_CHECKING:
     from llorch.registry.store import Registry

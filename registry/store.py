@@ -16,29 +16,31 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from llorch.registry import aliases, listing, lookup, pruning
-from llorch.registry.aliases import AliasChange
-from llorch.registry.answers import ArtifactAnswer, ListedArtifact, RunAnswer
-from llorch.registry.comparison import Comparison, compare
-from llorch.registry.database import TIMEOUT_S, Database
+from llorch.registry.database.engine import TIMEOUT_S, Database
+from llorch.registry.database.upgrade import migrate, require_current
 from llorch.registry.digests import Progress, digest_of
 from llorch.registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
-from llorch.registry.history import ListedRun, list_runs
-from llorch.registry.integrity import Integrity, Level, expected_at, verify_place
-from llorch.registry.lineage import Lineage, lineage_of
-from llorch.registry.listing import Filter
-from llorch.registry.pruning import Prunable
-from llorch.registry.records import RunKind, RunRecord
-from llorch.registry.reference import PathReference, Reference, parse_alias, parse_reference
-from llorch.registry.reproduction import Reproduction, reproduction
-from llorch.registry.upgrade import migrate, require_current
-from llorch.registry.whence import Whence, seen, whence
+from llorch.registry.query import listing, lookup
+from llorch.registry.query.diff import Comparison, compare
+from llorch.registry.query.history import ListedRun, list_runs
+from llorch.registry.query.identify import Whence, seen, whence
+from llorch.registry.query.integrity import Integrity, Level, expected_at, verify_place
+from llorch.registry.query.lineage import Lineage, lineage_of
+from llorch.registry.query.listing import Filter
+from llorch.registry.query.reference import PathReference, Reference, parse_alias, parse_reference
+from llorch.registry.query.reproduce import Reproduction, reproduction
+from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, RunAnswer
+from llorch.registry.records.records import RunKind, RunRecord
+from llorch.registry.write import aliases
+from llorch.registry.write import prune as pruning
+from llorch.registry.write.aliases import AliasChange
+from llorch.registry.write.prune import Prunable
 
 if TYPE_CHECKING:
-    from llorch.registry.affected import Affected
-    from llorch.registry.dump import Facts
-    from llorch.registry.exports.forms import Form
-    from llorch.registry.merge import Merged
+    from llorch.registry.export.forms import Form
+    from llorch.registry.query.affected import Affected
+    from llorch.registry.write.dump import Facts
+    from llorch.registry.write.merge import Merged
 
 
 class Registry:
@@ -75,7 +77,7 @@ class Registry:
         names: `name` or `name@alias` → the digest that it means from `at` on, now by default.
         Raises ConflictingRecord, InvalidReference and, for a digest that nothing has, UnknownReference.
         """
-        from llorch.registry import recording  # questions do without it
+        from llorch.registry.write import recording  # questions do without it
 
         require_current(self._database, write=True)
         with self._database.writing() as connection:
@@ -114,8 +116,8 @@ class Registry:
 
         Raises ConflictingRecord, and then nothing was added.
         """
-        from llorch.registry import merge as merging  # questions do without these
-        from llorch.registry.dump import Facts, facts_of
+        from llorch.registry.write import merge as merging  # questions do without these
+        from llorch.registry.write.dump import Facts, facts_of
 
         with other._reading() as connection:
             theirs = facts_of(connection) if connection else Facts([], [], [])
@@ -125,7 +127,7 @@ class Registry:
 
     def facts(self) -> Facts:
         """Everything that is recorded, but for where things lie."""
-        from llorch.registry.dump import Facts, facts_of  # as in `merge`
+        from llorch.registry.write.dump import Facts, facts_of  # as in `merge`
 
         with self._reading() as connection:
             return facts_of(connection) if connection else Facts([], [], [])
@@ -193,8 +195,8 @@ class Registry:
 
         Raises what `show` does, and UnknownReference for an artifact that no run made.
         """
-        from llorch.registry.exports.forms import WRITERS  # 20 ms, and other questions do without
-        from llorch.registry.exports.subject import subject_of
+        from llorch.registry.export.forms import WRITERS  # 20 ms, and other questions do without
+        from llorch.registry.export.subject import subject_of
 
         with self._artifact(reference) as (connection, artifact_id):
             subject = subject_of(connection, artifact_id)
@@ -208,7 +210,9 @@ class Registry:
 
     def affected(self, builder: str, architecture: str | None = None) -> Sequence[Affected]:
         """What versions of a tool made, as `llorch<0.3`, and all that was made of it."""
-        from llorch.registry.affected import affected  # packaging: 70 ms, and other questions do without
+        from llorch.registry.query.affected import (
+            affected,  # packaging: 70 ms, and other questions do without
+        )
 
         with self._reading() as connection:
             return affected(connection, builder, architecture) if connection else []

@@ -14,8 +14,9 @@ The two readings share the dequantization and the decoder, and nothing that a co
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.runtime.chat import Chat
@@ -27,26 +28,6 @@ if TYPE_CHECKING:
     from llorch.runtime.model import Model
     from llorch.runtime.perplexity import Perplexity, measure_perplexity
     from llorch.runtime.sampling import Sampling
-
-# Where each public name lives: torch costs two seconds, so nothing is imported before somebody asks.
-_HOMES = {
-    "Chat": "chat",
-    "Comparison": "compare",
-    "ContextFull": "errors",
-    "Description": "description",
-    "Generation": "generate",
-    "Model": "model",
-    "Perplexity": "perplexity",
-    "RequestError": "errors",
-    "Sampling": "sampling",
-    "Stream": "generate",
-    "UnknownToken": "errors",
-    "compare_logits": "compare",
-    "describe": "description",
-    "load": "loading",
-    "measure_perplexity": "perplexity",
-    "read_text": "loading",
-}
 
 __all__ = [
     "Chat",
@@ -67,8 +48,17 @@ __all__ = [
     "read_text",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'runtime' has no attribute {name!r}")
-    return getattr(import_module(f"runtime.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "chat": ["Chat"],
+        "compare": ["Comparison", "compare_logits"],
+        "description": ["Description", "describe"],
+        "errors": ["ContextFull", "RequestError", "UnknownToken"],
+        "generate": ["Generation", "Stream"],
+        "loading": ["load", "read_text"],
+        "model": ["Model"],
+        "perplexity": ["Perplexity", "measure_perplexity"],
+        "sampling": ["Sampling"],
+    },
+)

@@ -12,8 +12,9 @@ Imported lazily: the clients are slow to load.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.sources.fetching import Fetched, FetchedFile, fetch
@@ -44,29 +45,15 @@ __all__ = [
     "proven_here",
 ]
 
-_HOMES = {
-    "Fetched": "fetching",
-    "FetchedFile": "fetching",
-    "HubReference": "reference",
-    "LocalModel": "local",
-    "Offer": "remote",
-    "Outlook": "preflight",
-    "Remote": "remote",
-    "RemoteFile": "remote",
-    "UrlReference": "reference",
-    "Wish": "selection",
-    "fetch": "fetching",
-    "found_at": "local",
-    "look_ahead": "preflight",
-    "opened": "opening",
-    "parse_source": "reference",
-    "place_for": "opening",
-    "proven_here": "local",
-}
-
-
-def __getattr__(name: str) -> object:
-    """A public name's object, from the module that it lives in."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"sources.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "fetching": ["Fetched", "FetchedFile", "fetch"],
+        "local": ["LocalModel", "found_at", "proven_here"],
+        "opening": ["opened", "place_for"],
+        "preflight": ["Outlook", "look_ahead"],
+        "reference": ["HubReference", "UrlReference", "parse_source"],
+        "remote": ["Offer", "Remote", "RemoteFile"],
+        "selection": ["Wish"],
+    },
+)

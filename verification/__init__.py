@@ -14,26 +14,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llorch.base.lazy import lazy_names
+
 if TYPE_CHECKING:
     from llorch.verification.alone import try_out
     from llorch.verification.judge import verify
     from llorch.verification.report import Report, Result, Status
 
-__all__ = ["Report", "Result", "Status", "try_out", "verify"]
+__all__ = [
+    "Report",
+    "Result",
+    "Status",
+    "try_out",
+    "verify",
+]
 
-_HOMES = {
-    "Report": "llorch.verification.report",
-    "Result": "llorch.verification.report",
-    "Status": "llorch.verification.report",
-    "try_out": "llorch.verification.alone",
-    "verify": "llorch.verification.judge",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Loads a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # with the name, not before: a face costs nothing
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "alone": ["try_out"],
+        "judge": ["verify"],
+        "report": ["Report", "Result", "Status"],
+    },
+)

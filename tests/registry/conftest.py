@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from llorch.registry import Registry
-from llorch.registry.schema import metadata
+from llorch.registry.database.schema import metadata
 from tests.registry.postgresql import server
 
 settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing about a law

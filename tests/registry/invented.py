@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from llorch.registry.records import (
+from llorch.registry.records.records import (
     ArtifactRecord,
     CheckRecord,
     CheckStatus,
@@ -15,7 +15,7 @@ from llorch.registry.records import (
     Json,
     RunRecord,
 )
-from llorch.registry.uids import uuid7
+from llorch.registry.records.run_ids import uuid7
 
 START = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 

@@ -8,8 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llorch.registry.digests import hashed_files, is_excluded, tree1
-from llorch.registry.records import ArtifactRecord, EdgeRecord, FileRecord, RunRecord, digest_of_tensors
-from llorch.registry.tensor_ranges import hashed_tensors
+from llorch.registry.query.tensor_ranges import hashed_tensors
+from llorch.registry.records.records import (
+    ArtifactRecord,
+    EdgeRecord,
+    FileRecord,
+    RunRecord,
+    digest_of_tensors,
+)
 from tests.registry.invented import START, uid
 
 

@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 from llorch import converter
 from llorch.commands.registry import main
 from llorch.registry import Registry
-from llorch.registry.records import EdgeRecord, SourceRecord
-from llorch.registry.upgrade import HEAD
+from llorch.registry.database.upgrade import HEAD
+from llorch.registry.records.records import EdgeRecord, SourceRecord
 from tests.models.tiny import tiny_llama
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 from tests.registry.model_folder import adopted, write_folder

@@ -8,7 +8,7 @@ import pytest
 
 from llorch.registry import Registry
 from llorch.registry.errors import InvalidReference, UnknownReference
-from llorch.registry.records import EdgeRecord, FileRecord, Json, TensorRecord
+from llorch.registry.records.records import EdgeRecord, FileRecord, Json, TensorRecord
 from tests.registry.invented import conversion, folder, gguf, sha256, verification
 
 

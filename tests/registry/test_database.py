@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import event
 
 from llorch.registry import Registry
-from llorch.registry.database import journal_mode
+from llorch.registry.database.engine import journal_mode
 from llorch.registry.errors import (
     NotARegistry,
     RegistryError,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from llorch.commands.registry import main as main_command
 from llorch.registry import Filter, Registry
-from llorch.registry.answers import ArtifactAnswer
+from llorch.registry.database.schema import metadata
 from llorch.registry.digests import HashedFile, tree1
-from llorch.registry.drawing import as_svg
 from llorch.registry.example import main
-from llorch.registry.schema import metadata
+from llorch.registry.export.drawing import as_svg
+from llorch.registry.records.answers import ArtifactAnswer
 from tests.conftest import REPOSITORY
 
 EXAMPLE = REPOSITORY / "registry.db.example"

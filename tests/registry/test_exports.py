@@ -15,8 +15,8 @@ import pytest
 from llorch.registry import Registry
 from llorch.registry.digests import HashedFile, tree1
 from llorch.registry.errors import UnknownReference
-from llorch.registry.exports.forms import WRITERS, Form
-from llorch.registry.records import (
+from llorch.registry.export.forms import WRITERS, Form
+from llorch.registry.records.records import (
     ArtifactRecord,
     CheckRecord,
     EdgeRecord,

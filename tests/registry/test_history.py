@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from llorch.registry import Registry
-from llorch.registry.answers import RunAnswer
 from llorch.registry.errors import ConflictingRecord
-from llorch.registry.processes import Process, is_alive, shown_status, this_process
-from llorch.registry.records import RunRecord, SourceRecord
+from llorch.registry.records.answers import RunAnswer
+from llorch.registry.records.processes import Process, is_alive, shown_status, this_process
+from llorch.registry.records.records import RunRecord, SourceRecord
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 
 HERE = socket.gethostname()
@@ -75,7 +75,7 @@ def test_a_run_whose_process_was_killed_has_died(registry: Registry) -> None:
         [
             sys.executable,
             "-c",
-            "from llorch.registry.processes import *; print(this_process(), flush=True); input()",
+            "from llorch.registry.records.processes import *; print(this_process(), flush=True); input()",
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

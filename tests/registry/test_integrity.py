@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from llorch.registry import Registry
-from llorch.registry.answers import ArtifactAnswer
 from llorch.registry.errors import RefusedRecord, UnknownReference
-from llorch.registry.integrity import Damage, Integrity
-from llorch.registry.records import ArtifactRecord, EdgeRecord, FileRecord
-from llorch.registry.tensor_ranges import tensor_ranges
+from llorch.registry.query.integrity import Damage, Integrity
+from llorch.registry.query.tensor_ranges import tensor_ranges
+from llorch.registry.records.answers import ArtifactAnswer
+from llorch.registry.records.records import ArtifactRecord, EdgeRecord, FileRecord
 from tests.registry.invented import START, conversion, gguf, sha256
 from tests.registry.model_folder import adopted, write_folder, write_safetensors
 

@@ -10,9 +10,9 @@ from datetime import timedelta
 import pytest
 
 from llorch.registry import Registry
-from llorch.registry.drawing import as_dot, as_svg, as_tree
 from llorch.registry.errors import InvalidReference
-from llorch.registry.records import EdgeRecord, RunRecord, SourceRecord
+from llorch.registry.export.drawing import as_dot, as_svg, as_tree
+from llorch.registry.records.records import EdgeRecord, RunRecord, SourceRecord
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 
 HOUR = timedelta(hours=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.registry.location import FILE, VARIABLE, locate, without_password
+from llorch.registry.database.location import FILE, VARIABLE, locate, without_password
 
 
 def test_the_option_is_before_the_environment_and_that_before_the_folder(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from llorch.registry import Registry
 from llorch.registry.errors import ConflictingRecord
-from llorch.registry.records import CheckRecord, EdgeRecord, RunRecord
+from llorch.registry.records.records import CheckRecord, EdgeRecord, RunRecord
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 
 

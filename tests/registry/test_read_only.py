@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from llorch.registry import Registry
-from llorch.registry.upgrade import HEAD
+from llorch.registry.database.upgrade import HEAD
 from tests.conftest import REPOSITORY
 from tests.registry.invented import conversion, folder, gguf, verification
 from tests.registry.model_folder import adopted, write_folder

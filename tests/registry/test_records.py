@@ -10,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.registry import Registry
-from llorch.registry.answers import ArtifactAnswer, RunAnswer
 from llorch.registry.errors import RefusedRecord
-from llorch.registry.records import ArtifactRecord, CheckRecord, EdgeRecord, FileRecord, Json, RunRecord
+from llorch.registry.records.answers import ArtifactAnswer, RunAnswer
+from llorch.registry.records.records import (
+    ArtifactRecord,
+    CheckRecord,
+    EdgeRecord,
+    FileRecord,
+    Json,
+    RunRecord,
+)
 from tests.registry.invented import START, conversion, folder, sha256, uid
 
 MEGABYTE = "x" * 1_000_000
@@ -163,7 +170,7 @@ json_values = st.recursive(
 def test_json_is_refused_or_the_same_after_the_text_that_is_stored(value: Json) -> None:
     import json
 
-    from llorch.registry.schema import dumps
+    from llorch.registry.database.schema import dumps
 
     try:
         folder(facts={"value": value})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.registry.errors import InvalidReference
-from llorch.registry.reference import (
+from llorch.registry.query.reference import (
     ALIAS,
     DigestReference,
     NameReference,
@@ -22,7 +22,7 @@ from llorch.registry.reference import (
     parse_alias,
     parse_reference,
 )
-from llorch.registry.uids import uuid7
+from llorch.registry.records.run_ids import uuid7
 
 UUID = "019a8f3e-0b1c-7d2e-8f3a-123456789abc"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from llorch.registry import Registry, RunRecord, Spool
-from llorch.registry.answers import as_json
 from llorch.registry.errors import RegistryLocked
-from llorch.registry.processes import Process
+from llorch.registry.records.answers import as_json
+from llorch.registry.records.processes import Process
 from llorch.registry.spool import run_from_json
 from tests.registry.invented import START, conversion, verification
 

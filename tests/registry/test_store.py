@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from llorch.registry import Filter, Registry
-from llorch.registry.answers import ArtifactAnswer, RunAnswer
 from llorch.registry.errors import AmbiguousReference, ConflictingRecord, InvalidReference, UnknownReference
-from llorch.registry.records import CheckStatus, EdgeRecord, Json, RunRecord
+from llorch.registry.records.answers import ArtifactAnswer, RunAnswer
+from llorch.registry.records.records import CheckStatus, EdgeRecord, Json, RunRecord
 from tests.registry.invented import START, conversion, folder, gguf, sha256, uid, verification
 
 

@@ -17,10 +17,10 @@ from sqlalchemy import create_engine, event, inspect
 
 from llorch import registry
 from llorch.registry import Registry
-from llorch.registry import upgrade as upgrading
+from llorch.registry.database import upgrade as upgrading
+from llorch.registry.database.schema import metadata
+from llorch.registry.database.upgrade import COPIES_KEPT, HEAD, REVISIONS, copy_database, migrate
 from llorch.registry.errors import RegistryError, RegistryOlder
-from llorch.registry.schema import metadata
-from llorch.registry.upgrade import COPIES_KEPT, HEAD, REVISIONS, copy_database, migrate
 from tests.registry.invented import conversion
 
 
@@ -82,7 +82,7 @@ def test_alembic_is_imported_only_when_the_schema_differs(tmp_path: Path) -> Non
 def test_importing_the_room_imports_no_database(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from llorch.registry import records, digests, location, reference\n"
+        "from llorch.registry import digests, query, records; from llorch.registry.database import location\n"
         "print(sorted(sys.modules.keys() & {'sqlalchemy', 'sqlite3', 'platformdirs'}))"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -175,7 +175,8 @@ def rows(path: Path) -> dict[str, int]:
 
 UPGRADER = """
 import sys
-from llorch.registry import upgrade, Registry
+from llorch.registry import Registry
+from llorch.registry.database import upgrade
 run = upgrade.run_revisions
 def slowly(connection):
     run(connection)

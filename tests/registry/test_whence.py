@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llorch.registry import Registry
-from llorch.registry.records import EdgeRecord, SourceRecord
+from llorch.registry.records.records import EdgeRecord, SourceRecord
 from tests.registry.invented import conversion, gguf
 from tests.registry.model_folder import adopted, write_folder, write_safetensors
 

@@ -1,0 +1,183 @@
+"""A connection to the database: how it is opened, when it locks, and what its errors mean.
+
+Whoever may write begins with BEGIN IMMEDIATE: SQLite refuses at once, whatever the timeout, to make a writer
+of a transaction that began as a reader while another one writes. So on every version of Python the driver is
+kept from beginning transactions by itself, and an event begins them.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from llorch.registry.database.location import without_password
+from llorch.registry.database.schema import dumps
+from llorch.registry.errors import (
+    NotARegistry,
+    RegistryError,
+    RegistryLocked,
+    RegistryReadOnly,
+    RegistryUnreachable,
+    shown,
+)
+
+TIMEOUT_S = 60.0  # the lock is not fair: under 16 hot writers the longest wait measured was 20 s
+
+# What SQLite's error names begin with, and what that is to a caller.
+SQLITE_ERRORS: tuple[tuple[str, type[RegistryError], str], ...] = (
+    ("SQLITE_BUSY", RegistryLocked, "another process held it for longer than {timeout:g} s; try again"),
+    ("SQLITE_LOCKED", RegistryLocked, "another process held it for longer than {timeout:g} s; try again"),
+    ("SQLITE_NOTADB", NotARegistry, "is no SQLite database"),
+    ("SQLITE_CORRUPT", NotARegistry, "is damaged; its copies are named like it and end in .bak-…"),
+    ("SQLITE_READONLY", RegistryReadOnly, "cannot be written"),
+    ("SQLITE_PERM", RegistryUnreachable, "may not be opened"),
+    ("SQLITE_CANTOPEN", RegistryUnreachable, "cannot be opened: a folder is missing, or not permitted"),
+)
+POSTGRESQL_ERRORS: tuple[tuple[str, type[RegistryError], str], ...] = (
+    ("25006", RegistryReadOnly, "cannot be written"),
+    ("42501", RegistryReadOnly, "does not permit it"),
+    ("55P03", RegistryLocked, "another session held it for too long; try again"),
+)
+
+# One state for all statements of a reading unit; SQLite gives it by itself.
+POSTGRESQL_READING: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+class Database:
+    """One SQLite file or PostgreSQL database, by path or SQLAlchemy URL; nothing is opened before it is used.
+
+    path: the file, None for a server. shown: how messages name it, never with a password.
+    Raises RegistryUnreachable for a URL of another kind.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
+        self.shown = without_password(os.fspath(url))
+        self.path: Path | None = None
+        parsed = self._parsed(os.fspath(url))
+        if parsed is not None and parsed.get_backend_name() == "postgresql":
+            self.engine = self._postgresql(parsed)
+        elif parsed is None or (parsed.get_backend_name() == "sqlite" and parsed.database):
+            self.path = Path(os.fspath(url) if parsed is None else str(parsed.database)).absolute()
+            self.engine = self._sqlite()
+        else:
+            raise RegistryUnreachable(f"{self.shown}: a registry is an SQLite file or a postgresql:// URL")
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state and takes no write lock."""
+        options = {"write": False} if self.path is not None else POSTGRESQL_READING
+        with self.errors(), self.engine.execution_options(**options).begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that holds the write lock from its first statement on: all of it or nothing."""
+        with self.errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turns the driver's errors into this room's."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise self.meaning(error.orig or error) from error
+        except sqlite3.Error as error:
+            raise self.meaning(error) from error
+
+    def meaning(self, error: BaseException) -> RegistryError:
+        """What an error of a driver is to whoever uses the registry."""
+        code = str(getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or "")
+        for start, cls, what in (*SQLITE_ERRORS, *POSTGRESQL_ERRORS):
+            if code.startswith(start):
+                return cls(f"registry {self.shown}: {what.format(timeout=self.timeout_s)}")
+        line = " ".join(str(error).split())[:300]
+        if type(error).__name__ == "OperationalError" and not code and self.path is None:
+            return RegistryUnreachable(f"registry {self.shown}: {without_password(line)}")
+        return RegistryError(f"registry {self.shown}: {line}{f' ({code})' if code else ''}")
+
+    def create(self) -> None:
+        """Makes the file, for its owner only, if it is not there."""
+        if self.path is None or self.path.exists():
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise RegistryUnreachable(f"registry {self.shown}: {error.strerror}") from error
+        self._set_journal(journal_mode(sqlite3.sqlite_version_info))
+
+    def leave_wal(self) -> None:
+        """Takes a file out of the journal that another SQLite was trusted with, and this one is not."""
+        if self.path is not None and journal_mode(sqlite3.sqlite_version_info) != "wal":
+            self._set_journal("delete")
+
+    def _parsed(self, url: str) -> URL | None:
+        """The URL's parts; None for a path."""
+        if "://" not in url:
+            return None
+        try:
+            return make_url(url)
+        except (ArgumentError, ValueError):
+            raise RegistryUnreachable(f"{shown(self.shown)} is no URL that SQLAlchemy knows") from None
+
+    def _sqlite(self) -> Engine:
+        """An engine that opens a file which is there, and begins transactions itself."""
+        engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool, json_serializer=dumps)
+        event.listen(engine, "begin", begin)
+        return engine
+
+    def _connect(self) -> sqlite3.Connection:
+        """A connection with its settings in force; never makes a file."""
+        options: dict[str, Any] = {"isolation_level": None}
+        if sys.version_info >= (3, 12):
+            options["autocommit"] = sqlite3.LEGACY_TRANSACTION_CONTROL
+        name = f"file:{quote(str(self.path))}?mode=rw"
+        connection: sqlite3.Connection = sqlite3.connect(name, uri=True, timeout=self.timeout_s, **options)
+        try:
+            for setting in ("foreign_keys = ON", "synchronous = FULL"):
+                connection.execute(f"PRAGMA {setting}")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _set_journal(self, mode: str) -> None:
+        """Sets the journal, which the file remembers; nothing happens if it is set."""
+        with self.errors(), closing(self._connect()) as connection:
+            connection.execute(f"PRAGMA journal_mode = {mode}")
+
+    def _postgresql(self, url: URL) -> Engine:
+        """An engine for a server, by psycopg 3 whatever the URL names."""
+        try:
+            return create_engine(url.set(drivername="postgresql+psycopg"), json_serializer=dumps)
+        except (ModuleNotFoundError, NoSuchModuleError):
+            raise RegistryUnreachable(
+                f"registry {self.shown}: PostgreSQL needs psycopg: pip install 'llorch[postgres]'"
+            ) from None
+
+
+def begin(connection: Connection) -> None:
+    """Begins a transaction of SQLite's as what it is going to be."""
+    write = connection.get_execution_options().get("write", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def journal_mode(version: tuple[int, ...]) -> str:
+    """The journal that a version of SQLite is trusted with.
+
+    From 3.7.0 on, two connections of a WAL database that write and checkpoint at one instant could lose a
+    transaction; 3.51.3 mended it, 3.50.7 and 3.44.6 too, and 3.52.0 was withdrawn.
+    """
+    mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return "wal" if mended and version[:2] != (3, 52) else "delete"

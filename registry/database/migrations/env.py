@@ -1,0 +1,16 @@
+"""What Alembic runs revisions with: the connection, and the transaction, of whoever upgrades."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from llorch.registry.database.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite changes a table by copying it
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,82 @@
+"""An artifact's making as an in-toto Statement v1 with SLSA provenance v1.
+
+Unsigned, and so the claim of whoever hands it on: SLSA's build level 1 and no more. Numbers are strings, since
+readers pass a predicate's numbers through doubles. Sources: in-toto attestation, Statement v1; slsa.dev,
+provenance v1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from llorch.registry.digests import HashedFile, tree_manifest
+from llorch.registry.export.subject import Input, Subject, as_bytes, whole_seconds
+from llorch.registry.records.records import Json
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+
+# As the converter's own statement has them; RFC 2606 keeps .example from belonging to anybody.
+BUILD_TYPE = "https://llorch.example/buildtypes/gguf-to-safetensors/v1"
+BUILDER_ID = "https://llorch.example/builders/local-cli/v1"
+
+
+def slsa(subject: Subject) -> bytes:
+    """The statement about an artifact's files."""
+    run = subject.run
+    return as_bytes(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": file.path, "digest": {"sha256": file.sha256}} for file in subject.files],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {
+                "buildDefinition": {
+                    "buildType": BUILD_TYPE,
+                    "externalParameters": parameters(run.params),
+                    "internalParameters": {},
+                    "resolvedDependencies": [row for one in subject.inputs for row in dependencies(one)],
+                },
+                "runDetails": {
+                    "builder": {"id": BUILDER_ID, "version": dict(sorted(run.tools.items()))},
+                    "metadata": {
+                        "invocationId": f"urn:uuid:{run.uid}",
+                        "startedOn": whole_seconds(run.started_at),
+                        "finishedOn": whole_seconds(run.finished_at or run.started_at),
+                    },
+                    "byproducts": byproducts(subject),
+                },
+            },
+        }
+    )
+
+
+def dependencies(one: Input) -> list[dict[str, object]]:
+    """The files of an input, each by its own SHA-256; where it came from is one file's only if it is one file."""
+    files = one.artifact.files
+    return [
+        {
+            "name": "input",
+            "uri": one.uris[0] if len(files) == 1 else f"file:{file.path}",
+            "digest": {"sha256": file.sha256},
+            "annotations": {"size": str(file.size_bytes)},
+        }
+        for file in sorted(files, key=lambda file: file.path.encode())
+    ]
+
+
+def byproducts(subject: Subject) -> list[dict[str, object]]:
+    """The manifest whose SHA-256 is in the folder's digest: a digest of a folder has no standard name."""
+    if not subject.artifact.digest.startswith("tree1:"):
+        return []
+    manifest = tree_manifest(HashedFile(one.path, one.sha256, one.size_bytes) for one in subject.files)
+    return [{"name": "tree-manifest.json", "digest": {"sha256": hashlib.sha256(manifest).hexdigest()}}]
+
+
+def parameters(params: Mapping[str, Json]) -> dict[str, str]:
+    """What the user chose, names spelled as SLSA spells its own, values as text."""
+    return {
+        head + "".join(word.capitalize() for word in rest): str(value).lower()
+        for (head, *rest), value in ((name.split("_"), value) for name, value in sorted(params.items()))
+        if value is not None
+    }

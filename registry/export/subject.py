@@ -1,0 +1,107 @@
+"""What an export is about: an artifact, the run that made it, and what went into that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, select
+
+from llorch.registry.database.schema import artifact, run, run_io
+from llorch.registry.errors import UnknownReference
+from llorch.registry.query import lookup
+from llorch.registry.records.answers import ArtifactAnswer, RunAnswer
+from llorch.registry.records.records import FileRecord, SourceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Something that went in. label: what it was called there. sources: the downloads that it came by."""
+
+    artifact: ArtifactAnswer
+    label: str | None
+    sources: Sequence[SourceRecord]
+
+    @property
+    def uris(self) -> list[str]:
+        """Where it came from, as a URI each; its own name where that is not known."""
+        return sorted(map(uri, self.sources)) or [f"file:{self.label or self.artifact.digest}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An artifact, its latest conversion, and that one's inputs by their digests."""
+
+    artifact: ArtifactAnswer
+    run: RunAnswer
+    inputs: Sequence[Input]
+
+    @property
+    def name(self) -> str:
+        """What it is called: its first name, else what the run called it, else its digest."""
+        labels = [edge.label for edge in self.run.edges if edge.digest == self.artifact.digest]
+        names = [name.rpartition("@")[0] for name in self.artifact.names]
+        return next(filter(None, [*names, *labels]), self.artifact.digest)
+
+    @property
+    def files(self) -> list[FileRecord]:
+        """The files that are its identity, by the bytes of their paths."""
+        kept = [file for file in self.artifact.files if file.role != "record"]
+        return sorted(kept, key=lambda file: file.path.encode())
+
+    @property
+    def licence(self) -> str | None:
+        """The licence that it, or what it was made of, names."""
+        artifacts = [self.artifact, *(one.artifact for one in self.inputs)]
+        named = [fact for one in artifacts if isinstance(fact := one.facts.get("license"), str)]
+        return next(iter(named), None)
+
+
+def subject_of(connection: Connection, artifact_id: int) -> Subject:
+    """What is recorded of an artifact and its latest maker. Raises UnknownReference when no run made it."""
+    found = lookup.artifact_answer(connection, artifact_id)
+    maker = connection.execute(
+        select(run.c.id)
+        .join(run_io, run_io.c.run_id == run.c.id)
+        .where(run_io.c.artifact_id == artifact_id, run_io.c.role == "output", run.c.status == "succeeded")
+        .order_by(run.c.started_at.desc(), run.c.uid.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    if maker is None:
+        raise UnknownReference(found.digest, hint="no recorded run made it, so there is nothing to export")
+    edges = connection.execute(
+        select(run_io.c.artifact_id, run_io.c.label)
+        .join(artifact, artifact.c.id == run_io.c.artifact_id)
+        .where(run_io.c.run_id == maker, run_io.c.role == "input")
+        .order_by(artifact.c.digest)
+    ).all()
+    inputs = [
+        Input(
+            lookup.artifact_answer(connection, edge.artifact_id),
+            edge.label,
+            lookup.sources_of_artifact(connection, edge.artifact_id),
+        )
+        for edge in edges
+    ]
+    return Subject(found, lookup.run_answer(connection, maker), inputs)
+
+
+def uri(told: SourceRecord) -> str:
+    """A download as a URI."""
+    if told.kind == "hub":
+        revision = f"@{told.revision_resolved}" if told.revision_resolved else ""
+        return f"hf://models/{told.repository}{revision}/{told.path}"
+    return f"{told.repository.rstrip('/')}/{told.path}" if told.kind == "url" else f"file:{told.path}"
+
+
+def whole_seconds(when: datetime) -> str:
+    """A time as the formats of others have it."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def as_bytes(document: object) -> bytes:
+    """A document in the one spelling that exports have."""
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()

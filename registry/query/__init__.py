@@ -1,0 +1,1 @@
+"""Questions to a registry, each answered by one module."""

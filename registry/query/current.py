@@ -1,0 +1,61 @@
+"""What holds now, as parts of statements: the names of an artifact, and what its latest checks said."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, FromClause, Select, case, func, literal, select, tuple_
+
+from llorch.registry.database.schema import alias_event, check_result, run
+
+
+def alias_heads() -> Select[tuple[str, str, str, str]]:
+    """Each alias's latest event: name, alias, digest and uid; a removed alias has none."""
+    later = alias_event.alias("later")
+    return select(alias_event.c.name, alias_event.c.alias, alias_event.c.digest, alias_event.c.uid).where(
+        alias_event.c.digest.is_not(None),
+        ~select(literal(1))
+        .where(
+            later.c.name == alias_event.c.name,
+            later.c.alias == alias_event.c.alias,
+            tuple_(later.c.at, later.c.uid) > tuple_(alias_event.c.at, alias_event.c.uid),
+        )
+        .exists(),
+    )
+
+
+def names_of(artifact: FromClause) -> ColumnElement[str | None]:
+    """The `name@alias` that mean an artifact, joined by commas, which no name holds; sort them."""
+    heads = (
+        alias_heads().where(alias_event.c.digest == artifact.c.digest).correlate(artifact).subquery("heads")
+    )
+    return select(func.aggregate_strings(heads.c.name + "@" + heads.c.alias, ",")).scalar_subquery()
+
+
+def sorted_names(joined: str | None) -> list[str]:
+    """What `names_of` gave, as a list; the databases join in no order."""
+    return sorted(joined.split(",")) if joined else []
+
+
+def verdict_of(artifact_id: ColumnElement[int]) -> ColumnElement[str | None]:
+    """What the latest run that checked an artifact found, all its checks together; NULL if none did.
+
+    FAILED if a check failed or fell over, else INCOMPLETE if one was skipped, else PASSED.
+    """
+    latest = (
+        select(run.c.id)
+        .join(check_result, check_result.c.run_id == run.c.id)
+        .where(check_result.c.artifact_id == artifact_id)
+        .order_by(run.c.started_at.desc(), run.c.uid.desc())
+        .limit(1)
+        .correlate(artifact_id.table)
+        .scalar_subquery()
+    )
+    mine = check_result.alias("mine")
+    bad = func.sum(case((mine.c.status.in_(("FAILED", "ERROR")), 1), else_=0))
+    skipped = func.sum(case((mine.c.status == "SKIPPED", 1), else_=0))
+    verdict = case((bad > 0, "FAILED"), (skipped > 0, "INCOMPLETE"), (func.count() > 0, "PASSED"))
+    return (
+        select(verdict)
+        .where(mine.c.artifact_id == artifact_id, mine.c.run_id == latest)
+        .correlate(artifact_id.table)
+        .scalar_subquery()
+    )

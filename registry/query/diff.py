@@ -1,0 +1,81 @@
+"""`diff`: in which facts, files and tensors two recorded artifacts differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from llorch.registry.database.schema import artifact, file, tensor
+from llorch.registry.records.answers import as_json
+from llorch.registry.records.records import Json
+
+FACTS = ("kind", "architecture", "dtype", "size_bytes", "weights_digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Of things by name: only in the first, only in the second, in both and different; how many are equal."""
+
+    only_a: Sequence[str]
+    only_b: Sequence[str]
+    differing: Sequence[str]
+    equal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two artifacts. facts: name → (the first's, the second's), where they differ."""
+
+    a: str
+    b: str
+    facts: Mapping[str, Sequence[Json]]
+    files: Differences
+    tensors: Differences
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether they are one artifact."""
+        return self.a == self.b
+
+    def to_json(self) -> dict[str, Json]:
+        """The document of `diff`."""
+        return {"schema": "llorch.diff/v1", **as_json(self)}
+
+
+def compare(connection: Connection, first: int, second: int) -> Comparison:
+    """What is recorded of two artifacts, side by side."""
+    a, b = (connection.execute(select(artifact).where(artifact.c.id == one)).one() for one in (first, second))
+    facts: dict[str, Sequence[Json]] = {
+        name: [getattr(a, name), getattr(b, name)] for name in FACTS if getattr(a, name) != getattr(b, name)
+    }
+    for name in sorted({*a.facts, *b.facts}):
+        if a.facts.get(name) != b.facts.get(name):
+            facts[name] = [a.facts.get(name), b.facts.get(name)]
+    return Comparison(
+        a=a.digest,
+        b=b.digest,
+        facts=facts,
+        files=differences(files_by_path(connection, first), files_by_path(connection, second)),
+        tensors=differences(tensors_by_name(connection, first), tensors_by_name(connection, second)),
+    )
+
+
+def files_by_path(connection: Connection, artifact_id: int) -> dict[str, object]:
+    """The files that are part of the artifact's identity."""
+    rows = connection.execute(select(file).where(file.c.artifact_id == artifact_id, file.c.role != "record"))
+    return {row.path: row.sha256 for row in rows}
+
+
+def tensors_by_name(connection: Connection, artifact_id: int) -> dict[str, object]:
+    """The tensors, wherever they lie."""
+    rows = connection.execute(select(tensor).where(tensor.c.artifact_id == artifact_id))
+    return {row.name: (row.dtype, row.shape, row.sha256) for row in rows}
+
+
+def differences(a: Mapping[str, object], b: Mapping[str, object]) -> Differences:
+    """What two sets of named things do not have in common."""
+    both = a.keys() & b.keys()
+    differing = sorted(name for name in both if a[name] != b[name])
+    return Differences(sorted(a.keys() - b), sorted(b.keys() - a), differing, len(both) - len(differing))

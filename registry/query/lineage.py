@@ -1,0 +1,190 @@
+"""What came from what: the artifacts and runs above and below one of them, as a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from llorch.registry.database.schema import artifact, run, run_io, run_tool, source
+from llorch.registry.query.current import names_of, sorted_names, verdict_of
+from llorch.registry.query.history import batches, status_now
+from llorch.registry.records.answers import as_json
+from llorch.registry.records.records import Json
+
+INTO, OUT_OF = ("input", "reference"), ("output", "byproduct")
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactNode:
+    """An artifact of a lineage. label: what the runs called it."""
+
+    digest: str
+    kind: str
+    dtype: str | None
+    size_bytes: int
+    names: Sequence[str]
+    label: str | None
+    verified: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunNode:
+    """A run of a lineage. source: what it was fetched from, tool: this program's version."""
+
+    uid: str
+    kind: str
+    status: str
+    at: datetime
+    tool: str | None
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """An artifact's part in a run; inputs and references go into it, outputs and byproducts come out."""
+
+    run: str
+    role: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A graph. root: the digest that was asked for. All in the order of time, then of their identities."""
+
+    root: str
+    artifacts: Sequence[ArtifactNode]
+    runs: Sequence[RunNode]
+    arrows: Sequence[Arrow]
+
+    def to_json(self) -> dict[str, Json]:
+        """The document of `lineage`."""
+        return {"schema": "llorch.lineage/v1", **as_json(self)}
+
+
+def lineage_of(connection: Connection, artifact_id: int) -> Lineage:
+    """All that an artifact came from, all that came from it, and the runs that checked any of these."""
+    artifacts = related(connection, [artifact_id], up=True) | related(connection, [artifact_id], up=False)
+    runs = runs_touching(connection, artifacts)
+    arrows = arrows_of(connection, runs, artifacts)
+    nodes = {node.digest: node for node in artifact_nodes(connection, artifacts)}
+    told = run_nodes(connection, {arrow.run for arrow in arrows})
+    order = {node.uid: place for place, node in enumerate(told)}
+    root = connection.execute(select(artifact.c.digest).where(artifact.c.id == artifact_id)).scalar_one()
+    arrows.sort(key=lambda arrow: (order[arrow.run], arrow.role, arrow.digest))
+    met = dict.fromkeys([arrow.digest for arrow in arrows] + [root])
+    return Lineage(root, [nodes[digest] for digest in met], told, arrows)
+
+
+def related(connection: Connection, start: Iterable[int], *, up: bool) -> set[int]:
+    """Artifacts with all that they were made from (`up`), or with all that was made from them."""
+    mine, theirs = run_io.alias("mine"), run_io.alias("theirs")
+    seen, new = set(start), sorted(set(start))
+    while new:
+        found: set[int] = set()
+        for some in batches(new):
+            statement = (
+                select(theirs.c.artifact_id)
+                .join(mine, mine.c.run_id == theirs.c.run_id)
+                .where(
+                    mine.c.artifact_id.in_(some),
+                    mine.c.role == ("output" if up else "input"),
+                    theirs.c.role == ("input" if up else "output"),
+                )
+            )
+            found |= set(connection.execute(statement).scalars())
+        new = sorted(found - seen)
+        seen |= found
+    return seen
+
+
+def runs_touching(connection: Connection, artifacts: Iterable[int]) -> list[int]:
+    """The runs that any of these took part in."""
+    found: set[int] = set()
+    for some in batches(sorted(artifacts)):
+        statement = select(run_io.c.run_id).where(run_io.c.artifact_id.in_(some))
+        found |= set(connection.execute(statement).scalars())
+    return sorted(found)
+
+
+def arrows_of(connection: Connection, runs: Sequence[int], artifacts: set[int]) -> list[Arrow]:
+    """All parts in these runs, but of runs that made or checked something else, none."""
+    rows: list[Any] = []
+    for some in batches(runs):
+        statement = (
+            select(run_io.c.run_id, run.c.uid, run_io.c.role, run_io.c.artifact_id, artifact.c.digest)
+            .join(run, run.c.id == run_io.c.run_id)
+            .join(artifact, artifact.c.id == run_io.c.artifact_id)
+            .where(run_io.c.run_id.in_(some))
+        )
+        rows += connection.execute(statement).all()
+    makers = {row.run_id for row in rows if row.role == "output"}
+    elsewhere = {
+        row.run_id
+        for row in rows
+        if row.artifact_id not in artifacts and row.role == ("output" if row.run_id in makers else "input")
+    }
+    return [Arrow(row.uid, row.role, row.digest) for row in rows if row.run_id not in elsewhere]
+
+
+def artifact_nodes(connection: Connection, artifacts: Iterable[int]) -> list[ArtifactNode]:
+    """The nodes of artifacts, and of what they were compared with."""
+    rows: list[Any] = []
+    for some in batches(runs_touching(connection, artifacts)):
+        statement = (
+            select(
+                *artifact.c["digest", "kind", "dtype", "size_bytes"],
+                run_io.c.label,
+                names_of(artifact).label("names"),
+                verdict_of(artifact.c.id).label("verified"),
+            )
+            .join(run_io, run_io.c.artifact_id == artifact.c.id)
+            .where(run_io.c.run_id.in_(some))
+            .order_by(artifact.c.digest, run_io.c.label)
+        )
+        rows += connection.execute(statement).all()
+    found: dict[str, ArtifactNode] = {}
+    for row in rows:
+        if row.digest not in found or found[row.digest].label is None:
+            names = sorted_names(row.names)
+            found[row.digest] = ArtifactNode(
+                row.digest, row.kind, row.dtype, row.size_bytes, names, row.label, row.verified
+            )
+    return list(found.values())
+
+
+def run_nodes(connection: Connection, uids: Iterable[str]) -> list[RunNode]:
+    """The nodes of runs, in the order of time."""
+    origins = origins_of(connection, uids)
+    tool = (
+        select(run_tool.c.version)
+        .where(run_tool.c.run_id == run.c.id, run_tool.c.name == "llorch")
+        .correlate(run)
+        .scalar_subquery()
+    )
+    statement = select(run, tool.label("tool")).where(run.c.uid.in_(sorted(uids)))
+    rows = connection.execute(statement.order_by(run.c.started_at, run.c.uid))
+    now = datetime.now(UTC)
+    return [
+        RunNode(row.uid, row.kind, status_now(row, now), row.started_at, row.tool, origins.get(row.uid))
+        for row in rows
+    ]
+
+
+def origins_of(connection: Connection, uids: Iterable[str]) -> Mapping[str, str]:
+    """What each run of these fetched, as `repository/path@revision`."""
+    statement = (
+        select(run.c.uid, source.c.repository, source.c.path, source.c.revision_resolved)
+        .join(source, source.c.run_id == run.c.id)
+        .where(run.c.uid.in_(sorted(uids)))
+        .order_by(source.c.repository.desc(), source.c.path.desc())
+    )
+    return {
+        row.uid: f"{row.repository}/{row.path}"
+        + (f"@{row.revision_resolved}" if row.revision_resolved else "")
+        for row in connection.execute(statement)
+    }

@@ -1,0 +1,112 @@
+"""`list`: artifacts by the latest run that made them, in one statement whatever their number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, literal, select, tuple_
+
+from llorch.registry.database.schema import alias_event, artifact, run, run_io
+from llorch.registry.query.current import alias_heads, names_of, sorted_names, verdict_of
+from llorch.registry.records.answers import ListedArtifact
+from llorch.registry.records.records import ArtifactKind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which artifacts to list; all that is given must hold. since: made then or later."""
+
+    name: str | None = None
+    kind: ArtifactKind | None = None
+    architecture: str | None = None
+    dtype: str | None = None
+    verified: Verdict | None = None
+    since: datetime | None = None
+
+
+def list_artifacts(connection: Connection, chosen: Filter, limit: int | None) -> list[ListedArtifact]:
+    """The artifacts that pass, the latest made first."""
+    return [
+        ListedArtifact(
+            names=sorted_names(row.names),
+            digest=row.digest,
+            kind=row.kind,
+            architecture=row.architecture,
+            dtype=row.dtype,
+            size_bytes=row.size_bytes,
+            source=row.source,
+            verified=row.verified,
+            run=row.uid,
+            at=row.started_at,
+        )
+        for row in connection.execute(listed(page(chosen).limit(limit).subquery("page")))
+    ]
+
+
+def page(chosen: Filter) -> Select[tuple[int, int]]:
+    """The artifacts of a page, each with the latest run that made it; cut before the rest is asked."""
+    statement = (
+        select(run_io.c.artifact_id, run.c.id.label("run_id"))
+        .select_from(run)
+        .join(run_io, run_io.c.run_id == run.c.id)
+        .where(run_io.c.role == "output", ~made_again())
+        .order_by(run.c.started_at.desc(), run.c.uid.desc(), run_io.c.artifact_id)
+    )
+    columns = {"kind": artifact.c.kind, "architecture": artifact.c.architecture, "dtype": artifact.c.dtype}
+    wanted = [column == getattr(chosen, name) for name, column in columns.items() if getattr(chosen, name)]
+    if chosen.name:
+        named = alias_heads().where(alias_event.c.name == chosen.name).subquery("named")
+        wanted.append(artifact.c.digest.in_(select(named.c.digest)))
+    if wanted:
+        statement = statement.join(artifact, artifact.c.id == run_io.c.artifact_id).where(*wanted)
+    if chosen.verified:
+        statement = statement.where(verdict_of(run_io.c.artifact_id) == chosen.verified)
+    if chosen.since:
+        statement = statement.where(run.c.started_at >= chosen.since)
+    return statement
+
+
+def made_again() -> ColumnElement[bool]:
+    """Whether a later run made the same artifact."""
+    later, output = run.alias("later"), run_io.alias("output")
+    return (
+        select(literal(1))
+        .select_from(output)
+        .join(later, later.c.id == output.c.run_id)
+        .where(
+            output.c.artifact_id == run_io.c.artifact_id,
+            output.c.role == "output",
+            tuple_(later.c.started_at, later.c.uid) > tuple_(run.c.started_at, run.c.uid),
+        )
+        .correlate(run, run_io)
+        .exists()
+    )
+
+
+def listed(shown: Subquery) -> Select[Any]:
+    """Everything that a row of the list says, for the artifacts of a page."""
+    source = run_io.alias("source")
+    label = (
+        select(source.c.label)
+        .where(source.c.run_id == shown.c.run_id, source.c.role == "input")
+        .order_by(source.c.label)
+        .limit(1)
+        .correlate(shown)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            *artifact.c["digest", "kind", "architecture", "dtype", "size_bytes"],
+            names_of(artifact).label("names"),
+            label.label("source"),
+            verdict_of(artifact.c.id).label("verified"),
+            run.c.uid,
+            run.c.started_at,
+        )
+        .select_from(shown)
+        .join(artifact, artifact.c.id == shown.c.artifact_id)
+        .join(run, run.c.id == shown.c.run_id)
+        .order_by(run.c.started_at.desc(), run.c.uid.desc(), artifact.c.digest)
+    )

@@ -1,0 +1,299 @@
+"""From a reference to what it means, and from there to everything that is recorded of it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
+
+from llorch.registry.database.schema import (
+    alias_event,
+    artifact,
+    check_result,
+    file,
+    location,
+    run,
+    run_io,
+    run_tool,
+    source,
+)
+from llorch.registry.digests import LABELS
+from llorch.registry.errors import AmbiguousReference, InvalidReference, UnknownReference, shown
+from llorch.registry.query.current import alias_heads, names_of, sorted_names, verdict_of
+from llorch.registry.query.history import status_now
+from llorch.registry.query.reference import DigestReference, NameReference, Reference, RunReference
+from llorch.registry.records.answers import ArtifactAnswer, Check, Edge, Place, RunAnswer, Use
+from llorch.registry.records.records import CheckRecord, FileRecord, SourceRecord
+
+MOST_CANDIDATES = 10
+DIGITS_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a reference means: a row of `artifact` or of `run`."""
+
+    kind: Literal["artifact", "run"]
+    id: int
+
+
+def find(connection: Connection, text: str, parsed: Reference | str) -> Found:
+    """The one thing that a reference means; `parsed` may be a digest, whole.
+
+    text: the reference as it was written, for messages. Raises UnknownReference and AmbiguousReference.
+    """
+    match parsed:
+        case NameReference():
+            return find_named(connection, text, parsed)
+        case RunReference():
+            return one(connection, text, [], runs_like(connection, parsed.part))
+        case DigestReference():
+            artifacts = artifacts_like(connection, parsed)
+            bare = parsed.label is None and not artifacts
+            return one(connection, text, artifacts, runs_like(connection, parsed.hex) if bare else [])
+        case str():
+            label, _, digits = parsed.partition(":")
+            return one(connection, text, artifacts_like(connection, DigestReference(label, digits)), [])
+        case _:
+            raise TypeError(f"a path has to be hashed before it is looked up: {text}")
+
+
+def find_artifact(connection: Connection, text: str, parsed: Reference | str) -> int:
+    """The id of the artifact that a reference means; raises what `find` does, and InvalidReference for a run."""
+    return artifact_id(text, find(connection, text, parsed))
+
+
+def artifact_id(text: str, found: Found) -> int:
+    """The id of what was found, which must be an artifact."""
+    if found.kind != "artifact":
+        raise InvalidReference(f"{shown(text)} is a run, where an artifact is meant")
+    return found.id
+
+
+def digest_of(connection: Connection, artifact_id: int) -> str:
+    """An artifact's digest."""
+    return str(connection.execute(select(artifact.c.digest).where(artifact.c.id == artifact_id)).scalar_one())
+
+
+def artifacts_like(connection: Connection, wanted: DigestReference) -> Sequence[int]:
+    """Artifacts whose digest, of content or of weights, begins so."""
+    labels = LABELS if wanted.label is None else (wanted.label,)
+    ranges = [
+        begins_with(column, f"{label}:{wanted.hex}")
+        for label in labels
+        for column in (artifact.c.digest, artifact.c.weights_digest)
+    ]
+    return connection.execute(select(artifact.c.id).where(or_(*ranges))).scalars().all()
+
+
+def begins_with(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
+    """A range that the index serves; hex digits are all below `g`."""
+    return and_(column >= prefix, column < prefix + "g")
+
+
+def runs_like(connection: Connection, part: str) -> Sequence[int]:
+    """Runs whose id begins or ends so, with or without its dashes."""
+    digits = part.replace("-", "")
+    plain = func.replace(run.c.uid, "-", "")
+    length = len(digits)
+    begins, ends = func.substr(plain, 1, length), func.substr(plain, 33 - length, length)
+    return connection.execute(select(run.c.id).where(or_(begins == digits, ends == digits))).scalars().all()
+
+
+def one(connection: Connection, text: str, artifacts: Sequence[int], runs: Sequence[int]) -> Found:
+    """What was found, if it is one thing."""
+    found = [*(Found("artifact", id_) for id_ in artifacts), *(Found("run", id_) for id_ in runs)]
+    if not found:
+        raise UnknownReference(text)
+    if len(found) > 1:
+        raise AmbiguousReference(text, candidates(connection, artifacts, runs))
+    return found[0]
+
+
+def candidates(connection: Connection, artifacts: Sequence[int], runs: Sequence[int]) -> list[str]:
+    """References that each mean one of several things, and what that is; ten at most."""
+    rows = connection.execute(
+        select(artifact.c.digest, artifact.c.kind, names_of(artifact).label("names"))
+        .where(artifact.c.id.in_(artifacts))
+        .order_by(artifact.c.digest)
+    ).all()
+    length = distinct_length([row.digest for row in rows], DIGITS_SHOWN + len("weights1:"))
+    told = [f"{row.digest[:length]} ({', '.join([row.kind, *sorted_names(row.names)])})" for row in rows]
+    statement = select(run.c.uid, run.c.kind).where(run.c.id.in_(runs)).order_by(run.c.uid)
+    told += [f"run:{row.uid} ({row.kind})" for row in connection.execute(statement)]
+    more = [f"{len(told) - MOST_CANDIDATES} more"] if len(told) > MOST_CANDIDATES else []
+    return told[:MOST_CANDIDATES] + more
+
+
+def distinct_length(texts: Sequence[str], least: int) -> int:
+    """How many characters tell all of the texts apart."""
+    longest = max(map(len, texts), default=0)
+    return next((n for n in range(least, longest) if len({t[:n] for t in texts}) == len(texts)), longest)
+
+
+def find_named(connection: Connection, text: str, wanted: NameReference) -> Found:
+    """What an alias means now, or meant before its last `back` changes."""
+    events = connection.execute(
+        select(alias_event.c.digest)
+        .where(alias_event.c.name == wanted.name, alias_event.c.alias == wanted.alias)
+        .order_by(alias_event.c.at.desc(), alias_event.c.uid.desc())
+        .limit(wanted.back + 1)
+    ).all()
+    digest = events[wanted.back].digest if len(events) > wanted.back else None
+    if digest is None:
+        hint = f"a path begins with ./, as ./{text}" if not events else ""
+        raise UnknownReference(text, near=near(connection, wanted), hint=hint)
+    return Found(
+        "artifact", connection.execute(select(artifact.c.id).where(artifact.c.digest == digest)).scalar_one()
+    )
+
+
+def near(connection: Connection, wanted: NameReference) -> list[str]:
+    """Names that are spelled like one that is unknown, and other aliases of it."""
+    known = sorted(f"{row.name}@{row.alias}" for row in connection.execute(alias_heads()))
+    return difflib.get_close_matches(f"{wanted.name}@{wanted.alias}", known, n=3, cutoff=0.6)
+
+
+def artifact_answer(connection: Connection, artifact_id: int) -> ArtifactAnswer:
+    """All that is recorded of an artifact."""
+    statement = select(
+        artifact, names_of(artifact).label("names"), verdict_of(artifact.c.id).label("verified")
+    ).where(artifact.c.id == artifact_id)
+    row = connection.execute(statement).one()
+    return ArtifactAnswer(
+        digest=row.digest,
+        kind=row.kind,
+        weights_digest=row.weights_digest,
+        architecture=row.architecture,
+        dtype=row.dtype,
+        size_bytes=row.size_bytes,
+        facts=row.facts,
+        first_seen_at=row.first_seen_at,
+        names=sorted_names(row.names),
+        verified=row.verified,
+        files=files_of(connection, artifact_id),
+        runs=uses_of(connection, artifact_id),
+        checks=checks_of(connection, artifact_id),
+        sources=sources_of_artifact(connection, artifact_id),
+        places=places_of(connection, artifact_id),
+    )
+
+
+def files_of(connection: Connection, artifact_id: int) -> list[FileRecord]:
+    """The files of an artifact, by path."""
+    rows = connection.execute(
+        select(file).where(file.c.artifact_id == artifact_id).order_by(file.c.path, file.c.sha256)
+    )
+    return [FileRecord(row.path, row.sha256, row.size_bytes, row.role) for row in rows]
+
+
+def uses_of(connection: Connection, artifact_id: int) -> list[Use]:
+    """The runs that touched an artifact, the latest first."""
+    rows = connection.execute(
+        select(run, *run_io.c["role", "label"])
+        .join(run_io, run_io.c.run_id == run.c.id)
+        .where(run_io.c.artifact_id == artifact_id)
+        .order_by(run.c.started_at.desc(), run.c.uid.desc(), run_io.c.role)
+    )
+    now = datetime.now(UTC)
+    return [Use(row.uid, row.kind, status_now(row, now), row.role, row.label, row.started_at) for row in rows]
+
+
+def checks_of(connection: Connection, artifact_id: int) -> list[Check]:
+    """Every check of an artifact, the latest run's first."""
+    rows = connection.execute(
+        select(check_result, run.c.uid, run.c.started_at, artifact.c.digest)
+        .join(run, run.c.id == check_result.c.run_id)
+        .join(artifact, artifact.c.id == check_result.c.artifact_id)
+        .where(check_result.c.artifact_id == artifact_id)
+        .order_by(run.c.started_at.desc(), run.c.uid.desc(), check_result.c.name)
+    )
+    return [Check(row.uid, row.started_at, check_record(row)) for row in rows]
+
+
+def check_record(row: Row[Any]) -> CheckRecord:
+    """A check as it was told; the row is joined with the artifact's digest."""
+    return CheckRecord(
+        row.digest, row.name, row.status, row.value, row.threshold, row.op, row.unit, row.detail
+    )
+
+
+def places_of(connection: Connection, artifact_id: int) -> list[Place]:
+    """Where an artifact was seen, the latest first."""
+    rows = connection.execute(
+        select(location)
+        .where(location.c.artifact_id == artifact_id)
+        .order_by(location.c.seen_at.desc(), location.c.host, location.c.path)
+    )
+    return [Place(row.host, row.path, row.seen_at, row.verified_at) for row in rows if row.gone_at is None]
+
+
+def run_answer(connection: Connection, run_id: int) -> RunAnswer:
+    """All that is recorded of a run."""
+    row = connection.execute(select(run).where(run.c.id == run_id)).one()
+    tools = connection.execute(select(run_tool).where(run_tool.c.run_id == run_id).order_by(run_tool.c.name))
+    checks = connection.execute(
+        select(check_result, artifact.c.digest)
+        .join(artifact, artifact.c.id == check_result.c.artifact_id)
+        .where(check_result.c.run_id == run_id)
+        .order_by(check_result.c.name, artifact.c.digest)
+    )
+    return RunAnswer(
+        uid=row.uid,
+        kind=row.kind,
+        status=status_now(row, datetime.now(UTC)),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        host=row.host,
+        params=json.loads(row.params),
+        error=row.error,
+        exit_code=row.exit_code,
+        tools={tool.name: tool.version for tool in tools},
+        edges=edges_of(connection, run_id),
+        checks=[check_record(check) for check in checks],
+        sources=sources_of(connection, run_id),
+    )
+
+
+def sources_of(connection: Connection, run_id: int) -> list[SourceRecord]:
+    """What a run asked for elsewhere, and what came."""
+    rows = connection.execute(
+        select(source, artifact.c.digest)
+        .outerjoin(artifact, artifact.c.id == source.c.artifact_id)
+        .where(source.c.run_id == run_id)
+        .order_by(source.c.kind, source.c.repository, source.c.path)
+    )
+    return [source_record(row, row.digest) for row in rows]
+
+
+def sources_of_artifact(connection: Connection, artifact_id: int) -> list[SourceRecord]:
+    """Every download that an artifact came by."""
+    rows = connection.execute(
+        select(source, artifact.c.digest)
+        .join(artifact, artifact.c.id == source.c.artifact_id)
+        .where(source.c.artifact_id == artifact_id)
+        .order_by(source.c.kind, source.c.repository, source.c.path, source.c.revision_resolved)
+    )
+    return list(dict.fromkeys(source_record(row, row.digest) for row in rows))
+
+
+def source_record(row: Row[Any], digest: str | None) -> SourceRecord:
+    """A source as it was told, of the artifact with this digest."""
+    names = [field.name for field in fields(SourceRecord) if field.name != "artifact"]
+    return SourceRecord(artifact=digest, **{name: getattr(row, name) for name in names})
+
+
+def edges_of(connection: Connection, run_id: int) -> list[Edge]:
+    """What went into a run and came out, by role and digest."""
+    rows: Iterable[Row[Any]] = connection.execute(
+        select(*run_io.c["role", "label"], *artifact.c["digest", "kind", "size_bytes"])
+        .join(artifact, artifact.c.id == run_io.c.artifact_id)
+        .where(run_io.c.run_id == run_id)
+        .order_by(run_io.c.role, artifact.c.digest)
+    )
+    return [Edge(row.role, row.label, row.digest, row.kind, row.size_bytes) for row in rows]

@@ -1,0 +1,109 @@
+"""REF, the way a user names a thing: its form alone decides what it is, never what happens to be there.
+
+sha256:3f5a91c…   tree1:…   weights1:…      a digest, whole or at least 7 hex digits of it
+run:019a8f3…      019a8f3e-…-…-…-…          a run, by the start or the end of its id, or by all of it
+./folder   /a/model.gguf   ~/x   A/B        a path: begins with . / ~, or has a / and is no name
+name   name@alias   name@alias~2            a name; without alias `latest`; ~2 is two changes back
+3f5a91c…                                    7 hex digits or more: a digest of any label, else a run
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from llorch.registry.digests import LABELS
+from llorch.registry.errors import InvalidReference, shown
+from llorch.registry.records.run_ids import UID
+
+LEAST_DIGITS = 7
+LATEST = "latest"
+
+LABELLED = re.compile(rf"(?P<label>{'|'.join(LABELS)}):(?P<hex>[0-9a-f]{{{LEAST_DIGITS},64}})")
+RUN = re.compile(rf"run:(?P<part>[0-9a-f-]{{{LEAST_DIGITS},36}})")
+BARE = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},64}}")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)?")
+ALIAS = re.compile(r"[a-z][a-z0-9-]*")
+NAMED = re.compile(r"(?P<name>[^@~]*)(?:@(?P<alias>[^@~]*))?(?:~(?P<back>[0-9]{1,6}))?")
+NOT_IN_NAMES = re.compile(r"[^a-z0-9._/-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class DigestReference:
+    """A digest or the start of one. label: None where any will do."""
+
+    label: str | None
+    hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunReference:
+    """A run's whole id, or what it begins or ends with."""
+
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathReference:
+    """A file or folder on this machine, as written."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class NameReference:
+    """What a name's alias points to, or pointed to `back` changes ago."""
+
+    name: str
+    alias: str = LATEST
+    back: int = 0
+
+
+Reference = DigestReference | RunReference | PathReference | NameReference
+
+
+def parse_reference(text: str) -> Reference:
+    """What `text` names, by its form. Raises InvalidReference when it has none of the forms."""
+    if found := LABELLED.fullmatch(text):
+        return DigestReference(found["label"], found["hex"])
+    if UID.fullmatch(text):
+        return RunReference(text)
+    if found := RUN.fullmatch(text):
+        return RunReference(found["part"])
+    if text.startswith((".", "/", "~")):
+        return PathReference(text)
+    if BARE.fullmatch(text):
+        return DigestReference(None, text)
+    if found := NAMED.fullmatch(text):
+        alias = LATEST if found["alias"] is None else found["alias"]
+        if is_name(found["name"]) and ALIAS.fullmatch(alias):
+            return NameReference(found["name"], alias, int(found["back"] or 0))
+    if "/" in text and "\0" not in text:
+        return PathReference(text)
+    raise InvalidReference(
+        f"{shown(text)} is no reference: a name, name@alias, label:digits, run:digits, {LEAST_DIGITS} hex"
+        " digits or more, or a path that begins with ./"
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether names may be spelled so: lower case, at most one `/`, and not like a digest or a run id."""
+    return bool(NAME.fullmatch(text)) and not BARE.fullmatch(text) and not UID.fullmatch(text)
+
+
+def parse_alias(text: str) -> tuple[str, str]:
+    """`name` or `name@alias`, as something is to be named. Raises InvalidReference."""
+    name, at, alias = text.partition("@")
+    alias = alias if at else LATEST
+    if not is_name(name) or not ALIAS.fullmatch(alias):
+        raise InvalidReference(
+            f"{shown(text)} is no name: lower-case letters, digits, dot, dash and underscore, one / between"
+            " two parts, and not like a digest; an alias after @ begins with a letter"
+        )
+    return name, alias
+
+
+def name_from(text: str) -> str:
+    """A name for something that has only a file's: `SmolLM2-135M.Q4_1` becomes `smollm2-135m.q4_1`."""
+    folded = NOT_IN_NAMES.sub("-", text.lower()).replace("/", "-").strip("-._")
+    return folded if is_name(folded) else f"model-{folded}".rstrip("-")

@@ -1,0 +1,111 @@
+"""`reproduce`: the command that makes a recorded run again, and what must come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, select
+
+from llorch.registry.database.schema import artifact, location
+from llorch.registry.errors import ChangedInput, InvalidReference, UnknownReference, printable
+from llorch.registry.query.integrity import Expected, recorded_files, verify_place
+from llorch.registry.query.lookup import run_answer
+from llorch.registry.records.answers import as_json
+from llorch.registry.records.records import FileRecord, Json
+
+PROGRAM = "llorch-convert"
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """How a run is made again. arguments: the command, without where its result is to be written.
+
+    input: the digest of what goes in, files: the files that it is. path: where that was seen on this host last,
+    places: everywhere that it was. tree, weights: digests of what the run made; equal weights are the same model,
+    an equal tree the same files.
+    """
+
+    run: str
+    arguments: Sequence[str]
+    input: str
+    files: Sequence[FileRecord]
+    path: str
+    places: Sequence[str]
+    tree: str | None
+    weights: str | None
+    tools: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Json]:
+        """The document of `reproduce`."""
+        return {"schema": "llorch.reproduction/v1", **as_json(self)}
+
+    def from_whole_input(self) -> Reproduction:
+        """The same, from a place where the input is still what went into the run; every byte of it is read.
+
+        Raises ChangedInput when there is none, OSError for a file that cannot be read.
+        """
+        found = [
+            verify_place(Expected(self.input, [], place, False, self.files, []), "full")
+            for place in self.places
+        ]
+        for one in found:
+            if one.is_intact:
+                return replace(self, path=one.path, arguments=[PROGRAM, one.path, *self.arguments[2:]])
+        raise ChangedInput(
+            f"run {self.run} was made of {self.input}, and "
+            + "; ".join(
+                f"'{printable(one.path)}' {'is gone' if one.is_gone else 'is another file now'}"
+                for one in found
+            )
+        )
+
+
+def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction:
+    """What has to be done. Raises InvalidReference for a run that no command makes again, UnknownReference when
+    its input was never seen on this host.
+    """
+    told = run_answer(connection, run_id)
+    if told.kind != "convert" or told.status != "succeeded":
+        raise InvalidReference(
+            f"run {told.uid} is a {told.kind} that is {told.status}; no command makes it again"
+        )
+    inputs = [edge for edge in told.edges if edge.role == "input"]
+    seen = connection.execute(
+        select(location.c.path, location.c.artifact_id, artifact.c.digest)
+        .join(artifact, artifact.c.id == location.c.artifact_id)
+        .where(
+            artifact.c.digest.in_([edge.digest for edge in inputs]),
+            location.c.host == host,
+            location.c.gone_at.is_(None),
+        )
+        .order_by(location.c.seen_at.desc(), location.c.path)
+    ).all()
+    if not seen:
+        wanted = ", ".join(edge.digest for edge in inputs)
+        raise UnknownReference(told.uid, hint=f"its input {wanted} was not seen on this host")
+    made = next((edge.digest for edge in told.edges if edge.role == "output"), None)
+    weights = select(artifact.c.weights_digest).where(artifact.c.digest == made)
+    return Reproduction(
+        run=told.uid,
+        arguments=[PROGRAM, seen[0].path, *options(told.params)],
+        input=seen[0].digest,
+        files=recorded_files(connection, seen[0].artifact_id),
+        path=seen[0].path,
+        places=[row.path for row in seen],
+        tree=made,
+        weights=connection.execute(weights).scalar_one_or_none() if made else None,
+        tools=told.tools,
+    )
+
+
+def options(params: Mapping[str, Json]) -> list[str]:
+    """Parameters as a command's options: `max_shard_size: 5` is `--max-shard-size 5`, `strict: true` a flag."""
+    words: list[str] = []
+    for name, value in sorted(params.items()):
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            words += [option, str(value)]
+    return words

@@ -1,0 +1,1 @@
+"""What the registry is given and what it answers, as plain records."""

@@ -1,0 +1,286 @@
+"""What the registry is told: plain records, refused at the door if they would not come back as they are.
+
+Sizes are bytes, times are aware datetimes (kept in UTC), digests are those of `llorch.registry.digests`. Text may
+hold anything but NUL and half a surrogate pair, which one database or another changes or refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from llorch.registry.digests import HashedTensor, require_digest, require_path, require_sha256, weights1
+from llorch.registry.errors import RefusedRecord, shown
+from llorch.registry.records.processes import Process
+from llorch.registry.records.run_ids import UID
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+ArtifactKind = Literal["gguf", "gguf-split", "hf-folder", "adapter", "file"]
+FileRole = Literal["weights", "config", "tokenizer", "card", "record", "other"]
+RunKind = Literal["fetch", "convert", "verify", "adopt", "export"]
+RunStatus = Literal["running", "failed", "succeeded"]
+SourceKind = Literal["hub", "url", "file"]
+Role = Literal["input", "output", "reference", "byproduct"]
+CheckStatus = Literal["PASSED", "WARNED", "FAILED", "SKIPPED", "ERROR"]
+Verdict = Literal["PASSED", "INCOMPLETE", "FAILED"]
+
+LARGEST = 2**63 - 1  # what a BIGINT of either database holds
+LONGEST_JSON = 4 << 20  # bytes; a chat template with a long list of tools is some 100 kB
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file of an artifact. path: within the artifact, `/` between parts; a single file's own name."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    role: FileRole = "other"
+
+    def __post_init__(self) -> None:
+        require_path(self.path)
+        require_sha256(self.sha256)
+        require_size(self.size_bytes, self.path)
+        require_choice(self.role, FileRole, "a file's role")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRecord:
+    """One tensor of an artifact.
+
+    shape: outermost dimension first. file: the path of the file that holds it. offset_bytes: of its first byte
+    in that file. sha256: of its bytes, without padding.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: str
+    offset_bytes: int
+    size_bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        for text in (self.name, self.dtype):
+            require_text(text, f"tensor {shown(self.name)}")
+        require_path(self.file)
+        require_sha256(self.sha256)
+        for number in (*self.shape, self.offset_bytes, self.size_bytes):
+            require_size(number, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRecord:
+    """A file, a set of split files or a folder; its digest is its identity.
+
+    digest: `sha256:` of one file, else `tree1:`. size_bytes: of the files that it is over, so without records of
+    runs; files may name these too. weights_digest: `weights1:`, where the tensors were hashed.
+    facts: what the artifact says of itself (licence, base model, context length …), as JSON.
+    """
+
+    digest: str
+    kind: ArtifactKind
+    size_bytes: int
+    files: Sequence[FileRecord] = ()
+    weights_digest: str | None = None
+    architecture: str | None = None
+    dtype: str | None = None
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    tensors: Sequence[TensorRecord] = ()
+
+    def __post_init__(self) -> None:
+        require_digest(self.digest)
+        require_choice(self.kind, ArtifactKind, "an artifact's kind")
+        require_size(self.size_bytes, self.digest)
+        if self.weights_digest is not None and not require_digest(self.weights_digest).startswith(
+            "weights1:"
+        ):
+            raise RefusedRecord(f"{shown(self.weights_digest)} is no digest of weights: weights1:…")
+        if self.tensors and self.weights_digest not in (None, digest_of_tensors(self.tensors)):
+            raise RefusedRecord(f"{self.weights_digest} is not the digest of the tensors told with it")
+        for text in (self.architecture, self.dtype):
+            require_text(text, f"a fact of {self.digest}")
+        require_json(self.facts, f"the facts of {self.digest}")
+
+
+def digest_of_tensors(tensors: Sequence[TensorRecord]) -> str:
+    """Their `weights1:`."""
+    return weights1(HashedTensor(one.name, one.dtype, one.shape, one.sha256) for one in tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """What was asked for and what came, of one file of a download.
+
+    repository: `owner/name` of a hub, else the URL without query or the folder. revision_requested: as asked, as
+    "main"; revision_resolved: the commit that this was. etag_kind: what the etag is, as "sha256" or
+    "git-sha1": the two are never compared. expected_digest, observed_digest: what was promised, what came.
+    """
+
+    kind: SourceKind
+    repository: str
+    path: str
+    artifact: str | None = None
+    revision_requested: str | None = None
+    revision_resolved: str | None = None
+    etag: str | None = None
+    etag_kind: str | None = None
+    expected_digest: str | None = None
+    observed_digest: str | None = None
+    observed_size: int | None = None
+
+    def __post_init__(self) -> None:
+        require_choice(self.kind, SourceKind, "a source's kind")
+        for digest in (self.artifact, self.expected_digest, self.observed_digest):
+            if digest is not None:
+                require_digest(digest)
+        told = (self.repository, self.path, self.revision_requested, self.revision_resolved)
+        for text in (*told, self.etag, self.etag_kind):
+            require_text(text, f"a source in {shown(self.repository)}")
+        require_size(self.observed_size or 0, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRecord:
+    """An artifact in a run. label: the name it had there. path: where it lay, absolute, on the run's host."""
+
+    role: Role
+    artifact: ArtifactRecord
+    label: str | None = None
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choice(self.role, Role, "a role")
+        require_text(self.label, "a label")
+        require_text(self.path, "a path")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """What one check of a run measured on an artifact.
+
+    value, threshold: as text, for no database keeps NaN, -0.0 and 2^64-1 as numbers. op: how the two compare
+    in a check that passed, as "<=". detail: whatever else was found, as JSON.
+    """
+
+    artifact: str
+    name: str
+    status: CheckStatus
+    value: str | None = None
+    threshold: str | None = None
+    op: str | None = None
+    unit: str | None = None
+    detail: Json = None
+
+    def __post_init__(self) -> None:
+        require_digest(self.artifact)
+        require_choice(self.status, CheckStatus, "a check's status")
+        for text in (self.name, self.value, self.threshold, self.op, self.unit):
+            require_text(text, f"check {shown(self.name)}")
+        require_json(self.detail, f"the detail of check {shown(self.name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One execution, finished or not.
+
+    uid: a version 7 UUID, see `run_ids`; told twice, it is recorded once. params: what the user chose,
+    complete, for the run to be made again. tools: name → version. error: why it failed, on one line.
+    process: of a run that is `running`, see `llorch.registry.records.processes`.
+    """
+
+    uid: str
+    kind: RunKind
+    status: RunStatus
+    started_at: datetime
+    finished_at: datetime | None = None
+    host: str | None = None
+    params: Mapping[str, Json] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    edges: Sequence[EdgeRecord] = ()
+    checks: Sequence[CheckRecord] = ()
+    error: str | None = None
+    exit_code: int | None = None
+    sources: Sequence[SourceRecord] = ()
+    process: Process | None = None
+
+    def __post_init__(self) -> None:
+        if not UID.fullmatch(self.uid):
+            raise RefusedRecord(f"{shown(self.uid)} is no run id: a version 7 UUID in lower case")
+        require_choice(self.kind, RunKind, "a run's kind")
+        require_choice(self.status, RunStatus, "a run's status")
+        for when in (self.started_at, self.finished_at):
+            require_aware(when)
+        require_json(self.params, "a run's parameters")
+        for text in (self.host, self.error, *self.tools, *self.tools.values()):
+            require_text(text, f"run {self.uid}")
+        told = {edge.artifact.digest for edge in self.edges}
+        spoken_of = {check.artifact for check in self.checks}
+        spoken_of |= {source.artifact for source in self.sources if source.artifact}
+        if unknown := sorted(spoken_of - told):
+            raise RefusedRecord(
+                f"run {self.uid} speaks of {', '.join(unknown)}, which is none of its artifacts"
+            )
+
+    def output(self) -> ArtifactRecord | None:
+        """The first artifact that it made."""
+        return next((edge.artifact for edge in self.edges if edge.role == "output"), None)
+
+
+def require_text(text: str | None, what: str) -> None:
+    """Refuses text that a database would cut, change or refuse."""
+    if text is None:
+        return
+    if "\0" in text:
+        raise RefusedRecord(f"{what} holds a NUL character: {shown(text)}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RefusedRecord(
+            f"{what} holds half a surrogate pair, so it is not UTF-8: {shown(text)}"
+        ) from None
+
+
+def require_json(document: Json, what: str) -> None:
+    """Refuses a document that JSON cannot say, or that one of the databases refuses."""
+    try:
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RefusedRecord(f"{what} cannot be written as JSON: {str(error)[:200]}") from None
+    require_text("".join(strings_of(document)), what)
+    if len(text.encode()) > LONGEST_JSON:
+        raise RefusedRecord(f"{what} take {len(text.encode()):,} bytes, of {LONGEST_JSON:,} at most")
+
+
+def strings_of(document: Json) -> list[str]:
+    """Every string in a document, keys too."""
+    if isinstance(document, str):
+        return [document]
+    if isinstance(document, Mapping):
+        return [text for key, value in document.items() for text in (str(key), *strings_of(value))]
+    if isinstance(document, Sequence):
+        return [text for value in document for text in strings_of(value)]
+    return []
+
+
+def require_size(size: int, of: str) -> None:
+    """Refuses a size that no file has or that no database holds."""
+    if not 0 <= size <= LARGEST:
+        raise RefusedRecord(f"{shown(of)} has a size of {size}, of at most 2^63-1 bytes")
+
+
+def require_aware(when: datetime | None) -> None:
+    """Refuses a time that does not say which zone it is in."""
+    if when is not None and when.utcoffset() is None:
+        raise RefusedRecord(f"the time {when.isoformat()} says no time zone")
+
+
+def require_choice(value: str, choices: object, what: str) -> None:
+    """Refuses a word that is none of a Literal's."""
+    words: tuple[str, ...] = choices.__args__  # type: ignore[attr-defined]
+    if value not in words:
+        raise RefusedRecord(f"{what} is one of {', '.join(words)}, not {shown(value)}")

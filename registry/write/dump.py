@@ -1,0 +1,166 @@
+"""A registry as records, in an order of their own: what is merged into another, and compared with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, select
+
+from llorch.registry.database.schema import (
+    alias_event,
+    artifact,
+    check_result,
+    file,
+    run,
+    run_io,
+    run_tool,
+    source,
+    tensor,
+)
+from llorch.registry.digests import canonical_json
+from llorch.registry.query.lookup import check_record, source_record
+from llorch.registry.records.answers import as_json
+from llorch.registry.records.records import (
+    ArtifactRecord,
+    EdgeRecord,
+    FileRecord,
+    Json,
+    RunRecord,
+    TensorRecord,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasEvent:
+    """What an alias meant from a time on, nothing if `digest` is None."""
+
+    uid: str
+    name: str
+    alias: str
+    digest: str | None
+    at: datetime
+    actor: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a registry knows but for where things lie, which is true of one machine only.
+
+    artifacts: with the time at which each was first seen. runs: with their artifacts named by digest alone.
+    """
+
+    artifacts: list[tuple[ArtifactRecord, datetime]]
+    runs: list[RunRecord]
+    events: list[AliasEvent]
+
+    def lines(self) -> Iterator[bytes]:
+        """One JSON document a fact, sorted; equal registries have equal lines, on any database."""
+        rows: list[tuple[str, dict[str, Json]]] = [
+            *(("artifact", {**as_json(one), "first_seen_at": at.isoformat()}) for one, at in self.artifacts),
+            *(("run", run_document(one)) for one in self.runs),
+            *(("alias", as_json(one)) for one in self.events),
+        ]
+        return iter(sorted(canonical_json({"type": kind, **row}) for kind, row in rows))
+
+
+def run_document(told: RunRecord) -> dict[str, Json]:
+    """A run without its process, which means something on its machine only; artifacts by their digests."""
+    edges = [[edge.role, edge.artifact.digest, edge.label] for edge in told.edges]
+    return {**as_json(told), "edges": edges, "process": None}
+
+
+def facts_of(connection: Connection) -> Facts:
+    """Everything that a registry holds."""
+    artifacts = read_artifacts(connection)
+    by_id = {key: record for key, (record, _) in artifacts.items()}
+    events = connection.execute(select(alias_event).order_by(alias_event.c.uid))
+    return Facts(
+        artifacts=sorted(artifacts.values(), key=lambda one: one[0].digest),
+        runs=read_runs(connection, by_id),
+        events=[AliasEvent(**row._mapping) for row in events],
+    )
+
+
+def read_artifacts(connection: Connection) -> dict[int, tuple[ArtifactRecord, datetime]]:
+    """Every artifact with its files and tensors, by its id."""
+    files = grouped(connection, file, "artifact_id", ("path", "sha256"))
+    tensors = grouped(connection, tensor, "artifact_id", ("name",))
+    return {
+        row.id: (
+            ArtifactRecord(
+                digest=row.digest,
+                kind=row.kind,
+                size_bytes=row.size_bytes,
+                files=[FileRecord(f.path, f.sha256, f.size_bytes, f.role) for f in files.get(row.id, [])],
+                weights_digest=row.weights_digest,
+                architecture=row.architecture,
+                dtype=row.dtype,
+                facts=row.facts,
+                tensors=[tensor_record(one) for one in tensors.get(row.id, [])],
+            ),
+            row.first_seen_at,
+        )
+        for row in connection.execute(select(artifact))
+    }
+
+
+def tensor_record(row: Row[Any]) -> TensorRecord:
+    """A tensor as it was told."""
+    shape = tuple(json.loads(row.shape))
+    return TensorRecord(row.name, row.dtype, shape, row.file, row.offset_bytes, row.size_bytes, row.sha256)
+
+
+def read_runs(connection: Connection, artifacts: Mapping[int, ArtifactRecord]) -> list[RunRecord]:
+    """Every run with what it is made of, in the order of their ids."""
+    tools = grouped(connection, run_tool, "run_id", ("name",))
+    edges = grouped(connection, run_io, "run_id", ("role",))
+    sources = grouped(connection, source, "run_id", ("kind", "repository", "path"))
+    checks: dict[int, list[Row[Any]]] = {}
+    for row in connection.execute(
+        select(check_result, artifact.c.digest)
+        .join(artifact, artifact.c.id == check_result.c.artifact_id)
+        .order_by(artifact.c.digest, check_result.c.name)
+    ):
+        checks.setdefault(row.run_id, []).append(row)
+    return [
+        RunRecord(
+            uid=row.uid,
+            kind=row.kind,
+            status=row.status,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            host=row.host,
+            params=json.loads(row.params),
+            tools={one.name: one.version for one in tools.get(row.id, [])},
+            edges=read_edges(edges.get(row.id, []), artifacts),
+            checks=[check_record(one) for one in checks.get(row.id, [])],
+            error=row.error,
+            exit_code=row.exit_code,
+            sources=[
+                source_record(one, artifacts[one.artifact_id].digest if one.artifact_id else None)
+                for one in sources.get(row.id, [])
+            ],
+        )
+        for row in connection.execute(select(run).order_by(run.c.uid))
+    ]
+
+
+def read_edges(rows: Iterable[Row[Any]], artifacts: Mapping[int, ArtifactRecord]) -> list[EdgeRecord]:
+    """A run's edges, by role and digest."""
+    edges = [EdgeRecord(row.role, artifacts[row.artifact_id], row.label) for row in rows]
+    return sorted(edges, key=lambda edge: (edge.role, edge.artifact.digest))
+
+
+def grouped(
+    connection: Connection, table: Table, by: str, order: tuple[str, ...]
+) -> dict[int, list[Row[Any]]]:
+    """A table's rows by what they belong to, each group in order."""
+    found: dict[int, list[Row[Any]]] = {}
+    for row in connection.execute(select(table).order_by(*(table.c[name] for name in order))):
+        found.setdefault(getattr(row, by), []).append(row)
+    return found

@@ -1,0 +1,49 @@
+"""`merge`: the union of two registries, the same in whatever order and however often it is made.
+
+Every fact has an identity that needs no coordinator: a digest, a run's uid, an event's uid. Equal identities
+must mean equal facts, or all of the merge is refused. Nothing is ever taken away by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection
+
+from llorch.registry.database.schema import alias_event
+from llorch.registry.database.upgrade import row_counts
+from llorch.registry.records.answers import as_json
+from llorch.registry.records.records import Json
+from llorch.registry.write.aliases import heads
+from llorch.registry.write.dump import Facts
+from llorch.registry.write.recording import insert_new, record_artifact, record_run
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge added. moved: aliases that mean something else now, with the digests before and after."""
+
+    artifacts: int
+    runs: int
+    events: int
+    moved: Mapping[str, Sequence[str | None]]
+
+    def to_json(self) -> dict[str, Json]:
+        """The document of `merge`."""
+        return {"schema": "llorch.merge/v1", **as_json(self)}
+
+
+def merge(connection: Connection, theirs: Facts) -> Merged:
+    """Adds another registry's facts. Raises ConflictingRecord, and then nothing was added."""
+    before, meant = row_counts(connection), heads(connection)
+    for artifact, first_seen_at in theirs.artifacts:
+        record_artifact(connection, artifact, first_seen_at)
+    for run in theirs.runs:
+        record_run(connection, run)
+    for event in theirs.events:
+        connection.execute(insert_new(connection, alias_event).values(asdict(event)))
+    after, means = row_counts(connection), heads(connection)
+    moved = {name: [meant[name], means.get(name)] for name in sorted(meant) if meant[name] != means.get(name)}
+    added = {table: after[table] - before[table] for table in after}
+    return Merged(added["artifact"], added["run"], added["alias_event"], moved)

@@ -1,0 +1,322 @@
+"""How a record becomes rows: what is new is inserted, what is known is compared, nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Insert, Row, Table, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from llorch.registry.database.schema import (
+    artifact,
+    check_result,
+    file,
+    location,
+    run,
+    run_io,
+    run_tool,
+    source,
+    tensor,
+)
+from llorch.registry.digests import canonical_json
+from llorch.registry.errors import ConflictingRecord, shown
+from llorch.registry.records.records import (
+    ArtifactRecord,
+    CheckRecord,
+    EdgeRecord,
+    FileRecord,
+    RunRecord,
+    SourceRecord,
+    TensorRecord,
+)
+
+SOURCE_FACTS = [field.name for field in fields(SourceRecord) if field.name != "artifact"]
+CHECK_FACTS = ("status", "value", "threshold", "op", "unit", "detail")
+# What is not known, or not for good, while a run is running: it may ask for more than it will have used.
+OUTCOME = {"status", "finished_at", "params", "error", "exit_code"}
+
+
+def record_run(connection: Connection, told: RunRecord) -> None:
+    """Records a run and what it touched; of a known run, only what it touched and where that lies now."""
+    ids = {
+        edge.artifact.digest: record_artifact(connection, edge.artifact, told.started_at)
+        # In one order for all, or two of a server's sessions could each wait for the other.
+        for edge in sorted(told.edges, key=lambda edge: edge.artifact.digest)
+    }
+    run_id, is_new = inserted_run(connection, told)
+    if is_new:
+        record_details(connection, run_id, told, ids)
+    else:
+        require_same_details(connection, run_id, told, ids)
+    for edge in told.edges:
+        seen_at = told.finished_at or told.started_at
+        record_location(connection, edge, ids[edge.artifact.digest], told.host, seen_at)
+
+
+def inserted_run(connection: Connection, told: RunRecord) -> tuple[int, bool]:
+    """The id of a run, and whether it is new or has ended now. Raises ConflictingRecord."""
+    fixed = {
+        "kind": told.kind,
+        "status": told.status,
+        "started_at": told.started_at,
+        "finished_at": told.finished_at,
+        "params": canonical_json(dict(told.params)).decode(),
+        "error": told.error,
+        "exit_code": told.exit_code,
+    }
+    process = {
+        "boot_id": told.process.boot_id if told.process else None,
+        "pid": told.process.pid if told.process else None,
+        "pid_start": told.process.start if told.process else None,
+    }
+    inserted = insert_new(connection, run).values(uid=told.uid, host=told.host, **fixed, **process)
+    run_id = connection.execute(inserted.returning(run.c.id)).scalar_one_or_none()
+    if run_id is not None:
+        return int(run_id), True
+    known = connection.execute(select(run).where(run.c.uid == told.uid)).one()
+    differing = {column for column, value in fixed.items() if getattr(known, column) != value}
+    if "running" in (known.status, told.status):
+        differing -= OUTCOME
+    if differing:
+        raise ConflictingRecord(f"run {told.uid} is recorded with another {', '.join(sorted(differing))}")
+    changed: dict[str, Any] = {}
+    if (host := smaller(told.host, known.host)) != known.host:
+        changed["host"] = host
+    ended = known.status == "running" and told.status != "running"
+    if ended:
+        changed |= {column: fixed[column] for column in OUTCOME} | dict.fromkeys(process)
+    if changed:
+        connection.execute(update(run).where(run.c.id == known.id).values(changed))
+    return int(known.id), ended
+
+
+def require_same_details(
+    connection: Connection, run_id: int, told: RunRecord, ids: Mapping[str, int]
+) -> None:
+    """Refuses a run that is recorded with other tools, artifacts or checks; of two labels the smaller stays."""
+    if told.status == "running":
+        return
+    tools = connection.execute(select(run_tool).where(run_tool.c.run_id == run_id))
+    if {row.name: row.version for row in tools} != dict(told.tools):
+        raise ConflictingRecord(f"run {told.uid} is recorded with other tools")
+    checks = connection.execute(select(check_result).where(check_result.c.run_id == run_id))
+    recorded = {(row.artifact_id, row.name): measured(row) for row in checks}
+    if recorded != {(ids[one.artifact], one.name): measured(one) for one in told.checks}:
+        raise ConflictingRecord(f"run {told.uid} is recorded with other checks")
+    edges = connection.execute(select(run_io).where(run_io.c.run_id == run_id))
+    labels = {(row.role, row.artifact_id): row.label for row in edges}
+    if labels.keys() != {(edge.role, ids[edge.artifact.digest]) for edge in told.edges}:
+        raise ConflictingRecord(f"run {told.uid} is recorded with other artifacts")
+    for edge in told.edges:
+        role, artifact_id = edge.role, ids[edge.artifact.digest]
+        if (label := smaller(edge.label, labels[role, artifact_id])) != labels[role, artifact_id]:
+            connection.execute(
+                update(run_io)
+                .where(run_io.c.run_id == run_id, run_io.c.role == role, run_io.c.artifact_id == artifact_id)
+                .values(label=label)
+            )
+
+
+def measured(check: CheckRecord | Row[Any]) -> bytes:
+    """What a check says, told or recorded, in one spelling."""
+    return canonical_json([getattr(check, name) for name in CHECK_FACTS])
+
+
+def record_details(connection: Connection, run_id: int, told: RunRecord, ids: Mapping[str, int]) -> None:
+    """Records what a run was made with, what went in and came out, and what its checks measured.
+
+    ids: of the artifacts, by digest.
+    """
+    tools = [{"run_id": run_id, "name": name, "version": version} for name, version in told.tools.items()]
+    edges = {
+        (edge.role, edge.artifact.digest): {
+            "run_id": run_id,
+            "role": edge.role,
+            "artifact_id": ids[edge.artifact.digest],
+            "label": edge.label,
+        }
+        for edge in told.edges
+    }
+    checks = [
+        {
+            "run_id": run_id,
+            "artifact_id": ids[check.artifact],
+            "name": check.name,
+            **{name: getattr(check, name) for name in CHECK_FACTS},
+        }
+        for check in told.checks
+    ]
+    sources = [
+        {
+            "run_id": run_id,
+            "artifact_id": ids[one.artifact] if one.artifact else None,
+            **{name: getattr(one, name) for name in SOURCE_FACTS},
+        }
+        for one in told.sources
+    ]
+    tables = ((run_tool, tools), (run_io, list(edges.values())), (check_result, checks), (source, sources))
+    for table, rows in tables:
+        if rows:
+            connection.execute(insert_new(connection, table), rows)
+
+
+def record_artifact(connection: Connection, told: ArtifactRecord, seen_at: datetime) -> int:
+    """The id of an artifact, which is inserted or completed; its digest decides which one it is."""
+    values = {
+        "digest": told.digest,
+        "kind": told.kind,
+        "weights_digest": told.weights_digest,
+        "architecture": told.architecture,
+        "dtype": told.dtype,
+        "size_bytes": told.size_bytes,
+        "facts": dict(told.facts),
+        "first_seen_at": seen_at,
+    }
+    connection.execute(insert_new(connection, artifact).values(values))
+    known = connection.execute(select(artifact).where(artifact.c.digest == told.digest)).one()
+    require_same(told, known)
+    completed = completion(told, known, seen_at)
+    if completed:
+        connection.execute(update(artifact).where(artifact.c.id == known.id).values(completed))
+    files = told.files
+    if told.digest.startswith("sha256:"):
+        files = named_as_recorded(connection, known.id, files)
+    record_files(connection, known.id, files)
+    record_tensors(connection, known.id, told.tensors)
+    return int(known.id)
+
+
+def require_same(told: ArtifactRecord, known: Row[Any]) -> None:
+    """Refuses an artifact whose content is said to be another: somebody's digests are wrong."""
+    if told.size_bytes != known.size_bytes:
+        raise ConflictingRecord(
+            f"{told.digest} is recorded with {known.size_bytes} bytes, and now told with {told.size_bytes}"
+        )
+    if told.weights_digest and known.weights_digest and told.weights_digest != known.weights_digest:
+        raise ConflictingRecord(
+            f"{told.digest} is recorded with {known.weights_digest}, and now told with {told.weights_digest}"
+        )
+
+
+def completion(told: ArtifactRecord, known: Row[Any], seen_at: datetime) -> dict[str, Any]:
+    """The columns of an artifact that change by what is told: unknown facts are filled in.
+
+    Of two that contradict each other the smaller stays, so that every registry that was told both says the same.
+    """
+    found: dict[str, Any] = {}
+    for column in ("kind", "weights_digest", "architecture", "dtype"):
+        value = smaller(getattr(told, column), getattr(known, column))
+        if value != getattr(known, column):
+            found[column] = value
+    facts = {**told.facts, **known.facts}
+    for name in told.facts.keys() & known.facts.keys():
+        facts[name] = min(told.facts[name], known.facts[name], key=canonical_json)
+    if facts != known.facts:
+        found["facts"] = facts
+    if seen_at < known.first_seen_at:
+        found["first_seen_at"] = seen_at
+    return found
+
+
+def smaller(a: str | None, b: str | None) -> str | None:
+    """The smaller of two texts, of which either may be unknown."""
+    return min(filter(None, (a, b)), default=None)
+
+
+def named_as_recorded(
+    connection: Connection, artifact_id: int, files: Sequence[FileRecord]
+) -> Sequence[FileRecord]:
+    """The one file of an artifact that is one, under the one name that it is recorded by, the smaller of any two.
+
+    What it is called where is a label of a run, and where it lies a location.
+    """
+    recorded = select(file.c.path).where(file.c.artifact_id == artifact_id).order_by(file.c.path).limit(1)
+    path = connection.execute(recorded).scalar_one_or_none()
+    name = min([one.path for one in files] + ([path] if path is not None else []), default="")
+    if path is not None and name != path:
+        connection.execute(
+            update(file).where(file.c.artifact_id == artifact_id, file.c.path == path).values(path=name)
+        )
+    return [replace(one, path=name) for one in files]
+
+
+def record_files(connection: Connection, artifact_id: int, files: Sequence[FileRecord]) -> None:
+    """Records an artifact's files. Raises ConflictingRecord when one has other bytes than are recorded.
+
+    Not so for records of runs, which are in no digest: two equal conversions leave two of them.
+    """
+    recorded = select(file).where(file.c.artifact_id == artifact_id)
+    known = {(row.path, row.sha256): row for row in connection.execute(recorded)}
+    paths = {path for path, _ in known}
+    new = [one for one in files if (one.path, one.sha256) not in known]
+    differing = [one.path for one in new if one.role != "record" and one.path in paths]
+    for one in files:
+        row = known.get((one.path, one.sha256))
+        if row is not None and row.size_bytes != one.size_bytes:
+            differing.append(one.path)
+        elif row is not None and one.role < row.role:
+            connection.execute(update(file).where(file.c.id == row.id).values(role=one.role))
+    if differing:
+        raise ConflictingRecord(f"{', '.join(map(shown, differing))} is recorded with other content")
+    rows = [
+        {
+            "artifact_id": artifact_id,
+            "path": one.path,
+            "sha256": one.sha256,
+            "size_bytes": one.size_bytes,
+            "role": one.role,
+        }
+        for one in new
+    ]
+    if rows:
+        connection.execute(insert_new(connection, file), rows)
+
+
+def record_tensors(connection: Connection, artifact_id: int, tensors: Sequence[TensorRecord]) -> None:
+    """Records an artifact's tensors, all of them at once or none: the weights digest has compared them."""
+    recorded = select(tensor.c.name).where(tensor.c.artifact_id == artifact_id).limit(1)
+    if tensors and connection.execute(recorded).first() is None:
+        rows = [
+            {
+                "artifact_id": artifact_id,
+                "name": one.name,
+                "file": one.file,
+                "dtype": one.dtype,
+                "shape": json.dumps(one.shape),
+                "offset_bytes": one.offset_bytes,
+                "size_bytes": one.size_bytes,
+                "sha256": one.sha256,
+            }
+            for one in tensors
+        ]
+        connection.execute(insert_new(connection, tensor), rows)
+
+
+def record_location(
+    connection: Connection, edge: EdgeRecord, artifact_id: int, host: str | None, seen_at: datetime
+) -> None:
+    """Notes where an artifact was seen, unless another was seen there later."""
+    if edge.path is None or host is None:
+        return
+    values = {"host": host, "path": edge.path, "artifact_id": artifact_id, "seen_at": seen_at}
+    statement = conflicting_insert(connection, location).values(values)
+    statement = statement.on_conflict_do_update(
+        index_elements=["host", "path"],
+        set_={"artifact_id": artifact_id, "seen_at": seen_at, "verified_at": None, "gone_at": None},
+        where=location.c.seen_at <= seen_at,
+    )
+    connection.execute(statement)
+
+
+def insert_new(connection: Connection, table: Table) -> Insert:
+    """An INSERT that leaves a row of the same identity as it is, and then returns none."""
+    return conflicting_insert(connection, table).on_conflict_do_nothing()
+
+
+def conflicting_insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can say what a row of the same identity is to become; each dialect has its own class."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
