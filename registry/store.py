@@ -210,9 +210,7 @@ class Registry:
 
     def affected(self, builder: str, architecture: str | None = None) -> Sequence[Affected]:
         """What versions of a tool made, as `llorch<0.3`, and all that was made of it."""
-        from llorch.registry.query.affected import (
-            affected,  # packaging: 70 ms, and other questions do without
-        )
+        from llorch.registry.query.affected import affected
 
         with self._reading() as connection:
             return affected(connection, builder, architecture) if connection else []

@@ -20,13 +20,13 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.runtime.chat import Chat
-    from llorch.runtime.compare import Comparison, compare_logits
     from llorch.runtime.description import Description, describe
     from llorch.runtime.errors import ContextFull, RequestError, UnknownToken
     from llorch.runtime.generate import Generation, Stream
     from llorch.runtime.loading import load, read_text
+    from llorch.runtime.measure.compare import Comparison, compare_logits
+    from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
     from llorch.runtime.model import Model
-    from llorch.runtime.perplexity import Perplexity, measure_perplexity
     from llorch.runtime.sampling import Sampling
 
 __all__ = [
@@ -52,13 +52,13 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "chat": ["Chat"],
-        "compare": ["Comparison", "compare_logits"],
         "description": ["Description", "describe"],
         "errors": ["ContextFull", "RequestError", "UnknownToken"],
         "generate": ["Generation", "Stream"],
         "loading": ["load", "read_text"],
+        "measure.compare": ["Comparison", "compare_logits"],
+        "measure.perplexity": ["Perplexity", "measure_perplexity"],
         "model": ["Model"],
-        "perplexity": ["Perplexity", "measure_perplexity"],
         "sampling": ["Sampling"],
     },
 )

@@ -9,8 +9,8 @@ from llorch.base.errors import UnsupportedInput
 from llorch.formats.chat_template.render import render
 from llorch.runtime.generate import Stream
 from llorch.runtime.model import GREEDY, Model
-from llorch.runtime.prompt import encode_rendered
 from llorch.runtime.sampling import Sampling
+from llorch.runtime.text.prompt import encode_rendered
 
 
 class Message(TypedDict):

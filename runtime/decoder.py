@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from llorch.runtime.attention import attend
-from llorch.runtime.cache import Cache
+from llorch.runtime.blocks.attention import attend
+from llorch.runtime.blocks.cache import Cache
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Linear, Stored
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.errors import ContextFull
-from llorch.runtime.experts import FeedForward, Mixture
-from llorch.runtime.linear import Linear, Stored
-from llorch.runtime.norms import Norm
-from llorch.runtime.rope import in_halves, rotate, rotation
 from llorch.runtime.traits import Rope, Traits
 
 Observe = Callable[[int | None, str, Tensor], Tensor | None]

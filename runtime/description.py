@@ -13,9 +13,9 @@ from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.tokenizer.templates import TemplateReport, read_templates, report
 from llorch.runtime import from_folder, from_gguf
-from llorch.runtime.bounds import WIDENED_BYTES, Held, Memory, needed
 from llorch.runtime.from_folder.config import read_json
 from llorch.runtime.from_folder.template import chat_template
+from llorch.runtime.memory import WIDENED_BYTES, Held, Memory, needed
 from llorch.runtime.traits import Traits
 
 EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")

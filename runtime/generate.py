@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llorch.runtime.bounds import PREFILL_CHUNK
-from llorch.runtime.cache import Cache
+from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.errors import ContextFull, RequestError
+from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.sampling import Sampling, choose
-from llorch.runtime.text_stream import TextStream
+from llorch.runtime.text.text_stream import TextStream
 
 if TYPE_CHECKING:
     from llorch.runtime.model import Model

@@ -16,13 +16,13 @@ from llorch.base.shown import shown
 from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.runtime import from_folder, from_gguf
-from llorch.runtime.bounds import WIDENED_BYTES
+from llorch.runtime.blocks.linear import Numbers
 from llorch.runtime.errors import RequestError
 from llorch.runtime.from_folder.shards import OpenShards
 from llorch.runtime.from_folder.text import folder_text
 from llorch.runtime.from_folder.weights import build_weights as build_folder_weights
 from llorch.runtime.from_gguf.weights import build_weights
-from llorch.runtime.linear import Numbers
+from llorch.runtime.memory import WIDENED_BYTES
 from llorch.runtime.model import Model, Text
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from llorch.runtime.cache import Cache
+from llorch.runtime.blocks.cache import Cache
+from llorch.runtime.blocks.linear import Numbers
 from llorch.runtime.decoder import Decoder, Observe, Weights
 from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
-from llorch.runtime.linear import Numbers
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.traits import Traits
 

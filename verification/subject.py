@@ -18,7 +18,7 @@ from llorch.converter.plan.plan import plan
 from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.safetensors import StoredTensor, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer
-from llorch.runtime.compare import Comparison, compare_logits
+from llorch.runtime.measure.compare import Comparison, compare_logits
 from llorch.verification.check import CannotCheck
 from llorch.verification.sample import PROSE
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Floating, Linear, Numbers
+from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.decoder import Attention, Layer, Weights
-from llorch.runtime.experts import FeedForward, Mixture
 from llorch.runtime.from_folder import Read
 from llorch.runtime.from_folder.layout import spelled
 from llorch.runtime.from_folder.shards import OpenShards
-from llorch.runtime.linear import Floating, Linear, Numbers
-from llorch.runtime.norms import Norm
 
 
 def build_weights(read: Read, shards: OpenShards, numbers: Numbers) -> Weights:

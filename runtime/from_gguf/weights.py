@@ -11,11 +11,11 @@ from torch import Tensor
 from llorch.formats.gguf.file import Header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Linear, Numbers, Packed
+from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.decoder import Attention, Layer, Weights
-from llorch.runtime.experts import FeedForward, Mixture
 from llorch.runtime.from_gguf.families import Family
-from llorch.runtime.linear import Linear, Numbers, Packed
-from llorch.runtime.norms import Norm
 from llorch.runtime.traits import Traits
 
 

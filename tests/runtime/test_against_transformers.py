@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from llorch.runtime.compare import compare_logits
 from llorch.runtime.loading import load
+from llorch.runtime.measure.compare import compare_logits
 from tests.models.from_transformers import RECIPES, build
 
 POSITIONS = 220

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.runtime import attention
-from llorch.runtime.attention import attend
-from llorch.runtime.experts import choose
-from llorch.runtime.norms import Norm
-from llorch.runtime.rope import in_halves, rotate, rotation
+from llorch.runtime.blocks import attention
+from llorch.runtime.blocks.attention import attend
+from llorch.runtime.blocks.experts import choose
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.traits import Rope, RotaryPairs, Routing
 
 

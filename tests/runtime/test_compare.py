@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from llorch.runtime.compare import VOCABULARY_TILE, compare_logits
+from llorch.runtime.measure.compare import VOCABULARY_TILE, compare_logits
 
 ROWS = arrays(np.float32, (3, 5), elements=st.floats(-30, 30, width=32))
 

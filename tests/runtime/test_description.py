@@ -8,9 +8,9 @@ import pytest
 from gguf import GGUFReader
 
 from llorch.base.errors import MalformedInput
-from llorch.runtime.bounds import TOKEN_BYTES
 from llorch.runtime.description import describe
 from llorch.runtime.loading import load
+from llorch.runtime.memory import TOKEN_BYTES
 from tests.runtime.conftest import FORMATS, TINY
 
 

@@ -10,7 +10,7 @@ import torch
 
 from llorch.runtime.errors import RequestError
 from llorch.runtime.loading import load
-from llorch.runtime.perplexity import measure_perplexity
+from llorch.runtime.measure.perplexity import measure_perplexity
 
 
 def test_only_the_second_halves_of_whole_windows_count(test_data: Path) -> None:

@@ -11,7 +11,7 @@ from llorch.base.errors import UnsupportedInput
 from llorch.runtime.chat import Chat
 from llorch.runtime.errors import ContextFull
 from llorch.runtime.loading import load
-from llorch.runtime.prompt import encode_rendered, leading_ids
+from llorch.runtime.text.prompt import encode_rendered, leading_ids
 
 
 def tokenizer(*, bos: bool, eos: bool = False) -> Tokenizer:

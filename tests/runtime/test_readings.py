@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from llorch.runtime.compare import compare_logits
 from llorch.runtime.loading import load
+from llorch.runtime.measure.compare import compare_logits
 from tests.runtime.conftest import FORMATS, TINY
 
 READINGS = [(name, format) for name in TINY for format in FORMATS]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from llorch.converter import convert
 from llorch.runtime.chat import Chat
-from llorch.runtime.compare import compare_logits
 from llorch.runtime.description import describe
 from llorch.runtime.loading import load
+from llorch.runtime.measure.compare import compare_logits
 from llorch.runtime.model import Model
 from tests.runtime.prose import BEGINNINGS, QUESTIONS, TEXT
 

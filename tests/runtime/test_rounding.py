@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llorch.runtime.compare import compare_logits
 from llorch.runtime.loading import load
+from llorch.runtime.measure.compare import compare_logits
 
 
 @pytest.mark.parametrize("rounded", ["bfloat16", "float16"])

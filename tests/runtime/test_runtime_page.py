@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from llorch.runtime.bounds import PREFILL_CHUNK, TILE_BYTES, WIDENED_BYTES
 from llorch.runtime.from_folder.families import FAMILIES as FOLDER_FAMILIES
 from llorch.runtime.from_gguf.families import FAMILIES as GGUF_FAMILIES
+from llorch.runtime.memory import PREFILL_CHUNK, TILE_BYTES, WIDENED_BYTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "runtime.md").read_text()
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from llorch.base.errors import MalformedInput
-from llorch.runtime.compare import compare_logits
 from llorch.runtime.loading import load
+from llorch.runtime.measure.compare import compare_logits
 from tests.models.gguf_writer import TYPE_F16, TYPE_F32, Model
 from tests.models.nvfp4 import products, scaled_fused_llama, scaled_llama, scaled_mixture
 from tests.models.tiny import VOCABULARY, add_arrays

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from llorch.runtime.text_stream import KEPT_TOKENS, TextStream
+from llorch.runtime.text.text_stream import KEPT_TOKENS, TextStream
 
 
 def bytes_tokenizer() -> Tokenizer:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llorch.runtime.compare import compare_logits
 from llorch.runtime.loading import load
+from llorch.runtime.measure.compare import compare_logits
 
 LONG_FACTORS = [1.08, 1.25, 1.6, 2.2, 3.1, 4.3, 5.9, 7.7]
 SHORT_FACTORS = [1.0, 1.02, 1.05, 1.1, 1.21, 1.3, 1.44, 1.55]

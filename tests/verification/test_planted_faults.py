@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from llorch import converter
 from llorch.formats.safetensors import read_safetensors
-from llorch.runtime import rope
+from llorch.runtime.blocks import rope
 from llorch.verification import verify
 from llorch.verification.checks import CHECKS
 from llorch.verification.report import Report, Status

@@ -6,7 +6,7 @@ alone, some 1e-11 nats, and a fault that no other check sees is above 1e-8.
 
 from __future__ import annotations
 
-from llorch.runtime.compare import Comparison, compare_logits
+from llorch.runtime.measure.compare import Comparison, compare_logits
 from llorch.verification.check import Measured, check
 from llorch.verification.sample import PROMPT, PROSE
 from llorch.verification.subject import Subject

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llorch.runtime.compare import log_sum_exp
 from llorch.runtime.errors import RequestError
+from llorch.runtime.measure.compare import log_sum_exp
 from llorch.runtime.model import Model, require_known
-from llorch.runtime.prompt import leading_ids
+from llorch.runtime.text.prompt import leading_ids
 
 N_CTX = 512  # llama-perplexity's default window
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from llorch.formats.quants import QuantType
-from llorch.runtime.bounds import TILE_BYTES
+from llorch.runtime.memory import TILE_BYTES
 
 
 @dataclass(frozen=True, slots=True)

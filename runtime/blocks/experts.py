@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.runtime.linear import Linear
+from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.traits import Activation, Routing
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llorch.runtime.bounds import SCORE_BYTES
+from llorch.runtime.memory import SCORE_BYTES
 
 
 def attend(

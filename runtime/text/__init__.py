@@ -1,0 +1,1 @@
+"""Text before and after the model: prompts, and text as it comes."""
