@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llorch.sources.proof import digests, prove
-from llorch.sources.remote import RemoteFile
+from llorch.sources.local.proof import digests, prove
+from llorch.sources.offer import RemoteFile
 
 PAIRS = 5
 PIECE = 1 << 24

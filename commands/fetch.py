@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llorch.commands.fetch_recording import Came, CameModel
     from llorch.commands.recording import Recorded
     from llorch.sources import Outlook, Remote
-    from llorch.sources.places import Place
+    from llorch.sources.local.destination import Place
 
 NAME = "llorch-fetch"
 SHA256 = re.compile(r"[0-9a-f]{64}")

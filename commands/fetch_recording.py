@@ -35,8 +35,8 @@ from llorch.registry.records.records import (
     SourceRecord,
 )
 from llorch.registry.records.run_ids import time_of
-from llorch.sources.remote import RemoteFile
-from llorch.sources.selection import ending, models_of
+from llorch.sources.offer import RemoteFile
+from llorch.sources.select.files import ending, models_of
 
 if TYPE_CHECKING:
     from llorch.sources import Fetched, FetchedFile, LocalModel, Outlook

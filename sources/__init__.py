@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from llorch.sources.fetching import Fetched, FetchedFile, fetch
-    from llorch.sources.local import LocalModel, found_at, proven_here
-    from llorch.sources.opening import opened, place_for
-    from llorch.sources.preflight import Outlook, look_ahead
-    from llorch.sources.reference import HubReference, UrlReference, parse_source
-    from llorch.sources.remote import Offer, Remote, RemoteFile
-    from llorch.sources.selection import Wish
+    from llorch.sources.download import Fetched, FetchedFile, fetch
+    from llorch.sources.offer import Offer, Remote, RemoteFile
+    from llorch.sources.preview.preview import Outlook, look_ahead
+    from llorch.sources.scan import LocalModel, found_at, proven_here
+    from llorch.sources.select.files import Wish
+    from llorch.sources.select.reference import HubReference, UrlReference, parse_source
+    from llorch.sources.transport import opened, place_for
 
 __all__ = [
     "Fetched",
@@ -48,12 +48,12 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "fetching": ["Fetched", "FetchedFile", "fetch"],
-        "local": ["LocalModel", "found_at", "proven_here"],
-        "opening": ["opened", "place_for"],
-        "preflight": ["Outlook", "look_ahead"],
-        "reference": ["HubReference", "UrlReference", "parse_source"],
-        "remote": ["Offer", "Remote", "RemoteFile"],
-        "selection": ["Wish"],
+        "download": ["Fetched", "FetchedFile", "fetch"],
+        "offer": ["Offer", "Remote", "RemoteFile"],
+        "preview.preview": ["Outlook", "look_ahead"],
+        "scan": ["LocalModel", "found_at", "proven_here"],
+        "select.files": ["Wish"],
+        "select.reference": ["HubReference", "UrlReference", "parse_source"],
+        "transport": ["opened", "place_for"],
     },
 )

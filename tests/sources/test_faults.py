@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llorch.commands.fetch import main
-from llorch.sources.traffic import Patience
+from llorch.sources.remote.http import Patience
 from tests.hub import (
     HOSTILE_NAMES,
     Cut,
@@ -183,7 +183,7 @@ def test_too_little_disk_is_told_before_the_first_byte(
 
 def test_a_slow_drip_is_given_up(hub: Hub, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hasty = Patience(window_s=0.05, least_bytes=1 << 20)
-    monkeypatch.setattr("llorch.sources.traffic.Patience", lambda: hasty)
+    monkeypatch.setattr("llorch.sources.remote.http.Patience", lambda: hasty)
     hub.repository(REPOSITORY, {FILE: CONTENT})
     hub.fault("cdn", "*", Drip(bytes=100, every_s=0.01))
     result = run(f"{REPOSITORY}:{FILE}", "--to", "models", "--force")

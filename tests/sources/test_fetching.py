@@ -10,10 +10,10 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from llorch import sources
+from llorch.sources.download import Fetched
 from llorch.sources.errors import ChoiceNeeded, Denied, DestinationError, Missing, Unreachable
-from llorch.sources.fetching import Fetched
-from llorch.sources.landing import Landing
-from llorch.sources.proof import digests
+from llorch.sources.local.proof import digests
+from llorch.sources.local.staging import Landing
 from tests.hub import Cut, Gzip, Hub
 from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, loadable, split_gguf
 
@@ -203,7 +203,7 @@ def test_the_bytes_that_came_are_not_read_again(
         read.append(path.name)
         return digests(path, **options)
 
-    monkeypatch.setattr("llorch.sources.proof.digests", counted)
+    monkeypatch.setattr("llorch.sources.local.proof.digests", counted)
     fetch(REPOSITORY, folder)
     assert read == ["README.md"]  # of which git's id has to be computed; the model was hashed as it came
 

@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 
 from llorch.base.errors import InputError, MalformedInput
 from llorch.sources.errors import Damaged, Missing
-from llorch.sources.local import LocalModel, found_at, proven_here
+from llorch.sources.scan import LocalModel, found_at, proven_here
 from tests.hub import Hub
 from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, split_gguf
 

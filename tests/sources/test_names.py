@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.sources.errors import UnsafeName
-from llorch.sources.names import fault_of, require_distinct, require_safe
+from llorch.sources.select.names import fault_of, require_distinct, require_safe
 from tests.hub import EQUAL_UNDER_CASEFOLD, HOSTILE_NAMES
 
 HONEST = [

@@ -15,7 +15,7 @@ from benchmarks import full_size
 from llorch import sources
 from llorch.formats.gguf.file import read_header
 from llorch.formats.quants import QuantType
-from llorch.sources.preflight import Outlook
+from llorch.sources.preview.preview import Outlook
 from tests.hub import Cut, DiskFile, Hub, IgnoreRange
 from tests.models.gguf_writer import STRING, U32, one
 from tests.models.tiny import random_llama

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llorch.sources.errors import ChoiceNeeded, UnsafeName
-from llorch.sources.reference import HubReference, UrlReference, parse_source
+from llorch.sources.select.reference import HubReference, UrlReference, parse_source
 
 HUB = {
     "owner/repo": HubReference("owner/repo"),

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.sources.errors import ChoiceNeeded
-from llorch.sources.remote import RemoteFile
-from llorch.sources.selection import Wish, chosen, models_of, parts_of, quant_of
+from llorch.sources.offer import RemoteFile
+from llorch.sources.select.files import Wish, chosen, models_of, parts_of, quant_of
 
 QWEN = [
     "README.md",

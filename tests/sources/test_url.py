@@ -9,9 +9,9 @@ import pytest
 
 from llorch import sources
 from llorch.base.errors import MalformedInput
+from llorch.sources.download import Fetched
 from llorch.sources.errors import ChoiceNeeded, Damaged, Missing, Unreachable
-from llorch.sources.fetching import Fetched
-from llorch.sources.proof import Proven
+from llorch.sources.local.proof import Proven
 from tests.hub import Cut, Endless, Fault, Html, Hub, IgnoreRange, RedirectTo, Replaced, Status, WrongRange
 from tests.sources.models import gguf, loadable, split_gguf
 

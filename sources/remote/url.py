@@ -20,12 +20,12 @@ import httpx2
 
 from llorch.base.version import __version__
 from llorch.sources.errors import ChoiceNeeded, Damaged, NoRanges, Unreachable
-from llorch.sources.hub_errors import of_connection, of_status
-from llorch.sources.reference import UrlReference
-from llorch.sources.remote import Offer, RemoteFile
-from llorch.sources.retrying import first_bytes, retried
-from llorch.sources.selection import parts_of
-from llorch.sources.traffic import Listener, Patience
+from llorch.sources.offer import Offer, RemoteFile
+from llorch.sources.remote.http import Listener, Patience
+from llorch.sources.remote.hub_errors import of_connection, of_status
+from llorch.sources.remote.retry import first_bytes, retried
+from llorch.sources.select.files import parts_of
+from llorch.sources.select.reference import UrlReference
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 60.0
 MOST_REDIRECTS = 5

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from llorch.base.shown import shown
 from llorch.sources.errors import ChoiceNeeded, UnsafeName
-from llorch.sources.names import require_safe
+from llorch.sources.select.names import require_safe
 from llorch.sources.urls import without_secrets
 
 # Source: huggingface_hub, `validate_repo_id`; names of before 2020 have no owner.

@@ -16,8 +16,8 @@ from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.formats.gguf.file import read_header
 from llorch.formats.safetensors import INDEX, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer, guarded
-from llorch.sources.remote import RemoteFile
-from llorch.sources.selection import ending, models_of
+from llorch.sources.offer import RemoteFile
+from llorch.sources.select.files import ending, models_of
 
 PIECE = 1 << 20  # bytes hashed at a time
 POINTER = b"version https://git-lfs"

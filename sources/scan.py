@@ -23,12 +23,12 @@ from pathlib import Path
 
 from llorch.base.errors import InputError, MalformedInput
 from llorch.base.shown import shown
-from llorch.sources.cached import cached_file
+from llorch.sources.download import FetchedFile
 from llorch.sources.errors import Damaged, Missing
-from llorch.sources.fetching import FetchedFile
-from llorch.sources.proof import NotAsPromised, prove, require_sound
-from llorch.sources.remote import Kind, RemoteFile
-from llorch.sources.selection import ending, models_of, parts_of
+from llorch.sources.local.proof import NotAsPromised, prove, require_sound
+from llorch.sources.offer import Kind, RemoteFile
+from llorch.sources.remote.hub_cache import cached_file
+from llorch.sources.select.files import ending, models_of, parts_of
 
 REPOSITORY = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
 BLOB = re.compile(r"sha256:([0-9a-f]{64})")

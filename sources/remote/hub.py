@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from llorch.base.shown import shown
 from llorch.sources.errors import ChoiceNeeded, Missing, NoRanges, Unreachable
-from llorch.sources.hub_errors import told_as_ours
-from llorch.sources.names import require_distinct, require_safe
-from llorch.sources.reference import HubReference
-from llorch.sources.remote import Offer, RemoteFile
-from llorch.sources.retrying import first_bytes, retried
-from llorch.sources.selection import parts_of
-from llorch.sources.traffic import Listener, Patience
+from llorch.sources.offer import Offer, RemoteFile
+from llorch.sources.remote.http import Listener, Patience
+from llorch.sources.remote.hub_errors import told_as_ours
+from llorch.sources.remote.retry import first_bytes, retried
+from llorch.sources.select.files import parts_of
+from llorch.sources.select.names import require_distinct, require_safe
+from llorch.sources.select.reference import HubReference
 from llorch.sources.urls import without_secrets
 
 MOST_LISTED = 10_000  # files; a model has some dozens, and a data set is not what is fetched here

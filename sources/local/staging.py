@@ -20,7 +20,7 @@ from types import TracebackType
 
 from llorch.base.shown import shown
 from llorch.sources.errors import DestinationError
-from llorch.sources.remote import RemoteFile
+from llorch.sources.offer import RemoteFile
 
 PREFIX, INCOMING = ".llorch-fetch-", "incoming"
 SPARE_SHARE, SPARE_BYTES = 100, 16 << 20  # of space: what the file system itself takes

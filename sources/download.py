@@ -9,10 +9,10 @@ from typing import Literal
 
 from llorch.base.errors import InputError
 from llorch.sources.errors import Damaged
-from llorch.sources.landing import Landing
-from llorch.sources.places import Place
-from llorch.sources.proof import NotAsPromised, Proven, prove, require_sound
-from llorch.sources.remote import Offer, Progress, Remote, RemoteFile
+from llorch.sources.local.destination import Place
+from llorch.sources.local.proof import NotAsPromised, Proven, prove, require_sound
+from llorch.sources.local.staging import Landing
+from llorch.sources.offer import Offer, Progress, Remote, RemoteFile
 
 How = Literal["here", "kept", "fetched"]
 

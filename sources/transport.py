@@ -9,15 +9,15 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from llorch.sources.cached import CachedRepository
 from llorch.sources.errors import ChoiceNeeded, Unreachable
-from llorch.sources.hub import HubRepository
-from llorch.sources.places import Directory, HubCache, Place
-from llorch.sources.reference import HubReference, UrlReference
-from llorch.sources.remote import Remote
-from llorch.sources.selection import Wish, chosen
-from llorch.sources.traffic import Patience
-from llorch.sources.url import UrlFile
+from llorch.sources.local.destination import Directory, HubCache, Place
+from llorch.sources.offer import Remote
+from llorch.sources.remote.http import Patience
+from llorch.sources.remote.hub import HubRepository
+from llorch.sources.remote.hub_cache import CachedRepository
+from llorch.sources.remote.url import UrlFile
+from llorch.sources.select.files import Wish, chosen
+from llorch.sources.select.reference import HubReference, UrlReference
 
 
 @contextmanager

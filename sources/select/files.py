@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from llorch.base.shown import shown
 from llorch.sources.errors import ChoiceNeeded
-from llorch.sources.remote import RemoteFile
+from llorch.sources.offer import RemoteFile
 
 PART = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
 MOST_PARTS = 1000

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from llorch.base.errors import MalformedInput
 from llorch.formats.gguf.file import Header, read_part
-from llorch.sources.remote import RemoteFile
+from llorch.sources.offer import RemoteFile
 
 # A header of a 32 thousand token vocabulary ends within the first window, one of 262 thousand after the fourth more.
 FIRST_WINDOW, NEXT_WINDOW = 2 << 20, 4 << 20

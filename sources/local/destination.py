@@ -15,9 +15,9 @@ from huggingface_hub import constants
 
 from llorch.base.shown import shown
 from llorch.sources.errors import DestinationError
-from llorch.sources.hub_errors import told_as_ours
-from llorch.sources.landing import Landing
-from llorch.sources.remote import Offer, RemoteFile
+from llorch.sources.local.staging import Landing
+from llorch.sources.offer import Offer, RemoteFile
+from llorch.sources.remote.hub_errors import told_as_ours
 
 
 class Place(Protocol):

@@ -14,10 +14,10 @@ import huggingface_hub
 from huggingface_hub import errors as hub
 
 from llorch.sources.errors import Missing, Unreachable
-from llorch.sources.hub import Choose
-from llorch.sources.reference import HubReference
-from llorch.sources.remote import Offer, RemoteFile
-from llorch.sources.selection import parts_of
+from llorch.sources.offer import Offer, RemoteFile
+from llorch.sources.remote.hub import Choose
+from llorch.sources.select.files import parts_of
+from llorch.sources.select.reference import HubReference
 
 SHA256, GIT_SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 OFFLINE = "HF_HUB_OFFLINE forbids to fetch it"

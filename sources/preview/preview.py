@@ -24,9 +24,9 @@ from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.safetensors import HEADER_BYTES, INDEX, read_safetensors
 from llorch.formats.tokenizer import build_tokenizer
 from llorch.sources.errors import NoRanges
-from llorch.sources.remote import Remote, RemoteFile
-from llorch.sources.selection import models_of
-from llorch.sources.stand_in import StandIn, read_remote_header
+from llorch.sources.offer import Remote, RemoteFile
+from llorch.sources.preview.sparse_file import StandIn, read_remote_header
+from llorch.sources.select.files import models_of
 
 CONFIG = "config.json"
 MOST_JSON = 64 << 20  # bytes of config.json or an index

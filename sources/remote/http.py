@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpx2
 
 from llorch.sources.errors import Damaged, Unreachable
-from llorch.sources.reference import LOOPBACK
+from llorch.sources.select.reference import LOOPBACK
 
 RETRY_STATUSES = (429, 503)
 LONGEST_WAIT_S = 300  # a server that asks for a longer one is told of, not waited for

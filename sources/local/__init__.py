@@ -1,0 +1,1 @@
+"""Where fetched files go: staging, proof, destination."""

@@ -1,0 +1,1 @@
+"""What a model's headers say before it is fetched."""

@@ -1,0 +1,1 @@
+"""Transports: a hub, its cache, a URL."""
