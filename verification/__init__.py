@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from llorch.verification.alone import try_out
     from llorch.verification.judge import verify
     from llorch.verification.report import Report, Result, Status
+    from llorch.verification.smoke import try_out
 
 __all__ = [
     "Report",
@@ -32,8 +32,8 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "alone": ["try_out"],
         "judge": ["verify"],
         "report": ["Report", "Result", "Status"],
+        "smoke": ["try_out"],
     },
 )

@@ -13,8 +13,8 @@ import pytest
 
 from llorch.base.errors import MalformedInput
 from llorch.verification import try_out
-from llorch.verification.alone import ALONE, Lone, tokens_come_back
 from llorch.verification.report import Report
+from llorch.verification.smoke import ALONE, Lone, tokens_come_back
 from tests.models.gguf_writer import STRING, TYPE_F32, Model, one
 from tests.models.tiny import random_llama
 

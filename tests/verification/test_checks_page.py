@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llorch.verification.alone import ALONE
 from llorch.verification.check import Check
 from llorch.verification.checks import CHECKS
+from llorch.verification.smoke import ALONE
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 TABLES: Mapping[str, Mapping[str, Check[Any]]] = {
     "<!-- made by `make docs` from verification/checks/ -->\n": CHECKS,
-    "<!-- made by `make docs` from verification/alone.py -->\n": ALONE,
+    "<!-- made by `make docs` from verification/smoke.py -->\n": ALONE,
 }
 END = "<!-- end -->\n"
 

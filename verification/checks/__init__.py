@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from llorch.verification.check import Check
-from llorch.verification.checks import behaviour, meaning, storage, words
+from llorch.verification.checks import behaviour, meaning, storage
+from llorch.verification.checks import tokenizer as words
 from llorch.verification.subject import Subject
 
 CHECKS: Mapping[str, Check[Subject]] = MappingProxyType(
