@@ -15,14 +15,14 @@ $(SETUP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(SETUP)  ## fetches a small real model, converts, checks, records it, and lets it speak from both formats
-	$(BIN)/python -m llorch.commands.demo
+	$(BIN)/python -m tools.demo
 
 test: $(SETUP) lint  ## everything that a bare clone can test; says what it skipped and why
-	$(BIN)/python -m llorch.commands.demo --fetch-only
+	$(BIN)/python -m tools.demo --fetch-only
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist worksteal  # two workers: torch's threads would only wait for one another
 
 test-slow: $(SETUP)  ## kill sweeps, fuzzing, full-size models, every malformed file under limits
-	$(BIN)/python -m llorch.commands.demo --fetch-only
+	$(BIN)/python -m tools.demo --fetch-only
 	$(BIN)/pytest -m slow
 
 lint: $(SETUP)  ## ruff, mypy, import contracts, spelling; changes nothing

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from llorch import runtime
-from llorch.commands import console
-from llorch.commands.tables import Cell, size, text, write_rows, write_table
+from llorch.commands.cli import command as console
+from llorch.commands.cli.tables import Cell, size, text, write_rows, write_table
 
 if TYPE_CHECKING:
     from llorch.formats.tokenizer.templates import TemplateReport

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch import verification
-from llorch.commands import console, recording, telling
-from llorch.commands.failures import Failure
-from llorch.commands.tables import Cell, text, write_table
+from llorch.commands.cli import command as console
+from llorch.commands.cli.exit_codes import Failure
+from llorch.commands.cli.tables import Cell, text, write_table
+from llorch.commands.ledger import record as recording
+from llorch.commands.ledger import run as telling
 
 if TYPE_CHECKING:
     from llorch.verification import Report

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from llorch import converter, runtime
-from llorch.commands.convert import main as convert
-from llorch.commands.registry import main as registry
+from llorch.commands.convert.command import main as convert
+from llorch.commands.registry.command import main as registry
 from llorch.verification.sample import ODDITIES, PROSE
 from tests.commands.conftest import invoke
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import click
 import pytest
 
-from llorch.commands import convert, fetch, registry, run, verify
-from llorch.commands.failures import EXIT_CODES
+from llorch.commands import run, verify
+from llorch.commands.cli.exit_codes import EXIT_CODES
+from llorch.commands.convert import command as convert
+from llorch.commands.fetch import command as fetch
+from llorch.commands.registry import command as registry
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cli.md"

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from llorch.commands import convert
-from llorch.commands.convert import SizeType, folder_name, main
+from llorch.commands.convert import command as convert
+from llorch.commands.convert.command import SizeType, folder_name, main
 from llorch.converter import Conversion
 from llorch.registry import Registry
 from tests.commands.conftest import invoke, started

@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.commands.failures import EXIT_CODES, FAILURES, failure, one_line
+from llorch.commands.cli.exit_codes import EXIT_CODES, FAILURES, failure, one_line
 from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
 from llorch.runtime.errors import ContextFull
 

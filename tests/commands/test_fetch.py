@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from llorch.commands import convert, fetch, registry, verify
+from llorch.commands import verify
+from llorch.commands.convert import command as convert
+from llorch.commands.fetch import command as fetch
+from llorch.commands.registry import command as registry
 from tests.commands.conftest import ROOT, invoke
 from tests.hub import Drip, Hub
 from tests.hub.fixtures import hub, hub_servers

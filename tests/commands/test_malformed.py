@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.commands.convert import main
+from llorch.commands.convert.command import main
 from tests.commands.conftest import invoke
 from tests.corpus.case import Case
 from tests.corpus.malformed import good, malformed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.commands.convert import main
+from llorch.commands.convert.command import main
 from llorch.converter import convert
 from llorch.converter.quantization import error as reference
 from llorch.registry import Registry

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llorch import converter
-from llorch.commands.registry import main
+from llorch.commands.registry.command import main
 from llorch.registry import Registry
 from tests.commands.conftest import invoke
 
@@ -96,7 +96,7 @@ def test_adopting_twice_records_once(folder: Path) -> None:
 
 
 def test_a_conversion_that_was_recorded_is_the_same_run_when_adopted(source: Path) -> None:
-    from llorch.commands.convert import main as convert
+    from llorch.commands.convert.command import main as convert
 
     assert invoke(convert, source, "-o", "made", "--verify", "none").exit_code == 0
     assert invoke(main, "adopt", "made").exit_code == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llorch.commands.tables import GAP, NARROWEST, Cell, age, digest, fitted, size, text, write_table
+from llorch.commands.cli.tables import GAP, NARROWEST, Cell, age, digest, fitted, size, text, write_table
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
@@ -91,7 +91,7 @@ def test_without_a_terminal_values_are_whole_and_between_tabs_without_a_header(
 def test_on_a_terminal_there_is_a_header_in_upper_case(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llorch.commands.tables.is_terminal", lambda _: True)
+    monkeypatch.setattr("llorch.commands.cli.tables.is_terminal", lambda _: True)
     write_table(("name", "size"), [[text("m"), size(269_060_552)]])
     assert capsys.readouterr().out == "NAME  SIZE\nm     269 MB\n"
 
@@ -99,6 +99,6 @@ def test_on_a_terminal_there_is_a_header_in_upper_case(
 def test_an_empty_table_prints_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llorch.commands.tables.is_terminal", lambda _: True)
+    monkeypatch.setattr("llorch.commands.cli.tables.is_terminal", lambda _: True)
     write_table(("name",), [])
     assert capsys.readouterr().out == ""

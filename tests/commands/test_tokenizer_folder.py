@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from llorch.commands.convert import main
+from llorch.commands.convert.command import main
 from tests.commands.conftest import invoke
 from tests.models.tiny import TOKENS, tiny_llama
 

@@ -60,7 +60,16 @@ def test_the_checker_sees(run: Run, complaint: str) -> None:
 @pytest.mark.slow
 def test_llorch_convert_treats_every_file_as_it_should(tmp_path: Path) -> None:
     write(tmp_path / "corpus")
-    command = [sys.executable, "-m", "llorch.commands.convert", "{}", "-o", "{out}", "--verify", "none"]
+    command = [
+        sys.executable,
+        "-m",
+        "llorch.commands.convert",
+        "{}",
+        "-o",
+        "{out}",
+        "--verify",
+        "none",
+    ]
     command += ["--registry", str(tmp_path / "registry.db")]
     done = subprocess.run(
         [sys.executable, "-m", "tests.corpus.check", str(tmp_path / "corpus"), "--", *command],

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llorch import converter
-from llorch.commands.registry import main
+from llorch.commands.registry.command import main
 from llorch.registry import Registry
 from llorch.registry.database.upgrade import HEAD
 from llorch.registry.records.records import EdgeRecord, SourceRecord
@@ -358,7 +358,7 @@ def test_what_a_file_calls_itself_cannot_speak_to_a_terminal(registry: Registry,
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_help_is_there_with_an_example_and_loads_no_database(command: str) -> None:
     program = (
-        "import sys\nfrom llorch.commands.registry import main\n"
+        "import sys\nfrom llorch.commands.registry.command import main\n"
         f"try:\n    main([{command!r}, '--help'])\nfinally:\n"
         "    print(sorted(sys.modules.keys() & {'sqlalchemy', 'alembic', 'rich', 'torch', 'numpy', 'packaging'}))"
     )

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from llorch.commands.registry import main as main_command
+from llorch.commands.registry.command import main as main_command
 from llorch.registry import Filter, Registry
 from llorch.registry.database.schema import metadata
 from llorch.registry.digests import HashedFile, tree1

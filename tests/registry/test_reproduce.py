@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from llorch import converter
 from llorch.base.version import __version__
-from llorch.commands import registry as registry_command
+from llorch.commands.registry import command as registry_command
 from tests.models.tiny import random_llama
 
 Call = Callable[..., Result]

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from llorch.commands import convert, registry, verify
-from llorch.commands.console import Guarded
+from llorch.commands import verify
+from llorch.commands.cli.command import Guarded
+from llorch.commands.convert import command as convert
+from llorch.commands.registry import command as registry
 from llorch.registry import Registry
 from llorch.verification.checks import CHECKS
 from tests.conftest import REPOSITORY

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llorch.commands.fetch import main
+from llorch.commands.fetch.command import main
 from llorch.sources.remote.http import Patience
 from tests.hub import (
     HOSTILE_NAMES,

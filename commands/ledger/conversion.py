@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llorch.commands.failures import Failure
-from llorch.commands.recording import RECORD
+from llorch.commands.cli.exit_codes import Failure
+from llorch.commands.ledger.record import RECORD
 from llorch.registry.digests import HashedFile, tree1
 from llorch.registry.records.records import (
     ArtifactRecord,

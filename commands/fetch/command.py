@@ -15,16 +15,20 @@ import click
 from llorch import sources
 from llorch.base.errors import UnsupportedInput
 from llorch.base.shown import shown
-from llorch.commands import console, fetch_screen, fresh_process, recording, telling
-from llorch.commands.failures import Failure
-from llorch.commands.tables import digest, size
+from llorch.commands.cli import child as fresh_process
+from llorch.commands.cli import command as console
+from llorch.commands.cli.exit_codes import Failure
+from llorch.commands.cli.tables import digest, size
+from llorch.commands.fetch import preview_screen as fetch_screen
+from llorch.commands.ledger import record as recording
+from llorch.commands.ledger import run as telling
 from llorch.sources.errors import NoRanges
 from llorch.verification.report import Report
 
 if TYPE_CHECKING:
-    from llorch.commands.convert import Done
-    from llorch.commands.fetch_recording import Came, CameModel
-    from llorch.commands.recording import Recorded
+    from llorch.commands.convert.command import Done
+    from llorch.commands.ledger.fetch import Came, CameModel
+    from llorch.commands.ledger.record import Recorded
     from llorch.sources import Outlook, Remote
     from llorch.sources.local.destination import Place
 
@@ -134,7 +138,7 @@ def main(
         )
         if any(asked):
             raise click.UsageError("--adopt PATH goes with --name, --registry and --json alone.")
-        from llorch.commands import adoption  # as below: --help does not need it
+        from llorch.commands.fetch import adopt as adoption  # as below: --help does not need it
 
         return adoption.adopt(adopted, name, url, as_json)
     if source is None:
@@ -142,7 +146,9 @@ def main(
     if output is not None and not converts:
         raise click.UsageError("--output goes with --convert.")
 
-    from llorch.commands import fetch_recording  # the registry's records: --help does not need them
+    from llorch.commands.ledger import (
+        fetch as fetch_recording,  # the registry's records: --help does not need them
+    )
 
     reference = sources.parse_source(source, revision)
     wish = sources.Wish(quant, include, exclude)
@@ -204,7 +210,7 @@ def fetched(remote: Remote, place: Place, source: str, *, force: bool, chosen_fi
 
     chosen_files: they were asked for by patterns, so that it is no trouble if none of them is a model.
     """
-    from llorch.commands import fetch_recording  # as in `main`
+    from llorch.commands.ledger import fetch as fetch_recording  # as in `main`
 
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
         outlooks = looked_at(remote, place, Path(scratch))
@@ -220,7 +226,7 @@ def fetched(remote: Remote, place: Place, source: str, *, force: bool, chosen_fi
 
 def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report | Failure:
     """What a model does when it is tried out, which is a run of its own."""
-    from llorch.commands import fetch_recording  # as in `main`
+    from llorch.commands.ledger import fetch as fetch_recording  # as in `main`
 
     path = model.path.absolute()
     with telling.told("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
@@ -231,7 +237,7 @@ def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report |
 
 def converted(came: Came, output: Path | None, level: str, url: str | None) -> Done:
     """What llorch-convert makes of the one GGUF model that came."""
-    from llorch.commands import convert  # as in `main`
+    from llorch.commands.convert import command as convert  # as in `main`
 
     models = [model for model in came.models if model.kind in ("gguf", "gguf-split")]
     if len(models) != 1:
@@ -299,7 +305,3 @@ def write_summary(
     if not isinstance(recorded, Failure):
         for one in recorded:
             click.echo(f"recorded   {one.name}  ({digest(one.digest).brief}, in {one.registry})")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch.base.times import rfc3339
-from llorch.commands import console
-from llorch.commands.registry_output import (
+from llorch.commands.cli import command as console
+from llorch.commands.cli.tables import Cell, age, digest, text, write_document
+from llorch.commands.registry.output import (
     NAME,
     opened,
     output_options,
@@ -18,7 +19,6 @@ from llorch.commands.registry_output import (
     write_answer,
     write_answers,
 )
-from llorch.commands.tables import Cell, age, digest, text, write_document
 
 if TYPE_CHECKING:
     from llorch.registry.query.affected import Affected
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llorch.registry.query.lineage import Lineage
     from llorch.registry.records.records import SourceRecord
 
-commands = click.Group()  # `llorch.commands.registry` takes them into its own
+commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
 
 RUN_TITLES = ("run", "kind", "status", "started", "source", "inputs", "outputs", "error")
 WHENCE_TITLES = ("path", "known by", "is", "made from", "sources")

@@ -49,7 +49,7 @@ FAILURES: Sequence[tuple[str, int, str]] = (
     ("llorch.sources.errors.DestinationError", 6, "exists"),
     ("llorch.converter.errors.TargetBusy", 6, "busy"),
     ("llorch.converter.errors.TargetExists", 6, "exists"),
-    ("llorch.commands.failures.OutputError", 5, "output"),
+    ("llorch.commands.cli.exit_codes.OutputError", 5, "output"),
     ("builtins.MemoryError", 5, "memory"),
     ("builtins.OSError", 5, "io"),
 )

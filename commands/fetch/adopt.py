@@ -10,14 +10,15 @@ import click
 
 from llorch import sources
 from llorch.base.errors import InputError
-from llorch.commands import console, telling
-from llorch.commands.failures import Failure, failure
-from llorch.commands.tables import text, write_table
+from llorch.commands.cli import command as console
+from llorch.commands.cli.exit_codes import Failure, failure
+from llorch.commands.cli.tables import text, write_table
+from llorch.commands.ledger import run as telling
 from llorch.sources.errors import SourceError
 
 if TYPE_CHECKING:
-    from llorch.commands.fetch_recording import Came
-    from llorch.commands.recording import Recorded
+    from llorch.commands.ledger.fetch import Came
+    from llorch.commands.ledger.record import Recorded
     from llorch.sources import LocalModel
 
 NAME = "llorch-fetch"
@@ -48,7 +49,9 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
 
 def one_adopted(model: LocalModel, name: str | None, url: str | None) -> Outcome:
     """One model: what was found, and where it was recorded."""
-    from llorch.commands import fetch_recording  # the registry's records: --help does not need them
+    from llorch.commands.ledger import (
+        fetch as fetch_recording,  # the registry's records: --help does not need them
+    )
 
     path = os.fspath(model.files[0][1])
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import llorch
 from llorch.base.shown import shown
-from llorch.commands.failures import Failure
+from llorch.commands.cli.exit_codes import Failure
 
 if TYPE_CHECKING:
     from llorch.verification.report import Report

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llorch.commands import console, recording, registry_changes, registry_exchange, registry_questions
-from llorch.commands.registry_output import (
+from llorch.commands.cli import command as console
+from llorch.commands.cli.tables import Cell, age, digest, size, text, write_document
+from llorch.commands.ledger import record as recording
+from llorch.commands.registry import changes as registry_changes
+from llorch.commands.registry import exchange as registry_exchange
+from llorch.commands.registry import queries as registry_questions
+from llorch.commands.registry.output import (
     NAME,
     Since,
     opened,
@@ -18,7 +23,6 @@ from llorch.commands.registry_output import (
     write_answer,
     write_answers,
 )
-from llorch.commands.tables import Cell, age, digest, size, text, write_document
 
 if TYPE_CHECKING:
     from llorch.registry.database.location import Location
@@ -141,7 +145,3 @@ def row_of(row: ListedArtifact) -> Sequence[Cell]:
         age(str(listed["at"])),
         digest(row.digest),
     )
-
-
-if __name__ == "__main__":
-    main()

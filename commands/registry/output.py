@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from llorch.commands import console, recording
-from llorch.commands.tables import Cell, flat, write_table
+from llorch.commands.cli import command as console
+from llorch.commands.cli.tables import Cell, flat, write_table
+from llorch.commands.ledger import record as recording
 from llorch.registry.errors import RegistryError
 
 if TYPE_CHECKING:

@@ -14,9 +14,14 @@ import click
 
 from llorch import converter
 from llorch.base.shown import shown
-from llorch.commands import console, fresh_process, quantization_page, recording, telling, tokenizer_folder
-from llorch.commands.failures import NO_SUCH_FILE, Failure, OutputError
-from llorch.commands.tables import size
+from llorch.commands.cli import child as fresh_process
+from llorch.commands.cli import command as console
+from llorch.commands.cli.exit_codes import NO_SUCH_FILE, Failure, OutputError
+from llorch.commands.cli.tables import size
+from llorch.commands.convert import quantization_page
+from llorch.commands.convert import tokenizer_only as tokenizer_folder
+from llorch.commands.ledger import record as recording
+from llorch.commands.ledger import run as telling
 from llorch.verification.report import Report
 
 if TYPE_CHECKING:
@@ -268,7 +273,3 @@ def checked(
 def verified(conversion: Conversion, level: str) -> Report | Failure:
     """The report of a fresh process."""
     return fresh_process.verify(conversion.folder, level, "--against", os.fspath(conversion.sources[0].path))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llorch import runtime
 from llorch.base.errors import InputError
-from llorch.commands.tables import Cell, digest, size, text, write_rows
+from llorch.commands.cli.tables import Cell, digest, size, text, write_rows
 
 if TYPE_CHECKING:
     from llorch.sources import Offer, Outlook

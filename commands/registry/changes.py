@@ -12,8 +12,9 @@ import click
 
 from llorch.base.shown import shown
 from llorch.base.times import rfc3339
-from llorch.commands import console
-from llorch.commands.registry_output import (
+from llorch.commands.cli import command as console
+from llorch.commands.cli.tables import Cell, age, digest, size, text
+from llorch.commands.registry.output import (
     NAME,
     host,
     opened,
@@ -23,14 +24,13 @@ from llorch.commands.registry_output import (
     write_answer,
     write_answers,
 )
-from llorch.commands.tables import Cell, age, digest, size, text
 
 if TYPE_CHECKING:
     from llorch.registry.query.integrity import Integrity
     from llorch.registry.write.aliases import AliasChange
     from llorch.registry.write.prune import Prunable
 
-commands = click.Group()  # `llorch.commands.registry` takes them into its own
+commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
 
 ALIAS_TITLES = ("name", "means", "since", "by", "reason")
 VERIFY_TITLES = ("path", "outcome", "names", "damage")

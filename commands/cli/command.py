@@ -18,8 +18,8 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 
 from llorch.base.version import __version__
-from llorch.commands.failures import failure, one_line
-from llorch.commands.signals import Signalled, end_by, end_by_broken_pipe, signals_raised
+from llorch.commands.cli.exit_codes import failure, one_line
+from llorch.commands.cli.signals import Signalled, end_by, end_by_broken_pipe, signals_raised
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch.base.shown import shown
-from llorch.commands import console, fresh_process
-from llorch.commands.failures import ChildFailed, Failure
-from llorch.commands.registry_output import (
+from llorch.commands.cli import child as fresh_process
+from llorch.commands.cli import command as console
+from llorch.commands.cli.exit_codes import ChildFailed, Failure
+from llorch.commands.cli.tables import digest
+from llorch.commands.registry.output import (
     NAME,
     host,
     opened,
@@ -22,12 +24,11 @@ from llorch.commands.registry_output import (
     untold,
     write_answer,
 )
-from llorch.commands.tables import digest
 
 if TYPE_CHECKING:
     from llorch.registry.query.reproduce import Reproduction
 
-commands = click.Group()  # `llorch.commands.registry` takes them into its own
+commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
 
 FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
 

@@ -16,7 +16,7 @@ import click
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.commands.failures import Failure, os_error_line
+from llorch.commands.cli.exit_codes import Failure, os_error_line
 from llorch.registry.database.location import locate
 from llorch.registry.errors import InvalidReference, RegistryError, RequestError, UnknownReference
 from llorch.registry.query.reference import name_from, parse_alias
@@ -51,7 +51,7 @@ def record(
     folder: Path, conversion: Mapping[str, Any], name: str | None, option: str | None
 ) -> Recorded | Failure:
     """Records a finished conversion; a failure says how to do it later."""
-    from llorch.commands.run_records import conversion_run
+    from llorch.commands.ledger.conversion import conversion_run
     from llorch.registry.store import Registry
 
     location = here(option)
@@ -75,7 +75,7 @@ def record_verification(
 
     The folder is what its conversion.json says; a failure says how to verify it again.
     """
-    from llorch.commands.run_records import conversion_run, verification_run  # as in `record`
+    from llorch.commands.ledger.conversion import conversion_run, verification_run  # as in `record`
     from llorch.registry.records.answers import ArtifactAnswer
     from llorch.registry.store import Registry
 
@@ -112,7 +112,7 @@ def adopt(folder: Path, name: str | None, option: str | None) -> Recorded:
 
     Raises InputError for a folder that is no such thing or was changed, OSError, RegistryError.
     """
-    from llorch.commands.run_records import conversion_run  # as in `record`
+    from llorch.commands.ledger.conversion import conversion_run  # as in `record`
     from llorch.registry.digests import hashed_files
     from llorch.registry.store import Registry
 

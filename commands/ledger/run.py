@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from llorch.base.version import __version__
-from llorch.commands.failures import Failure, exit_code_of, failure, one_line
-from llorch.commands.recording import here
-from llorch.commands.signals import Signalled
+from llorch.commands.cli.exit_codes import Failure, exit_code_of, failure, one_line
+from llorch.commands.cli.signals import Signalled
+from llorch.commands.ledger.record import here
 from llorch.registry.errors import RequestError
 
 if TYPE_CHECKING:

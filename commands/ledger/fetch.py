@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 from llorch.base.errors import InputError
 from llorch.base.version import __version__
-from llorch.commands.failures import Failure
-from llorch.commands.recording import Recorded, here, not_recorded
-from llorch.commands.run_records import check_record
+from llorch.commands.cli.exit_codes import Failure
+from llorch.commands.ledger.conversion import check_record
+from llorch.commands.ledger.record import Recorded, here, not_recorded
 from llorch.formats.gguf.file import read_header
 from llorch.registry.digests import HashedFile, tree1
 from llorch.registry.errors import RegistryError, RequestError

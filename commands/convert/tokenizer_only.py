@@ -10,7 +10,7 @@ import click
 
 from llorch import converter
 from llorch.base.shown import shown
-from llorch.commands import console
+from llorch.commands.cli import command as console
 
 NAME = "llorch-convert"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch.base.errors import InputError
-from llorch.commands.failures import Failure, failure
+from llorch.commands.cli.exit_codes import Failure, failure
 from llorch.converter import TargetExists
 
 if TYPE_CHECKING:

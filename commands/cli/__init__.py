@@ -1,0 +1,1 @@
+"""What every command shares: declaration, options, exit codes, signals, tables, child processes."""

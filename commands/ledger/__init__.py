@@ -1,0 +1,1 @@
+"""How a command records what it did in the registry."""
