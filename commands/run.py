@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from llorch import runtime
-from llorch.commands.cli import command as console
-from llorch.commands.cli.tables import Cell, size, text, write_rows, write_table
+from llorch.commands import cli
+from llorch.commands.cli import Cell, size, text, write_rows, write_table
 
 if TYPE_CHECKING:
     from llorch.formats.tokenizer.templates import TemplateReport
@@ -91,12 +91,12 @@ def sampling_options(function: F) -> F:
     return function
 
 
-@console.group(NAME, example=f'{NAME} generate smollm2 -p "The capital of France is"')
+@cli.group(NAME, example=f'{NAME} generate smollm2 -p "The capital of France is"')
 def main() -> None:
     """Run MODEL, a .gguf file or a folder with config.json and safetensors."""
 
 
-@console.subcommand(main, "generate", example=f'{NAME} generate smollm2 -p "Why is the sea salty?" --chat')
+@cli.subcommand(main, "generate", example=f'{NAME} generate smollm2 -p "Why is the sea salty?" --chat')
 @model_argument
 @click.option("-p", "--prompt", required=True, help="The text to go on from; with --chat what the user says.")
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
@@ -110,27 +110,27 @@ def generate(
     stop: tuple[str, ...],
     device: str,
     as_json: bool,
-    **chosen: float,
+    **options: float,
 ) -> None:
     """Continue a text, the most probable way or by chance."""
-    sampling = sampling_of(**chosen)
+    sampling = sampling_of(**options)
     with opened(model, device) as loaded:
         ask = runtime.Chat(loaded).ask if chat else loaded.stream
         stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
         write_stream(stream, silent=as_json)
     if as_json:
-        console.write_json(generation_document(model, prompt, sampling, stream.generation))
+        cli.write_json(generation_document(model, prompt, sampling, stream.generation))
 
 
-@console.subcommand(main, "chat", example=f"{NAME} chat smollm2")
+@cli.subcommand(main, "chat", example=f"{NAME} chat smollm2")
 @model_argument
 @sampling_options
 @device_option
 def chat(
-    model: Path, max_new_tokens: int, stop: tuple[str, ...], device: str, as_json: bool, **chosen: float
+    model: Path, max_new_tokens: int, stop: tuple[str, ...], device: str, as_json: bool, **options: float
 ) -> None:
     """Talk with a model, a line at a time, until the input ends."""
-    sampling = sampling_of(**chosen)
+    sampling = sampling_of(**options)
     with opened(model, device) as loaded:
         conversation = runtime.Chat(loaded)
         while line := said():
@@ -139,12 +139,12 @@ def chat(
             conversation.answered(stream)
     if as_json:
         messages = list(conversation.messages)
-        console.write_json(
+        cli.write_json(
             {"schema": "llorch.chat/v1", "model": str(model), "mode": loaded.mode, "messages": messages}
         )
 
 
-@console.subcommand(main, "tokenize", example=f'{NAME} tokenize smollm2 "Hello, world!"')
+@cli.subcommand(main, "tokenize", example=f'{NAME} tokenize smollm2 "Hello, world!"')
 @model_argument
 @click.argument("words", metavar="TEXT")
 def tokenize(model: Path, words: str, as_json: bool) -> None:
@@ -156,14 +156,12 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
     rows = list(zip(encoded.ids, encoded.tokens, strict=True))
     if as_json:
         tokens = [{"id": token, "piece": piece} for token, piece in rows]
-        console.write_json(
-            {"schema": "llorch.tokens/v1", "model": str(model), "text": words, "tokens": tokens}
-        )
+        cli.write_json({"schema": "llorch.tokens/v1", "model": str(model), "text": words, "tokens": tokens})
     else:
         write_table(("id", "piece"), [[text(token), text(piece)] for token, piece in rows])
 
 
-@console.subcommand(main, "logits", example=f'{NAME} logits smollm2 "The capital of France is" --top 3')
+@cli.subcommand(main, "logits", example=f'{NAME} logits smollm2 "The capital of France is" --top 3')
 @model_argument
 @click.argument("words", metavar="TEXT")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many tokens.")
@@ -180,16 +178,16 @@ def logits(model: Path, words: str, top: int, device: str, as_json: bool) -> Non
     if as_json:
         found = [{"id": token, "piece": piece, "logit": value} for token, piece, value in rows]
         document = {"model": str(model), "mode": loaded.mode, "text": words, "top": found}
-        console.write_json({"schema": "llorch.logits/v1", **document})
+        cli.write_json({"schema": "llorch.logits/v1", **document})
     else:
         cells = [
             [text(token), text(piece), Cell(repr(value), f"{value:.3f}")] for token, piece, value in rows
         ]
         write_table(("id", "piece", "logit"), cells)
-        console.note(NAME, f"computed in mode {loaded.mode}")
+        cli.note(NAME, f"computed in mode {loaded.mode}")
 
 
-@console.subcommand(main, "perplexity", example=f"{NAME} perplexity smollm2 book.txt")
+@cli.subcommand(main, "perplexity", example=f"{NAME} perplexity smollm2 book.txt")
 @model_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens of a window.")
@@ -197,7 +195,7 @@ def logits(model: Path, words: str, top: int, device: str, as_json: bool) -> Non
 def perplexity(model: Path, file: Path, n_ctx: int, device: str, as_json: bool) -> None:
     """Measure the perplexity of the text in FILE, by llama-perplexity's windows."""
     content = file.read_text(encoding="utf-8", errors="replace")
-    with opened(model, device) as loaded, console.progress("windows", in_bytes=False) as progress:
+    with opened(model, device) as loaded, cli.progress("windows", in_bytes=False) as progress:
         found = runtime.measure_perplexity(loaded, content, n_ctx=n_ctx, progress=progress)
     document = {
         "perplexity": found.value,
@@ -207,38 +205,38 @@ def perplexity(model: Path, file: Path, n_ctx: int, device: str, as_json: bool) 
         "mode": found.mode,
     }
     if as_json:
-        console.write_json({"schema": "llorch.perplexity/v1", "model": str(model), **document})
+        cli.write_json({"schema": "llorch.perplexity/v1", "model": str(model), **document})
     else:
         write_rows([[text(key), text(value)] for key, value in document.items()])
 
 
-@console.subcommand(main, "info", example=f"{NAME} info SmolLM2-135M-Instruct.Q4_1.gguf")
+@cli.subcommand(main, "info", example=f"{NAME} info SmolLM2-135M-Instruct.Q4_1.gguf")
 @model_argument
 def info(model: Path, as_json: bool) -> None:
     """Say what a file or folder is, on one screen, without loading its weights."""
     found = runtime.describe(model)
     if as_json:
-        console.write_json(info_document(found))
+        cli.write_json(info_document(found))
     else:
         write_rows(info_rows(found))
 
 
 def opened(model: Path, device: str) -> Model:
     """The model, ready to run."""
-    from llorch.runtime.devices import chosen  # torch, which --help does not need
+    from llorch.runtime import choose_device  # torch, which --help does not need
 
-    return runtime.load(model, device=chosen(device))
+    return runtime.load(model, device=choose_device(device))
 
 
-def sampling_of(**chosen: float) -> Sampling:
+def sampling_of(**options: float) -> Sampling:
     """The options as a Sampling; a usage error for a filter that would change nothing."""
     filters = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
-    idle = [name for name, neutral in filters.items() if chosen[name] != neutral]
-    if idle and chosen["temperature"] == 0:
+    idle = [name for name, neutral in filters.items() if options[name] != neutral]
+    if idle and options["temperature"] == 0:
         option = f"--{idle[0].replace('_', '-')}"
         raise click.UsageError(f"{option} changes nothing at temperature 0: give a --temperature too")
-    whole = {name: int(value) for name, value in chosen.items() if name in ("top_k", "seed")}
-    return runtime.Sampling(**{**chosen, **whole})  # type: ignore[arg-type]  # click has seen to the types
+    whole = {name: int(value) for name, value in options.items() if name in ("top_k", "seed")}
+    return runtime.Sampling(**{**options, **whole})  # type: ignore[arg-type]  # click has seen to the types
 
 
 def write_stream(stream: Stream, *, silent: bool) -> None:
@@ -252,7 +250,7 @@ def write_stream(stream: Stream, *, silent: bool) -> None:
             click.echo()  # also where it was interrupted: what is said of that has a line of its own
     if not silent:
         made = stream.generation
-        console.note(NAME, f"{counted(made.ids, 'token')} in mode {made.mode}, {ENDS[made.finish]}")
+        cli.note(NAME, f"{counted(made.ids, 'token')} in mode {made.mode}, {ENDS[made.finish]}")
 
 
 def counted(ids: Sequence[int], what: str) -> str:
@@ -262,7 +260,7 @@ def counted(ids: Sequence[int], what: str) -> str:
 
 def seen(piece: str) -> str:
     """A piece of a model's text: where a person looks, nothing in it acts on the terminal."""
-    if not console.is_terminal(sys.stdout):
+    if not cli.is_terminal(sys.stdout):
         return piece
     return "".join(
         c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in piece
@@ -271,7 +269,7 @@ def seen(piece: str) -> str:
 
 def said() -> str:
     """The next line of the input, asked for where a person types; empty where it ends."""
-    if console.is_terminal(sys.stdin):
+    if cli.is_terminal(sys.stdin):
         click.echo("> ", nl=False, err=True)
     return next((line for line in sys.stdin if line.strip()), "").strip()
 

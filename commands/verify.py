@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch import verification
-from llorch.commands.cli import command as console
-from llorch.commands.cli.exit_codes import Failure
-from llorch.commands.cli.tables import Cell, text, write_table
-from llorch.commands.ledger import record as recording
-from llorch.commands.ledger import run as telling
+from llorch.commands import cli
+from llorch.commands.cli import Cell, Failure, text, write_table
+from llorch.commands.ledger import Recorded, record_verification, registry_location, tracked_run
 
 if TYPE_CHECKING:
     from llorch.verification import Report
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 NAME = "llorch-verify"
 
 
-@console.command(NAME, example=f"{NAME} smollm2 --against SmolLM2-135M-Instruct.Q4_1.gguf --level full")
+@cli.command(NAME, example=f"{NAME} smollm2 --against SmolLM2-135M-Instruct.Q4_1.gguf --level full")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option(
     "--against",
@@ -63,37 +61,37 @@ def main(
     The registry is told of it if it knows the folder. A .gguf file, which nothing is compared with, is tried out: does
     it run, and make of English more than a guess?
     """
-    recorded: recording.Recorded | Failure | None = None
+    recorded: Recorded | Failure | None = None
     if alone or artifact.is_file():
         if against is not None:
             raise click.UsageError("--against is for a folder, and not with --alone.")
-        report = verification.try_out(artifact, level=level, device=device)
-    elif no_record or not recording.here(url).is_there:
+        report = verification.smoke_test(artifact, level=level, device=device)
+    elif no_record or not registry_location(url).is_there:
         report = verification.verify(artifact, against, level=level, device=device)
     else:
         report, recorded = told(artifact, against, level, device, url)
     if as_json:
-        console.write_json({**report.to_json(), "registry": None if recorded is None else recorded.to_json()})
+        cli.write_json({**report.to_json(), "registry": None if recorded is None else recorded.to_json()})
     else:
         write_table(("check", "status", "value", "at most", "unit", "where and what"), rows(report))
-        where = f"; recorded in {recorded.registry}" if isinstance(recorded, recording.Recorded) else ""
-        console.note(NAME, f"{artifact}: {report.outcome}: {report.sentence}{where}")
+        where = f"; recorded in {recorded.registry}" if isinstance(recorded, Recorded) else ""
+        cli.note(NAME, f"{artifact}: {report.outcome}: {report.sentence}{where}")
     if isinstance(recorded, Failure):
-        console.note(NAME, recorded.message)
+        cli.note(NAME, recorded.message)
         return recorded.exit_code
     return 1 if report.outcome == "FAILED" else 0
 
 
 def told(
     artifact: Path, against: Path | None, level: str, device: str, url: str | None
-) -> tuple[Report, recording.Recorded | Failure | None]:
+) -> tuple[Report, Recorded | Failure | None]:
     """The verification as a run that the registry is told of, unless the folder is not what is recorded."""
     params = {"level": level, "device": device}
     folder = os.fspath(artifact.absolute())
-    with telling.told("verify", folder, params, url, is_there=artifact.is_dir) as run:
+    with tracked_run("verify", folder, params, url, is_there=artifact.is_dir) as run:
         report = verification.verify(artifact, against, level=level, device=device)
         whole = any(result.name == "files.digests" and result.status == "PASSED" for result in report.results)
-        recorded = recording.record_verification(artifact, report, run, url) if whole else None
+        recorded = record_verification(artifact, report, run, url) if whole else None
     return report, recorded
 
 

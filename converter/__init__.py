@@ -15,28 +15,37 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.converter.conversion import convert
-    from llorch.converter.errors import NotEnoughSpace, NotTakenBack, OnlyVocabulary, TargetBusy, TargetExists
+    from llorch.converter.errors import (
+        NotEnoughSpace,
+        OnlyVocabulary,
+        RoundTripError,
+        TargetBusy,
+        TargetExists,
+    )
     from llorch.converter.provenance.record import Conversion
+    from llorch.converter.round_trip import round_trip_differences
     from llorch.converter.tokenizer_only import TokenizerFolder, convert_tokenizer
 
 __all__ = [
     "Conversion",
     "NotEnoughSpace",
-    "NotTakenBack",
     "OnlyVocabulary",
+    "RoundTripError",
     "TargetBusy",
     "TargetExists",
     "TokenizerFolder",
     "convert",
     "convert_tokenizer",
+    "round_trip_differences",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "conversion": ["convert"],
-        "errors": ["NotEnoughSpace", "NotTakenBack", "OnlyVocabulary", "TargetBusy", "TargetExists"],
+        "errors": ["NotEnoughSpace", "OnlyVocabulary", "RoundTripError", "TargetBusy", "TargetExists"],
         "provenance.record": ["Conversion"],
+        "round_trip": ["round_trip_differences"],
         "tokenizer_only": ["TokenizerFolder", "convert_tokenizer"],
     },
 )

@@ -17,8 +17,8 @@ from llorch.base.progress import Progress
 from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
 from llorch.converter.plan.config import with_dtype
-from llorch.converter.plan.dtype import AUTO, BY_TORCH_NAME, choose
-from llorch.converter.plan.plan import Plan, plan
+from llorch.converter.plan.dtype import AUTO, BY_TORCH_NAME, choose_dtypes
+from llorch.converter.plan.plan import Plan, make_plan
 from llorch.converter.plan.schedule import Placed, written_order
 from llorch.converter.plan.tensors import with_scales
 from llorch.converter.provenance.record import Conversion, Source, SourceRows, TensorRow, WrittenFile, tools
@@ -28,9 +28,8 @@ from llorch.converter.quantization.stats import quantization_of
 from llorch.converter.write import pipeline
 from llorch.converter.write.staging import Staging
 from llorch.converter.write.target import Target
-from llorch.formats.gguf.file import Header, Tensor, read_header
-from llorch.formats.gguf.tensor_data import TensorData
-from llorch.formats.safetensors import INDEX, Layout, lay_out, read_safetensors
+from llorch.formats import INDEX, Layout, lay_out, read_safetensors
+from llorch.formats.gguf import Header, Tensor, TensorData, read_header
 from llorch.formats.tokenizer import TemplateReport, TokenizerFiles, build_tokenizer
 
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
@@ -116,7 +115,7 @@ def convert(
             raise OnlyVocabulary(
                 "holds a vocabulary and no tensor", hint="its tokenizer alone can be written"
             )
-        planned = plan(header, tokenizer, allow_unknown=allow_unknown)
+        planned = make_plan(header, tokenizer, allow_unknown=allow_unknown)
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:
                 work = _prepared(header, tokenizer, planned, data, options)
@@ -166,7 +165,7 @@ def _prepared(
     header: Header, tokenizer: TokenizerFiles, planned: Plan, data: TensorData, options: Options
 ) -> Work:
     """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
-    choice = choose(with_scales(planned.outputs, data), data, options.dtype)
+    choice = choose_dtypes(with_scales(planned.outputs, data), data, options.dtype)
     warnings = (*tokenizer.warnings, *planned.warnings, *choice.warnings)
     if warnings and options.strict:
         raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")

@@ -44,7 +44,7 @@ class NotEnoughSpace(OSError):
         self.available_bytes = available_bytes
 
 
-class NotTakenBack(RuntimeError):
+class RoundTripError(RuntimeError):
     """What was to be written does not lead back to the source; never the input's fault."""
 
 

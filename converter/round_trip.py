@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.converter.errors import NotTakenBack
+from llorch.converter.errors import RoundTripError
 from llorch.converter.plan.rounding import STORAGE, Float32, Written, rounding_error, widened
 from llorch.converter.plan.schedule import slices
 from llorch.converter.plan.tensors import OutputTensor, with_scales
 from llorch.converter.schema.operations import Operation
-from llorch.formats.gguf.file import Header
-from llorch.formats.gguf.tensor_data import TensorData
-from llorch.formats.quants import decode
-from llorch.formats.quants import numpy_kernels as plainly
-from llorch.formats.safetensors import Stored, StoredTensor, read_safetensors
+from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
+from llorch.formats.gguf import Header, TensorData
+from llorch.formats.quants import decode, numpy_kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,9 @@ class Difference:
     operation: str | None
 
 
-def require_way_back(name: str, operation: Operation, before: Written, written: Written, dtype: str) -> None:
+def require_round_trip(
+    name: str, operation: Operation, before: Written, written: Written, dtype: str
+) -> None:
     """NotTakenBack unless `written`, taken back, is `before`.
 
     before: what the operation was given: float32, or already rounded to `dtype` if it only moves.
@@ -58,10 +58,10 @@ def require_way_back(name: str, operation: Operation, before: Written, written: 
     else:
         differing = np.count_nonzero(_distances(operation, before, written, dtype)[1])
     if differing:
-        raise NotTakenBack(f"{name}: the inverse of {operation} does not give back {differing} weights")
+        raise RoundTripError(f"{name}: the inverse of {operation} does not give back {differing} weights")
 
 
-def compare(
+def round_trip_differences(
     header: Header, outputs: Collection[OutputTensor], folder: Path, tensors: Collection[str] | None = None
 ) -> Iterator[Difference]:
     """Each written tensor of `folder`, or those named in `tensors`, taken back and compared with the source.
@@ -78,7 +78,7 @@ def compare(
             data.require_unchanged()
 
 
-def _stored(stored: Stored, output: OutputTensor, folder: Path) -> StoredTensor:
+def _stored(stored: SafetensorsModel, output: OutputTensor, folder: Path) -> SafetensorsTensor:
     where, found = f"tensor {shown(output.name)}", stored.tensors.get(output.name)
     if found is None:
         raise MalformedInput("is missing", where=where, path=folder)
@@ -92,7 +92,7 @@ def _stored(stored: Stored, output: OutputTensor, folder: Path) -> StoredTensor:
 
 
 def _difference(
-    output: OutputTensor, stored: StoredTensor, source: TensorData, written: TensorData
+    output: OutputTensor, stored: SafetensorsTensor, source: TensorData, written: TensorData
 ) -> Difference:
     differing, worst = 0, (-1.0, "", 0)
     size = STORAGE[stored.dtype].itemsize
@@ -123,7 +123,7 @@ def _distances(
         distance = np.abs(back.astype(np.float64) - flat)
     if operation is None or operation.moves:
         expected = np.empty(flat.shape, STORAGE[dtype])
-        plainly.rounded_into(flat, expected)
+        numpy_kernels.rounded_into(flat, expected)
         wrong = back.view(np.uint32) != widened(expected, dtype).view(np.uint32)
     else:
         # Three roundings at most: forward and backward in float32, and that of the written type between them.

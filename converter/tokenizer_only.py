@@ -11,7 +11,7 @@ from pathlib import Path
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.converter.provenance.record import WrittenFile
 from llorch.converter.write.target import Target
-from llorch.formats.gguf.file import read_header
+from llorch.formats.gguf import read_header
 from llorch.formats.tokenizer import TemplateReport, build_tokenizer, load_tokenizer
 
 

@@ -4,3 +4,53 @@
 tensor bytes of both; `quants` knows how weights are packed, `tokenizer` turns a GGUF vocabulary into a tokenizer.json.
 Whatever is wrong with an input is an `errors.InputError`. Nothing here imports another room.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llorch.formats.model_file import Identity, open_descriptor, read_exactly
+    from llorch.formats.safetensors import (
+        BITS,
+        HEADER_BYTES,
+        INDEX,
+        Layout,
+        SafetensorsModel,
+        SafetensorsTensor,
+        lay_out,
+        read_safetensors,
+    )
+
+__all__ = [
+    "BITS",
+    "HEADER_BYTES",
+    "INDEX",
+    "Identity",
+    "Layout",
+    "SafetensorsModel",
+    "SafetensorsTensor",
+    "lay_out",
+    "open_descriptor",
+    "read_exactly",
+    "read_safetensors",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "model_file": ["Identity", "open_descriptor", "read_exactly"],
+        "safetensors": [
+            "BITS",
+            "HEADER_BYTES",
+            "INDEX",
+            "Layout",
+            "SafetensorsModel",
+            "SafetensorsTensor",
+            "lay_out",
+            "read_safetensors",
+        ],
+    },
+)

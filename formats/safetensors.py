@@ -46,7 +46,7 @@ NAMES_SHOWN = 8  # of those that an index and its shards disagree about
 
 
 @dataclass(frozen=True, slots=True)
-class StoredTensor:
+class SafetensorsTensor:
     """One tensor of a file.
 
     part: index of its file in `Layout.files` or `Stored.parts`. offset: of its first byte in that file, from the
@@ -78,12 +78,12 @@ class Layout:
     """All that is written but the weights; index: the content of INDEX, None where one file holds everything."""
 
     files: tuple[LaidOutFile, ...]
-    tensors: tuple[StoredTensor, ...]
+    tensors: tuple[SafetensorsTensor, ...]
     index: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
+class SafetensorsFile:
     """A safetensors file that was read."""
 
     path: Path
@@ -91,11 +91,11 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SafetensorsModel:
     """What one file, or a folder's files together, hold; in the order of the bytes."""
 
-    parts: tuple[StoredFile, ...]
-    tensors: Mapping[str, StoredTensor]
+    parts: tuple[SafetensorsFile, ...]
+    tensors: Mapping[str, SafetensorsTensor]
 
 
 def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size: int) -> Layout:
@@ -105,21 +105,21 @@ def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size:
     itself. The names are transformers': one model.safetensors, or numbered shards and an index. Larger
     elements should come first, as the safetensors library writes them: then each lies at a multiple of its size.
     """
-    shards: list[list[StoredTensor]] = [[]]
+    shards: list[list[SafetensorsTensor]] = [[]]
     at = 0
     for name, dtype, shape in tensors:
         nbytes = math.prod(shape) * BITS[dtype] // 8
         if shards[-1] and at + nbytes > max_shard_size:
             shards.append([])
             at = 0
-        shards[-1].append(StoredTensor(name, dtype, shape, len(shards) - 1, at, nbytes))
+        shards[-1].append(SafetensorsTensor(name, dtype, shape, len(shards) - 1, at, nbytes))
         at += nbytes
     files = [
         _laid_out(shard, SINGLE if len(shards) == 1 else f"model-{n:05}-of-{len(shards):05}.safetensors")
         for n, shard in enumerate(shards, 1)
     ]
     placed = [
-        StoredTensor(t.name, t.dtype, t.shape, t.part, len(file.header) + t.offset, t.nbytes)
+        SafetensorsTensor(t.name, t.dtype, t.shape, t.part, len(file.header) + t.offset, t.nbytes)
         for file, shard in zip(files, shards, strict=True)
         for t in shard
     ]
@@ -134,7 +134,7 @@ def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size:
     return Layout(tuple(files), tuple(placed), index)
 
 
-def _laid_out(shard: list[StoredTensor], name: str) -> LaidOutFile:
+def _laid_out(shard: list[SafetensorsTensor], name: str) -> LaidOutFile:
     """The file of these tensors, whose offsets still count from the data's beginning."""
     rows: dict[str, object] = {"__metadata__": {"format": "pt"}}  # transformers 4 refuses a file without it
     size = 0
@@ -147,7 +147,7 @@ def _laid_out(shard: list[StoredTensor], name: str) -> LaidOutFile:
     return LaidOutFile(name, header, len(header) + size)
 
 
-def read_safetensors(path: str | os.PathLike[str], *, links: bool = False) -> Stored:
+def read_safetensors(path: str | os.PathLike[str], *, links: bool = False) -> SafetensorsModel:
     """The header of a .safetensors file, or of a folder's model.safetensors or index and shards.
 
     Raises InputError for whatever is wrong, with the file it is in; OSError for what cannot be read. In a
@@ -166,11 +166,13 @@ def read_safetensors(path: str | os.PathLike[str], *, links: bool = False) -> St
     return _read_sharded(path, index, links=links)
 
 
-Part = tuple[StoredFile, list[StoredTensor]]
+Part = tuple[SafetensorsFile, list[SafetensorsTensor]]
 
 
-def _together(parts: list[Part]) -> Stored:
-    return Stored(tuple(file for file, _ in parts), {t.name: t for _, tensors in parts for t in tensors})
+def _together(parts: list[Part]) -> SafetensorsModel:
+    return SafetensorsModel(
+        tuple(file for file, _ in parts), {t.name: t for _, tensors in parts for t in tensors}
+    )
 
 
 def _read_file(path: Path, part: int, *, links: bool = True) -> Part:
@@ -180,7 +182,7 @@ def _read_file(path: Path, part: int, *, links: bool = True) -> Part:
             tensors = _tensors(fd, identity.size, part)
             if Identity.of(fd) != identity:
                 raise MalformedInput("the file changed while its header was read")
-            return StoredFile(path, identity), tensors
+            return SafetensorsFile(path, identity), tensors
     except InputError as error:
         raise error.in_file(path) from error.__cause__
     except OSError as error:
@@ -189,7 +191,7 @@ def _read_file(path: Path, part: int, *, links: bool = True) -> Part:
         raise
 
 
-def _tensors(fd: int, size: int, part: int) -> list[StoredTensor]:
+def _tensors(fd: int, size: int, part: int) -> list[SafetensorsTensor]:
     """The tensors of a file in the order of their bytes, which they cover without hole or overlap."""
     length = int.from_bytes(_bytes(fd, 0, 8, size, "the header's length"), "little")
     if length > HEADER_BYTES:
@@ -265,7 +267,7 @@ def _require_strings(metadata: object) -> None:
         raise MalformedInput("is not a map of strings to strings", where="__metadata__")
 
 
-def _row(name: str, row: object, part: int, data_offset: int) -> StoredTensor:
+def _row(name: str, row: object, part: int, data_offset: int) -> SafetensorsTensor:
     where = f"tensor {shown(name)}"
     if not name or not name.isprintable():
         raise MalformedInput("has a name that is empty or not printable", where=where)
@@ -286,14 +288,14 @@ def _row(name: str, row: object, part: int, data_offset: int) -> StoredTensor:
             f"{end - begin}",
             where=where,
         )
-    return StoredTensor(name, dtype, tuple(shape), part, data_offset + begin, end - begin)
+    return SafetensorsTensor(name, dtype, tuple(shape), part, data_offset + begin, end - begin)
 
 
 def _are_sizes(values: object) -> bool:
     return isinstance(values, list) and all(type(v) is int and 0 <= v < 1 << 63 for v in values)
 
 
-def _read_sharded(folder: Path, index: Path, *, links: bool) -> Stored:
+def _read_sharded(folder: Path, index: Path, *, links: bool) -> SafetensorsModel:
     """The shards that the index names: bare names of regular files, which hold what it says and no more."""
     try:
         weight_map, total_size = _read_index(index, links=links)

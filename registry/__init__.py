@@ -17,40 +17,80 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.registry.database.location import Location, locate
+    from llorch.registry.digests import HashedFile, hashed_files, tree1
+    from llorch.registry.errors import InvalidReference, RefusedRequest, RegistryError, UnknownReference
+    from llorch.registry.query.affected import Affected
+    from llorch.registry.query.history import ListedRun
+    from llorch.registry.query.identify import Identification
+    from llorch.registry.query.integrity import Integrity
+    from llorch.registry.query.lineage import Lineage
     from llorch.registry.query.listing import Filter
     from llorch.registry.query.reference import name_from, parse_alias
+    from llorch.registry.query.reproduce import Reproduction
+    from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact
     from llorch.registry.records.processes import Process, this_process
     from llorch.registry.records.records import (
+        ArtifactKind,
         ArtifactRecord,
         CheckRecord,
+        CheckStatus,
         EdgeRecord,
         FileRecord,
+        FileRole,
+        Json,
+        RunKind,
         RunRecord,
+        SourceKind,
         SourceRecord,
         TensorRecord,
     )
     from llorch.registry.records.run_ids import time_of, uuid7, uuid7_at
     from llorch.registry.spool import Spool
     from llorch.registry.store import Registry
+    from llorch.registry.write.aliases import AliasChange
+    from llorch.registry.write.prune import Prunable
 
 __all__ = [
+    "Affected",
+    "AliasChange",
+    "ArtifactAnswer",
+    "ArtifactKind",
     "ArtifactRecord",
     "CheckRecord",
+    "CheckStatus",
     "EdgeRecord",
     "FileRecord",
+    "FileRole",
     "Filter",
+    "HashedFile",
+    "Identification",
+    "Integrity",
+    "InvalidReference",
+    "Json",
+    "Lineage",
+    "ListedArtifact",
+    "ListedRun",
     "Location",
     "Process",
+    "Prunable",
+    "RefusedRequest",
     "Registry",
+    "RegistryError",
+    "Reproduction",
+    "RunKind",
     "RunRecord",
+    "SourceKind",
     "SourceRecord",
     "Spool",
     "TensorRecord",
+    "UnknownReference",
+    "hashed_files",
     "locate",
     "name_from",
     "parse_alias",
     "this_process",
     "time_of",
+    "tree1",
     "uuid7",
     "uuid7_at",
 ]
@@ -59,20 +99,37 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "database.location": ["Location", "locate"],
+        "digests": ["HashedFile", "hashed_files", "tree1"],
+        "errors": ["InvalidReference", "RefusedRequest", "RegistryError", "UnknownReference"],
+        "query.affected": ["Affected"],
+        "query.history": ["ListedRun"],
+        "query.identify": ["Identification"],
+        "query.integrity": ["Integrity"],
+        "query.lineage": ["Lineage"],
         "query.listing": ["Filter"],
         "query.reference": ["name_from", "parse_alias"],
+        "query.reproduce": ["Reproduction"],
+        "records.answers": ["ArtifactAnswer", "ListedArtifact"],
         "records.processes": ["Process", "this_process"],
         "records.records": [
+            "ArtifactKind",
             "ArtifactRecord",
             "CheckRecord",
+            "CheckStatus",
             "EdgeRecord",
             "FileRecord",
+            "FileRole",
+            "Json",
+            "RunKind",
             "RunRecord",
+            "SourceKind",
             "SourceRecord",
             "TensorRecord",
         ],
         "records.run_ids": ["time_of", "uuid7", "uuid7_at"],
         "spool": ["Spool"],
         "store": ["Registry"],
+        "write.aliases": ["AliasChange"],
+        "write.prune": ["Prunable"],
     },
 )

@@ -80,29 +80,29 @@ class NotARegistry(RegistryError):
     reason = "not-a-registry"
 
 
-class RequestError(ValueError):
+class RefusedRequest(ValueError):
     """What was told or asked is refused; nothing was written."""
 
     reason: ClassVar[str] = "refused"
 
 
-class RefusedRecord(RequestError):
+class RefusedRecord(RefusedRequest):
     """A value that would not come back as it was told: NUL, half a surrogate pair, NaN, a naive time."""
 
 
-class ConflictingRecord(RequestError):
+class ConflictingRecord(RefusedRequest):
     """It contradicts what is recorded under the same digest or run id: one of the two is wrong."""
 
     reason = "conflict"
 
 
-class InvalidReference(RequestError):
+class InvalidReference(RefusedRequest):
     """No form of REF, or a name that names may not have."""
 
     reason = "invalid"
 
 
-class UnknownReference(RequestError):
+class UnknownReference(RefusedRequest):
     """Nothing is recorded under it. near: names that are spelled like it."""
 
     reason = "unknown"
@@ -114,7 +114,7 @@ class UnknownReference(RequestError):
         self.near = tuple(near)
 
 
-class AmbiguousReference(RequestError):
+class AmbiguousReference(RefusedRequest):
     """More than one thing is recorded under it. candidates: references that each mean one of them."""
 
     reason = "ambiguous"
@@ -125,7 +125,7 @@ class AmbiguousReference(RequestError):
         self.candidates = tuple(candidates)
 
 
-class ChangedInput(RequestError):
+class ChangedInput(RefusedRequest):
     """What went into a run is nowhere on this host any more, so it cannot be made again."""
 
     reason = "changed"

@@ -59,7 +59,7 @@ def day(month: int, day_: int, hour: int, minute: int) -> datetime:
 
 
 PASSED: tuple[tuple[str, CheckStatus, str, str], ...] = (
-    ("closure", "PASSED", "0", "0"),
+    ("round_trip", "PASSED", "0", "0"),
     ("logits.kl", "PASSED", "3.1e-13", "1e-8"),
     ("logits.top1", "PASSED", "0", "0"),
 )
@@ -69,12 +69,12 @@ WARNED: tuple[tuple[str, CheckStatus, str, str], ...] = (
     *PASSED[2:],
 )
 WITHOUT_SOURCE: tuple[tuple[str, CheckStatus, str, str], ...] = (
-    ("closure", "SKIPPED", "", "0"),
+    ("round_trip", "SKIPPED", "", "0"),
     ("logits.kl", "SKIPPED", "", "1e-8"),
     ("folder.loads", "PASSED", "0", "0"),
 )
 WRONG: tuple[tuple[str, CheckStatus, str, str], ...] = (
-    ("closure", "PASSED", "0", "0"),
+    ("round_trip", "PASSED", "0", "0"),
     ("logits.kl", "FAILED", "0.8432", "1e-8"),
     ("logits.top1", "FAILED", "61", "0"),
 )

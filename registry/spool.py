@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llorch.registry.errors import RequestError
+from llorch.registry.errors import RefusedRequest
 from llorch.registry.records.answers import as_json
 from llorch.registry.records.processes import Process
 from llorch.registry.records.records import RunRecord
@@ -70,9 +70,9 @@ class Spool:
         if told:
             try:
                 registry.record(*told)
-            except RequestError:
+            except RefusedRequest:
                 for run in told:
-                    with contextlib.suppress(RequestError):
+                    with contextlib.suppress(RefusedRequest):
                         registry.record(run)
         with contextlib.suppress(OSError):  # on a disk that cannot be written they are taken in again
             for path in notes:

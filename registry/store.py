@@ -21,9 +21,9 @@ from llorch.registry.database.upgrade import migrate, require_current
 from llorch.registry.digests import Progress, digest_of
 from llorch.registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
 from llorch.registry.query import listing, lookup
-from llorch.registry.query.diff import Comparison, compare
+from llorch.registry.query.diff import ArtifactDiff, diff_artifacts
 from llorch.registry.query.history import ListedRun, list_runs
-from llorch.registry.query.identify import Whence, seen, whence
+from llorch.registry.query.identify import Identification, identify, seen
 from llorch.registry.query.integrity import Integrity, Level, expected_at, verify_place
 from llorch.registry.query.lineage import Lineage, lineage_of
 from llorch.registry.query.listing import Filter
@@ -31,8 +31,7 @@ from llorch.registry.query.reference import PathReference, Reference, parse_alia
 from llorch.registry.query.reproduce import Reproduction, reproduction
 from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, RunAnswer
 from llorch.registry.records.records import RunKind, RunRecord
-from llorch.registry.write import aliases
-from llorch.registry.write import prune as pruning
+from llorch.registry.write import aliases, prune
 from llorch.registry.write.aliases import AliasChange
 from llorch.registry.write.prune import Prunable
 
@@ -139,19 +138,19 @@ class Registry:
         OSError when one cannot be removed; those before it are gone and recorded to be.
         """
         with self._reading() as connection:
-            found = pruning.prunable(connection, host) if connection else []
+            found = prune.prunable(connection, host) if connection else []
         if not remove:
             return found
         removed: list[Prunable] = []
         with self._database.writing() as connection:  # what could not be recorded is not begun
-            pruning.note_gone(connection, host, [], datetime.now(UTC))
+            prune.note_gone(connection, host, [], datetime.now(UTC))
         try:
-            removed += (one for one in found if pruning.remove(one))
+            removed += (one for one in found if prune.remove(one))
         finally:
             if removed:
                 with self._database.writing() as connection:
                     paths = [one.path for one in removed]
-                    pruning.note_gone(connection, host, paths, datetime.now(UTC))
+                    prune.note_gone(connection, host, paths, datetime.now(UTC))
         return removed
 
     def list(self, filter: Filter | None = None, *, limit: int | None = 30) -> Sequence[ListedArtifact]:
@@ -184,11 +183,11 @@ class Registry:
         with self._artifact(reference) as (connection, artifact_id):
             return lineage_of(connection, artifact_id)
 
-    def diff(self, first: str, second: str) -> Comparison:
+    def diff(self, first: str, second: str) -> ArtifactDiff:
         """In what two artifacts differ. Raises what `show` does."""
         other = self._parsed(second)
         with self._artifact(first) as (connection, artifact_id):
-            return compare(connection, artifact_id, lookup.find_artifact(connection, second, other))
+            return diff_artifacts(connection, artifact_id, lookup.find_artifact(connection, second, other))
 
     def export(self, reference: str, form: Form) -> bytes:
         """What is recorded of an artifact, in another format: the same bytes on every database.
@@ -202,11 +201,15 @@ class Registry:
             subject = subject_of(connection, artifact_id)
         return WRITERS[form](subject)
 
-    def whence(self, path: Path, progress: Progress | None = None) -> Whence:
+    def whence(self, path: Path, progress: Progress | None = None) -> Identification:
         """Where a file or folder on the disk comes from. Raises OSError and RefusedRecord."""
         found = seen(path, progress)
         with self._reading() as connection:
-            return whence(connection, found) if connection else Whence(found.path, found.digest, None, [])
+            return (
+                identify(connection, found)
+                if connection
+                else Identification(found.path, found.digest, None, [])
+            )
 
     def affected(self, builder: str, architecture: str | None = None) -> Sequence[Affected]:
         """What versions of a tool made, as `llorch<0.3`, and all that was made of it."""
@@ -254,8 +257,8 @@ class Registry:
         if whole or gone:
             # What was found is the answer; that a disk cannot be written changes none of it.
             with suppress(RegistryReadOnly), self._database.writing() as connection:
-                pruning.note_verified(connection, host, whole, datetime.now(UTC))
-                pruning.note_gone(connection, host, gone, datetime.now(UTC))
+                prune.note_verified(connection, host, whole, datetime.now(UTC))
+                prune.note_gone(connection, host, gone, datetime.now(UTC))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection | None]:

@@ -21,26 +21,31 @@ from llorch.base.lazy import lazy_names
 if TYPE_CHECKING:
     from llorch.runtime.chat import Chat
     from llorch.runtime.description import Description, describe
+    from llorch.runtime.devices import choose_device
     from llorch.runtime.errors import ContextFull, RequestError, UnknownToken
     from llorch.runtime.generate import Generation, Stream
     from llorch.runtime.loading import load, read_text
-    from llorch.runtime.measure.compare import Comparison, compare_logits
+    from llorch.runtime.measure.compare import LogitsComparison, compare_logits
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
     from llorch.runtime.model import Model
     from llorch.runtime.sampling import Sampling
+    from llorch.runtime.traits import Rope, Traits
 
 __all__ = [
     "Chat",
-    "Comparison",
     "ContextFull",
     "Description",
     "Generation",
+    "LogitsComparison",
     "Model",
     "Perplexity",
     "RequestError",
+    "Rope",
     "Sampling",
     "Stream",
+    "Traits",
     "UnknownToken",
+    "choose_device",
     "compare_logits",
     "describe",
     "load",
@@ -53,12 +58,14 @@ __getattr__, __dir__ = lazy_names(
     {
         "chat": ["Chat"],
         "description": ["Description", "describe"],
+        "devices": ["choose_device"],
         "errors": ["ContextFull", "RequestError", "UnknownToken"],
         "generate": ["Generation", "Stream"],
         "loading": ["load", "read_text"],
-        "measure.compare": ["Comparison", "compare_logits"],
+        "measure.compare": ["LogitsComparison", "compare_logits"],
         "measure.perplexity": ["Perplexity", "measure_perplexity"],
         "model": ["Model"],
         "sampling": ["Sampling"],
+        "traits": ["Rope", "Traits"],
     },
 )

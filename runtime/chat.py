@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, TypedDict
 
 from llorch.base.errors import UnsupportedInput
-from llorch.formats.chat_template.render import render
+from llorch.formats.chat_template import render
 from llorch.runtime.generate import Stream
 from llorch.runtime.model import GREEDY, Model
 from llorch.runtime.sampling import Sampling

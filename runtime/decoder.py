@@ -10,7 +10,7 @@ from torch import Tensor
 from llorch.runtime.blocks.attention import attend
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.experts import FeedForward, Mixture
-from llorch.runtime.blocks.linear import Linear, Stored
+from llorch.runtime.blocks.linear import FileMatrix, Linear
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.errors import ContextFull
@@ -54,12 +54,12 @@ class Layer:
 class Weights:
     """All of a model's weights."""
 
-    embedding: Stored
+    embedding: FileMatrix
     layers: Sequence[Layer]
     final_norm: Norm
     head: Linear
 
-    def settle(self) -> None:
+    def materialize(self) -> None:
         """Widens all matrices that stay widened.
 
         Made one by one as they are used, they would lie between activations, whose memory the allocator could then
@@ -68,8 +68,8 @@ class Weights:
         for layer in self.layers:
             attention = layer.attention
             for linear in (attention.q, attention.k, attention.v, attention.output, *layer.ffn.linears()):
-                linear.weight.settle()
-        self.head.weight.settle()
+                linear.weight.materialize()
+        self.head.weight.materialize()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class _Step:
     angles: Mapping[Rope, tuple[Tensor, Tensor]]
     observe: Observe | None
 
-    def heard(self, value: Tensor, layer: int | None, step: str) -> Tensor:
+    def observed(self, value: Tensor, layer: int | None, step: str) -> Tensor:
         """The value, or what the observer puts in its place."""
         replaced = None if self.observe is None else self.observe(layer, step, value)
         return value if replaced is None else replaced
@@ -103,18 +103,18 @@ class Decoder:
         if cache.length + len(ids) > cache.planned:
             raise ContextFull(cache.length + len(ids), cache.planned, "the next step", "its cache")
         if not self._settled:
-            self.weights.settle()
+            self.weights.materialize()
             self._settled = True
-        x = self.weights.embedding.taken(ids) * self.traits.embedding_scale
+        x = self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
         places = range(cache.length, cache.length + len(ids))
         ropes = {rope for rope in self.traits.ropes if rope is not None}
         step = _Step(cache, {rope: rotation(rope, places, cache.planned, x) for rope in ropes}, observe)
-        x = step.heard(x, None, "embedding")
+        x = step.observed(x, None, "embedding")
         for index, layer in enumerate(self.weights.layers):
-            x = step.heard(x, index, "input")
-            x = step.heard(self._block(x, index, layer, step), index, "output")
+            x = step.observed(x, index, "input")
+            x = step.observed(self._block(x, index, layer, step), index, "output")
         cache.advance(len(ids))
-        return step.heard(self.weights.final_norm(x), None, "final_norm")
+        return step.observed(self.weights.final_norm(x), None, "final_norm")
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
@@ -126,20 +126,22 @@ class Decoder:
 
     def _block(self, x: Tensor, index: int, layer: Layer, step: _Step) -> Tensor:
         scale = self.traits.residual_scale
-        normed = step.heard(_normed(layer.attention_norm, x), index, "attention_norm")
+        normed = step.observed(_normed(layer.attention_norm, x), index, "attention_norm")
         attended = self._attention(normed, index, layer.attention, step)
-        attended = step.heard(_normed(layer.attention_post_norm, attended), index, "attention_output") * scale
+        attended = (
+            step.observed(_normed(layer.attention_post_norm, attended), index, "attention_output") * scale
+        )
         if not self.traits.parallel:
             x = x + attended
-            normed = step.heard(_normed(layer.ffn_norm, x), index, "ffn_norm")
-        fed = step.heard(_normed(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output") * scale
+            normed = step.observed(_normed(layer.ffn_norm, x), index, "ffn_norm")
+        fed = step.observed(_normed(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output") * scale
         return x + attended + fed if self.traits.parallel else x + fed
 
     def _attention(self, x: Tensor, index: int, weights: Attention, step: _Step) -> Tensor:
         traits, rope = self.traits, self.traits.ropes[index]
         q = self._heads(weights.q(x), weights.q_norm, traits.heads)
         k = self._heads(weights.k(x), weights.k_norm, traits.kv_heads)
-        v = step.heard(self._heads(weights.v(x), None, traits.kv_heads), index, "v")
+        v = step.observed(self._heads(weights.v(x), None, traits.kv_heads), index, "v")
         if rope is not None:
             q, k = rotate(q, rope, *step.angles[rope]), rotate(k, rope, *step.angles[rope])
         if step.observe is not None:
@@ -153,7 +155,7 @@ class Decoder:
             softcap=traits.attention_softcap,
         )
         rows = mixed.transpose(0, 1).reshape(len(x), -1)
-        return weights.output(step.heard(rows, index, "attention"))
+        return weights.output(step.observed(rows, index, "attention"))
 
     def _heads(self, rows: Tensor, norm: Norm | None, heads: int) -> Tensor:
         """(positions, heads · head_dim) → (heads, positions, head_dim), normed where the model norms."""

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.base.errors import InputError
-from llorch.formats.gguf.file import Header, read_header
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import Header, TensorData, read_header
 from llorch.formats.tokenizer.templates import TemplateReport, read_templates, report
 from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.from_folder.config import read_json
 from llorch.runtime.from_folder.template import chat_template
-from llorch.runtime.memory import WIDENED_BYTES, Held, Memory, needed
+from llorch.runtime.memory import DEQUANTIZED_BYTES, Held, Memory, needed
 from llorch.runtime.traits import Traits
 
 EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
@@ -23,7 +22,7 @@ HEADS = ("output.weight", "lm_head.weight")
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class TypeTotal:
     """All tensors of one type: how many, of how many weights, in how many bytes."""
 
     type: str
@@ -47,7 +46,7 @@ class Description:
     architecture: str
     name: str
     traits: Traits
-    types: tuple[Stored, ...]
+    types: tuple[TypeTotal, ...]
     tokenizer: str
     tokens: int
     template: TemplateReport | None
@@ -179,11 +178,11 @@ def _described(
     )
 
 
-def _by_type(tensors: Iterable[_Tensor]) -> list[Stored]:
-    found: dict[str, Stored] = {}
+def _by_type(tensors: Iterable[_Tensor]) -> list[TypeTotal]:
+    found: dict[str, TypeTotal] = {}
     for t in tensors:
-        old = found.get(t.type, Stored(t.type, 0, 0, 0))
-        found[t.type] = Stored(
+        old = found.get(t.type, TypeTotal(t.type, 0, 0, 0))
+        found[t.type] = TypeTotal(
             t.type, old.tensors + 1, old.weights + t.weights, old.size_bytes + t.size_bytes
         )
     return list(found.values())
@@ -194,7 +193,7 @@ def _held(tensors: list[_Tensor], format: str, tokens: int) -> Held:
 
     An embedding that is not the head too is never widened: its rows are made one by one.
     """
-    widened = 4 * sum(t.weights for t in tensors) <= WIDENED_BYTES
+    widened = 4 * sum(t.weights for t in tensors) <= DEQUANTIZED_BYTES
     untied = any(t.name in HEADS for t in tensors)
     asleep = EMBEDDINGS if untied else ()
     weights = sum(4 * t.weights if widened and t.name not in asleep else t.size_bytes for t in tensors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def chosen(device: str) -> str:
+def choose_device(device: str) -> str:
     """`device`, or for "auto" cuda if it is there, else cpu: mps lacks float64 and must be asked for."""
     if device != "auto":
         return device

@@ -13,7 +13,7 @@ from torch import Tensor
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.errors import ContextFull, RequestError
 from llorch.runtime.memory import PREFILL_CHUNK
-from llorch.runtime.sampling import Sampling, choose
+from llorch.runtime.sampling import Sampling, sample_token
 from llorch.runtime.text.text_stream import TextStream
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Stream(Iterator[str]):
             scores = logits.numpy()
             scores[never] = -np.inf
             seen = (*self.prompt_ids, *self.ids)
-            token = choose(scores, seen, len(self.ids), self._sampling)
+            token = sample_token(scores, seen, len(self.ids), self._sampling)
             if token in end_ids:
                 self.finish = "end"
                 break

@@ -13,8 +13,7 @@ import torch
 
 from llorch.base.errors import InputError
 from llorch.base.shown import shown
-from llorch.formats.gguf.file import Header, read_header
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import Header, TensorData, read_header
 from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.blocks.linear import Numbers
 from llorch.runtime.errors import RequestError
@@ -22,7 +21,7 @@ from llorch.runtime.from_folder.shards import OpenShards
 from llorch.runtime.from_folder.text import folder_text
 from llorch.runtime.from_folder.weights import build_weights as build_folder_weights
 from llorch.runtime.from_gguf.weights import build_weights
-from llorch.runtime.memory import WIDENED_BYTES
+from llorch.runtime.memory import DEQUANTIZED_BYTES
 from llorch.runtime.model import Model, Text
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -35,7 +34,7 @@ def load(
     dtype: Literal["float32", "float64"] = "float32",
     rounded: Literal["bfloat16", "float16"] | None = None,
     *,
-    widened_bytes: int = WIDENED_BYTES,
+    widened_bytes: int = DEQUANTIZED_BYTES,
 ) -> Model:
     """A model from a .gguf file or from a folder with config.json and safetensors.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from llorch.runtime.traits import Traits
 
-WIDENED_BYTES = (
+DEQUANTIZED_BYTES = (
     2 << 30
 )  # models up to this size in float32 are kept widened: each token is then ten times faster
 TILE_BYTES = 16 << 20  # of float32 weights made at a time: the allocator still reuses such a piece's pages

@@ -52,7 +52,7 @@ class Sampling:
                 raise RequestError(f"{name} is {getattr(self, name)}, expected {what}")
 
 
-def choose(logits: NDArray[np.float32], seen: Sequence[int], step: int, sampling: Sampling) -> int:
+def sample_token(logits: NDArray[np.float32], seen: Sequence[int], step: int, sampling: Sampling) -> int:
     """The id of the next token. logits: (vocabulary,). seen: prompt and new tokens. step: new tokens so far."""
     scores = penalized(logits.astype(np.float64), seen, sampling.repetition_penalty)
     if sampling.temperature == 0:

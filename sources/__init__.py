@@ -2,7 +2,7 @@
 
     reference = sources.parse_source("owner/repo:model.gguf")
     with sources.opened(reference) as remote:
-        outlook = sources.look_ahead(remote, empty_folder)     # by ranges: what it is, whether it will serve
+        preview = sources.look_ahead(remote, empty_folder)     # by ranges: what it is, whether it will serve
         fetched = sources.fetch(remote, sources.place_for(remote, None), str(reference))
 
     sources.found_at("/home/me/.ollama/models")                # models that are on the disk already
@@ -18,42 +18,51 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.sources.download import Fetched, FetchedFile, fetch
+    from llorch.sources.errors import NoRanges, SourceError
+    from llorch.sources.local.destination import Destination
     from llorch.sources.offer import Offer, Remote, RemoteFile
-    from llorch.sources.preview.preview import Outlook, look_ahead
-    from llorch.sources.scan import LocalModel, found_at, proven_here
-    from llorch.sources.select.files import Wish
+    from llorch.sources.preview.preview import Preview, preview_models
+    from llorch.sources.scan import LocalModel, find_models, prove_in_place
+    from llorch.sources.select.files import FileFilter, ending, models_of
     from llorch.sources.select.reference import HubReference, UrlReference, parse_source
-    from llorch.sources.transport import opened, place_for
+    from llorch.sources.transport import destination_for, open_source
 
 __all__ = [
+    "Destination",
     "Fetched",
     "FetchedFile",
+    "FileFilter",
     "HubReference",
     "LocalModel",
+    "NoRanges",
     "Offer",
-    "Outlook",
+    "Preview",
     "Remote",
     "RemoteFile",
+    "SourceError",
     "UrlReference",
-    "Wish",
+    "destination_for",
+    "ending",
     "fetch",
-    "found_at",
-    "look_ahead",
-    "opened",
+    "find_models",
+    "models_of",
+    "open_source",
     "parse_source",
-    "place_for",
-    "proven_here",
+    "preview_models",
+    "prove_in_place",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "download": ["Fetched", "FetchedFile", "fetch"],
+        "errors": ["NoRanges", "SourceError"],
+        "local.destination": ["Destination"],
         "offer": ["Offer", "Remote", "RemoteFile"],
-        "preview.preview": ["Outlook", "look_ahead"],
-        "scan": ["LocalModel", "found_at", "proven_here"],
-        "select.files": ["Wish"],
+        "preview.preview": ["Preview", "preview_models"],
+        "scan": ["LocalModel", "find_models", "prove_in_place"],
+        "select.files": ["FileFilter", "ending", "models_of"],
         "select.reference": ["HubReference", "UrlReference", "parse_source"],
-        "transport": ["opened", "place_for"],
+        "transport": ["destination_for", "open_source"],
     },
 )

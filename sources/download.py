@@ -9,9 +9,9 @@ from typing import Literal
 
 from llorch.base.errors import InputError
 from llorch.sources.errors import Damaged
-from llorch.sources.local.destination import Place
+from llorch.sources.local.destination import Destination
 from llorch.sources.local.proof import NotAsPromised, Proven, prove, require_sound
-from llorch.sources.local.staging import Landing
+from llorch.sources.local.staging import DownloadStaging
 from llorch.sources.offer import Offer, Progress, Remote, RemoteFile
 
 How = Literal["here", "kept", "fetched"]
@@ -38,7 +38,7 @@ class Fetched:
     checks: Mapping[str, int]
 
     @property
-    def came(self) -> int:
+    def bytes_fetched(self) -> int:
         """Bytes that were fetched now."""
         return sum(file.proven.size for file in self.files if file.how == "fetched")
 
@@ -53,13 +53,13 @@ class _Here:
     how: How
 
 
-def fetch(remote: Remote, place: Place, source: str, progress: Progress | None = None) -> Fetched:
+def fetch(remote: Remote, place: Destination, source: str, progress: Progress | None = None) -> Fetched:
     """Fetches what is not at `place` already, and proves all of it.
 
     Whatever this raises, nothing that it fetched is left under a name that a loader takes: SourceError (Damaged for
     bytes that are not those promised), InputError for a file that is not what its name says, OSError.
     """
-    with Landing(place.folder, source, goes_on=remote.goes_on) as landing:
+    with DownloadStaging(place.folder, source, goes_on=remote.goes_on) as landing:
         here = _already_here(remote, place, landing)
         missing = [file for file in remote.offer.files if file.path not in here]
         landing.require_space(sum(file.size or 0 for file in missing if landing.kept(file) is None))
@@ -73,7 +73,7 @@ def fetch(remote: Remote, place: Place, source: str, progress: Progress | None =
     return Fetched(remote.offer, place.files, tuple(files), checks)
 
 
-def _already_here(remote: Remote, place: Place, landing: Landing) -> dict[str, _Here]:
+def _already_here(remote: Remote, place: Destination, landing: DownloadStaging) -> dict[str, _Here]:
     """What is there and is what the source promises; for what is there and is not, way is made."""
     here: dict[str, _Here] = {}
     for file in remote.offer.files:
@@ -91,7 +91,7 @@ def _already_here(remote: Remote, place: Place, landing: Landing) -> dict[str, _
 
 
 def _fetched(
-    remote: Remote, landing: Landing, file: RemoteFile, source: str, advance: Callable[[int], None]
+    remote: Remote, landing: DownloadStaging, file: RemoteFile, source: str, advance: Callable[[int], None]
 ) -> _Here:
     """One file, whole, proven and out of sight. Raises Damaged after it was set aside."""
     kept = landing.kept(file)
@@ -121,7 +121,7 @@ def _fetched(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _sound_together(landing: Landing, ready: list[_Here], source: str) -> Mapping[str, int]:
+def _sound_together(landing: DownloadStaging, ready: list[_Here], source: str) -> Mapping[str, int]:
     """The checks of what the files say of themselves and of one another; what is unsound is set aside."""
     with landing.together([(one.file, one.path) for one in ready]) as view:
         try:

@@ -53,12 +53,12 @@ class Denied(SourceError):
 class Unreachable(SourceError):
     """The server did not answer, not in time, or not with what was asked for.
 
-    passing: whether it may do better if it is asked again at once.
+    transient: whether it may do better if it is asked again at once.
     """
 
-    def __init__(self, source: str, what: str, *, hint: str = "", passing: bool = False) -> None:
+    def __init__(self, source: str, what: str, *, hint: str = "", transient: bool = False) -> None:
         super().__init__(source, what, hint=hint)
-        self.passing = passing
+        self.transient = transient
 
 
 class NoRanges(Unreachable):

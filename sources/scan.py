@@ -61,7 +61,7 @@ class LocalModel:
         )
 
 
-def found_at(path: Path) -> Sequence[LocalModel]:
+def find_models(path: Path) -> Sequence[LocalModel]:
     """The models at a path. Raises Missing where there is none, MalformedInput for a manifest that is none, OSError."""
     path = path.absolute()
     models = list(_found_at(path))
@@ -72,7 +72,7 @@ def found_at(path: Path) -> Sequence[LocalModel]:
     return models
 
 
-def proven_here(model: LocalModel) -> tuple[Sequence[FetchedFile], Mapping[str, int]]:
+def prove_in_place(model: LocalModel) -> tuple[Sequence[FetchedFile], Mapping[str, int]]:
     """Proves a model where it lies; returns its files, and check → how many files it was made of.
 
     Raises Damaged for bytes that are not those promised, InputError for a file that is not what its name says.

@@ -10,20 +10,20 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from llorch.sources.errors import ChoiceNeeded, Unreachable
-from llorch.sources.local.destination import Directory, HubCache, Place
+from llorch.sources.local.destination import Destination, FolderDestination, HubCache
 from llorch.sources.offer import Remote
 from llorch.sources.remote.http import Patience
 from llorch.sources.remote.hub import HubRepository
 from llorch.sources.remote.hub_cache import CachedRepository
 from llorch.sources.remote.url import UrlFile
-from llorch.sources.select.files import Wish, chosen
+from llorch.sources.select.files import FileFilter, select_files
 from llorch.sources.select.reference import HubReference, UrlReference
 
 
 @contextmanager
-def opened(
+def open_source(
     reference: HubReference | UrlReference,
-    wish: Wish | None = None,
+    wish: FileFilter | None = None,
     *,
     sha256: str | None = None,
     patience: Patience | None = None,
@@ -32,18 +32,20 @@ def opened(
 
     sha256: the digest to expect, of a URL's one file.
     """
-    wish = wish or Wish()
+    wish = wish or FileFilter()
     if isinstance(reference, UrlReference) and constants.is_offline_mode():
         raise Unreachable(str(reference), "HF_HUB_OFFLINE forbids to fetch anything")
     if isinstance(reference, UrlReference):
-        if wish != Wish():
+        if wish != FileFilter():
             raise ChoiceNeeded(str(reference), "a URL is of one file: there is nothing to choose from")
         with UrlFile(reference, sha256, patience=patience) as file:
             yield file
         return
     if sha256 is not None:
         raise ChoiceNeeded(str(reference), "--sha256 is for a URL: a hub promises digests itself")
-    choose = functools.partial(chosen, wish=wish, source=str(reference), named=reference.path is not None)
+    choose = functools.partial(
+        select_files, wish=wish, source=str(reference), named=reference.path is not None
+    )
     if constants.is_offline_mode():
         with CachedRepository(reference, choose) as cached:
             yield cached
@@ -52,10 +54,12 @@ def opened(
         yield repository
 
 
-def place_for(remote: Remote, folder: Path | None, source: str, *, overwrite: bool = False) -> Place:
+def destination_for(
+    remote: Remote, folder: Path | None, source: str, *, overwrite: bool = False
+) -> Destination:
     """Where the files go: `folder`, else for a hub its cache, and for a URL the current folder."""
     if folder is not None:
-        return Directory(folder, source, overwrite=overwrite)
+        return FolderDestination(folder, source, overwrite=overwrite)
     if remote.offer.kind == "hub":
         return HubCache(remote.offer, source)
-    return Directory(Path(), source, overwrite=overwrite)
+    return FolderDestination(Path(), source, overwrite=overwrite)

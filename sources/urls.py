@@ -16,6 +16,6 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))
 
 
-def scrubbed(text: str) -> str:
+def without_query(text: str) -> str:
     """Text of another library, with every URL in it shortened to where it leads."""
     return URL.sub(lambda found: without_secrets(found[0]), text)

@@ -19,13 +19,13 @@ from llorch.base.lazy import lazy_names
 if TYPE_CHECKING:
     from llorch.verification.judge import verify
     from llorch.verification.report import Report, Result, Status
-    from llorch.verification.smoke import try_out
+    from llorch.verification.smoke import smoke_test
 
 __all__ = [
     "Report",
     "Result",
     "Status",
-    "try_out",
+    "smoke_test",
     "verify",
 ]
 
@@ -34,6 +34,6 @@ __getattr__, __dir__ = lazy_names(
     {
         "judge": ["verify"],
         "report": ["Report", "Result", "Status"],
-        "smoke": ["try_out"],
+        "smoke": ["smoke_test"],
     },
 )

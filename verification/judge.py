@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.version import __version__
-from llorch.formats.gguf.file import read_header
+from llorch.formats.gguf import read_header
 from llorch.verification.check import LEVELS, CannotCheck
 from llorch.verification.checks import CHECKS
 from llorch.verification.checks.storage import sha256
@@ -43,7 +43,7 @@ def verify(
         if path.exists():
             raise UnsupportedInput("is no folder: converted folders are what is verified", path=path)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    from llorch.runtime.devices import chosen  # torch: two seconds that a wrong argument should not cost
+    from llorch.runtime import choose_device
 
     started = now()
     if against is not None:
@@ -51,7 +51,7 @@ def verify(
         read_header(against)
     else:
         source = recorded_source(path)
-    subject = Subject(path, source, level=level, device=chosen(device))
+    subject = Subject(path, source, level=level, device=choose_device(device))
     with subject:
         results = [
             check(subject) for check in CHECKS.values() if LEVELS.index(check.level) <= LEVELS.index(level)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SHARE_OF_MEMORY = 0.8  # of the machine's, that a model may take here
 
 
-class Lone:
+class SmokeSubject:
     """A model file or folder, opened when it is first asked for; a context manager.
 
     What the runtime does not support, or what does not fit into this machine, raises CannotCheck.
@@ -44,7 +44,7 @@ class Lone:
         self.device = device
         self._models: list[Model] = []
 
-    def __enter__(self) -> Lone:
+    def __enter__(self) -> SmokeSubject:
         return self
 
     def __exit__(
@@ -96,7 +96,7 @@ class Lone:
     unit="positions",
     because="one NaN in a weight spreads to everything after it",
 )
-def finite(lone: Lone) -> Measured:
+def finite(lone: SmokeSubject) -> Measured:
     """At how many positions of a text a logit is no finite number."""
     bad = (~lone.logits.isfinite()).any(dim=-1).nonzero().flatten().tolist()
     return counted(
@@ -111,7 +111,7 @@ def finite(lone: Lone) -> Measured:
     unit="of a guess",
     because="whoever has learnt any English is less surprised by it than by chance; weights in disorder are not",
 )
-def surprise(lone: Lone) -> Measured:
+def surprise(lone: SmokeSubject) -> Measured:
     """Mean negative log-likelihood of a text's tokens, as a share of that of a uniform guess."""
     import torch  # `import verification` does not load it
 
@@ -127,7 +127,7 @@ def surprise(lone: Lone) -> Measured:
     unit="texts",
     because="a text that does not come back from its tokens was not what the model was given",
 )
-def tokens_come_back(lone: Lone) -> Measured:
+def tokens_come_back(lone: SmokeSubject) -> Measured:
     """How many texts are others after they were encoded and decoded, but for blanks at their beginning."""
     tokenizer = lone.model.tokenizer
     texts = PROSE.split("\n\n")
@@ -139,25 +139,25 @@ def tokens_come_back(lone: Lone) -> Measured:
     return counted(lost, f"{len(texts)} texts", compared=len(texts))
 
 
-ALONE: Mapping[str, Check[Lone]] = MappingProxyType(
+SMOKE_CHECKS: Mapping[str, Check[SmokeSubject]] = MappingProxyType(
     {found.name: found for found in (finite, surprise, tokens_come_back)}
 )
 
 
-def try_out(path: str | os.PathLike[str], level: str = "quick", device: str = "cpu") -> Report:
+def smoke_test(path: str | os.PathLike[str], level: str = "quick", device: str = "cpu") -> Report:
     """Runs a .gguf file or a folder by itself; what the runtime does not know is skipped, so INCOMPLETE.
 
     level: "quick" computes as many positions as a few seconds allow, "full" a whole text. device: where; "auto" is
     cuda if there. Raises OSError for what is not there and InputError for what is no model; whatever else is wrong
     with it is in the report.
     """
-    from llorch.runtime.devices import chosen  # torch: two seconds that a wrong path should not cost
+    from llorch.runtime import choose_device  # torch: two seconds that a wrong path should not cost
 
     file = Path(path)
     file.stat()
     started = now()
-    with Lone(file, level=level, device=chosen(device)) as lone:
+    with SmokeSubject(file, level=level, device=choose_device(device)) as lone:
         with suppress(CannotCheck):  # each check says it
             _ = lone.description
-        results = [one(lone) for one in ALONE.values()]
+        results = [one(lone) for one in SMOKE_CHECKS.values()]
         return Report(os.fspath(file), None, level, lone.device, started, now(), tools(), results)

@@ -14,19 +14,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from llorch.base.errors import MalformedInput
-from llorch.converter.plan.plan import plan
-from llorch.formats.gguf.file import Header, read_header
-from llorch.formats.safetensors import StoredTensor, read_safetensors
+from llorch.converter.plan import make_plan
+from llorch.formats import SafetensorsTensor, read_safetensors
+from llorch.formats.gguf import Header, read_header
 from llorch.formats.tokenizer import build_tokenizer
-from llorch.runtime.measure.compare import Comparison, compare_logits
+from llorch.runtime import LogitsComparison, compare_logits
 from llorch.verification.check import CannotCheck
 from llorch.verification.sample import PROSE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llorch.converter.plan.tensors import OutputTensor
-    from llorch.runtime.model import Model
+    from llorch.converter.plan import OutputTensor
+    from llorch.runtime import Model
 
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
@@ -96,7 +96,7 @@ class Subject:
         return document
 
     @cached_property
-    def tensors(self) -> Mapping[str, StoredTensor]:
+    def tensors(self) -> Mapping[str, SafetensorsTensor]:
         """What the folder's safetensors files hold, read strictly."""
         return read_safetensors(self.folder, links=True).tensors
 
@@ -105,7 +105,7 @@ class Subject:
         """The tensors that the source's header leads to."""
         vocabulary = build_tokenizer(self.header.metadata)
         # What is unknown was refused, or left out with a warning, when the folder was made.
-        return plan(self.header, vocabulary, allow_unknown=True).outputs
+        return make_plan(self.header, vocabulary, allow_unknown=True).outputs
 
     @cached_property
     def ggml_reading(self) -> Model:
@@ -155,7 +155,7 @@ class Subject:
         return self.folder_reading.logits(self.prose)
 
     @cached_property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> LogitsComparison:
         """Of the two."""
         return compare_logits(self.ggml_logits, self.folder_logits)
 

@@ -1,1 +1,115 @@
 """What every command shares: declaration, options, exit codes, signals, tables, child processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llorch.commands.cli.child import run_command, verify_in_fresh_process
+    from llorch.commands.cli.declaration import (
+        F,
+        command,
+        group,
+        is_terminal,
+        note,
+        progress,
+        subcommand,
+        write_json,
+    )
+    from llorch.commands.cli.exit_codes import (
+        NO_SUCH_FILE,
+        ChildFailed,
+        Failure,
+        OutputError,
+        exit_code_of,
+        failure,
+        one_line,
+        os_error_line,
+    )
+    from llorch.commands.cli.signals import Signalled
+    from llorch.commands.cli.tables import (
+        UNITS,
+        Cell,
+        age,
+        digest,
+        flat,
+        size,
+        text,
+        write_document,
+        write_rows,
+        write_table,
+    )
+
+__all__ = [
+    "NO_SUCH_FILE",
+    "UNITS",
+    "Cell",
+    "ChildFailed",
+    "F",
+    "Failure",
+    "OutputError",
+    "Signalled",
+    "age",
+    "command",
+    "digest",
+    "exit_code_of",
+    "failure",
+    "flat",
+    "group",
+    "is_terminal",
+    "note",
+    "one_line",
+    "os_error_line",
+    "progress",
+    "run_command",
+    "size",
+    "subcommand",
+    "text",
+    "verify_in_fresh_process",
+    "write_document",
+    "write_json",
+    "write_rows",
+    "write_table",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "child": ["run_command", "verify_in_fresh_process"],
+        "declaration": [
+            "F",
+            "command",
+            "group",
+            "is_terminal",
+            "note",
+            "progress",
+            "subcommand",
+            "write_json",
+        ],
+        "exit_codes": [
+            "ChildFailed",
+            "Failure",
+            "NO_SUCH_FILE",
+            "OutputError",
+            "exit_code_of",
+            "failure",
+            "one_line",
+            "os_error_line",
+        ],
+        "signals": ["Signalled"],
+        "tables": [
+            "Cell",
+            "UNITS",
+            "age",
+            "digest",
+            "flat",
+            "size",
+            "text",
+            "write_document",
+            "write_rows",
+            "write_table",
+        ],
+    },
+)

@@ -14,12 +14,12 @@ from llorch.base.shown import shown
 from llorch.commands.cli.exit_codes import Failure
 
 if TYPE_CHECKING:
-    from llorch.verification.report import Report
+    from llorch.verification import Report
 
 PACKAGES = Path(llorch.__file__).parent.parent
 
 
-def run(module: str, *arguments: str, quietly: bool = False) -> subprocess.CompletedProcess[bytes]:
+def run_command(module: str, *arguments: str, quietly: bool = False) -> subprocess.CompletedProcess[bytes]:
     """`python -m llorch.commands.MODULE`, what it prints on stdout kept; quietly: without what it says on stderr."""
     paths = [os.fspath(PACKAGES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return subprocess.run(  # noqa: S603  # our own module, and no shell
@@ -32,11 +32,11 @@ def run(module: str, *arguments: str, quietly: bool = False) -> subprocess.Compl
     )
 
 
-def verify(path: Path, level: str, *options: str) -> Report | Failure:
+def verify_in_fresh_process(path: Path, level: str, *options: str) -> Report | Failure:
     """The report of `llorch-verify PATH`, which shares nothing with this process but the disk, and records nothing."""
-    child = run("verify", os.fspath(path), "--level", level, *options, "--no-record", "--json")
+    child = run_command("verify", os.fspath(path), "--level", level, *options, "--no-record", "--json")
     if child.returncode in (0, 1):
-        from llorch.verification.report import Report  # a few milliseconds that --help does not need
+        from llorch.verification import Report  # a few milliseconds that --help does not need
 
         return Report.from_json(json.loads(child.stdout))
     how = f"signal {-child.returncode}" if child.returncode < 0 else f"status {child.returncode}"

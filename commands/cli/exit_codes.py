@@ -36,7 +36,7 @@ EXIT_CODES: Mapping[int, str] = {
 FAILURES: Sequence[tuple[str, int, str]] = (
     ("click.exceptions.ClickException", 2, "usage"),
     ("llorch.runtime.errors.RequestError", 2, "request"),
-    ("llorch.registry.errors.RequestError", 3, "refused"),
+    ("llorch.registry.errors.RefusedRequest", 3, "refused"),
     ("llorch.registry.errors.RegistryError", 4, "unusable"),
     ("llorch.base.errors.UnsupportedInput", 3, "unsupported"),
     ("llorch.base.errors.InputError", 3, "malformed"),

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import click
 
 from llorch.base.shown import shown
-from llorch.commands.cli.command import is_terminal
+from llorch.commands.cli.declaration import is_terminal
 
 GAP = "  "
 NARROWEST = 6  # no column is cut below this

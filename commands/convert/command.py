@@ -14,19 +14,16 @@ import click
 
 from llorch import converter
 from llorch.base.shown import shown
-from llorch.commands.cli import child as fresh_process
-from llorch.commands.cli import command as console
-from llorch.commands.cli.exit_codes import NO_SUCH_FILE, Failure, OutputError
-from llorch.commands.cli.tables import size
+from llorch.commands import cli
+from llorch.commands.cli import NO_SUCH_FILE, Failure, OutputError, size
 from llorch.commands.convert import quantization_page
-from llorch.commands.convert import tokenizer_only as tokenizer_folder
-from llorch.commands.ledger import record as recording
-from llorch.commands.ledger import run as telling
-from llorch.verification.report import Report
+from llorch.commands.convert.tokenizer import write_tokenizer
+from llorch.commands.ledger import Recorded, checked_name, record_conversion, record_verification, tracked_run
+from llorch.verification import Report
 
 if TYPE_CHECKING:
     from llorch.converter import Conversion
-    from llorch.converter.quantization.error import Comparison
+    from llorch.converter.quantization import ReferenceComparison
 
 NAME = "llorch-convert"
 
@@ -55,7 +52,7 @@ class SizeType(click.ParamType[int]):
         return number
 
 
-@console.command(NAME, example=f"{NAME} SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --verify full")
+@cli.command(NAME, example=f"{NAME} SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --verify full")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -88,9 +85,7 @@ class SizeType(click.ParamType[int]):
     show_default=True,
     help="How thoroughly the result is checked.",
 )
-@click.option(
-    "--name", callback=recording.checked_name, help="Its name in the registry.  [default: the folder's]"
-)
+@click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
 @click.option(
     "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
 )
@@ -134,7 +129,7 @@ def main(
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
     folder = folder or Path(folder_name(source))
     if tokenizer_only:
-        return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
+        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json)
     quantization_page.require_place(page, folder, reference, force=force)
     original = quantization_page.read_original(reference)
     chosen: Mapping[str, Any] = {
@@ -142,12 +137,12 @@ def main(
     }  # fmt: skip
     done = convert_and_check(source, folder, chosen, level, name, url, threads=threads, force=force)
     if done is None:
-        return tokenizer_folder.write(source, folder, force=force, strict=strict, as_json=as_json)
+        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json)
     error = None if page is None else quantization_page.draw(done.conversion, page, original)
     if isinstance(error, Failure):
-        console.note(NAME, error.message)
+        cli.note(NAME, error.message)
     if as_json:
-        console.write_json(done.to_json(error))
+        cli.write_json(done.to_json(error))
     else:
         click.echo(done.summary())
     return error.exit_code if isinstance(error, Failure) else done.exit_code
@@ -159,7 +154,7 @@ class Done:
 
     conversion: Conversion
     report: Report | Failure | None
-    recorded: recording.Recorded | Failure
+    recorded: Recorded | Failure
 
     @property
     def exit_code(self) -> int:
@@ -170,7 +165,7 @@ class Done:
             return self.report.exit_code
         return 1 if self.report is not None and self.report.outcome == "FAILED" else 0
 
-    def to_json(self, error: Comparison | Failure | None = None) -> dict[str, object]:
+    def to_json(self, error: ReferenceComparison | Failure | None = None) -> dict[str, object]:
         """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.
 
         reference: the error of each tensor, if there was something to compare with.
@@ -192,7 +187,7 @@ class Done:
         lines = [f"converted  {shown(made.folder, 200, quoted=False)}  ({what})"]
         if isinstance(self.report, Report):
             lines += [f"verified   {self.report.outcome}  ({self.report.sentence})"]
-        if isinstance(self.recorded, recording.Recorded):
+        if isinstance(self.recorded, Recorded):
             at = f"{self.recorded.digest[:18]}, in {self.recorded.registry}"
             lines += [f"recorded   {self.recorded.name}  ({at})"]
         return "\n".join(lines)
@@ -215,23 +210,23 @@ def convert_and_check(
     nothing is converted, so it is no run, and None is returned.
     """
     there = os.fspath(source.absolute())
-    with telling.told("convert", there, chosen, url, is_there=source.is_file) as run:
+    with tracked_run("convert", there, chosen, url, is_there=source.is_file) as run:
         try:
-            with console.progress("converting") as progress, output_errors_told_apart(source, folder):
+            with cli.progress("converting") as progress, output_errors_told_apart(source, folder):
                 conversion = converter.convert(
                     source, folder, threads=threads, force=force, run=run, progress=progress, **chosen
                 )
         except converter.OnlyVocabulary:
             return None
-        recorded = recording.record(conversion.folder, conversion.to_json(), name, url)
+        recorded = record_conversion(conversion.folder, conversion.to_json(), name, url)
     for warning in conversion.warnings:
-        console.note(NAME, f"warning: {warning}")
+        cli.note(NAME, f"warning: {warning}")
     report = None
     if level != "none":
         report, recorded = checked(conversion, level, recorded, url)
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
-            console.note(NAME, trouble.message)
+            cli.note(NAME, trouble.message)
     return Done(conversion, report, recorded)
 
 
@@ -258,18 +253,20 @@ def output_errors_told_apart(source: Path, folder: Path) -> Iterator[None]:
 
 
 def checked(
-    conversion: Conversion, level: str, recorded: recording.Recorded | Failure, url: str | None
-) -> tuple[Report | Failure, recording.Recorded | Failure]:
+    conversion: Conversion, level: str, recorded: Recorded | Failure, url: str | None
+) -> tuple[Report | Failure, Recorded | Failure]:
     """The verification, a run of its own, and where that is recorded; nowhere if the conversion is not."""
     if isinstance(recorded, Failure):
         return verified(conversion, level), recorded
     folder = conversion.folder
-    with telling.told("verify", os.fspath(folder), {"level": level}, url, is_there=folder.is_dir) as run:
+    with tracked_run("verify", os.fspath(folder), {"level": level}, url, is_there=folder.is_dir) as run:
         report = verified(conversion, level)
-        trouble = recording.record_verification(folder, report, run, url)
+        trouble = record_verification(folder, report, run, url)
     return report, trouble if isinstance(trouble, Failure) else recorded
 
 
 def verified(conversion: Conversion, level: str) -> Report | Failure:
     """The report of a fresh process."""
-    return fresh_process.verify(conversion.folder, level, "--against", os.fspath(conversion.sources[0].path))
+    return cli.verify_in_fresh_process(
+        conversion.folder, level, "--against", os.fspath(conversion.sources[0].path)
+    )

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch.base.errors import InputError
-from llorch.commands.cli.exit_codes import Failure, failure
+from llorch.commands.cli import Failure, failure
 from llorch.converter import TargetExists
 
 if TYPE_CHECKING:
     from llorch.converter import Conversion
-    from llorch.converter.quantization.error import Comparison
-    from llorch.formats.safetensors import Stored
+    from llorch.converter.quantization import ReferenceComparison
+    from llorch.formats import SafetensorsModel
 
 
 def require_place(page: Path | None, folder: Path, reference: Path | None, *, force: bool) -> None:
@@ -40,22 +40,26 @@ def require_place(page: Path | None, folder: Path, reference: Path | None, *, fo
         raise TargetExists(page, "the report exists already (--force replaces it)")
 
 
-def read_original(reference: Path | None) -> Stored | None:
+def read_original(reference: Path | None) -> SafetensorsModel | None:
     """The headers of the original model, if one is given; errors as `llorch.converter.quantization.error` has them."""
     if reference is None:
         return None
-    from llorch.converter.quantization.error import read_reference  # loads NumPy, which --help does not need
+    from llorch.converter.quantization import read_reference  # loads NumPy, which --help does not need
 
     return read_reference(reference)
 
 
-def draw(conversion: Conversion, page: Path, original: Stored | None) -> Comparison | Failure | None:
+def draw(
+    conversion: Conversion, page: Path, original: SafetensorsModel | None
+) -> ReferenceComparison | Failure | None:
     """Writes the page; what was measured for it, or why it could not be written. The folder stands either way."""
     from llorch.converter.quantization import error as reference  # as above
     from llorch.converter.quantization_report import page as report_page
 
     try:
-        comparison = None if original is None else reference.compare(conversion.folder, original)
+        comparison = (
+            None if original is None else reference.compare_with_reference(conversion.folder, original)
+        )
         _write(page, report_page.page(conversion, comparison))
     except (OSError, InputError) as error:
         return failure(error, "llorch-convert")

@@ -10,34 +10,32 @@ import click
 
 from llorch import sources
 from llorch.base.errors import InputError
-from llorch.commands.cli import command as console
-from llorch.commands.cli.exit_codes import Failure, failure
-from llorch.commands.cli.tables import text, write_table
-from llorch.commands.ledger import run as telling
-from llorch.sources.errors import SourceError
+from llorch.commands import cli
+from llorch.commands.cli import Failure, failure, text, write_table
+from llorch.commands.ledger import tracked_run
+from llorch.sources import SourceError
 
 if TYPE_CHECKING:
-    from llorch.commands.ledger.fetch import Came
-    from llorch.commands.ledger.record import Recorded
+    from llorch.commands.ledger import FetchResult, Recorded
     from llorch.sources import LocalModel
 
 NAME = "llorch-fetch"
 
-Outcome = tuple["LocalModel", "Came | Failure", "list[Recorded] | Failure | None"]
+Outcome = tuple["LocalModel", "FetchResult | Failure", "list[Recorded] | Failure | None"]
 
 
 def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
     """Proves and records every model at a path; the exit code of the first that could not be, else 0."""
-    models = sources.found_at(path.expanduser())
+    models = sources.find_models(path.expanduser())
     if name is not None and len(models) > 1:
         raise click.UsageError(f"--name is for one model, and {len(models)} are there.")
     outcomes = [one_adopted(model, name, url) for model in models]
     for _, came, recorded in outcomes:
         for trouble in (came, recorded):
             if isinstance(trouble, Failure):
-                console.note(NAME, trouble.message)
+                cli.note(NAME, trouble.message)
     if as_json:
-        console.write_json({"schema": "llorch.adoption/v1", "models": [document(*one) for one in outcomes]})
+        cli.write_json({"schema": "llorch.adoption/v1", "models": [document(*one) for one in outcomes]})
     else:
         write_table(
             ("model", "outcome", "promised", "recorded"),
@@ -49,22 +47,20 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
 
 def one_adopted(model: LocalModel, name: str | None, url: str | None) -> Outcome:
     """One model: what was found, and where it was recorded."""
-    from llorch.commands.ledger import (
-        fetch as fetch_recording,  # the registry's records: --help does not need them
-    )
+    from llorch.commands import ledger
 
     path = os.fspath(model.files[0][1])
     try:
-        with telling.told("adopt", path, {"path": path}, url, is_there=lambda: True) as run:
-            files, checks = sources.proven_here(model)
-            came = fetch_recording.came_by_adoption(model, files, checks)
-            return model, came, fetch_recording.record(came, run, {"path": path}, name, url)
+        with tracked_run("adopt", path, {"path": path}, url, is_there=lambda: True) as run:
+            files, checks = sources.prove_in_place(model)
+            came = ledger.from_adoption(model, files, checks)
+            return model, came, ledger.record_fetch(came, run, {"path": path}, name, url)
     except (SourceError, InputError, OSError) as error:
         return model, failure(error, NAME), None
 
 
 def row(
-    model: LocalModel, came: Came | Failure, recorded: list[Recorded] | Failure | None
+    model: LocalModel, came: FetchResult | Failure, recorded: list[Recorded] | Failure | None
 ) -> tuple[str, ...]:
     """One line of the table."""
     if isinstance(came, Failure):
@@ -75,7 +71,7 @@ def row(
 
 
 def document(
-    model: LocalModel, came: Came | Failure, recorded: list[Recorded] | Failure | None
+    model: LocalModel, came: FetchResult | Failure, recorded: list[Recorded] | Failure | None
 ) -> dict[str, object]:
     """One model for --json."""
     told = (

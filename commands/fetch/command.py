@@ -15,22 +15,17 @@ import click
 from llorch import sources
 from llorch.base.errors import UnsupportedInput
 from llorch.base.shown import shown
-from llorch.commands.cli import child as fresh_process
-from llorch.commands.cli import command as console
-from llorch.commands.cli.exit_codes import Failure
-from llorch.commands.cli.tables import digest, size
-from llorch.commands.fetch import preview_screen as fetch_screen
-from llorch.commands.ledger import record as recording
-from llorch.commands.ledger import run as telling
-from llorch.sources.errors import NoRanges
-from llorch.verification.report import Report
+from llorch.commands import cli
+from llorch.commands.cli import Failure, digest, size
+from llorch.commands.fetch import preview_screen
+from llorch.commands.ledger import checked_name, tracked_run
+from llorch.sources import NoRanges
+from llorch.verification import Report
 
 if TYPE_CHECKING:
     from llorch.commands.convert.command import Done
-    from llorch.commands.ledger.fetch import Came, CameModel
-    from llorch.commands.ledger.record import Recorded
-    from llorch.sources import Outlook, Remote
-    from llorch.sources.local.destination import Place
+    from llorch.commands.ledger import FetchedModel, FetchResult, Recorded
+    from llorch.sources import Destination, Preview, Remote
 
 NAME = "llorch-fetch"
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -53,7 +48,7 @@ class Sha256Type(click.ParamType[str]):
         return digits
 
 
-@console.command(NAME, example=EXAMPLE)
+@cli.command(NAME, example=EXAMPLE)
 @click.argument("source", required=False)
 @click.option("--revision", metavar="REV", help="A branch, tag or commit.  [default: main]")
 @click.option("--include", metavar="GLOB", multiple=True, help="Only files that match; may be repeated.")
@@ -94,7 +89,7 @@ class Sha256Type(click.ParamType[str]):
     type=click.Path(path_type=Path),
     help="Prove and record what is on the disk: a file, a folder, a cache, Ollama's store.",
 )
-@click.option("--name", callback=recording.checked_name, help="Its name in the registry.")
+@click.option("--name", callback=checked_name, help="Its name in the registry.")
 @click.option(
     "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
 )
@@ -146,96 +141,99 @@ def main(
     if output is not None and not converts:
         raise click.UsageError("--output goes with --convert.")
 
-    from llorch.commands.ledger import (
-        fetch as fetch_recording,  # the registry's records: --help does not need them
-    )
+    from llorch.commands import ledger
 
     reference = sources.parse_source(source, revision)
-    wish = sources.Wish(quant, include, exclude)
-    opened = functools.partial(sources.opened, reference, wish, sha256=sha256)
+    wish = sources.FileFilter(quant, include, exclude)
+    opened = functools.partial(sources.open_source, reference, wish, sha256=sha256)
     if dry_run:
         with opened() as remote:
-            return show(remote, sources.place_for(remote, folder, str(reference)), as_json)
+            return show(remote, sources.destination_for(remote, folder, str(reference)), as_json)
     chosen: Mapping[str, Any] = {
         "revision": revision, "include": list(include), "exclude": list(exclude), "quant": quant, "sha256": sha256
     }  # fmt: skip
-    with telling.told("fetch", str(reference), chosen, url, is_there=lambda: True) as run, opened() as remote:
-        place = sources.place_for(remote, folder, str(reference), overwrite=overwrite)
+    with (
+        tracked_run("fetch", str(reference), chosen, url, is_there=lambda: True) as run,
+        opened() as remote,
+    ):
+        place = sources.destination_for(remote, folder, str(reference), overwrite=overwrite)
         came = fetched(remote, place, str(reference), force=force, chosen_files=bool(include))
-        recorded = fetch_recording.record(came, run, {**chosen, "endpoint": came.endpoint}, name, url)
+        recorded = ledger.record_fetch(came, run, {**chosen, "endpoint": came.endpoint}, name, url)
     for path, why in came.left_out:
-        console.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
+        cli.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
     for model in came.models:
         if model.lacks_tokenizer:
-            console.note(NAME, f"warning: {shown(model.title, 200, quoted=False)}: no tokenizer came with it")
+            cli.note(NAME, f"warning: {shown(model.title, 200, quoted=False)}: no tokenizer came with it")
     reports = [] if level == "none" or converts else [tried(model, came, level, url) for model in came.models]
     for trouble in (recorded, *reports):
         if isinstance(trouble, Failure):
-            console.note(NAME, trouble.message)
+            cli.note(NAME, trouble.message)
     if not as_json:
         write_summary(came, recorded, reports)
     done = converted(came, output, level, url) if converts else None
     if as_json:
-        console.write_json(document(came, recorded, reports, done))
+        cli.write_json(document(came, recorded, reports, done))
     elif done is not None:
         click.echo(done.summary())
     return exit_code(recorded, reports) or (done.exit_code if done is not None else 0)
 
 
-def show(remote: Remote, place: Place, as_json: bool) -> int:
+def show(remote: Remote, place: Destination, as_json: bool) -> int:
     """What is offered and whether it will serve, on one screen; nothing is fetched but headers."""
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
-        outlooks = looked_at(remote, place, Path(scratch))
+        previews = looked_at(remote, place, Path(scratch))
         if as_json:
-            console.write_json(fetch_screen.document(remote.offer, outlooks, place.files))
+            cli.write_json(preview_screen.document(remote.offer, previews, place.files))
         else:
-            fetch_screen.write(remote.offer, outlooks, place.files)
-    troubles = [outlook.trouble for outlook in outlooks if outlook.trouble]
+            preview_screen.write(remote.offer, previews, place.files)
+    troubles = [preview.why_not for preview in previews if preview.why_not]
     for trouble in troubles:
-        console.note(NAME, f"{remote.offer.repository}: not supported: {trouble}")
+        cli.note(NAME, f"{remote.offer.repository}: not supported: {trouble}")
     return 3 if troubles else 0
 
 
-def looked_at(remote: Remote, place: Place, scratch: Path) -> Sequence[Outlook]:
+def looked_at(remote: Remote, place: Destination, scratch: Path) -> Sequence[Preview]:
     """What the models are; of a server that sends no ranges nothing is known before they are here."""
     try:
-        return sources.look_ahead(remote, scratch, place.existing)
+        return sources.preview_models(remote, scratch, place.existing)
     except NoRanges as error:
-        console.note(NAME, f"warning: {error}; it is looked at when it is here")
+        cli.note(NAME, f"warning: {error}; it is looked at when it is here")
         return []
 
 
-def fetched(remote: Remote, place: Place, source: str, *, force: bool, chosen_files: bool) -> Came:
+def fetched(
+    remote: Remote, place: Destination, source: str, *, force: bool, chosen_files: bool
+) -> FetchResult:
     """All files, proven and in their place; UnsupportedInput before the first of them for what will not serve.
 
     chosen_files: they were asked for by patterns, so that it is no trouble if none of them is a model.
     """
-    from llorch.commands.ledger import fetch as fetch_recording  # as in `main`
+    from llorch.commands import ledger  # as in `main`
 
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
-        outlooks = looked_at(remote, place, Path(scratch))
-    wanted = [one for one in outlooks if one.format != "other" or not chosen_files]
-    if not force and (trouble := next((one.trouble for one in wanted if one.trouble), None)):
+        previews = looked_at(remote, place, Path(scratch))
+    wanted = [one for one in previews if one.format != "other" or not chosen_files]
+    if not force and (trouble := next((one.why_not for one in wanted if one.why_not), None)):
         raise UnsupportedInput(trouble, path=source, hint="--force fetches it all the same")
     if not any(file.promised for file in remote.offer.files):
-        console.note(NAME, f"warning: {source}: nothing to compare with: --sha256 HEX would prove it")
-    with console.progress("fetching") as progress:
+        cli.note(NAME, f"warning: {source}: nothing to compare with: --sha256 HEX would prove it")
+    with cli.progress("fetching") as progress:
         found = sources.fetch(remote, place, source, progress)
-    return fetch_recording.came_by_fetch(found, outlooks)
+    return ledger.from_fetch(found, previews)
 
 
-def tried(model: CameModel, came: Came, level: str, url: str | None) -> Report | Failure:
+def tried(model: FetchedModel, came: FetchResult, level: str, url: str | None) -> Report | Failure:
     """What a model does when it is tried out, which is a run of its own."""
-    from llorch.commands.ledger import fetch as fetch_recording  # as in `main`
+    from llorch.commands import ledger  # as in `main`
 
     path = model.path.absolute()
-    with telling.told("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
-        report = fresh_process.verify(path, level, "--alone")
-        trouble = fetch_recording.record_trial(model, came.licence, report, run, url)
+    with tracked_run("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
+        report = cli.verify_in_fresh_process(path, level, "--alone")
+        trouble = ledger.record_smoke_test(model, came.licence, report, run, url)
     return trouble or report
 
 
-def converted(came: Came, output: Path | None, level: str, url: str | None) -> Done:
+def converted(came: FetchResult, output: Path | None, level: str, url: str | None) -> Done:
     """What llorch-convert makes of the one GGUF model that came."""
     from llorch.commands.convert import command as convert  # as in `main`
 
@@ -264,7 +262,7 @@ def exit_code(recorded: Sequence[Recorded] | Failure, reports: Sequence[Report |
 
 
 def document(
-    came: Came,
+    came: FetchResult,
     recorded: Sequence[Recorded] | Failure,
     reports: Sequence[Report | Failure],
     done: Done | None,
@@ -281,13 +279,13 @@ def document(
 
 
 def write_summary(
-    came: Came, recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]
+    came: FetchResult, recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]
 ) -> None:
     """Some lines for a person: what came, what proves it, what it did, where it is recorded."""
     total = size(sum(file.proven.size for file in came.files)).brief
     count = f"{len(came.files)} file{'s' if len(came.files) > 1 else ''}"
     at = came.revision[:12] if came.revision else "no revision"
-    if came.bytes_come:
+    if came.bytes_fetched:
         click.echo(f"fetched    {came.repository}  ({at}, {count}, {total})")
     else:
         click.echo(f"here       {came.repository}  ({at}, {count}, {total}: nothing was fetched)")

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from llorch import runtime
 from llorch.base.errors import InputError
-from llorch.commands.cli.tables import Cell, digest, size, text, write_rows
+from llorch.commands.cli import Cell, digest, size, text, write_rows
 
 if TYPE_CHECKING:
-    from llorch.sources import Offer, Outlook
+    from llorch.sources import Offer, Preview
 
 CONVERSION_MEMORY = 500 * 10**6  # bytes that a conversion of any size stays below; docs/benchmarks.md
 SHOWN_FILES, SHOWN_TYPES = 3, 6
 
 
-def write(offer: Offer, outlooks: Sequence[Outlook], folder: Path) -> None:
+def write(offer: Offer, previews: Sequence[Preview], folder: Path) -> None:
     """Prints the screen. folder: where the files would go, or the nearest that is there."""
     rows = source_rows(offer)
-    for outlook in outlooks:
-        rows += model_rows(outlook)
+    for preview in previews:
+        rows += model_rows(preview)
     rows.append(("free space", f"{size(free_bytes(folder)).brief} at {folder}"))
     write_rows([[text(title), text(value)] for title, value in rows])
 
@@ -58,36 +58,36 @@ def promised(offer: Offer) -> str:
     return f"{largest.promised}{others}"
 
 
-def model_rows(outlook: Outlook) -> list[tuple[str, str]]:
+def model_rows(preview: Preview) -> list[tuple[str, str]]:
     """What one model is, whether it will serve, and what it will take."""
-    verdict = "supported" if outlook.serves else f"NOT SUPPORTED: {outlook.trouble}"
-    rows = [("model", f"{outlook.architecture or 'of no known architecture'} ({outlook.format}): {verdict}")]
-    if outlook.types:
-        total = sum(one.size for one in outlook.types)
-        mix = ", ".join(f"{one.tensors} {one.type}" for one in outlook.types[:SHOWN_TYPES])
-        bits = f"{8 * total / max(1, outlook.weights):.2f} bits a weight"
-        rows.append(("weights", f"{outlook.weights:,}: {mix}; {bits}"))
-    if outlook.context:
-        rows.append(("context", f"{outlook.context:,} positions"))
-    if outlook.tokenizer:
-        rows.append(("tokenizer", f"{outlook.tokenizer}, {outlook.tokens:,} tokens"))
-    if outlook.converted_size is not None:
-        most = "at most " if outlook.at_most else ""
-        written = f"{most}{size(outlook.converted_size).brief} of safetensors"
+    verdict = "supported" if preview.supported else f"NOT SUPPORTED: {preview.why_not}"
+    rows = [("model", f"{preview.architecture or 'of no known architecture'} ({preview.format}): {verdict}")]
+    if preview.types:
+        total = sum(one.size for one in preview.types)
+        mix = ", ".join(f"{one.tensors} {one.type}" for one in preview.types[:SHOWN_TYPES])
+        bits = f"{8 * total / max(1, preview.weights):.2f} bits a weight"
+        rows.append(("weights", f"{preview.weights:,}: {mix}; {bits}"))
+    if preview.context:
+        rows.append(("context", f"{preview.context:,} positions"))
+    if preview.tokenizer:
+        rows.append(("tokenizer", f"{preview.tokenizer}, {preview.tokens:,} tokens"))
+    if preview.converted_size is not None:
+        most = "at most " if preview.at_most else ""
+        written = f"{most}{size(preview.converted_size).brief} of safetensors"
         rows.append(("conversion", f"{written}, below {size(CONVERSION_MEMORY).brief} of memory"))
-    elif outlook.format == "safetensors" and outlook.serves:
+    elif preview.format == "safetensors" and preview.supported:
         rows.append(("conversion", "none is needed"))
-    if (memory := running_memory(outlook)) is not None:
+    if (memory := running_memory(preview)) is not None:
         rows.append(("running", f"{size(memory).brief} of memory for all of the context"))
     return rows
 
 
-def running_memory(outlook: Outlook) -> int | None:
+def running_memory(preview: Preview) -> int | None:
     """Bytes that our runtime takes for all of the context; None for a model that it does not know."""
-    if outlook.stand_in is None or not outlook.serves:
+    if preview.stand_in is None or not preview.supported:
         return None
     try:
-        return runtime.describe(outlook.stand_in).memory.total
+        return runtime.describe(preview.stand_in).memory.total
     except InputError:
         return None
 
@@ -99,10 +99,10 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def document(offer: Offer, outlooks: Iterable[Outlook], folder: Path) -> dict[str, object]:
+def document(offer: Offer, previews: Iterable[Preview], folder: Path) -> dict[str, object]:
     """The same for --json; sizes are bytes."""
     return {
-        "schema": "llorch.outlook/v1",
+        "schema": "llorch.preview/v1",
         "kind": offer.kind,
         "repository": offer.repository,
         "endpoint": offer.endpoint,
@@ -115,35 +115,35 @@ def document(offer: Offer, outlooks: Iterable[Outlook], folder: Path) -> dict[st
             for file in offer.files
         ],
         "left_out": [{"path": path, "why": why} for path, why in offer.left_out],
-        "models": [model_document(outlook) for outlook in outlooks],
+        "models": [model_document(preview) for preview in previews],
         "folder": os.fspath(folder),
         "free_bytes": free_bytes(folder),
     }
 
 
-def model_document(outlook: Outlook) -> dict[str, object]:
+def model_document(preview: Preview) -> dict[str, object]:
     """One model."""
     return {
-        "name": outlook.name,
-        "format": outlook.format,
-        "architecture": outlook.architecture,
-        "supported": outlook.serves,
-        "why_not": outlook.trouble,
-        "weights": outlook.weights,
+        "name": preview.name,
+        "format": preview.format,
+        "architecture": preview.architecture,
+        "supported": preview.supported,
+        "why_not": preview.why_not,
+        "weights": preview.weights,
         "types": [
-            {"type": one.type, "tensors": one.tensors, "size_bytes": one.size} for one in outlook.types
+            {"type": one.type, "tensors": one.tensors, "size_bytes": one.size} for one in preview.types
         ],
-        "context": outlook.context,
-        "tokenizer": outlook.tokenizer,
-        "tokens": outlook.tokens,
-        "converted_bytes": outlook.converted_size,
-        "converted_bytes_at_most": outlook.at_most,
-        "running_memory_bytes": running_memory(outlook),
-        "read_bytes": outlook.fetched,
+        "context": preview.context,
+        "tokenizer": preview.tokenizer,
+        "tokens": preview.tokens,
+        "converted_bytes": preview.converted_size,
+        "converted_bytes_at_most": preview.at_most,
+        "running_memory_bytes": running_memory(preview),
+        "read_bytes": preview.fetched,
     }
 
 
-def came_rows(rows: Iterable[tuple[str, int, str, str]]) -> list[list[Cell]]:
+def fetched_rows(rows: Iterable[tuple[str, int, str, str]]) -> list[list[Cell]]:
     """A table of files: path, size, digest, how it came to be here."""
     return [
         [text(path), size(count), digest(f"sha256:{sha256}"), text(how)] for path, count, sha256, how in rows

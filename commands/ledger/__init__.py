@@ -1,1 +1,65 @@
 """How a command records what it did in the registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llorch.commands.ledger.fetch import (
+        FetchedModel,
+        FetchResult,
+        from_adoption,
+        from_fetch,
+        record_fetch,
+        record_smoke_test,
+    )
+    from llorch.commands.ledger.record import (
+        Recorded,
+        adopt_folder,
+        checked_name,
+        record_conversion,
+        record_verification,
+        registry_location,
+    )
+    from llorch.commands.ledger.run import tracked_run
+
+__all__ = [
+    "FetchResult",
+    "FetchedModel",
+    "Recorded",
+    "adopt_folder",
+    "checked_name",
+    "from_adoption",
+    "from_fetch",
+    "record_conversion",
+    "record_fetch",
+    "record_smoke_test",
+    "record_verification",
+    "registry_location",
+    "tracked_run",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "fetch": [
+            "FetchResult",
+            "FetchedModel",
+            "from_adoption",
+            "from_fetch",
+            "record_fetch",
+            "record_smoke_test",
+        ],
+        "record": [
+            "Recorded",
+            "adopt_folder",
+            "checked_name",
+            "record_conversion",
+            "record_verification",
+            "registry_location",
+        ],
+        "run": ["tracked_run"],
+    },
+)

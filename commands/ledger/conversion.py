@@ -14,21 +14,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llorch.commands.cli.exit_codes import Failure
+from llorch.commands.cli import Failure
 from llorch.commands.ledger.record import RECORD
-from llorch.registry.digests import HashedFile, tree1
-from llorch.registry.records.records import (
+from llorch.registry import (
     ArtifactRecord,
     CheckRecord,
     EdgeRecord,
     FileRecord,
+    HashedFile,
     RunRecord,
     TensorRecord,
+    time_of,
+    tree1,
+    uuid7,
 )
-from llorch.registry.records.run_ids import time_of, uuid7
 
 if TYPE_CHECKING:
-    from llorch.verification.report import Report, Result
+    from llorch.verification import Report, Result
 
 UNEQUAL = ("FAILED", "ERROR")  # how a check ends where two files are not known to be one
 

@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Literal
 
 from llorch.base.errors import InputError
 from llorch.base.version import __version__
-from llorch.commands.cli.exit_codes import Failure
+from llorch.commands.cli import Failure
 from llorch.commands.ledger.conversion import check_record
-from llorch.commands.ledger.record import Recorded, here, not_recorded
-from llorch.formats.gguf.file import read_header
-from llorch.registry.digests import HashedFile, tree1
-from llorch.registry.errors import RegistryError, RequestError
-from llorch.registry.query.reference import name_from
-from llorch.registry.records.records import (
+from llorch.commands.ledger.record import Recorded, recording_failure, registry_location
+from llorch.formats.gguf import read_header
+from llorch.registry import (
     ArtifactKind,
     ArtifactRecord,
     CheckRecord,
@@ -29,17 +26,21 @@ from llorch.registry.records.records import (
     EdgeRecord,
     FileRecord,
     FileRole,
+    HashedFile,
     Json,
+    RefusedRequest,
+    RegistryError,
     RunRecord,
     SourceKind,
     SourceRecord,
+    name_from,
+    time_of,
+    tree1,
 )
-from llorch.registry.records.run_ids import time_of
-from llorch.sources.offer import RemoteFile
-from llorch.sources.select.files import ending, models_of
+from llorch.sources import RemoteFile, ending, models_of
 
 if TYPE_CHECKING:
-    from llorch.sources import Fetched, FetchedFile, LocalModel, Outlook
+    from llorch.sources import Fetched, FetchedFile, LocalModel, Preview
     from llorch.verification import Report
 
 ROLES: Mapping[str, FileRole] = {
@@ -52,7 +53,7 @@ LIBRARIES = ("huggingface_hub", "httpx2")
 
 
 @dataclass(frozen=True, slots=True)
-class CameModel:
+class FetchedModel:
     """One artifact among the files that came: a GGUF file or set, or safetensors with all that belongs to them.
 
     folder: in which the files lie. title: what it is called. architecture, dtype: as its header says, where it was
@@ -106,7 +107,7 @@ class CameModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class FetchResult:
     """What a fetch or an adoption gave. checks: check → how many files it was made of."""
 
     run: Literal["fetch", "adopt"]
@@ -119,11 +120,11 @@ class Came:
     folder: Path
     files: Sequence[FetchedFile]
     checks: Mapping[str, int]
-    models: Sequence[CameModel]
+    models: Sequence[FetchedModel]
     left_out: Sequence[tuple[str, str]] = ()
 
     @property
-    def bytes_come(self) -> int:
+    def bytes_fetched(self) -> int:
         """How many bytes were fetched now."""
         return sum(file.proven.size for file in self.files if file.how == "fetched")
 
@@ -137,7 +138,7 @@ class Came:
             "revision_resolved": self.revision,
             "licence": self.licence,
             "folder": os.fspath(self.folder.absolute()),
-            "fetched_bytes": self.bytes_come,
+            "fetched_bytes": self.bytes_fetched,
             "files": [
                 {
                     "path": one.proven.path,
@@ -158,11 +159,11 @@ class Came:
         }
 
 
-def came_by_fetch(fetched: Fetched, outlooks: Sequence[Outlook]) -> Came:
-    """What a fetch gave. outlooks: of the same models."""
+def from_fetch(fetched: Fetched, previews: Sequence[Preview]) -> FetchResult:
+    """What a fetch gave. previews: of the same models."""
     offer = fetched.offer
-    seen = {outlook.name: outlook for outlook in outlooks}
-    return Came(
+    seen = {preview.name: preview for preview in previews}
+    return FetchResult(
         run="fetch",
         kind=offer.kind,
         repository=offer.repository,
@@ -178,10 +179,10 @@ def came_by_fetch(fetched: Fetched, outlooks: Sequence[Outlook]) -> Came:
     )
 
 
-def came_by_adoption(local: LocalModel, files: Sequence[FetchedFile], checks: Mapping[str, int]) -> Came:
+def from_adoption(local: LocalModel, files: Sequence[FetchedFile], checks: Mapping[str, int]) -> FetchResult:
     """What is on the disk already."""
     folder = Path(local.repository) if local.kind == "file" else files[0].path.parent
-    return Came(
+    return FetchResult(
         run="adopt",
         kind=local.kind,
         repository=local.repository,
@@ -197,22 +198,22 @@ def came_by_adoption(local: LocalModel, files: Sequence[FetchedFile], checks: Ma
 
 
 def models_among(
-    files: Sequence[FetchedFile], folder: Path, title: str, outlooks: Mapping[str, Outlook]
-) -> list[CameModel]:
-    """The models that files are. title: of a folder. outlooks: by the name of a model's first file."""
+    files: Sequence[FetchedFile], folder: Path, title: str, previews: Mapping[str, Preview]
+) -> list[FetchedModel]:
+    """The models that files are. title: of a folder. previews: by the name of a model's first file."""
     by_path = {one.proven.path: one for one in files}
     found = []
     for group in models_of([RemoteFile(path, one.proven.size) for path, one in by_path.items()]):
         parts = [by_path[file.path] for file in group]
-        seen = outlooks.get(group[0].path)
+        seen = previews.get(group[0].path)
         told = (
             (seen.architecture, seen.types[0].type) if seen and seen.types else said_by_header(parts[0].path)
         )
-        found.append(CameModel(parts, folder, group[0].path, *told))
+        found.append(FetchedModel(parts, folder, group[0].path, *told))
     if any(ending(path) == ".safetensors" for path in by_path):
-        seen = outlooks.get("")
+        seen = previews.get("")
         rest = [one for path, one in by_path.items() if ending(path) != ".gguf"]
-        found.append(CameModel(rest, folder, title, seen.architecture if seen else None))
+        found.append(FetchedModel(rest, folder, title, seen.architecture if seen else None))
     return found
 
 
@@ -230,8 +231,8 @@ def said_by_header(path: Path) -> tuple[str | None, str | None]:
         return None, None
 
 
-def record(
-    came: Came, run: str, params: Mapping[str, Json], name: str | None, option: str | None
+def record_fetch(
+    came: FetchResult, run: str, params: Mapping[str, Json], name: str | None, option: str | None
 ) -> list[Recorded] | Failure:
     """Records what came, under the run's id, and names its models; a failure says how to do it later.
 
@@ -239,9 +240,9 @@ def record(
     """
     from importlib.metadata import version  # 20 ms that --help does not need
 
-    from llorch.registry.store import Registry  # SQLAlchemy: half a second, after the work
+    from llorch.registry import Registry  # SQLAlchemy: half a second, after the work
 
-    location = here(option)
+    location = registry_location(option)
     try:
         artifacts = [model.artifact(came.licence) for model in came.models]
         edges = [
@@ -269,12 +270,12 @@ def record(
         }
         with Registry(location.url) as store:
             store.record(told, names=names)
-    except (RegistryError, RequestError, OSError) as error:
-        return not_recorded(location, error, "the files are kept, `llorch-fetch --adopt` records them")
+    except (RegistryError, RefusedRequest, OSError) as error:
+        return recording_failure(location, error, "the files are kept, `llorch-fetch --adopt` records them")
     return [Recorded(location.shown, title, digest) for title, digest in names.items()]
 
 
-def check_records(artifact: ArtifactRecord, came: Came) -> list[CheckRecord]:
+def check_records(artifact: ArtifactRecord, came: FetchResult) -> list[CheckRecord]:
     """What a fetch proves: the digests of this artifact's files, and the structure of all that came."""
     mine = {file.sha256 for file in artifact.files}
     promised = sum(one.proven.promised is not None for one in came.files if one.proven.sha256 in mine)
@@ -288,7 +289,7 @@ def check_records(artifact: ArtifactRecord, came: Came) -> list[CheckRecord]:
     return [digests, *structure]
 
 
-def source_record(file: FetchedFile, came: Came, artifacts: Sequence[ArtifactRecord]) -> SourceRecord:
+def source_record(file: FetchedFile, came: FetchResult, artifacts: Sequence[ArtifactRecord]) -> SourceRecord:
     """Where one file came from, what was promised of it, and what it is."""
     proven = file.proven
     promised, _, digits = (proven.promised or "").partition(":")
@@ -308,13 +309,13 @@ def source_record(file: FetchedFile, came: Came, artifacts: Sequence[ArtifactRec
     )
 
 
-def record_trial(
-    model: CameModel, licence: str | None, report: Report | Failure, run: str, option: str | None
+def record_smoke_test(
+    model: FetchedModel, licence: str | None, report: Report | Failure, run: str, option: str | None
 ) -> Failure | None:
     """Records, under the run's id, what the model did when it was tried out; a failure says how to try it again."""
-    from llorch.registry.store import Registry  # as above
+    from llorch.registry import Registry  # as above
 
-    location = here(option)
+    location = registry_location(option)
     try:
         artifact = model.artifact(licence)
         edges = [EdgeRecord("input", artifact, model.title, os.fspath(model.path.absolute()))]
@@ -340,8 +341,8 @@ def record_trial(
             )
         with Registry(location.url) as store:
             store.record(told)
-    except (RegistryError, RequestError, OSError) as error:
-        return not_recorded(location, error, f"`llorch-verify {model.path}` tries again")
+    except (RegistryError, RefusedRequest, OSError) as error:
+        return recording_failure(location, error, f"`llorch-verify {model.path}` tries again")
     return None
 
 

@@ -16,14 +16,20 @@ import click
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.commands.cli.exit_codes import Failure, os_error_line
-from llorch.registry.database.location import locate
-from llorch.registry.errors import InvalidReference, RegistryError, RequestError, UnknownReference
-from llorch.registry.query.reference import name_from, parse_alias
+from llorch.commands.cli import Failure, os_error_line
+from llorch.registry import (
+    InvalidReference,
+    RefusedRequest,
+    RegistryError,
+    UnknownReference,
+    locate,
+    name_from,
+    parse_alias,
+)
 
 if TYPE_CHECKING:
-    from llorch.registry.database.location import Location
-    from llorch.verification.report import Report
+    from llorch.registry import Location
+    from llorch.verification import Report
 
 
 RECORD = "conversion.json"
@@ -42,19 +48,19 @@ class Recorded:
         return {"registry": self.registry, "name": self.name, "digest": self.digest}
 
 
-def here(option: str | None) -> Location:
+def registry_location(option: str | None) -> Location:
     """The registry that a command means, by its option, the environment and the current folder."""
     return locate(option, os.environ, Path.cwd())
 
 
-def record(
+def record_conversion(
     folder: Path, conversion: Mapping[str, Any], name: str | None, option: str | None
 ) -> Recorded | Failure:
     """Records a finished conversion; a failure says how to do it later."""
     from llorch.commands.ledger.conversion import conversion_run
-    from llorch.registry.store import Registry
+    from llorch.registry import Registry
 
-    location = here(option)
+    location = registry_location(option)
     name = name or name_from(folder.name)
     try:
         converted = conversion_run(folder, conversion)
@@ -62,9 +68,9 @@ def record(
         assert made is not None, "a conversion has an output"
         with Registry(location.url) as store:
             store.record(converted, names={name: made.digest})
-    except (RegistryError, RequestError, OSError) as error:
+    except (RegistryError, RefusedRequest, OSError) as error:
         again = f"{folder} is kept, `llorch-registry adopt {folder}` records it"
-        return not_recorded(location, error, again)
+        return recording_failure(location, error, again)
     return Recorded(location.shown, name, made.digest)
 
 
@@ -76,10 +82,9 @@ def record_verification(
     The folder is what its conversion.json says; a failure says how to verify it again.
     """
     from llorch.commands.ledger.conversion import conversion_run, verification_run  # as in `record`
-    from llorch.registry.records.answers import ArtifactAnswer
-    from llorch.registry.store import Registry
+    from llorch.registry import ArtifactAnswer, Registry
 
-    location = here(option)
+    location = registry_location(option)
     if not location.is_there:
         return None
     folder = folder.absolute()
@@ -95,40 +100,39 @@ def record_verification(
             store.record(verification_run(converted, report, run))
     except UnknownReference:
         return None
-    except (RegistryError, RequestError, OSError) as error:
-        return not_recorded(location, error, f"`llorch-verify {folder}` tries again")
+    except (RegistryError, RefusedRequest, OSError) as error:
+        return recording_failure(location, error, f"`llorch-verify {folder}` tries again")
     names = known.names if isinstance(known, ArtifactAnswer) else ()
     return Recorded(location.shown, next(iter(names), made), made)
 
 
-def not_recorded(location: Location, error: Exception, again: str) -> Failure:
+def recording_failure(location: Location, error: Exception, again: str) -> Failure:
     """Why a registry was not told, and how it still can be."""
     what = os_error_line(error) if isinstance(error, OSError) else str(error)
     return Failure(4, str(getattr(error, "reason", "unreachable")), f"{location.shown}: {what}; {again}")
 
 
-def adopt(folder: Path, name: str | None, option: str | None) -> Recorded:
+def adopt_folder(folder: Path, name: str | None, option: str | None) -> Recorded:
     """Records a converted folder by its conversion.json, once its files are found to be those listed there.
 
     Raises InputError for a folder that is no such thing or was changed, OSError, RegistryError.
     """
     from llorch.commands.ledger.conversion import conversion_run  # as in `record`
-    from llorch.registry.digests import hashed_files
-    from llorch.registry.store import Registry
+    from llorch.registry import Registry, hashed_files
 
     folder = folder.absolute()
     path = folder / RECORD
     try:
         document = json.loads(path.read_bytes())
         converted = conversion_run(folder, document)
-    except (ValueError, LookupError, TypeError, RequestError) as error:
+    except (ValueError, LookupError, TypeError, RefusedRequest) as error:
         raise MalformedInput(f"is no record of a conversion: {error}", path=path) from error
     made = converted.output()
     assert made is not None, "a conversion has an output"
     found = {(file.path, file.sha256) for file in hashed_files(folder)}
     if changed := sorted(file.path for file in made.files if (file.path, file.sha256) not in found):
         raise MalformedInput(f"{shown(changed[0])} is missing or is not what {RECORD} says", path=folder)
-    location = here(option)
+    location = registry_location(option)
     name = name or name_from(folder.name)
     with Registry(location.url) as store:
         store.record(converted, names={name: made.digest})

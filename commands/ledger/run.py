@@ -15,20 +15,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from llorch.base.version import __version__
-from llorch.commands.cli.exit_codes import Failure, exit_code_of, failure, one_line
-from llorch.commands.cli.signals import Signalled
-from llorch.commands.ledger.record import here
-from llorch.registry.errors import RequestError
+from llorch.commands.cli import Failure, Signalled, exit_code_of, failure, one_line
+from llorch.commands.ledger.record import registry_location
+from llorch.registry import RefusedRequest
 
 if TYPE_CHECKING:
-    from llorch.registry.records.records import Json, RunKind
+    from llorch.registry import Json, RunKind
 
 # What may go wrong with a note, the current folder being gone included: it never is the work's trouble.
-TROUBLE = (OSError, RequestError, RuntimeError)
+TROUBLE = (OSError, RefusedRequest, RuntimeError)
 
 
 @contextmanager
-def told(
+def tracked_run(
     kind: RunKind,
     source: str,
     params: Mapping[str, Json],
@@ -42,10 +41,7 @@ def told(
     to work on, asked if the input is refused; if not, nothing was run and nothing is told. Nor is a wrong command
     line a run. Whatever goes wrong with telling is kept quiet: it shows when the run itself is recorded.
     """
-    from llorch.registry.records.processes import this_process
-    from llorch.registry.records.records import RunRecord
-    from llorch.registry.records.run_ids import time_of, uuid7
-    from llorch.registry.spool import Spool
+    from llorch.registry import RunRecord, Spool, this_process, time_of, uuid7
 
     uid = uuid7()
     run = RunRecord(
@@ -60,12 +56,12 @@ def told(
     )
     spool = None
     with suppress(*TROUBLE):
-        spool = Spool(here(option).spool)
+        spool = Spool(registry_location(option).spool)
         spool.note(run)
     try:
         yield uid
     except BaseException as error:
-        how = how_it_ended(error, is_there)
+        how = failure_of_run(error, is_there)
         if spool is not None and how is not None:
             ended = replace(run, status="failed", finished_at=datetime.now(UTC), process=None)
             with suppress(*TROUBLE):
@@ -77,7 +73,7 @@ def told(
                 spool.forget(uid)
 
 
-def how_it_ended(error: BaseException, is_there: Callable[[], bool]) -> Failure | None:
+def failure_of_run(error: BaseException, is_there: Callable[[], bool]) -> Failure | None:
     """What an error says of the run that it ended; None if there was none."""
     if isinstance(error, Signalled):
         return Failure(128 + error.number, "stopped", f"stopped by signal {error.number}")

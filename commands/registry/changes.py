@@ -12,12 +12,12 @@ import click
 
 from llorch.base.shown import shown
 from llorch.base.times import rfc3339
-from llorch.commands.cli import command as console
-from llorch.commands.cli.tables import Cell, age, digest, size, text
+from llorch.commands import cli
+from llorch.commands.cli import Cell, age, digest, size, text
 from llorch.commands.registry.output import (
     NAME,
     host,
-    opened,
+    open_registry,
     output_options,
     registry_option,
     untold,
@@ -26,9 +26,7 @@ from llorch.commands.registry.output import (
 )
 
 if TYPE_CHECKING:
-    from llorch.registry.query.integrity import Integrity
-    from llorch.registry.write.aliases import AliasChange
-    from llorch.registry.write.prune import Prunable
+    from llorch.registry import AliasChange, Integrity, Prunable
 
 commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
 
@@ -39,13 +37,13 @@ PRUNE_TITLES = ("path", "size", "digest")
 reason_option = click.option("--reason", help="Why, for the log.")
 
 
-@console.subcommand(commands, "alias", example=f"{NAME} alias smollm2@prod\n{NAME} alias smollm2")
+@cli.subcommand(commands, "alias", example=f"{NAME} alias smollm2@prod\n{NAME} alias smollm2")
 @click.argument("name", metavar="NAME[@ALIAS]")
 @registry_option
 @output_options
 def alias(name: str, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Show what a name's aliases, or one of them, meant when; the latest change first. `tag` changes one."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         found = store.alias_log(name)
     write_answers("alias", "changes", found, ALIAS_TITLES, alias_row, as_json, output_format)
 
@@ -56,7 +54,7 @@ def alias_row(change: AliasChange) -> Sequence[Cell]:
     return (text(change.name), means, age(rfc3339(change.at)), text(change.actor), text(change.reason))
 
 
-@console.subcommand(
+@cli.subcommand(
     commands,
     "tag",
     example=f"{NAME} tag smollm2 smollm2@prod --reason 'passed full'\n{NAME} tag smollm2@prod~1 smollm2@prod",
@@ -70,27 +68,27 @@ def tag(
     reference: str, name: str, reason: str | None, url: str | None, as_json: bool, output_format: str | None
 ) -> None:
     """Let a name mean REF from now on; what it meant before stays in its log, as NAME@ALIAS~1."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         means = store.set_alias(name, reference, actor=getpass.getuser(), reason=reason)
     document = {"schema": "llorch.tag/v1", "name": name, "digest": means}
     line = f"tagged     {name}  ({digest(means).brief})"
     write_answer(document, lambda: click.echo(line), as_json, output_format)
 
 
-@console.subcommand(commands, "rm", example=f"{NAME} rm smollm2@prod --reason 'wrong template'")
+@cli.subcommand(commands, "rm", example=f"{NAME} rm smollm2@prod --reason 'wrong template'")
 @click.argument("name", metavar="NAME[@ALIAS]")
 @reason_option
 @registry_option
 @output_options
 def rm(name: str, reason: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Take a name away. What it meant stays recorded, and its bytes stay too until `prune`."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         store.set_alias(name, None, actor=getpass.getuser(), reason=reason)
     document = {"schema": "llorch.rm/v1", "name": name}
     write_answer(document, lambda: click.echo(f"removed    {name}"), as_json, output_format)
 
 
-@console.subcommand(commands, "prune", example=f"{NAME} prune --dry-run\n{NAME} prune -y")
+@cli.subcommand(commands, "prune", example=f"{NAME} prune --dry-run\n{NAME} prune -y")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @registry_option
@@ -100,7 +98,7 @@ def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_forma
 
     Only folders on this machine that hold what is recorded and nothing else; never a source or a download.
     """
-    with opened(url) as store:
+    with open_registry(url) as store:
         found = store.prune(host(), remove=False)
         if found and not dry_run:
             if not yes:
@@ -108,7 +106,7 @@ def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_forma
             left = {one.path for one in found}
             found = store.prune(host(), remove=True)
             for path in sorted(left - {one.path for one in found}):
-                console.note(
+                cli.note(
                     NAME,
                     f"{shown(path, 200, quoted=False)} is left: it is not what is recorded, or not there",
                 )
@@ -118,7 +116,7 @@ def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_forma
 def confirm(what: str) -> None:
     """Asks a person; where nobody can answer, or the answer is no, raises a UsageError."""
     with contextlib.suppress(click.Abort):  # the end of the input
-        if console.is_terminal(sys.stdin) and click.confirm(f"{what.capitalize()}?", err=True):
+        if cli.is_terminal(sys.stdin) and click.confirm(f"{what.capitalize()}?", err=True):
             return
     raise click.UsageError(f"nothing was done: -y is needed to {what}")
 
@@ -128,7 +126,7 @@ def prune_row(found: Prunable) -> Sequence[Cell]:
     return (text(found.path), size(found.size_bytes), digest(found.digest))
 
 
-@console.subcommand(commands, "verify", example=f"{NAME} verify smollm2\n{NAME} verify --quick")
+@cli.subcommand(commands, "verify", example=f"{NAME} verify smollm2\n{NAME} verify --quick")
 @click.argument("references", metavar="[REF…]", nargs=-1)
 @click.option(
     "--quick/--full", help="Names and sizes only, which proves nothing; or every byte.  [default: full]"
@@ -143,7 +141,7 @@ def verify(
     Offline. Damage is named by file and tensor. Ends with 1 if there is any.
     """
     found: list[Integrity] = []
-    with opened(url) as store, console.progress("reading") as progress:
+    with open_registry(url) as store, cli.progress("reading") as progress:
         for reference in references or (None,):
             level = "quick" if quick else "full"
             found += store.verify(host(), reference, level=level, progress=progress)  # type: ignore[arg-type]
@@ -163,7 +161,7 @@ def verify_row(found: Integrity) -> Sequence[Cell]:
     return (text(found.path), text(outcome), text(", ".join(found.names)), text("; ".join(damages)))
 
 
-@console.subcommand(commands, "migrate", example=f"{NAME} migrate --registry postgresql://team/llorch")
+@cli.subcommand(commands, "migrate", example=f"{NAME} migrate --registry postgresql://team/llorch")
 @registry_option
 @output_options
 def migrate(url: str | None, as_json: bool, output_format: str | None) -> None:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llorch.commands.cli import command as console
-from llorch.commands.cli.tables import Cell, age, digest, size, text, write_document
-from llorch.commands.ledger import record as recording
-from llorch.commands.registry import changes as registry_changes
-from llorch.commands.registry import exchange as registry_exchange
-from llorch.commands.registry import queries as registry_questions
+from llorch.commands import cli
+from llorch.commands.cli import Cell, age, digest, size, text, write_document
+from llorch.commands.ledger import adopt_folder, checked_name, registry_location
+from llorch.commands.registry import changes, exchange, queries
 from llorch.commands.registry.output import (
     NAME,
     Since,
-    opened,
+    open_registry,
     output_options,
     registry_option,
     write_answer,
@@ -25,8 +23,7 @@ from llorch.commands.registry.output import (
 )
 
 if TYPE_CHECKING:
-    from llorch.registry.database.location import Location
-    from llorch.registry.records.answers import ListedArtifact
+    from llorch.registry import ListedArtifact, Location
 
 TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
 
@@ -37,18 +34,16 @@ SORTS: Mapping[str, Callable[[ListedArtifact], Any]] = {
 }
 
 
-@console.group(NAME, example=f"{NAME} list")
+@cli.group(NAME, example=f"{NAME} list")
 def main() -> None:
     """Look up conversions: which folder came from which file, by which run, and what was checked."""
 
 
-for part in (registry_questions, registry_changes, registry_exchange):
+for part in (queries, changes, exchange):
     main.commands.update(part.commands.commands)
 
 
-@console.subcommand(
-    main, "list", example=f"{NAME} list --verified FAILED --since 7d\n{NAME} list --sort size"
-)
+@cli.subcommand(main, "list", example=f"{NAME} list --verified FAILED --since 7d\n{NAME} list --sort size")
 @registry_option
 @output_options
 @click.option(
@@ -67,30 +62,30 @@ def list_(
     url: str | None, limit: int, sort: str | None, as_json: bool, output_format: str | None, **wanted: Any
 ) -> None:
     """List what was made, the latest first."""
-    from llorch.registry.query.listing import Filter  # SQLAlchemy
+    from llorch.registry import Filter  # SQLAlchemy
 
-    with opened(url) as store:
+    with open_registry(url) as store:
         found = store.list(Filter(**wanted), limit=None if sort else limit)
     if sort:
         found = sorted(found, key=SORTS[sort])[:limit]
     write_answers("list", "artifacts", found, TITLES, row_of, as_json, output_format)
     if not found:
-        console.note(NAME, f"nothing is recorded in {recording.here(url).shown}")
+        cli.note(NAME, f"nothing is recorded in {registry_location(url).shown}")
 
 
-@console.subcommand(main, "show", example=f"{NAME} show smollm2@latest\n{NAME} show sha256:b179c95")
+@cli.subcommand(main, "show", example=f"{NAME} show smollm2@latest\n{NAME} show sha256:b179c95")
 @click.argument("reference", metavar="REF")
 @registry_option
 @output_options
 def show(reference: str, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Show all that is recorded of REF: a name, name@alias, a digest's first digits, a run or a path."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         answer = store.show(reference)
     document = answer.to_json()
     write_answer(document, lambda: write_document(readable(document)), as_json, output_format)
 
 
-@console.subcommand(main, "path", example=f"{NAME} path")
+@cli.subcommand(main, "path", example=f"{NAME} path")
 @registry_option
 @output_options
 def path(url: str | None, as_json: bool, output_format: str | None) -> None:
@@ -99,7 +94,7 @@ def path(url: str | None, as_json: bool, output_format: str | None) -> None:
     It is what --registry names, else what LLORCH_REGISTRY names, else ./registry.db if it is there, else
     registry.db in the platform's data folder.
     """
-    location = recording.here(url)
+    location = registry_location(url)
     document = {"schema": "llorch.path/v1", "registry": location.shown, "why": location.why}
     write_answer(document, lambda: write_path(location), as_json, output_format)
 
@@ -107,19 +102,17 @@ def path(url: str | None, as_json: bool, output_format: str | None) -> None:
 def write_path(location: Location) -> None:
     """The registry alone on stdout, for scripts; why on stderr."""
     click.echo(location.shown)
-    console.note(NAME, location.why)
+    cli.note(NAME, location.why)
 
 
-@console.subcommand(main, "adopt", example=f"{NAME} adopt smollm2")
+@cli.subcommand(main, "adopt", example=f"{NAME} adopt smollm2")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--name", callback=recording.checked_name, help="Its name in the registry.  [default: the folder's]"
-)
+@click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
 @registry_option
 @output_options
 def adopt(folder: Path, name: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Record DIR, a converted folder, by its conversion.json, after its files were compared with that."""
-    recorded = recording.adopt(folder, name, url)
+    recorded = adopt_folder(folder, name, url)
     line = f"recorded   {recorded.name}  ({digest(recorded.digest).brief}, in {recorded.registry})"
     document = {"schema": "llorch.adopt/v1", **recorded.to_json()}
     write_answer(document, lambda: click.echo(line), as_json, output_format)

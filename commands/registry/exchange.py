@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch.base.shown import shown
-from llorch.commands.cli import child as fresh_process
-from llorch.commands.cli import command as console
-from llorch.commands.cli.exit_codes import ChildFailed, Failure
-from llorch.commands.cli.tables import digest
+from llorch.commands import cli
+from llorch.commands.cli import ChildFailed, Failure, digest
 from llorch.commands.registry.output import (
     NAME,
     host,
-    opened,
+    open_registry,
     output_options,
     registry_option,
     untold,
@@ -26,14 +24,14 @@ from llorch.commands.registry.output import (
 )
 
 if TYPE_CHECKING:
-    from llorch.registry.query.reproduce import Reproduction
+    from llorch.registry import Reproduction
 
 commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
 
 FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
 
 
-@console.subcommand(commands, "export", example=f"{NAME} export smollm2 --as cyclonedx -o smollm2.cdx.json")
+@cli.subcommand(commands, "export", example=f"{NAME} export smollm2 --as cyclonedx -o smollm2.cdx.json")
 @click.argument("reference", metavar="REF")
 @click.option(
     "--as",
@@ -49,7 +47,7 @@ def export(
     reference: str, form: str, output: Path | None, url: str | None, as_json: bool, output_format: str | None
 ) -> None:
     """Write what is recorded of REF as SLSA provenance, a CycloneDX bill of materials or a model card."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         document = store.export(reference, form)  # type: ignore[arg-type]  # click has checked it
     if output is not None:
         output.write_bytes(document)
@@ -63,7 +61,7 @@ def export(
     )
 
 
-@console.subcommand(
+@cli.subcommand(
     commands, "merge", example=f"{NAME} merge laptop/registry.db --registry postgresql://team/llorch"
 )
 @click.argument("other", metavar="OTHER")
@@ -76,16 +74,16 @@ def merge(other: str, url: str | None, as_json: bool, output_format: str | None)
     """
     if "://" not in other and not Path(other).is_file():
         raise FileNotFoundError(2, "there is no such registry", other)
-    with opened(url) as store, untold(other) as theirs:
+    with open_registry(url) as store, untold(other) as theirs:
         merged = store.merge(theirs)
     for name, (before, after) in merged.moved.items():
         means = digest(after).brief if after else "nothing"
-        console.note(NAME, f"{name} means {means} now; before, {digest(before).brief}")
+        cli.note(NAME, f"{name} means {means} now; before, {digest(before).brief}")
     line = f"merged     {merged.artifacts} artifacts, {merged.runs} runs, {merged.events} names"
     write_answer(merged.to_json(), lambda: click.echo(line), as_json, output_format)
 
 
-@console.subcommand(
+@cli.subcommand(
     commands,
     "reproduce",
     example=f"{NAME} reproduce run:0f2a91c7be33",
@@ -102,7 +100,7 @@ def reproduce(
     Its input has to be somewhere on this machine still, byte for byte. Ends with 1 if the weights differ; equal
     weights in other files are said to be, and so are tools of another version.
     """
-    with opened(url) as store:
+    with open_registry(url) as store:
         wanted = store.reproduction(reference, host())
     made = None
     if not dry_run:
@@ -116,7 +114,7 @@ def reproduce(
     write_answer({**wanted.to_json(), "made": made}, lambda: click.echo(line), as_json, output_format)
     for name, version in (made["tools"] if made else {}).items():
         if wanted.tools.get(name) != version:
-            console.note(NAME, f"{name} is {version} here, was {wanted.tools.get(name, 'not there')}")
+            cli.note(NAME, f"{name} is {version} here, was {wanted.tools.get(name, 'not there')}")
     return 0 if made is None or made["weights"] == wanted.weights else 1
 
 
@@ -128,7 +126,7 @@ def made_again(wanted: Reproduction) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="llorch-reproduce-") as folder:
         ends = ["-o", f"{folder}/made", "--verify", "none", "--registry", f"{folder}/registry.db", "--json"]
         # Quietly: warnings that the run itself had given, and what --json says too.
-        child = fresh_process.run("convert", *wanted.arguments[1:], *ends, quietly=True)
+        child = cli.run_command("convert", *wanted.arguments[1:], *ends, quietly=True)
         if child.returncode < 0:
             raise ChildFailed(Failure(5, "stopped", f"the conversion ended by signal {-child.returncode}"))
         document = json.loads(child.stdout)

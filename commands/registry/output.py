@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from llorch.commands.cli import command as console
-from llorch.commands.cli.tables import Cell, flat, write_table
-from llorch.commands.ledger import record as recording
-from llorch.registry.errors import RegistryError
+from llorch.commands import cli
+from llorch.commands.cli import Cell, flat, write_table
+from llorch.commands.ledger import registry_location
+from llorch.registry import RegistryError
 
 if TYPE_CHECKING:
-    from llorch.registry.store import Registry
+    from llorch.registry import Registry
 
 NAME = "llorch-registry"
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -75,12 +75,14 @@ class Since(click.ParamType[datetime]):
         return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def opened(url: str | None) -> Registry:
+def open_registry(url: str | None) -> Registry:
     """The registry that the command means, told of what was noted beside it; not if that has to wait."""
-    from llorch.registry.spool import Spool  # these and SQLAlchemy: half a second that --help does not need
-    from llorch.registry.store import Registry
+    from llorch.registry import (
+        Registry,
+        Spool,  # these and SQLAlchemy: half a second that --help does not need
+    )
 
-    location = recording.here(url)
+    location = registry_location(url)
     spool = Spool(location.spool)
     if spool.is_there:
         # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.
@@ -91,9 +93,9 @@ def opened(url: str | None) -> Registry:
 
 def untold(url: str | None) -> Registry:
     """The registry that the command means, as it is."""
-    from llorch.registry.store import Registry  # as above
+    from llorch.registry import Registry  # as above
 
-    return Registry(recording.here(url).url)
+    return Registry(registry_location(url).url)
 
 
 def host() -> str:
@@ -106,7 +108,7 @@ def write_answer(
 ) -> None:
     """Prints one answer: for a person as `table` does, else as JSON, as JSON on one line, or as a row of CSV."""
     if as_json or output_format == "json":
-        console.write_json(document)
+        cli.write_json(document)
     elif output_format == "jsonl":
         click.echo(json.dumps(document, allow_nan=False))
     elif output_format == "csv":
@@ -135,7 +137,7 @@ def write_answers(
     """Prints answers as rows: a table, one JSON document with them under `key`, a JSON line each, or CSV."""
     documents = [answer.to_json() for answer in answers]
     if as_json or output_format == "json":
-        console.write_json({"schema": f"llorch.{schema}/v1", key: documents})
+        cli.write_json({"schema": f"llorch.{schema}/v1", key: documents})
     elif output_format == "jsonl":
         for document in documents:
             click.echo(json.dumps(document, allow_nan=False))

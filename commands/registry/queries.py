@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch.base.times import rfc3339
-from llorch.commands.cli import command as console
-from llorch.commands.cli.tables import Cell, age, digest, text, write_document
+from llorch.commands import cli
+from llorch.commands.cli import Cell, age, digest, text, write_document
 from llorch.commands.registry.output import (
     NAME,
-    opened,
+    open_registry,
     output_options,
     registry_option,
     write_answer,
@@ -21,11 +21,7 @@ from llorch.commands.registry.output import (
 )
 
 if TYPE_CHECKING:
-    from llorch.registry.query.affected import Affected
-    from llorch.registry.query.history import ListedRun
-    from llorch.registry.query.identify import Whence
-    from llorch.registry.query.lineage import Lineage
-    from llorch.registry.records.records import SourceRecord
+    from llorch.registry import Affected, Identification, Lineage, ListedRun, SourceRecord
 
 commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
 
@@ -34,7 +30,7 @@ WHENCE_TITLES = ("path", "known by", "is", "made from", "sources")
 AFFECTED_TITLES = ("digest", "names", "architecture", "directly", "where")
 
 
-@console.subcommand(
+@cli.subcommand(
     commands, "lineage", example=f"{NAME} lineage smollm2\n{NAME} lineage smollm2 --svg > smollm2.svg"
 )
 @click.argument("reference", metavar="REF")
@@ -46,12 +42,14 @@ def lineage(
     reference: str, picture: str | None, url: str | None, as_json: bool, output_format: str | None
 ) -> None:
     """Show what REF came from and what came from it, with every check on the way."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         found = store.lineage(reference)
-    write_answer(found.to_json(), lambda: click.echo(drawn(found, picture), nl=False), as_json, output_format)
+    write_answer(
+        found.to_json(), lambda: click.echo(drawing(found, picture), nl=False), as_json, output_format
+    )
 
 
-def drawn(found: Lineage, picture: str | None) -> str:
+def drawing(found: Lineage, picture: str | None) -> str:
     """A lineage as a tree, or in the language of a picture."""
     from llorch.registry.export import drawing  # SQLAlchemy, as every answer
 
@@ -60,7 +58,7 @@ def drawn(found: Lineage, picture: str | None) -> str:
     return drawing.as_dot(found) if picture == "dot" else drawing.as_svg(found)
 
 
-@console.subcommand(commands, "whence", example=f"{NAME} whence unknown.gguf downloads/model")
+@cli.subcommand(commands, "whence", example=f"{NAME} whence unknown.gguf downloads/model")
 @click.argument("paths", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @registry_option
 @output_options
@@ -71,15 +69,15 @@ def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_forma
     that it shares. Ends with 1 if one of them is unknown.
     """
     found = []
-    with opened(url) as store:
+    with open_registry(url) as store:
         for path in paths:
-            with console.progress(f"hashing {path.name}") as progress:
+            with cli.progress(f"hashing {path.name}") as progress:
                 found.append(store.whence(path, progress))
     write_answers("whence", "answers", found, WHENCE_TITLES, whence_row, as_json, output_format)
     return 0 if all(one.known for one in found) else 1
 
 
-def whence_row(found: Whence) -> Sequence[Cell]:
+def whence_row(found: Identification) -> Sequence[Cell]:
     """One path, by the recorded artifact that is most like it."""
     best = found.origins[0] if found.origins else None
     if best is None:
@@ -101,7 +99,7 @@ def source_shown(source: SourceRecord) -> str:
     return f"{source.repository}/{source.path}{revision}"
 
 
-@console.subcommand(commands, "history", example=f"{NAME} history\n{NAME} history smollm2 --kind verify")
+@cli.subcommand(commands, "history", example=f"{NAME} history\n{NAME} history smollm2 --kind verify")
 @click.argument("reference", metavar="[REF]", required=False)
 @click.option(
     "--kind", type=click.Choice(["fetch", "convert", "verify", "adopt", "export"]), help="Only such runs."
@@ -120,7 +118,7 @@ def history(
     output_format: str | None,
 ) -> None:
     """List runs, the latest first: all of them, or those that REF took part in; failed and died ones too."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         found = store.history(reference, kind=kind, limit=limit)  # type: ignore[arg-type]  # click has checked it
     write_answers("history", "runs", found, RUN_TITLES, run_row, as_json, output_format)
 
@@ -139,23 +137,21 @@ def run_row(run: ListedRun) -> Sequence[Cell]:
     )
 
 
-@console.subcommand(commands, "diff", example=f"{NAME} diff smollm2 smollm2~1")
+@cli.subcommand(commands, "diff", example=f"{NAME} diff smollm2 smollm2~1")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @registry_option
 @output_options
 def diff(first: str, second: str, url: str | None, as_json: bool, output_format: str | None) -> int:
     """Show in which facts, files and tensors A and B differ. Ends with 1 if they do."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         found = store.diff(first, second)
     document = found.to_json()
     write_answer(document, lambda: write_document(document), as_json, output_format)
     return 0 if found.is_equal else 1
 
 
-@console.subcommand(
-    commands, "affected", example=f"{NAME} affected --builder 'llorch<0.3' --architecture phi3"
-)
+@cli.subcommand(commands, "affected", example=f"{NAME} affected --builder 'llorch<0.3' --architecture phi3")
 @click.option(
     "--builder", metavar="TOOL", required=True, help="A tool and its versions, as 'llorch>=0.1,<0.3'."
 )
@@ -166,7 +162,7 @@ def affected(
     builder: str, architecture: str | None, url: str | None, as_json: bool, output_format: str | None
 ) -> int:
     """List what versions of a tool made, and all that was made of that. Ends with 1 if there is any."""
-    with opened(url) as store:
+    with open_registry(url) as store:
         found = store.affected(builder, architecture)
     write_answers("affected", "artifacts", found, AFFECTED_TITLES, affected_row, as_json, output_format)
     return 1 if found else 0

@@ -16,7 +16,7 @@ def architectures() -> tuple[Architecture, ...]:
     return _in_package(tuple(__path__))
 
 
-def choose(evidence: Evidence) -> Architecture:
+def choose_architecture(evidence: Evidence) -> Architecture:
     """The architecture for a file: by its name, and among several of one name by their conditions.
 
     UnsupportedInput for a name that none has, and lists those that are known.

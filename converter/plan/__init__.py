@@ -1,1 +1,31 @@
 """Every output tensor, key and type of a conversion, decided before a byte is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llorch.converter.plan.dtype import UNQUANTIZED
+    from llorch.converter.plan.plan import Plan, make_plan
+    from llorch.converter.plan.rope import TABLES
+    from llorch.converter.plan.tensors import OutputTensor
+
+__all__ = [
+    "TABLES",
+    "UNQUANTIZED",
+    "OutputTensor",
+    "Plan",
+    "make_plan",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "dtype": ["UNQUANTIZED"],
+        "plan": ["Plan", "make_plan"],
+        "rope": ["TABLES"],
+        "tensors": ["OutputTensor"],
+    },
+)

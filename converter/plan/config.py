@@ -15,7 +15,7 @@ from llorch.base.shown import shown
 from llorch.converter.plan.rope import Rope, spelled
 from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.schema.keys import Keys
-from llorch.formats.gguf.metadata import REQUIRED, Metadata
+from llorch.formats.gguf import REQUIRED, Metadata
 
 # Keys of config.json that every decoder has → names of sizes.
 DECODER_SIZES = {

@@ -19,7 +19,7 @@ from llorch.base.shown import shown
 from llorch.converter.plan.rounding import TORCH_NAME, Float32
 from llorch.converter.plan.schedule import slices
 from llorch.converter.plan.tensors import OutputTensor
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import TensorData
 from llorch.formats.quants import decode
 
 AUTO = "auto"
@@ -28,7 +28,7 @@ UNQUANTIZED = frozenset({"F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DTypeChoice:
     """outputs: with their dtypes. dtype: the model's, as torch spells it: that of most of its weights."""
 
     outputs: tuple[OutputTensor, ...]
@@ -36,12 +36,12 @@ class Choice:
     warnings: tuple[str, ...]
 
 
-def choose(outputs: Sequence[OutputTensor], data: TensorData, dtype: str) -> Choice:
+def choose_dtypes(outputs: Sequence[OutputTensor], data: TensorData, dtype: str) -> DTypeChoice:
     """The outputs with a dtype each; `dtype` is "auto" or one of torch's names."""
     quantized = any(s.source.type.name not in UNQUANTIZED for output in outputs for s in output.segments)
     if dtype != AUTO or quantized:
         one = BY_TORCH_NAME["bfloat16" if dtype == AUTO else dtype]
-        return Choice(tuple(replace(output, dtype=one) for output in outputs), TORCH_NAME[one], ())
+        return DTypeChoice(tuple(replace(output, dtype=one) for output in outputs), TORCH_NAME[one], ())
     lossless = {output.name: _stored(output) or _narrowest(output, data) for output in outputs}
     only = Counter[str]()
     for output in outputs:
@@ -58,7 +58,7 @@ def choose(outputs: Sequence[OutputTensor], data: TensorData, dtype: str) -> Cho
         f"{len(wider)} tensors are not {TORCH_NAME[model]} as most weights are, and a loader that makes all of one "
         f"type may round them: {', '.join(shown(name) for name in wider[:12])}{' …' if len(wider) > 12 else ''}"
     )
-    return Choice(chosen, TORCH_NAME[model], (warning,) if wider else ())
+    return DTypeChoice(chosen, TORCH_NAME[model], (warning,) if wider else ())
 
 
 def _one(lossless: Sequence[str], tie: str) -> str:

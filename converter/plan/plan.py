@@ -10,18 +10,17 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.architectures import choose
+from llorch.converter.architectures import choose_architecture
 from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
 from llorch.converter.plan.rope import TABLES, Table, read_rope
 from llorch.converter.plan.sizes import read_sizes
 from llorch.converter.plan.tensors import Assignment, OutputTensor, Segment, assign, names_of
 from llorch.converter.schema.architecture import Architecture, Evidence, Sizes
 from llorch.converter.schema.keys import Keys
-from llorch.formats.gguf.file import Header
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
 
-__all__ = ["OutputTensor", "Plan", "Segment", "Vocabulary", "plan"]
+__all__ = ["OutputTensor", "Plan", "Segment", "Vocabulary", "make_plan"]
 
 ARCHITECTURE = "general.architecture"
 
@@ -86,7 +85,7 @@ class Plan:
     tied: bool
 
 
-def plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = False) -> Plan:
+def make_plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = False) -> Plan:
     """What becomes of every tensor and key of a model.
 
     Raises UnsupportedInput for an architecture, tensor, key or rope scaling that is not known (with
@@ -95,7 +94,7 @@ def plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = False)
     """
     keys = Keys(header.metadata, _architecture_name(header))
     evidence = Evidence(keys, header.tensors)
-    architecture = choose(evidence)
+    architecture = choose_architecture(evidence)
     sizes, warnings = read_sizes(architecture, evidence)
     evidence = Evidence(keys, header.tensors, sizes)
     _require_rows(vocabulary, sizes)

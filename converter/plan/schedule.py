@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from llorch.converter.plan.tensors import OutputTensor, Segment
-from llorch.formats.gguf.file import Header
-from llorch.formats.safetensors import BITS, StoredTensor
+from llorch.formats import BITS, SafetensorsTensor
+from llorch.formats.gguf import Header
 
 PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the cache when it is hashed and written
 
@@ -26,7 +26,7 @@ class Placed:
     """An output tensor and where its bytes go."""
 
     output: OutputTensor
-    stored: StoredTensor
+    stored: SafetensorsTensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.converter.schema.architecture import Architecture, Evidence, RopeLayout, Sizes
 from llorch.converter.schema.keys import Keys
-from llorch.formats.gguf.file import Tensor
+from llorch.formats.gguf import Tensor
 
 # src/llama-hparams.h: LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS; heads have no limit there, this one is far above all.
 MOST_LAYERS, MOST_EXPERTS, MOST_HEADS = 512, 1024, 65536

@@ -14,8 +14,7 @@ from llorch.converter.plan.sizes import shape_of
 from llorch.converter.plan.weight_scales import Scale, input_scales, require_weights, scales_of
 from llorch.converter.schema.architecture import Rule, Sizes
 from llorch.converter.schema.operations import Operation
-from llorch.formats.gguf.file import Tensor
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import Tensor, TensorData
 
 # One tensor that stands for several, whose rows follow one another in it (expert by expert, if stacked).
 # Source: llama.cpp, src/llama-model.cpp, `create_tensor_qkv`; conversion/base.py, `--fuse-gate-up-exps`.

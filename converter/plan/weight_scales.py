@@ -17,8 +17,7 @@ import numpy as np
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.converter.plan.rounding import Float32
-from llorch.formats.gguf.file import Tensor
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import Tensor, TensorData
 
 # Weights of a layer that may have a scale, of whatever type they are.
 IN_LAYERS = frozenset(

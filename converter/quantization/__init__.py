@@ -1,1 +1,22 @@
 """What a quantization did to a model, as numbers: types, scales, error against the original."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llorch.converter.quantization.error import ReferenceComparison, read_reference
+
+__all__ = [
+    "ReferenceComparison",
+    "read_reference",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "error": ["ReferenceComparison", "read_reference"],
+    },
+)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.converter.write.buffers import Bytes
-from llorch.formats.gguf.file import Tensor
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import Tensor, TensorData
 from llorch.formats.quants import QuantType
 from llorch.formats.quants.codebooks import e8m0_halved, ue4m3_halved
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from llorch.converter.plan.rounding import STORAGE, Float32, widened
-from llorch.formats.gguf.tensor_data import TensorData
-from llorch.formats.safetensors import Stored, StoredTensor, read_safetensors
+from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
+from llorch.formats.gguf import TensorData
 
 PIECE_WEIGHTS = 1 << 20
 
@@ -33,7 +33,7 @@ class TensorError:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ReferenceComparison:
     """What was written beside the original.
 
     missing: names that only the original has. extra: that only what was written has. incomparable: name → why.
@@ -54,7 +54,7 @@ class Comparison:
         }
 
 
-def read_reference(folder: str | os.PathLike[str]) -> Stored:
+def read_reference(folder: str | os.PathLike[str]) -> SafetensorsModel:
     """The headers of an original model: a folder as the Hub serves it, or one .safetensors file.
 
     A folder's files may be symbolic links, as they are in the Hub's cache. Raises InputError for a malformed
@@ -63,7 +63,7 @@ def read_reference(folder: str | os.PathLike[str]) -> Stored:
     return read_safetensors(folder, links=True)
 
 
-def compare(folder: Path, original: Stored) -> Comparison:
+def compare_with_reference(folder: Path, original: SafetensorsModel) -> ReferenceComparison:
     """Compares every tensor of a written folder with the original's of that name.
 
     In float64, in pieces of 8 MiB. Raises as `read_reference` does, for either side.
@@ -79,7 +79,7 @@ def compare(folder: Path, original: Stored) -> Comparison:
         ]
         for data in (ours, theirs):
             data.require_unchanged()
-    return Comparison(
+    return ReferenceComparison(
         tuple(errors),
         tuple(sorted(original.tensors.keys() - written.tensors.keys())),
         tuple(sorted(written.tensors.keys() - original.tensors.keys())),
@@ -87,7 +87,7 @@ def compare(folder: Path, original: Stored) -> Comparison:
     )
 
 
-def _why_not(written: Stored, original: Stored, name: str) -> str:
+def _why_not(written: SafetensorsModel, original: SafetensorsModel, name: str) -> str:
     ours, theirs = written.tensors[name], original.tensors[name]
     if ours.shape != theirs.shape:
         return f"its shape is {list(ours.shape)}, the original's {list(theirs.shape)}"
@@ -97,7 +97,7 @@ def _why_not(written: Stored, original: Stored, name: str) -> str:
 
 
 def _error(
-    written: StoredTensor, original: StoredTensor, ours: TensorData, theirs: TensorData
+    written: SafetensorsTensor, original: SafetensorsTensor, ours: TensorData, theirs: TensorData
 ) -> TensorError:
     squared_error = squares = worst = 0.0
     weights = math.prod(written.shape)
@@ -115,7 +115,7 @@ def _error(
     return TensorError(written.name, weights, math.sqrt(squared_error / squares), worst)
 
 
-def _pieces(tensor: StoredTensor, data: TensorData, weights: int) -> Iterator[Float32]:
+def _pieces(tensor: SafetensorsTensor, data: TensorData, weights: int) -> Iterator[Float32]:
     storage = STORAGE[tensor.dtype]
     for first in range(0, weights, PIECE_WEIGHTS):
         stop = min(first + PIECE_WEIGHTS, weights)

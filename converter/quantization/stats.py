@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from llorch.converter.quantization.block_scales import ScaleRange
-from llorch.formats.gguf.file import Header, Tensor
-from llorch.formats.gguf.metadata import INTEGERS, Metadata
+from llorch.formats.gguf import INTEGERS, Header, Metadata, Tensor
 
 FILE_TYPE = "general.file_type"
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from llorch.converter.provenance.record import Conversion, TensorRow
 from llorch.converter.quantization.block_scales import has_scales
-from llorch.converter.quantization.error import Comparison, TensorError
+from llorch.converter.quantization.error import ReferenceComparison, TensorError
 from llorch.converter.quantization.stats import Claim, LayerShare, Quantization, QuantShare
 from llorch.converter.quantization_report.charts import (
     Point,
@@ -39,7 +39,7 @@ RECIPE = re.compile(r"_(XS|S|M|L|MOE)$")
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def page(conversion: Conversion, comparison: Comparison | None = None) -> str:
+def page(conversion: Conversion, comparison: ReferenceComparison | None = None) -> str:
     """The whole file. comparison: with the original weights, if there was one."""
     quantization = conversion.quantization
     colours = {name: f"t{n}" if n < COLOURS else "tx" for n, name in enumerate(quantization.types)}
@@ -66,7 +66,7 @@ def _style() -> str:
     return files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 
 
-def _facts(conversion: Conversion, quantization: Quantization, comparison: Comparison | None) -> str:
+def _facts(conversion: Conversion, quantization: Quantization, comparison: ReferenceComparison | None) -> str:
     claim = quantization.claim
     weights = sum(share.weights for share in quantization.types.values())
     facts = [
@@ -211,7 +211,9 @@ def _scale_section(
     )
 
 
-def _error_section(comparison: Comparison, tensors: Sequence[TensorRow], colours: Mapping[str, str]) -> str:
+def _error_section(
+    comparison: ReferenceComparison, tensors: Sequence[TensorRow], colours: Mapping[str, str]
+) -> str:
     quants = {row.name: row.sources[0].quant for row in tensors}
     charts: dict[str, dict[int, Point]] = {}
     for error in comparison.errors:

@@ -13,8 +13,7 @@ from typing import Literal
 
 from llorch.converter.schema.keys import Keys
 from llorch.converter.schema.operations import Operation
-from llorch.formats.gguf.file import Tensor
-from llorch.formats.gguf.metadata import REQUIRED
+from llorch.formats.gguf import REQUIRED, Tensor
 
 Sizes = Mapping[str, int]
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.gguf.metadata import REQUIRED, Metadata, ValueType, _Required
+from llorch.formats.gguf import REQUIRED, Metadata, Required, ValueType
 
 D = TypeVar("D")
 
@@ -37,7 +37,7 @@ class Keys:
         self.used.add(name)
         return name
 
-    def integer(self, key: str, default: D | _Required = REQUIRED) -> int | D:
+    def integer(self, key: str, default: D | Required = REQUIRED) -> int | D:
         """An integer; an array of one value for every layer, if all are equal, serves as that value."""
         name = self._use(key)
         value = self.metadata.get(name)
@@ -52,29 +52,29 @@ class Keys:
             raise UnsupportedInput("differs between layers", where=f"key {shown(name)}")
         return int(values.pop())
 
-    def count(self, key: str, default: D | _Required = REQUIRED) -> int | D:
+    def count(self, key: str, default: D | Required = REQUIRED) -> int | D:
         """A positive integer."""
         count = self.integer(key, default)
         if isinstance(count, int) and self.has(key) and not 0 < count < 1 << 31:
             raise self.wrong(key, f"is {count}, not a positive number below 2^31")
         return count
 
-    def decimal(self, key: str, default: D | _Required = REQUIRED) -> float | D:
+    def decimal(self, key: str, default: D | Required = REQUIRED) -> float | D:
         """A finite number, as the shortest decimal of its float32."""
         return self.metadata.decimal(self._use(key), default)
 
-    def positive(self, key: str, default: D | _Required = REQUIRED) -> float | D:
+    def positive(self, key: str, default: D | Required = REQUIRED) -> float | D:
         """A finite number above zero."""
         number = self.decimal(key, default)
         if isinstance(number, float) and number <= 0:
             raise self.wrong(key, f"is {number}, not above zero")
         return number
 
-    def flag(self, key: str, default: D | _Required = REQUIRED) -> bool | D:
+    def flag(self, key: str, default: D | Required = REQUIRED) -> bool | D:
         """A bool."""
         return self.metadata.flag(self._use(key), default)
 
-    def text(self, key: str, default: D | _Required = REQUIRED) -> str | D:
+    def text(self, key: str, default: D | Required = REQUIRED) -> str | D:
         """A string."""
         return self.metadata.text(self._use(key), default)
 

@@ -1,4 +1,4 @@
-"""Memory for the pieces of a conversion: a fixed number of rooms, each used again when its last user is done."""
+"""Memory for the pieces of a conversion: a fixed number of buffers, each used again when its last user is done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Bytes = NDArray[np.uint8]
 
 
 @dataclass(slots=True, eq=False)
-class Room:
+class Buffer:
     """Memory for one piece: its source bytes, the bytes to write, and float32 weights on the way there."""
 
     source: Bytes
@@ -27,8 +27,8 @@ class Room:
     users: int = 0
 
 
-class Rooms:
-    """`count` rooms, each large enough for any piece of these outputs; safe for many threads."""
+class BufferPool:
+    """`count` buffers, each large enough for any piece of these outputs; safe for many threads."""
 
     def __init__(
         self, outputs: Sequence[OutputTensor], count: int, piece_weights: int = PIECE_WEIGHTS
@@ -43,36 +43,36 @@ class Rooms:
                 written = max(written, weights * element_bytes(output))
                 as_stored = output.operation is None and segment.scale is None
                 between = max(between, 0 if as_stored else weights * 4)
-        self._free: queue.SimpleQueue[Room | None] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Buffer | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         for _ in range(count):
-            self._free.put(Room(_memory(source), _memory(written), _memory(between)))
+            self._free.put(Buffer(_memory(source), _memory(written), _memory(between)))
 
-    def take(self) -> Room | None:
-        """A free room, as soon as there is one; None after `close`."""
-        room = self._free.get()
-        if room is None:
+    def acquire(self) -> Buffer | None:
+        """A free buffer, as soon as there is one; None after `close`."""
+        buffer = self._free.get()
+        if buffer is None:
             self.close()  # for whoever waits behind us
         else:
-            room.users = 1
-        return room
+            buffer.users = 1
+        return buffer
 
-    def lend(self, room: Room) -> Callable[[], None]:
-        """One user more for a room in use, who calls what is returned when done."""
+    def retain(self, buffer: Buffer) -> Callable[[], None]:
+        """One user more for a buffer in use, who calls what is returned when done."""
         with self._lock:
-            room.users += 1
-        return functools.partial(self.release, room)
+            buffer.users += 1
+        return functools.partial(self.release, buffer)
 
-    def release(self, room: Room) -> None:
-        """One user less; the last one frees the room."""
+    def release(self, buffer: Buffer) -> None:
+        """One user less; the last one frees the buffer."""
         with self._lock:
-            room.users -= 1
-            free = not room.users
+            buffer.users -= 1
+            free = not buffer.users
         if free:
-            self._free.put(room)
+            self._free.put(buffer)
 
     def close(self) -> None:
-        """Whoever waits for a room gets None."""
+        """Whoever waits for a buffer gets None."""
         self._free.put(None)
 
 

@@ -8,13 +8,12 @@ import numpy as np
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter import round_trip as closure
 from llorch.converter.plan.rounding import STORAGE, TORCH_NAME, Written, all_finite
 from llorch.converter.plan.schedule import Slice
 from llorch.converter.plan.tensors import OutputTensor
-from llorch.converter.write.buffers import Bytes, Room
-from llorch.formats.quants import QuantType, decode
-from llorch.formats.quants import numpy_kernels as plainly
+from llorch.converter.round_trip import require_round_trip
+from llorch.converter.write.buffers import Buffer, Bytes
+from llorch.formats.quants import QuantType, decode, numpy_kernels
 
 # Whole blocks → weights, rounded to the type of what they are written into; −1 if all of them are finite there.
 Dequantize = Callable[[QuantType, Bytes, Written], int]
@@ -26,14 +25,16 @@ PLAIN_BELOW = 1 << 23
 def dequantizer(weights: int) -> Dequantize:
     """The way to dequantize that is done first with so many weights."""
     if weights < PLAIN_BELOW:
-        return plainly.dequantize_into
+        return numpy_kernels.dequantize_into
     from llorch.formats.quants import compiled  # loads LLVM: 60 ms and 50 MB that a small model does not need
 
     return compiled.dequantize_into
 
 
-def converted(output: OutputTensor, piece: Slice, raw: Bytes, room: Room, dequantize: Dequantize) -> Bytes:
-    """The bytes to write for the piece's source bytes `raw` (little-endian): those, or others in the room.
+def converted_bytes(
+    output: OutputTensor, piece: Slice, raw: Bytes, buffer: Buffer, dequantize: Dequantize
+) -> Bytes:
+    """The bytes to write for the piece's source bytes `raw` (little-endian): those, or others in the buffer.
 
     Raises MalformedInput for weights that are not finite, UnsupportedInput for finite ones that the output's type
     cannot hold; both name the tensor, and the block or weight.
@@ -43,13 +44,13 @@ def converted(output: OutputTensor, piece: Slice, raw: Bytes, room: Room, dequan
     if operation is None and scale is None and quant.name == dtype:
         _require(all_finite(raw.view(storage), dtype), piece, raw, dtype)
         return raw
-    written = _view(room.written, storage, piece.weights)
+    written = _view(buffer.written, storage, piece.weights)
     if operation is None and scale is None:
         _require(dequantize(quant, raw, written) < 0, piece, raw, dtype)
         return written.view(np.uint8)
     # What only moves can be rounded before it does: its way back is then exact.
     rounded = scale is None and operation is not None and operation.moves
-    before = _view(room.between, storage if rounded else STORAGE["F32"], piece.weights)
+    before = _view(buffer.between, storage if rounded else STORAGE["F32"], piece.weights)
     _require(dequantize(quant, raw, before) < 0, piece, raw, dtype)
     before = piece.segment.scaled(before)
     if operation is not None:  # only then is a slice whole rows
@@ -58,10 +59,10 @@ def converted(output: OutputTensor, piece: Slice, raw: Bytes, room: Room, dequan
     if rounded:
         written.reshape(after.shape)[...] = after
     else:
-        plainly.rounded_into(np.ascontiguousarray(after).reshape(-1), written)
+        numpy_kernels.rounded_into(np.ascontiguousarray(after).reshape(-1), written)
         _require(all_finite(written, dtype), piece, raw, dtype)
     if operation is not None:
-        closure.require_way_back(output.name, operation, before, written.reshape(after.shape), dtype)
+        require_round_trip(output.name, operation, before, written.reshape(after.shape), dtype)
     return written.view(np.uint8)
 
 

@@ -31,13 +31,12 @@ from llorch.converter.plan.schedule import (
     schedule,
 )
 from llorch.converter.quantization.block_scales import ScaleRanges
-from llorch.converter.write.buffers import Bytes, Room, Rooms
-from llorch.converter.write.dequantize import Dequantize, converted, dequantizer
+from llorch.converter.write.buffers import Buffer, BufferPool, Bytes
+from llorch.converter.write.dequantize import Dequantize, converted_bytes, dequantizer
 from llorch.converter.write.staging import naming, write_all
 from llorch.converter.write.stream_digest import OrderedDigest
-from llorch.formats.gguf.file import Header
-from llorch.formats.gguf.tensor_data import TensorData
-from llorch.formats.model_file import read_exactly
+from llorch.formats import read_exactly
+from llorch.formats.gguf import Header, TensorData
 
 # What is dirty in memory before it is forced out: the disk then works while we do, and a crash costs little. With 512
 # MiB, half of a small model's bytes waited for the end; docs/benchmarks.md has both.
@@ -102,7 +101,7 @@ class _Pipeline:
         self._pieces: Iterator[tuple[int, Piece]] = enumerate(
             schedule(job.header, job.placed, job.finished, job.piece_weights)
         )
-        self._rooms = Rooms(outputs, job.threads * ROOMS_PER_THREAD, job.piece_weights)
+        self._buffers = BufferPool(outputs, job.threads * ROOMS_PER_THREAD, job.piece_weights)
         self._finished: dict[str, str] = {}
         self._to_write = {
             tensor.output.name: tensor.stored.nbytes
@@ -160,53 +159,55 @@ class _Pipeline:
                 if self._stopped.is_set():
                     return
                 number, piece = next(self._pieces, (-1, None))
-                room = None if piece is None else self._rooms.take()
-            if piece is None or room is None:
+                buffer = None if piece is None else self._buffers.acquire()
+            if piece is None or buffer is None:
                 return
             try:
-                self._do(piece, room)
+                self._do(piece, buffer)
             except BaseException as error:  # noqa: BLE001  # it is raised again, in the caller's thread
                 self._failures.append((number, error))
                 self._stop()
                 return
             finally:
-                self._rooms.release(room)
+                self._buffers.release(buffer)
 
     def _stop(self) -> None:
         """Lets every thread end after its piece, also those that wait."""
         self._stopped.set()
-        self._rooms.close()
+        self._buffers.close()
         with self._change:
             self._change.notify_all()
 
-    def _do(self, piece: Piece, room: Room) -> None:
+    def _do(self, piece: Piece, buffer: Buffer) -> None:
         data = self._job.data
         match piece:
             case Passed(part, start, nbytes):
-                data.read_file_into(part, start, room.source[:nbytes])
-                self._of_source[part].add(start, room.source[:nbytes], self._rooms.lend(room))
+                data.read_file_into(part, start, buffer.source[:nbytes])
+                self._of_source[part].add(start, buffer.source[:nbytes], self._buffers.retain(buffer))
             case Converted(placed, part):
-                tensor, source = part.segment.source, room.source[: part.nbytes]
+                tensor, source = part.segment.source, buffer.source[: part.nbytes]
                 data.read_file_into(part.part, part.start, source, where=f"tensor {shown(tensor.name)}")
-                self._of_source[part.part].add(part.start, source, self._rooms.lend(room))
+                self._of_source[part.part].add(part.start, source, self._buffers.retain(buffer))
                 raw = data.little_endian(tensor, source)
                 self._job.scales.see(tensor, raw)
-                self._write(piece, converted(placed.output, part, raw, room, self._dequantize), room)
+                self._write(
+                    piece, converted_bytes(placed.output, part, raw, buffer, self._dequantize), buffer
+                )
             case ReadBack(placed, start, nbytes):
                 self._wait_until_written(placed.output.name)
-                bytes_back = room.written[:nbytes]
+                bytes_back = buffer.written[:nbytes]
                 self._read_bytes(
                     self._job.files[placed.stored.part], bytes_back, placed.stored.offset + start
                 )
-                self._feed(placed, start, bytes_back, room)
+                self._feed(placed, start, bytes_back, buffer)
                 if placed.output.name in self._job.finished:
                     self._count(nbytes)
 
-    def _write(self, piece: Converted, written: Bytes, room: Room) -> None:
+    def _write(self, piece: Converted, written: Bytes, buffer: Buffer) -> None:
         placed, start = piece.placed, piece.slice.at * element_bytes(piece.placed.output)
         self._write_bytes(self._job.files[placed.stored.part], written, placed.stored.offset + start)
         if piece.fed:
-            self._feed(placed, start, written, room)
+            self._feed(placed, start, written, buffer)
         self._count(len(written), placed.output.name)
 
     def _write_bytes(self, file: OpenFile, data: Bytes, at: int) -> None:
@@ -218,9 +219,11 @@ class _Pipeline:
             if read_exactly(file.fd, data.data, at) < len(data):
                 raise OSError(errno.EIO, "is shorter than what was written to it")
 
-    def _feed(self, placed: Placed, start: int, data: Bytes, room: Room) -> None:
-        self._of_tensor[placed.output.name].add(start, data, self._rooms.lend(room))
-        self._of_file[placed.stored.part].add(placed.stored.offset + start, data, self._rooms.lend(room))
+    def _feed(self, placed: Placed, start: int, data: Bytes, buffer: Buffer) -> None:
+        self._of_tensor[placed.output.name].add(start, data, self._buffers.retain(buffer))
+        self._of_file[placed.stored.part].add(
+            placed.stored.offset + start, data, self._buffers.retain(buffer)
+        )
 
     def _count(self, nbytes: int, name: str = "") -> None:
         with self._change:

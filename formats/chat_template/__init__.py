@@ -1,1 +1,21 @@
 """Chat templates: rendered in a sandbox, in a process of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llorch.formats.chat_template.sandbox import render
+
+__all__ = [
+    "render",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "sandbox": ["render"],
+    },
+)

@@ -1,1 +1,34 @@
 """GGUF files: header, metadata, tensor table, split sets and tensor bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llorch.formats.gguf.file import Header, Tensor, read_header, read_part
+    from llorch.formats.gguf.metadata import INTEGERS, REQUIRED, Metadata, Required, ValueType
+    from llorch.formats.gguf.tensor_data import TensorData
+
+__all__ = [
+    "INTEGERS",
+    "REQUIRED",
+    "Header",
+    "Metadata",
+    "Required",
+    "Tensor",
+    "TensorData",
+    "ValueType",
+    "read_header",
+    "read_part",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "file": ["Header", "Tensor", "read_header", "read_part"],
+        "metadata": ["INTEGERS", "Metadata", "REQUIRED", "Required", "ValueType"],
+        "tensor_data": ["TensorData"],
+    },
+)

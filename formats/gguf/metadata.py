@@ -130,11 +130,13 @@ class Value:
         )
 
 
-class _Required(enum.Enum):
+class Required(enum.Enum):
+    """The default of a key that must be there."""
+
     REQUIRED = enum.auto()
 
 
-REQUIRED = _Required.REQUIRED
+REQUIRED = Required.REQUIRED
 
 
 class Metadata(Mapping[str, Value]):
@@ -163,7 +165,7 @@ class Metadata(Mapping[str, Value]):
             raise MalformedInput("is missing", where=f"key {shown(key)}")
         return value
 
-    def text(self, key: str, default: D | _Required = REQUIRED) -> str | D:
+    def text(self, key: str, default: D | Required = REQUIRED) -> str | D:
         """A string."""
         value = self._find(key, default)
         if value is None:
@@ -172,7 +174,7 @@ class Metadata(Mapping[str, Value]):
             raise value.wrong("string")
         return value.data
 
-    def integer(self, key: str, default: D | _Required = REQUIRED) -> int | D:
+    def integer(self, key: str, default: D | Required = REQUIRED) -> int | D:
         """An integer of any width."""
         value = self._find(key, default)
         if value is None:
@@ -181,7 +183,7 @@ class Metadata(Mapping[str, Value]):
             raise value.wrong("an integer")
         return cast(int, value.data)
 
-    def number(self, key: str, default: D | _Required = REQUIRED) -> float | D:
+    def number(self, key: str, default: D | Required = REQUIRED) -> float | D:
         """A finite number, exactly as stored: a float32 comes widened, so 1e-05 reads 9.999999747378752e-06."""
         value = self._find(key, default)
         if value is None:
@@ -193,7 +195,7 @@ class Metadata(Mapping[str, Value]):
             raise MalformedInput(f"is {number}, not finite", where=f"key {shown(key)}", offset=value.offset)
         return number
 
-    def decimal(self, key: str, default: D | _Required = REQUIRED) -> float | D:
+    def decimal(self, key: str, default: D | Required = REQUIRED) -> float | D:
         """A finite number as its author wrote it: the shortest decimal that the stored float32 is nearest to."""
         number = self.number(key, default)
         value = self._values.get(key)
@@ -201,7 +203,7 @@ class Metadata(Mapping[str, Value]):
             return number
         return float(str(np.float32(cast(float, value.data))))
 
-    def flag(self, key: str, default: D | _Required = REQUIRED) -> bool | D:
+    def flag(self, key: str, default: D | Required = REQUIRED) -> bool | D:
         """A bool."""
         value = self._find(key, default)
         if value is None:
@@ -210,7 +212,7 @@ class Metadata(Mapping[str, Value]):
             raise value.wrong("bool")
         return value.data
 
-    def texts(self, key: str, default: D | _Required = REQUIRED) -> StringArray | D:
+    def texts(self, key: str, default: D | Required = REQUIRED) -> StringArray | D:
         """An array of strings, not yet decoded."""
         value = self._find(key, default)
         if value is None:
@@ -219,7 +221,7 @@ class Metadata(Mapping[str, Value]):
             raise value.wrong("an array of strings")
         return value.data
 
-    def integers(self, key: str, default: D | _Required = REQUIRED) -> NDArray[np.integer] | D:
+    def integers(self, key: str, default: D | Required = REQUIRED) -> NDArray[np.integer] | D:
         """An array of integers (a read-only view); an array of bools serves as one of 0 and 1."""
         value = self._find(key, default)
         if value is None:
@@ -228,7 +230,7 @@ class Metadata(Mapping[str, Value]):
             raise value.wrong("an array of integers")
         return cast("NDArray[np.integer]", value.data)
 
-    def numbers(self, key: str, default: D | _Required = REQUIRED) -> NDArray[np.floating] | D:
+    def numbers(self, key: str, default: D | Required = REQUIRED) -> NDArray[np.floating] | D:
         """An array of floats (a read-only view); they need not be finite."""
         value = self._find(key, default)
         if value is None:

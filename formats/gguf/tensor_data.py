@@ -13,14 +13,14 @@ from llorch.base.shown import shown
 from llorch.formats.gguf.byte_order import swapped
 from llorch.formats.gguf.file import Header, Part, Tensor
 from llorch.formats.model_file import Identity, open_descriptor, read_exactly
-from llorch.formats.safetensors import Stored, StoredFile, StoredTensor
+from llorch.formats.safetensors import SafetensorsFile, SafetensorsModel, SafetensorsTensor
 
 
 class TensorData:
     """Reads tensor bytes of a model's files; a context manager, safe for many threads at once."""
 
-    def __init__(self, files: Header | Stored) -> None:
-        self._parts: tuple[Part | StoredFile, ...] = files.parts
+    def __init__(self, files: Header | SafetensorsModel) -> None:
+        self._parts: tuple[Part | SafetensorsFile, ...] = files.parts
         self._fds: list[int] = []
 
     def __enter__(self) -> TensorData:
@@ -43,14 +43,14 @@ class TensorData:
             os.close(self._fds.pop())
 
     def read(
-        self, tensor: Tensor | StoredTensor, start: int = 0, stop: int | None = None
+        self, tensor: Tensor | SafetensorsTensor, start: int = 0, stop: int | None = None
     ) -> NDArray[np.uint8]:
         """Bytes [start, stop) of a tensor, in a new array; as in `read_into`."""
         buffer = np.empty((tensor.nbytes if stop is None else stop) - start, np.uint8)
         self.read_into(tensor, start, buffer)
         return buffer
 
-    def read_into(self, tensor: Tensor | StoredTensor, start: int, buffer: NDArray[np.uint8]) -> None:
+    def read_into(self, tensor: Tensor | SafetensorsTensor, start: int, buffer: NDArray[np.uint8]) -> None:
         """Fills `buffer` with the tensor's bytes from `start` on, little-endian whatever the file is.
 
         Of a tensor in a big-endian file, `start` and `buffer` are whole blocks.

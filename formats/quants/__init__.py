@@ -2,7 +2,7 @@
 
 One decorated function a type, in the file of its family. The layout *is* the size, so no second number can
 disagree with it, and the function under it is the plain definition that everything faster is compared with. Below
-stands the same in vector code: `compiled.dequantize_into` runs that, `plainly.dequantize_into` does without LLVM.
+stands the same in vector code: `compiled.dequantize_into` runs that, `numpy_kernels.dequantize_into` does without LLVM.
 """
 
 from llorch.formats.quants import fp4, iq, k, legacy, plain, ternary  # noqa: F401 each enters its types in the table

@@ -1,7 +1,7 @@
 """Dequantization at the speed of memory: every type's fast form, compiled once a machine and kept on disk.
 
 The first use of a type on a machine takes a few tenths of a second, later processes a few milliseconds. Importing
-this imports LLVM; `plainly.dequantize_into` does the same without.
+this imports LLVM; `numpy_kernels.dequantize_into` does the same without.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from functools import cache
 
-from llorch.formats.quants import numpy_kernels as plainly
+from llorch.formats.quants import numpy_kernels
 from llorch.formats.quants.jit_cache import Function, Target, function, this_machine
 from llorch.formats.quants.kernel import kernel, step
 from llorch.formats.quants.numpy_kernels import Bytes, Written
@@ -23,7 +23,7 @@ _compiling = threading.Lock()
 
 
 def dequantize_into(type: QuantType, raw: Bytes, out: Written, *, threads: int = 1) -> int:
-    """Dequantizes whole blocks into `out`, rounded once from float32 to nearest even, with plainly's bits.
+    """Dequantizes whole blocks into `out`, rounded once from float32 to nearest even, with the bits of `numpy_kernels`.
 
     raw: contiguous bytes of blocks. out: contiguous, one element a weight; float32, float16, or uint16 for
     bfloat16. threads: how many share the blocks; the result is the same. Others run meanwhile: the interpreter's
@@ -31,18 +31,18 @@ def dequantize_into(type: QuantType, raw: Bytes, out: Written, *, threads: int =
     Returns the index of the first weight that is not finite as it is written, or −1: a NaN, an infinity, or a
     number too large for the type of `out`.
     """
-    plainly.require_room(type, raw, out)
-    dtype = plainly.written_name(out)
+    numpy_kernels.require_room(type, raw, out)
+    dtype = numpy_kernels.written_name(out)
     steps = raw.size // (type.block_bytes * step(type))
-    bound = _in_threads(compiled(type, dtype, this_machine()), type, raw, out, steps, threads)
+    bound = _in_threads(compiled_kernel(type, dtype, this_machine()), type, raw, out, steps, threads)
     if bound >= _FIRST_INFINITE[dtype]:
-        return plainly.dequantize_into(type, raw, out)
+        return numpy_kernels.dequantize_into(type, raw, out)
     done = steps * step(type)  # all, or all but the last few of a type of single weights
-    odd = plainly.dequantize_into(type, raw[done * type.block_bytes :], out[done * type.weights :])
+    odd = numpy_kernels.dequantize_into(type, raw[done * type.block_bytes :], out[done * type.weights :])
     return -1 if odd < 0 else done * type.weights + odd
 
 
-def compiled(type: QuantType, dtype: str, target: Target) -> Function:
+def compiled_kernel(type: QuantType, dtype: str, target: Target) -> Function:
     """The type's kernel for a target, compiled or loaded once a process."""
     with _compiling:
         return _compiled(type, dtype, target)

@@ -38,7 +38,7 @@ END_TEXTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class SpecialDefaults:
     """Defaults of one `tokenizer.ggml.model`: ids for missing keys, flags for missing flags.
 
     relic: bos and eos 11 are Falcon's `<|endoftext|>`; elsewhere 11 is an ordinary word, so that the default
@@ -54,11 +54,11 @@ class Family:
 
 
 FAMILIES = {
-    "llama": Family({"bos": 1, "eos": 2, "unk": 0}, add_bos=True),
-    "gpt2": Family({"bos": 11, "eos": 11}, relic=True),
-    "gemma4": Family({}, add_bos=True),
-    "t5": Family({"eos": 1, "unk": 2, "pad": 0}, add_eos=True),
-    "bert": Family({"cls": 101, "unk": 100, "sep": 102, "pad": 0, "mask": 103}, flags=False),
+    "llama": SpecialDefaults({"bos": 1, "eos": 2, "unk": 0}, add_bos=True),
+    "gpt2": SpecialDefaults({"bos": 11, "eos": 11}, relic=True),
+    "gemma4": SpecialDefaults({}, add_bos=True),
+    "t5": SpecialDefaults({"eos": 1, "unk": 2, "pad": 0}, add_eos=True),
+    "bert": SpecialDefaults({"cls": 101, "unk": 100, "sep": 102, "pad": 0, "mask": 103}, flags=False),
 }
 
 
@@ -74,7 +74,12 @@ class SpecialTokens:
 
 
 def read_special(
-    metadata: Metadata, vocabulary: Vocabulary, family: Family, *, add_bos: bool, default_bos: bool = True
+    metadata: Metadata,
+    vocabulary: Vocabulary,
+    family: SpecialDefaults,
+    *,
+    add_bos: bool,
+    default_bos: bool = True,
 ) -> SpecialTokens:
     """The special tokens of a file. add_bos: what holds where the key is absent.
 

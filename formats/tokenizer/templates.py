@@ -1,6 +1,6 @@
 """Chat templates of a GGUF file: their texts, and what can be said of them without running them.
 
-A template is a program by a stranger. Here it is copied and looked at as text only; `formats.chat_template.render`
+A template is a program by a stranger. Here it is copied and looked at as text only; `formats.chat_template.sandbox`
 runs one, in a process of its own.
 """
 

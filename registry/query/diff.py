@@ -25,7 +25,7 @@ class Differences:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ArtifactDiff:
     """Two artifacts. facts: name → (the first's, the second's), where they differ."""
 
     a: str
@@ -44,7 +44,7 @@ class Comparison:
         return {"schema": "llorch.diff/v1", **as_json(self)}
 
 
-def compare(connection: Connection, first: int, second: int) -> Comparison:
+def diff_artifacts(connection: Connection, first: int, second: int) -> ArtifactDiff:
     """What is recorded of two artifacts, side by side."""
     a, b = (connection.execute(select(artifact).where(artifact.c.id == one)).one() for one in (first, second))
     facts: dict[str, Sequence[Json]] = {
@@ -53,7 +53,7 @@ def compare(connection: Connection, first: int, second: int) -> Comparison:
     for name in sorted({*a.facts, *b.facts}):
         if a.facts.get(name) != b.facts.get(name):
             facts[name] = [a.facts.get(name), b.facts.get(name)]
-    return Comparison(
+    return ArtifactDiff(
         a=a.digest,
         b=b.digest,
         facts=facts,

@@ -55,7 +55,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Whence:
+class Identification:
     """The answer for one path. known: by what it was recognised, None if nothing recorded is like it."""
 
     path: str
@@ -78,27 +78,27 @@ def seen(path: Path, progress: Progress | None = None) -> Seen:
     return Seen(str(path), digest, tensors)
 
 
-def whence(connection: Connection, found: Seen) -> Whence:
+def identify(connection: Connection, found: Seen) -> Identification:
     """Which recorded artifact something is: itself, a file of it, the same weights, or some of its tensors."""
     itself = ids(connection, select(artifact.c.id).where(artifact.c.digest == found.digest))
     if itself:
-        return Whence(found.path, found.digest, "artifact", origins(connection, itself))
+        return Identification(found.path, found.digest, "artifact", origins(connection, itself))
     sha256 = found.digest.removeprefix("sha256:")
     part = connection.execute(
         select(file.c.artifact_id, file.c.path).where(file.c.sha256 == sha256).order_by(file.c.artifact_id)
     ).all()
     if part:
         files = {row.artifact_id: row.path for row in part[:MOST_SHOWN]}
-        return Whence(found.path, found.digest, "file", origins(connection, list(files), files=files))
+        return Identification(found.path, found.digest, "file", origins(connection, list(files), files=files))
     if not found.tensors:
-        return Whence(found.path, found.digest, None, [])
+        return Identification(found.path, found.digest, None, [])
     weights = weights1(HashedTensor(t.name, t.dtype, t.shape, t.sha256) for t in found.tensors)
     same = ids(connection, select(artifact.c.id).where(artifact.c.weights_digest == weights))
     if same:
-        return Whence(found.path, found.digest, "weights", origins(connection, same))
+        return Identification(found.path, found.digest, "weights", origins(connection, same))
     shared = sharing(connection, found.tensors)
     known: Known | None = "tensors" if shared else None
-    return Whence(found.path, found.digest, known, origins(connection, shared, tensors=found.tensors))
+    return Identification(found.path, found.digest, known, origins(connection, shared, tensors=found.tensors))
 
 
 def ids(connection: Connection, statement: object) -> list[int]:

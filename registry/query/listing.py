@@ -51,7 +51,7 @@ def page(chosen: Filter) -> Select[tuple[int, int]]:
         select(run_io.c.artifact_id, run.c.id.label("run_id"))
         .select_from(run)
         .join(run_io, run_io.c.run_id == run.c.id)
-        .where(run_io.c.role == "output", ~made_again())
+        .where(run_io.c.role == "output", ~remade())
         .order_by(run.c.started_at.desc(), run.c.uid.desc(), run_io.c.artifact_id)
     )
     columns = {"kind": artifact.c.kind, "architecture": artifact.c.architecture, "dtype": artifact.c.dtype}
@@ -68,7 +68,7 @@ def page(chosen: Filter) -> Select[tuple[int, int]]:
     return statement
 
 
-def made_again() -> ColumnElement[bool]:
+def remade() -> ColumnElement[bool]:
     """Whether a later run made the same artifact."""
     later, output = run.alias("later"), run_io.alias("output")
     return (

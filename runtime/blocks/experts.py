@@ -50,7 +50,7 @@ class Mixture:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: (positions, hidden) → the same shape."""
-        weights, chosen = choose(self.router(x), self.routing)
+        weights, chosen = choose_experts(self.router(x), self.routing)
         y = torch.zeros_like(x)
         for index in sorted(set(chosen.flatten().tolist())):
             position, place = torch.where(chosen == index)
@@ -67,7 +67,7 @@ class Mixture:
             yield from network.linears()
 
 
-def choose(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
+def choose_experts(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
     """Router scores (positions, experts) → weights and indices, (positions, used), the largest first."""
     probabilities = torch.softmax(scores, dim=-1)
     # a stable sort, where topk does not say which of two equal ones it takes

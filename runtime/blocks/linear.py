@@ -44,7 +44,7 @@ class Matrix(ABC):
         self.numbers = numbers
 
     @abstractmethod
-    def widened(self, start: int, stop: int) -> Tensor:
+    def dequantized(self, start: int, stop: int) -> Tensor:
         """Rows [start, stop) in the arithmetic's dtype, not to be written to."""
 
     @property
@@ -56,13 +56,13 @@ class Matrix(ABC):
         """Rows [start, stop) as a matrix that shares this one's storage."""
         return _Part(self, start, stop)
 
-    def settle(self) -> None:
+    def materialize(self) -> None:
         """Widens it now if it is to stay so."""
         if self.numbers.keep:
-            self.widened(0, 1)
+            self.dequantized(0, 1)
 
 
-class Stored(Matrix):
+class FileMatrix(Matrix):
     """A tensor of a file; what a subclass knows is how to widen some of its rows."""
 
     def __init__(self, rows: int, columns: int, numbers: Numbers) -> None:
@@ -77,7 +77,7 @@ class Stored(Matrix):
     def _forget(self) -> None:
         """Drops the stored form; called once all of it is kept widened."""
 
-    def widened(self, start: int, stop: int) -> Tensor:
+    def dequantized(self, start: int, stop: int) -> Tensor:
         """As for every matrix; from the second time on without work, where it is kept."""
         if not self.numbers.keep:
             return self._fresh(start, stop)
@@ -86,7 +86,7 @@ class Stored(Matrix):
             self._forget()
         return self._kept[start:stop]
 
-    def taken(self, ids: Tensor) -> Tensor:
+    def rows_at(self, ids: Tensor) -> Tensor:
         """The rows of these ids, one each, without widening the others."""
         if self._kept is not None:
             return self._kept[ids]
@@ -104,7 +104,7 @@ class Stored(Matrix):
         return out.to(self.numbers.device, self.numbers.dtype)
 
 
-class Packed(Stored):
+class Packed(FileMatrix):
     """Blocks of one of ggml's types, read when first used and left as they are.
 
     scales: float32 numbers that the weights are multiplied by; each is for an equal share of the rows, in order.
@@ -142,7 +142,7 @@ class Packed(Stored):
         self._raw = None
 
 
-class Floating(Stored):
+class Floating(FileMatrix):
     """A float tensor of a safetensors file; `read` gives rows [start, stop) in the stored dtype."""
 
     def __init__(self, rows: int, columns: int, numbers: Numbers, read: Callable[[int, int], Tensor]) -> None:
@@ -162,8 +162,8 @@ class _Part(Matrix):
         self._whole = whole
         self._start = start
 
-    def widened(self, start: int, stop: int) -> Tensor:
-        return self._whole.widened(self._start + start, self._start + stop)
+    def dequantized(self, start: int, stop: int) -> Tensor:
+        return self._whole.dequantized(self._start + start, self._start + stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +178,10 @@ class Linear:
         rows = self.weight.rows
         tile = rows if self.weight.numbers.keep else self.weight.tile
         if tile >= rows:
-            return functional.linear(x, self.weight.widened(0, rows), self.bias)
+            return functional.linear(x, self.weight.dequantized(0, rows), self.bias)
         y = x.new_empty((*x.shape[:-1], rows))
         for start in range(0, rows, tile):
             stop = min(start + tile, rows)
             bias = None if self.bias is None else self.bias[start:stop]
-            y[..., start:stop] = functional.linear(x, self.weight.widened(start, stop), bias)
+            y[..., start:stop] = functional.linear(x, self.weight.dequantized(start, stop), bias)
         return y

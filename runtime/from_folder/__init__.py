@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.formats.safetensors import Stored, read_safetensors
+from llorch.formats import SafetensorsModel, read_safetensors
 from llorch.runtime.from_folder.config import Config
-from llorch.runtime.from_folder.families import Family
+from llorch.runtime.from_folder.families import ClassFacts
 from llorch.runtime.from_folder.layout import (
     Sizes,
     Structure,
@@ -40,10 +40,10 @@ class Read:
     """What a folder says before its weights."""
 
     traits: Traits
-    family: Family
+    family: ClassFacts
     sizes: Sizes
     structure: Structure
-    stored: Stored
+    stored: SafetensorsModel
 
 
 def read_traits(folder: Path) -> Read:

@@ -10,7 +10,7 @@ from typing import cast
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.runtime.from_folder.families import FAMILIES, Family
+from llorch.runtime.from_folder.families import FAMILIES, ClassFacts
 
 MOST_BYTES = 64 << 20  # of a JSON file; the largest published tokenizer.json has 33 MB
 
@@ -57,11 +57,11 @@ class Config:
         return config
 
     @property
-    def family(self) -> Family:
+    def family(self) -> ClassFacts:
         """The row of facts for this `model_type`."""
         return FAMILIES[self.text("model_type")]
 
-    def _check(self, family: Family) -> None:
+    def _check(self, family: ClassFacts) -> None:
         classes = self.get("architectures", [family.class_name])
         if classes not in (None, [family.class_name]):
             raise self.unsupported(

@@ -65,7 +65,7 @@ class Experts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class ClassFacts:
     """One class's facts.
 
     class_name: the entry of `architectures` that this row speaks of.
@@ -146,20 +146,20 @@ GEMMA = _class(
     max_position_embeddings=8192,
 )
 
-FAMILIES: dict[str, Family] = {
-    "llama": Family(
+FAMILIES: dict[str, ClassFacts] = {
+    "llama": ClassFacts(
         class_name="LlamaForCausalLM",
         names=LLAMA,
         biases={**biases("q k v output", "attention_bias"), **biases("gate up down", "mlp_bias")},
         defaults=_class(max_position_embeddings=2048),
     ),
-    "mistral": Family(
+    "mistral": ClassFacts(
         class_name="MistralForCausalLM",
         names=LLAMA,
         windows="all layers",
         defaults=_class(num_key_value_heads=8, max_position_embeddings=131072, sliding_window=4096),
     ),
-    "mixtral": Family(
+    "mixtral": ClassFacts(
         class_name="MixtralForCausalLM",
         names={
             **ATTENTION,
@@ -179,7 +179,7 @@ FAMILIES: dict[str, Family] = {
             num_experts_per_tok=2,
         ),
     ),
-    "phi": Family(
+    "phi": ClassFacts(
         class_name="PhiForCausalLM",
         names={
             "attention_norm": "input_layernorm",
@@ -198,7 +198,7 @@ FAMILIES: dict[str, Family] = {
         defaults=_class(hidden_act="gelu_new", layer_norm_eps=1e-5, max_position_embeddings=2048),
         supported={"qk_layernorm": (False,)},
     ),
-    "phi3": Family(
+    "phi3": ClassFacts(
         class_name="Phi3ForCausalLM",
         names={
             **NORMS,
@@ -213,7 +213,7 @@ FAMILIES: dict[str, Family] = {
             rms_norm_eps=1e-5, max_position_embeddings=4096, original_max_position_embeddings=4096
         ),
     ),
-    "qwen2": Family(
+    "qwen2": ClassFacts(
         class_name="Qwen2ForCausalLM",
         names=LLAMA,
         biases=biases("q k v", True),
@@ -222,7 +222,7 @@ FAMILIES: dict[str, Family] = {
         types="by depth",
         defaults=_class(num_key_value_heads=32, max_position_embeddings=32768, **WINDOWS_OFF),
     ),
-    "qwen2_moe": Family(
+    "qwen2_moe": ClassFacts(
         class_name="Qwen2MoeForCausalLM",
         names={**ATTENTION, **NORMS, **EXPERTS, **SHARED},
         biases=biases("q k v", "qkv_bias"),
@@ -245,7 +245,7 @@ FAMILIES: dict[str, Family] = {
         ),
         supported=ALL_SPARSE,
     ),
-    "qwen3": Family(
+    "qwen3": ClassFacts(
         class_name="Qwen3ForCausalLM",
         names={**LLAMA, **HEAD_NORMS},
         biases=biases("q k v output", "attention_bias"),
@@ -255,7 +255,7 @@ FAMILIES: dict[str, Family] = {
         types="by depth",
         defaults=_class(num_key_value_heads=32, head_dim=128, max_position_embeddings=32768, **WINDOWS_OFF),
     ),
-    "qwen3_moe": Family(
+    "qwen3_moe": ClassFacts(
         class_name="Qwen3MoeForCausalLM",
         names={**ATTENTION, **NORMS, **HEAD_NORMS, **EXPERTS},
         biases=biases("q k v output", "attention_bias"),
@@ -274,7 +274,7 @@ FAMILIES: dict[str, Family] = {
         ),
         supported=ALL_SPARSE,
     ),
-    "gemma": Family(
+    "gemma": ClassFacts(
         class_name="GemmaForCausalLM",
         names=LLAMA,
         biases=biases("q k v output", "attention_bias"),
@@ -283,7 +283,7 @@ FAMILIES: dict[str, Family] = {
         defaults=GEMMA,
         supported=ONLY_CAUSAL,
     ),
-    "gemma2": Family(
+    "gemma2": ClassFacts(
         class_name="Gemma2ForCausalLM",
         names=GEMMA2,
         activation="hidden_activation",
@@ -306,7 +306,7 @@ FAMILIES: dict[str, Family] = {
         },
         supported=ONLY_CAUSAL,
     ),
-    "gemma3_text": Family(
+    "gemma3_text": ClassFacts(
         class_name="Gemma3ForCausalLM",
         names={**GEMMA2, **HEAD_NORMS},
         activation="hidden_activation",
@@ -334,7 +334,7 @@ FAMILIES: dict[str, Family] = {
         },
         supported=ONLY_CAUSAL,
     ),
-    "granite": Family(
+    "granite": ClassFacts(
         class_name="GraniteForCausalLM",
         names=LLAMA,
         biases={**biases("q k v output", "attention_bias"), **biases("gate up down", "mlp_bias")},
@@ -350,14 +350,14 @@ FAMILIES: dict[str, Family] = {
             logits_scaling=1.0,
         ),
     ),
-    "olmo2": Family(
+    "olmo2": ClassFacts(
         class_name="Olmo2ForCausalLM",
         names={**ATTENTION, **GATED, **HEAD_NORMS, **POST_NORMS},
         biases=biases("q k v output", "attention_bias"),
         head_norm="row",
         defaults=_class(max_position_embeddings=2048, rms_norm_eps=1e-5),
     ),
-    "olmo3": Family(
+    "olmo3": ClassFacts(
         class_name="Olmo3ForCausalLM",
         names={**ATTENTION, **GATED, **HEAD_NORMS, **POST_NORMS},
         biases=biases("q k v output", "attention_bias"),
@@ -373,7 +373,7 @@ FAMILIES: dict[str, Family] = {
             sliding_window_pattern=4,
         ),
     ),
-    "stablelm": Family(
+    "stablelm": ClassFacts(
         class_name="StableLmForCausalLM",
         names={
             **LLAMA,
@@ -397,7 +397,7 @@ FAMILIES: dict[str, Family] = {
             use_parallel_residual=False,
         ),
     ),
-    "starcoder2": Family(
+    "starcoder2": ClassFacts(
         class_name="Starcoder2ForCausalLM",
         names={**ATTENTION, **NORMS, "up": "mlp.c_fc", "down": "mlp.c_proj"},
         norm="layer",
@@ -414,7 +414,7 @@ FAMILIES: dict[str, Family] = {
             tie_word_embeddings=True,
         ),
     ),
-    "smollm3": Family(
+    "smollm3": ClassFacts(
         class_name="SmolLM3ForCausalLM",
         names=LLAMA,
         biases={**biases("q k v output", "attention_bias"), **biases("gate up down", "mlp_bias")},
@@ -432,7 +432,7 @@ FAMILIES: dict[str, Family] = {
             no_rope_layer_interval=4,
         ),
     ),
-    "cohere": Family(
+    "cohere": ClassFacts(
         class_name="CohereForCausalLM",
         names={"attention_norm": "input_layernorm", **ATTENTION, **GATED, **HEAD_NORMS},
         norm="layer",

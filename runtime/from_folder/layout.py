@@ -9,9 +9,9 @@ from pathlib import Path
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.safetensors import StoredTensor
+from llorch.formats import SafetensorsTensor
 from llorch.runtime.from_folder.config import Config
-from llorch.runtime.from_folder.families import Family
+from llorch.runtime.from_folder.families import ClassFacts
 
 IGNORED = re.compile(
     r"(^|\.)rotary_emb\.inv_freq$"
@@ -130,7 +130,11 @@ def is_parallel(config: Config) -> bool:
 
 
 def check_layout(
-    stored: Mapping[str, StoredTensor], family: Family, sizes: Sizes, structure: Structure, folder: Path
+    stored: Mapping[str, SafetensorsTensor],
+    family: ClassFacts,
+    sizes: Sizes,
+    structure: Structure,
+    folder: Path,
 ) -> None:
     """An error naming all that is missing, all that is unexpected, or all that has another shape or dtype."""
     for what, count in (("layers", sizes.layers), ("experts", sizes.experts)):
@@ -157,7 +161,7 @@ def check_layout(
         raise UnsupportedInput(f"{_listed(strange)}: no dtype of {', '.join(DTYPES)}", path=folder)
 
 
-def _expected(family: Family, sizes: Sizes, structure: Structure) -> dict[str, tuple[int, ...]]:
+def _expected(family: ClassFacts, sizes: Sizes, structure: Structure) -> dict[str, tuple[int, ...]]:
     letters = _letters(sizes)
     expected = {
         "model.embed_tokens.weight": (sizes.vocabulary, sizes.hidden),
@@ -190,7 +194,7 @@ def spelled(name: str, role: str, sizes: Sizes) -> list[str]:
     return [name]
 
 
-def _head_norm_shape(family: Family, role: str, name: str, sizes: Sizes) -> tuple[int, ...] | None:
+def _head_norm_shape(family: ClassFacts, role: str, name: str, sizes: Sizes) -> tuple[int, ...] | None:
     if role not in ("q_norm", "k_norm"):
         return None
     heads = sizes.heads if role == "q_norm" else sizes.kv_heads

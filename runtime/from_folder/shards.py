@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.formats.model_file import Identity, open_descriptor, read_exactly
-from llorch.formats.safetensors import Stored
+from llorch.formats import Identity, SafetensorsModel, open_descriptor, read_exactly
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -20,7 +19,7 @@ DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 class OpenShards:
     """The files, opened when first read and required to stay the ones whose headers were read."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: SafetensorsModel) -> None:
         self._stored = stored
         self._open: dict[int, int] = {}
 

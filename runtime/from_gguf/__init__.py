@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from llorch.formats.gguf.file import Header
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
-from llorch.runtime.from_gguf.families import Family
+from llorch.runtime.from_gguf.families import ArchitectureFacts
 from llorch.runtime.from_gguf.keys import Keys, Sizes, read_sizes
 from llorch.runtime.from_gguf.layout import check_layout
 from llorch.runtime.from_gguf.rope import ropes
@@ -19,7 +18,7 @@ from llorch.runtime.from_gguf.scales import read_scales
 from llorch.runtime.traits import Routing, Traits
 
 
-def read_traits(header: Header, data: TensorData) -> tuple[Traits, Family]:
+def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureFacts]:
     """The model that a header describes, its layout checked; of the weights only rotary divisors are read."""
     keys = Keys(header)
     family, sizes = keys.family, read_sizes(keys, header)
@@ -56,19 +55,19 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, Family]:
     return traits, family
 
 
-def _head_norm(header: Header, family: Family) -> Literal["head", "row"] | None:
+def _head_norm(header: Header, family: ArchitectureFacts) -> Literal["head", "row"] | None:
     if family.head_norms is None or "blk.0.attn_q_norm.weight" not in header.tensors:
         return None
     return "row" if family.head_norms == "row" else "head"
 
 
-def _is_parallel(header: Header, family: Family) -> bool:
+def _is_parallel(header: Header, family: ArchitectureFacts) -> bool:
     if family.parallel == "without ffn_norm":
         return "blk.0.ffn_norm.weight" not in header.tensors
     return family.parallel
 
 
-def _routing(family: Family, sizes: Sizes) -> Routing | None:
+def _routing(family: ArchitectureFacts, sizes: Sizes) -> Routing | None:
     if not sizes.experts:
         return None
     return Routing(sizes.experts, sizes.experts_used, family.experts_renormalised)

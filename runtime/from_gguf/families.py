@@ -56,7 +56,7 @@ class Sliding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class ArchitectureFacts:
     """One architecture's facts.
 
     whole_heads: whether heads are rotated whole, so that `rope.dimension_count` says their size where no key does.
@@ -104,8 +104,8 @@ class Family:
 LLAMA_BIASES = ("attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
 FINAL_BIAS = ("output_norm.bias",)
 
-FAMILIES: dict[str, Family] = {
-    "llama": Family(
+FAMILIES: dict[str, ArchitectureFacts] = {
+    "llama": ArchitectureFacts(
         pairs="interleaved",
         whole_heads=True,
         optional=LLAMA_BIASES,
@@ -113,7 +113,7 @@ FAMILIES: dict[str, Family] = {
         rope_factors="freqs",
         sliding=Sliding(period=0),
     ),
-    "phi2": Family(
+    "phi2": ArchitectureFacts(
         pairs="halves",
         norm="layer",
         activation="gelu_tanh",
@@ -124,19 +124,25 @@ FAMILIES: dict[str, Family] = {
         head_required=True,
         parallel=True,
     ),
-    "phi3": Family(
+    "phi3": ArchitectureFacts(
         pairs="halves",
         ffn=FUSED,
         fused_gate=True,
         rope_factors="long and short",
         sliding=Sliding(period=0),
     ),
-    "qwen2": Family(pairs="halves", final_optional=("output.bias",)),
-    "qwen2moe": Family(pairs="halves", experts="shared", experts_renormalised=False, head_required=True),
-    "qwen3": Family(pairs="halves", head_norms="head", optional=("attn_output.bias",)),
-    "qwen3moe": Family(pairs="halves", head_norms="head", optional=("attn_output.bias",), experts="always"),
-    "gemma": Family(pairs="halves", activation="gelu_tanh", norm_stored_offset=1.0, scales="gemma"),
-    "gemma2": Family(
+    "qwen2": ArchitectureFacts(pairs="halves", final_optional=("output.bias",)),
+    "qwen2moe": ArchitectureFacts(
+        pairs="halves", experts="shared", experts_renormalised=False, head_required=True
+    ),
+    "qwen3": ArchitectureFacts(pairs="halves", head_norms="head", optional=("attn_output.bias",)),
+    "qwen3moe": ArchitectureFacts(
+        pairs="halves", head_norms="head", optional=("attn_output.bias",), experts="always"
+    ),
+    "gemma": ArchitectureFacts(
+        pairs="halves", activation="gelu_tanh", norm_stored_offset=1.0, scales="gemma"
+    ),
+    "gemma2": ArchitectureFacts(
         pairs="halves",
         activation="gelu_tanh",
         norms=FOUR_NORMS,
@@ -144,7 +150,7 @@ FAMILIES: dict[str, Family] = {
         sliding=Sliding(period=2, default=4096),
         scales="gemma2",
     ),
-    "gemma3": Family(
+    "gemma3": ArchitectureFacts(
         pairs="halves",
         activation="gelu_tanh",
         norms=FOUR_NORMS,
@@ -154,21 +160,21 @@ FAMILIES: dict[str, Family] = {
         sliding=Sliding(period=6, local_base=10000.0, scaled=False),
         scales="gemma3",
     ),
-    "granite": Family(
+    "granite": ArchitectureFacts(
         pairs="interleaved",
         optional=LLAMA_BIASES,
         rope_factors="freqs",
         rope_switch=True,
         scales="granite",
     ),
-    "olmo2": Family(
+    "olmo2": ArchitectureFacts(
         pairs="halves",
         norms=("post_attention_norm.weight", "post_ffw_norm.weight"),
         head_norms="row",
         head_required=True,
         sliding=Sliding(period=4, scaled=False),
     ),
-    "stablelm": Family(
+    "stablelm": ArchitectureFacts(
         pairs="halves",
         norm="layer",
         norms=("attn_norm.weight", "attn_norm.bias"),
@@ -179,7 +185,7 @@ FAMILIES: dict[str, Family] = {
         head_norms="heads",
         head_norms_required=False,
     ),
-    "starcoder2": Family(
+    "starcoder2": ArchitectureFacts(
         pairs="halves",
         norm="layer",
         activation="gelu_tanh",
@@ -188,8 +194,8 @@ FAMILIES: dict[str, Family] = {
         required=("attn_output.bias",),
         final=FINAL_BIAS,
     ),
-    "smollm3": Family(pairs="interleaved", rope_skips=4),
-    "command-r": Family(
+    "smollm3": ArchitectureFacts(pairs="interleaved", rope_skips=4),
+    "command-r": ArchitectureFacts(
         pairs="interleaved",
         norm="layer",
         norms=("attn_norm.weight",),

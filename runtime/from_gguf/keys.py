@@ -8,8 +8,8 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.gguf.file import Header
-from llorch.runtime.from_gguf.families import FAMILIES, Family
+from llorch.formats.gguf import Header
+from llorch.runtime.from_gguf.families import FAMILIES, ArchitectureFacts
 
 MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
 
@@ -46,7 +46,7 @@ class Keys:
             )
 
     @property
-    def family(self) -> Family:
+    def family(self) -> ArchitectureFacts:
         """The row of facts for this architecture."""
         return FAMILIES[self.architecture]
 

@@ -9,8 +9,8 @@ import re
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
-from llorch.formats.gguf.file import Header
-from llorch.runtime.from_gguf.families import EXPERTS, FUSED_EXPERTS, SHARED, SPLIT_EXPERTS, Family
+from llorch.formats.gguf import Header
+from llorch.runtime.from_gguf.families import EXPERTS, FUSED_EXPERTS, SHARED, SPLIT_EXPERTS, ArchitectureFacts
 from llorch.runtime.from_gguf.keys import Sizes
 
 OBSOLETE = "attn_rot_embd.weight"  # old converters wrote it, nothing reads it
@@ -77,7 +77,7 @@ WIDTHS = {
 }  # their columns say it
 
 
-def check_layout(header: Header, family: Family, sizes: Sizes) -> None:
+def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes) -> None:
     """MalformedInput naming all that is missing, all that is unexpected, or all that has another shape."""
     required, optional = _names(header, family, sizes)
     missing = sorted(required - header.tensors.keys())
@@ -103,7 +103,7 @@ def check_layout(header: Header, family: Family, sizes: Sizes) -> None:
         raise MalformedInput("; ".join(wrong[:8]) + (" …" if wrong[8:] else ""), path=header.path)
 
 
-def _check_same_norms(header: Header, family: Family, sizes: Sizes) -> None:
+def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -> None:
     """Norms that a family may have are in all layers or in none: one traits' value speaks for all."""
     for stem in (*family.optional, "attn_q_norm.weight", "attn_k_norm.weight"):
         having = [layer for layer in range(sizes.layers) if f"blk.{layer}.{stem}" in header.tensors]
@@ -114,7 +114,7 @@ def _check_same_norms(header: Header, family: Family, sizes: Sizes) -> None:
             )
 
 
-def _feed_forward(header: Header, family: Family, sizes: Sizes, prefix: str) -> list[str]:
+def _feed_forward(header: Header, family: ArchitectureFacts, sizes: Sizes, prefix: str) -> list[str]:
     """Stems of a layer's feed-forward network; experts are stacked, stacked with gate and up as one, or apart."""
     if not sizes.experts:
         return list(family.ffn)
@@ -127,7 +127,7 @@ def _feed_forward(header: Header, family: Family, sizes: Sizes, prefix: str) -> 
     return [*EXPERTS, *shared]
 
 
-def _names(header: Header, family: Family, sizes: Sizes) -> tuple[set[str], set[str]]:
+def _names(header: Header, family: ArchitectureFacts, sizes: Sizes) -> tuple[set[str], set[str]]:
     required = {"token_embd.weight", "output_norm.weight", *family.final}
     optional = set(family.final_optional)
     (required if family.head_required else optional).add("output.weight")
@@ -155,7 +155,9 @@ def _scales(header: Header, names: set[str]) -> set[str]:
     return found
 
 
-def _of_layer(header: Header, family: Family, sizes: Sizes, prefix: str) -> tuple[list[str], list[str]]:
+def _of_layer(
+    header: Header, family: ArchitectureFacts, sizes: Sizes, prefix: str
+) -> tuple[list[str], list[str]]:
     must = [*family.norms, "attn_output.weight", *family.required]
     must += _feed_forward(header, family, sizes, prefix)
     may = [*family.optional, "attn_q.bias", "attn_k.bias", "attn_v.bias"]
@@ -169,7 +171,7 @@ def _of_layer(header: Header, family: Family, sizes: Sizes, prefix: str) -> tupl
     return must, may
 
 
-def _misshaped(header: Header, family: Family, sizes: Sizes, name: str) -> str | None:
+def _misshaped(header: Header, family: ArchitectureFacts, sizes: Sizes, name: str) -> str | None:
     tensor = header.tensors.get(name)
     if tensor is None or name.startswith("rope_"):  # the factors' length is checked where they are read
         return None

@@ -8,19 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llorch.formats.gguf.file import Header
-from llorch.formats.gguf.tensor_data import TensorData
+from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear, Numbers, Packed
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.decoder import Attention, Layer, Weights
-from llorch.runtime.from_gguf.families import Family
+from llorch.runtime.from_gguf.families import ArchitectureFacts
 from llorch.runtime.traits import Traits
 
 
 def build_weights(
-    header: Header, data: TensorData, family: Family, traits: Traits, numbers: Numbers
+    header: Header, data: TensorData, family: ArchitectureFacts, traits: Traits, numbers: Numbers
 ) -> Weights:
     """All weights; the layout has been checked, so that every name asked for is there with its shape."""
     source = _Source(header, data, family, traits, numbers)
@@ -36,7 +35,7 @@ def build_weights(
 
 class _Source:
     def __init__(
-        self, header: Header, data: TensorData, family: Family, traits: Traits, numbers: Numbers
+        self, header: Header, data: TensorData, family: ArchitectureFacts, traits: Traits, numbers: Numbers
     ) -> None:
         self.header, self.data, self.family, self.traits, self.numbers = header, data, family, traits, numbers
 

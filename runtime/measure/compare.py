@@ -29,7 +29,7 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class LogitsComparison:
     """What differs over some positions.
 
     kl: nats, one a position; rounding may make it negative by 1e-16. difference: the largest of a logit after
@@ -83,7 +83,7 @@ class Comparison:
         return max((flip.margin for flip in self.flips), default=0.0)
 
 
-def compare_logits(reference: ArrayLike, tested: ArrayLike) -> Comparison:
+def compare_logits(reference: ArrayLike, tested: ArrayLike) -> LogitsComparison:
     """Compares logits, (positions, vocabulary) each.
 
     ValueError for shapes that differ, or where there is nothing to compare: a check of nothing has not passed.
@@ -103,7 +103,7 @@ def compare_logits(reference: ArrayLike, tested: ArrayLike) -> Comparison:
         if not apart.max() <= difference:  # so that a NaN is found and stays
             position, token = np.unravel_index(int(apart.argmax()), apart.shape)
             difference, at = float(apart.max()), (int(position), start + int(token))
-    return Comparison(kl, difference, at, _flips(p, q))
+    return LogitsComparison(kl, difference, at, _flips(p, q))
 
 
 def log_sum_exp(rows: Rows) -> NDArray[np.float64]:

@@ -15,12 +15,12 @@ from huggingface_hub import constants
 
 from llorch.base.shown import shown
 from llorch.sources.errors import DestinationError
-from llorch.sources.local.staging import Landing
+from llorch.sources.local.staging import DownloadStaging
 from llorch.sources.offer import Offer, RemoteFile
-from llorch.sources.remote.hub_errors import told_as_ours
+from llorch.sources.remote.hub_errors import translated_errors
 
 
-class Place(Protocol):
+class Destination(Protocol):
     """Where files go."""
 
     @property
@@ -34,14 +34,14 @@ class Place(Protocol):
     def existing(self, file: RemoteFile) -> Path | None:
         """The file, if something is there under its name."""
 
-    def make_way(self, landing: Landing, file: RemoteFile, reason: str, /) -> None:
+    def make_way(self, landing: DownloadStaging, file: RemoteFile, reason: str, /) -> None:
         """For what is there and is not the file; raises DestinationError where it has to stay."""
 
-    def publish(self, landing: Landing, files: Sequence[tuple[RemoteFile, Path]], /) -> None:
+    def publish(self, landing: DownloadStaging, files: Sequence[tuple[RemoteFile, Path]], /) -> None:
         """Gives new files their names."""
 
 
-class Directory:
+class FolderDestination:
     """A folder of the user's. overwrite: files in it that are others make way."""
 
     def __init__(self, folder: Path, source: str, *, overwrite: bool = False) -> None:
@@ -54,7 +54,7 @@ class Directory:
         path = self.folder / file.path
         return path if path.is_file() else None
 
-    def make_way(self, _: Landing, file: RemoteFile, reason: str) -> None:
+    def make_way(self, _: DownloadStaging, file: RemoteFile, reason: str) -> None:
         """As `Place`; what is there is replaced when the new file is proven."""
         if not self._overwrite:
             what = (
@@ -62,7 +62,7 @@ class Directory:
             )
             raise DestinationError(self._source, what, reason="exists", hint="--overwrite replaces it")
 
-    def publish(self, landing: Landing, files: Sequence[tuple[RemoteFile, Path]]) -> None:
+    def publish(self, landing: DownloadStaging, files: Sequence[tuple[RemoteFile, Path]]) -> None:
         """As `Place`."""
         landing.publish(files)
 
@@ -85,7 +85,7 @@ class HubCache:
         blob = self._blob(file)  # of another commit, or of another name
         return blob if blob.exists() else None
 
-    def make_way(self, landing: Landing, file: RemoteFile, reason: str) -> None:
+    def make_way(self, landing: DownloadStaging, file: RemoteFile, reason: str) -> None:
         """As `Place`: a damaged blob is set aside, for every name that leads to it."""
         blob = self._blob(file)
         if blob.is_symlink():  # into a store that caches share, whose files are not this one's to move
@@ -94,14 +94,14 @@ class HubCache:
             landing.reject(file, blob, reason)
         (self.files / file.path).unlink(missing_ok=True)
 
-    def publish(self, _: Landing, files: Sequence[tuple[RemoteFile, Path]]) -> None:
+    def publish(self, _: DownloadStaging, files: Sequence[tuple[RemoteFile, Path]]) -> None:
         """As `Place`."""
         for file, path in files:
             blob = self._blob(file)
             blob.parent.mkdir(parents=True, exist_ok=True)
             path.replace(blob)
         for file in self._offer.files:
-            with told_as_ours(self._source, file.path):
+            with translated_errors(self._source, file.path):
                 huggingface_hub.hf_hub_download(
                     self._offer.repository, file.path, revision=self._offer.revision
                 )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.formats.gguf.file import read_header
-from llorch.formats.safetensors import INDEX, read_safetensors
+from llorch.formats import INDEX, read_safetensors
+from llorch.formats.gguf import read_header
 from llorch.formats.tokenizer import build_tokenizer, guarded
 from llorch.sources.offer import RemoteFile
 from llorch.sources.select.files import ending, models_of

@@ -26,7 +26,7 @@ PREFIX, INCOMING = ".llorch-fetch-", "incoming"
 SPARE_SHARE, SPARE_BYTES = 100, 16 << 20  # of space: what the file system itself takes
 
 
-class Landing:
+class DownloadStaging:
     """The way into `folder` for the files of one source; a context manager that holds its lock.
 
     folder is made if it is not there, and goes again if nothing came into it. goes_on: the transport can go on
@@ -42,7 +42,7 @@ class Landing:
         self._made: list[Path] = []
         self._lock_fd = -1
 
-    def __enter__(self) -> Landing:
+    def __enter__(self) -> DownloadStaging:
         self._make_parents()
         self._own.mkdir(mode=0o700, exist_ok=True)
         self._lock_fd = os.open(

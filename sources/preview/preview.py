@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 from llorch.base.errors import InputError, MalformedInput
-from llorch.converter.plan.dtype import UNQUANTIZED
-from llorch.converter.plan.plan import Plan, plan
-from llorch.converter.plan.rope import TABLES
-from llorch.formats.gguf.file import Header, read_header
-from llorch.formats.safetensors import HEADER_BYTES, INDEX, read_safetensors
+from llorch.converter.plan import TABLES, UNQUANTIZED, Plan, make_plan
+from llorch.formats import HEADER_BYTES, INDEX, read_safetensors
+from llorch.formats.gguf import Header, read_header
 from llorch.formats.tokenizer import build_tokenizer
 from llorch.sources.errors import NoRanges
 from llorch.sources.offer import Remote, RemoteFile
-from llorch.sources.preview.sparse_file import StandIn, read_remote_header
+from llorch.sources.preview.sparse_file import SparseFile, read_remote_header
 from llorch.sources.select.files import models_of
 
 CONFIG = "config.json"
@@ -50,10 +48,10 @@ class TypeMix:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Preview:
     """What a model is, by its headers.
 
-    name: its first file. trouble: why it will not serve; None if it will. types: the largest first. tokenizer: its
+    name: its first file. why_not: why it will not serve; None if it will. types: the largest first. tokenizer: its
     kind, tokens: how many; of a folder neither is known before it is here. context: positions. converted_size: bytes
     of the weights that a conversion by default writes, at_most: of which it may need fewer; None where nothing is to
     be converted. stand_in: a path that reads as the model does, while the folder it was made in is there. fetched:
@@ -62,7 +60,7 @@ class Outlook:
 
     format: Format
     architecture: str | None
-    trouble: str | None
+    why_not: str | None
     name: str = ""
     types: tuple[TypeMix, ...] = ()
     weights: int = 0
@@ -75,26 +73,26 @@ class Outlook:
     fetched: int = 0
 
     @property
-    def serves(self) -> bool:
+    def supported(self) -> bool:
         """Whether it is a model that is supported."""
-        return self.trouble is None
+        return self.why_not is None
 
 
-def look_ahead(remote: Remote, folder: Path, here: Here = lambda _: None) -> Sequence[Outlook]:
+def preview_models(remote: Remote, folder: Path, here: Here = lambda _: None) -> Sequence[Preview]:
     """What is offered, a model each; `folder` is empty and takes sparse files in place of the real ones.
 
     here: where a file is if it is on the disk already, whose headers are then read there. Raises SourceError and
-    OSError for what cannot be read. What is wrong with a model is in its outlook.
+    OSError for what cannot be read. What is wrong with a model is in its preview.
     """
     models = models_of(remote.offer.files)
     if models:
         return [_of_gguf(remote, files, folder, here) for files in models]
     if remote.offer.of(".safetensors"):
         return [_of_folder(remote, folder, here)]
-    return [Outlook("other", None, "it holds neither a GGUF nor a safetensors file")]
+    return [Preview("other", None, "it holds neither a GGUF nor a safetensors file")]
 
 
-def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: Here) -> Outlook:
+def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: Here) -> Preview:
     """Of one file, or of one split set."""
     with ExitStack() as stack:
         stand_ins = [stack.enter_context(_stand_in(remote, file, folder, here)) for file in files]
@@ -106,27 +104,27 @@ def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: He
                 stand_ins[tensor.part].fill(tensor.offset, tensor.nbytes)
             found = _described(header, folder)
         except InputError as error:
-            found = Outlook("gguf", None, _trouble(error, folder))
+            found = Preview("gguf", None, _why_not(error, folder))
         fetched = sum(one.fetched for one in stand_ins)
         return replace(found, name=files[0].path, stand_in=stand_ins[0].path, fetched=fetched)
 
 
-def _described(header: Header, folder: Path) -> Outlook:
-    """The outlook of a GGUF model whose header is here."""
+def _described(header: Header, folder: Path) -> Preview:
+    """The preview of a GGUF model whose header is here."""
     metadata = header.metadata
     architecture = metadata.text("general.architecture", "") or None
     tokens = metadata.texts("tokenizer.ggml.tokens", None)
-    trouble, converted, at_most = None, None, False
+    why_not, converted, at_most = None, None, False
     try:
         tokenizer = build_tokenizer(metadata)
         if header.tensors:  # else a vocabulary alone, of which the tokenizer can be written
-            converted, at_most = _converted_size(plan(header, tokenizer))
+            converted, at_most = _converted_size(make_plan(header, tokenizer))
     except InputError as error:
-        trouble = _trouble(error, folder)
-    return Outlook(
+        why_not = _why_not(error, folder)
+    return Preview(
         format="gguf",
         architecture=architecture,
-        trouble=trouble,
+        why_not=why_not,
         types=_mix((tensor.type.name, tensor.nbytes) for tensor in header.tensors.values()),
         weights=sum(tensor.weights for tensor in header.tensors.values()),
         tokenizer=metadata.text("tokenizer.ggml.model", ""),
@@ -140,7 +138,7 @@ def _described(header: Header, folder: Path) -> Outlook:
 def _context(header: Header, architecture: str | None) -> int | None:
     try:
         return header.metadata.integer(f"{architecture}.context_length", None)
-    except InputError:  # what is wrong with it is in the trouble
+    except InputError:  # what is wrong with it is in the why_not
         return None
 
 
@@ -158,7 +156,7 @@ def _converted_size(planned: Plan) -> tuple[int, bool]:
     return size, not quantized and not types <= SIXTEEN_BITS
 
 
-def _of_folder(remote: Remote, folder: Path, here: Here) -> Outlook:
+def _of_folder(remote: Remote, folder: Path, here: Here) -> Preview:
     """Of safetensors files and their config.json."""
     with ExitStack() as stack:
         stand_ins = []
@@ -172,15 +170,15 @@ def _of_folder(remote: Remote, folder: Path, here: Here) -> Outlook:
             config = _read_config(folder / CONFIG)
             stored = read_safetensors(folder).tensors.values()
         except InputError as error:
-            return Outlook(
-                "safetensors", None, _trouble(error, folder), fetched=sum(o.fetched for o in stand_ins)
+            return Preview(
+                "safetensors", None, _why_not(error, folder), fetched=sum(o.fetched for o in stand_ins)
             )
         architecture = config.get("model_type")
         context = config.get("max_position_embeddings")
-        return Outlook(
+        return Preview(
             format="safetensors",
             architecture=architecture if isinstance(architecture, str) else None,
-            trouble=None if isinstance(architecture, str) else f"{CONFIG} names no model_type",
+            why_not=None if isinstance(architecture, str) else f"{CONFIG} names no model_type",
             types=_mix((tensor.dtype, tensor.nbytes) for tensor in stored),
             weights=sum(math.prod(tensor.shape) for tensor in stored),
             context=context if isinstance(context, int) else None,
@@ -189,7 +187,7 @@ def _of_folder(remote: Remote, folder: Path, here: Here) -> Outlook:
         )
 
 
-def _read_head(stand_in: StandIn) -> None:
+def _read_head(stand_in: SparseFile) -> None:
     """Fetches the header of a safetensors file, or all of a JSON file."""
     if stand_in.path.suffix != ".safetensors":
         stand_in.require(stand_in.size, MOST_JSON)
@@ -212,13 +210,13 @@ def _read_config(path: Path) -> Mapping[str, object]:
     return document
 
 
-def _stand_in(remote: Remote, file: RemoteFile, folder: Path, here: Here) -> StandIn:
+def _stand_in(remote: Remote, file: RemoteFile, folder: Path, here: Here) -> SparseFile:
     path = here(file)
     if path is not None and path.stat().st_size == file.size:
-        return StandIn(folder / file.path, file, functools.partial(_read_here, path), counted=False)
+        return SparseFile(folder / file.path, file, functools.partial(_read_here, path), counted=False)
     if file.size is None:
         raise NoRanges(remote.offer.repository, f"the server does not say how large {file} is")
-    return StandIn(folder / file.path, file, functools.partial(remote.read, file))
+    return SparseFile(folder / file.path, file, functools.partial(remote.read, file))
 
 
 def _read_here(path: Path, count: int, at: int) -> bytes:
@@ -236,7 +234,7 @@ def _mix(tensors: Iterable[tuple[str, int]]) -> tuple[TypeMix, ...]:
     return tuple(TypeMix(type, counts[type], size) for type, size in sizes.most_common())
 
 
-def _trouble(error: InputError, folder: Path) -> str:
+def _why_not(error: InputError, folder: Path) -> str:
     """What is wrong, with the file named as the source names it."""
     if error.path is not None:
         path = Path(error.path)

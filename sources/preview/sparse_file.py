@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from llorch.base.errors import MalformedInput
-from llorch.formats.gguf.file import Header, read_part
+from llorch.formats.gguf import Header, read_part
 from llorch.sources.offer import RemoteFile
 
 # A header of a 32 thousand token vocabulary ends within the first window, one of 262 thousand after the fourth more.
@@ -20,7 +20,7 @@ FIRST_WINDOW, NEXT_WINDOW = 2 << 20, 4 << 20
 Fetch = Callable[[int, int], bytes]  # (how many, from which byte on)
 
 
-class StandIn:
+class SparseFile:
     """The file at `path`, whose bytes come by `fetch` when they are read for the first time; a context manager.
 
     size: of the file, as its source says. counted: whether its bytes come from far, so that `fetched` says how many
@@ -37,7 +37,7 @@ class StandIn:
         self._upto = 0  # all bytes before it are here
         self._fd = -1
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> SparseFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._fd, self.size)
@@ -74,6 +74,6 @@ class StandIn:
             self._upto = max(self._upto, at + count)
 
 
-def read_remote_header(stand_in: StandIn) -> Header:
+def read_remote_header(stand_in: SparseFile) -> Header:
     """The header of one GGUF file, fetched as far as it reaches; InputError for what is none."""
     return read_part(stand_in.path, read=stand_in.read)

@@ -21,8 +21,8 @@ from llorch.base.shown import shown
 from llorch.sources.errors import ChoiceNeeded, Missing, NoRanges, Unreachable
 from llorch.sources.offer import Offer, RemoteFile
 from llorch.sources.remote.http import Listener, Patience
-from llorch.sources.remote.hub_errors import told_as_ours
-from llorch.sources.remote.retry import first_bytes, retried
+from llorch.sources.remote.hub_errors import translated_errors
+from llorch.sources.remote.retry import first_bytes, with_retries
 from llorch.sources.select.files import parts_of
 from llorch.sources.select.names import require_distinct, require_safe
 from llorch.sources.select.reference import HubReference
@@ -200,10 +200,10 @@ class HubRepository:
         """What a call of huggingface_hub gives, asked again where that may help; its errors are told as ours."""
 
         def once() -> T:
-            with told_as_ours(str(self._reference), None if file is None else file.path):
+            with translated_errors(str(self._reference), None if file is None else file.path):
                 return ask()
 
-        return retried(once)
+        return with_retries(once)
 
 
 def _file(row: RepoFile, source: str) -> RemoteFile:

@@ -11,34 +11,34 @@ from huggingface_hub import errors as hub
 
 from llorch.base.shown import shown
 from llorch.sources.errors import Damaged, Denied, Missing, SourceError, Unreachable
-from llorch.sources.urls import scrubbed, without_secrets
+from llorch.sources.urls import without_query, without_secrets
 
-PASSING = frozenset({408, 429, 500, 502, 503, 504})  # statuses that may be others at the next try
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})  # statuses that may be others at the next try
 ASK = "a token is taken from HF_TOKEN or `hf auth login`"
 ACCEPT = f"accept its terms on its page; {ASK}"
 
 
 @contextmanager
-def told_as_ours(source: str, path: str | None = None) -> Iterator[None]:
+def translated_errors(source: str, path: str | None = None) -> Iterator[None]:
     """Within it what the two libraries raise becomes a SourceError about `source`, or about one file of it."""
     try:
         yield
     except SourceError:
         raise
     except (hub.HfHubHTTPError, httpx2.HTTPError, httpx2.InvalidURL, hub.OfflineModeIsEnabled) as error:
-        raise ours(error, source, path) from error
+        raise translate(error, source, path) from error
     except (hub.EntryNotFoundError, hub.FileMetadataError) as error:
-        raise ours(error.__cause__ or error, source, path) from error
+        raise translate(error.__cause__ or error, source, path) from error
     except OSError as error:
         if error.errno is not None:  # the system's own
             raise
         # What is left is huggingface_hub's count of the bytes that came.
         raise Damaged(source, f"{_of(path)} came in another size than was promised") from error
     except (ValueError, LookupError, TypeError) as error:  # it took for a hub's what is none
-        raise no_hub(source) from error
+        raise not_a_hub(source) from error
 
 
-def ours(error: BaseException, source: str, path: str | None) -> SourceError:
+def translate(error: BaseException, source: str, path: str | None) -> SourceError:
     """The error in our words."""
     if isinstance(error, hub.GatedRepoError):
         return Denied(source, "it is gated, and this user has no access", hint=ACCEPT)
@@ -55,11 +55,11 @@ def ours(error: BaseException, source: str, path: str | None) -> SourceError:
     if isinstance(error, hub.OfflineModeIsEnabled):
         return Unreachable(source, f"{_of(path)} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it")
     if isinstance(error, hub.FileMetadataError):
-        return no_hub(source)
+        return not_a_hub(source)
     return of_connection(error, source)
 
 
-def no_hub(source: str) -> SourceError:
+def not_a_hub(source: str) -> SourceError:
     """An answer that no hub gives."""
     what = f"{without_secrets(constants.ENDPOINT)} does not answer as a hub does"
     return Unreachable(source, what, hint="is HF_ENDPOINT right, or is a portal or proxy in between?")
@@ -70,14 +70,14 @@ def of_connection(error: BaseException, source: str) -> SourceError:
     if isinstance(error, httpx2.TooManyRedirects):
         return Unreachable(source, "the server redirects without end")
     if isinstance(error, httpx2.TimeoutException):
-        return Unreachable(source, "the server does not answer in time", passing=True)
-    what = scrubbed(str(error)) or type(error).__name__
+        return Unreachable(source, "the server does not answer in time", transient=True)
+    what = without_query(str(error)) or type(error).__name__
     if isinstance(error, httpx2.ProxyError):
         return Unreachable(source, f"the proxy fails: {what}")
     if isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError):
-        return Unreachable(source, f"the connection was cut: {what}", passing=True)
+        return Unreachable(source, f"the connection was cut: {what}", transient=True)
     if isinstance(error, httpx2.NetworkError):
-        return Unreachable(source, f"the server cannot be reached: {what}", passing=True)
+        return Unreachable(source, f"the server cannot be reached: {what}", transient=True)
     return Unreachable(source, what)
 
 
@@ -91,7 +91,7 @@ def of_status(status: int, source: str, path: str | None, *, hint: str = ASK) ->
         return Denied(source, f"the server forbids {_of(path)}", hint=hint)
     if status in (404, 410):
         return Missing(source, f"there is no {_of(path)}")
-    return Unreachable(source, f"the server answers {status}", passing=status in PASSING)
+    return Unreachable(source, f"the server answers {status}", transient=status in TRANSIENT)
 
 
 def _of(path: str | None) -> str:

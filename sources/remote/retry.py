@@ -13,13 +13,13 @@ TRIES, FIRST_PAUSE_S = 3, 1.0
 T = TypeVar("T")
 
 
-def retried(ask: Callable[[], T]) -> T:
-    """What `ask` gives; a passing trouble is waited for twice, one second and two, and raised the third time."""
+def with_retries(ask: Callable[[], T]) -> T:
+    """What `ask` gives; a transient error is waited for twice, one second and two, and raised the third time."""
     for attempt in range(TRIES):
         try:
             return ask()
         except Unreachable as error:
-            if not error.passing:
+            if not error.transient:
                 raise
             if attempt == TRIES - 1:
                 error.what += f", {TRIES} times"

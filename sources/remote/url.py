@@ -23,7 +23,7 @@ from llorch.sources.errors import ChoiceNeeded, Damaged, NoRanges, Unreachable
 from llorch.sources.offer import Offer, RemoteFile
 from llorch.sources.remote.http import Listener, Patience
 from llorch.sources.remote.hub_errors import of_connection, of_status
-from llorch.sources.remote.retry import first_bytes, retried
+from llorch.sources.remote.retry import first_bytes, with_retries
 from llorch.sources.select.files import parts_of
 from llorch.sources.select.reference import UrlReference
 
@@ -95,7 +95,7 @@ class UrlFile:
                     raise NoRanges(self._source, f"{file} cannot be read in parts")
                 return first_bytes(answer.iter_raw(), count)
 
-        return retried(ask)
+        return with_retries(ask)
 
     def download(
         self, file: RemoteFile, folder: Path, advance: Callable[[int], None]
@@ -106,10 +106,10 @@ class UrlFile:
             while True:
                 before = part.done
                 try:
-                    retried(lambda: self._go_on(file, part, advance))
+                    with_retries(lambda: self._go_on(file, part, advance))
                     return part.path, part.digest()
                 except Unreachable as error:
-                    if not error.passing or part.done <= before:  # while it comes nearer, it is asked again
+                    if not error.transient or part.done <= before:  # while it comes nearer, it is asked again
                         raise
 
     def _go_on(self, file: RemoteFile, part: Part, advance: Callable[[int], None]) -> None:
@@ -152,7 +152,7 @@ class UrlFile:
             raise ChoiceNeeded(self._source, f"--sha256 is of one file, and this is a set of {len(names)}")
         files = []
         for name in names:
-            head = retried(lambda name=name: self._head(name))  # type: ignore[misc]
+            head = with_retries(lambda name=name: self._head(name))  # type: ignore[misc]
             files.append(RemoteFile(name, head.size, sha256=self._sha256, etag=head.etag))
         folder = self._source.rpartition("/")[0]
         return Offer("url", folder, None, None, None, None, gated=False, files=tuple(files))

@@ -34,7 +34,7 @@ NAMED_AT_MOST = 12  # choices in one message
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class FileFilter:
     """What was asked for. quant: as Q4_K_M. include, exclude: patterns as of `hf download`."""
 
     quant: str | None = None
@@ -42,8 +42,8 @@ class Wish:
     exclude: tuple[str, ...] = ()
 
 
-def chosen(
-    files: Sequence[RemoteFile], wish: Wish, source: str, *, named: bool
+def select_files(
+    files: Sequence[RemoteFile], wish: FileFilter, source: str, *, named: bool
 ) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
     """The files that are meant, and path → why of those that are not.
 
@@ -125,7 +125,7 @@ def matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern)
 
 
-def _filters(wish: Wish, source: str) -> list[tuple[str, Callable[[str], bool]]]:
+def _filters(wish: FileFilter, source: str) -> list[tuple[str, Callable[[str], bool]]]:
     """What the wish asks of a path, each with what is said of one that does not have it."""
     filters: list[tuple[str, Callable[[str], bool]]] = []
     if wish.include:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llorch.commands.cli.command import Guarded
+from llorch.commands.cli.declaration import Guarded
 from tests.models.tiny import random_llama
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ ROOT = Path(__file__).parent.parent.parent
 COMMAND = """
 import os, time
 import click
-from llorch.commands import console
+from llorch.commands import cli
 
-@console.command("llorch-example", example="llorch-example well")
+@cli.command("llorch-example", example="llorch-example well")
 @click.argument("how")
 def main(how, as_json):
     "Ends as HOW says."
@@ -171,7 +171,7 @@ def test_the_version_is_one_line() -> None:
 def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none() -> None:
     script = """
 import io, sys
-from llorch.commands.console import progress
+from llorch.commands.cli import progress
 with progress("work") as told:
     print(told is None)
 print("rich" in sys.modules)

@@ -86,7 +86,7 @@ def test_when_the_page_fails_the_folder_is_kept_and_recorded(
     def fails(*_: object) -> None:
         raise OSError(5, "Input/output error", "model.safetensors")
 
-    monkeypatch.setattr(reference, "compare", fails)
+    monkeypatch.setattr(reference, "compare_with_reference", fails)
     arguments = ["-o", "out", "--verify", "none", "--report", "page.html", "--reference", original]
     result = invoke(main, source, *arguments)
     assert result.exit_code == 5

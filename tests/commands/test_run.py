@@ -196,5 +196,5 @@ def test_what_cannot_be_done_ends_in_one_line(source: Path, arguments: list[str]
 def test_on_a_terminal_nothing_that_a_model_says_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from llorch.commands import run
 
-    monkeypatch.setattr("llorch.commands.cli.command.is_terminal", lambda _: True)
+    monkeypatch.setattr("llorch.commands.cli.is_terminal", lambda _: True)
     assert run.seen("a\x1b[2J\nb\tc\u202e") == "a\\x1b[2J\nb\tc\\u202e"

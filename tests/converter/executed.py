@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.converter.plan.plan import Plan, plan
+from llorch.converter.plan.plan import Plan, make_plan
 from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.gguf.tensor_data import TensorData
 from llorch.formats.quants import decode
@@ -33,7 +33,7 @@ def tokens_of(header: Header) -> Tokens:
 def plan_of(path: Path, *, allow_unknown: bool = False) -> Plan:
     """The plan for a file."""
     header = read_header(path)
-    return plan(header, tokens_of(header), allow_unknown=allow_unknown)
+    return make_plan(header, tokens_of(header), allow_unknown=allow_unknown)
 
 
 def executed(path: Path, planned: Plan) -> dict[str, NDArray[np.float32]]:

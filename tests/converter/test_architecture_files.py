@@ -10,7 +10,7 @@ import pytest
 
 import llorch.converter.architectures
 from llorch.converter.architectures import architectures
-from llorch.converter.plan.plan import plan
+from llorch.converter.plan.plan import make_plan
 from llorch.converter.plan.sizes import shape_of
 from llorch.converter.plan.tensors import FUSED
 from llorch.converter.schema.architecture import Architecture, Rule, in_layers
@@ -97,7 +97,7 @@ def test_adding_an_architecture_is_adding_a_file(tmp_path: Path, monkeypatch: py
         textwrap.dedent('''
         """A family that nobody here has heard of."""
 
-        from llorch.converter.architecture import Architecture, Key, Rule, in_layers
+        from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
 
         NEWCOMER = Architecture(
             gguf="newcomer",
@@ -128,7 +128,7 @@ def test_adding_an_architecture_is_adding_a_file(tmp_path: Path, monkeypatch: py
         llorch.converter.architectures, "__path__", [*llorch.converter.architectures.__path__, str(tmp_path)]
     )
     keys = {key.replace("llama.", "newcomer."): value for key, value in LLAMA_KEYS.items()}
-    planned = plan(header_of({**keys, "general.architecture": "newcomer"}, LLAMA_TENSORS), TOKENS)
+    planned = make_plan(header_of({**keys, "general.architecture": "newcomer"}, LLAMA_TENSORS), TOKENS)
     assert planned.config["architectures"] == ["NewcomerForCausalLM"]
     shapes = {output.name: output.shape for output in planned.outputs}
     assert shapes["model.layers.1.attn.qkv.weight"] == (64, 32)

@@ -9,11 +9,11 @@ import pytest
 
 from llorch.base.errors import MalformedInput
 from llorch.converter import convert
-from llorch.converter.errors import NotTakenBack
-from llorch.converter.plan.plan import plan
+from llorch.converter.errors import RoundTripError
+from llorch.converter.plan.plan import make_plan
 from llorch.converter.plan.rounding import all_finite, rounding_error, widened
 from llorch.converter.plan.tensors import OutputTensor
-from llorch.converter.round_trip import Difference, compare, require_way_back
+from llorch.converter.round_trip import Difference, require_round_trip, round_trip_differences
 from llorch.converter.schema.operations import rope_halves, subtract_one
 from llorch.formats.gguf.file import Header, read_header
 from llorch.formats.safetensors import read_safetensors
@@ -23,7 +23,7 @@ from tests.models.tiny import tiny_llama
 
 def planned(source: Path) -> tuple[Header, tuple[OutputTensor, ...]]:
     header = read_header(source)
-    return header, plan(header, build_tokenizer(header.metadata)).outputs
+    return header, make_plan(header, build_tokenizer(header.metadata)).outputs
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_conversion_leads_back_to_its_source(
     source = test_data / "tiny" / model / f"{file}.gguf"
     convert(source, tmp_path / "out", dtype=dtype)
     header, outputs = planned(source)
-    differences = list(compare(header, outputs, tmp_path / "out"))
+    differences = list(round_trip_differences(header, outputs, tmp_path / "out"))
     assert {difference.name for difference in differences} == {output.name for output in outputs}
     assert [difference for difference in differences if difference.differing] == []
     exact = dtype == "float32" or (
@@ -67,7 +67,7 @@ def test_one_flipped_bit_is_one_differing_weight_at_its_place(tiny: Path, tmp_pa
     convert(tiny, tmp_path / "out")
     header, outputs = planned(tiny)
     flip(tmp_path / "out", "model.layers.0.mlp.down_proj.weight", 5 * 64 + 7, bit=0)
-    found = {d.name: d for d in compare(header, outputs, tmp_path / "out") if d.differing}
+    found = {d.name: d for d in round_trip_differences(header, outputs, tmp_path / "out") if d.differing}
     assert list(found) == ["model.layers.0.mlp.down_proj.weight"]
     difference = found["model.layers.0.mlp.down_proj.weight"]
     assert difference.differing == 1
@@ -79,7 +79,9 @@ def test_a_change_in_a_moved_row_is_told_at_its_place_in_the_source(tiny: Path, 
     header, outputs = planned(tiny)
     # Heads of 8 rows: row 1 of what is written is pair 1's first member, row 2 of the source.
     flip(tmp_path / "out", "model.layers.0.self_attn.q_proj.weight", 1 * 32 + 3, bit=30)
-    (difference,) = compare(header, outputs, tmp_path / "out", ["model.layers.0.self_attn.q_proj.weight"])
+    (difference,) = round_trip_differences(
+        header, outputs, tmp_path / "out", ["model.layers.0.self_attn.q_proj.weight"]
+    )
     assert (difference.differing, difference.source, difference.index) == (
         1,
         "blk.0.attn_q.weight",
@@ -91,7 +93,7 @@ def test_a_change_in_a_moved_row_is_told_at_its_place_in_the_source(tiny: Path, 
 def test_only_the_tensors_asked_for_are_compared(tiny: Path, tmp_path: Path) -> None:
     convert(tiny, tmp_path / "out")
     header, outputs = planned(tiny)
-    (difference,) = compare(header, outputs, tmp_path / "out", ["model.norm.weight"])
+    (difference,) = round_trip_differences(header, outputs, tmp_path / "out", ["model.norm.weight"])
     assert isinstance(difference, Difference)
     assert difference.name == "model.norm.weight"
 
@@ -101,7 +103,7 @@ def test_a_missing_tensor_is_an_error_that_names_it(tiny: Path, tmp_path: Path) 
     header, outputs = planned(tiny)
     other = [OutputTensor("elsewhere", o.shape, o.dtype, o.segments, None, 1) for o in outputs[:1]]
     with pytest.raises(MalformedInput, match=r"elsewhere.*is missing"):
-        list(compare(header, other, tmp_path / "out"))
+        list(round_trip_differences(header, other, tmp_path / "out"))
 
 
 def test_a_calculated_weight_may_be_off_by_its_roundings_and_no_more(test_data: Path, tmp_path: Path) -> None:
@@ -109,19 +111,19 @@ def test_a_calculated_weight_may_be_off_by_its_roundings_and_no_more(test_data: 
     convert(source, tmp_path / "out", dtype="bfloat16")
     header, outputs = planned(source)
     flip(tmp_path / "out", "model.norm.weight", 11, bit=1)  # two units in the last place
-    (difference,) = compare(header, outputs, tmp_path / "out", ["model.norm.weight"])
+    (difference,) = round_trip_differences(header, outputs, tmp_path / "out", ["model.norm.weight"])
     assert (difference.differing, difference.index) == (1, 11)
 
 
 def test_a_wrong_inverse_is_found_before_anything_is_published() -> None:
     rows = np.arange(32, dtype=np.float32).reshape(8, 4)
-    require_way_back("q", rope_halves(8), rows, rope_halves(8).forward(rows), "F32")
-    with pytest.raises(NotTakenBack, match="q: the inverse of rope_halves"):
-        require_way_back("q", rope_halves(4), rows, rope_halves(8).forward(rows), "F32")
+    require_round_trip("q", rope_halves(8), rows, rope_halves(8).forward(rows), "F32")
+    with pytest.raises(RoundTripError, match="q: the inverse of rope_halves"):
+        require_round_trip("q", rope_halves(4), rows, rope_halves(8).forward(rows), "F32")
     wrong = rows - 1
     wrong[3, :2] += 0.5
-    with pytest.raises(NotTakenBack, match="2 weights"):
-        require_way_back("norm", subtract_one(), rows, wrong, "F32")
+    with pytest.raises(RoundTripError, match="2 weights"):
+        require_round_trip("norm", subtract_one(), rows, wrong, "F32")
 
 
 @pytest.mark.parametrize(

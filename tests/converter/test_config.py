@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from llorch.base.errors import MalformedInput
 from llorch.converter.plan.config import build_generation_config, with_dtype
-from llorch.converter.plan.plan import Plan, plan
+from llorch.converter.plan.plan import Plan, make_plan
 from tests.converter.headers import TOKENS, header_of, llama
 
 
 def planned(keys: dict[str, object]) -> Plan:
-    return plan(llama(keys), TOKENS)
+    return make_plan(llama(keys), TOKENS)
 
 
 def test_floats_are_the_decimals_that_their_authors_wrote() -> None:
@@ -133,7 +133,7 @@ def gemma(name: str, layers: int, **keys: object) -> Plan:
         "attention.layer_norm_rms_epsilon": 1e-6,
         **{key.replace("__", "."): value for key, value in keys.items()},
     }
-    return plan(
+    return make_plan(
         header_of({"general.architecture": name, **{f"{name}.{k}": v for k, v in metadata.items()}}, shapes),
         TOKENS,
     )

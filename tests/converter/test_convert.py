@@ -33,7 +33,8 @@ NORM = "model.norm.weight"
 # A child that converts argv[1] into argv[2]; the first line says that it is at work.
 CHILD = """
 import sys
-from llorch.converter import convert, pipeline
+from llorch.converter import convert
+from llorch.converter.write import pipeline
 pipeline.CHECKPOINT_BYTES = 1 << 18
 print("ready", flush=True)
 convert(sys.argv[1], sys.argv[2], dtype="float32", threads=2)
@@ -555,7 +556,7 @@ def test_what_a_killed_run_finished_is_not_converted_again(
 ) -> None:
     convert(tiny, tmp_path / "expected")
     killed_before_it_was_published(tiny, tmp_path / "out")
-    monkeypatch.setattr(pipeline, "converted", lambda *_: pytest.fail("a tensor was converted again"))
+    monkeypatch.setattr(pipeline, "converted_bytes", lambda *_: pytest.fail("a tensor was converted again"))
     convert(tiny, tmp_path / "out")
     assert content(tmp_path / "out") == content(tmp_path / "expected")
     assert names(tmp_path) == ["expected", "out", "source"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.converter.plan.plan import Plan, plan
+from llorch.converter.plan.plan import Plan, make_plan
 from llorch.converter.plan.tensors import OutputTensor
 from llorch.formats.gguf.file import Header
 from tests.converter.executed import Tokens
@@ -18,7 +18,7 @@ Q, K, V = (f"blk.0.attn_{part}.weight" for part in "qkv")
 
 
 def planned(header: Header, *, allow_unknown: bool = False) -> Plan:
-    return plan(header, TOKENS, allow_unknown=allow_unknown)
+    return make_plan(header, TOKENS, allow_unknown=allow_unknown)
 
 
 def output(planned: Plan, name: str) -> OutputTensor:
@@ -312,4 +312,4 @@ def test_what_is_wrong_is_named(name: str) -> None:
 
 def test_a_tokenizer_that_stops_outside_the_vocabulary_is_refused() -> None:
     with pytest.raises(MalformedInput, match="stops at id 50"):
-        plan(llama(), Tokens(50, [2, 50]))
+        make_plan(llama(), Tokens(50, [2, 50]))

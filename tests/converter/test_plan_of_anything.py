@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llorch.base.errors import InputError
 from llorch.converter.architectures import architectures
 from llorch.converter.plan.config import NEUTRAL_KEYS
-from llorch.converter.plan.plan import NOT_NEEDED, plan
+from llorch.converter.plan.plan import NOT_NEEDED, make_plan
 from tests.converter.headers import LLAMA_KEYS, LLAMA_TENSORS, TOKENS, Shape, llama
 
 KEYS = sorted(
@@ -46,7 +46,7 @@ def test_a_plan_or_one_line(
     header = llama({f"llama.{key}": value for key, value in keys.items()}, tensors)
     wrong = None
     try:
-        planned = plan(header, TOKENS, allow_unknown=allow)
+        planned = make_plan(header, TOKENS, allow_unknown=allow)
     except InputError as error:
         wrong = error
     if wrong is not None:

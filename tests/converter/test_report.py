@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from llorch.base.errors import MalformedInput
 from llorch.converter import convert
 from llorch.converter.quantization.block_scales import ScaleRange, ScaleRanges, has_scales
-from llorch.converter.quantization.error import TensorError, compare, read_reference
+from llorch.converter.quantization.error import TensorError, compare_with_reference, read_reference
 from llorch.converter.quantization.stats import FILE_TYPES, GUESSED, Claim, claim_of
 from llorch.formats.gguf.file import Header, Tensor, read_header
 from llorch.formats.gguf.metadata import Metadata, Value, ValueType
@@ -231,7 +231,7 @@ def test_errors_counted_by_hand(tmp_path: Path) -> None:
             "visual.weight": np.ones(2, np.float32),
         },
     )
-    found = compare(written, read_reference(original))
+    found = compare_with_reference(written, read_reference(original))
     assert {error.name: error for error in found.errors} == {
         "half": TensorError("half", 2, 0.1, 0.5),  # √(½²) / √(3² + 4²)
         "same": TensorError("same", 2, 0.0, 0.0),
@@ -254,7 +254,7 @@ def test_a_tensor_of_several_pieces_is_compared_whole(tmp_path: Path) -> None:
     now = was.copy()
     now[[5, -1]] += [0.25, -1.0]
     written, original = folders(tmp_path, {"t": now}, {"t": was})
-    (error,) = compare(written, read_reference(original)).errors
+    (error,) = compare_with_reference(written, read_reference(original)).errors
     assert error.worst == 1.0
     assert error.relative == pytest.approx(math.sqrt((0.0625 + 1) / was.size), rel=1e-12)
 
@@ -264,7 +264,9 @@ def test_the_error_of_a_real_quantization_is_numpys(test_data: Path, tmp_path: P
     for name, file in files.items():
         convert(file, tmp_path / name, dtype="float32")
     was, now = (load_file(tmp_path / name / "model.safetensors") for name in files)
-    found = compare(tmp_path / "q4_k_m", read_reference(tmp_path / "f32" / "model.safetensors"))
+    found = compare_with_reference(
+        tmp_path / "q4_k_m", read_reference(tmp_path / "f32" / "model.safetensors")
+    )
     assert {error.name for error in found.errors} == set(was)
     for error in found.errors:
         distance = now[error.name].astype(np.float64) - was[error.name]
@@ -278,7 +280,9 @@ def test_an_original_in_the_hubs_cache_is_links_and_is_read(tmp_path: Path) -> N
     written, original = folders(tmp_path, dict(one), dict(one))
     (original / "model.safetensors").rename(tmp_path / "blob")
     (original / "model.safetensors").symlink_to(tmp_path / "blob")
-    assert compare(written, read_reference(original)).errors == (TensorError("t", 2, 0.0, 0.0),)
+    assert compare_with_reference(written, read_reference(original)).errors == (
+        TensorError("t", 2, 0.0, 0.0),
+    )
 
 
 def test_a_folder_without_weights_is_no_original(tmp_path: Path) -> None:

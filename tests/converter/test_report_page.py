@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from llorch.converter import Conversion, convert
-from llorch.converter.quantization.error import compare, read_reference
+from llorch.converter.quantization.error import compare_with_reference, read_reference
 from llorch.converter.quantization.stats import Claim, Quantization, QuantShare
 from llorch.converter.quantization_report.charts import rounded_up
 from llorch.converter.quantization_report.page import page
@@ -109,7 +109,7 @@ def hostile(tmp_path: Path) -> str:
     original |= {HOSTILE: was, "model.layers.0.mlp.up_proj.weight": was}
     (tmp_path / "original").mkdir()
     save_file(original, tmp_path / "original" / "model.safetensors")
-    comparison = compare(conversion.folder, read_reference(tmp_path / "original"))
+    comparison = compare_with_reference(conversion.folder, read_reference(tmp_path / "original"))
     rows = [
         replace(row, sources=tuple(replace(s, tensor=HOSTILE) for s in row.sources))
         for row in conversion.tensors
@@ -162,7 +162,7 @@ def test_the_page_of_a_quantized_model_with_its_original_is_well_formed(
     tiny = test_data / "tiny" / "llama"
     convert(tiny / "f32.gguf", tmp_path / "original")
     conversion = converted(tmp_path, tiny / "q4_k_m.gguf")
-    comparison = compare(conversion.folder, read_reference(tmp_path / "original"))
+    comparison = compare_with_reference(conversion.folder, read_reference(tmp_path / "original"))
     source = page(conversion, comparison)
     assert Read(source).elements <= ELEMENTS | VOID
     # Seven matrices in each of three layers have scales, and an error; three layers have a size.
@@ -235,7 +235,10 @@ def test_a_model_that_is_not_quantized_has_a_page_too(tmp_path: Path) -> None:
 def test_an_original_of_which_nothing_can_be_compared_is_said(tmp_path: Path) -> None:
     conversion = converted(tmp_path, tiny_llama())
     save_file({"other": np.ones(2, np.float32)}, tmp_path / "original.safetensors")
-    source = page(conversion, compare(conversion.folder, read_reference(tmp_path / "original.safetensors")))
+    source = page(
+        conversion,
+        compare_with_reference(conversion.folder, read_reference(tmp_path / "original.safetensors")),
+    )
     assert "none measured" in source
     assert "Only in the original (1)" in source
     assert f"Only in what was written ({len(conversion.tensors)})" in source

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llorch.base.errors import InputError
-from llorch.formats.chat_template.render import CPU_S, render
+from llorch.formats.chat_template.sandbox import CPU_S, render
 from llorch.formats.gguf.file import read_header
 from llorch.formats.tokenizer import build_tokenizer
 
@@ -115,7 +115,7 @@ def test_the_child_sees_no_environment_and_no_folder_of_ours(
         "text = repr((dict(os.environ), os.getcwd(), sys.flags.isolated)).encode()\n"
         "sys.stdout.buffer.write(b'T' + len(text).to_bytes(8, 'big') + text)\n"
     )
-    monkeypatch.setattr("llorch.formats.chat_template.render.CHILD", spy)
+    monkeypatch.setattr("llorch.formats.chat_template.sandbox.CHILD", spy)
     monkeypatch.setenv("CANARY", "canary-5c1b")
     seen = render("{{ 1 }}", [])
     assert "canary-5c1b" not in seen
@@ -128,7 +128,7 @@ def test_the_child_sees_no_environment_and_no_folder_of_ours(
 def test_half_an_answer_is_no_answer(answer: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text(f"import sys\nsys.stdin.read()\nsys.stdout.buffer.write({answer!r})\n")
-    monkeypatch.setattr("llorch.formats.chat_template.render.CHILD", broken)
+    monkeypatch.setattr("llorch.formats.chat_template.sandbox.CHILD", broken)
     with pytest.raises(InputError, match="no answer"):
         render("{{ 1 }}", [])
 
@@ -138,7 +138,7 @@ def test_a_child_that_ends_before_it_has_read_is_no_answer(
 ) -> None:
     gone = tmp_path / "gone.py"
     gone.write_text("raise SystemExit(3)\n")
-    monkeypatch.setattr("llorch.formats.chat_template.render.CHILD", gone)
+    monkeypatch.setattr("llorch.formats.chat_template.sandbox.CHILD", gone)
     with pytest.raises(InputError, match="status 3 and no answer"):
         render("a" * (1 << 20), [])
 
@@ -146,8 +146,8 @@ def test_a_child_that_ends_before_it_has_read_is_no_answer(
 def test_a_child_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     hanging = tmp_path / "hanging.py"
     hanging.write_text("import time\ntime.sleep(3600)\n")
-    monkeypatch.setattr("llorch.formats.chat_template.render.CHILD", hanging)
-    monkeypatch.setattr("llorch.formats.chat_template.render.WALL_S", 0.2)
+    monkeypatch.setattr("llorch.formats.chat_template.sandbox.CHILD", hanging)
+    monkeypatch.setattr("llorch.formats.chat_template.sandbox.WALL_S", 0.2)
     with pytest.raises(InputError, match="it was killed"):
         render("{{ 1 }}", [])
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llorch.commands import verify
-from llorch.commands.cli.command import Guarded
+from llorch.commands.cli.declaration import Guarded
 from llorch.commands.convert import command as convert
 from llorch.commands.registry import command as registry
 from llorch.registry import Registry
@@ -147,7 +147,7 @@ def test_a_bug_of_ours_fails_the_run_too(monkeypatch: pytest.MonkeyPatch, tmp_pa
     def forgetful(*_: object, **__: object) -> None:
         raise KeyError("a key")
 
-    monkeypatch.setattr("converter.convert", forgetful)
+    monkeypatch.setattr("llorch.converter.convert", forgetful)
     assert call(convert.main, "tiny.gguf", "-o", "out").exit_code == 70
     [run] = history()
     assert (run["status"], run["error"]) == ("failed", "KeyError: 'a key'")

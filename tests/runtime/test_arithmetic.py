@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from llorch.runtime.blocks import attention
 from llorch.runtime.blocks.attention import attend
-from llorch.runtime.blocks.experts import choose
+from llorch.runtime.blocks.experts import choose_experts
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.traits import Rope, RotaryPairs, Routing
@@ -134,8 +134,8 @@ def test_the_norms_are_torchs() -> None:
 
 def test_equal_experts_are_chosen_by_index_and_weights_sum_to_one_where_renormalised() -> None:
     scores = torch.tensor([[0.0, 2.0, 2.0, 2.0]])
-    weights, chosen = choose(scores, Routing(experts=4, used=2, renormalised=True))
+    weights, chosen = choose_experts(scores, Routing(experts=4, used=2, renormalised=True))
     assert chosen.tolist() == [[1, 2]]
     assert weights.tolist() == [[0.5, 0.5]]
-    plain, _ = choose(scores, Routing(experts=4, used=2, renormalised=False))
+    plain, _ = choose_experts(scores, Routing(experts=4, used=2, renormalised=False))
     assert plain.sum().item() == pytest.approx(2 * math.exp(2) / (1 + 3 * math.exp(2)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llorch.runtime.from_folder.families import FAMILIES as FOLDER_FAMILIES
 from llorch.runtime.from_gguf.families import FAMILIES as GGUF_FAMILIES
-from llorch.runtime.memory import PREFILL_CHUNK, TILE_BYTES, WIDENED_BYTES
+from llorch.runtime.memory import DEQUANTIZED_BYTES, PREFILL_CHUNK, TILE_BYTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "runtime.md").read_text()
 
@@ -24,6 +24,6 @@ def test_the_architectures_are_those_of_the_code() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    assert f"at most {WIDENED_BYTES >> 30} GiB in float32" in PAGE
+    assert f"at most {DEQUANTIZED_BYTES >> 30} GiB in float32" in PAGE
     assert f"tiles of {TILE_BYTES >> 20} MiB" in PAGE
     assert f"chunks of {PREFILL_CHUNK} tokens" in PAGE

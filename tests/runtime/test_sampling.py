@@ -10,27 +10,27 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from llorch.runtime.errors import RequestError
-from llorch.runtime.sampling import Sampling, choose, filtered, penalized, uniform
+from llorch.runtime.sampling import Sampling, filtered, penalized, sample_token, uniform
 
 LOGITS = arrays(np.float32, st.integers(2, 40), elements=st.floats(-20, 20, width=32))
 
 
 def test_greedy_takes_the_lowest_id_among_equals() -> None:
-    assert choose(np.array([1, 7, 3, 7], np.float32), [], 0, Sampling()) == 1
+    assert sample_token(np.array([1, 7, 3, 7], np.float32), [], 0, Sampling()) == 1
 
 
 @settings(deadline=None)
 @given(LOGITS, st.integers(0, 1000))
 def test_top_k_of_one_is_greedy(logits: NDArray[np.float32], seed: int) -> None:
     one = Sampling(temperature=0.7, top_k=1, seed=seed)
-    assert choose(logits, [], 0, one) == choose(logits, [], 0, Sampling())
+    assert sample_token(logits, [], 0, one) == sample_token(logits, [], 0, Sampling())
 
 
 @settings(deadline=None)
 @given(LOGITS, st.integers(0, 1000))
 def test_a_temperature_near_zero_is_greedy_among_equals(logits: NDArray[np.float32], seed: int) -> None:
     cold = Sampling(temperature=1e-300, seed=seed)
-    assert logits[choose(logits, [], 0, cold)] == logits.max()
+    assert logits[sample_token(logits, [], 0, cold)] == logits.max()
 
 
 @settings(deadline=None)
@@ -64,7 +64,9 @@ def test_the_penalty_counts_a_token_once_and_pushes_both_signs_down() -> None:
 def test_draws_follow_the_probabilities() -> None:
     logits = np.log(np.array([0.5, 0.3, 0.2], np.float32))
     sampling = Sampling(temperature=1, seed=11)
-    drawn = np.bincount([choose(logits, [], step, sampling) for step in range(4000)], minlength=3) / 4000
+    drawn = (
+        np.bincount([sample_token(logits, [], step, sampling) for step in range(4000)], minlength=3) / 4000
+    )
     np.testing.assert_allclose(drawn, [0.5, 0.3, 0.2], atol=0.03)  # four standard deviations
 
 

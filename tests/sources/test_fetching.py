@@ -13,7 +13,7 @@ from llorch import sources
 from llorch.sources.download import Fetched
 from llorch.sources.errors import ChoiceNeeded, Denied, DestinationError, Missing, Unreachable
 from llorch.sources.local.proof import digests
-from llorch.sources.local.staging import Landing
+from llorch.sources.local.staging import DownloadStaging
 from tests.hub import Cut, Gzip, Hub
 from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, loadable, split_gguf
 
@@ -21,8 +21,8 @@ from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, loadable,
 def fetch(source: str, folder: Path | None = None, *, overwrite: bool = False, **wish: object) -> Fetched:
     """As the command does it."""
     reference = sources.parse_source(source)
-    with sources.opened(reference, sources.Wish(**wish)) as remote:  # type: ignore[arg-type]
-        place = sources.place_for(remote, folder, source, overwrite=overwrite)
+    with sources.open_source(reference, sources.FileFilter(**wish)) as remote:  # type: ignore[arg-type]
+        place = sources.destination_for(remote, folder, source, overwrite=overwrite)
         return sources.fetch(remote, place, source)
 
 
@@ -95,7 +95,7 @@ def test_what_is_here_and_proven_is_not_fetched_again(hub: Hub, folder: Path) ->
     hub.clear()
     again = fetch(REPOSITORY, folder)
     assert [one.how for one in again.files] == ["here", "here"]
-    assert again.came == 0
+    assert again.bytes_fetched == 0
     assert not [row for row in hub.requests if "/resolve/" in row.path or row.server == "cdn"]
 
 
@@ -230,7 +230,10 @@ def test_a_file_of_the_users_is_not_replaced_unless_asked(hub: Hub, folder: Path
 
 def test_two_fetches_into_one_folder_do_not_meet(hub: Hub, folder: Path) -> None:
     hub.repository(REPOSITORY, {FILE: gguf()})
-    with Landing(folder, REPOSITORY), pytest.raises(DestinationError, match="another process fetches it"):
+    with (
+        DownloadStaging(folder, REPOSITORY),
+        pytest.raises(DestinationError, match="another process fetches it"),
+    ):
         fetch(REPOSITORY, folder)
     fetch(REPOSITORY, folder)
     assert [path.name for path in folder.iterdir()] == [FILE]

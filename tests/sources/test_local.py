@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 
 from llorch.base.errors import InputError, MalformedInput
 from llorch.sources.errors import Damaged, Missing
-from llorch.sources.scan import LocalModel, found_at, proven_here
+from llorch.sources.scan import LocalModel, find_models, prove_in_place
 from tests.hub import Hub
 from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, split_gguf
 
@@ -19,7 +19,7 @@ SHA256 = hashlib.sha256(gguf()).hexdigest()
 
 
 def the_one(path: Path) -> LocalModel:
-    (model,) = found_at(path)
+    (model,) = find_models(path)
     return model
 
 
@@ -35,13 +35,13 @@ def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 def test_a_file_and_a_split_set_are_models_with_no_promise(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(gguf())
     model = the_one(tmp_path / FILE)
-    files, checks = proven_here(model)
+    files, checks = prove_in_place(model)
     assert [(one.proven.sha256, one.proven.promised) for one in files] == [(SHA256, None)]
     assert checks == {"gguf.structure": 1}
     (tmp_path / "set").mkdir()
     for name, content in split_gguf(3).items():
         (tmp_path / "set" / name).write_bytes(content)
-    files, checks = proven_here(the_one(tmp_path / "set" / "m-00002-of-00003.gguf"))
+    files, checks = prove_in_place(the_one(tmp_path / "set" / "m-00002-of-00003.gguf"))
     assert [one.path.name for one in files] == list(split_gguf(3))
     assert checks == {"gguf.structure": 3}
 
@@ -55,7 +55,7 @@ def test_lm_studio_keeps_models_by_publisher(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(gguf())
     before = tree(tmp_path)
-    assert [model.files[0][0].path for model in found_at(tmp_path)] == [
+    assert [model.files[0][0].path for model in find_models(tmp_path)] == [
         "lmstudio-community/a-GGUF/a-Q4_0.gguf",
         "other/b-GGUF/b-Q8_0.gguf",
     ]
@@ -70,22 +70,22 @@ def test_the_hubs_cache_says_where_a_model_is_from(hub: Hub) -> None:
     snapshot_download("owner/tiny", ignore_patterns=["*.bin", "*.h5"])
     cache = hub.home / "hub"
     before = tree(cache)
-    found = found_at(cache)
+    found = find_models(cache)
     assert [(model.kind, model.repository, model.requested) for model in found] == [
         ("hub", "owner/tiny", "main"),
         ("hub", REPOSITORY, "main"),
     ]
     folder, file = found
     assert file.revision == commit
-    files, _ = proven_here(file)
+    files, _ = prove_in_place(file)
     assert [one.proven.promised for one in files] == [f"sha256:{SHA256}"]
-    files, checks = proven_here(folder)
+    files, checks = prove_in_place(folder)
     assert {one.proven.path for one in files} == {"README.md", "config.json", "model.safetensors"}
     assert all(one.proven.promised for one in files)
     assert checks == {"json.readable": 1, "safetensors.structure": 1}
     snapshot = cache / "models--owner--tiny-GGUF" / "snapshots" / commit
     for path in (snapshot, snapshot.parent.parent, snapshot / FILE):
-        assert found_at(path) == [file]
+        assert find_models(path) == [file]
     assert tree(cache) == before
 
 
@@ -110,7 +110,7 @@ def test_ollama_names_its_blobs_by_their_digests(tmp_path: Path) -> None:
     for path in (tmp_path, manifest):
         model = the_one(path)
         assert (model.repository, model.requested) == ("registry.ollama.ai/library/tiny", "latest")
-        files, checks = proven_here(model)
+        files, checks = prove_in_place(model)
         assert [one.proven.promised for one in files] == [f"sha256:{SHA256}"]
         assert files[0].path == tmp_path / "blobs" / f"sha256-{SHA256}"
         assert checks == {"gguf.structure": 1}
@@ -122,7 +122,7 @@ def test_ollama_names_its_blobs_by_their_digests(tmp_path: Path) -> None:
 )
 def test_a_manifest_cannot_lead_out_of_its_store(digest: str, tmp_path: Path) -> None:
     with pytest.raises(MalformedInput, match="which is no digest"):
-        found_at(ollama(tmp_path, gguf(), digest))
+        find_models(ollama(tmp_path, gguf(), digest))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_is_no_manifest_is_refused(text: str, tmp_path: Path) -> None:
     manifest = ollama(tmp_path, gguf(), f"sha256:{SHA256}")
     manifest.write_text(text)
     with pytest.raises(MalformedInput, match="is no manifest"):
-        found_at(manifest)
+        find_models(manifest)
 
 
 def test_damage_is_named_and_nothing_is_moved(tmp_path: Path) -> None:
@@ -140,12 +140,12 @@ def test_damage_is_named_and_nothing_is_moved(tmp_path: Path) -> None:
     blob = tmp_path / "blobs" / f"sha256-{SHA256}"
     blob.write_bytes(gguf()[:-1] + b"!")
     with pytest.raises(Damaged, match=f"{blob.name}: its SHA-256 is"):
-        proven_here(the_one(manifest))
+        prove_in_place(the_one(manifest))
     assert blob.exists()
     page = tmp_path / "page.gguf"
     page.write_bytes(b"<html>")
     with pytest.raises(InputError, match=r"page\.gguf: is no GGUF file.*it is a page of HTML") as raised:
-        proven_here(the_one(page))
+        prove_in_place(the_one(page))
     assert raised.value.path == page
 
 
@@ -161,7 +161,7 @@ def test_damage_is_named_and_nothing_is_moved(tmp_path: Path) -> None:
 def test_what_is_sent_in_place_of_a_model_is_told(content: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(content)
     with pytest.raises(InputError) as raised:
-        proven_here(the_one(tmp_path / "m.gguf"))
+        prove_in_place(the_one(tmp_path / "m.gguf"))
     assert said in str(raised.value)
     assert bool(said) == (": it is a" in str(raised.value))
 
@@ -169,8 +169,8 @@ def test_what_is_sent_in_place_of_a_model_is_told(content: bytes, said: str, tmp
 def test_where_there_is_no_model_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(Missing, match="there is no model"):
-        found_at(tmp_path)
+        find_models(tmp_path)
     with pytest.raises(FileNotFoundError):
-        found_at(tmp_path / "nowhere")
+        find_models(tmp_path / "nowhere")
     with pytest.raises(MalformedInput, match=r"neither a \.gguf file nor a manifest"):
-        found_at(tmp_path / "notes.txt")
+        find_models(tmp_path / "notes.txt")

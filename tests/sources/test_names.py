@@ -22,7 +22,7 @@ HONEST = [
     "résumé.md",
     ".gitattributes",
     "a..b.gguf",
-    "console.gguf",
+    "cli.gguf",
 ]
 
 

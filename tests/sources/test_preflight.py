@@ -15,7 +15,7 @@ from benchmarks import full_size
 from llorch import sources
 from llorch.formats.gguf.file import read_header
 from llorch.formats.quants import QuantType
-from llorch.sources.preview.preview import Outlook
+from llorch.sources.preview.preview import Preview
 from tests.hub import Cut, DiskFile, Hub, IgnoreRange
 from tests.models.gguf_writer import STRING, U32, one
 from tests.models.tiny import random_llama
@@ -24,12 +24,12 @@ from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, safetenso
 GEMMA_4_HEADER = 15_800_000  # bytes: the largest header of a published model
 
 
-def outlooks(
+def previews(
     hub: Hub, tmp_path: Path, files: dict[str, bytes] | dict[str, DiskFile], source: str = ""
-) -> list[Outlook]:
+) -> list[Preview]:
     hub.repository(REPOSITORY, files)
-    with sources.opened(sources.parse_source(source or REPOSITORY)) as remote:
-        return list(sources.look_ahead(remote, tmp_path / "scratch"))
+    with sources.open_source(sources.parse_source(source or REPOSITORY)) as remote:
+        return list(sources.preview_models(remote, tmp_path / "scratch"))
 
 
 def sparse(shape: full_size.Shape, path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskFile:
@@ -53,8 +53,8 @@ def test_a_phi_3_of_gigabytes_is_known_from_8_megabytes(
     shape = full_size.phi_3_mini()
     in_8_bits = [(name, extents, "F32" if type == "F32" else "Q8_0") for name, extents, type in shape.tensors]
     model = sparse(replace(shape, tensors=tuple(in_8_bits)), tmp_path / "phi.gguf", monkeypatch)
-    (found,) = outlooks(hub, tmp_path, {"phi-3-mini-q8_0.gguf": model})
-    assert found.serves
+    (found,) = previews(hub, tmp_path, {"phi-3-mini-q8_0.gguf": model})
+    assert found.supported
     assert (found.architecture, found.context, found.tokens) == ("phi3", 4096, 32064)
     assert found.weights == 3_821_079_552  # as published
     assert (found.converted_size, found.at_most) == (2 * found.weights, False)
@@ -72,7 +72,7 @@ def test_a_vocabulary_of_262_thousand_takes_at_most_24_megabytes(
     model = sparse(replace(shape, tensors=tensors), tmp_path / "m.gguf", monkeypatch)
     header = read_header(model.path)
     assert header.parts[0].data_offset >= GEMMA_4_HEADER
-    (found,) = outlooks(hub, tmp_path, {"m-Q4_K_M.gguf": model})
+    (found,) = previews(hub, tmp_path, {"m-Q4_K_M.gguf": model})
     assert found.tokens == 262_144
     assert hub.sent("*", server="cdn") == found.fetched <= 24_000_000
 
@@ -88,9 +88,9 @@ def long_vocabulary(size: int, _: int) -> dict[str, full_size.Value]:
 def test_what_is_said_is_what_the_whole_file_says(hub: Hub, tmp_path: Path) -> None:
     content = random_llama().build()
     (tmp_path / "whole.gguf").write_bytes(content)
-    (found,) = outlooks(hub, tmp_path, {FILE: content})
+    (found,) = previews(hub, tmp_path, {FILE: content})
     header = read_header(tmp_path / "whole.gguf")
-    assert found.serves
+    assert found.supported
     assert found.weights == sum(tensor.weights for tensor in header.tensors.values())
     assert sum(one.size for one in found.types) == sum(tensor.nbytes for tensor in header.tensors.values())
     assert found.stand_in is not None
@@ -110,30 +110,30 @@ def test_what_is_said_is_what_the_whole_file_says(hub: Hub, tmp_path: Path) -> N
     ids=["architecture", "adapter", "pre-tokenizer", "layers", "missing tensor", "removed type"],
 )
 def test_a_model_that_will_not_serve_says_why(model: object, says: str, hub: Hub, tmp_path: Path) -> None:
-    (found,) = outlooks(hub, tmp_path, {FILE: model.build()})  # type: ignore[attr-defined]
-    assert not found.serves
-    assert found.trouble is not None
-    assert says in found.trouble
-    assert str(tmp_path) not in found.trouble
+    (found,) = previews(hub, tmp_path, {FILE: model.build()})  # type: ignore[attr-defined]
+    assert not found.supported
+    assert found.why_not is not None
+    assert says in found.why_not
+    assert str(tmp_path) not in found.why_not
 
 
 @pytest.mark.parametrize(
     "content", [b"<!doctype html>\n<html></html>", b"version https://git-lfs.github.com/spec/v1\n"]
 )
 def test_what_is_no_model_is_told_by_its_first_bytes(content: bytes, hub: Hub, tmp_path: Path) -> None:
-    (found,) = outlooks(hub, tmp_path, {FILE: content})
-    assert found.trouble is not None
-    assert f"{FILE}: is no GGUF file" in found.trouble
+    (found,) = previews(hub, tmp_path, {FILE: content})
+    assert found.why_not is not None
+    assert f"{FILE}: is no GGUF file" in found.why_not
 
 
 def test_a_file_that_ends_before_its_header_is_truncated(hub: Hub, tmp_path: Path) -> None:
-    (found,) = outlooks(hub, tmp_path, {FILE: gguf()[:1000]})
-    assert "truncated" in str(found.trouble)
+    (found,) = previews(hub, tmp_path, {FILE: gguf()[:1000]})
+    assert "truncated" in str(found.why_not)
 
 
 def test_a_split_set_is_one_model_and_its_parts_are_read_together(hub: Hub, tmp_path: Path) -> None:
     parts = split_gguf(3)
-    (found,) = outlooks(hub, tmp_path, parts)
+    (found,) = previews(hub, tmp_path, parts)
     (tmp_path / "here").mkdir()
     for name, content in parts.items():
         (tmp_path / "here" / name).write_bytes(content)
@@ -141,16 +141,16 @@ def test_a_split_set_is_one_model_and_its_parts_are_read_together(hub: Hub, tmp_
     assert found.weights == sum(tensor.weights for tensor in header.tensors.values())
     parts["m-00003-of-00003.gguf"] = parts["m-00002-of-00003.gguf"]
     hub.repositories.clear()
-    with_a_wrong_part = outlooks(hub, tmp_path / "again", parts)
-    assert "split.no" in str(with_a_wrong_part[0].trouble)
+    with_a_wrong_part = previews(hub, tmp_path / "again", parts)
+    assert "split.no" in str(with_a_wrong_part[0].why_not)
 
 
 def test_a_folder_is_known_by_its_config_and_headers(hub: Hub, tmp_path: Path) -> None:
     large = b"\0" * 5_000_000
     head = json.dumps({"w": {"dtype": "U8", "shape": [len(large)], "data_offsets": [0, len(large)]}}).encode()
     content = len(head).to_bytes(8, "little") + head + large
-    (found,) = outlooks(hub, tmp_path, {**folder_files(), "model.safetensors": content})
-    assert (found.format, found.architecture, found.trouble) == ("safetensors", "llama", None)
+    (found,) = previews(hub, tmp_path, {**folder_files(), "model.safetensors": content})
+    assert (found.format, found.architecture, found.why_not) == ("safetensors", "llama", None)
     assert (found.weights, found.context) == (len(large), 128)
     assert hub.sent("*", server="cdn") == 65_536
 
@@ -168,8 +168,8 @@ def test_a_folder_is_known_by_its_config_and_headers(hub: Hub, tmp_path: Path) -
 def test_a_folder_that_will_not_load_says_why(
     changed: dict[str, bytes], says: str, hub: Hub, tmp_path: Path
 ) -> None:
-    (found,) = outlooks(hub, tmp_path, {**folder_files(), **changed})
-    assert says in str(found.trouble)
+    (found,) = previews(hub, tmp_path, {**folder_files(), **changed})
+    assert says in str(found.why_not)
 
 
 def test_a_server_without_ranges_is_not_read_to_its_end(hub: Hub, tmp_path: Path) -> None:
@@ -177,11 +177,11 @@ def test_a_server_without_ranges_is_not_read_to_its_end(hub: Hub, tmp_path: Path
     model.write_bytes(random_llama().key("general.description", one(STRING, "x" * 6_000_000)).build())
     hub.fault("cdn", "*", IgnoreRange())
     with pytest.raises(sources.errors.NoRanges, match="cannot be read in parts"):
-        outlooks(hub, tmp_path, {FILE: DiskFile(model)})
+        previews(hub, tmp_path, {FILE: DiskFile(model)})
 
 
 def test_a_cut_range_is_asked_for_again(hub: Hub, tmp_path: Path) -> None:
     cut = hub.fault("cdn", "*", Cut(after=1000, times=2))
-    (found,) = outlooks(hub, tmp_path, {FILE: gguf()})
+    (found,) = previews(hub, tmp_path, {FILE: gguf()})
     assert cut.fired == 2
-    assert found.serves
+    assert found.supported

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llorch.sources.errors import ChoiceNeeded
 from llorch.sources.offer import RemoteFile
-from llorch.sources.select.files import Wish, chosen, models_of, parts_of, quant_of
+from llorch.sources.select.files import FileFilter, models_of, parts_of, quant_of, select_files
 
 QWEN = [
     "README.md",
@@ -39,7 +39,7 @@ def files(names: list[str]) -> list[RemoteFile]:
 
 
 def taken(names: list[str], **wish: object) -> list[str]:
-    kept, left = chosen(files(names), Wish(**wish), "owner/repo", named=False)  # type: ignore[arg-type]
+    kept, left = select_files(files(names), FileFilter(**wish), "owner/repo", named=False)  # type: ignore[arg-type]
     assert sorted([file.path for file in kept] + [path for path, _ in left]) == sorted(names)
     return [file.path for file in kept]
 
@@ -81,7 +81,7 @@ def test_pickles_alone_are_refused_with_the_reason() -> None:
     with pytest.raises(ChoiceNeeded, match=r"'pytorch_model\.bin' is not fetched"):
         taken(FOLDER, include=("*.bin",))
     with pytest.raises(ChoiceNeeded):
-        chosen(files(["a.pt"]), Wish(), "owner/repo", named=True)
+        select_files(files(["a.pt"]), FileFilter(), "owner/repo", named=True)
 
 
 def test_a_split_set_is_one_model_and_a_projector_is_none() -> None:

@@ -20,8 +20,8 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 def fetch(url: str, folder: Path, sha256: str | None = None) -> Fetched:
-    with sources.opened(sources.parse_source(url), sha256=sha256) as remote:
-        return sources.fetch(remote, sources.place_for(remote, folder, "the file"), "the file")
+    with sources.open_source(sources.parse_source(url), sha256=sha256) as remote:
+        return sources.fetch(remote, sources.destination_for(remote, folder, "the file"), "the file")
 
 
 def test_a_file_comes_and_is_what_the_user_says_it_is(hub: Hub, folder: Path) -> None:
@@ -147,11 +147,11 @@ def test_what_a_url_has_not_is_refused(hub: Hub, folder: Path) -> None:
     url = hub.publish("m.gguf", CONTENT)
     with (
         pytest.raises(ChoiceNeeded, match="nothing to choose from"),
-        sources.opened(sources.parse_source(url), sources.Wish(quant="Q4_0")),
+        sources.open_source(sources.parse_source(url), sources.FileFilter(quant="Q4_0")),
     ):
         pass
     with (
         pytest.raises(ChoiceNeeded, match="--sha256 is for a URL"),
-        sources.opened(sources.parse_source("owner/repo"), sha256=SHA256),
+        sources.open_source(sources.parse_source("owner/repo"), sha256=SHA256),
     ):
         pass

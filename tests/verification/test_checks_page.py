@@ -10,12 +10,12 @@ from typing import Any
 
 from llorch.verification.check import Check
 from llorch.verification.checks import CHECKS
-from llorch.verification.smoke import ALONE
+from llorch.verification.smoke import SMOKE_CHECKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 TABLES: Mapping[str, Mapping[str, Check[Any]]] = {
     "<!-- made by `make docs` from verification/checks/ -->\n": CHECKS,
-    "<!-- made by `make docs` from verification/smoke.py -->\n": ALONE,
+    "<!-- made by `make docs` from verification/smoke.py -->\n": SMOKE_CHECKS,
 }
 END = "<!-- end -->\n"
 

@@ -38,7 +38,7 @@ def test_tensors_of_more_than_a_piece_whose_rows_do_not_divide_it_are_taken_back
     source = random_llama(layers=1, width=768, heads=8, feed_forward=2048).write(tmp_path / "source.gguf")
     converter.convert(source, tmp_path / "made")
     with Subject(tmp_path / "made", source, level="full", device="cpu") as subject:
-        found = CHECKS["closure"](subject)
+        found = CHECKS["round_trip"](subject)
     assert (found.status, found.detail) == (Status.PASSED, "12 of 12 tensors")
 
 
@@ -53,7 +53,7 @@ def test_without_the_same_source_what_needs_it_is_skipped_and_nothing_fails(made
     assert report.against is None
     assert report.outcome == "INCOMPLETE"
     found = {result.name: result.status for result in report.results}
-    assert found["closure"] == found["logits.mean"] == found["tokenizer.ids"] == Status.SKIPPED
+    assert found["round_trip"] == found["logits.mean"] == found["tokenizer.ids"] == Status.SKIPPED
     assert found["files.digests"] == found["safetensors.structure"] == Status.PASSED
     assert found["logits.chunked"] == found["config.sizes"] == Status.PASSED
 
@@ -87,7 +87,7 @@ def test_a_source_that_is_named_is_taken_whatever_the_record_says(made: Path) ->
     other.write_bytes(random_llama(seed=1).build())
     report = verify(made, other)
     failed = {result.name for result in report.results if result.status == Status.FAILED}
-    assert {"source.digest", "closure", "logits.mean"} <= failed
+    assert {"source.digest", "round_trip", "logits.mean"} <= failed
 
 
 def test_a_folder_without_a_record_is_judged_by_what_it_holds(made: Path) -> None:

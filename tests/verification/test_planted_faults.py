@@ -153,7 +153,7 @@ def a_tensor_has_another_name(pair: Pair, _: pytest.MonkeyPatch) -> None:
     pair.own_up("model.safetensors")
 
 
-@fault("closure")
+@fault("round_trip")
 def one_bit_of_one_weight_is_flipped(pair: Pair, _: pytest.MonkeyPatch) -> None:
     weights, _shape = pair.weights("model.layers.0.mlp.down_proj.weight")
     weights.view("<u4")[7] ^= 1

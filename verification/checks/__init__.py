@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from llorch.verification.check import Check
-from llorch.verification.checks import behaviour, meaning, storage
-from llorch.verification.checks import tokenizer as words
+from llorch.verification.checks import behaviour, meaning, storage, tokenizer
 from llorch.verification.subject import Subject
 
 CHECKS: Mapping[str, Check[Subject]] = MappingProxyType(
     {
         found.name: found
-        for kind in (storage, meaning, words, behaviour)
+        for kind in (storage, meaning, tokenizer, behaviour)
         for found in vars(kind).values()
         if isinstance(found, Check)
     }

@@ -6,7 +6,7 @@ alone, some 1e-11 nats, and a fault that no other check sees is above 1e-8.
 
 from __future__ import annotations
 
-from llorch.runtime.measure.compare import Comparison, compare_logits
+from llorch.runtime import LogitsComparison, compare_logits
 from llorch.verification.check import Measured, check
 from llorch.verification.sample import PROMPT, PROSE
 from llorch.verification.subject import Subject
@@ -109,6 +109,6 @@ def generate_greedy(subject: Subject) -> Measured:
     return Measured(longest - same, f"token {same}" if same < longest else "", f"{longest} tokens")
 
 
-def told(found: Comparison) -> str:
+def told(found: LogitsComparison) -> str:
     """What was compared, for the report."""
     return f"{found.positions} positions, logits at most {found.difference:.1e} apart"

@@ -11,7 +11,7 @@ from llorch.verification.check import Measured, check, counted, worst
 from llorch.verification.subject import Subject
 
 if TYPE_CHECKING:
-    from llorch.runtime.traits import Rope, Traits
+    from llorch.runtime import Rope, Traits
 
 OWN = {"norm_offset"}  # each reading has its own, for norms as they are stored there
 EXACT = 1e-7  # a float32 metadata value and the decimal that it is the nearest to

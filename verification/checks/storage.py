@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llorch.base.errors import InputError
 from llorch.base.shown import shown
-from llorch.converter import round_trip as closure
+from llorch.converter import round_trip_differences
 from llorch.verification.check import CannotCheck, Measured, check, counted
 from llorch.verification.subject import RECORD, Subject
 
@@ -92,8 +92,10 @@ def tensors_planned(subject: Subject) -> Measured:
     return counted(differences, f"{len(planned)} tensors", compared=len(planned))
 
 
-@check("closure", at_most=0, unit="weights", because="moving loses nothing and rounding is once: decision 4")
-def closure_of_weights(subject: Subject) -> Measured:
+@check(
+    "round_trip", at_most=0, unit="weights", because="moving loses nothing and rounding is once: decision 4"
+)
+def round_trip_of_weights(subject: Subject) -> Measured:
     """Every tensor, taken back through the inverse of its operation, is the source's.
 
     What was copied or moved is so bit for bit, after one rounding; what was calculated with is as near as the
@@ -101,7 +103,7 @@ def closure_of_weights(subject: Subject) -> Measured:
     """
     sizes = ((output.name, CLOSURE_BYTES * output.weights) for output in subject.outputs)
     tensors = subject.affordable(sizes)
-    found = list(closure.compare(subject.header, subject.outputs, subject.folder, tensors))
+    found = list(round_trip_differences(subject.header, subject.outputs, subject.folder, tensors))
     if not found:
         return Measured(math.nan)
     worst = max(found, key=lambda difference: difference.differing)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llorch.formats.quants import BY_ID, QuantType, by_name, compiled, decode
-from llorch.formats.quants import numpy_kernels as plainly
+from llorch.formats.quants import BY_ID, QuantType, by_name, compiled, decode, numpy_kernels
 from llorch.formats.quants.jit_cache import Target, this_machine
 from llorch.formats.quants.kernel import step
 from tests.formats.quants.samples import HALVES, edge_blocks, random_blocks
@@ -38,7 +37,7 @@ def both(type: QuantType, raw: Bytes, dtype: str, threads: int = 1) -> tuple[Bit
     weights = raw.size // type.block_bytes * type.weights
     plain, fast = np.zeros(weights, KINDS[dtype]), np.zeros(weights, KINDS[dtype])
     answers = (
-        plainly.dequantize_into(type, raw, plain),
+        numpy_kernels.dequantize_into(type, raw, plain),
         compiled.dequantize_into(type, raw, fast, threads=threads),
     )
     assert answers[0] == answers[1]
@@ -48,7 +47,7 @@ def both(type: QuantType, raw: Bytes, dtype: str, threads: int = 1) -> tuple[Bit
 def finite_blocks(type: QuantType, raw: Bytes, dtype: str) -> Bytes:
     """The blocks of which every weight is finite as it is written, so that the kernel has the last word."""
     out = np.zeros(raw.size // type.block_bytes * type.weights, KINDS[dtype])
-    plainly.dequantize_into(type, raw, out)
+    numpy_kernels.dequantize_into(type, raw, out)
     exponent = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}[dtype]
     finite = (out.view(f"u{out.itemsize}") & exponent != exponent).reshape(-1, type.weights).all(axis=1)
     blocks: Bytes = raw.reshape(-1, type.block_bytes)[finite]
@@ -86,7 +85,7 @@ def test_no_weight_of_a_block_is_larger_than_its_kernel_says(type: QuantType) ->
     blocks = step(type)
     raw = raw[: raw.size // (blocks * type.block_bytes) * blocks * type.block_bytes]
     largest = (decode(type, raw).view(np.uint32) & 0x7FFFFFFF).reshape(-1, blocks * type.weights).max(axis=1)
-    run = compiled.compiled(type, "F32", this_machine())
+    run = compiled.compiled_kernel(type, "F32", this_machine())
     out = np.zeros(blocks * type.weights, np.float32)
     steps = raw.reshape(-1, blocks * type.block_bytes)
     said = np.array([run(one.ctypes.data, out.ctypes.data, 1) for one in steps], np.uint32)
@@ -149,7 +148,7 @@ def on(target: Target, name: str, dtype: str, raw: Bytes) -> Bits:
     type = by_name(name)
     out = np.zeros(raw.size // type.block_bytes * type.weights, KINDS[dtype])
     steps = raw.size // type.block_bytes // step(type)
-    compiled.compiled(type, dtype, target)(raw.ctypes.data, out.ctypes.data, steps)
+    compiled.compiled_kernel(type, dtype, target)(raw.ctypes.data, out.ctypes.data, steps)
     return out
 
 
@@ -206,7 +205,7 @@ def test_every_processor_writes_the_same_bits(type: QuantType, target: Target, d
     )
 
 
-@pytest.mark.parametrize("into", [compiled.dequantize_into, plainly.dequantize_into])
+@pytest.mark.parametrize("into", [compiled.dequantize_into, numpy_kernels.dequantize_into])
 def test_no_memory_the_size_of_a_tensor_is_taken(into: type) -> None:
     type = by_name("Q8_0")
     raw, out = np.zeros(1 << 17, type.layout).view(np.uint8), np.zeros(1 << 22, np.uint16)

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llorch.formats.quants import QuantType, by_name, compiled
-from llorch.formats.quants import jit_cache as machine
+from llorch.formats.quants import QuantType, by_name, compiled, jit_cache
 from llorch.formats.quants.jit_cache import function, this_machine
 from llorch.formats.quants.kernel import kernel
 from llorch.formats.quants.vectors import Block, Has, Value
@@ -47,24 +46,24 @@ def edited() -> QuantType:
     return replace(type, vectors=vectors)
 
 
-def refuse(text: str, target: machine.Target) -> bytes:
+def refuse(text: str, target: jit_cache.Target) -> bytes:
     raise AssertionError("compiled again")
 
 
 def test_a_kernel_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded((tmp_path,), by_name("Q8_0"))() == 1
-    monkeypatch.setattr(machine, "_compiled", refuse)
+    monkeypatch.setattr(jit_cache, "_compiled", refuse)
     assert loaded((tmp_path,), by_name("Q8_0"))() == 1
 
 
 def test_another_process_finds_it(tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
-from llorch.formats.quants import machine
-from llorch.formats.quants.machine import this_machine
+from llorch.formats.quants import jit_cache
+from llorch.formats.quants.jit_cache import this_machine
 from tests.formats.quants.test_machine import by_name, loaded, refuse
 if REFUSE:
-    machine._compiled = refuse
+    jit_cache._compiled = refuse
 assert loaded((Path({str(tmp_path)!r}),), by_name("Q8_0"))() == 1
 """
     for first in ("False", "True"):
@@ -108,7 +107,7 @@ def test_without_a_folder_it_is_compiled_and_not_kept(tmp_path: Path) -> None:
 
 
 def test_dequantize_into_keeps_its_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cache_folders", lambda: (tmp_path,))
+    monkeypatch.setattr(jit_cache, "cache_folders", lambda: (tmp_path,))
     out = np.zeros(96, np.float16)
     compiled.dequantize_into(edited(), ONES.view(np.uint8), out)
     assert out.tolist() == [2] * 96

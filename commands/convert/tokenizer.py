@@ -10,18 +10,18 @@ import click
 
 from llorch import converter
 from llorch.base.shown import shown
-from llorch.commands.cli import command as console
+from llorch.commands import cli
 
 NAME = "llorch-convert"
 
 
-def write(source: Path, folder: Path, *, force: bool, strict: bool, as_json: bool) -> int:
+def write_tokenizer(source: Path, folder: Path, *, force: bool, strict: bool, as_json: bool) -> int:
     """Writes the tokenizer's files and says so; they hold no weights, so there is nothing to verify or record."""
     written = converter.convert_tokenizer(source, folder, force=force, strict=strict)
     for warning in written.warnings:
-        console.note(NAME, f"warning: {warning}")
+        cli.note(NAME, f"warning: {warning}")
     if as_json:
-        console.write_json(document(written))
+        cli.write_json(document(written))
     else:
         files = f"{written.size:,} tokens, {len(written.files)} files"
         click.echo(f"tokenizer  {shown(written.folder, 200, quoted=False)}  ({files})")
