@@ -151,7 +151,7 @@ def test_a_registry_of_every_older_schema_keeps_its_rows(tmp_path: Path) -> None
     for version in REVISIONS[:-1]:
         path = tmp_path / f"{version}.db"
         with closing(sqlite3.connect(path)) as connection:
-            connection.executescript((Path(__file__).parent / f"schema_{version}.sql").read_text())
+            connection.executescript((Path(__file__).parents[1] / f"schema_{version}.sql").read_text())
         before = rows(path)
         registry = Registry(path)
         assert len(registry.list()) == 6
@@ -190,7 +190,7 @@ Registry(sys.argv[1]).list()
 def test_a_killed_upgrade_never_was(tmp_path: Path) -> None:
     path = tmp_path / "registry.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((Path(__file__).parent / "schema_0001.sql").read_text())
+        connection.executescript((Path(__file__).parents[1] / "schema_0001.sql").read_text())
     before = dump(path)
     child = subprocess.Popen(
         [sys.executable, "-c", UPGRADER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""docs/architectures.md says what the tables say; `python -m tests.converter.test_architectures_page` writes it."""
+"""docs/architectures.md says what the tables say; `make docs` writes it anew."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from llorch.converter.architectures import architectures
 from llorch.converter.schema.architecture import Architecture
 
-PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
+PAGE = Path(__file__).parents[3] / "docs" / "architectures.md"
 
 HEAD = """# Architectures
 
