@@ -29,13 +29,7 @@ ENDS = {
 F = TypeVar("F", bound=Callable[..., Any])
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where it is computed. auto: cuda if it is there, else cpu.",
-)
+device_option = cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
 
 
 def sampling_options(function: F) -> F:

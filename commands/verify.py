@@ -29,22 +29,14 @@ NAME = "llorch-verify"
 )
 @click.option(
     "--level",
-    type=click.Choice(["quick", "full"]),
+    type=click.Choice(cli.LEVELS),
     default="quick",
     show_default=True,
     help="quick looks at a part of a large model, full at all of it.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where the two readings are computed. auto: cuda if it is there, else cpu.",
-)
+@cli.device_option("Where the two readings are computed. auto: cuda if it is there, else cpu.")
 @click.option("--alone", is_flag=True, help="Compare it with nothing: try it out, as a .gguf file is.")
-@click.option(
-    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
-)
+@cli.registry_option
 @click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
 def main(
     artifact: Path,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.progress import Progress
+from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
 from llorch.converter.plan.config import with_dtype
@@ -36,7 +37,6 @@ from llorch.formats.tokenizer import TemplateReport, TokenizerFiles, build_token
 MOST_THREADS = 8
 
 
-RECORD, PROVENANCE = "conversion.json", "provenance.intoto.json"
 ROLES = {
     "config.json": "config",
     "generation_config.json": "config",

@@ -18,7 +18,7 @@ from llorch.verification.checks.storage import sha256
 from llorch.verification.report import Report
 from llorch.verification.subject import Subject
 
-LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
+LIBRARIES = ("numpy", "tokenizers", "torch")
 
 
 def verify(

@@ -77,18 +77,9 @@ class SizeType(click.ParamType[int]):
     show_default=True,
     help="Begin another weights file above this.",
 )
-@click.option(
-    "--verify",
-    "level",
-    type=click.Choice(["quick", "full", "none"]),
-    default="quick",
-    show_default=True,
-    help="How thoroughly the result is checked.",
-)
+@cli.verify_option("How thoroughly the result is checked.")
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
-@click.option(
-    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
-)
+@cli.registry_option
 @click.option("--threads", type=click.IntRange(min=1), help="How many work.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace the folder if it is there.")
 @click.option("--strict", is_flag=True, help="Make an error of every warning.")

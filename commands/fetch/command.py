@@ -71,14 +71,7 @@ class Sha256Type(click.ParamType[str]):
     type=click.Path(path_type=Path),
     help="With --convert, the folder to write.  [default: as llorch-convert's]",
 )
-@click.option(
-    "--verify",
-    "level",
-    type=click.Choice(["quick", "full", "none"]),
-    default="quick",
-    show_default=True,
-    help="How thoroughly the model is tried, or its conversion checked.",
-)
+@cli.verify_option("How thoroughly the model is tried, or its conversion checked.")
 @click.option("--dry-run", is_flag=True, help="Only say what it is and whether it will serve.")
 @click.option("--force", is_flag=True, help="Go on though the model is not supported.")
 @click.option("--overwrite", is_flag=True, help="Replace files in --to that are others.")
@@ -90,9 +83,7 @@ class Sha256Type(click.ParamType[str]):
     help="Prove and record what is on the disk: a file, a folder, a cache, Ollama's store.",
 )
 @click.option("--name", callback=checked_name, help="Its name in the registry.")
-@click.option(
-    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
-)
+@cli.registry_option
 def main(
     source: str | None,
     revision: str | None,

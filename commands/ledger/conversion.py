@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.commands.cli import Failure
-from llorch.commands.ledger.record import RECORD
 from llorch.registry import (
     ArtifactRecord,
     CheckRecord,
@@ -81,7 +81,7 @@ def source_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
 def folder_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
     """The folder that came out, with the records that lie in it."""
     files = [FileRecord(row["path"], row["sha256"], row["size"], row["role"]) for row in document["files"]]
-    for name in (RECORD, "provenance.intoto.json"):
+    for name in (RECORD, PROVENANCE):
         content = (folder / name).read_bytes()
         files.append(FileRecord(name, hashlib.sha256(content).hexdigest(), len(content), "record"))
     artifact = ArtifactRecord(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch.base.errors import MalformedInput
+from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.commands.cli import Failure, os_error_line
 from llorch.registry import (
@@ -30,9 +31,6 @@ from llorch.registry import (
 if TYPE_CHECKING:
     from llorch.registry import Location
     from llorch.verification import Report
-
-
-RECORD = "conversion.json"
 
 
 @dataclass(frozen=True, slots=True)

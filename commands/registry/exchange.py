@@ -18,7 +18,6 @@ from llorch.commands.registry.output import (
     host,
     open_registry,
     output_options,
-    registry_option,
     untold,
     write_answer,
 )
@@ -32,7 +31,7 @@ FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
 
 
 @cli.subcommand(commands, "export", example=f"{NAME} export smollm2 --as cyclonedx -o smollm2.cdx.json")
-@click.argument("reference", metavar="REF")
+@cli.reference_argument()
 @click.option(
     "--as",
     "form",
@@ -41,7 +40,7 @@ FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
     help="The format; cyclonedx is the latest of both.",
 )
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write it there.")
-@registry_option
+@cli.registry_option
 @output_options
 def export(
     reference: str, form: str, output: Path | None, url: str | None, as_json: bool, output_format: str | None
@@ -65,7 +64,7 @@ def export(
     commands, "merge", example=f"{NAME} merge laptop/registry.db --registry postgresql://team/llorch"
 )
 @click.argument("other", metavar="OTHER")
-@registry_option
+@cli.registry_option
 @output_options
 def merge(other: str, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Add all that OTHER, a file or a URL, knows. Neither order nor repetition matters; OTHER stays as it is.
@@ -88,9 +87,9 @@ def merge(other: str, url: str | None, as_json: bool, output_format: str | None)
     "reproduce",
     example=f"{NAME} reproduce run:0f2a91c7be33",
 )
-@click.argument("reference", metavar="RUN")
+@cli.reference_argument(metavar="RUN")
 @click.option("--dry-run", is_flag=True, help="Only print the command.")
-@registry_option
+@cli.registry_option
 @output_options
 def reproduce(
     reference: str, dry_run: bool, url: str | None, as_json: bool, output_format: str | None

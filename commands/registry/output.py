@@ -42,10 +42,6 @@ class Answer(Protocol):
 
 A = TypeVar("A", bound=Answer)
 
-registry_option = click.option(
-    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
-)
-
 
 def output_options(function: F) -> F:
     """--format, whose `json` is what --json is short for."""
