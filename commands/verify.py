@@ -14,6 +14,7 @@ from llorch.commands.cli import Cell, Failure, text, write_table
 from llorch.commands.ledger import Recorded, record_verification, registry_location, tracked_run
 
 if TYPE_CHECKING:
+    from llorch.registry import Location
     from llorch.verification import Report
 
 NAME = "llorch-verify"
@@ -54,14 +55,15 @@ def main(
     it run, and make of English more than a guess?
     """
     recorded: Recorded | Failure | None = None
+    location = registry_location(url)
     if alone or artifact.is_file():
         if against is not None:
             raise click.UsageError("--against is for a folder, and not with --alone.")
         report = verification.smoke_test(artifact, level=level, device=device)
-    elif no_record or not registry_location(url).is_there:
+    elif no_record or not location.is_there:
         report = verification.verify(artifact, against, level=level, device=device)
     else:
-        report, recorded = told(artifact, against, level, device, url)
+        report, recorded = verify_and_record(artifact, against, level, device, location)
     if as_json:
         cli.write_json({**report.to_json(), "registry": None if recorded is None else recorded.to_json()})
     else:
@@ -74,16 +76,16 @@ def main(
     return 1 if report.outcome == "FAILED" else 0
 
 
-def told(
-    artifact: Path, against: Path | None, level: str, device: str, url: str | None
+def verify_and_record(
+    artifact: Path, against: Path | None, level: str, device: str, location: Location
 ) -> tuple[Report, Recorded | Failure | None]:
     """The verification as a run that the registry is told of, unless the folder is not what is recorded."""
     params = {"level": level, "device": device}
     folder = os.fspath(artifact.absolute())
-    with tracked_run("verify", folder, params, url, is_there=artifact.is_dir) as run:
+    with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
         report = verification.verify(artifact, against, level=level, device=device)
         whole = any(result.name == "files.digests" and result.status == "PASSED" for result in report.results)
-        recorded = record_verification(artifact, report, run, url) if whole else None
+        recorded = record_verification(artifact, report, run, location) if whole else None
     return report, recorded
 
 

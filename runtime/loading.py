@@ -46,6 +46,10 @@ def load(
 
     Raises InputError where the files cannot be understood, OSError where they cannot be read, RequestError for a
     device that is not there.
+
+    >>> model = load("folder")
+    >>> model.logits(model.tokenizer.encode("Once upon").ids).dtype
+    torch.float32
     """
     file = Path(path)
     numbers = _numbers(device, dtype, rounded)

@@ -18,13 +18,14 @@ from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Failure, digest, size
 from llorch.commands.fetch import preview_screen
-from llorch.commands.ledger import checked_name, tracked_run
+from llorch.commands.ledger import checked_name, registry_location, tracked_run
 from llorch.sources import NoRanges
 from llorch.verification import Report
 
 if TYPE_CHECKING:
     from llorch.commands.convert.command import Done
     from llorch.commands.ledger import FetchedModel, FetchResult, Recorded
+    from llorch.registry import Location
     from llorch.sources import Destination, Preview, Remote
 
 NAME = "llorch-fetch"
@@ -143,25 +144,28 @@ def main(
     chosen: Mapping[str, Any] = {
         "revision": revision, "include": list(include), "exclude": list(exclude), "quant": quant, "sha256": sha256
     }  # fmt: skip
+    location = registry_location(url)
     with (
-        tracked_run("fetch", str(reference), chosen, url, is_there=lambda: True) as run,
+        tracked_run("fetch", str(reference), chosen, location, is_there=lambda: True) as run,
         opened() as remote,
     ):
         place = sources.destination_for(remote, folder, str(reference), overwrite=overwrite)
         came = fetched(remote, place, str(reference), force=force, chosen_files=bool(include))
-        recorded = ledger.record_fetch(came, run, {**chosen, "endpoint": came.endpoint}, name, url)
+        recorded = ledger.record_fetch(came, run, {**chosen, "endpoint": came.endpoint}, name, location)
     for path, why in came.left_out:
         cli.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
     for model in came.models:
         if model.lacks_tokenizer:
             cli.note(NAME, f"warning: {shown(model.title, 200, quoted=False)}: no tokenizer came with it")
-    reports = [] if level == "none" or converts else [tried(model, came, level, url) for model in came.models]
+    reports = (
+        [] if level == "none" or converts else [tried(model, came, level, location) for model in came.models]
+    )
     for trouble in (recorded, *reports):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
     if not as_json:
         write_summary(came, recorded, reports)
-    done = converted(came, output, level, url) if converts else None
+    done = converted(came, output, level, location) if converts else None
     if as_json:
         cli.write_json(document(came, recorded, reports, done))
     elif done is not None:
@@ -213,20 +217,21 @@ def fetched(
     return ledger.from_fetch(found, previews)
 
 
-def tried(model: FetchedModel, came: FetchResult, level: str, url: str | None) -> Report | Failure:
+def tried(model: FetchedModel, came: FetchResult, level: str, location: Location) -> Report | Failure:
     """What a model does when it is tried out, which is a run of its own."""
     from llorch.commands import ledger  # as in `main`
 
     path = model.path.absolute()
-    with tracked_run("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
+    with tracked_run("verify", os.fspath(path), {"level": level}, location, is_there=path.exists) as run:
         report = cli.verify_in_fresh_process(path, level, "--alone")
-        trouble = ledger.record_smoke_test(model, came.licence, report, run, url)
+        trouble = ledger.record_smoke_test(model, came.licence, report, run, location)
     return trouble or report
 
 
-def converted(came: FetchResult, output: Path | None, level: str, url: str | None) -> Done:
+def converted(came: FetchResult, output: Path | None, level: str, location: Location) -> Done:
     """What llorch-convert makes of the one GGUF model that came."""
     from llorch.commands.convert import command as convert  # as in `main`
+    from llorch.converter import ConvertOptions
 
     models = [model for model in came.models if model.kind in ("gguf", "gguf-split")]
     if len(models) != 1:
@@ -234,7 +239,7 @@ def converted(came: FetchResult, output: Path | None, level: str, url: str | Non
         raise UnsupportedInput(what, path=came.repository, hint="llorch-convert converts each")
     source = models[0].path
     folder = output or Path(convert.folder_name(source))
-    done = convert.convert_and_check(source, folder, convert.DEFAULTS, level, None, url)
+    done = convert.convert_and_check(source, folder, ConvertOptions(), level, None, location)
     if done is None:
         raise UnsupportedInput(
             "holds a vocabulary and no weights", path=source, hint="llorch-convert writes its tokenizer"

@@ -16,7 +16,7 @@ from llorch.base.errors import InputError
 from llorch.base.version import __version__
 from llorch.commands.cli import Failure
 from llorch.commands.ledger.conversion import check_record
-from llorch.commands.ledger.record import Recorded, recording_failure, registry_location
+from llorch.commands.ledger.record import Recorded, recording_failure
 from llorch.formats.gguf import read_header
 from llorch.registry import (
     ArtifactKind,
@@ -34,12 +34,13 @@ from llorch.registry import (
     SourceKind,
     SourceRecord,
     name_from,
-    time_of,
     tree1,
 )
 from llorch.sources import RemoteFile, ending, models_of
 
 if TYPE_CHECKING:
+    from llorch.commands.ledger.run import TrackedRun
+    from llorch.registry import Location
     from llorch.sources import Fetched, FetchedFile, LocalModel, Preview
     from llorch.verification import Report
 
@@ -232,7 +233,7 @@ def said_by_header(path: Path) -> tuple[str | None, str | None]:
 
 
 def record_fetch(
-    came: FetchResult, run: str, params: Mapping[str, Json], name: str | None, option: str | None
+    came: FetchResult, run: TrackedRun, params: Mapping[str, Json], name: str | None, location: Location
 ) -> list[Recorded] | Failure:
     """Records what came, under the run's id, and names its models; a failure says how to do it later.
 
@@ -242,7 +243,6 @@ def record_fetch(
 
     from llorch.registry import Registry  # SQLAlchemy: half a second, after the work
 
-    location = registry_location(option)
     try:
         artifacts = [model.artifact(came.licence) for model in came.models]
         edges = [
@@ -250,10 +250,10 @@ def record_fetch(
             for model, artifact in zip(came.models, artifacts, strict=True)
         ]
         told = RunRecord(
-            uid=run,
+            uid=run.id,
             kind=came.run,
             status="succeeded",
-            started_at=time_of(run),
+            started_at=run.started,
             finished_at=datetime.now(UTC),
             host=socket.gethostname(),
             params=dict(params),
@@ -310,24 +310,23 @@ def source_record(file: FetchedFile, came: FetchResult, artifacts: Sequence[Arti
 
 
 def record_smoke_test(
-    model: FetchedModel, licence: str | None, report: Report | Failure, run: str, option: str | None
+    model: FetchedModel, licence: str | None, report: Report | Failure, run: TrackedRun, location: Location
 ) -> Failure | None:
     """Records, under the run's id, what the model did when it was tried out; a failure says how to try it again."""
     from llorch.registry import Registry  # as above
 
-    location = registry_location(option)
     try:
         artifact = model.artifact(licence)
         edges = [EdgeRecord("input", artifact, model.title, os.fspath(model.path.absolute()))]
         if isinstance(report, Failure):
             now = datetime.now(UTC)
             told = RunRecord(
-                run, "verify", "failed", now, now, socket.gethostname(),
+                run.id, "verify", "failed", now, now, socket.gethostname(),
                 edges=edges, error=report.message, exit_code=report.exit_code,
             )  # fmt: skip
         else:
             told = RunRecord(
-                uid=run,
+                uid=run.id,
                 kind="verify",
                 status="succeeded",
                 started_at=datetime.fromisoformat(report.started),

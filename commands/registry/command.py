@@ -111,7 +111,7 @@ def write_path(location: Location) -> None:
 @output_options
 def adopt(folder: Path, name: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Record DIR, a converted folder, by its conversion.json, after its files were compared with that."""
-    recorded = adopt_folder(folder, name, url)
+    recorded = adopt_folder(folder, name, registry_location(url))
     line = f"recorded   {recorded.name}  ({digest(recorded.digest).brief}, in {recorded.registry})"
     document = {"schema": "llorch.adopt/v1", **recorded.to_json()}
     write_answer(document, lambda: click.echo(line), as_json, output_format)

@@ -11,7 +11,8 @@ import re
 import uuid
 from typing import Literal
 
-from llorch.registry.export.subject import Input, Subject, as_bytes, whole_seconds
+from llorch.base.times import rfc3339_seconds
+from llorch.registry.export.subject import Input, Subject, as_bytes
 from llorch.registry.records.records import FileRecord
 
 Version = Literal["1.6", "1.7"]
@@ -39,7 +40,7 @@ def cyclonedx(subject: Subject, version: Version = "1.7") -> bytes:
             "serialNumber": serial.urn,
             "version": 1,
             "metadata": {
-                "timestamp": whole_seconds(ended),
+                "timestamp": rfc3339_seconds(ended),
                 "tools": {
                     "components": [
                         {"type": "application", "name": name, "version": tool_version}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
 
@@ -94,11 +93,6 @@ def uri(told: SourceRecord) -> str:
         revision = f"@{told.revision_resolved}" if told.revision_resolved else ""
         return f"hf://models/{told.repository}{revision}/{told.path}"
     return f"{told.repository.rstrip('/')}/{told.path}" if told.kind == "url" else f"file:{told.path}"
-
-
-def whole_seconds(when: datetime) -> str:
-    """A time as the formats of others have it."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def as_bytes(document: object) -> bytes:
