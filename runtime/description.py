@@ -124,7 +124,9 @@ def _of_folder(folder: Path) -> Description:
     read = from_folder.read_traits(folder)
     config = read_json(folder / "config.json")
     tensors = [_Tensor(t.name, t.dtype, t.shape, t.nbytes) for t in read.stored.tensors.values()]
-    told = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    tokenizer_config = (
+        read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    )
     return _described(
         folder,
         "safetensors",
@@ -133,7 +135,7 @@ def _of_folder(folder: Path) -> Description:
         read.traits,
         tensors,
         _folder_tokenizer(folder),
-        chat_template(folder, told),
+        chat_template(folder, tokenizer_config),
     )
 
 

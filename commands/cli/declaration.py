@@ -144,12 +144,12 @@ def fail(error: Exception, name: str, args: Sequence[str]) -> int:
     """Says on one line of stderr, and with --json on stdout too, what went wrong; returns the exit code."""
     if "--debug" in args:
         traceback.print_exception(error)
-    told = failure(error, name, args)
-    note(name, told.message)
+    failed = failure(error, name, args)
+    note(name, failed.message)
     if "--json" in args:
         with contextlib.suppress(OSError):  # stdout may be what failed
-            write_json(told.to_json())
-    return told.exit_code
+            write_json(failed.to_json())
+    return failed.exit_code
 
 
 def write_json(document: Mapping[str, object]) -> None:

@@ -76,7 +76,7 @@ def document(
     model: LocalModel, came: FetchResult | Failure, recorded: list[Recorded] | Failure | None
 ) -> dict[str, object]:
     """One model for --json."""
-    told = (
+    registry = (
         [one.to_json() for one in recorded] if isinstance(recorded, list) else recorded and recorded.to_json()
     )
-    return {"model": model.title, **came.to_json(), "registry": told}
+    return {"model": model.title, **came.to_json(), "registry": registry}

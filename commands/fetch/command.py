@@ -264,12 +264,12 @@ def document(
     done: Done | None,
 ) -> dict[str, object]:
     """What --json prints; conversion: the document of llorch-convert, with --convert."""
-    told = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
+    registry = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
     return {
         "schema": "llorch.fetch/v1",
         **came.to_json(),
         "verification": [report.to_json() for report in reports],
-        "registry": told,
+        "registry": registry,
         "conversion": None if done is None else done.to_json(),
     }
 

@@ -46,8 +46,8 @@ def conversion_run(folder: Path, document: Mapping[str, Any]) -> RunRecord:
     if uid is not None and not started.microsecond and "." not in document["times"]["started"]:
         started = time_of(uid)  # until version 0.2 a run's id was all that said its start to the millisecond
     if uid is None:
-        told = hashlib.sha256((folder / RECORD).read_bytes()).digest()
-        uid = uuid7(int(started.timestamp() * 1000), int.from_bytes(told[:10]) >> 6)
+        digest = hashlib.sha256((folder / RECORD).read_bytes()).digest()
+        uid = uuid7(int(started.timestamp() * 1000), int.from_bytes(digest[:10]) >> 6)
     return RunRecord(
         uid=uid,
         kind="convert",

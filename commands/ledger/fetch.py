@@ -207,10 +207,10 @@ def models_among(
     for group in models_of([RemoteFile(path, one.proven.size) for path, one in by_path.items()]):
         parts = [by_path[file.path] for file in group]
         seen = previews.get(group[0].path)
-        told = (
+        run_record = (
             (seen.architecture, seen.types[0].type) if seen and seen.types else said_by_header(parts[0].path)
         )
-        found.append(FetchedModel(parts, folder, group[0].path, *told))
+        found.append(FetchedModel(parts, folder, group[0].path, *run_record))
     if any(ending(path) == ".safetensors" for path in by_path):
         seen = previews.get("")
         rest = [one for path, one in by_path.items() if ending(path) != ".gguf"]
@@ -249,7 +249,7 @@ def record_fetch(
             EdgeRecord("output", artifact, model.title, os.fspath(model.path.absolute()))
             for model, artifact in zip(came.models, artifacts, strict=True)
         ]
-        told = RunRecord(
+        run_record = RunRecord(
             uid=run.id,
             kind=came.run,
             status="succeeded",
@@ -269,7 +269,7 @@ def record_fetch(
             for model, artifact in zip(came.models, artifacts, strict=True)
         }
         with Registry(location.url) as store:
-            store.record(told, names=names)
+            store.record(run_record, names=names)
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, "the files are kept, `llorch-fetch --adopt` records them")
     return [Recorded(location.shown, title, digest) for title, digest in names.items()]
@@ -320,12 +320,12 @@ def record_smoke_test(
         edges = [EdgeRecord("input", artifact, model.title, os.fspath(model.path.absolute()))]
         if isinstance(report, Failure):
             now = datetime.now(UTC)
-            told = RunRecord(
+            run_record = RunRecord(
                 run.id, "verify", "failed", now, now, socket.gethostname(),
                 edges=edges, error=report.message, exit_code=report.exit_code,
             )  # fmt: skip
         else:
-            told = RunRecord(
+            run_record = RunRecord(
                 uid=run.id,
                 kind="verify",
                 status="succeeded",
@@ -339,7 +339,7 @@ def record_smoke_test(
                 exit_code=1 if report.outcome == "FAILED" else 0,
             )
         with Registry(location.url) as store:
-            store.record(told)
+            store.record(run_record)
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, f"`llorch-verify {model.path}` tries again")
     return None

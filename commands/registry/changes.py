@@ -19,7 +19,6 @@ from llorch.commands.registry.output import (
     host,
     open_registry,
     output_options,
-    untold,
     write_answer,
     write_answers,
 )
@@ -168,7 +167,7 @@ def migrate(url: str | None, as_json: bool, output_format: str | None) -> None:
 
     An SQLite file is brought there whenever it is opened, after a copy; a server only by this command.
     """
-    with untold(url) as store:
+    with open_registry(url, drain_spool=False) as store:
         before, after = store.migrate()
     line = f"schema     {before or 'none'} → {after}" if before != after else f"schema     {after} already"
     document = {"schema": "llorch.migrate/v1", "before": before, "after": after}

@@ -18,7 +18,6 @@ from llorch.commands.registry.output import (
     host,
     open_registry,
     output_options,
-    untold,
     write_answer,
 )
 
@@ -50,10 +49,10 @@ def export(
         document = store.export(reference, form)  # type: ignore[arg-type]  # click has checked it
     if output is not None:
         output.write_bytes(document)
-    told = {"content": document.decode()} if output is None else {"file": os.fspath(output)}
+    content = {"content": document.decode()} if output is None else {"file": os.fspath(output)}
     shown_as_it_is = None if output is not None else document
     write_answer(
-        {"schema": "llorch.export/v1", "as": form, **told},
+        {"schema": "llorch.export/v1", "as": form, **content},
         lambda: click.echo(shown_as_it_is, nl=False),
         as_json,
         output_format,
@@ -73,7 +72,7 @@ def merge(other: str, url: str | None, as_json: bool, output_format: str | None)
     """
     if "://" not in other and not Path(other).is_file():
         raise FileNotFoundError(2, "there is no such registry", other)
-    with open_registry(url) as store, untold(other) as theirs:
+    with open_registry(url) as store, open_registry(other, drain_spool=False) as theirs:
         merged = store.merge(theirs)
     for name, (before, after) in merged.moved.items():
         means = digest(after).brief if after else "nothing"
