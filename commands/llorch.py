@@ -51,7 +51,7 @@ def main() -> None:
     """
 
 
-@main.command("completion", epilog=cli.epilog(f'eval "$({NAME} completion bash)"'))
+@main.command("completion", epilog=cli.epilog(f"{NAME} completion fish | source"))
 @click.argument("shell", type=click.Choice(cli.SHELLS))
 def completion(shell: str) -> None:
     """Print what SHELL evaluates to complete commands, options, and names of the registry."""

@@ -57,7 +57,10 @@ class ConvertOptions:
         if dtype != AUTO and dtype not in BY_TORCH_NAME:
             raise ValueError(f"dtype is {self.dtype!r}, not one of {', '.join([AUTO, *BY_TORCH_NAME])}")
         object.__setattr__(self, "dtype", dtype)
-        object.__setattr__(self, "max_shard_size", parse_size(self.max_shard_size))
+        try:
+            object.__setattr__(self, "max_shard_size", parse_size(self.max_shard_size))
+        except ValueError as error:
+            raise ValueError(f"max_shard_size: {error}") from None
 
     @property
     def shard_bytes(self) -> int:
