@@ -142,6 +142,12 @@ class Model:
             out[start : start + step] = self.decoder.logits(hidden, observe)
         return out
 
+    @torch.inference_mode()
+    def step(self, ids: Sequence[int], cache: Cache) -> Tensor:
+        """Logits after the last of these tokens, which follow what the cache holds: (vocabulary,), float32, in main memory."""
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
+        return self.decoder.logits(self.decoder.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
+
     def stream(
         self,
         prompt: str | Sequence[int],
