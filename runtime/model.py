@@ -78,6 +78,17 @@ class Model:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def device_bytes(self) -> int:
+        """Memory of its device that this process has taken; 0 on a CPU, which has none of its own."""
+        if self.numbers.device.type == "cuda":
+            return int(torch.cuda.memory_allocated(self.numbers.device))
+        return 0
+
+    @property
+    def batches(self) -> bool:
+        """Whether tokens of several requests may be computed in one step: in exact mode that would change bits."""
+        return self.mode != "exact"
+
     @property
     def n_ctx(self) -> int:
         """Positions of its context."""

@@ -1,0 +1,92 @@
+"""uvicorn's HTTP/1.1 connection with the bounds that it has none of: time for headers, honest statuses, a way to drop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from llorch.runtime.serving.errors import ApiError
+from llorch.runtime.serving.settings import Limits
+
+
+def bounded_protocol(limits: Limits) -> type[H11Protocol]:
+    """The protocol class with these bounds; uvicorn makes an instance of it for every connection.
+
+    A request's `state` holds `abort`, which drops the connection with all that was not sent.
+    """
+
+    class BoundedProtocol(H11Protocol):
+        _head_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.app_state = {**self.app_state, "abort": transport.abort}
+            if len(self.connections) > limits.connections:
+                self._refuse(503, "there are too many connections")
+                return
+            self._expect_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head_is_there()
+            super().connection_lost(exc)
+
+        def handle_events(self) -> None:
+            super().handle_events()
+            if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+                if self.conn.trailing_data[0]:  # a request that has begun, after one that is over
+                    self._expect_head()
+            else:
+                self._head_is_there()
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self.loop.call_later(limits.write_s, self.transport.abort)  # where what was sent is not read
+
+        def send_400_response(self, msg: str) -> None:
+            error = sys.exc_info()[1]
+            status = getattr(error, "error_status_hint", 400)
+            self._refuse(status, "the headers are too large" if status == 431 else "this is no HTTP request")
+
+        def _expect_head(self) -> None:
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(limits.head_s, self._head_is_late)
+
+        def _head_is_there(self) -> None:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+
+        def _head_is_late(self) -> None:
+            self._refuse(408, f"the headers did not come within {limits.head_s:g} s")
+
+        def _refuse(self, status: int, message: str) -> None:
+            """An answer without a request; the connection ends with it."""
+            if self.transport.is_closing():
+                return
+            body = json.dumps(ApiError(status, message).document()).encode()
+            lines = [
+                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+                "content-type: application/json",
+                f"content-length: {len(body)}",
+                "connection: close",
+            ]
+            if status == 503:
+                lines.append("retry-after: 1")
+            self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+            self.transport.close()
+            self.loop.call_later(limits.write_s, self.transport.abort)
+
+    return BoundedProtocol
+
+
+def abort(scope: Any) -> None:
+    """Drops a request's connection, with all that was not sent."""
+    drop = scope.get("state", {}).get("abort")
+    if drop is not None:
+        drop()
