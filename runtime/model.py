@@ -155,9 +155,21 @@ class Model:
 
     @torch.inference_mode()
     def step(self, ids: Sequence[int], cache: Cache) -> Tensor:
-        """Logits after the last of these tokens, which follow what the cache holds: (vocabulary,), float32, in main memory."""
+        """Logits after the last of these tokens: (vocabulary,), float32, in main memory.
+
+        ids: the tokens that follow what the cache holds; they are added to it.
+        """
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
         return self.decoder.logits(self.decoder.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
+
+    @torch.inference_mode()
+    def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
+        """Logits of several requests, each after one more token: (requests, vocabulary), float32, in main memory.
+
+        Their products are computed as one, which rounds otherwise than one alone: see `batches`.
+        """
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
+        return self.decoder.logits(self.decoder.hidden_together(tokens, caches)).to("cpu", torch.float32)
 
     def stream(
         self,

@@ -39,7 +39,12 @@ class Path:
 
 def paths(service: Service) -> Sequence[Path]:
     """All that is answered."""
-    openai_routes, llama, work, status = OpenAI(service), LlamaServer(service), Worker(service), Status(service)
+    openai_routes, llama, work, status = (
+        OpenAI(service),
+        LlamaServer(service),
+        Worker(service),
+        Status(service),
+    )
     completion = llama_server.Completion
     return (
         Path("GET", "/", page, open=True, shown=False),
@@ -66,11 +71,15 @@ def make_app(service: Service) -> ASGIApp:
     """The ASGI application of a service."""
     table = paths(service)
     document = openapi_document(
-        [Endpoint(one.method, one.path, one.answer.__doc__ or "", one.body, one.stream, one.open) for one in table if one.shown],
+        [
+            Endpoint(one.method, one.path, one.answer.__doc__ or "", one.body, one.stream, one.open)
+            for one in table
+            if one.shown
+        ],
         keys=bool(service.settings.keys),
     )
 
-    async def openapi(request: Request) -> Response:
+    async def openapi(_: Request) -> Response:
         return JSONResponse(document)
 
     routes = [Route(one.path, one.answer, methods=[one.method]) for one in table]

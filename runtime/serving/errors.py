@@ -1,9 +1,9 @@
 """Why the server does not do what it is asked, each with its HTTP status.
 
-    ApiError                a status and what an OpenAI client finds under "error"
-    ├── Loading             503 until the model is loaded
-    ├── Draining            503 from SIGTERM on
-    └── QueueFull           429, with the time after which it may be tried again
+ApiError                a status and what an OpenAI client finds under "error"
+├── Loading             503 until the model is loaded
+├── Draining            503 from SIGTERM on
+└── QueueFull           429, with the time after which it may be tried again
 """
 
 from __future__ import annotations

@@ -71,8 +71,10 @@ def openapi_document(endpoints: Sequence[Endpoint], *, keys: bool) -> dict[str, 
 
 def describe(endpoint: Endpoint, schema: object, *, keys: bool) -> dict[str, object]:
     """One operation."""
-    json = {"application/json": {"schema": {}}}
-    events = {"text/event-stream": {"schema": {"type": "string"}}} if endpoint.stream else {}
+    json: dict[str, object] = {"application/json": {"schema": {}}}
+    events: dict[str, object] = (
+        {"text/event-stream": {"schema": {"type": "string"}}} if endpoint.stream else {}
+    )
     error = {"application/json": {"schema": {"$ref": REFERENCE.format(model="Error")}}}
     operation: dict[str, object] = {
         "summary": endpoint.summary.partition("\n")[0],

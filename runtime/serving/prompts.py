@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from llorch.base.errors import InputError
-from llorch.formats.chat_template.render import render
+from llorch.formats.chat_template import render
 from llorch.runtime.errors import UnknownToken
 from llorch.runtime.model import require_known
 from llorch.runtime.serving.errors import ApiError

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -29,7 +28,9 @@ def listen(host: str, port: int, limits: Limits) -> socket.socket:
     """A listening socket; port 0 is any that is free. OSError where the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=False)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes)  # its connections inherit it
+    listening.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes
+    )  # its connections inherit it
     listening.setblocking(False)
     return listening
 
@@ -46,22 +47,15 @@ class _Uvicorn(uvicorn.Server):
     """uvicorn without its own idea of signals: whoever runs us has one."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         yield
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What loading gives: the model, and what is known of it."""
-
-    model: Model
-    card: Card
 
 
 class Server:
     """One server; `run` returns when it has drained, and raises what keeps it from serving.
 
-    load: makes the model; it runs in a thread while /health says 503. said: called with the URI once requests are taken.
+    load: makes the model; it runs in a thread while /health says 503. identify: says more of the model than `card`
+    does, in a thread while it is served already. said: called with the URI once requests are taken.
     """
 
     def __init__(
@@ -69,12 +63,15 @@ class Server:
         settings: Settings,
         card: Card,
         listening: socket.socket,
-        load: Callable[[], Made],
+        load: Callable[[], Model],
+        *,
+        identify: Callable[[], Card] | None = None,
         said: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.service = Service(settings, card)
         self._listening = listening
         self._load = load
+        self._identify = identify
         self._said = said
         self._ending = asyncio.Event()
         self._forced = False
@@ -120,18 +117,36 @@ class Server:
             if not loading.done():
                 self.service.state = "draining"
                 await asyncio.wait({loading})  # a thread cannot be ended; what it makes is closed
-            made = loading.result()
-            self.service.card = made.card
-            self.service.ready(made.model)
+            self.service.ready(loading.result())
             if not self._ending.is_set():
-                await self._ready(uri)
+                await self._ready(uri, ending)
                 await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)
             await self.service.drain()
         finally:
             ending.cancel()
 
-    async def _ready(self, uri: str) -> None:
+    async def _ready(self, uri: str, ending: asyncio.Task[bool]) -> None:
+        """Says that it is ready, and looks up what more there is to know of the model."""
         settings = self.service.settings
         self._said(uri)
         if settings.callback_url is not None:
-            await say_ready(settings.callback_url, settings.worker_id, self.service.vram_bytes(), uri)
+            saying = asyncio.create_task(
+                say_ready(settings.callback_url, settings.worker_id, self.service.vram_bytes(), uri)
+            )
+            await asyncio.wait({saying, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if saying.done():
+                saying.result()
+            saying.cancel()
+        if self._identify is not None:
+            await self._know(self._identify, ending)
+
+    async def _know(self, identify: Callable[[], Card], ending: asyncio.Task[bool]) -> None:
+        knowing = asyncio.create_task(asyncio.to_thread(identify))
+        await asyncio.wait({knowing, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not knowing.done():
+            return
+        error = knowing.exception()
+        if error is None:
+            self.service.card = knowing.result()
+        else:
+            LOG.warning("what the registry knows of the model could not be looked up: %s", error)

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from llorch.formats.tokenizer.bpe import byte_characters
+from llorch.formats.tokenizer import byte_characters
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

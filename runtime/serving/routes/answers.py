@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -170,6 +170,8 @@ def text_logprobs(answer: Collected, tokenizer: Tokenizer) -> Document | None:
     return {
         "tokens": [token_text(tokenizer, one.token) for one in chosen],
         "token_logprobs": [one.value for one in chosen],
-        "top_logprobs": [{token_text(tokenizer, other.token): other.value for other in one.step.top} for one in shown],
+        "top_logprobs": [
+            {token_text(tokenizer, other.token): other.value for other in one.step.top} for one in shown
+        ],
         "text_offset": [one.offset for one in shown],
     }

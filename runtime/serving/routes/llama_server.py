@@ -71,7 +71,7 @@ class LlamaServer:
         text = await asyncio.to_thread(prompts.rendered, self.service.model, messages, tools)
         return JSONResponse({"prompt": text})
 
-    async def props(self, request: Request) -> Response:
+    async def props(self, _: Request) -> Response:
         """GET /props."""
         model = self.service.model
         special = model.text.special_tokens
@@ -137,7 +137,9 @@ class LlamaServer:
             if isinstance(event, Token):
                 held.append(event.step)
                 if event.step.text:
-                    yield sent_event({**self._piece_of(event.step.text, held, body), "stop": False, "index": 0})
+                    yield sent_event(
+                        {**self._piece_of(event.step.text, held, body), "stop": False, "index": 0}
+                    )
                     held = []
             elif isinstance(event, Failed):
                 yield sent_event(ApiError(500, event.message, code=event.code.lower()).document())

@@ -32,7 +32,7 @@ class OpenAI:
 
     service: Service
 
-    async def models(self, request: Request) -> Response:
+    async def models(self, _: Request) -> Response:
         """GET /v1/models."""
         return JSONResponse({"object": "list", "data": [self.model_document()]})
 

@@ -20,17 +20,17 @@ class Status:
 
     service: Service
 
-    async def health(self, request: Request) -> Response:
+    async def health(self, _: Request) -> Response:
         """GET /health: 200 once requests are taken, 503 before and after; it waits for nothing."""
         self.service.require_ready()
         return JSONResponse({"status": "ok"})
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, _: Request) -> Response:
         """GET /metrics."""
         content, media_type = self.service.metrics.page()
         return Response(content, media_type=media_type)
 
-    async def provenance(self, request: Request) -> Response:
+    async def provenance(self, _: Request) -> Response:
         """GET /provenance: what the served model was made from, and what its checks found."""
         card = self.service.card
         return JSONResponse(
@@ -51,7 +51,7 @@ async def page(request: Request) -> Response:
     return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
 
 
-async def not_found(request: Request, _: Exception) -> Response:
+async def not_found(_: Request, __: Exception) -> Response:
     """No such path."""
     error = ApiError(404, "there is no such path here", code="not_found")
     return JSONResponse(error.document(), status_code=404)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -22,7 +22,10 @@ from llorch.runtime.serving.schemas.openai import Message, TokenId, Tool
 
 
 class Tokenize(Body):
-    """POST /tokenize. add_special: with what the tokenizer puts before a text. parse_special: special tokens by name."""
+    """POST /tokenize.
+
+    add_special: with what the tokenizer puts before a text. parse_special: names of special tokens are such tokens.
+    """
 
     content: str
     add_special: bool = False
@@ -46,8 +49,10 @@ class ApplyTemplate(Body):
 class Completion(Body):
     """POST /completion. n_predict: -1 is all that the context has room for. n_probs: alternatives a token."""
 
-    IGNORED = frozenset(("cache_prompt", "id_slot", "n_keep", "return_progress", "timings_per_token", "model"))
-    REFUSED = {
+    IGNORED = frozenset(
+        ("cache_prompt", "id_slot", "n_keep", "return_progress", "timings_per_token", "model")
+    )
+    REFUSED: ClassVar = {
         "dry_multiplier": (0, 0.0),
         "dynatemp_range": (0, 0.0),
         "grammar": ("",),
@@ -77,7 +82,7 @@ class Completion(Body):
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     seed: Seed = -1
-    stop: Annotated[list[Stop], Field(max_length=16)] = []
+    stop: Annotated[list[Stop], Field(max_length=16)] = Field(default=[])
     stream: bool = False
     n_probs: Annotated[int, Field(ge=0, le=20)] = 0
     ignore_eos: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -109,8 +109,16 @@ class Completion(Body):
     """What both kinds of completions take."""
 
     IGNORED = frozenset(
-        ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
-        + ("prompt_cache_retention", "parallel_tool_calls")
+        (
+            "metadata",
+            "parallel_tool_calls",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "safety_identifier",
+            "service_tier",
+            "store",
+            "user",
+        )
     )
 
     model: str
@@ -160,7 +168,7 @@ class Completion(Body):
 class ChatCompletion(Completion):
     """POST /v1/chat/completions."""
 
-    REFUSED = {
+    REFUSED: ClassVar = {
         "logit_bias": ({},),
         "functions": ([],),
         "function_call": ("none",),
@@ -217,11 +225,14 @@ class ChatCompletion(Completion):
 class TextCompletion(Completion):
     """POST /v1/completions."""
 
-    REFUSED = {"best_of": (1,), "echo": (False,), "logit_bias": ({},), "suffix": ("",)}
+    REFUSED: ClassVar = {"best_of": (1,), "echo": (False,), "logit_bias": ({},), "suffix": ("",)}
 
-    prompt: str | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenId], Field(min_length=1)] | Annotated[
-        list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)
-    ]
+    prompt: (
+        str
+        | Annotated[list[str], Field(min_length=1)]
+        | Annotated[list[TokenId], Field(min_length=1)]
+        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)]
+    )
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
     def prompts(self) -> list[str | list[int]]:
@@ -229,8 +240,8 @@ class TextCompletion(Completion):
         if isinstance(self.prompt, str):
             return [self.prompt]
         if isinstance(self.prompt[0], int):
-            return [list(self.prompt)]  # type: ignore[arg-type]  # the first is one, so all are
-        return list(self.prompt)  # type: ignore[arg-type]
+            return [list(self.prompt)]  # the first is one, so all are
+        return list(self.prompt)
 
 
 Message.model_rebuild()

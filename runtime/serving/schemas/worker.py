@@ -42,7 +42,7 @@ class Execute(BaseModel):
     top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
     top_k: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     repetition_penalty: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] = 1.0
-    stop: Annotated[list[str], Field(max_length=4)] = []
+    stop: Annotated[list[str], Field(max_length=4)] = Field(default=[])
     min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
 
     @field_validator("stop")

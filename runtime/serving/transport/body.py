@@ -45,4 +45,6 @@ async def read_json(request: Request, limits: Limits, schema: type[Schema]) -> S
         if first["type"] == "json_invalid":
             raise ApiError(400, f"the body is no JSON: {first['msg']}", code="invalid_json") from None
         param = ".".join(str(part) for part in first["loc"])
-        raise ApiError(400, f"{param}: {first['msg']}" if param else first["msg"], param=param or None) from None
+        raise ApiError(
+            400, f"{param}: {first['msg']}" if param else first["msg"], param=param or None
+        ) from None

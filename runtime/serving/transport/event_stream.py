@@ -22,7 +22,11 @@ class Gone(Exception):
 
 def sent_event(document: object, event: str | None = None) -> bytes:
     """One event, its data as JSON on one line."""
-    data = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    data = (
+        document
+        if isinstance(document, str)
+        else json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    )
     name = "" if event is None else f"event: {event}\n"
     return f"{name}data: {data}\n\n".encode()
 

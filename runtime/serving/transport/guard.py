@@ -1,4 +1,4 @@
-"""What every request passes first: its headers' bounds, where it comes from, its key; and what every answer is told of."""
+"""What every request passes first: its headers' bounds, where it comes from, its key. What every answer is told of."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ PAGE_POLICY = (
 class Guard:
     """The application around the routes; open: paths that need no key; known: paths that metrics may name."""
 
-    def __init__(self, app: ASGIApp, service: Service, *, open: Container[str], known: Container[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, service: Service, *, open: Container[str], known: Container[str]
+    ) -> None:
         self._app = app
         self._service = service
         self._settings = service.settings
@@ -67,8 +69,8 @@ class Guard:
             await sending({"type": "http.response.body", "body": b"", "more_body": False})
         except (Gone, ClientDisconnect):
             pass
-        except Exception as error:  # noqa: BLE001  # the one place where what nobody foresaw ends
-            LOG.error("a request failed", exc_info=error)
+        except Exception:  # the one place where what nobody foresaw ends
+            LOG.exception("a request failed")
             if status == 499:
                 await answer_error(ApiError(500, "the server failed on this request"), sending)
                 await sending({"type": "http.response.body", "body": b"", "more_body": False})
@@ -139,13 +141,17 @@ def check_key(headers: Mapping[str, str], settings: Settings) -> None:
 async def answer_error(error: ApiError, send: Send) -> None:
     """The answer, but for its end."""
     response = JSONResponse(error.document(), status_code=error.status, headers=error.headers)
-    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send(
+        {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+    )
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
 
 
 async def discard(goes_on: Callable[[], bool], receive: Receive) -> None:
-    """Reads what a client that was answered early still sends: a connection closed in the middle of it would take
-    the answer along."""
+    """Reads what a client that was answered early still sends.
+
+    A connection that is closed in the middle of it would take the answer along.
+    """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_S):
             while goes_on():

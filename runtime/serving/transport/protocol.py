@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 connection with the bounds that it has none of: time for headers, honest statuses, a way to drop."""
+"""uvicorn's HTTP/1.1 connection with bounds that it has none of: time for headers, true statuses, a way to drop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             super().timeout_keep_alive_handler()
             self.loop.call_later(limits.write_s, self.transport.abort)  # where what was sent is not read
 
-        def send_400_response(self, msg: str) -> None:
+        def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
             error = sys.exc_info()[1]
             status = getattr(error, "error_status_hint", 400)
             self._refuse(status, "the headers are too large" if status == 431 else "this is no HTTP request")
