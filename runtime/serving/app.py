@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from llorch.runtime.serving.openapi import Endpoint, openapi_document
 from llorch.runtime.serving.routes.llama_server import LlamaServer
 from llorch.runtime.serving.routes.openai import OpenAI
-from llorch.runtime.serving.routes.status import Status, not_found, page, wrong_method
+from llorch.runtime.serving.routes.status import Status, nowhere, page
 from llorch.runtime.serving.routes.worker import Worker
 from llorch.runtime.serving.schemas import llama_server, openai, worker
 from llorch.runtime.serving.service import Service
@@ -84,8 +83,6 @@ def make_app(service: Service) -> ASGIApp:
 
     routes = [Route(one.path, one.answer, methods=[one.method]) for one in table]
     routes.append(Route("/openapi.json", openapi, methods=["GET"]))
-    handlers: Mapping[int, Callable[..., Awaitable[Response]]] = {404: not_found, 405: wrong_method}
-    app = Starlette(routes=routes, exception_handlers=dict(handlers))
-    app.router.redirect_slashes = False
+    router = Router(routes, redirect_slashes=False, default=nowhere)
     opened = {one.path for one in table if one.open}
-    return Guard(app, service, open=opened, known={"/openapi.json", *(one.path for one in table)})
+    return Guard(router, service, open=opened, known={"/openapi.json", *(one.path for one in table)})

@@ -92,6 +92,7 @@ class Server:
             http=bounded_protocol(limits),
             ws="none",
             lifespan="off",
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,

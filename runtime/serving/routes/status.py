@@ -7,6 +7,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from llorch.runtime.serving.errors import ApiError
 from llorch.runtime.serving.service import Service
@@ -51,14 +52,6 @@ async def page(request: Request) -> Response:
     return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
 
 
-async def not_found(_: Request, __: Exception) -> Response:
-    """No such path."""
-    error = ApiError(404, "there is no such path here", code="not_found")
-    return JSONResponse(error.document(), status_code=404)
-
-
-async def wrong_method(request: Request, error: Exception) -> Response:
-    """A path that is asked in another way."""
-    answer = ApiError(405, f"{request.method} is not for this path", code="method_not_allowed")
-    headers = getattr(error, "headers", None)
-    return JSONResponse(answer.document(), status_code=405, headers=headers)
+async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
+    """Any path that is none of ours."""
+    raise ApiError(404, "there is no such path here", code="not_found")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Container, Mapping
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,9 +63,11 @@ class Guard:
 
         try:
             self._check(scope)
+            scope["app"] = self  # by this the router knows that somebody turns its exceptions into answers
             await self._app(scope, receiving, sending)
-        except ApiError as error:
-            await answer_error(error, sending)
+        except (ApiError, HTTPException) as error:
+            refusal = error if isinstance(error, ApiError) else of_starlette(error)
+            await answer_error(refusal, sending)
             await discard(lambda: more_body, receiving)
             await sending({"type": "http.response.body", "body": b"", "more_body": False})
         except (Gone, ClientDisconnect):
@@ -136,6 +139,11 @@ def check_key(headers: Mapping[str, str], settings: Settings) -> None:
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )
+
+
+def of_starlette(error: HTTPException) -> ApiError:
+    """What the router refuses: a path that is asked in another way than it can be."""
+    return ApiError(error.status_code, error.detail, headers=error.headers)
 
 
 async def answer_error(error: ApiError, send: Send) -> None:
