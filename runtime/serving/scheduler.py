@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from llorch.runtime.request import Step
 from llorch.runtime.serving.errors import Draining, QueueFull
 from llorch.runtime.serving.job import Job
 
@@ -146,6 +147,9 @@ class Scheduler:
             self._observer.ended("cancelled")
         for job in started:
             job.start()
+            if job.request.finish is not None:  # no new token was asked for
+                job.give(Step())
+                self._release(job, job.request.finish)
         return not closed
 
     def _fits(self, job: Job) -> bool:
