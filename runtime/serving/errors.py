@@ -41,7 +41,8 @@ class ApiError(Exception):
         self.message = message
         self.param = param
         self.code = code
-        self.headers = dict(headers or {})
+        closing = {"connection": "close"} if status in (408, 413, 431) else {}
+        self.headers = {**closing, **(headers or {})}
 
     def document(self) -> dict[str, object]:
         """The answer's body, as OpenAI has it."""

@@ -20,7 +20,8 @@ from llorch.runtime.serving.settings import Settings
 from llorch.runtime.serving.transport.event_stream import Gone
 
 LOG = logging.getLogger("llorch.serving")
-DISCARD_S = 10.0  # so long is read, and thrown away, what comes after an answer that did not wait for it
+DISCARD_S = 10.0  # so long is read, and thrown away, what comes after an answer that did not wait for it,
+DISCARD_PAUSE_S = 1.0  # unless nothing has come for so long
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -163,4 +164,4 @@ async def discard(goes_on: Callable[[], bool], receive: Receive) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_S):
             while goes_on():
-                await receive()
+                await asyncio.wait_for(receive(), DISCARD_PAUSE_S)

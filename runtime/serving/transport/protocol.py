@@ -14,6 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from llorch.runtime.serving.errors import ApiError
 from llorch.runtime.serving.settings import Limits
 
+LINGER_S = 2.0  # so long a refused client may go on sending before its connection is cut
+
 
 def bounded_protocol(limits: Limits) -> type[H11Protocol]:
     """The protocol class with these bounds; uvicorn makes an instance of it for every connection.
@@ -23,6 +25,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
 
     class BoundedProtocol(H11Protocol):
         _head_timer: asyncio.TimerHandle | None = None
+        _refused = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -35,6 +38,10 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._head_is_there()
             super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if not self._refused:  # what comes after a refusal is read, so that the refusal is, and thrown away
+                super().data_received(data)
 
         def handle_events(self) -> None:
             super().handle_events()
@@ -67,8 +74,11 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
 
         def _refuse(self, status: int, message: str) -> None:
             """An answer without a request; the connection ends with it."""
-            if self.transport.is_closing():
+            if self.transport.is_closing() or self._refused:
                 return
+            self._refused = True
+            self._head_is_there()
+            self.connections.discard(self)  # it counts no longer, and lives no longer than LINGER_S
             body = json.dumps(ApiError(status, message).document()).encode()
             lines = [
                 f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
@@ -79,8 +89,9 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             if status == 503:
                 lines.append("retry-after: 1")
             self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-            self.transport.close()
-            self.loop.call_later(limits.write_s, self.transport.abort)
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self.loop.call_later(LINGER_S, self.transport.abort)
 
     return BoundedProtocol
 
