@@ -29,6 +29,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self.access_log = False  # uvicorn's own tells paths, which may hold what a user wrote
             self.app_state = {**self.app_state, "abort": transport.abort}
             if len(self.connections) > limits.connections:
                 self._refuse(503, "there are too many connections")
@@ -40,7 +41,9 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if not self._refused:  # what comes after a refusal is read, so that the refusal is, and thrown away
+            if (
+                not self._refused
+            ):  # what comes after a refusal is read, so that the refusal is, and thrown away
                 super().data_received(data)
 
         def handle_events(self) -> None:

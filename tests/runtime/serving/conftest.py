@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,11 +69,13 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.write(tmp_path_factory.mktemp("served") / "tiny.gguf")
 
 
-def started(settings: Settings, load: Callable[[], Model], card: Card) -> tuple[Server, int, threading.Thread, list[BaseException]]:
+def started(
+    settings: Settings, load: Callable[[], Model], card: Card
+) -> tuple[Server, int, threading.Thread, list[Exception]]:
     """A server in a thread of its own; what it raises is in the list."""
     listening = listen("127.0.0.1", 0, settings.limits)
     made: list[Server] = []
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
     there = threading.Event()
 
     async def run() -> None:
@@ -85,13 +88,21 @@ def started(settings: Settings, load: Callable[[], Model], card: Card) -> tuple[
     def work() -> None:
         try:
             asyncio.run(run())
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  # for the test to look at
             failed.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     there.wait(10)
     return made[0], listening.getsockname()[1], thread, failed
+
+
+def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
+    """Waits until it is so, and fails where it does not become so."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.005)
 
 
 def stop(server: Server) -> None:
@@ -105,7 +116,11 @@ def start(model_file: Path) -> Iterator[Start]:
     running: list[tuple[Server, threading.Thread, httpx2.Client]] = []
 
     def begin(
-        load: Callable[[], Model] | None = None, *, limits: Limits | None = None, ready: bool = True, **settings: object
+        load: Callable[[], Model] | None = None,
+        *,
+        limits: Limits | None = None,
+        ready: bool = True,
+        **settings: object,
     ) -> Served:
         chosen = replace(Settings(**settings), limits=limits or Limits())  # type: ignore[arg-type]
         models: list[Model] = []
@@ -114,7 +129,9 @@ def start(model_file: Path) -> Iterator[Start]:
             models.append(load() if load is not None else runtime.load(model_file))
             return models[-1]
 
-        server, port, thread, _ = started(chosen, loading, Card(NAME, 1_700_000_000, digest="sha256:" + "a" * 64))
+        server, port, thread, _ = started(
+            chosen, loading, Card(NAME, 1_700_000_000, digest="sha256:" + "a" * 64)
+        )
         uri = f"http://127.0.0.1:{port}"
         client = httpx2.Client(base_url=uri, timeout=60)
         running.append((server, thread, client))
@@ -135,11 +152,20 @@ def start(model_file: Path) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def served(model_file: Path) -> Iterator[Served]:
     """One server for the tests of a module."""
-    server, port, thread, _ = started(Settings(), lambda: runtime.load(model_file), Card(NAME, 1_700_000_000, digest="sha256:" + "a" * 64))
+    server, port, thread, _ = started(
+        Settings(), lambda: runtime.load(model_file), Card(NAME, 1_700_000_000, digest="sha256:" + "a" * 64)
+    )
     with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         while client.get("/health").status_code != 200:
             pass
-        yield Served(server, client, server.service.model, f"http://127.0.0.1:{port}", port, lambda: not thread.is_alive())
+        yield Served(
+            server,
+            client,
+            server.service.model,
+            f"http://127.0.0.1:{port}",
+            port,
+            lambda: not thread.is_alive(),
+        )
     stop(server)
     thread.join(20)
 

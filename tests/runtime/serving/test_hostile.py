@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -15,7 +16,7 @@ import pytest
 
 from llorch.runtime import Model
 from llorch.runtime.serving import Keys, Limits
-from tests.runtime.serving.conftest import NAME, Served, Start
+from tests.runtime.serving.conftest import NAME, Served, Start, stop, wait_for
 
 CHAT = {"model": NAME, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2, "temperature": 0}
 
@@ -27,7 +28,9 @@ def raw(served: Served, data: bytes, *, seconds: float = 20.0) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def request(path: str = "/v1/chat/completions", body: bytes = b"", *, length: int | None = None, more: str = "") -> bytes:
+def request(
+    path: str = "/v1/chat/completions", body: bytes = b"", *, length: int | None = None, more: str = ""
+) -> bytes:
     size = len(body) if length is None else length
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\nconnection: close\r\n{more}\r\n"
     return head.encode() + body
@@ -39,16 +42,15 @@ def status_of(answer: bytes) -> int:
 
 def error_of(answer: bytes) -> dict[str, Any]:
     head, _, body = answer.partition(b"\r\n\r\n")
-    found: dict[str, Any] = json.loads(body.split(b"\r\n")[1] if b"chunked" in head.lower() else body)["error"]
+    found: dict[str, Any] = json.loads(body.split(b"\r\n")[1] if b"chunked" in head.lower() else body)[
+        "error"
+    ]
     return found
 
 
 def require_alive(served: Served) -> None:
     """It still answers, at once and rightly, and no slot is lost."""
-    until = time.monotonic() + 10
-    while served.server.service.running or served.server.service.waiting:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(lambda: not served.server.service.running and not served.server.service.waiting)
     assert served.client.get("/health").json() == {"status": "ok"}
     assert served.chat(max_tokens=2)["usage"]["completion_tokens"] == 2  # type: ignore[index]
 
@@ -59,7 +61,9 @@ def require_alive(served: Served) -> None:
      b"[" * 100_000, b'{"a":' * 100_000, b'{"temperature": NaN}', b"{} {}", b"\xef\xbb\xbf{}", b"9" * 100_000],
     ids=lambda body: repr(body[:16]),
 )  # fmt: skip
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/completion", "/tokenize", "/execute"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/completions", "/completion", "/tokenize", "/execute"]
+)
 def test_what_is_no_request_is_400(served: Served, path: str, body: bytes) -> None:
     answer = served.client.post(path, content=body)
     assert answer.status_code == 400, answer.text
@@ -171,6 +175,15 @@ def test_a_path_that_there_is_not_and_a_way_that_it_is_not_asked(served: Served)
         assert served.client.get(path).status_code == 404
 
 
+def read_to_the_end(connection: socket.socket) -> bytes:
+    """All that still comes, whether the connection is then closed or reset."""
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(65536):
+            found += piece
+    return found
+
+
 def reading_little(served: Served, path: str, body: dict[str, object]) -> socket.socket:
     """A connection that asks for a stream and does not read it."""
     connection = socket.socket()
@@ -182,21 +195,22 @@ def reading_little(served: Served, path: str, body: dict[str, object]) -> socket
 
 def test_a_client_that_does_not_read_is_dropped_and_its_slot_is_free(start: Start) -> None:
     served = start(limits=Limits(write_s=0.5, slots=1, send_buffer_bytes=4096))
-    body = {**CHAT, "max_tokens": 1900, "logprobs": True, "top_logprobs": 20, "stream": True, "seed": 1, "temperature": 2}
+    body = {
+        **CHAT,
+        "max_tokens": 1900,
+        "logprobs": True,
+        "top_logprobs": 20,
+        "stream": True,
+        "seed": 1,
+        "temperature": 2,
+    }
     with reading_little(served, "/v1/chat/completions", body) as connection:
-        until = time.monotonic() + 30
-        while not served.server.service.running:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        while served.server.service.running:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_for(lambda: served.server.service.running)
         require_alive(served)
         connection.settimeout(20)
-        with pytest.raises(ConnectionError):  # aborted: the rest is thrown away
-            while connection.recv(65536):
-                pass
-            raise ConnectionResetError("closed before its end")
+        assert not read_to_the_end(connection).endswith(
+            b"data: [DONE]\n\n\r\n0\r\n\r\n"
+        )  # the rest was thrown away
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/execute", "/completion"])
@@ -220,22 +234,19 @@ def test_a_client_that_goes_away_frees_its_slot_within_a_step(
     }
     connection = socket.create_connection(("127.0.0.1", served.port))
     connection.sendall(request(path, json.dumps(bodies[path]).encode()))
-    until = time.monotonic() + 20
-    while len(steps) < 3:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_for(lambda: len(steps) >= 3)
     connection.close()
     gone = time.monotonic()
-    while served.server.service.running:
-        assert time.monotonic() < until
-        time.sleep(0.002)
+    wait_for(lambda: not served.server.service.running)
     late = [at for at in steps if at > gone]
     assert len(late) <= 3  # what had begun, and what the event loop needs to hear of it
     monkeypatch.undo()
     require_alive(served)
 
 
-def test_the_health_is_told_at_once_during_a_long_prompt(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_is_told_at_once_during_a_long_prompt(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step = Model.step
     inside, leave = threading.Event(), threading.Event()
 
@@ -247,7 +258,9 @@ def test_the_health_is_told_at_once_during_a_long_prompt(served: Served, monkeyp
     monkeypatch.setattr(Model, "step", held)
     body = {**CHAT, "messages": [{"role": "user", "content": "hello " * 200}]}
     answers: list[httpx2.Response] = []
-    asking = threading.Thread(target=lambda: answers.append(served.client.post("/v1/chat/completions", json=body)))
+    asking = threading.Thread(
+        target=lambda: answers.append(served.client.post("/v1/chat/completions", json=body))
+    )
     asking.start()
     assert inside.wait(20)
     assert httpx2.get(f"{served.uri}/health").status_code == 200
@@ -278,13 +291,19 @@ def at_once(count: int, ask: Callable[[int], int]) -> Counter[int]:
 def test_of_two_hundred_at_once_as_many_are_served_as_there_is_room_for(start: Start) -> None:
     served = start(limits=Limits(slots=4, max_queue=36))
 
+    body = json.dumps({"model": NAME, "prompt": "hello", "max_tokens": 40, "temperature": 0}).encode()
+    expected = served.complete("hello", max_tokens=40)["choices"]
+
     def ask(_: int) -> int:
-        with httpx2.Client(timeout=100) as client:
-            answer = client.post(f"{served.uri}/v1/chat/completions", json={**CHAT, "max_tokens": 40})
-            if answer.status_code == 429:
-                assert 1 <= int(answer.headers["retry-after"]) <= 60
-                assert answer.json()["error"]["type"] == "rate_limit_error"
-            return answer.status_code
+        answer = raw(served, request("/v1/completions", body), seconds=100)
+        status = status_of(answer)
+        if status == 429:
+            (after,) = (line for line in answer.split(b"\r\n") if line.startswith(b"retry-after: "))
+            assert 1 <= int(after.removeprefix(b"retry-after: ")) <= 60
+            assert error_of(answer)["type"] == "rate_limit_error"
+        elif status == 200:
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["choices"] == expected
+        return status
 
     counts = at_once(200, ask)
     assert set(counts) == {200, 429}
@@ -334,56 +353,59 @@ def test_before_the_model_is_there_everything_is_503_but_the_page(start: Start, 
         assert int(answer.headers["retry-after"]) >= 1
     assert served.client.get("/").status_code == 200
     leave.set()
-    until = time.monotonic() + 20
-    while served.client.get("/health").status_code != 200:
-        assert time.monotonic() < until
+    wait_for(lambda: served.client.get("/health").status_code == 200)
 
 
-def test_a_server_that_drains_ends_what_it_has_and_takes_nothing_new(start: Start) -> None:
-    from tests.runtime.serving.conftest import stop
-
+def test_a_server_that_drains_ends_what_it_has_and_takes_nothing_new(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served = start(limits=Limits(slots=1))
+    step, leave = Model.step, threading.Event()
+
+    def held(self: Model, ids: Any, cache: Any) -> Any:
+        assert leave.wait(20)
+        return step(self, ids, cache)
+
+    monkeypatch.setattr(Model, "step", held)
     bodies: list[bytes] = []
 
     def ask() -> None:
-        with served.client.stream("POST", "/v1/chat/completions", json={**CHAT, "max_tokens": 400, "stream": True}) as answer:
+        with served.client.stream(
+            "POST", "/v1/chat/completions", json={**CHAT, "max_tokens": 40, "stream": True}
+        ) as answer:
             bodies.append(answer.read())
 
     asking = [threading.Thread(target=ask) for _ in range(2)]  # one runs, one waits
     for one in asking:
         one.start()
-    while served.server.service.waiting == 0:
-        time.sleep(0.005)
+    wait_for(lambda: served.server.service.waiting == 1)
     stop(served.server)
-    while served.server.service.state != "draining":
-        time.sleep(0.001)
-    for answer in (httpx2.get(f"{served.uri}/health"), httpx2.post(f"{served.uri}/v1/chat/completions", json=CHAT)):
+    wait_for(lambda: served.server.service.state == "draining")
+    for answer in (
+        httpx2.get(f"{served.uri}/health"),
+        httpx2.post(f"{served.uri}/v1/chat/completions", json=CHAT),
+    ):
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
+    leave.set()
     for one in asking:
         one.join(60)
     assert all(body.endswith(b"data: [DONE]\n\n") for body in bodies)
     assert len(bodies) == 2
-    until = time.monotonic() + 10
-    while not served.stopped():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(served.stopped)
 
 
 def test_a_second_time_it_ends_at_once(start: Start) -> None:
-    from tests.runtime.serving.conftest import stop
-
     served = start()
-    with served.client.stream("POST", "/execute", json={"job_id": "j", "prompt": "hello", "max_tokens": 1900}) as answer:
+    with served.client.stream(
+        "POST", "/execute", json={"job_id": "j", "prompt": "hello", "max_tokens": 1900}
+    ) as answer:
         lines = answer.iter_lines()
         next(lines)
         stop(served.server)
         stop(served.server)
         rest = "\n".join(lines)
     assert '"CANCELLED"' in rest
-    until = time.monotonic() + 10
-    while not served.stopped():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(served.stopped)
 
 
 KEY = "sk-a-secret-key"
@@ -395,10 +417,10 @@ KEY = "sk-a-secret-key"
         ({}, 401),
         ({"authorization": "Bearer wrong"}, 401),
         ({"authorization": f"Basic {KEY}"}, 401),
-        ({"authorization": "Bearer "}, 401),
+        ({"authorization": "Bearer"}, 401),
         ({"authorization": b"Bearer \xff\xfe"}, 401),
         ({"authorization": f"Bearer {KEY}"}, 200),
-        ({"authorization": f"bearer  {KEY} "}, 200),
+        ({"authorization": f"bearer   {KEY}"}, 200),
         ({"x-api-key": KEY}, 200),
         ({"authorization": "Bearer another"}, 200),
     ],
@@ -408,7 +430,13 @@ def test_a_key_is_needed_where_there_is_one(
 ) -> None:
     served = start(keys=Keys([KEY, "another"]), hosts=None)
     caplog.set_level("DEBUG")
-    for method, path in (("GET", "/v1/models"), ("GET", "/metrics"), ("GET", "/props"), ("GET", "/provenance"), ("GET", "/openapi.json")):
+    for method, path in (
+        ("GET", "/v1/models"),
+        ("GET", "/metrics"),
+        ("GET", "/props"),
+        ("GET", "/provenance"),
+        ("GET", "/openapi.json"),
+    ):
         answer = served.client.request(method, path, headers=headers)
         assert answer.status_code == status, path
     if status == 401:
@@ -432,7 +460,9 @@ def test_a_strangers_page_is_refused(served: Served) -> None:
     assert (rebound.status_code, rebound.json()["error"]["code"]) == (403, "wrong_host")
     for host in (f"localhost:{served.port}", f"[::1]:{served.port}", "127.0.0.1"):
         assert served.client.get("/health", headers={"host": host}).status_code == 200
-    preflight = served.client.options("/v1/chat/completions", headers={"origin": own, "access-control-request-method": "POST"})
+    preflight = served.client.options(
+        "/v1/chat/completions", headers={"origin": own, "access-control-request-method": "POST"}
+    )
     assert preflight.status_code == 405
     assert not [name for name in preflight.headers if name.startswith("access-control")]
 
@@ -457,4 +487,6 @@ def test_nothing_that_a_user_wrote_is_logged(served: Served, caplog: pytest.LogC
     served.chat("a private matter", max_tokens=3)
     served.client.get("/private/path?a=private")
     served.post("/execute", job_id="private", prompt="private", max_tokens=0)
-    assert "private" not in "".join(record.getMessage() for record in caplog.records if record.name.startswith(("llorch", "uvicorn")))
+    assert "private" not in "".join(
+        record.getMessage() for record in caplog.records if record.name.startswith(("llorch", "uvicorn"))
+    )

@@ -21,22 +21,27 @@ def complete(served: Served, **fields: object) -> Any:
 def test_a_completion_is_what_the_runtime_says(served: Served, alone: Model) -> None:
     document = complete(served)
     assert document["content"] == alone.generate("hello", max_new_tokens=12).text
-    assert document.items() >= {
-        "stop": True,
-        "model": NAME,
-        "tokens_predicted": 12,
-        "tokens_evaluated": len(alone.tokenizer.encode("hello").ids),
-        "truncated": False,
-        "stop_type": "limit",
-        "stopping_word": "",
-    }.items()
+    assert (
+        document.items()
+        >= {
+            "stop": True,
+            "model": NAME,
+            "tokens_predicted": 12,
+            "tokens_evaluated": len(alone.tokenizer.encode("hello").ids),
+            "truncated": False,
+            "stop_type": "limit",
+            "stopping_word": "",
+        }.items()
+    )
     assert document["timings"]["predicted_n"] == 12
     assert document["timings"]["predicted_per_second"] > 0
     assert "tokens" not in document
     assert "completion_probabilities" not in document
 
 
-def test_ids_are_a_prompt_too_and_tokens_come_back_where_they_are_asked_for(served: Served, alone: Model) -> None:
+def test_ids_are_a_prompt_too_and_tokens_come_back_where_they_are_asked_for(
+    served: Served, alone: Model
+) -> None:
     ids = alone.tokenizer.encode("hello").ids
     document = complete(served, prompt=ids, return_tokens=True)
     assert document["tokens"] == list(alone.generate(ids, max_new_tokens=12).ids)
@@ -55,7 +60,10 @@ def test_its_defaults_are_llama_servers(served: Served, alone: Model) -> None:
     document = served.post("/completion", **body).json()
     sampling = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, seed=3)
     assert document["content"] == alone.generate("hello", max_new_tokens=12, sampling=sampling).text
-    unseeded = {served.post("/completion", prompt="hello", n_predict=30, temperature=2).json()["content"] for _ in range(3)}
+    unseeded = {
+        served.post("/completion", prompt="hello", n_predict=30, temperature=2).json()["content"]
+        for _ in range(3)
+    }
     assert len(unseeded) > 1
 
 
@@ -67,7 +75,9 @@ def test_its_defaults_are_llama_servers(served: Served, alone: Model) -> None:
         ("frequency_penalty", 2, "frequency_penalty"),
     ],
 )
-def test_a_penalty_reaches_the_choice(served: Served, alone: Model, field: str, value: float, ours: str) -> None:
+def test_a_penalty_reaches_the_choice(
+    served: Served, alone: Model, field: str, value: float, ours: str
+) -> None:
     expected = alone.generate("hello", max_new_tokens=40, sampling=Sampling(**{ours: value})).text  # type: ignore[arg-type]
     assert complete(served, n_predict=40, **{field: value})["content"] == expected
     assert expected != complete(served, n_predict=40)["content"]
@@ -131,7 +141,14 @@ def test_what_would_change_the_answer_is_refused(served: Served, fields: dict[st
 
 
 def test_what_would_not_is_ignored(served: Served) -> None:
-    neutral = {"cache_prompt": True, "id_slot": -1, "grammar": "", "mirostat": 0, "logit_bias": [], "typical_p": 1.0}
+    neutral = {
+        "cache_prompt": True,
+        "id_slot": -1,
+        "grammar": "",
+        "mirostat": 0,
+        "logit_bias": [],
+        "typical_p": 1.0,
+    }
     assert complete(served, **neutral)["content"] == complete(served)["content"]
 
 
@@ -146,7 +163,9 @@ def test_text_becomes_ids_and_comes_back(served: Served, alone: Model) -> None:
 def test_pieces_are_text_or_bytes(served: Served) -> None:
     pieces = served.post("/tokenize", content="hello 👋", with_pieces=True).json()["tokens"]
     assert pieces[0]["piece"] == "hello"
-    joined = b"".join(p["piece"].encode() if isinstance(p["piece"], str) else bytes(p["piece"]) for p in pieces)
+    joined = b"".join(
+        p["piece"].encode() if isinstance(p["piece"], str) else bytes(p["piece"]) for p in pieces
+    )
     assert joined.decode() == "hello 👋"
     assert any(isinstance(p["piece"], list) for p in pieces)
 
@@ -160,7 +179,9 @@ def test_special_tokens_are_parsed_unless_they_are_text(served: Served, alone: M
     assert served.post("/tokenize", content="<|eos|>").json()["tokens"] == [eos]
 
 
-def test_what_a_tokenizer_puts_before_a_text_is_added_where_it_is_asked_for(start: Start, model_file: Any) -> None:
+def test_what_a_tokenizer_puts_before_a_text_is_added_where_it_is_asked_for(
+    start: Start, model_file: Any
+) -> None:
     from llorch import runtime
     from tests.models.gguf_writer import BOOL, one
     from tests.models.tiny import random_llama
@@ -236,11 +257,18 @@ def test_a_template_that_takes_no_tools_or_refuses_is_an_error_by_name(start: St
     from tests.models.gguf_writer import STRING, one
     from tests.models.tiny import random_llama
 
-    refusing = "{% if messages[0].role != 'user' %}{{ raise_exception('users first') }}{% endif %}{{ messages[0].content }}"
-    file = random_llama().key("tokenizer.chat_template", one(STRING, refusing)).write(model_file.with_name("r.gguf"))
+    refusal = "{% if messages[0].role != 'user' %}{{ raise_exception('users first') }}{% endif %}"
+    refusing = refusal + "{{ messages[0].content }}"
+    file = (
+        random_llama()
+        .key("tokenizer.chat_template", one(STRING, refusing))
+        .write(model_file.with_name("r.gguf"))
+    )
     served = start(lambda: runtime.load(file))
     tools = [{"type": "function", "function": {"name": "f"}}]
-    told = served.post("/v1/chat/completions", model=NAME, messages=[{"role": "user", "content": "x"}], tools=tools)
+    told = served.post(
+        "/v1/chat/completions", model=NAME, messages=[{"role": "user", "content": "x"}], tools=tools
+    )
     assert (told.status_code, told.json()["error"]["param"]) == (400, "tools")
     refused = served.post("/v1/chat/completions", model=NAME, messages=[{"role": "system", "content": "x"}])
     assert refused.status_code == 400

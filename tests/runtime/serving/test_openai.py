@@ -20,7 +20,9 @@ def text_of(document: dict[str, Any], index: int = 0) -> str:
 
 def events(served: Served, path: str, **body: object) -> list[Any]:
     """The documents of a stream; its end is the last."""
-    with served.client.stream("POST", path, json={"model": NAME, "stream": True, "temperature": 0, **body}) as answer:
+    with served.client.stream(
+        "POST", path, json={"model": NAME, "stream": True, "temperature": 0, **body}
+    ) as answer:
         assert answer.status_code == 200, answer.read()
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
@@ -40,7 +42,11 @@ def test_a_chat_is_what_the_runtime_says_of_the_rendered_template(served: Served
     assert (choice["index"], choice["finish_reason"], choice["logprobs"]) == (0, "length", None)
     assert choice["message"]["role"] == "assistant"
     prompt = len(chat_ids(alone, "hello"))
-    assert document["usage"] == {"prompt_tokens": prompt, "completion_tokens": 12, "total_tokens": prompt + 12}
+    assert document["usage"] == {
+        "prompt_tokens": prompt,
+        "completion_tokens": 12,
+        "total_tokens": prompt + 12,
+    }
     assert (document["object"], document["model"]) == ("chat.completion", NAME)
     assert document["id"].startswith("chatcmpl-")
 
@@ -66,7 +72,9 @@ def test_a_chat_goes_on_to_the_end_of_the_context_where_nobody_says(served: Serv
 
 def test_prompts_may_be_several_and_may_be_ids(served: Served, alone: Model) -> None:
     ids = alone.tokenizer.encode("hello").ids
-    documents: list[Any] = [served.complete(prompt, max_tokens=6) for prompt in ("hello", ids, [ids], ["hello"])]
+    documents: list[Any] = [
+        served.complete(prompt, max_tokens=6) for prompt in ("hello", ids, [ids], ["hello"])
+    ]
     assert len({text_of(document) for document in documents}) == 1
     both: Any = served.complete(["hello", "world"], max_tokens=6)
     assert [text_of(both, 0), text_of(both, 1)] == [
@@ -96,7 +104,10 @@ def test_without_a_temperature_it_is_one_and_without_a_seed_each_answer_is_its_o
     body = {"model": NAME, "prompt": "hello", "max_tokens": 24}
     texts = {served.client.post("/v1/completions", json=body).json()["choices"][0]["text"] for _ in range(4)}
     assert len(texts) > 1
-    seeded = [served.client.post("/v1/completions", json={**body, "seed": 5, **more}).json() for more in ({}, {"temperature": 1})]
+    seeded = [
+        served.client.post("/v1/completions", json={**body, "seed": 5, **more}).json()
+        for more in ({}, {"temperature": 1})
+    ]
     assert text_of(seeded[0]) == text_of(seeded[1])
 
 
@@ -109,7 +120,9 @@ def test_a_filter_that_leaves_one_token_makes_it_greedy(served: Served, narrow: 
 
 
 @pytest.mark.parametrize(
-    "penalty", [{"presence_penalty": 2}, {"frequency_penalty": 2}, {"repetition_penalty": 2}], ids=lambda p: next(iter(p))
+    "penalty",
+    [{"presence_penalty": 2}, {"frequency_penalty": 2}, {"repetition_penalty": 2}],
+    ids=lambda p: next(iter(p)),
 )
 def test_a_penalty_reaches_the_choice(served: Served, alone: Model, penalty: dict[str, float]) -> None:
     document = served.complete("hello", max_tokens=40, **penalty)
@@ -122,7 +135,10 @@ def test_a_stop_string_ends_it_and_is_left_out(served: Served, alone: Model) -> 
     stop = whole[5:7]
     for given in (stop, [stop], ["\x00", stop]):
         document: Any = served.complete("hello", max_tokens=30, stop=given)
-        assert (text_of(document), document["choices"][0]["finish_reason"]) == (whole[: whole.index(stop)], "stop")
+        assert (text_of(document), document["choices"][0]["finish_reason"]) == (
+            whole[: whole.index(stop)],
+            "stop",
+        )
 
 
 def test_an_end_token_ends_it(served: Served, alone: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +151,7 @@ def test_an_end_token_ends_it(served: Served, alone: Model, monkeypatch: pytest.
 
 
 def test_several_answers_differ_by_their_seeds_and_the_first_is_the_one_alone(served: Served) -> None:
-    hot = {"temperature": 1.5, "seed": 3, "max_tokens": 12}
+    hot: dict[str, Any] = {"temperature": 1.5, "seed": 3, "max_tokens": 12}
     one: Any = served.chat(**hot)
     many: Any = served.chat(**hot, n=3)
     again: Any = served.chat(**hot, n=3)
@@ -150,7 +166,9 @@ def test_several_answers_differ_by_their_seeds_and_the_first_is_the_one_alone(se
 
 def test_a_stream_is_the_answer_in_pieces(served: Served) -> None:
     whole: Any = served.chat("hello", max_tokens=12)
-    chunks = events(served, "/v1/chat/completions", messages=[{"role": "user", "content": "hello"}], max_tokens=12)
+    chunks = events(
+        served, "/v1/chat/completions", messages=[{"role": "user", "content": "hello"}], max_tokens=12
+    )
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == text_of(whole)
     reasons = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
@@ -172,14 +190,20 @@ def test_a_stream_of_a_completion_is_the_answer_in_pieces(served: Served) -> Non
 def test_a_stream_ends_with_the_numbers_of_tokens_where_they_are_asked_for(served: Served) -> None:
     whole: Any = served.chat("hello", max_tokens=5)
     messages = [{"role": "user", "content": "hello"}]
-    chunks = events(served, "/v1/chat/completions", messages=messages, max_tokens=5, stream_options={"include_usage": True})
+    chunks = events(
+        served,
+        "/v1/chat/completions",
+        messages=messages,
+        max_tokens=5,
+        stream_options={"include_usage": True},
+    )
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"] == whole["usage"]
     assert all(chunk["usage"] is None for chunk in chunks[:-1])
 
 
 def test_a_stream_of_several_answers_gives_each_its_index(served: Served) -> None:
-    hot = {"temperature": 1.5, "seed": 3, "max_tokens": 8, "n": 2}
+    hot: dict[str, Any] = {"temperature": 1.5, "seed": 3, "max_tokens": 8, "n": 2}
     whole: Any = served.chat(**hot)
     chunks = events(served, "/v1/chat/completions", messages=[{"role": "user", "content": "hello"}], **hot)
     for index in range(2):
@@ -205,13 +229,17 @@ def test_log_probabilities_are_those_of_the_models_logits(served: Served, alone:
         assert math.isclose(entry["logprob"], row[token], abs_tol=1e-5)
         best = sorted(row, reverse=True)[:3]
         assert [other["logprob"] for other in entry["top_logprobs"]] == pytest.approx(best, abs=1e-5)
-        assert bytes(entry["bytes"]).decode(errors="replace") == alone.tokenizer.decode([token], skip_special_tokens=False)
+        assert bytes(entry["bytes"]).decode(errors="replace") == alone.tokenizer.decode(
+            [token], skip_special_tokens=False
+        )
 
 
 def test_log_probabilities_of_a_completion_say_where_each_token_is(served: Served) -> None:
     document: Any = served.complete("hello", max_tokens=6, logprobs=2)
     logprobs = document["choices"][0]["logprobs"]
-    assert [len(logprobs[name]) for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")] == [6] * 4
+    assert [len(logprobs[name]) for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")] == [
+        6
+    ] * 4
     text = text_of(document)
     offsets, tokens = logprobs["text_offset"], logprobs["tokens"]
     assert offsets == sorted(offsets)
@@ -224,8 +252,16 @@ def test_log_probabilities_of_a_completion_say_where_each_token_is(served: Serve
 
 def test_the_log_probabilities_of_a_stream_are_those_of_the_whole(served: Served) -> None:
     whole: Any = served.chat("hello", max_tokens=8, logprobs=True)
-    chunks = events(served, "/v1/chat/completions", messages=[{"role": "user", "content": "hello"}], max_tokens=8, logprobs=True)
-    streamed = [one for chunk in chunks for one in (chunk["choices"][0]["logprobs"] or {"content": []})["content"]]
+    chunks = events(
+        served,
+        "/v1/chat/completions",
+        messages=[{"role": "user", "content": "hello"}],
+        max_tokens=8,
+        logprobs=True,
+    )
+    streamed = [
+        one for chunk in chunks for one in (chunk["choices"][0]["logprobs"] or {"content": []})["content"]
+    ]
     assert streamed == whole["choices"][0]["logprobs"]["content"]
 
 
@@ -288,7 +324,9 @@ def test_what_is_not_served_is_refused_as_openai_refuses(
     assert served.server.service.running == 0
 
 
-@pytest.mark.parametrize("fields", [{"best_of": 2}, {"echo": True}, {"suffix": "x"}, {"logit_bias": {"1": 1}}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{"best_of": 2}, {"echo": True}, {"suffix": "x"}, {"logit_bias": {"1": 1}}], ids=str
+)
 def test_what_completions_do_not_serve_is_refused(served: Served, fields: dict[str, object]) -> None:
     answer = served.post("/v1/completions", model=NAME, prompt="hello", **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(fields)))
@@ -302,8 +340,20 @@ def test_a_prompt_that_is_none_is_refused(served: Served, prompt: object) -> Non
 
 def test_fields_that_change_no_answer_are_ignored_and_so_are_neutral_values(served: Served) -> None:
     plain = served.chat("hello", max_tokens=5)
-    ignored = {"user": "u", "metadata": {"a": "b"}, "store": False, "service_tier": "auto", "parallel_tool_calls": True}
-    neutral = {"logit_bias": {}, "functions": None, "modalities": ["text"], "response_format": {"type": "text"}, "n": 1}
+    ignored = {
+        "user": "u",
+        "metadata": {"a": "b"},
+        "store": False,
+        "service_tier": "auto",
+        "parallel_tool_calls": True,
+    }
+    neutral = {
+        "logit_bias": {},
+        "functions": None,
+        "modalities": ["text"],
+        "response_format": {"type": "text"},
+        "n": 1,
+    }
     assert text_of(served.chat("hello", max_tokens=5, **ignored, **neutral)) == text_of(plain)
 
 

@@ -1,7 +1,8 @@
-"""The scheduler: requests together say what each says alone, in whatever order they come, stop, fail and are cancelled."""
+"""The scheduler: requests together say what each says alone, however they come, stop, fail and are cancelled."""
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -38,9 +39,11 @@ class Heard:
         if isinstance(event, Finished | Failed):
             self._over.set()
 
-    def wait(self) -> Event:
+    def wait(self) -> Finished | Failed:
         assert self._over.wait(60)
-        return self.events[-1]
+        last = self.events[-1]
+        assert isinstance(last, Finished | Failed)
+        return last
 
     @property
     def text(self) -> str:
@@ -50,7 +53,11 @@ class Heard:
 
     @property
     def ids(self) -> list[int]:
-        return [event.step.token for event in self.events if isinstance(event, Token) and event.step.token is not None]
+        return [
+            event.step.token
+            for event in self.events
+            if isinstance(event, Token) and event.step.token is not None
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +66,9 @@ def model(model_file: Path) -> Iterator[Model]:
         yield loaded
 
 
-def scheduler_of(model: Model, *, slots: int = 8, max_queue: int = 64, cache_bytes: int = 1 << 30) -> Scheduler:
+def scheduler_of(
+    model: Model, *, slots: int = 8, max_queue: int = 64, cache_bytes: int = 1 << 30
+) -> Scheduler:
     return Scheduler(model, slots=slots, max_queue=max_queue, cache_bytes=cache_bytes, observer=Metrics())
 
 
@@ -70,14 +79,18 @@ def scheduler(model: Model) -> Iterator[Scheduler]:
     made.close()
 
 
-def job_of(model: Model, prompt: str | list[int], most: int = 20, sampling: Sampling = GREEDY, stop: Any = ()) -> tuple[Job, Heard]:
+def job_of(
+    model: Model, prompt: str | list[int], most: int = 20, sampling: Sampling = GREEDY, stop: Any = ()
+) -> tuple[Job, Heard]:
     ids = model.tokenizer.encode(prompt).ids if isinstance(prompt, str) else prompt
     heard = Heard()
     return Job(Request(model, ids, most, sampling, stop), heard), heard
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, HOT], ids=["greedy", "drawn"])
-def test_eight_together_say_what_each_says_alone(model: Model, scheduler: Scheduler, sampling: Sampling) -> None:
+def test_eight_together_say_what_each_says_alone(
+    model: Model, scheduler: Scheduler, sampling: Sampling
+) -> None:
     expected = [model.generate(prompt, max_new_tokens=24, sampling=sampling) for prompt in PROMPTS]
     jobs = [job_of(model, prompt, 24, sampling) for prompt in PROMPTS]
     scheduler.submit([job for job, _ in jobs])
@@ -102,11 +115,13 @@ def test_they_really_run_together(model: Model, scheduler: Scheduler) -> None:
     scheduler.submit([job for job, _ in jobs])
     for _, heard in jobs:
         heard.wait()
-    changes = sum(one != other for one, other in zip(order, order[1:], strict=False))
+    changes = sum(one != other for one, other in itertools.pairwise(order))
     assert changes > 40  # one after another would change three times
 
 
-def test_a_long_prompt_does_not_keep_the_others_waiting_for_its_end(model: Model, scheduler: Scheduler) -> None:
+def test_a_long_prompt_does_not_keep_the_others_waiting_for_its_end(
+    model: Model, scheduler: Scheduler
+) -> None:
     talking, talk = job_of(model, "hello", 200)
     scheduler.submit([talking])
     while len(talk.ids) < 2:
@@ -137,7 +152,9 @@ def test_a_step_of_several_is_the_step_of_each_within_rounding(model: Model) -> 
     assert [cache.length for cache in caches] == [len(ids) + 3 for ids in prompts]
 
 
-def test_where_the_mode_allows_tokens_are_computed_as_one_batch(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_mode_allows_tokens_are_computed_as_one_batch(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes: list[int] = []
     together = Model.step_together
 
@@ -213,7 +230,12 @@ def test_a_job_that_needs_more_memory_than_all_may_have_runs_alone(model: Model)
     running: list[int] = []
     jobs = [job_of(model, prompt, 10) for prompt in PROMPTS[:3]]
     for job, heard in jobs:
-        job.deliver = lambda event, heard=heard: (running.append(scheduler.running), heard(event))  # type: ignore[misc,func-returns-value]
+
+        def deliver(event: Event, heard: Heard = heard) -> None:
+            running.append(scheduler.running)
+            heard(event)
+
+        job.deliver = deliver
     scheduler.submit([job for job, _ in jobs])
     for _, heard in jobs:
         heard.wait()
@@ -298,7 +320,9 @@ def test_events_are_in_order_whatever_stops_fails_and_is_cancelled(
     for job, heard, plan in jobs:
         last = heard.wait()
         require_order(heard.events, started=job.started_at is not None)
-        alone = model.generate(plan["prompt"], max_new_tokens=plan["most"], sampling=plan["sampling"], stop=plan["stop"])
+        alone = model.generate(
+            plan["prompt"], max_new_tokens=plan["most"], sampling=plan["sampling"], stop=plan["stop"]
+        )
         assert list(alone.ids)[: len(heard.ids)] == heard.ids
         if isinstance(last, Failed):
             assert len(heard.ids) == plan["fail_at"]

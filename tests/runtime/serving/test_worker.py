@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from llorch.runtime import Model, Sampling
 from llorch.runtime.serving import Limits
-from tests.runtime.serving.conftest import NAME, Served, Start
+from tests.runtime.serving.conftest import NAME, Served, Start, wait_for
 
 Events = list[tuple[str, dict[str, Any]]]
 
@@ -91,13 +90,16 @@ def test_an_end_token_ends_it(served: Served, alone: Model, monkeypatch: pytest.
 def test_the_temperature_and_the_seed_reach_the_choice(served: Served, alone: Model) -> None:
     texts = [text_of(execute(served, temperature=1.5, seed=seed)) for seed in (3, 3, 4)]
     assert texts[0] == texts[1] != texts[2]
-    assert texts[0] == alone.generate("hello", max_new_tokens=12, sampling=Sampling(temperature=1.5, seed=3)).text
+    assert (
+        texts[0]
+        == alone.generate("hello", max_new_tokens=12, sampling=Sampling(temperature=1.5, seed=3)).text
+    )
     unseeded = {text_of(execute(served, temperature=1.5, max_tokens=24)) for _ in range(3)}
     assert len(unseeded) > 1
 
 
 @pytest.mark.parametrize("narrow", [{"top_p": 0.0}, {"top_k": 1}, {"min_p": 1.0}], ids=str)
-def test_the_filters_reach_the_choice(served: Served, narrow: dict[str, float]) -> None:
+def test_the_filters_reach_the_choice(served: Served, narrow: dict[str, Any]) -> None:
     greedy = text_of(execute(served))
     assert text_of(execute(served, temperature=1.5, seed=3)) != greedy
     assert text_of(execute(served, temperature=1.5, seed=3, **narrow)) == greedy
@@ -135,7 +137,9 @@ BAD: list[tuple[str, object, str]] = [
 
 
 @pytest.mark.parametrize(("field", "value", "constraint"), BAD, ids=lambda value: str(value)[:20])
-def test_a_field_out_of_its_bounds_is_named(served: Served, field: str, value: object, constraint: str) -> None:
+def test_a_field_out_of_its_bounds_is_named(
+    served: Served, field: str, value: object, constraint: str
+) -> None:
     answer = served.post("/execute", **{**GOOD, field: value})
     assert answer.status_code == 400
     (error,) = answer.json()["errors"]
@@ -145,8 +149,23 @@ def test_a_field_out_of_its_bounds_is_named(served: Served, field: str, value: o
 
 
 def test_the_bounds_themselves_are_taken(served: Served) -> None:
-    least = {"temperature": 0, "seed": 0, "top_p": 0, "top_k": 0, "repetition_penalty": 0.1, "stop": [], "min_p": 0}
-    most = {"temperature": 2, "seed": 2**64 - 1, "top_p": 1, "top_k": 2**32 - 1, "repetition_penalty": 2, "min_p": 1}
+    least = {
+        "temperature": 0,
+        "seed": 0,
+        "top_p": 0,
+        "top_k": 0,
+        "repetition_penalty": 0.1,
+        "stop": [],
+        "min_p": 0,
+    }
+    most = {
+        "temperature": 2,
+        "seed": 2**64 - 1,
+        "top_p": 1,
+        "top_k": 2**32 - 1,
+        "repetition_penalty": 2,
+        "min_p": 1,
+    }
     for fields in (least, {**most, "stop": ["é" * 50] * 4}):
         require_order(execute(served, job_id="x" * 256, max_tokens=1, **fields))
 
@@ -176,7 +195,9 @@ def test_a_prompt_that_the_context_cannot_hold_is_refused_by_name(served: Served
 
 
 def test_a_running_job_is_cancelled_by_its_name(served: Served) -> None:
-    with served.client.stream("POST", "/execute", json={**GOOD, "job_id": "long", "max_tokens": 2000}) as answer:
+    with served.client.stream(
+        "POST", "/execute", json={**GOOD, "job_id": "long", "max_tokens": 2000}
+    ) as answer:
         events = []
         for event in parsed(answer.iter_lines()):
             events.append(event)
@@ -197,14 +218,15 @@ def test_cancelling_is_idempotent_also_of_what_never_was(served: Served) -> None
 
 def test_a_waiting_job_is_cancelled_without_a_step_and_its_events_are_in_order(start: Start) -> None:
     served = start(limits=Limits(slots=1))
-    with served.client.stream("POST", "/execute", json={**GOOD, "job_id": "first", "max_tokens": 2000}) as first:
+    with served.client.stream(
+        "POST", "/execute", json={**GOOD, "job_id": "first", "max_tokens": 2000}
+    ) as first:
         running = parsed(first.iter_lines())
         next(running)
         found: Events = []
         waiting = threading.Thread(target=lambda: found.extend(execute(served, job_id="second")))
         waiting.start()
-        while served.server.service.waiting == 0:
-            time.sleep(0.01)
+        wait_for(lambda: served.server.service.waiting == 1)
         assert served.post("/cancel", job_id="second").status_code == 202
         waiting.join(10)
         served.post("/cancel", job_id="first")
@@ -214,7 +236,9 @@ def test_a_waiting_job_is_cancelled_without_a_step_and_its_events_are_in_order(s
 
 
 def test_two_jobs_of_one_name_are_not_run_at_once_and_the_name_is_free_again(served: Served) -> None:
-    with served.client.stream("POST", "/execute", json={**GOOD, "job_id": "twin", "max_tokens": 2000}) as answer:
+    with served.client.stream(
+        "POST", "/execute", json={**GOOD, "job_id": "twin", "max_tokens": 2000}
+    ) as answer:
         events = parsed(answer.iter_lines())
         next(events)
         second = served.post("/execute", **{**GOOD, "job_id": "twin"})
@@ -222,8 +246,7 @@ def test_two_jobs_of_one_name_are_not_run_at_once_and_the_name_is_free_again(ser
         assert second.json()["errors"][0]["constraint"] == "unique"
         served.post("/cancel", job_id="twin")
         list(events)
-    while "twin" in served.server.service.named:
-        time.sleep(0.01)
+    wait_for(lambda: "twin" not in served.server.service.named)
     require_order(execute(served, job_id="twin"))
 
 
@@ -242,7 +265,10 @@ def test_a_step_that_fails_is_an_error_event_of_that_job_alone(
     monkeypatch.setattr(Model, "step", failing)
     events = execute(served, prompt="hello hello hello")
     require_order(events)
-    assert events[-1] == ("error", {"type": "error", "code": "INFERENCE_FAILED", "message": "the model failed on this request"})
+    assert events[-1] == (
+        "error",
+        {"type": "error", "code": "INFERENCE_FAILED", "message": "the model failed on this request"},
+    )
     assert text_of(execute(served, prompt="hi", max_tokens=4)) == expected
     assert served.server.service.running == 0
 
@@ -286,13 +312,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-
-def wait_for(what: Any, seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @pytest.fixture
