@@ -48,13 +48,7 @@ OPTIONS = (
     click.option(
         "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 is any free one."
     ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-        default="auto",
-        show_default=True,
-        help="Where it is computed. auto: cuda if it is there, else cpu.",
-    ),
+    cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
     click.option(
         "--api-key-file",
         type=click.Path(path_type=Path),
@@ -82,9 +76,7 @@ OPTIONS = (
         show_default=True,
         help="On stderr.",
     ),
-    click.option(
-        "--registry", metavar="URL", help="Where MODEL may be a name, and its checks are looked up."
-    ),
+    cli.registry_option,
 )
 
 
@@ -100,14 +92,14 @@ def serve(
     worker_id: str | None,
     callback_url: str | None,
     log_format: str,
-    registry: str | None,
+    url: str | None,
     as_json: bool,
 ) -> None:
     """Serve MODEL, a .gguf file, a folder or a name of the registry, to clients of OpenAI, llama-server and workers."""
     require_extra()
     from llorch.runtime import serving
 
-    found = locate_model(model, registry)
+    found = locate_model(model, url)
     keys = serving.Keys(read_keys(api_key_file, os.environ))
     if not is_loopback(host) and not keys:
         raise click.UsageError(f"to listen on {host} needs a key: give --api-key-file or ${KEY_VARIABLE}")
@@ -127,7 +119,7 @@ def serve(
             card,
             listening,
             load=lambda: loaded(found, device),
-            identify=lambda: identify(found, card, registry),
+            identify=lambda: identify(found, card, url),
             said=lambda uri: say_ready(uri, settings, card, as_json=as_json),
         )
         asyncio.run(until_signalled(server))
