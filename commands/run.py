@@ -13,6 +13,7 @@ import click
 from llorch import runtime
 from llorch.commands import cli
 from llorch.commands.cli import Cell, size, text, write_rows, write_table
+from llorch.commands.serve.command import add_serve
 
 if TYPE_CHECKING:
     from llorch.formats.tokenizer.templates import TemplateReport
@@ -213,6 +214,9 @@ def info(model: Path, as_json: bool) -> None:
         cli.write_json(info_document(found))
     else:
         write_rows(info_rows(found))
+
+
+add_serve(main, example=f"{NAME} serve SmolLM2-135M-Instruct.Q4_1.gguf --port 8080")
 
 
 def opened(model: Path, device: str) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from llorch.runtime.blocks.attention import attend
@@ -73,10 +74,23 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """What all layers of one call share: the request's cache, its angles, and who is told."""
+class _Part:
+    """The rows of one request among those of a step, and its cache."""
 
     cache: Cache
+    rows: slice
+
+    @property
+    def places(self) -> range:
+        """The positions of its rows."""
+        return range(self.cache.length, self.cache.length + self.rows.stop - self.rows.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What all layers of one call share: whose rows they are, their angles, and who is told."""
+
+    parts: Sequence[_Part]
     angles: Mapping[Rope, tuple[Tensor, Tensor]]
     observe: Observe | None
 
@@ -100,20 +114,31 @@ class Decoder:
         ids: (new,) int64, the tokens that follow what the cache holds; they are added to it. ContextFull, before
         any work, where the cache was not planned for so many.
         """
-        if cache.length + len(ids) > cache.planned:
-            raise ContextFull(cache.length + len(ids), cache.planned, "the next step", "its cache")
+        return self._hidden(ids, [_Part(cache, slice(0, len(ids)))], observe)
+
+    def hidden_together(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """The last hidden states of several requests, each with one new token, (requests, hidden_size).
+
+        ids: (requests,) int64. The products are computed for all rows at once, which may change their rounding.
+        """
+        return self._hidden(ids, [_Part(cache, slice(i, i + 1)) for i, cache in enumerate(caches)], None)
+
+    def _hidden(self, ids: Tensor, parts: Sequence[_Part], observe: Observe | None) -> Tensor:
+        for part in parts:
+            if part.places.stop > part.cache.planned:
+                raise ContextFull(part.places.stop, part.cache.planned, "the next step", "its cache")
         if not self._settled:
             self.weights.materialize()
             self._settled = True
         x = self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
-        places = range(cache.length, cache.length + len(ids))
         ropes = {rope for rope in self.traits.ropes if rope is not None}
-        step = _Step(cache, {rope: rotation(rope, places, cache.planned, x) for rope in ropes}, observe)
+        step = _Step(parts, {rope: _angles(rope, parts, x) for rope in ropes}, observe)
         x = step.observed(x, None, "embedding")
         for index, layer in enumerate(self.weights.layers):
             x = step.observed(x, index, "input")
             x = step.observed(self._block(x, index, layer, step), index, "output")
-        cache.advance(len(ids))
+        for part in parts:
+            part.cache.advance(len(part.places))
         return step.observed(self.weights.final_norm(x), None, "final_norm")
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
@@ -147,14 +172,17 @@ class Decoder:
         if step.observe is not None:
             step.observe(index, "q", q if rope is None else in_halves(q, rope))
             step.observe(index, "k", k if rope is None else in_halves(k, rope))
-        mixed = attend(
-            q,
-            *step.cache.extended(index, k, v),
-            scale=traits.attention_scale,
-            window=traits.windows[index],
-            softcap=traits.attention_softcap,
-        )
-        rows = mixed.transpose(0, 1).reshape(len(x), -1)
+        mixed = [
+            attend(
+                q[:, part.rows],
+                *part.cache.extended(index, k[:, part.rows], v[:, part.rows]),
+                scale=traits.attention_scale,
+                window=traits.windows[index],
+                softcap=traits.attention_softcap,
+            )
+            for part in step.parts
+        ]
+        rows = torch.cat(mixed, dim=1).transpose(0, 1).reshape(len(x), -1)
         return weights.output(step.observed(rows, index, "attention"))
 
     def _heads(self, rows: Tensor, norm: Norm | None, heads: int) -> Tensor:
@@ -165,6 +193,12 @@ class Decoder:
         if self.traits.head_norm == "head":
             split = _normed(norm, split)
         return split.transpose(0, 1).contiguous()
+
+
+def _angles(rope: Rope, parts: Sequence[_Part], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of all rows, each by its own position and its own request's length."""
+    found = [rotation(rope, part.places, part.cache.planned, like) for part in parts]
+    return torch.cat([cosine for cosine, _ in found]), torch.cat([sine for _, sine in found])
 
 
 def _normed(norm: Norm | None, x: Tensor) -> Tensor:

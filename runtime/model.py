@@ -78,6 +78,17 @@ class Model:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def device_bytes(self) -> int:
+        """Memory of its device that this process has taken; 0 on a CPU, which has none of its own."""
+        if self.numbers.device.type == "cuda":
+            return int(torch.cuda.memory_allocated(self.numbers.device))
+        return 0
+
+    @property
+    def batches(self) -> bool:
+        """Whether tokens of several requests may be computed in one step: in exact mode that would change bits."""
+        return self.mode != "exact"
+
     @property
     def n_ctx(self) -> int:
         """Positions of its context."""
@@ -141,6 +152,24 @@ class Model:
             hidden = self.decoder.hidden(tokens[start : start + step], cache, observe)
             out[start : start + step] = self.decoder.logits(hidden, observe)
         return out
+
+    @torch.inference_mode()
+    def step(self, ids: Sequence[int], cache: Cache) -> Tensor:
+        """Logits after the last of these tokens: (vocabulary,), float32, in main memory.
+
+        ids: the tokens that follow what the cache holds; they are added to it.
+        """
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
+        return self.decoder.logits(self.decoder.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
+
+    @torch.inference_mode()
+    def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
+        """Logits of several requests, each after one more token: (requests, vocabulary), float32, in main memory.
+
+        Their products are computed as one, which rounds otherwise than one alone: see `batches`.
+        """
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
+        return self.decoder.logits(self.decoder.hidden_together(tokens, caches)).to("cpu", torch.float32)
 
     def stream(
         self,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         registry_option,
         verify_option,
     )
-    from llorch.commands.cli.signals import Signalled
+    from llorch.commands.cli.signals import SIGNALS, Signalled
     from llorch.commands.cli.tables import (
         UNITS,
         Cell,
@@ -56,6 +56,7 @@ __all__ = [
     "LEVELS",
     "NO_SUCH_FILE",
     "SHELLS",
+    "SIGNALS",
     "UNITS",
     "Cell",
     "ChildFailed",
@@ -122,7 +123,7 @@ __getattr__, __dir__ = lazy_names(
             "os_error_line",
         ],
         "options": ["LEVELS", "device_option", "reference_argument", "registry_option", "verify_option"],
-        "signals": ["Signalled"],
+        "signals": ["SIGNALS", "Signalled"],
         "tables": [
             "Cell",
             "UNITS",

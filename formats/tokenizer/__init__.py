@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf.metadata import Metadata
-from llorch.formats.tokenizer.bpe import Form, bpe
+from llorch.formats.tokenizer.bpe import Form, bpe, byte_characters
 from llorch.formats.tokenizer.charsmap import CHARSMAP
 from llorch.formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer
 from llorch.formats.tokenizer.special import (
@@ -50,7 +50,7 @@ from llorch.formats.tokenizer.wordpiece import LOWERCASE, STRIP_ACCENTS, wordpie
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Form", "TemplateReport", "TokenizerFiles", "build_tokenizer", "load_tokenizer"]
+__all__ = ["Form", "TemplateReport", "TokenizerFiles", "build_tokenizer", "byte_characters", "load_tokenizer"]
 
 T = TypeVar("T")
 
