@@ -141,7 +141,7 @@ def require_extra() -> None:
 def loaded(path: Path, device: str) -> Model:
     """The model with its tokenizer, ready to run."""
     from llorch import runtime
-    from llorch.runtime.devices import choose_device
+    from llorch.runtime import choose_device
 
     model = runtime.load(path, device=choose_device(device))
     try:
