@@ -13,6 +13,7 @@ from torch import Tensor
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.errors import ContextFull, RequestError
 from llorch.runtime.memory import PREFILL_CHUNK
+from llorch.runtime.mode import Mode
 from llorch.runtime.sampling import Sampling, sample_token
 from llorch.runtime.text.text_stream import TextStream
 
@@ -35,7 +36,7 @@ class Generation:
     ids: tuple[int, ...]
     text: str
     finish: Finish
-    mode: str
+    mode: Mode
 
 
 class Stream(Iterator[str]):

@@ -44,10 +44,8 @@ class Text:
 class Model:
     """One decoder with its weights, from a file or a folder; requests share nothing but the weights.
 
-    mode: how numbers are computed: `exact` is float32 (or wider) activations and accumulation.
+    mode: how its numbers are computed; every result carries it.
     """
-
-    mode = "exact"
 
     def __init__(
         self,
@@ -64,6 +62,7 @@ class Model:
         self.traits = traits
         self.decoder = Decoder(traits, weights)
         self.numbers = numbers
+        self.mode = numbers.mode
         self._make_text = text
         self._text: Text | None = None
         self._finalizer = weakref.finalize(self, close)

@@ -30,7 +30,10 @@ def quantize_kernel(processor: Processor, planes: int) -> str:
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     source, width, q, scales, sums16, sums32 = (QUANTIZE.read(emit, name) for name in QUANTIZE.names)
     groups = emit.of(emit.builder.udiv(width.ir, emit.index(GROUP).ir))
-    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as row, emit.loop(emit.index(0), groups) as group:
+    with (
+        emit.loop(emit.arguments[START], emit.arguments[STOP]) as row,
+        emit.loop(emit.index(0), groups) as group,
+    ):
         x = emit.load(source + (row * width + group * GROUP) * 4, FLOAT, GROUP)
         scale, inverse = _scale(emit, x)
         for plane in range(planes):
@@ -65,4 +68,6 @@ def _nearest(emit: Emitter, x: Value) -> Value:
     integers = emit.call("llvm.fptosi.sat.v32i32.v32f32", vector(WORD, GROUP), rounded)
     limit = emit.constant(vector(WORD, GROUP), LARGEST)
     integers = emit.call("llvm.smin.v32i32", integers.ir.type, integers, limit)
-    return emit.call("llvm.smax.v32i32", integers.ir.type, integers, emit.constant(vector(WORD, GROUP), -LARGEST))
+    return emit.call(
+        "llvm.smax.v32i32", integers.ir.type, integers, emit.constant(vector(WORD, GROUP), -LARGEST)
+    )

@@ -41,7 +41,11 @@ def _dot4(emit: Emitter, sums: Value, codes: Value, x: Value) -> Value:
         name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
         parts = [
             emit.call(
-                name, vector(WORD, 4), sums[4 * i : 4 * i + 4], codes[16 * i : 16 * i + 16], x[16 * i : 16 * i + 16]
+                name,
+                vector(WORD, 4),
+                sums[4 * i : 4 * i + 4],
+                codes[16 * i : 16 * i + 16],
+                x[16 * i : 16 * i + 16],
             )
             for i in range(lanes // 16)
         ]

@@ -43,7 +43,9 @@ class Emitter:
     Arguments and addresses are integers of 64 bits, so that Python hands over what it has: numbers.
     """
 
-    def __init__(self, module: Any, name: str, arguments: int, processor: Processor, result: Any = VOID) -> None:
+    def __init__(
+        self, module: Any, name: str, arguments: int, processor: Processor, result: Any = VOID
+    ) -> None:
         self.module, self.processor = module, processor
         self.function = ir.Function(module, ir.FunctionType(result, [INDEX] * arguments), name)
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))

@@ -253,5 +253,7 @@ def _looked_up(b: Block, codes: Value, table: NDArray[np.int8], offset: int) -> 
     entries = table.astype(np.int16) + offset
     if b.has.shuffle:
         both = ir.VectorType(BYTE, 32)
-        return codes.chosen_from(Value(b.builder, ir.Constant(both, [BYTE(int(n)) for n in (*entries, *entries)])))
+        return codes.chosen_from(
+            Value(b.builder, ir.Constant(both, [BYTE(int(n)) for n in (*entries, *entries)]))
+        )
     return codes.look_up(entries.astype(np.uint8).view(np.int8)) & 255

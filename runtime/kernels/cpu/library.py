@@ -68,8 +68,15 @@ class Quantized:
 
     def from_source(self, source: int) -> NDArray[np.int64]:
         """The table of the kernel that fills this from float32 at an address."""
-        values = {"source": source, "width": self.q.shape[-1], "q": self.q.ctypes.data, "scales": self.scales.ctypes.data}
-        return QUANTIZE.filled(values | {"sums16": self.sums16.ctypes.data, "sums32": self.sums32.ctypes.data})
+        values = {
+            "source": source,
+            "width": self.q.shape[-1],
+            "q": self.q.ctypes.data,
+            "scales": self.scales.ctypes.data,
+        }
+        return QUANTIZE.filled(
+            values | {"sums16": self.sums16.ctypes.data, "sums32": self.sums32.ctypes.data}
+        )
 
     def as_operand(self) -> dict[str, int]:
         """The slots by which a product reads this."""
@@ -121,7 +128,11 @@ class Library:
             return exact_product(type, self.processor, columns, rounded)
 
         return self._kernel(
-            name, products.NAME, columns, text, lambda kernel: self._try_product(kernel, type, planes, rounded)
+            name,
+            products.NAME,
+            columns,
+            text,
+            lambda kernel: self._try_product(kernel, type, planes, rounded),
         )
 
     def tile(self, type: QuantType, mode: Mode) -> Kernel:
@@ -136,7 +147,12 @@ class Library:
         )
 
     def _kernel(
-        self, name: str, symbol: str, columns: int, text: Callable[[], str], compare: Callable[[Kernel], float]
+        self,
+        name: str,
+        symbol: str,
+        columns: int,
+        text: Callable[[], str],
+        compare: Callable[[Kernel], float],
     ) -> Kernel:
         with self._making:
             found = self._made.get(name)
@@ -159,9 +175,10 @@ class Library:
         step = largest.astype(np.float64) / 127 / 254 ** (planes - 1)
         apart = np.abs(room.numbers() - x).reshape(len(x), -1, GROUP) / step
         whole = room.q.reshape(len(x), planes, -1, GROUP).sum(-1) * room.scales
-        sums = np.abs(whole - room.sums32).max() + np.abs(
-            room.sums16.reshape(len(x), planes, -1, 2).sum(-1) - room.sums32
-        ).max()
+        sums = (
+            np.abs(whole - room.sums32).max()
+            + np.abs(room.sums16.reshape(len(x), planes, -1, 2).sum(-1) - room.sums32).max()
+        )
         return max(float(apart.max()) / 0.502 * ALLOWED, float(sums))
 
     def _try_product(self, kernel: Kernel, type: QuantType, planes: int, rounded: str | None) -> float:

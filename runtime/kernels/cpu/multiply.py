@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llorch.formats.quants import QuantType
-from llorch.runtime.kernels.cpu.library import Kernel, Library, Quantized, library, planes_of
+from llorch.runtime.kernels.cpu.library import Quantized, library, planes_of
 from llorch.runtime.kernels.cpu.pool import Program, Step, pool
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
 from llorch.runtime.kernels.cpu.tiles import COLUMNS, panel_bytes, tile_rows
@@ -71,77 +71,74 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
     x: (rows, width) of float32. rounded: "BF16" or "F16", to which every weight is rounded before, or None; the
     products are then exact whatever the mode.
     """
-    x = x.contiguous()
     rows, width = x.shape
-    padded = _padded(rows, products, mode, rounded)
-    memory = torch.zeros((padded, width))
+    shared = _Columns(rows, mode, rounded)
+    memory = torch.zeros((shared.padded, width))
     memory[:rows] = x
-    kernels = library()
-    steps, operands, kept = list[Step](), dict[int, dict[str, int]](), list[object]()
-    for planes in sorted({0 if rounded else planes_of(p.blocks.type, mode) for p in products}):
-        if not planes:
-            operands[0] = {"x": memory.data_ptr()}
-            continue
-        room = Quantized.room(padded, width, planes)
-        kept.append(room)
-        steps.append(Step(kernels.quantize(planes).address, room.from_source(memory.data_ptr()), padded))
-        operands[planes] = room.as_operand()
+    steps, kept = shared.steps(memory, products), list[object]()
     results = []
     threads = pool(torch.get_num_threads())
     for product in products:
-        y = torch.empty((padded, product.blocks.rows))
-        planes = 0 if rounded else planes_of(product.blocks.type, mode)
-        values = operands[planes] | {"y": y.data_ptr(), "y_bytes": 4 * product.blocks.rows}
+        y = torch.empty((shared.padded, product.blocks.rows))
+        values = {"y": y.data_ptr(), "y_bytes": 4 * product.blocks.rows}
         if product.bias is not None:
             values["bias"] = product.bias.data_ptr()
-        steps.append(_step(kernels, product.blocks, values, mode, padded, rounded, threads.threads, kept))
+        steps.append(shared.step(product.blocks, values, threads.threads, kept))
         results.append(y[:rows])
     threads.run(Program(steps))
     return results
 
 
-def _padded(rows: int, products: Sequence[Product], mode: Mode, rounded: str | None) -> int:
-    """Rows of activations with those that fill the kernels' columns."""
-    planes = 0 if rounded else max(planes_of(product.blocks.type, mode) for product in products)
-    at_a_time = COLUMNS if rows * planes >= BY_PANELS else SEVERAL if rows * max(planes, 1) > planes + 1 else 1
-    at_a_time = max(1, at_a_time // max(planes, 1)) if rows > 1 else 1
-    return -(-rows // at_a_time) * at_a_time
+class _Columns:
+    """Rows of activations, columns to the kernels: how many of which form, and which kernel multiplies with them."""
 
+    def __init__(self, rows: int, mode: Mode, rounded: str | None) -> None:
+        self.mode, self.rounded, self.kernels = mode, rounded, library()
+        planes = 1 if rounded else max(1, mode.planes)
+        self.by_panels = planes * rows >= BY_PANELS
+        # with those that fill the kernels' columns
+        self.several = 1 if rows == 1 else (COLUMNS if self.by_panels else SEVERAL) // planes
+        self.padded = -(-rows // self.several) * self.several
+        self.operands: dict[int, dict[str, int]] = {}
+        self.rooms: list[Quantized] = []
 
-def _step(
-    kernels: Library,
-    blocks: Blocks,
-    values: dict[str, int],
-    mode: Mode,
-    rows: int,
-    rounded: str | None,
-    threads: int,
-    kept: list[object],
-) -> Step:
-    planes = 0 if rounded else planes_of(blocks.type, mode)
-    values = values | {
-        "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "width": blocks.columns,
-        "rows": blocks.rows,
-    }  # fmt: skip
-    if planes and rows * planes >= BY_PANELS:
-        kernel = kernels.tile(blocks.type, mode)
-        tile = tile_rows(kernels.processor, blocks.columns)
-        size = panel_bytes(kernels.processor, blocks.columns)
-        scratch = np.empty(threads * size, np.uint8)
-        kept.append(scratch)
-        turns = rows * planes // COLUMNS
-        table = PRODUCT.filled(values | {"turns": turns, "scratch": scratch.ctypes.data, "scratch_bytes": size})
-        return Step(kernel.address, table, -(-blocks.rows // tile), 1)
-    kernel = _column_kernel(kernels, blocks.type, mode, rows, planes, rounded)
-    table = PRODUCT.filled(values | {"turns": rows // kernel.columns})
-    return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
+    def planes(self, type: QuantType) -> int:
+        return 0 if self.rounded else planes_of(type, self.mode)
 
+    def steps(self, memory: Tensor, products: Sequence[Product]) -> list[Step]:
+        """What makes the activations ready for these products."""
+        steps = []
+        for planes in sorted({self.planes(product.blocks.type) for product in products}):
+            if not planes:
+                self.operands[0] = {"x": memory.data_ptr()}
+                continue
+            room = Quantized.room(self.padded, memory.shape[1], planes)
+            self.rooms.append(room)
+            self.operands[planes] = room.as_operand()
+            kernel = self.kernels.quantize(planes)
+            steps.append(Step(kernel.address, room.from_source(memory.data_ptr()), self.padded))
+        return steps
 
-def _column_kernel(
-    kernels: Library, type: QuantType, mode: Mode, rows: int, planes: int, rounded: str | None
-) -> Kernel:
-    several = SEVERAL // max(planes, 1)
-    return kernels.product(type, mode, several if rows % several == 0 and rows > 1 else 1, rounded)
+    def step(self, blocks: Blocks, values: dict[str, int], threads: int, kept: list[object]) -> Step:
+        """The product with one matrix."""
+        planes = self.planes(blocks.type)
+        values = values | self.operands[planes] | {
+            "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "width": blocks.columns,
+            "rows": blocks.rows,
+        }  # fmt: skip
+        if planes and self.by_panels:
+            processor = self.kernels.processor
+            kernel, tile = self.kernels.tile(blocks.type, self.mode), tile_rows(processor, blocks.columns)
+            size = panel_bytes(processor, blocks.columns)
+            scratch = np.empty(threads * size, np.uint8)
+            kept.append(scratch)
+            values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
+            table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})
+            return Step(kernel.address, table, -(-blocks.rows // tile))
+        several = self.several if self.padded == 1 or not self.by_panels else SEVERAL
+        kernel = self.kernels.product(blocks.type, self.mode, several, self.rounded)
+        table = PRODUCT.filled(values | {"turns": self.padded // several})
+        return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
 
 
 def grain(blocks: Blocks, threads: int) -> int:

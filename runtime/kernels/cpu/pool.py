@@ -69,9 +69,12 @@ class Pool:
         self._words[scheduler.YIELD // 8], self._library = _yielding()
         self._one_program, self._woken = threading.Lock(), threading.Condition()
         self._asleep = self._wakes = 0
+        self._recent: list[Program] = []  # what a late thread may still be reading
         self.threads = threads
         for thread in range(1, threads):
-            threading.Thread(target=self._worker, args=(thread,), daemon=True, name=f"kernels-{thread}").start()
+            threading.Thread(
+                target=self._worker, args=(thread,), daemon=True, name=f"kernels-{thread}"
+            ).start()
 
     def run(self, program: Program) -> None:
         """Executes a program to its end; without the interpreter's lock, so that other threads go on."""
@@ -80,7 +83,10 @@ class Pool:
                 with self._woken:
                     self._wakes += 1
                     self._woken.notify_all()
+            self._recent.append(program)
             self._run(self._state, program.address, program.steps)
+            if not self._words[scheduler.INSIDE // 8]:
+                del self._recent[:-1]
 
     def _worker(self, thread: int) -> None:
         sequence = 0

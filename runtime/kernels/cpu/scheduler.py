@@ -18,15 +18,18 @@ from llorch.runtime.kernels.cpu.processor import Processor
 
 RUN, WORK = "run", "work"
 
+COUNT, RUNS = (1 << 32) - 1, (1 << 31) - 1
+
 LINE = 64  # bytes: what threads write to often lies apart from what they only read
 # Of a step, in bytes: its kernel's address, its table's, its items, how many are taken at a time; then, on a line of
 # their own, the next item and how many are done.
 STEP_BYTES = 2 * LINE
 KERNEL, TABLE, ITEMS, GRAIN, NEXT, DONE = 0, 8, 16, 24, LINE, LINE + 8
-# Of the state that all threads share, each on its own line: how many programs were begun; whether one is running; how
-# many threads are in it; which it is and its steps; the system's call that lets others run; whether to end.
-STATE_BYTES = 6 * LINE
-SEQUENCE, OPEN, INSIDE, PROGRAM, STEPS, YIELD, ENDING = 0, LINE, 2 * LINE, 3 * LINE, 3 * LINE + 8, 4 * LINE, 5 * LINE
+# Both counters have the run's number in their upper half.
+# Of the state that all threads share, each on its own line: the number of the last run; how many threads may be reading
+# a program; which was last begun, and its steps; the system's call that lets others run.
+STATE_BYTES = 4 * LINE
+SEQUENCE, INSIDE, PROGRAM, STEPS, YIELD = 0, LINE, 2 * LINE, 2 * LINE + 8, 3 * LINE
 
 # Looks at another thread's progress before others are let run in between; each takes some ten nanoseconds.
 PATIENCE = 2000
@@ -35,52 +38,64 @@ PATIENCE = 2000
 def scheduler(processor: Processor) -> str:
     """The module's text, with `run(state, program, steps)` and `i64 work(state, thread, sequence, patience)`.
 
-    run: resets a program, executes it as thread 0 together with those who work, and returns when it is done.
-    work: executes what is begun after `sequence`, until nothing was begun for so many looks; returns the sequence
-    that it saw last, or −1 where it is to end.
+    run: executes a program as thread 0, together with those who work, and returns when it is done. A program's memory
+    must stay until no thread is inside.
+    work: executes what is begun after the run `sequence`, until nothing was begun for so many looks; returns the number
+    of the run that it saw last.
     """
     module = ir.Module("scheduler")
-    execute = _execute(module, processor)
-    _run(module, processor, execute)
-    _work(module, processor, execute)
+    _execute(module, processor)
+    _run(module, processor)
+    _work(module, processor)
     return str(module)
 
 
-def _execute(module: Any, processor: Processor) -> str:
-    emit = Emitter(module, "execute", 4, processor)
-    state, program, steps, thread = emit.arguments
-    with emit.loop(emit.index(0), steps) as step:
-        at = program + step * STEP_BYTES
-        kernel, table, items, grain = (emit.load(at, INDEX, offset=o, align=8) for o in (KERNEL, TABLE, ITEMS, GRAIN))
-        with _forever(emit) as stay_if:
-            first = _added(emit, at, NEXT, grain)
-            stay_if(emit.less(first, items))
+def _execute(module: Any, processor: Processor) -> None:
+    """execute(state, program, steps, thread, run): all of a program, or as much as there is left of it."""
+    emit = Emitter(module, "execute", 5, processor)
+    state, program, steps, thread, run = emit.arguments
+    step = emit.variable(emit.index(0))
+    with _forever(emit) as stay_if:
+        stay_if(emit.less(step.value, steps))
+        at = program + step.value * STEP_BYTES
+        kernel, table, items, grain = (
+            emit.load(at, INDEX, offset=o, align=8) for o in (KERNEL, TABLE, ITEMS, GRAIN)
+        )
+        with _forever(emit) as stay_while:
+            seen = _seen(emit, at, NEXT)
+            first = seen & COUNT
+            stay_while(_both(emit, (seen >> 32).equals(run), emit.less(first, items)))
             stop = emit.smaller(first + grain, items)
-            emit.call_at(kernel, VOID, table, first, stop, thread)
-            _added(emit, at, DONE, stop - first)
-        _wait(emit, state, lambda: emit.less(_seen(emit, at, DONE), items))
+            with emit.when(_replaced(emit, at, NEXT, seen, seen - first + stop)):
+                emit.call_at(kernel, VOID, table, first, stop, thread)
+                _added(emit, at, DONE, stop - first)
+        _wait(emit, state, lambda: _unfinished(emit, at, items, run))
+        # a later run has begun with this program: nothing is left of the earlier one
+        late = (_seen(emit, at, DONE) >> 32).equals(run)
+        step.value = late.choose(step.value + 1, steps)
     emit.back()
     emit.function.linkage = "internal"
-    return "execute"
 
 
-def _run(module: Any, processor: Processor, execute: str) -> None:
+def _unfinished(emit: Emitter, at: Value, items: Value, run: Value) -> Value:
+    seen = _seen(emit, at, DONE)
+    return _both(emit, (seen >> 32).equals(run), emit.less(seen & COUNT, items))
+
+
+def _run(module: Any, processor: Processor) -> None:
     emit = Emitter(module, RUN, 3, processor)
     state, program, steps = emit.arguments
+    run = (_seen(emit, state, SEQUENCE) + 1) & RUNS
     with emit.loop(emit.index(0), steps) as step:
         for counter in (NEXT, DONE):
-            emit.store(emit.index(0), program + step * STEP_BYTES, counter)
-    emit.store(program, state, PROGRAM)
-    emit.store(steps, state, STEPS)
-    _swapped(emit, state, OPEN, 1)
-    _added(emit, state, SEQUENCE, emit.index(1))
-    emit.call(execute, VOID, state, program, steps, emit.index(0))
-    _swapped(emit, state, OPEN, 0)
-    _wait(emit, state, lambda: emit.less(emit.index(0), _seen(emit, state, INSIDE)))
+            _put(emit, program + step * STEP_BYTES, counter, run << 32)
+    for value, offset in ((program, PROGRAM), (steps, STEPS), (run, SEQUENCE)):
+        _put(emit, state, offset, value)
+    emit.call("execute", VOID, state, program, steps, emit.index(0), run)
     emit.back()
 
 
-def _work(module: Any, processor: Processor, execute: str) -> None:
+def _work(module: Any, processor: Processor) -> None:
     emit = Emitter(module, WORK, ARGUMENTS, processor, INDEX)
     state, thread, sequence, patience = emit.arguments
     last, looks = emit.variable(sequence), emit.variable(emit.index(0))
@@ -88,21 +103,16 @@ def _work(module: Any, processor: Processor, execute: str) -> None:
         looks.value = emit.index(0)
         with _forever(emit) as stay_while:
             unchanged = _seen(emit, state, SEQUENCE).equals(last.value)
-            stay_while(emit.of(emit.builder.and_(unchanged.ir, emit.less(looks.value, patience).ir)))
+            stay_while(_both(emit, unchanged, emit.less(looks.value, patience)))
             looks.value = looks.value + 1
             _breathe(emit, state, looks.value)
-        seen = _seen(emit, state, SEQUENCE)
-        changed = emit.of(emit.builder.not_(seen.equals(last.value).ir))
-        stay_if(changed)
-        last.value = seen
-        ending = _seen(emit, state, ENDING).equals(1)
-        with emit.when(ending):
-            last.value = emit.index(-1)
-        stay_if(emit.less(emit.index(-1), last.value))
+        stay_if(emit.less(looks.value, patience))
         _added(emit, state, INSIDE, emit.index(1))
-        with emit.when(_seen(emit, state, OPEN).equals(1)):
-            program, steps = (emit.load(state, INDEX, offset=o, align=8) for o in (PROGRAM, STEPS))
-            emit.call(execute, VOID, state, program, steps, thread)
+        run, program, steps = (_seen(emit, state, offset) for offset in (SEQUENCE, PROGRAM, STEPS))
+        # what was read belongs together if no other run began meanwhile
+        with emit.when(_seen(emit, state, SEQUENCE).equals(run)):
+            last.value = run
+            emit.call("execute", VOID, state, program, steps, thread, run)
         _added(emit, state, INSIDE, emit.index(-1))
     emit.back(last.value)
 
@@ -159,5 +169,15 @@ def _added(emit: Emitter, base: Value, offset: int, amount: Value) -> Value:
     return emit.of(emit.builder.atomic_rmw("add", emit.pointer(base, offset), amount.ir, "seq_cst"))
 
 
-def _swapped(emit: Emitter, base: Value, offset: int, value: int) -> None:
-    emit.builder.atomic_rmw("xchg", emit.pointer(base, offset), emit.index(value).ir, "seq_cst")
+def _put(emit: Emitter, base: Value, offset: int, value: Value) -> None:
+    emit.builder.atomic_rmw("xchg", emit.pointer(base, offset), value.ir, "seq_cst")
+
+
+def _replaced(emit: Emitter, base: Value, offset: int, old: Value, new: Value) -> Value:
+    """Puts a value where still the old one is; whether it was."""
+    both = emit.builder.cmpxchg(emit.pointer(base, offset), old.ir, new.ir, "seq_cst", "seq_cst")
+    return emit.of(emit.builder.extract_value(both, 1))
+
+
+def _both(emit: Emitter, left: Value, right: Value) -> Value:
+    return emit.of(emit.builder.and_(left.ir, right.ir))

@@ -70,7 +70,9 @@ class _Panel:
         self.width = PRODUCT.read(emit, "width")
         shift = 4 if grouped.group == 16 else 5
         self.groups = emit.of(emit.builder.lshr(self.width.ir, emit.index(shift).ir))
-        self.base = PRODUCT.read(emit, "scratch") + PRODUCT.read(emit, "scratch_bytes") * emit.arguments[THREAD]
+        self.base = (
+            PRODUCT.read(emit, "scratch") + PRODUCT.read(emit, "scratch_bytes") * emit.arguments[THREAD]
+        )
         self.size = self.width * self.lanes + self.groups * (8 * self.lanes)
 
     def place(self, behind: Value) -> Value:
@@ -113,7 +115,9 @@ class _Panel:
         minima = scales + self.groups * (4 * lanes)
         first = turn * COLUMNS
         x = [PRODUCT.read(emit, "x") + (first + c) * self.width for c in range(COLUMNS)]
-        x_scales = [PRODUCT.read(emit, "x_scales") + self._group(first + c, GROUP) * 4 for c in range(COLUMNS)]
+        x_scales = [
+            PRODUCT.read(emit, "x_scales") + self._group(first + c, GROUP) * 4 for c in range(COLUMNS)
+        ]
         x_sums = [
             PRODUCT.read(emit, f"x_sums{group}") + self._group(first + c, group) * 4 for c in range(COLUMNS)
         ]
@@ -126,7 +130,9 @@ class _Panel:
                 vector = emit.load(codes, BYTE, 4 * lanes, four * 4 * lanes)
                 for c in range(COLUMNS):
                     word = emit.load(x[c] + index * group, WORD, offset=4 * four)
-                    integers[c] = dot4(emit, integers[c], vector, bytes_of(emit, word, lanes), self.grouped.bits)
+                    integers[c] = dot4(
+                        emit, integers[c], vector, bytes_of(emit, word, lanes), self.grouped.bits
+                    )
             half = 0 if group == GROUP else 1
             of_scale = emit.of(emit.builder.lshr(index.ir, emit.index(half).ir))
             for c in range(COLUMNS):
