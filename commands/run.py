@@ -32,6 +32,18 @@ model_argument = click.argument("model", type=click.Path(path_type=Path))
 device_option = cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
 
 
+def mode_option(default: str) -> Callable[[F], F]:
+    """How numbers are computed; what a command computes by itself is its own default."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["exact", "verify", "fast"]),
+        default=default,
+        show_default=True,
+        help="Activations in float32, in two int8 planes, or in one, as llama.cpp has them. Weights that are floats, "
+        "and other devices than the processor, are exact in each.",
+    )
+
+
 def sampling_options(function: F) -> F:
     """How much is generated, how each token is chosen, and where it ends; in this order on the page."""
     for option in (
@@ -95,6 +107,7 @@ def main() -> None:
 @click.option("-p", "--prompt", required=True, help="The text to go on from; with --chat what the user says.")
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
 @sampling_options
+@mode_option("fast")
 @device_option
 def generate(
     model: Path,
@@ -102,13 +115,14 @@ def generate(
     chat: bool,
     max_new_tokens: int,
     stop: tuple[str, ...],
+    mode: str,
     device: str,
     as_json: bool,
     **options: float,
 ) -> None:
     """Continue a text, the most probable way or by chance."""
     sampling = sampling_of(**options)
-    with opened(model, device) as loaded:
+    with opened(model, device, mode) as loaded:
         ask = runtime.Chat(loaded).ask if chat else loaded.stream
         stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
         write_stream(stream, silent=as_json)
@@ -119,13 +133,20 @@ def generate(
 @cli.subcommand(main, "chat", example=f"{NAME} chat smollm2")
 @model_argument
 @sampling_options
+@mode_option("fast")
 @device_option
 def chat(
-    model: Path, max_new_tokens: int, stop: tuple[str, ...], device: str, as_json: bool, **options: float
+    model: Path,
+    max_new_tokens: int,
+    stop: tuple[str, ...],
+    mode: str,
+    device: str,
+    as_json: bool,
+    **options: float,
 ) -> None:
     """Talk with a model, a line at a time, until the input ends."""
     sampling = sampling_of(**options)
-    with opened(model, device) as loaded:
+    with opened(model, device, mode) as loaded:
         conversation = runtime.Chat(loaded)
         while line := said():
             stream = conversation.ask(line, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
@@ -159,10 +180,11 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
 @model_argument
 @click.argument("words", metavar="TEXT")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many tokens.")
+@mode_option("exact")
 @device_option
-def logits(model: Path, words: str, top: int, device: str, as_json: bool) -> None:
+def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: bool) -> None:
     """Show the most probable tokens after TEXT, with their logits."""
-    with opened(model, device) as loaded:
+    with opened(model, device, mode) as loaded:
         last = loaded.logits(loaded.tokenizer.encode(words).ids)[-1]
         best = last.topk(min(top, len(last)))
         rows = [
@@ -185,11 +207,12 @@ def logits(model: Path, words: str, top: int, device: str, as_json: bool) -> Non
 @model_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens of a window.")
+@mode_option("exact")
 @device_option
-def perplexity(model: Path, file: Path, n_ctx: int, device: str, as_json: bool) -> None:
+def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_json: bool) -> None:
     """Measure the perplexity of the text in FILE, by llama-perplexity's windows."""
     content = file.read_text(encoding="utf-8", errors="replace")
-    with opened(model, device) as loaded, cli.progress("windows", in_bytes=False) as progress:
+    with opened(model, device, mode) as loaded, cli.progress("windows", in_bytes=False) as progress:
         found = runtime.measure_perplexity(loaded, content, n_ctx=n_ctx, progress=progress)
     document = {
         "perplexity": found.value,
@@ -215,11 +238,11 @@ def info(model: Path, as_json: bool) -> None:
         write_rows(info_rows(found))
 
 
-def opened(model: Path, device: str) -> Model:
+def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
     from llorch.runtime import choose_device  # torch, which --help does not need
 
-    return runtime.load(model, device=choose_device(device))
+    return runtime.load(model, device=choose_device(device), mode=mode)
 
 
 def sampling_of(**options: float) -> Sampling:

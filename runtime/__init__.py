@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from llorch.runtime.loading import load, read_text
     from llorch.runtime.measure.compare import LogitsComparison, compare_logits
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
+    from llorch.runtime.mode import Mode
     from llorch.runtime.model import Model
     from llorch.runtime.sampling import Sampling
     from llorch.runtime.traits import Rope, Traits
@@ -37,6 +38,7 @@ __all__ = [
     "Description",
     "Generation",
     "LogitsComparison",
+    "Mode",
     "Model",
     "Perplexity",
     "RequestError",
@@ -64,6 +66,7 @@ __getattr__, __dir__ = lazy_names(
         "loading": ["load", "read_text"],
         "measure.compare": ["LogitsComparison", "compare_logits"],
         "measure.perplexity": ["Perplexity", "measure_perplexity"],
+        "mode": ["Mode"],
         "model": ["Model"],
         "sampling": ["Sampling"],
         "traits": ["Rope", "Traits"],

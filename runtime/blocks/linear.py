@@ -8,7 +8,7 @@ kept never depends on what was asked before, so the same request gives the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -258,7 +258,7 @@ def multiplied(x: Tensor, *linears: Linear) -> list[Tensor]:
     products = [linear.product(rows) if rows else None for linear in linears]
     numbers = linears[0].weight.numbers
     ready = [product for product in products if product is not None]
-    results = iter(())
+    results: Iterator[Tensor] = iter(())
     if ready:
         flat = x.reshape(rows, x.shape[-1])
         results = iter(multiply(flat, ready, numbers.mode, ROUNDED_NAMES[numbers.rounded]))

@@ -1,4 +1,4 @@
-"""Products of unsigned with signed bytes, summed by fours: the one step for which processors have their own instruction."""
+"""Products of unsigned with signed bytes, summed by fours: the one step for which processors have an instruction."""
 
 from __future__ import annotations
 

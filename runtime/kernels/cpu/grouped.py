@@ -1,4 +1,4 @@
-"""How a type's weights are groups of small integers under a scale and a minimum: all that a product needs to know of it.
+"""How a type's weights are groups of small integers under a scale and a minimum: what a product needs to know of it.
 
 w = scale · code − minimum, for groups of 16 or 32 weights whose codes are unsigned bytes. A type is one function under
 its name, which says where in its blocks the three are found; layouts and formulas are those of `llorch.formats.quants`.

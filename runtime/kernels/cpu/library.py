@@ -1,4 +1,4 @@
-"""The kernels of this process: made when first asked for, and compared with the plain definition before they are used."""
+"""The kernels of this process: made when first asked for, and compared with their definition before they are used."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ class Quantized:
         """What the planes add up to, (rows, width)."""
         rows, planes, width = self.q.shape
         groups = self.q.reshape(rows, planes, -1, GROUP).astype(np.float64) * self.scales[..., None]
-        return groups.sum(1).reshape(rows, width)
+        numbers: NDArray[np.float64] = groups.sum(1).reshape(rows, width)
+        return numbers
 
 
 class Library:
@@ -169,7 +170,7 @@ class Library:
     def _try_quantize(self, kernel: Kernel, planes: int) -> float:
         """How far the planes' sum is from the numbers, in units of what rounding may leave, times what is allowed."""
         x = _numbers(3, TRIED_WEIGHTS)
-        room = Quantized.room(*x.shape, planes)
+        room = Quantized.room(len(x), x.shape[1], planes)
         kernel.call(room.from_source(x.ctypes.data).ctypes.data, 0, len(x), 0)
         largest = np.abs(x.reshape(len(x), -1, GROUP)).max(-1, keepdims=True)
         step = largest.astype(np.float64) / 127 / 254 ** (planes - 1)
@@ -191,7 +192,7 @@ class Library:
         scratch = np.zeros(tiles.panel_bytes(self.processor, width), np.uint8)
         values |= {"scratch": scratch.ctypes.data, "scratch_bytes": scratch.size}
         if planes:
-            room = Quantized.room(*x.shape, planes)
+            room = Quantized.room(len(x), x.shape[1], planes)
             table = room.from_source(x.ctypes.data)
             self.quantize(planes).call(table.ctypes.data, 0, len(x), 0)
             operand, expected = room.as_operand(), room.numbers() @ weights.T

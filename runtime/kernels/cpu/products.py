@@ -28,8 +28,8 @@ NAME = "product"
 # bias: an address of float32, one a row, or 0. residual: where what the result is added to begins, laid out as y, or
 # 0; factor: what the result is multiplied by before that, a float32's bits.
 PRODUCT = Table(
-    "weights", "row_bytes", "rows", "width", "x", "x_scales", "x_sums16", "x_sums32", "y", "y_bytes", "bias", "residual",
-    "factor", "turns", "scratch", "scratch_bytes",
+    "weights", "row_bytes", "rows", "width", "x", "x_scales", "x_sums16", "x_sums32", "y", "y_bytes", "bias",
+    "residual", "factor", "turns", "scratch", "scratch_bytes",
 )  # fmt: skip
 
 GROUP = 32  # weights, and activations under one scale

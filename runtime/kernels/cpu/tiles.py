@@ -1,8 +1,8 @@
 """Kernels for many columns of x at once: weights are unpacked into a panel that stays in the cache for all of them.
 
 A panel has, for some rows side by side, four codes of each in a row, then the next four: a vector of it times four
-activations that stand in every lane is four products for each row. Beside the codes are the groups' scales and minima, a
-vector for the same rows.
+activations that stand in every lane is four products for each row. Beside the codes are the groups' scales and minima,
+a vector for the same rows.
 """
 
 from __future__ import annotations
