@@ -126,4 +126,4 @@ class Stream(Iterator[str]):
         """Logits after the last of these tokens, (vocabulary,), float32 in main memory."""
         decoder = self._model.decoder
         tokens = torch.tensor(ids, dtype=torch.int64, device=self._model.numbers.device)
-        return decoder.logits(decoder.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
+        return decoder.logits(self._model.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.linear import Numbers
+from llorch.runtime.decode_step import DecodeStep, decode_step
 from llorch.runtime.decoder import Decoder, Observe, Weights
 from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
@@ -63,6 +64,8 @@ class Model:
         self.decoder = Decoder(traits, weights)
         self.numbers = numbers
         self.mode = numbers.mode
+        self._step: DecodeStep | None = None
+        self._has_step = True
         self._make_text = text
         self._text: Text | None = None
         self._finalizer = weakref.finalize(self, close)
@@ -113,6 +116,16 @@ class Model:
         """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
 
+    def hidden(self, tokens: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
+        """As the decoder's, by one program of kernels where a single token is computed and there is one."""
+        if len(tokens) == 1 and observe is None and self._has_step and cache.length < cache.planned:
+            if self._step is None:
+                self._step = decode_step(self.traits, self.decoder.weights, self.numbers)
+                self._has_step = self._step is not None
+            if self._step is not None:
+                return self._step.hidden(int(tokens[0]), cache)
+        return self.decoder.hidden(tokens, cache, observe)
+
     @torch.inference_mode()
     def logits(
         self,
@@ -137,7 +150,7 @@ class Model:
         out = torch.empty((len(ids), self.vocabulary_size), dtype=torch.float32)
         step = chunk or max(1, len(ids))
         for start in range(0, len(ids), step):
-            hidden = self.decoder.hidden(tokens[start : start + step], cache, observe)
+            hidden = self.hidden(tokens[start : start + step], cache, observe)
             out[start : start + step] = self.decoder.logits(hidden, observe)
         return out
 

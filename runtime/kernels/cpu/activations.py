@@ -25,16 +25,15 @@ QUANTIZE = Table("source", "width", "q", "scales", "sums16", "sums32")
 
 
 def quantize_kernel(processor: Processor, planes: int) -> str:
-    """The module's text; its items are rows."""
+    """The module's text; its items are groups of 32, row by row."""
     module = ir.Module(f"quantize-{planes}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     source, width, q, scales, sums16, sums32 = (QUANTIZE.read(emit, name) for name in QUANTIZE.names)
     groups = emit.of(emit.builder.udiv(width.ir, emit.index(GROUP).ir))
-    with (
-        emit.loop(emit.arguments[START], emit.arguments[STOP]) as row,
-        emit.loop(emit.index(0), groups) as group,
-    ):
-        x = emit.load(source + (row * width + group * GROUP) * 4, FLOAT, GROUP)
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+        row = emit.of(emit.builder.udiv(item.ir, groups.ir))
+        group = item - row * groups
+        x = emit.load(source + item * (GROUP * 4), FLOAT, GROUP)
         scale, inverse = _scale(emit, x)
         for plane in range(planes):
             whole = (row * planes + plane) * groups + group

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llorch.formats.quants.jit_cache import Code, machine_code, this_machine
 from llorch.formats.quants.types import QuantType, decode
 from llorch.runtime.errors import KernelMismatch
-from llorch.runtime.kernels.cpu import activations, products, tiles
+from llorch.runtime.kernels.cpu import activations, products, small_steps, tiles
 from llorch.runtime.kernels.cpu.activations import QUANTIZE, quantize_kernel
 from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.kernels.cpu.processor import Processor, processor_of
@@ -66,6 +66,11 @@ class Quantized:
             np.zeros((*shape, width // GROUP), np.float32),
         )
 
+    @property
+    def groups(self) -> int:
+        """Of 32 numbers, in all rows."""
+        return len(self.q) * self.q.shape[-1] // GROUP
+
     def from_source(self, source: int) -> NDArray[np.int64]:
         """The table of the kernel that fills this from float32 at an address."""
         values = {
@@ -109,7 +114,7 @@ class Library:
         return tuple(self._made)
 
     def quantize(self, planes: int) -> Kernel:
-        """From float32 to so many planes of int8; its items are rows."""
+        """From float32 to so many planes of int8; its items are groups of 32."""
         return self._kernel(
             f"quantize-{planes}",
             activations.NAME,
@@ -147,6 +152,10 @@ class Library:
             lambda kernel: self._try_product(kernel, type, planes, None),
         )
 
+    def small(self, name: str, text: Callable[[Processor], str]) -> Kernel:
+        """What lies between products, by its name: a step whose comparison is that of the whole decode step."""
+        return self._kernel(name, small_steps.NAME, 1, lambda: text(self.processor), lambda _kernel: 0.0)
+
     def _kernel(
         self,
         name: str,
@@ -171,7 +180,8 @@ class Library:
         """How far the planes' sum is from the numbers, in units of what rounding may leave, times what is allowed."""
         x = _numbers(3, TRIED_WEIGHTS)
         room = Quantized.room(len(x), x.shape[1], planes)
-        kernel.call(room.from_source(x.ctypes.data).ctypes.data, 0, len(x), 0)
+        table = room.from_source(x.ctypes.data)
+        kernel.call(table.ctypes.data, 0, room.groups, 0)
         largest = np.abs(x.reshape(len(x), -1, GROUP)).max(-1, keepdims=True)
         step = largest.astype(np.float64) / 127 / 254 ** (planes - 1)
         apart = np.abs(room.numbers() - x).reshape(len(x), -1, GROUP) / step
@@ -194,7 +204,7 @@ class Library:
         if planes:
             room = Quantized.room(len(x), x.shape[1], planes)
             table = room.from_source(x.ctypes.data)
-            self.quantize(planes).call(table.ctypes.data, 0, len(x), 0)
+            self.quantize(planes).call(table.ctypes.data, 0, room.groups, 0)
             operand, expected = room.as_operand(), room.numbers() @ weights.T
         else:
             operand, expected = {"x": x.ctypes.data}, x.astype(np.float64) @ weights.T

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llorch.formats.quants import QuantType
 from llorch.runtime.kernels.cpu.library import Quantized, library, planes_of
-from llorch.runtime.kernels.cpu.pool import Program, Step, pool
+from llorch.runtime.kernels.cpu.pool import Program, Step, pool, together
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
 from llorch.runtime.kernels.cpu.tiles import COLUMNS, panel_bytes, tile_rows
 from llorch.runtime.mode import Mode
@@ -25,6 +25,7 @@ EXACT_BY_TILES = 9
 BY_PANELS = 12
 # Bytes of weights that a thread takes at a time: small, so that threads end together; large beside the taking.
 GRAIN_BYTES = 1 << 15
+QUANTIZED_AT_ONCE = 64  # groups of activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
     shared = _Columns(rows, mode, rounded)
     memory = torch.zeros((shared.padded, width))
     memory[:rows] = x
-    steps, kept = shared.steps(memory, products), list[object]()
+    steps, kept = list[Step](), list[object]()
+    ready = shared.steps(memory, products)
     results = []
     threads = pool(torch.get_num_threads())
     for product in products:
@@ -85,7 +87,7 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
             values["bias"] = product.bias.data_ptr()
         steps.append(shared.step(product.blocks, values, threads.threads, kept))
         results.append(y[:rows])
-    threads.run(Program(steps))
+    threads.run(Program([*together(ready), *together(steps)]))
     return results
 
 
@@ -116,7 +118,7 @@ class _Columns:
             self.rooms.append(room)
             self.operands[planes] = room.as_operand()
             kernel = self.kernels.quantize(planes)
-            steps.append(Step(kernel.address, room.from_source(memory.data_ptr()), self.padded))
+            steps.append(Step(kernel.address, room.from_source(memory.data_ptr()), room.groups, QUANTIZED_AT_ONCE))
         return steps
 
     def step(self, blocks: Blocks, values: dict[str, int], threads: int, kept: list[object]) -> Step:

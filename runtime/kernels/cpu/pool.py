@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,23 @@ LOOKS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A kernel at an address, its table, the items that it has, and how many of them a thread takes at a time."""
+    """A kernel at an address, its table, the items that it has, and how many of them a thread takes at a time.
+
+    waits: of how many steps up to this one all items are done before the next begins; 0 where the next needs none of
+    them.
+    """
 
     kernel: int
     table: NDArray[np.int64]
     items: int
     grain: int = 1
+    waits: int = 1
+
+
+def together(steps: Sequence[Step]) -> list[Step]:
+    """Steps that do not need each other's results: none waits, but for the last one, for all of them."""
+    last = len(steps) - 1
+    return [replace(step, waits=len(steps) if index == last else 0) for index, step in enumerate(steps)]
 
 
 class Program:
@@ -44,7 +55,7 @@ class Program:
         words = self._memory.view(np.int64)
         for index, step in enumerate(steps):
             at = index * scheduler.STEP_BYTES // 8
-            words[at : at + 4] = step.kernel, step.table.ctypes.data, step.items, max(1, step.grain)
+            words[at : at + 5] = step.kernel, step.table.ctypes.data, step.items, max(1, step.grain), step.waits
 
 
 def aligned(size: int) -> tuple[NDArray[np.uint8], int]:

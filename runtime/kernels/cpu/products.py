@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from llorch.formats.quants.kernel import step
 from llorch.formats.quants.types import QuantType
-from llorch.formats.quants.vectors import BYTE, FLOAT, Block, Coded, Value
+from llorch.formats.quants.vectors import BYTE, FLOAT, INDEX, Block, Coded, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.dot import dot4
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
@@ -29,7 +29,7 @@ NAME = "product"
 # 0; factor: what the result is multiplied by before that, a float32's bits.
 PRODUCT = Table(
     "weights", "row_bytes", "rows", "width", "x", "x_scales", "x_sums16", "x_sums32", "y", "y_bytes", "bias",
-    "residual", "factor", "turns", "scratch", "scratch_bytes",
+    "residual", "factor", "turns", "scratch", "scratch_bytes", "expert", "expert_bytes",
 )  # fmt: skip
 
 GROUP = 32  # weights, and activations under one scale
@@ -45,10 +45,10 @@ def quantized_product(grouped: Grouped, processor: Processor, columns: int, plan
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     kernel = _Quantized(emit, grouped, columns * planes)
     type, width = grouped.type, PRODUCT.read(emit, "width")
-    blocks = _divided(emit, width, type.weights)
+    blocks, weights = _divided(emit, width, type.weights), _weights(emit)
     with _rows_by_turns(emit) as (turn, row):
         first = turn * columns
-        base = PRODUCT.read(emit, "weights") + row * PRODUCT.read(emit, "row_bytes")
+        base = weights + row * PRODUCT.read(emit, "row_bytes")
         kernel.begin(first * planes)
         done = emit.index(0)
         for count in kernel.steps:
@@ -77,10 +77,11 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
     taken = step(type) * type.weights
     turns = _divided(emit, PRODUCT.read(emit, "width"), taken)
     sums = [[emit.variable(emit.zeros(16)) for _ in range(_chains(columns))] for _ in range(columns)]
+    weights = _weights(emit)
     with _rows_by_turns(emit) as (round, row):
         first, width = round * columns, PRODUCT.read(emit, "width")
         columns_of_x = [PRODUCT.read(emit, "x") + (first + column) * width * 4 for column in range(columns)]
-        base = PRODUCT.read(emit, "weights") + row * PRODUCT.read(emit, "row_bytes")
+        base = weights + row * PRODUCT.read(emit, "row_bytes")
         for variable in (variable for chains in sums for variable in chains):
             variable.value = emit.zeros(16)
         with emit.loop(emit.index(0), turns) as turn:
@@ -89,12 +90,12 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
             for line in range(0, bytes_taken, LINE_BYTES):
                 emit.prefetch(address, AHEAD_BYTES + line)
             block = Block(emit.builder, type, emit.pointer(address), processor.has)
-            for index, weights in enumerate(_sixteens(type, block)):
-                weights = _rounded(weights, rounded)
+            for index, vector in enumerate(_sixteens(type, block)):
+                vector = _rounded(vector, rounded)
                 for x, chains in zip(columns_of_x, sums, strict=True):
                     at = x + turn * (4 * taken)
                     chain = chains[index % len(chains)]
-                    chain.value = emit.fused(weights, emit.load(at, FLOAT, 16, 64 * index), chain.value)
+                    chain.value = emit.fused(vector, emit.load(at, FLOAT, 16, 64 * index), chain.value)
         for column, chains in enumerate(sums):
             total = chains[0].value
             for chain in chains[1:]:
@@ -102,6 +103,14 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
             write_result(emit, emit.total(total), row, first + column)
     emit.back()
     return str(module)
+
+
+def _weights(emit: Emitter) -> Value:
+    """Where the first row begins: of the matrix, or of the expert that was chosen."""
+    expert, begin = PRODUCT.read(emit, "expert"), emit.variable(PRODUCT.read(emit, "weights"))
+    with emit.when(emit.less(emit.index(0), expert)):
+        begin.value = begin.value + emit.load(expert, INDEX) * PRODUCT.read(emit, "expert_bytes")
+    return begin.value
 
 
 def write_result(emit: Emitter, total: Value, row: Value, column: Value) -> None:
@@ -113,7 +122,7 @@ def write_result(emit: Emitter, total: Value, row: Value, column: Value) -> None
     behind = column * PRODUCT.read(emit, "y_bytes") + row * 4
     residual = PRODUCT.read(emit, "residual")
     with emit.when(emit.less(emit.index(0), residual)):
-        factor = PRODUCT.read(emit, "factor", FLOAT)
+        factor = emit.load(PRODUCT.read(emit, "factor"), FLOAT)
         result.value = emit.fused(result.value, factor, emit.load(residual + behind, FLOAT))
     emit.store(result.value, PRODUCT.read(emit, "y") + behind)
 

@@ -21,10 +21,10 @@ RUN, WORK = "run", "work"
 COUNT, RUNS = (1 << 32) - 1, (1 << 31) - 1
 
 LINE = 64  # bytes: what threads write to often lies apart from what they only read
-# Of a step, in bytes: its kernel's address, its table's, its items, how many are taken at a time; then, on a line of
-# their own, the next item and how many are done.
+# Of a step, in bytes: its kernel's address, its table's, its items, how many are taken at a time, of how many steps up to
+# it all must be done before the next begins; then, on a line of their own, the next item and how many are done.
 STEP_BYTES = 2 * LINE
-KERNEL, TABLE, ITEMS, GRAIN, NEXT, DONE = 0, 8, 16, 24, LINE, LINE + 8
+KERNEL, TABLE, ITEMS, GRAIN, WAITS, NEXT, DONE = 0, 8, 16, 24, 32, LINE, LINE + 8
 # Both counters have the run's number in their upper half.
 # Of the state that all threads share, each on its own line: the number of the last run; how many threads may be reading
 # a program; which was last begun, and its steps; the system's call that lets others run.
@@ -69,7 +69,10 @@ def _execute(module: Any, processor: Processor) -> None:
             with emit.when(_replaced(emit, at, NEXT, seen, seen - first + stop)):
                 emit.call_at(kernel, VOID, table, first, stop, thread)
                 _added(emit, at, DONE, stop - first)
-        _wait(emit, state, lambda: _unfinished(emit, at, items, run))
+        with emit.loop(emit.index(0), emit.load(at, INDEX, offset=WAITS, align=8)) as before:
+            earlier = at - before * STEP_BYTES
+            count = emit.load(earlier, INDEX, offset=ITEMS, align=8)
+            _wait(emit, state, lambda: _unfinished(emit, earlier, count, run))
         # a later run has begun with this program: nothing is left of the earlier one
         late = (_seen(emit, at, DONE) >> 32).equals(run)
         step.value = late.choose(step.value + 1, steps)
