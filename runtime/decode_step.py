@@ -191,7 +191,9 @@ class _Layers:
         if rope is not None:
             cosine, sine = self._angles[rope]
             slots |= {"cosine": cosine.address, "sine": sine.address, "n_rot": rope.n_rot}
-        self.recorder.rotate("halves" if rope is None else rope.pairs, traits.heads + 2 * traits.kv_heads, slots)
+        self.recorder.rotate(
+            "halves" if rope is None else rope.pairs, traits.heads + 2 * traits.kv_heads, slots
+        )
         slots = {
             "q": self._q.address, "target": self._mixed.address, "token": self._token.ctypes.data, "layer": index,
             "kv_heads": traits.kv_heads, "group": traits.heads // traits.kv_heads,
@@ -268,7 +270,9 @@ class _Layers:
                 "weights": weights.address, "used": used, "renormalised": int(ffn.routing.renormalised),
             }
         )  # fmt: skip
-        gates, ups, downs = (_stack([getattr(e, part) for e in ffn.experts]) for part in ("gate", "up", "down"))
+        gates, ups, downs = (
+            _stack([getattr(e, part) for e in ffn.experts]) for part in ("gate", "up", "down")
+        )
         width = ups[0].blocks.rows
         gate, up = recorder.floats(used * width), recorder.floats(used * width)
         _require(width % 32 == 0)
@@ -319,7 +323,7 @@ def _require(holds: bool) -> None:
 
 def _product(linear: Linear) -> Product:
     require_known(linear)
-    product = linear.product(1)
+    product = linear.product()
     if product is None:
         raise Unknown
     return product
@@ -333,5 +337,7 @@ def _stack(linears: Sequence[Linear | None]) -> tuple[Product, int]:
     begins = [product.blocks.raw.ctypes.data for product in products]
     stride = begins[1] - begins[0]
     _require(stride > 0 and all(begin == begins[0] + place * stride for place, begin in enumerate(begins)))
-    _require(all(product.blocks.type is first.type and product.blocks.rows == first.rows for product in products))
+    _require(
+        all(product.blocks.type is first.type and product.blocks.rows == first.rows for product in products)
+    )
     return products[0], stride

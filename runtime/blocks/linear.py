@@ -231,10 +231,10 @@ class Linear:
         (y,) = multiplied(x, self)
         return y
 
-    def product(self, rows: int) -> Product | None:
-        """What a kernel for so many rows of x multiplies with; None where there is none."""
-        blocks, mode = self.weight.blocks(), self.weight.numbers.mode
-        if blocks is None or not can_multiply(blocks.type, blocks.columns, rows, mode):
+    def product(self) -> Product | None:
+        """What a kernel multiplies with; None where there is none."""
+        blocks = self.weight.blocks()
+        if blocks is None or not can_multiply(blocks.type, blocks.columns):
             return None
         return Product(blocks, self.bias)
 
@@ -255,7 +255,7 @@ class Linear:
 def multiplied(x: Tensor, *linears: Linear) -> list[Tensor]:
     """The products of some layers with the same x, which is made ready for them once."""
     rows = x.numel() // x.shape[-1] if x.numel() else 0
-    products = [linear.product(rows) if rows else None for linear in linears]
+    products = [linear.product() if rows else None for linear in linears]
     numbers = linears[0].weight.numbers
     ready = [product for product in products if product is not None]
     results: Iterator[Tensor] = iter(())

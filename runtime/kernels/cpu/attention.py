@@ -25,7 +25,9 @@ def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> st
     module = ir.Module(f"attention-{head_dim}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     q, target, token, layer, kv_heads, group, window = (ATTEND.read(emit, name) for name in ATTEND.names[:7])
-    cache, planned, position, scores = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names)
+    cache, planned, position, scores = (
+        emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names
+    )
     head_bytes = planned * (4 * head_dim)
     keys_of_layer = cache + layer * 2 * kv_heads * head_bytes
     seen = position + 1

@@ -24,7 +24,9 @@ def exponential(emit: Emitter, x: Value) -> Value:
     x = _extremum(emit, "minnum", _extremum(emit, "maxnum", x, low), high)
     name = f"llvm.roundeven.v{x.lanes}f32"
     n = emit.call(name, x.ir.type, x * (1 / math.log(2)))
-    r = emit.fused(n, emit.constant(x.ir.type, -LN2_LOW), emit.fused(n, emit.constant(x.ir.type, -LN2_HIGH), x))
+    r = emit.fused(
+        n, emit.constant(x.ir.type, -LN2_LOW), emit.fused(n, emit.constant(x.ir.type, -LN2_HIGH), x)
+    )
     total = emit.constant(x.ir.type, SERIES[0])
     for coefficient in SERIES[1:]:
         total = emit.fused(total, r, emit.constant(x.ir.type, coefficient))

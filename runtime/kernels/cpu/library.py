@@ -69,7 +69,8 @@ class Quantized:
     @property
     def groups(self) -> int:
         """Of 32 numbers, in all rows."""
-        return len(self.q) * self.q.shape[-1] // GROUP
+        rows, _, width = self.q.shape
+        return rows * width // GROUP
 
     def from_source(self, source: int) -> NDArray[np.int64]:
         """The table of the kernel that fills this from float32 at an address."""
@@ -141,15 +142,21 @@ class Library:
             lambda kernel: self._try_product(kernel, type, planes, rounded),
         )
 
-    def tile(self, type: QuantType, mode: Mode) -> Kernel:
-        """W x for many columns in int8; its items are tiles of rows."""
-        planes = planes_of(type, mode)
+    def tile(self, type: QuantType, mode: Mode, rounded: str | None = None) -> Kernel:
+        """W x for many columns; its items are tiles of rows."""
+        planes = planes_of(type, mode) if rounded is None else 0
+
+        def text() -> str:
+            if planes:
+                return tiles.tile_product(GROUPED[type.name], self.processor, planes)
+            return tiles.exact_tile_product(type, self.processor, rounded)
+
         return self._kernel(
-            f"tile-{type}-{planes}",
+            f"tile-{type}-{planes or rounded or 'exact'}",
             tiles.NAME,
-            tiles.COLUMNS // planes,
-            lambda: tiles.tile_product(GROUPED[type.name], self.processor, planes),
-            lambda kernel: self._try_product(kernel, type, planes, None),
+            tiles.COLUMNS // max(1, planes),
+            text,
+            lambda kernel: self._try_product(kernel, type, planes, rounded),
         )
 
     def small(self, name: str, text: Callable[[Processor], str]) -> Kernel:
@@ -199,7 +206,7 @@ class Library:
         y = np.zeros((kernel.columns, TRIED_ROWS), np.float32)
         values = {"weights": raw.ctypes.data, "row_bytes": raw.size // TRIED_ROWS, "width": width, "turns": 1}
         values["rows"] = TRIED_ROWS
-        scratch = np.zeros(tiles.panel_bytes(self.processor, width), np.uint8)
+        scratch = np.zeros(tiles.panel_bytes(self.processor, width, exact=not planes), np.uint8)
         values |= {"scratch": scratch.ctypes.data, "scratch_bytes": scratch.size}
         if planes:
             room = Quantized.room(len(x), x.shape[1], planes)

@@ -19,9 +19,7 @@ from llorch.runtime.mode import Mode
 
 # Columns that a product's kernel takes at a time, where there are several; each makes that many sums in registers.
 SEVERAL = 4
-# From so many rows of activations on, exact products are of weights dequantized by tiles: then `torch.mm` wins.
-EXACT_BY_TILES = 9
-# From so many columns of int8 on, weights are laid out anew for all of them.
+# From so many columns on, weights are laid out anew for all of them.
 BY_PANELS = 12
 # Bytes of weights that a thread takes at a time: small, so that threads end together; large beside the taking.
 GRAIN_BYTES = 1 << 15
@@ -59,11 +57,9 @@ class Product:
     bias: Tensor | None = None
 
 
-def can_multiply(type: QuantType, columns: int, rows: int, mode: Mode) -> bool:
-    """Whether there are kernels for so many rows of activations; where not, weights are dequantized."""
-    if type.vectors is None or columns % max(GROUP, type.weights):
-        return False
-    return bool(planes_of(type, mode)) or rows < EXACT_BY_TILES
+def can_multiply(type: QuantType, columns: int) -> bool:
+    """Whether there are kernels for a type and rows of so many weights; where not, weights are dequantized for torch."""
+    return type.vectors is not None and columns % max(GROUP, type.weights) == 0
 
 
 def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | None = None) -> list[Tensor]:
@@ -99,8 +95,11 @@ class _Columns:
         planes = 1 if rounded else max(1, mode.planes)
         self.by_panels = planes * rows >= BY_PANELS
         # with those that fill the kernels' columns
-        self.several = 1 if rows == 1 else (COLUMNS if self.by_panels else SEVERAL) // planes
-        self.padded = -(-rows // self.several) * self.several
+        self.several = 1 if rows == 1 else SEVERAL // planes
+        fill = (
+            COLUMNS if self.by_panels else self.several
+        )  # an exact product of the same x takes one plane's columns
+        self.padded = -(-rows // fill) * fill
         self.operands: dict[int, dict[str, int]] = {}
         self.rooms: list[Quantized] = []
 
@@ -118,7 +117,9 @@ class _Columns:
             self.rooms.append(room)
             self.operands[planes] = room.as_operand()
             kernel = self.kernels.quantize(planes)
-            steps.append(Step(kernel.address, room.from_source(memory.data_ptr()), room.groups, QUANTIZED_AT_ONCE))
+            steps.append(
+                Step(kernel.address, room.from_source(memory.data_ptr()), room.groups, QUANTIZED_AT_ONCE)
+            )
         return steps
 
     def step(self, blocks: Blocks, values: dict[str, int], threads: int, kept: list[object]) -> Step:
@@ -128,18 +129,18 @@ class _Columns:
             "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "width": blocks.columns,
             "rows": blocks.rows,
         }  # fmt: skip
-        if planes and self.by_panels:
-            processor = self.kernels.processor
-            kernel, tile = self.kernels.tile(blocks.type, self.mode), tile_rows(processor, blocks.columns)
-            size = panel_bytes(processor, blocks.columns)
+        if self.by_panels:
+            processor, exact = self.kernels.processor, not planes
+            kernel = self.kernels.tile(blocks.type, self.mode, self.rounded)
+            tile = tile_rows(processor, blocks.columns, exact=exact)
+            size = panel_bytes(processor, blocks.columns, exact=exact)
             scratch = np.empty(threads * size, np.uint8)
             kept.append(scratch)
             values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
             table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})
             return Step(kernel.address, table, -(-blocks.rows // tile))
-        several = self.several if self.padded == 1 or not self.by_panels else SEVERAL
-        kernel = self.kernels.product(blocks.type, self.mode, several, self.rounded)
-        table = PRODUCT.filled(values | {"turns": self.padded // several})
+        kernel = self.kernels.product(blocks.type, self.mode, self.several, self.rounded)
+        table = PRODUCT.filled(values | {"turns": self.padded // self.several})
         return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
 
 

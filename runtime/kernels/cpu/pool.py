@@ -55,7 +55,13 @@ class Program:
         words = self._memory.view(np.int64)
         for index, step in enumerate(steps):
             at = index * scheduler.STEP_BYTES // 8
-            words[at : at + 5] = step.kernel, step.table.ctypes.data, step.items, max(1, step.grain), step.waits
+            words[at : at + 5] = (
+                step.kernel,
+                step.table.ctypes.data,
+                step.items,
+                max(1, step.grain),
+                step.waits,
+            )
 
 
 def aligned(size: int) -> tuple[NDArray[np.uint8], int]:

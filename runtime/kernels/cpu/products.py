@@ -45,7 +45,7 @@ def quantized_product(grouped: Grouped, processor: Processor, columns: int, plan
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     kernel = _Quantized(emit, grouped, columns * planes)
     type, width = grouped.type, PRODUCT.read(emit, "width")
-    blocks, weights = _divided(emit, width, type.weights), _weights(emit)
+    blocks, weights = _divided(emit, width, type.weights), weights_of_expert(emit)
     with _rows_by_turns(emit) as (turn, row):
         first = turn * columns
         base = weights + row * PRODUCT.read(emit, "row_bytes")
@@ -77,7 +77,7 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
     taken = step(type) * type.weights
     turns = _divided(emit, PRODUCT.read(emit, "width"), taken)
     sums = [[emit.variable(emit.zeros(16)) for _ in range(_chains(columns))] for _ in range(columns)]
-    weights = _weights(emit)
+    weights = weights_of_expert(emit)
     with _rows_by_turns(emit) as (round, row):
         first, width = round * columns, PRODUCT.read(emit, "width")
         columns_of_x = [PRODUCT.read(emit, "x") + (first + column) * width * 4 for column in range(columns)]
@@ -90,8 +90,8 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
             for line in range(0, bytes_taken, LINE_BYTES):
                 emit.prefetch(address, AHEAD_BYTES + line)
             block = Block(emit.builder, type, emit.pointer(address), processor.has)
-            for index, vector in enumerate(_sixteens(type, block)):
-                vector = _rounded(vector, rounded)
+            for index, vector in enumerate(sixteens(type, block)):
+                vector = rounded_weights(vector, rounded)
                 for x, chains in zip(columns_of_x, sums, strict=True):
                     at = x + turn * (4 * taken)
                     chain = chains[index % len(chains)]
@@ -105,7 +105,7 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
     return str(module)
 
 
-def _weights(emit: Emitter) -> Value:
+def weights_of_expert(emit: Emitter) -> Value:
     """Where the first row begins: of the matrix, or of the expert that was chosen."""
     expert, begin = PRODUCT.read(emit, "expert"), emit.variable(PRODUCT.read(emit, "weights"))
     with emit.when(emit.less(emit.index(0), expert)):
@@ -146,7 +146,7 @@ def _divided(emit: Emitter, number: Value, by: int) -> Value:
     return emit.of(emit.builder.udiv(number.ir, emit.index(by).ir))
 
 
-def _sixteens(type: QuantType, block: Block) -> Iterator[Value]:
+def sixteens(type: QuantType, block: Block) -> Iterator[Value]:
     """The block's weights as vectors of 16 float32, in order."""
     assert type.vectors is not None
     for weights in type.vectors(block):
@@ -157,7 +157,7 @@ def _sixteens(type: QuantType, block: Block) -> Iterator[Value]:
             yield weights
 
 
-def _rounded(weights: Value, to: str | None) -> Value:
+def rounded_weights(weights: Value, to: str | None) -> Value:
     if to is None:
         return weights
     if to == "F16":

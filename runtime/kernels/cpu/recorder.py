@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,12 @@ class Operand:
         if not planes:
             return {"x": self.floats.address + 4 * self.width * row}
         room = self.rooms[planes]
-        parts = {"x": room.q, "x_scales": room.scales, "x_sums16": room.sums16, "x_sums32": room.sums32}
+        parts: dict[str, NDArray[Any]] = {
+            "x": room.q,
+            "x_scales": room.scales,
+            "x_sums16": room.sums16,
+            "x_sums32": room.sums32,
+        }
         return {name: part[row].ctypes.data for name, part in parts.items()}
 
 
@@ -110,11 +115,19 @@ class Recorder:
                 values["bias"] = product.bias.data_ptr()
             self._kept.append(product)
             kernel = self.kernels.product(blocks.type, self.mode, 1)
-            steps.append(Step(kernel.address, PRODUCT.filled(values), blocks.rows, grain(blocks, self.threads)))
+            steps.append(
+                Step(kernel.address, PRODUCT.filled(values), blocks.rows, grain(blocks, self.threads))
+            )
         self._steps += together(steps)
 
     def norm(
-        self, kind: Literal["rms", "layer"], source: Floats, target: Floats, rows: int, width: int, **slots: int
+        self,
+        kind: Literal["rms", "layer"],
+        source: Floats,
+        target: Floats,
+        rows: int,
+        width: int,
+        **slots: int,
     ) -> None:
         """Rows of a width, normed one by one; slots: weight, weight_bytes, bias, eps."""
         values = {"source": source.address, "target": target.address, "width": width} | slots
@@ -123,7 +136,14 @@ class Recorder:
     def gate(self, activation: str, gate: Floats, up: Floats | None, target: Floats, count: int) -> None:
         """act(gate) · up of so many numbers."""
         values = {"gate": gate.address, "up": 0 if up is None else up.address, "target": target.address}
-        self._small(f"gate-{activation}", lambda processor: gate_kernel(processor, activation), GATE, values, -(-count // LANES), VECTORS_AT_ONCE)
+        self._small(
+            f"gate-{activation}",
+            lambda processor: gate_kernel(processor, activation),
+            GATE,
+            values,
+            -(-count // LANES),
+            VECTORS_AT_ONCE,
+        )
 
     def add(self, source: Floats, target: Floats, factor: float) -> None:
         """target += factor · source."""
@@ -132,7 +152,14 @@ class Recorder:
 
     def rotate(self, pairs: Literal["interleaved", "halves"], items: int, slots: dict[str, int]) -> None:
         """Turns queries and keys, and stores keys and values."""
-        self._small(f"rotate-{pairs}", lambda processor: rotate_kernel(processor, pairs), ROTATE, slots, items, -(-items // self.threads))
+        self._small(
+            f"rotate-{pairs}",
+            lambda processor: rotate_kernel(processor, pairs),
+            ROTATE,
+            slots,
+            items,
+            -(-items // self.threads),
+        )
 
     def attend(self, head_dim: int, heads: int, softcap: float | None, slots: dict[str, int]) -> None:
         """Attention of the token's queries over the cache."""
@@ -147,7 +174,13 @@ class Recorder:
         self._small("route", route_kernel, ROUTE, slots, 1, 1)
 
     def _small(
-        self, name: str, text: Callable[[Processor], str], table: Table, slots: dict[str, int], items: int, grain: int
+        self,
+        name: str,
+        text: Callable[[Processor], str],
+        table: Table,
+        slots: dict[str, int],
+        items: int,
+        grain: int,
     ) -> None:
         kernel = self.kernels.small(name, text)
         self._steps.append(Step(kernel.address, table.filled(slots), items, grain))

@@ -132,8 +132,12 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
         of_q = emit.less(item, heads)
         of_k = emit.less(item, heads + kv_heads)
         kv = item - heads
-        source = of_q.choose(q + item * row_bytes, of_k.choose(k + kv * row_bytes, v + (kv - kv_heads) * row_bytes))
-        target = of_q.choose(source, of_k.choose(keys + kv * head_bytes, values + (kv - kv_heads) * head_bytes))
+        source = of_q.choose(
+            q + item * row_bytes, of_k.choose(k + kv * row_bytes, v + (kv - kv_heads) * row_bytes)
+        )
+        target = of_q.choose(
+            source, of_k.choose(keys + kv * head_bytes, values + (kv - kv_heads) * head_bytes)
+        )
         turned = of_k.choose(half, emit.index(0))
         with emit.loop(emit.index(0), turned) as pair:
             one, other = (pair * 8, pair * 8 + 4) if pairs == "interleaved" else (pair * 4, (pair + half) * 4)
@@ -178,7 +182,9 @@ def route_kernel(processor: Processor) -> str:
         emit.store(at.value, chosen + place * 8)
         emit.store(weight, weights + place * 4)
     with emit.when(emit.less(emit.index(0), renormalised)), emit.loop(emit.index(0), used) as place:
-        emit.store(quotient(emit, emit.load(weights + place * 4, FLOAT), sum_of_used.value), weights + place * 4)
+        emit.store(
+            quotient(emit, emit.load(weights + place * 4, FLOAT), sum_of_used.value), weights + place * 4
+        )
     emit.back()
     return str(module)
 
