@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.linear import Numbers
-from llorch.runtime.decode_step import DecodeStep, decode_step
 from llorch.runtime.decoder import Decoder, Observe, Weights
 from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
+from llorch.runtime.layer_programs import LayerPrograms, Unknown
+from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.traits import Traits
 
@@ -64,8 +66,7 @@ class Model:
         self.decoder = Decoder(traits, weights)
         self.numbers = numbers
         self.mode = numbers.mode
-        self._step: DecodeStep | None = None
-        self._has_step = True
+        self._programs: LayerPrograms | None = None
         self._make_text = text
         self._text: Text | None = None
         self._finalizer = weakref.finalize(self, close)
@@ -117,13 +118,13 @@ class Model:
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
 
     def hidden(self, tokens: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
-        """As the decoder's, by one program of kernels where a single token is computed and there is one."""
-        if len(tokens) == 1 and observe is None and self._has_step and cache.length < cache.planned:
-            if self._step is None:
-                self._step = decode_step(self.traits, self.decoder.weights, self.numbers)
-                self._has_step = self._step is not None
-            if self._step is not None:
-                return self._step.hidden(int(tokens[0]), cache)
+        """As the decoder's, by programs of kernels where nobody looks on and there are some."""
+        if observe is None and len(tokens) and cache.length + len(tokens) <= cache.planned:
+            with suppress(Unknown):
+                if self._programs is None:
+                    self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)
+                chunks = torch.split(tokens, PREFILL_CHUNK)
+                return torch.cat([self._programs.hidden(chunk, cache) for chunk in chunks])
         return self.decoder.hidden(tokens, cache, observe)
 
     @torch.inference_mode()

@@ -1,19 +1,20 @@
-"""The kernel of attention for one new token over the cache: its items are heads of queries."""
+"""The kernel of attention of new tokens over the cache: its items are tokens of a head, then those of the next head."""
 
 from __future__ import annotations
 
 from llvmlite import ir
 
 from llorch.formats.quants.vectors import FLOAT, INDEX, Value
-from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
+from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD, Table
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.functions import exponential, quotient, tangent
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.small_steps import LANES, NAME, TOKEN
 
-# q: the token's turned queries; target: what is mixed of the values, laid out as q. token: the address of a TOKEN.
+# q: turned queries, (tokens, heads, head_dim); target: what is mixed of the values, laid out as q. token: the address of a
+# TOKEN, whose position is the first one's.
 # group: heads of queries that share one of keys. window: positions that a query sees, 0 for all. scale: a float32's bits.
-ATTEND = Table("q", "target", "token", "layer", "kv_heads", "group", "window", "scale", "softcap")
+ATTEND = Table("q", "target", "token", "layer", "kv_heads", "group", "window", "tokens", "scale", "softcap")
 
 LOWEST = -3.0e38
 # Keys at a time: their sums over channels go into one vector together.
@@ -24,24 +25,29 @@ def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> st
     """softmax(scale · q Kᵀ) V, the scores capped by c · tanh(s / c) before. head_dim: a multiple of 16."""
     module = ir.Module(f"attention-{head_dim}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    q, target, token, layer, kv_heads, group, window = (ATTEND.read(emit, name) for name in ATTEND.names[:7])
+    q, target, token, layer, kv_heads, group, window, tokens = (
+        ATTEND.read(emit, name) for name in ATTEND.names[:8]
+    )
     cache, planned, position, scores = (
         emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names
     )
     head_bytes = planned * (4 * head_dim)
     keys_of_layer = cache + layer * 2 * kv_heads * head_bytes
-    seen = position + 1
-    oldest = emit.less(emit.index(0), window).choose(seen - window, emit.index(0))
-    oldest = emit.less(oldest, emit.index(0)).choose(emit.index(0), oldest)
+    row = scores + emit.arguments[THREAD] * (planned + 2 * LANES) * 4
     parts = range(0, head_dim, LANES)
     mixed = [emit.variable(emit.zeros(LANES)) for _ in parts]
     top, total = emit.variable(emit.zeros(LANES)), emit.variable(emit.zeros(LANES))
-    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as head:
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+        head = emit.of(emit.builder.udiv(item.ir, tokens.ir))
+        place = item - head * tokens
+        own = (place * kv_heads * group + head) * (4 * head_dim)
+        seen = position + place + 1
+        oldest = emit.less(emit.index(0), window).choose(seen - window, emit.index(0))
+        oldest = emit.less(oldest, emit.index(0)).choose(emit.index(0), oldest)
         kv = emit.of(emit.builder.udiv(head.ir, group.ir))
         keys = keys_of_layer + kv * head_bytes
         values = keys + kv_heads * head_bytes
-        row = scores + head * (planned + 2 * LANES) * 4
-        query = [emit.load(q + head * (4 * head_dim), FLOAT, LANES, 4 * part) for part in parts]
+        query = [emit.load(q + own, FLOAT, LANES, 4 * part) for part in parts]
         _scores(emit, query, keys, row, oldest, seen)
         _top(emit, row, oldest, seen, top, capped=capped)
         highest = emit.call(f"llvm.vector.reduce.fmax.v{LANES}f32", FLOAT, top.value)
@@ -54,12 +60,12 @@ def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> st
         for variable in mixed:
             variable.value = emit.zeros(LANES)
         with emit.loop(oldest, seen) as at:
-            weight, place = emit.load(row + at * 4, FLOAT), values + at * (4 * head_dim)
+            weight, value = emit.load(row + at * 4, FLOAT), values + at * (4 * head_dim)
             for part, variable in zip(parts, mixed, strict=True):
-                variable.value = emit.fused(weight, emit.load(place, FLOAT, LANES, 4 * part), variable.value)
+                variable.value = emit.fused(weight, emit.load(value, FLOAT, LANES, 4 * part), variable.value)
         inverse = quotient(emit, emit.constant(FLOAT, 1.0), emit.total(total.value))
         for part, variable in zip(parts, mixed, strict=True):
-            emit.store(variable.value * inverse, target + head * (4 * head_dim), 4 * part)
+            emit.store(variable.value * inverse, target + own, 4 * part)
     emit.back()
     return str(module)
 

@@ -69,8 +69,7 @@ class Quantized:
     @property
     def groups(self) -> int:
         """Of 32 numbers, in all rows."""
-        rows, _, width = self.q.shape
-        return rows * width // GROUP
+        return self.q[:, 0].size // GROUP
 
     def from_source(self, source: int) -> NDArray[np.int64]:
         """The table of the kernel that fills this from float32 at an address."""

@@ -69,79 +69,75 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
     products are then exact whatever the mode.
     """
     rows, width = x.shape
-    shared = _Columns(rows, mode, rounded)
-    memory = torch.zeros((shared.padded, width))
+    columns, threads = Columns(rows, mode, rounded), pool(torch.get_num_threads())
+    memory = torch.zeros((columns.padded, width))
     memory[:rows] = x
-    steps, kept = list[Step](), list[object]()
-    ready = shared.steps(memory, products)
-    results = []
-    threads = pool(torch.get_num_threads())
+    kept: list[object] = []
+    operands, ready = {0: {"x": memory.data_ptr()}}, list[Step]()
+    for planes in sorted({columns.planes(product.blocks.type) for product in products} - {0}):
+        room = Quantized.room(columns.padded, width, planes)
+        kept.append(room)
+        operands[planes] = room.as_operand()
+        ready.append(columns.quantize(room, memory.data_ptr()))
+    steps, results = list[Step](), list[Tensor]()
     for product in products:
-        y = torch.empty((shared.padded, product.blocks.rows))
-        values = {"y": y.data_ptr(), "y_bytes": 4 * product.blocks.rows}
-        if product.bias is not None:
-            values["bias"] = product.bias.data_ptr()
-        steps.append(shared.step(product.blocks, values, threads.threads, kept))
+        y = torch.empty((columns.padded, product.blocks.rows))
+        slots = operands[columns.planes(product.blocks.type)] | {"y": y.data_ptr()}
+        steps.append(columns.step(product, slots, threads.threads, kept))
         results.append(y[:rows])
     threads.run(Program([*together(ready), *together(steps)]))
     return results
 
 
-class _Columns:
-    """Rows of activations, columns to the kernels: how many of which form, and which kernel multiplies with them."""
+class Columns:
+    """Rows of activations, columns to the kernels: how many of which form, and which kernel multiplies with them.
 
-    def __init__(self, rows: int, mode: Mode, rounded: str | None) -> None:
+    padded: their number with those that fill the kernels' columns; memory for them and for results is that long.
+    """
+
+    def __init__(self, rows: int, mode: Mode, rounded: str | None = None) -> None:
         self.mode, self.rounded, self.kernels = mode, rounded, library()
         planes = 1 if rounded else max(1, mode.planes)
         self.by_panels = planes * rows >= BY_PANELS
-        # with those that fill the kernels' columns
         self.several = 1 if rows == 1 else SEVERAL // planes
-        fill = (
-            COLUMNS if self.by_panels else self.several
-        )  # an exact product of the same x takes one plane's columns
+        # an exact product beside one in int8 has its columns without planes
+        fill = COLUMNS if self.by_panels else self.several
         self.padded = -(-rows // fill) * fill
-        self.operands: dict[int, dict[str, int]] = {}
-        self.rooms: list[Quantized] = []
 
     def planes(self, type: QuantType) -> int:
+        """How many int8 planes a product with this type's weights reads; 0: float32."""
         return 0 if self.rounded else planes_of(type, self.mode)
 
-    def steps(self, memory: Tensor, products: Sequence[Product]) -> list[Step]:
-        """What makes the activations ready for these products."""
-        steps = []
-        for planes in sorted({self.planes(product.blocks.type) for product in products}):
-            if not planes:
-                self.operands[0] = {"x": memory.data_ptr()}
-                continue
-            room = Quantized.room(self.padded, memory.shape[1], planes)
-            self.rooms.append(room)
-            self.operands[planes] = room.as_operand()
-            kernel = self.kernels.quantize(planes)
-            steps.append(
-                Step(kernel.address, room.from_source(memory.data_ptr()), room.groups, QUANTIZED_AT_ONCE)
-            )
-        return steps
+    def quantize(self, room: Quantized, source: int) -> Step:
+        """What fills a room from float32 at an address."""
+        planes = room.q.shape[1]
+        return Step(
+            self.kernels.quantize(planes).address, room.from_source(source), room.groups, QUANTIZED_AT_ONCE
+        )
 
-    def step(self, blocks: Blocks, values: dict[str, int], threads: int, kept: list[object]) -> Step:
-        """The product with one matrix."""
-        planes = self.planes(blocks.type)
-        values = values | self.operands[planes] | {
+    def step(self, product: Product, slots: dict[str, int], threads: int, kept: list[object]) -> Step:
+        """The product with one matrix; slots: the operand, where results go and what is added. kept: grows by memory."""
+        blocks, planes = product.blocks, self.planes(product.blocks.type)
+        values = slots | {
             "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "width": blocks.columns,
-            "rows": blocks.rows,
+            "rows": blocks.rows, "y_bytes": 4 * blocks.rows,
         }  # fmt: skip
-        if self.by_panels:
-            processor, exact = self.kernels.processor, not planes
-            kernel = self.kernels.tile(blocks.type, self.mode, self.rounded)
-            tile = tile_rows(processor, blocks.columns, exact=exact)
-            size = panel_bytes(processor, blocks.columns, exact=exact)
-            scratch = np.empty(threads * size, np.uint8)
-            kept.append(scratch)
-            values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
-            table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})
-            return Step(kernel.address, table, -(-blocks.rows // tile))
-        kernel = self.kernels.product(blocks.type, self.mode, self.several, self.rounded)
-        table = PRODUCT.filled(values | {"turns": self.padded // self.several})
-        return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
+        if product.bias is not None:
+            values["bias"] = product.bias.data_ptr()
+        kept.append(product)
+        if not self.by_panels:
+            kernel = self.kernels.product(blocks.type, self.mode, self.several, self.rounded)
+            table = PRODUCT.filled(values | {"turns": self.padded // self.several})
+            return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
+        processor, exact = self.kernels.processor, not planes
+        kernel = self.kernels.tile(blocks.type, self.mode, self.rounded)
+        tile = tile_rows(processor, blocks.columns, exact=exact)
+        size = panel_bytes(processor, blocks.columns, exact=exact)
+        scratch = np.empty(threads * size, np.uint8)
+        kept.append(scratch)
+        values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
+        table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})
+        return Step(kernel.address, table, -(-blocks.rows // tile))
 
 
 def grain(blocks: Blocks, threads: int) -> int:

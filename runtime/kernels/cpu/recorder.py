@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from llorch.runtime.kernels.cpu.arguments import Table, float_bits
 from llorch.runtime.kernels.cpu.attention import ATTEND, attention_kernel
-from llorch.runtime.kernels.cpu.library import Quantized, library, planes_of
-from llorch.runtime.kernels.cpu.multiply import QUANTIZED_AT_ONCE, Product, grain
+from llorch.runtime.kernels.cpu.library import Quantized, library
+from llorch.runtime.kernels.cpu.multiply import Columns, Product
 from llorch.runtime.kernels.cpu.pool import Program, Step, aligned, together
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.products import PRODUCT
 from llorch.runtime.kernels.cpu.small_steps import (
     ADD,
     GATE,
@@ -31,143 +30,139 @@ from llorch.runtime.kernels.cpu.small_steps import (
 from llorch.runtime.mode import Mode
 
 VECTORS_AT_ONCE = 64  # of 16 numbers, in steps that are little work
+QUERIES_AT_ONCE = 1  # each reads all keys and values that it sees
 
 
 class Floats:
-    """Some float32 that steps read and write."""
+    """Rows of float32 that steps read and write, one after the other, and zeros up to a whole vector."""
 
-    def __init__(self, count: int) -> None:
-        memory, self.address = aligned(4 * -(-count // LANES) * LANES)
+    def __init__(self, rows: int, width: int) -> None:
+        memory, self.address = aligned(4 * -(-rows * width // LANES) * LANES)
         self.values: NDArray[np.float32] = memory.view(np.float32)
-        self.count = count
-
-
-class Operand:
-    """Rows of activations with what of them is in int8 already. planes: how many int8 planes → their slots."""
-
-    def __init__(self, floats: Floats, width: int, rows: int = 1) -> None:
-        self.floats, self.width, self.rows = floats, width, rows
-        self.rooms: dict[int, Quantized] = {}
-
-    def slots(self, planes: int, row: int = 0) -> dict[str, int]:
-        """What a product with one of the rows reads."""
-        if not planes:
-            return {"x": self.floats.address + 4 * self.width * row}
-        room = self.rooms[planes]
-        parts: dict[str, NDArray[Any]] = {
-            "x": room.q,
-            "x_scales": room.scales,
-            "x_sums16": room.sums16,
-            "x_sums32": room.sums32,
-        }
-        return {name: part[row].ctypes.data for name, part in parts.items()}
+        self.rows, self.width = rows, width
 
 
 class Recorder:
-    """Steps for one token, in a numeric mode."""
+    """Steps for `rows` tokens at a time, in a numeric mode.
 
-    def __init__(self, mode: Mode, threads: int) -> None:
-        self.mode, self.threads, self.kernels = mode, threads, library()
+    padded: rows of memory, with those that fill the kernels' columns.
+    """
+
+    def __init__(self, mode: Mode, threads: int, rows: int) -> None:
+        self.rows, self.threads, self.kernels = rows, threads, library()
+        self._columns = Columns(rows, mode)
         self._steps: list[Step] = []
         self._kept: list[object] = []
-
-    def planes(self, product: Product) -> int:
-        """How many int8 planes of its operand a product reads."""
-        return planes_of(product.blocks.type, self.mode)
+        self._named: dict[tuple[str, int], Floats] = {}
+        self._rooms: dict[tuple[int, int, int, int], Quantized] = {}
 
     def program(self) -> Program:
         """What was recorded; its memory is kept as long as this."""
         return Program(self._steps)
 
-    def floats(self, count: int) -> Floats:
-        """Memory for so many numbers, zeros at first."""
-        made = Floats(count)
-        self._kept.append(made)
-        return made
+    def floats(self, name: str, width: int) -> Floats:
+        """Memory for rows of a width; the same for the same name and width, so that layers share it."""
+        found = self._named.get((name, width))
+        if found is None:
+            found = self._named[name, width] = Floats(self._columns.padded, width)
+        return found
 
     def constant(self, values: Sequence[float] | NDArray[np.float32]) -> int:
         """The address of numbers that stay."""
-        made = self.floats(len(values))
+        made = Floats(1, len(values))
         made.values[: len(values)] = values
+        self._kept.append(made)
         return made.address
 
-    def ready(self, operand: Operand, products: Sequence[Product]) -> None:
-        """Makes int8 of an operand where these products read it so."""
-        steps = []
-        for planes in sorted({planes_of(product.blocks.type, self.mode) for product in products} - {0}):
-            if planes not in operand.rooms:
-                room = operand.rooms[planes] = Quantized.room(operand.rows, operand.width, planes)
-                self._kept.append(room)
-                kernel, table = self.kernels.quantize(planes), room.from_source(operand.floats.address)
-                steps.append(Step(kernel.address, table, room.groups, QUANTIZED_AT_ONCE))
-        self._steps += together(steps)
-
-    def products(self, calls: Sequence[tuple[Product, dict[str, int]]]) -> None:
-        """Products that do not need each other; each with the slots of its operand, its result and what is added."""
-        steps = []
-        for product, slots in calls:
-            blocks = product.blocks
-            values = slots | {
-                "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "rows": blocks.rows,
-                "width": blocks.columns, "turns": 1,
-            }  # fmt: skip
-            if product.bias is not None:
-                values["bias"] = product.bias.data_ptr()
-            self._kept.append(product)
-            kernel = self.kernels.product(blocks.type, self.mode, 1)
-            steps.append(
-                Step(kernel.address, PRODUCT.filled(values), blocks.rows, grain(blocks, self.threads))
+    def multiply(self, operand: Floats, calls: Sequence[tuple[Product, dict[str, int]]]) -> None:
+        """Products with the same operand that do not need each other; each with where it goes and what is added."""
+        columns, sources = self._columns, {0: {"x": operand.address}}
+        ready = []
+        for planes in sorted({columns.planes(product.blocks.type) for product, _ in calls} - {0}):
+            room = self._room(operand, planes, columns.padded, operand.width)
+            ready.append(columns.quantize(room, operand.address))
+            sources[planes] = room.as_operand()
+        steps = [
+            columns.step(
+                product, sources[columns.planes(product.blocks.type)] | slots, self.threads, self._kept
             )
-        self._steps += together(steps)
+            for product, slots in calls
+        ]
+        self._steps += [*together(ready), *together(steps)]
+
+    def ready(self, operand: Floats, rows: int, product: Product) -> None:
+        """Of one token: makes int8 of a row's equal parts where a product reads them so."""
+        planes = self._columns.planes(product.blocks.type)
+        if planes:
+            room = self._room(operand, planes, rows, operand.width // rows)
+            self._steps.append(self._columns.quantize(room, operand.address))
+
+    def multiply_row(
+        self, operand: Floats, rows: int, row: int, product: Product, slots: dict[str, int]
+    ) -> None:
+        """The product with one of the parts that were made ready."""
+        planes, width = self._columns.planes(product.blocks.type), operand.width // rows
+        source = {"x": operand.address + 4 * width * row}
+        if planes:
+            room = self._room(operand, planes, rows, width)
+            parts: dict[str, NDArray[Any]] = {
+                "x": room.q, "x_scales": room.scales, "x_sums16": room.sums16, "x_sums32": room.sums32
+            }  # fmt: skip
+            source = {name: part[row].ctypes.data for name, part in parts.items()}
+        self._steps.append(self._columns.step(product, source | slots, self.threads, self._kept))
+
+    def _room(self, operand: Floats, planes: int, rows: int, width: int) -> Quantized:
+        """Memory for int8 of an operand, the same whenever it is asked for."""
+        key = operand.address, planes, rows, width
+        found = self._rooms.get(key)
+        if found is None:
+            found = self._rooms[key] = Quantized.room(rows, width, planes)
+        return found
 
     def norm(
-        self,
-        kind: Literal["rms", "layer"],
-        source: Floats,
-        target: Floats,
-        rows: int,
-        width: int,
-        **slots: int,
+        self, kind: Literal["rms", "layer"], source: Floats, target: Floats, width: int, **slots: int
     ) -> None:
-        """Rows of a width, normed one by one; slots: weight, weight_bytes, bias, eps."""
-        values = {"source": source.address, "target": target.address, "width": width} | slots
-        self._small(f"norm-{kind}", lambda processor: norm_kernel(processor, kind), NORM, values, rows, rows)
+        """Every row in parts of a width, normed one by one; slots: weight, period, bias, eps."""
+        values = {"source": source.address, "target": target.address, "width": width, "period": 1} | slots
+        items = self.rows * source.width // width
+        self._small(f"norm-{kind}", lambda processor: norm_kernel(processor, kind), NORM, values, items, 4)
 
-    def gate(self, activation: str, gate: Floats, up: Floats | None, target: Floats, count: int) -> None:
-        """act(gate) · up of so many numbers."""
-        values = {"gate": gate.address, "up": 0 if up is None else up.address, "target": target.address}
+    def gate(self, activation: str, gate: Floats, up: Floats | None) -> None:
+        """gate = act(gate) · up."""
+        values = {"gate": gate.address, "up": 0 if up is None else up.address, "target": gate.address}
+        text = f"gate-{activation}"
         self._small(
-            f"gate-{activation}",
-            lambda processor: gate_kernel(processor, activation),
-            GATE,
-            values,
-            -(-count // LANES),
-            VECTORS_AT_ONCE,
+            text, lambda p: gate_kernel(p, activation), GATE, values, self._vectors(gate), VECTORS_AT_ONCE
         )
 
     def add(self, source: Floats, target: Floats, factor: float) -> None:
         """target += factor · source."""
         values = {"source": source.address, "target": target.address, "factor": float_bits(factor)}
-        self._small("add", add_kernel, ADD, values, -(-source.count // LANES), VECTORS_AT_ONCE)
+        self._small("add", add_kernel, ADD, values, self._vectors(source), VECTORS_AT_ONCE)
 
-    def rotate(self, pairs: Literal["interleaved", "halves"], items: int, slots: dict[str, int]) -> None:
-        """Turns queries and keys, and stores keys and values."""
-        self._small(
-            f"rotate-{pairs}",
-            lambda processor: rotate_kernel(processor, pairs),
-            ROTATE,
-            slots,
-            items,
-            -(-items // self.threads),
-        )
+    def _vectors(self, floats: Floats) -> int:
+        return -(-self.rows * floats.width // LANES)
+
+    def rotate(self, pairs: Literal["interleaved", "halves"], heads: int, slots: dict[str, int]) -> None:
+        """Turns queries and keys, and stores keys and values; heads: of a token, of all three."""
+        share = -(-heads // self.threads)
+        text = f"rotate-{pairs}"
+        self._small(text, lambda p: rotate_kernel(p, pairs), ROTATE, slots, self.rows * heads, share)
 
     def attend(self, head_dim: int, heads: int, softcap: float | None, slots: dict[str, int]) -> None:
-        """Attention of the token's queries over the cache."""
+        """Attention of the queries over the cache."""
         name = f"attention-{head_dim}{'' if softcap is None else '-capped'}"
         if softcap is not None:
             slots = slots | {"softcap": float_bits(softcap)}
         capped = softcap is not None
-        self._small(name, lambda p: attention_kernel(p, head_dim, capped=capped), ATTEND, slots, heads, 1)
+        self._small(
+            name,
+            lambda p: attention_kernel(p, head_dim, capped=capped),
+            ATTEND,
+            slots | {"tokens": self.rows},
+            self.rows * heads,
+            QUERIES_AT_ONCE,
+        )
 
     def route(self, slots: dict[str, int]) -> None:
         """Chooses experts by their scores."""

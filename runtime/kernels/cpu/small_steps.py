@@ -16,17 +16,18 @@ from llorch.runtime.kernels.cpu.processor import Processor
 NAME = "step"
 LANES = 16  # of what these kernels read: widths are multiples of it
 
-# Items are rows of `width`, one after the other. weight_bytes: from one row's weight to the next, 0 if they share it.
-# bias: an address, or 0. eps: a float32's bits.
-NORM = Table("source", "target", "width", "weight", "weight_bytes", "bias", "eps")
+# Items are rows of `width`, one after the other. period: after so many rows, each with a weight of its own, the weights
+# begin again. bias: an address, or 0. eps: a float32's bits.
+NORM = Table("source", "target", "width", "weight", "period", "bias", "eps")
 # Items are vectors of 16. up: an address, or 0 where nothing is multiplied.
 GATE = Table("gate", "up", "target")
 # Items are vectors of 16: target += factor · source. factor: a float32's bits.
 ADD = Table("source", "target", "factor")
-# What a step of one token shares: where the cache's keys of the first layer begin, how many positions it has room for,
-# the token's position, and memory for scores, `planned` float32 a head.
+# What all layers of a run share: where the cache's keys of the first layer begin, how many positions it has room for, the
+# first token's position, and memory for scores, `planned` float32 and two vectors a thread.
 TOKEN = Table("cache", "planned", "position", "scores")
-# Items are heads: of queries, then of keys, then of values. token: the address of a TOKEN. cosine, sine: n_rot / 2 float32.
+# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. token: the address of a
+# TOKEN. cosine, sine: n_rot / 2 float32 a token.
 ROTATE = Table("q", "k", "v", "token", "cosine", "sine", "n_rot", "layer", "heads", "kv_heads", "head_dim")
 
 
@@ -34,12 +35,13 @@ def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
     """x / √(mean x² + eps) · w + b, or the same of x less its mean."""
     module = ir.Module(f"norm-{kind}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    source, target, width, weight, weight_bytes, bias = (NORM.read(emit, name) for name in NORM.names[:6])
+    source, target, width, weight, period, bias = (NORM.read(emit, name) for name in NORM.names[:6])
     count = emit.of(emit.builder.sitofp(width.ir, FLOAT))
     total = emit.variable(emit.zeros(LANES))
     mean = emit.variable(emit.constant(FLOAT, 0.0))
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as row:
         x, out = source + row * width * 4, target + row * width * 4
+        own = weight + emit.of(emit.builder.urem(row.ir, period.ir)) * width * 4
         mean.value = emit.constant(FLOAT, 0.0)
         if kind == "layer":
             total.value = emit.zeros(LANES)
@@ -55,7 +57,7 @@ def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
         inverse = quotient(emit, emit.constant(FLOAT, 1.0), root)
         with emit.loop(emit.index(0), width, LANES) as first:
             centred = emit.load(x + first * 4, FLOAT, LANES) - mean.value
-            scaled = centred * inverse * emit.load(weight + row * weight_bytes + first * 4, FLOAT, LANES)
+            scaled = centred * inverse * emit.load(own + first * 4, FLOAT, LANES)
             result = emit.variable(scaled)
             result.value = scaled
             with emit.when(emit.less(emit.index(0), bias)):
@@ -128,21 +130,25 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
     keys = cache + layer * 2 * kv_heads * head_bytes + position * row_bytes
     values = keys + kv_heads * head_bytes
     half = emit.of(emit.builder.lshr(n_rot.ir, emit.index(1).ir))
-    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+    every = heads + kv_heads * 2
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as number:
+        place = emit.of(emit.builder.udiv(number.ir, every.ir))
+        item = number - place * every
         of_q = emit.less(item, heads)
         of_k = emit.less(item, heads + kv_heads)
         kv = item - heads
-        source = of_q.choose(
-            q + item * row_bytes, of_k.choose(k + kv * row_bytes, v + (kv - kv_heads) * row_bytes)
-        )
-        target = of_q.choose(
-            source, of_k.choose(keys + kv * head_bytes, values + (kv - kv_heads) * head_bytes)
-        )
+        own_q = q + (place * heads + item) * row_bytes
+        own_k = k + (place * kv_heads + kv) * row_bytes
+        own_v = v + (place * kv_heads + kv - kv_heads) * row_bytes
+        source = of_q.choose(own_q, of_k.choose(own_k, own_v))
+        cached = of_k.choose(keys + kv * head_bytes, values + (kv - kv_heads) * head_bytes)
+        target = of_q.choose(source, cached + place * row_bytes)
+        angle = place * half * 4
         turned = of_k.choose(half, emit.index(0))
         with emit.loop(emit.index(0), turned) as pair:
             one, other = (pair * 8, pair * 8 + 4) if pairs == "interleaved" else (pair * 4, (pair + half) * 4)
-            a, b = (emit.load(source + place, FLOAT) for place in (one, other))
-            c, s = (emit.load(table + pair * 4, FLOAT) for table in (cosine, sine))
+            a, b = (emit.load(source + channel, FLOAT) for channel in (one, other))
+            c, s = (emit.load(table + angle + pair * 4, FLOAT) for table in (cosine, sine))
             emit.store(a * c - b * s, target + one)
             emit.store(b * c + a * s, target + other)
         with emit.loop(turned * 2, head_dim) as channel:

@@ -28,7 +28,9 @@ COLUMNS = 8
 # Of the panels of a tile together: so that they stay in a core's second cache beside the activations.
 TILE_BYTES = 1 << 18
 MOST_PANELS = 4
-UNROLLED = 4  # weights at a time, of exact panels
+# Of exact panels: weights at a time; and how many products are added by themselves before they are added to the others,
+# so that rounding grows with the number of parts and not of products.
+UNROLLED, ADDED_APART = 4, 256
 
 
 def tile_rows(processor: Processor, width: int, *, exact: bool) -> int:
@@ -257,11 +259,16 @@ class _Floats(_Panel):
         for each in sums:
             each.value = emit.zeros(lanes)
         x = [PRODUCT.read(emit, "x") + (first + c) * self.width * 4 for c in range(COLUMNS)]
-        with emit.loop(emit.index(0), self.width, UNROLLED) as weight:
-            for ahead in range(UNROLLED):
-                column = emit.load(place + weight * (4 * lanes), FLOAT, lanes, ahead * 4 * lanes)
-                for c, each in enumerate(sums):
-                    each.value = emit.fused(
-                        emit.load(x[c] + weight * 4, FLOAT, offset=4 * ahead), column, each.value
-                    )
+        parts = [emit.variable(emit.zeros(lanes)) for _ in range(COLUMNS)]
+        with emit.loop(emit.index(0), self.width, ADDED_APART) as begin:
+            for part in parts:
+                part.value = emit.zeros(lanes)
+            with emit.loop(begin, emit.smaller(begin + ADDED_APART, self.width), UNROLLED) as weight:
+                for ahead in range(UNROLLED):
+                    column = emit.load(place + weight * (4 * lanes), FLOAT, lanes, ahead * 4 * lanes)
+                    for of, part in zip(x, parts, strict=True):
+                        number = emit.load(of + weight * 4, FLOAT, offset=4 * ahead)
+                        part.value = emit.fused(number, column, part.value)
+            for each, part in zip(sums, parts, strict=True):
+                each.value = each.value + part.value
         return [each.value for each in sums]
