@@ -2,8 +2,8 @@
 
 `python -m benchmarks.decode [MODEL.gguf …] [--threads 2] [--pairs 5] [--prompt-tokens 512] [--generate-tokens 64]`.
 Without a model the full-size ones of `full_size` are written first, with random weights. Each side is a process that
-has loaded the model and waits; they take turns (A B A B), and a ratio is the median of those of the pairs. The machine's
-read bandwidth is measured in the same turns, as what NumPy sums on as many threads.
+has loaded the model and waits; they take turns (A B A B), and a ratio is the median of those of the pairs. The
+machine's read bandwidth is measured in the same turns, as what NumPy sums on as many threads.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,11 +11,17 @@ import click
 
 from llorch import runtime
 from llorch.commands import cli
-from llorch.commands.cli import Cell, size, text, write_rows, write_table
+from llorch.commands.cli import Cell, text, write_rows, write_table
+from llorch.commands.run_documents import (
+    generation_document,
+    info_document,
+    info_rows,
+    speed_document,
+    speed_rows,
+)
 
 if TYPE_CHECKING:
-    from llorch.formats.tokenizer.templates import TemplateReport
-    from llorch.runtime import Description, Generation, Model, Sampling, Stream
+    from llorch.runtime import Model, Sampling, Stream
 
 NAME = "llorch-run"
 # How a request came to its end, for a person.
@@ -238,6 +243,51 @@ def info(model: Path, as_json: bool) -> None:
         write_rows(info_rows(found))
 
 
+@cli.subcommand(main, "bench", example=f"{NAME} bench SmolLM2-135M-Instruct.Q4_1.gguf --threads 2")
+@model_argument
+@click.option(
+    "--prompt-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Read at once."
+)
+@click.option(
+    "--generate-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="One by one."
+)
+@click.option(
+    "--depth", type=click.IntRange(min=0), default=0, show_default=True, help="Positions that come before."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="As many as there are processor cores by default."
+)
+@mode_option("fast")
+@device_option
+def bench(
+    model: Path,
+    prompt_tokens: int,
+    generate_tokens: int,
+    depth: int,
+    threads: int | None,
+    mode: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure how fast a model reads and writes, and which part of the memory's speed that is."""
+    from llorch.runtime import choose_device  # torch, which --help does not need
+
+    found = runtime.measure_speed(
+        model,
+        prompt_tokens=prompt_tokens,
+        generate_tokens=generate_tokens,
+        depth=depth,
+        threads=threads,
+        mode=mode,
+        device=choose_device(device),
+        progress=None if as_json else lambda what: cli.note(NAME, f"measures {what} …"),
+    )
+    if as_json:
+        cli.write_json(speed_document(model, found))
+    else:
+        write_rows(speed_rows(found))
+
+
 def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
     from llorch.runtime import choose_device  # torch, which --help does not need
@@ -289,103 +339,6 @@ def said() -> str:
     if cli.is_terminal(sys.stdin):
         click.echo("> ", nl=False, err=True)
     return next((line for line in sys.stdin if line.strip()), "").strip()
-
-
-def generation_document(model: Path, prompt: str, sampling: Sampling, made: Generation) -> dict[str, object]:
-    """What --json says of a generation; enough to make it again."""
-    return {
-        "schema": "llorch.generation/v1",
-        "model": str(model),
-        "mode": made.mode,
-        **asdict(sampling),
-        "prompt": prompt,
-        "prompt_ids": list(made.prompt_ids),
-        "ids": list(made.ids),
-        "text": made.text,
-        "finish": made.finish,
-    }
-
-
-def info_document(found: Description) -> dict[str, object]:
-    """A description as --json has it; sizes are bytes."""
-    traits, memory = found.traits, found.memory
-    return {
-        "schema": "llorch.info/v1",
-        "model": str(found.path),
-        "format": found.format,
-        "architecture": found.architecture,
-        "name": found.name,
-        "weights": found.weights,
-        "size_bytes": found.size_bytes,
-        "bits_per_weight": found.bits_per_weight,
-        "types": {
-            stored.type: {
-                "tensors": stored.tensors,
-                "weights": stored.weights,
-                "size_bytes": stored.size_bytes,
-            }
-            for stored in found.types
-        },
-        "layers": traits.n_layers,
-        "hidden_size": traits.hidden_size,
-        "heads": traits.heads,
-        "kv_heads": traits.kv_heads,
-        "head_dim": traits.head_dim,
-        "context": traits.n_ctx,
-        "tokenizer": found.tokenizer,
-        "tokens": found.tokens,
-        "vocabulary_size": traits.vocabulary_size,
-        "chat_template": found.template is not None,
-        "chat_template_report": None if found.template is None else asdict(found.template),
-        "memory": {
-            "weights": memory.weights,
-            "cache": memory.cache,
-            "tokenizer": memory.tokenizer,
-            "scratch": memory.scratch,
-        },
-    }
-
-
-def told_of(template: TemplateReport | None) -> str:
-    """What a person should know of a chat template before it is used."""
-    if template is None:
-        return "none for chat"
-    suspicious = ", ".join(template.dunder_names)
-    warning = f", NAMES {suspicious}: read it before it is used" if suspicious else ""
-    return f"for chat, {template.characters:,} characters{warning}"
-
-
-def info_rows(found: Description) -> list[list[Cell]]:
-    """A description on one screen."""
-    traits, memory = found.traits, found.memory
-    types = ", ".join(f"{stored.tensors} {stored.type}" for stored in found.types)
-    heads = f"{traits.heads} heads, {traits.kv_heads} of keys and values, of {traits.head_dim}"
-    parts = ", ".join(
-        f"{what} {size(amount).brief}"
-        for what, amount in (
-            ("weights", memory.weights),
-            ("cache", memory.cache),
-            ("tokenizer", memory.tokenizer),
-            ("scratch", memory.scratch),
-        )
-    )
-    return [
-        [text("model"), text(found.name or found.path)],
-        [text("format"), text(f"{found.architecture}, {found.format}")],
-        [
-            text("weights"),
-            text(
-                f"{found.weights:,} in {size(found.size_bytes).brief}, {found.bits_per_weight:.2f} bits each"
-            ),
-        ],
-        [text("types"), text(types)],
-        [text("shape"), text(f"{traits.n_layers} layers of {traits.hidden_size}, {heads}")],
-        [text("context"), text(f"{traits.n_ctx:,} positions")],
-        [text("tokenizer"), text(f"{found.tokenizer or 'none'}, {found.tokens:,} tokens")],
-        [text("template"), text(told_of(found.template))],
-        [text("memory"), text(f"{size(memory.total).brief} for all of the context")],
-        [text("of which"), text(parts)],
-    ]
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class LayerPrograms:
         self._several = True  # whether more than one token can be computed so
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """The last hidden states after the final norm, (tokens, hidden_size), of tokens that follow what the cache holds.
+        """The last hidden states after the final norm, (tokens, hidden_size), of tokens that follow the cache's.
 
         Before anything is computed, Unknown where the program cannot be made.
         """

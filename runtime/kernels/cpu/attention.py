@@ -11,9 +11,9 @@ from llorch.runtime.kernels.cpu.functions import exponential, quotient, tangent
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.small_steps import LANES, NAME, TOKEN
 
-# q: turned queries, (tokens, heads, head_dim); target: what is mixed of the values, laid out as q. token: the address of a
-# TOKEN, whose position is the first one's.
-# group: heads of queries that share one of keys. window: positions that a query sees, 0 for all. scale: a float32's bits.
+# q: turned queries, (tokens, heads, head_dim); target: what is mixed of the values, as q. token: the address of
+# a TOKEN, whose position is the first one's. group: heads of queries that share one of keys. window: positions that a
+# query sees, 0 for all. scale: a float32's bits.
 ATTEND = Table("q", "target", "token", "layer", "kv_heads", "group", "window", "tokens", "scale", "softcap")
 
 LOWEST = -3.0e38

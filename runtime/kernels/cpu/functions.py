@@ -9,7 +9,7 @@ from llorch.runtime.kernels.cpu.emit import Emitter, vector
 
 # ln 2 in two parts, so that n · ln 2 is exact in the first: Cody and Waite's reduction.
 LN2_HIGH, LN2_LOW = 0.693145751953125, 1.42860682030941723212e-6
-# exp(r) − 1 − r over r², on |r| ≤ ln 2 / 2: Taylor's series to r⁷, whose next term is below half a unit in the last place.
+# exp(r) − 1 − r over r², on |r| ≤ ln 2 / 2: Taylor's series to r⁷, whose next term is below half a last place.
 SERIES = [1 / math.factorial(n) for n in range(7, 1, -1)]
 # What float32 can hold of an exponential, as a normal number.
 SMALLEST, LARGEST = -87.0, 88.0

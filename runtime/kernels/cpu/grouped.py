@@ -38,8 +38,8 @@ class Run:
     def each(self, field: str) -> Value:
         """A field's single number of every block, a lane a block; halves are float32."""
         builder, first = self.blocks[0].builder, self.blocks[0]
-        assert first.type.layout.fields is not None
-        kind = first.type.layout.fields[field][0]
+        assert first.layout.fields is not None
+        kind = first.layout.fields[field][0]
         bits = 8 * kind.itemsize
         gathered = ir.Constant(ir.VectorType(ir.IntType(bits), len(self.blocks)), ir.Undefined)
         for lane, block in enumerate(self.blocks):

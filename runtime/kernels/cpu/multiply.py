@@ -58,7 +58,7 @@ class Product:
 
 
 def can_multiply(type: QuantType, columns: int) -> bool:
-    """Whether there are kernels for a type and rows of so many weights; where not, weights are dequantized for torch."""
+    """Whether there are kernels for a type and rows of so many weights; else weights are dequantized for torch."""
     return type.vectors is not None and columns % max(GROUP, type.weights) == 0
 
 
@@ -116,7 +116,7 @@ class Columns:
         )
 
     def step(self, product: Product, slots: dict[str, int], threads: int, kept: list[object]) -> Step:
-        """The product with one matrix; slots: the operand, where results go and what is added. kept: grows by memory."""
+        """The product with one matrix; slots: the operand, where results go, what is added. kept: grows by memory."""
         blocks, planes = product.blocks, self.planes(product.blocks.type)
         values = slots | {
             "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "width": blocks.columns,

@@ -158,6 +158,7 @@ def sixteens(type: QuantType, block: Block) -> Iterator[Value]:
 
 
 def rounded_weights(weights: Value, to: str | None) -> Value:
+    """Sixteen float32, each rounded once to the nearest "BF16" or "F16"; None: as they are."""
     if to is None:
         return weights
     if to == "F16":

@@ -21,8 +21,8 @@ RUN, WORK = "run", "work"
 COUNT, RUNS = (1 << 32) - 1, (1 << 31) - 1
 
 LINE = 64  # bytes: what threads write to often lies apart from what they only read
-# Of a step, in bytes: its kernel's address, its table's, its items, how many are taken at a time, of how many steps up to
-# it all must be done before the next begins; then, on a line of their own, the next item and how many are done.
+# Of a step, in bytes: its kernel's address, its table's, its items, how many are taken at a time, of how many steps up
+# to it all must be done before the next begins; then, on a line of their own, the next item and how many are done.
 STEP_BYTES = 2 * LINE
 KERNEL, TABLE, ITEMS, GRAIN, WAITS, NEXT, DONE = 0, 8, 16, 24, 32, LINE, LINE + 8
 # Both counters have the run's number in their upper half.

@@ -23,11 +23,11 @@ NORM = Table("source", "target", "width", "weight", "period", "bias", "eps")
 GATE = Table("gate", "up", "target")
 # Items are vectors of 16: target += factor · source. factor: a float32's bits.
 ADD = Table("source", "target", "factor")
-# What all layers of a run share: where the cache's keys of the first layer begin, how many positions it has room for, the
-# first token's position, and memory for scores, `planned` float32 and two vectors a thread.
+# What all layers of a run share: where the cache's keys of the first layer begin, how many positions it has room for,
+# the first token's position, and memory for scores, `planned` float32 and two vectors a thread.
 TOKEN = Table("cache", "planned", "position", "scores")
-# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. token: the address of a
-# TOKEN. cosine, sine: n_rot / 2 float32 a token.
+# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. token: the address
+# of a TOKEN. cosine, sine: n_rot / 2 float32 a token.
 ROTATE = Table("q", "k", "v", "token", "cosine", "sine", "n_rot", "layer", "heads", "kv_heads", "head_dim")
 
 
