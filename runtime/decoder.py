@@ -11,7 +11,7 @@ from torch import Tensor
 from llorch.runtime.blocks.attention import attend
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.experts import FeedForward, Mixture
-from llorch.runtime.blocks.linear import FileMatrix, Linear
+from llorch.runtime.blocks.linear import FileMatrix, Linear, multiplied
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.errors import ContextFull
@@ -164,9 +164,10 @@ class Decoder:
 
     def _attention(self, x: Tensor, index: int, weights: Attention, step: _Step) -> Tensor:
         traits, rope = self.traits, self.traits.ropes[index]
-        q = self._heads(weights.q(x), weights.q_norm, traits.heads)
-        k = self._heads(weights.k(x), weights.k_norm, traits.kv_heads)
-        v = step.observed(self._heads(weights.v(x), None, traits.kv_heads), index, "v")
+        q, k, v = multiplied(x, weights.q, weights.k, weights.v)
+        q = self._heads(q, weights.q_norm, traits.heads)
+        k = self._heads(k, weights.k_norm, traits.kv_heads)
+        v = step.observed(self._heads(v, None, traits.kv_heads), index, "v")
         if rope is not None:
             q, k = rotate(q, rope, *step.angles[rope]), rotate(k, rope, *step.angles[rope])
         if step.observe is not None:

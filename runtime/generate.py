@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llorch.runtime.mode import Mode
 from llorch.runtime.request import Finish, Request
 from llorch.runtime.sampling import Sampling
 
@@ -25,7 +26,7 @@ class Generation:
     ids: tuple[int, ...]
     text: str
     finish: Finish
-    mode: str
+    mode: Mode
 
 
 class Stream(Iterator[str]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,8 @@ from llorch.runtime.blocks.linear import Numbers
 from llorch.runtime.decoder import Decoder, Observe, Weights
 from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
+from llorch.runtime.layer_programs import LayerPrograms, Unknown
+from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.traits import Traits
 
@@ -44,10 +47,8 @@ class Text:
 class Model:
     """One decoder with its weights, from a file or a folder; requests share nothing but the weights.
 
-    mode: how numbers are computed: `exact` is float32 (or wider) activations and accumulation.
+    mode: how its numbers are computed; every result carries it.
     """
-
-    mode = "exact"
 
     def __init__(
         self,
@@ -64,6 +65,8 @@ class Model:
         self.traits = traits
         self.decoder = Decoder(traits, weights)
         self.numbers = numbers
+        self.mode = numbers.mode
+        self._programs: LayerPrograms | None = None
         self._make_text = text
         self._text: Text | None = None
         self._finalizer = weakref.finalize(self, close)
@@ -125,6 +128,16 @@ class Model:
         """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
 
+    def hidden(self, tokens: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
+        """As the decoder's, by programs of kernels where nobody looks on and there are some."""
+        if observe is None and len(tokens) and cache.length + len(tokens) <= cache.planned:
+            with suppress(Unknown):
+                if self._programs is None:
+                    self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)
+                chunks = torch.split(tokens, PREFILL_CHUNK)
+                return torch.cat([self._programs.hidden(chunk, cache) for chunk in chunks])
+        return self.decoder.hidden(tokens, cache, observe)
+
     @torch.inference_mode()
     def logits(
         self,
@@ -149,7 +162,7 @@ class Model:
         out = torch.empty((len(ids), self.vocabulary_size), dtype=torch.float32)
         step = chunk or max(1, len(ids))
         for start in range(0, len(ids), step):
-            hidden = self.decoder.hidden(tokens[start : start + step], cache, observe)
+            hidden = self.hidden(tokens[start : start + step], cache, observe)
             out[start : start + step] = self.decoder.logits(hidden, observe)
         return out
 
@@ -160,7 +173,7 @@ class Model:
         ids: the tokens that follow what the cache holds; they are added to it.
         """
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
-        return self.decoder.logits(self.decoder.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
+        return self.decoder.logits(self.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
 
     @torch.inference_mode()
     def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:

@@ -24,6 +24,11 @@ class Cache:
         self.length = 0
         self._stored = torch.empty(shape, dtype=dtype, device=device)
 
+    @property
+    def storage(self) -> Tensor:
+        """Keys and values of every layer, (layers, 2, kv_heads, planned, head_dim), contiguous."""
+        return self._stored
+
     def extended(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Stores the new positions' keys and values, (kv_heads, new, head_dim), and gives all so far.
 

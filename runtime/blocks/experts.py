@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.runtime.blocks.linear import Linear
+from llorch.runtime.blocks.linear import Linear, multiplied
 from llorch.runtime.traits import Activation, Routing
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -31,7 +31,10 @@ class FeedForward:
     def __call__(self, x: Tensor) -> Tensor:
         """x: (positions, hidden) → the same shape."""
         act = ACTIVATIONS[self.activation]
-        return self.down(act(self.up(x)) if self.gate is None else act(self.gate(x)) * self.up(x))
+        if self.gate is None:
+            return self.down(act(self.up(x)))
+        gate, up = multiplied(x, self.gate, self.up)
+        return self.down(act(gate) * up)
 
     def linears(self) -> Iterator[Linear]:
         """Its products."""

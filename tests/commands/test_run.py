@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from llorch import converter
-from llorch.commands.run import info_rows, main
+from llorch.commands.run import main
+from llorch.commands.run_documents import info_rows
 from llorch.runtime import describe
 from tests.commands.conftest import invoke, started
 from tests.models.gguf_writer import I32, STRING, U32, array, one
