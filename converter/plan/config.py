@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
+from llorch.converter.plan.published import fill_in
 from llorch.converter.plan.rope import Rope, spelled
 from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.schema.keys import Keys
@@ -91,6 +92,9 @@ def build_config(
     for name, derive in architecture.derived.items():
         values[name] = assumed[name] = derive(evidence)
     values |= spelled(architecture, rope, keys, sizes)
+    published = fill_in(architecture.model_type, values)
+    values |= published
+    assumed |= published
     return Config(dict(sorted(values.items())), dict(sorted(assumed.items())))
 
 
