@@ -294,8 +294,9 @@ def _config(
     architecture = metadata.text("general.architecture", "")
     config: Json = {
         "tokenizer_class": HARMLESS.get((architecture, metadata.text(MODEL)), "PreTrainedTokenizerFast"),
-        "add_bos_token": special.add_bos,
-        "add_eos_token": special.add_eos,
+        # Said where the file says it, or where it holds without: originals that leave a flag out have it not.
+        **({"add_bos_token": special.add_bos} if special.add_bos or ADD_BOS in metadata else {}),
+        **({"add_eos_token": special.add_eos} if special.add_eos or ADD_EOS in metadata else {}),
         "clean_up_tokenization_spaces": recipe.clean_up,
         # A class with defaults of its own would add a token of its own for each role that is not named.
         **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token")),
