@@ -34,7 +34,13 @@ from llorch.converter.write.staging import Staging
 from llorch.converter.write.target import Target
 from llorch.formats import INDEX, Layout, lay_out, read_safetensors
 from llorch.formats.gguf import Header, Tensor, TensorData, read_header
-from llorch.formats.tokenizer import TemplateReport, TokenizerFiles, build_tokenizer
+from llorch.formats.tokenizer import (
+    TOKENIZER_MODEL,
+    TemplateReport,
+    TokenizerFiles,
+    build_tokenizer,
+    sentencepiece_model,
+)
 
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
@@ -164,10 +170,12 @@ def _prepared(
     outputs = written_order(choice.outputs)
     layout = lay_out(((o.name, str(o.dtype), o.shape) for o in outputs), options.shard_bytes)
     placed = tuple(Placed(output, stored) for output, stored in zip(outputs, layout.tensors, strict=True))
+    sentencepiece = sentencepiece_model(header.metadata)
     others = {
         "config.json": _json(with_dtype(planned.config, BY_TORCH_NAME[choice.dtype])),
         "generation_config.json": _json(planned.generation_config),
         **tokenizer.files(),
+        **({} if sentencepiece.content is None else {TOKENIZER_MODEL: sentencepiece.content}),
         **({INDEX: layout.index} if layout.index is not None else {}),
     }
     return Work(
@@ -177,7 +185,7 @@ def _prepared(
         layout=layout,
         placed=placed,
         others=others,
-        notes=tuple(tokenizer.notes),
+        notes=(*tokenizer.notes, *filter(None, [sentencepiece.note])),
         warnings=warnings,
         templates=tokenizer.template_reports,
     )

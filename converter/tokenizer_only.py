@@ -12,7 +12,13 @@ from llorch.base.errors import InputError, UnsupportedInput
 from llorch.converter.provenance.record import WrittenFile
 from llorch.converter.write.target import Target
 from llorch.formats.gguf import read_header
-from llorch.formats.tokenizer import TemplateReport, build_tokenizer, load_tokenizer
+from llorch.formats.tokenizer import (
+    TOKENIZER_MODEL,
+    TemplateReport,
+    build_tokenizer,
+    load_tokenizer,
+    sentencepiece_model,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,13 @@ def convert_tokenizer(
         tokenizer = build_tokenizer(header.metadata)
         if tokenizer.warnings and strict:
             raise UnsupportedInput("; ".join(tokenizer.warnings), hint="without strict these are warnings")
+        sentencepiece = sentencepiece_model(header.metadata)
         load_tokenizer(tokenizer)  # what the library refuses is refused before anything is written
     except InputError as error:
         raise error.in_file(header.path) from error.__cause__
     contents = tokenizer.files()
+    if sentencepiece.content is not None:
+        contents[TOKENIZER_MODEL] = sentencepiece.content
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     keep = [part.path.absolute() for part in header.parts]
     with Target(folder, force=force, keep=keep) as target:
@@ -65,7 +74,7 @@ def convert_tokenizer(
             target.folder,
             tokenizer.size,
             tuple(files),
-            tuple(tokenizer.notes),
+            (*tokenizer.notes, *filter(None, [sentencepiece.note])),
             tuple(tokenizer.warnings),
             tokenizer.template_reports,
         )

@@ -136,7 +136,12 @@ def _gguf_text(header: Header) -> Text:
     never = header.metadata.integers("tokenizer.ggml.suppress_tokens", None)
     suppressed = () if never is None else tuple(never.tolist())
     return Text(
-        tokenizer, tuple(files.eos_token_ids), files.chat_template, files.special_tokens_map, suppressed
+        tokenizer,
+        tuple(files.eos_token_ids),
+        files.chat_template,
+        files.special_tokens_map,
+        (*suppressed, *files.unused_ids),
+        files.size,
     )
 
 

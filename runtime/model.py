@@ -34,7 +34,8 @@ class Text:
     """What a model's files say of text; made when it is first asked for.
 
     end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None. special_tokens: what
-    a template may call by name (`bos_token`, …). suppressed: ids that are never sampled.
+    a template may call by name (`bos_token`, …). suppressed: ids that are never sampled. size: every token's id is
+    below it; what the output layer has beyond is padding, and is never sampled either.
     """
 
     tokenizer: Tokenizer
@@ -42,6 +43,7 @@ class Text:
     chat_template: str | None
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     suppressed: tuple[int, ...] = ()
+    size: int | None = None
 
 
 class Model:

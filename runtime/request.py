@@ -97,7 +97,9 @@ class Request:
         self._cache: Cache | None = None
         self._text = TextStream(model.tokenizer, stop)
         self._end_ids = frozenset(model.end_ids)
-        self._never = [token for token in model.text.suppressed if 0 <= token < model.vocabulary_size]
+        text, rows = model.text, model.vocabulary_size
+        self._never = [token for token in text.suppressed if 0 <= token < rows]
+        self._never += range(rows if text.size is None else text.size, rows)
         if ignore_end:
             self._never += [token for token in self._end_ids if 0 <= token < model.vocabulary_size]
         self._top_logprobs = top_logprobs

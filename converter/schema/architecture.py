@@ -108,8 +108,8 @@ class Architecture:
     when: of several architectures of one `gguf` name, the one whose condition holds is taken, else the one
         without.
     sizes: keys of config.json beyond the decoder's common ones → names of sizes.
-    head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads, by a
-        class that heeds it all the same; `never`: the class does not heed it.
+    head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads
+        or where the file has a key for it, by a class that heeds it all the same; `never`: the class does not heed it.
     rope_theta: the base when `rope.freq_base` is missing.
     only_longrope: the class knows no other rotary scaling.
     derived: keys of config.json that follow from other facts by a rule that llama.cpp has built in.

@@ -35,6 +35,7 @@ def folder_text(folder: Path) -> Text:
         chat_template(folder, tokenizer_config),
         {name: text for name in SPECIAL_TOKENS if (text := _token(tokenizer_config.get(name))) is not None},
         _ids(folder / "generation_config.json", "suppress_tokens"),
+        1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1),
     )
 
 
