@@ -52,7 +52,7 @@ def comparison_findings(walk: Expressions, node: nodes.Node, sides: Sequence[Val
     """
     if not any("content" in one.tags and "count" not in one.tags for one in sides):
         return
-    asks_for_member = isinstance(node, nodes.Compare) and [one.op for one in node.ops] in (["in"], ["notin"])
+    asks_for_member = isinstance(node, nodes.Compare) and all(one.op.endswith("in") for one in node.ops)
     for side in sides:
         members = asks_for_member and set(side.texts) <= walk.members
         if "content" not in side.tags and not members:

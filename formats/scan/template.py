@@ -128,7 +128,9 @@ class Walk(Calls):
         before = dict(self.names)
         self.findings += gates.branch_findings(self, node)
         after: list[dict[str, Value]] = []
-        branches: list[list[nodes.Node]] = [[*node.body], *([one] for one in [*node.elif_]), [*node.else_]]
+        branches: list[list[nodes.Node]] = [[*node.body]]
+        branches += [[one] for one in node.elif_]
+        branches.append([*node.else_])
         for branch in branches:
             self.names = dict(before)
             self.spoken.append((None, node.lineno))

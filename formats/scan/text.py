@@ -34,7 +34,7 @@ INSTRUCTION = re.compile(
     | \b(?:send|post|upload|forward|exfiltrate|leak|transmit|e-?mail)\s+(?:\w+['’]?\w*\s+){0,5}?
         (?:password|credential|secret|token|api\s*key|conversation|private\s+key|data)s?\b[^.\n]{0,40}\bto\b
     | \b(?:always|secretly|must)\s+(?:recommend|promote|advertise|endorse|favou?r|insert|append|include)\s+
-        (?:\w+\s+){0,4}?(?:link|url|backdoor|vulnerabilit|product|brand|sponsor|address)\w*
+        (?:\w+\s+){0,4}?(?:link|url|backdoor|vulnerab\w*|product|brand|sponsor|address)\w*
     | \b(?:always|only)\s+recommend\b
     | \byou\s+(?:are|have)\s+(?:now\s+)?(?:dan\b|jailbroken|unrestricted|no\s+restrictions)
     """
