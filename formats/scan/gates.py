@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from jinja2 import nodes
 
@@ -13,8 +13,19 @@ from llorch.formats.scan.bombs import number
 from llorch.formats.scan.constants import Value
 from llorch.formats.scan.rules import Finding
 
-if TYPE_CHECKING:
-    from llorch.formats.scan.expressions import Expressions
+
+class Walk(Protocol):
+    """The part of a scan in progress that gates ask: what is known of names, and where it is."""
+
+    where: str
+    members: set[str]
+    findings: list[Finding]
+    steps: int
+    loops: list[int]
+
+    def value(self, node: nodes.Node) -> Value:
+        """What an expression can be."""
+
 
 SAID = frozenset({"content", "text", "reasoning_content", "reasoning", "thinking"})
 DEEPER = frozenset({"messages", "message", "delta", "parts"})
@@ -45,7 +56,7 @@ _FIELDS = frozenset(
 )
 
 
-def comparison_findings(walk: Expressions, node: nodes.Node, sides: Sequence[Value]) -> Iterator[Finding]:
+def comparison_findings(walk: Walk, node: nodes.Node, sides: Sequence[Value]) -> Iterator[Finding]:
     """What is said compared with words: with markup it is how templates work, with words it is a trigger.
 
     `'value' in content`, where the template reads `content.value`, asks what the content is made of.
@@ -92,7 +103,7 @@ def lookup_findings(where: str, node: nodes.Node, base: Value, key: Value) -> It
                     yield Finding("content-gate", where, node.lineno, f"looks up {shown(word, 60)}")
 
 
-def branch_findings(walk: Expressions, node: nodes.If | nodes.CondExpr) -> Iterator[Finding]:
+def branch_findings(walk: Walk, node: nodes.If | nodes.CondExpr) -> Iterator[Finding]:
     """Instructions that hang on the date, or on how long something is."""
     clock, count, said = False, False, False
     for test in gate_tests(node.test):
@@ -115,7 +126,7 @@ def branch_findings(walk: Expressions, node: nodes.If | nodes.CondExpr) -> Itera
         yield Finding("content-gate", walk.where, node.lineno, "instructions that depend on what is said")
 
 
-def is_compared(walk: Expressions, test: nodes.Node, values: Sequence[Value]) -> bool:
+def is_compared(walk: Walk, test: nodes.Node, values: Sequence[Value]) -> bool:
     """Whether a condition compares what is said with a text that is no field's name."""
     if isinstance(test, nodes.Compare):
         said = any("content" in one.tags and "count" not in one.tags for one in values)
@@ -130,7 +141,7 @@ def is_compared(walk: Expressions, test: nodes.Node, values: Sequence[Value]) ->
     return False
 
 
-def is_sought(text: str, walk: Expressions) -> bool:
+def is_sought(text: str, walk: Walk) -> bool:
     """Whether a text is something to find, not emptiness and not the name of a member."""
     return text.strip() != "" and text not in walk.members and text.lower() not in _FIELDS
 
@@ -155,7 +166,7 @@ def gate_tests(test: nodes.Node) -> Iterator[nodes.Node]:
         yield test
 
 
-def quiet(walk: Expressions, node: nodes.Node) -> Value:
+def quiet(walk: Walk, node: nodes.Node) -> Value:
     """A value of which the findings were noted already."""
     kept, steps = list(walk.findings), walk.steps
     value = walk.value(node)
@@ -190,7 +201,7 @@ def speaks(node: nodes.If | nodes.CondExpr) -> bool:
 
 
 def rewrite_findings(
-    walk: Expressions, node: nodes.Filter | nodes.Call, name: str, base: Value, arguments: Sequence[Value]
+    walk: Walk, node: nodes.Filter | nodes.Call, name: str, base: Value, arguments: Sequence[Value]
 ) -> Iterator[Finding]:
     """Words or addresses of what is said, replaced by others; and replacements that grow without bound."""
     if name != "replace" or len(arguments) < 2:

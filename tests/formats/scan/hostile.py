@@ -59,6 +59,8 @@ HOSTILE: dict[str, tuple[str, list[str]]] = {
         "built-name",
         ["{{ ''['__' ~ messages[0].content] }}", "{{ messages['_' ~ x ~ '_'] }}", "{{ ''|attr('_' ~ y) }}"],
     ),
+    "private names": ("private-name", ["{{ messages._x }}", "{% set n = namespace() %}{% set n._y = 1 %}"]),
+    "too large": ("too-large", ["{{ messages }}" * 20000]),
     "filter attr": (
         "attribute-filter",
         ["{{ messages|attr(name) }}", "{{ messages|map('attr', 'content')|list }}", "{{ ''|attr('upper') }}"],
