@@ -43,6 +43,7 @@ docs: $(SETUP)  ## makes the generated pages again; fails if one differed
 	$(BIN)/python -m tests.commands.test_cli_page
 	$(BIN)/python -m tests.verification.test_checks_page
 	$(BIN)/python -m tests.converter.architectures.test_architectures_page
+	$(BIN)/python -m tests.formats.scan.test_rules_page
 	$(BIN)/python -m tests.formats.quants.test_types_page
 	$(BIN)/python -m tests.formats.tokenizer.tokenizers_page
 	git diff --exit-code --stat docs

@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "fetch": ("llorch.commands.fetch", "Fetch a model, prove it, record where it came from."),
     "registry": ("llorch.commands.registry", "Look up which folder came from which file."),
     "run": ("llorch.commands.run", "Run a model: generate, chat, logits, perplexity, info."),
+    "scan": ("llorch.commands.scan", "Look at what a file brings along besides weights."),
     "verify": ("llorch.commands.verify", "Check a converted folder against the GGUF file it was made from."),
 }
 

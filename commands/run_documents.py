@@ -73,8 +73,9 @@ def told_of(template: TemplateReport | None) -> str:
     """What a person should know of a chat template before it is used."""
     if template is None:
         return "none for chat"
-    suspicious = ", ".join(template.dunder_names)
-    warning = f", NAMES {suspicious}: read it before it is used" if suspicious else ""
+    broken = sorted({one.rule for one in template.findings})
+    more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+    warning = f", FOUND {broken[0]}{more}: llorch scan says where" if broken else ""
     return f"for chat, {template.characters:,} characters{warning}"
 
 

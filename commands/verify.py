@@ -14,6 +14,9 @@ from llorch.commands.cli import Cell, Failure, text, write_table
 from llorch.commands.ledger import Recorded, record_verification, registry_location, tracked_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llorch.formats.scan import Allowance
     from llorch.registry import Location
     from llorch.verification import Report
 
@@ -38,6 +41,8 @@ NAME = "llorch-verify"
 @cli.device_option("Where the two readings are computed. auto: cuda if it is there, else cpu.")
 @click.option("--alone", is_flag=True, help="Compare it with nothing: try it out, as a .gguf file is.")
 @cli.registry_option
+@click.option("--strict", is_flag=True, help="End with 1 also for what the scan warns of.")
+@cli.allow_option
 @click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
 def main(
     artifact: Path,
@@ -46,6 +51,8 @@ def main(
     device: str,
     alone: bool,
     url: str | None,
+    strict: bool,
+    allow: Path | None,
     no_record: bool,
     as_json: bool,
 ) -> int:
@@ -56,6 +63,7 @@ def main(
     """
     recorded: Recorded | Failure | None = None
     location = registry_location(url)
+    suspicious = warned_of(artifact, cli.allowances(allow))
     if alone or artifact.is_file():
         if against is not None:
             raise click.UsageError("--against is for a folder, and not with --alone.")
@@ -73,7 +81,18 @@ def main(
     if isinstance(recorded, Failure):
         cli.note(NAME, recorded.message)
         return recorded.exit_code
-    return 1 if report.outcome == "FAILED" else 0
+    return 1 if report.outcome == "FAILED" or (strict and suspicious) else 0
+
+
+def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
+    """Whether a scan of what lies there warns of anything that nobody takes; it is said on stderr."""
+    from llorch.formats.scan import not_allowed, scan_folder  # --help does not need it
+
+    found = scan_folder(artifact) if artifact.exists() else []
+    warned = [one for one in not_allowed(found, allow)[0] if one.level == "warning"]
+    for one in warned:
+        cli.note(NAME, f"warning: {one}")
+    return bool(warned)
 
 
 def verify_and_record(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
@@ -19,6 +19,7 @@ from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.base.times import now_milliseconds, rfc3339_milliseconds
 from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
+from llorch.converter.findings import Findings, scan_source
 from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
 from llorch.converter.plan.dtype import BY_TORCH_NAME, choose_dtypes
@@ -34,6 +35,7 @@ from llorch.converter.write.staging import Staging
 from llorch.converter.write.target import Target
 from llorch.formats import INDEX, Layout, lay_out, read_safetensors
 from llorch.formats.gguf import Header, Tensor, TensorData, read_header
+from llorch.formats.scan import Allowance
 from llorch.formats.tokenizer import (
     TOKENIZER_MODEL,
     TemplateReport,
@@ -61,7 +63,7 @@ class Work:
 
     dtype: the model's. placed: in the layout's order. others: name → content of the small files. notes: what the
     tokenizer took for granted. warnings: of the tokenizer, the header and the dtypes. templates: what each chat
-    template reaches for, by its file.
+    template reaches for, by its file. findings: what a scan of the source's texts objects to.
     """
 
     header: Header
@@ -73,6 +75,7 @@ class Work:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     templates: Mapping[str, TemplateReport]
+    findings: Findings
 
 
 def convert(
@@ -82,6 +85,7 @@ def convert(
     *,
     threads: int | None = None,
     force: bool = False,
+    allow: Sequence[Allowance] = (),
     run_id: str | None = None,
     started: datetime | None = None,
     progress: Progress | None = None,
@@ -90,9 +94,11 @@ def convert(
     """Converts `source`, a GGUF file or any part of a split one, into `folder`, which appears complete.
 
     options: what decides the bytes; choices: its fields by name, as dtype="bfloat16", max_shard_size="5GB".
-    threads: by default one a core. force: replace what is at `folder`. run_id: a UUID by which the caller knows this
-    run, kept in conversion.json; started: when it began, now by default. progress: called with (bytes done, bytes in
-    all). A conversion that was killed is continued by the next one of the same source and options to the same folder.
+    threads: by default one a core. force: replace what is at `folder`.
+    allow: findings of the scan that somebody takes: recorded, and not warned of. run_id: a UUID by which the caller
+    knows this run, kept in conversion.json; started: when it began, now by default. progress: called with (bytes
+    done, bytes in all).
+    A conversion that was killed is continued by the next one of the same source and options to the same folder.
 
     Raises InputError for a source that is malformed, unsupported or not finite (OnlyVocabulary for one without
     weights); TargetExists, TargetBusy, NotEnoughSpace; OSError for what cannot be read or written; ValueError for
@@ -119,7 +125,7 @@ def convert(
         planned = make_plan(header, tokenizer, allow_unknown=options.allow_unknown)
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:
-                work = _prepared(header, tokenizer, planned, data, options)
+                work = _prepared(header, tokenizer, planned, data, options, allow)
                 del tokenizer  # what it says is in `work`, and a large vocabulary takes a hundred megabytes
                 staging, digests, seen = _write_weights(target, data, work, run.threads, progress)
                 scales = seen.all_of(_sources(work), data)
@@ -160,11 +166,17 @@ def _cores() -> int:
 
 
 def _prepared(
-    header: Header, tokenizer: TokenizerFiles, planned: Plan, data: TensorData, options: ConvertOptions
+    header: Header,
+    tokenizer: TokenizerFiles,
+    planned: Plan,
+    data: TensorData,
+    options: ConvertOptions,
+    allow: Sequence[Allowance],
 ) -> Work:
     """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
     choice = choose_dtypes(with_scales(planned.outputs, data), data, options.dtype)
-    warnings = (*tokenizer.warnings, *planned.warnings, *choice.warnings)
+    findings = scan_source(header.metadata, tokenizer, allow)
+    warnings = (*tokenizer.warnings, *findings.warnings, *planned.warnings, *choice.warnings)
     if warnings and options.strict:
         raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
     outputs = written_order(choice.outputs)
@@ -188,6 +200,7 @@ def _prepared(
         notes=(*tokenizer.notes, *filter(None, [sentencepiece.note])),
         warnings=warnings,
         templates=tokenizer.template_reports,
+        findings=findings,
     )
 
 
@@ -295,6 +308,7 @@ def _conversion(
         warnings=work.warnings,
         run=run.id,
         templates=work.templates,
+        findings=tuple(work.findings.to_json()),
         started=run.started,
         finished=rfc3339_milliseconds(now_milliseconds()),
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
+from llorch.converter.findings import scan_source
 from llorch.converter.provenance.record import WrittenFile
 from llorch.converter.write.target import Target
 from llorch.formats.gguf import read_header
+from llorch.formats.scan import Allowance
 from llorch.formats.tokenizer import (
     TOKENIZER_MODEL,
     TemplateReport,
@@ -42,16 +44,19 @@ def convert_tokenizer(
     *,
     force: bool = False,
     strict: bool = False,
+    allow: Sequence[Allowance] = (),
 ) -> TokenizerFolder:
     """Writes just the tokenizer's files of `source`, a GGUF file with or without weights, into `folder`.
 
-    force, strict: as for `convert`, and so is what it raises; whatever that is, it leaves nothing behind.
+    force, strict, allow: as for `convert`, and so is what it raises; whatever that is, it leaves nothing behind.
     """
     header = read_header(source)
     try:
         tokenizer = build_tokenizer(header.metadata)
-        if tokenizer.warnings and strict:
-            raise UnsupportedInput("; ".join(tokenizer.warnings), hint="without strict these are warnings")
+        findings = scan_source(header.metadata, tokenizer, allow)
+        warnings = (*tokenizer.warnings, *findings.warnings)
+        if warnings and strict:
+            raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
         sentencepiece = sentencepiece_model(header.metadata)
         load_tokenizer(tokenizer)  # what the library refuses is refused before anything is written
     except InputError as error:
@@ -75,6 +80,6 @@ def convert_tokenizer(
             tokenizer.size,
             tuple(files),
             (*tokenizer.notes, *filter(None, [sentencepiece.note])),
-            tuple(tokenizer.warnings),
+            warnings,
             tokenizer.template_reports,
         )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     )
     from llorch.commands.cli.options import (
         LEVELS,
+        allow_option,
+        allowances,
         device_option,
         reference_argument,
         registry_option,
@@ -66,6 +68,8 @@ __all__ = [
     "OutputError",
     "Signalled",
     "age",
+    "allow_option",
+    "allowances",
     "command",
     "complete_reference",
     "completion_script",
@@ -122,7 +126,15 @@ __getattr__, __dir__ = lazy_names(
             "one_line",
             "os_error_line",
         ],
-        "options": ["LEVELS", "device_option", "reference_argument", "registry_option", "verify_option"],
+        "options": [
+            "LEVELS",
+            "allow_option",
+            "allowances",
+            "device_option",
+            "reference_argument",
+            "registry_option",
+            "verify_option",
+        ],
         "signals": ["SIGNALS", "Signalled"],
         "tables": [
             "Cell",

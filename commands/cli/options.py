@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from llorch.commands.cli.completion import complete_reference
+
+if TYPE_CHECKING:
+    from llorch.formats.scan import Allowance
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,3 +50,17 @@ def verify_option(help: str) -> Callable[[F], F]:
 def device_option(help: str) -> Callable[[F], F]:
     """--device, which the function gets as `device`."""
     return click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help=help)
+
+
+def allow_option(function: F) -> F:
+    """--allow, which the function gets as a path or None; `allowances` reads it."""
+    return click.option(
+        "--allow", metavar="FILE.toml", type=PATH, help="Findings that somebody takes: which, who and why."
+    )(function)
+
+
+def allowances(path: Path | None) -> Sequence[Allowance]:
+    """What --allow names; none without it. Raises InputError and OSError."""
+    from llorch.formats.scan import read_allowances  # --help does not need it
+
+    return [] if path is None else read_allowances(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from llorch.verification import Report
 if TYPE_CHECKING:
     from llorch.converter import Conversion, ConvertOptions
     from llorch.converter.quantization import ReferenceComparison
+    from llorch.formats.scan import Allowance
     from llorch.registry import Location
 
 NAME = "llorch-convert"
@@ -84,6 +85,7 @@ class SizeType(click.ParamType[int]):
 @click.option("--threads", type=click.IntRange(min=1), help="How many work.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace the folder if it is there.")
 @click.option("--strict", is_flag=True, help="Make an error of every warning.")
+@cli.allow_option
 @click.option(
     "--allow-unknown", is_flag=True, help="Leave out tensors and keys that are not known, with a warning."
 )
@@ -112,6 +114,7 @@ def main(
     threads: int | None,
     force: bool,
     strict: bool,
+    allow: Path | None,
     allow_unknown: bool,
     page: Path | None,
     reference: Path | None,
@@ -120,15 +123,18 @@ def main(
 ) -> int:
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
     folder = folder or Path(folder_name(source))
+    taken = cli.allowances(allow)
     if tokenizer_only:
-        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json)
+        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
     quantization_page.require_place(page, folder, reference, force=force)
     original = quantization_page.read_original(reference)
     options = converter.ConvertOptions(dtype, max_shard_size, strict, allow_unknown)
     location = registry_location(url)
-    done = convert_and_check(source, folder, options, level, name, location, threads=threads, force=force)
+    done = convert_and_check(
+        source, folder, options, level, name, location, threads=threads, force=force, allow=taken
+    )
     if done is None:
-        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json)
+        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
     error = None if page is None else quantization_page.draw(done.conversion, page, original)
     if isinstance(error, Failure):
         cli.note(NAME, error.message)
@@ -194,6 +200,7 @@ def convert_and_check(
     *,
     threads: int | None = None,
     force: bool = False,
+    allow: Sequence[Allowance] = (),
 ) -> Done | None:
     """Converts, verifies and records; says on stderr what is to be warned of, and what went wrong after the conversion.
 
@@ -208,6 +215,7 @@ def convert_and_check(
                     source,
                     folder,
                     options,
+                    allow=allow,
                     threads=threads,
                     force=force,
                     run_id=run.id,

@@ -25,6 +25,7 @@ from llorch.verification import Report
 if TYPE_CHECKING:
     from llorch.commands.convert.command import Done
     from llorch.commands.ledger import FetchedModel, FetchResult, Recorded
+    from llorch.formats.scan import Allowance
     from llorch.registry import Location
     from llorch.sources import Destination, Preview, Remote
 
@@ -75,6 +76,8 @@ class Sha256Type(click.ParamType[str]):
 @cli.verify_option("How thoroughly the model is tried, or its conversion checked.")
 @click.option("--dry-run", is_flag=True, help="Only say what it is and whether it will serve.")
 @click.option("--force", is_flag=True, help="Go on though the model is not supported.")
+@click.option("--strict", is_flag=True, help="Go no further if what came has findings to be warned of.")
+@cli.allow_option
 @click.option("--overwrite", is_flag=True, help="Replace files in --to that are others.")
 @click.option(
     "--adopt",
@@ -98,6 +101,8 @@ def main(
     level: str,
     dry_run: bool,
     force: bool,
+    strict: bool,
+    allow: Path | None,
     overwrite: bool,
     adopted: Path | None,
     name: str | None,
@@ -121,6 +126,8 @@ def main(
             converts,
             dry_run,
             force,
+            strict,
+            allow,
             overwrite,
         )
         if any(asked):
@@ -157,6 +164,7 @@ def main(
     for model in came.models:
         if model.lacks_tokenizer:
             cli.note(NAME, f"warning: {shown(model.title, 200, quoted=False)}: no tokenizer came with it")
+    require_no_findings(came, cli.allowances(allow), strict=strict)
     reports = (
         [] if level == "none" or converts else [tried(model, came, level, location) for model in came.models]
     )
@@ -215,6 +223,20 @@ def fetched(
     with cli.progress("fetching") as progress:
         found = sources.fetch(remote, place, source, progress)
     return ledger.from_fetch(found, previews)
+
+
+def require_no_findings(came: FetchResult, allow: Sequence[Allowance], *, strict: bool) -> None:
+    """Tells what came with the weights, before anything loads; with `strict`, UnsupportedInput for a warning."""
+    from llorch.formats.scan import not_allowed, scan_files  # as in `main`
+
+    found = scan_files((one.path, one.proven.path) for one in came.files)
+    warned = [one for one in not_allowed(found, allow)[0] if one.level == "warning"]
+    for one in warned:
+        cli.note(NAME, f"warning: {one}")
+    if warned and strict:
+        rules = ", ".join(sorted({one.rule for one in warned}))
+        hint = "read what was warned of; --allow takes what somebody looked at"
+        raise UnsupportedInput(f"what came has findings: {rules}", path=came.repository, hint=hint)
 
 
 def tried(model: FetchedModel, came: FetchResult, level: str, location: Location) -> Report | Failure:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from llorch.commands import llorch, run, verify
+from llorch.commands import llorch, run, scan, verify
 from llorch.commands.cli.exit_codes import EXIT_CODES
 from llorch.commands.convert import command as convert
 from llorch.commands.fetch import command as fetch
@@ -26,6 +26,7 @@ COMMANDS = {
     "llorch": llorch.main,
     "llorch-fetch": fetch.main,
     "llorch-convert": convert.main,
+    "llorch-scan": scan.main,
     "llorch-verify": verify.main,
     "llorch-run": run.main,
     "llorch-registry": registry.main,

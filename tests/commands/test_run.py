@@ -166,7 +166,7 @@ def test_info_is_one_screen_and_says_what_a_template_reaches_for(source: Path) -
     rows = info_rows(describe(source))
     assert len(rows) < 24
     assert max(len(value.brief) for _, value in rows) <= 80 - len("tokenizer  ")
-    assert "NAMES __class__: read it before it is used" in invoke(main, "info", source).stdout
+    assert "FOUND dunder-name: llorch scan says where" in invoke(main, "info", source).stdout
     document = json.loads(invoke(main, "info", source, "--json").stdout)
     assert document["chat_template_report"]["dunder_names"] == ["__class__"]
 

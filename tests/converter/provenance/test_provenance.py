@@ -64,8 +64,10 @@ def test_what_a_chat_template_reaches_for_is_recorded(converted: Conversion, rec
             "names": ["messages"],
             "urls": [],
             "dunder_names": [],
+            "findings": [],
         }
     }
+    assert record["findings"] == []
 
 
 def test_every_file_of_the_folder_is_listed_with_its_digest(
