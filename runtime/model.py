@@ -19,6 +19,7 @@ from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
 from llorch.runtime.layer_programs import LayerPrograms, Unknown
 from llorch.runtime.memory import PREFILL_CHUNK
+from llorch.runtime.mode import Mode
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.traits import Traits
 
@@ -130,15 +131,15 @@ class Model:
         """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
 
-    def hidden(self, tokens: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
-        """As the decoder's, by programs of kernels where nobody looks on and there are some."""
-        if observe is None and len(tokens) and cache.length + len(tokens) <= cache.planned:
+    def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """As the decoder's, but for rounding, by programs of kernels where there are some."""
+        if len(tokens) and cache.length + len(tokens) <= cache.planned:
             with suppress(Unknown):
                 if self._programs is None:
                     self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)
                 chunks = torch.split(tokens, PREFILL_CHUNK)
                 return torch.cat([self._programs.hidden(chunk, cache) for chunk in chunks])
-        return self.decoder.hidden(tokens, cache, observe)
+        return self.decoder.hidden(tokens, cache)
 
     @torch.inference_mode()
     def logits(
@@ -164,7 +165,11 @@ class Model:
         out = torch.empty((len(ids), self.vocabulary_size), dtype=torch.float32)
         step = chunk or max(1, len(ids))
         for start in range(0, len(ids), step):
-            hidden = self.hidden(tokens[start : start + step], cache, observe)
+            part = tokens[start : start + step]
+            if observe is None and self.mode is not Mode.EXACT:
+                hidden = self.hidden(part, cache)
+            else:  # the same bits whether somebody looks on or not
+                hidden = self.decoder.hidden(part, cache, observe)
             out[start : start + step] = self.decoder.logits(hidden, observe)
         return out
 

@@ -52,6 +52,18 @@ def device_option(help: str) -> Callable[[F], F]:
     return click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help=help)
 
 
+def mode_option(default: str) -> Callable[[F], F]:
+    """--mode, which the function gets as `mode`; what a command computes by itself is its own default."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["exact", "verify", "fast"]),
+        default=default,
+        show_default=True,
+        help="Activations in float32, in two int8 planes, or in one, as llama.cpp has them. Weights that are floats, "
+        "and other devices than the processor, are exact in each.",
+    )
+
+
 def allow_option(function: F) -> F:
     """--allow, which the function gets as a path or None; `allowances` reads it."""
     return click.option(
