@@ -26,7 +26,16 @@ from llorch.converter.plan.dtype import BY_TORCH_NAME, choose_dtypes
 from llorch.converter.plan.plan import Plan, make_plan
 from llorch.converter.plan.schedule import Placed, written_order
 from llorch.converter.plan.tensors import with_scales
-from llorch.converter.provenance.record import Conversion, Source, SourceRows, TensorRow, WrittenFile, tools
+from llorch.converter.provenance.record import (
+    Conversion,
+    Source,
+    SourceRows,
+    SourceTensor,
+    TensorRow,
+    WrittenFile,
+    text_of,
+    tools,
+)
 from llorch.converter.provenance.statement import statement
 from llorch.converter.quantization.block_scales import ScaleRange, ScaleRanges
 from llorch.converter.quantization.stats import quantization_of
@@ -34,7 +43,7 @@ from llorch.converter.write import pipeline
 from llorch.converter.write.staging import Staging
 from llorch.converter.write.target import Target
 from llorch.formats import INDEX, Layout, lay_out, read_safetensors
-from llorch.formats.gguf import Header, Tensor, TensorData, read_header
+from llorch.formats.gguf import Header, Tensor, TensorData, metadata_digests, read_header
 from llorch.formats.scan import Allowance
 from llorch.formats.tokenizer import (
     TOKENIZER_MODEL,
@@ -309,8 +318,25 @@ def _conversion(
         run=run.id,
         templates=work.templates,
         findings=tuple(work.findings.to_json()),
+        source_tensors=_source_tensors(work.header, digests),
+        source_metadata=metadata_digests(work.header.metadata),
         started=run.started,
         finished=rfc3339_milliseconds(now_milliseconds()),
+    )
+
+
+def _source_tensors(header: Header, digests: pipeline.Digests) -> tuple[SourceTensor, ...]:
+    return tuple(
+        SourceTensor(
+            name=tensor.name,
+            dtype=tensor.type.name,
+            shape=tensor.shape,
+            file=text_of(header.parts[tensor.part].path.name),
+            offset=tensor.offset,
+            size=tensor.nbytes,
+            sha256=digests.source_tensors[tensor.name],
+        )
+        for tensor in header.tensors.values()
     )
 
 
