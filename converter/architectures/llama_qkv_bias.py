@@ -3,7 +3,8 @@
 Source: llama.cpp, src/models/llama.cpp (optional biases); transformers, models/qwen2.
 """
 
-from llorch.converter.schema.architecture import Architecture, Key, Rule, has_qkv_bias_only, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
+from llorch.converter.schema.conditions import has_qkv_bias_only
 from llorch.converter.schema.operations import rope_halves
 
 LLAMA_QKV_BIAS = Architecture(

@@ -3,7 +3,8 @@
 Source: llama.cpp, conversion/llama.py; transformers, models/mistral.
 """
 
-from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers, is_mistral
+from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
+from llorch.converter.schema.conditions import is_mistral
 from llorch.converter.schema.operations import rope_halves
 
 MISTRAL = Architecture(

@@ -4,7 +4,8 @@ The names are those of transformers 4, which 5 and llama.cpp read too: w1 is the
 Source: llama.cpp, conversion/llama.py and src/models/llama.cpp; transformers, models/mixtral.
 """
 
-from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, has_experts, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
+from llorch.converter.schema.conditions import has_experts
 from llorch.converter.schema.operations import rope_halves
 
 MIXTRAL = Architecture(

@@ -3,7 +3,7 @@
 Source: llama.cpp, conversion/phi.py and src/models/phi3.cpp; transformers, models/phi3.
 """
 
-from llorch.converter.plan.config import same_as
+from llorch.converter.schema.derived_values import same_as
 from llorch.converter.schema.architecture import Architecture, Key, Kind, RopeLayout, Rule, in_layers
 
 PHI3 = Architecture(

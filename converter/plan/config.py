@@ -6,7 +6,6 @@ carry comes from the architecture's table and is reported as assumed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +83,8 @@ def build_config(
         **flags,
         "tie_word_embeddings": tied,
     }
-    for key in (*NEUTRAL_KEYS, *architecture.keys):
+    own = {key.gguf for key in architecture.keys} | ({"nextn_predict_layers"} if architecture.has_prediction_layers else set())
+    for key in (*(key for key in NEUTRAL_KEYS if key.gguf not in own), *architecture.keys):
         value, given = _read(key, keys, sizes)
         if key.config:
             values[key.config] = value
@@ -160,6 +160,7 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
         Kind.INTEGER: keys.integer,
         Kind.DECIMAL: keys.decimal,
         Kind.FLAG: keys.flag,
+        Kind.INTEGERS: keys.integers,
     }
     given = keys.has(key.gguf) or key.default is REQUIRED
     value = getters[key.kind](key.gguf) if given else key.unset
@@ -178,71 +179,3 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
 def _says_head_dim(architecture: Architecture, sizes: Sizes) -> bool:
     usual = sizes["hidden"] == sizes["heads"] * sizes["head_dim"]
     return architecture.head_dim == "always" or (architecture.head_dim == "unusual" and not usual)
-
-
-def same_as(size: str) -> Callable[[Sizes], object]:
-    """A default that is a size."""
-    return lambda sizes: sizes[size]
-
-
-def inverse_root_of_head_dim(sizes: Sizes) -> float:
-    """The usual scale of attention scores, 1 / √head_dim: llama.cpp's when `attention.scale` is missing."""
-    return 1 / math.sqrt(sizes["head_dim"])
-
-
-def query_scale_of(layers_of_27b: int) -> Callable[[Evidence], object]:
-    """query_pre_attn_scalar: head_dim, but hidden_size / heads for the 27B model, known by its layers.
-
-    Source: llama.cpp, src/models/gemma2.cpp and gemma3.cpp, which have the same rule built in.
-    """
-
-    def query_pre_attn_scalar(evidence: Evidence) -> object:
-        sizes = evidence.sizes
-        return sizes["hidden"] // sizes["heads"] if sizes["layers"] == layers_of_27b else sizes["head_dim"]
-
-    return query_pre_attn_scalar
-
-
-def every_nth_full(n: int) -> Callable[[Evidence], object]:
-    """layer_types: layer i is full where (i + 1) is a multiple of n, else sliding.
-
-    `attention.sliding_window_pattern` overrules: it is another n, or says for each layer whether it slides.
-    """
-
-    def layer_types(evidence: Evidence) -> object:
-        slides = _sliding_pattern(evidence.keys, evidence.sizes["layers"], n)
-        return ["sliding_attention" if s else "full_attention" for s in slides]
-
-    return layer_types
-
-
-def every_nth_full_of_windowed(n: int) -> Callable[[Evidence], object]:
-    """layer_types as `every_nth_full`, but all full in a model without a window."""
-    windowed = every_nth_full(n)
-
-    def layer_types(evidence: Evidence) -> object:
-        if evidence.keys.integer("attention.sliding_window", 0):
-            return windowed(evidence)
-        return ["full_attention"] * evidence.sizes["layers"]
-
-    return layer_types
-
-
-def _sliding_pattern(keys: Keys, layers: int, n: int) -> list[bool]:
-    key = "attention.sliding_window_pattern"
-    value = keys.metadata.get(keys.name(key))
-    if value is not None and value.type_name.startswith("array"):
-        pattern = keys.flags(key)
-        if len(pattern) != layers:
-            raise keys.wrong(key, f"has {len(pattern)} entries for {layers} layers")
-        return pattern
-    period = keys.count(key, n)
-    return [(layer + 1) % period != 0 for layer in range(layers)]
-
-
-def no_rope_every_fourth(evidence: Evidence) -> object:
-    """no_rope_layers: 1 where a layer rotates, 0 where (i + 1) is a multiple of 4.
-
-    Source: llama.cpp, src/models/smollm3.cpp, `n_no_rope_layer_step`.
-    """
-    return [int((layer + 1) % 4 != 0) for layer in range(evidence.sizes["layers"])]

@@ -1,0 +1,110 @@
+"""Values of config.json that follow from other facts: defaults of keys, and rules that llama.cpp has built in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from llorch.converter.schema.architecture import Evidence, Sizes
+from llorch.converter.schema.keys import Keys
+
+
+def same_as(size: str) -> Callable[[Sizes], object]:
+    """A default that is a size."""
+    return lambda sizes: sizes[size]
+
+
+def inverse_root_of_head_dim(sizes: Sizes) -> float:
+    """The usual scale of attention scores, 1 / √head_dim: llama.cpp's when `attention.scale` is missing."""
+    return 1 / math.sqrt(sizes["head_dim"])
+
+
+def query_scale_of(layers_of_27b: int) -> Callable[[Evidence], object]:
+    """query_pre_attn_scalar: head_dim, but hidden_size / heads for the 27B model, known by its layers.
+
+    Source: llama.cpp, src/models/gemma2.cpp and gemma3.cpp, which have the same rule built in.
+    """
+
+    def query_pre_attn_scalar(evidence: Evidence) -> object:
+        sizes = evidence.sizes
+        return sizes["hidden"] // sizes["heads"] if sizes["layers"] == layers_of_27b else sizes["head_dim"]
+
+    return query_pre_attn_scalar
+
+
+def every_nth_full(n: int) -> Callable[[Evidence], object]:
+    """layer_types: layer i is full where (i + 1) is a multiple of n, else sliding.
+
+    `attention.sliding_window_pattern` overrules: it is another n, or says for each layer whether it slides.
+    """
+
+    def layer_types(evidence: Evidence) -> object:
+        slides = _sliding_pattern(evidence.keys, evidence.sizes["layers"], n)
+        return ["sliding_attention" if s else "full_attention" for s in slides]
+
+    return layer_types
+
+
+def every_nth_full_of_windowed(n: int) -> Callable[[Evidence], object]:
+    """layer_types as `every_nth_full`, but all full in a model without a window."""
+    windowed = every_nth_full(n)
+
+    def layer_types(evidence: Evidence) -> object:
+        if evidence.keys.integer("attention.sliding_window", 0):
+            return windowed(evidence)
+        return ["full_attention"] * evidence.sizes["layers"]
+
+    return layer_types
+
+
+def _sliding_pattern(keys: Keys, layers: int, n: int) -> list[bool]:
+    key = "attention.sliding_window_pattern"
+    value = keys.metadata.get(keys.name(key))
+    if value is not None and value.type_name.startswith("array"):
+        pattern = keys.flags(key)
+        if len(pattern) != layers:
+            raise keys.wrong(key, f"has {len(pattern)} entries for {layers} layers")
+        return pattern
+    period = keys.count(key, n)
+    return [(layer + 1) % period != 0 for layer in range(layers)]
+
+
+def no_rope_every_fourth(evidence: Evidence) -> object:
+    """no_rope_layers: 1 where a layer rotates, 0 where (i + 1) is a multiple of 4.
+
+    Source: llama.cpp, src/models/smollm3.cpp, `n_no_rope_layer_step`.
+    """
+    return [int((layer + 1) % 4 != 0) for layer in range(evidence.sizes["layers"])]
+
+
+def layer_types(kinds: Callable[[Evidence], Sequence[str]], names: Mapping[str, str]) -> Callable[[Evidence], object]:
+    """layer_types: the kinds of the layers by the names that config.json has for them."""
+
+    def listed(evidence: Evidence) -> object:
+        return [names[kind] for kind in kinds(evidence)]
+
+    return listed
+
+
+def alternating_from_sliding(evidence: Evidence) -> object:
+    """layer_types: sliding, full, sliding, … Source: llama.cpp, src/models/openai-moe.cpp, `set_swa_pattern(2)`."""
+    return ["full_attention" if layer % 2 else "sliding_attention" for layer in range(evidence.sizes["layers"])]
+
+
+def has_tensor(name: str) -> Callable[[Evidence], object]:
+    """Whether a tensor is there, in any layer."""
+
+    def there(evidence: Evidence) -> object:
+        return any(tensor.endswith(name) for tensor in evidence.tensors)
+
+    return there
+
+
+def size(name: str) -> Callable[[Evidence], object]:
+    """A size."""
+    return lambda evidence: evidence.sizes[name]
+
+
+def size_or_none(name: str) -> Callable[[Evidence], object]:
+    """A size, null where the file has none."""
+    return lambda evidence: evidence.sizes.get(name)

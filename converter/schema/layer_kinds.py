@@ -1,0 +1,66 @@
+"""Of which kind each layer is: a word a layer, which the rules of an architecture's table name (`Rule.layers`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from llorch.converter.schema.architecture import Evidence
+
+Kinds = Callable[[Evidence], Sequence[str]]
+
+
+def dense_then_mixture(evidence: Evidence) -> list[str]:
+    """`dense` for the first `leading_dense_block_count` layers, `mixture` for the others."""
+    dense = evidence.keys.integer("leading_dense_block_count", 0)
+    layers = evidence.sizes["layers"]
+    if not 0 <= dense <= layers:
+        raise evidence.keys.wrong("leading_dense_block_count", f"is {dense} of {layers} layers")
+    return ["dense"] * dense + ["mixture"] * (layers - dense)
+
+
+def linear_or_full(evidence: Evidence) -> list[str]:
+    """`linear` where `attention.recurrent_layers` says so, or else all but every `full_attention_interval`th; `full`.
+
+    Source: llama.cpp, src/models/qwen3next.cpp and qwen35.cpp, `load_hparams`.
+    """
+    layers = evidence.sizes["layers"]
+    interval = evidence.keys.count("full_attention_interval", 4)
+    listed = evidence.keys.integers("attention.recurrent_layers", None)
+    if listed is None:
+        return ["full" if (layer + 1) % interval == 0 else "linear" for layer in range(layers)]
+    if len(listed) < layers:
+        raise evidence.keys.wrong("attention.recurrent_layers", f"has {len(listed)} entries for {layers} layers")
+    return ["linear" if recurrent else "full" for recurrent in listed[:layers]]
+
+
+def attention_or(other: str) -> Kinds:
+    """`attention` where `attention.head_count_kv` is not 0, `other` where it is.
+
+    Source: llama.cpp, src/models/lfm2.cpp and granite-hybrid.cpp, `load_hparams`.
+    """
+
+    def kinds(evidence: Evidence) -> list[str]:
+        counts = evidence.keys.by_layer("attention.head_count_kv", evidence.sizes["heads"])
+        return ["attention" if count else other for count in counts[: evidence.sizes["layers"]]]
+
+    return kinds
+
+
+def one_mixer_each(evidence: Evidence) -> list[str]:
+    """`attention` where there are key-value heads, `ffn` where there is a feed-forward width, else `mamba`.
+
+    Source: llama.cpp, src/models/nemotron-h.cpp, `load_hparams`.
+    """
+    layers = evidence.sizes["layers"]
+    heads = evidence.keys.by_layer("attention.head_count_kv", evidence.sizes["heads"])[:layers]
+    widths = evidence.keys.by_layer("feed_forward_length", 0)[:layers]
+    return ["attention" if h else "ffn" if w else "mamba" for h, w in zip(heads, widths, strict=True)]
+
+
+def sliding_or_full(evidence: Evidence) -> list[str]:
+    """`sliding` where `attention.sliding_window_pattern` says so, else `full`."""
+    pattern = evidence.keys.flags("attention.sliding_window_pattern")
+    layers = evidence.sizes["layers"]
+    if len(pattern) != layers:
+        raise evidence.keys.wrong("attention.sliding_window_pattern", f"has {len(pattern)} entries for {layers} layers")
+    return ["sliding" if slides else "full" for slides in pattern]
