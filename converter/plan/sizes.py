@@ -196,6 +196,10 @@ def _heads(
     if heads > MOST_HEADS:
         raise keys.wrong("attention.head_count", f"is {heads}, more than {MOST_HEADS}")
     kv_heads = _kv_heads(architecture, keys, heads)
+    if architecture.latent_attention:  # the others follow from ranks: `block_sizes`
+        keys.count("attention.key_length", None)
+        keys.count("attention.value_length", None)
+        return {"heads": heads}
     if kv_heads > heads or heads % kv_heads:
         raise keys.wrong("attention.head_count_kv", f"is {kv_heads}, which does not divide the {heads} heads")
     head_dim = keys.count("attention.key_length", None)

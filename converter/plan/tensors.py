@@ -189,6 +189,11 @@ class _Sources:
         self._layers = layers
         self._rules = {rule.source: rule for rule in rules if rule.shape}
         self._fused = {part: whole for whole, parts in FUSED.items() for part in parts}
+        # A scale that the table names is the model's own, and multiplies no weight here.
+        own = tuple(rule.source.rpartition(".{i}.")[2] for rule in rules if rule.source.endswith(".scale"))
+        self._scales = {
+            name: tensor for name, tensor in tensors.items() if not own or not name.endswith(own)
+        }
 
     def has(self, rule: Rule, layer: int) -> bool:
         patterns = [rule.source, self._fused.get(rule.source, ""), SPLIT.get(rule.source, "").replace("{e}", "0")]
@@ -218,7 +223,7 @@ class _Sources:
         tensor = self._tensors[name]
         _require(tensor, shape)
         assert rule.rows is not None
-        (scale,) = scales_of(tensor, self._tensors, 1)
+        (scale,) = scales_of(tensor, self._scales, 1)
         return [[Segment(tensor, first, count, scale) for first, count in one] for one in rule.rows(sizes)]
 
     def _cut(
@@ -226,7 +231,7 @@ class _Sources:
     ) -> list[list[Segment]]:
         """Part `part` of the rows of each slice of a tensor that has `shape`."""
         _require(tensor, shape)
-        scales = scales_of(tensor, self._tensors, math.prod(shape[:-2]))
+        scales = scales_of(tensor, self._scales, math.prod(shape[:-2]))
         if (
             len(tensor.shape) == 1 < len(shape)
         ):  # without its outer dimensions of 1, its rows are single weights

@@ -165,6 +165,7 @@ class Architecture:
     sizes: keys of config.json beyond the decoder's common ones → names of sizes.
     block_sizes: sizes of what only some families have (`schema/block_sizes.py`).
     layer_sizes: the sizes of a layer that are not the model's.
+    latent_attention: keys and values are made of a latent vector; the file's head counts are of that.
     head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads, by a
         class that heeds it all the same; `never`: the class does not heed it.
     rope_theta: the base when `rope.freq_base` is missing.
@@ -189,6 +190,7 @@ class Architecture:
     sizes: Mapping[str, str] = field(default_factory=dict)
     block_sizes: tuple[Callable[[Evidence], Mapping[str, int]], ...] = ()
     layer_sizes: Callable[[Evidence, int], Mapping[str, int]] | None = None
+    latent_attention: bool = False
     head_dim: Literal["always", "unusual", "never"] = "always"
     rope: RopeLayout = RopeLayout.PLAIN
     rope_theta: float = 10000.0

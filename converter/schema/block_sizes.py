@@ -48,6 +48,7 @@ def mamba2_sizes(evidence: Evidence) -> Mapping[str, int]:
         "ssm_groups": groups,
         "state": keys.count("ssm.state_size"),
         "inner": inner,
+        "group_inner": inner // groups,
     }
 
 
@@ -83,3 +84,44 @@ def latent_sizes(evidence: Evidence) -> Mapping[str, int]:
     }
     q_rank = keys.count("attention.q_lora_rank", None)
     return found if q_rank is None else {**found, "q_rank": q_rank}
+
+
+def gemma4_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """Of the sliding layers, which config.json names; `full_…` of the others. Source: llama.cpp, src/models/gemma4.cpp."""
+    keys, sizes = evidence.keys, evidence.sizes
+    full = sizes["head_dim"]
+    sliding = keys.count("attention.key_length_swa", full)
+    if keys.count("attention.value_length_swa", sliding) != sliding:
+        raise keys.wrong("attention.value_length_swa", f"is not the {sliding} of q and k")
+    keys.count("rope.dimension_count_swa", sliding)
+    slides = keys.flags("attention.sliding_window_pattern")
+    heads = keys.by_layer("attention.head_count_kv", sizes["heads"])
+    counts = {
+        kind: {count for count, slide in zip(heads, slides, strict=False) if slide is kind} for kind in (True, False)
+    }
+    for found in counts.values():
+        if len(found) != 1 or 0 in found:
+            raise keys.wrong("attention.head_count_kv", "differs between layers of one kind")
+    kv_heads, full_kv_heads = counts[True].pop(), counts[False].pop()
+    per_layer = keys.integer("embedding_length_per_layer_input", 0)
+    return {
+        "head_dim": sliding,
+        "kv_heads": kv_heads,
+        "q": sizes["heads"] * sliding,
+        "kv": kv_heads * sliding,
+        "full_head_dim": full,
+        "full_kv_heads": full_kv_heads,
+        "rope_pairs": full // 2,
+        "per_layer": per_layer,
+    }
+
+
+def gemma4_layer(evidence: Evidence, layer: int) -> Mapping[str, int]:
+    """A full layer's heads, and a layer's own feed-forward width."""
+    keys, sizes = evidence.keys, evidence.sizes
+    own = {"ff": keys.by_layer("feed_forward_length", sizes["ff"])[layer]}
+    if keys.flags("attention.sliding_window_pattern")[layer]:
+        return own
+    dim = sizes["full_head_dim"]
+    kv_heads = sizes["full_kv_heads"]
+    return {**own, "head_dim": dim, "kv_heads": kv_heads, "q": sizes["heads"] * dim, "kv": kv_heads * dim}

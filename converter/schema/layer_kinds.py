@@ -64,3 +64,31 @@ def sliding_or_full(evidence: Evidence) -> list[str]:
     if len(pattern) != layers:
         raise evidence.keys.wrong("attention.sliding_window_pattern", f"has {len(pattern)} entries for {layers} layers")
     return ["sliding" if slides else "full" for slides in pattern]
+
+
+def own_keys_or_shared(evidence: Evidence) -> list[str]:
+    """`shared keys` for the last `attention.shared_kv_layers`, which read those of a layer before; `own keys`."""
+    layers, shared = evidence.sizes["layers"], evidence.keys.integer("attention.shared_kv_layers", 0)
+    if not 0 <= shared < layers:
+        raise evidence.keys.wrong("attention.shared_kv_layers", f"is {shared} of {layers} layers")
+    return ["own keys"] * (layers - shared) + ["shared keys"] * shared
+
+
+def with_or_without_layer_embedding(evidence: Evidence) -> list[str]:
+    """`layer embedding` where `embedding_length_per_layer_input` is not 0: every layer, or none."""
+    given = evidence.keys.integer("embedding_length_per_layer_input", 0)
+    return ["layer embedding" if given else ""] * evidence.sizes["layers"]
+
+
+def low_rank_or_whole(evidence: Evidence) -> list[str]:
+    """`low rank queries` where `attention.q_lora_rank` is there, else `whole queries`."""
+    word = "low rank queries" if evidence.keys.has("attention.q_lora_rank") else "whole queries"
+    return [word] * evidence.sizes["layers"]
+
+
+def latent_apart_or_joined(evidence: Evidence) -> list[str]:
+    """`joined` where keys and values come of one matrix, as in files of before April 2025; `apart`, a matrix each."""
+    return [
+        "joined" if f"blk.{layer}.attn_kv_b.weight" in evidence.tensors else "apart"
+        for layer in range(evidence.sizes["layers"])
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llorch.converter.schema.architecture import PREDICTION, Rule, in_layers
-from llorch.converter.schema.operations import rope_halves, subtract_one
+from llorch.converter.schema.operations import log_negative, rope_halves, subtract_one
 
 EMBEDDING = (Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),)
 FINAL_NORM = (Rule("output_norm.weight", "model.norm.weight", "hidden"),)
@@ -126,3 +126,19 @@ GATED_ATTENTION = (
     Rule("attn_v.weight", "self_attn.v_proj.weight", "kv hidden"),
     Rule("attn_output.weight", "self_attn.o_proj.weight", "hidden q"),
 )
+MAMBA2 = (
+    Rule("ssm_in.weight", "in_proj.weight", "2*inner+2*ssm_groups*state+ssm_heads hidden"),
+    Rule("ssm_conv1d.weight", "conv1d.weight", "inner+2*ssm_groups*state conv_kernel",
+         becomes="inner+2*ssm_groups*state 1 conv_kernel"),
+    Rule("ssm_conv1d.bias", "conv1d.bias", "inner+2*ssm_groups*state"),
+    Rule("ssm_dt.bias", "dt_bias", "ssm_heads"),
+    Rule("ssm_a", "A_log", "ssm_heads 1", log_negative(), becomes="ssm_heads"),
+    Rule("ssm_d", "D", "ssm_heads 1", becomes="ssm_heads"),
+    Rule("ssm_norm.weight", "norm.weight", "ssm_groups group_inner", becomes="inner"),
+    Rule("ssm_out.weight", "out_proj.weight", "hidden inner"),
+)  # fmt: skip
+
+
+def below(rules: tuple[Rule, ...], prefix: str) -> tuple[Rule, ...]:
+    """The rules with something before their targets' names."""
+    return tuple(replace(rule, target=f"{prefix}{rule.target}") for rule in rules)
