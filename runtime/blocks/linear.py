@@ -8,7 +8,7 @@ kept never depends on what was asked before, so the same request gives the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,6 +164,24 @@ class _Part(Matrix):
 
     def dequantized(self, start: int, stop: int) -> Tensor:
         return self._whole.dequantized(self._start + start, self._start + stop)
+
+
+class Rows(Matrix):
+    """Rows of several matrices, one after the other, as one."""
+
+    def __init__(self, parts: Sequence[Matrix]) -> None:
+        super().__init__(sum(part.rows for part in parts), parts[0].columns, parts[0].numbers)
+        self._parts = parts
+
+    def dequantized(self, start: int, stop: int) -> Tensor:
+        """Those of its parts that the range touches."""
+        found, before = [], 0
+        for part in self._parts:
+            first, last = max(start - before, 0), min(stop - before, part.rows)
+            if first < last:
+                found.append(part.dequantized(first, last))
+            before += part.rows
+        return torch.cat(found)
 
 
 @dataclass(frozen=True, slots=True)
