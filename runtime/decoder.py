@@ -275,7 +275,9 @@ class Decoder:
     def _heats(self, index: int) -> bool:
         """Whether a layer's queries grow with their position: all of them, or those alone that are not rotated."""
         temperature = self.traits.temperature
-        return temperature is not None and (not temperature.unrotated_only or self.traits.ropes[index] is None)
+        return temperature is not None and (
+            not temperature.unrotated_only or self.traits.ropes[index] is None
+        )
 
     def _queries(self, x: Tensor, index: int, weights: Attention) -> tuple[Tensor, Tensor | None]:
         """(heads, positions, head_dim), and the output's gate (positions, heads · head_dim) where there is one."""

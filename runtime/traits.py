@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,6 +165,16 @@ Mixer = Heads | DeltaNet | Mamba2 | Mamba | ShortConv | Latent | NoMixer
 Recurrent = DeltaNet | Mamba2 | Mamba | ShortConv
 
 
+def common_heads(mixers: Sequence[Mixer], heads: int) -> Heads:
+    """The heads that speak for a model whose layers differ: of its first attention; else so many without width."""
+    for mixer in mixers:
+        if isinstance(mixer, Heads):
+            return mixer
+        if isinstance(mixer, Latent):
+            return Heads(mixer.heads, mixer.heads, mixer.rope)
+    return Heads(heads, heads, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Temperature:
     """Queries are multiplied by 1 + beta · ln(1 + ⌊(position + offset) / context⌋), after rotation.
@@ -240,7 +251,13 @@ class Traits:
         """
         routed = self.routing is None or (self.routing.scores == "softmax" and self.routing.scale == 1)
         own = (self.mixers, self.ffns, self.keys_from, self.temperature)
-        switches = (self.output_gate, self.sinks, self.value_norm, self.head_norm_after_rope, self.layer_embedding)
+        switches = (
+            self.output_gate,
+            self.sinks,
+            self.value_norm,
+            self.head_norm_after_rope,
+            self.layer_embedding,
+        )
         usual = self.activation in ("silu", "gelu_tanh", "gelu")
         return routed and usual and not any(own) and not any(switches)
 

@@ -4,8 +4,8 @@ The GGUF's `ffn_norm` is the norm before the feed-forward layer, not transformer
 Source: llama.cpp, conversion/gemma.py and src/models/gemma2.cpp; transformers, models/gemma2.
 """
 
-from llorch.converter.schema.derived_values import every_nth_full, query_scale_of
 from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
+from llorch.converter.schema.derived_values import every_nth_full, query_scale_of
 from llorch.converter.schema.operations import subtract_one
 
 GEMMA2 = Architecture(

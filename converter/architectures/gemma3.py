@@ -3,8 +3,8 @@
 Source: llama.cpp, conversion/gemma.py and src/models/gemma3.cpp; transformers, models/gemma3.
 """
 
-from llorch.converter.schema.derived_values import every_nth_full_of_windowed, query_scale_of
 from llorch.converter.schema.architecture import Architecture, Key, Kind, RopeLayout, Rule, in_layers
+from llorch.converter.schema.derived_values import every_nth_full_of_windowed, query_scale_of
 from llorch.converter.schema.operations import subtract_one
 
 GEMMA3 = Architecture(

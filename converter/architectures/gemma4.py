@@ -14,7 +14,11 @@ from llorch.converter.schema.derived_values import (
     size,
     widths_double,
 )
-from llorch.converter.schema.layer_kinds import own_keys_or_shared, sliding_or_full, with_or_without_layer_embedding
+from llorch.converter.schema.layer_kinds import (
+    own_keys_or_shared,
+    sliding_or_full,
+    with_or_without_layer_embedding,
+)
 
 BLOCK = (
     *rows.INPUT_NORM,

@@ -4,7 +4,14 @@ Source: llama.cpp, conversion/glm.py and src/models/glm4-moe.cpp; transformers, 
 """
 
 from llorch.converter.schema import rows
-from llorch.converter.schema.architecture import PREDICTION, Architecture, Key, Kind, RopeLayout, Rule, in_layers
+from llorch.converter.schema.architecture import (
+    PREDICTION,
+    Architecture,
+    Key,
+    Kind,
+    RopeLayout,
+    in_layers,
+)
 from llorch.converter.schema.layer_kinds import dense_then_mixture
 
 BLOCK = (
@@ -33,7 +40,9 @@ GLM4MOE = Architecture(
     ),
     keys=(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
-        Key("expert_gating_func", kind=Kind.INTEGER, default=2, only=(0, 2)),  # sigmoid, which files may leave unsaid
+        Key(
+            "expert_gating_func", kind=Kind.INTEGER, default=2, only=(0, 2)
+        ),  # sigmoid, which files may leave unsaid
         Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=True),
         Key("expert_weights_scale", "routed_scaling_factor", default=1.0, unset=0.0),
         Key("expert_shared_count", "n_shared_experts", Kind.INTEGER, default=1, least=1),

@@ -46,7 +46,9 @@ GPT_OSS = Architecture(
     keys=(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
         Key("attention.sliding_window", "sliding_window", Kind.INTEGER, least=1),
-        Key("expert_gating_func", kind=Kind.INTEGER, default=3, only=(3,)),  # softmax of those that are chosen
+        Key(
+            "expert_gating_func", kind=Kind.INTEGER, default=3, only=(3,)
+        ),  # softmax of those that are chosen
     ),
     sizes={
         "intermediate_size": "expert_ff",

@@ -3,8 +3,8 @@
 Source: llama.cpp, conversion/granite.py and src/models/granite.cpp; transformers, models/granite.
 """
 
-from llorch.converter.schema.derived_values import inverse_root_of_head_dim
 from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
+from llorch.converter.schema.derived_values import inverse_root_of_head_dim
 from llorch.converter.schema.operations import rope_halves
 
 GRANITE = Architecture(

@@ -112,5 +112,10 @@ NEMOTRON_H_MOE = Architecture(
         "layers_block_type": layer_types(one_mixer_each, {**NAMED, "ffn": "moe"}),
         "max_position_embeddings": size("context"),
     },
-    assumed={**ASSUMED, "moe_latent_size": None, "moe_shared_expert_overlap": True, "output_router_logits": False},
+    assumed={
+        **ASSUMED,
+        "moe_latent_size": None,
+        "moe_shared_expert_overlap": True,
+        "output_router_logits": False,
+    },
 )

@@ -4,9 +4,9 @@ Source: llama.cpp, conversion/olmo.py and src/models/olmo2.cpp; transformers, mo
 """
 
 from llorch.converter.architectures.olmo2 import OLMO2
-from llorch.converter.schema.derived_values import every_nth_full
 from llorch.converter.schema.architecture import Architecture, Key, Kind, RopeLayout
 from llorch.converter.schema.conditions import has_window
+from llorch.converter.schema.derived_values import every_nth_full
 
 OLMO3 = Architecture(
     gguf="olmo2",

@@ -3,8 +3,8 @@
 Source: llama.cpp, conversion/phi.py and src/models/phi3.cpp; transformers, models/phi3.
 """
 
-from llorch.converter.schema.derived_values import same_as
 from llorch.converter.schema.architecture import Architecture, Key, Kind, RopeLayout, Rule, in_layers
+from llorch.converter.schema.derived_values import same_as
 
 PHI3 = Architecture(
     gguf="phi3",

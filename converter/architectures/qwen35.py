@@ -5,7 +5,15 @@ models/qwen3_5_moe.
 """
 
 from llorch.converter.schema import rows
-from llorch.converter.schema.architecture import PREDICTION, Architecture, Key, Kind, RopeLayout, Rule, in_layers
+from llorch.converter.schema.architecture import (
+    PREDICTION,
+    Architecture,
+    Key,
+    Kind,
+    RopeLayout,
+    Rule,
+    in_layers,
+)
 from llorch.converter.schema.block_sizes import delta_net_sizes
 from llorch.converter.schema.derived_values import layer_types
 from llorch.converter.schema.layer_kinds import linear_or_full

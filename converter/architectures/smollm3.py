@@ -3,8 +3,8 @@
 Source: llama.cpp, conversion/smollm.py and src/models/smollm3.cpp; transformers, models/smollm3.
 """
 
-from llorch.converter.schema.derived_values import no_rope_every_fourth
 from llorch.converter.schema.architecture import Architecture, Key, Rule, in_layers
+from llorch.converter.schema.derived_values import no_rope_every_fourth
 from llorch.converter.schema.operations import rope_halves
 
 SMOLLM3 = Architecture(

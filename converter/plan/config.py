@@ -83,7 +83,9 @@ def build_config(
         **flags,
         "tie_word_embeddings": tied,
     }
-    own = {key.gguf for key in architecture.keys} | ({"nextn_predict_layers"} if architecture.has_prediction_layers else set())
+    own = {key.gguf for key in architecture.keys} | (
+        {"nextn_predict_layers"} if architecture.has_prediction_layers else set()
+    )
     for key in (*(key for key in NEUTRAL_KEYS if key.gguf not in own), *architecture.keys):
         value, given = _read(key, keys, sizes)
         if key.config:

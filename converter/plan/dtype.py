@@ -56,7 +56,8 @@ def choose_dtypes(outputs: Sequence[OutputTensor], data: TensorData, dtype: str)
         weights[by_name[output.name]] += output.weights
     model, _ = weights.most_common(1)[0]
     chosen = tuple(
-        output if output.dtype else replace(output, dtype=by_name.get(output.name, model)) for output in outputs
+        output if output.dtype else replace(output, dtype=by_name.get(output.name, model))
+        for output in outputs
     )
     wider = [name for name, dtype in by_name.items() if dtype != model and model != "F32"]
     warning = (

@@ -139,16 +139,24 @@ def _proportional(keys: Keys, tables: Mapping[str, Table], sizes: Sizes) -> Para
     """Gemma 4's: the first pairs turn as they would with all of the head, the others not at all.
 
     The table has 1 for a pair that turns and a number without meaning, 1e30, for one that does not.
-    Source: llama.cpp, conversion/gemma.py, `generate_extra_tensors`; transformers, `_compute_proportional_rope_parameters`.
+    Source: llama.cpp, conversion/gemma.py, `generate_extra_tensors`; transformers,
+    `_compute_proportional_rope_parameters`.
     """
     table = tables.get(FREQS)
     turning = sizes["rope_pairs"] if table is None else int(np.count_nonzero(table == 1))
     if table is not None and not (np.all(table[:turning] == 1) and np.all(table[turning:] >= 1e20)):
-        raise UnsupportedInput("is not 1 and then 1e30, as a proportional rotation is", where=f"tensor {shown(FREQS)}")
+        raise UnsupportedInput(
+            "is not 1 and then 1e30, as a proportional rotation is", where=f"tensor {shown(FREQS)}"
+        )
     for key, neutral in (("rope.scaling.type", ("", "none")),):
         if (kind := keys.text(key, "")) not in neutral:
-            raise UnsupportedInput(f"is {shown(kind)}, beside a proportional rotation", where=f"key {shown(keys.name(key))}")
-    return {"rope_type": "proportional", "partial_rotary_factor": partial_rotary_factor(2 * turning, 2 * sizes["rope_pairs"])}
+            raise UnsupportedInput(
+                f"is {shown(kind)}, beside a proportional rotation", where=f"key {shown(keys.name(key))}"
+            )
+    return {
+        "rope_type": "proportional",
+        "partial_rotary_factor": partial_rotary_factor(2 * turning, 2 * sizes["rope_pairs"]),
+    }
 
 
 def _by_layer_type(full: Parameters, sliding: Parameters) -> Parameters:

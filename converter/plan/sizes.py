@@ -64,7 +64,9 @@ def read_layers(architecture: Architecture, evidence: Evidence) -> Layers:
     sizes, keys = evidence.sizes, evidence.keys
     beyond = keys.integer("block_count") - sizes["layers"]
     words = [function(evidence) for function in architecture.kinds]
-    kinds = [frozenset(of_layer) for of_layer in zip(*words, strict=True)] or [frozenset[str]()] * sizes["layers"]
+    kinds = [frozenset(of_layer) for of_layer in zip(*words, strict=True)] or [frozenset[str]()] * sizes[
+        "layers"
+    ]
     own: list[Sizes] = [sizes] * sizes["layers"]
     if architecture.layer_sizes is not None:
         own = [{**sizes, **architecture.layer_sizes(evidence, layer)} for layer in range(sizes["layers"])]
@@ -72,7 +74,7 @@ def read_layers(architecture: Architecture, evidence: Evidence) -> Layers:
 
 
 def shape_of(shape: str, sizes: Sizes) -> tuple[int, ...]:
-    """The numbers that a rule's shape stands for: "2*ff hidden" → (2 · ff, hidden), "q+kv hidden" → (q + kv, hidden)."""
+    """The numbers that a rule's shape stands for: "2*ff+q hidden" → (2 · ff + q, hidden)."""
     return tuple(
         sum(math.prod(int(f) if f.isdigit() else sizes[f] for f in product) for product in extent)
         for extent in _extents(shape)
@@ -233,9 +235,13 @@ def _kv_heads(architecture: Architecture, keys: Keys, heads: int) -> int:
     """Of the layers with attention; those of other kinds say 0. The fewest, where layers may differ."""
     counts = sorted({count for count in keys.by_layer("attention.head_count_kv", heads) if count})
     if len(counts) > 1 and architecture.layer_sizes is None:
-        raise UnsupportedInput("differs between layers", where=f"key {shown(keys.name('attention.head_count_kv'))}")
+        raise UnsupportedInput(
+            "differs between layers", where=f"key {shown(keys.name('attention.head_count_kv'))}"
+        )
     if not counts or not 0 < counts[0] < 1 << 31:
-        raise keys.wrong("attention.head_count_kv", f"is {counts[0] if counts else 0}, not a positive number below 2^31")
+        raise keys.wrong(
+            "attention.head_count_kv", f"is {counts[0] if counts else 0}, not a positive number below 2^31"
+        )
     return counts[0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
@@ -191,12 +191,14 @@ class _Sources:
         self._fused = {part: whole for whole, parts in FUSED.items() for part in parts}
         # A scale that the table names is the model's own, and multiplies no weight here.
         own = tuple(rule.source.rpartition(".{i}.")[2] for rule in rules if rule.source.endswith(".scale"))
-        self._scales = {
-            name: tensor for name, tensor in tensors.items() if not own or not name.endswith(own)
-        }
+        self._scales = {name: tensor for name, tensor in tensors.items() if not own or not name.endswith(own)}
 
     def has(self, rule: Rule, layer: int) -> bool:
-        patterns = [rule.source, self._fused.get(rule.source, ""), SPLIT.get(rule.source, "").replace("{e}", "0")]
+        patterns = [
+            rule.source,
+            self._fused.get(rule.source, ""),
+            SPLIT.get(rule.source, "").replace("{e}", "0"),
+        ]
         return any(pattern.replace("{i}", str(layer)) in self._tensors for pattern in patterns)
 
     def slices(self, rule: Rule, layer: int) -> list[list[Segment]]:

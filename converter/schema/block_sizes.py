@@ -87,7 +87,10 @@ def latent_sizes(evidence: Evidence) -> Mapping[str, int]:
 
 
 def gemma4_sizes(evidence: Evidence) -> Mapping[str, int]:
-    """Of the sliding layers, which config.json names; `full_…` of the others. Source: llama.cpp, src/models/gemma4.cpp."""
+    """Of the sliding layers, which config.json names; `full_…` of the others.
+
+    Source: llama.cpp, src/models/gemma4.cpp.
+    """
     keys, sizes = evidence.keys, evidence.sizes
     full = sizes["head_dim"]
     sliding = keys.count("attention.key_length_swa", full)
@@ -97,7 +100,8 @@ def gemma4_sizes(evidence: Evidence) -> Mapping[str, int]:
     slides = keys.flags("attention.sliding_window_pattern")
     heads = keys.by_layer("attention.head_count_kv", sizes["heads"])
     counts = {
-        kind: {count for count, slide in zip(heads, slides, strict=False) if slide is kind} for kind in (True, False)
+        kind: {count for count, slide in zip(heads, slides, strict=False) if slide is kind}
+        for kind in (True, False)
     }
     for found in counts.values():
         if len(found) != 1 or 0 in found:

@@ -77,7 +77,9 @@ def no_rope_every_fourth(evidence: Evidence) -> object:
     return [int((layer + 1) % 4 != 0) for layer in range(evidence.sizes["layers"])]
 
 
-def layer_types(kinds: Callable[[Evidence], Sequence[str]], names: Mapping[str, str]) -> Callable[[Evidence], object]:
+def layer_types(
+    kinds: Callable[[Evidence], Sequence[str]], names: Mapping[str, str]
+) -> Callable[[Evidence], object]:
     """layer_types: the kinds of the layers by the names that config.json has for them."""
 
     def listed(evidence: Evidence) -> object:
@@ -88,7 +90,9 @@ def layer_types(kinds: Callable[[Evidence], Sequence[str]], names: Mapping[str, 
 
 def alternating_from_sliding(evidence: Evidence) -> object:
     """layer_types: sliding, full, sliding, … Source: llama.cpp, src/models/openai-moe.cpp, `set_swa_pattern(2)`."""
-    return ["full_attention" if layer % 2 else "sliding_attention" for layer in range(evidence.sizes["layers"])]
+    return [
+        "full_attention" if layer % 2 else "sliding_attention" for layer in range(evidence.sizes["layers"])
+    ]
 
 
 def has_tensor(name: str) -> Callable[[Evidence], object]:
@@ -120,7 +124,7 @@ def keys_are_values(evidence: Evidence) -> object:
 
 
 def full_layers_differ(evidence: Evidence) -> object:
-    """per_layer_config: the head size of the layers with full attention, and their key-value heads where those differ."""
+    """per_layer_config: the head size of the layers with full attention, and their key-value heads if those differ."""
     sizes = evidence.sizes
     differs = {"head_dim": sizes["full_head_dim"]}
     if sizes["full_kv_heads"] != sizes["kv_heads"]:

@@ -29,7 +29,9 @@ def linear_or_full(evidence: Evidence) -> list[str]:
     if listed is None:
         return ["full" if (layer + 1) % interval == 0 else "linear" for layer in range(layers)]
     if len(listed) < layers:
-        raise evidence.keys.wrong("attention.recurrent_layers", f"has {len(listed)} entries for {layers} layers")
+        raise evidence.keys.wrong(
+            "attention.recurrent_layers", f"has {len(listed)} entries for {layers} layers"
+        )
     return ["linear" if recurrent else "full" for recurrent in listed[:layers]]
 
 
@@ -62,7 +64,9 @@ def sliding_or_full(evidence: Evidence) -> list[str]:
     pattern = evidence.keys.flags("attention.sliding_window_pattern")
     layers = evidence.sizes["layers"]
     if len(pattern) != layers:
-        raise evidence.keys.wrong("attention.sliding_window_pattern", f"has {len(pattern)} entries for {layers} layers")
+        raise evidence.keys.wrong(
+            "attention.sliding_window_pattern", f"has {len(pattern)} entries for {layers} layers"
+        )
     return ["sliding" if slides else "full" for slides in pattern]
 
 

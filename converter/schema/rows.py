@@ -99,23 +99,33 @@ def without_one(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """The rules of norms that a GGUF holds with 1 added, as of every family whose class computes 1 + weight."""
     return tuple(replace(rule, operation=subtract_one()) for rule in rules)
 
+
 # What a layer that predicts a further token has beside a layer's own, under the model's next layer number.
 PREDICTION_AS_LAYER = (
     Rule("nextn.eh_proj.weight", "eh_proj.weight", "hidden 2*hidden"),
     Rule("nextn.enorm.weight", "enorm.weight", "hidden"),
     Rule("nextn.hnorm.weight", "hnorm.weight", "hidden"),
     Rule("nextn.embed_tokens.weight", "embed_tokens.weight", "vocab hidden", absent="the model's own serves"),
-    Rule("nextn.shared_head_head.weight", "shared_head.head.weight", "vocab hidden", absent="the model's own serves"),
-    Rule("nextn.shared_head_norm.weight", "shared_head.norm.weight", "hidden", absent="the model's own serves"),
+    Rule(
+        "nextn.shared_head_head.weight",
+        "shared_head.head.weight",
+        "vocab hidden",
+        absent="the model's own serves",
+    ),
+    Rule(
+        "nextn.shared_head_norm.weight", "shared_head.norm.weight", "hidden", absent="the model's own serves"
+    ),
 )
 # The same as files of Qwen3.5 and Qwen3-Next have it: beside the model, one set for all further tokens.
 PREDICTION_BESIDE = in_layers(
     Rule("nextn.eh_proj.weight", "mtp.fc.weight", "hidden 2*hidden"),
-    *without_one((
-        Rule("nextn.enorm.weight", "mtp.pre_fc_norm_embedding.weight", "hidden"),
-        Rule("nextn.hnorm.weight", "mtp.pre_fc_norm_hidden.weight", "hidden"),
-        Rule("nextn.shared_head_norm.weight", "mtp.norm.weight", "hidden"),
-    )),
+    *without_one(
+        (
+            Rule("nextn.enorm.weight", "mtp.pre_fc_norm_embedding.weight", "hidden"),
+            Rule("nextn.hnorm.weight", "mtp.pre_fc_norm_hidden.weight", "hidden"),
+            Rule("nextn.shared_head_norm.weight", "mtp.norm.weight", "hidden"),
+        )
+    ),
     of=PREDICTION,
     below="",
 )

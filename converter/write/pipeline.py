@@ -111,7 +111,9 @@ class _Pipeline:
         self._done_bytes = 0
         self._failures: list[tuple[int, BaseException]] = []
         self._stopped = threading.Event()
-        self._shared = threading.Lock()  # a region that several sources share is read, changed and written by one
+        self._shared = (
+            threading.Lock()
+        )  # a region that several sources share is read, changed and written by one
         self._turn, self._change = threading.Lock(), threading.Condition()
         self._of_source = [OrderedDigest(part.identity.size) for part in job.header.parts]
         self._of_file = [OrderedDigest(file.size_bytes) for file in job.files]

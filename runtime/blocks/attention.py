@@ -21,7 +21,8 @@ def attend(
     """Causal attention of the newest positions over everything cached.
 
     q: (heads, new, head_dim); k: (kv_heads, seen, head_dim), v: (kv_heads, seen, value_dim), kv_heads divides heads,
-    seen ≥ new; query i is position seen − new + i. window: how many positions back a query sees, itself included; None is all.
+    seen ≥ new; query i is position seen − new + i.
+    window: how many positions back a query sees, itself included; None is all.
     softcap: c · tanh(s / c) of the scaled scores, before the mask. sinks: (heads,), a logit more in each
     head's softmax that nothing belongs to. Returns (heads, new, value_dim).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,13 @@ class Cache:
                 case DeltaNet() | Mamba2() | Mamba() | ShortConv():
                     shapes = mixer.state_shapes
                     self._states[layer] = tuple(torch.zeros(s, dtype=dtype, device=device) for s in shapes)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that is kept."""
+        yield from self._keys.values()
+        yield from self._latents.values()
+        for state in self._states.values():
+            yield from state
 
     def extended(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Stores the new positions' keys and values, (kv_heads, new, head_dim), and gives all so far.

@@ -46,7 +46,7 @@ class GatedDeltaNet:
         past, memory = state
         mixed = functional.silu(convolve(self.qkv(x), self.taps, None, past))
         keys = s.key_heads * s.key_dim
-        q, k, v = mixed.split([keys, keys, s.value_heads * s.value_dim], dim=-1)
+        q, k, v = torch.split(mixed, [keys, keys, s.value_heads * s.value_dim], dim=-1)
         q = _unit(q.reshape(positions, s.key_heads, s.key_dim))[:, self.key_of] * s.key_dim**-0.5
         k = _unit(k.reshape(positions, s.key_heads, s.key_dim))[:, self.key_of]
         v = v.reshape(positions, s.value_heads, s.value_dim)

@@ -44,7 +44,8 @@ class HeadMatrices:
 @dataclass(frozen=True, slots=True)
 class LatentAttention:
     """q: the query's one product, or two with a norm between (`q_down`, `q_norm`). down: rows of c and of the rotated
-    channels. norm: of c. up_keys: (heads, nope, rank). up_values: (heads, value, rank)."""
+    channels. norm: of c. up_keys: (heads, nope, rank). up_values: (heads, value, rank).
+    """
 
     shape: Latent
     q: Linear
@@ -75,8 +76,8 @@ class LatentAttention:
     ) -> Tensor:
         """All heads' values, mixed: (positions, heads · value), before the output's product."""
         s = self.shape
-        q_plain, q_turning = self.queries(x).split([s.nope, s.rope], dim=-1)
-        c, k_turning = self.down(x).split([s.rank, s.rope], dim=-1)
+        q_plain, q_turning = torch.split(self.queries(x), [s.nope, s.rope], dim=-1)
+        c, k_turning = torch.split(self.down(x), [s.rank, s.rope], dim=-1)
         k_turning = k_turning[None]
         if rope is not None and angles is not None:
             q_turning, k_turning = rotate(q_turning, rope, *angles), rotate(k_turning, rope, *angles)

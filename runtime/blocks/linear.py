@@ -184,6 +184,19 @@ class Rows(Matrix):
         return torch.cat(found)
 
 
+class Columns(Matrix):
+    """Every so many columns of a matrix, as rows: of experts that a file holds (in, out)."""
+
+    def __init__(self, whole: Matrix, first: int, step: int, count: int) -> None:
+        super().__init__(count, whole.rows, whole.numbers)
+        self._whole, self._first, self._step = whole, first, step
+
+    def dequantized(self, start: int, stop: int) -> Tensor:
+        """Widens all of the matrix, whose rows run the other way."""
+        first, last = (self._first + self._step * place for place in (start, stop))
+        return self._whole.dequantized(0, self._whole.rows)[:, first : last : self._step].T
+
+
 @dataclass(frozen=True, slots=True)
 class Linear:
     """y = x · Wᵀ + b. weight: (out, in). bias: (out,) or None. x: (…, in) in the arithmetic's dtype."""

@@ -39,10 +39,10 @@ class Mamba2Mixer:
         """x: (positions, hidden) → the same shape; the state is changed in place."""
         s, positions = self.shape, len(x)
         past, memory = state
-        z, mixed, step = self.inward(x).split([s.inner, s.channels, s.heads], dim=-1)
+        z, mixed, step = torch.split(self.inward(x), [s.inner, s.channels, s.heads], dim=-1)
         mixed = functional.silu(convolve(mixed, self.taps, self.conv_bias, past))
         shared = s.groups * s.state
-        value, into, out_of = mixed.split([s.inner, shared, shared], dim=-1)
+        value, into, out_of = torch.split(mixed, [s.inner, shared, shared], dim=-1)
         value = value.reshape(positions, s.heads, s.head_dim)
         into, out_of = (
             one.reshape(positions, s.groups, s.state).repeat_interleave(s.heads // s.groups, dim=1)
@@ -85,7 +85,7 @@ class MambaMixer:
         past, memory = state
         value, z = self.inward(x).chunk(2, dim=-1)
         value = functional.silu(convolve(value, self.taps, self.conv_bias, past))
-        low, into, out_of = self.parameters(value).split([s.rank, s.state, s.state], dim=-1)
+        low, into, out_of = torch.split(self.parameters(value), [s.rank, s.state, s.state], dim=-1)
         step = functional.softplus(self.step(low))
         y = torch.empty_like(value)
         for t in range(positions):

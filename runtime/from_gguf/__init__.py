@@ -16,14 +16,14 @@ from llorch.runtime.from_gguf.kinds import read_kinds
 from llorch.runtime.from_gguf.layout import check_layout
 from llorch.runtime.from_gguf.rope import ropes
 from llorch.runtime.from_gguf.scales import read_scales
-from llorch.runtime.traits import Heads, Routing, Temperature, Traits
+from llorch.runtime.traits import Routing, Temperature, Traits, common_heads
 
 
 def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureFacts]:
     """The model that a header describes, its layout checked; of the weights only rotary divisors are read."""
     keys = Keys(header)
     family, sizes = keys.family, read_sizes(keys, header)
-    kinds = read_kinds(keys, sizes, header)
+    kinds = read_kinds(keys, sizes)
     check_layout(header, family, sizes, kinds)
 
     def factors(name: str) -> tuple[float, ...] | None:
@@ -33,15 +33,16 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
     windows, scales = keys.windows(sizes.layers), read_scales(keys, sizes)
     eps = "attention.layer_norm_rms_epsilon" if family.norm == "rms" else "attention.layer_norm_epsilon"
     eps = family.eps or eps
-    alike = all(kind.mixer == Heads(sizes.heads, sizes.kv_heads, sizes.head_dim) for kind in kinds)
+    common = common_heads([kind.mixer for kind in kinds], sizes.heads)
+    alike = all(kind.mixer == common for kind in kinds)
     own_keys = all(kind.keys_from == layer for layer, kind in enumerate(kinds))
     traits = Traits(
         vocabulary_size=sizes.vocabulary,
         hidden_size=sizes.hidden,
         n_ctx=sizes.n_ctx,
-        heads=sizes.heads,
-        kv_heads=sizes.kv_heads,
-        head_dim=sizes.head_dim,
+        heads=common.heads,
+        kv_heads=common.kv_heads,
+        head_dim=common.head_dim,
         norm=family.norm,
         norm_eps=keys.number(eps),
         activation=family.activation,

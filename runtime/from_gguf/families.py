@@ -82,8 +82,8 @@ class Sliding:
 class ArchitectureFacts:
     """One architecture's facts.
 
-    eps: the key of the norms' epsilon, where it is not that of the kind of norm. original_yarn: yarn's two dimensions are
-        not rounded, as the original has it, where ggml rounds them in every family.
+    eps: the key of the norms' epsilon, where it is not that of the kind of norm. original_yarn: yarn's two
+        dimensions are not rounded, as the original has it, where ggml rounds them in every family.
     whole_heads: whether heads are rotated whole, so that `rope.dimension_count` says their size where no key does.
     norms, ffn, required, optional: stems of every layer; ffn is replaced by the expert stems in files with experts.
     final: what is outside the layers beside `token_embd.weight` and `output_norm.weight`.
@@ -98,13 +98,15 @@ class ArchitectureFacts:
     rope_switch: whether `rope.scaling.finetuned = false` means that nothing is rotated.
     rope_skips: every so many layers, the last is not rotated; 0 is none.
     roles: GGUF's names of roles, where they are not `ROLES`; an empty one is a role that the family does not have.
-    mixers: what mixes positions (`kinds.py`); recurrent: the stems that a mixer which is no attention has. tiled: whether value heads
-        are numbered [repeat][key head]. ffns: which network a layer has. mixture, shared: stems of a mixture beside its
+    mixers: what mixes positions (`kinds.py`); recurrent: the stems that a mixer which is no attention has.
+    tiled: whether value heads are numbered [repeat][key head]. ffns: which network a layer has. mixture, shared:
+        stems of a mixture beside its
         experts' three, and of the network that all positions share. ungated_experts: experts have no gate.
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
     head_norm_after_rope, value_norm, output_gate, sinks, temperature, shares_keys: as in `Traits`.
     outside_optional: further tensors outside the layers. prediction: layers beyond the model's own may follow.
-    rotates: whether queries and keys turn by position at all. log_multiplier: what makes the key of yarn's multiplier the original's number.
+    rotates: whether queries and keys turn by position at all. log_multiplier: what
+        makes the key of yarn's multiplier the original's number.
     scales: which multipliers and soft-caps exist; `scales.py` has a function for each.
     """
 
@@ -132,7 +134,9 @@ class ArchitectureFacts:
     rope_switch: bool = False
     rope_skips: int = 0
     sliding: Sliding | None = None
-    scales: Literal["plain", "gemma", "gemma2", "gemma3", "gemma4", "granite", "command-r", "latent"] = "plain"
+    scales: Literal["plain", "gemma", "gemma2", "gemma3", "gemma4", "granite", "command-r", "latent"] = (
+        "plain"
+    )
     roles: Mapping[str, str] = field(default_factory=dict)
     mixers: str = "attention"
     recurrent: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from llorch.formats.gguf import Header
 from llorch.runtime.from_gguf.keys import Keys, Sizes
 from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba2, Mixer, NoMixer, ShortConv
 
@@ -22,19 +21,23 @@ class LayerKind:
     keys_from: int
 
 
-def read_kinds(keys: Keys, sizes: Sizes, header: Header) -> list[LayerKind]:
+def read_kinds(keys: Keys, sizes: Sizes) -> list[LayerKind]:
     """All layers' kinds, by the family's functions."""
     mixers = MIXERS[keys.family.mixers](keys, sizes)
     ffns = _ffns(keys, sizes)
     sources = list(range(sizes.layers))
-    shared = keys.metadata.integer(keys.full("attention.shared_kv_layers"), 0) if keys.family.shares_keys else 0
+    shared = (
+        keys.metadata.integer(keys.full("attention.shared_kv_layers"), 0) if keys.family.shares_keys else 0
+    )
     if shared:
         windows = keys.windows(sizes.layers)
         own = sizes.layers - shared
         for layer in range(own, sizes.layers):
             alike = [before for before in range(own) if (windows[before] is None) == (windows[layer] is None)]
             if not alike:
-                raise keys.wrong("attention.shared_kv_layers", f"is {shared}: layer {layer} has none to share with")
+                raise keys.wrong(
+                    "attention.shared_kv_layers", f"is {shared}: layer {layer} has none to share with"
+                )
             sources[layer] = alike[-1]
     return [LayerKind(*of_layer) for of_layer in zip(mixers, ffns, sources, strict=True)]
 
@@ -74,12 +77,16 @@ def _delta_net(keys: Keys, sizes: Sizes) -> list[Mixer]:
     else:
         flags = keys.metadata.integers(keys.full("attention.recurrent_layers"))
         if len(flags) < sizes.layers:
-            raise keys.wrong("attention.recurrent_layers", f"has {len(flags)} entries for {sizes.layers} layers")
+            raise keys.wrong(
+                "attention.recurrent_layers", f"has {len(flags)} entries for {sizes.layers} layers"
+            )
         recurrent = [bool(flag) for flag in flags[: sizes.layers]]
     value_heads, key_heads = keys.positive("ssm.time_step_rank"), keys.positive("ssm.group_count")
     inner = keys.positive("ssm.inner_size")
     if value_heads % key_heads or inner % value_heads:
-        raise keys.wrong("ssm.time_step_rank", f"is {value_heads}, of {key_heads} groups and {inner} channels")
+        raise keys.wrong(
+            "ssm.time_step_rank", f"is {value_heads}, of {key_heads} groups and {inner} channels"
+        )
     state = keys.positive("ssm.state_size")
     net = DeltaNet(key_heads, value_heads, state, inner // value_heads, keys.positive("ssm.conv_kernel"))
     heads = Heads(sizes.heads, sizes.kv_heads, sizes.head_dim)
@@ -91,7 +98,9 @@ def _mamba2(keys: Keys) -> Mamba2:
     groups = keys.positive("ssm.group_count")
     if inner % heads or heads % groups:
         raise keys.wrong("ssm.time_step_rank", f"is {heads}, of {groups} groups and {inner} channels")
-    return Mamba2(heads, inner // heads, groups, keys.positive("ssm.state_size"), keys.positive("ssm.conv_kernel"))
+    return Mamba2(
+        heads, inner // heads, groups, keys.positive("ssm.state_size"), keys.positive("ssm.conv_kernel")
+    )
 
 
 def _where_heads(keys: Keys, sizes: Sizes, other: Mixer) -> list[Mixer]:
@@ -121,7 +130,9 @@ def _one_each(keys: Keys, sizes: Sizes) -> list[Mixer]:
 def _latent(keys: Keys, sizes: Sizes) -> list[Mixer]:
     rank, rope = keys.positive("attention.kv_lora_rank"), sizes.n_rot
     whole = keys.positive("attention.key_length_mla", keys.positive("attention.key_length", sizes.head_dim))
-    value = keys.positive("attention.value_length_mla", keys.positive("attention.value_length", sizes.head_dim))
+    value = keys.positive(
+        "attention.value_length_mla", keys.positive("attention.value_length", sizes.head_dim)
+    )
     if not rope < whole:
         raise keys.wrong("rope.dimension_count", f"is {rope}, expected less than the head's {whole}")
     return [Latent(sizes.heads, rank, whole - rope, rope, value)] * sizes.layers

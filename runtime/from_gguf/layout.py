@@ -5,7 +5,6 @@ Names are exact: a tensor that no rule speaks of is an error, since a graph that
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,13 +23,15 @@ from llorch.runtime.from_gguf.families import (
 )
 from llorch.runtime.from_gguf.keys import Sizes
 from llorch.runtime.from_gguf.kinds import LayerKind
+from llorch.runtime.shapes import extent
 from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba2, Mixer, NoMixer, ShortConv
 
 OBSOLETE = "attn_rot_embd.weight"  # old converters wrote it, nothing reads it
 
 # Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
-# queries and keys, F, X, S feed-forward width of the layer, of an expert, of the shared expert, N experts, V vocabulary,
-# L layers, P width of a layer's own embedding. Delta net: keys, values, vheads, vdim, taps; Mamba 2: inner, shared
+# queries and keys, F, X, S feed-forward width of the layer, of an expert, of the shared expert, N experts, V
+# vocabulary, L layers, P width of a layer's own embedding. Delta net: keys, values, vheads, vdim, taps; Mamba 2:
+# inner, shared
 # (groups · state), mheads, groups, gdim, taps; latent attention: rank, qrank, nope, rope, vdim, whole (nope + rope).
 SHAPES: dict[str, str] = {
     "token_embd.weight": "V E",
@@ -328,14 +329,10 @@ def _split(name: str) -> tuple[str, str]:
 
 def _size(term: str, told: Described, known: Mapping[str, int], prefix: str) -> int:
     """A sum of products of letters and numbers."""
-    total = 0
-    for product in term.split("+"):
-        factors = [
-            int(f) if f.isdigit() else known[f] if f in known else _width(f, told.header, prefix)
-            for f in product.split("*")
-        ]
-        total += math.prod(factors)
-    return total
+    widths = {
+        letter: _width(letter, told.header, prefix) for letter in WIDTHS if letter in re.split(r"[*+]", term)
+    }
+    return extent(term, {**known, **widths})
 
 
 def _width(letter: str, header: Header, prefix: str) -> int:

@@ -40,13 +40,17 @@ def mixer_of(source: Source, index: int) -> Attention | LatentAttention | Recurr
 
 def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
     traits = source.traits
+    k: Linear | None
+    v: Linear | None
     if source.has(f"{prefix}attn_qkv.weight"):
         q, k, v = _fused(source, prefix, shape)
     else:
         q = source.linear(f"{prefix}attn_q")
         own = traits.keys_of(int(prefix.split(".")[1])) == int(prefix.split(".")[1])
         k, v = (
-            source.linear(f"{prefix}attn_{which}") if own and source.has(f"{prefix}attn_{which}.weight") else None
+            source.linear(f"{prefix}attn_{which}")
+            if own and source.has(f"{prefix}attn_{which}.weight")
+            else None
             for which in "kv"
         )
     return Attention(
@@ -84,7 +88,9 @@ def _latent(source: Source, prefix: str, shape: Latent) -> LatentAttention:
         keys = HeadMatrices(joined, both, 0, shape.nope)
         values = HeadMatrices(joined, both, shape.nope, shape.value)
     else:
-        keys = HeadMatrices(source.matrix(f"{prefix}attn_k_b.weight"), shape.rank, 0, shape.rank, transposed=True)
+        keys = HeadMatrices(
+            source.matrix(f"{prefix}attn_k_b.weight"), shape.rank, 0, shape.rank, transposed=True
+        )
         values = HeadMatrices(source.matrix(f"{prefix}attn_v_b.weight"), shape.value, 0, shape.value)
     return LatentAttention(
         shape,

@@ -1,4 +1,4 @@
-"""The tensors of a GGUF file by their names: matrices in their blocks, vectors as numbers, networks and mixtures of both."""
+"""The tensors of a GGUF file by their names: matrices in their blocks, vectors, networks and mixtures of both."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Source:
         self.header, self.data, self.family, self.traits, self.numbers = header, data, family, traits, numbers
 
     def has(self, name: str) -> bool:
+        """Whether the file has it."""
         return name in self.header.tensors
 
     def matrix(self, name: str, *, own_scales: bool = False) -> Packed:
@@ -44,7 +45,9 @@ class Source:
             self.data.require_unchanged()
             return raw
 
-        return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read, None if own_scales else self.scales(name))
+        return Packed(
+            rows, tensor.shape[-1], self.numbers, tensor.type, read, None if own_scales else self.scales(name)
+        )
 
     def scales(self, weight: str) -> Tensor | None:
         """What a weight is multiplied by, one number or one an expert; None where the file has none."""
@@ -87,6 +90,7 @@ class Source:
         return stored.to(self.numbers.device, self.numbers.dtype)
 
     def norm(self, stem: str) -> Norm | None:
+        """A norm, None where the file has none."""
         gated = stem.endswith("ssm_norm")  # after the gate: its weight is stored as it is
         weight = self.vector(f"{stem}.weight", 0.0 if gated else self.family.norm_stored_offset)
         if weight is None:
@@ -94,14 +98,17 @@ class Source:
         return Norm(self.traits.norm, self.traits.norm_eps, weight, self.vector(f"{stem}.bias"))
 
     def required_norm(self, stem: str) -> Norm:
+        """A norm that the layout requires."""
         norm = self.norm(stem)
         assert norm is not None
         return norm
 
     def linear(self, stem: str) -> Linear:
+        """A product, with its bias where the file has one."""
         return Linear(self.matrix(f"{stem}.weight"), self.vector(f"{stem}.bias"))
 
     def feed_forward(self, prefix: str, suffix: str = "") -> FeedForward:
+        """A network, of those that the suffix tells apart."""
         up, down = self.linear(f"{prefix}ffn_up{suffix}"), self.linear(f"{prefix}ffn_down{suffix}")
         gate = (
             self.linear(f"{prefix}ffn_gate{suffix}") if self.has(f"{prefix}ffn_gate{suffix}.weight") else None
@@ -112,6 +119,7 @@ class Source:
         return FeedForward(self.traits.activation, gate, up, down)
 
     def mixture(self, prefix: str) -> Mixture:
+        """Experts and what is around them."""
         routing = self.traits.routing
         assert routing is not None
         if self.has(f"{prefix}ffn_down_exps.weight"):
@@ -137,7 +145,9 @@ class Source:
 
     def stacked_experts(self, prefix: str, count: int) -> list[FeedForward]:
         """Experts as consecutive rows of stacked tensors; each one's gate may stand before its up in one of them."""
-        down = self.matrix(f"{prefix}ffn_down_exps.weight", own_scales=self.family.ffns == "dense and mixture")
+        down = self.matrix(
+            f"{prefix}ffn_down_exps.weight", own_scales=self.family.ffns == "dense and mixture"
+        )
         width, hidden = down.columns, down.rows // count
         gates: Packed | None
         if self.has(f"{prefix}ffn_gate_up_exps.weight"):

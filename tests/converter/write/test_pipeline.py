@@ -273,9 +273,7 @@ def test_a_finished_tensor_is_read_back_and_not_converted_again(tmp_path: Path) 
 def test_written_tensors_lie_at_multiples_of_their_element_size(tmp_path: Path) -> None:
     odd = Tensor("odd", (3,), by_name("BF16"), 0, 0, 6)
     wide = Tensor("wide", (2,), by_name("F32"), 0, 6, 8)
-    outputs = [
-        OutputTensor(t.name, t.shape, t.type.name, (Segment(t, 0, t.shape[0]),)) for t in (odd, wide)
-    ]
+    outputs = [OutputTensor(t.name, t.shape, t.type.name, (Segment(t, 0, t.shape[0]),)) for t in (odd, wide)]
     assert [output.name for output in written_order(outputs)] == ["wide", "odd"]
 
 
