@@ -14,18 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 FAMILIES = (
+    "arcee",
     "deepseek2",
+    "ernie45",
+    "exaone4",
     "gemma4-e",
+    "glm4",
     "glm4moe",
     "gptoss",
     "granitehybrid",
     "lfm2",
     "minimaxm2",
     "mistral3",
+    "mistral4",
     "nemotronhmoe",
+    "olmoe",
     "qwen35",
     "qwen3next",
     "qwen3vl",
+    "seedoss",
 )
 
 # For text alone Qwen3-VL is written as Qwen3, without the tower that is in another file.

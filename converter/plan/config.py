@@ -76,8 +76,8 @@ def build_config(
     values: dict[str, object] = {
         "architectures": [architecture.class_name],
         "model_type": architecture.model_type,
-        **{name: sizes[size] for name, size in names.items()},
         **({"head_dim": sizes["head_dim"]} if _says_head_dim(architecture, sizes) else {}),
+        **{name: sizes[size] for name, size in names.items()},
         **architecture.assumed,
         **special_ids(keys.metadata, sizes["vocab"]),
         **flags,

@@ -98,6 +98,9 @@ def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) ->
         return {"rope_parameters": _by_layer_type(full, {"rope_type": "default", "rope_theta": local})}
     base |= _sections(architecture, keys)
     whole = {"rope_type": "default", **base, **(rope.scaling or {})}
+    if architecture.rope is RopeLayout.PARTIAL_OF_WHOLE:
+        base["partial_rotary_factor"] = partial_rotary_factor(sizes["rope_dim"], sizes["qk_dim"])
+        whole = {**whole, **base}
     beside = {key: value for key, value in base.items() if not key.startswith("mrope")}
     config: Parameters = {**beside, "rope_scaling": _version_4(architecture, rope.scaling)}
     if rope.scaling is not None and rope.scaling["rope_type"] == "longrope":

@@ -139,6 +139,9 @@ class RopeLayout(enum.Enum):
 
     PLAIN = "one for all layers"
     PARTIAL = "one for all layers, with partial_rotary_factor"
+    PARTIAL_OF_WHOLE = (
+        "one for all layers, with partial_rotary_factor of the latent head that is rotated in part"
+    )
     BY_LAYER_TYPE = "full_attention scaled, sliding_attention with a base of its own and unscaled"
     SCALED_FULL_ATTENTION = "full_attention scaled, sliding_attention with the same base and unscaled"
     PROPORTIONAL = "full_attention proportional, sliding_attention with a base of its own"

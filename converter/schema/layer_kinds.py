@@ -96,3 +96,14 @@ def latent_apart_or_joined(evidence: Evidence) -> list[str]:
         "joined" if f"blk.{layer}.attn_kv_b.weight" in evidence.tensors else "apart"
         for layer in range(evidence.sizes["layers"])
     ]
+
+
+def dense_and_every_nth_mixture(evidence: Evidence) -> list[str]:
+    """`mixture` from `leading_dense_block_count` on, in every `interleave_moe_layer_step`th layer; else `dense`.
+
+    Source: llama.cpp, src/models/ernie4-5-moe.cpp and llama4.cpp, which build their layers by the same two numbers.
+    """
+    first = evidence.keys.integer("leading_dense_block_count", 0)
+    step = evidence.keys.count("interleave_moe_layer_step", 1)
+    layers = range(evidence.sizes["layers"])
+    return ["mixture" if layer >= first and (layer + 1) % step == 0 else "dense" for layer in layers]

@@ -152,3 +152,20 @@ MAMBA2 = (
 def below(rules: tuple[Rule, ...], prefix: str) -> tuple[Rule, ...]:
     """The rules with something before their targets' names."""
     return tuple(replace(rule, target=f"{prefix}{rule.target}") for rule in rules)
+
+
+FFN_BIAS = (
+    Rule("ffn_gate.bias", "mlp.gate_proj.bias", "ff"),
+    Rule("ffn_up.bias", "mlp.up_proj.bias", "ff"),
+    Rule("ffn_down.bias", "mlp.down_proj.bias", "hidden"),
+)
+POST_NORMS = (
+    Rule("post_attention_norm.weight", "post_attention_layernorm.weight", "hidden"),
+    Rule("post_ffw_norm.weight", "post_feedforward_layernorm.weight", "hidden"),
+)
+FUSED_EXPERTS = (
+    Rule("ffn_gate_inp.weight", "block_sparse_moe.router.layer.weight", "experts hidden"),
+    Rule("ffn_gate_exps.weight", "block_sparse_moe.input_linear.weight", "experts expert_ff hidden"),
+    Rule("ffn_up_exps.weight", "block_sparse_moe.input_linear.weight", "experts expert_ff hidden"),
+    Rule("ffn_down_exps.weight", "block_sparse_moe.output_linear.weight", "experts hidden expert_ff"),
+)

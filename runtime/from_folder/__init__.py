@@ -115,7 +115,14 @@ def _ropes(config: Config, sizes: Sizes, structure: Structure, types: list[str])
                 widths.append(kind.mixer.rope)
             case _:
                 widths.append(sizes.head_dim)
-    return ropes(config, widths, types)
+    made = ropes(config, widths, types)
+    if config.family.full_turns:
+        return made
+    windows = _windows(config, _layer_types(config, sizes.layers))
+    still = any(windows)
+    return tuple(
+        None if still and window is None else rope for rope, window in zip(made, windows, strict=True)
+    )
 
 
 def _temperature(config: Config) -> Temperature | None:

@@ -191,6 +191,11 @@ def _first_dense(key: str) -> Callable[[Config, int], list[FfnKind]]:
     return ffns
 
 
+def _every_so_many(config: Config, layers: int) -> list[FfnKind]:
+    first, step = config.integer("moe_layer_start_index"), config.positive("moe_layer_interval")
+    return ["mixture" if layer >= first and (layer + 1) % step == 0 else "dense" for layer in range(layers)]
+
+
 def _by_list(config: Config, layers: int) -> list[FfnKind]:
     listed = config.get("mlp_layer_types")
     kinds: Mapping[object, FfnKind] = {"dense": "dense", "sparse": "mixture"}
@@ -217,6 +222,7 @@ FFNS: Mapping[str, Callable[[Config, int], list[FfnKind]]] = {
     "first_k_dense_replace": _first_dense("first_k_dense_replace"),
     "num_dense_layers": _first_dense("num_dense_layers"),
     "mlp_layer_types": _by_list,
+    "moe_layer_interval": _every_so_many,
     "block types": _by_block_type,
     "enable_moe_block": _moe_block,
     "num_local_experts": _where_experts,

@@ -50,6 +50,7 @@ SHAPES: dict[str, str] = {
     "ffn_post_norm": "E",
     "sinks": "H",
     "choice_bias": "N",
+    "choice_bias_row": "1 N",
     "experts_gate_up": "N 2*X E",
     "experts_down": "N E X",
     "experts_in_out_gate_up": "N E 2*X",

@@ -115,6 +115,8 @@ def _nested_theta(config: Config, kind: str) -> object:
 
 
 def _rotary_channels(config: Config, parameters: Config, head_dim: int) -> int:
+    if config.family.mixers == "latent":  # the channels that turn stand apart: a share is of the whole head
+        return head_dim
     default = config.family.partial_rotary
     share = parameters.number("partial_rotary_factor", 1.0 if default is None else default)
     if default is None and share != 1:

@@ -127,10 +127,15 @@ class Source:
             experts=self.experts(index, routing.experts),
             shared=self.feed_forward(index, "shared_") if self.has(index, "shared_down") else None,
             shared_gate=self.linear(index, "shared_router") if self.has(index, "shared_router") else None,
-            choice_bias=self.optional(index, "choice_bias"),
+            choice_bias=self.choice_bias(index),
             router_norm=None if scale is None else self.router_norm(scale),
             expert_scale=self.optional(index, "expert_scale"),
         )
+
+    def choice_bias(self, index: int) -> Tensor | None:
+        """What is added to the scores for the choice; in some classes a matrix of one row."""
+        row = self.optional(index, "choice_bias_row")
+        return self.optional(index, "choice_bias") if row is None else row[0]
 
     def router_norm(self, scale: Tensor) -> Norm:
         """Gemma 4's: without a weight, then the scale, then 1 / √hidden."""

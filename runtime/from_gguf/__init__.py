@@ -121,7 +121,7 @@ GLM_FLASH_VOCABULARY = 154880  # its first files have no gating key: llama.cpp, 
 
 
 def _temperature(keys: Keys, sizes: Sizes) -> Temperature | None:
-    beta = keys.shortest("attention.temperature_scale", 0.0)
+    beta = keys.shortest("attention.temperature_scale", keys.family.temperature_beta)
     if not keys.family.temperature or not beta:
         return None
     return Temperature(beta, keys.positive("rope.scaling.original_context_length", sizes.n_ctx))

@@ -13,7 +13,8 @@ ups', as its converter can write them. A tensor that llama.cpp would not look fo
 `output.weight`, the attention's output bias of qwen3, and a llama's two lists of rotary factors whatever the type of
 its scaling. A weight's `.scale` is heeded in every family, where of llama.cpp's graphs only llama's, qwen3's and
 qwen3moe's heed that of a feed-forward network. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by
-llama.cpp's 10000.
+llama.cpp's 10000. gpt-oss' yarn does not round its two dimensions, exaone4 has its windows whatever the number of
+layers, and mistral4 its temperature, as the originals have them and llama.cpp has not.
 """
 
 from __future__ import annotations
@@ -70,12 +71,14 @@ class Sliding:
     default: the window without the key; None is no window at all, and then no layer slides.
     local_base: rotary base of sliding layers without `rope.freq_base_swa`; None is the other layers' base.
     scaled: whether sliding layers share the other layers' rotary scaling, or have none.
+    full_turns: whether the other layers are rotated, in a model that has sliding ones.
     """
 
     period: int
     default: int | None = None
     local_base: float | None = None
     scaled: bool = True
+    full_turns: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,7 @@ class ArchitectureFacts:
         stems of a mixture beside its
         experts' three, and of the network that all positions share. ungated_experts: experts have no gate.
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
+    temperature_beta: the published one of a family whose files do not say it.
     head_norm_after_rope, value_norm, output_gate, sinks, temperature, shares_keys: as in `Traits`.
     outside_optional: further tensors outside the layers. prediction: layers beyond the model's own may follow.
     rotates: whether queries and keys turn by position at all. log_multiplier: what
@@ -151,6 +155,7 @@ class ArchitectureFacts:
     output_gate: bool = False
     sinks: bool = False
     temperature: bool = False
+    temperature_beta: float = 0.0
     shares_keys: bool = False
     outside_optional: tuple[str, ...] = ()
     layer_optional: tuple[str, ...] = ()
@@ -432,5 +437,70 @@ FAMILIES: dict[str, ArchitectureFacts] = {
         shared=("ffn_up_shexp.weight", "ffn_down_shexp.weight"),
         ungated_experts=True,
         gating=2,
+    ),
+    "glm4": ArchitectureFacts(pairs="interleaved", norms=FOUR_NORMS, ffn=FUSED, fused_gate=True),
+    "ernie4_5": ArchitectureFacts(pairs="interleaved", optional=LLAMA_BIASES, rope_base=500000.0),
+    "ernie4_5-moe": ArchitectureFacts(
+        pairs="interleaved",
+        optional=("attn_output.bias",),
+        rope_base=500000.0,
+        experts="always",
+        ffns="every so many",
+        mixture=CHOICE_BIAS,
+        shared=SHARED_EXPERTS,
+    ),
+    "seed_oss": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight", "post_attention_norm.weight"),
+        roles=FFN_NORM_NAMED_POST,
+        optional=("attn_output.bias",),
+    ),
+    "exaone4": ArchitectureFacts(
+        pairs="halves",
+        norms=("post_attention_norm.weight", "post_ffw_norm.weight"),
+        head_norms="head",
+        rope_base=1000000.0,
+        rope_factors="freqs",
+        sliding=Sliding(period=4, full_turns=False),
+    ),
+    "hunyuan-dense": ArchitectureFacts(pairs="halves", head_norms="head", head_norm_after_rope=True),
+    "olmoe": ArchitectureFacts(
+        pairs="halves", head_norms="row", experts="always", experts_renormalised=False, head_required=True
+    ),
+    "dots1": ArchitectureFacts(
+        pairs="halves",
+        head_norms="head",
+        experts="always",
+        ffns="leading dense",
+        mixture=CHOICE_BIAS,
+        shared=SHARED_EXPERTS,
+        experts_renormalised=False,
+        gating=2,
+    ),
+    "cohere2": ArchitectureFacts(
+        pairs="interleaved",
+        norm="layer",
+        norms=("attn_norm.weight",),
+        optional=("attn_output.bias",),
+        parallel=True,
+        sliding=Sliding(period=4, full_turns=False),
+        scales="command-r",
+    ),
+    "granitemoe": ArchitectureFacts(
+        pairs="interleaved", experts="always", rope_factors="freqs", rope_switch=True, scales="granite"
+    ),
+    "arcee": ArchitectureFacts(pairs="interleaved", activation="relu2", ffn=FUSED, rope_factors="freqs"),
+    "mistral4": ArchitectureFacts(
+        pairs="interleaved",
+        mixers="latent",
+        recurrent=LATENT,
+        experts="always",
+        ffns="leading dense",
+        shared=SHARED_EXPERTS,
+        experts_renormalised=False,
+        temperature=True,
+        temperature_beta=0.1,
+        log_multiplier=10.0,
+        scales="latent",
     ),
 }

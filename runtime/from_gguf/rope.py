@@ -34,9 +34,16 @@ def ropes(
     local = everywhere
     if family.sliding is not None and any(windows):
         local = _local(keys, sizes, factors)
-    skips = family.rope_skips
+    skips, still = (
+        family.rope_skips,
+        family.sliding is not None and not family.sliding.full_turns and any(windows),
+    )
     return tuple(
-        None if skips and (layer + 1) % skips == 0 else everywhere if window is None else local
+        None
+        if (skips and (layer + 1) % skips == 0) or (still and window is None)
+        else everywhere
+        if window is None
+        else local
         for layer, window in enumerate(windows)
     )
 
