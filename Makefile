@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.set-up
 
-.PHONY: help demo test test-slow lint bench docs clean
+.PHONY: help demo test test-slow wheel-test lint bench docs clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1  /p' $(MAKEFILE_LIST) | awk '{printf "%-16s", $$1" "$$2; $$1=$$2=""; print substr($$0,3)}'
@@ -25,11 +25,15 @@ test-slow: $(SETUP)  ## kill sweeps, fuzzing, full-size models, every malformed 
 	$(BIN)/python -m tools.demo --fetch-only
 	$(BIN)/pytest -m slow
 
-lint: $(SETUP)  ## ruff, mypy, import contracts, spelling; changes nothing
+wheel-test: $(SETUP)  ## builds sdist and wheel, installs the wheel alone in a fresh environment, runs every command
+	$(BIN)/python -m tools.wheel_test
+
+lint: $(SETUP)  ## ruff, mypy, import contracts, declared dependencies, spelling; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry base commands converter formats registry runtime sources verification
 	$(BIN)/codespell
 
 bench: $(SETUP)  ## prints the tables of docs/benchmarks.md
@@ -39,6 +43,7 @@ docs: $(SETUP)  ## makes the generated pages again; fails if one differed
 	$(BIN)/python -m tests.commands.test_cli_page
 	$(BIN)/python -m tests.verification.test_checks_page
 	$(BIN)/python -m tests.converter.architectures.test_architectures_page
+	$(BIN)/python -m tests.formats.scan.test_rules_page
 	$(BIN)/python -m tests.formats.quants.test_types_page
 	$(BIN)/python -m tests.formats.tokenizer.tokenizers_page
 	git diff --exit-code --stat docs

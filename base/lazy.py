@@ -8,28 +8,34 @@ from collections.abc import Callable, Mapping, Sequence
 
 
 def lazy_names(
-    package: str, modules: Mapping[str, Sequence[str]]
+    package: str, modules: Mapping[str, Sequence[str] | Mapping[str, str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` for a package whose public names live in modules below it.
 
-    modules: module, relative to the package → the names that it defines. A name is kept once it was asked for.
+    modules: module, relative to the package → the names that it defines; as a mapping, public name → its name there.
+    A name is kept once it was asked for. Raises AttributeError for a name that is none of them.
 
-    >>> __getattr__, __dir__ = lazy_names("llorch.base", {"shown": ["shown"], "times": ["rfc3339"]})
-    >>> __getattr__("rfc3339").__module__
-    'llorch.base.times'
-    >>> "shown" in __dir__()
+    >>> get, names = lazy_names("llorch.base", {"shown": ["shown"], "times": {"utc_text": "rfc3339"}})
+    >>> get("utc_text").__name__
+    'rfc3339'
+    >>> "shown" in names()
     True
     """
-    module_of = {name: module for module, names in modules.items() for name in names}
+    homes = {
+        public: (module, name)
+        for module, names in modules.items()
+        for public, name in (names.items() if isinstance(names, Mapping) else zip(names, names, strict=True))
+    }
 
     def get(name: str) -> object:
-        if name not in module_of:
+        if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
+        module, inside = homes[name]
+        value = getattr(importlib.import_module(f"{package}.{module}"), inside)
         setattr(sys.modules[package], name, value)
         return value
 
-    def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *module_of})
+    def public_names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *homes})
 
-    return get, names
+    return get, public_names

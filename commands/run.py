@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,11 +11,18 @@ import click
 
 from llorch import runtime
 from llorch.commands import cli
-from llorch.commands.cli import Cell, size, text, write_rows, write_table
+from llorch.commands.cli import Cell, text, write_rows, write_table
+from llorch.commands.run_documents import (
+    generation_document,
+    info_document,
+    info_rows,
+    speed_document,
+    speed_rows,
+)
+from llorch.commands.serve.command import add_serve
 
 if TYPE_CHECKING:
-    from llorch.formats.tokenizer.templates import TemplateReport
-    from llorch.runtime import Description, Generation, Model, Sampling, Stream
+    from llorch.runtime import Model, Sampling, Stream
 
 NAME = "llorch-run"
 # How a request came to its end, for a person.
@@ -29,13 +35,19 @@ ENDS = {
 F = TypeVar("F", bound=Callable[..., Any])
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where it is computed. auto: cuda if it is there, else cpu.",
-)
+device_option = cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
+
+
+def mode_option(default: str) -> Callable[[F], F]:
+    """How numbers are computed; what a command computes by itself is its own default."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["exact", "verify", "fast"]),
+        default=default,
+        show_default=True,
+        help="Activations in float32, in two int8 planes, or in one, as llama.cpp has them. Weights that are floats, "
+        "and other devices than the processor, are exact in each.",
+    )
 
 
 def sampling_options(function: F) -> F:
@@ -101,6 +113,7 @@ def main() -> None:
 @click.option("-p", "--prompt", required=True, help="The text to go on from; with --chat what the user says.")
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
 @sampling_options
+@mode_option("fast")
 @device_option
 def generate(
     model: Path,
@@ -108,13 +121,14 @@ def generate(
     chat: bool,
     max_new_tokens: int,
     stop: tuple[str, ...],
+    mode: str,
     device: str,
     as_json: bool,
     **options: float,
 ) -> None:
     """Continue a text, the most probable way or by chance."""
     sampling = sampling_of(**options)
-    with opened(model, device) as loaded:
+    with opened(model, device, mode) as loaded:
         ask = runtime.Chat(loaded).ask if chat else loaded.stream
         stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
         write_stream(stream, silent=as_json)
@@ -125,13 +139,20 @@ def generate(
 @cli.subcommand(main, "chat", example=f"{NAME} chat smollm2")
 @model_argument
 @sampling_options
+@mode_option("fast")
 @device_option
 def chat(
-    model: Path, max_new_tokens: int, stop: tuple[str, ...], device: str, as_json: bool, **options: float
+    model: Path,
+    max_new_tokens: int,
+    stop: tuple[str, ...],
+    mode: str,
+    device: str,
+    as_json: bool,
+    **options: float,
 ) -> None:
     """Talk with a model, a line at a time, until the input ends."""
     sampling = sampling_of(**options)
-    with opened(model, device) as loaded:
+    with opened(model, device, mode) as loaded:
         conversation = runtime.Chat(loaded)
         while line := said():
             stream = conversation.ask(line, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
@@ -165,10 +186,11 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
 @model_argument
 @click.argument("words", metavar="TEXT")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many tokens.")
+@mode_option("exact")
 @device_option
-def logits(model: Path, words: str, top: int, device: str, as_json: bool) -> None:
+def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: bool) -> None:
     """Show the most probable tokens after TEXT, with their logits."""
-    with opened(model, device) as loaded:
+    with opened(model, device, mode) as loaded:
         last = loaded.logits(loaded.tokenizer.encode(words).ids)[-1]
         best = last.topk(min(top, len(last)))
         rows = [
@@ -191,11 +213,12 @@ def logits(model: Path, words: str, top: int, device: str, as_json: bool) -> Non
 @model_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens of a window.")
+@mode_option("exact")
 @device_option
-def perplexity(model: Path, file: Path, n_ctx: int, device: str, as_json: bool) -> None:
+def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_json: bool) -> None:
     """Measure the perplexity of the text in FILE, by llama-perplexity's windows."""
     content = file.read_text(encoding="utf-8", errors="replace")
-    with opened(model, device) as loaded, cli.progress("windows", in_bytes=False) as progress:
+    with opened(model, device, mode) as loaded, cli.progress("windows", in_bytes=False) as progress:
         found = runtime.measure_perplexity(loaded, content, n_ctx=n_ctx, progress=progress)
     document = {
         "perplexity": found.value,
@@ -221,11 +244,59 @@ def info(model: Path, as_json: bool) -> None:
         write_rows(info_rows(found))
 
 
-def opened(model: Path, device: str) -> Model:
+add_serve(main, example=f"{NAME} serve SmolLM2-135M-Instruct.Q4_1.gguf --port 8080")
+
+
+@cli.subcommand(main, "bench", example=f"{NAME} bench SmolLM2-135M-Instruct.Q4_1.gguf --threads 2")
+@model_argument
+@click.option(
+    "--prompt-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Read at once."
+)
+@click.option(
+    "--generate-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="One by one."
+)
+@click.option(
+    "--depth", type=click.IntRange(min=0), default=0, show_default=True, help="Positions that come before."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="As many as there are processor cores by default."
+)
+@mode_option("fast")
+@device_option
+def bench(
+    model: Path,
+    prompt_tokens: int,
+    generate_tokens: int,
+    depth: int,
+    threads: int | None,
+    mode: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure how fast a model reads and writes, and which part of the memory's speed that is."""
+    from llorch.runtime import choose_device  # torch, which --help does not need
+
+    found = runtime.measure_speed(
+        model,
+        prompt_tokens=prompt_tokens,
+        generate_tokens=generate_tokens,
+        depth=depth,
+        threads=threads,
+        mode=mode,
+        device=choose_device(device),
+        progress=None if as_json else lambda what: cli.note(NAME, f"measures {what} …"),
+    )
+    if as_json:
+        cli.write_json(speed_document(model, found))
+    else:
+        write_rows(speed_rows(found))
+
+
+def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
     from llorch.runtime import choose_device  # torch, which --help does not need
 
-    return runtime.load(model, device=choose_device(device))
+    return runtime.load(model, device=choose_device(device), mode=mode)
 
 
 def sampling_of(**options: float) -> Sampling:
@@ -272,103 +343,6 @@ def said() -> str:
     if cli.is_terminal(sys.stdin):
         click.echo("> ", nl=False, err=True)
     return next((line for line in sys.stdin if line.strip()), "").strip()
-
-
-def generation_document(model: Path, prompt: str, sampling: Sampling, made: Generation) -> dict[str, object]:
-    """What --json says of a generation; enough to make it again."""
-    return {
-        "schema": "llorch.generation/v1",
-        "model": str(model),
-        "mode": made.mode,
-        **asdict(sampling),
-        "prompt": prompt,
-        "prompt_ids": list(made.prompt_ids),
-        "ids": list(made.ids),
-        "text": made.text,
-        "finish": made.finish,
-    }
-
-
-def info_document(found: Description) -> dict[str, object]:
-    """A description as --json has it; sizes are bytes."""
-    traits, memory = found.traits, found.memory
-    return {
-        "schema": "llorch.info/v1",
-        "model": str(found.path),
-        "format": found.format,
-        "architecture": found.architecture,
-        "name": found.name,
-        "weights": found.weights,
-        "size_bytes": found.size_bytes,
-        "bits_per_weight": found.bits_per_weight,
-        "types": {
-            stored.type: {
-                "tensors": stored.tensors,
-                "weights": stored.weights,
-                "size_bytes": stored.size_bytes,
-            }
-            for stored in found.types
-        },
-        "layers": traits.n_layers,
-        "hidden_size": traits.hidden_size,
-        "heads": traits.heads,
-        "kv_heads": traits.kv_heads,
-        "head_dim": traits.head_dim,
-        "context": traits.n_ctx,
-        "tokenizer": found.tokenizer,
-        "tokens": found.tokens,
-        "vocabulary_size": traits.vocabulary_size,
-        "chat_template": found.template is not None,
-        "chat_template_report": None if found.template is None else asdict(found.template),
-        "memory": {
-            "weights": memory.weights,
-            "cache": memory.cache,
-            "tokenizer": memory.tokenizer,
-            "scratch": memory.scratch,
-        },
-    }
-
-
-def told_of(template: TemplateReport | None) -> str:
-    """What a person should know of a chat template before it is used."""
-    if template is None:
-        return "none for chat"
-    suspicious = ", ".join(template.dunder_names)
-    warning = f", NAMES {suspicious}: read it before it is used" if suspicious else ""
-    return f"for chat, {template.characters:,} characters{warning}"
-
-
-def info_rows(found: Description) -> list[list[Cell]]:
-    """A description on one screen."""
-    traits, memory = found.traits, found.memory
-    types = ", ".join(f"{stored.tensors} {stored.type}" for stored in found.types)
-    heads = f"{traits.heads} heads, {traits.kv_heads} of keys and values, of {traits.head_dim}"
-    parts = ", ".join(
-        f"{what} {size(amount).brief}"
-        for what, amount in (
-            ("weights", memory.weights),
-            ("cache", memory.cache),
-            ("tokenizer", memory.tokenizer),
-            ("scratch", memory.scratch),
-        )
-    )
-    return [
-        [text("model"), text(found.name or found.path)],
-        [text("format"), text(f"{found.architecture}, {found.format}")],
-        [
-            text("weights"),
-            text(
-                f"{found.weights:,} in {size(found.size_bytes).brief}, {found.bits_per_weight:.2f} bits each"
-            ),
-        ],
-        [text("types"), text(types)],
-        [text("shape"), text(f"{traits.n_layers} layers of {traits.hidden_size}, {heads}")],
-        [text("context"), text(f"{traits.n_ctx:,} positions")],
-        [text("tokenizer"), text(f"{found.tokenizer or 'none'}, {found.tokens:,} tokens")],
-        [text("template"), text(told_of(found.template))],
-        [text("memory"), text(f"{size(memory.total).brief} for all of the context")],
-        [text("of which"), text(parts)],
-    ]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ from llorch.commands.cli import Cell, Failure, text, write_table
 from llorch.commands.ledger import Recorded, record_verification, registry_location, tracked_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llorch.formats.scan import Allowance
+    from llorch.registry import Location
     from llorch.verification import Report
 
 NAME = "llorch-verify"
@@ -29,22 +33,16 @@ NAME = "llorch-verify"
 )
 @click.option(
     "--level",
-    type=click.Choice(["quick", "full"]),
+    type=click.Choice(cli.LEVELS),
     default="quick",
     show_default=True,
     help="quick looks at a part of a large model, full at all of it.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where the two readings are computed. auto: cuda if it is there, else cpu.",
-)
+@cli.device_option("Where the two readings are computed. auto: cuda if it is there, else cpu.")
 @click.option("--alone", is_flag=True, help="Compare it with nothing: try it out, as a .gguf file is.")
-@click.option(
-    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
-)
+@cli.registry_option
+@click.option("--strict", is_flag=True, help="End with 1 also for what the scan warns of.")
+@cli.allow_option
 @click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
 def main(
     artifact: Path,
@@ -53,6 +51,8 @@ def main(
     device: str,
     alone: bool,
     url: str | None,
+    strict: bool,
+    allow: Path | None,
     no_record: bool,
     as_json: bool,
 ) -> int:
@@ -62,14 +62,16 @@ def main(
     it run, and make of English more than a guess?
     """
     recorded: Recorded | Failure | None = None
+    location = registry_location(url)
+    suspicious = warned_of(artifact, cli.allowances(allow))
     if alone or artifact.is_file():
         if against is not None:
             raise click.UsageError("--against is for a folder, and not with --alone.")
         report = verification.smoke_test(artifact, level=level, device=device)
-    elif no_record or not registry_location(url).is_there:
+    elif no_record or not location.is_there:
         report = verification.verify(artifact, against, level=level, device=device)
     else:
-        report, recorded = told(artifact, against, level, device, url)
+        report, recorded = verify_and_record(artifact, against, level, device, location)
     if as_json:
         cli.write_json({**report.to_json(), "registry": None if recorded is None else recorded.to_json()})
     else:
@@ -79,19 +81,30 @@ def main(
     if isinstance(recorded, Failure):
         cli.note(NAME, recorded.message)
         return recorded.exit_code
-    return 1 if report.outcome == "FAILED" else 0
+    return 1 if report.outcome == "FAILED" or (strict and suspicious) else 0
 
 
-def told(
-    artifact: Path, against: Path | None, level: str, device: str, url: str | None
+def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
+    """Whether a scan of what lies there warns of anything that nobody takes; it is said on stderr."""
+    from llorch.formats.scan import not_allowed, scan_folder  # --help does not need it
+
+    found = scan_folder(artifact) if artifact.exists() else []
+    warned = [one for one in not_allowed(found, allow)[0] if one.level == "warning"]
+    for one in warned:
+        cli.note(NAME, f"warning: {one}")
+    return bool(warned)
+
+
+def verify_and_record(
+    artifact: Path, against: Path | None, level: str, device: str, location: Location
 ) -> tuple[Report, Recorded | Failure | None]:
     """The verification as a run that the registry is told of, unless the folder is not what is recorded."""
     params = {"level": level, "device": device}
     folder = os.fspath(artifact.absolute())
-    with tracked_run("verify", folder, params, url, is_there=artifact.is_dir) as run:
+    with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
         report = verification.verify(artifact, against, level=level, device=device)
         whole = any(result.name == "files.digests" and result.status == "PASSED" for result in report.results)
-        recorded = record_verification(artifact, report, run, url) if whole else None
+        recorded = record_verification(artifact, report, run, location) if whole else None
     return report, recorded
 
 

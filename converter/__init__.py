@@ -22,12 +22,14 @@ if TYPE_CHECKING:
         TargetBusy,
         TargetExists,
     )
+    from llorch.converter.options import ConvertOptions, parse_size
     from llorch.converter.provenance.record import Conversion
     from llorch.converter.round_trip import round_trip_differences
     from llorch.converter.tokenizer_only import TokenizerFolder, convert_tokenizer
 
 __all__ = [
     "Conversion",
+    "ConvertOptions",
     "NotEnoughSpace",
     "OnlyVocabulary",
     "RoundTripError",
@@ -36,6 +38,7 @@ __all__ = [
     "TokenizerFolder",
     "convert",
     "convert_tokenizer",
+    "parse_size",
     "round_trip_differences",
 ]
 
@@ -44,6 +47,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "conversion": ["convert"],
         "errors": ["NotEnoughSpace", "OnlyVocabulary", "RoundTripError", "TargetBusy", "TargetExists"],
+        "options": ["ConvertOptions", "parse_size"],
         "provenance.record": ["Conversion"],
         "round_trip": ["round_trip_differences"],
         "tokenizer_only": ["TokenizerFolder", "convert_tokenizer"],

@@ -6,18 +6,23 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from typing import Unpack
 
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.progress import Progress
+from llorch.base.record_files import PROVENANCE, RECORD
+from llorch.base.times import now_milliseconds, rfc3339_milliseconds
 from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
+from llorch.converter.findings import Findings, scan_source
+from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
-from llorch.converter.plan.dtype import AUTO, BY_TORCH_NAME, choose_dtypes
+from llorch.converter.plan.dtype import BY_TORCH_NAME, choose_dtypes
 from llorch.converter.plan.plan import Plan, make_plan
 from llorch.converter.plan.schedule import Placed, written_order
 from llorch.converter.plan.tensors import with_scales
@@ -30,13 +35,19 @@ from llorch.converter.write.staging import Staging
 from llorch.converter.write.target import Target
 from llorch.formats import INDEX, Layout, lay_out, read_safetensors
 from llorch.formats.gguf import Header, Tensor, TensorData, read_header
-from llorch.formats.tokenizer import TemplateReport, TokenizerFiles, build_tokenizer
+from llorch.formats.scan import Allowance
+from llorch.formats.tokenizer import (
+    TOKENIZER_MODEL,
+    TemplateReport,
+    TokenizerFiles,
+    build_tokenizer,
+    sentencepiece_model,
+)
 
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
 
 
-RECORD, PROVENANCE = "conversion.json", "provenance.intoto.json"
 ROLES = {
     "config.json": "config",
     "generation_config.json": "config",
@@ -47,25 +58,12 @@ ROLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What the caller chose, checked, and when."""
-
-    dtype: str
-    max_shard_size: int
-    strict: bool
-    allow_unknown: bool
-    threads: int
-    run: str | None
-    started: str
-
-
-@dataclass(frozen=True, slots=True)
 class Work:
     """All that is decided before a byte is written.
 
     dtype: the model's. placed: in the layout's order. others: name → content of the small files. notes: what the
     tokenizer took for granted. warnings: of the tokenizer, the header and the dtypes. templates: what each chat
-    template reaches for, by its file.
+    template reaches for, by its file. findings: what a scan of the source's texts objects to.
     """
 
     header: Header
@@ -77,36 +75,45 @@ class Work:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     templates: Mapping[str, TemplateReport]
+    findings: Findings
 
 
 def convert(
     source: str | os.PathLike[str],
     folder: str | os.PathLike[str],
+    options: ConvertOptions | None = None,
     *,
-    dtype: str = AUTO,
-    max_shard_size: int = 5 * 10**9,
     threads: int | None = None,
     force: bool = False,
-    strict: bool = False,
-    allow_unknown: bool = False,
-    run: str | None = None,
+    allow: Sequence[Allowance] = (),
+    run_id: str | None = None,
+    started: datetime | None = None,
     progress: Progress | None = None,
+    **choices: Unpack[Choices],
 ) -> Conversion:
     """Converts `source`, a GGUF file or any part of a split one, into `folder`, which appears complete.
 
-    dtype: "auto", "float32", "float16" or "bfloat16"; see `converter.plan.dtype`. max_shard_size: bytes of tensors
-    in a file; one tensor is never cut. threads: by default one a core. force: replace what is at `folder`. strict:
-    warnings are errors. allow_unknown: tensors and keys that the architecture does not know are left out, with a
-    warning, and are no error. run: the version 7 UUID by which the caller knows this run; it tells when that
-    began, and conversion.json keeps it. progress: called with (bytes done, bytes in all).
+    options: what decides the bytes; choices: its fields by name, as dtype="bfloat16", max_shard_size="5GB".
+    threads: by default one a core. force: replace what is at `folder`.
+    allow: findings of the scan that somebody takes: recorded, and not warned of. run_id: a UUID by which the caller
+    knows this run, kept in conversion.json; started: when it began, now by default. progress: called with (bytes
+    done, bytes in all).
     A conversion that was killed is continued by the next one of the same source and options to the same folder.
 
     Raises InputError for a source that is malformed, unsupported or not finite (OnlyVocabulary for one without
-    weights); TargetExists, TargetBusy,
-    NotEnoughSpace; OSError for what cannot be read or written; ValueError for options that mean nothing.
-    Whatever it raises, also from a signal, it leaves nothing behind.
+    weights); TargetExists, TargetBusy, NotEnoughSpace; OSError for what cannot be read or written; ValueError for
+    options that mean nothing. Whatever it raises, also from a signal, it leaves nothing behind.
+
+    >>> conversion = convert("model.gguf", "folder", dtype="float32", max_shard_size="5GB")
+    >>> conversion.architecture, conversion.dtype
+    ('llama', 'float32')
     """
-    options = _checked(dtype, max_shard_size, threads, run, strict=strict, allow_unknown=allow_unknown)
+    if options is not None and choices:
+        raise ValueError(f"{', '.join(choices)} stand beside options: say them in one of the two")
+    options = options or ConvertOptions(**choices)
+    if run_id is not None:
+        uuid.UUID(run_id)  # the statement names it as urn:uuid; ValueError for another form
+    run = Run(run_id, rfc3339_milliseconds(started or now_milliseconds()), _threads(threads))
     header = read_header(source)
     keep = [part.path.absolute() for part in header.parts]
     try:
@@ -115,17 +122,17 @@ def convert(
             raise OnlyVocabulary(
                 "holds a vocabulary and no tensor", hint="its tokenizer alone can be written"
             )
-        planned = make_plan(header, tokenizer, allow_unknown=allow_unknown)
+        planned = make_plan(header, tokenizer, allow_unknown=options.allow_unknown)
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:
-                work = _prepared(header, tokenizer, planned, data, options)
+                work = _prepared(header, tokenizer, planned, data, options, allow)
                 del tokenizer  # what it says is in `work`, and a large vocabulary takes a hundred megabytes
-                staging, digests, seen = _write_weights(target, data, work, options.threads, progress)
+                staging, digests, seen = _write_weights(target, data, work, run.threads, progress)
                 scales = seen.all_of(_sources(work), data)
             finally:
                 data.require_unchanged()  # if it was written to while we read, that is what is wrong
             files = _write_others(staging, work, digests)
-            conversion = _conversion(target.folder, work, options, files, digests, scales)
+            conversion = _conversion(target.folder, work, options, run, files, digests, scales)
             conversion = _write_records(staging, conversion)
             _require_written(work.layout, staging.folder)
             target.publish()
@@ -134,24 +141,21 @@ def convert(
     return conversion
 
 
-def _checked(
-    dtype: str,
-    max_shard_size: int,
-    threads: int | None,
-    run: str | None,
-    *,
-    strict: bool,
-    allow_unknown: bool,
-) -> Options:
-    if dtype != AUTO and dtype not in BY_TORCH_NAME:
-        raise ValueError(f"dtype is {dtype!r}, not one of {', '.join([AUTO, *BY_TORCH_NAME])}")
-    if max_shard_size < 1:
-        raise ValueError(f"max_shard_size is {max_shard_size}, not at least 1")
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What does not decide the bytes, and is recorded all the same."""
+
+    id: str | None
+    started: str
+    threads: int
+
+
+def _threads(threads: int | None) -> int:
     if threads is None:
-        threads = min(_cores(), MOST_THREADS)
+        return min(_cores(), MOST_THREADS)
     if threads < 1:
         raise ValueError(f"threads is {threads}, not at least 1")
-    return Options(dtype, max_shard_size, strict, allow_unknown, threads, run, _started(run))
+    return threads
 
 
 def _cores() -> int:
@@ -162,20 +166,28 @@ def _cores() -> int:
 
 
 def _prepared(
-    header: Header, tokenizer: TokenizerFiles, planned: Plan, data: TensorData, options: Options
+    header: Header,
+    tokenizer: TokenizerFiles,
+    planned: Plan,
+    data: TensorData,
+    options: ConvertOptions,
+    allow: Sequence[Allowance],
 ) -> Work:
     """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
     choice = choose_dtypes(with_scales(planned.outputs, data), data, options.dtype)
-    warnings = (*tokenizer.warnings, *planned.warnings, *choice.warnings)
+    findings = scan_source(header.metadata, tokenizer, allow)
+    warnings = (*tokenizer.warnings, *findings.warnings, *planned.warnings, *choice.warnings)
     if warnings and options.strict:
         raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
     outputs = written_order(choice.outputs)
-    layout = lay_out(((o.name, str(o.dtype), o.shape) for o in outputs), options.max_shard_size)
+    layout = lay_out(((o.name, str(o.dtype), o.shape) for o in outputs), options.shard_bytes)
     placed = tuple(Placed(output, stored) for output, stored in zip(outputs, layout.tensors, strict=True))
+    sentencepiece = sentencepiece_model(header.metadata)
     others = {
         "config.json": _json(with_dtype(planned.config, BY_TORCH_NAME[choice.dtype])),
         "generation_config.json": _json(planned.generation_config),
         **tokenizer.files(),
+        **({} if sentencepiece.content is None else {TOKENIZER_MODEL: sentencepiece.content}),
         **({INDEX: layout.index} if layout.index is not None else {}),
     }
     return Work(
@@ -185,9 +197,10 @@ def _prepared(
         layout=layout,
         placed=placed,
         others=others,
-        notes=tuple(tokenizer.notes),
+        notes=(*tokenizer.notes, *filter(None, [sentencepiece.note])),
         warnings=warnings,
         templates=tokenizer.template_reports,
+        findings=findings,
     )
 
 
@@ -266,7 +279,8 @@ def _write_records(staging: Staging, conversion: Conversion) -> Conversion:
 def _conversion(
     folder: Path,
     work: Work,
-    options: Options,
+    options: ConvertOptions,
+    run: Run,
     files: tuple[WrittenFile, ...],
     digests: pipeline.Digests,
     scales: Mapping[str, ScaleRange],
@@ -283,23 +297,19 @@ def _conversion(
         files=files,
         tensors=_tensor_rows(work, digests),
         quantization=quantization_of(work.header, scales),
-        options={
-            "dtype": options.dtype,
-            "max_shard_size": options.max_shard_size,
-            "strict": options.strict,
-            "allow_unknown": options.allow_unknown,
-        },
-        threads=options.threads,
+        options=options.to_json(),
+        threads=run.threads,
         tools=tools(),
         assumed=work.planned.assumed,
         keys_not_needed=work.planned.keys_not_needed,
         unused=work.planned.unused,
         notes=work.notes,
         warnings=work.warnings,
-        run=options.run,
+        run=run.id,
         templates=work.templates,
-        started=options.started,
-        finished=_now(),
+        findings=tuple(work.findings.to_json()),
+        started=run.started,
+        finished=rfc3339_milliseconds(now_milliseconds()),
     )
 
 
@@ -348,21 +358,3 @@ def _require_written(layout: Layout, folder: Path) -> None:
 def _json(document: Mapping[str, object], *, sort_keys: bool = False) -> bytes:
     text = json.dumps(document, indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
-
-
-def _started(run: str | None) -> str:
-    """When a run began: now, or as its id tells, whose first 48 bits are milliseconds since 1970 (RFC 9562)."""
-    if run is None:
-        return _now()
-    known = uuid.UUID(run)
-    if known.version != 7:
-        raise ValueError(f"run is {run}, not a version 7 UUID")
-    return _rfc3339(datetime.fromtimestamp((known.int >> 80) / 1000, UTC))
-
-
-def _now() -> str:
-    return _rfc3339(datetime.now(UTC))
-
-
-def _rfc3339(when: datetime) -> str:
-    return f"{when:%Y-%m-%dT%H:%M:%SZ}"

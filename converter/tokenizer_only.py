@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
+from llorch.converter.findings import scan_source
 from llorch.converter.provenance.record import WrittenFile
 from llorch.converter.write.target import Target
 from llorch.formats.gguf import read_header
-from llorch.formats.tokenizer import TemplateReport, build_tokenizer, load_tokenizer
+from llorch.formats.scan import Allowance
+from llorch.formats.tokenizer import (
+    TOKENIZER_MODEL,
+    TemplateReport,
+    build_tokenizer,
+    load_tokenizer,
+    sentencepiece_model,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +44,26 @@ def convert_tokenizer(
     *,
     force: bool = False,
     strict: bool = False,
+    allow: Sequence[Allowance] = (),
 ) -> TokenizerFolder:
     """Writes just the tokenizer's files of `source`, a GGUF file with or without weights, into `folder`.
 
-    force, strict: as for `convert`, and so is what it raises; whatever that is, it leaves nothing behind.
+    force, strict, allow: as for `convert`, and so is what it raises; whatever that is, it leaves nothing behind.
     """
     header = read_header(source)
     try:
         tokenizer = build_tokenizer(header.metadata)
-        if tokenizer.warnings and strict:
-            raise UnsupportedInput("; ".join(tokenizer.warnings), hint="without strict these are warnings")
+        findings = scan_source(header.metadata, tokenizer, allow)
+        warnings = (*tokenizer.warnings, *findings.warnings)
+        if warnings and strict:
+            raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
+        sentencepiece = sentencepiece_model(header.metadata)
         load_tokenizer(tokenizer)  # what the library refuses is refused before anything is written
     except InputError as error:
         raise error.in_file(header.path) from error.__cause__
     contents = tokenizer.files()
+    if sentencepiece.content is not None:
+        contents[TOKENIZER_MODEL] = sentencepiece.content
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     keep = [part.path.absolute() for part in header.parts]
     with Target(folder, force=force, keep=keep) as target:
@@ -65,7 +79,7 @@ def convert_tokenizer(
             target.folder,
             tokenizer.size,
             tuple(files),
-            tuple(tokenizer.notes),
-            tuple(tokenizer.warnings),
+            (*tokenizer.notes, *filter(None, [sentencepiece.note])),
+            warnings,
             tokenizer.template_reports,
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.registry.errors import RefusedRecord, shown
 
 LABELS = ("sha256", "tree1", "weights1")
@@ -25,7 +26,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 # Top-level names that `tree1` leaves out: version control, what a Hub client leaves behind, and records of
 # runs, which hold times and so differ between equal results. The list belongs to the label: another is tree2.
 EXCLUDED = frozenset((".git", ".gitignore", ".gitattributes", ".github", ".cache"))
-RECORDS = frozenset(("conversion.json", "provenance.intoto.json", "bom.cdx.json", "model.sig"))
+RECORDS = frozenset((RECORD, PROVENANCE, "bom.cdx.json", "model.sig"))
 
 CHUNK = 1 << 20
 Progress = Callable[[int, int], None]

@@ -66,12 +66,12 @@ class Spool:
         the run. Raises RegistryError, and then the notes stay.
         """
         notes = self._notes()
-        told = [run for run in notes.values() if run is not None]
-        if told:
+        recorded = [run for run in notes.values() if run is not None]
+        if recorded:
             try:
-                registry.record(*told)
+                registry.record(*recorded)
             except RefusedRequest:
-                for run in told:
+                for run in recorded:
                     with contextlib.suppress(RefusedRequest):
                         registry.record(run)
         with contextlib.suppress(OSError):  # on a disk that cannot be written they are taken in again

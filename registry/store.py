@@ -47,6 +47,10 @@ class Registry:
 
     url: a path or a SQLAlchemy URL. timeout_s: how long to wait for other writers. Nothing is opened here;
     every method may raise what `llorch.registry.errors` draws under RegistryError.
+
+    >>> with Registry("registry.db") as registry:
+    ...     registry.list()
+    []
     """
 
     def __init__(self, url: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> None:

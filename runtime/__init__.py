@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from llorch.runtime.devices import choose_device
     from llorch.runtime.errors import ContextFull, RequestError, UnknownToken
     from llorch.runtime.generate import Generation, Stream
+    from llorch.runtime.kernels.cpu.offered import Offer, offered
     from llorch.runtime.loading import load, read_text
     from llorch.runtime.measure.compare import LogitsComparison, compare_logits
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
+    from llorch.runtime.measure.speed import Speed, measure_speed
+    from llorch.runtime.mode import Mode
     from llorch.runtime.model import Model
     from llorch.runtime.sampling import Sampling
     from llorch.runtime.traits import Rope, Traits
@@ -37,11 +40,14 @@ __all__ = [
     "Description",
     "Generation",
     "LogitsComparison",
+    "Mode",
     "Model",
+    "Offer",
     "Perplexity",
     "RequestError",
     "Rope",
     "Sampling",
+    "Speed",
     "Stream",
     "Traits",
     "UnknownToken",
@@ -50,6 +56,8 @@ __all__ = [
     "describe",
     "load",
     "measure_perplexity",
+    "measure_speed",
+    "offered",
     "read_text",
 ]
 
@@ -61,9 +69,12 @@ __getattr__, __dir__ = lazy_names(
         "devices": ["choose_device"],
         "errors": ["ContextFull", "RequestError", "UnknownToken"],
         "generate": ["Generation", "Stream"],
+        "kernels.cpu.offered": ["Offer", "offered"],
         "loading": ["load", "read_text"],
         "measure.compare": ["LogitsComparison", "compare_logits"],
         "measure.perplexity": ["Perplexity", "measure_perplexity"],
+        "measure.speed": ["Speed", "measure_speed"],
+        "mode": ["Mode"],
         "model": ["Model"],
         "sampling": ["Sampling"],
         "traits": ["Rope", "Traits"],

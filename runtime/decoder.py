@@ -135,13 +135,26 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """What all layers of one call share: the request's cache, its angles, and who is told.
-
-    temperature: (positions, 1), what queries are multiplied by. own: every layer's embedding of the tokens.
-    """
+class _Part:
+    """The rows of one request among those of a step, and its cache."""
 
     cache: Cache
+    rows: slice
+
+    @property
+    def places(self) -> range:
+        """The positions of its rows."""
+        return range(self.cache.length, self.cache.length + self.rows.stop - self.rows.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What all layers of one call share: whose rows they are, their angles, and who is told.
+
+    temperature: (rows, 1), what queries are multiplied by. own: every layer's embedding of the tokens.
+    """
+
+    parts: Sequence[_Part]
     angles: Mapping[Rope, tuple[Tensor, Tensor]]
     observe: Observe | None
     temperature: Tensor | None = None
@@ -167,27 +180,38 @@ class Decoder:
         ids: (new,) int64, the tokens that follow what the cache holds; they are added to it. ContextFull, before
         any work, where the cache was not planned for so many.
         """
-        if cache.length + len(ids) > cache.planned:
-            raise ContextFull(cache.length + len(ids), cache.planned, "the next step", "its cache")
+        return self._hidden(ids, [_Part(cache, slice(0, len(ids)))], observe)
+
+    def hidden_together(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """The last hidden states of several requests, each with one new token, (requests, hidden_size).
+
+        ids: (requests,) int64. The products are computed for all rows at once, which may change their rounding.
+        """
+        return self._hidden(ids, [_Part(cache, slice(i, i + 1)) for i, cache in enumerate(caches)], None)
+
+    def _hidden(self, ids: Tensor, parts: Sequence[_Part], observe: Observe | None) -> Tensor:
+        for part in parts:
+            if part.places.stop > part.cache.planned:
+                raise ContextFull(part.places.stop, part.cache.planned, "the next step", "its cache")
         if not self._settled:
             self.weights.materialize()
             self._settled = True
         x = self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
-        places = range(cache.length, cache.length + len(ids))
         ropes = {rope for rope in self.traits.ropes if rope is not None}
         own = self.weights.layer_embeddings
         step = _Step(
-            cache,
-            {rope: rotation(rope, places, cache.planned, x) for rope in ropes},
+            parts,
+            {rope: _angles(rope, parts, x) for rope in ropes},
             observe,
-            None if self.traits.temperature is None else temperatures(self.traits.temperature, places, x),
+            None if self.traits.temperature is None else _temperatures(self.traits.temperature, parts, x),
             None if own is None else own(ids, x, self.traits.n_layers),
         )
         x = step.observed(x, None, "embedding")
         for index, layer in enumerate(self.weights.layers):
             x = step.observed(x, index, "input")
             x = step.observed(self._block(x, index, layer, step), index, "output")
-        cache.advance(len(ids))
+        for part in parts:
+            part.cache.advance(len(part.places))
         return step.observed(self.weights.final_norm(x), None, "final_norm")
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
@@ -227,48 +251,57 @@ class Decoder:
         if isinstance(weights, Attention):
             return self._attention(x, index, weights, step)
         if not isinstance(weights, LatentAttention):
-            return weights(x, step.cache.state(index))
-        rope = self.traits.ropes[index]
-        rows = weights.mixed(
-            x,
-            index,
-            step.cache,
-            rope=rope,
-            angles=None if rope is None else step.angles[rope],
-            scale=self.traits.attention_scale,
-            temperature=step.temperature,
-        )
-        return weights.output(step.observed(rows, index, "attention"))
+            return torch.cat([weights(x[part.rows], part.cache.state(index)) for part in step.parts])
+        rope, heat = self.traits.ropes[index], step.temperature
+        mixed = [
+            weights.mixed(
+                x[part.rows],
+                index,
+                part.cache,
+                rope=rope,
+                angles=None if rope is None else _rows_of(step.angles[rope], part),
+                scale=self.traits.attention_scale,
+                temperature=None if heat is None else heat[part.rows],
+            )
+            for part in step.parts
+        ]
+        return weights.output(step.observed(torch.cat(mixed), index, "attention"))
+
+    def _seen(self, index: int, part: _Part, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Keys and values of all positions so far: with the new ones, or as another layer has stored them."""
+        if k is None or v is None:
+            return part.cache.read(self.traits.keys_of(index), len(part.places))
+        return part.cache.extended(index, k[:, part.rows], v[:, part.rows])
 
     def _attention(self, x: Tensor, index: int, weights: Attention, step: _Step) -> Tensor:
         traits, rope = self.traits, self.traits.ropes[index]
         q, gate = self._queries(x, index, weights)
-        if weights.k is None:
-            k, v = step.cache.read(traits.keys_of(index), len(x))
-        else:
+        k = v = None
+        if weights.k is not None:
             k, v = self._keys_and_values(x, index, weights, weights.k)
             v = step.observed(v, index, "v")
             k = k if rope is None else rotate(k, rope, *step.angles[rope])
             k = _normed(weights.k_norm, k) if traits.head_norm_after_rope else k
-            if step.observe is not None:
-                step.observe(index, "k", k if rope is None else in_halves(k, rope))
-            k, v = step.cache.extended(index, k, v)
         q = q if rope is None else rotate(q, rope, *step.angles[rope])
         q = _normed(weights.q_norm, q) if traits.head_norm_after_rope else q
         if step.temperature is not None and self._heats(index):
             q = q * step.temperature
         if step.observe is not None:
             step.observe(index, "q", q if rope is None else in_halves(q, rope))
-        mixed = attend(
-            q,
-            k,
-            v,
-            scale=traits.attention_scale,
-            window=traits.windows[index],
-            softcap=traits.attention_softcap,
-            sinks=weights.sinks,
-        )
-        rows = mixed.transpose(0, 1).reshape(len(x), -1)
+            if k is not None:
+                step.observe(index, "k", k if rope is None else in_halves(k, rope))
+        mixed = [
+            attend(
+                q[:, part.rows],
+                *self._seen(index, part, k, v),
+                scale=traits.attention_scale,
+                window=traits.windows[index],
+                softcap=traits.attention_softcap,
+                sinks=weights.sinks,
+            )
+            for part in step.parts
+        ]
+        rows = torch.cat(mixed, dim=1).transpose(0, 1).reshape(len(x), -1)
         rows = rows if gate is None else rows * torch.sigmoid(gate)
         return weights.output(step.observed(rows, index, "attention"))
 
@@ -281,9 +314,9 @@ class Decoder:
 
     def _queries(self, x: Tensor, index: int, weights: Attention) -> tuple[Tensor, Tensor | None]:
         """(heads, positions, head_dim), and the output's gate (positions, heads · head_dim) where there is one."""
-        rows = weights.q(x)
         if not self.traits.output_gate:
-            return self._heads(rows, weights.q_norm, index, "heads"), None
+            return self._heads(weights.q(x), weights.q_norm, index, "heads"), None
+        rows = weights.q(x)
         shape = self.traits.mixer(index)
         assert isinstance(shape, Heads)
         split = rows.view(len(x), shape.heads, 2, shape.head_dim)
@@ -314,8 +347,20 @@ class Decoder:
         return split.transpose(0, 1).contiguous()
 
 
-def temperatures(temperature: Temperature, places: range, like: Tensor) -> Tensor:
-    """(positions, 1) of `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
+def _angles(rope: Rope, parts: Sequence[_Part], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of all rows, each by its own position and its own request's length."""
+    found = [rotation(rope, part.places, part.cache.planned, like) for part in parts]
+    return torch.cat([cosine for cosine, _ in found]), torch.cat([sine for _, sine in found])
+
+
+def _rows_of(angles: tuple[Tensor, Tensor], part: _Part) -> tuple[Tensor, Tensor]:
+    """A request's part of cosine and sine."""
+    return angles[0][part.rows], angles[1][part.rows]
+
+
+def _temperatures(temperature: Temperature, parts: Sequence[_Part], like: Tensor) -> Tensor:
+    """(rows, 1) of `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
+    places = [place for part in parts for place in part.places]
     whole = [(place + temperature.offset) // temperature.context for place in places]
     scales = [1 + temperature.beta * math.log1p(count) for count in whole]
     return torch.tensor(scales, dtype=torch.float64).to(like.device, like.dtype)[:, None]

@@ -124,7 +124,9 @@ def _of_folder(folder: Path) -> Description:
     read = from_folder.read_traits(folder)
     config = read_json(folder / "config.json")
     tensors = [_Tensor(t.name, t.dtype, t.shape, t.nbytes) for t in read.stored.tensors.values()]
-    told = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    tokenizer_config = (
+        read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    )
     return _described(
         folder,
         "safetensors",
@@ -133,7 +135,7 @@ def _of_folder(folder: Path) -> Description:
         read.traits,
         tensors,
         _folder_tokenizer(folder),
-        chat_template(folder, told),
+        chat_template(folder, tokenizer_config),
     )
 
 
@@ -189,15 +191,15 @@ def _by_type(tensors: Iterable[_Tensor]) -> list[TypeTotal]:
 
 
 def _held(tensors: list[_Tensor], format: str, tokens: int) -> Held:
-    """As stored, or all in float32 where that fits its bound.
+    """As stored; a folder's all in float32 where that fits its bound.
 
     An embedding that is not the head too is never widened: its rows are made one by one.
     """
-    widened = 4 * sum(t.weights for t in tensors) <= DEQUANTIZED_BYTES
+    widened = format != "gguf" and 4 * sum(t.weights for t in tensors) <= DEQUANTIZED_BYTES
     untied = any(t.name in HEADS for t in tensors)
     asleep = EMBEDDINGS if untied else ()
     weights = sum(4 * t.weights if widened and t.name not in asleep else t.size_bytes for t in tensors)
-    whole = max(t.size_bytes for t in tensors) if widened and format == "gguf" else 0
+    whole = 0  # nothing is read whole to become something else
     widest = max(
         (t.shape[-2] for t in tensors if len(t.shape) > 1 and t.name not in EMBEDDINGS + HEADS), default=0
     )

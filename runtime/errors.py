@@ -3,6 +3,7 @@
     RequestError            the model is fine, the request is not
     ├── ContextFull         it needs more positions than the model's context has
     └── UnknownToken        it names a token id that the vocabulary does not have
+    KernelMismatch          this machine's code does not compute what it should
 
 What is wrong with a model's files is a `llorch.base.errors.InputError`.
 """
@@ -30,3 +31,14 @@ class UnknownToken(RequestError):
         super().__init__(f"token id {token} is outside the vocabulary of {vocabulary_size:,}")
         self.token = token
         self.vocabulary_size = vocabulary_size
+
+
+class KernelMismatch(RuntimeError):
+    """A kernel differs from its definition by more than rounding: found at its first use, before any result."""
+
+    def __init__(self, kernel: str, apart: float, allowed: float) -> None:
+        super().__init__(
+            f"the kernel {kernel} differs from its definition by {apart:.1e} on this machine, allowed is {allowed:.0e}"
+        )
+        self.kernel = kernel
+        self.apart = apart

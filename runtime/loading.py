@@ -21,7 +21,9 @@ from llorch.runtime.from_folder.shards import OpenShards
 from llorch.runtime.from_folder.text import folder_text
 from llorch.runtime.from_folder.weights import build_weights as build_folder_weights
 from llorch.runtime.from_gguf.weights import build_weights
+from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.memory import DEQUANTIZED_BYTES
+from llorch.runtime.mode import Mode
 from llorch.runtime.model import Model, Text
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -34,6 +36,7 @@ def load(
     dtype: Literal["float32", "float64"] = "float32",
     rounded: Literal["bfloat16", "float16"] | None = None,
     *,
+    mode: Mode | str = Mode.EXACT,
     widened_bytes: int = DEQUANTIZED_BYTES,
 ) -> Model:
     """A model from a .gguf file or from a folder with config.json and safetensors.
@@ -41,14 +44,20 @@ def load(
     device: any that torch knows. dtype: of all arithmetic; float64 is for measuring float32's noise.
     rounded: of a GGUF, every dequantized weight is rounded once to this type before use, so that it equals
         the weight of a folder converted to it.
+    mode: how products with packed weights are computed; a model that has none, and one on another device, is exact.
+        VERIFY and FAST are float32 on the weights of the file: with `dtype` or `rounded` they are a RequestError.
     widened_bytes: a model whose weights take at most this in the arithmetic's dtype is kept so after first use;
         a larger one stays as stored and is widened by tiles whenever it is used.
 
     Raises InputError where the files cannot be understood, OSError where they cannot be read, RequestError for a
     device that is not there.
+
+    >>> model = load("folder")
+    >>> model.logits(model.tokenizer.encode("Once upon").ids).dtype
+    torch.float32
     """
     file = Path(path)
-    numbers = _numbers(device, dtype, rounded)
+    numbers = _in_mode(_numbers(device, dtype, rounded), Mode(mode))
     if not file.is_dir():
         return _load_gguf(file, numbers, widened_bytes)
     if rounded is not None:
@@ -80,6 +89,14 @@ def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
     return Numbers(DTYPES[dtype], torch.device(device), None if rounded is None else ROUNDED[rounded])
 
 
+def _in_mode(numbers: Numbers, mode: Mode) -> Numbers:
+    if mode is Mode.EXACT or numbers.device.type != "cpu":
+        return numbers
+    if numbers.dtype != torch.float32 or numbers.rounded is not None:
+        raise RequestError(f"the mode {mode} computes in float32 with the weights as they are stored")
+    return replace(numbers, mode=mode)
+
+
 def _load_gguf(path: Path, numbers: Numbers, widened_bytes: int) -> Model:
     header = read_header(path)
     with ExitStack() as opened:
@@ -87,6 +104,8 @@ def _load_gguf(path: Path, numbers: Numbers, widened_bytes: int) -> Model:
         try:
             traits, family = from_gguf.read_traits(header, data)
             numbers = _kept(numbers, sum(t.weights for t in header.tensors.values()), widened_bytes)
+            if not any(t.type.name in GROUPED for t in header.tensors.values()):
+                numbers = replace(numbers, mode=Mode.EXACT)
             weights = build_weights(header, data, family, traits, numbers)
         except InputError as error:
             raise error.in_file(path) from error.__cause__
@@ -96,6 +115,7 @@ def _load_gguf(path: Path, numbers: Numbers, widened_bytes: int) -> Model:
 
 def _load_folder(folder: Path, numbers: Numbers, widened_bytes: int) -> Model:
     read = from_folder.read_traits(folder)
+    numbers = replace(numbers, mode=Mode.EXACT)  # its weights are floats
     numbers = _kept(numbers, sum(math.prod(t.shape) for t in read.stored.tensors.values()), widened_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
@@ -116,7 +136,12 @@ def _gguf_text(header: Header) -> Text:
     never = header.metadata.integers("tokenizer.ggml.suppress_tokens", None)
     suppressed = () if never is None else tuple(never.tolist())
     return Text(
-        tokenizer, tuple(files.eos_token_ids), files.chat_template, files.special_tokens_map, suppressed
+        tokenizer,
+        tuple(files.eos_token_ids),
+        files.chat_template,
+        files.special_tokens_map,
+        (*suppressed, *files.unused_ids),
+        files.size,
     )
 
 

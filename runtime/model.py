@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,8 @@ from llorch.runtime.blocks.linear import Numbers
 from llorch.runtime.decoder import Decoder, Observe, Weights
 from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
+from llorch.runtime.layer_programs import LayerPrograms, Unknown
+from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.traits import Traits
 
@@ -31,7 +34,8 @@ class Text:
     """What a model's files say of text; made when it is first asked for.
 
     end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None. special_tokens: what
-    a template may call by name (`bos_token`, …). suppressed: ids that are never sampled.
+    a template may call by name (`bos_token`, …). suppressed: ids that are never sampled. size: every token's id is
+    below it; what the output layer has beyond is padding, and is never sampled either.
     """
 
     tokenizer: Tokenizer
@@ -39,15 +43,14 @@ class Text:
     chat_template: str | None
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     suppressed: tuple[int, ...] = ()
+    size: int | None = None
 
 
 class Model:
     """One decoder with its weights, from a file or a folder; requests share nothing but the weights.
 
-    mode: how numbers are computed: `exact` is float32 (or wider) activations and accumulation.
+    mode: how its numbers are computed; every result carries it.
     """
-
-    mode = "exact"
 
     def __init__(
         self,
@@ -64,6 +67,8 @@ class Model:
         self.traits = traits
         self.decoder = Decoder(traits, weights)
         self.numbers = numbers
+        self.mode = numbers.mode
+        self._programs: LayerPrograms | None = None
         self._make_text = text
         self._text: Text | None = None
         self._finalizer = weakref.finalize(self, close)
@@ -77,6 +82,17 @@ class Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def device_bytes(self) -> int:
+        """Memory of its device that this process has taken; 0 on a CPU, which has none of its own."""
+        if self.numbers.device.type == "cuda":
+            return int(torch.cuda.memory_allocated(self.numbers.device))
+        return 0
+
+    @property
+    def batches(self) -> bool:
+        """Whether tokens of several requests may be computed in one step: in exact mode that would change bits."""
+        return self.mode != "exact"
 
     @property
     def n_ctx(self) -> int:
@@ -114,6 +130,16 @@ class Model:
         """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
 
+    def hidden(self, tokens: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
+        """As the decoder's, by programs of kernels where nobody looks on and there are some."""
+        if observe is None and len(tokens) and cache.length + len(tokens) <= cache.planned:
+            with suppress(Unknown):
+                if self._programs is None:
+                    self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)
+                chunks = torch.split(tokens, PREFILL_CHUNK)
+                return torch.cat([self._programs.hidden(chunk, cache) for chunk in chunks])
+        return self.decoder.hidden(tokens, cache, observe)
+
     @torch.inference_mode()
     def logits(
         self,
@@ -138,9 +164,27 @@ class Model:
         out = torch.empty((len(ids), self.vocabulary_size), dtype=torch.float32)
         step = chunk or max(1, len(ids))
         for start in range(0, len(ids), step):
-            hidden = self.decoder.hidden(tokens[start : start + step], cache, observe)
+            hidden = self.hidden(tokens[start : start + step], cache, observe)
             out[start : start + step] = self.decoder.logits(hidden, observe)
         return out
+
+    @torch.inference_mode()
+    def step(self, ids: Sequence[int], cache: Cache) -> Tensor:
+        """Logits after the last of these tokens: (vocabulary,), float32, in main memory.
+
+        ids: the tokens that follow what the cache holds; they are added to it.
+        """
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
+        return self.decoder.logits(self.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
+
+    @torch.inference_mode()
+    def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
+        """Logits of several requests, each after one more token: (requests, vocabulary), float32, in main memory.
+
+        Their products are computed as one, which rounds otherwise than one alone: see `batches`.
+        """
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
+        return self.decoder.logits(self.decoder.hidden_together(tokens, caches)).to("cpu", torch.float32)
 
     def stream(
         self,

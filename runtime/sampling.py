@@ -1,6 +1,6 @@
 """Which token comes next: filters in a fixed order, and randomness that is a function of seed and step.
 
-The order is transformers': repetition penalty, temperature, top-k, top-p, min-p. All in float64 over (logit,
+The order is transformers': penalties, temperature, top-k, top-p, min-p. All in float64 over (logit,
 id), so that neither batch, thread count nor what ran before changes a choice.
 """
 
@@ -27,6 +27,8 @@ class Sampling:
     top_k: so many largest logits stay; 0 is all. top_p: the fewest tokens whose probabilities reach it stay.
     min_p: tokens at least so probable as this share of the most probable stay.
     repetition_penalty: divides the positive logits and multiplies the negative ones of tokens already there.
+    presence_penalty, frequency_penalty: taken, after that, from the logit of every new token once, and once for each
+        time that it came; the prompt does not count.
     """
 
     temperature: float = 0.0
@@ -35,6 +37,8 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         expected = {
@@ -45,6 +49,8 @@ class Sampling:
             "top_k": (self.top_k >= 0, "at least 0"),
             "top_p": (0 < self.top_p <= 1, "more than 0 and at most 1"),
             "min_p": (0 <= self.min_p <= 1, "from 0 to 1"),
+            "presence_penalty": (math.isfinite(self.presence_penalty), "a number"),
+            "frequency_penalty": (math.isfinite(self.frequency_penalty), "a number"),
             "repetition_penalty": (0 < self.repetition_penalty < math.inf, "a positive number"),
         }
         for name, (holds, what) in expected.items():
@@ -55,6 +61,7 @@ class Sampling:
 def sample_token(logits: NDArray[np.float32], seen: Sequence[int], step: int, sampling: Sampling) -> int:
     """The id of the next token. logits: (vocabulary,). seen: prompt and new tokens. step: new tokens so far."""
     scores = penalized(logits.astype(np.float64), seen, sampling.repetition_penalty)
+    scores = penalized_by_count(scores, seen[len(seen) - step :], sampling)
     if sampling.temperature == 0:
         return int(np.argmax(scores))  # the first of equal maxima, which torch's does not promise
     # from the largest down: a small temperature then makes zeros of the others and no infinity of it
@@ -70,6 +77,14 @@ def penalized(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
         ids = np.unique(np.asarray(seen, np.int64))
         logits[ids] = np.where(logits[ids] > 0, logits[ids] / penalty, logits[ids] * penalty)
     return logits
+
+
+def penalized_by_count(scores: Logits, new: Sequence[int], sampling: Sampling) -> Logits:
+    """Logits of new tokens made less likely by whether and by how often they came: OpenAI's two penalties."""
+    if new and (sampling.presence_penalty or sampling.frequency_penalty):
+        ids, counts = np.unique(np.asarray(new, np.int64), return_counts=True)
+        scores[ids] -= sampling.presence_penalty + sampling.frequency_penalty * counts
+    return scores
 
 
 def filtered(scores: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], Logits]:

@@ -19,6 +19,7 @@ from llorch.base.lazy import lazy_names
 if TYPE_CHECKING:
     from llorch.sources.download import Fetched, FetchedFile, fetch
     from llorch.sources.errors import NoRanges, SourceError
+    from llorch.sources.fetch_source import fetch_source
     from llorch.sources.local.destination import Destination
     from llorch.sources.offer import Offer, Remote, RemoteFile
     from llorch.sources.preview.preview import Preview, preview_models
@@ -44,6 +45,7 @@ __all__ = [
     "destination_for",
     "ending",
     "fetch",
+    "fetch_source",
     "find_models",
     "models_of",
     "open_source",
@@ -57,6 +59,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "download": ["Fetched", "FetchedFile", "fetch"],
         "errors": ["NoRanges", "SourceError"],
+        "fetch_source": ["fetch_source"],
         "local.destination": ["Destination"],
         "offer": ["Offer", "Remote", "RemoteFile"],
         "preview.preview": ["Preview", "preview_models"],

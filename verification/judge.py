@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
+from llorch.base.times import rfc3339_seconds
 from llorch.base.version import __version__
 from llorch.formats.gguf import read_header
 from llorch.verification.check import LEVELS, CannotCheck
@@ -18,7 +19,7 @@ from llorch.verification.checks.storage import sha256
 from llorch.verification.report import Report
 from llorch.verification.subject import Subject
 
-LIBRARIES = ("numpy", "safetensors", "tokenizers", "torch")
+LIBRARIES = ("numpy", "tokenizers", "torch")
 
 
 def verify(
@@ -35,6 +36,9 @@ def verify(
 
     Raises OSError and InputError for a folder or source that is not there or no such thing; whatever else is
     wrong with them is in the report.
+
+    >>> verify("folder", against="model.gguf").outcome
+    'PASSED'
     """
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}, expected one of {', '.join(LEVELS)}")
@@ -81,5 +85,5 @@ def recorded_source(folder: Path) -> Path | None:
 
 
 def now() -> str:
-    """The time in UTC, whole seconds, RFC 3339."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """The time, as a report has it."""
+    return rfc3339_seconds(datetime.now(UTC))

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from llorch.base.errors import MalformedInput
+from llorch.base.record_files import RECORD
 from llorch.converter.plan import make_plan
 from llorch.formats import SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, read_header
@@ -33,7 +34,6 @@ QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few second
 LOGITS_BYTES = 512 << 20  # most that the logits of one reading may take
 LEAST_POSITIONS, QUICK_POSITIONS = 16, 200
 
-RECORD = "conversion.json"
 ROUNDED: Mapping[str, Literal["bfloat16", "float16"]] = {"BF16": "bfloat16", "F16": "float16"}
 
 

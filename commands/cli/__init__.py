@@ -8,9 +8,12 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.commands.cli.child import run_command, verify_in_fresh_process
+    from llorch.commands.cli.completion import SHELLS, complete_reference, completion_script
     from llorch.commands.cli.declaration import (
         F,
+        GuardedGroup,
         command,
+        epilog,
         group,
         is_terminal,
         note,
@@ -28,7 +31,16 @@ if TYPE_CHECKING:
         one_line,
         os_error_line,
     )
-    from llorch.commands.cli.signals import Signalled
+    from llorch.commands.cli.options import (
+        LEVELS,
+        allow_option,
+        allowances,
+        device_option,
+        reference_argument,
+        registry_option,
+        verify_option,
+    )
+    from llorch.commands.cli.signals import SIGNALS, Signalled
     from llorch.commands.cli.tables import (
         UNITS,
         Cell,
@@ -43,17 +55,27 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "LEVELS",
     "NO_SUCH_FILE",
+    "SHELLS",
+    "SIGNALS",
     "UNITS",
     "Cell",
     "ChildFailed",
     "F",
     "Failure",
+    "GuardedGroup",
     "OutputError",
     "Signalled",
     "age",
+    "allow_option",
+    "allowances",
     "command",
+    "complete_reference",
+    "completion_script",
+    "device_option",
     "digest",
+    "epilog",
     "exit_code_of",
     "failure",
     "flat",
@@ -63,11 +85,14 @@ __all__ = [
     "one_line",
     "os_error_line",
     "progress",
+    "reference_argument",
+    "registry_option",
     "run_command",
     "size",
     "subcommand",
     "text",
     "verify_in_fresh_process",
+    "verify_option",
     "write_document",
     "write_json",
     "write_rows",
@@ -78,9 +103,12 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "child": ["run_command", "verify_in_fresh_process"],
+        "completion": ["SHELLS", "complete_reference", "completion_script"],
         "declaration": [
             "F",
+            "GuardedGroup",
             "command",
+            "epilog",
             "group",
             "is_terminal",
             "note",
@@ -98,7 +126,16 @@ __getattr__, __dir__ = lazy_names(
             "one_line",
             "os_error_line",
         ],
-        "signals": ["Signalled"],
+        "options": [
+            "LEVELS",
+            "allow_option",
+            "allowances",
+            "device_option",
+            "reference_argument",
+            "registry_option",
+            "verify_option",
+        ],
+        "signals": ["SIGNALS", "Signalled"],
         "tables": [
             "Cell",
             "UNITS",

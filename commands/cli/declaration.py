@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 
 from llorch.base.version import __version__
+from llorch.commands.cli.completion import completion_variable
 from llorch.commands.cli.exit_codes import failure, one_line
 from llorch.commands.cli.signals import Signalled, end_by, end_by_broken_pipe, signals_raised
 
@@ -34,13 +35,14 @@ class Guarded(click.Command):
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
-        complete_var: str | None = None,  # noqa: ARG002  # this and the next: click's signature
-        standalone_mode: bool = True,  # noqa: ARG002
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: ARG002  # click's signature
         **_: Any,
     ) -> NoReturn:
         """Runs the command and ends the process."""
         args = list(sys.argv[1:] if args is None else args)
         name = prog_name or self.name or "llorch"
+        self._main_shell_completion({}, name, complete_var or completion_variable(name))
         try:
             with quiet_warnings(), signals_raised():
                 code = self.run(args, name)
@@ -61,6 +63,9 @@ class Guarded(click.Command):
                 return self.invoke(context) or 0
         except click.exceptions.Exit as end:  # --help and --version
             return end.exit_code
+        except click.exceptions.NoArgsIsHelpError as alone:
+            click.echo(alone.ctx.get_help())
+            return 2
 
 
 class GuardedGroup(Guarded, click.Group):
@@ -71,19 +76,22 @@ def command(name: str, example: str) -> Callable[[F], Guarded]:
     """Declares a function as a command of its own; its docstring is the help."""
 
     def decorate(function: F) -> Guarded:
-        made = click.command(name, cls=Guarded, context_settings=SETTINGS, epilog=epilog(example))(function)
+        made = click.command(
+            name, cls=Guarded, context_settings=SETTINGS, epilog=epilog(example), no_args_is_help=True
+        )(function)
         made.params += [*shared_options(), version_option(name)]
         return made
 
     return decorate
 
 
-def group(name: str, example: str) -> Callable[[F], GuardedGroup]:
-    """Declares a function as a group of commands."""
+def group(name: str, example: str, cls: type[GuardedGroup] = GuardedGroup) -> Callable[[F], GuardedGroup]:
+    """Declares a function as a group of commands; alone, it prints its help."""
 
     def decorate(function: F) -> GuardedGroup:
-        settings = {"context_settings": SETTINGS, "epilog": epilog(example), "no_args_is_help": False}
-        made = click.group(name, cls=GuardedGroup, **settings)(function)
+        made = click.group(
+            name, cls=cls, context_settings=SETTINGS, epilog=epilog(example), no_args_is_help=True
+        )(function)
         made.params.append(version_option(name))
         return made
 
@@ -136,12 +144,12 @@ def fail(error: Exception, name: str, args: Sequence[str]) -> int:
     """Says on one line of stderr, and with --json on stdout too, what went wrong; returns the exit code."""
     if "--debug" in args:
         traceback.print_exception(error)
-    told = failure(error, name, args)
-    note(name, told.message)
+    failed = failure(error, name, args)
+    note(name, failed.message)
     if "--json" in args:
         with contextlib.suppress(OSError):  # stdout may be what failed
-            write_json(told.to_json())
-    return told.exit_code
+            write_json(failed.to_json())
+    return failed.exit_code
 
 
 def write_json(document: Mapping[str, object]) -> None:

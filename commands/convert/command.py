@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,23 +18,24 @@ from llorch.commands import cli
 from llorch.commands.cli import NO_SUCH_FILE, Failure, OutputError, size
 from llorch.commands.convert import quantization_page
 from llorch.commands.convert.tokenizer import write_tokenizer
-from llorch.commands.ledger import Recorded, checked_name, record_conversion, record_verification, tracked_run
+from llorch.commands.ledger import (
+    Recorded,
+    checked_name,
+    record_conversion,
+    record_verification,
+    registry_location,
+    tracked_run,
+)
 from llorch.verification import Report
 
 if TYPE_CHECKING:
-    from llorch.converter import Conversion
+    from llorch.converter import Conversion, ConvertOptions
     from llorch.converter.quantization import ReferenceComparison
+    from llorch.formats.scan import Allowance
+    from llorch.registry import Location
 
 NAME = "llorch-convert"
 
-# What `converter.convert` is told where nobody says otherwise.
-DEFAULTS: Mapping[str, Any] = {
-    "dtype": "auto", "max_shard_size": 5 * 10**9, "strict": False, "allow_unknown": False
-}  # fmt: skip
-
-UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
-BINARY_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 SPLIT = re.compile(r"-\d{5}-of-\d{5}$")  # gguf-split's ending for the parts of one model
 
 
@@ -45,11 +46,12 @@ class SizeType(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes, at least one."""
-        found = SIZE.fullmatch(str(value).strip())
-        unit = (BINARY_UNITS if found[3] else UNITS).get(found[2].lower()) if found else None
-        if found is None or unit is None or (number := int(float(found[1]) * unit)) < 1:
-            self.fail(f"{value!r} is no size; write it as 5GB, 512MiB or a number of bytes", param, ctx)
-        return number
+        from llorch.converter import parse_size  # NumPy, which --help does not need
+
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @cli.command(NAME, example=f"{NAME} SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --verify full")
@@ -77,21 +79,13 @@ class SizeType(click.ParamType[int]):
     show_default=True,
     help="Begin another weights file above this.",
 )
-@click.option(
-    "--verify",
-    "level",
-    type=click.Choice(["quick", "full", "none"]),
-    default="quick",
-    show_default=True,
-    help="How thoroughly the result is checked.",
-)
+@cli.verify_option("How thoroughly the result is checked.")
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
-@click.option(
-    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
-)
+@cli.registry_option
 @click.option("--threads", type=click.IntRange(min=1), help="How many work.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace the folder if it is there.")
 @click.option("--strict", is_flag=True, help="Make an error of every warning.")
+@cli.allow_option
 @click.option(
     "--allow-unknown", is_flag=True, help="Leave out tensors and keys that are not known, with a warning."
 )
@@ -120,6 +114,7 @@ def main(
     threads: int | None,
     force: bool,
     strict: bool,
+    allow: Path | None,
     allow_unknown: bool,
     page: Path | None,
     reference: Path | None,
@@ -128,16 +123,18 @@ def main(
 ) -> int:
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
     folder = folder or Path(folder_name(source))
+    taken = cli.allowances(allow)
     if tokenizer_only:
-        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json)
+        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
     quantization_page.require_place(page, folder, reference, force=force)
     original = quantization_page.read_original(reference)
-    chosen: Mapping[str, Any] = {
-        "dtype": dtype, "max_shard_size": max_shard_size, "strict": strict, "allow_unknown": allow_unknown
-    }  # fmt: skip
-    done = convert_and_check(source, folder, chosen, level, name, url, threads=threads, force=force)
+    options = converter.ConvertOptions(dtype, max_shard_size, strict, allow_unknown)
+    location = registry_location(url)
+    done = convert_and_check(
+        source, folder, options, level, name, location, threads=threads, force=force, allow=taken
+    )
     if done is None:
-        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json)
+        return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
     error = None if page is None else quantization_page.draw(done.conversion, page, original)
     if isinstance(error, Failure):
         cli.note(NAME, error.message)
@@ -196,34 +193,43 @@ class Done:
 def convert_and_check(
     source: Path,
     folder: Path,
-    chosen: Mapping[str, Any],
+    options: ConvertOptions,
     level: str,
     name: str | None,
-    url: str | None,
+    location: Location,
     *,
     threads: int | None = None,
     force: bool = False,
+    allow: Sequence[Allowance] = (),
 ) -> Done | None:
     """Converts, verifies and records; says on stderr what is to be warned of, and what went wrong after the conversion.
 
-    chosen: options of `converter.convert`. Raises what that does, but for OnlyVocabulary: of a source without weights
+    Raises what `converter.convert` does, but for OnlyVocabulary: of a source without weights
     nothing is converted, so it is no run, and None is returned.
     """
     there = os.fspath(source.absolute())
-    with tracked_run("convert", there, chosen, url, is_there=source.is_file) as run:
+    with tracked_run("convert", there, options.to_json(), location, is_there=source.is_file) as run:
         try:
             with cli.progress("converting") as progress, output_errors_told_apart(source, folder):
                 conversion = converter.convert(
-                    source, folder, threads=threads, force=force, run=run, progress=progress, **chosen
+                    source,
+                    folder,
+                    options,
+                    allow=allow,
+                    threads=threads,
+                    force=force,
+                    run_id=run.id,
+                    started=run.started,
+                    progress=progress,
                 )
         except converter.OnlyVocabulary:
             return None
-        recorded = record_conversion(conversion.folder, conversion.to_json(), name, url)
+        recorded = record_conversion(conversion.folder, conversion.to_json(), name, location)
     for warning in conversion.warnings:
         cli.note(NAME, f"warning: {warning}")
     report = None
     if level != "none":
-        report, recorded = checked(conversion, level, recorded, url)
+        report, recorded = checked(conversion, level, recorded, location)
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
@@ -253,15 +259,15 @@ def output_errors_told_apart(source: Path, folder: Path) -> Iterator[None]:
 
 
 def checked(
-    conversion: Conversion, level: str, recorded: Recorded | Failure, url: str | None
+    conversion: Conversion, level: str, recorded: Recorded | Failure, location: Location
 ) -> tuple[Report | Failure, Recorded | Failure]:
     """The verification, a run of its own, and where that is recorded; nowhere if the conversion is not."""
     if isinstance(recorded, Failure):
         return verified(conversion, level), recorded
     folder = conversion.folder
-    with tracked_run("verify", os.fspath(folder), {"level": level}, url, is_there=folder.is_dir) as run:
+    with tracked_run("verify", os.fspath(folder), {"level": level}, location, is_there=folder.is_dir) as run:
         report = verified(conversion, level)
-        trouble = record_verification(folder, report, run, url)
+        trouble = record_verification(folder, report, run, location)
     return report, trouble if isinstance(trouble, Failure) else recorded
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,12 +14,23 @@ from llorch import converter
 from llorch.base.shown import shown
 from llorch.commands import cli
 
+if TYPE_CHECKING:
+    from llorch.formats.scan import Allowance
+
 NAME = "llorch-convert"
 
 
-def write_tokenizer(source: Path, folder: Path, *, force: bool, strict: bool, as_json: bool) -> int:
+def write_tokenizer(
+    source: Path,
+    folder: Path,
+    *,
+    force: bool,
+    strict: bool,
+    as_json: bool,
+    allow: Sequence[Allowance] = (),
+) -> int:
     """Writes the tokenizer's files and says so; they hold no weights, so there is nothing to verify or record."""
-    written = converter.convert_tokenizer(source, folder, force=force, strict=strict)
+    written = converter.convert_tokenizer(source, folder, force=force, strict=strict, allow=allow)
     for warning in written.warnings:
         cli.note(NAME, f"warning: {warning}")
     if as_json:

@@ -12,11 +12,12 @@ from llorch import sources
 from llorch.base.errors import InputError
 from llorch.commands import cli
 from llorch.commands.cli import Failure, failure, text, write_table
-from llorch.commands.ledger import tracked_run
+from llorch.commands.ledger import registry_location, tracked_run
 from llorch.sources import SourceError
 
 if TYPE_CHECKING:
     from llorch.commands.ledger import FetchResult, Recorded
+    from llorch.registry import Location
     from llorch.sources import LocalModel
 
 NAME = "llorch-fetch"
@@ -29,7 +30,8 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
     models = sources.find_models(path.expanduser())
     if name is not None and len(models) > 1:
         raise click.UsageError(f"--name is for one model, and {len(models)} are there.")
-    outcomes = [one_adopted(model, name, url) for model in models]
+    location = registry_location(url)
+    outcomes = [one_adopted(model, name, location) for model in models]
     for _, came, recorded in outcomes:
         for trouble in (came, recorded):
             if isinstance(trouble, Failure):
@@ -45,16 +47,16 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
     return failures[0].exit_code if failures else 0
 
 
-def one_adopted(model: LocalModel, name: str | None, url: str | None) -> Outcome:
+def one_adopted(model: LocalModel, name: str | None, location: Location) -> Outcome:
     """One model: what was found, and where it was recorded."""
     from llorch.commands import ledger
 
     path = os.fspath(model.files[0][1])
     try:
-        with tracked_run("adopt", path, {"path": path}, url, is_there=lambda: True) as run:
+        with tracked_run("adopt", path, {"path": path}, location, is_there=lambda: True) as run:
             files, checks = sources.prove_in_place(model)
             came = ledger.from_adoption(model, files, checks)
-            return model, came, ledger.record_fetch(came, run, {"path": path}, name, url)
+            return model, came, ledger.record_fetch(came, run, {"path": path}, name, location)
     except (SourceError, InputError, OSError) as error:
         return model, failure(error, NAME), None
 
@@ -74,7 +76,7 @@ def document(
     model: LocalModel, came: FetchResult | Failure, recorded: list[Recorded] | Failure | None
 ) -> dict[str, object]:
     """One model for --json."""
-    told = (
+    registry = (
         [one.to_json() for one in recorded] if isinstance(recorded, list) else recorded and recorded.to_json()
     )
-    return {"model": model.title, **came.to_json(), "registry": told}
+    return {"model": model.title, **came.to_json(), "registry": registry}

@@ -18,13 +18,15 @@ from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Failure, digest, size
 from llorch.commands.fetch import preview_screen
-from llorch.commands.ledger import checked_name, tracked_run
+from llorch.commands.ledger import checked_name, registry_location, tracked_run
 from llorch.sources import NoRanges
 from llorch.verification import Report
 
 if TYPE_CHECKING:
     from llorch.commands.convert.command import Done
     from llorch.commands.ledger import FetchedModel, FetchResult, Recorded
+    from llorch.formats.scan import Allowance
+    from llorch.registry import Location
     from llorch.sources import Destination, Preview, Remote
 
 NAME = "llorch-fetch"
@@ -71,16 +73,11 @@ class Sha256Type(click.ParamType[str]):
     type=click.Path(path_type=Path),
     help="With --convert, the folder to write.  [default: as llorch-convert's]",
 )
-@click.option(
-    "--verify",
-    "level",
-    type=click.Choice(["quick", "full", "none"]),
-    default="quick",
-    show_default=True,
-    help="How thoroughly the model is tried, or its conversion checked.",
-)
+@cli.verify_option("How thoroughly the model is tried, or its conversion checked.")
 @click.option("--dry-run", is_flag=True, help="Only say what it is and whether it will serve.")
 @click.option("--force", is_flag=True, help="Go on though the model is not supported.")
+@click.option("--strict", is_flag=True, help="Go no further if what came has findings to be warned of.")
+@cli.allow_option
 @click.option("--overwrite", is_flag=True, help="Replace files in --to that are others.")
 @click.option(
     "--adopt",
@@ -90,9 +87,7 @@ class Sha256Type(click.ParamType[str]):
     help="Prove and record what is on the disk: a file, a folder, a cache, Ollama's store.",
 )
 @click.option("--name", callback=checked_name, help="Its name in the registry.")
-@click.option(
-    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
-)
+@cli.registry_option
 def main(
     source: str | None,
     revision: str | None,
@@ -106,6 +101,8 @@ def main(
     level: str,
     dry_run: bool,
     force: bool,
+    strict: bool,
+    allow: Path | None,
     overwrite: bool,
     adopted: Path | None,
     name: str | None,
@@ -129,6 +126,8 @@ def main(
             converts,
             dry_run,
             force,
+            strict,
+            allow,
             overwrite,
         )
         if any(asked):
@@ -152,25 +151,29 @@ def main(
     chosen: Mapping[str, Any] = {
         "revision": revision, "include": list(include), "exclude": list(exclude), "quant": quant, "sha256": sha256
     }  # fmt: skip
+    location = registry_location(url)
     with (
-        tracked_run("fetch", str(reference), chosen, url, is_there=lambda: True) as run,
+        tracked_run("fetch", str(reference), chosen, location, is_there=lambda: True) as run,
         opened() as remote,
     ):
         place = sources.destination_for(remote, folder, str(reference), overwrite=overwrite)
         came = fetched(remote, place, str(reference), force=force, chosen_files=bool(include))
-        recorded = ledger.record_fetch(came, run, {**chosen, "endpoint": came.endpoint}, name, url)
+        recorded = ledger.record_fetch(came, run, {**chosen, "endpoint": came.endpoint}, name, location)
     for path, why in came.left_out:
         cli.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
     for model in came.models:
         if model.lacks_tokenizer:
             cli.note(NAME, f"warning: {shown(model.title, 200, quoted=False)}: no tokenizer came with it")
-    reports = [] if level == "none" or converts else [tried(model, came, level, url) for model in came.models]
+    require_no_findings(came, cli.allowances(allow), strict=strict)
+    reports = (
+        [] if level == "none" or converts else [tried(model, came, level, location) for model in came.models]
+    )
     for trouble in (recorded, *reports):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
     if not as_json:
         write_summary(came, recorded, reports)
-    done = converted(came, output, level, url) if converts else None
+    done = converted(came, output, level, location) if converts else None
     if as_json:
         cli.write_json(document(came, recorded, reports, done))
     elif done is not None:
@@ -222,20 +225,35 @@ def fetched(
     return ledger.from_fetch(found, previews)
 
 
-def tried(model: FetchedModel, came: FetchResult, level: str, url: str | None) -> Report | Failure:
+def require_no_findings(came: FetchResult, allow: Sequence[Allowance], *, strict: bool) -> None:
+    """Tells what came with the weights, before anything loads; with `strict`, UnsupportedInput for a warning."""
+    from llorch.formats.scan import not_allowed, scan_files  # as in `main`
+
+    found = scan_files((one.path, one.proven.path) for one in came.files)
+    warned = [one for one in not_allowed(found, allow)[0] if one.level == "warning"]
+    for one in warned:
+        cli.note(NAME, f"warning: {one}")
+    if warned and strict:
+        rules = ", ".join(sorted({one.rule for one in warned}))
+        hint = "read what was warned of; --allow takes what somebody looked at"
+        raise UnsupportedInput(f"what came has findings: {rules}", path=came.repository, hint=hint)
+
+
+def tried(model: FetchedModel, came: FetchResult, level: str, location: Location) -> Report | Failure:
     """What a model does when it is tried out, which is a run of its own."""
     from llorch.commands import ledger  # as in `main`
 
     path = model.path.absolute()
-    with tracked_run("verify", os.fspath(path), {"level": level}, url, is_there=path.exists) as run:
+    with tracked_run("verify", os.fspath(path), {"level": level}, location, is_there=path.exists) as run:
         report = cli.verify_in_fresh_process(path, level, "--alone")
-        trouble = ledger.record_smoke_test(model, came.licence, report, run, url)
+        trouble = ledger.record_smoke_test(model, came.licence, report, run, location)
     return trouble or report
 
 
-def converted(came: FetchResult, output: Path | None, level: str, url: str | None) -> Done:
+def converted(came: FetchResult, output: Path | None, level: str, location: Location) -> Done:
     """What llorch-convert makes of the one GGUF model that came."""
     from llorch.commands.convert import command as convert  # as in `main`
+    from llorch.converter import ConvertOptions
 
     models = [model for model in came.models if model.kind in ("gguf", "gguf-split")]
     if len(models) != 1:
@@ -243,7 +261,7 @@ def converted(came: FetchResult, output: Path | None, level: str, url: str | Non
         raise UnsupportedInput(what, path=came.repository, hint="llorch-convert converts each")
     source = models[0].path
     folder = output or Path(convert.folder_name(source))
-    done = convert.convert_and_check(source, folder, convert.DEFAULTS, level, None, url)
+    done = convert.convert_and_check(source, folder, ConvertOptions(), level, None, location)
     if done is None:
         raise UnsupportedInput(
             "holds a vocabulary and no weights", path=source, hint="llorch-convert writes its tokenizer"
@@ -268,12 +286,12 @@ def document(
     done: Done | None,
 ) -> dict[str, object]:
     """What --json prints; conversion: the document of llorch-convert, with --convert."""
-    told = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
+    registry = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
     return {
         "schema": "llorch.fetch/v1",
         **came.to_json(),
         "verification": [report.to_json() for report in reports],
-        "registry": told,
+        "registry": registry,
         "conversion": None if done is None else done.to_json(),
     }
 

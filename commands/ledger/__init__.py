@@ -23,12 +23,13 @@ if TYPE_CHECKING:
         record_verification,
         registry_location,
     )
-    from llorch.commands.ledger.run import tracked_run
+    from llorch.commands.ledger.run import TrackedRun, tracked_run
 
 __all__ = [
     "FetchResult",
     "FetchedModel",
     "Recorded",
+    "TrackedRun",
     "adopt_folder",
     "checked_name",
     "from_adoption",
@@ -60,6 +61,6 @@ __getattr__, __dir__ = lazy_names(
             "record_verification",
             "registry_location",
         ],
-        "run": ["tracked_run"],
+        "run": ["TrackedRun", "tracked_run"],
     },
 )

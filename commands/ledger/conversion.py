@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.commands.cli import Failure
-from llorch.commands.ledger.record import RECORD
 from llorch.registry import (
     ArtifactRecord,
     CheckRecord,
@@ -30,6 +30,7 @@ from llorch.registry import (
 )
 
 if TYPE_CHECKING:
+    from llorch.commands.ledger.run import TrackedRun
     from llorch.verification import Report, Result
 
 UNEQUAL = ("FAILED", "ERROR")  # how a check ends where two files are not known to be one
@@ -41,14 +42,17 @@ def conversion_run(folder: Path, document: Mapping[str, Any]) -> RunRecord:
     A record that names none (an older one, or one of a caller who keeps no registry) is told by its digest.
     """
     started = datetime.fromisoformat(document["times"]["started"])
-    if (uid := document.get("run")) is None:
-        told = hashlib.sha256((folder / RECORD).read_bytes()).digest()
-        uid = uuid7(int(started.timestamp() * 1000), int.from_bytes(told[:10]) >> 6)
+    uid = document.get("run")
+    if uid is not None and not started.microsecond and "." not in document["times"]["started"]:
+        started = time_of(uid)  # until version 0.2 a run's id was all that said its start to the millisecond
+    if uid is None:
+        digest = hashlib.sha256((folder / RECORD).read_bytes()).digest()
+        uid = uuid7(int(started.timestamp() * 1000), int.from_bytes(digest[:10]) >> 6)
     return RunRecord(
         uid=uid,
         kind="convert",
         status="succeeded",
-        started_at=time_of(uid),
+        started_at=started,
         finished_at=datetime.fromisoformat(document["times"]["finished"]),
         host=socket.gethostname(),
         params=document["options"],
@@ -81,7 +85,7 @@ def source_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
 def folder_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
     """The folder that came out, with the records that lie in it."""
     files = [FileRecord(row["path"], row["sha256"], row["size"], row["role"]) for row in document["files"]]
-    for name in (RECORD, "provenance.intoto.json"):
+    for name in (RECORD, PROVENANCE):
         content = (folder / name).read_bytes()
         files.append(FileRecord(name, hashlib.sha256(content).hexdigest(), len(content), "record"))
     artifact = ArtifactRecord(
@@ -108,23 +112,23 @@ def folder_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
     return EdgeRecord("output", artifact, folder.name, os.fspath(folder))
 
 
-def verification_run(converted: RunRecord, report: Report | Failure, run: str) -> RunRecord:
+def verification_run(converted: RunRecord, report: Report | Failure, run: TrackedRun) -> RunRecord:
     """The run that checked what `converted` made against what it was made from; or that could not."""
     source, made = converted.edges
     edges = [EdgeRecord("input", made.artifact, made.label, made.path)]
     if isinstance(report, Failure):
         return RunRecord(
-            run, "verify", "failed", time_of(run), datetime.now(UTC), converted.host,
+            run.id, "verify", "failed", run.started, datetime.now(UTC), converted.host,
             edges=edges, error=report.message, exit_code=report.exit_code,
         )  # fmt: skip
     another = any(result.name == "source.digest" and result.status in UNEQUAL for result in report.results)
     if report.against is not None and not another:
         edges.append(EdgeRecord("reference", source.artifact, source.label))
     return RunRecord(
-        uid=run,
+        uid=run.id,
         kind="verify",
         status="succeeded",
-        started_at=time_of(run),
+        started_at=run.started,
         finished_at=datetime.fromisoformat(report.finished),
         host=converted.host,
         params={"level": report.level, "device": report.device},

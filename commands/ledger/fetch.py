@@ -16,7 +16,7 @@ from llorch.base.errors import InputError
 from llorch.base.version import __version__
 from llorch.commands.cli import Failure
 from llorch.commands.ledger.conversion import check_record
-from llorch.commands.ledger.record import Recorded, recording_failure, registry_location
+from llorch.commands.ledger.record import Recorded, recording_failure
 from llorch.formats.gguf import read_header
 from llorch.registry import (
     ArtifactKind,
@@ -34,12 +34,13 @@ from llorch.registry import (
     SourceKind,
     SourceRecord,
     name_from,
-    time_of,
     tree1,
 )
 from llorch.sources import RemoteFile, ending, models_of
 
 if TYPE_CHECKING:
+    from llorch.commands.ledger.run import TrackedRun
+    from llorch.registry import Location
     from llorch.sources import Fetched, FetchedFile, LocalModel, Preview
     from llorch.verification import Report
 
@@ -206,10 +207,10 @@ def models_among(
     for group in models_of([RemoteFile(path, one.proven.size) for path, one in by_path.items()]):
         parts = [by_path[file.path] for file in group]
         seen = previews.get(group[0].path)
-        told = (
+        run_record = (
             (seen.architecture, seen.types[0].type) if seen and seen.types else said_by_header(parts[0].path)
         )
-        found.append(FetchedModel(parts, folder, group[0].path, *told))
+        found.append(FetchedModel(parts, folder, group[0].path, *run_record))
     if any(ending(path) == ".safetensors" for path in by_path):
         seen = previews.get("")
         rest = [one for path, one in by_path.items() if ending(path) != ".gguf"]
@@ -232,7 +233,7 @@ def said_by_header(path: Path) -> tuple[str | None, str | None]:
 
 
 def record_fetch(
-    came: FetchResult, run: str, params: Mapping[str, Json], name: str | None, option: str | None
+    came: FetchResult, run: TrackedRun, params: Mapping[str, Json], name: str | None, location: Location
 ) -> list[Recorded] | Failure:
     """Records what came, under the run's id, and names its models; a failure says how to do it later.
 
@@ -242,18 +243,17 @@ def record_fetch(
 
     from llorch.registry import Registry  # SQLAlchemy: half a second, after the work
 
-    location = registry_location(option)
     try:
         artifacts = [model.artifact(came.licence) for model in came.models]
         edges = [
             EdgeRecord("output", artifact, model.title, os.fspath(model.path.absolute()))
             for model, artifact in zip(came.models, artifacts, strict=True)
         ]
-        told = RunRecord(
-            uid=run,
+        run_record = RunRecord(
+            uid=run.id,
             kind=came.run,
             status="succeeded",
-            started_at=time_of(run),
+            started_at=run.started,
             finished_at=datetime.now(UTC),
             host=socket.gethostname(),
             params=dict(params),
@@ -269,7 +269,7 @@ def record_fetch(
             for model, artifact in zip(came.models, artifacts, strict=True)
         }
         with Registry(location.url) as store:
-            store.record(told, names=names)
+            store.record(run_record, names=names)
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, "the files are kept, `llorch-fetch --adopt` records them")
     return [Recorded(location.shown, title, digest) for title, digest in names.items()]
@@ -310,24 +310,23 @@ def source_record(file: FetchedFile, came: FetchResult, artifacts: Sequence[Arti
 
 
 def record_smoke_test(
-    model: FetchedModel, licence: str | None, report: Report | Failure, run: str, option: str | None
+    model: FetchedModel, licence: str | None, report: Report | Failure, run: TrackedRun, location: Location
 ) -> Failure | None:
     """Records, under the run's id, what the model did when it was tried out; a failure says how to try it again."""
     from llorch.registry import Registry  # as above
 
-    location = registry_location(option)
     try:
         artifact = model.artifact(licence)
         edges = [EdgeRecord("input", artifact, model.title, os.fspath(model.path.absolute()))]
         if isinstance(report, Failure):
             now = datetime.now(UTC)
-            told = RunRecord(
-                run, "verify", "failed", now, now, socket.gethostname(),
+            run_record = RunRecord(
+                run.id, "verify", "failed", now, now, socket.gethostname(),
                 edges=edges, error=report.message, exit_code=report.exit_code,
             )  # fmt: skip
         else:
-            told = RunRecord(
-                uid=run,
+            run_record = RunRecord(
+                uid=run.id,
                 kind="verify",
                 status="succeeded",
                 started_at=datetime.fromisoformat(report.started),
@@ -340,7 +339,7 @@ def record_smoke_test(
                 exit_code=1 if report.outcome == "FAILED" else 0,
             )
         with Registry(location.url) as store:
-            store.record(told)
+            store.record(run_record)
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, f"`llorch-verify {model.path}` tries again")
     return None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch.base.errors import MalformedInput
+from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.commands.cli import Failure, os_error_line
 from llorch.registry import (
@@ -28,11 +29,9 @@ from llorch.registry import (
 )
 
 if TYPE_CHECKING:
+    from llorch.commands.ledger.run import TrackedRun
     from llorch.registry import Location
     from llorch.verification import Report
-
-
-RECORD = "conversion.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,12 @@ def registry_location(option: str | None) -> Location:
 
 
 def record_conversion(
-    folder: Path, conversion: Mapping[str, Any], name: str | None, option: str | None
+    folder: Path, conversion: Mapping[str, Any], name: str | None, location: Location
 ) -> Recorded | Failure:
     """Records a finished conversion; a failure says how to do it later."""
     from llorch.commands.ledger.conversion import conversion_run
     from llorch.registry import Registry
 
-    location = registry_location(option)
     name = name or name_from(folder.name)
     try:
         converted = conversion_run(folder, conversion)
@@ -75,16 +73,15 @@ def record_conversion(
 
 
 def record_verification(
-    folder: Path, report: Report | Failure, run: str, option: str | None
+    folder: Path, report: Report | Failure, run: TrackedRun, location: Location
 ) -> Recorded | Failure | None:
-    """Records, under the id `run`, that a folder was verified, or could not be; None if it is not recorded itself.
+    """Records, as `run`, that a folder was verified, or could not be; None if it is not recorded itself.
 
     The folder is what its conversion.json says; a failure says how to verify it again.
     """
     from llorch.commands.ledger.conversion import conversion_run, verification_run  # as in `record`
     from llorch.registry import ArtifactAnswer, Registry
 
-    location = registry_location(option)
     if not location.is_there:
         return None
     folder = folder.absolute()
@@ -93,7 +90,9 @@ def record_verification(
         converted = conversion_run(folder, document)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    made = converted.edges[1].artifact.digest
+    output = converted.output()
+    assert output is not None, "a conversion has an output"
+    made = output.digest
     try:
         with Registry(location.url) as store:
             known = store.show(made)
@@ -112,7 +111,7 @@ def recording_failure(location: Location, error: Exception, again: str) -> Failu
     return Failure(4, str(getattr(error, "reason", "unreachable")), f"{location.shown}: {what}; {again}")
 
 
-def adopt_folder(folder: Path, name: str | None, option: str | None) -> Recorded:
+def adopt_folder(folder: Path, name: str | None, location: Location) -> Recorded:
     """Records a converted folder by its conversion.json, once its files are found to be those listed there.
 
     Raises InputError for a folder that is no such thing or was changed, OSError, RegistryError.
@@ -132,7 +131,6 @@ def adopt_folder(folder: Path, name: str | None, option: str | None) -> Recorded
     found = {(file.path, file.sha256) for file in hashed_files(folder)}
     if changed := sorted(file.path for file in made.files if (file.path, file.sha256) not in found):
         raise MalformedInput(f"{shown(changed[0])} is missing or is not what {RECORD} says", path=folder)
-    location = registry_location(option)
     name = name or name_from(folder.name)
     with Registry(location.url) as store:
         store.record(converted, names={name: made.digest})

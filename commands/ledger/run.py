@@ -1,4 +1,4 @@
-"""What the registry is told of a run while it goes on, and when it fails: a note, which costs next to nothing.
+"""A write-ahead note of a run, so that failed and killed runs show in history; it costs next to nothing.
 
 A run that succeeds is recorded by whoever made it, before the end of the block; then nothing is left of the note.
 One whose process was killed leaves the note that it goes on, and of a process that is gone that means: it died.
@@ -10,20 +10,28 @@ import platform
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from llorch.base.times import now_milliseconds
 from llorch.base.version import __version__
 from llorch.commands.cli import Failure, Signalled, exit_code_of, failure, one_line
-from llorch.commands.ledger.record import registry_location
 from llorch.registry import RefusedRequest
 
 if TYPE_CHECKING:
-    from llorch.registry import Json, RunKind
+    from llorch.registry import Json, Location, RunKind
 
 # What may go wrong with a note, the current folder being gone included: it never is the work's trouble.
 TROUBLE = (OSError, RefusedRequest, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedRun:
+    """A run under way: its id, by which the registry knows it, and when it began."""
+
+    id: str
+    started: datetime
 
 
 @contextmanager
@@ -31,24 +39,25 @@ def tracked_run(
     kind: RunKind,
     source: str,
     params: Mapping[str, Json],
-    option: str | None,
+    location: Location,
     *,
     is_there: Callable[[], bool],
-) -> Iterator[str]:
-    """Within it a run goes on, by the id that it gives; an error or a signal that leaves it makes it a failed one.
+) -> Iterator[TrackedRun]:
+    """Within it a run goes on; an error or a signal that leaves it makes it a failed one.
 
-    source: what it works on, in words for a person. option: of --registry. is_there: whether there was anything
-    to work on, asked if the input is refused; if not, nothing was run and nothing is told. Nor is a wrong command
-    line a run. Whatever goes wrong with telling is kept quiet: it shows when the run itself is recorded.
+    source: what it works on, in words for a person. location: of the registry. is_there: whether there was anything
+    to work on, asked if the input is refused; if not, nothing was run and nothing is noted. Nor is a wrong command
+    line a run. Whatever goes wrong with the note is kept quiet: it shows when the run itself is recorded.
     """
-    from llorch.registry import RunRecord, Spool, this_process, time_of, uuid7
+    from llorch.registry import RunRecord, Spool, this_process, uuid7_at
 
-    uid = uuid7()
+    started = now_milliseconds()
+    uid = uuid7_at(started)
     run = RunRecord(
         uid=uid,
         kind=kind,
         status="running",
-        started_at=time_of(uid),
+        started_at=started,
         host=socket.gethostname(),
         params={**params, "source": one_line(source)},
         tools={"llorch": __version__, "python": platform.python_version()},
@@ -56,10 +65,10 @@ def tracked_run(
     )
     spool = None
     with suppress(*TROUBLE):
-        spool = Spool(registry_location(option).spool)
+        spool = Spool(location.spool)
         spool.note(run)
     try:
-        yield uid
+        yield TrackedRun(uid, started)
     except BaseException as error:
         how = failure_of_run(error, is_there)
         if spool is not None and how is not None:

@@ -19,8 +19,6 @@ from llorch.commands.registry.output import (
     host,
     open_registry,
     output_options,
-    registry_option,
-    untold,
     write_answer,
     write_answers,
 )
@@ -38,8 +36,8 @@ reason_option = click.option("--reason", help="Why, for the log.")
 
 
 @cli.subcommand(commands, "alias", example=f"{NAME} alias smollm2@prod\n{NAME} alias smollm2")
-@click.argument("name", metavar="NAME[@ALIAS]")
-@registry_option
+@cli.reference_argument("name", "NAME[@ALIAS]")
+@cli.registry_option
 @output_options
 def alias(name: str, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Show what a name's aliases, or one of them, meant when; the latest change first. `tag` changes one."""
@@ -59,10 +57,10 @@ def alias_row(change: AliasChange) -> Sequence[Cell]:
     "tag",
     example=f"{NAME} tag smollm2 smollm2@prod --reason 'passed full'\n{NAME} tag smollm2@prod~1 smollm2@prod",
 )
-@click.argument("reference", metavar="REF")
-@click.argument("name", metavar="NAME[@ALIAS]")
+@cli.reference_argument()
+@cli.reference_argument("name", "NAME[@ALIAS]")
 @reason_option
-@registry_option
+@cli.registry_option
 @output_options
 def tag(
     reference: str, name: str, reason: str | None, url: str | None, as_json: bool, output_format: str | None
@@ -76,9 +74,9 @@ def tag(
 
 
 @cli.subcommand(commands, "rm", example=f"{NAME} rm smollm2@prod --reason 'wrong template'")
-@click.argument("name", metavar="NAME[@ALIAS]")
+@cli.reference_argument("name", "NAME[@ALIAS]")
 @reason_option
-@registry_option
+@cli.registry_option
 @output_options
 def rm(name: str, reason: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Take a name away. What it meant stays recorded, and its bytes stay too until `prune`."""
@@ -91,7 +89,7 @@ def rm(name: str, reason: str | None, url: str | None, as_json: bool, output_for
 @cli.subcommand(commands, "prune", example=f"{NAME} prune --dry-run\n{NAME} prune -y")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@registry_option
+@cli.registry_option
 @output_options
 def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Remove the bytes of converted folders that no name means; what is recorded of them stays.
@@ -127,11 +125,11 @@ def prune_row(found: Prunable) -> Sequence[Cell]:
 
 
 @cli.subcommand(commands, "verify", example=f"{NAME} verify smollm2\n{NAME} verify --quick")
-@click.argument("references", metavar="[REF…]", nargs=-1)
+@click.argument("references", metavar="[REF…]", nargs=-1, shell_complete=cli.complete_reference)
 @click.option(
     "--quick/--full", help="Names and sizes only, which proves nothing; or every byte.  [default: full]"
 )
-@registry_option
+@cli.registry_option
 @output_options
 def verify(
     references: tuple[str, ...], quick: bool, url: str | None, as_json: bool, output_format: str | None
@@ -162,14 +160,14 @@ def verify_row(found: Integrity) -> Sequence[Cell]:
 
 
 @cli.subcommand(commands, "migrate", example=f"{NAME} migrate --registry postgresql://team/llorch")
-@registry_option
+@cli.registry_option
 @output_options
 def migrate(url: str | None, as_json: bool, output_format: str | None) -> None:
     """Bring a registry's tables to this program's schema; a new database gets them.
 
     An SQLite file is brought there whenever it is opened, after a copy; a server only by this command.
     """
-    with untold(url) as store:
+    with open_registry(url, drain_spool=False) as store:
         before, after = store.migrate()
     line = f"schema     {before or 'none'} → {after}" if before != after else f"schema     {after} already"
     document = {"schema": "llorch.migrate/v1", "before": before, "after": after}

@@ -17,7 +17,6 @@ from llorch.commands.registry.output import (
     Since,
     open_registry,
     output_options,
-    registry_option,
     write_answer,
     write_answers,
 )
@@ -44,7 +43,7 @@ for part in (queries, changes, exchange):
 
 
 @cli.subcommand(main, "list", example=f"{NAME} list --verified FAILED --since 7d\n{NAME} list --sort size")
-@registry_option
+@cli.registry_option
 @output_options
 @click.option(
     "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="At most so many rows."
@@ -74,8 +73,8 @@ def list_(
 
 
 @cli.subcommand(main, "show", example=f"{NAME} show smollm2@latest\n{NAME} show sha256:b179c95")
-@click.argument("reference", metavar="REF")
-@registry_option
+@cli.reference_argument()
+@cli.registry_option
 @output_options
 def show(reference: str, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Show all that is recorded of REF: a name, name@alias, a digest's first digits, a run or a path."""
@@ -86,7 +85,7 @@ def show(reference: str, url: str | None, as_json: bool, output_format: str | No
 
 
 @cli.subcommand(main, "path", example=f"{NAME} path")
-@registry_option
+@cli.registry_option
 @output_options
 def path(url: str | None, as_json: bool, output_format: str | None) -> None:
     """Say which registry is used, and why.
@@ -108,11 +107,11 @@ def write_path(location: Location) -> None:
 @cli.subcommand(main, "adopt", example=f"{NAME} adopt smollm2")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
-@registry_option
+@cli.registry_option
 @output_options
 def adopt(folder: Path, name: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Record DIR, a converted folder, by its conversion.json, after its files were compared with that."""
-    recorded = adopt_folder(folder, name, url)
+    recorded = adopt_folder(folder, name, registry_location(url))
     line = f"recorded   {recorded.name}  ({digest(recorded.digest).brief}, in {recorded.registry})"
     document = {"schema": "llorch.adopt/v1", **recorded.to_json()}
     write_answer(document, lambda: click.echo(line), as_json, output_format)

@@ -18,8 +18,6 @@ from llorch.commands.registry.output import (
     host,
     open_registry,
     output_options,
-    registry_option,
-    untold,
     write_answer,
 )
 
@@ -32,7 +30,7 @@ FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
 
 
 @cli.subcommand(commands, "export", example=f"{NAME} export smollm2 --as cyclonedx -o smollm2.cdx.json")
-@click.argument("reference", metavar="REF")
+@cli.reference_argument()
 @click.option(
     "--as",
     "form",
@@ -41,7 +39,7 @@ FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
     help="The format; cyclonedx is the latest of both.",
 )
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write it there.")
-@registry_option
+@cli.registry_option
 @output_options
 def export(
     reference: str, form: str, output: Path | None, url: str | None, as_json: bool, output_format: str | None
@@ -51,10 +49,10 @@ def export(
         document = store.export(reference, form)  # type: ignore[arg-type]  # click has checked it
     if output is not None:
         output.write_bytes(document)
-    told = {"content": document.decode()} if output is None else {"file": os.fspath(output)}
+    content = {"content": document.decode()} if output is None else {"file": os.fspath(output)}
     shown_as_it_is = None if output is not None else document
     write_answer(
-        {"schema": "llorch.export/v1", "as": form, **told},
+        {"schema": "llorch.export/v1", "as": form, **content},
         lambda: click.echo(shown_as_it_is, nl=False),
         as_json,
         output_format,
@@ -65,7 +63,7 @@ def export(
     commands, "merge", example=f"{NAME} merge laptop/registry.db --registry postgresql://team/llorch"
 )
 @click.argument("other", metavar="OTHER")
-@registry_option
+@cli.registry_option
 @output_options
 def merge(other: str, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Add all that OTHER, a file or a URL, knows. Neither order nor repetition matters; OTHER stays as it is.
@@ -74,7 +72,7 @@ def merge(other: str, url: str | None, as_json: bool, output_format: str | None)
     """
     if "://" not in other and not Path(other).is_file():
         raise FileNotFoundError(2, "there is no such registry", other)
-    with open_registry(url) as store, untold(other) as theirs:
+    with open_registry(url) as store, open_registry(other, drain_spool=False) as theirs:
         merged = store.merge(theirs)
     for name, (before, after) in merged.moved.items():
         means = digest(after).brief if after else "nothing"
@@ -88,9 +86,9 @@ def merge(other: str, url: str | None, as_json: bool, output_format: str | None)
     "reproduce",
     example=f"{NAME} reproduce run:0f2a91c7be33",
 )
-@click.argument("reference", metavar="RUN")
+@cli.reference_argument(metavar="RUN")
 @click.option("--dry-run", is_flag=True, help="Only print the command.")
-@registry_option
+@cli.registry_option
 @output_options
 def reproduce(
     reference: str, dry_run: bool, url: str | None, as_json: bool, output_format: str | None

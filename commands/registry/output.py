@@ -42,10 +42,6 @@ class Answer(Protocol):
 
 A = TypeVar("A", bound=Answer)
 
-registry_option = click.option(
-    "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
-)
-
 
 def output_options(function: F) -> F:
     """--format, whose `json` is what --json is short for."""
@@ -75,27 +71,17 @@ class Since(click.ParamType[datetime]):
         return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def open_registry(url: str | None) -> Registry:
-    """The registry that the command means, told of what was noted beside it; not if that has to wait."""
-    from llorch.registry import (
-        Registry,
-        Spool,  # these and SQLAlchemy: half a second that --help does not need
-    )
+def open_registry(url: str | None, *, drain_spool: bool = True) -> Registry:
+    """The registry that the command means; first it takes in the runs noted beside it, unless that has to wait."""
+    from llorch.registry import Registry, Spool  # SQLAlchemy: half a second that --help does not need
 
     location = registry_location(url)
     spool = Spool(location.spool)
-    if spool.is_there:
+    if drain_spool and spool.is_there:
         # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.
-        with contextlib.suppress(RegistryError), Registry(location.url, timeout_s=PATIENCE_S) as told:
-            spool.take_in(told)
-    return untold(url)
-
-
-def untold(url: str | None) -> Registry:
-    """The registry that the command means, as it is."""
-    from llorch.registry import Registry  # as above
-
-    return Registry(registry_location(url).url)
+        with contextlib.suppress(RegistryError), Registry(location.url, timeout_s=PATIENCE_S) as registry:
+            spool.take_in(registry)
+    return Registry(location.url)
 
 
 def host() -> str:

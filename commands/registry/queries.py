@@ -15,7 +15,6 @@ from llorch.commands.registry.output import (
     NAME,
     open_registry,
     output_options,
-    registry_option,
     write_answer,
     write_answers,
 )
@@ -33,10 +32,10 @@ AFFECTED_TITLES = ("digest", "names", "architecture", "directly", "where")
 @cli.subcommand(
     commands, "lineage", example=f"{NAME} lineage smollm2\n{NAME} lineage smollm2 --svg > smollm2.svg"
 )
-@click.argument("reference", metavar="REF")
+@cli.reference_argument()
 @click.option("--dot", "picture", flag_value="dot", help="Print it for Graphviz.")
 @click.option("--svg", "picture", flag_value="svg", help="Print it as a picture.")
-@registry_option
+@cli.registry_option
 @output_options
 def lineage(
     reference: str, picture: str | None, url: str | None, as_json: bool, output_format: str | None
@@ -60,7 +59,7 @@ def drawing(found: Lineage, picture: str | None) -> str:
 
 @cli.subcommand(commands, "whence", example=f"{NAME} whence unknown.gguf downloads/model")
 @click.argument("paths", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
-@registry_option
+@cli.registry_option
 @output_options
 def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_format: str | None) -> int:
     """Hash files or folders and tell what they are and where they come from.
@@ -100,14 +99,14 @@ def source_shown(source: SourceRecord) -> str:
 
 
 @cli.subcommand(commands, "history", example=f"{NAME} history\n{NAME} history smollm2 --kind verify")
-@click.argument("reference", metavar="[REF]", required=False)
+@cli.reference_argument(metavar="[REF]")
 @click.option(
     "--kind", type=click.Choice(["fetch", "convert", "verify", "adopt", "export"]), help="Only such runs."
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="At most so many rows."
 )
-@registry_option
+@cli.registry_option
 @output_options
 def history(
     reference: str | None,
@@ -138,9 +137,9 @@ def run_row(run: ListedRun) -> Sequence[Cell]:
 
 
 @cli.subcommand(commands, "diff", example=f"{NAME} diff smollm2 smollm2~1")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@registry_option
+@cli.reference_argument("first", "A")
+@cli.reference_argument("second", "B")
+@cli.registry_option
 @output_options
 def diff(first: str, second: str, url: str | None, as_json: bool, output_format: str | None) -> int:
     """Show in which facts, files and tensors A and B differ. Ends with 1 if they do."""
@@ -156,7 +155,7 @@ def diff(first: str, second: str, url: str | None, as_json: bool, output_format:
     "--builder", metavar="TOOL", required=True, help="A tool and its versions, as 'llorch>=0.1,<0.3'."
 )
 @click.option("--architecture", help="Only models of this one, and what was made of them.")
-@registry_option
+@cli.registry_option
 @output_options
 def affected(
     builder: str, architecture: str | None, url: str | None, as_json: bool, output_format: str | None

@@ -13,6 +13,7 @@ MIXTRAL = Architecture(
     when=has_experts,
     model_type="mixtral",
     class_name="MixtralForCausalLM",
+    head_dim="unusual",
     tensors=(
         Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),
         *in_layers(

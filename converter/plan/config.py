@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
+from llorch.converter.plan.published import fill_in
 from llorch.converter.plan.rope import Rope, spelled
 from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.schema.keys import Keys
@@ -53,6 +54,7 @@ SAMPLING_DECIMALS = {
     "repetition_penalty": "general.sampling.penalty_repeat",
 }
 SAMPLING_TOP_K = "general.sampling.top_k"
+TYPES, UNUSED = "tokenizer.ggml.token_type", 5  # of llama.cpp's `enum llama_token_type`
 SUPPRESSED = "tokenizer.ggml.suppress_tokens"  # ids that are never sampled
 
 DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -76,7 +78,7 @@ def build_config(
     values: dict[str, object] = {
         "architectures": [architecture.class_name],
         "model_type": architecture.model_type,
-        **({"head_dim": sizes["head_dim"]} if _says_head_dim(architecture, sizes) else {}),
+        **({"head_dim": sizes["head_dim"]} if _says_head_dim(architecture, keys, sizes) else {}),
         **{name: sizes[size] for name, size in names.items()},
         **architecture.assumed,
         **special_ids(keys.metadata, sizes["vocab"]),
@@ -94,6 +96,9 @@ def build_config(
     for name, derive in architecture.derived.items():
         values[name] = assumed[name] = derive(evidence)
     values |= spelled(architecture, rope, keys, sizes)
+    published = fill_in(architecture.model_type, values)
+    values |= published
+    assumed |= published
     return Config(dict(sorted(values.items())), dict(sorted(assumed.items())))
 
 
@@ -103,12 +108,12 @@ def with_dtype(config: Mapping[str, object], dtype: str) -> dict[str, object]:
 
 
 def build_generation_config(
-    metadata: Metadata, vocab: int, eos_token_ids: Sequence[int], used: set[str]
+    metadata: Metadata, vocab: int, eos_token_ids: Sequence[int], used: set[str], *, tokens: int | None = None
 ) -> dict[str, object]:
     """generation_config.json: where to stop, and the sampling that the original recommended.
 
-    used gets the keys that were read. A temperature of 0 or below is llama.cpp's word for greedy decoding, in which of
-    the rest the repetition penalty alone counts.
+    tokens: how many the tokenizer has; the rest of `vocab` is padding. used gets the keys that were read. A temperature
+    of 0 or below is llama.cpp's word for greedy decoding, in which of the rest the repetition penalty alone counts.
     """
     ids = special_ids(metadata, vocab)
     stops = list(dict.fromkeys(eos_token_ids))
@@ -132,16 +137,24 @@ def build_generation_config(
         if not top_k.is_integer():
             raise MalformedInput(f"is {top_k}, expected a whole number", where=f"key {shown(SAMPLING_TOP_K)}")
         sampling["top_k"] = max(int(top_k), 0)  # llama.cpp: 0 and below is no limit, as is 0 here
+    never = _unused(metadata, vocab if tokens is None else tokens)
     suppressed = metadata.integers(SUPPRESSED, None)
     if suppressed is not None:
         used.add(SUPPRESSED)
-        known = [token for token in suppressed.tolist() if 0 <= token < vocab]  # llama.cpp drops the others
-        config |= {"suppress_tokens": known} if known else {}
+        never += [token for token in suppressed.tolist() if 0 <= token < vocab]  # llama.cpp drops the others
+    if never:
+        config["suppress_tokens"] = list(dict.fromkeys(never))
     penalty = {name: value for name, value in sampling.items() if name == "repetition_penalty"}
     temperature = sampling.get("temperature", 1.0)
     if isinstance(temperature, float) and temperature <= 0:
         return {**config, **penalty, "do_sample": False}
     return {**config, **sampling, **({"do_sample": True} if sampling.keys() - penalty.keys() else {})}
+
+
+def _unused(metadata: Metadata, tokens: int) -> list[int]:
+    """The ids typed UNUSED among the first `tokens`: tokenizer.json has no such type, but a model need not say them."""
+    types = metadata.integers(TYPES, None)
+    return [] if types is None else (types[:tokens] == UNUSED).nonzero()[0].tolist()
 
 
 def special_ids(metadata: Metadata, vocab: int) -> dict[str, int | None]:
@@ -178,6 +191,7 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
     return (None if key.none is not None and value == key.none else value), True
 
 
-def _says_head_dim(architecture: Architecture, sizes: Sizes) -> bool:
-    usual = sizes["hidden"] == sizes["heads"] * sizes["head_dim"]
-    return architecture.head_dim == "always" or (architecture.head_dim == "unusual" and not usual)
+def _says_head_dim(architecture: Architecture, keys: Keys, sizes: Sizes) -> bool:
+    """Where the class heeds it: also where it is the usual one and the original said so, as the file's key tells."""
+    needed = sizes["hidden"] != sizes["heads"] * sizes["head_dim"] or keys.has("attention.key_length")
+    return architecture.head_dim == "always" or (architecture.head_dim == "unusual" and needed)

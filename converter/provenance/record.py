@@ -104,6 +104,7 @@ class Conversion:
     warnings: tuple[str, ...]
     run: str | None
     templates: Mapping[str, TemplateReport]
+    findings: tuple[Mapping[str, object], ...]
     started: str
     finished: str
     records: tuple[WrittenFile, ...] = field(default=())
@@ -141,6 +142,7 @@ class Conversion:
             "notes": list(self.notes),
             "warnings": list(self.warnings),
             "chat_templates": {path: asdict(report) for path, report in self.templates.items()},
+            "findings": [dict(one) for one in self.findings],
             "files": [asdict(file) for file in self.files],
             "tensors": [_tensor_json(row) for row in self.tensors],
         }

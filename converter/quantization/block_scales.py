@@ -14,11 +14,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.converter.write.buffers import Bytes
 from llorch.formats.gguf import Tensor, TensorData
 from llorch.formats.quants import QuantType
 from llorch.formats.quants.codebooks import e8m0_halved, ue4m3_halved
 
+Bytes = NDArray[np.uint8]
 Codes = NDArray[np.unsignedinteger]
 
 MAGNITUDE = (1 << 15) - 1  # of a float16: all its bits but the sign

@@ -71,13 +71,13 @@ def compare_with_reference(folder: Path, original: SafetensorsModel) -> Referenc
     written = read_safetensors(folder)
     both = [name for name in written.tensors if name in original.tensors]
     reasons = {name: why for name in both if (why := _why_not(written, original, name))}
-    with TensorData(written) as ours, TensorData(original) as theirs:
+    with TensorData(written) as converted, TensorData(original) as theirs:
         errors = [
-            _error(written.tensors[name], original.tensors[name], ours, theirs)
+            _error(written.tensors[name], original.tensors[name], converted, theirs)
             for name in both
             if name not in reasons
         ]
-        for data in (ours, theirs):
+        for data in (converted, theirs):
             data.require_unchanged()
     return ReferenceComparison(
         tuple(errors),
@@ -88,20 +88,20 @@ def compare_with_reference(folder: Path, original: SafetensorsModel) -> Referenc
 
 
 def _why_not(written: SafetensorsModel, original: SafetensorsModel, name: str) -> str:
-    ours, theirs = written.tensors[name], original.tensors[name]
-    if ours.shape != theirs.shape:
-        return f"its shape is {list(ours.shape)}, the original's {list(theirs.shape)}"
+    converted, theirs = written.tensors[name], original.tensors[name]
+    if converted.shape != theirs.shape:
+        return f"its shape is {list(converted.shape)}, the original's {list(theirs.shape)}"
     if theirs.dtype not in STORAGE:
         return f"the original is {theirs.dtype}"
     return ""
 
 
 def _error(
-    written: SafetensorsTensor, original: SafetensorsTensor, ours: TensorData, theirs: TensorData
+    written: SafetensorsTensor, original: SafetensorsTensor, converted: TensorData, theirs: TensorData
 ) -> TensorError:
     squared_error = squares = worst = 0.0
     weights = math.prod(written.shape)
-    pieces = zip(_pieces(written, ours, weights), _pieces(original, theirs, weights), strict=True)
+    pieces = zip(_pieces(written, converted, weights), _pieces(original, theirs, weights), strict=True)
     for ours_now, theirs_now in pieces:
         was = theirs_now.astype(np.float64)
         distance = np.abs(ours_now - was)

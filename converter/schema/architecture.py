@@ -169,8 +169,8 @@ class Architecture:
     block_sizes: sizes of what only some families have (`schema/block_sizes.py`).
     layer_sizes: the sizes of a layer that are not the model's.
     latent_attention: keys and values are made of a latent vector; the file's head counts are of that.
-    head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads, by a
-        class that heeds it all the same; `never`: the class does not heed it.
+    head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads
+        or where the file has a key for it, by a class that heeds it all the same; `never`: the class does not heed it.
     rope_theta: the base when `rope.freq_base` is missing.
     only_longrope: the class knows no other rotary scaling.
     log_multiplier: what `rope.scaling.yarn_log_multiplier` is multiplied by to be mscale and mscale_all_dim; 0: the

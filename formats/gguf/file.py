@@ -17,9 +17,10 @@ from pathlib import Path
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf.byte_order import require_swappable
-from llorch.formats.gguf.header import ByteOrder, HeaderReader, Limits, ReadAt
+from llorch.formats.gguf.header import HeaderReader, Limits, ReadAt
 from llorch.formats.gguf.metadata import Metadata, Value, ValueType
 from llorch.formats.gguf.split_set import part_paths, require_all_tensors, require_part
+from llorch.formats.gguf.strings import ByteOrder
 from llorch.formats.model_file import Identity, open_model_file
 from llorch.formats.quants import QuantType, by_id
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf.metadata import StringArray, Value, ValueType
-from llorch.formats.gguf.strings import scan_strings
+from llorch.formats.gguf.strings import ByteOrder, scan_strings
 
-ByteOrder = Literal["little", "big"]
 ReadAt = Callable[
     [int, int], bytes
 ]  # (how many, from which byte of the file on): as os.pread, so it may give fewer

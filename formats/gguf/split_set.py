@@ -61,9 +61,9 @@ def require_part(index: int, count: int, metadata: Metadata, first: Metadata) ->
 
 def require_all_tensors(first: Metadata, counts: Sequence[int]) -> None:
     """MalformedInput unless the parts, of so many tensors each, hold as many as the first one says."""
-    told, found = first.integer(TENSORS), sum(counts)
-    if told != found:
-        raise MalformedInput(f"is {told}, the {len(counts)} parts hold {found}", where=f"key '{TENSORS}'")
+    promised, found = first.integer(TENSORS), sum(counts)
+    if promised != found:
+        raise MalformedInput(f"is {promised}, the {len(counts)} parts hold {found}", where=f"key '{TENSORS}'")
 
 
 def _equal(a: Value, b: Value) -> bool:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import TYPE_CHECKING
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # it imports this module
-    from llorch.formats.gguf.header import HeaderReader
-
 SCAN = 1 << 17  # bytes looked at in one step
 
 Places = NDArray[np.int64]
+ByteOrder = Literal["little", "big"]
 
 _U64 = {"little": struct.Struct("<Q").unpack_from, "big": struct.Struct(">Q").unpack_from}
 
 
-def scan_strings(reader: HeaderReader, count: int) -> tuple[Places, Places]:
+class StringReader(Protocol):
+    """A file whose strings are looked for: what was read of it, and how far the reading is."""
+
+    buffer: bytearray
+    position: int
+    order: ByteOrder
+
+    def fill(self, upto: int) -> None:
+        """Reads on until the buffer has so many bytes, or the file ends."""
+
+    def require_string(self, index: int, length: int, at: int) -> None:
+        """Raises if a string's length is over a limit or over what is left of the file."""
+
+
+def scan_strings(reader: StringReader, count: int) -> tuple[Places, Places]:
     """Starts and lengths of `count` length-prefixed strings from the reader's position, which moves past them.
 
     In a window every seven zero bytes beside another byte may be the length of a string shorter than 256. If the
@@ -60,7 +72,7 @@ def scan_strings(reader: HeaderReader, count: int) -> tuple[Places, Places]:
     return np.concatenate(starts), np.concatenate(lengths)
 
 
-def _chained(reader: HeaderReader, begin: int, end: int, most: int) -> tuple[Places, Places]:
+def _chained(reader: StringReader, begin: int, end: int, most: int) -> tuple[Places, Places]:
     """The strings from `begin` whose lengths are all one byte and follow one another without a break."""
     window = np.frombuffer(reader.buffer, np.uint8, end - begin, begin)
     zero = window == 0

@@ -50,11 +50,35 @@ def this_machine() -> Target:
 
 
 def function(name: str, text: str, target: Target, folders: tuple[Path, ...] | None = None) -> Function:
-    """The kernel in this module's text, from the first folder that has it, or compiled and kept in one.
+    """The kernel in this module's text, as `machine_code` finds or makes it.
+
+    The result takes addresses of the source and the target and a number of steps, and runs without the
+    interpreter's lock.
+    """
+    code = machine_code(name, text, target, folders)
+    signature = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    loaded: Any = signature(code.address(NAME))
+    loaded.code = code
+    return loaded  # type: ignore[no-any-return]
+
+
+class Code:
+    """Machine code in memory, for as long as this lives."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def address(self, symbol: str) -> int:
+        """Where the function of this name begins."""
+        found: int = self._engine.get_function_address(symbol)
+        return found
+
+
+def machine_code(name: str, text: str, target: Target, folders: tuple[Path, ...] | None = None) -> Code:
+    """The functions in a module's text, from the first folder that has them, or compiled and kept in one.
 
     name: what to call its file. folders: where to look and to keep, by default `cache_folders()`; where none can be
-    written to, the code is compiled in every process. The result takes addresses of the source and the target and
-    a number of steps, and runs without the interpreter's lock.
+    written to, the code is compiled in every process.
     """
     compiler = f"{llvmlite.__version__} {llvm.llvm_version_info} {llvm.get_process_triple()}"
     key = hashlib.sha256(f"{compiler}\n{target}\n{text}".encode()).hexdigest()[:24]
@@ -86,14 +110,11 @@ def _compiled(text: str, target: Target) -> bytes:
     return code
 
 
-def _loaded(code: bytes, target: Target) -> Function:
+def _loaded(code: bytes, target: Target) -> Code:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(target))
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    loaded: Any = signature(engine.get_function_address(NAME))
-    loaded.engine = engine  # the code is the engine's memory
-    return loaded  # type: ignore[no-any-return]
+    return Code(engine)
 
 
 def _target_machine(target: Target) -> Any:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
-
-from llorch.formats.quants.types import QuantType
 
 Number = int | float
 
@@ -222,14 +220,22 @@ class Coded:
     weights_of: Callable[[Value], Value]
 
 
+class HasLayout(Protocol):
+    """A type of blocks, as far as vector code needs it."""
+
+    @property
+    def layout(self) -> np.dtype[np.void]:
+        """The bytes of one block, with named fields."""
+
+
 class Block:
     """One block in memory, its fields under the names of the type's layout.
 
     bounds: what `is_within` was told.
     """
 
-    def __init__(self, builder: Any, type: QuantType, address: Any, has: Has) -> None:
-        self.builder, self.type, self.address, self.has = builder, type, address, has
+    def __init__(self, builder: Any, type: HasLayout, address: Any, has: Has) -> None:
+        self.builder, self.layout, self.address, self.has = builder, type.layout, address, has
         self.bounds: list[Value] = []
 
     def is_within(self, *bounds: Value) -> None:
@@ -291,8 +297,8 @@ class Block:
         return self._loaded(self.builder.gep(constant, [at.ir], source_etype=BYTE), element, count)
 
     def _field(self, field: str) -> tuple[np.dtype[Any], int]:
-        assert self.type.layout.fields is not None
-        kind, offset = self.type.layout.fields[field][:2]
+        assert self.layout.fields is not None
+        kind, offset = self.layout.fields[field][:2]
         return kind.base, offset
 
     def _load(self, offset: int, element: Any, count: int) -> Value:

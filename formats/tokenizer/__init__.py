@@ -18,9 +18,16 @@ from typing import TYPE_CHECKING, TypeVar
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf.metadata import Metadata
-from llorch.formats.tokenizer.bpe import Form, bpe
+from llorch.formats.tokenizer.bpe import Form, bpe, byte_characters
 from llorch.formats.tokenizer.charsmap import CHARSMAP
+from llorch.formats.tokenizer.padding import padding_starts, without_padding
 from llorch.formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer
+from llorch.formats.tokenizer.sentencepiece_model import (
+    TOKENIZER_MODEL,
+    SentencePieceFile,
+    added_in_config,
+    sentencepiece_model,
+)
 from llorch.formats.tokenizer.special import (
     ADD_BOS,
     ADD_EOS,
@@ -37,11 +44,13 @@ from llorch.formats.tokenizer.templates import NAMES, TEMPLATE, TemplateReport, 
 from llorch.formats.tokenizer.unigram import REMOVE_BLANKS, unigram
 from llorch.formats.tokenizer.vocabulary import (
     MERGES,
+    MODEL,
     SCORES,
     TOKENS,
     TYPES,
     Json,
     Recipe,
+    TokenType,
     Vocabulary,
     read_vocabulary,
 )
@@ -50,14 +59,28 @@ from llorch.formats.tokenizer.wordpiece import LOWERCASE, STRIP_ACCENTS, wordpie
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Form", "TemplateReport", "TokenizerFiles", "build_tokenizer", "load_tokenizer"]
+__all__ = [
+    "TOKENIZER_MODEL",
+    "Form",
+    "SentencePieceFile",
+    "TemplateReport",
+    "TokenizerFiles",
+    "build_tokenizer",
+    "byte_characters",
+    "load_tokenizer",
+    "sentencepiece_model",
+]
 
 T = TypeVar("T")
 
-MODEL, PRE = "tokenizer.ggml.model", "tokenizer.ggml.pre"
+PRE = "tokenizer.ggml.pre"
 ADD_SEP = "tokenizer.ggml.add_sep_token"  # for llama.cpp's pairs of query and document; no text's ids change
 # Architectures for which transformers 5 builds its own class of tokenizer, and the pre-tokenizer that it has.
 FORCED = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
+# Classes of the original that transformers takes no pipeline from, and that llama.cpp's converter goes by: of a phi3
+# with this one it reads tokenizer.json, else tokenizer.model. Source: llama.cpp, conversion/phi.py; transformers 5.23,
+# models/auto/tokenization_auto.py, MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS, has phi3.
+HARMLESS = {("phi3", "gpt2"): "GPT2Tokenizer"}
 USED = frozenset(
     {MODEL, PRE, TOKENS, TYPES, SCORES, MERGES, ADD_BOS, ADD_EOS, ADD_SEP, ADD_SPACE_PREFIX, TEMPLATE, NAMES}
     | {CHARSMAP, REMOVE_BLANKS, LOWERCASE, STRIP_ACCENTS}
@@ -84,6 +107,7 @@ class TokenizerFiles:
     ids: special ids by role (bos, eos, eot, eom, unk, sep, pad, mask, cls), given by key or by default.
     tokens: the texts by id, of which there are `size`.
     eos_token_ids: every id that ends an answer, EOS first; for generation_config.json.
+    unused_ids: tokens that no text has and no model should say; padding at the end is not among the tokens at all.
     template_reports: what each chat template reaches for, by the path of its file.
     notes: what was assumed; warnings: what may differ from the tokenizer that the model was trained with.
     """
@@ -96,6 +120,7 @@ class TokenizerFiles:
     template_reports: dict[str, TemplateReport]
     ids: dict[str, int]
     eos_token_ids: list[int]
+    unused_ids: list[int]
     tokens: list[str]
     used_keys: frozenset[str]
     notes: list[str]
@@ -136,25 +161,28 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
         default_bos=pre.default_bos,
     )
     recipe = _recipe(model, metadata, vocabulary, special, pre, form)
-    tokens = recipe.tokens or vocabulary.tokens
+    size = padding_starts(metadata, vocabulary, special, recipe.model)
+    padding = len(vocabulary) - size
+    tokens = (recipe.tokens or vocabulary.tokens)[:size]
     written = written_roles(vocabulary, special, recipe.model)
     templates = read_templates(metadata)
     texts = {f"{role}_token": tokens[special.ids[role]] for role in written}
+    added = added_tokens(metadata, vocabulary, tokens, {special.ids[role] for role in written})
     return TokenizerFiles(
         tokenizer_json={
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": added_tokens(
-                metadata, vocabulary, tokens, {special.ids[role] for role in written}
-            ),
+            "added_tokens": added,
             "normalizer": recipe.normalizer,
             "pre_tokenizer": recipe.pre_tokenizer,
             "post_processor": recipe.post_processor,
             "decoder": recipe.decoder,
-            "model": recipe.model,
+            "model": without_padding(recipe.model, size) if padding else recipe.model,
         },
-        tokenizer_config=_config(metadata, special, texts, recipe),
+        tokenizer_config=_config(
+            metadata, special, texts, recipe, added_in_config(metadata, vocabulary, model, added)
+        ),
         special_tokens_map=texts,
         chat_template=templates.default,
         chat_templates=templates.named,
@@ -163,7 +191,8 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
         eos_token_ids=special.end_ids,
         tokens=tokens,
         used_keys=frozenset(key for key in metadata if key in USED or key.startswith(f"{TEMPLATE}.")),
-        notes=list(recipe.notes),
+        unused_ids=[i for i, kind in enumerate(vocabulary.types[:size]) if kind == TokenType.UNUSED],
+        notes=[*recipe.notes, *([_padding_note(size, padding)] if padding else [])],
         warnings=[*warnings, *special.warnings, *recipe.warnings, *templates.warnings],
     )
 
@@ -255,24 +284,36 @@ def _recipe(
     return bpe(metadata, vocabulary, special, pre, form)
 
 
-def _config(metadata: Metadata, special: SpecialTokens, texts: dict[str, str], recipe: Recipe) -> Json:
-    """tokenizer_config.json, with the one class that leaves tokenizer.json as it is.
+def _config(
+    metadata: Metadata, special: SpecialTokens, texts: dict[str, str], recipe: Recipe, added: list[Json]
+) -> Json:
+    """tokenizer_config.json, with the class that leaves tokenizer.json as it is.
 
     For a model's own tokenizer class transformers 5 builds the pipeline anew, whatever tokenizer.json says.
     """
+    architecture = metadata.text("general.architecture", "")
     config: Json = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "add_bos_token": special.add_bos,
-        "add_eos_token": special.add_eos,
+        "tokenizer_class": HARMLESS.get((architecture, metadata.text(MODEL)), "PreTrainedTokenizerFast"),
+        # Said where the file says it, or where it holds without: originals that leave a flag out have it not.
+        **({"add_bos_token": special.add_bos} if special.add_bos or ADD_BOS in metadata else {}),
+        **({"add_eos_token": special.add_eos} if special.add_eos or ADD_EOS in metadata else {}),
         "clean_up_tokenization_spaces": recipe.clean_up,
         # A class with defaults of its own would add a token of its own for each role that is not named.
         **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token")),
         **texts,
     }
-    context = metadata.integer(f"{metadata.text('general.architecture', '')}.context_length", None)
+    if added:
+        config["added_tokens_decoder"] = {
+            str(token["id"]): {key: value for key, value in token.items() if key != "id"} for token in added
+        }
+    context = metadata.integer(f"{architecture}.context_length", None)
     if context is not None:
         config["model_max_length"] = context
     return config
+
+
+def _padding_note(size: int, padding: int) -> str:
+    return f"{padding} tokens from id {size} on only fill up the rows of the embedding: tokenizer.json is without them"
 
 
 def _dumped(value: Json, indent: int | None = 2) -> bytes:

@@ -26,7 +26,7 @@ def spm(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) -> R
     scores = read_scores(metadata, len(vocabulary)) or [0.0] * len(vocabulary)
     prefix = metadata.flag(ADD_SPACE_PREFIX, True)
     warnings = []
-    if not _one_score(vocabulary, scores):
+    if not has_one_score(vocabulary, scores):
         merges = merges_from_scores(vocabulary, scores)
     elif MERGES in metadata:  # a vocabulary taken from a tokenizer.json has one score for all, and its merges
         merges = read_merges(metadata, vocabulary, raw=True)
@@ -76,7 +76,7 @@ def merges_from_scores(vocabulary: Vocabulary, scores: list[float]) -> list[tupl
     return merges
 
 
-def _one_score(vocabulary: Vocabulary, scores: list[float]) -> bool:
+def has_one_score(vocabulary: Vocabulary, scores: list[float]) -> bool:
     """Whether the scores of the ordinary tokens say nothing about their order."""
     ordinary = {
         score for score, kind in zip(scores, vocabulary.types, strict=True) if kind == TokenType.NORMAL

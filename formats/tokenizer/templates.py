@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf.metadata import Metadata
+from llorch.formats.scan import Finding, scan_template
 
 TEMPLATE = "tokenizer.chat_template"
 NAMES = "tokenizer.chat_templates"
@@ -37,15 +38,17 @@ _KEYWORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TemplateReport:
-    """What a template reaches for, by its text alone: it may still build names and addresses as it runs.
+    """What a template reaches for, without running it.
 
-    names: what it uses and does not define, filters and tests included. All lists are sorted and bounded.
+    names: what it uses and does not define, filters and tests included. urls, dunder_names: in its text. findings: what
+    a scan of its program objects to, which also sees what is put together. All lists are sorted and bounded.
     """
 
     characters: int
     names: list[str]
     urls: list[str]
     dunder_names: list[str]
+    findings: list[Finding] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,7 @@ def read_templates(metadata: Metadata) -> Templates:
         # Old files name one of llama.cpp's own templates here; written out it would be every answer's text.
         warnings.append(f"{TEMPLATE} is {shown(default)}, which is no template: not written")
         default = None
-    reports = {name: report(text) for name, text in files_of(default, named).items()}
-    for name, found in reports.items():
-        if found.dunder_names:
-            warnings.append(
-                f"{name} names {shown(', '.join(found.dunder_names), 100, quoted=False)}: no conversation needs that, "
-                "it may be trying to leave the sandbox; read it before it is used"
-            )
+    reports = {name: report(text, name) for name, text in files_of(default, named).items()}
     return Templates(default, named, reports, warnings)
 
 
@@ -90,8 +87,8 @@ def files_of(default: str | None, named: Mapping[str, str]) -> dict[str, str]:
     return {**files, **{f"additional_chat_templates/{name}.jinja": text for name, text in named.items()}}
 
 
-def report(template: str) -> TemplateReport:
-    """What a template reaches for; linear in its length whatever it holds."""
+def report(template: str, where: str = DEFAULT_FILE) -> TemplateReport:
+    """What a template reaches for, in bounded time whatever it holds. where: the file, as findings name it."""
     used: set[str] = set()
     bound: set[str] = set()
     for code in _code(template):
@@ -104,6 +101,7 @@ def report(template: str) -> TemplateReport:
         sorted(used - bound - _KEYWORDS)[:MOST],
         sorted(set(_URL.findall(template)))[:MOST],
         sorted(set(_DUNDER.findall(template)))[:MOST],
+        scan_template(template, where),
     )
 
 

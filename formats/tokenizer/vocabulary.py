@@ -19,6 +19,7 @@ from llorch.formats.gguf.metadata import INTEGERS, Metadata, StringArray
 
 Json: TypeAlias = dict[str, Any]  # an object of tokenizer.json, whose shape the tokenizers library defines
 
+MODEL = "tokenizer.ggml.model"
 TOKENS = "tokenizer.ggml.tokens"
 TYPES = "tokenizer.ggml.token_type"
 SCORES = "tokenizer.ggml.scores"

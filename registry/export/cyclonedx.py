@@ -11,7 +11,8 @@ import re
 import uuid
 from typing import Literal
 
-from llorch.registry.export.subject import Input, Subject, as_bytes, whole_seconds
+from llorch.base.times import rfc3339_seconds
+from llorch.registry.export.subject import Input, Subject, as_bytes
 from llorch.registry.records.records import FileRecord
 
 Version = Literal["1.6", "1.7"]
@@ -39,7 +40,7 @@ def cyclonedx(subject: Subject, version: Version = "1.7") -> bytes:
             "serialNumber": serial.urn,
             "version": 1,
             "metadata": {
-                "timestamp": whole_seconds(ended),
+                "timestamp": rfc3339_seconds(ended),
                 "tools": {
                     "components": [
                         {"type": "application", "name": name, "version": tool_version}
@@ -55,7 +56,7 @@ def cyclonedx(subject: Subject, version: Version = "1.7") -> bytes:
 def component(subject: Subject) -> dict[str, object]:
     """The artifact. A folder's digest is a property: it is the SHA-256 of no bytes that a reader has."""
     artifact = subject.artifact
-    told: dict[str, object] = {
+    recorded: dict[str, object] = {
         "type": "machine-learning-model",
         "bom-ref": artifact.digest,
         "name": subject.name,
@@ -79,10 +80,10 @@ def component(subject: Subject) -> dict[str, object]:
         "components": [file_component(artifact.digest, file) for file in subject.files],
     }
     if artifact.digest.startswith("sha256:"):
-        told["hashes"] = sha256(artifact.digest.removeprefix("sha256:"))
+        recorded["hashes"] = sha256(artifact.digest.removeprefix("sha256:"))
     if subject.licence:
-        told["licenses"] = [{"license": licence(subject.licence)}]
-    return told
+        recorded["licenses"] = [{"license": licence(subject.licence)}]
+    return recorded
 
 
 def model_card(subject: Subject) -> dict[str, object]:
@@ -107,17 +108,17 @@ def model_card(subject: Subject) -> dict[str, object]:
 def ancestor(one: Input) -> dict[str, object]:
     """What it was made of."""
     found = one.artifact
-    told: dict[str, object] = {
+    recorded: dict[str, object] = {
         "type": "machine-learning-model",
         "bom-ref": found.digest,
         "name": one.label or found.digest,
         "version": found.digest,
     }
     if found.digest.startswith("sha256:"):
-        told["hashes"] = sha256(found.digest.removeprefix("sha256:"))
+        recorded["hashes"] = sha256(found.digest.removeprefix("sha256:"))
     if one.sources:
-        told["externalReferences"] = [{"type": "distribution", "url": url} for url in one.uris]
-    return told
+        recorded["externalReferences"] = [{"type": "distribution", "url": url} for url in one.uris]
+    return recorded
 
 
 def file_component(digest: str, file: FileRecord) -> dict[str, object]:

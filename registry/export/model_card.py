@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from llorch.base.times import rfc3339_seconds
 from llorch.registry.errors import printable
-from llorch.registry.export.subject import Subject, whole_seconds
+from llorch.registry.export.subject import Subject
 from llorch.registry.records.records import Json
 
 # Metadata that GGUF files carry under these names of a card, or that say themselves what they are.
@@ -65,7 +66,7 @@ def text(subject: Subject) -> list[str]:
         f"Converted from `{plain(one.label or one.artifact.digest)}`"
         f" ({plain(one.artifact.dtype or one.artifact.kind)}, `{one.artifact.digest}`) to {artifact.dtype}"
         f" safetensors with llorch {run.tools.get('llorch', 'of an unknown version')}"
-        f" on {whole_seconds(run.started_at)[:10]}."
+        f" on {rfc3339_seconds(run.started_at)[:10]}."
         for one in subject.inputs
     ]
     lines += ["The values are those of the source; nothing was trained.", ""]

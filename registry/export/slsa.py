@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from llorch.base.times import rfc3339_seconds
 from llorch.registry.digests import HashedFile, tree_manifest
-from llorch.registry.export.subject import Input, Subject, as_bytes, whole_seconds
+from llorch.registry.export.subject import Input, Subject, as_bytes
 from llorch.registry.records.records import Json
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -41,8 +42,8 @@ def slsa(subject: Subject) -> bytes:
                     "builder": {"id": BUILDER_ID, "version": dict(sorted(run.tools.items()))},
                     "metadata": {
                         "invocationId": f"urn:uuid:{run.uid}",
-                        "startedOn": whole_seconds(run.started_at),
-                        "finishedOn": whole_seconds(run.finished_at or run.started_at),
+                        "startedOn": rfc3339_seconds(run.started_at),
+                        "finishedOn": rfc3339_seconds(run.finished_at or run.started_at),
                     },
                     "byproducts": byproducts(subject),
                 },

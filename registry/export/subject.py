@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
 
@@ -88,17 +87,16 @@ def subject_of(connection: Connection, artifact_id: int) -> Subject:
     return Subject(found, lookup.run_answer(connection, maker), inputs)
 
 
-def uri(told: SourceRecord) -> str:
+def uri(recorded: SourceRecord) -> str:
     """A download as a URI."""
-    if told.kind == "hub":
-        revision = f"@{told.revision_resolved}" if told.revision_resolved else ""
-        return f"hf://models/{told.repository}{revision}/{told.path}"
-    return f"{told.repository.rstrip('/')}/{told.path}" if told.kind == "url" else f"file:{told.path}"
-
-
-def whole_seconds(when: datetime) -> str:
-    """A time as the formats of others have it."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if recorded.kind == "hub":
+        revision = f"@{recorded.revision_resolved}" if recorded.revision_resolved else ""
+        return f"hf://models/{recorded.repository}{revision}/{recorded.path}"
+    return (
+        f"{recorded.repository.rstrip('/')}/{recorded.path}"
+        if recorded.kind == "url"
+        else f"file:{recorded.path}"
+    )
 
 
 def as_bytes(document: object) -> bytes:

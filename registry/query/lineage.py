@@ -72,12 +72,12 @@ def lineage_of(connection: Connection, artifact_id: int) -> Lineage:
     runs = runs_touching(connection, artifacts)
     arrows = arrows_of(connection, runs, artifacts)
     nodes = {node.digest: node for node in artifact_nodes(connection, artifacts)}
-    told = run_nodes(connection, {arrow.run for arrow in arrows})
-    order = {node.uid: place for place, node in enumerate(told)}
+    recorded = run_nodes(connection, {arrow.run for arrow in arrows})
+    order = {node.uid: place for place, node in enumerate(recorded)}
     root = connection.execute(select(artifact.c.digest).where(artifact.c.id == artifact_id)).scalar_one()
     arrows.sort(key=lambda arrow: (order[arrow.run], arrow.role, arrow.digest))
     met = dict.fromkeys([arrow.digest for arrow in arrows] + [root])
-    return Lineage(root, [nodes[digest] for digest in met], told, arrows)
+    return Lineage(root, [nodes[digest] for digest in met], recorded, arrows)
 
 
 def related(connection: Connection, start: Iterable[int], *, up: bool) -> set[int]:

@@ -123,11 +123,11 @@ def candidates(connection: Connection, artifacts: Sequence[int], runs: Sequence[
         .order_by(artifact.c.digest)
     ).all()
     length = distinct_length([row.digest for row in rows], DIGITS_SHOWN + len("weights1:"))
-    told = [f"{row.digest[:length]} ({', '.join([row.kind, *sorted_names(row.names)])})" for row in rows]
+    recorded = [f"{row.digest[:length]} ({', '.join([row.kind, *sorted_names(row.names)])})" for row in rows]
     statement = select(run.c.uid, run.c.kind).where(run.c.id.in_(runs)).order_by(run.c.uid)
-    told += [f"run:{row.uid} ({row.kind})" for row in connection.execute(statement)]
-    more = [f"{len(told) - MOST_CANDIDATES} more"] if len(told) > MOST_CANDIDATES else []
-    return told[:MOST_CANDIDATES] + more
+    recorded += [f"run:{row.uid} ({row.kind})" for row in connection.execute(statement)]
+    more = [f"{len(recorded) - MOST_CANDIDATES} more"] if len(recorded) > MOST_CANDIDATES else []
+    return recorded[:MOST_CANDIDATES] + more
 
 
 def distinct_length(texts: Sequence[str], least: int) -> int:

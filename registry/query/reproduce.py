@@ -65,12 +65,12 @@ def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction
     """What has to be done. Raises InvalidReference for a run that no command makes again, UnknownReference when
     its input was never seen on this host.
     """
-    told = run_answer(connection, run_id)
-    if told.kind != "convert" or told.status != "succeeded":
+    recorded = run_answer(connection, run_id)
+    if recorded.kind != "convert" or recorded.status != "succeeded":
         raise InvalidReference(
-            f"run {told.uid} is a {told.kind} that is {told.status}; no command makes it again"
+            f"run {recorded.uid} is a {recorded.kind} that is {recorded.status}; no command makes it again"
         )
-    inputs = [edge for edge in told.edges if edge.role == "input"]
+    inputs = [edge for edge in recorded.edges if edge.role == "input"]
     seen = connection.execute(
         select(location.c.path, location.c.artifact_id, artifact.c.digest)
         .join(artifact, artifact.c.id == location.c.artifact_id)
@@ -83,19 +83,19 @@ def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction
     ).all()
     if not seen:
         wanted = ", ".join(edge.digest for edge in inputs)
-        raise UnknownReference(told.uid, hint=f"its input {wanted} was not seen on this host")
-    made = next((edge.digest for edge in told.edges if edge.role == "output"), None)
+        raise UnknownReference(recorded.uid, hint=f"its input {wanted} was not seen on this host")
+    made = next((edge.digest for edge in recorded.edges if edge.role == "output"), None)
     weights = select(artifact.c.weights_digest).where(artifact.c.digest == made)
     return Reproduction(
-        run=told.uid,
-        arguments=[PROGRAM, seen[0].path, *options(told.params)],
+        run=recorded.uid,
+        arguments=[PROGRAM, seen[0].path, *options(recorded.params)],
         input=seen[0].digest,
         files=recorded_files(connection, seen[0].artifact_id),
         path=seen[0].path,
         places=[row.path for row in seen],
         tree=made,
         weights=connection.execute(weights).scalar_one_or_none() if made else None,
-        tools=told.tools,
+        tools=recorded.tools,
     )
 
 

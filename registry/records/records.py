@@ -138,8 +138,8 @@ class SourceRecord:
         for digest in (self.artifact, self.expected_digest, self.observed_digest):
             if digest is not None:
                 require_digest(digest)
-        told = (self.repository, self.path, self.revision_requested, self.revision_resolved)
-        for text in (*told, self.etag, self.etag_kind):
+        recorded = (self.repository, self.path, self.revision_requested, self.revision_resolved)
+        for text in (*recorded, self.etag, self.etag_kind):
             require_text(text, f"a source in {shown(self.repository)}")
         require_size(self.observed_size or 0, self.path)
 
@@ -218,10 +218,10 @@ class RunRecord:
         require_json(self.params, "a run's parameters")
         for text in (self.host, self.error, *self.tools, *self.tools.values()):
             require_text(text, f"run {self.uid}")
-        told = {edge.artifact.digest for edge in self.edges}
+        recorded = {edge.artifact.digest for edge in self.edges}
         spoken_of = {check.artifact for check in self.checks}
         spoken_of |= {source.artifact for source in self.sources if source.artifact}
-        if unknown := sorted(spoken_of - told):
+        if unknown := sorted(spoken_of - recorded):
             raise RefusedRecord(
                 f"run {self.uid} speaks of {', '.join(unknown)}, which is none of its artifacts"
             )

@@ -49,9 +49,9 @@ def set_alias(
         return
     if head is not None:
         at = max(at, head.at + timedelta(microseconds=1))
-    told = {"name": name, "alias": alias, "digest": digest, "actor": actor, "reason": reason}
-    uid = event_uid(at, {**told, "at": rfc3339(at)})
-    connection.execute(alias_event.insert().values(uid=uid, at=at, **told))
+    recorded = {"name": name, "alias": alias, "digest": digest, "actor": actor, "reason": reason}
+    uid = event_uid(at, {**recorded, "at": rfc3339(at)})
+    connection.execute(alias_event.insert().values(uid=uid, at=at, **recorded))
 
 
 def event_uid(at: datetime, event: dict[str, str | None]) -> str:

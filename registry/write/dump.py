@@ -68,10 +68,10 @@ class Facts:
         return iter(sorted(canonical_json({"type": kind, **row}) for kind, row in rows))
 
 
-def run_document(told: RunRecord) -> dict[str, Json]:
+def run_document(recorded: RunRecord) -> dict[str, Json]:
     """A run without its process, which means something on its machine only; artifacts by their digests."""
-    edges = [[edge.role, edge.artifact.digest, edge.label] for edge in told.edges]
-    return {**as_json(told), "edges": edges, "process": None}
+    edges = [[edge.role, edge.artifact.digest, edge.label] for edge in recorded.edges]
+    return {**as_json(recorded), "edges": edges, "process": None}
 
 
 def facts_of(connection: Connection) -> Facts:

@@ -40,53 +40,53 @@ CHECK_FACTS = ("status", "value", "threshold", "op", "unit", "detail")
 OUTCOME = {"status", "finished_at", "params", "error", "exit_code"}
 
 
-def record_run(connection: Connection, told: RunRecord) -> None:
+def record_run(connection: Connection, record: RunRecord) -> None:
     """Records a run and what it touched; of a known run, only what it touched and where that lies now."""
     ids = {
-        edge.artifact.digest: record_artifact(connection, edge.artifact, told.started_at)
+        edge.artifact.digest: record_artifact(connection, edge.artifact, record.started_at)
         # In one order for all, or two of a server's sessions could each wait for the other.
-        for edge in sorted(told.edges, key=lambda edge: edge.artifact.digest)
+        for edge in sorted(record.edges, key=lambda edge: edge.artifact.digest)
     }
-    run_id, is_new = inserted_run(connection, told)
+    run_id, is_new = inserted_run(connection, record)
     if is_new:
-        record_details(connection, run_id, told, ids)
+        record_details(connection, run_id, record, ids)
     else:
-        require_same_details(connection, run_id, told, ids)
-    for edge in told.edges:
-        seen_at = told.finished_at or told.started_at
-        record_location(connection, edge, ids[edge.artifact.digest], told.host, seen_at)
+        require_same_details(connection, run_id, record, ids)
+    for edge in record.edges:
+        seen_at = record.finished_at or record.started_at
+        record_location(connection, edge, ids[edge.artifact.digest], record.host, seen_at)
 
 
-def inserted_run(connection: Connection, told: RunRecord) -> tuple[int, bool]:
+def inserted_run(connection: Connection, record: RunRecord) -> tuple[int, bool]:
     """The id of a run, and whether it is new or has ended now. Raises ConflictingRecord."""
     fixed = {
-        "kind": told.kind,
-        "status": told.status,
-        "started_at": told.started_at,
-        "finished_at": told.finished_at,
-        "params": canonical_json(dict(told.params)).decode(),
-        "error": told.error,
-        "exit_code": told.exit_code,
+        "kind": record.kind,
+        "status": record.status,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+        "params": canonical_json(dict(record.params)).decode(),
+        "error": record.error,
+        "exit_code": record.exit_code,
     }
     process = {
-        "boot_id": told.process.boot_id if told.process else None,
-        "pid": told.process.pid if told.process else None,
-        "pid_start": told.process.start if told.process else None,
+        "boot_id": record.process.boot_id if record.process else None,
+        "pid": record.process.pid if record.process else None,
+        "pid_start": record.process.start if record.process else None,
     }
-    inserted = insert_new(connection, run).values(uid=told.uid, host=told.host, **fixed, **process)
+    inserted = insert_new(connection, run).values(uid=record.uid, host=record.host, **fixed, **process)
     run_id = connection.execute(inserted.returning(run.c.id)).scalar_one_or_none()
     if run_id is not None:
         return int(run_id), True
-    known = connection.execute(select(run).where(run.c.uid == told.uid)).one()
+    known = connection.execute(select(run).where(run.c.uid == record.uid)).one()
     differing = {column for column, value in fixed.items() if getattr(known, column) != value}
-    if "running" in (known.status, told.status):
+    if "running" in (known.status, record.status):
         differing -= OUTCOME
     if differing:
-        raise ConflictingRecord(f"run {told.uid} is recorded with another {', '.join(sorted(differing))}")
+        raise ConflictingRecord(f"run {record.uid} is recorded with another {', '.join(sorted(differing))}")
     changed: dict[str, Any] = {}
-    if (host := smaller(told.host, known.host)) != known.host:
+    if (host := smaller(record.host, known.host)) != known.host:
         changed["host"] = host
-    ended = known.status == "running" and told.status != "running"
+    ended = known.status == "running" and record.status != "running"
     if ended:
         changed |= {column: fixed[column] for column in OUTCOME} | dict.fromkeys(process)
     if changed:
@@ -95,23 +95,23 @@ def inserted_run(connection: Connection, told: RunRecord) -> tuple[int, bool]:
 
 
 def require_same_details(
-    connection: Connection, run_id: int, told: RunRecord, ids: Mapping[str, int]
+    connection: Connection, run_id: int, record: RunRecord, ids: Mapping[str, int]
 ) -> None:
     """Refuses a run that is recorded with other tools, artifacts or checks; of two labels the smaller stays."""
-    if told.status == "running":
+    if record.status == "running":
         return
     tools = connection.execute(select(run_tool).where(run_tool.c.run_id == run_id))
-    if {row.name: row.version for row in tools} != dict(told.tools):
-        raise ConflictingRecord(f"run {told.uid} is recorded with other tools")
+    if {row.name: row.version for row in tools} != dict(record.tools):
+        raise ConflictingRecord(f"run {record.uid} is recorded with other tools")
     checks = connection.execute(select(check_result).where(check_result.c.run_id == run_id))
     recorded = {(row.artifact_id, row.name): measured(row) for row in checks}
-    if recorded != {(ids[one.artifact], one.name): measured(one) for one in told.checks}:
-        raise ConflictingRecord(f"run {told.uid} is recorded with other checks")
+    if recorded != {(ids[one.artifact], one.name): measured(one) for one in record.checks}:
+        raise ConflictingRecord(f"run {record.uid} is recorded with other checks")
     edges = connection.execute(select(run_io).where(run_io.c.run_id == run_id))
     labels = {(row.role, row.artifact_id): row.label for row in edges}
-    if labels.keys() != {(edge.role, ids[edge.artifact.digest]) for edge in told.edges}:
-        raise ConflictingRecord(f"run {told.uid} is recorded with other artifacts")
-    for edge in told.edges:
+    if labels.keys() != {(edge.role, ids[edge.artifact.digest]) for edge in record.edges}:
+        raise ConflictingRecord(f"run {record.uid} is recorded with other artifacts")
+    for edge in record.edges:
         role, artifact_id = edge.role, ids[edge.artifact.digest]
         if (label := smaller(edge.label, labels[role, artifact_id])) != labels[role, artifact_id]:
             connection.execute(
@@ -126,12 +126,12 @@ def measured(check: CheckRecord | Row[Any]) -> bytes:
     return canonical_json([getattr(check, name) for name in CHECK_FACTS])
 
 
-def record_details(connection: Connection, run_id: int, told: RunRecord, ids: Mapping[str, int]) -> None:
+def record_details(connection: Connection, run_id: int, record: RunRecord, ids: Mapping[str, int]) -> None:
     """Records what a run was made with, what went in and came out, and what its checks measured.
 
     ids: of the artifacts, by digest.
     """
-    tools = [{"run_id": run_id, "name": name, "version": version} for name, version in told.tools.items()]
+    tools = [{"run_id": run_id, "name": name, "version": version} for name, version in record.tools.items()]
     edges = {
         (edge.role, edge.artifact.digest): {
             "run_id": run_id,
@@ -139,7 +139,7 @@ def record_details(connection: Connection, run_id: int, told: RunRecord, ids: Ma
             "artifact_id": ids[edge.artifact.digest],
             "label": edge.label,
         }
-        for edge in told.edges
+        for edge in record.edges
     }
     checks = [
         {
@@ -148,7 +148,7 @@ def record_details(connection: Connection, run_id: int, told: RunRecord, ids: Ma
             "name": check.name,
             **{name: getattr(check, name) for name in CHECK_FACTS},
         }
-        for check in told.checks
+        for check in record.checks
     ]
     sources = [
         {
@@ -156,7 +156,7 @@ def record_details(connection: Connection, run_id: int, told: RunRecord, ids: Ma
             "artifact_id": ids[one.artifact] if one.artifact else None,
             **{name: getattr(one, name) for name in SOURCE_FACTS},
         }
-        for one in told.sources
+        for one in record.sources
     ]
     tables = ((run_tool, tools), (run_io, list(edges.values())), (check_result, checks), (source, sources))
     for table, rows in tables:
@@ -164,57 +164,57 @@ def record_details(connection: Connection, run_id: int, told: RunRecord, ids: Ma
             connection.execute(insert_new(connection, table), rows)
 
 
-def record_artifact(connection: Connection, told: ArtifactRecord, seen_at: datetime) -> int:
+def record_artifact(connection: Connection, record: ArtifactRecord, seen_at: datetime) -> int:
     """The id of an artifact, which is inserted or completed; its digest decides which one it is."""
     values = {
-        "digest": told.digest,
-        "kind": told.kind,
-        "weights_digest": told.weights_digest,
-        "architecture": told.architecture,
-        "dtype": told.dtype,
-        "size_bytes": told.size_bytes,
-        "facts": dict(told.facts),
+        "digest": record.digest,
+        "kind": record.kind,
+        "weights_digest": record.weights_digest,
+        "architecture": record.architecture,
+        "dtype": record.dtype,
+        "size_bytes": record.size_bytes,
+        "facts": dict(record.facts),
         "first_seen_at": seen_at,
     }
     connection.execute(insert_new(connection, artifact).values(values))
-    known = connection.execute(select(artifact).where(artifact.c.digest == told.digest)).one()
-    require_same(told, known)
-    completed = completion(told, known, seen_at)
+    known = connection.execute(select(artifact).where(artifact.c.digest == record.digest)).one()
+    require_same(record, known)
+    completed = completion(record, known, seen_at)
     if completed:
         connection.execute(update(artifact).where(artifact.c.id == known.id).values(completed))
-    files = told.files
-    if told.digest.startswith("sha256:"):
+    files = record.files
+    if record.digest.startswith("sha256:"):
         files = named_as_recorded(connection, known.id, files)
     record_files(connection, known.id, files)
-    record_tensors(connection, known.id, told.tensors)
+    record_tensors(connection, known.id, record.tensors)
     return int(known.id)
 
 
-def require_same(told: ArtifactRecord, known: Row[Any]) -> None:
+def require_same(record: ArtifactRecord, known: Row[Any]) -> None:
     """Refuses an artifact whose content is said to be another: somebody's digests are wrong."""
-    if told.size_bytes != known.size_bytes:
+    if record.size_bytes != known.size_bytes:
         raise ConflictingRecord(
-            f"{told.digest} is recorded with {known.size_bytes} bytes, and now told with {told.size_bytes}"
+            f"{record.digest} is recorded with {known.size_bytes} bytes, and now told with {record.size_bytes}"
         )
-    if told.weights_digest and known.weights_digest and told.weights_digest != known.weights_digest:
+    if record.weights_digest and known.weights_digest and record.weights_digest != known.weights_digest:
         raise ConflictingRecord(
-            f"{told.digest} is recorded with {known.weights_digest}, and now told with {told.weights_digest}"
+            f"{record.digest} is recorded with {known.weights_digest}, and now told with {record.weights_digest}"
         )
 
 
-def completion(told: ArtifactRecord, known: Row[Any], seen_at: datetime) -> dict[str, Any]:
+def completion(record: ArtifactRecord, known: Row[Any], seen_at: datetime) -> dict[str, Any]:
     """The columns of an artifact that change by what is told: unknown facts are filled in.
 
     Of two that contradict each other the smaller stays, so that every registry that was told both says the same.
     """
     found: dict[str, Any] = {}
     for column in ("kind", "weights_digest", "architecture", "dtype"):
-        value = smaller(getattr(told, column), getattr(known, column))
+        value = smaller(getattr(record, column), getattr(known, column))
         if value != getattr(known, column):
             found[column] = value
-    facts = {**told.facts, **known.facts}
-    for name in told.facts.keys() & known.facts.keys():
-        facts[name] = min(told.facts[name], known.facts[name], key=canonical_json)
+    facts = {**record.facts, **known.facts}
+    for name in record.facts.keys() & known.facts.keys():
+        facts[name] = min(record.facts[name], known.facts[name], key=canonical_json)
     if facts != known.facts:
         found["facts"] = facts
     if seen_at < known.first_seen_at:

@@ -23,12 +23,14 @@ class Cache:
             raise ContextFull(planned, traits.n_ctx, "the request")
         self.planned = planned
         self.length = 0
+        self._stored = torch.empty(0, dtype=dtype, device=device)
         self._keys: dict[int, Tensor] = {}
         self._latents: dict[int, Tensor] = {}
         self._states: dict[int, tuple[Tensor, ...]] = {}
         if not traits.mixers:  # all layers alike: one piece of memory, which kernels take as a whole
             shape = (traits.n_layers, 2, traits.kv_heads, planned, traits.head_dim)
-            self._keys = dict(enumerate(torch.empty(shape, dtype=dtype, device=device)))
+            self._stored = torch.empty(shape, dtype=dtype, device=device)
+            self._keys = dict(enumerate(self._stored))
             return
         for layer, mixer in enumerate(traits.mixers):
             match mixer:
@@ -48,6 +50,14 @@ class Cache:
         yield from self._latents.values()
         for state in self._states.values():
             yield from state
+
+    @property
+    def storage(self) -> Tensor:
+        """Keys and values of every layer, (layers, 2, kv_heads, planned, head_dim), contiguous.
+
+        Empty where layers differ: only the decoder reads those.
+        """
+        return self._stored
 
     def extended(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Stores the new positions' keys and values, (kv_heads, new, head_dim), and gives all so far.

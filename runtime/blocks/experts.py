@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.runtime.blocks.linear import Linear
+from llorch.runtime.blocks.linear import Linear, multiplied
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.traits import Activation, Routing
 
@@ -47,7 +47,10 @@ class FeedForward:
         if self.activation == "clamped_swiglu" and self.gate is not None:
             return self.down(clamped_swiglu(self.gate(x), self.up(x)))
         act = ACTIVATIONS[self.activation]
-        return self.down(act(self.up(x)) if self.gate is None else act(self.gate(x)) * self.up(x))
+        if self.gate is None:
+            return self.down(act(self.up(x)))
+        gate, up = multiplied(x, self.gate, self.up)
+        return self.down(act(gate) * up)
 
     def linears(self) -> Iterator[Linear]:
         """Its products."""

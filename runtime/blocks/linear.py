@@ -8,7 +8,7 @@ kept never depends on what was asked before, so the same request gives the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.formats.quants import QuantType
+from llorch.formats.quants import QuantType, by_name
+from llorch.formats.quants.compiled import dequantize_into
+from llorch.runtime.kernels.cpu.multiply import Blocks, Product, can_multiply, multiply
 from llorch.runtime.memory import TILE_BYTES
+from llorch.runtime.mode import Mode
+
+ROUNDED_NAMES = {None: None, torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,19 @@ class Numbers:
     """What weights become when they are used.
 
     dtype: of all arithmetic. rounded: a type to which each weight is rounded once before, or None.
-    keep: whether a matrix stays widened after its first use.
+    keep: whether a matrix stays widened after its first use. mode: how products with packed weights are computed.
     """
 
     dtype: torch.dtype
     device: torch.device
     rounded: torch.dtype | None = None
     keep: bool = False
+    mode: Mode = Mode.EXACT
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether the processor's kernels compute with these."""
+        return self.device.type == "cpu" and self.dtype == torch.float32
 
 
 class Matrix(ABC):
@@ -52,14 +63,25 @@ class Matrix(ABC):
         """Rows that are widened at a time."""
         return max(1, TILE_BYTES // (4 * self.columns))
 
+    @property
+    def keeps(self) -> bool:
+        """Whether it stays widened after its first use."""
+        return self.numbers.keep
+
+    def blocks(self) -> Blocks | None:
+        """Its rows as they lie in memory, for the processor's kernels; None where those cannot use them."""
+        return None
+
     def part(self, start: int, stop: int) -> Matrix:
         """Rows [start, stop) as a matrix that shares this one's storage."""
         return _Part(self, start, stop)
 
     def materialize(self) -> None:
-        """Widens it now if it is to stay so."""
-        if self.numbers.keep:
+        """Widens it now if it is to stay so, or reads what the kernels use."""
+        if self.keeps:
             self.dequantized(0, 1)
+        else:
+            self.blocks()
 
 
 class FileMatrix(Matrix):
@@ -79,7 +101,7 @@ class FileMatrix(Matrix):
 
     def dequantized(self, start: int, stop: int) -> Tensor:
         """As for every matrix; from the second time on without work, where it is kept."""
-        if not self.numbers.keep:
+        if not self.keeps:
             return self._fresh(start, stop)
         if self._kept is None:
             self._kept = self._fresh(0, self.rows)
@@ -126,14 +148,27 @@ class Packed(FileMatrix):
         self._row_bytes = columns // type.weights * type.block_bytes
         self._raw: NDArray[np.uint8] | None = None
 
-    def _fill(self, start: int, out: Tensor) -> None:
-        from llorch.formats.quants.compiled import dequantize_into  # LLVM: only a model that is run needs it
+    @property
+    def keeps(self) -> bool:
+        """Not where kernels multiply with what is packed: that is read faster than what it was widened to."""
+        return self.numbers.keep and not self._has_kernels
 
-        whole = self._raw
-        if whole is None:
-            whole = self._raw = self._read()
-        raw = whole[start * self._row_bytes : (start + len(out)) * self._row_bytes]
-        dequantize_into(self._type, raw, out.numpy().reshape(-1))
+    @property
+    def _has_kernels(self) -> bool:
+        return self.numbers.has_kernels and self._scales is None
+
+    def blocks(self) -> Blocks | None:
+        """The file's bytes, read when first asked for."""
+        return Blocks(self._type, self._whole(), self.columns) if self._has_kernels else None
+
+    def _whole(self) -> NDArray[np.uint8]:
+        if self._raw is None:
+            self._raw = self._read()
+        return self._raw
+
+    def _fill(self, start: int, out: Tensor) -> None:
+        raw = self._whole()[start * self._row_bytes : (start + len(out)) * self._row_bytes]
+        dequantize_into(self._type, raw, out.numpy().reshape(-1), threads=torch.get_num_threads())
         if self._scales is not None:
             share = self.rows // len(self._scales)
             out *= self._scales[torch.arange(start, start + len(out)) // share, None]
@@ -152,6 +187,14 @@ class Floating(FileMatrix):
     def _fill(self, start: int, out: Tensor) -> None:
         out.copy_(self._read(start, start + len(out)))
 
+    def blocks(self) -> Blocks | None:
+        """The widened matrix, where it is kept."""
+        if not (self.keeps and self.numbers.has_kernels):
+            return None
+        self.dequantized(0, 1)
+        assert self._kept is not None
+        return Blocks(by_name("F32"), self._kept.view(-1).numpy().view(np.uint8), self.columns)
+
     def _forget(self) -> None:
         """Nothing is held: rows are read from the file whenever they are made."""
 
@@ -164,6 +207,16 @@ class _Part(Matrix):
 
     def dequantized(self, start: int, stop: int) -> Tensor:
         return self._whole.dequantized(self._start + start, self._start + stop)
+
+    @property
+    def keeps(self) -> bool:
+        """As the whole does."""
+        return self._whole.keeps
+
+    def blocks(self) -> Blocks | None:
+        """Of the whole's, its own."""
+        blocks = self._whole.blocks()
+        return None if blocks is None else blocks.part(self._start, self._start + self.rows)
 
 
 class Rows(Matrix):
@@ -205,9 +258,21 @@ class Linear:
     bias: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(…, in) → (…, out). Tiles of rows, unless the matrix is kept widened anyway."""
+        """(…, in) → (…, out)."""
+        (y,) = multiplied(x, self)
+        return y
+
+    def product(self) -> Product | None:
+        """What a kernel multiplies with; None where there is none."""
+        blocks = self.weight.blocks()
+        if blocks is None or not can_multiply(blocks.type, blocks.columns):
+            return None
+        return Product(blocks, self.bias)
+
+    def by_tiles(self, x: Tensor) -> Tensor:
+        """(…, in) → (…, out), of widened weights: by tiles of rows, unless the matrix is kept so anyway."""
         rows = self.weight.rows
-        tile = rows if self.weight.numbers.keep else self.weight.tile
+        tile = rows if self.weight.keeps else self.weight.tile
         if tile >= rows:
             return functional.linear(x, self.weight.dequantized(0, rows), self.bias)
         y = x.new_empty((*x.shape[:-1], rows))
@@ -216,3 +281,19 @@ class Linear:
             bias = None if self.bias is None else self.bias[start:stop]
             y[..., start:stop] = functional.linear(x, self.weight.dequantized(start, stop), bias)
         return y
+
+
+def multiplied(x: Tensor, *linears: Linear) -> list[Tensor]:
+    """The products of some layers with the same x, which is made ready for them once."""
+    rows = x.numel() // x.shape[-1] if x.numel() else 0
+    products = [linear.product() if rows else None for linear in linears]
+    numbers = linears[0].weight.numbers
+    ready = [product for product in products if product is not None]
+    results: Iterator[Tensor] = iter(())
+    if ready:
+        flat = x.reshape(rows, x.shape[-1])
+        results = iter(multiply(flat, ready, numbers.mode, ROUNDED_NAMES[numbers.rounded]))
+    return [
+        linear.by_tiles(x) if product is None else next(results).reshape(*x.shape[:-1], linear.weight.rows)
+        for linear, product in zip(linears, products, strict=True)
+    ]

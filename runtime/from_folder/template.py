@@ -8,7 +8,7 @@ from llorch.base.errors import MalformedInput
 from llorch.runtime.from_folder.config import Json
 
 
-def chat_template(folder: Path, told: Json) -> str | None:
+def chat_template(folder: Path, tokenizer_config: Json) -> str | None:
     """chat_template.jinja, else what tokenizer_config.json, `told`, has; None where neither has one."""
     path = folder / "chat_template.jinja"
     if path.is_file():
@@ -16,7 +16,7 @@ def chat_template(folder: Path, told: Json) -> str | None:
             return path.read_bytes().decode()
         except UnicodeDecodeError as error:
             raise MalformedInput("is not UTF-8", path=path) from error
-    template = told.get("chat_template")
+    template = tokenizer_config.get("chat_template")
     if isinstance(
         template, list
     ):  # several with names; the one that is asked for without a name is `default`

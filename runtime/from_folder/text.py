@@ -28,13 +28,14 @@ def folder_text(folder: Path) -> Text:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise MalformedInput(f"is no tokenizer: {shown(str(error), 200, quoted=False)}", path=path) from error
-    told = _optional(folder / "tokenizer_config.json")
+    tokenizer_config = _optional(folder / "tokenizer_config.json")
     return Text(
         tokenizer,
         _end_ids(folder),
-        chat_template(folder, told),
-        {name: text for name in SPECIAL_TOKENS if (text := _token(told.get(name))) is not None},
+        chat_template(folder, tokenizer_config),
+        {name: text for name in SPECIAL_TOKENS if (text := _token(tokenizer_config.get(name))) is not None},
         _ids(folder / "generation_config.json", "suppress_tokens"),
+        1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1),
     )
 
 
@@ -58,7 +59,7 @@ def _ids(path: Path, key: str) -> tuple[int, ...]:
     return tuple(cast("list[int]", ids))
 
 
-def _token(told: object) -> str | None:
+def _token(tokenizer_config: object) -> str | None:
     """A special token is told as its text, or as an object with `content`."""
-    text = told.get("content") if isinstance(told, dict) else told
+    text = tokenizer_config.get("content") if isinstance(tokenizer_config, dict) else tokenizer_config
     return text if isinstance(text, str) else None

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from llorch.runtime.errors import RequestError
 from llorch.runtime.measure.compare import log_sum_exp
+from llorch.runtime.mode import Mode
 from llorch.runtime.model import Model, require_known
 from llorch.runtime.text.prompt import leading_ids
 
@@ -32,7 +33,7 @@ class Perplexity:
     error: float
     windows: int
     predictions: int
-    mode: str
+    mode: Mode
 
 
 def measure_perplexity(

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from llorch.commands import run, verify
+from llorch.commands import llorch, run, scan, verify
 from llorch.commands.cli.exit_codes import EXIT_CODES
 from llorch.commands.convert import command as convert
 from llorch.commands.fetch import command as fetch
@@ -23,8 +23,10 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cli.md"
 
 COMMANDS = {
+    "llorch": llorch.main,
     "llorch-fetch": fetch.main,
     "llorch-convert": convert.main,
+    "llorch-scan": scan.main,
     "llorch-verify": verify.main,
     "llorch-run": run.main,
     "llorch-registry": registry.main,
@@ -93,7 +95,7 @@ def test_every_help_page_says_what_it_does_every_option_and_an_example(
 ) -> None:
     assert command.help
     assert f"Example:\n    {name.split()[0]} " in page
-    assert "--json" in page or isinstance(command, click.Group)
+    assert "--json" in page or isinstance(command, click.Group) or name == "llorch completion"  # a script
     assert all(option.help for option in command.params if isinstance(option, click.Option))
 
 

@@ -55,8 +55,15 @@ def test_a_chat_template_that_reaches_too_far_is_told(alone: Path) -> None:
     (alone / "model.gguf").write_bytes(model.build())
     result = invoke(main, "model.gguf", "-o", "out", "--verify", "none")
     assert result.exit_code == 0, result.output
-    assert result.stderr.startswith("llorch-convert: warning: chat_template.jinja names __class__: ")
+    assert result.stderr.startswith("llorch-convert: warning: chat_template.jinja, line 1: dunder-name: ")
     assert invoke(main, "model.gguf", "-o", "again", "--strict").exit_code == 3
+    Path("allow.toml").write_text("[[allow]]\nrule = 'dunder-name'\nby = 'Ada'\nreason = 'a test'\n")
+    result = invoke(
+        main, "model.gguf", "-o", "again", "--strict", "--allow", "allow.toml", "--verify", "none"
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    (recorded_finding,) = json.loads(Path("again/conversion.json").read_text())["findings"]
+    assert recorded_finding["allowed"] == {"by": "Ada", "reason": "a test"}
     result = invoke(main, "model.gguf", "-o", "alone", "--tokenizer-only", "--json")
     assert json.loads(result.stdout)["chat_templates"]["chat_template.jinja"]["dunder_names"] == ["__class__"]
 

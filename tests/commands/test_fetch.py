@@ -191,7 +191,7 @@ def test_a_url_without_a_digest_is_a_loud_warning_and_recorded_as_such(hub: Hub,
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "Missing argument 'SOURCE'"),
+        (["--dry-run"], "Missing argument 'SOURCE'"),
         (["a/b/c"], "neither owner/repository nor a URL"),
         (["a/b", "--sha256", "12"], "64 hex digits"),
         (["a/b", "--sha256", "0" * 64], "--sha256 is for a URL"),

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from llorch import converter
-from llorch.commands.run import info_rows, main
+from llorch.commands.run import main
+from llorch.commands.run_documents import info_rows
 from llorch.runtime import describe
 from tests.commands.conftest import invoke, started
 from tests.models.gguf_writer import I32, STRING, U32, array, one
@@ -165,7 +166,7 @@ def test_info_is_one_screen_and_says_what_a_template_reaches_for(source: Path) -
     rows = info_rows(describe(source))
     assert len(rows) < 24
     assert max(len(value.brief) for _, value in rows) <= 80 - len("tokenizer  ")
-    assert "NAMES __class__: read it before it is used" in invoke(main, "info", source).stdout
+    assert "FOUND dunder-name: llorch scan says where" in invoke(main, "info", source).stdout
     document = json.loads(invoke(main, "info", source, "--json").stdout)
     assert document["chat_template_report"]["dunder_names"] == ["__class__"]
 
@@ -183,7 +184,6 @@ def test_info_is_one_screen_and_says_what_a_template_reaches_for(source: Path) -
         (["generate", "Tiny.Q4.gguf"], 2),
         (["perplexity", "Tiny.Q4.gguf", "nowhere"], 3),
         (["info", "."], 3),
-        ([], 2),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_line(source: Path, arguments: list[str], code: int) -> None:

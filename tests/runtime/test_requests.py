@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ def test_a_seed_gives_the_same_text_again_and_another_seed_another(model: Model)
         for seed in (1, 1, 2)
     ]
     assert texts[0] == texts[1] != texts[2]
+
+
+def test_rows_of_the_output_layer_without_a_token_are_never_sampled(model: Model) -> None:
+    hot = Sampling(temperature=1000.0)  # every row is as probable as every other
+    drawn = [
+        model.generate(ONE, max_new_tokens=60, sampling=replace(hot, seed=seed)).ids for seed in range(4)
+    ]
+    ids = [token for sequence in drawn for token in sequence]
+    assert model.vocabulary_size == 384
+    assert model.text.size == 365
+    assert max(ids) < 365
 
 
 def never(*_: object) -> Tensor:

@@ -27,7 +27,7 @@ GREEDY_TOKENS = 24
 def logits_mean(subject: Subject) -> Measured:
     """Mean KL divergence of the folder's reading from the source's, over a text."""
     found = subject.comparison
-    return Measured(found.kl_mean, f"worst at position {found.kl_max_at}", told(found))
+    return Measured(found.kl_mean, f"worst at position {found.kl_max_at}", summary(found))
 
 
 @check(
@@ -40,7 +40,7 @@ def logits_mean(subject: Subject) -> Measured:
 def logits_worst(subject: Subject) -> Measured:
     """The largest KL divergence of any position of the same text."""
     found = subject.comparison
-    return Measured(found.kl_max, f"position {found.kl_max_at}", told(found))
+    return Measured(found.kl_max, f"position {found.kl_max_at}", summary(found))
 
 
 @check(
@@ -54,7 +54,7 @@ def logits_top(subject: Subject) -> Measured:
     found = subject.comparison
     flips = [flip for flip in found.flips if flip.margin > 1e-3]
     where = ", ".join(str(flip.position) for flip in flips[:5])
-    return Measured(len(flips), where and f"position {where}", told(found))
+    return Measured(len(flips), where and f"position {where}", summary(found))
 
 
 @check(
@@ -69,7 +69,7 @@ def logits_chunked(subject: Subject) -> Measured:
     ids = subject.prose[:CHUNKED]
     chunked = subject.folder_reading.logits(ids, chunk=CHUNK)
     found = compare_logits(subject.folder_logits[: len(ids)], chunked)
-    return Measured(found.kl_max, f"position {found.kl_max_at}", told(found))
+    return Measured(found.kl_max, f"position {found.kl_max_at}", summary(found))
 
 
 @check(
@@ -87,7 +87,7 @@ def logits_long(subject: Subject) -> Measured:
     ids = (once * (wanted // len(once) + 1))[:wanted]
     source, folder = (model.logits(ids)[-TAIL:] for model in (subject.ggml_reading, subject.folder_reading))
     found = compare_logits(source, folder)
-    return Measured(found.kl_max, f"position {wanted - len(source) + found.kl_max_at}", told(found))
+    return Measured(found.kl_max, f"position {wanted - len(source) + found.kl_max_at}", summary(found))
 
 
 @check(
@@ -109,6 +109,6 @@ def generate_greedy(subject: Subject) -> Measured:
     return Measured(longest - same, f"token {same}" if same < longest else "", f"{longest} tokens")
 
 
-def told(found: LogitsComparison) -> str:
+def summary(found: LogitsComparison) -> str:
     """What was compared, for the report."""
     return f"{found.positions} positions, logits at most {found.difference:.1e} apart"

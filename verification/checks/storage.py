@@ -7,10 +7,11 @@ import math
 from pathlib import Path
 
 from llorch.base.errors import InputError
+from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.converter import round_trip_differences
 from llorch.verification.check import CannotCheck, Measured, check, counted
-from llorch.verification.subject import RECORD, Subject
+from llorch.verification.subject import Subject
 
 CHUNK = 1 << 20
 CLOSURE_BYTES = 8  # for each weight: read from both sides, and worked on

@@ -79,8 +79,8 @@ def config_special_ids(subject: Subject) -> Measured:
     """The ids of config.json and generation_config.json are those of the source's keys, null where it has none."""
     documents = {name: subject.json(name) for name in ("config.json", "generation_config.json")}
     differences, compared = [], 0
-    for ours, theirs in SPECIAL_IDS:
-        expected = subject.header.metadata.integer(ours, None)
+    for gguf_key, theirs in SPECIAL_IDS:
+        expected = subject.header.metadata.integer(gguf_key, None)
         for name, document in documents.items():
             if theirs not in document or (expected is None and name != "config.json"):
                 continue  # generation_config.json may name ends by their texts
@@ -88,7 +88,7 @@ def config_special_ids(subject: Subject) -> Measured:
             value = document[theirs]
             named = value if isinstance(value, list) else [value]
             if expected not in named:
-                differences.append(f"{theirs} in {name} is {value}, {ours} is {expected}")
+                differences.append(f"{theirs} in {name} is {value}, {gguf_key} is {expected}")
     return counted(differences, f"{compared} keys", compared=compared)
 
 

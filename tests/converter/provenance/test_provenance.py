@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from llorch.converter import Conversion, convert
 from llorch.converter.digests import tree_digest, tree_manifest, weights_digest
 from tests.models.tiny import tiny_llama
 
-UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def sha256(content: bytes) -> str:
@@ -63,8 +64,10 @@ def test_what_a_chat_template_reaches_for_is_recorded(converted: Conversion, rec
             "names": ["messages"],
             "urls": [],
             "dunder_names": [],
+            "findings": [],
         }
     }
+    assert record["findings"] == []
 
 
 def test_every_file_of_the_folder_is_listed_with_its_digest(
@@ -118,7 +121,7 @@ def test_the_mix_of_types_is_counted(record: dict[str, Any]) -> None:
     assert mix["bits_per_weight"] == round(8 * (384 + q8["size"]) / (96 + q8["weights"]), 4)
 
 
-def test_times_are_utc_in_whole_seconds(record: dict[str, Any]) -> None:
+def test_times_are_utc_in_milliseconds(record: dict[str, Any]) -> None:
     assert UTC.fullmatch(record["times"]["started"])
     assert UTC.fullmatch(record["times"]["finished"])
 
@@ -132,8 +135,11 @@ def test_two_conversions_differ_in_their_times_only(converted: Conversion, recor
 
 def test_the_callers_run_is_in_both_records_with_its_time_and_in_no_digest(converted: Conversion) -> None:
     run = "01938000-0000-7abc-8def-0123456789ab"
-    began = "2024-12-01T02:15:03Z"  # date -u -d @$((0x019380000000 / 1000))
-    again = convert(converted.sources[0].path, converted.folder.with_name("told"), threads=1, run=run)
+    began = "2024-12-01T02:15:03.250Z"
+    started = datetime.fromisoformat(began)
+    again = convert(
+        converted.sources[0].path, converted.folder.with_name("told"), threads=1, run_id=run, started=started
+    )
     record, statement = (
         json.loads((again.folder / name).read_bytes())
         for name in ("conversion.json", "provenance.intoto.json")
@@ -144,13 +150,11 @@ def test_the_callers_run_is_in_both_records_with_its_time_and_in_no_digest(conve
     assert (again.tree, again.weights) == (converted.tree, converted.weights)
 
 
-@pytest.mark.parametrize("run", ["", "first", "c232ab00-9414-11ec-b3c8-9f6bdeced846"])
-def test_an_id_that_tells_no_time_is_refused_before_anything_is_written(
-    converted: Conversion, run: str
-) -> None:
+@pytest.mark.parametrize("run", ["", "first", "c232ab00-9414-11ec-b3c8"])
+def test_an_id_that_is_no_uuid_is_refused_before_anything_is_written(converted: Conversion, run: str) -> None:
     target = converted.folder.with_name("refused")
     with pytest.raises(ValueError, match="UUID"):
-        convert(converted.sources[0].path, target, run=run)
+        convert(converted.sources[0].path, target, run_id=run)
     assert not target.exists()
 
 

@@ -67,7 +67,7 @@ def test_a_report_says_what_a_template_reaches_for() -> None:
     assert found.dunder_names == ["__class__", "__mro__"]
 
 
-def test_a_name_that_leads_out_of_the_sandbox_is_a_warning(tmp_path: Path) -> None:
+def test_a_name_that_leads_out_of_the_sandbox_is_a_finding(tmp_path: Path) -> None:
     files = files_of(
         tmp_path,
         {
@@ -76,12 +76,14 @@ def test_a_name_that_leads_out_of_the_sandbox_is_a_warning(tmp_path: Path) -> No
             "tokenizer.chat_template.honest": "{{ messages }} _____ a_b__c",
         },
     )
-    assert files.warnings == [
-        "chat_template.jinja names _TemplateReference__context, __class__: no conversation needs that, it may be "
-        "trying to leave the sandbox; read it before it is used",
-        "additional_chat_templates/rag.jinja names __mro__: no conversation needs that, it may be trying to leave the "
-        "sandbox; read it before it is used",
-    ]
+    found = {
+        path: sorted({one.rule for one in report.findings}) for path, report in files.template_reports.items()
+    }
+    assert found == {
+        "chat_template.jinja": ["attribute-filter", "code-name", "dunder-name"],
+        "additional_chat_templates/rag.jinja": ["dunder-name"],
+        "additional_chat_templates/honest.jinja": [],
+    }
     assert set(files.template_reports) == {name for name in files.files() if name.endswith(".jinja")}
 
 

@@ -1,0 +1,62 @@
+"""`llorch`: one command, and every other one below it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+import click
+
+from llorch.commands import cli
+
+NAME = "llorch"
+
+# Subcommand → where it is declared, and its line in `llorch --help`: each is loaded when it is asked for.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "convert": ("llorch.commands.convert", "Make a safetensors folder of a GGUF file, and check it."),
+    "fetch": ("llorch.commands.fetch", "Fetch a model, prove it, record where it came from."),
+    "registry": ("llorch.commands.registry", "Look up which folder came from which file."),
+    "run": ("llorch.commands.run", "Run a model: generate, chat, logits, perplexity, info."),
+    "scan": ("llorch.commands.scan", "Look at what a file brings along besides weights."),
+    "verify": ("llorch.commands.verify", "Check a converted folder against the GGUF file it was made from."),
+}
+
+
+class Commands(cli.GuardedGroup):
+    """The group whose commands are those of `COMMANDS`, loaded one at a time, and its own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name, in alphabetical order."""
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; its module is imported now."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).main
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
+        """The lines of --help, from the table, so that no command is imported for them."""
+        own = {name: command.get_short_help_str(80) for name, command in self.commands.items()}
+        lines = {**own, **{name: line for name, (_, line) in COMMANDS.items()}}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(lines.items()))
+
+
+@cli.group(NAME, example=f"{NAME} convert SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2", cls=Commands)
+def main() -> None:
+    """GGUF model files to Hugging Face safetensors folders: exact, recorded, and proven right.
+
+    Each command is also a program of its own: llorch-convert is `llorch convert`.
+    """
+
+
+@main.command("completion", epilog=cli.epilog(f"{NAME} completion fish | source"))
+@click.argument("shell", type=click.Choice(cli.SHELLS))
+def completion(shell: str) -> None:
+    """Print what SHELL evaluates to complete commands, options, and names of the registry."""
+    programs: dict[str, click.Command] = {NAME: main}
+    for name, (module, _) in COMMANDS.items():
+        programs[f"{NAME}-{name}"] = importlib.import_module(module).main
+    click.echo(cli.completion_script(shell, programs))

@@ -1,0 +1,154 @@
+"""What `llorch-run` says of a model and of what it did: documents for --json, rows for a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llorch.commands.cli import Cell, size, text
+
+if TYPE_CHECKING:
+    from llorch.formats.tokenizer.templates import TemplateReport
+    from llorch.runtime import Description, Generation, Offer, Sampling, Speed
+
+
+def generation_document(model: Path, prompt: str, sampling: Sampling, made: Generation) -> dict[str, object]:
+    """What --json says of a generation; enough to make it again."""
+    return {
+        "schema": "llorch.generation/v1",
+        "model": str(model),
+        "mode": made.mode,
+        **asdict(sampling),
+        "prompt": prompt,
+        "prompt_ids": list(made.prompt_ids),
+        "ids": list(made.ids),
+        "text": made.text,
+        "finish": made.finish,
+    }
+
+
+def info_document(found: Description) -> dict[str, object]:
+    """A description as --json has it; sizes are bytes."""
+    traits, memory = found.traits, found.memory
+    return {
+        "schema": "llorch.info/v1",
+        "model": str(found.path),
+        "format": found.format,
+        "architecture": found.architecture,
+        "name": found.name,
+        "weights": found.weights,
+        "size_bytes": found.size_bytes,
+        "bits_per_weight": found.bits_per_weight,
+        "types": {
+            stored.type: {
+                "tensors": stored.tensors,
+                "weights": stored.weights,
+                "size_bytes": stored.size_bytes,
+            }
+            for stored in found.types
+        },
+        "layers": traits.n_layers,
+        "hidden_size": traits.hidden_size,
+        "heads": traits.heads,
+        "kv_heads": traits.kv_heads,
+        "head_dim": traits.head_dim,
+        "context": traits.n_ctx,
+        "tokenizer": found.tokenizer,
+        "tokens": found.tokens,
+        "vocabulary_size": traits.vocabulary_size,
+        "products": asdict(offer_of(found)),
+        "chat_template": found.template is not None,
+        "chat_template_report": None if found.template is None else asdict(found.template),
+        "memory": {
+            "weights": memory.weights,
+            "cache": memory.cache,
+            "tokenizer": memory.tokenizer,
+            "scratch": memory.scratch,
+        },
+    }
+
+
+def told_of(template: TemplateReport | None) -> str:
+    """What a person should know of a chat template before it is used."""
+    if template is None:
+        return "none for chat"
+    broken = sorted({one.rule for one in template.findings})
+    more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+    warning = f", FOUND {broken[0]}{more}: llorch scan says where" if broken else ""
+    return f"for chat, {template.characters:,} characters{warning}"
+
+
+def info_rows(found: Description) -> list[list[Cell]]:
+    """A description on one screen."""
+    traits, memory = found.traits, found.memory
+    types = ", ".join(f"{stored.tensors} {stored.type}" for stored in found.types)
+    heads = f"{traits.heads} heads, {traits.kv_heads} of keys and values, of {traits.head_dim}"
+    parts = ", ".join(
+        f"{what} {size(amount).brief}"
+        for what, amount in (
+            ("weights", memory.weights),
+            ("cache", memory.cache),
+            ("tokenizer", memory.tokenizer),
+            ("scratch", memory.scratch),
+        )
+    )
+    return [
+        [text("model"), text(found.name or found.path)],
+        [text("format"), text(f"{found.architecture}, {found.format}")],
+        [
+            text("weights"),
+            text(
+                f"{found.weights:,} in {size(found.size_bytes).brief}, {found.bits_per_weight:.2f} bits each"
+            ),
+        ],
+        [text("types"), text(types)],
+        [text("shape"), text(f"{traits.n_layers} layers of {traits.hidden_size}, {heads}")],
+        [text("products"), text(told_of_products(offer_of(found)))],
+        [text("context"), text(f"{traits.n_ctx:,} positions")],
+        [text("tokenizer"), text(f"{found.tokenizer or 'none'}, {found.tokens:,} tokens")],
+        [text("template"), text(told_of(found.template))],
+        [text("memory"), text(f"{size(memory.total).brief} for all of the context")],
+        [text("of which"), text(parts)],
+    ]
+
+
+def offer_of(found: Description) -> Offer:
+    """What this machine's processor multiplies the model's weights with."""
+    from llorch.runtime import offered  # LLVM, which --help does not need
+
+    return offered(stored.type for stored in found.types)
+
+
+def told_of_products(offer: Offer) -> str:
+    """The same in a line."""
+    parts = [
+        f"{what} for {', '.join(names)}"
+        for what, names in (("int8", offer.int8), ("float32", offer.float32), ("torch", offer.none))
+        if names
+    ]
+    return f"{'; '.join(parts)} ({offer.instructions})"
+
+
+def speed_document(model: Path, found: Speed) -> dict[str, object]:
+    """What --json says of a measurement; times are seconds, rates tokens or bytes a second."""
+    share = found.bandwidth_share
+    return {"schema": "llorch.bench/v1", "model": str(model), **asdict(found), "bandwidth_share": share}
+
+
+def speed_rows(found: Speed) -> list[list[Cell]]:
+    """A measurement on one screen."""
+    rows = [
+        ("mode", str(found.mode)),
+        ("threads", f"{found.threads}"),
+        ("prefill", f"{found.prefill:,.1f} tokens/s over {found.prompt_tokens}, behind {found.depth}"),
+        ("decode", f"{found.decode:,.1f} tokens/s over {found.generate_tokens}, behind {found.depth}"),
+        ("load", f"{found.load:.2f} s, {found.first_token:.2f} s to the first token"),
+        ("memory", "not told by this system" if found.peak_bytes is None else size(found.peak_bytes).brief),
+    ]
+    bandwidth = f"{found.read_bandwidth / 1e9:.1f} GB/s"
+    share = found.bandwidth_share
+    rows.append(
+        ("bandwidth", bandwidth if share is None else f"{share:.0%} of {bandwidth} for weights in decode")
+    )
+    return [[text(name), text(value)] for name, value in rows]

@@ -1,0 +1,142 @@
+"""`llorch scan`: what files bring along besides weights, told before anything is loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llorch.base.sarif import SarifResult, SarifRule, sarif
+from llorch.commands import cli
+from llorch.commands.cli import Cell, text, write_table
+
+if TYPE_CHECKING:
+    from llorch.formats.scan import Allowance, Finding
+
+NAME = "llorch-scan"
+
+
+@cli.command(NAME, example=f"{NAME} model.gguf\n{NAME} downloads/model --strict --sarif scan.sarif")
+@click.argument("paths", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="End with 1 if anything is to be warned of.")
+@cli.allow_option
+@click.option(
+    "--sarif",
+    "sarif_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the findings as SARIF 2.1.0.",
+)
+@click.option(
+    "--accept", "accepted", metavar="RULE", multiple=True, help="Add its findings to the file of --allow."
+)
+@click.option("--by", "who", metavar="NAME", help="Who accepts.")
+@click.option("--reason", metavar="TEXT", help="Why.")
+def main(
+    paths: tuple[Path, ...],
+    strict: bool,
+    allow: Path | None,
+    sarif_file: Path | None,
+    accepted: tuple[str, ...],
+    who: str | None,
+    reason: str | None,
+    as_json: bool,
+) -> int:
+    """Look at GGUF files, folders and templates for what they do besides being weights.
+
+    Chat templates are read as programs and never run; of a folder also its Python, pickles, tokenizer, settings and
+    card. docs/scan.md has every rule.
+    """
+    from llorch.formats.scan import (  # --help does not need them
+        RULES,
+        not_allowed,
+        read_allowances,
+        scan_folder,
+    )
+
+    if accepted and not (allow and who and reason):
+        raise click.UsageError("--accept goes with --allow FILE.toml, --by and --reason.")
+    if unknown := [rule for rule in accepted if rule not in RULES]:
+        raise click.UsageError(f"{unknown[0]!r} is no rule.")
+    found = [
+        one if len(paths) == 1 else replace(one, where=f"{path}: {one.where}")
+        for path in paths
+        for one in scan_folder(present(path))
+    ]
+    allowances: list[Allowance] = []
+    if allow is not None and (allow.exists() or not accepted):
+        allowances = read_allowances(allow)
+    if accepted and allow is not None:
+        standing, _ = not_allowed(found, allowances)
+        new = accepting([one for one in standing if one.rule in accepted], who or "", reason or "")
+        with allow.open("a", encoding="utf-8") as file:
+            file.writelines(f"{one.to_toml()}\n" for one in new)
+        allowances += new
+    standing, taken = not_allowed(found, allowances)
+    if sarif_file is not None:
+        sarif_file.write_bytes(as_sarif(standing, taken))
+    if as_json:
+        cli.write_json(document(paths, standing, taken))
+    else:
+        write_table(("rule", "level", "where", "line", "what"), [row(one) for one in standing])
+        for one, allowance in taken:
+            cli.note(NAME, f"allowed by {allowance.by} ({allowance.reason}): {one}")
+    warned = [one for one in standing if one.level == "warning"]
+    return 1 if strict and warned else 0
+
+
+def present(path: Path) -> Path:
+    """`path`, which must be there."""
+    if not path.exists():
+        raise FileNotFoundError(2, "there is no such file or folder", os.fspath(path))
+    return path
+
+
+def accepting(findings: Sequence[Finding], who: str, reason: str) -> list[Allowance]:
+    """An allowance for each finding, as it stands: one that says something else is told again."""
+    from llorch.formats.scan import Allowance  # as in `main`
+
+    return [Allowance(one.rule, who, reason, one.where, one.what) for one in findings]
+
+
+def row(finding: Finding) -> list[Cell]:
+    """One finding as a row of a table."""
+    line = "" if finding.line is None else str(finding.line)
+    return [text(finding.rule), text(finding.level), text(finding.where), text(line), text(finding.what)]
+
+
+def document(
+    paths: Sequence[Path], standing: Sequence[Finding], taken: Sequence[tuple[Finding, Allowance]]
+) -> dict[str, object]:
+    """What --json prints."""
+    return {
+        "schema": "llorch.scan/v1",
+        "paths": [os.fspath(path) for path in paths],
+        "findings": [one.to_json() for one in standing],
+        "allowed": [{**one.to_json(), "by": who.by, "reason": who.reason} for one, who in taken],
+    }
+
+
+def as_sarif(standing: Sequence[Finding], taken: Sequence[tuple[Finding, Allowance]]) -> bytes:
+    """All findings, those that somebody takes as suppressed."""
+    from llorch.formats.scan import RULES  # as in `main`
+
+    rules = [SarifRule(rule.id, rule.meaning, rule.remedy) for rule in RULES.values()]
+    results = [result(one) for one in standing]
+    results += [result(one, f"{who.reason} ({who.by})") for one, who in taken]
+    return sarif("scan", rules, results)
+
+
+def result(finding: Finding, suppressed: str | None = None) -> SarifResult:
+    """A finding as SARIF has it; the place is the file, the key within it is said in the message."""
+    file, _, within = finding.where.partition(": ")
+    message = f"{within}: {finding.what}" if within else finding.what
+    return SarifResult(finding.rule, finding.level, message, file, finding.line, suppressed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""`llorch-run serve`: a model over HTTP until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import secrets
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llorch.base.errors import UnsupportedInput
+from llorch.commands import cli
+from llorch.commands.cli import SIGNALS, Signalled
+from llorch.commands.serve.identity import identify, locate_model, served_name
+from llorch.commands.serve.log import log_to_stderr
+
+if TYPE_CHECKING:
+    from llorch.runtime import Model
+    from llorch.runtime.serving import Card, Server, Settings
+
+KEY_VARIABLE = "LLORCH_API_KEY"
+KEY_BYTES = 4096
+TOGETHER_S = 0.2  # timeout(1) signals the process and then its group: two so close are one
+
+
+def add_serve(group: click.Group, example: str) -> None:
+    """Makes `serve` a command of a group."""
+    command = cli.subcommand(group, "serve", example)
+    for option in reversed(OPTIONS):
+        option(serve)
+    command(serve)
+
+
+OPTIONS = (
+    click.argument("model", type=click.Path(path_type=Path)),
+    click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        help="Address to listen on. Any other than this machine's own needs a key.",
+    ),
+    click.option(
+        "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 is any free one."
+    ),
+    cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
+    click.option(
+        "--api-key-file",
+        type=click.Path(path_type=Path),
+        help=f"Keys, one a line, of which a client must send one; ${KEY_VARIABLE} holds a single one.",
+    ),
+    click.option(
+        "--slots", type=click.IntRange(1, 1024), default=16, show_default=True, help="Requests at a time."
+    ),
+    click.option(
+        "--max-queue",
+        type=click.IntRange(min=0),
+        default=64,
+        show_default=True,
+        help="Requests that may wait.",
+    ),
+    click.option("--served-model-name", metavar="NAME", help="What clients call it.  [default: its name]"),
+    click.option(
+        "--worker-id", metavar="ID", help="What the callback is told it is.  [default: a random one]"
+    ),
+    click.option("--callback-url", metavar="URL", help="POST there once requests are taken."),
+    click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="On stderr.",
+    ),
+    cli.registry_option,
+)
+
+
+def serve(
+    model: Path,
+    host: str,
+    port: int,
+    device: str,
+    api_key_file: Path | None,
+    slots: int,
+    max_queue: int,
+    served_model_name: str | None,
+    worker_id: str | None,
+    callback_url: str | None,
+    log_format: str,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Serve MODEL, a .gguf file, a folder or a name of the registry, to clients of OpenAI, llama-server and workers."""
+    require_extra()
+    from llorch.runtime import serving
+
+    found = locate_model(model, url)
+    keys = serving.Keys(read_keys(api_key_file, os.environ))
+    if not is_loopback(host) and not keys:
+        raise click.UsageError(f"to listen on {host} needs a key: give --api-key-file or ${KEY_VARIABLE}")
+    limits = serving.Limits(slots=slots, max_queue=max_queue, cache_bytes=cache_bytes())
+    settings = serving.Settings(
+        worker_id=worker_id or secrets.token_hex(8),
+        callback_url=callback_url,
+        keys=keys,
+        hosts=None if keys else frozenset({"localhost", "127.0.0.1", "::1", host}),
+        limits=limits,
+    )
+    card = serving.Card(served_model_name or served_name(model), int(time.time()))
+    log_to_stderr(log_format)
+    with serving.listen(host, port, limits) as listening:
+        server = serving.Server(
+            settings,
+            card,
+            listening,
+            load=lambda: loaded(found, device),
+            identify=lambda: identify(found, card, url),
+            said=lambda uri: say_ready(uri, settings, card, as_json=as_json),
+        )
+        asyncio.run(until_signalled(server))
+
+
+def require_extra() -> None:
+    """UnsupportedInput where the packages of the extra are not installed."""
+    try:
+        import prometheus_client  # noqa: F401  # only whether they are there
+        import pydantic  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise click.UsageError(
+            f"serving needs packages that are not installed ({error.name}): pip install 'llorch[serve]'"
+        ) from error
+
+
+def loaded(path: Path, device: str) -> Model:
+    """The model with its tokenizer, ready to run."""
+    from llorch import runtime
+    from llorch.runtime import choose_device
+
+    model = runtime.load(path, device=choose_device(device))
+    try:
+        _ = model.text
+    except Exception:
+        model.close()
+        raise
+    return model
+
+
+def read_keys(file: Path | None, environment: Mapping[str, str]) -> list[str]:
+    """The keys of the file, or the one of the environment; UnsupportedInput for a file that holds none."""
+    if file is None:
+        return [key] if (key := environment.get(KEY_VARIABLE, "").strip()) else []
+    with file.open(encoding="utf-8", errors="surrogateescape") as lines:
+        keys = [key for line in lines if (key := line.strip())]
+    if not keys:
+        raise UnsupportedInput("holds no key", path=file, hint="write one a line")
+    if any(len(key) > KEY_BYTES for key in keys):
+        raise UnsupportedInput(f"holds a key of more than {KEY_BYTES} characters", path=file)
+    return keys
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it; a name other than localhost is not trusted to stay."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def cache_bytes() -> int:
+    """Memory for keys and values: half of what is free now, 1 GiB at least."""
+    pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 0
+    return max(1 << 30, pages * os.sysconf("SC_PAGE_SIZE") // 2)
+
+
+def say_ready(uri: str, settings: Settings, card: Card, *, as_json: bool) -> None:
+    """What is printed once requests are taken: the address, for a person or a program."""
+    if as_json:
+        ready = {"uri": uri, "model": card.name, "worker_id": settings.worker_id}
+        cli.write_json({"schema": "llorch.serve/v1", **ready})
+    else:
+        click.echo(f"{card.name} is served at {uri}")
+
+
+async def until_signalled(server: Server) -> None:
+    """Serves; the first signal drains, the next one ends it at once, and it is Signalled that says so."""
+    loop = asyncio.get_running_loop()
+    first: list[float] = []
+    forced: list[int] = []
+
+    def end(number: int) -> None:
+        now = time.monotonic()
+        if first and now - first[0] < TOGETHER_S:
+            return
+        if first:
+            forced.append(number)
+        first.append(now)
+        server.drain()
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, end, number)
+    await server.run()
+    if forced:
+        raise Signalled(forced[0])

@@ -1,0 +1,116 @@
+"""Which model is served: where it lies, what it is called, and what the registry knows of it."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llorch.base.errors import UnsupportedInput
+from llorch.base.shown import shown
+from llorch.commands.ledger import registry_location
+
+if TYPE_CHECKING:
+    from llorch.registry import Identification, Registry
+    from llorch.runtime.serving import Card
+
+SUFFIX = ".gguf"
+
+
+def locate_model(model: Path, registry: str | None) -> Path:
+    """The file or folder: as given, or where the registry last saw what it knows by that name on this machine."""
+    if model.exists():
+        return model
+    from llorch.registry import RefusedRequest, Registry, RegistryError
+
+    try:
+        with Registry(registry_location(registry).url) as store:
+            answer = store.show(str(model))
+    except (RegistryError, RefusedRequest, OSError) as error:
+        raise FileNotFoundError(
+            2, "no such file or folder, nor a name that the registry knows", str(model)
+        ) from error
+    places = getattr(answer, "places", [])
+    here = [Path(place.path) for place in places if place.host == socket.gethostname()]
+    found = next((path for path in here if path.exists()), None)
+    if found is None:
+        raise UnsupportedInput(
+            f"{shown(str(model))} is known to the registry, but nowhere on this machine",
+            hint="convert or fetch it again, or name its file or folder",
+        )
+    return found
+
+
+def served_name(model: Path) -> str:
+    """What clients call it where nobody says: the registry's name, or the file's or folder's without its ending."""
+    name = model.name if model.name not in ("", ".", "..") else model.resolve().name
+    return name.removesuffix(SUFFIX) or "model"
+
+
+def identify(path: Path, card: Card, registry: str | None) -> Card:
+    """The card with what can be known of the model's bytes; they are hashed, which takes its time."""
+    from llorch import runtime
+
+    description = runtime.describe(path)
+    card = replace(card, format=description.format, architecture=description.architecture)
+    from llorch.registry import Registry
+
+    with Registry(registry_location(registry).url) as store:
+        found = store.whence(path)
+        card = replace(card, digest=found.digest, provenance=provenance(found))
+        if found.known == "artifact":
+            card = replace(card, verification=verification(store, found.digest))
+    return card
+
+
+def provenance(found: Identification) -> dict[str, object]:
+    """What the model came from, without paths of this machine."""
+    return {
+        "known": found.known,
+        "origins": [
+            {
+                "digest": origin.digest,
+                "kind": origin.kind,
+                "names": list(origin.names),
+                "made_by": origin.made_by,
+                "made_from": list(origin.made_from),
+                "sources": [
+                    {
+                        "kind": source.kind,
+                        "repository": source.repository if source.kind != "file" else None,
+                        "path": Path(source.path).name,
+                        "revision": source.revision_resolved,
+                    }
+                    for source in origin.sources
+                ],
+            }
+            for origin in found.origins
+        ],
+    }
+
+
+def verification(store: Registry, digest: str) -> dict[str, object] | None:
+    """The outcome of the latest run that checked it, and that run's checks; None if none did."""
+    from llorch.registry import ArtifactAnswer
+
+    answer = store.show(digest)
+    if not isinstance(answer, ArtifactAnswer) or answer.verified is None:
+        return None
+    latest = answer.checks[0].run if answer.checks else None
+    return {
+        "outcome": answer.verified,
+        "run": latest,
+        "checks": [
+            {
+                "name": check.result.name,
+                "status": check.result.status,
+                "value": check.result.value,
+                "threshold": check.result.threshold,
+                "op": check.result.op,
+                "unit": check.result.unit,
+            }
+            for check in answer.checks
+            if check.run == latest
+        ],
+    }

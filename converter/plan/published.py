@@ -1,0 +1,92 @@
+"""Keys that the published originals of a family have, and that neither GGUF nor transformers has a use for.
+
+Other readers demand them: a Rust struct with a field that is not optional fails on a folder without it, or with a
+null where it wants a number, before it looks at a weight. So what a family's own row in `architectures/` leaves out
+or leaves null is filled in here, with a value that changes nothing in what the model computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Values = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One family's keys.
+
+    source: whose config.json has them. keys: name in config.json → its value, or a function of the keys known so far;
+    what it gives as None is left out.
+    """
+
+    source: str
+    keys: Mapping[str, object | Callable[[Values], object]]
+
+
+def fill_in(model_type: str, values: Values) -> dict[str, object]:
+    """The published keys that `values`, a config.json so far, does not have or has as null.
+
+    Example: fill_in("qwen3", {"num_hidden_layers": 36, …}) has max_window_layers 36.
+    """
+    row = PUBLISHED.get(model_type)
+    if row is None:
+        return {}
+    found = {name: value(values) if callable(value) else value for name, value in row.keys.items()}
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in values or (values[name] is None and value is not None)
+        if value is not None or name not in MAY_BE_LEFT_OUT
+    }
+
+
+def same_as(key: str) -> Callable[[Values], object]:
+    """The value of another key."""
+    return lambda values: values[key]
+
+
+def period_of_full_layers(values: Values) -> object:
+    """The n for which layer i attends to everything where (i + 1) is a multiple of n; None if there is no such n.
+
+    A model whose layers all slide, or that has fewer than n, fits every n above its layers: the published 6 then.
+    """
+    types = values["layer_types"]
+    assert isinstance(types, list)
+    full = [layer + 1 for layer, kind in enumerate(types) if kind == "full_attention"]
+    period = full[0] if full else max(6, len(types) + 1)
+    return period if full == list(range(period, len(types) + 1, period)) else None
+
+
+MAY_BE_LEFT_OUT = frozenset({"sliding_window_pattern"})  # where no number says what layer_types says
+
+# use_sliding_window is false wherever these stand: the window and the layer from which it would hold do nothing.
+WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
+    "max_window_layers": same_as("num_hidden_layers"),
+    "use_sliding_window": False,
+}
+
+PUBLISHED: Mapping[str, Published] = {
+    "gemma3_text": Published("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
+    "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
+    # The first release had a window of 4096, later ones null, of which candle and mistral.rs make no number: a window
+    # as long as the context hides nothing. use_flash_attn is candle's own, and no original has it.
+    "mixtral": Published(
+        "mistralai/Mixtral-8x7B-v0.1",
+        {"sliding_window": same_as("max_position_embeddings"), "use_flash_attn": False},
+    ),
+    "qwen2": Published(
+        "Qwen/Qwen2.5-7B-Instruct", {**WINDOW_OFF, "sliding_window": same_as("max_position_embeddings")}
+    ),
+    "qwen2_moe": Published(
+        "Qwen/Qwen1.5-MoE-A2.7B", {**WINDOW_OFF, "sliding_window": same_as("max_position_embeddings")}
+    ),
+    "qwen3": Published("Qwen/Qwen3-8B", WINDOW_OFF),
+    "qwen3_moe": Published("Qwen/Qwen3-30B-A3B", WINDOW_OFF),
+    "smollm3": Published("HuggingFaceTB/SmolLM3-3B", {**WINDOW_OFF, "pretraining_tp": 2}),
+    "starcoder2": Published(
+        "bigcode/starcoder2-3b",
+        {"mlp_type": "default", "norm_type": "layer_norm", "attention_softmax_in_fp32": True},
+    ),
+}

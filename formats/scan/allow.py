@@ -1,0 +1,97 @@
+"""Findings that somebody looked at and takes: which, in what, who says so and why.
+
+A TOML file, so that it can lie beside a pipeline and be reviewed:
+
+    [[allow]]
+    rule = "date-gate"
+    what = "a condition on strftime_now"
+    by = "Ada Example"
+    reason = "the publisher's template says the season"
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
+from llorch.formats.scan.rules import RULES, Finding
+
+FIELDS = ("rule", "by", "reason", "where", "what")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """One finding, or all of a rule, that is not to be warned of. where, what: as the finding says; None for any."""
+
+    rule: str
+    by: str
+    reason: str
+    where: str | None = None
+    what: str | None = None
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether it is about this finding."""
+        return (
+            self.rule == finding.rule
+            and self.where in (None, finding.where)
+            and self.what in (None, finding.what)
+        )
+
+    def to_toml(self) -> str:
+        """The lines that `read_allowances` reads back."""
+        values = {name: getattr(self, name) for name in FIELDS}
+        lines = [f"{name} = {_quoted(value)}" for name, value in values.items() if value is not None]
+        return "\n".join(["[[allow]]", *lines, ""])
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML: one of JSON, but for characters beyond 16 bits and for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def read_allowances(path: Path) -> list[Allowance]:
+    """Those of a file; MalformedInput for an unknown rule, and where nobody or no reason is named."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise MalformedInput(f"is no TOML: {shown(str(error), 100, quoted=False)}", path=path) from None
+    rows = document.get("allow", [])
+    if (
+        set(document) - {"allow"}
+        or not isinstance(rows, list)
+        or not all(isinstance(row, dict) for row in rows)
+    ):
+        raise MalformedInput("holds something else than [[allow]] tables", path=path)
+    return [_checked(row, number, path) for number, row in enumerate(rows, 1)]
+
+
+def _checked(row: dict[str, object], number: int, path: Path) -> Allowance:
+    where = f"[[allow]] {number}"
+    if unknown := sorted(set(row) - set(FIELDS)):
+        raise MalformedInput(f"has the unknown key {shown(unknown[0])}", where=where, path=path)
+    texts = {name: value for name, value in row.items() if isinstance(value, str) and value.strip()}
+    for name in ("rule", "by", "reason"):
+        if name not in texts:
+            raise MalformedInput(f"has no {name}", where=where, path=path, hint="say which rule, who and why")
+    if texts["rule"] not in RULES:
+        raise MalformedInput(f"names {shown(texts['rule'])}, which is no rule", where=where, path=path)
+    return Allowance(**texts)
+
+
+def not_allowed(
+    findings: Iterable[Finding], allowances: Sequence[Allowance]
+) -> tuple[list[Finding], list[tuple[Finding, Allowance]]]:
+    """Findings that stand, and those that somebody takes, each with who and why."""
+    standing, taken = [], []
+    for finding in findings:
+        by = next((one for one in allowances if one.covers(finding)), None)
+        if by is None:
+            standing.append(finding)
+        else:
+            taken.append((finding, by))
+    return standing, taken

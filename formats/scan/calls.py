@@ -1,0 +1,191 @@
+"""Filters, tests, functions, macros and methods of a template: what they make, and what they are misused for."""
+
+from __future__ import annotations
+
+from jinja2 import nodes
+
+from llorch.formats.scan import bombs, constants, gates
+from llorch.formats.scan.constants import UNKNOWN, Value, computed, joined, one_of
+from llorch.formats.scan.expressions import MOST_STEPS, Expressions, parser
+from llorch.formats.scan.names import CALLED_NAMES, CODE_NAMES, DUNDER, GLOBALS, SERVER_NAMES
+
+
+def keyword_pairs(node: nodes.Filter) -> list[nodes.Keyword]:
+    """The named arguments of a filter; jinja2's annotation says that they are pairs, and they are keywords."""
+    return list(node.kwargs)  # type: ignore[arg-type]
+
+
+class Calls(Expressions):
+    """The expressions of a template in which something is called."""
+
+    def of_filter(self, node: nodes.Filter) -> Value:
+        """`a|name(…)`."""
+        return self.apply_filter(node, UNKNOWN if node.node is None else self.value(node.node))
+
+    def apply_filter(self, node: nodes.Filter, base: Value) -> Value:
+        """A filter on a value; of several in a `filter` block the innermost is first."""
+        if isinstance(node.node, nodes.Filter) and base is not UNKNOWN and node.node.node is None:
+            base = self.apply_filter(node.node, base)
+        arguments = [self.value(one) for one in node.args]
+        keywords = {pair.key: self.value(pair.value) for pair in keyword_pairs(node)}
+        for dynamic in (node.dyn_args, node.dyn_kwargs):
+            if dynamic is not None:
+                self.value(dynamic)
+        name = node.name
+        if name not in parser().filters:
+            self.found("unknown-filter", node, name)
+        self.filter_findings(node, base, arguments, keywords)
+        if name == "map":
+            return self.mapped(base, arguments, keywords, node)
+        if name in ("length", "count", "wordcount"):
+            return Value((), (base.tags - {"messages"}) | {"count"})
+        made = constants.filtered(parser(), name, base, arguments, keywords)
+        if name in ("join", "format", "replace", "reverse") and not made.values:
+            made = made.tagged("built") if arguments and any(one.texts for one in arguments) else made
+        return self.made_text(made, node)
+
+    def filter_findings(
+        self, node: nodes.Filter, base: Value, arguments: list[Value], keywords: dict[str, Value]
+    ) -> None:
+        """What a filter is misused for."""
+        reached = node.name if node.name == "attr" else ""
+        given = arguments
+        if node.name in ("map", "select", "reject") and arguments and "attr" in arguments[0].texts:
+            reached, given = "attr", arguments[1:]
+        if reached:
+            self.found("attribute-filter", node, node.name)
+        names = [*given[:1]] if reached or node.name in gates.BY_ATTRIBUTE else []
+        for named in [*names, *(keywords[key] for key in ("attribute",) if key in keywords)]:
+            for text in named.texts:
+                for part in text.split("."):
+                    self.reached(part, node)
+            if "built" in named.tags and not named.texts:
+                self.found("built-name", node, "an attribute put together from pieces")
+        if node.name == "random":
+            self.found("random-choice", node, "random")
+        self.findings += gates.rewrite_findings(self, node, node.name, base, arguments)
+        self.findings += bombs.width_findings(self.where, node, node.name, base)
+        for value in arguments[1:] if node.name in gates.SELECTING else ():
+            self.findings += gates.trigger_findings(self.where, node, base, value)
+
+    def mapped(
+        self, base: Value, arguments: list[Value], keywords: dict[str, Value], node: nodes.Filter
+    ) -> Value:
+        """`map('filter', …)` and `map(attribute=…)` on what is known."""
+        names = [one for one in (arguments[0].texts if arguments else []) if one in parser().filters]
+        if "attribute" in keywords:
+            return joined(
+                *(self.member(base, name) for name in keywords["attribute"].texts), Value((), frozenset())
+            )
+        if len(names) != 1 or len(base.values) != 1 or not isinstance(base.values[0], list | tuple | str):
+            return Value((), base.tags)
+        parts = [
+            constants.filtered(parser(), names[0], one_of([one], base.tags), arguments[1:], {})
+            for one in base.values[0]
+        ]
+        return self.made_text(computed(lambda *items: list(items), *parts), node) if parts else base
+
+    def of_test(self, node: nodes.Test) -> Value:
+        """`a is name`."""
+        base = UNKNOWN
+        if not (isinstance(node.node, nodes.Name) and node.node.name in GLOBALS):
+            base = self.value(node.node)
+        if node.name not in parser().tests:
+            self.found("unknown-filter", node, f"is {node.name}")
+        if node.name in ("defined", "undefined", "callable"):
+            return Value((True, False))
+        sides = [base, *(self.value(one) for one in node.args)]
+        if node.name in gates.COMPARING:
+            self.findings += gates.comparison_findings(self, node, sides)
+        return Value((True, False), frozenset().union(*(one.tags for one in sides)) & {"date", "content"})
+
+    def of_call(self, node: nodes.Call) -> Value:
+        """`a(…)`, `a.b(…)`."""
+        arguments = [self.value(one) for one in node.args]
+        keywords = {}
+        for keyword in node.kwargs:
+            self.reached(keyword.key, keyword)
+            keywords[keyword.key] = self.value(keyword.value)
+        for dynamic in (node.dyn_args, node.dyn_kwargs):
+            if dynamic is not None:
+                self.value(dynamic)
+        if isinstance(node.node, nodes.Name):
+            return self.called(node.node.name, arguments, keywords, node)
+        if isinstance(node.node, nodes.Getattr | nodes.Getitem):
+            return self.called_method(node.node, arguments, node)
+        self.value(node.node)
+        return UNKNOWN
+
+    def called(
+        self, name: str, arguments: list[Value], keywords: dict[str, Value], node: nodes.Call
+    ) -> Value:
+        """A function or a macro."""
+        if name in self.macros:
+            return self.expanded(self.macros[name], arguments, keywords)
+        if name == "strftime_now":
+            return Value((), frozenset({"date"}))
+        if name == "namespace":
+            return UNKNOWN
+        if name == "dict":
+            names = list(keywords)
+            return (
+                computed(lambda *v: dict(zip(names, v, strict=True)), *keywords.values())
+                if names
+                else UNKNOWN
+            )
+        if name == "range":
+            self.findings += bombs.range_findings(self.where, node)
+            return computed(lambda *ends: list(range(*ends)), *arguments) if arguments else UNKNOWN
+        if name in CODE_NAMES | CALLED_NAMES | SERVER_NAMES or DUNDER.fullmatch(name):
+            self.found("code-name", node, name)
+        elif name not in GLOBALS and name not in self.names and name not in ("loop", "caller", "super"):
+            self.found("unknown-function", node, name)
+        return Value((), frozenset().union(*(one.tags for one in arguments)) if arguments else frozenset())
+
+    def expanded(self, macro: nodes.Macro, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+        """What a macro makes of arguments, if that is constant."""
+        tags = frozenset().union(*(one.tags for one in (*arguments, *keywords.values())), frozenset())
+        if macro.name in self.within or self.steps > MOST_STEPS or len(self.within) > 5:
+            return Value((), tags)
+        before = dict(self.names)
+        for index, argument in enumerate(macro.args):
+            given = keywords.get(argument.name, arguments[index] if index < len(arguments) else UNKNOWN)
+            self.names[argument.name] = given
+        self.within.append(macro.name)
+        made = self.rendered(macro.body)
+        self.within.pop()
+        self.names = before
+        return Value(made.values, made.tags | tags)
+
+    def called_method(
+        self,
+        function: nodes.Getattr | nodes.Getitem,
+        arguments: list[Value],
+        node: nodes.Call,
+    ) -> Value:
+        """A method of a text, a list or a dict."""
+        if isinstance(function, nodes.Getitem):
+            self.value(function)
+            return UNKNOWN
+        base, name = self.base(function.node), function.attr
+        self.reached(name, node)
+        if name in ("encode", "decode"):
+            self.found("decodes", node, name)
+        if name in ("format", "format_map"):
+            for text in base.texts:
+                for found in DUNDER.findall(text):
+                    self.found("dunder-name", node, found)
+        if name in gates.COMPARING_METHODS:
+            self.findings += gates.comparison_findings(self, node, [base, *arguments])
+        if name == "get" and arguments:
+            for text in arguments[0].texts:
+                self.reached(text, node, attribute=False)
+            self.findings += gates.lookup_findings(self.where, node, base, arguments[0])
+            if "messages" in base.tags and arguments[0].texts:
+                return self.member(base, arguments[0].texts[0])
+        self.findings += gates.rewrite_findings(self, node, name, base, arguments)
+        self.findings += bombs.width_findings(self.where, node, name, base)
+        made = constants.method(name, base, arguments)
+        if name in ("join", "format", "replace") and base.texts and not made.values:
+            made = made.tagged("built")
+        return self.made_text(made, node)

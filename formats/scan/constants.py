@@ -1,0 +1,200 @@
+"""What an expression of a template can be, as far as its constants say: bounded, and without running the template.
+
+jinja2's own filters and Python's own methods of texts compute, on arguments that are small enough for anything they do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, nodes
+
+MOST_VALUES = 16  # that one expression is followed with
+MOST_TEXT = 2048  # characters of a text that is computed with
+MOST_ITEMS = 256
+MOST_NUMBER = 4096
+
+TEXT_METHODS = frozenset(
+    """capitalize casefold center count encode endswith expandtabs find format index isalnum isalpha isdigit join ljust
+    lower lstrip partition removeprefix removesuffix replace rfind rjust rpartition rsplit rstrip split splitlines
+    startswith strip swapcase title upper zfill""".split()  # noqa: SIM905
+)
+BYTES_METHODS = frozenset({"decode", "hex", "replace", "strip"})
+CODECS = frozenset(
+    """ascii utf-8 utf8 utf-7 utf-16 utf-16-le utf-16-be utf-32 latin-1 latin1 unicode_escape unicode-escape
+    raw_unicode_escape rot13 rot_13 idna punycode""".split()  # noqa: SIM905
+)
+DICT_METHODS = frozenset({"get", "items", "keys", "values"})
+NOT_COMPUTED = frozenset(
+    {"random", "map", "select", "reject", "selectattr", "rejectattr", "groupby", "attr", "pprint"}
+)
+WIDE_FORMAT = re.compile(r"%[-#0 +]*(?:\d{4,}|\*)|\{[^}]*\d{4,}[^}]*\}")
+REACHING_FORMAT = re.compile(r"\{[^}]*[.\[!{]")
+
+OPERATORS: Mapping[type[nodes.BinExpr], Callable[[Any, Any], Any]] = {
+    nodes.Add: operator.add,
+    nodes.Sub: operator.sub,
+    nodes.Mul: operator.mul,
+    nodes.Mod: operator.mod,
+    nodes.FloorDiv: operator.floordiv,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What an expression can be. values: constants, none if it is not known. tags: what flowed into it.
+
+    Tags: "messages" of the conversation, "content" what is said in it, "count" a length, "date" the clock, "built" a
+    text put together from pieces.
+    """
+
+    values: tuple[Any, ...] = ()
+    tags: frozenset[str] = field(default=frozenset())
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the values, the texts."""
+        return [one for one in self.values if isinstance(one, str)]
+
+    def tagged(self, *tags: str) -> Value:
+        """The same with more tags."""
+        return Value(self.values, self.tags | frozenset(tags))
+
+
+UNKNOWN = Value()
+
+
+def one_of(found: Iterable[Any], tags: Iterable[str] = ()) -> Value:
+    """A value out of some constants, those that are small enough, each once."""
+    kept: list[Any] = []
+    for one in found:
+        if is_small(one) and not any(type(one) is type(other) and one == other for other in kept):
+            kept.append(one)
+    return Value(tuple(kept[:MOST_VALUES]), frozenset(tags))
+
+
+def is_small(value: Any, depth: int = 3) -> bool:
+    """Whether whatever is computed with a value stays small."""
+    if value is None or isinstance(value, bool | float):
+        return True
+    if isinstance(value, int):
+        return abs(value) <= MOST_NUMBER
+    if isinstance(value, str | bytes):
+        return len(value) <= MOST_TEXT
+    if depth and isinstance(value, list | tuple):
+        return len(value) <= MOST_ITEMS and all(is_small(one, depth - 1) for one in value)
+    if depth and isinstance(value, dict):
+        return len(value) <= MOST_ITEMS and all(
+            is_small(one, depth - 1) for pair in value.items() for one in pair
+        )
+    return False
+
+
+def joined(*found: Value) -> Value:
+    """What is one of several values."""
+    return one_of(
+        itertools.chain.from_iterable(one.values for one in found),
+        itertools.chain.from_iterable(one.tags for one in found),
+    )
+
+
+def computed(how: Callable[..., Any], *found: Value, tags: Iterable[str] = ()) -> Value:
+    """What a function makes of every choice of values; what fails, or becomes too large, is left out."""
+    flowed = {*itertools.chain.from_iterable(one.tags for one in found), *tags}
+    results: list[Any] = []
+    for choice in itertools.islice(itertools.product(*(one.values for one in found)), MOST_VALUES):
+        try:
+            results.append(how(*choice))
+        except Exception:  # noqa: BLE001, S112  # a template may compute any nonsense
+            continue
+    return one_of(results, flowed)
+
+
+def binary(node: nodes.BinExpr, left: Value, right: Value) -> Value:
+    """An operator's result."""
+    how = OPERATORS.get(type(node))
+    if how is None:
+        return Value((), left.tags | right.tags)
+    return computed(lambda a, b: bounded(how, a, b), left, right)
+
+
+def bounded(how: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+    """An operator on values whose result is small; ValueError where it would not be."""
+    if how is operator.mul:
+        size = max(len(x) if isinstance(x, str | bytes | list | tuple) else 1 for x in (a, b))
+        times = max((abs(x) for x in (a, b) if isinstance(x, int)), default=1)
+        if size * times > 1 << 20:
+            raise ValueError("too large")
+    if how is operator.mod and isinstance(a, str) and WIDE_FORMAT.search(a):
+        raise ValueError("too wide")
+    return how(a, b)
+
+
+def filtered(
+    environment: Environment,
+    name: str,
+    base: Value,
+    arguments: list[Value],
+    keywords: Mapping[str, Value],
+) -> Value:
+    """What a filter of jinja2 makes of constants."""
+    tags = base.tags.union(*(one.tags for one in arguments))
+    if name in NOT_COMPUTED or name not in environment.filters:
+        return Value((), tags)
+    names = list(keywords)
+
+    def apply(first: Any, *rest: Any) -> Any:
+        if name == "format" and isinstance(first, str) and WIDE_FORMAT.search(first):
+            raise ValueError("too wide")
+        given = [nodes.Const(one) for one in rest[: len(arguments)]]
+        named = [
+            nodes.Keyword(key, nodes.Const(one))
+            for key, one in zip(names, rest[len(arguments) :], strict=True)
+        ]
+        call = nodes.Filter(nodes.Const(first), name, given, named, None, None)
+        call.set_environment(environment)
+        made = call.as_const(nodes.EvalContext(environment))
+        return made if is_small(made) else list(itertools.islice(made, MOST_ITEMS))
+
+    return computed(apply, base, *arguments, *keywords.values())
+
+
+def method(name: str, base: Value, arguments: list[Value]) -> Value:
+    """What a method of a text, of bytes or of a constant dict makes."""
+
+    def call(owner: Any, *rest: Any) -> Any:
+        if isinstance(owner, str) and name in TEXT_METHODS:
+            if name == "format" and (REACHING_FORMAT.search(owner) or WIDE_FORMAT.search(owner)):
+                raise ValueError("reaches into its arguments")
+            require_codec(name, rest)
+            return getattr(owner, name)(*rest)
+        if isinstance(owner, bytes) and name in BYTES_METHODS:
+            require_codec(name, rest)
+            return getattr(owner, name)(*rest)
+        if isinstance(owner, dict) and name in DICT_METHODS:
+            made = getattr(owner, name)(*rest)
+            return made if name == "get" else list(made)
+        raise ValueError("not computed")
+
+    return computed(call, base, *arguments)
+
+
+def require_codec(name: str, arguments: tuple[Any, ...]) -> None:
+    """ValueError for a codec that is not of text: some of them decompress."""
+    if name in ("encode", "decode") and arguments and str(arguments[0]).lower() not in CODECS:
+        raise ValueError("not a codec of text")
+
+
+def item(base: Value, key: Value) -> Value:
+    """An item of a constant text, list or dict."""
+    return computed(lambda owner, index: owner[index], base, key)
+
+
+def sliced(base: Value, start: Value, stop: Value, step: Value) -> Value:
+    """A slice of a constant text or list."""
+    return computed(lambda owner, a, b, c: owner[a:b:c], base, start, stop, step)

@@ -1,0 +1,254 @@
+"""Expressions of a template: what each can be, and what is wrong with it by itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cache
+
+from jinja2 import Environment, nodes
+
+from llorch.base.shown import shown
+from llorch.formats.chat_template import environment
+from llorch.formats.scan import bombs, constants, gates
+from llorch.formats.scan.constants import UNKNOWN, Value, computed, joined, one_of
+from llorch.formats.scan.names import (
+    CALLED_NAMES,
+    CODE_NAMES,
+    DUNDER,
+    GLOBALS,
+    REACHED_GLOBALS,
+    SERVER_NAMES,
+    is_private,
+)
+from llorch.formats.scan.rules import Finding
+from llorch.formats.scan.text import (
+    ENCODED,
+    INSTRUCTION,
+    NETWORK,
+    SCRIPT,
+    SHELL,
+    matches,
+    scan_characters,
+)
+
+MOST_STEPS = 100_000  # nodes that are looked at; then loops are no longer unrolled
+
+
+@cache
+def parser() -> Environment:
+    """The environment of which the filters and tests are known; it parses and never renders."""
+    return environment(datetime.fromtimestamp(0, UTC))
+
+
+class Expressions(ABC):
+    """One template on its way through the scan: what is known, and its expressions."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.findings: list[Finding] = []
+        self.names: dict[str, Value] = {}
+        self.macros: dict[str, nodes.Macro] = {}
+        self.spoken: list[
+            tuple[str | None, int]
+        ] = []  # constant pieces of the prompt; None: something unknown
+        self.steps = 0
+        self.loops: list[int] = []  # how often each loop around runs, where that is known
+        self.members: set[str] = set()  # names of attributes and keys that the template reads
+        self.within: list[str] = []  # macros that are being walked
+
+    def found(self, rule: str, node: nodes.Node, what: str) -> None:
+        """Notes a finding at a node."""
+        if len(self.findings) < 1000:
+            self.findings.append(Finding(rule, self.where, node.lineno, shown(what, 100)))
+
+    @abstractmethod
+    def rendered(self, body: Sequence[nodes.Node]) -> Value:
+        """The text that statements make, if it is constant."""
+
+    def objections(self, text: str, line: int) -> Iterator[Finding]:
+        """What is wrong with one text of the prompt."""
+        for rule, pattern in (
+            ("instruction", INSTRUCTION),
+            ("network-address", NETWORK),
+            ("file-or-shell", SHELL),
+            ("script", SCRIPT),
+            ("encoded-text", ENCODED),
+            ("dunder-name", DUNDER),
+        ):
+            yield from matches(rule, pattern, text, self.where, line=line)
+        yield from scan_characters(text, self.where, line=line)
+
+    def value(self, node: nodes.Node) -> Value:
+        """What an expression can be; everything in it is looked at on the way."""
+        self.steps += 1
+        if self.steps > 4 * MOST_STEPS:
+            return UNKNOWN
+        handler = getattr(self, f"of_{type(node).__name__.lower()}", None)
+        if handler is not None:
+            found: Value = handler(node)
+        elif isinstance(node, nodes.BinExpr):
+            found = self.of_operator(node)
+        else:
+            found = joined(UNKNOWN, *(self.value(child) for child in node.iter_child_nodes()))
+            found = Value((), found.tags)
+        return found
+
+    def of_const(self, node: nodes.Const) -> Value:
+        """A literal."""
+        if isinstance(node.value, str):
+            self.literal(node.value, node)
+        return one_of([node.value])
+
+    def literal(self, text: str, node: nodes.Node) -> None:
+        """A text of the program itself, spoken or not."""
+        for found in DUNDER.findall(text):
+            self.found("dunder-name", node, found)
+        self.findings += scan_characters(text, self.where, lines=False, line=node.lineno)
+        for rule, pattern in (
+            ("encoded-text", ENCODED),
+            ("file-or-shell", SHELL),
+            ("network-address", NETWORK),
+            ("instruction", INSTRUCTION),
+            ("script", SCRIPT),
+        ):
+            self.findings += matches(rule, pattern, text, self.where, lines=False, line=node.lineno)
+
+    def of_templatedata(self, node: nodes.TemplateData) -> Value:
+        """Text between the tags."""
+        return one_of([node.data])
+
+    def of_name(self, node: nodes.Name) -> Value:
+        """A variable."""
+        if node.name in self.names:
+            return self.names[node.name]
+        if node.name == "messages":
+            return Value((), frozenset({"messages"}))
+        if is_private(node.name):
+            rule = "dunder-name" if DUNDER.search(node.name) else "private-name"
+            self.found(rule, node, node.name)
+        elif node.name in SERVER_NAMES:
+            self.found("code-name", node, node.name)
+        elif node.name in REACHED_GLOBALS:
+            self.found("unknown-function", node, node.name)
+        elif node.name in GLOBALS and node.name not in self.macros:
+            self.found("function-as-value", node, node.name)
+        return UNKNOWN
+
+    def of_list(self, node: nodes.List) -> Value:
+        """A list of constants, if all are."""
+        return computed(lambda *items: list(items), *map(self.value, node.items))
+
+    def of_tuple(self, node: nodes.Tuple) -> Value:
+        """A tuple of constants, if all are."""
+        return computed(lambda *items: items, *map(self.value, node.items))
+
+    def of_dict(self, node: nodes.Dict) -> Value:
+        """A dict of constants, if all are."""
+        keys = [self.value(pair.key) for pair in node.items]
+        parts = [self.value(pair.value) for pair in node.items]
+        half = len(keys)
+        return computed(lambda *all_: dict(zip(all_[:half], all_[half:], strict=True)), *keys, *parts)
+
+    def of_concat(self, node: nodes.Concat) -> Value:
+        """`a ~ b`."""
+        parts = [self.value(one) for one in node.nodes]
+        made = computed(lambda *pieces: "".join(map(str, pieces)), *parts, tags=["built"])
+        return self.made_text(made, node)
+
+    def made_text(self, made: Value, node: nodes.Node) -> Value:
+        """A text that was put together: looked at as if it had been written out."""
+        for text in made.texts:
+            self.literal(text, node)
+        return made
+
+    def of_operator(self, node: nodes.BinExpr) -> Value:
+        """`a + b` and its like."""
+        if isinstance(node, nodes.And | nodes.Or):
+            return joined(self.value(node.left), self.value(node.right))
+        left, right = self.value(node.left), self.value(node.right)
+        self.findings += bombs.size_findings(self.where, node, left, right)
+        made = constants.binary(node, left, right)
+        if isinstance(node, nodes.Add | nodes.Mod) and (left.texts or right.texts):
+            made = made.tagged("built")
+        return self.made_text(made, node)
+
+    def of_neg(self, node: nodes.Neg) -> Value:
+        """`-a`."""
+        return computed(lambda number: -number, self.value(node.node))
+
+    def of_condexpr(self, node: nodes.CondExpr) -> Value:
+        """`a if test else b`."""
+        self.value(node.test)
+        self.findings += gates.branch_findings(self, node)
+        last = UNKNOWN if node.expr2 is None else self.value(node.expr2)
+        return joined(self.value(node.expr1), last)
+
+    def of_compare(self, node: nodes.Compare) -> Value:
+        """A comparison; of what is said with words, it is a gate."""
+        sides = [self.value(node.expr), *(self.value(one.expr) for one in node.ops)]
+        self.findings += gates.comparison_findings(self, node, sides)
+        tags = frozenset().union(*(one.tags for one in sides))
+        return Value((True, False), tags & {"date", "content"})
+
+    def of_getattr(self, node: nodes.Getattr) -> Value:
+        """`a.b`."""
+        base = self.base(node.node)
+        self.reached(node.attr, node)
+        if isinstance(node.node, nodes.Name) and f"{node.node.name}.{node.attr}" in self.names:
+            return self.names[f"{node.node.name}.{node.attr}"]
+        return self.member(base, node.attr)
+
+    def base(self, node: nodes.Node) -> Value:
+        """What is before a dot or a bracket; a known function there is reached into."""
+        if (
+            isinstance(node, nodes.Name)
+            and node.name in GLOBALS - {"namespace"}
+            and node.name not in self.names
+        ):
+            self.found("function-as-value", node, node.name)
+            return UNKNOWN
+        return self.value(node)
+
+    def reached(self, name: str, node: nodes.Node, *, attribute: bool = True) -> None:
+        """The name of an attribute or key, written out or computed."""
+        if DUNDER.fullmatch(name):
+            self.found("dunder-name", node, name)
+        elif attribute and is_private(name):
+            self.found("private-name", node, name)
+        elif name in CODE_NAMES or (isinstance(node, nodes.Call) and name in CALLED_NAMES):
+            self.found("code-name", node, name)
+
+    @staticmethod
+    def member(base: Value, name: object) -> Value:
+        """A member of something that may be the conversation."""
+        if "messages" in base.tags and isinstance(name, str):
+            tags = {"content"} if name in gates.SAID else {"messages"} if name in gates.DEEPER else set()
+            return Value((), frozenset(tags))
+        made = constants.item(base, one_of([name]))
+        return (
+            made
+            if made.values
+            else Value((), base.tags - ({"content"} if name in gates.DESCRIBING else set()))
+        )
+
+    def of_getitem(self, node: nodes.Getitem) -> Value:
+        """`a[b]`, also a slice."""
+        base = self.base(node.node)
+        if isinstance(node.arg, nodes.Slice):
+            ends = [
+                one_of([None]) if part is None else self.value(part)
+                for part in (node.arg.start, node.arg.stop, node.arg.step)
+            ]
+            return self.made_text(constants.sliced(base, *ends), node)
+        key = self.value(node.arg)
+        for name in key.texts:
+            self.reached(name, node, attribute="built" in key.tags)
+        if "built" in key.tags and not key.texts:
+            self.found("built-name", node, "a key put together from pieces")
+        self.findings += gates.lookup_findings(self.where, node, base, key)
+        if key.values and len(key.values) == 1 and isinstance(key.values[0], str):
+            return self.member(base, key.values[0])
+        made = constants.item(base, key)
+        return made if made.values else Value((), base.tags | (key.tags & {"date", "content"}))

@@ -1,0 +1,239 @@
+"""What a template decides by and what it rewrites: hidden triggers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from jinja2 import nodes
+
+from llorch.base.shown import shown
+from llorch.formats.scan.bombs import number
+from llorch.formats.scan.constants import Value
+from llorch.formats.scan.rules import Finding
+
+
+class Walk(Protocol):
+    """The part of a scan in progress that gates ask: what is known of names, and where it is."""
+
+    where: str
+    members: set[str]
+    findings: list[Finding]
+    steps: int
+    loops: list[int]
+
+    def value(self, node: nodes.Node) -> Value:
+        """What an expression can be."""
+
+
+SAID = frozenset({"content", "text", "reasoning_content", "reasoning", "thinking"})
+DEEPER = frozenset({"messages", "message", "delta", "parts"})
+COMPARING = frozenset("in eq equalto == ne != sameas lt gt le ge < > <= >=".split())  # noqa: SIM905
+COMPARING_METHODS = frozenset({"startswith", "endswith", "find", "rfind", "index", "count"})
+SELECTING = frozenset({"select", "reject", "selectattr", "rejectattr"})
+BY_ATTRIBUTE = frozenset({"selectattr", "rejectattr", "groupby"})
+LONG_GATE = 64  # a conversation or a text longer than this is told apart by nothing that templates are for
+
+# A word of a language, standing alone: no markup, no tag, no name of a field.
+_TRIGGER = re.compile(r"(?<![\w<\[{|/_@#-])[^\W\d_]{3,}(?![\w>\]}|/_@-])")
+_MARKUP = re.compile(r"[<>\[\]{}|/\\▁｜_#*`=:]")
+_WORDS = re.compile(r"[^\W\d_]{2,}")
+_ADDRESS = re.compile(r"https?://|www\.|@[\w-]+\.|\.(?:com|net|org|io|dev|ai)\b")
+# Switches of how much a model thinks, which publishers let a conversation set in words.
+_SWITCHES = frozenset(
+    """detailed thinking reasoning think reason effort strength level mode budget on off no yes enable enabled disable
+    disabled low medium high max minimal none auto""".split()  # noqa: SIM905
+)
+DESCRIBING = frozenset(
+    {"type", "role", "id", "name", "function", "block_type", "mime_type"}
+)  # a part, not its words
+
+# What templates of every publisher look for: kinds of parts, roles, answers of tools.
+_FIELDS = frozenset(
+    """text image audio video tool function system user assistant developer none null true false thinking reasoning
+    final analysis commentary code json string""".split()  # noqa: SIM905
+)
+
+
+def comparison_findings(walk: Walk, node: nodes.Node, sides: Sequence[Value]) -> Iterator[Finding]:
+    """What is said compared with words: with markup it is how templates work, with words it is a trigger.
+
+    `'value' in content`, where the template reads `content.value`, asks what the content is made of.
+    """
+    if not any("content" in one.tags and "count" not in one.tags for one in sides):
+        return
+    asks_for_member = isinstance(node, nodes.Compare) and all(one.op.endswith("in") for one in node.ops)
+    for side in sides:
+        members = asks_for_member and set(side.texts) <= walk.members
+        if "content" not in side.tags and not members:
+            yield from trigger_findings(walk.where, node, sides[0], side, certain=True)
+
+
+def trigger_findings(
+    where: str, node: nodes.Node, base: Value, constant: Value, *, certain: bool = False
+) -> Iterator[Finding]:
+    """A constant that what is said is compared with."""
+    if not certain and not base.tags & {"content", "messages"}:
+        return
+    for value in constant.values:
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str) and is_trigger(text) and (certain or " " in text.strip()):
+                yield Finding("content-gate", where, node.lineno, f"looks for {shown(text, 60)}")
+
+
+def is_trigger(text: str) -> bool:
+    """Whether a text is words that people say, and no markup."""
+    bare = text.strip()
+    if _MARKUP.search(bare) and not _ADDRESS.search(bare):
+        return False
+    words = _TRIGGER.findall(bare)
+    spoken = set(_WORDS.findall(bare.lower()))
+    return bool(words) and bare.lower() not in _FIELDS and not spoken <= _SWITCHES
+
+
+def lookup_findings(where: str, node: nodes.Node, base: Value, key: Value) -> Iterator[Finding]:
+    """What is said as a key of a dict of answers."""
+    if "content" not in key.tags or "count" in key.tags:
+        return
+    for value in base.values:
+        if isinstance(value, dict):
+            for word in value:
+                if isinstance(word, str) and _WORDS.search(word):
+                    yield Finding("content-gate", where, node.lineno, f"looks up {shown(word, 60)}")
+
+
+def branch_findings(walk: Walk, node: nodes.If | nodes.CondExpr) -> Iterator[Finding]:
+    """Instructions that hang on the date, or on how long something is."""
+    clock, count, said = False, False, False
+    for test in gate_tests(node.test):
+        operands = [test.expr, *(one.expr for one in test.ops)] if isinstance(test, nodes.Compare) else [test]
+        values = [quiet(walk, one) for one in operands]
+        clock = clock or any("date" in one.tags for one in values)
+        said = said or (
+            isinstance(test, nodes.Compare | nodes.Call | nodes.Test) and is_compared(walk, test, values)
+        )
+        numbers = [number(one) for one in operands]
+        long_ = any(one is not None and abs(one) >= LONG_GATE for one in numbers)
+        exact = any(one is not None and abs(one) >= 3 for one in numbers)
+        counted = any("count" in one.tags for one in values)
+        count = count or (counted and (long_ or (exact and speaks(node))))
+    if clock:
+        yield Finding("date-gate", walk.where, node.lineno, "a condition on strftime_now")
+    if count:
+        yield Finding("count-gate", walk.where, node.lineno, "a condition on a length")
+    if said and speaks(node):
+        yield Finding("content-gate", walk.where, node.lineno, "instructions that depend on what is said")
+
+
+def is_compared(walk: Walk, test: nodes.Node, values: Sequence[Value]) -> bool:
+    """Whether a condition compares what is said with a text that is no field's name."""
+    if isinstance(test, nodes.Compare):
+        said = any("content" in one.tags and "count" not in one.tags for one in values)
+        texts = [text for one in values if "content" not in one.tags for text in one.texts]
+        operands = [test.expr, *(one.expr for one in test.ops)]
+        return (said and any(is_sought(text, walk) for text in texts)) or any(
+            isinstance(one, nodes.Call) and is_compared(walk, one, []) for one in operands
+        )
+    if isinstance(test, nodes.Call) and isinstance(test.node, nodes.Getattr):
+        base = quiet(walk, test.node.node)
+        return "content" in base.tags and test.node.attr in COMPARING_METHODS
+    return False
+
+
+def is_sought(text: str, walk: Walk) -> bool:
+    """Whether a text is something to find, not emptiness and not the name of a member."""
+    return text.strip() != "" and text not in walk.members and text.lower() not in _FIELDS
+
+
+def gate_tests(test: nodes.Node) -> Iterator[nodes.Node]:
+    """The comparisons and values that a condition is made of; "is defined" asks for no value."""
+    if isinstance(test, nodes.And | nodes.Or):
+        yield from gate_tests(test.left)
+        yield from gate_tests(test.right)
+    elif isinstance(test, nodes.Not):
+        yield from gate_tests(test.node)
+    elif isinstance(test, nodes.Test) and test.name in (
+        "defined",
+        "undefined",
+        "none",
+        "string",
+        "mapping",
+        "iterable",
+    ):
+        return
+    else:
+        yield test
+
+
+def quiet(walk: Walk, node: nodes.Node) -> Value:
+    """A value of which the findings were noted already."""
+    kept, steps = list(walk.findings), walk.steps
+    value = walk.value(node)
+    walk.findings[:], walk.steps = kept, steps + 1
+    return value
+
+
+def speaks(node: nodes.If | nodes.CondExpr) -> bool:
+    """Whether a branch says a sentence of its own."""
+    bodies = (
+        [node.expr1, node.expr2]
+        if isinstance(node, nodes.CondExpr)
+        else [*node.body, *node.elif_, *node.else_]
+    )
+    for body in bodies:
+        if body is None:
+            continue
+        refusals = {
+            id(text)
+            for call in body.find_all(nodes.Call)
+            if isinstance(call.node, nodes.Name) and call.node.name == "raise_exception"
+            for text in call.find_all((nodes.TemplateData, nodes.Const))
+        }
+        whole = [body, *body.find_all((nodes.TemplateData, nodes.Const))]
+        for one in whole:
+            if id(one) in refusals:
+                continue
+            text = one.data if isinstance(one, nodes.TemplateData) else getattr(one, "value", None)
+            if isinstance(text, str) and len(_WORDS.findall(re.sub(r"<[^>]*>|\[[^\]]*\]", " ", text))) >= 4:
+                return True
+    return False
+
+
+def rewrite_findings(
+    walk: Walk, node: nodes.Filter | nodes.Call, name: str, base: Value, arguments: Sequence[Value]
+) -> Iterator[Finding]:
+    """Words or addresses of what is said, replaced by others; and replacements that grow without bound."""
+    if name != "replace" or len(arguments) < 2:
+        return
+    for old in arguments[0].texts:
+        if "content" in base.tags and (_ADDRESS.search(old) or is_trigger(old)):
+            yield Finding("rewrites-content", walk.where, node.lineno, f"replaces {shown(old, 60)}")
+        for new in arguments[1].texts:
+            if "content" in base.tags and _ADDRESS.search(new):
+                yield Finding("rewrites-content", walk.where, node.lineno, f"writes {shown(new, 60)}")
+            if old and new.count(old) >= 2 and (walk.loops or _is_replaced(node)):
+                yield Finding("exhausts", walk.where, node.lineno, "replacements that double a text")
+
+
+def _is_replaced(node: nodes.Filter | nodes.Call) -> bool:
+    """Whether what is replaced in was replaced in already."""
+    inner: Any = node.node
+    if isinstance(inner, nodes.Getattr):
+        inner = inner.node
+    if isinstance(inner, nodes.Filter):
+        return inner.name == "replace"
+    return (
+        isinstance(inner, nodes.Call)
+        and isinstance(inner.node, nodes.Getattr)
+        and inner.node.attr == "replace"
+    )
+
+
+def members_read(tree: nodes.Template) -> set[str]:
+    """Every attribute and key that a template reads by a name that it writes out."""
+    names = {one.attr for one in tree.find_all(nodes.Getattr)}
+    for one in tree.find_all(nodes.Getitem):
+        if isinstance(one.arg, nodes.Const) and isinstance(one.arg.value, str):
+            names.add(one.arg.value)
+    return names

@@ -1,0 +1,231 @@
+"""A chat template as a program: walked as it would run, with constants followed, and never run.
+
+Both branches of a condition are walked, a loop over constants once an item, any other loop once. What the walk knows of
+an expression is a `constants.Value`; what it objects to is a row of `rules.RULES`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from jinja2 import TemplateSyntaxError, nodes
+from jinja2.exceptions import TemplateError
+
+from llorch.base.shown import shown
+from llorch.formats.scan import bombs, constants, gates
+from llorch.formats.scan.calls import Calls
+from llorch.formats.scan.constants import UNKNOWN, Value, joined, one_of
+from llorch.formats.scan.expressions import MOST_STEPS, parser
+from llorch.formats.scan.names import DUNDER, is_private
+from llorch.formats.scan.rules import Finding, distinct
+from llorch.formats.scan.text import matches, scan_characters
+
+MOST_CHARACTERS = 1 << 18  # four times the longest published template
+FAR_RIGHT = re.compile(r"[ \t]{250,}\{[{%]")
+
+
+def scan_template(template: str, where: str = "chat_template.jinja") -> list[Finding]:
+    """What a template does that no conversation needs, each with its line.
+
+    In bounded time and memory whatever the template is.
+
+    >>> [str(one) for one in scan_template("{{ messages['__cla' ~ 'ss__'] }}")]
+    ["chat_template.jinja, line 1: dunder-name: '__class__'"]
+    """
+    return distinct(_scan(template, where))
+
+
+def _scan(template: str, where: str) -> Iterator[Finding]:
+    yield from scan_characters(template, where, line=1)
+    yield from matches("hidden-by-space", FAR_RIGHT, template, where, line=1)
+    if len(template) > MOST_CHARACTERS:
+        yield Finding("too-large", where, None, f"{len(template)} characters, at most {MOST_CHARACTERS}")
+        yield from matches("dunder-name", DUNDER, template, where, line=1)
+        return
+    try:
+        tree = parser().parse(template)
+    except TemplateSyntaxError as error:
+        yield Finding("does-not-parse", where, error.lineno, shown(error.message or "", 100, quoted=False))
+    except (TemplateError, RecursionError, ValueError, OverflowError, MemoryError) as error:
+        yield Finding("does-not-parse", where, None, type(error).__name__)
+    else:
+        walk = Walk(where)
+        try:
+            walk.run(tree)
+        except RecursionError:
+            yield Finding("does-not-parse", where, None, "nested too deeply to be read")
+        yield from walk.findings
+        yield from walk.said()
+        return
+    yield from matches("dunder-name", DUNDER, template, where, line=1)
+
+
+class Walk(Calls):
+    """One template's statements, in the order in which they would run."""
+
+    def said(self) -> Iterator[Finding]:
+        """What is wrong with the constant parts of the prompt, read as they follow one another."""
+        text, line = "", 1
+        for piece, at in [*self.spoken, (None, 0)]:
+            if piece is not None:
+                text, line = text + piece, line if text else at
+                continue
+            yield from self.objections(text, line)
+            text = ""
+
+    def run(self, tree: nodes.Template) -> None:
+        """Walks it all."""
+        for macro in tree.find_all(nodes.Macro):
+            self.macros.setdefault(macro.name, macro)
+        self.members = gates.members_read(tree)
+        for macro in bombs.endless_macros(tree):
+            self.found("exhausts", macro, f"{macro.name} calls itself without a condition")
+        self.body(tree.body)
+
+    def body(self, statements: Iterable[nodes.Node]) -> None:
+        """Walks statements in order."""
+        for node in statements:
+            self.steps += 1
+            handler = getattr(self, f"on_{type(node).__name__.lower()}", None)
+            if handler is not None:
+                handler(node)
+            elif isinstance(node, nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends):
+                self.found("loads-template", node, type(node).__name__.lower())
+                self.value(node.template)
+            else:
+                self.others(node)
+
+    def others(self, node: nodes.Node) -> None:
+        """A statement without a meaning of its own here: its expressions, then its statements."""
+        statements = []
+        for child in node.iter_child_nodes():
+            if isinstance(child, nodes.Expr):
+                self.value(child)
+            else:
+                statements.append(child)
+        self.body(statements)
+
+    def on_output(self, node: nodes.Output) -> None:
+        """Text and expressions that become part of the prompt."""
+        for child in node.nodes:
+            if isinstance(child, nodes.TemplateData):
+                self.spoken.append((child.data, child.lineno))
+            else:
+                self.say(self.value(child), child.lineno)
+
+    def say(self, value: Value, line: int) -> None:
+        """Adds a value to what is spoken; of several the first, the others stand alone."""
+        texts = [str(one) for one in value.values if isinstance(one, str | int | float)]
+        for other in texts[1:]:
+            self.findings += self.objections(other, line)
+        self.spoken.append((texts[0] if texts else None, line))
+
+    def on_if(self, node: nodes.If) -> None:
+        """Every branch, each from what was known before."""
+        self.value(node.test)
+        before = dict(self.names)
+        self.findings += gates.branch_findings(self, node)
+        after: list[dict[str, Value]] = []
+        branches: list[list[nodes.Node]] = [[*node.body]]
+        branches += [[one] for one in node.elif_]
+        branches.append([*node.else_])
+        for branch in branches:
+            self.names = dict(before)
+            self.spoken.append((None, node.lineno))
+            self.body(branch)
+            after.append(self.names)
+        self.spoken.append((None, node.lineno))
+        self.names = {
+            name: joined(*(known[name] for known in after if name in known))
+            for name in dict.fromkeys(name for known in after for name in known)
+        }
+
+    def on_for(self, node: nodes.For) -> None:
+        """Once an item of constants, else once."""
+        over = self.value(node.iter)
+        items: list[Any] | None = None
+        if len(over.values) == 1 and isinstance(over.values[0], str | list | tuple):
+            items = list(over.values[0])
+        times = len(items) if items is not None else self.repetitions(node.iter)
+        self.loops.append(max(times, 1))
+        if bombs.product(self.loops) >= bombs.MOST_REPETITIONS:
+            self.found("exhausts", node, f"loops that run {bombs.product(self.loops):,} times")
+        self.findings += bombs.growth_findings(self.where, node)
+        tags = over.tags - {"count"}
+        unrolled = items if items is not None and len(items) <= 64 and self.steps < MOST_STEPS else [None]
+        for one in unrolled or [None]:
+            known = (
+                one_of([one], tags) if items is not None and len(unrolled) == len(items) else Value((), tags)
+            )
+            self.assign(node.target, known)
+            if node.test is not None:
+                self.value(node.test)
+            self.body(node.body)
+        self.loops.pop()
+        self.body(node.else_)
+
+    def repetitions(self, iterated: nodes.Node) -> int:
+        """How often a loop over range(…) runs, as far as constants say; 1 if nothing is known."""
+        if not (isinstance(iterated, nodes.Call) and isinstance(iterated.node, nodes.Name)):
+            return 1
+        if iterated.node.name != "range" or not iterated.args:
+            return 1
+        numbers = [bombs.number(argument) for argument in iterated.args]
+        known = [one for one in numbers if one is not None]
+        return max((abs(one) for one in known[:2]), default=1)
+
+    def on_assign(self, node: nodes.Assign) -> None:
+        """`set name = value`, several names too."""
+        self.assign(node.target, self.value(node.node))
+
+    def assign(self, target: nodes.Node, value: Value) -> None:
+        """What a name, an attribute of a namespace or a tuple of names is from here on."""
+        if isinstance(target, nodes.Name):
+            self.names[target.name] = value
+        elif isinstance(target, nodes.NSRef):
+            if is_private(target.attr):
+                self.found("private-name", target, target.attr)
+            self.names[f"{target.name}.{target.attr}"] = value
+        elif isinstance(target, nodes.Tuple):
+            for index, one in enumerate(target.items):
+                part = constants.item(value, one_of([index]))
+                self.assign(one, part if part.values else Value((), value.tags))
+
+    def on_assignblock(self, node: nodes.AssignBlock) -> None:
+        """`set name` … `endset`: the text of its body."""
+        made = self.rendered(node.body)
+        if node.filter is not None:
+            made = self.apply_filter(node.filter, made)
+        self.assign(node.target, made)
+
+    def on_filterblock(self, node: nodes.FilterBlock) -> None:
+        """`filter` … `endfilter`: its body through a filter."""
+        self.say(self.apply_filter(node.filter, self.rendered(node.body)), node.lineno)
+
+    def rendered(self, body: Sequence[nodes.Node]) -> Value:
+        """The text that statements make, if it is constant; they are walked, and say nothing by themselves."""
+        outside, self.spoken = self.spoken, []
+        self.body(body)
+        inside, self.spoken = self.spoken, outside
+        tags = {"built"} if len(inside) > 1 else set()
+        if any(piece is None for piece, _ in inside):
+            for piece, line in inside:
+                self.findings += self.objections(piece or "", line)
+            return Value((), frozenset(tags))
+        return one_of(["".join(piece or "" for piece, _ in inside)], tags)
+
+    def on_macro(self, node: nodes.Macro) -> None:
+        """A macro's body, with arguments of which nothing is known."""
+        for default in node.defaults:
+            self.value(default)
+        before = dict(self.names)
+        for argument in node.args:
+            self.names[argument.name] = UNKNOWN
+        self.within.append(node.name)
+        self.spoken.append((None, node.lineno))
+        self.body(node.body)
+        self.spoken.append((None, node.lineno))
+        self.within.pop()
+        self.names = before

@@ -1,0 +1,50 @@
+"""Tokens at the end of a vocabulary that only fill up the rows of the embedding: the original has none of them.
+
+llama.cpp's converter writes one for every row of the embedding without a token, `[PAD151665]`, `[PAD151666]`, …, typed
+UNUSED. Source: llama.cpp, conversion/base.py, `get_vocab_base` and `_create_vocab_sentencepiece`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from llorch.formats.gguf.metadata import Metadata
+from llorch.formats.tokenizer.special import FIM_KEYS, SpecialTokens
+from llorch.formats.tokenizer.vocabulary import MODEL, Json, TokenType, Vocabulary
+
+_FILLER = re.compile(r"\[PAD\d+\]")
+SENTENCEPIECE_KINDS = ("llama", "t5")  # whose own vocabularies may have UNUSED tokens at the end
+
+
+def padding_starts(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> int:
+    """The id from which on all tokens are padding; the size of the vocabulary where there is none.
+
+    model: of tokenizer.json. What a key names or a merge makes is no padding.
+    """
+    kind = metadata.text(MODEL)
+    size = len(vocabulary)
+    first = size
+    while first and _fills_up(vocabulary, first - 1, kind):
+        first -= 1
+    if first == size:
+        return size
+    named = {*special.ids.values(), *(metadata.integer(key, None) for key in FIM_KEYS)}
+    padding = {vocabulary.tokens[index]: index for index in range(first, size)}
+    made = {padding.get(left + right) for left, right in model.get("merges", [])}
+    return max([first, *(index + 1 for index in named | made if index is not None and index >= first)])
+
+
+def without_padding(model: Json, first: int) -> Json:
+    """The model of tokenizer.json with the tokens below `first` alone."""
+    vocab = model["vocab"]
+    if isinstance(vocab, list):
+        return {**model, "vocab": vocab[:first]}
+    return {**model, "vocab": {token: index for token, index in vocab.items() if index < first}}
+
+
+def _fills_up(vocabulary: Vocabulary, index: int, kind: str) -> bool:
+    """No tokenizer.json types a token UNUSED, so that a vocabulary from one has it of the converter."""
+    unused = vocabulary.types[index] == TokenType.UNUSED
+    return unused and (
+        kind not in SENTENCEPIECE_KINDS or _FILLER.fullmatch(vocabulary.tokens[index]) is not None
+    )

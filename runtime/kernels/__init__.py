@@ -1,0 +1,1 @@
+"""Products of packed weights with activations, a room a kind of processor."""

@@ -1,0 +1,61 @@
+"""Exponential, hyperbolic tangent and error function of vectors of float32, in LLVM's plain vector code."""
+
+from __future__ import annotations
+
+import math
+
+from llorch.formats.quants.vectors import WORD, Value
+from llorch.runtime.kernels.cpu.emit import Emitter, vector
+
+# ln 2 in two parts, so that n · ln 2 is exact in the first: Cody and Waite's reduction.
+LN2_HIGH, LN2_LOW = 0.693145751953125, 1.42860682030941723212e-6
+# exp(r) − 1 − r over r², on |r| ≤ ln 2 / 2: Taylor's series to r⁷, whose next term is below half a last place.
+SERIES = [1 / math.factorial(n) for n in range(7, 1, -1)]
+# What float32 can hold of an exponential, as a normal number.
+SMALLEST, LARGEST = -87.0, 88.0
+# Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: |error| ≤ 1.5e-7.
+ERF_P = 0.3275911
+ERF = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592]
+
+
+def exponential(emit: Emitter, x: Value) -> Value:
+    """eˣ, within two units in the last place; beyond what float32 holds the nearest that it does."""
+    low, high = (emit.constant(x.ir.type, bound) for bound in (SMALLEST, LARGEST))
+    x = _extremum(emit, "minnum", _extremum(emit, "maxnum", x, low), high)
+    name = f"llvm.roundeven.v{x.lanes}f32"
+    n = emit.call(name, x.ir.type, x * (1 / math.log(2)))
+    r = emit.fused(
+        n, emit.constant(x.ir.type, -LN2_LOW), emit.fused(n, emit.constant(x.ir.type, -LN2_HIGH), x)
+    )
+    total = emit.constant(x.ir.type, SERIES[0])
+    for coefficient in SERIES[1:]:
+        total = emit.fused(total, r, emit.constant(x.ir.type, coefficient))
+    total = emit.fused(total * r, r, r + 1.0)
+    exponent = emit.of(emit.builder.fptosi(n.ir, vector(WORD, x.lanes)))
+    return (total.bits() + (exponent << 23)).as_floats()
+
+
+def quotient(emit: Emitter, numerator: Value, denominator: Value) -> Value:
+    """Of vectors, lane by lane."""
+    return emit.of(emit.builder.fdiv(numerator.ir, denominator.ir))
+
+
+def tangent(emit: Emitter, x: Value) -> Value:
+    """tanh x = 1 − 2 / (e²ˣ + 1); its error is absolute, one unit in the last place of 1."""
+    one = emit.constant(x.ir.type, 1.0)
+    return one - quotient(emit, emit.constant(x.ir.type, 2.0), exponential(emit, x * 2.0) + 1.0)
+
+
+def error_function(emit: Emitter, x: Value) -> Value:
+    """erf x, within 1.5e-7."""
+    magnitude, one = x.magnitude(), emit.constant(x.ir.type, 1.0)
+    t = quotient(emit, one, emit.fused(magnitude, emit.constant(x.ir.type, ERF_P), one))
+    total = emit.constant(x.ir.type, ERF[0])
+    for coefficient in ERF[1:]:
+        total = emit.fused(total, t, emit.constant(x.ir.type, coefficient))
+    positive = one - total * t * exponential(emit, magnitude * magnitude * -1.0)
+    return (positive.bits() | (x.bits() & 0x80000000)).as_floats()
+
+
+def _extremum(emit: Emitter, which: str, left: Value, right: Value) -> Value:
+    return emit.call(f"llvm.{which}.v{left.lanes}f32", left.ir.type, left, right)

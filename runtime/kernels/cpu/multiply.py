@@ -1,0 +1,146 @@
+"""y = W x + b on this processor, in a numeric mode, from a matrix's blocks as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llorch.formats.quants import QuantType
+from llorch.runtime.kernels.cpu.library import Quantized, library, planes_of
+from llorch.runtime.kernels.cpu.pool import Program, Step, pool, together
+from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
+from llorch.runtime.kernels.cpu.tiles import COLUMNS, panel_bytes, tile_rows
+from llorch.runtime.mode import Mode
+
+# Columns that a product's kernel takes at a time, where there are several; each makes that many sums in registers.
+SEVERAL = 4
+# From so many columns on, weights are laid out anew for all of them.
+BY_PANELS = 12
+# Bytes of weights that a thread takes at a time: small, so that threads end together; large beside the taking.
+GRAIN_BYTES = 1 << 15
+QUANTIZED_AT_ONCE = 64  # groups of activations
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Rows of a matrix as blocks in memory. raw: contiguous, whole rows. columns: weights of a row."""
+
+    type: QuantType
+    raw: NDArray[np.uint8]
+    columns: int
+
+    @property
+    def row_bytes(self) -> int:
+        """From one row to the next."""
+        return self.columns // self.type.weights * self.type.block_bytes
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.raw.size // self.row_bytes
+
+    def part(self, start: int, stop: int) -> Blocks:
+        """Rows [start, stop), in the same memory."""
+        return Blocks(self.type, self.raw[start * self.row_bytes : stop * self.row_bytes], self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One matrix to multiply with, and the bias of its rows."""
+
+    blocks: Blocks
+    bias: Tensor | None = None
+
+
+def can_multiply(type: QuantType, columns: int) -> bool:
+    """Whether there are kernels for a type and rows of so many weights; else weights are dequantized for torch."""
+    return type.vectors is not None and columns % max(GROUP, type.weights) == 0
+
+
+def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | None = None) -> list[Tensor]:
+    """x · Wᵀ + b for some matrices of the same width, each in (rows of x, rows of W) of float32.
+
+    x: (rows, width) of float32. rounded: "BF16" or "F16", to which every weight is rounded before, or None; the
+    products are then exact whatever the mode.
+    """
+    rows, width = x.shape
+    columns, threads = Columns(rows, mode, rounded), pool(torch.get_num_threads())
+    memory = torch.zeros((columns.padded, width))
+    memory[:rows] = x
+    kept: list[object] = []
+    operands, ready = {0: {"x": memory.data_ptr()}}, list[Step]()
+    for planes in sorted({columns.planes(product.blocks.type) for product in products} - {0}):
+        room = Quantized.room(columns.padded, width, planes)
+        kept.append(room)
+        operands[planes] = room.as_operand()
+        ready.append(columns.quantize(room, memory.data_ptr()))
+    steps, results = list[Step](), list[Tensor]()
+    for product in products:
+        y = torch.empty((columns.padded, product.blocks.rows))
+        slots = operands[columns.planes(product.blocks.type)] | {"y": y.data_ptr()}
+        steps.append(columns.step(product, slots, threads.threads, kept))
+        results.append(y[:rows])
+    threads.run(Program([*together(ready), *together(steps)]))
+    return results
+
+
+class Columns:
+    """Rows of activations, columns to the kernels: how many of which form, and which kernel multiplies with them.
+
+    padded: their number with those that fill the kernels' columns; memory for them and for results is that long.
+    """
+
+    def __init__(self, rows: int, mode: Mode, rounded: str | None = None) -> None:
+        self.mode, self.rounded, self.kernels = mode, rounded, library()
+        planes = 1 if rounded else max(1, mode.planes)
+        self.by_panels = planes * rows >= BY_PANELS
+        self.several = 1 if rows == 1 else SEVERAL // planes
+        # an exact product beside one in int8 has its columns without planes
+        fill = COLUMNS if self.by_panels else self.several
+        self.padded = -(-rows // fill) * fill
+
+    def planes(self, type: QuantType) -> int:
+        """How many int8 planes a product with this type's weights reads; 0: float32."""
+        return 0 if self.rounded else planes_of(type, self.mode)
+
+    def quantize(self, room: Quantized, source: int) -> Step:
+        """What fills a room from float32 at an address."""
+        planes = room.q.shape[1]
+        return Step(
+            self.kernels.quantize(planes).address, room.from_source(source), room.groups, QUANTIZED_AT_ONCE
+        )
+
+    def step(self, product: Product, slots: dict[str, int], threads: int, kept: list[object]) -> Step:
+        """The product with one matrix; slots: the operand, where results go, what is added. kept: grows by memory."""
+        blocks, planes = product.blocks, self.planes(product.blocks.type)
+        values = slots | {
+            "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "width": blocks.columns,
+            "rows": blocks.rows, "y_bytes": 4 * blocks.rows,
+        }  # fmt: skip
+        if product.bias is not None:
+            values["bias"] = product.bias.data_ptr()
+        kept.append(product)
+        if not self.by_panels:
+            kernel = self.kernels.product(blocks.type, self.mode, self.several, self.rounded)
+            table = PRODUCT.filled(values | {"turns": self.padded // self.several})
+            return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
+        processor, exact = self.kernels.processor, not planes
+        kernel = self.kernels.tile(blocks.type, self.mode, self.rounded)
+        tile = tile_rows(processor, blocks.columns, exact=exact)
+        size = panel_bytes(processor, blocks.columns, exact=exact)
+        scratch = np.empty(threads * size, np.uint8)
+        kept.append(scratch)
+        values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
+        table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})
+        return Step(kernel.address, table, -(-blocks.rows // tile))
+
+
+def grain(blocks: Blocks, threads: int) -> int:
+    """Rows that a thread takes at a time."""
+    share = -(-blocks.rows // (4 * threads))
+    return max(1, min(share, max(8, GRAIN_BYTES // blocks.row_bytes)))

@@ -1,0 +1,36 @@
+"""What this machine's kernels offer for types of weights: to be told to who runs a model; no torch is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from llorch.formats.quants import by_name
+from llorch.formats.quants.jit_cache import this_machine
+from llorch.runtime.kernels.cpu.grouped import GROUPED
+from llorch.runtime.kernels.cpu.processor import Instructions, processor_of
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """instructions: what products are computed with. int8: types with products in int8, for modes fast and verify.
+
+    float32: types whose products are exact in every mode. none: types without a kernel, dequantized for torch.
+    """
+
+    instructions: Instructions
+    int8: tuple[str, ...]
+    float32: tuple[str, ...]
+    none: tuple[str, ...]
+
+
+def offered(types: Iterable[str]) -> Offer:
+    """Of types by their names, in that order."""
+    names = list(types)
+    exact = [name for name in names if name not in GROUPED and by_name(name).vectors is not None]
+    return Offer(
+        processor_of(this_machine()).instructions,
+        tuple(name for name in names if name in GROUPED),
+        tuple(exact),
+        tuple(name for name in names if name not in GROUPED and name not in exact),
+    )

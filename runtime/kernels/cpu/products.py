@@ -1,0 +1,272 @@
+"""Kernels for y = W x from a type's blocks, one row after the other, each block unpacked once for a few columns of x.
+
+A row is one stream through memory: several rows at once are slower where weights come from memory, because the
+processor then follows none of the streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from llvmlite import ir
+
+from llorch.formats.quants.kernel import step
+from llorch.formats.quants.types import QuantType
+from llorch.formats.quants.vectors import BYTE, FLOAT, INDEX, Block, Coded, Value
+from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
+from llorch.runtime.kernels.cpu.dot import dot4
+from llorch.runtime.kernels.cpu.emit import Emitter, Variable
+from llorch.runtime.kernels.cpu.grouped import Grouped, Groups, Run
+from llorch.runtime.kernels.cpu.processor import Processor
+
+NAME = "product"
+
+# weights, row_bytes: where the first row begins, and from one row to the next. width: weights of a row.
+# x, x_scales, x_sums16, x_sums32: quantized columns (`activations`), or x alone: columns of float32.
+# y, y_bytes: where the first column's results go, and from one column to the next.
+# bias: an address of float32, one a row, or 0. residual: where what the result is added to begins, laid out as y, or
+# 0; factor: what the result is multiplied by before that, a float32's bits.
+PRODUCT = Table(
+    "weights", "row_bytes", "rows", "width", "x", "x_scales", "x_sums16", "x_sums32", "y", "y_bytes", "bias",
+    "residual", "factor", "turns", "scratch", "scratch_bytes", "expert", "expert_bytes",
+)  # fmt: skip
+
+GROUP = 32  # weights, and activations under one scale
+
+# How far ahead of the block that is multiplied memory is asked for: measured, nearer gave nothing.
+AHEAD_BYTES = 4096
+LINE_BYTES = 64
+
+
+def quantized_product(grouped: Grouped, processor: Processor, columns: int, planes: int) -> str:
+    """The module's text. columns: of x, a result each. planes: of each column, int8 numbers that add up to it."""
+    module = ir.Module(f"{grouped.type}-{columns}-{planes}")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    kernel = _Quantized(emit, grouped, columns * planes)
+    type, width = grouped.type, PRODUCT.read(emit, "width")
+    blocks, weights = _divided(emit, width, type.weights), weights_of_expert(emit)
+    with _rows_by_turns(emit) as (turn, row):
+        first = turn * columns
+        base = weights + row * PRODUCT.read(emit, "row_bytes")
+        kernel.begin(first * planes)
+        done = emit.index(0)
+        for count in kernel.steps:
+            whole = _divided(emit, blocks - done, count) * count + done
+            with emit.loop(done, whole, count) as block:
+                kernel.blocks(base, block, count)
+            done = whole
+        sums = kernel.totals()
+        for column in range(columns):
+            total = sums[column * planes]
+            for plane in range(1, planes):
+                total = total + sums[column * planes + plane]
+            write_result(emit, total, row, first + column)
+    emit.back()
+    return str(module)
+
+
+def exact_product(type: QuantType, processor: Processor, columns: int, rounded: str | None) -> str:
+    """The same in float32, of the weights as they are dequantized, or as they are rounded once from that.
+
+    rounded: "BF16", "F16" or None.
+    """
+    assert type.vectors is not None, f"{type} has no vector form"
+    module = ir.Module(f"{type}-{columns}-exact")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    taken = step(type) * type.weights
+    turns = _divided(emit, PRODUCT.read(emit, "width"), taken)
+    sums = [[emit.variable(emit.zeros(16)) for _ in range(_chains(columns))] for _ in range(columns)]
+    weights = weights_of_expert(emit)
+    with _rows_by_turns(emit) as (round, row):
+        first, width = round * columns, PRODUCT.read(emit, "width")
+        columns_of_x = [PRODUCT.read(emit, "x") + (first + column) * width * 4 for column in range(columns)]
+        base = weights + row * PRODUCT.read(emit, "row_bytes")
+        for variable in (variable for chains in sums for variable in chains):
+            variable.value = emit.zeros(16)
+        with emit.loop(emit.index(0), turns) as turn:
+            bytes_taken = step(type) * type.block_bytes
+            address = base + turn * bytes_taken
+            for line in range(0, bytes_taken, LINE_BYTES):
+                emit.prefetch(address, AHEAD_BYTES + line)
+            block = Block(emit.builder, type, emit.pointer(address), processor.has)
+            for index, vector in enumerate(sixteens(type, block)):
+                vector = rounded_weights(vector, rounded)
+                for x, chains in zip(columns_of_x, sums, strict=True):
+                    at = x + turn * (4 * taken)
+                    chain = chains[index % len(chains)]
+                    chain.value = emit.fused(vector, emit.load(at, FLOAT, 16, 64 * index), chain.value)
+        for column, chains in enumerate(sums):
+            total = chains[0].value
+            for chain in chains[1:]:
+                total = total + chain.value
+            write_result(emit, emit.total(total), row, first + column)
+    emit.back()
+    return str(module)
+
+
+def weights_of_expert(emit: Emitter) -> Value:
+    """Where the first row begins: of the matrix, or of the expert that was chosen."""
+    expert, begin = PRODUCT.read(emit, "expert"), emit.variable(PRODUCT.read(emit, "weights"))
+    with emit.when(emit.less(emit.index(0), expert)):
+        begin.value = begin.value + emit.load(expert, INDEX) * PRODUCT.read(emit, "expert_bytes")
+    return begin.value
+
+
+def write_result(emit: Emitter, total: Value, row: Value, column: Value) -> None:
+    """Adds the bias and what else is to be added, and stores the result of a row and a column."""
+    result = emit.variable(total)
+    bias = PRODUCT.read(emit, "bias")
+    with emit.when(emit.less(emit.index(0), bias)):
+        result.value = result.value + emit.load(bias + row * 4, FLOAT)
+    behind = column * PRODUCT.read(emit, "y_bytes") + row * 4
+    residual = PRODUCT.read(emit, "residual")
+    with emit.when(emit.less(emit.index(0), residual)):
+        factor = emit.load(PRODUCT.read(emit, "factor"), FLOAT)
+        result.value = emit.fused(result.value, factor, emit.load(residual + behind, FLOAT))
+    emit.store(result.value, PRODUCT.read(emit, "y") + behind)
+
+
+@contextmanager
+def _rows_by_turns(emit: Emitter) -> Iterator[tuple[Value, Value]]:
+    """Over the turns, and in each over the kernel's rows."""
+    with (
+        emit.loop(emit.index(0), PRODUCT.read(emit, "turns")) as turn,
+        emit.loop(emit.arguments[START], emit.arguments[STOP]) as row,
+    ):
+        yield turn, row
+
+
+def _chains(columns: int) -> int:
+    """Sums a column, so that one addition need not wait for the one before."""
+    return max(1, 4 // columns)
+
+
+def _divided(emit: Emitter, number: Value, by: int) -> Value:
+    return emit.of(emit.builder.udiv(number.ir, emit.index(by).ir))
+
+
+def sixteens(type: QuantType, block: Block) -> Iterator[Value]:
+    """The block's weights as vectors of 16 float32, in order."""
+    assert type.vectors is not None
+    for weights in type.vectors(block):
+        if isinstance(weights, Coded):
+            yield weights.weights_of(weights.codes[:16])
+            yield weights.weights_of(weights.codes[16:])
+        else:
+            yield weights
+
+
+def rounded_weights(weights: Value, to: str | None) -> Value:
+    """Sixteen float32, each rounded once to the nearest "BF16" or "F16"; None: as they are."""
+    if to is None:
+        return weights
+    if to == "F16":
+        half = weights.rounded(ir.HalfType())
+        return Value(half.builder, half.builder.fpext(half.ir, ir.VectorType(FLOAT, 16)))
+    bits = weights.bits()
+    odd = bits >> 16 & 1
+    return ((bits + odd + 0x7FFF) & 0xFFFF0000).as_floats()
+
+
+class _Quantized:
+    """The sums of one row, and how blocks are added to them."""
+
+    def __init__(self, emit: Emitter, grouped: Grouped, columns: int) -> None:
+        self.emit, self.grouped, self.columns = emit, grouped, columns
+        single = grouped.type.weights // grouped.group  # groups of a block
+        self.steps = (8, 2, 1) if grouped.type.weights == GROUP else (1,)
+        self.groups = max(single * self.steps[0], 2)
+        self.lanes = emit.processor.lanes
+        chains = 2 if columns == 1 else 1
+        self.sums = [[emit.variable(emit.zeros(self.lanes)) for _ in range(chains)] for _ in range(columns)]
+        self.minima = [emit.variable(emit.zeros(self.groups)) for _ in range(columns)]
+        self.first = emit.index(0)
+
+    def begin(self, first: Value) -> None:
+        """A new row; `first` is the kernel's first column."""
+        self.first = first
+        for variable in (variable for chains in self.sums for variable in chains):
+            variable.value = self.emit.zeros(self.lanes)
+        for variable in self.minima:
+            variable.value = self.emit.zeros(self.groups)
+
+    def blocks(self, base: Value, first: Value, count: int) -> None:
+        """Multiplies `count` blocks from the `first` on."""
+        emit, type = self.emit, self.grouped.type
+        address = base + first * type.block_bytes
+        for line in range(0, count * type.block_bytes, LINE_BYTES):
+            emit.prefetch(address, AHEAD_BYTES + line)
+        run = Run(
+            [
+                Block(emit.builder, type, emit.pointer(address, i * type.block_bytes), emit.processor.has)
+                for i in range(count)
+            ]
+        )
+        groups = self.grouped.describe(run)
+        pieces = list(_pieces(groups.codes, emit.processor.register_bytes))
+        for column in range(self.columns):
+            self._column(groups, pieces, first * type.weights, column)
+
+    def _column(self, groups: Groups, pieces: Sequence[Value], first: Value, column: int) -> None:
+        """first: which weight of the row the pieces begin with."""
+        emit, group = self.emit, self.grouped.group
+        width = PRODUCT.read(emit, "width")
+        weight = width * (self.first + column) + first
+        x = PRODUCT.read(emit, "x") + weight
+        count = groups.scales.lanes
+        in_groups = emit.of(emit.builder.lshr(weight.ir, emit.index(3 if group == GROUP else 2).ir))
+        scale_at = PRODUCT.read(emit, "x_scales") + emit.of(emit.builder.lshr(weight.ir, emit.index(3).ir))
+        scales = emit.load(scale_at, FLOAT, count * group // GROUP)
+        if group < GROUP:
+            scales = scales.taken([lane * group // GROUP for lane in range(count)])
+        scales = groups.scales * scales
+        sums = emit.load(PRODUCT.read(emit, f"x_sums{group}") + in_groups, FLOAT, count)
+        minima = self.minima[column]
+        if count == self.groups:
+            minima.value = emit.fused(groups.minima, sums, minima.value)
+        else:
+            minima.value = minima.value + _padded(emit, groups.minima * sums, self.groups)
+        at = 0
+        for index, codes in enumerate(pieces):
+            found = dot4(
+                emit, emit.zeros(codes.lanes // 4, ir.IntType(32)), codes, emit.load(x, BYTE, codes.lanes, at),
+                self.grouped.bits,
+            )  # fmt: skip
+            each = scales.taken([(at + 4 * lane) // group for lane in range(found.lanes)])
+            self._add(column, index, found.signed_floats(), each)
+            at += codes.lanes
+
+    def _add(self, column: int, index: int, found: Value, scales: Value) -> None:
+        chain: Variable = self.sums[column][index % len(self.sums[column])]
+        if found.lanes == self.lanes:
+            chain.value = self.emit.fused(found, scales, chain.value)
+        else:
+            chain.value = chain.value + _padded(self.emit, found * scales, self.lanes)
+
+    def totals(self) -> list[Value]:
+        """The row's result for every column."""
+        results = []
+        for chains, minima in zip(self.sums, self.minima, strict=True):
+            total = chains[0].value
+            for chain in chains[1:]:
+                total = total + chain.value
+            results.append(self.emit.total(total) - self.emit.total(minima.value))
+        return results
+
+
+def _pieces(codes: Sequence[Value], size: int) -> Iterator[Value]:
+    """Codes in vectors of `size` bytes, or of 32 where no more are left."""
+    if size == GROUP:
+        yield from codes
+        return
+    for first in range(0, len(codes) - 1, 2):
+        yield codes[first].followed_by(codes[first + 1])
+    if len(codes) % 2:
+        yield codes[-1]
+
+
+def _padded(emit: Emitter, values: Value, lanes: int) -> Value:
+    """Values, then zeros up to so many lanes."""
+    missing = [values.lanes] * (lanes - values.lanes)
+    return values.taken([*range(values.lanes), *missing], emit.zeros(values.lanes))

@@ -1,0 +1,200 @@
+"""Kernels of what lies between products: norms, rotation and the cache, the gated activation, sums, routing."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from llvmlite import ir
+
+from llorch.formats.quants.vectors import FLOAT, INDEX, Value
+from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
+from llorch.runtime.kernels.cpu.emit import Emitter
+from llorch.runtime.kernels.cpu.functions import error_function, exponential, quotient, tangent
+from llorch.runtime.kernels.cpu.processor import Processor
+
+NAME = "step"
+LANES = 16  # of what these kernels read: widths are multiples of it
+
+# Items are rows of `width`, one after the other. period: after so many rows, each with a weight of its own, the weights
+# begin again. bias: an address, or 0. eps: a float32's bits.
+NORM = Table("source", "target", "width", "weight", "period", "bias", "eps")
+# Items are vectors of 16. up: an address, or 0 where nothing is multiplied.
+GATE = Table("gate", "up", "target")
+# Items are vectors of 16: target += factor · source. factor: a float32's bits.
+ADD = Table("source", "target", "factor")
+# What all layers of a run share: where the cache's keys of the first layer begin, how many positions it has room for,
+# the first token's position, and memory for scores, `planned` float32 and two vectors a thread.
+TOKEN = Table("cache", "planned", "position", "scores")
+# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. token: the address
+# of a TOKEN. cosine, sine: n_rot / 2 float32 a token.
+ROTATE = Table("q", "k", "v", "token", "cosine", "sine", "n_rot", "layer", "heads", "kv_heads", "head_dim")
+
+
+def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
+    """x / √(mean x² + eps) · w + b, or the same of x less its mean."""
+    module = ir.Module(f"norm-{kind}")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    source, target, width, weight, period, bias = (NORM.read(emit, name) for name in NORM.names[:6])
+    count = emit.of(emit.builder.sitofp(width.ir, FLOAT))
+    total = emit.variable(emit.zeros(LANES))
+    mean = emit.variable(emit.constant(FLOAT, 0.0))
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as row:
+        x, out = source + row * width * 4, target + row * width * 4
+        own = weight + emit.of(emit.builder.urem(row.ir, period.ir)) * width * 4
+        mean.value = emit.constant(FLOAT, 0.0)
+        if kind == "layer":
+            total.value = emit.zeros(LANES)
+            with emit.loop(emit.index(0), width, LANES) as first:
+                total.value = total.value + emit.load(x + first * 4, FLOAT, LANES)
+            mean.value = quotient(emit, emit.total(total.value), count)
+        total.value = emit.zeros(LANES)
+        with emit.loop(emit.index(0), width, LANES) as first:
+            centred = emit.load(x + first * 4, FLOAT, LANES) - mean.value
+            total.value = emit.fused(centred, centred, total.value)
+        variance = quotient(emit, emit.total(total.value), count) + NORM.read(emit, "eps", FLOAT)
+        root = emit.call("llvm.sqrt.f32", FLOAT, variance)
+        inverse = quotient(emit, emit.constant(FLOAT, 1.0), root)
+        with emit.loop(emit.index(0), width, LANES) as first:
+            centred = emit.load(x + first * 4, FLOAT, LANES) - mean.value
+            scaled = centred * inverse * emit.load(own + first * 4, FLOAT, LANES)
+            result = emit.variable(scaled)
+            result.value = scaled
+            with emit.when(emit.less(emit.index(0), bias)):
+                result.value = scaled + emit.load(bias + first * 4, FLOAT, LANES)
+            emit.store(result.value, out + first * 4)
+    emit.back()
+    return str(module)
+
+
+def gate_kernel(processor: Processor, activation: str) -> str:
+    """act(gate) · up."""
+    module = ir.Module(f"gate-{activation}")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    gate, up, target = (GATE.read(emit, name) for name in GATE.names)
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+        behind = item * (4 * LANES)
+        active = ACTIVATIONS[activation](emit, emit.load(gate + behind, FLOAT, LANES))
+        result = emit.variable(active)
+        result.value = active
+        with emit.when(emit.less(emit.index(0), up)):
+            result.value = active * emit.load(up + behind, FLOAT, LANES)
+        emit.store(result.value, target + behind)
+    emit.back()
+    return str(module)
+
+
+def _silu(emit: Emitter, x: Value) -> Value:
+    return quotient(emit, x, exponential(emit, x * -1.0) + 1.0)
+
+
+def _gelu_tanh(emit: Emitter, x: Value) -> Value:
+    inner = emit.fused(x * x * x, emit.constant(x.ir.type, 0.044715), x) * math.sqrt(2 / math.pi)
+    return x * 0.5 * (tangent(emit, inner) + 1.0)
+
+
+def _gelu(emit: Emitter, x: Value) -> Value:
+    return x * 0.5 * (error_function(emit, x * math.sqrt(0.5)) + 1.0)
+
+
+def _sigmoid(emit: Emitter, x: Value) -> Value:
+    return quotient(emit, emit.constant(x.ir.type, 1.0), exponential(emit, x * -1.0) + 1.0)
+
+
+ACTIVATIONS = {"silu": _silu, "gelu_tanh": _gelu_tanh, "gelu": _gelu, "sigmoid": _sigmoid}
+
+
+def add_kernel(processor: Processor) -> str:
+    """target += factor · source."""
+    module = ir.Module("add")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    source, target = (ADD.read(emit, name) for name in ADD.names[:2])
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+        behind = item * (4 * LANES)
+        factor, old = ADD.read(emit, "factor", FLOAT), emit.load(target + behind, FLOAT, LANES)
+        emit.store(emit.fused(emit.load(source + behind, FLOAT, LANES), factor, old), target + behind)
+    emit.back()
+    return str(module)
+
+
+def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"]) -> str:
+    """Turns the heads of queries in place, and puts the turned keys and the values into the cache."""
+    module = ir.Module(f"rotate-{pairs}")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    q, k, v, token, cosine, sine, n_rot, layer, heads, kv_heads, head_dim = (
+        ROTATE.read(emit, name) for name in ROTATE.names
+    )
+    cache, planned, position = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[:3])
+    row_bytes = head_dim * 4
+    head_bytes = planned * row_bytes
+    keys = cache + layer * 2 * kv_heads * head_bytes + position * row_bytes
+    values = keys + kv_heads * head_bytes
+    half = emit.of(emit.builder.lshr(n_rot.ir, emit.index(1).ir))
+    every = heads + kv_heads * 2
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as number:
+        place = emit.of(emit.builder.udiv(number.ir, every.ir))
+        item = number - place * every
+        of_q = emit.less(item, heads)
+        of_k = emit.less(item, heads + kv_heads)
+        kv = item - heads
+        own_q = q + (place * heads + item) * row_bytes
+        own_k = k + (place * kv_heads + kv) * row_bytes
+        own_v = v + (place * kv_heads + kv - kv_heads) * row_bytes
+        source = of_q.choose(own_q, of_k.choose(own_k, own_v))
+        cached = of_k.choose(keys + kv * head_bytes, values + (kv - kv_heads) * head_bytes)
+        target = of_q.choose(source, cached + place * row_bytes)
+        angle = place * half * 4
+        turned = of_k.choose(half, emit.index(0))
+        with emit.loop(emit.index(0), turned) as pair:
+            one, other = (pair * 8, pair * 8 + 4) if pairs == "interleaved" else (pair * 4, (pair + half) * 4)
+            a, b = (emit.load(source + channel, FLOAT) for channel in (one, other))
+            c, s = (emit.load(table + angle + pair * 4, FLOAT) for table in (cosine, sine))
+            emit.store(a * c - b * s, target + one)
+            emit.store(b * c + a * s, target + other)
+        with emit.loop(turned * 2, head_dim) as channel:
+            emit.store(emit.load(source + channel * 4, FLOAT), target + channel * 4)
+    emit.back()
+    return str(module)
+
+
+# Of one token: scores of all experts; what was chosen, as 64-bit indices and float32 weights, `used` of them.
+ROUTE = Table("scores", "experts", "chosen", "weights", "used", "renormalised")
+
+
+def route_kernel(processor: Processor) -> str:
+    """Softmax over all experts, then the largest, the first of equal ones, in order; its one item is the token."""
+    module = ir.Module("route")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    scores, experts, chosen, weights, used, renormalised = (ROUTE.read(emit, name) for name in ROUTE.names)
+    largest = emit.variable(emit.load(scores, FLOAT))
+    with emit.loop(emit.index(0), experts) as expert:
+        largest.value = _larger(emit, emit.load(scores + expert * 4, FLOAT), largest.value)
+    total, sum_of_used = (emit.variable(emit.constant(FLOAT, 0.0)) for _ in range(2))
+    with emit.loop(emit.index(0), experts) as expert:
+        one = (emit.load(scores + expert * 4, FLOAT) - largest.value).spread(4)
+        power = exponential(emit, one)[0]
+        emit.store(power, scores + expert * 4)
+        total.value = total.value + power
+    best, at = emit.variable(emit.constant(FLOAT, -1.0)), emit.variable(emit.index(0))
+    with emit.loop(emit.index(0), used) as place:
+        best.value, at.value = emit.constant(FLOAT, -1.0), emit.index(0)
+        with emit.loop(emit.index(0), experts) as expert:
+            score = emit.load(scores + expert * 4, FLOAT)
+            above = emit.of(emit.builder.fcmp_ordered(">", score.ir, best.value.ir))
+            best.value, at.value = above.choose(score, best.value), above.choose(expert, at.value)
+        emit.store(emit.constant(FLOAT, -1.0), scores + at.value * 4)
+        weight = quotient(emit, best.value, total.value)
+        sum_of_used.value = sum_of_used.value + weight
+        emit.store(at.value, chosen + place * 8)
+        emit.store(weight, weights + place * 4)
+    with emit.when(emit.less(emit.index(0), renormalised)), emit.loop(emit.index(0), used) as place:
+        emit.store(
+            quotient(emit, emit.load(weights + place * 4, FLOAT), sum_of_used.value), weights + place * 4
+        )
+    emit.back()
+    return str(module)
+
+
+def _larger(emit: Emitter, left: Value, right: Value) -> Value:
+    above = emit.of(emit.builder.fcmp_ordered(">", left.ir, right.ir))
+    return above.choose(left, right)

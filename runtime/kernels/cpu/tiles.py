@@ -1,0 +1,274 @@
+"""Kernels for many columns of x at once: weights are unpacked into a panel that stays in the cache for all of them.
+
+A panel has, for some rows side by side, four codes of each in a row, then the next four: a vector of it times four
+activations that stand in every lane is four products for each row. Beside the codes are the groups' scales and minima,
+a vector for the same rows. An exact panel has a float32 for each weight instead.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from llvmlite import ir
+
+from llorch.formats.quants.kernel import step as blocks_of_step
+from llorch.formats.quants.types import QuantType
+from llorch.formats.quants.vectors import BYTE, FLOAT, WORD, Block, Value
+from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD
+from llorch.runtime.kernels.cpu.dot import bytes_of, dot4
+from llorch.runtime.kernels.cpu.emit import Emitter
+from llorch.runtime.kernels.cpu.grouped import Grouped, Run
+from llorch.runtime.kernels.cpu.processor import Processor
+from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT, rounded_weights, sixteens, weights_of_expert
+
+NAME = "product"
+
+# Columns at a time: their sums stay in registers.
+COLUMNS = 8
+# Of the panels of a tile together: so that they stay in a core's second cache beside the activations.
+TILE_BYTES = 1 << 18
+MOST_PANELS = 4
+# Of exact panels: weights at a time; and how many products are added by themselves before they are added to the others,
+# so that rounding grows with the number of parts and not of products.
+UNROLLED, ADDED_APART = 4, 256
+
+
+def tile_rows(processor: Processor, width: int, *, exact: bool) -> int:
+    """Rows of one item."""
+    panels = TILE_BYTES // (processor.lanes * width * (4 if exact else 1))
+    return processor.lanes * max(1, min(MOST_PANELS, panels))
+
+
+def panel_bytes(processor: Processor, width: int, *, exact: bool) -> int:
+    """Memory that a thread needs for its tile."""
+    a_row = 4 * width if exact else width + 2 * 4 * (width // 16)
+    return tile_rows(processor, width, exact=exact) * a_row + 64
+
+
+def tile_product(grouped: Grouped, processor: Processor, planes: int) -> str:
+    """The module's text; its items are tiles of rows, its table is that of `products`."""
+    module = ir.Module(f"{grouped.type}-tile-{planes}")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    return _tiled(emit, _Codes(emit, grouped, planes))
+
+
+def exact_tile_product(type: QuantType, processor: Processor, rounded: str | None) -> str:
+    """The same in float32, of weights as they are dequantized, or rounded once from that to "BF16" or "F16"."""
+    module = ir.Module(f"{type}-tile-exact")
+    emit = Emitter(module, NAME, ARGUMENTS, processor)
+    return _tiled(emit, _Floats(emit, type, rounded))
+
+
+def _tiled(emit: Emitter, panel: _Panel) -> str:
+    lanes, rows = emit.processor.lanes, PRODUCT.read(emit, "rows")
+    weights = weights_of_expert(emit)
+    most = emit.index(TILE_BYTES // (lanes * panel.weight_bytes))
+    tile = emit.smaller(emit.index(MOST_PANELS), emit.of(emit.builder.udiv(most.ir, panel.width.ir)))
+    tile = emit.less(tile, emit.index(1)).choose(emit.index(1), tile) * lanes
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+        first = item * tile
+        last = emit.smaller(first + tile, rows)
+        with emit.loop(first, last, lanes) as row:
+            panel.fill(weights, row, panel.place(row - first), emit.smaller(row + lanes, last))
+        with (
+            emit.loop(emit.index(0), PRODUCT.read(emit, "turns")) as turn,
+            emit.loop(first, last, lanes) as row,
+        ):
+            sums = panel.sums(panel.place(row - first), turn * COLUMNS)
+            panel.store(row, sums, turn, emit.smaller(row + lanes, last))
+    emit.back()
+    return str(emit.module)
+
+
+class _Panel(ABC):
+    """`lanes` rows side by side. weight_bytes: of one weight in a panel, but for scales. size: of a panel."""
+
+    weight_bytes: int
+    size: Value
+
+    def __init__(self, emit: Emitter, planes: int) -> None:
+        self.emit, self.planes, self.lanes = emit, planes, emit.processor.lanes
+        self.width = PRODUCT.read(emit, "width")
+        self.base = (
+            PRODUCT.read(emit, "scratch") + PRODUCT.read(emit, "scratch_bytes") * emit.arguments[THREAD]
+        )
+
+    @abstractmethod
+    def unpack(self, base: Value, block: Value, place: Value, lane: Value) -> None:
+        """Puts one step's weights of the row that begins at `base` into a lane of the panel."""
+
+    @abstractmethod
+    def sums(self, place: Value, first: Value) -> list[Value]:
+        """Of the columns from the `first` on, each a vector of the panel's rows."""
+
+    @property
+    @abstractmethod
+    def step(self) -> int:
+        """Weights that are unpacked at a time."""
+
+    def place(self, behind: Value) -> Value:
+        """Where the panel of the row that is `behind` the tile's first one begins."""
+        number = self.emit.of(self.emit.builder.udiv(behind.ir, self.emit.index(self.lanes).ir))
+        return self.base + number * self.size
+
+    def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
+        """Unpacks rows from `row` up to `last`; what the panel has room for beyond is the last row again."""
+        emit = self.emit
+        steps = emit.of(emit.builder.udiv(self.width.ir, emit.index(self.step).ir))
+        with emit.loop(emit.index(0), emit.index(self.lanes)) as lane:
+            of = emit.smaller(row + lane, last - 1)
+            base = weights + of * PRODUCT.read(emit, "row_bytes")
+            with emit.loop(emit.index(0), steps) as step:
+                self.unpack(base, step, place, lane)
+
+    def store(self, row: Value, sums: list[Value], turn: Value, last: Value) -> None:
+        """Adds up planes, the bias and what else is to be added, and stores the turn's results up to row `last`."""
+        emit, lanes, planes = self.emit, self.lanes, self.planes
+        count = (last - row).narrowed(32).spread(lanes)
+        numbers = emit.constant(count.ir.type, list(range(lanes)))
+        mask = emit.of(emit.builder.icmp_signed("<", numbers.ir, count.ir))
+        bias = PRODUCT.read(emit, "bias")
+        added = emit.variable(emit.zeros(lanes))
+        added.value = emit.zeros(lanes)
+        with emit.when(emit.less(emit.index(0), bias)):
+            added.value = self._masked_load(bias + row * 4, mask)
+        residual, result = PRODUCT.read(emit, "residual"), emit.variable(emit.zeros(lanes))
+        for index in range(COLUMNS // planes):
+            total = sums[index * planes]
+            for plane in range(1, planes):
+                total = total + sums[index * planes + plane]
+            behind = (turn * (COLUMNS // planes) + index) * PRODUCT.read(emit, "y_bytes") + row * 4
+            result.value = total + added.value
+            with emit.when(emit.less(emit.index(0), residual)):
+                factor = emit.load(PRODUCT.read(emit, "factor"), FLOAT)
+                result.value = emit.fused(result.value, factor, self._masked_load(residual + behind, mask))
+            self._masked_store(result.value, PRODUCT.read(emit, "y") + behind, mask)
+
+    def _masked_load(self, address: Value, mask: Value) -> Value:
+        emit, lanes = self.emit, self.lanes
+        pointer, zeros = emit.of(emit.pointer(address)), emit.zeros(lanes)
+        alignment = emit.constant(WORD, 4)
+        return emit.call(f"llvm.masked.load.v{lanes}f32.p0", zeros.ir.type, pointer, alignment, mask, zeros)
+
+    def _masked_store(self, value: Value, address: Value, mask: Value) -> None:
+        emit = self.emit
+        pointer, alignment = emit.of(emit.pointer(address)), emit.constant(WORD, 4)
+        name = f"llvm.masked.store.v{self.lanes}f32.p0"
+        emit.call(name, ir.VoidType(), value, pointer, alignment, mask)
+
+
+class _Codes(_Panel):
+    """Codes, then the groups' scales, then their minima."""
+
+    weight_bytes = 1
+
+    def __init__(self, emit: Emitter, grouped: Grouped, planes: int) -> None:
+        super().__init__(emit, planes)
+        self.grouped = grouped
+        shift = 4 if grouped.group == 16 else 5
+        self.groups = emit.of(emit.builder.lshr(self.width.ir, emit.index(shift).ir))
+        self.size = self.width * self.lanes + self.groups * (8 * self.lanes)
+
+    @property
+    def step(self) -> int:
+        return self.grouped.type.weights
+
+    def unpack(self, base: Value, block: Value, place: Value, lane: Value) -> None:
+        emit, type, group = self.emit, self.grouped.type, self.grouped.group
+        pointer = emit.pointer(base + block * type.block_bytes)
+        found = self.grouped.describe(Run([Block(emit.builder, type, pointer, emit.processor.has)]))
+        at = place + block * (type.weights * self.lanes) + lane * 4
+        for index, codes in enumerate(found.codes):
+            words = codes.as_integers(32)
+            for four in range(words.lanes):
+                emit.store(words[four], at, (index * GROUP + 4 * four) * self.lanes)
+        scales = place + self.width * self.lanes + block * (type.weights // group * 4 * self.lanes) + lane * 4
+        minima = scales + self.groups * (4 * self.lanes)
+        for index in range(type.weights // group):
+            emit.store(found.scales[index], scales, 4 * self.lanes * index)
+            emit.store(found.minima[index], minima, 4 * self.lanes * index)
+
+    def sums(self, place: Value, first: Value) -> list[Value]:
+        emit, lanes, group = self.emit, self.lanes, self.grouped.group
+        sums = [emit.variable(emit.zeros(lanes)) for _ in range(COLUMNS)]
+        for each in sums:
+            each.value = emit.zeros(lanes)
+        scales = place + self.width * lanes
+        minima = scales + self.groups * (4 * lanes)
+        x = [PRODUCT.read(emit, "x") + (first + c) * self.width for c in range(COLUMNS)]
+        x_scales = [
+            PRODUCT.read(emit, "x_scales") + self._group(first + c, GROUP) * 4 for c in range(COLUMNS)
+        ]
+        x_sums = [
+            PRODUCT.read(emit, f"x_sums{group}") + self._group(first + c, group) * 4 for c in range(COLUMNS)
+        ]
+        with emit.loop(emit.index(0), self.groups) as index:
+            codes = place + index * (group * lanes)
+            scale = emit.load(scales + index * (4 * lanes), FLOAT, lanes)
+            minimum = emit.load(minima + index * (4 * lanes), FLOAT, lanes)
+            integers = [emit.zeros(lanes, WORD) for _ in range(COLUMNS)]
+            for four in range(group // 4):
+                vector = emit.load(codes, BYTE, 4 * lanes, four * 4 * lanes)
+                for c in range(COLUMNS):
+                    word = emit.load(x[c] + index * group, WORD, offset=4 * four)
+                    integers[c] = dot4(
+                        emit, integers[c], vector, bytes_of(emit, word, lanes), self.grouped.bits
+                    )
+            half = 0 if group == GROUP else 1
+            of_scale = emit.of(emit.builder.lshr(index.ir, emit.index(half).ir))
+            for c in range(COLUMNS):
+                factor = scale * emit.load(x_scales[c] + of_scale * 4, FLOAT)
+                total = emit.fused(integers[c].signed_floats(), factor, sums[c].value)
+                sum_of_x = emit.load(x_sums[c] + index * 4, FLOAT) * -1.0
+                sums[c].value = emit.fused(sum_of_x, minimum, total)
+        return [each.value for each in sums]
+
+    def _group(self, column: Value, group: int) -> Value:
+        """How many groups of activations lie before a column."""
+        shift = self.emit.index(4 if group == 16 else 5)
+        return column * self.emit.of(self.emit.builder.lshr(self.width.ir, shift.ir))
+
+
+class _Floats(_Panel):
+    """A float32 for each weight."""
+
+    weight_bytes = 4
+
+    def __init__(self, emit: Emitter, type: QuantType, rounded: str | None) -> None:
+        super().__init__(emit, 1)
+        self.type, self.rounded = type, rounded
+        self.size = self.width * (4 * self.lanes)
+
+    @property
+    def step(self) -> int:
+        return self.type.weights * blocks_of_step(self.type)
+
+    def unpack(self, base: Value, block: Value, place: Value, lane: Value) -> None:
+        emit = self.emit
+        pointer = emit.pointer(base + block * (self.type.block_bytes * blocks_of_step(self.type)))
+        vectors = sixteens(self.type, Block(emit.builder, self.type, pointer, emit.processor.has))
+        at = place + block * (self.step * 4 * self.lanes) + lane * 4
+        for index, weights in enumerate(vectors):
+            weights = rounded_weights(weights, self.rounded)
+            for each in range(weights.lanes):
+                emit.store(weights[each], at, (index * weights.lanes + each) * 4 * self.lanes)
+
+    def sums(self, place: Value, first: Value) -> list[Value]:
+        emit, lanes = self.emit, self.lanes
+        sums = [emit.variable(emit.zeros(lanes)) for _ in range(COLUMNS)]
+        for each in sums:
+            each.value = emit.zeros(lanes)
+        x = [PRODUCT.read(emit, "x") + (first + c) * self.width * 4 for c in range(COLUMNS)]
+        parts = [emit.variable(emit.zeros(lanes)) for _ in range(COLUMNS)]
+        with emit.loop(emit.index(0), self.width, ADDED_APART) as begin:
+            for part in parts:
+                part.value = emit.zeros(lanes)
+            with emit.loop(begin, emit.smaller(begin + ADDED_APART, self.width), UNROLLED) as weight:
+                for ahead in range(UNROLLED):
+                    column = emit.load(place + weight * (4 * lanes), FLOAT, lanes, ahead * 4 * lanes)
+                    for of, part in zip(x, parts, strict=True):
+                        number = emit.load(of + weight * 4, FLOAT, offset=4 * ahead)
+                        part.value = emit.fused(number, column, part.value)
+            for each, part in zip(sums, parts, strict=True):
+                each.value = each.value + part.value
+        return [each.value for each in sums]

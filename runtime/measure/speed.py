@@ -1,0 +1,190 @@
+"""How fast a model runs on this machine, and how near that is to what its memory allows."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Linear
+from llorch.runtime.decoder import Weights
+from llorch.runtime.errors import RequestError
+from llorch.runtime.loading import load
+from llorch.runtime.mode import Mode
+from llorch.runtime.model import Model
+
+READ_BYTES = 1 << 28  # summed by each thread: beyond any cache
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """prefill, decode: tokens per second. load, first_token: seconds, the second from the start of loading on.
+
+    peak_bytes: of the process's memory so far, None where the system does not say. weight_bytes: that one token reads,
+    None where a layer is of a kind that is not counted. read_bandwidth: bytes per second that as many threads sum from
+    memory.
+    """
+
+    mode: Mode
+    threads: int
+    prompt_tokens: int
+    generate_tokens: int
+    depth: int
+    load: float
+    first_token: float
+    prefill: float
+    decode: float
+    peak_bytes: int | None
+    weight_bytes: int | None
+    read_bandwidth: float
+
+    @property
+    def bandwidth_share(self) -> float | None:
+        """Which part of the read bandwidth the weights alone take while tokens are made."""
+        return None if self.weight_bytes is None else self.weight_bytes * self.decode / self.read_bandwidth
+
+
+@torch.inference_mode()
+def measure_speed(
+    path: str | os.PathLike[str],
+    *,
+    prompt_tokens: int = 512,
+    generate_tokens: int = 128,
+    depth: int = 0,
+    threads: int | None = None,
+    mode: Mode | str = Mode.FAST,
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+) -> Speed:
+    """Loads a model and measures it; ContextFull where it has fewer positions than are asked for.
+
+    depth: positions that the cache holds before either measurement. threads: torch's number by default.
+    progress: told what is measured next.
+    """
+    if min(prompt_tokens, generate_tokens) < 1 or depth < 0:
+        raise RequestError("a speed is measured over at least one token of each, at a depth of at least 0")
+    tell = progress or (lambda _what: None)
+    with _threads(threads) as count:
+        begun = time.perf_counter()
+        tell("load")
+        with load(path, device, mode=mode) as model:
+            loaded = time.perf_counter()
+            _read(model, [1 % model.vocabulary_size], 0)
+            first = time.perf_counter()
+            tell("prefill")
+            _read(model, _tokens(model, prompt_tokens), 0)  # kernels for many tokens are made
+            prefill = _read(model, _tokens(model, prompt_tokens), depth)
+            tell("decode")
+            decode = _write(model, generate_tokens, depth)
+            tell("memory")
+            return Speed(
+                mode=model.mode,
+                threads=count,
+                prompt_tokens=prompt_tokens,
+                generate_tokens=generate_tokens,
+                depth=depth,
+                load=loaded - begun,
+                first_token=first - begun,
+                prefill=prompt_tokens / prefill,
+                decode=generate_tokens / decode,
+                peak_bytes=peak_bytes(),
+                weight_bytes=weight_bytes(model.decoder.weights),
+                read_bandwidth=read_bandwidth(count),
+            )
+
+
+@contextmanager
+def _threads(asked: int | None) -> Iterator[int]:
+    """torch's number of threads, and by it the kernels', for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(asked or before)
+    try:
+        yield asked or before
+    finally:
+        torch.set_num_threads(before)
+
+
+def _tokens(model: Model, count: int) -> list[int]:
+    """Token ids that do not repeat soon, the same in every run."""
+    return [(place * 7919 + 13) % model.vocabulary_size for place in range(count)]
+
+
+def _read(model: Model, tokens: list[int], depth: int) -> float:
+    """Seconds for the logits after the last of these tokens, behind so many positions."""
+    cache = model.new_cache(depth + len(tokens))
+    if depth:
+        model.hidden(torch.tensor(_tokens(model, depth)), cache)
+    begun = time.perf_counter()
+    model.decoder.logits(model.hidden(torch.tensor(tokens), cache)[-1:])
+    return time.perf_counter() - begun
+
+
+def _write(model: Model, count: int, depth: int) -> float:
+    """Seconds for so many tokens one by one, each the most probable after the one before."""
+    ahead = max(1, depth)
+    cache = model.new_cache(ahead + count)
+    logits = model.decoder.logits(model.hidden(torch.tensor(_tokens(model, ahead)), cache)[-1:])
+    begun = time.perf_counter()
+    for _ in range(count):
+        logits = model.decoder.logits(model.hidden(logits[0].argmax()[None], cache))
+    return time.perf_counter() - begun
+
+
+def weight_bytes(weights: Weights) -> int | None:
+    """Bytes of the matrices that one token is multiplied with: of a mixture the experts that it uses."""
+    total = _bytes(weights.head)
+    for layer in weights.layers:
+        attention = getattr(layer, "attention", None)
+        if attention is None or not isinstance(layer.ffn, FeedForward | Mixture):
+            return None
+        total += sum(_bytes(getattr(attention, part)) for part in ("q", "k", "v", "output"))
+        total += _network_bytes(layer.ffn)
+    return total
+
+
+def _network_bytes(ffn: FeedForward | Mixture) -> int:
+    if isinstance(ffn, FeedForward):
+        return sum(map(_bytes, ffn.linears()))
+    around = sum(map(_bytes, filter(None, (ffn.router, ffn.shared_gate))))
+    shared = 0 if ffn.shared is None else _network_bytes(ffn.shared)
+    return around + shared + ffn.routing.used * _network_bytes(ffn.experts[0])
+
+
+def _bytes(linear: Linear) -> int:
+    blocks = linear.weight.blocks()
+    if blocks is None:
+        return linear.weight.rows * linear.weight.columns * linear.weight.numbers.dtype.itemsize
+    return blocks.raw.nbytes
+
+
+def read_bandwidth(threads: int) -> float:
+    """Bytes per second that so many threads sum from memory, the best of three times."""
+    parts = [np.ones(READ_BYTES // 8, np.uint64) for _ in range(threads)]
+    best = 0.0
+    for _ in range(3):
+        workers = [threading.Thread(target=part.sum) for part in parts]
+        begun = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        best = max(best, threads * READ_BYTES / (time.perf_counter() - begun))
+    return best
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

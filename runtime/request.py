@@ -1,0 +1,175 @@
+"""A request between two steps of the decoder: which tokens are computed next, and what follows from their logits.
+
+It computes nothing itself, so that one loop can serve a single request and another one many at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llorch.runtime.blocks.cache import Cache
+from llorch.runtime.errors import ContextFull, RequestError
+from llorch.runtime.memory import PREFILL_CHUNK
+from llorch.runtime.sampling import Sampling, sample_token
+from llorch.runtime.text.text_stream import TextStream
+
+if TYPE_CHECKING:
+    from llorch.runtime.model import Model
+
+Finish = Literal["end", "stop", "length", "cancelled"]
+
+
+class Constraint(Protocol):
+    """What a text has to look like, such as a JSON schema: it says which tokens may come next."""
+
+    def restrict(self, scores: NDArray[np.float32]) -> None:
+        """Sets the scores of tokens that may not come next to -inf."""
+
+    def accept(self, token: int) -> None:
+        """The token was chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """A token and the natural logarithm of its probability: by the model's own logits, before any filter."""
+
+    token: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step gave.
+
+    token: the new token; None where the step was a part of the prompt, or the request ended without another one.
+    text: the whole characters that it finished, perhaps none. chosen, top: where the request asks for them.
+    """
+
+    token: int | None = None
+    text: str = ""
+    chosen: Logprob | None = None
+    top: tuple[Logprob, ...] = ()
+
+
+class Request:
+    """One prompt and the tokens after it; nothing of it is shared with another request.
+
+    finish: how it ended, None while it goes on. stopped_by: the stop string at which it did.
+
+    Raises, before any computation, ContextFull where it needs more positions than the model has, and RequestError
+    where it cannot be served.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompt: Sequence[int],
+        max_new_tokens: int | None,
+        sampling: Sampling,
+        stop: Sequence[str],
+        *,
+        ignore_end: bool = False,
+        top_logprobs: int | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """top_logprobs: so many alternatives a token; None leaves probabilities out. ignore_end: no end token comes."""
+        if not prompt:
+            raise RequestError("the prompt is empty: it has no token to go on from")
+        room = model.n_ctx - len(prompt)
+        wanted = max(room, 1) if max_new_tokens is None else max_new_tokens
+        if wanted < 0:
+            raise RequestError(f"{wanted} new tokens cannot be made")
+        if wanted > room:
+            asked = f"a prompt of {len(prompt):,} tokens and {wanted:,} new"
+            raise ContextFull(len(prompt) + wanted, model.n_ctx, asked)
+        self.prompt_ids = tuple(prompt)
+        self.ids: list[int] = []
+        self.wanted = wanted
+        self.sampling = sampling
+        self.finish: Finish | None = "length" if wanted == 0 else None
+        self._model = model
+        self._computed = 0  # tokens of the prompt that the cache holds
+        self._cache: Cache | None = None
+        self._text = TextStream(model.tokenizer, stop)
+        self._end_ids = frozenset(model.end_ids)
+        text, rows = model.text, model.vocabulary_size
+        self._never = [token for token in text.suppressed if 0 <= token < rows]
+        self._never += range(rows if text.size is None else text.size, rows)
+        if ignore_end:
+            self._never += [token for token in self._end_ids if 0 <= token < model.vocabulary_size]
+        self._top_logprobs = top_logprobs
+        self._constraint = constraint
+
+    @property
+    def planned(self) -> int:
+        """Positions that it may grow to."""
+        return len(self.prompt_ids) + self.wanted
+
+    @property
+    def cache(self) -> Cache:
+        """Its cache, which is made when it is first asked for."""
+        if self._cache is None:
+            self._cache = self._model.new_cache(self.planned)
+        return self._cache
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The stop string at which it ended."""
+        return self._text.stopped_by
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the next step is one new token after another one, and not a part of the prompt."""
+        return self.finish is None and self._computed == len(self.prompt_ids)
+
+    def pending(self) -> tuple[int, ...]:
+        """The tokens to compute next: a chunk of the prompt or the newest token, none once it has ended."""
+        if self.finish is not None:
+            return ()
+        if self._computed < len(self.prompt_ids):
+            return self.prompt_ids[self._computed : self._computed + PREFILL_CHUNK]
+        return (self.ids[-1],)
+
+    def accept(self, logits: NDArray[np.float32]) -> Step:
+        """What follows from the logits after the pending tokens, (vocabulary,), which are changed."""
+        if self._computed < len(self.prompt_ids):
+            self._computed += len(self.pending())
+            if self._computed < len(self.prompt_ids):
+                return Step()
+        chosen_of = None if self._top_logprobs is None else logits.astype(np.float64)
+        logits[self._never] = -np.inf
+        if self._constraint is not None:
+            self._constraint.restrict(logits)
+        token = sample_token(logits, (*self.prompt_ids, *self.ids), len(self.ids), self.sampling)
+        if token in self._end_ids:
+            return Step(text=self.end("end"))
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        self.ids.append(token)
+        text = self._text.push(token)
+        if self._text.stopped_by is not None:
+            text += self.end("stop")
+        elif len(self.ids) == self.wanted:
+            text += self.end("length")
+        if chosen_of is None:
+            return Step(token, text)
+        return Step(token, text, *_logprobs(chosen_of, token, self._top_logprobs or 0))
+
+    def end(self, finish: Finish) -> str:
+        """Ends it, lets its cache go, and gives the text that was held back."""
+        self.finish = finish
+        self._cache = None
+        return self._text.finish()
+
+
+def _logprobs(logits: NDArray[np.float64], token: int, most: int) -> tuple[Logprob, tuple[Logprob, ...]]:
+    """The token's and the largest log probabilities, equal ones by rising id."""
+    values = logits - logits.max()
+    values -= np.log(np.exp(values).sum())
+    largest = np.argsort(-values, kind="stable")[:most] if most else ()
+    return Logprob(token, float(values[token])), tuple(Logprob(int(i), float(values[i])) for i in largest)

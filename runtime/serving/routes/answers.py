@@ -1,0 +1,177 @@
+"""Events of generations put into OpenAI's documents, for chats and for texts, whole and in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llorch.runtime.request import Step
+from llorch.runtime.serving.errors import ApiError
+from llorch.runtime.serving.job import Event, Failed, Finished, Token
+from llorch.runtime.text.token_bytes import token_bytes, token_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from llorch.runtime.serving.service import Generations
+
+FINISH = {"end": "stop", "stop": "stop", "length": "length", "cancelled": "stop"}
+Document = dict[str, object]
+
+
+@dataclass(slots=True)
+class Shown:
+    """A token whose text went out, at that character of the answer."""
+
+    step: Step
+    offset: int
+
+
+@dataclass(slots=True)
+class Collected:
+    """What came of one answer, or of one answer since the last chunk.
+
+    held: tokens whose text has not come out yet; where it turns out to be a stop string they are left out.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    offset: int = 0
+    shown: list[Shown] = field(default_factory=list)
+    held: list[Shown] = field(default_factory=list)
+    finished: Finished | None = None
+
+    def take(self, event: Event) -> None:
+        """Adds an event."""
+        if isinstance(event, Token):
+            self.tokens += 1
+            self.held.append(Shown(event.step, self.offset + len(self.text)))
+            self.text += event.step.text
+            if event.step.text:
+                self.shown, self.held = [*self.shown, *self.held], []
+        elif isinstance(event, Finished):
+            self.text += event.text
+            self.finished = event
+            if event.finish != "stop":
+                self.shown, self.held = [*self.shown, *self.held], []
+
+    def following(self) -> Collected:
+        """What comes after a chunk was made of this."""
+        return Collected(offset=self.offset + len(self.text), held=self.held)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """OpenAI's word for how it ended, None while it goes on."""
+        return None if self.finished is None else FINISH[self.finished.finish]
+
+
+async def collected(generations: Generations) -> list[Collected]:
+    """All answers, when the last one is complete; ApiError where one failed."""
+    answers = [Collected() for _ in generations.requests]
+    async for index, event in generations:
+        if isinstance(event, Failed):
+            raise ApiError(500, event.message, code=event.code.lower())
+        answers[index].take(event)
+    return answers
+
+
+def usage(prompts: Sequence[Sequence[int]], made: Sequence[int]) -> Document:
+    """The numbers of tokens; a prompt counts once however many answers it has."""
+    prompt, completion = sum(map(len, prompts)), sum(made)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of completion is written.
+
+    choice: a whole answer. delta: a chunk of one. first: the chunk that opens one, where there is such.
+    """
+
+    prefix: str
+    object: str
+    chunk_object: str
+    choice: Callable[[int, Collected], Document]
+    delta: Callable[[int, Collected], Document]
+    first: Callable[[int], Document] | None = None
+
+
+def chat_kind(tokenizer: Tokenizer) -> Kind:
+    """Chat completions."""
+
+    def choice(index: int, answer: Collected) -> Document:
+        message = {"role": "assistant", "content": answer.text, "refusal": None}
+        return chat_choice(index, "message", message, answer, tokenizer)
+
+    def delta(index: int, chunk: Collected) -> Document:
+        content = {"content": chunk.text} if chunk.text else {}
+        return chat_choice(index, "delta", content, chunk, tokenizer)
+
+    def first(index: int) -> Document:
+        opening = {"role": "assistant", "content": "", "refusal": None}
+        return {"index": index, "delta": opening, "logprobs": None, "finish_reason": None}
+
+    return Kind("chatcmpl", "chat.completion", "chat.completion.chunk", choice, delta, first)
+
+
+def chat_choice(index: int, name: str, said: object, answer: Collected, tokenizer: Tokenizer) -> Document:
+    """A choice of a chat, whose text is under `name`."""
+    steps = [shown.step for shown in answer.shown if shown.step.chosen is not None]
+    logprobs = {"content": [chat_logprobs(step, tokenizer) for step in steps], "refusal": None}
+    return {
+        "index": index,
+        name: said,
+        "logprobs": logprobs if steps else None,
+        "finish_reason": answer.finish_reason,
+    }
+
+
+def chat_logprobs(step: Step, tokenizer: Tokenizer) -> Document:
+    """A token with its probability and the alternatives."""
+    assert step.chosen is not None
+
+    def one(token: int, value: float) -> Document:
+        return {
+            "token": token_text(tokenizer, token),
+            "logprob": value,
+            "bytes": list(token_bytes(tokenizer, token)),
+        }
+
+    top = [one(other.token, other.value) for other in step.top]
+    return {**one(step.chosen.token, step.chosen.value), "top_logprobs": top}
+
+
+def text_kind(tokenizer: Tokenizer) -> Kind:
+    """Text completions; their chunks look like their answers."""
+
+    def choice(index: int, answer: Collected) -> Document:
+        return {
+            "index": index,
+            "text": answer.text,
+            "logprobs": text_logprobs(answer, tokenizer),
+            "finish_reason": answer.finish_reason,
+        }
+
+    return Kind("cmpl", "text_completion", "text_completion", choice, choice)
+
+
+def text_logprobs(answer: Collected, tokenizer: Tokenizer) -> Document | None:
+    """Tokens, probabilities and places of an answer, each a list."""
+    shown = [one for one in answer.shown if one.step.chosen is not None]
+    if not shown:
+        return None
+
+    chosen = [one.step.chosen for one in shown if one.step.chosen is not None]
+    return {
+        "tokens": [token_text(tokenizer, one.token) for one in chosen],
+        "token_logprobs": [one.value for one in chosen],
+        "top_logprobs": [
+            {token_text(tokenizer, other.token): other.value for other in one.step.top} for one in shown
+        ],
+        "text_offset": [one.offset for one in shown],
+    }

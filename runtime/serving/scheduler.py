@@ -1,0 +1,226 @@
+"""Many requests on one model: a bounded queue, so many slots, and one thread that computes them in turn.
+
+A round is at most one chunk of one prompt, then one token for every request whose prompt is done. Requests share
+nothing but the weights. Where the model's mode allows, the tokens of a round are computed as one batch; where it
+does not, one after another, and the bits are those of a request alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from llorch.runtime.request import Step
+from llorch.runtime.serving.errors import Draining, QueueFull
+from llorch.runtime.serving.job import Job
+
+if TYPE_CHECKING:
+    from llorch.runtime.model import Model
+
+LOG = logging.getLogger("llorch.serving")
+LONGEST_RETRY_S = 60
+
+
+class Observer(Protocol):
+    """What the scheduler tells of its work, on its own thread."""
+
+    def prompt_tokens(self, count: int) -> None:
+        """So many tokens of a prompt were computed."""
+
+    def new_tokens(self, count: int) -> None:
+        """So many new tokens were made in one round."""
+
+    def first_token(self, seconds: float) -> None:
+        """A request has its first token so long after it was queued."""
+
+    def ended(self, how: str) -> None:
+        """A request ended: by a `Finish`, or `error`."""
+
+
+class Scheduler:
+    """Runs jobs until it is closed.
+
+    slots: how many are computed at the same time. max_queue: how many more may wait. cache_bytes: memory for the keys
+    and values of all running jobs; one that needs more runs alone.
+    """
+
+    def __init__(
+        self, model: Model, *, slots: int, max_queue: int, cache_bytes: int, observer: Observer
+    ) -> None:
+        self.model = model
+        self.slots = slots
+        self.max_queue = max_queue
+        self.cache_bytes = cache_bytes
+        self._observer = observer
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._draining = False
+        self._mean_s = 1.0  # how long a job has its slot, lately
+        self._thread = threading.Thread(target=self._run, name="llorch-scheduler", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> int:
+        """Jobs that have a slot."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue."""
+        return len(self._waiting)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queues all of them; QueueFull or Draining, and none is, where they cannot be taken."""
+        with self._changed:
+            if self._draining or self._closed:
+                raise Draining
+            taken = len(self._running) + len(self._waiting)
+            if taken + len(jobs) > self.slots + self.max_queue:
+                waits = math.ceil(self._mean_s * (len(self._waiting) + 1) / self.slots)
+                raise QueueFull(len(self._waiting), min(LONGEST_RETRY_S, max(1, waits)))
+            self._waiting.extend(jobs)
+            self._changed.notify_all()
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        """Ends them before their next step; one that has ended already stays as it is."""
+        with self._changed:
+            for job in jobs:
+                job.cancelled = True
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Takes no new jobs from now on; what is queued and runs goes on to its end."""
+        with self._changed:
+            self._draining = True
+            self._changed.notify_all()
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Waits until nothing runs or waits; whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._running, timeout)
+
+    def cancel_all(self) -> None:
+        """Ends every job before its next step, and takes no new ones."""
+        with self._changed:
+            self._draining = True
+            for job in (*self._waiting, *self._running):
+                job.cancelled = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Ends everything and the thread."""
+        self.cancel_all()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._admit():
+            self._round()
+
+    def _admit(self) -> bool:
+        """Waits for work, ends what was cancelled, gives free slots away; False when the scheduler is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._running or self._closed)
+            ended = [job for job in (*self._waiting, *self._running) if job.cancelled]
+            for job in ended:
+                (self._running if job in self._running else self._waiting).remove(job)
+            started: list[Job] = []
+            while self._waiting and self._fits(self._waiting[0]):
+                started.append(self._waiting.popleft())
+                self._running.append(started[-1])
+            closed = self._closed and not self._running
+            if ended:
+                self._changed.notify_all()
+        for job in ended:
+            job.cancel()
+            self._observer.ended("cancelled")
+        for job in started:
+            job.start()
+            if job.request.finish is not None:  # no new token was asked for
+                job.give(Step())
+                self._release(job, job.request.finish)
+        return not closed
+
+    def _fits(self, job: Job) -> bool:
+        if len(self._running) >= self.slots:
+            return False
+        planned = sum(self._cache_bytes(other) for other in self._running)
+        return not self._running or planned + self._cache_bytes(job) <= self.cache_bytes
+
+    def _cache_bytes(self, job: Job) -> int:
+        return self.model.traits.cache_bytes(job.request.planned, self.model.numbers.dtype.itemsize)
+
+    def _round(self) -> None:
+        decoding = [job for job in self._running if job.request.decodes]
+        prefilling = next((job for job in self._running if not job.request.decodes), None)
+        if prefilling is not None:
+            self._compute([prefilling])
+            if prefilling in self._running and not prefilling.request.decodes:
+                self._running.append(self._running.pop(self._running.index(prefilling)))  # prompts take turns
+        if self.model.batches and len(decoding) > 1:
+            self._compute(decoding)
+        else:
+            for job in decoding:
+                if not job.cancelled:
+                    self._compute([job])
+
+    def _compute(self, jobs: Sequence[Job]) -> None:
+        """One step of these jobs, all of one kind; an error ends those whose step it was."""
+        pending = [job.request.pending() for job in jobs]
+        try:
+            if len(jobs) == 1:
+                logits = self.model.step(pending[0], jobs[0].request.cache)[None]
+            else:
+                caches = [job.request.cache for job in jobs]
+                logits = self.model.step_together([ids[0] for ids in pending], caches)
+        except Exception as error:  # noqa: BLE001  # whatever a step can raise ends these jobs and no others
+            self._end(jobs, error)
+            return
+        for job, row, ids in zip(jobs, logits, pending, strict=True):
+            self._give(job, row, len(ids))
+
+    def _give(self, job: Job, logits: torch.Tensor, computed: int) -> None:
+        had = len(job.request.ids)
+        decoding = job.request.decodes
+        try:
+            job.give(job.request.accept(logits.numpy()))
+        except Exception as error:  # noqa: BLE001  # sampling and text are the job's own too
+            self._end([job], error)
+            return
+        if not decoding:
+            self._observer.prompt_tokens(computed)
+        if len(job.request.ids) > had:
+            self._observer.new_tokens(1)
+            if had == 0 and job.first_token_at is not None:
+                self._observer.first_token(job.first_token_at - job.queued_at)
+        if job.request.finish is not None:
+            self._release(job, job.request.finish)
+
+    def _end(self, jobs: Sequence[Job], error: Exception) -> None:
+        memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
+        LOG.error("a step failed", exc_info=error)
+        for job in jobs:
+            if memory:
+                job.fail("OUT_OF_MEMORY", "there is not enough memory for this request")
+            else:
+                job.fail("INFERENCE_FAILED", "the model failed on this request")
+            self._release(job, "error")
+
+    def _release(self, job: Job, how: str) -> None:
+        with self._changed:
+            self._running.remove(job)
+            if job.started_at is not None:
+                self._mean_s += 0.2 * (time.monotonic() - job.started_at - self._mean_s)
+            self._changed.notify_all()
+        self._observer.ended(how)

@@ -1,0 +1,153 @@
+"""A server from its socket to its last answer: it listens, loads the model, says that it is ready, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from llorch.runtime.serving.app import make_app
+from llorch.runtime.serving.callback import say_ready
+from llorch.runtime.serving.service import Service
+from llorch.runtime.serving.settings import Card, Limits, Settings
+from llorch.runtime.serving.transport.protocol import bounded_protocol
+
+if TYPE_CHECKING:
+    from llorch.runtime.model import Model
+
+LOG = logging.getLogger("llorch.serving")
+BACKLOG = 512
+
+
+def listen(host: str, port: int, limits: Limits) -> socket.socket:
+    """A listening socket; port 0 is any that is free. OSError where the address cannot be used."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=False)
+    listening.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes
+    )  # its connections inherit it
+    listening.setblocking(False)
+    return listening
+
+
+def uri_of(listening: socket.socket) -> str:
+    """Where it is reached; of one that listens everywhere, the machine's own name."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its own idea of signals: whoever runs us has one."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """One server; `run` returns when it has drained, and raises what keeps it from serving.
+
+    load: makes the model; it runs in a thread while /health says 503. identify: says more of the model than `card`
+    does, in a thread while it is served already. said: called with the URI once requests are taken.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        card: Card,
+        listening: socket.socket,
+        load: Callable[[], Model],
+        *,
+        identify: Callable[[], Card] | None = None,
+        said: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.service = Service(settings, card)
+        self._listening = listening
+        self._load = load
+        self._identify = identify
+        self._said = said
+        self._ending = asyncio.Event()
+        self._forced = False
+
+    def drain(self) -> None:
+        """Takes nothing new and ends once all that was taken is answered; the second time, at once."""
+        if self._ending.is_set():
+            self._forced = True
+            self.service.cancel_all()
+        self._ending.set()
+
+    async def run(self) -> None:
+        """Serves until `drain` was called and is done."""
+        limits = self.service.settings.limits
+        uri = uri_of(self._listening)
+        config = uvicorn.Config(
+            make_app(self.service),
+            http=bounded_protocol(limits),
+            ws="none",
+            lifespan="off",
+            proxy_headers=False,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=int(limits.keep_alive_s),
+            h11_max_incomplete_event_size=limits.head_bytes,
+            timeout_graceful_shutdown=5,
+        )
+        http = _Uvicorn(config)
+        serving = asyncio.create_task(http.serve([self._listening]))
+        try:
+            await self._work(serving, uri)
+        finally:
+            http.should_exit = True
+            http.force_exit = self._forced
+            await serving
+            await asyncio.to_thread(self.service.close)
+
+    async def _work(self, serving: asyncio.Task[None], uri: str) -> None:
+        ending = asyncio.create_task(self._ending.wait())
+        loading = asyncio.create_task(asyncio.to_thread(self._load))
+        try:
+            await asyncio.wait({ending, loading, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if not loading.done():
+                self.service.state = "draining"
+                await asyncio.wait({loading})  # a thread cannot be ended; what it makes is closed
+            self.service.ready(loading.result())
+            if not self._ending.is_set():
+                await self._ready(uri, ending)
+                await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)
+            await self.service.drain()
+        finally:
+            ending.cancel()
+
+    async def _ready(self, uri: str, ending: asyncio.Task[bool]) -> None:
+        """Says that it is ready, and looks up what more there is to know of the model."""
+        settings = self.service.settings
+        self._said(uri)
+        if settings.callback_url is not None:
+            saying = asyncio.create_task(
+                say_ready(settings.callback_url, settings.worker_id, self.service.vram_bytes(), uri)
+            )
+            await asyncio.wait({saying, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if saying.done():
+                saying.result()
+            saying.cancel()
+        if self._identify is not None:
+            await self._know(self._identify, ending)
+
+    async def _know(self, identify: Callable[[], Card], ending: asyncio.Task[bool]) -> None:
+        knowing = asyncio.create_task(asyncio.to_thread(identify))
+        await asyncio.wait({knowing, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not knowing.done():
+            return
+        error = knowing.exception()
+        if error is None:
+            self.service.card = knowing.result()
+        else:
+            LOG.warning("what the registry knows of the model could not be looked up: %s", error)

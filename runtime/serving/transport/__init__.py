@@ -1,0 +1,1 @@
+"""HTTP itself: connections and their bounds, who is let in, bodies, streams of events."""

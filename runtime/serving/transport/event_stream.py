@@ -1,0 +1,94 @@
+"""Answers while a client may go away: server-sent events, and one document that takes long to make."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from llorch.runtime.serving.transport.protocol import abort
+
+T = TypeVar("T")
+
+
+class Gone(Exception):
+    """The client has closed the connection: there is nobody to answer."""
+
+
+def sent_event(document: object, event: str | None = None) -> bytes:
+    """One event, its data as JSON on one line."""
+    data = (
+        document
+        if isinstance(document, str)
+        else json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    )
+    name = "" if event is None else f"event: {event}\n"
+    return f"{name}data: {data}\n\n".encode()
+
+
+class EventStream(Response):
+    """Server-sent events as they come. closed: called once they end, the client goes away, or does not read."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes], write_s: float, closed: Callable[[], None]) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no"})
+        self._events = events
+        self._write_s = write_s
+        self._closed = closed  # not the iterator's own ending: one that was never begun has none
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends until the end, and drops a client that has read nothing for `write_s`."""
+        writing = asyncio.ensure_future(self._write(send))
+        leaving = asyncio.ensure_future(until_gone(receive))
+        try:
+            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                writing.result()
+        except TimeoutError:
+            abort(scope)
+        finally:
+            for task in (writing, leaving):
+                task.cancel()
+            await asyncio.gather(writing, leaving, return_exceptions=True)
+            self._closed()
+
+    async def _write(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        await asyncio.wait_for(send(start), self._write_s)
+        async for event in self._events:
+            await asyncio.wait_for(send(body_message(event, more=True)), self._write_s)
+        await asyncio.wait_for(send(body_message(b"", more=False)), self._write_s)
+
+
+def body_message(body: bytes, *, more: bool) -> Message:
+    """A piece of an answer's body."""
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def until_gone(receive: Receive) -> None:
+    """Returns when the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """What the work gives; Gone, and the work is cancelled, where the client goes away before."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(until_gone(request.receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Gone
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)

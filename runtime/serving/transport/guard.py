@@ -1,0 +1,167 @@
+"""What every request passes first: its headers' bounds, where it comes from, its key. What every answer is told of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Container, Mapping
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llorch.runtime.serving.errors import ApiError
+from llorch.runtime.serving.service import Service
+from llorch.runtime.serving.settings import Settings
+from llorch.runtime.serving.transport.event_stream import Gone
+
+LOG = logging.getLogger("llorch.serving")
+DISCARD_S = 10.0  # so long is read, and thrown away, what comes after an answer that did not wait for it,
+DISCARD_PAUSE_S = 1.0  # unless nothing has come for so long
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Guard:
+    """The application around the routes; open: paths that need no key; known: paths that metrics may name."""
+
+    def __init__(
+        self, app: ASGIApp, service: Service, *, open: Container[str], known: Container[str]
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._settings = service.settings
+        self._open = open
+        self._known = known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a request through, or answers what is wrong with it."""
+        if scope["type"] != "http":
+            return
+        started = time.monotonic()
+        status = 499  # nothing was sent: the client was gone
+
+        more_body = True
+
+        async def receiving() -> Message:
+            nonlocal more_body
+            message = await receive()
+            more_body = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+            await send(message)
+
+        try:
+            self._check(scope)
+            scope["app"] = self  # by this the router knows that somebody turns its exceptions into answers
+            await self._app(scope, receiving, sending)
+        except (ApiError, HTTPException) as error:
+            refusal = error if isinstance(error, ApiError) else of_starlette(error)
+            await answer_error(refusal, sending)
+            await discard(lambda: more_body, receiving)
+            await sending({"type": "http.response.body", "body": b"", "more_body": False})
+        except (Gone, ClientDisconnect):
+            pass
+        except Exception:  # the one place where what nobody foresaw ends
+            LOG.exception("a request failed")
+            if status == 499:
+                await answer_error(ApiError(500, "the server failed on this request"), sending)
+                await sending({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                raise
+        finally:
+            self._tell(scope, status, time.monotonic() - started)
+
+    def _check(self, scope: Scope) -> None:
+        headers = scope["headers"]
+        limits = self._settings.limits
+        if len(headers) > limits.headers or sum(len(k) + len(v) for k, v in headers) > limits.head_bytes:
+            raise ApiError(431, f"there are more than {limits.headers} headers, or they are too large")
+        by_name = {key.decode("latin-1"): value.decode("latin-1") for key, value in headers}
+        check_origin(by_name, self._settings)
+        if scope["path"] not in self._open and self._settings.keys:
+            check_key(by_name, self._settings)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        path = scope["path"] if scope["path"] in self._known else "other"
+        self._service.metrics.answered(path, status, seconds)
+        details = {"method": scope["method"], "path": path, "status": status, "ms": round(1000 * seconds, 1)}
+        LOG.info("%(method)s %(path)s %(status)d", details, extra={"details": details})
+
+
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", PAGE_POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
+    """ApiError 403 for what a stranger's web page sends: another origin, or a name that is not this server's."""
+    host = headers.get("host", "")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        name = ""
+    if settings.hosts is not None and name not in settings.hosts:
+        raise ApiError(403, "this server is not addressed by that name", code="wrong_host")
+    origin = headers.get("origin")
+    if origin is not None and urlsplit_or_none(origin) != host:
+        raise ApiError(403, "requests from other origins are not taken", code="wrong_origin")
+
+
+def urlsplit_or_none(origin: str) -> str | None:
+    """The host and port of an origin; None where it is none, as of a sandboxed page."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
+
+
+def check_key(headers: Mapping[str, str], settings: Settings) -> None:
+    """ApiError 401 without one of the keys, as a bearer token or in x-api-key."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    if not settings.keys.admits(key):
+        raise ApiError(
+            401,
+            "a key is needed: authorization: Bearer …" if not key else "this key is not known",
+            code="invalid_api_key",
+            headers={"www-authenticate": "Bearer"},
+        )
+
+
+def of_starlette(error: HTTPException) -> ApiError:
+    """What the router refuses: a path that is asked in another way than it can be."""
+    return ApiError(error.status_code, error.detail, headers=error.headers)
+
+
+async def answer_error(error: ApiError, send: Send) -> None:
+    """The answer, but for its end."""
+    response = JSONResponse(error.document(), status_code=error.status, headers=error.headers)
+    await send(
+        {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+    )
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+
+
+async def discard(goes_on: Callable[[], bool], receive: Receive) -> None:
+    """Reads what a client that was answered early still sends.
+
+    A connection that is closed in the middle of it would take the answer along.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_S):
+            while goes_on():
+                await asyncio.wait_for(receive(), DISCARD_PAUSE_S)

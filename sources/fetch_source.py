@@ -1,0 +1,47 @@
+"""fetch_source(): a model by the words that a user writes for it, as `llorch.fetch`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from llorch.base.progress import Progress
+from llorch.sources.download import Fetched, fetch
+from llorch.sources.select.files import FileFilter
+from llorch.sources.select.reference import parse_source
+from llorch.sources.transport import destination_for, open_source
+
+
+def fetch_source(
+    source: str,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    quant: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    sha256: str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Fetched:
+    """Fetches `source` whole, and proves every file before it has its name.
+
+    source: owner/repo, owner/repo@revision, owner/repo:file.gguf (a split set comes whole), or a URL. folder: where to;
+    by default huggingface_hub's cache, for a URL the current folder. quant, include, exclude: which files of a
+    repository. sha256: what a URL's file has to be. overwrite: replace files in `folder` that are others.
+    progress: called with (bytes done, bytes in all).
+
+    Raises SourceError for what cannot be had, InputError for a file that is not what its name says, OSError. The
+    registry is not told: `llorch-fetch` does that too.
+
+    >>> found = fetch_source(url, "models", sha256=sha256)
+    >>> [file.path.name for file in found.files]
+    ['model.gguf']
+    """
+    reference = parse_source(source, revision)
+    choice = FileFilter(quant, tuple(include), tuple(exclude))
+    with open_source(reference, choice, sha256=sha256) as remote:
+        target = None if folder is None else Path(folder)
+        destination = destination_for(remote, target, str(reference), overwrite=overwrite)
+        return fetch(remote, destination, str(reference), progress)

@@ -1,0 +1,106 @@
+"""config.json has what other readers of a folder demand, each key of the type that they read it as."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from llorch.converter.architectures import architectures
+from llorch.converter.plan.published import PUBLISHED, fill_in, period_of_full_layers
+from tests.conftest import REPOSITORY
+from tests.converter.executed import plan_of
+from tests.converter.plan.required_fields import REQUIRED
+from tests.models.from_transformers import RECIPES, build
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+DATA = Path(os.environ.get("LLORCH_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+CONVERTED = {architecture.model_type for architecture in architectures()}
+MADE = sorted(  # by llama.cpp, of families that are converted
+    folder.relative_to(DATA).as_posix()
+    for folder in (*DATA.glob("tiny/*"), *DATA.glob("families/*"))
+    if (folder / "config.json").is_file()
+    and json.loads((folder / "config.json").read_text())["model_type"] in CONVERTED
+)
+
+
+def fits(value: object, kind: str) -> bool:
+    """Whether serde would take a JSON value for a Rust type; without a type (Python) any value will do."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    match kind:
+        case "":
+            return True
+        case "usize" | "u32":
+            return number and isinstance(value, int) and value >= 0
+        case "f32" | "f64":
+            return number
+        case "bool":
+            return isinstance(value, bool)
+        case "str":
+            return isinstance(value, str)
+        case "list":
+            return isinstance(value, list)
+    raise AssertionError(f"no rule for the type {kind}")
+
+
+def lacking(config: Mapping[str, object]) -> dict[str, list[str]]:
+    """Reader → the fields that it would not find, or not take."""
+    found = {}
+    for reader, families in REQUIRED.items():
+        fields = (field.partition(":") for field in families.get(str(config["model_type"]), "").split())
+        wrong = [name for name, _, kind in fields if name not in config or not fits(config[name], kind)]
+        if wrong:
+            found[reader] = wrong
+    return found
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_made_models_config_has_all_that_readers_demand(name: str, test_data: Path) -> None:
+    assert lacking(plan_of(test_data / name / "f32.gguf").config) == {}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_config_of_our_own_models_has_all_that_readers_demand(name: str, tmp_path: Path) -> None:
+    assert lacking(plan_of(build(name, tmp_path).gguf).config) == {}
+
+
+def test_a_missing_key_and_a_null_are_both_seen() -> None:
+    whole = dict.fromkeys([field.partition(":")[0] for field in REQUIRED["candle"]["qwen3"].split()], 1)
+    config = {**whole, "model_type": "qwen3", "hidden_act": "silu", "use_sliding_window": None}
+    config |= {"attention_bias": False, "tie_word_embeddings": True}
+    del config["max_window_layers"]
+    assert lacking(config)["candle"] == ["max_window_layers", "use_sliding_window"]
+
+
+@pytest.mark.parametrize(
+    ("types", "period"),
+    [
+        ([SLIDING] * 5 + [FULL] + [SLIDING], 6),
+        ([SLIDING, FULL] * 2, 2),
+        ([FULL] * 3, 1),
+        ([SLIDING] * 4, 6),
+        ([SLIDING] * 7, 8),
+        ([SLIDING, SLIDING, FULL] + [SLIDING] * 4, None),
+        ([FULL, SLIDING, FULL], None),
+    ],
+)
+def test_the_period_of_full_layers_is_a_number_where_one_says_it(
+    types: list[str], period: int | None
+) -> None:
+    assert period_of_full_layers({"layer_types": types}) == period
+    if period is not None:
+        assert [SLIDING if (i + 1) % period else FULL for i in range(len(types))] == types
+
+
+def test_what_the_file_says_is_kept() -> None:
+    values = {"num_hidden_layers": 4, "max_position_embeddings": 64, "sliding_window": 32}
+    assert "sliding_window" not in fill_in("mixtral", values)
+    assert fill_in("mixtral", {**values, "sliding_window": None})["sliding_window"] == 64
+    assert fill_in("no such family", values) == {}
+
+
+def test_every_row_is_of_a_family_that_is_converted() -> None:
+    assert PUBLISHED.keys() <= CONVERTED

@@ -1,0 +1,85 @@
+"""How far the modes are apart, that every result names its own, and that nothing that ran before shows in one."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from llorch.base.errors import InputError
+from llorch.runtime import Mode, RequestError, compare_logits, describe, load
+from tests.runtime.conftest import TINY
+from tests.runtime.prose import TEXT
+
+# Mean KL divergence from exact, in nats.
+WITHIN = {Mode.FAST: 1e-2, Mode.VERIFY: 1e-6}
+IDS = [3, 77, 12, 45, 9, 130, 28, 61, 7, 99, 250, 33, 18, 4, 64, 200, 41, 5, 87, 150]
+
+
+def known_families() -> list[str]:
+    """The families among the test data that the runtime can load."""
+    names = []
+    for path in sorted(
+        (Path(os.environ.get("LLORCH_TEST_DATA", "../shared/data")) / "families").glob("*/q4_k_m.gguf")
+    ):
+        with suppress(InputError):
+            describe(path)
+            names.append(f"families/{path.parent.name}")
+    return names
+
+
+@pytest.mark.parametrize("name", [*(f"tiny/{name}" for name in TINY), *known_families()])
+def test_fast_and_verify_are_as_near_to_exact_as_they_promise(test_data: Path, name: str) -> None:
+    path = test_data / name / "q4_k_m.gguf"
+    with load(path) as exact:
+        ids = [token % exact.vocabulary_size for token in IDS]
+        reference = exact.logits(ids)
+    for mode, most in WITHIN.items():
+        with load(path, mode=mode) as model:
+            assert model.mode is mode
+            for chunk in (None, 1, 3):
+                assert compare_logits(reference, model.logits(ids, chunk=chunk)).kl_mean <= most
+
+
+def test_the_real_model_is_within_what_llama_cpp_has_too(real_model: Path) -> None:
+    with load(real_model) as exact:
+        ids = exact.tokenizer.encode(TEXT).ids[:100]
+        reference = exact.logits(ids)
+    for mode, most in WITHIN.items():
+        with load(real_model, mode=mode) as model:
+            apart = compare_logits(reference, model.logits(ids))
+            assert apart.kl_mean <= most
+            assert apart.largest_margin <= (0.5 if mode is Mode.FAST else 0)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_result_names_its_mode_and_does_not_depend_on_what_ran_before(test_data: Path, mode: Mode) -> None:
+    path = test_data / "tiny" / "llama" / "q4_k_m.gguf"
+    with load(path, mode=mode) as model:
+        first = model.logits(IDS)
+        made = model.generate(IDS, max_new_tokens=5)
+        assert made.mode is mode
+        assert torch.equal(model.logits(IDS), first)
+    with load(path, mode=str(mode)) as again:
+        assert torch.equal(again.logits(IDS), first)
+        assert again.generate(IDS, max_new_tokens=5).ids == made.ids
+
+
+@pytest.mark.parametrize("tiny", [("llama", "gguf"), ("llama", "folder")], indirect=True, ids=str)
+def test_a_model_without_packed_weights_is_exact_in_every_mode(tiny: Path) -> None:
+    with load(tiny) as exact, load(tiny, mode=Mode.FAST) as asked:
+        assert asked.mode is Mode.EXACT
+        assert torch.equal(asked.logits(IDS), exact.logits(IDS))
+
+
+def test_int8_with_other_arithmetic_is_refused(test_data: Path) -> None:
+    path = test_data / "tiny" / "llama" / "q4_k_m.gguf"
+    with pytest.raises(RequestError, match="verify computes in float32"):
+        load(path, mode=Mode.VERIFY, dtype="float64")
+    with pytest.raises(RequestError, match="fast computes in float32"):
+        load(path, mode=Mode.FAST, rounded="bfloat16")
+    with pytest.raises(ValueError, match="quick"):
+        load(path, mode="quick")

@@ -1,0 +1,145 @@
+"""What `make wheel-test` runs: the wheel alone, without any extra, in a fresh environment, beside decoys.
+
+Builds the sdist, the wheel from it, and a wheel straight from the clone, which must hold the same files; installs the
+first wheel (torch before it, as constraints.txt pins it) and runs every command once on a tiny model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Names that users have beside their models, and that once were ours in site-packages.
+DECOY_FOLDERS = ("registry", "commands", "formats", "llorch-data")
+DECOY_FILES = ("runtime.py", "converter.py", "sources.py", "verification.py", "base.py")
+
+
+@click.command()
+def main() -> None:
+    """Build, install and try the wheel as a newcomer would."""
+    with tempfile.TemporaryDirectory(prefix="llorch-wheel-") as scratch:
+        place = Path(scratch)
+        wheel = built(place / "dist")
+        python = installed(wheel, place / "environment")
+        require_nothing_else_of_ours(python)
+        try_commands(python.parent, place)
+    click.echo("wheel-test: passed")
+
+
+def built(dist: Path) -> Path:
+    """The wheel made from the sdist; AssertionError unless a wheel made from the clone holds the same files."""
+    run([sys.executable, "-m", "build", "--outdir", os.fspath(dist)], cwd=ROOT)
+    straight = dist / "straight"
+    run([sys.executable, "-m", "build", "--wheel", "--outdir", os.fspath(straight)], cwd=ROOT)
+    (wheel,), (other,) = dist.glob("*.whl"), straight.glob("*.whl")
+    assert zipfile.ZipFile(wheel).namelist() == zipfile.ZipFile(other).namelist()
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        assert not any(member.issym() for member in archive.getmembers()), (
+            "links do not survive every unpacking"
+        )
+    return wheel
+
+
+def installed(wheel: Path, environment: Path) -> Path:
+    """The interpreter of a new environment that holds the wheel and what it declares."""
+    run([sys.executable, "-m", "venv", os.fspath(environment)])
+    python = environment / "bin" / "python"
+    pip = [
+        os.fspath(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--constraint",
+        os.fspath(ROOT / "constraints.txt"),
+    ]
+    run([*pip, "torch"])
+    run([*pip, os.fspath(wheel)])
+    return python
+
+
+def require_nothing_else_of_ours(python: Path) -> None:
+    """Of what the wheel brings, site-packages holds `llorch` and its metadata alone."""
+    code = (
+        "import importlib.metadata as m, json\n"
+        "print(json.dumps(sorted({f.parts[0] for f in m.files('llorch') if f.parts[0] != '..'})))"
+    )
+    names = json.loads(subprocess.check_output([python, "-c", code], text=True))
+    assert [name for name in names if not name.endswith(".dist-info")] == ["llorch"], names
+
+
+def try_commands(programs: Path, place: Path) -> None:
+    """Every command once, in a folder full of decoys."""
+    desk = place / "desk"
+    desk.mkdir()
+    for name in DECOY_FOLDERS:
+        (desk / name).mkdir()
+        (desk / name / "__init__.py").write_text("raise ImportError('a decoy was imported')\n")
+    for name in DECOY_FILES:
+        (desk / name).write_text("raise ImportError('a decoy was imported')\n")
+    make_model = (
+        "from tests.models.tiny import tiny_llama; import sys; sys.stdout.buffer.write(tiny_llama().build())"
+    )
+    (desk / "tiny.gguf").write_bytes(subprocess.check_output([sys.executable, "-c", make_model], cwd=ROOT))
+    environment = {**os.environ, "PYTHONPATH": ".", "LLORCH_REGISTRY": os.fspath(desk / "registry.db")}
+
+    def tried(*words: str) -> None:
+        run([os.fspath(programs / words[0]), *words[1:]], cwd=desk, env=environment)
+
+    tried("llorch-convert", "tiny.gguf", "-o", "tiny")
+    tried("llorch", "convert", "tiny.gguf", "-o", "again", "--verify", "full")
+    tried("llorch-verify", "tiny")
+    tried("llorch-registry", "list")
+    tried("llorch-run", "generate", "tiny", "-p", "a b", "--max-new-tokens", "4")
+    tried("llorch-run", "info", "tiny.gguf")
+    with served(desk) as url:
+        tried("llorch-fetch", f"{url}/tiny.gguf", "--dry-run")
+    check = (
+        "import llorch; assert llorch.load('tiny').generate('a', max_new_tokens=2); print(llorch.__version__)"
+    )
+    run([os.fspath(programs / "python"), "-P", "-c", check], cwd=desk, env={**environment, "PYTHONPATH": ""})
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder by HTTP on loopback."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Nothing: the commands say what they do."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=os.fspath(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def run(command: Sequence[str], **more: object) -> None:
+    """A command, shown before it runs; its failure ends the test."""
+    click.secho(
+        "$ " + " ".join(Path(word).name if index == 0 else word for index, word in enumerate(command)),
+        bold=True,
+    )
+    subprocess.run(command, check=True, **more)  # type: ignore[call-overload]  # our own words
+
+
+if __name__ == "__main__":
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    main()
