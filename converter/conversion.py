@@ -250,8 +250,7 @@ def _key(work: Work) -> str:
     rows = [
         (
             p.output.name,
-            str(p.output.operation),
-            [(s.source.name, s.first, s.rows) for s in p.output.segments],
+            [(s.source.name, s.first, s.rows, str(s.operation), str(s.spread)) for s in p.output.segments],
         )
         for p in work.placed
     ]
@@ -350,6 +349,7 @@ def _tensor_rows(work: Work, digests: pipeline.Digests) -> tuple[TensorRow, ...]
                 s.first,
                 s.rows,
                 None if s.scale is None else s.scale.value,
+                None if s.operation is None or output.operation is not None else str(s.operation),
             )
             for s in output.segments
         ]

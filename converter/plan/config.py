@@ -78,14 +78,17 @@ def build_config(
     values: dict[str, object] = {
         "architectures": [architecture.class_name],
         "model_type": architecture.model_type,
-        **{name: sizes[size] for name, size in names.items()},
         **({"head_dim": sizes["head_dim"]} if _says_head_dim(architecture, keys, sizes) else {}),
+        **{name: sizes[size] for name, size in names.items()},
         **architecture.assumed,
         **special_ids(keys.metadata, sizes["vocab"]),
         **flags,
         "tie_word_embeddings": tied,
     }
-    for key in (*NEUTRAL_KEYS, *architecture.keys):
+    own = {key.gguf for key in architecture.keys} | (
+        {"nextn_predict_layers"} if architecture.has_prediction_layers else set()
+    )
+    for key in (*(key for key in NEUTRAL_KEYS if key.gguf not in own), *architecture.keys):
         value, given = _read(key, keys, sizes)
         if key.config:
             values[key.config] = value
@@ -179,6 +182,7 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
         Kind.INTEGER: keys.integer,
         Kind.DECIMAL: keys.decimal,
         Kind.FLAG: keys.flag,
+        Kind.INTEGERS: keys.integers,
     }
     given = keys.has(key.gguf) or key.default is REQUIRED
     value = getters[key.kind](key.gguf) if given else key.unset

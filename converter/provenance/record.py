@@ -47,13 +47,17 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class SourceRows:
-    """Which rows of which source tensor went into an output, how that is stored, and what they were multiplied by."""
+    """Which rows of which source tensor went into an output, how that is stored, and what they were multiplied by.
+
+    operation: what was done to these rows, where the output's others had something else done to them.
+    """
 
     tensor: str
     quant: str
     first_row: int
     rows: int
     scale: float | None = None
+    operation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,25 @@ class Keys:
             raise UnsupportedInput("differs between layers", where=f"key {shown(name)}")
         return int(values.pop())
 
+    def by_layer(self, key: str, default: int | None) -> list[int]:
+        """An integer of every layer, beyond the model's own too: an array's entries, or one value for all of them.
+
+        Empty where there is neither the key nor a default. MalformedInput for a negative one.
+        """
+        name = self._use(key)
+        value = self.metadata.get(name)
+        layers = self.metadata.integer(self.name("block_count"))
+        if value is None or value.type is not ValueType.ARRAY:
+            one = self.metadata.integer(name, default)
+            found = [] if one is None else [one] * layers
+        else:
+            found = self.metadata.integers(name).tolist()
+            if len(found) != layers:
+                raise self.wrong(key, f"has {len(found)} entries for {layers} layers")
+        if any(entry < 0 for entry in found):
+            raise self.wrong(key, f"has {min(found)}, below 0")
+        return found
+
     def count(self, key: str, default: D | Required = REQUIRED) -> int | D:
         """A positive integer."""
         count = self.integer(key, default)
@@ -81,6 +100,11 @@ class Keys:
     def flags(self, key: str) -> list[bool]:
         """An array of bools (or of integers, zero meaning false)."""
         return [bool(v) for v in self.metadata.integers(self._use(key)).tolist()]
+
+    def integers(self, key: str, default: D | Required = REQUIRED) -> list[int] | D:
+        """An array of integers."""
+        found = self.metadata.integers(self._use(key), None if default is not REQUIRED else REQUIRED)
+        return default if found is None else found.tolist()  # type: ignore[return-value]  # None only with a default
 
     def wrong(self, key: str, what: str) -> MalformedInput:
         """The error that a key's value cannot be."""

@@ -112,6 +112,9 @@ class _Pipeline:
         self._done_bytes = 0
         self._failures: list[tuple[int, BaseException]] = []
         self._stopped = threading.Event()
+        self._shared = (
+            threading.Lock()
+        )  # a region that several sources share is read, changed and written by one
         self._turn, self._change = threading.Lock(), threading.Condition()
         self._in_parts = [
             sorted(
@@ -222,10 +225,23 @@ class _Pipeline:
 
     def _write(self, piece: Converted, written: Bytes, buffer: Buffer) -> None:
         placed, start = piece.placed, piece.slice.at * element_bytes(piece.placed.output)
-        self._write_bytes(self._job.files[placed.stored.part], written, placed.stored.offset + start)
+        if piece.slice.segment.spread is not None:
+            self._write_between(piece, written, placed.stored.offset + start)
+        else:
+            self._write_bytes(self._job.files[placed.stored.part], written, placed.stored.offset + start)
         if piece.fed:
             self._feed(placed, start, written, buffer)
         self._count(len(written), placed.output.name)
+
+    def _write_between(self, piece: Converted, written: Bytes, at: int) -> None:
+        """Puts a piece among the weights of the others that share its region."""
+        size, file = element_bytes(piece.placed.output), self._job.files[piece.placed.stored.part]
+        region = np.empty(piece.slice.extent * size, np.uint8)
+        with self._shared:
+            self._read_bytes(file, region, at)
+            places = piece.slice.places(region.view(f"u{size}"))
+            places[...] = written.view(f"u{size}").reshape(places.shape)
+            self._write_bytes(file, region, at)
 
     def _write_bytes(self, file: OpenFile, data: Bytes, at: int) -> None:
         with naming(file.path):

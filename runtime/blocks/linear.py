@@ -8,7 +8,7 @@ kept never depends on what was asked before, so the same request gives the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -217,6 +217,37 @@ class _Part(Matrix):
         """Of the whole's, its own."""
         blocks = self._whole.blocks()
         return None if blocks is None else blocks.part(self._start, self._start + self.rows)
+
+
+class Rows(Matrix):
+    """Rows of several matrices, one after the other, as one."""
+
+    def __init__(self, parts: Sequence[Matrix]) -> None:
+        super().__init__(sum(part.rows for part in parts), parts[0].columns, parts[0].numbers)
+        self._parts = parts
+
+    def dequantized(self, start: int, stop: int) -> Tensor:
+        """Those of its parts that the range touches."""
+        found, before = [], 0
+        for part in self._parts:
+            first, last = max(start - before, 0), min(stop - before, part.rows)
+            if first < last:
+                found.append(part.dequantized(first, last))
+            before += part.rows
+        return torch.cat(found)
+
+
+class Columns(Matrix):
+    """Every so many columns of a matrix, as rows: of experts that a file holds (in, out)."""
+
+    def __init__(self, whole: Matrix, first: int, step: int, count: int) -> None:
+        super().__init__(count, whole.rows, whole.numbers)
+        self._whole, self._first, self._step = whole, first, step
+
+    def dequantized(self, start: int, stop: int) -> Tensor:
+        """Widens all of the matrix, whose rows run the other way."""
+        first, last = (self._first + self._step * place for place in (start, stop))
+        return self._whole.dequantized(0, self._whole.rows)[:, first : last : self._step].T
 
 
 @dataclass(frozen=True, slots=True)

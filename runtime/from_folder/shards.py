@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 
@@ -24,12 +25,16 @@ class OpenShards:
         self._open: dict[int, int] = {}
 
     def reader(self, name: str) -> Callable[[int, int], torch.Tensor]:
-        """A function that reads rows [start, stop) of a tensor in its stored dtype."""
+        """A function that reads rows [start, stop) of a tensor in its stored dtype.
+
+        Of one of rank 3 the matrices' rows count one after the other; a vector's are its numbers.
+        """
         tensor = self._stored.tensors[name]
-        row_bytes = tensor.nbytes // tensor.shape[0]
+        columns = tensor.shape[-1:] if len(tensor.shape) > 1 else ()
+        row_bytes = tensor.nbytes // math.prod(tensor.shape[: max(1, len(tensor.shape) - 1)])
 
         def read(start: int, stop: int) -> torch.Tensor:
-            rows = torch.empty((stop - start, *tensor.shape[1:]), dtype=DTYPES[tensor.dtype])
+            rows = torch.empty((stop - start, *columns), dtype=DTYPES[tensor.dtype])
             buffer: NDArray[np.uint8] = rows.view(torch.uint8).numpy()
             self._read(tensor.part, name, buffer.data.cast("B"), tensor.offset + start * row_bytes)
             return rows
@@ -38,7 +43,9 @@ class OpenShards:
 
     def whole(self, name: str) -> torch.Tensor:
         """All of a tensor, in its stored dtype."""
-        return self.reader(name)(0, self._stored.tensors[name].shape[0])
+        shape = self._stored.tensors[name].shape
+        rows = math.prod(shape[: max(1, len(shape) - 1)])
+        return self.reader(name)(0, rows).view(shape)
 
     def close(self) -> None:
         """Closes the files."""
