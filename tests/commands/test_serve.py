@@ -135,7 +135,10 @@ def test_keys_come_from_a_file_or_the_environment_and_are_never_shown(served: An
     Path("keys").write_text("sk-first\n\n  sk-second  \n")
     process, ready = served(source, "--host", "0.0.0.0", "--api-key-file", "keys", "--log-format", "json")
     uri = f"http://127.0.0.1:{ready['uri'].rpartition(':')[2]}"
-    asked = [httpx2.get(f"{uri}/v1/models", headers={"authorization": f"Bearer {key}"}) for key in ("sk-first", "sk-second", "no")]
+    asked = [
+        httpx2.get(f"{uri}/v1/models", headers={"authorization": f"Bearer {key}"})
+        for key in ("sk-first", "sk-second", "no")
+    ]
     assert [answer.status_code for answer in asked] == [200, 200, 401]
     assert httpx2.get(f"{uri}/health").status_code == 200
     process.send_signal(signal.SIGTERM)
