@@ -11,13 +11,7 @@ import click
 from llorch.base.times import rfc3339
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, digest, text, write_document
-from llorch.commands.registry.output import (
-    NAME,
-    open_registry,
-    output_options,
-    write_answer,
-    write_answers,
-)
+from llorch.commands.registry.output import NAME, open_registry, output_options, write_answer, write_answers
 
 if TYPE_CHECKING:
     from llorch.registry import Affected, Identification, Lineage, ListedRun, SourceRecord, TensorRecord

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.formats.quants import QuantType, by_name
-from llorch.formats.quants.compiled import dequantize_into
+from llorch.formats.quants import QuantType, by_name, dequantize_into
 from llorch.runtime.kernels.cpu.multiply import Blocks, Product, can_multiply, multiply
 from llorch.runtime.memory import TILE_BYTES
 from llorch.runtime.mode import Mode
