@@ -22,7 +22,7 @@ test: $(SETUP) lint  ## everything that a bare clone can test; says what it skip
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist worksteal  # two workers: torch's threads would only wait for one another
 
 test-slow: $(SETUP)  ## kill sweeps, fuzzing, full-size models, every malformed file under limits
-	$(BIN)/python -m tools.demo --fetch-only
+	$(BIN)/python -m tools.demo --fetch-only --all
 	$(BIN)/pytest -m slow
 
 wheel-test: $(SETUP)  ## builds sdist and wheel, installs the wheel alone in a fresh environment, runs every command
