@@ -82,9 +82,14 @@ class Stream(Iterator[str]):
 
     def _run(self) -> Iterator[str]:
         request = self._request
+        ahead: Iterator[int] | None = None
         while pending := request.pending():
+            if ahead is None and request.takes_most_probable:
+                ahead = self._model.most_probable(request)
             if self._cancelled:
                 piece = request.end("cancelled")
+            elif ahead is not None:
+                piece = request.take(next(ahead)).text
             else:
                 piece = request.accept(self._model.step(pending, request.cache).numpy()).text
             if piece:
