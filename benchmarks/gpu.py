@@ -14,8 +14,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.full_size import SHAPES, write_model
+
+if TYPE_CHECKING:
+    from llorch.runtime import Model
 
 CONTEXT, NEW, PREFILL, REPEATS = 8, 128, 512, 5
 
@@ -45,20 +49,18 @@ def measure(path: Path, device: str, mode: str) -> dict[str, float]:
     }
 
 
-def _decode(model: object, context: list[int]) -> float:
+def _decode(model: Model, context: list[int]) -> float:
     """Tokens a second from the second new token on."""
-    stream = model.stream(context, max_new_tokens=NEW)  # type: ignore[attr-defined]
-    times = []
-    for _ in stream:
-        times.append((time.perf_counter(), len(stream.ids)))
+    stream = model.stream(context, max_new_tokens=NEW)
+    times = [(time.perf_counter(), len(stream.ids)) for _ in stream]
     (start, before), (stop, made) = times[0], times[-1]
     return (made - before) / (stop - start)
 
 
-def _prefill(model: object, prompt: list[int]) -> float:
+def _prefill(model: Model, prompt: list[int]) -> float:
     """Tokens a second of a prompt, up to the first new token."""
     start = time.perf_counter()
-    for _ in model.stream(prompt, max_new_tokens=1):  # type: ignore[attr-defined]
+    for _ in model.stream(prompt, max_new_tokens=1):
         pass
     return len(prompt) / (time.perf_counter() - start)
 
@@ -82,7 +84,14 @@ def main() -> None:
         if not path.exists():
             write_model(SHAPES[name](), path)
         for mode in options.mode or ("exact", "fast"):
-            command = [sys.executable, "-m", "benchmarks.gpu", str(options.directory), "--device", options.device]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.gpu",
+                str(options.directory),
+                "--device",
+                options.device,
+            ]
             made = subprocess.run([*command, "--one", str(path), mode], stdout=subprocess.PIPE, check=True)
             got = json.loads(made.stdout)
             print(

@@ -85,7 +85,8 @@ class Stream(Iterator[str]):
         ahead: Iterator[int] | None = None
         while pending := request.pending():
             if ahead is None and request.takes_most_probable:
-                ahead = self._model.most_probable(request)
+                wanted = request.wanted - len(request.ids)
+                ahead = self._model.most_probable(pending[0], request.cache, wanted, request.never)
             if self._cancelled:
                 piece = request.end("cancelled")
             elif ahead is not None:

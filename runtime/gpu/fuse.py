@@ -15,7 +15,8 @@ def fuse(weights: Weights) -> bool:
 
     To be called once, before anything is recorded: it moves weights.
     """
-    return all([_fused(layer) for layer in weights.layers])
+    found = [_fused(layer) for layer in weights.layers]  # all of them, also after one that has no kernel
+    return all(found)
 
 
 def _fused(layer: Layer) -> bool:
@@ -36,7 +37,8 @@ def _fused(layer: Layer) -> bool:
             join([network.gate.weight, network.up.weight])
         linears += network.linears()
     return routed and all(
-        isinstance(linear.weight, FloatOnGpu) or (isinstance(linear.weight, PackedOnGpu) and linear.weight.aligned)
+        isinstance(linear.weight, FloatOnGpu)
+        or (isinstance(linear.weight, PackedOnGpu) and linear.weight.aligned)
         for linear in linears
     )
 

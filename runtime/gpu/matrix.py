@@ -126,7 +126,7 @@ class FloatOnGpu(GpuMatrix):
     """Weights (rows, columns) in the type that the file has them in, or were rounded to."""
 
     def __init__(self, weights: Tensor, numbers: Numbers) -> None:
-        super().__init__(*weights.shape, numbers)
+        super().__init__(weights.shape[0], weights.shape[1], numbers)
         self.weights = weights
 
     def part(self, start: int, stop: int) -> FloatOnGpu:
@@ -173,7 +173,7 @@ def _join_floats(matrices: list[FloatOnGpu]) -> None:
     if not apart or any(m.weights.dtype != first.dtype for m in matrices):
         return
     shared = torch.cat([m.weights for m in matrices])
-    for matrix, weights in zip(matrices, shared.split([m.rows for m in matrices]), strict=True):
+    for matrix, weights in zip(matrices, torch.split(shared, [m.rows for m in matrices]), strict=True):
         matrix.weights = weights
 
 
@@ -183,7 +183,10 @@ def follows(last: Matrix, next: Matrix) -> bool:
         return last.held is next.held and last.start + last.rows == next.start
     if isinstance(last, FloatOnGpu) and isinstance(next, FloatOnGpu):
         over, under = last.weights, next.weights
-        same = over.untyped_storage().data_ptr() == under.untyped_storage().data_ptr() and over.dtype == under.dtype
+        same = (
+            over.untyped_storage().data_ptr() == under.untyped_storage().data_ptr()
+            and over.dtype == under.dtype
+        )
         return same and over.data_ptr() + over.nbytes == under.data_ptr() and over.stride() == under.stride()
     return False
 

@@ -90,7 +90,9 @@ class Prefill:
         for index, layer in enumerate(weights.layers):
             mixed = isinstance(layer.ffn, Mixture)
             wide = mixed and self.traits.parallel
-            hidden, x = self._norm(layer.attention_norm, hidden, parts, post, torch.float32 if wide else self.dtype)
+            hidden, x = self._norm(
+                layer.attention_norm, hidden, parts, post, torch.float32 if wide else self.dtype
+            )
             attended = self._attention(index, layer.attention, x, first)
             if self.traits.parallel:
                 parts = torch.stack([attended, self._feed_forward(layer.ffn, x)])
@@ -170,6 +172,8 @@ def _multiplied(linears: list[Linear], x: Tensor) -> Tensor:
         y = together(run).by_tiles(x)
         biases = [linear.bias for linear in run]
         if any(bias is not None for bias in biases):
-            y += torch.cat([y.new_zeros(linear.weight.rows) if linear.bias is None else linear.bias for linear in run])
+            y += torch.cat(
+                [y.new_zeros(linear.weight.rows) if linear.bias is None else linear.bias for linear in run]
+            )
         parts.append(y)
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

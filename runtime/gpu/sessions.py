@@ -123,7 +123,9 @@ class Sessions:
         return step.logits.clone()
 
     @torch.inference_mode()
-    def most_probable(self, token: int, cache: Cache, wanted: int, never: Sequence[int]) -> Iterator[int] | None:
+    def most_probable(
+        self, token: int, cache: Cache, wanted: int, never: Sequence[int]
+    ) -> Iterator[int] | None:
         """The tokens after `token`, each the most probable one, as many as are taken; None where not fused.
 
         Steps run ahead of what is taken: the cache is not to be used for anything else. never: ids that are not taken.

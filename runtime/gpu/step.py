@@ -41,7 +41,9 @@ class DecodeStep:
         self.position = torch.zeros(1, dtype=torch.int32, device=self.device)
         self.never = torch.zeros(self.traits.vocabulary_size, device=self.device)
         self._buffers: dict[tuple[object, ...], Tensor | Emitted] = {}
-        self.angles = {rope: self._table(rope, planned) for rope in set(self.traits.ropes) if rope is not None}
+        self.angles = {
+            rope: self._table(rope, planned) for rope in set(self.traits.ropes) if rope is not None
+        }
         self.splits = min(MOST_SPLITS, max(FEWEST_SPLITS, -(-stored.shape[3] // SPLIT_POSITIONS)))
         self.hidden, self._after = torch.empty((2, 1, self.traits.hidden_size), device=self.device).unbind()
         self.logits = torch.empty(self.traits.vocabulary_size, device=self.device)
@@ -69,7 +71,9 @@ class DecodeStep:
             if self.traits.parallel:
                 parts, shares = self._feed_forward(layer.ffn, x, attended)
             else:
-                x = self._norm(layer.ffn_norm, attended, None, layer.attention_post_norm, list(layer.ffn.linears()))
+                x = self._norm(
+                    layer.ffn_norm, attended, None, layer.attention_post_norm, list(layer.ffn.linears())
+                )
                 parts, shares = self._feed_forward(layer.ffn, x, None)
             post = layer.ffn_post_norm
         x = self._norm(weights.final_norm, parts, shares, post, [weights.head])
@@ -108,18 +112,31 @@ class DecodeStep:
         return found
 
     def _norm(
-        self, norm: Norm | None, parts: Tensor | None, shares: Tensor | None, post: Norm | None, readers: list[Linear]
+        self,
+        norm: Norm | None,
+        parts: Tensor | None,
+        shares: Tensor | None,
+        post: Norm | None,
+        readers: list[Linear],
     ) -> Emitted:
         """Adds the last block's output to the hidden state, and gives its norm."""
         out = self._emitted("normed", 1, self.traits.hidden_size, readers)
         rows = None if parts is None else parts[:, None]
-        launch.add_and_norm(self.hidden, self._after, rows, shares, post, norm, out, self.traits.residual_scale)
+        launch.add_and_norm(
+            self.hidden, self._after, rows, shares, post, norm, out, self.traits.residual_scale
+        )
         if parts is not None:
             self.hidden, self._after = self._after, self.hidden
         return out
 
     def _multiplied(
-        self, name: str, linears: list[Linear], x: Emitted, *, splits: int | None = None, into: Tensor | None = None
+        self,
+        name: str,
+        linears: list[Linear],
+        x: Emitted,
+        *,
+        splits: int | None = None,
+        into: Tensor | None = None,
     ) -> Tensor:
         """Products of one x beside one another, in the buffer of a name or in another: (1, splits, Σ rows)."""
         found = runs(linears)
@@ -154,7 +171,10 @@ class DecodeStep:
         if key not in self._buffers:
             zeros = [torch.zeros(linear.weight.rows, device=self.device) for linear in run]
             self._buffers[key] = torch.cat(
-                [zero if linear.bias is None else linear.bias for linear, zero in zip(run, zeros, strict=True)]
+                [
+                    zero if linear.bias is None else linear.bias
+                    for linear, zero in zip(run, zeros, strict=True)
+                ]
             )
         found = self._buffers[key]
         assert isinstance(found, Tensor)
@@ -225,7 +245,9 @@ class DecodeStep:
         expert = mixture.experts[0]
         assert expert.gate is not None
         gate, up, down = (linear.weight for linear in (expert.gate, expert.up, expert.down))
-        assert isinstance(gate, PackedOnGpu) and isinstance(up, PackedOnGpu) and isinstance(down, PackedOnGpu)
+        assert isinstance(gate, PackedOnGpu)
+        assert isinstance(up, PackedOnGpu)
+        assert isinstance(down, PackedOnGpu)
         second = mixture.experts[1].up.weight
         assert isinstance(second, PackedOnGpu)
         inner = self._emitted("routed", used, up.rows, [expert.down])
@@ -247,7 +269,14 @@ class DecodeStep:
         cut = launch.blocking(hidden, down.held.planes, fast=inner.fast).with_splits(1)
         routed = parts[before : before + used].view(used, 1, hidden)
         launch.packed_linear(
-            down.held.planes, inner, routed, start=down.start, rows=hidden, expert=ids, per_expert=hidden, cut=cut
+            down.held.planes,
+            inner,
+            routed,
+            start=down.start,
+            rows=hidden,
+            expert=ids,
+            per_expert=hidden,
+            cut=cut,
         )
         if mixture.shared is not None:
             if mixture.shared_gate is not None:

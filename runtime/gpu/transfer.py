@@ -33,7 +33,9 @@ class Uploader:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         pinned = device.type == "cuda"
-        self._buffers = [torch.empty(PIECE_BYTES, dtype=torch.uint8, pin_memory=pinned) for _ in range(BUFFERS)]
+        self._buffers = [
+            torch.empty(PIECE_BYTES, dtype=torch.uint8, pin_memory=pinned) for _ in range(BUFFERS)
+        ]
         self._copied = [torch.cuda.Event() if pinned else None for _ in range(BUFFERS)]
         self._next = 0
         self._pool = ThreadPoolExecutor(READERS)

@@ -140,7 +140,8 @@ def attend_one(
 ):
     """One head over a share of the positions; the last share's program adds the new token, and stores it.
 
-    sums: (heads, splits, DB), Σ exp(score − top) · value. tops: (heads, splits, 2), the top score and Σ exp(score − top).
+    sums: (heads, splits, DB), Σ exp(score − top) · value. tops: (heads, splits, 2), the top score and the sum of the
+    weights exp(score − top).
     """
     begin(CHAINED)
     head, split = tl.program_id(0), tl.program_id(1)
@@ -271,7 +272,24 @@ def turn_many(
     sin += tl.minimum(first + t, capacity - 1) * (NROT // 2)
     if head < heads:
         q = _turned(
-            qkv, 0, head, heads, cos, sin, q_weight, q_bias, norm_stride, 0, eps, 1, D, DB, NROT, PAIRS, NORM, KIND
+            qkv,
+            0,
+            head,
+            heads,
+            cos,
+            sin,
+            q_weight,
+            q_bias,
+            norm_stride,
+            0,
+            eps,
+            1,
+            D,
+            DB,
+            NROT,
+            PAIRS,
+            NORM,
+            KIND,
         )
         tl.store(queries + (head * new + t).to(tl.int64) * D + i, q.to(queries.dtype.element_ty), mask=inside)
     elif head < heads + kv_heads:
@@ -311,7 +329,8 @@ def attend_many(
 ):
     """Causal attention of many new tokens by the tensor cores: operands of bfloat16, sums of float32.
 
-    out: (new, heads · D). queries: (heads, new, D). place: as in `turn_many`. Programs are blocks of M tokens, and heads.
+    out: (new, heads · D). queries: (heads, new, D). place: as in `turn_many`. Programs are blocks of M tokens, and
+    heads.
     """
     begin(CHAINED)
     first = tl.load(place)
@@ -350,6 +369,8 @@ def attend_many(
         total = total * shrink + tl.sum(weight, 1)
         acc = acc * shrink[:, None] + tl.dot(weight.to(tl.bfloat16), v)
         top = higher
-    mixed = acc / tl.where(total > 0, total, 1.0)[:, None]  # a token that does not count may have seen nothing
+    mixed = (
+        acc / tl.where(total > 0, total, 1.0)[:, None]
+    )  # a token that does not count may have seen nothing
     at_out = out + t.to(tl.int64)[:, None] * (heads * D) + head * D + i[None, :]
     tl.store(at_out, mixed.to(out.dtype.element_ty), mask=here)

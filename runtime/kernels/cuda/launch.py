@@ -99,7 +99,9 @@ def blocking(rows: int, planes: Planes, *, fast: bool) -> Blocking:
         return Blocking(TILE, 16, 2, 2)
     if tiles > 192:
         return Blocking(TILE, 16, 4, _splits(groups, 8))
-    return Blocking(TILE, 32, 8 if fast and planes.bits == 6 else 4, _splits(groups, 8 if groups >= 128 else 4))
+    return Blocking(
+        TILE, 32, 8 if fast and planes.bits == 6 else 4, _splits(groups, 8 if groups >= 128 else 4)
+    )
 
 
 def _splits(groups: int, most: int) -> int:
@@ -174,7 +176,8 @@ def packed_linear(
     groups = planes.columns // GROUP
     cut = cut or blocking(rows, planes, fast=x.fast)
     m, splits = y.shape[:2]
-    assert splits == cut.splits and y.stride(0) == splits * y.stride(1)
+    assert splits == cut.splits
+    assert y.stride(0) == splits * y.stride(1)
     products.packed_linear[-(-rows // cut.rows), splits, m](
         y,
         bias,
@@ -268,7 +271,7 @@ def widen_tiles(planes: Planes, start: int, rows: int, dtype: torch.dtype) -> Te
 
 def padded(width: int) -> int:
     """The power of two from `width` on, at least 32: Triton's vectors have no other length."""
-    return max(GROUP, triton.next_power_of_2(width))
+    return max(GROUP, int(triton.next_power_of_2(width)))
 
 
 def add_and_norm(
@@ -396,9 +399,9 @@ def attend(
 
 
 def most_probable(logits: Tensor, never: Tensor, scratch: Tensor, token: Tensor, position: Tensor) -> None:
-    """The first of the largest logits into `token` (1,) int64, and one more into `position`; never: (vocabulary,), −∞ where an id is not taken.
+    """The first of the largest logits into `token` (1,) int64, and one more into `position`.
 
-    scratch: (TOP_PROGRAMS,) float32.
+    never: (vocabulary,), −∞ where an id is not taken. scratch: (TOP_PROGRAMS,) float32.
     """
     width = len(logits)
     share = -(-width // TOP_PROGRAMS)
@@ -471,7 +474,14 @@ def turn_many(
 
 
 def attend_many(
-    queries: Tensor, keys: Tensor, values: Tensor, out: Tensor, place: Tensor, *, traits: Traits, window: int | None
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    out: Tensor,
+    place: Tensor,
+    *,
+    traits: Traits,
+    window: int | None,
 ) -> None:
     """Queries (heads, new, head_dim) bfloat16 over the cache up to themselves → out (new, heads · head_dim)."""
     new = queries.shape[1]

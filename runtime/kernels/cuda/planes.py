@@ -2,7 +2,7 @@
 
 Blocks are repacked once, on the device. Of 32 rows and 32 columns the codes are words of four bits a code (and a
 plane of the bits above), word j of all rows beside one another: threads that stand for rows then read without gaps,
-and nothing is added up across threads but at the end. All of it moves bits; `widen` gives the same float32 as the blocks.
+and nothing is added up across threads but at the end. All of it moves bits; `widen` gives the blocks' own float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llorch.formats.quants import QuantType
-from llorch.runtime.kernels.cuda.unpack import FORMS, Unpacked, unpacked
+from llorch.runtime.kernels.cuda.unpack import FORMS, unpacked
 
 TILE = 32  # rows that stand beside one another
 GROUP = 32  # columns whose codes share words
@@ -62,7 +62,8 @@ class Planes:
 
     def tiles(self, start: int, stop: int) -> Planes:
         """Rows from one multiple of 32 to another, or to the end."""
-        assert start % TILE == 0 and (stop % TILE == 0 or stop == self.rows)
+        assert start % TILE == 0
+        assert (stop % TILE == 0 or stop == self.rows)
         first, last = start // TILE, -(-stop // TILE)
         cut = {
             name: t[start:stop] if name == "row_scale" else t[first:last]
@@ -89,7 +90,8 @@ def repack(type: QuantType, raw: Tensor, rows: int, columns: int, row_scale: Ten
 def joined(parts: list[Planes]) -> Planes:
     """Matrices of one form, all but the last of whole tiles, below one another."""
     first = parts[0]
-    assert all(p.form == first.form for p in parts) and all(p.rows % TILE == 0 for p in parts[:-1])
+    assert all(p.form == first.form for p in parts)
+    assert all(p.rows % TILE == 0 for p in parts[:-1])
     together = {name: torch.cat([getattr(p, name) for p in parts]) for name in first._tensors()}
     return replace(first, rows=sum(p.rows for p in parts), **together)  # type: ignore[arg-type]
 
@@ -100,7 +102,9 @@ def plane_bytes(type: QuantType, rows: int, columns: int) -> int:
     one = torch.zeros(type.block_bytes, dtype=torch.uint8)
     parts = unpacked(type, one)
     per_block = sum(
-        t.element_size() * t.shape[1] for t in (parts.scale, parts.minimum, parts.d, parts.dmin) if t is not None
+        t.element_size() * t.shape[1]
+        for t in (parts.scale, parts.minimum, parts.d, parts.dmin)
+        if t is not None
     )
     return weights * form.bits // 8 + weights // type.weights * per_block
 
@@ -114,7 +118,9 @@ def _repacked(type: QuantType, raw: Tensor, columns: int) -> Planes:
     def scales(t: Tensor | None, per: int) -> Tensor | None:
         if t is None:
             return None
-        return _beside(_tiled(t.reshape(rows, -1)).view(-1, TILE, columns // per, t.numel() // rows * per // columns))
+        return _beside(
+            _tiled(t.reshape(rows, -1)).view(-1, TILE, columns // per, t.numel() // rows * per // columns)
+        )
 
     scale, minimum = scales(parts.scale, GROUP), scales(parts.minimum, GROUP)
     d, dmin = ((None if t is None else scales(t, SUPER)) for t in (parts.d, parts.dmin))
@@ -178,7 +184,7 @@ def widen(planes: Planes) -> Tensor:
         if planes.bits == 5:
             above = [high[..., None, :] >> shifts + first & 1 for first in (0, 4)]
         else:
-            above = [half[..., None, :] >> 2 * shifts & 3 for half in high.split(4, dim=-1)]
+            above = [half[..., None, :] >> 2 * shifts & 3 for half in high.chunk(2, dim=-1)]
         codes = codes | torch.cat([a.flatten(-2) for a in above], dim=-1) << 4
     q = codes.float() - planes.zero
     w = q.view(tiles, TILE, groups, planes.halves, -1) * _wide(planes.scale, planes.d)

@@ -27,13 +27,12 @@ def activated(x, ACT: tl.constexpr):
     """silu, gelu, gelu_tanh, or x itself."""
     if ACT == "silu":
         return x / (1.0 + tl.exp(-x))
-    elif ACT == "gelu":
+    if ACT == "gelu":
         return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
-    elif ACT == "gelu_tanh":
+    if ACT == "gelu_tanh":
         inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)
         return x * (1.0 - 1.0 / (tl.exp(2.0 * inner) + 1.0))
-    else:
-        return x
+    return x
 
 
 @triton.jit
@@ -149,7 +148,7 @@ def add_and_norm(
     k0 = tl.program_id(0) * C
     c = k0 + tl.arange(0, C)
     within = c < width
-    if KIND != "none":  # of the weights nothing has to be waited for
+    if KIND != "none":  # noqa: SIM108 of two branches only one is compiled; for the weights nothing is waited
         by = tl.load(weight + c, mask=within, other=0.0)
     else:
         by = tl.full((C,), 1.0, tl.float32)
@@ -210,7 +209,7 @@ def gated(
     CHAINED: tl.constexpr,
     B: tl.constexpr,
 ):
-    """act(Σ first) · Σ second of products' parts, or act(Σ first), emitted. Programs are blocks of columns, and rows."""
+    """act(Σ first) · Σ second of parts, or act(Σ first), emitted. Programs are blocks of columns, and rows."""
     begin(CHAINED)
     k0, m = tl.program_id(0) * B, tl.program_id(1)
     k = k0 + tl.arange(0, B)

@@ -11,8 +11,6 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from llorch.runtime.kernels.cuda.pointwise import begin
-
 INTERPRETED = triton.knobs.runtime.interpret  # Triton's interpreter knows no machine instruction
 
 
@@ -24,10 +22,9 @@ def _dot4(a, b, c, PLAIN: tl.constexpr):
         for i in tl.static_range(4):
             c += ((a >> 8 * i) & 255) * ((b << (24 - 8 * i)) >> 24)
         return c
-    else:
-        return tl.inline_asm_elementwise(
-            "dp4a.u32.s32 $0, $1, $2, $3;", "=r,r,r,r", [a, b, c], dtype=tl.int32, is_pure=True, pack=1
-        )
+    return tl.inline_asm_elementwise(
+        "dp4a.u32.s32 $0, $1, $2, $3;", "=r,r,r,r", [a, b, c], dtype=tl.int32, is_pure=True, pack=1
+    )
 
 
 @triton.jit
@@ -39,7 +36,12 @@ def _fetch(codes, row0, first, last, groups, BITS: tl.constexpr, LINES: tl.const
         line = tl.minimum(start + tl.arange(0, LINES), last * WORDS - 1)
         address = (codes + line * 32).to(tl.int64, bitcast=True)
         tl.inline_asm_elementwise(
-            "prefetch.global.L2 [$1]; mov.b32 $0, 0;", "=r,l", [address], dtype=tl.int32, is_pure=False, pack=1
+            "prefetch.global.L2 [$1]; mov.b32 $0, 0;",
+            "=r,l",
+            [address],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
         )
 
 
@@ -67,9 +69,7 @@ def _codes(codes, at, above, above2, j: tl.constexpr, BITS: tl.constexpr):
 @triton.jit
 def _picked(codes, PERMUTE: tl.constexpr):
     """One byte of each word under 0x4B and two zeros, by one instruction, in which the byte's number is a constant."""
-    return tl.inline_asm_elementwise(
-        PERMUTE, "=r,r", [codes], dtype=tl.int32, is_pure=True, pack=1
-    )
+    return tl.inline_asm_elementwise(PERMUTE, "=r,r", [codes], dtype=tl.int32, is_pure=True, pack=1)
 
 
 @triton.jit
@@ -264,7 +264,7 @@ def packed_linear(
     inside = n < rows
     if row_scale is not None:
         got *= tl.load(row_scale + row0 + tl.arange(0, BN), mask=inside, other=0.0)
-    if bias is not None:
+    if bias is not None:  # noqa: SIM102 the one is known when it is compiled, the other is not
         if split == 0:
             got += tl.load(bias + n, mask=inside, other=0.0)
     tl.store(y + (m * tl.num_programs(1) + split).to(tl.int64) * y_stride + n, got, mask=inside)

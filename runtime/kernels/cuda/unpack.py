@@ -133,7 +133,7 @@ def _q8_k(b: Blocks) -> Unpacked:
 
 
 def _six_bits(b: Blocks) -> tuple[Tensor, Tensor]:
-    first, second, nibbles = b["scales"].split(4, dim=1)
+    first, second, nibbles = b["scales"].chunk(3, dim=1)
     scale = torch.cat([first & 63, nibbles & 15 | first >> 6 << 4], dim=1)
     minimum = torch.cat([second & 63, nibbles >> 4 | second >> 6 << 4], dim=1)
     return scale, minimum
