@@ -267,7 +267,7 @@ def turn_many(
     i = tl.arange(0, DB)
     inside = i < D
     qkv += t.to(tl.int64) * ((heads + 2 * kv_heads) * D)
-    stored = inside & (t < known)
+    stored = i < tl.where(t < known, D, 0)
     cos += tl.minimum(first + t, capacity - 1) * (NROT // 2)
     sin += tl.minimum(first + t, capacity - 1) * (NROT // 2)
     if head < heads:

@@ -63,7 +63,7 @@ class Planes:
     def tiles(self, start: int, stop: int) -> Planes:
         """Rows from one multiple of 32 to another, or to the end."""
         assert start % TILE == 0
-        assert (stop % TILE == 0 or stop == self.rows)
+        assert stop % TILE == 0 or stop == self.rows
         first, last = start // TILE, -(-stop // TILE)
         cut = {
             name: t[start:stop] if name == "row_scale" else t[first:last]

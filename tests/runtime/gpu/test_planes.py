@@ -21,7 +21,9 @@ COLUMNS = 512
 
 
 def blocks(type: QuantType, rows: int, columns: int = COLUMNS) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    return np.ascontiguousarray(random_blocks(type, rows * columns // type.weights).view(np.uint8).reshape(-1))
+    return np.ascontiguousarray(
+        random_blocks(type, rows * columns // type.weights).view(np.uint8).reshape(-1)
+    )
 
 
 def bits(weights: torch.Tensor | np.ndarray[tuple[int], np.dtype[np.float32]]) -> list[int]:
