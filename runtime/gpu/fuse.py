@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.decoder import Attention, Layer, Weights
 from llorch.runtime.gpu.matrix import FloatOnGpu, PackedOnGpu, join
 from llorch.runtime.kernels.cuda.planes import TILE
@@ -19,14 +20,31 @@ def fuse(weights: Weights) -> bool:
     return all(found)
 
 
+def qkv(attention: Attention) -> list[Linear]:
+    """The products that make queries, keys and values, all three of them."""
+    assert attention.k is not None
+    assert attention.v is not None
+    return [attention.q, attention.k, attention.v]
+
+
+def plain(layer: Layer) -> tuple[Attention, FeedForward | Mixture]:
+    """What mixes positions in a layer that is fused, and its network."""
+    assert isinstance(layer.attention, Attention)
+    assert isinstance(layer.ffn, (FeedForward, Mixture))
+    return layer.attention, layer.ffn
+
+
 def _fused(layer: Layer) -> bool:
     attention, ffn = layer.attention, layer.ffn
     if not isinstance(attention, Attention) or attention.k is None or attention.v is None:
         return False
     if not isinstance(ffn, (FeedForward, Mixture)) or layer.embedding is not None or layer.scale is not None:
         return False
-    join([attention.q.weight, attention.k.weight, attention.v.weight])
-    linears = [attention.q, attention.k, attention.v, attention.output]
+    norms = (layer.attention_norm, layer.attention_post_norm, layer.ffn_norm, layer.ffn_post_norm)
+    if any(norm is not None and norm.weight is None for norm in (*norms, attention.q_norm, attention.k_norm)):
+        return False
+    join([linear.weight for linear in qkv(attention)])
+    linears = [*qkv(attention), attention.output]
     if isinstance(ffn, Mixture):
         routed = _routed(ffn.experts) and ffn.choice_bias is None and ffn.router_norm is None
         network = ffn.shared

@@ -16,6 +16,7 @@ from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.decoder import Attention, Decoder
+from llorch.runtime.gpu.fuse import plain, qkv
 from llorch.runtime.gpu.matrix import runs, together
 from llorch.runtime.kernels.cuda import launch
 from llorch.runtime.kernels.cuda.launch import Emitted
@@ -88,19 +89,20 @@ class Prefill:
         parts: Tensor | None = None
         post: Norm | None = None
         for index, layer in enumerate(weights.layers):
-            mixed = isinstance(layer.ffn, Mixture)
+            attention, ffn = plain(layer)
+            mixed = isinstance(ffn, Mixture)
             wide = mixed and self.traits.parallel
             hidden, x = self._norm(
                 layer.attention_norm, hidden, parts, post, torch.float32 if wide else self.dtype
             )
-            attended = self._attention(index, layer.attention, x, first)
+            attended = self._attention(index, attention, x, first)
             if self.traits.parallel:
-                parts = torch.stack([attended, self._feed_forward(layer.ffn, x)])
+                parts = torch.stack([attended, self._feed_forward(ffn, x)])
             else:
                 dtype = torch.float32 if mixed else self.dtype
                 post = layer.attention_post_norm
                 hidden, x = self._norm(layer.ffn_norm, hidden, attended[None], post, dtype)
-                parts = self._feed_forward(layer.ffn, x)[None]
+                parts = self._feed_forward(ffn, x)[None]
             post = layer.ffn_post_norm
         assert parts is not None
         return hidden, parts
@@ -120,11 +122,11 @@ class Prefill:
 
     def _attention(self, index: int, weights: Attention, x: Tensor, first: int) -> Tensor:
         traits, rope, new = self.traits, self.traits.ropes[index], len(x)
-        qkv = _multiplied([weights.q, weights.k, weights.v], x)
+        rows = _multiplied(qkv(weights), x)
         keys, values = self.stored[index]
         queries = torch.empty((traits.heads, new, traits.head_dim), dtype=self.dtype, device=x.device)
         launch.turn_many(
-            qkv,
+            rows,
             keys,
             values,
             queries,

@@ -170,7 +170,7 @@ def _require_place(cache: Cache, new: int) -> None:
 def _ahead(cache: GpuCache, step: DecodeStep, wanted: int) -> Iterator[int]:
     on_gpu = step.token.is_cuda
     places = [torch.empty(1, dtype=torch.int64, pin_memory=on_gpu) for _ in range(AHEAD)]
-    done = [torch.cuda.Event() if on_gpu else None for _ in range(AHEAD)]
+    done = [_event() if on_gpu else None for _ in range(AHEAD)]
     waiting: deque[int] = deque()
     for n in range(wanted):
         if len(waiting) == AHEAD:
@@ -185,6 +185,10 @@ def _ahead(cache: GpuCache, step: DecodeStep, wanted: int) -> Iterator[int]:
         waiting.append(n % AHEAD)
     while waiting:
         yield _taken(places, done, waiting.popleft())
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event()  # type: ignore[no-untyped-call]
 
 
 def _taken(places: list[Tensor], done: list[torch.cuda.Event | None], at: int) -> int:

@@ -14,6 +14,7 @@ from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import rotation
 from llorch.runtime.decoder import Attention, Decoder, Layer
+from llorch.runtime.gpu.fuse import plain, qkv
 from llorch.runtime.gpu.matrix import PackedOnGpu, runs, together
 from llorch.runtime.kernels.cuda import launch
 from llorch.runtime.kernels.cuda.launch import Emitted
@@ -66,15 +67,14 @@ class DecodeStep:
         shares: Tensor | None = None
         post: Norm | None = None
         for index, layer in enumerate(weights.layers):
+            attention, ffn = plain(layer)
             x = self._norm(layer.attention_norm, parts, shares, post, _inputs(layer))
-            attended = self._attention(index, layer.attention, x)
+            attended = self._attention(index, attention, x)
             if self.traits.parallel:
-                parts, shares = self._feed_forward(layer.ffn, x, attended)
+                parts, shares = self._feed_forward(ffn, x, attended)
             else:
-                x = self._norm(
-                    layer.ffn_norm, attended, None, layer.attention_post_norm, list(layer.ffn.linears())
-                )
-                parts, shares = self._feed_forward(layer.ffn, x, None)
+                x = self._norm(layer.ffn_norm, attended, None, layer.attention_post_norm, list(ffn.linears()))
+                parts, shares = self._feed_forward(ffn, x, None)
             post = layer.ffn_post_norm
         x = self._norm(weights.final_norm, parts, shares, post, [weights.head])
         self._head(weights.head, x)
@@ -183,13 +183,13 @@ class DecodeStep:
     def _attention(self, index: int, weights: Attention, x: Emitted) -> Tensor:
         """The output product's parts, (splits, hidden)."""
         traits, rope = self.traits, self.traits.ropes[index]
-        qkv = self._multiplied("qkv", [weights.q, weights.k, weights.v], x)[0]
+        rows = self._multiplied("qkv", qkv(weights), x)[0]
         keys, values = self.stored[index]
         width = traits.heads * traits.head_dim
         out = self._emitted("attended", 1, width, [weights.output])
         padded = launch.padded(traits.head_dim)
         launch.attend(
-            qkv,
+            rows,
             keys,
             values,
             self.position,
@@ -289,8 +289,8 @@ class DecodeStep:
 
 def _inputs(layer: Layer) -> list[Linear]:
     """What reads a layer's first norm: in a parallel block its feed-forward network too."""
-    attention = layer.attention
-    return [attention.q, attention.k, attention.v, *layer.ffn.linears()]
+    attention, ffn = plain(layer)
+    return [*qkv(attention), *ffn.linears()]
 
 
 def _splits(run: list[Linear], fast: bool) -> int:

@@ -36,7 +36,10 @@ class Uploader:
         self._buffers = [
             torch.empty(PIECE_BYTES, dtype=torch.uint8, pin_memory=pinned) for _ in range(BUFFERS)
         ]
-        self._copied = [torch.cuda.Event() if pinned else None for _ in range(BUFFERS)]
+        self._copied = [
+            torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
+            for _ in range(BUFFERS)
+        ]
         self._next = 0
         self._pool = ThreadPoolExecutor(READERS)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Protocol
 
 import torch
 import triton
 from torch import Tensor
 
-from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.kernels.cuda import attention, pointwise, products
 from llorch.runtime.kernels.cuda.planes import GROUP, TILE, Planes
-from llorch.runtime.traits import Activation, Rope, Traits
+from llorch.runtime.traits import Activation, NormKind, Rope, Traits
 
 WIDEN_COLUMNS = 1024  # of a row that one program of `widen_rows` makes
 WIDEN_GROUPS = 4
@@ -22,6 +22,26 @@ NORM_COLUMNS = 512
 QUERY_BLOCK, KEY_BLOCK = 64, 64
 TOP_PROGRAMS, TOP_BLOCK = 128, 1024
 FLOAT_ROWS, FLOAT_COLUMNS, FLOAT_WARPS = 4, 1024, 4
+
+
+class Norm(Protocol):
+    """A norm as the decoder has it."""
+
+    @property
+    def kind(self) -> NormKind:
+        """Which of the two."""
+
+    @property
+    def eps(self) -> float:
+        """Added to the mean of squares."""
+
+    @property
+    def weight(self) -> Tensor | None:
+        """(width,), or a row for every head; the kernels need one."""
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Of the weight's shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +338,12 @@ def add_and_norm(
     )
 
 
+def _row_stride(norm: Norm | None, head_dim: int) -> int:
+    """Numbers from one head's weights to the next one's; 0 where all heads have the same."""
+    shared = norm is None or norm.weight is None or norm.weight.numel() == head_dim
+    return 0 if shared else head_dim
+
+
 def attend(
     qkv: Tensor,
     keys: Tensor,
@@ -342,7 +368,11 @@ def attend(
     heads, splits, width = sums.shape
     short = keys.shape[1] <= 256 * splits  # one warp needs no barrier, and a share has few steps
     kind = "none" if q_norm is None or k_norm is None else traits.head_norm or "none"
-    stride = 0 if q_norm is None or q_norm.weight.numel() == traits.head_dim else traits.head_dim
+    stride = (
+        0
+        if q_norm is None or q_norm.weight is None or q_norm.weight.numel() == traits.head_dim
+        else traits.head_dim
+    )
     cos, sin = (position, position) if angles is None else (angles[0], angles[1])
     attention.attend_one[heads, splits](
         sums,
@@ -442,7 +472,11 @@ def turn_many(
     """
     new = len(qkv)
     kind = "none" if q_norm is None or k_norm is None else traits.head_norm or "none"
-    stride = 0 if q_norm is None or q_norm.weight.numel() == traits.head_dim else traits.head_dim
+    stride = (
+        0
+        if q_norm is None or q_norm.weight is None or q_norm.weight.numel() == traits.head_dim
+        else traits.head_dim
+    )
     cos, sin = (qkv, qkv) if angles is None else (angles[0], angles[1])
     attention.turn_many[new, traits.heads + 2 * traits.kv_heads](
         queries,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -27,7 +26,7 @@ def device() -> torch.device:
 
 
 @pytest.fixture
-def held_on_gpu(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def held_on_gpu(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> str:
     """Models are loaded as a GPU holds them, whatever the device is; gives its name."""
     monkeypatch.setattr(Numbers, "on_gpu", property(lambda numbers: numbers.dtype == torch.float32))
-    yield str(device)
+    return str(device)
