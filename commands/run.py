@@ -282,9 +282,7 @@ def bench(
 
 def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
-    from llorch.runtime import choose_device  # torch, which --help does not need
-
-    return runtime.load(model, device=choose_device(device), mode=mode)
+    return runtime.load(model, device=device, mode=mode)
 
 
 def sampling_of(**options: float) -> Sampling:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ from llorch.runtime.traits import Traits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from llorch.runtime.gpu.sessions import Sessions
 
 Format = Literal["gguf", "safetensors"]
 GREEDY = Sampling()
@@ -70,6 +72,11 @@ class Model:
         self.numbers = numbers
         self.mode = numbers.mode
         self._programs: LayerPrograms | None = None
+        self.sessions: Sessions | None = None
+        if numbers.on_gpu:
+            from llorch.runtime.gpu.sessions import Sessions  # Triton: only a GPU needs it
+
+            self.sessions = Sessions(self.decoder, numbers.device)
         self._make_text = text
         self._text: Text | None = None
         self._finalizer = weakref.finalize(self, close)
@@ -92,8 +99,11 @@ class Model:
 
     @property
     def batches(self) -> bool:
-        """Whether tokens of several requests may be computed in one step: in exact mode that would change bits."""
-        return self.mode != "exact"
+        """Whether tokens of several requests may be computed in one step.
+
+        Not in exact mode, where that would change bits, and not on a GPU, whose steps are recorded for one.
+        """
+        return self.mode != "exact" and self.sessions is None
 
     @property
     def n_ctx(self) -> int:
@@ -129,11 +139,13 @@ class Model:
 
     def new_cache(self, planned: int) -> Cache:
         """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
+        if self.sessions is not None and self.sessions.fused:
+            return self.sessions.new_cache(planned)
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
         """As the decoder's, but for rounding, by programs of kernels where there are some."""
-        if len(tokens) and cache.length + len(tokens) <= cache.planned:
+        if self.sessions is None and len(tokens) and cache.length + len(tokens) <= cache.planned:
             with suppress(Unknown):
                 if self._programs is None:
                     self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)
@@ -179,8 +191,24 @@ class Model:
 
         ids: the tokens that follow what the cache holds; they are added to it.
         """
+        if self.sessions is not None:
+            logits = self.sessions.next_logits(ids, cache)
+            if logits is not None:
+                return logits.cpu()
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
         return self.decoder.logits(self.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
+
+    def most_probable(
+        self, token: int, cache: Cache, wanted: int, never: Sequence[int]
+    ) -> Iterator[int] | None:
+        """The tokens after `token`, each the most probable one, computed a little ahead of what is taken.
+
+        cache: used for nothing else from then on. never: ids that are not taken. None where the device has no way to
+        do that: then `step` gives logits to choose by.
+        """
+        if self.sessions is None:
+            return None
+        return self.sessions.most_probable(token, cache, wanted, never)
 
     @torch.inference_mode()
     def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:

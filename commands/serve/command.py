@@ -143,9 +143,8 @@ def require_extra() -> None:
 def loaded(path: Path, device: str, mode: str) -> Model:
     """The model with its tokenizer, ready to run."""
     from llorch import runtime
-    from llorch.runtime import choose_device
 
-    model = runtime.load(path, device=choose_device(device), mode=mode)
+    model = runtime.load(path, device=device, mode=mode)
     try:
         _ = model.text
     except Exception:
