@@ -1,7 +1,8 @@
 """A conversion as an in-toto Statement v1 with SLSA provenance v1, for tools that do not know ours.
 
 By itself it says who claims what; `llorch sign` puts a signature over it. SLSA's build level 1, no more. Numbers are
-strings, since readers of the predicate pass numbers through doubles. Sources: the in-toto attestation specification, Statement v1; slsa.dev, provenance v1.
+strings, since readers of the predicate pass numbers through doubles. Sources: the in-toto attestation specification,
+Statement v1; slsa.dev, provenance v1.
 """
 
 from __future__ import annotations
