@@ -1,28 +1,23 @@
-"""`llorch sign` and `llorch verify-signature`: who stands for an artifact, and whether it still is what they signed."""
+"""`llorch sign`: who stands for a folder, and for how it was made."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from llorch.base.errors import MalformedInput
 from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.commands import cli
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-SIGN, VERIFY = "llorch-sign", "llorch-verify-signature"
+NAME = "llorch-sign"
 ATTESTATION = ".intoto.jsonl"  # beside the folder: a file in it would be another folder
 PASSWORD = "LLORCH_KEY_PASSWORD"  # noqa: S105 - the variable's name
 
 
-@cli.command(SIGN, example=f"{SIGN} smollm2 --key release.pem")
+@cli.command(NAME, example=f"{NAME} smollm2 --key release.pem")
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.option(
     "--key", metavar="FILE.pem", type=click.Path(path_type=Path), required=True, help="The private key."
@@ -30,7 +25,7 @@ PASSWORD = "LLORCH_KEY_PASSWORD"  # noqa: S105 - the variable's name
 @click.option(
     "--rehash", is_flag=True, help="Read every file, instead of what the conversion recorded of it."
 )
-def sign(folder: Path, key: Path, rehash: bool, as_json: bool) -> int:
+def main(folder: Path, key: Path, rehash: bool, as_json: bool) -> int:
     """Sign FOLDER: its files as OpenSSF model signing does, in model.sig, and its provenance as a DSSE envelope.
 
     The digests are those of conversion.json, so that nothing is read again. A password of the key is read from
@@ -63,83 +58,6 @@ def sign(folder: Path, key: Path, rehash: bool, as_json: bool) -> int:
     return 0
 
 
-@cli.command(VERIFY, example=f"{VERIFY} smollm2 --key release.pub.pem")
-@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
-@click.option(
-    "--key", metavar="FILE.pem", type=click.Path(path_type=Path), required=True, help="The public key."
-)
-@click.option(
-    "--signature",
-    "given",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="[default: FOLDER/model.sig]",
-)
-def verify_signature(folder: Path, key: Path, given: Path | None, as_json: bool) -> int:
-    """Check that KEY signed FOLDER and that every file is as it was then. Ends with 1 if not, and says what differs.
-
-    Where FOLDER.intoto.jsonl lies beside it, the statement about the conversion is checked too.
-    """
-    from llorch.formats import signatures  # as in `sign`
-
-    require_folder(folder)
-    public = signatures.public_key(key)
-    place = given or folder / signatures.SIGNATURE
-    envelope, signed = signatures.read_bundle(place)
-    problems = []
-    try:
-        signatures.verify_envelope(envelope, public)
-    except signatures.WrongSignature as error:
-        problems.append(f"{place.name}: {error}")
-    found = signatures.file_digests(folder)
-    problems += signed.differences(found)
-    attested = attestation_of(folder)
-    if attested.exists():
-        problems += attestation_problems(folder, attested, public, found)
-    for one in problems:
-        cli.note(VERIFY, one)
-    if as_json:
-        cli.write_json({
-            "schema": "llorch.verify-signature/v1",
-            "signed_files": len(signed.files),
-            "attestation": os.fspath(attested) if attested.exists() else None,
-            "problems": problems,
-        })  # fmt: skip
-    elif not problems:
-        also = " and its provenance" if attested.exists() else ""
-        click.echo(f"signed     {folder}: {len(signed.files)} files{also}")
-    return 1 if problems else 0
-
-
-def attestation_problems(
-    folder: Path, attested: Path, key: ec.EllipticCurvePublicKey, found: Mapping[str, str]
-) -> list[str]:
-    """What is wrong with the signed statement beside a folder."""
-    from llorch.formats import signatures  # as in `sign`
-
-    lines = attested.read_text(encoding="utf-8").splitlines()
-    try:
-        envelope = signatures.Envelope.from_json(json.loads(lines[0]), attested)
-        subjects = {one["name"]: one["digest"]["sha256"] for one in json.loads(envelope.payload)["subject"]}
-    except (ValueError, LookupError, TypeError) as error:
-        if isinstance(error, MalformedInput):
-            raise
-        raise MalformedInput("holds no statement in a DSSE envelope", path=attested) from None
-    problems = []
-    try:
-        signatures.verify_envelope(envelope, key)
-    except signatures.WrongSignature as error:
-        problems.append(f"{attested.name}: {error}")
-    if not (folder / PROVENANCE).exists() or (folder / PROVENANCE).read_bytes() != envelope.payload:
-        problems.append(f"{PROVENANCE}: is not the statement that was signed")
-    problems += [
-        f"{name}: is not what the signed statement says was made"
-        for name, digest in subjects.items()
-        if found.get(name) != digest
-    ]
-    return problems
-
-
 def attestation_of(folder: Path) -> Path:
     """Where the signed statement about a folder lies."""
     whole = folder.resolve()
@@ -159,3 +77,7 @@ def recorded_digests(folder: Path) -> dict[str, tuple[str, int]]:
         return {row["path"]: (row["sha256"], row["size"]) for row in document["files"]}
     except (OSError, ValueError, LookupError, TypeError):
         return {}
+
+
+if __name__ == "__main__":
+    main()

@@ -37,22 +37,14 @@ class SignedModel:
     def differences(self, found: Mapping[str, str]) -> list[str]:
         """What of the files that are there is not as it was signed, one line each, by name."""
         here = {path: digest for path, digest in found.items() if not self._is_ignored(path)}
-        lines = [
-            f"{shown(path, 200, quoted=False)}: is signed and not there"
-            for path in self.files
-            if path not in here
-        ]
-        lines += [
-            f"{shown(path, 200, quoted=False)}: is there and not signed"
-            for path in here
-            if path not in self.files
-        ]
-        lines += [
-            f"{shown(path, 200, quoted=False)}: has other bytes than were signed"
-            for path, digest in self.files.items()
-            if path in here and here[path] != digest
-        ]
-        return sorted(lines)
+        problems = dict.fromkeys(self.files.keys() - here.keys(), "is signed and not there")
+        problems |= dict.fromkeys(here.keys() - self.files.keys(), "is there and not signed")
+        problems |= {
+            path: "has other bytes than were signed"
+            for path in here.keys() & self.files.keys()
+            if here[path] != self.files[path]
+        }
+        return [f"{shown(path, 200, quoted=False)}: {what}" for path, what in sorted(problems.items())]
 
     def _is_ignored(self, path: str) -> bool:
         return any(path == one or path.startswith(f"{one}/") for one in self.ignored)

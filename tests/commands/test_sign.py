@@ -17,7 +17,8 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
 from llorch.commands.convert.command import main as convert
-from llorch.commands.sign import sign, verify_signature
+from llorch.commands.sign import main as sign
+from llorch.commands.verify_signature import main as verify_signature
 from tests.commands.conftest import invoke
 from tests.models.tiny import random_llama
 
@@ -77,9 +78,8 @@ def test_ours_accepts_what_the_official_signer_signed(signed: tuple[Path, Path])
     private, public = key_pair(folder.parent, "other")
     (folder.parent / "made.intoto.jsonl").unlink()
     signer = model_signing.signing.Config().use_elliptic_key_signer(private_key=private)
-    signer.set_hashing_config(
-        model_signing.hashing.Config().set_ignored_paths(paths=["model.sig"], ignore_git_paths=True)
-    )
+    hashing = model_signing.hashing.Config().set_ignored_paths(paths=["model.sig"], ignore_git_paths=True)
+    signer.set_hashing_config(hashing)
     (folder / "model.sig").unlink()
     signer.sign(folder, folder / "model.sig")
     assert invoke(verify_signature, folder, "--key", public).exit_code == 0
@@ -166,10 +166,10 @@ def test_a_signature_that_was_moved_to_another_payload_is_refused(signed: tuple[
     assert "model.sig: the signature is not of this content" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "{", "[]", "{}", '{"dsseEnvelope": {"payload": "e30=", "payloadType": "x", "signatures": []}}'],
-)
+EMPTY = '{"dsseEnvelope": {"payload": "e30=", "payloadType": "x", "signatures": []}}'
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", EMPTY])
 def test_what_is_no_signature_is_named(signed: tuple[Path, Path], content: str) -> None:
     folder, public = signed
     (folder / "model.sig").write_text(content)
