@@ -56,7 +56,6 @@ from llorch.formats.tokenizer import (
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
 
-
 ROLES = {
     "config.json": "config",
     "generation_config.json": "config",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 NAME = "llorch-convert"
 
+SUFFIX = ".gguf"
 SPLIT = re.compile(r"-\d{5}-of-\d{5}$")  # gguf-split's ending for the parts of one model
 
 
@@ -83,7 +84,7 @@ class SizeType(click.ParamType[int]):
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
 @cli.registry_option
 @click.option("--threads", type=click.IntRange(min=1), help="How many work.  [default: all cores]")
-@click.option("--force", is_flag=True, help="Replace the folder if it is there.")
+@click.option("--force", is_flag=True, help="Replace the folder, if a conversion wrote all that is in it.")
 @click.option("--strict", is_flag=True, help="Make an error of every warning.")
 @cli.allow_option
 @click.option(
@@ -237,9 +238,15 @@ def convert_and_check(
 
 
 def folder_name(source: Path) -> str:
-    """The file's name without .gguf; for one part of a split model, the name that its parts share."""
-    stem = source.name.removesuffix(".gguf")
-    return SPLIT.sub("", stem) or stem
+    """The file's name without .gguf; for one part of a split model, the name that its parts share.
+
+    Of a file without that ending, as a blob of Ollama's store is, another name: its own may be the source's.
+    """
+    ending = source.name[-len(SUFFIX) :]
+    if ending.lower() != SUFFIX:
+        return f"{source.name}-hf"
+    stem = source.name.removesuffix(ending)
+    return SPLIT.sub("", stem) or stem or source.name
 
 
 @contextlib.contextmanager
