@@ -47,13 +47,20 @@ class FileLock:
         while self._fd < 0:
             fd, is_new = self._open()
             try:
-                if self._is_ours(fd, is_new=is_new):
-                    self._fd = fd
-                    os.ftruncate(fd, 0)
-                    os.pwrite(fd, _who_we_are().encode(), 0)
-            finally:
-                if self._fd < 0:
-                    os.close(fd)
+                ours = self._is_ours(fd, is_new=is_new)
+            except BaseException:
+                os.close(fd)
+                raise
+            if not ours:
+                os.close(fd)
+                continue
+            self._fd = fd
+            try:
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, _who_we_are().encode(), 0)
+            except BaseException:
+                self.release()
+                raise
 
     def release(self) -> None:
         """Lets it go, if we have it."""
