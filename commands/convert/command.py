@@ -21,6 +21,7 @@ from llorch.commands.convert.tokenizer import write_tokenizer
 from llorch.commands.ledger import (
     Recorded,
     checked_name,
+    name_taken,
     record_conversion,
     record_verification,
     registry_location,
@@ -231,6 +232,8 @@ def convert_and_check(
     report = None
     if level != "none":
         report, recorded = checked(conversion, level, recorded, location)
+    if isinstance(recorded, Recorded) and (taken := name_taken(recorded)):
+        cli.note(NAME, taken)
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
