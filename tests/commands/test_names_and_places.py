@@ -17,6 +17,7 @@ from llorch.commands.fetch import command as fetch
 from llorch.commands.registry import command as registry
 from llorch.verification.report import Status
 from tests.commands.conftest import invoke
+from tests.models.gguf_writer import U32, array
 from tests.models.tiny import random_llama
 
 
@@ -143,3 +144,32 @@ def test_a_failed_verification_is_told_as_failed(source: Path, monkeypatch: pyte
     assert [(row[1], row[2]) for row in rows] == [("verify", "FAILED"), ("convert", "succeeded")]
     assert "verify FAILED" in invoke(registry.main, "lineage", "out").stdout
     assert [run["verdict"] for run in asked("lineage", "out")["runs"]] == [None, "FAILED"]
+
+
+def test_a_norm_stored_with_an_outer_one_is_converted_and_passes(alone: Path) -> None:
+    model = random_llama()
+    norm = next(tensor for tensor in model.tensors if tensor.name == "output_norm.weight")
+    norm.ne = [*norm.ne, 1]  # ggml's order, the outer dimension last
+    model.write(alone / "norm.gguf")
+    result = invoke(convert.main, "norm.gguf")
+    assert result.exit_code == 0, result.output
+    assert "verified   PASSED" in result.stdout
+
+
+@pytest.mark.parametrize("key", ["embedding_length", "context_length", "block_count"])
+def test_an_array_of_one_is_no_number(alone: Path, key: str) -> None:
+    """llama.cpp: `key … has wrong type arr but expected type u32`."""
+    random_llama(layers=1).key(f"llama.{key}", array(U32, [64])).write(alone / "array.gguf")
+    result = invoke(convert.main, "array.gguf")
+    assert result.exit_code == 3
+    assert f"llama.{key}" in result.stderr
+    assert "array" in result.stderr
+    looked = invoke(run.main, "generate", "array.gguf", "-p", "a")
+    assert looked.exit_code == 3
+    assert f"llama.{key}" in looked.stderr
+
+
+def test_an_array_is_taken_where_llama_cpp_takes_one(alone: Path) -> None:
+    model = random_llama().key("llama.attention.head_count", array(U32, [4, 4]))
+    model.key("llama.feed_forward_length", array(U32, [96, 96])).write(alone / "array.gguf")
+    assert invoke(convert.main, "array.gguf", "--verify", "none").exit_code == 0

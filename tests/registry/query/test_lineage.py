@@ -83,7 +83,7 @@ def test_the_tree_is_these_lines(told: Registry) -> None:
         f"│   └── tiny.gguf · {gguf().digest[:19]} · gguf Q4_1",
         "│       └── by fetch · 2026-11-24 01:00 · owner/name · tiny.gguf@aaaaaaaaaaaa",
         "├── into verify PASSED · 2026-11-24 03:00",
-        "└── into verify PASSED · 2026-11-24 05:00",
+        "└── into verify FAILED · 2026-11-24 05:00",
     ]
 
 
