@@ -186,6 +186,19 @@ def the_output_layer_is_said_to_be_tied(pair: Pair, _: pytest.MonkeyPatch) -> No
     pair.edit("config.json", tie_word_embeddings=True)
 
 
+@fault("logits.finite")
+def the_config_asks_for_a_dtype_that_overflows(pair: Pair, _: pytest.MonkeyPatch) -> None:
+    pair.edit("config.json", dtype="float16")
+    weights, _shape = pair.weights("model.norm.weight")
+    weights[...] = np.float32(65536)  # more than float16 holds
+    weights.flush()
+
+
+@fault("tokenizer.auto")
+def the_tokenizers_class_builds_it_anew(pair: Pair, _: pytest.MonkeyPatch) -> None:
+    pair.edit("tokenizer_config.json", tokenizer_class="GemmaTokenizer")
+
+
 @fault("tokenizer.ids")
 def a_merge_is_lost(pair: Pair, _: pytest.MonkeyPatch) -> None:
     model = json.loads((pair.folder / "tokenizer.json").read_text())["model"]

@@ -50,17 +50,25 @@ def tokenizer_auto(subject: Subject) -> Measured:
     """transformers' AutoTokenizer gives the ids of tokenizer.json; without transformers, as its table says."""
     try:
         from transformers import AutoTokenizer  # seconds, and only where it is there
+        from transformers.utils import logging
     except ImportError:
         warned = [text for text in subject.vocabulary.warnings if text.startswith("transformers ")]
         return counted(warned, "by the table of models: transformers is not installed", compared=1)
-    auto = AutoTokenizer.from_pretrained(subject.folder, local_files_only=True, trust_remote_code=False)
     texts = (*ODDITIES, *PROSE.split("\n\n"))
     ours = subject.folder_reading.tokenizer
+    talk = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # what it says of config.json is no progress of ours
+    try:
+        auto = AutoTokenizer.from_pretrained(subject.folder, local_files_only=True, trust_remote_code=False)
+        theirs = [auto(text, add_special_tokens=False)["input_ids"] for text in texts]
+    except Exception as error:  # noqa: BLE001  # whatever it is, nobody can use the folder's tokenizer
+        return Measured(len(texts), f"{type(error).__name__}: {shown(str(error), 100, quoted=False)}")
+    finally:
+        logging.set_verbosity(talk)
     differences = (
         f"{shown(text, 30)}: {a[:8]} by tokenizer.json, {b[:8]} by {type(auto).__name__}"
-        for text in texts
-        if (a := ours.encode(text, add_special_tokens=False).ids)
-        != (b := auto(text, add_special_tokens=False)["input_ids"])
+        for text, b in zip(texts, theirs, strict=True)
+        if (a := ours.encode(text, add_special_tokens=False).ids) != b
     )
     return counted(differences, f"{len(texts)} texts by {type(auto).__name__}", compared=len(texts))
 
