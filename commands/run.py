@@ -179,7 +179,10 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
 def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: bool) -> None:
     """Show the most probable tokens after TEXT, with their logits."""
     with opened(model, device, mode) as loaded:
-        last = loaded.logits(loaded.tokenizer.encode(words).ids)[-1]
+        ids = loaded.tokenizer.encode(words).ids
+        if not ids:
+            raise click.UsageError(f"TEXT {words!r} has no token, so there is nothing to go on from")
+        last = loaded.logits(ids)[-1]
         best = last.topk(min(top, len(last)))
         rows = [
             (token, loaded.tokenizer.decode([token], skip_special_tokens=False), value)

@@ -23,6 +23,7 @@ from llorch.converter.findings import Findings, scan_source
 from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
 from llorch.converter.plan.dtype import BY_TORCH_NAME, choose_dtypes
+from llorch.converter.plan.float16 import float16_warnings
 from llorch.converter.plan.plan import Plan, make_plan
 from llorch.converter.plan.schedule import Placed, written_order
 from llorch.converter.plan.tensors import with_scales
@@ -55,7 +56,6 @@ from llorch.formats.tokenizer import (
 
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
-
 
 ROLES = {
     "config.json": "config",
@@ -185,7 +185,8 @@ def _prepared(
     """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
     choice = choose_dtypes(with_scales(planned.outputs, data), data, options.dtype)
     findings = scan_source(header.metadata, tokenizer, allow)
-    warnings = (*tokenizer.warnings, *findings.warnings, *planned.warnings, *choice.warnings)
+    overflow = float16_warnings(planned.architecture, choice.dtype)
+    warnings = (*tokenizer.warnings, *findings.warnings, *planned.warnings, *choice.warnings, *overflow)
     if warnings and options.strict:
         raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
     outputs = written_order(choice.outputs)

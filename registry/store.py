@@ -27,7 +27,13 @@ from llorch.registry.query.identify import Identification, identify, seen
 from llorch.registry.query.integrity import Integrity, Level, expected_at, verify_place
 from llorch.registry.query.lineage import Lineage, lineage_of
 from llorch.registry.query.listing import Filter
-from llorch.registry.query.reference import PathReference, Reference, parse_alias, parse_reference
+from llorch.registry.query.reference import (
+    NameReference,
+    PathReference,
+    Reference,
+    parse_alias,
+    parse_reference,
+)
 from llorch.registry.query.reproduce import Reproduction, reproduction
 from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, RunAnswer
 from llorch.registry.records.records import RunKind, RunRecord, TensorRecord
@@ -202,7 +208,9 @@ class Registry:
         from llorch.registry.export.subject import subject_of
 
         with self._artifact(reference) as (connection, artifact_id):
-            subject = subject_of(connection, artifact_id)
+            asked = parse_reference(reference)
+            name = asked if isinstance(asked, NameReference) else None
+            subject = subject_of(connection, artifact_id, name)
         return WRITERS[form](subject)
 
     def whence(

@@ -30,14 +30,14 @@ from llorch.runtime.memory import DEQUANTIZED_BYTES
 from llorch.runtime.mode import Mode
 from llorch.runtime.model import Model, Text
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16}
 ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load(
     path: str | os.PathLike[str],
     device: str = "cpu",
-    dtype: Literal["float32", "float64"] = "float32",
+    dtype: Literal["float32", "float64", "float16"] = "float32",
     rounded: Literal["bfloat16", "float16"] | None = None,
     *,
     mode: Mode | str = Mode.EXACT,
@@ -47,7 +47,7 @@ def load(
 
     device: any that torch knows, or "auto": cuda if it is there and the model fits, else cpu. On CUDA weights are held
         as they are stored.
-    dtype: of all arithmetic; float64 is for measuring float32's noise.
+    dtype: of all arithmetic; float64 is for measuring float32's noise, float16 for finding what overflows in it.
     rounded: of a GGUF, every dequantized weight is rounded once to this type before use, so that it equals
         the weight of a folder converted to it.
     mode: how products with packed weights are computed; a model that has none is exact. On CUDA,

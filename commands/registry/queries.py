@@ -152,7 +152,7 @@ def run_row(run: ListedRun) -> Sequence[Cell]:
     return (
         Cell(run.uid, f"run:{run.uid[-12:]}"),
         text(run.kind),
-        text(run.status),
+        text(run.verdict if run.kind == "verify" and run.status == "succeeded" else run.status),
         age(rfc3339(run.started_at)),
         text(run.source),
         Cell(" ".join(run.inputs), " ".join(digest(one).brief for one in run.inputs)),

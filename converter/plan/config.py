@@ -16,6 +16,7 @@ from llorch.converter.plan.rope import Rope, spelled
 from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import REQUIRED, Metadata
+from llorch.formats.tokenizer import stored_id
 
 # Keys of config.json that every decoder has → names of sizes.
 DECODER_SIZES = {
@@ -168,7 +169,7 @@ def special_ids(metadata: Metadata, vocab: int) -> dict[str, int | None]:
     """bos, eos and pad, None where there is none; MalformedInput for an id without a row in the embedding."""
     ids: dict[str, int | None] = {}
     for name, key in SPECIAL_IDS.items():
-        token = ids[name] = metadata.integer(key, None)
+        token = ids[name] = stored_id(metadata, key)
         if token is not None and not 0 <= token < vocab:
             raise MalformedInput(
                 f"is {token}, outside the {vocab} rows of token_embd.weight", where=f"key {shown(key)}"
