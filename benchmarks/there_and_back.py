@@ -162,7 +162,7 @@ def tensor_differences(first: Header, second: Header) -> Iterator[str]:
                 np.ascontiguousarray(decode(tensor.type, data.read(tensor)), np.float32).view(np.uint32)
                 for tensor, data in ((one, before), (other, after))
             ]
-            if not np.array_equal(*bits):
+            if not np.array_equal(bits[0], bits[1]):
                 yield f"tensor {name}: {np.count_nonzero(bits[0] != bits[1])} weights differ"
 
 

@@ -20,6 +20,7 @@ from llorch.base.times import now_milliseconds, rfc3339_milliseconds
 from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
 from llorch.converter.findings import Findings, scan_source
+from llorch.converter.model_card import MODEL_CARD, model_card
 from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
 from llorch.converter.plan.dtype import BY_TORCH_NAME, choose_dtypes
@@ -61,6 +62,7 @@ ROLES = {
     "config.json": "config",
     "generation_config.json": "config",
     INDEX: "weights",
+    MODEL_CARD: "card",
     RECORD: "record",
     PROVENANCE: "record",
 }
@@ -197,6 +199,7 @@ def _prepared(
         "config.json": _json(with_dtype(planned.config, BY_TORCH_NAME[choice.dtype])),
         "generation_config.json": _json(planned.generation_config),
         **tokenizer.files(),
+        MODEL_CARD: model_card(header.metadata),
         **({} if sentencepiece.content is None else {TOKENIZER_MODEL: sentencepiece.content}),
         **({INDEX: layout.index} if layout.index is not None else {}),
     }

@@ -317,6 +317,10 @@ def _config(
         **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token")),
         **texts,
     }
+    if not metadata.flag(ADD_SPACE_PREFIX, True):
+        config["add_prefix_space"] = (
+            False  # what tokenizer.json says too; llama.cpp's converter looks for it here
+        )
     if added:
         config["added_tokens_decoder"] = {
             str(token["id"]): {key: value for key, value in token.items() if key != "id"} for token in added
