@@ -26,7 +26,7 @@ from llorch.verification.sample import PROSE
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llorch.converter.plan import OutputTensor
+    from llorch.converter.plan import PlannedTensor
     from llorch.runtime import Model
 
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
@@ -106,7 +106,7 @@ class Subject:
         return build_tokenizer(self.header.metadata)
 
     @cached_property
-    def outputs(self) -> Sequence[OutputTensor]:
+    def outputs(self) -> Sequence[PlannedTensor]:
         """The tensors that the source's header leads to."""
         # What is unknown was refused, or left out with a warning, when the folder was made.
         return make_plan(self.header, self.vocabulary, allow_unknown=True).outputs
