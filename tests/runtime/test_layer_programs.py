@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llorch.formats.quants.jit_cache import this_machine
+from llorch.formats.vector_code import this_machine
 from llorch.runtime import Mode, compare_logits, load
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.kernels.cpu import multiply, recorder
