@@ -141,9 +141,13 @@ class FileMatrix(Matrix):
         out = torch.empty((stop - start, self.columns), dtype=torch.float32)
         for first in range(0, len(out), self.tile):
             self._fill(start + first, out[first : first + self.tile])
+        return self._as_used(out)
+
+    def _as_used(self, weights: Tensor) -> Tensor:
+        """Float32 of the main memory, which may be written to, as the arithmetic takes them."""
         if self.numbers.rounded is not None:
-            out.copy_(out.to(self.numbers.rounded))
-        return out.to(self.numbers.device, self.numbers.dtype)
+            weights.copy_(weights.to(self.numbers.rounded))
+        return weights.to(self.numbers.device, self.numbers.dtype)
 
 
 class Packed(FileMatrix):
@@ -180,6 +184,17 @@ class Packed(FileMatrix):
     def blocks(self) -> Blocks | None:
         """The file's bytes, read when first asked for."""
         return Blocks(self._type, self._whole(), self.columns) if self._has_kernels else None
+
+    def rows_at(self, ids: Tensor) -> Tensor:
+        """As for every tensor of a file; all of them dequantized at once, where the file's numbers are the weights."""
+        if self.keeps or self._scales is not None:
+            return super().rows_at(ids)
+        distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
+        raw = self._whole().reshape(self.rows, self._row_bytes)[distinct]
+        out = torch.empty((len(distinct), self.columns))
+        dequantize_into(self._type, raw.reshape(-1), out.numpy().reshape(-1))
+        rows = self._as_used(out)
+        return rows[torch.from_numpy(where).to(rows.device)]
 
     def _whole(self) -> NDArray[np.uint8]:
         if self._raw is None:
