@@ -26,7 +26,7 @@ from llorch.runtime import Generation, Model, load
 
 ROOT = Path(__file__).parent.parent
 RECEIPTS, PAGE = ROOT / "docs" / "loads-in.json", ROOT / "docs" / "loads-in.md"
-PROMPTS = ("The harbour", "A cat", "Now", "One two three", "Where is it?", "It was", "Hello", "In the", "3.14")
+PROMPTS = (
     "The harbour",
     "A cat",
     "Now",
@@ -36,7 +36,6 @@ PROMPTS = ("The harbour", "A cat", "Now", "One two three", "Where is it?", "It w
     "Hello",
     "In the",
     "3.14",
-    "def f(x):",
 )
 TOKENS, LIMIT_S = 16, 300
 SAME, OTHER, REFUSED = "same text", "other text", "refused"
