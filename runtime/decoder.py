@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,16 @@ class Layer:
     ffn_norm: Norm | None = None
     ffn_post_norm: Norm | None = None
 
+    def linears(self) -> Iterator[Linear]:
+        """All its products."""
+        yield from (self.attention.q, self.attention.k, self.attention.v, self.attention.output)
+        yield from self.ffn.linears()
+
+    def release(self) -> None:
+        """Drops what was read or widened of its matrices; they are read again when they are used again."""
+        for linear in self.linears():
+            linear.weight.release()
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -67,8 +77,7 @@ class Weights:
         not give back: a tenth of a model's, measured.
         """
         for layer in self.layers:
-            attention = layer.attention
-            for linear in (attention.q, attention.k, attention.v, attention.output, *layer.ffn.linears()):
+            for linear in layer.linears():
                 linear.weight.materialize()
         self.head.weight.materialize()
 
@@ -87,7 +96,7 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """What all layers of one call share: whose rows they are, their angles, and who is told."""
 
     parts: Sequence[_Part]
@@ -98,6 +107,11 @@ class _Step:
         """The value, or what the observer puts in its place."""
         replaced = None if self.observe is None else self.observe(layer, step, value)
         return value if replaced is None else replaced
+
+    def of_request(self, cache: Cache, observe: Observe | None) -> Step:
+        """The same rows and angles with another cache, all of them of one request, and another observer."""
+        rows = slice(self.parts[0].rows.start, self.parts[-1].rows.stop)
+        return Step([_Part(cache, rows)], self.angles, observe)
 
 
 class Decoder:
@@ -130,16 +144,50 @@ class Decoder:
         if not self._settled:
             self.weights.materialize()
             self._settled = True
-        x = self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
-        ropes = {rope for rope in self.traits.ropes if rope is not None}
-        step = _Step(parts, {rope: _angles(rope, parts, x) for rope in ropes}, observe)
+        x = self._embedded(ids)
+        step = Step(parts, {rope: _angles(rope, parts, x) for rope in self._ropes()}, observe)
         x = step.observed(x, None, "embedding")
-        for index, layer in enumerate(self.weights.layers):
-            x = step.observed(x, index, "input")
-            x = step.observed(self._block(x, index, layer, step), index, "output")
+        for index in range(len(self.weights.layers)):
+            x = self.block(x, index, step)
         for part in parts:
             part.cache.advance(len(part.places))
+        return self.end(x, step)
+
+    def begin(
+        self,
+        ids: Tensor,
+        cache: Cache,
+        observe: Observe | None = None,
+        *,
+        places: Sequence[int] | None = None,
+        planned: int | None = None,
+    ) -> tuple[Tensor, Step]:
+        """The embeddings of a request's new positions, and what `block` needs to take them through a layer.
+
+        places: positions that the tokens are rotated by, by default those after what the cache holds. planned: what
+        rotary embeddings choose their list by, by default what the cache was planned for.
+        """
+        x = self._embedded(ids)
+        part = _Part(cache, slice(0, len(ids)))
+        where = part.places if places is None else places
+        angles = {rope: rotation(rope, where, planned or cache.planned, x) for rope in self._ropes()}
+        step = Step([part], angles, observe)
+        return step.observed(x, None, "embedding"), step
+
+    def block(self, x: Tensor, index: int, step: Step) -> Tensor:
+        """One layer over the new positions, (new, hidden_size); its keys and values go to the step's caches."""
+        x = step.observed(x, index, "input")
+        return step.observed(self._block(x, index, self.weights.layers[index], step), index, "output")
+
+    def end(self, x: Tensor, step: Step) -> Tensor:
+        """The final norm over what the last layer gave."""
         return step.observed(self.weights.final_norm(x), None, "final_norm")
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        return self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
+
+    def _ropes(self) -> set[Rope]:
+        return {rope for rope in self.traits.ropes if rope is not None}
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
@@ -149,7 +197,7 @@ class Decoder:
         replaced = None if observe is None else observe(None, "logits", y)
         return y if replaced is None else replaced
 
-    def _block(self, x: Tensor, index: int, layer: Layer, step: _Step) -> Tensor:
+    def _block(self, x: Tensor, index: int, layer: Layer, step: Step) -> Tensor:
         scale = self.traits.residual_scale
         normed = step.observed(_normed(layer.attention_norm, x), index, "attention_norm")
         attended = self._attention(normed, index, layer.attention, step)
@@ -162,7 +210,7 @@ class Decoder:
         fed = step.observed(_normed(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output") * scale
         return x + attended + fed if self.traits.parallel else x + fed
 
-    def _attention(self, x: Tensor, index: int, weights: Attention, step: _Step) -> Tensor:
+    def _attention(self, x: Tensor, index: int, weights: Attention, step: Step) -> Tensor:
         traits, rope = self.traits, self.traits.ropes[index]
         q, k, v = multiplied(x, weights.q, weights.k, weights.v)
         q = self._heads(q, weights.q_norm, traits.heads)

@@ -26,7 +26,7 @@ class Result:
     """One check's measurement beside what is allowed.
 
     value: in `unit`; None where nothing was measured. where: the tensor, file or position of the worst.
-    detail: what was compared, or why nothing was.
+    detail: what was compared, or why nothing was. optional: where it is skipped, nothing that was asked for is missing.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Result:
     where: str
     detail: str
     seconds: float
+    optional: bool = False
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Result:
@@ -59,6 +60,7 @@ class Result:
             if finite or self.value is None
             else f"measured {self.value}; {self.detail}",
             "seconds": round(self.seconds, 3),
+            "optional": self.optional,
         }
 
 
@@ -81,8 +83,14 @@ class Report:
 
     @property
     def outcome(self) -> str:
-        """FAILED if a check failed or fell over, INCOMPLETE if one was skipped or none made, else PASSED."""
-        statuses = {result.status for result in self.results}
+        """FAILED if a check failed or fell over, INCOMPLETE if one was skipped or none made, else PASSED.
+
+        A check that is optional may be skipped: the folder makes no such claim, or a library that it needs is an extra.
+        """
+        asked = [
+            result for result in self.results if not (result.optional and result.status == Status.SKIPPED)
+        ]
+        statuses = {result.status for result in asked}
         if statuses & {Status.FAILED, Status.ERROR}:
             return "FAILED"
         return "INCOMPLETE" if Status.SKIPPED in statuses or not statuses else "PASSED"

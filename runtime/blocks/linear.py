@@ -76,6 +76,10 @@ class Matrix(ABC):
         """Rows [start, stop) as a matrix that shares this one's storage."""
         return _Part(self, start, stop)
 
+    @abstractmethod
+    def release(self) -> None:
+        """Drops what was read or widened of it, and of the matrix that it is a part of."""
+
     def materialize(self) -> None:
         """Widens it now if it is to stay so, or reads what the kernels use."""
         if self.keeps:
@@ -107,6 +111,11 @@ class FileMatrix(Matrix):
             self._kept = self._fresh(0, self.rows)
             self._forget()
         return self._kept[start:stop]
+
+    def release(self) -> None:
+        """What is dropped is read again when it is used again."""
+        self._kept = None
+        self._forget()
 
     def rows_at(self, ids: Tensor) -> Tensor:
         """The rows of these ids, one each, without widening the others."""
@@ -217,6 +226,9 @@ class _Part(Matrix):
         """Of the whole's, its own."""
         blocks = self._whole.blocks()
         return None if blocks is None else blocks.part(self._start, self._start + self.rows)
+
+    def release(self) -> None:
+        self._whole.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def test_a_folder_without_a_record_is_judged_by_what_it_holds(made: Path) -> Non
     report = verify(made, made.parent / "source.gguf")
     skipped = {result.name for result in report.results if result.status == Status.SKIPPED}
     assert skipped == {"files.listed", "files.digests", "source.digest"}
-    assert report.outcome == "INCOMPLETE"
+    assert report.outcome == "PASSED"  # it makes no such claim, and all else was compared
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", '{"files": 3, "sources": [{"path": 7}]}'])
