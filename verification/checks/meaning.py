@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from llorch.runtime.from_folder.config import Config
 from llorch.verification.check import Measured, check, counted, worst
 from llorch.verification.subject import Subject
 
@@ -56,8 +57,11 @@ def config_sizes(subject: Subject) -> Measured:
     because="tied, a loader ignores the output layer that is there; untied, it makes up the one that is not",
 )
 def config_tied(subject: Subject) -> Measured:
-    """`tie_word_embeddings` is true exactly where there is no output layer."""
-    tied, head = subject.config.get("tie_word_embeddings"), "lm_head.weight" in subject.tensors
+    """`tie_word_embeddings`, or its class's default, is true exactly where there is no output layer."""
+    head = "lm_head.weight" in subject.tensors
+    tied = subject.config.get("tie_word_embeddings")
+    if tied is None:
+        tied = Config.of_folder(subject.folder).flag("tie_word_embeddings")
     there = "there" if head else "not there"
     wrong = [f"tie_word_embeddings is {tied}, lm_head.weight is {there}"] if tied is not (not head) else []
     return counted(wrong, f"lm_head.weight is {there}", compared=1)
