@@ -51,8 +51,9 @@ def explained(
         return _rotated(step, one, other)
     if step == "attention":
         return _attended(one, other)
-    if step == "ffn_output" and layer is not None and "ffn_norm" in source:
-        return _fed(layer, source["ffn_norm"], readings)
+    fed = source.get("ffn_norm", source.get("attention_norm"))  # the second where both branches read the same
+    if step == "ffn_output" and layer is not None and fed is not None:
+        return _fed(layer, fed, readings)
     if step == "embedding":
         rows = [row for row in range(len(one)) if not _equal(one[row], other[row])]
         return f"the embedding: {len(rows)} of {len(one)} positions differ" + _scaled(one, other)

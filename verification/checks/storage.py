@@ -30,6 +30,7 @@ def files_listed(subject: Subject) -> Measured:
     listed = {row["path"] for row in subject.record["files"]}
     found = [path for path in subject.folder.rglob("*") if path.is_file()]
     there = {path.relative_to(subject.folder).as_posix() for path in found}
+    there -= {name for name in there if name.startswith(".") and "/" in name}  # of .git and caches
     extra = {name for name in there - listed - RECORDS if Path(name).suffix in LOADED}
     differences = [f"{shown(name)} is missing" for name in sorted(listed - there)]
     differences += [f"{shown(name)} is not listed" for name in sorted(extra)]
