@@ -25,11 +25,10 @@ LAYERS = "model.layers."
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Weights of the model, of its largest layer, and of the embedding or output layer."""
+    """Weights of the model, and of its largest layer."""
 
     weights: int
     layer: int
-    vocabulary: int
 
     @property
     def is_small(self) -> bool:
@@ -39,8 +38,7 @@ class Sizes:
     @property
     def widened_bytes(self) -> int:
         """What `runtime.load` is to keep, so that a layer in use is widened once, or by tiles."""
-        fits = 4 * max(self.layer, self.vocabulary) <= LAYER_BYTES
-        return 4 * self.weights if self.is_small or fits else 0
+        return 4 * self.weights if self.is_small or 4 * self.layer <= LAYER_BYTES else 0
 
     @property
     def bound(self) -> int:
@@ -55,8 +53,7 @@ def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
         part = name.removeprefix(LAYERS).split(".", 1)[0] if name.startswith(LAYERS) else name
         layers[part] = layers.get(part, 0) + math.prod(tensor.shape)
     of_layers = [size for name, size in layers.items() if name.isdigit()]
-    others = [size for name, size in layers.items() if not name.isdigit()]
-    return Sizes(sum(layers.values()), max(of_layers, default=0), max(others, default=0))
+    return Sizes(sum(layers.values()), max(of_layers, default=0))
 
 
 def rounding_of(tensors: Mapping[str, SafetensorsTensor]) -> Literal["bfloat16", "float16"] | None:
@@ -77,7 +74,11 @@ def open_reading(
 ) -> Model:
     """A model whose layers are widened when they are used; float64 ones by tiles, since they are run once."""
     kept = sizes.widened_bytes if dtype == "float32" else 0
-    return runtime.load(path, device, dtype, rounded, widened_bytes=kept)
+    model = runtime.load(path, device, dtype, rounded, widened_bytes=kept)
+    if not sizes.is_small:  # used a few times at the end, and larger than a layer: by tiles
+        head = model.decoder.weights.head.weight
+        head.numbers = replace(head.numbers, keep=False)
+    return model
 
 
 class Run:
