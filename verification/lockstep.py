@@ -96,6 +96,24 @@ class Found:
     noise: LogitsComparison | None = None
     losses: tuple[float, float] | None = None
 
+    def to_json(self) -> dict[str, object]:
+        """The curves, for a report."""
+        return {
+            "layers": [
+                {
+                    "layer": one.layer,
+                    "relative": number(one.relative),
+                    "noise": number(one.noise),
+                    "limit": number(one.limit),
+                }
+                for one in self.curve
+            ],
+            "faults": [{"layer": one.layer, "step": one.step, "place": one.place} for one in self.faults],
+            "explanation": self.explanation,
+            "kl": [] if self.logits is None else [number(kl) for kl in self.logits.kl.tolist()],
+            "noise": [] if self.noise is None else [number(kl) for kl in self.noise.kl.tolist()],
+        }
+
     @property
     def extent(self) -> str:
         """`3 of 32 layers`, or `32 layers`."""
@@ -223,6 +241,11 @@ class Lockstep:
             readings = (self.source.decoder, self.folder.decoder)
             self.found.explanation = explained(layer, fault.step, source, folder, readings)
         self.found.faults.append(fault)
+
+
+def number(value: float) -> float:
+    """A finite number, for JSON and for charts: what is not is larger than all others."""
+    return value if math.isfinite(value) else 1e30
 
 
 def keep(kept: dict[str, Tensor]) -> Observe:

@@ -69,7 +69,8 @@ class Report:
     """All results of one verification.
 
     folder, against: what was compared; `against` is None when there was no source. level: "quick" or "full".
-    started, finished: RFC 3339, UTC. tools: name → version of what did the measuring.
+    started, finished: RFC 3339, UTC. tools: name → version of what did the measuring. lockstep: the curves that
+    `Found.to_json` gives. reference: what `measure_cost` found.
     """
 
     folder: str
@@ -80,6 +81,8 @@ class Report:
     finished: str
     tools: Mapping[str, str]
     results: Sequence[Result]
+    lockstep: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any] | None = None
 
     @property
     def outcome(self) -> str:
@@ -112,7 +115,10 @@ class Report:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Report:
         """The report of which `to_json` made this document; KeyError or TypeError when none did."""
-        known = {field.name: document[field.name] for field in fields(cls) if field.name != "results"}
+        later: dict[str, Any] = {
+            name: document.get(name) for name in ("lockstep", "reference")
+        }  # older documents have neither
+        known = later | {f.name: document[f.name] for f in fields(cls) if f.name not in (*later, "results")}
         return cls(**known, results=[Result.from_json(row) for row in document["checks"]])
 
     def to_json(self) -> dict[str, object]:
@@ -129,4 +135,6 @@ class Report:
             "finished": self.finished,
             "tools": dict(self.tools),
             "checks": [result.to_json() for result in self.results],
+            "lockstep": self.lockstep,
+            "reference": self.reference,
         }

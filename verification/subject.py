@@ -5,6 +5,7 @@ Everything is read anew from the disk: of what the conversion held in memory not
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import weakref
@@ -71,6 +72,9 @@ class Subject:
         self.level = level
         self.device = device
         self.progress: Callable[[int, int], None] = lambda done, total: None  # noqa: ARG005  # of the check that is made
+        self.pattern: str | None = (
+            None  # of tensors' names that are looked at, or None for what the level can afford
+        )
         self.told: dict[str, str] = {}  # why something could not be read, and the check that said so first
         self.failed: list[str] = []  # checks that failed so far
         self._source = source
@@ -237,10 +241,12 @@ class Subject:
         return run.run(len(self.prose_once), self.progress)
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
-        """Which of these (name, bytes) are looked at: quick takes what fits in `QUICK_BYTES`, full takes all.
+        """Which of these (name, bytes) are looked at: those of the pattern; quick what fits in `QUICK_BYTES`, full all.
 
         The choice is by a digest of the names, so it is spread evenly and always the same.
         """
+        if self.pattern is not None:
+            return set(fnmatch.filter((name for name, _ in sizes), self.pattern))
         rows = sorted(sizes, key=lambda row: hashlib.sha256(row[0].encode()).digest())
         if self.level == "full":
             return {name for name, _ in rows}

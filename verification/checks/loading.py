@@ -33,13 +33,20 @@ def transformers_tokens(subject: Subject) -> Measured:
     try:
         loaded = library.AutoTokenizer.from_pretrained(subject.folder, local_files_only=True)
     except Exception as error:  # noqa: BLE001  # whatever it is, users meet it too
-        return Measured(math.inf, f"AutoTokenizer: {type(error).__name__}: {shown(str(error), 200, quoted=False)}")
+        return Measured(
+            math.inf, f"AutoTokenizer: {type(error).__name__}: {shown(str(error), 200, quoted=False)}"
+        )
     texts = (*ODDITIES, *PROSE.split("\n\n"))
     differences = []
     for text in texts:
-        one, other = source.encode(text, add_special_tokens=False).ids, loaded.encode(text, add_special_tokens=False)
+        one, other = (
+            source.encode(text, add_special_tokens=False).ids,
+            loaded.encode(text, add_special_tokens=False),
+        )
         if one != list(other):
-            differences.append(f"{shown(text, 30)}: {one[:8]} in the source, {list(other)[:8]} by AutoTokenizer")
+            differences.append(
+                f"{shown(text, 30)}: {one[:8]} in the source, {list(other)[:8]} by AutoTokenizer"
+            )
     return counted(differences, f"{len(texts)} texts, {type(loaded).__name__}", compared=len(texts))
 
 
@@ -51,13 +58,15 @@ def transformers_tokens(subject: Subject) -> Measured:
     level="full",
 )
 def transformers_logits(subject: Subject) -> Measured:
-    """Mean KL divergence of transformers, in the type of config.json, from the source's reading; infinite if not finite."""
+    """Mean KL divergence of transformers, in config.json's type, from the source's reading; infinite if not finite."""
     library = required()
     import torch
 
     nbytes = sum(tensor.nbytes for tensor in subject.tensors.values())
     if nbytes > LOADED_BYTES:
-        raise CannotCheck(f"transformers would load {nbytes:,} bytes, {LOADED_BYTES:,} are allowed", optional=True)
+        raise CannotCheck(
+            f"transformers would load {nbytes:,} bytes, {LOADED_BYTES:,} are allowed", optional=True
+        )
     reading, ids = subject.ggml_reading, subject.prose[:POSITIONS]
     told = subject.config.get("dtype") or subject.config.get("torch_dtype") or "float32"
     try:
@@ -81,7 +90,9 @@ def transformers_logits(subject: Subject) -> Measured:
     from llorch.runtime import compare_logits
 
     found = compare_logits(expected.numpy(), tested[:, : expected.shape[1]].numpy())
-    return Measured(found.kl_mean, f"worst at position {found.kl_max_at}", f"{told}, {found.positions} positions")
+    return Measured(
+        found.kl_mean, f"worst at position {found.kl_max_at}", f"{told}, {found.positions} positions"
+    )
 
 
 def required() -> Any:
