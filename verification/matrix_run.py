@@ -31,8 +31,6 @@ def run_row(found: Candidate, device: str, tokens: int) -> Row:
             return _ended(
                 row, started, "skipped", f"it needs {needed:,} bytes of memory, {there:,} may be used here"
             )
-        if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
         with runtime.load(found.path, device=device) as model:
             return _ran(row, model, described, tokens, started)
     except (UnsupportedInput, RequestError) as error:

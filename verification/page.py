@@ -112,7 +112,8 @@ def _positions(lockstep: Mapping[str, Any]) -> str:
         lines.append(Line("float32 against float64, where measured", lockstep["noise"], "noise"))
     chart = line_chart(lines, list(range(len(values))), "position", "divergence by position")
     return (
-        f"<section>\n<h2>Divergence by position</h2>\n<p>Kullback-Leibler divergence of the next token's distribution.</p>\n"
+        "<section>\n<h2>Divergence by position</h2>\n"
+        "<p>Kullback-Leibler divergence of the next token's distribution.</p>\n"
         f'<div class="scroll">{chart}</div>\n{legend(lines)}</section>\n'
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from llorch.verification.subject import Subject
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Mean nats that arithmetic in a type costs at most: ten times the fault table's, for models that were not trained.
+LIMITS: Mapping[str, float] = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 5e-2}
 LOADED_BYTES = 1 << 30  # of weights that transformers may load: it needs all of them in memory
 POSITIONS = 64
 
@@ -52,13 +55,16 @@ def transformers_tokens(subject: Subject) -> Measured:
 
 @check(
     "transformers.logits",
-    at_most=5e-2,
-    unit="nats",
+    at_most=1,
+    unit="of the limit",
     because="a weight or an activation that the folder's type cannot hold shows where the type is used",
     level="full",
 )
 def transformers_logits(subject: Subject) -> Measured:
-    """Mean KL divergence of transformers, in config.json's type, from the source's reading; infinite if not finite."""
+    """Mean divergence of transformers, in config.json's type, from the source's reading; infinite if not finite.
+
+    As a share of what arithmetic in that type may cost.
+    """
     library = required()
     import torch
 
@@ -90,9 +96,9 @@ def transformers_logits(subject: Subject) -> Measured:
     from llorch.runtime import compare_logits
 
     found = compare_logits(expected.numpy(), tested[:, : expected.shape[1]].numpy())
-    return Measured(
-        found.kl_mean, f"worst at position {found.kl_max_at}", f"{told}, {found.positions} positions"
-    )
+    limit = LIMITS.get(str(told), LIMITS["bfloat16"])
+    detail = f"{told}, {found.positions} positions, {found.kl_mean:.1e} nats in the mean, {limit:g} allowed"
+    return Measured(found.kl_mean / limit, f"worst at position {found.kl_max_at}", detail)
 
 
 def required() -> Any:
