@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -137,7 +137,9 @@ class Run:
     def end(self, observe: Observe | None = None, given: Tensor | None = None) -> Tensor:
         """After the final norm: what the output layer is given."""
         x = self.hidden if given is None else given
-        return self.model.decoder.end(x, self._steps[0].of_request(self.model.new_cache(len(self.ids)), observe))
+        return self.model.decoder.end(
+            x, self._steps[0].of_request(self.model.new_cache(len(self.ids)), observe)
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Of rows of what `end` gave, float32 in main memory."""

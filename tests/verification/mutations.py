@@ -473,6 +473,14 @@ config("llama", "a larger vocabulary", {"vocab_size": 400}, ("config.sizes", "vo
 config("llama", "another end", {"eos_token_id": 5}, ("config.special_ids", "eos_token_id"))
 config("llama", "another beginning", {"bos_token_id": 5}, ("config.special_ids", "bos_token_id"))
 
+
+def beyond_float16(pair: Planted) -> None:
+    pair.change(f"{MLP}down_proj.weight", scaled(1e6))
+    pair.edit("config.json", dtype="float16")
+
+
+mutation("llama", "activations that float16 cannot hold", beyond_float16, ("transformers.logits", "position"))
+
 # Text.
 SPLIT_OF_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -543,7 +551,13 @@ tokenizer("llama", "ids are not turned to text", without("decoder"), ("tokenizer
 tokenizer(
     "mistral", "pieces are not turned to text", without("decoder"), ("tokenizer.decoded", "in the source")
 )
-tokenizer("llama", "merges are lost", drop_merges, ("tokenizer.ids", "in the source"))
+tokenizer(
+    "llama",
+    "merges are lost",
+    drop_merges,
+    ("transformers.tokens", "by AutoTokenizer"),
+    ("tokenizer.ids", "in the source"),
+)
 tokenizer("llama", "two ids exchanged", exchange_ids, ("tokenizer.vocabulary", "in the source"))
 tokenizer(
     "mistral",
