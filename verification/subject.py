@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
 LOGITS_BYTES = 512 << 20  # most that the logits of one reading may take
+LOCKSTEP_FLOP = 5e10  # what a quick lockstep computes with each reading of the layers that it runs
 FULL_FLOP = 2e12  # what a full check computes with each reading: half a minute on two cores
 LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 16, 200, 2048
 LEAST_LAYERS = 2  # that quick runs, however large they are: the first and the last
@@ -194,7 +195,7 @@ class Subject:
     def positions(self) -> int:
         """How many positions to compute: so many as time and the context allow."""
         n_ctx = self.folder_reading.traits.n_ctx
-        flop, longest = (QUICK_FLOP, QUICK_POSITIONS) if self.level == "quick" else (FULL_FLOP, LONGEST)
+        flop, longest = (LOCKSTEP_FLOP, QUICK_POSITIONS) if self.level == "quick" else (FULL_FLOP, LONGEST)
         weights = self.sizes.weights * len(self.layers) // max(1, self.folder_reading.traits.n_layers)
         return max(1, min(n_ctx, longest, max(LEAST_POSITIONS, int(flop / (2 * max(1, weights))))))
 
