@@ -29,7 +29,7 @@ def report_sarif(report: Report) -> dict[str, Any]:
         {
             "id": one.name,
             "shortDescription": {"text": one.because},
-            "properties": {"unit": one.unit, "atMost": one.at_most},
+            "properties": {"unit": one.unit, "limit": one.at_most},
         }
         for one in report.results
     ]
