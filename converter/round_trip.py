@@ -100,16 +100,20 @@ def _difference(
         for piece in slices(output, index):
             tensor, start = piece.segment.source, piece.start - piece.segment.source.offset
             was = piece.segment.scaled(decode(tensor.type, source.read(tensor, start, start + piece.nbytes)))
-            now = written.read(stored, piece.at * size, (piece.at + piece.weights) * size)
-            if output.operation is not None:  # only then is a slice whole rows
+            region = written.read(stored, piece.at * size, (piece.at + piece.extent) * size)
+            now = piece.places(region.view(STORAGE[stored.dtype])).reshape(-1)
+            operation = piece.segment.operation
+            if operation is not None:  # only then is a slice whole rows
                 was = was.reshape(-1, piece.segment.columns)
-            distance, wrong = _distances(output.operation, was, now.view(STORAGE[stored.dtype]), stored.dtype)
+            distance, wrong = _distances(operation, was, now, stored.dtype)
             differing += int(np.count_nonzero(wrong))
             at = int(distance.argmax())
             if distance[at] > worst[0]:
                 worst = float(distance[at]), tensor.name, piece.first + at
-    operation = None if output.operation is None else str(output.operation)
-    return Difference(output.name, stored.dtype, output.weights, differing, *worst, operation)
+    done = dict.fromkeys(str(s.operation) for s in output.segments if s.operation is not None)
+    return Difference(
+        output.name, stored.dtype, output.weights, differing, *worst, ", ".join(done) if done else None
+    )
 
 
 def _distances(
@@ -126,13 +130,12 @@ def _distances(
         numpy_kernels.rounded_into(flat, expected)
         wrong = back.view(np.uint32) != widened(expected, dtype).view(np.uint32)
     else:
-        # Three roundings at most: forward and backward in float32, and that of the written type between them.
-        allowed = (
-            rounding_error(back, "F32")
-            + rounding_error(flat, "F32")
-            + rounding_error(values.reshape(-1), "F32")
-        )
+        # Three roundings at most: forward and backward in float32, and that of the written type between them. What is
+        # between them shows in the source as far as the inverse's slope takes it; twice, where the slope itself moves.
+        between = rounding_error(values.reshape(-1), "F32")
         if dtype != "F32":
-            allowed += rounding_error(values.reshape(-1), dtype)
+            between += rounding_error(values.reshape(-1), dtype)
+        allowed = rounding_error(back, "F32") + rounding_error(flat, "F32")
+        allowed += between * operation.slope(back) * (1.0 if operation.exact else 2.0)
         wrong = ~(distance <= allowed)
     return np.where(np.isnan(distance), np.inf, distance), wrong

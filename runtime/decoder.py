@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from llorch.runtime.blocks.attention import attend
 from llorch.runtime.blocks.cache import Cache
-from llorch.runtime.blocks.experts import FeedForward, Mixture
-from llorch.runtime.blocks.linear import FileMatrix, Linear, multiplied
+from llorch.runtime.blocks.delta_net import GatedDeltaNet
+from llorch.runtime.blocks.experts import ACTIVATIONS, DenseAndMixture, FeedForward, Mixture
+from llorch.runtime.blocks.latent import LatentAttention
+from llorch.runtime.blocks.linear import Linear, Matrix
+from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import in_halves, rotate, rotation
+from llorch.runtime.blocks.short_conv import ShortConvolution
 from llorch.runtime.errors import ContextFull
-from llorch.runtime.traits import Rope, Traits
+from llorch.runtime.traits import Heads, Rope, Temperature, Traits
 
 Observe = Callable[[int | None, str, Tensor], Tensor | None]
 """Told (layer or None, step, value) after each step; a tensor that it returns is used in the value's place.
@@ -29,31 +35,81 @@ Outside the layers the steps are `embedding`, `final_norm` and `logits`; in a la
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """The products around attention; norms of queries and keys where the model has them."""
+    """The products around attention; norms of queries and keys where the model has them.
+
+    k, v: None where the layer reads another's; v alone where the values are the keys, before their norm.
+    value_norm: of each head's value. sinks: a logit for each head.
+    """
 
     q: Linear
-    k: Linear
-    v: Linear
+    k: Linear | None
+    v: Linear | None
     output: Linear
     q_norm: Norm | None = None
     k_norm: Norm | None = None
+    value_norm: Norm | None = None
+    sinks: Tensor | None = None
+
+    def linears(self) -> Iterator[Linear]:
+        """Its products."""
+        yield from filter(None, (self.q, self.k, self.v, self.output))
+
+
+RecurrentMixer = GatedDeltaNet | Mamba2Mixer | MambaMixer | ShortConvolution
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEmbedding:
+    """A layer's way in for its own embedding of every token: out(act(gate x) · embedding), normed."""
+
+    gate: Linear
+    output: Linear
+    norm: Norm
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEmbeddings:
+    """All layers' embeddings of a token in one row, and what the first hidden state adds to each.
+
+    scale: of the rows. mixed_scale: of the product with the hidden state, before its norm.
+    """
+
+    table: Matrix
+    scale: float
+    projection: Linear
+    mixed_scale: float
+    norm: Norm
+
+    def __call__(self, ids: Tensor, x: Tensor, layers: int) -> Tensor:
+        """(layers, positions, width)."""
+        rows = (self.table.rows_at(ids) * self.scale).view(len(ids), layers, -1)
+        mixed = self.norm((self.projection(x) * self.mixed_scale).view(len(ids), layers, -1))
+        return ((mixed + rows) * 2**-0.5).transpose(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A block's weights; a norm that the architecture does not have is None."""
+    """A block's weights; a norm, mixer or network that the architecture does not have is None.
 
-    attention: Attention
-    ffn: FeedForward | Mixture
+    scale: what the layer's result is multiplied by.
+    """
+
+    attention: Attention | LatentAttention | RecurrentMixer | None
+    ffn: FeedForward | Mixture | DenseAndMixture | None
     attention_norm: Norm | None = None
     attention_post_norm: Norm | None = None
     ffn_norm: Norm | None = None
     ffn_post_norm: Norm | None = None
+    embedding: LayerEmbedding | None = None
+    scale: Tensor | None = None
 
     def linears(self) -> Iterator[Linear]:
-        """All its products."""
-        yield from (self.attention.q, self.attention.k, self.attention.v, self.attention.output)
-        yield from self.ffn.linears()
+        """Its products."""
+        for part in (self.attention, self.ffn):
+            if part is not None:
+                yield from part.linears()
+        if self.embedding is not None:
+            yield from (self.embedding.gate, self.embedding.output)
 
     def release(self) -> None:
         """Drops what was read or widened of its matrices; they are read again when they are used again."""
@@ -65,10 +121,11 @@ class Layer:
 class Weights:
     """All of a model's weights."""
 
-    embedding: FileMatrix
+    embedding: Matrix
     layers: Sequence[Layer]
     final_norm: Norm
     head: Linear
+    layer_embeddings: LayerEmbeddings | None = None
 
     def materialize(self) -> None:
         """Widens all matrices that stay widened.
@@ -97,11 +154,16 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What all layers of one call share: whose rows they are, their angles, and who is told."""
+    """What all layers of one call share: whose rows they are, their angles, and who is told.
+
+    temperature: (rows, 1), what queries are multiplied by. own: every layer's embedding of the tokens.
+    """
 
     parts: Sequence[_Part]
     angles: Mapping[Rope, tuple[Tensor, Tensor]]
     observe: Observe | None
+    temperature: Tensor | None = None
+    own: Tensor | None = None
 
     def observed(self, value: Tensor, layer: int | None, step: str) -> Tensor:
         """The value, or what the observer puts in its place."""
@@ -109,9 +171,9 @@ class Step:
         return value if replaced is None else replaced
 
     def of_request(self, cache: Cache, observe: Observe | None) -> Step:
-        """The same rows and angles with another cache, all of them of one request, and another observer."""
+        """The same rows with another cache, all of them of one request, and another observer."""
         rows = slice(self.parts[0].rows.start, self.parts[-1].rows.stop)
-        return Step([_Part(cache, rows)], self.angles, observe)
+        return replace(self, parts=[_Part(cache, rows)], observe=observe)
 
 
 class Decoder:
@@ -144,9 +206,7 @@ class Decoder:
         if not self._settled:
             self.weights.materialize()
             self._settled = True
-        x = self._embedded(ids)
-        step = Step(parts, {rope: _angles(rope, parts, x) for rope in self._ropes()}, observe)
-        x = step.observed(x, None, "embedding")
+        x, step = self._begin(ids, parts, observe)
         for index in range(len(self.weights.layers)):
             x = self.block(x, index, step)
         for part in parts:
@@ -167,15 +227,15 @@ class Decoder:
         places: positions that the tokens are rotated by, by default those after what the cache holds. planned: what
         rotary embeddings choose their list by, by default what the cache was planned for.
         """
-        x = self._embedded(ids)
         part = _Part(cache, slice(0, len(ids)))
-        where = part.places if places is None else places
-        angles = {rope: rotation(rope, where, planned or cache.planned, x) for rope in self._ropes()}
-        step = Step([part], angles, observe)
-        return step.observed(x, None, "embedding"), step
+        x, step = self._begin(ids, [part], observe)
+        if places is not None:
+            angles = {rope: rotation(rope, places, planned or cache.planned, x) for rope in step.angles}
+            step = replace(step, angles=angles)
+        return x, step
 
     def block(self, x: Tensor, index: int, step: Step) -> Tensor:
-        """One layer over the new positions, (new, hidden_size); its keys and values go to the step's caches."""
+        """One layer over the new positions, (new, hidden_size); what it keeps goes to the step's caches."""
         x = step.observed(x, index, "input")
         return step.observed(self._block(x, index, self.weights.layers[index], step), index, "output")
 
@@ -183,11 +243,18 @@ class Decoder:
         """The final norm over what the last layer gave."""
         return step.observed(self.weights.final_norm(x), None, "final_norm")
 
-    def _embedded(self, ids: Tensor) -> Tensor:
-        return self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
-
-    def _ropes(self) -> set[Rope]:
-        return {rope for rope in self.traits.ropes if rope is not None}
+    def _begin(self, ids: Tensor, parts: Sequence[_Part], observe: Observe | None) -> tuple[Tensor, Step]:
+        x = self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
+        ropes = {rope for rope in self.traits.ropes if rope is not None}
+        own = self.weights.layer_embeddings
+        step = Step(
+            parts,
+            {rope: _angles(rope, parts, x) for rope in ropes},
+            observe,
+            None if self.traits.temperature is None else _temperatures(self.traits.temperature, parts, x),
+            None if own is None else own(ids, x, self.traits.n_layers),
+        )
+        return step.observed(x, None, "embedding"), step
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
@@ -200,46 +267,124 @@ class Decoder:
     def _block(self, x: Tensor, index: int, layer: Layer, step: Step) -> Tensor:
         scale = self.traits.residual_scale
         normed = step.observed(_normed(layer.attention_norm, x), index, "attention_norm")
-        attended = self._attention(normed, index, layer.attention, step)
-        attended = (
-            step.observed(_normed(layer.attention_post_norm, attended), index, "attention_output") * scale
-        )
+        attended = torch.zeros_like(x)
+        if layer.attention is not None:
+            attended = self._mixed(normed, index, layer.attention, step)
+            attended = _normed(layer.attention_post_norm, attended)
+            attended = step.observed(attended, index, "attention_output") * scale
         if not self.traits.parallel:
             x = x + attended
             normed = step.observed(_normed(layer.ffn_norm, x), index, "ffn_norm")
-        fed = step.observed(_normed(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output") * scale
-        return x + attended + fed if self.traits.parallel else x + fed
+        if layer.ffn is not None:
+            fed = layer.ffn(normed, x) if isinstance(layer.ffn, DenseAndMixture) else layer.ffn(normed)
+            fed = step.observed(_normed(layer.ffn_post_norm, fed), index, "ffn_output") * scale
+            x = x + attended + fed if self.traits.parallel else x + fed
+        if layer.embedding is not None and step.own is not None:
+            act = ACTIVATIONS[self.traits.activation]
+            x = x + layer.embedding.norm(
+                layer.embedding.output(act(layer.embedding.gate(x)) * step.own[index])
+            )
+        return x if layer.scale is None else x * layer.scale
+
+    def _mixed(
+        self, x: Tensor, index: int, weights: Attention | LatentAttention | RecurrentMixer, step: Step
+    ) -> Tensor:
+        """What the layer's mixer makes of its input, whatever its kind."""
+        if isinstance(weights, Attention):
+            return self._attention(x, index, weights, step)
+        if not isinstance(weights, LatentAttention):
+            return torch.cat([weights(x[part.rows], part.cache.state(index)) for part in step.parts])
+        rope, heat = self.traits.ropes[index], step.temperature
+        mixed = [
+            weights.mixed(
+                x[part.rows],
+                index,
+                part.cache,
+                rope=rope,
+                angles=None if rope is None else _rows_of(step.angles[rope], part),
+                scale=self.traits.attention_scale,
+                temperature=None if heat is None else heat[part.rows],
+            )
+            for part in step.parts
+        ]
+        return weights.output(step.observed(torch.cat(mixed), index, "attention"))
+
+    def _seen(self, index: int, part: _Part, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Keys and values of all positions so far: with the new ones, or as another layer has stored them."""
+        if k is None or v is None:
+            return part.cache.read(self.traits.keys_of(index), len(part.places))
+        return part.cache.extended(index, k[:, part.rows], v[:, part.rows])
 
     def _attention(self, x: Tensor, index: int, weights: Attention, step: Step) -> Tensor:
         traits, rope = self.traits, self.traits.ropes[index]
-        q, k, v = multiplied(x, weights.q, weights.k, weights.v)
-        q = self._heads(q, weights.q_norm, traits.heads)
-        k = self._heads(k, weights.k_norm, traits.kv_heads)
-        v = step.observed(self._heads(v, None, traits.kv_heads), index, "v")
-        if rope is not None:
-            q, k = rotate(q, rope, *step.angles[rope]), rotate(k, rope, *step.angles[rope])
+        q, gate = self._queries(x, index, weights)
+        k = v = None
+        if weights.k is not None:
+            k, v = self._keys_and_values(x, index, weights, weights.k)
+            v = step.observed(v, index, "v")
+            k = k if rope is None else rotate(k, rope, *step.angles[rope])
+            k = _normed(weights.k_norm, k) if traits.head_norm_after_rope else k
+        q = q if rope is None else rotate(q, rope, *step.angles[rope])
+        q = _normed(weights.q_norm, q) if traits.head_norm_after_rope else q
+        if step.temperature is not None and self._heats(index):
+            q = q * step.temperature
         if step.observe is not None:
             step.observe(index, "q", q if rope is None else in_halves(q, rope))
-            step.observe(index, "k", k if rope is None else in_halves(k, rope))
+            if k is not None:
+                step.observe(index, "k", k if rope is None else in_halves(k, rope))
         mixed = [
             attend(
                 q[:, part.rows],
-                *part.cache.extended(index, k[:, part.rows], v[:, part.rows]),
+                *self._seen(index, part, k, v),
                 scale=traits.attention_scale,
                 window=traits.windows[index],
                 softcap=traits.attention_softcap,
+                sinks=weights.sinks,
             )
             for part in step.parts
         ]
         rows = torch.cat(mixed, dim=1).transpose(0, 1).reshape(len(x), -1)
+        rows = rows if gate is None else rows * torch.sigmoid(gate)
         return weights.output(step.observed(rows, index, "attention"))
 
-    def _heads(self, rows: Tensor, norm: Norm | None, heads: int) -> Tensor:
+    def _heats(self, index: int) -> bool:
+        """Whether a layer's queries grow with their position: all of them, or those alone that are not rotated."""
+        temperature = self.traits.temperature
+        return temperature is not None and (
+            not temperature.unrotated_only or self.traits.ropes[index] is None
+        )
+
+    def _queries(self, x: Tensor, index: int, weights: Attention) -> tuple[Tensor, Tensor | None]:
+        """(heads, positions, head_dim), and the output's gate (positions, heads · head_dim) where there is one."""
+        if not self.traits.output_gate:
+            return self._heads(weights.q(x), weights.q_norm, index, "heads"), None
+        rows = weights.q(x)
+        shape = self.traits.mixer(index)
+        assert isinstance(shape, Heads)
+        split = rows.view(len(x), shape.heads, 2, shape.head_dim)
+        q = self._heads(split[:, :, 0].reshape(len(x), -1), weights.q_norm, index, "heads")
+        return q, split[:, :, 1].reshape(len(x), -1)
+
+    def _keys_and_values(
+        self, x: Tensor, index: int, weights: Attention, keys: Linear
+    ) -> tuple[Tensor, Tensor]:
+        """Keys, not yet rotated, and values, (kv_heads, positions, head_dim) each."""
+        rows = keys(x)
+        k = self._heads(rows, weights.k_norm, index, "kv_heads")
+        v = self._heads(rows if weights.v is None else weights.v(x), None, index, "kv_heads")
+        return k, _normed(weights.value_norm, v)
+
+    def _heads(
+        self, rows: Tensor, norm: Norm | None, index: int, which: Literal["heads", "kv_heads"]
+    ) -> Tensor:
         """(positions, heads · head_dim) → (heads, positions, head_dim), normed where the model norms."""
-        if self.traits.head_norm == "row":
+        shape = self.traits.mixer(index)
+        assert isinstance(shape, Heads)
+        early = not self.traits.head_norm_after_rope
+        if self.traits.head_norm == "row" and early:
             rows = _normed(norm, rows)
-        split = rows.view(len(rows), heads, self.traits.head_dim)
-        if self.traits.head_norm == "head":
+        split = rows.view(len(rows), getattr(shape, which), shape.head_dim)
+        if self.traits.head_norm == "head" and early:
             split = _normed(norm, split)
         return split.transpose(0, 1).contiguous()
 
@@ -248,6 +393,19 @@ def _angles(rope: Rope, parts: Sequence[_Part], like: Tensor) -> tuple[Tensor, T
     """Cosine and sine of all rows, each by its own position and its own request's length."""
     found = [rotation(rope, part.places, part.cache.planned, like) for part in parts]
     return torch.cat([cosine for cosine, _ in found]), torch.cat([sine for _, sine in found])
+
+
+def _rows_of(angles: tuple[Tensor, Tensor], part: _Part) -> tuple[Tensor, Tensor]:
+    """A request's part of cosine and sine."""
+    return angles[0][part.rows], angles[1][part.rows]
+
+
+def _temperatures(temperature: Temperature, parts: Sequence[_Part], like: Tensor) -> Tensor:
+    """(rows, 1) of `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
+    places = [place for part in parts for place in part.places]
+    whole = [(place + temperature.offset) // temperature.context for place in places]
+    scales = [1 + temperature.beta * math.log1p(count) for count in whole]
+    return torch.tensor(scales, dtype=torch.float64).to(like.device, like.dtype)[:, None]
 
 
 def _normed(norm: Norm | None, x: Tensor) -> Tensor:

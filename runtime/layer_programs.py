@@ -94,6 +94,7 @@ class LayerPrograms:
         _require(numbers.has_kernels and numbers.rounded is None)
         require_known(traits)
         require_known(weights)
+        _require(traits.is_plain)
         _require(traits.head_dim % LANES == 0 and traits.hidden_size % 32 == 0)
         self._traits, self._weights, self._mode = traits, weights, numbers.mode
         self._lock = threading.Lock()
@@ -172,17 +173,20 @@ class _Layers:
     def _record(self, index: int, layer: Layer) -> None:
         """Steps from one layer's input, in x, to the next one's, in x again."""
         require_known(layer)
+        attention, ffn = layer.attention, layer.ffn
+        if not isinstance(attention, Attention) or not isinstance(ffn, FeedForward | Mixture):
+            raise Unknown(type(attention), type(ffn))
         normed = self._normed(layer.attention_norm, self.x, "normed")
-        self._attention(index, layer.attention, normed)
+        self._attention(index, attention, normed)
         if self.traits.parallel:
             _require(layer.attention_post_norm is None and layer.ffn_post_norm is None)
             sum = self.recorder.floats("sum", self.traits.hidden_size)
-            self._output(layer.attention.output, self._mixed, None, self.x, sum)
-            self._feed(layer.ffn, normed, None, sum, self.x)
+            self._output(attention.output, self._mixed, None, self.x, sum)
+            self._feed(ffn, normed, None, sum, self.x)
         else:
-            self._output(layer.attention.output, self._mixed, layer.attention_post_norm, self.x, self.x)
+            self._output(attention.output, self._mixed, layer.attention_post_norm, self.x, self.x)
             normed = self._normed(layer.ffn_norm, self.x, "normed")
-            self._feed(layer.ffn, normed, layer.ffn_post_norm, self.x, self.x)
+            self._feed(ffn, normed, layer.ffn_post_norm, self.x, self.x)
 
     def _normed(self, norm: Norm | None, source: Floats, name: str) -> Floats:
         if norm is None:
@@ -194,6 +198,8 @@ class _Layers:
     def _norm(self, norm: Norm, source: Floats, target: Floats, width: int) -> None:
         require_known(norm)
         _require(width % LANES == 0 and (norm.bias is None or norm.bias.dim() == 1))
+        if norm.weight is None:
+            raise Unknown(norm)
         weight = norm.weight.float().contiguous().numpy()
         slots = {"weight": self.recorder.constant(weight.reshape(-1)), "eps": float_bits(norm.eps)}
         if weight.ndim == 2:
@@ -205,12 +211,14 @@ class _Layers:
     def _attention(self, index: int, weights: Attention, normed: Floats) -> None:
         require_known(weights)
         traits, rope = self.traits, self.traits.ropes[index]
+        if weights.k is None or weights.v is None:
+            raise Unknown(weights)
         self._multiply(normed, [(weights.q, self._q), (weights.k, self._k), (weights.v, self._v)])
         for norm, rows in ((weights.q_norm, self._q), (weights.k_norm, self._k)):
             if norm is not None and traits.head_norm == "head":
                 self._norm(norm, rows, rows, traits.head_dim)
             elif norm is not None:
-                _require(traits.head_norm == "row" and norm.weight.dim() == 1)
+                _require(traits.head_norm == "row" and norm.weight is not None and norm.weight.dim() == 1)
                 self._norm(norm, rows, rows, rows.width)
         slots = {
             "q": self._q.address, "k": self._k.address, "v": self._v.address, "token": self._token.ctypes.data,

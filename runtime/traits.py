@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 RotaryPairs = Literal["interleaved", "halves"]
 NormKind = Literal["rms", "layer"]
-Activation = Literal["silu", "gelu_tanh", "gelu"]
+Activation = Literal["silu", "gelu_tanh", "gelu", "relu2", "clamped_swiglu"]
+FfnKind = Literal["dense", "mixture", "dense and mixture", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,152 @@ class Rope:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How a mixture chooses: softmax over all experts, the `used` largest, ties by index.
+    """How a mixture chooses: the `used` largest scores of all experts, ties by index.
 
-    renormalised: whether the chosen weights are divided by their sum.
+    scores: softmax or sigmoid of the router's output over all experts, or softmax over those that it chose.
+    renormalised: whether the chosen weights are divided by their sum. scale: what they are multiplied by then.
+    groups, groups_used: experts stand in so many groups, and come from the best of them only; a group's worth is the
+        sum of its two best scores, or its best one (`group_worth`).
     """
 
     experts: int
     used: int
     renormalised: bool
+    scores: Literal["softmax", "sigmoid", "softmax of the chosen"] = "softmax"
+    scale: float = 1.0
+    groups: int = 1
+    groups_used: int = 1
+    group_worth: Literal["two best", "best"] = "two best"
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Of one layer's attention."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaNet:
+    """A gated delta net: linear attention whose state is a matrix for each value head."""
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    taps: int
+
+    @property
+    def channels(self) -> int:
+        """Of what its convolution runs over: queries, keys and values."""
+        return 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """What it keeps of the past: the convolution's last inputs, and a matrix for each value head."""
+        return (self.channels, self.taps - 1), (self.value_heads, self.key_dim, self.value_dim)
+
+
+@dataclass(frozen=True, slots=True)
+class Mamba2:
+    """A state space of Mamba 2's kind: a matrix for each head, inputs and outputs shared by groups of them."""
+
+    heads: int
+    head_dim: int
+    groups: int
+    state: int
+    taps: int
+
+    @property
+    def inner(self) -> int:
+        """Channels of all heads."""
+        return self.heads * self.head_dim
+
+    @property
+    def channels(self) -> int:
+        """Of what its convolution runs over: x, B and C."""
+        return self.inner + 2 * self.groups * self.state
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """What it keeps of the past: the convolution's last inputs, and a matrix for each head."""
+        return (self.channels, self.taps - 1), (self.heads, self.head_dim, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class Mamba:
+    """A state space of the first Mamba's kind: a vector for each channel."""
+
+    inner: int
+    rank: int
+    state: int
+    taps: int
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """What it keeps of the past: the convolution's last inputs, and a vector for each channel."""
+        return (self.inner, self.taps - 1), (self.inner, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class ShortConv:
+    """A short convolution between two gates."""
+
+    width: int
+    taps: int
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """What it keeps of the past: the convolution's last inputs."""
+        return ((self.width, self.taps - 1),)
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """Attention whose keys and values are made of a latent vector of `rank`, beside `rope` channels that are rotated.
+
+    nope: channels of queries and keys that are not rotated. value: channels of a head's value.
+    """
+
+    heads: int
+    rank: int
+    nope: int
+    rope: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoMixer:
+    """A layer that is a feed-forward network alone."""
+
+
+Mixer = Heads | DeltaNet | Mamba2 | Mamba | ShortConv | Latent | NoMixer
+Recurrent = DeltaNet | Mamba2 | Mamba | ShortConv
+
+
+def common_heads(mixers: Sequence[Mixer], heads: int) -> Heads:
+    """The heads that speak for a model whose layers differ: of its first attention; else so many without width."""
+    for mixer in mixers:
+        if isinstance(mixer, Heads):
+            return mixer
+        if isinstance(mixer, Latent):
+            return Heads(mixer.heads, mixer.heads, mixer.rope)
+    return Heads(heads, heads, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """Queries are multiplied by 1 + beta · ln(1 + ⌊(position + offset) / context⌋), after rotation.
+
+    unrotated_only: in those layers alone that do not rotate.
+    """
+
+    beta: float
+    context: int
+    offset: int = 0
+    unrotated_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +197,13 @@ class Traits:
         whole row before it is split into heads.
     parallel: x + attention(n(x)) + ffn(n(x)); otherwise the feed-forward reads the attention's sum.
     windows, ropes: one entry a layer; a window counts positions that a query sees, itself included.
+    mixers: what mixes positions in each layer, where that is not attention with `heads`, `kv_heads` and `head_dim` in
+        all of them. ffns: the kind of each layer's feed-forward network, where they are not all of one kind.
+    keys_from: the layer whose keys and values a layer reads, where that is not each its own.
+    output_gate: attention's result is multiplied by the sigmoid of a gate, whose rows stand beside the query's.
+    sinks: each head's softmax has one more logit, which takes its share and gives nothing.
+    value_norm: values are RMS-normed without a weight. head_norm_after_rope: queries and keys are normed when rotated.
+    layer_embedding: width of the embedding that each layer has of every token; 0 is none.
     logit_scale: multiplies the logits, before `logit_softcap`.
     """
 
@@ -75,6 +223,15 @@ class Traits:
     head_norm: Literal["head", "row"] | None = None
     parallel: bool = False
     routing: Routing | None = None
+    mixers: tuple[Mixer, ...] = ()
+    ffns: tuple[FfnKind, ...] = ()
+    keys_from: tuple[int, ...] = ()
+    output_gate: bool = False
+    sinks: bool = False
+    value_norm: bool = False
+    head_norm_after_rope: bool = False
+    layer_embedding: int = 0
+    temperature: Temperature | None = None
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logit_scale: float = 1.0
@@ -86,6 +243,44 @@ class Traits:
         """How many blocks there are."""
         return len(self.ropes)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether every layer is attention and one feed-forward network or mixture, each as the fields before say.
+
+        What computes a step by a way of its own asks this first: all else is the decoder's alone.
+        """
+        routed = self.routing is None or (self.routing.scores == "softmax" and self.routing.scale == 1)
+        own = (self.mixers, self.ffns, self.keys_from, self.temperature)
+        switches = (
+            self.output_gate,
+            self.sinks,
+            self.value_norm,
+            self.head_norm_after_rope,
+            self.layer_embedding,
+        )
+        usual = self.activation in ("silu", "gelu_tanh", "gelu")
+        return routed and usual and not any(own) and not any(switches)
+
+    def mixer(self, layer: int) -> Mixer:
+        """What mixes positions in a layer."""
+        return self.mixers[layer] if self.mixers else Heads(self.heads, self.kv_heads, self.head_dim)
+
+    def keys_of(self, layer: int) -> int:
+        """The layer whose keys and values a layer reads."""
+        return self.keys_from[layer] if self.keys_from else layer
+
+    def cached_numbers(self, layer: int, positions: int) -> int:
+        """How many numbers a layer keeps of so many positions."""
+        match self.mixer(layer):
+            case Heads() as heads:
+                return 2 * heads.kv_heads * heads.head_dim * positions if self.keys_of(layer) == layer else 0
+            case Latent() as latent:
+                return (latent.rank + latent.rope) * positions
+            case NoMixer():
+                return 0
+            case recurrent:
+                return sum(math.prod(shape) for shape in recurrent.state_shapes)
+
     def cache_bytes(self, positions: int, itemsize: int = 4) -> int:
-        """Bytes of keys and values of so many positions."""
-        return 2 * self.n_layers * self.kv_heads * self.head_dim * positions * itemsize
+        """Bytes of what is kept of so many positions."""
+        return itemsize * sum(self.cached_numbers(layer, positions) for layer in range(self.n_layers))

@@ -70,7 +70,7 @@ def open_reading(
     sizes: Sizes,
     device: str,
     rounded: Literal["bfloat16", "float16"] | None = None,
-    dtype: Literal["float32", "float64"] = "float32",
+    dtype: Literal["float16", "float32", "float64"] = "float32",
 ) -> Model:
     """A model whose layers are widened when they are used; float64 ones by tiles, since they are run once."""
     kept = sizes.widened_bytes if dtype == "float32" else 0
@@ -106,6 +106,8 @@ class Run:
         self._steps = []
         tokens = torch.tensor(ids, dtype=torch.int64, device=model.numbers.device)
         pieces = []
+        shares = any(model.traits.keys_of(layer) != layer for layer in range(model.traits.n_layers))
+        self._shared = model.new_cache(len(ids)) if shares else None
         cache = model.new_cache(len(ids))
         for start, stop in self._cuts:
             cache.length = start
@@ -118,12 +120,13 @@ class Run:
     def layer(self, index: int, observe: Observe | None = None, given: Tensor | None = None) -> Tensor:
         """What a layer makes of `given`, by default of `hidden`, which it then replaces.
 
-        The keys and values are forgotten after it: of all layers they would be larger than the layers.
+        Where no other layer reads its keys and values, they are forgotten after it: of all layers they would be larger
+        than the layers.
         """
         import torch  # as above
 
         x = self.hidden if given is None else given
-        cache = self.model.new_cache(len(self.ids))
+        cache = self._shared or self.model.new_cache(len(self.ids))
         made = []
         for (start, stop), step in zip(self._cuts, self._steps, strict=True):
             cache.length = start
@@ -162,17 +165,24 @@ def release(model: Model, index: int, sizes: Sizes) -> None:
         model.decoder.weights.layers[index].release()
 
 
+def layered_logits(model: Model, ids: Sequence[int], layers: Sequence[int], sizes: Sizes) -> Tensor:
+    """Logits after every token through some layers, in the memory of one."""
+    import torch
+
+    with torch.inference_mode():
+        run = Run(model, ids)
+        for index in layers:
+            run.layer(index)
+            release(model, index, sizes)
+        return run.logits(run.end())
+
+
 def next_tokens(model: Model, ids: Sequence[int], count: int, sizes: Sizes) -> list[int]:
     """The most probable tokens after some, one by one, in the memory of a layer; the lowest id among equals."""
     import numpy as np
-    import torch
 
     known = list(ids)
-    with torch.inference_mode():
-        for _ in range(count):
-            run = Run(model, known)
-            for index in range(model.traits.n_layers):
-                run.layer(index)
-                release(model, index, sizes)
-            known.append(int(np.argmax(run.logits(run.end()[-1:]).numpy()[0])))
+    layers = range(model.traits.n_layers)
+    for _ in range(count):
+        known.append(int(np.argmax(layered_logits(model, known, layers, sizes)[-1].numpy())))
     return known[len(ids) :]

@@ -20,7 +20,7 @@ from llorch.base.record_files import RECORD
 from llorch.converter.plan import make_plan
 from llorch.formats import SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, read_header
-from llorch.formats.tokenizer import build_tokenizer
+from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer
 from llorch.verification.check import CannotCheck
 from llorch.verification.readings import LAYERS, Sizes, open_reading, rounding_of, sizes_of
 from llorch.verification.sample import PROSE
@@ -132,11 +132,15 @@ class Subject:
         return read_safetensors(self.folder, links=True).tensors
 
     @cached_property
+    def vocabulary(self) -> TokenizerFiles:
+        """The tokenizer that the source's keys lead to."""
+        return build_tokenizer(self.header.metadata)
+
+    @cached_property
     def outputs(self) -> Sequence[OutputTensor]:
         """The tensors that the source's header leads to."""
-        vocabulary = build_tokenizer(self.header.metadata)
         # What is unknown was refused, or left out with a warning, when the folder was made.
-        return make_plan(self.header, vocabulary, allow_unknown=True).outputs
+        return make_plan(self.header, self.vocabulary, allow_unknown=True).outputs
 
     @once
     def source_text(self) -> Text:
@@ -167,11 +171,15 @@ class Subject:
         """The folder, by transformers' conventions."""
         return self._opened(self.folder, None)
 
+    def in_float16(self) -> Model:
+        """The folder computed in float16; a context manager of its own."""
+        return open_reading(self.folder, self.sizes, self.device, dtype="float16")
+
     def _opened(
         self,
         path: Path,
         rounded: Literal["bfloat16", "float16"] | None,
-        dtype: Literal["float32", "float64"] = "float32",
+        dtype: Literal["float16", "float32", "float64"] = "float32",
     ) -> Model:
         try:
             self._models.append(open_reading(path, self.sizes, self.device, rounded, dtype))

@@ -41,24 +41,35 @@ def choose_dtypes(outputs: Sequence[OutputTensor], data: TensorData, dtype: str)
     quantized = any(s.source.type.name not in UNQUANTIZED for output in outputs for s in output.segments)
     if dtype != AUTO or quantized:
         one = BY_TORCH_NAME["bfloat16" if dtype == AUTO else dtype]
-        return DTypeChoice(tuple(replace(output, dtype=one) for output in outputs), TORCH_NAME[one], ())
-    lossless = {output.name: _stored(output) or _narrowest(output, data) for output in outputs}
+        given = tuple(output if output.dtype else replace(output, dtype=one) for output in outputs)
+        return DTypeChoice(given, TORCH_NAME[one], ())
+    seen = [output for output in outputs if output.dtype is None and not _inexact(output)]
+    lossless = {output.name: _stored(output) or _narrowest(output, data) for output in seen}
     only = Counter[str]()
-    for output in outputs:
+    for output in seen:
         if len(lossless[output.name]) == 1:
             only[lossless[output.name][0]] += output.weights
     tie = "F16" if only["F16"] > only["BF16"] else "BF16"
-    chosen = tuple(replace(output, dtype=_one(lossless[output.name], tie)) for output in outputs)
+    by_name = {output.name: _one(lossless[output.name], tie) for output in seen}
     weights = Counter[str]()
-    for output in chosen:
-        weights[output.dtype or ""] += output.weights
+    for output in seen:
+        weights[by_name[output.name]] += output.weights
     model, _ = weights.most_common(1)[0]
-    wider = [output.name for output in chosen if output.dtype != model and model != "F32"]
+    chosen = tuple(
+        output if output.dtype else replace(output, dtype=by_name.get(output.name, model))
+        for output in outputs
+    )
+    wider = [name for name, dtype in by_name.items() if dtype != model and model != "F32"]
     warning = (
         f"{len(wider)} tensors are not {TORCH_NAME[model]} as most weights are, and a loader that makes all of one "
         f"type may round them: {', '.join(shown(name) for name in wider[:12])}{' …' if len(wider) > 12 else ''}"
     )
     return DTypeChoice(chosen, TORCH_NAME[model], (warning,) if wider else ())
+
+
+def _inexact(output: OutputTensor) -> bool:
+    """Whether its bits do not show what type the model's own weights had: they then take the model's."""
+    return any(s.operation is not None and not s.operation.exact for s in output.segments)
 
 
 def _one(lossless: Sequence[str], tie: str) -> str:
@@ -68,9 +79,7 @@ def _one(lossless: Sequence[str], tie: str) -> str:
 def _stored(output: OutputTensor) -> tuple[str, ...]:
     """The 16-bit type that all of an output's sources have, if its weights only move."""
     types = {segment.source.type.name for segment in output.segments}
-    moves = output.operation is None or output.operation.moves
-    moves = moves and all(segment.scale is None for segment in output.segments)
-    return tuple(types) if moves and len(types) == 1 and types <= {"F16", "BF16"} else ()
+    return tuple(types) if output.moves and len(types) == 1 and types <= {"F16", "BF16"} else ()
 
 
 def _narrowest(output: OutputTensor, data: TensorData) -> tuple[str, ...]:
@@ -82,8 +91,9 @@ def _narrowest(output: OutputTensor, data: TensorData) -> tuple[str, ...]:
             weights = piece.segment.scaled(
                 decode(tensor.type, data.read(tensor, start, start + piece.nbytes))
             )
-            if output.operation is not None and not output.operation.moves:
-                weights = output.operation.forward(weights.reshape(-1, piece.segment.columns))
+            operation = piece.segment.operation
+            if operation is not None and not operation.moves:
+                weights = operation.forward(weights.reshape(-1, piece.segment.columns))
             tests = {dtype: fits for dtype, fits in tests.items() if fits(weights)}
             if not tests:
                 return ("F32",)

@@ -13,7 +13,7 @@ from llorch.base.shown import shown
 from llorch.converter.architectures import choose_architecture
 from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
 from llorch.converter.plan.rope import TABLES, Table, read_rope
-from llorch.converter.plan.sizes import read_sizes
+from llorch.converter.plan.sizes import read_layers, read_sizes
 from llorch.converter.plan.tensors import Assignment, OutputTensor, Segment, assign, names_of
 from llorch.converter.schema.architecture import Architecture, Evidence, Sizes
 from llorch.converter.schema.keys import Keys
@@ -98,15 +98,13 @@ def make_plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = F
     sizes, warnings = read_sizes(architecture, evidence)
     evidence = Evidence(keys, header.tensors, sizes)
     _require_rows(vocabulary, sizes)
-    assignment = assign(architecture.tensors, header.tensors, sizes)
+    assignment = assign(architecture.tensors, header.tensors, read_layers(architecture, evidence))
     warnings += _unknown_tensors(assignment, architecture, allow_unknown)
     rope = read_rope(architecture, keys, sizes, _rope_tables(header, assignment))
     tied = "lm_head.weight" in assignment.absent
     config = build_config(architecture, evidence, rope, flags=assignment.flags, tied=tied)
     used = {ARCHITECTURE, *SPECIAL_IDS.values(), *vocabulary.used_keys}
-    generation = build_generation_config(
-        header.metadata, sizes["vocab"], vocabulary.eos_token_ids, used, tokens=vocabulary.size
-    )
+    generation = build_generation_config(header.metadata, sizes["vocab"], vocabulary.eos_token_ids, used)
     not_needed, unknown_keys = _leftover_keys(keys, used)
     warnings += _unknown_keys(unknown_keys, architecture, allow_unknown)
     unused = {**assignment.unused, **dict.fromkeys(assignment.unknown, "unknown")}

@@ -41,10 +41,16 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
     """
     assumed: Parameters = {}
     theta = keys.positive("rope.freq_base", None)
-    if theta is None:
+    if theta is None and architecture.rope is RopeLayout.NONE:
+        theta = architecture.rope_theta
+    elif theta is None:
         theta = assumed["rope_theta"] = architecture.rope_theta
+    if architecture.rope is RopeLayout.NONE:
+        return Rope(theta, None, {})
     for name, table in tables.items():
         _require_table(name, table, sizes["rope_pairs"])
+    if architecture.rope is RopeLayout.PROPORTIONAL:
+        return Rope(theta, _proportional(keys, tables, sizes), assumed)
     kind = keys.text("rope.scaling.type", "")
     if kind not in ("", "none", "linear", "yarn", "longrope"):
         raise UnsupportedInput(
@@ -59,12 +65,20 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
     elif FREQS in tables and not np.all(tables[FREQS] == 1):
         scaling = _frequencies(_scaled(keys, kind, tables)[FREQS], theta, sizes, assumed)
     elif kind == "yarn":
-        scaling = _yarn(keys, sizes, assumed)
+        scaling = _yarn(architecture, keys, sizes, assumed)
     else:
         scaling = _linear(keys) if kind != "none" else None
     if scaling is None or scaling["rope_type"] != "longrope":
         _require_neutral(keys, "attn_factor", (1.0,))
-    return Rope(theta, _known_to(architecture, scaling, sizes), assumed)
+    further: Parameters = {
+        **{name: keys.decimal(key) for name, key in architecture.rope_keys.items() if keys.has(key)},
+        **{name: sizes[size] for name, size in architecture.rope_sizes.items()},
+    }
+    known = _known_to(architecture, scaling, sizes)
+    if further and known is None:
+        original = keys.count("rope.scaling.original_context_length", sizes["context"])
+        further = {"rope_type": "default", "original_max_position_embeddings": original, **further}
+    return Rope(theta, {**(known or {}), **further} or None, assumed)
 
 
 def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) -> Parameters:
@@ -73,11 +87,22 @@ def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) ->
     transformers 4 reads rope_theta and rope_scaling; 5 reads rope_parameters, which a rope_scaling that is
     not null replaces: so both say the same.
     """
+    if architecture.rope is RopeLayout.NONE:
+        return {}
     base: Parameters = {"rope_theta": rope.theta}
     if architecture.rope is RopeLayout.PARTIAL:
         base["partial_rotary_factor"] = partial_rotary_factor(sizes["rope_dim"], sizes["head_dim"])
+    if architecture.rope is RopeLayout.PROPORTIONAL:
+        local = keys.positive("rope.freq_base_swa", 10000.0)
+        full = {"rope_type": "default", **base, **(rope.scaling or {})}
+        return {"rope_parameters": _by_layer_type(full, {"rope_type": "default", "rope_theta": local})}
+    base |= _sections(architecture, keys)
     whole = {"rope_type": "default", **base, **(rope.scaling or {})}
-    config: Parameters = {**base, "rope_scaling": _version_4(architecture, rope.scaling)}
+    if architecture.rope is RopeLayout.PARTIAL_OF_WHOLE:
+        base["partial_rotary_factor"] = partial_rotary_factor(sizes["rope_dim"], sizes["qk_dim"])
+        whole = {**whole, **base}
+    beside = {key: value for key, value in base.items() if not key.startswith("mrope")}
+    config: Parameters = {**beside, "rope_scaling": _version_4(architecture, rope.scaling)}
     if rope.scaling is not None and rope.scaling["rope_type"] == "longrope":
         config["original_max_position_embeddings"] = rope.scaling["original_max_position_embeddings"]
     if architecture.rope is RopeLayout.BY_LAYER_TYPE:
@@ -103,6 +128,38 @@ def partial_rotary_factor(rope_dim: int, head_dim: int) -> float:
     likely = [ratio] if ratio == round(ratio, 2) else []
     above = math.nextafter(ratio, math.inf)
     return next((p for p in (*likely, *decimals) if int(head_dim * p) == rope_dim), above)
+
+
+def _sections(architecture: Architecture, keys: Keys) -> Parameters:
+    """How the classes that see images divide the pairs among time, height and width; for text all three are equal."""
+    sections = keys.integers("rope.dimension_sections", None)
+    if sections is None or not architecture.rope_sections:
+        return {}
+    return {"mrope_interleaved": True, "mrope_section": sections[:3]}
+
+
+def _proportional(keys: Keys, tables: Mapping[str, Table], sizes: Sizes) -> Parameters:
+    """Gemma 4's: the first pairs turn as they would with all of the head, the others not at all.
+
+    The table has 1 for a pair that turns and a number without meaning, 1e30, for one that does not.
+    Source: llama.cpp, conversion/gemma.py, `generate_extra_tensors`; transformers,
+    `_compute_proportional_rope_parameters`.
+    """
+    table = tables.get(FREQS)
+    turning = sizes["rope_pairs"] if table is None else int(np.count_nonzero(table == 1))
+    if table is not None and not (np.all(table[:turning] == 1) and np.all(table[turning:] >= 1e20)):
+        raise UnsupportedInput(
+            "is not 1 and then 1e30, as a proportional rotation is", where=f"tensor {shown(FREQS)}"
+        )
+    for key, neutral in (("rope.scaling.type", ("", "none")),):
+        if (kind := keys.text(key, "")) not in neutral:
+            raise UnsupportedInput(
+                f"is {shown(kind)}, beside a proportional rotation", where=f"key {shown(keys.name(key))}"
+            )
+    return {
+        "rope_type": "proportional",
+        "partial_rotary_factor": partial_rotary_factor(2 * turning, 2 * sizes["rope_pairs"]),
+    }
 
 
 def _by_layer_type(full: Parameters, sliding: Parameters) -> Parameters:
@@ -225,7 +282,7 @@ def _frequencies(table: Table, theta: float, sizes: Sizes, assumed: Parameters) 
     }
 
 
-def _yarn(keys: Keys, sizes: Sizes, assumed: Parameters) -> Parameters:
+def _yarn(architecture: Architecture, keys: Keys, sizes: Sizes, assumed: Parameters) -> Parameters:
     original = keys.count("rope.scaling.original_context_length", None)
     if original is None:
         original = assumed["original_max_position_embeddings"] = sizes["context"]
@@ -240,7 +297,13 @@ def _yarn(keys: Keys, sizes: Sizes, assumed: Parameters) -> Parameters:
         if value is not None:
             scaling[name] = value
     _require_neutral(keys, "yarn_ext_factor", (1.0, -1.0))  # −1: not set
-    _require_neutral(keys, "yarn_log_multiplier", (0.0,))
+    if not architecture.log_multiplier:
+        _require_neutral(keys, "yarn_log_multiplier", (0.0,))
+    elif multiplier := keys.decimal("rope.scaling.yarn_log_multiplier", 0.0):
+        # Two decimals more than published ones have: the float32 of the key is not the product's shortest decimal.
+        scaling["mscale"] = scaling["mscale_all_dim"] = round(architecture.log_multiplier * multiplier, 6)
+    scaling |= architecture.rope_constants
+    assumed |= architecture.rope_constants
     return scaling
 
 

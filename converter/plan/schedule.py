@@ -13,10 +13,15 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from llorch.converter.plan.tensors import OutputTensor, Segment
 from llorch.formats import BITS, SafetensorsTensor
 from llorch.formats.gguf import Header
+
+Region = NDArray[Any]
 
 PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the cache when it is hashed and written
 
@@ -34,7 +39,8 @@ class Slice:
     """Some of the weights of a segment, whole units of what must stay together.
 
     part, start, nbytes: the source bytes. first, weights: of the source tensor, counted in weights.
-    at: where they go in the output tensor, counted in weights.
+    at: where they go in the output tensor, counted in weights; where they are spread, the region of `extent` weights
+    that they share with others begins there.
     """
 
     segment: Segment
@@ -44,6 +50,19 @@ class Slice:
     first: int
     weights: int
     at: int
+
+    @property
+    def extent(self) -> int:
+        """Weights of the output from `at` on that these are among."""
+        spread = self.segment.spread
+        return self.weights * (1 if spread is None else spread.step)
+
+    def places(self, region: Region) -> Region:
+        """Of the output's weights from `at` on, a view of those that are these."""
+        spread = self.segment.spread
+        if spread is None:
+            return region
+        return region.reshape(-1, spread.step, spread.run)[:, spread.offset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +123,10 @@ def source_range(segment: Segment) -> tuple[int, int, int]:
     return tensor.part, start, start + segment.weights // quant.weights * quant.block_bytes
 
 
-def slice_weights(output: OutputTensor, segment: Segment, most: int = PIECE_WEIGHTS) -> int:
+def slice_weights(segment: Segment, most: int = PIECE_WEIGHTS) -> int:
     """Weights of a segment's slices: whole blocks or, where rows belong together, whole units of them."""
-    unit = segment.source.type.weights if output.operation is None else output.unit_rows * segment.columns
+    whole_rows = segment.operation is not None or segment.spread is not None
+    unit = segment.unit_rows * segment.columns if whole_rows else segment.source.type.weights
     return min(max(most // unit, 1) * unit, segment.weights)
 
 
@@ -115,13 +135,15 @@ def slices(output: OutputTensor, index: int, most: int = PIECE_WEIGHTS) -> Itera
     segment = output.segments[index]
     quant = segment.source.type
     part, start, _ = source_range(segment)
-    before = sum(s.weights for s in output.segments[:index])
-    step = slice_weights(output, segment, most)
+    shared = 0 if segment.spread is None else segment.spread.offset
+    before = sum(s.weights for s in output.segments[: index - shared])
+    step = slice_weights(segment, most)
     for at in range(0, segment.weights, step):
         weights = min(step, segment.weights - at)
         offset, nbytes = (n // quant.weights * quant.block_bytes for n in (at, weights))
+        place = before + at * (1 if segment.spread is None else segment.spread.step)
         yield Slice(
-            segment, part, start + offset, nbytes, segment.first * segment.columns + at, weights, before + at
+            segment, part, start + offset, nbytes, segment.first * segment.columns + at, weights, place
         )
 
 
@@ -203,6 +225,7 @@ def _in_order(placed: Sequence[Placed], visits: Sequence[int]) -> set[int]:
         number
         for number, tensor in enumerate(placed)
         if runs[number] == 1
+        and all(segment.spread is None for segment in tensor.output.segments)
         and list(tensor.output.segments) == sorted(tensor.output.segments, key=source_range)
     }
 

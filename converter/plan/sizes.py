@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.schema.architecture import Architecture, Evidence, RopeLayout, Sizes
+from llorch.converter.schema.architecture import PREDICTION, Architecture, Evidence, RopeLayout, Rule, Sizes
 from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import Tensor
 
@@ -22,10 +23,53 @@ from llorch.formats.gguf import Tensor
 MOST_LAYERS, MOST_EXPERTS, MOST_HEADS = 512, 1024, 65536
 
 
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What the layers are: of which kinds, and how large where that is not the model's size.
+
+    kinds: the words of every layer in the file, those beyond the model's own included. own: the sizes of each.
+    """
+
+    sizes: Sizes
+    kinds: tuple[frozenset[str], ...]
+    own: tuple[Sizes, ...]
+
+    @classmethod
+    def alike(cls, sizes: Sizes) -> Layers:
+        """All of one kind and one size."""
+        return cls(sizes, (frozenset(),) * sizes["layers"], (sizes,) * sizes["layers"])
+
+    def of(self, rule: Rule) -> Sequence[int]:
+        """The layers that a rule is for; 0 stands for the model, outside of layers."""
+        if "{i}" not in rule.source:
+            return (0,)
+        if not rule.layers:
+            return range(self.sizes["layers"])
+        return [layer for layer, kinds in enumerate(self.kinds) if rule.layers in kinds]
+
+    def sizes_of(self, layer: int) -> Sizes:
+        """A layer's sizes."""
+        return self.own[layer]
+
+
+def read_layers(architecture: Architecture, evidence: Evidence) -> Layers:
+    """Which kinds the layers are of, by the architecture's functions, and their sizes."""
+    sizes, keys = evidence.sizes, evidence.keys
+    beyond = keys.integer("block_count") - sizes["layers"]
+    words = [function(evidence) for function in architecture.kinds]
+    kinds = [frozenset(of_layer) for of_layer in zip(*words, strict=True)] or [frozenset[str]()] * sizes[
+        "layers"
+    ]
+    own: list[Sizes] = [sizes] * sizes["layers"]
+    if architecture.layer_sizes is not None:
+        own = [{**sizes, **architecture.layer_sizes(evidence, layer)} for layer in range(sizes["layers"])]
+    return Layers(sizes, (*kinds, *[frozenset({PREDICTION})] * beyond), (*own, *[sizes] * beyond))
+
+
 def shape_of(shape: str, sizes: Sizes) -> tuple[int, ...]:
-    """The numbers that a rule's shape stands for: "2*ff hidden" → (2 · ff, hidden)."""
+    """The numbers that a rule's shape stands for: "2*ff+q hidden" → (2 · ff + q, hidden)."""
     return tuple(
-        math.prod(int(factor) if factor.isdigit() else sizes[factor] for factor in extent)
+        sum(math.prod(int(f) if f.isdigit() else sizes[f] for f in product) for product in extent)
         for extent in _extents(shape)
     )
 
@@ -38,10 +82,12 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
     """
     keys, tensors = evidence.keys, evidence.tensors
     sizes = {"hidden": keys.count("embedding_length"), "context": keys.count("context_length")}
-    sizes["layers"] = _layers(keys, tensors)
+    sizes["layers"] = _layers(architecture, keys, tensors)
     sizes["vocab"] = _vocab(keys, tensors, sizes["hidden"])
     sizes |= _heads(architecture, keys, tensors, sizes["hidden"])
     sizes |= _experts(architecture, keys, tensors)
+    for read in architecture.block_sizes:
+        sizes |= read(replace(evidence, sizes=sizes))
     warnings = []
 
     def overrule(key: str, said: int, seen: int) -> None:
@@ -50,7 +96,7 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
     for size, key in (("ff", "feed_forward_length"), ("expert_ff", "expert_feed_forward_length"),
                       ("shared_ff", "expert_shared_feed_forward_length")):  # fmt: skip
         seen = _extent_in_tensors(architecture, tensors, size)
-        said = keys.count(key, None)
+        said = _said(keys, key, several=architecture.layer_sizes is not None)
         if seen is None and said is None and _is_named(architecture, size):
             raise keys.wrong(key, "is missing, and no tensor's shape gives it")
         if seen is not None and said is not None and seen != said:
@@ -66,38 +112,65 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
     return sizes, warnings
 
 
+def _said(keys: Keys, key: str, *, several: bool) -> int | None:
+    """The one width that a key says, of those layers that have one; the smallest, where layers may differ."""
+    widths = sorted({width for width in keys.by_layer(key, None) if width})
+    if len(widths) > 1 and not several:
+        raise UnsupportedInput("differs between layers", where=f"key {shown(keys.name(key))}")
+    return widths[0] if widths else None
+
+
 @functools.cache
-def _extents(shape: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(extent.split("*")) for extent in shape.split())
+def _extents(shape: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """Extents, each a sum of products of names."""
+    return tuple(
+        tuple(tuple(product.split("*")) for product in extent.split("+")) for extent in shape.split()
+    )
 
 
 def _is_named(architecture: Architecture, size: str) -> bool:
     """Whether a rule's shape or a key of config.json needs the size."""
-    in_shapes = any(size in extent for rule in architecture.tensors for extent in _extents(rule.shape))
+    in_shapes = any(
+        size in product
+        for rule in architecture.tensors
+        for extent in _extents(rule.shape)
+        for product in extent
+    )
     return in_shapes or size in architecture.sizes.values()
 
 
 def _extent_in_tensors(architecture: Architecture, tensors: Mapping[str, Tensor], size: str) -> int | None:
-    """A size as the first layer's tensors have it: the first rule that names it and whose tensor is there."""
+    """A size as the first tensor has it whose rule names it, in the first layer that has such a tensor."""
     for rule in architecture.tensors:
         for from_end, extent in enumerate(reversed(_extents(rule.shape)), 1):
-            tensor = tensors.get(rule.source.replace("{i}", "0"))
-            if size not in extent or tensor is None or len(tensor.shape) < from_end:
+            if len(extent) > 1 or size not in extent[0]:
                 continue
-            times = math.prod(int(factor) for factor in extent if factor.isdigit())
+            tensor = _first(rule.source, tensors)
+            if tensor is None or len(tensor.shape) < from_end:
+                continue
+            times = math.prod(int(factor) for factor in extent[0] if factor.isdigit())
             if tensor.shape[-from_end] % times == 0:
                 return tensor.shape[-from_end] // times
     return None
 
 
-def _layers(keys: Keys, tensors: Mapping[str, Tensor]) -> int:
+def _first(source: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
+    names = [source] if "{i}" not in source else [source.replace("{i}", str(i)) for i in range(MOST_LAYERS)]
+    return next((tensors[name] for name in names if name in tensors), None)
+
+
+def _layers(architecture: Architecture, keys: Keys, tensors: Mapping[str, Tensor]) -> int:
+    """The model's own; the file's may be more by those that predict further tokens."""
     layers = keys.count("block_count")
     if layers > MOST_LAYERS:
         raise keys.wrong("block_count", f"is {layers}, more than {MOST_LAYERS}")
     numbers = {int(found[1]) for name in tensors if (found := re.match(r"blk\.(\d{1,9})\.", name))}
     if layers != len(numbers) or layers != max(numbers, default=0) + 1:
         raise keys.wrong("block_count", f"is {layers}, the tensors are of {len(numbers)} layers")
-    return layers
+    beyond = keys.integer("nextn_predict_layers", 0) if architecture.has_prediction_layers else 0
+    if not 0 <= beyond < layers:
+        raise keys.wrong("nextn_predict_layers", f"is {beyond} of {layers} layers")
+    return layers - beyond
 
 
 def _vocab(keys: Keys, tensors: Mapping[str, Tensor], hidden: int) -> int:
@@ -117,7 +190,11 @@ def _heads(
     heads = keys.count("attention.head_count")
     if heads > MOST_HEADS:
         raise keys.wrong("attention.head_count", f"is {heads}, more than {MOST_HEADS}")
-    kv_heads = keys.count("attention.head_count_kv", heads)
+    kv_heads = _kv_heads(architecture, keys, heads)
+    if architecture.latent_attention:  # the others follow from ranks: `block_sizes`
+        keys.count("attention.key_length", None)
+        keys.count("attention.value_length", None)
+        return {"heads": heads}
     if kv_heads > heads or heads % kv_heads:
         raise keys.wrong("attention.head_count_kv", f"is {kv_heads}, which does not divide the {heads} heads")
     head_dim = keys.count("attention.key_length", None)
@@ -130,6 +207,8 @@ def _heads(
         what = f"is {heads}, and {heads} heads of {head_dim} are not the hidden size {hidden}"
         raise keys.wrong("attention.head_count", what)
     rope_dim = keys.count("rope.dimension_count", head_dim)
+    if architecture.rope is RopeLayout.NONE:
+        rope_dim = head_dim  # nothing turns: what the file says of it is noise
     partial = architecture.rope is RopeLayout.PARTIAL
     if rope_dim % 2 or rope_dim > head_dim or (rope_dim != head_dim and not partial):
         expected = f"an even number up to {head_dim}" if partial else f"the head's {head_dim}, an even number"
@@ -145,13 +224,27 @@ def _heads(
     }
 
 
+def _kv_heads(architecture: Architecture, keys: Keys, heads: int) -> int:
+    """Of the layers with attention; those of other kinds say 0. The fewest, where layers may differ."""
+    counts = sorted({count for count in keys.by_layer("attention.head_count_kv", heads) if count})
+    if len(counts) > 1 and architecture.layer_sizes is None:
+        raise UnsupportedInput(
+            "differs between layers", where=f"key {shown(keys.name('attention.head_count_kv'))}"
+        )
+    if not counts or not 0 < counts[0] < 1 << 31:
+        raise keys.wrong(
+            "attention.head_count_kv", f"is {counts[0] if counts else 0}, not a positive number below 2^31"
+        )
+    return counts[0]
+
+
 def _head_dim(keys: Keys, tensors: Mapping[str, Tensor], hidden: int, heads: int, kv_heads: int) -> int:
     """From the rows of q, alone or fused with k and v: files of before 2024 have no key for it."""
     rows, parts, what = hidden, heads, "the hidden size"
-    if (q := tensors.get("blk.0.attn_q.weight")) is not None:
-        rows, what = q.shape[0], "the rows of blk.0.attn_q.weight,"
+    if (q := _first("blk.{i}.attn_q.weight", tensors)) is not None:
+        rows, what = q.shape[0], f"the rows of {q.name},"
     elif (qkv := tensors.get("blk.0.attn_qkv.weight")) is not None:
-        rows, parts, what = qkv.shape[0], heads + 2 * kv_heads, "the rows of blk.0.attn_qkv.weight,"
+        rows, parts, what = qkv.shape[0], heads + 2 * kv_heads, f"the rows of {qkv.name},"
     if rows % parts:
         raise keys.wrong("attention.head_count", f"is {heads}, which does not divide {what} {rows}")
     return rows // parts

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.converter.plan.rounding import Float32
-from llorch.converter.plan.sizes import shape_of
+from llorch.converter.plan.sizes import Layers, shape_of
 from llorch.converter.plan.weight_scales import Scale, input_scales, require_weights, scales_of
-from llorch.converter.schema.architecture import Rule, Sizes
+from llorch.converter.schema.architecture import Rule, Sizes, Spread
 from llorch.converter.schema.operations import Operation
 from llorch.formats.gguf import Tensor, TensorData
 
@@ -41,12 +41,15 @@ class Segment:
 
     The row view of a tensor of rank ≥ 2 is (product of all extents but the last, last extent), of rank 1
     (n, 1). scale: what all of its weights are multiplied by before anything else, if there is such a tensor.
+    operation: on float32 rows; None copies. spread: where the result goes; None is one weight after the other.
     """
 
     source: Tensor
     first: int
     rows: int
     scale: Scale | None = None
+    operation: Operation | None = None
+    spread: Spread | None = None
 
     @property
     def columns(self) -> int:
@@ -58,6 +61,19 @@ class Segment:
         """How many weights it holds."""
         return self.rows * self.columns
 
+    @property
+    def unit_rows(self) -> int:
+        """Rows that must stay together: pieces are multiples of it, as its first row and its number of rows are.
+
+        For a source of rank 1 whose type has blocks, it is whole blocks too.
+        """
+        unit = self.operation.unit_rows if self.operation is not None else 1
+        if len(self.source.shape) == 1:
+            unit = math.lcm(unit, self.source.type.weights)
+        if self.spread is not None:
+            unit = math.lcm(unit, self.spread.run // math.gcd(self.spread.run, self.columns))
+        return unit
+
     def scaled(self, weights: Float32) -> Float32:
         """What the model's weights are, of some that were dequantized: one product in float32, or the same."""
         return weights if self.scale is None else self.scale.times(weights)
@@ -67,24 +83,31 @@ class Segment:
 class OutputTensor:
     """A tensor to be written.
 
-    shape: as transformers has it; its weights are the segments' rows in order, after the operation.
-    dtype: "F32", "F16" or "BF16"; None until it is chosen, for which `auto` needs the weights.
-    operation: on float32 rows; None copies.
-    unit_rows: rows that must stay together: pieces of a segment are multiples of it, as its first row and its
-        number of rows are. For a source of rank 1 whose type has blocks, it is whole blocks too.
+    shape: as transformers has it; its weights are the segments' rows in order, each after its operation.
+    dtype: "F32", "F16" or "BF16"; None until it is chosen, for which `auto` needs the weights. One that the table
+        chose is in the plan already.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str | None
     segments: tuple[Segment, ...]
-    operation: Operation | None
-    unit_rows: int
 
     @property
     def weights(self) -> int:
         """How many weights it holds."""
         return math.prod(self.shape)
+
+    @property
+    def operation(self) -> Operation | None:
+        """The one that all of its segments have; None where they have none or several."""
+        first = self.segments[0].operation
+        return first if all(segment.operation == first for segment in self.segments) else None
+
+    @property
+    def moves(self) -> bool:
+        """Whether all of its weights are the source's, in another place at most."""
+        return all(s.scale is None and (s.operation is None or s.operation.moves) for s in self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +125,31 @@ class Assignment:
     absent: frozenset[str]
 
 
-def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], sizes: Sizes) -> Assignment:
-    """Applies the rules to every layer.
+def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], layers: Layers) -> Assignment:
+    """Applies the rules to the layers that they are for.
 
     Raises MalformedInput for tensors that are missing, in part missing, or of another shape than the sizes
     give, UnsupportedInput for integer weights. Unknown tensors are the caller's to judge.
     """
-    found = _Sources(rules, tensors, sizes)
-    flags = _flags(rules, found, sizes)
+    found = _Sources(rules, tensors, layers)
+    flags = _flags(rules, found, layers)
     outputs: dict[str, _Joined] = {}
     unused = input_scales(tensors)
     missing: list[str] = []
     absent: set[str] = set()
     for rule in rules:
-        for layer in _layers(rule.source, sizes):
-            source = rule.source.replace("{i}", str(layer))
-            there = found.has(rule.source, layer)
+        for layer in layers.of(rule):
+            there = found.has(rule, layer)
             if rule.unused and there:
-                unused[source] = rule.unused
+                unused[rule.source_in(layer)] = rule.unused
             elif rule.unused:
                 continue
             elif there:
-                _add(outputs, rule, layer, found, sizes)
+                _add(outputs, rule, layer, found, layers)
             elif rule.flag or rule.absent:
                 absent.add(rule.target)
             else:
-                missing.append(source)
+                missing.append(rule.source_in(layer))
     _require_none(missing)
     built = tuple(joined.output() for joined in outputs.values())
     unknown = _require_each_once(built, unused, tensors)
@@ -159,62 +181,78 @@ def _require_none(missing: Sequence[str], because: str = "") -> None:
         )
 
 
-def _layers(source: str, sizes: Sizes) -> range:
-    return range(sizes["layers"] if "{i}" in source else 1)
-
-
 class _Sources:
     """Finds what a rule's source is made of: the tensor itself, rows of a fused one, one for each expert."""
 
-    def __init__(self, rules: Sequence[Rule], tensors: Mapping[str, Tensor], sizes: Sizes) -> None:
+    def __init__(self, rules: Sequence[Rule], tensors: Mapping[str, Tensor], layers: Layers) -> None:
         self._tensors = tensors
-        self._shapes = {rule.source: shape_of(rule.shape, sizes) for rule in rules if rule.shape}
+        self._layers = layers
+        self._rules = {rule.source: rule for rule in rules if rule.shape}
         self._fused = {part: whole for whole, parts in FUSED.items() for part in parts}
+        # A scale that the table names is the model's own, and multiplies no weight here.
+        own = tuple(rule.source.rpartition(".{i}.")[2] for rule in rules if rule.source.endswith(".scale"))
+        self._scales = {name: tensor for name, tensor in tensors.items() if not own or not name.endswith(own)}
 
-    def has(self, source: str, layer: int) -> bool:
-        return next(self._candidates(source, layer), None) is not None
+    def has(self, rule: Rule, layer: int) -> bool:
+        patterns = [
+            rule.source,
+            self._fused.get(rule.source, ""),
+            SPLIT.get(rule.source, "").replace("{e}", "0"),
+        ]
+        return any(pattern.replace("{i}", str(layer)) in self._tensors for pattern in patterns)
 
-    def _candidates(self, source: str, layer: int) -> Iterator[Tensor]:
-        patterns = [source, self._fused.get(source, ""), SPLIT.get(source, "").replace("{e}", "0")]
-        for pattern in patterns:
-            tensor = self._tensors.get(pattern.replace("{i}", str(layer)))
-            if tensor is not None:
-                yield tensor
+    def slices(self, rule: Rule, layer: int) -> list[list[Segment]]:
+        """The rows of a source, slice by slice: one, or, of rank 3, one for each index of its first dimension.
 
-    def slices(self, source: str, layer: int) -> list[Segment]:
-        """The rows of a source: one segment, or, of rank 3, one for each slice of its first dimension."""
-        shape = self._shapes[source]
-        name = source.replace("{i}", str(layer))
+        A rule with an order of rows of its own says the slices and what they are made of.
+        """
+        sizes = self._layers.sizes_of(layer)
+        shape, name = shape_of(rule.shape, sizes), rule.source_in(layer)
+        if rule.rows is not None:
+            return self._ordered(rule, name, shape, sizes)
         if name in self._tensors:
             return self._cut(self._tensors[name], shape, (shape[-2] if len(shape) > 1 else shape[0],), 0)
-        fused = self._fused.get(source, "")
+        fused = self._fused.get(rule.source, "")
         whole = self._tensors.get(fused.replace("{i}", str(layer)))
         if whole is not None:
-            parts = [self._shapes[part] for part in FUSED[fused]]
+            parts = [shape_of(self._rules[part].shape, sizes) for part in FUSED[fused]]
             rows = tuple(part[-2] if len(part) > 1 else part[0] for part in parts)
             joined = (*shape[:-2], sum(rows), shape[-1]) if len(shape) > 1 else (sum(rows),)
-            return self._cut(whole, joined, rows, FUSED[fused].index(source))
-        return self._split_by_expert(SPLIT[source].replace("{i}", str(layer)), shape)
+            return self._cut(whole, joined, rows, FUSED[fused].index(rule.source))
+        return self._split_by_expert(SPLIT[rule.source].replace("{i}", str(layer)), shape)
 
-    def _cut(self, tensor: Tensor, shape: tuple[int, ...], rows: tuple[int, ...], part: int) -> list[Segment]:
+    def _ordered(self, rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) -> list[list[Segment]]:
+        tensor = self._tensors[name]
+        _require(tensor, shape)
+        assert rule.rows is not None
+        (scale,) = scales_of(tensor, self._scales, 1)
+        return [[Segment(tensor, first, count, scale) for first, count in one] for one in rule.rows(sizes)]
+
+    def _cut(
+        self, tensor: Tensor, shape: tuple[int, ...], rows: tuple[int, ...], part: int
+    ) -> list[list[Segment]]:
         """Part `part` of the rows of each slice of a tensor that has `shape`."""
         _require(tensor, shape)
-        scales = scales_of(tensor, self._tensors, math.prod(shape[:-2]))
+        if (
+            len(shape) == 1 < len(tensor.shape)
+        ):  # written with an outer dimension of 1, its rows are its weights
+            tensor = replace(tensor, shape=shape)
+        scales = scales_of(tensor, self._scales, math.prod(shape[:-2]))
         if (
             len(tensor.shape) == 1 < len(shape)
         ):  # without its outer dimensions of 1, its rows are single weights
-            return [Segment(tensor, 0, tensor.shape[0], scales[0])]
+            return [[Segment(tensor, 0, tensor.shape[0], scales[0])]]
         return [
-            Segment(tensor, s * sum(rows) + sum(rows[:part]), rows[part], scale)
+            [Segment(tensor, s * sum(rows) + sum(rows[:part]), rows[part], scale)]
             for s, scale in enumerate(scales)
         ]
 
-    def _split_by_expert(self, pattern: str, shape: tuple[int, ...]) -> list[Segment]:
+    def _split_by_expert(self, pattern: str, shape: tuple[int, ...]) -> list[list[Segment]]:
         names = [pattern.replace("{e}", str(e)) for e in range(shape[0])]
         _require_none([name for name in names if name not in self._tensors])
         for name in names:
             _require(self._tensors[name], shape[1:])
-        return [Segment(self._tensors[name], 0, shape[1]) for name in names]
+        return [[Segment(self._tensors[name], 0, shape[1])] for name in names]
 
 
 def _require(tensor: Tensor, shape: tuple[int, ...]) -> None:
@@ -232,12 +270,12 @@ def _without_outer_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _flags(rules: Sequence[Rule], found: _Sources, sizes: Sizes) -> dict[str, bool]:
+def _flags(rules: Sequence[Rule], found: _Sources, layers: Layers) -> dict[str, bool]:
     """Whether the tensors of each flag are there; MalformedInput when only some are."""
     flags: dict[str, bool] = {}
     for flag in dict.fromkeys(rule.flag for rule in rules if rule.flag):
-        places = [(r.source, layer) for r in rules if r.flag == flag for layer in _layers(r.source, sizes)]
-        missing = [source.replace("{i}", str(i)) for source, i in places if not found.has(source, i)]
+        places = [(rule, layer) for rule in rules if rule.flag == flag for layer in layers.of(rule)]
+        missing = [rule.source_in(layer) for rule, layer in places if not found.has(rule, layer)]
         if len(missing) < len(places):
             _require_none(missing, f", though others of {flag.removeprefix('not_')} are there")
         present = not missing
@@ -247,49 +285,64 @@ def _flags(rules: Sequence[Rule], found: _Sources, sizes: Sizes) -> dict[str, bo
 
 @dataclass(slots=True)
 class _Joined:
-    """An output while the rules of its target add their rows to it."""
+    """An output while the rules of its target add their rows to it. becomes: its shape, where a rule says it."""
 
     name: str
+    dtype: str | None
+    becomes: tuple[int, ...] | None
     extents: list[tuple[int, ...]]
-    slices: list[list[Segment]]
-    operation: Operation | None
+    slices: list[list[list[Segment]]]
 
     def output(self) -> OutputTensor:
         shape = self.extents[0]
         axis = max(len(shape) - 2, 0)
         joined = sum(extent[axis] for extent in self.extents)
-        segments = _merged([segment for parts in zip(*self.slices, strict=True) for segment in parts])
-        unit = self.operation.unit_rows if self.operation is not None else 1
+        segments = _merged(self._in_order())
         for segment in segments:
-            if len(segment.source.shape) == 1:
-                unit = math.lcm(unit, segment.source.type.weights)
-        for segment in segments:
+            unit = segment.unit_rows
             if segment.first % unit or segment.rows % unit:
                 raise MalformedInput(
                     f"has {segment.rows} rows from {segment.first} on of {self.name}, no multiples of {unit}",
                     where=f"tensor {shown(segment.source.name)}",
                 )
-        return OutputTensor(
-            self.name, (*shape[:axis], joined, *shape[axis + 1 :]), None, segments, self.operation, unit
-        )
+        shape = self.becomes or (*shape[:axis], joined, *shape[axis + 1 :])
+        return OutputTensor(self.name, shape, self.dtype, segments)
+
+    def _in_order(self) -> list[Segment]:
+        """Source by source where they are spread, else slice by slice."""
+        by_source = [[s for one in slices for s in one] for slices in self.slices]
+        if self.slices[0][0][0].spread is not None:
+            return [segment for source in by_source for segment in source]
+        return [segment for parts in zip(*self.slices, strict=True) for one in parts for segment in one]
 
 
-def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, sizes: Sizes) -> None:
+def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, layers: Layers) -> None:
+    sizes = layers.sizes_of(layer)
     shape = shape_of(rule.shape, sizes)
-    slices = found.slices(rule.source, layer)
+    becomes = shape_of(rule.becomes, sizes) if rule.becomes else None
     operation = rule.operation.with_sizes(sizes) if rule.operation is not None else None
-    target = rule.target.replace("{i}", str(layer))
+    target = rule.target_in(layer, sizes["layers"])
+    already = outputs.get(target)
+    spread = (
+        None
+        if rule.between is None
+        else rule.between.of(sizes, 0 if already is None else len(already.slices))
+    )
+    slices = [
+        [replace(segment, operation=operation, spread=spread) for segment in one]
+        for one in found.slices(rule, layer)
+    ]
     placeholder = re.search(r"\{\w\}", target)
     if placeholder is None:
         targets = {target: (shape, slices)}
     elif len(shape) == 2:  # the slices of a matrix are its rows
-        whole, each = slices[0], slices[0].rows // shape[0]
+        whole, each = slices[0][0], slices[0][0].rows // shape[0]
         rows = [replace(whole, first=whole.first + row * each, rows=each) for row in range(shape[0])]
-        targets = {target.replace(placeholder[0], str(e)): (shape[1:], [row]) for e, row in enumerate(rows)}
+        targets = {target.replace(placeholder[0], str(e)): (shape[1:], [[row]]) for e, row in enumerate(rows)}
     else:
         targets = {target.replace(placeholder[0], str(e)): (shape[1:], [s]) for e, s in enumerate(slices)}
     for name, (extent, segments) in targets.items():
-        joined = outputs.setdefault(name, _Joined(name, [], [], operation))
+        joined = outputs.setdefault(name, _Joined(name, rule.dtype or None, becomes, [], []))
         joined.extents.append(extent)
         joined.slices.append(segments)
 
@@ -311,14 +364,16 @@ def _require_each_once(
 ) -> tuple[str, ...]:
     """The tensors that no output and no reason names; MalformedInput for one used in part or twice."""
     ranges: dict[str, list[tuple[int, int]]] = {}
+    rows: dict[str, int] = {}
     scales: set[str] = set()
     for output in outputs:
         for segment in output.segments:
             ranges.setdefault(segment.source.name, []).append((segment.first, segment.first + segment.rows))
+            rows[segment.source.name] = _rows_of(segment.source)
             if segment.scale is not None:
                 scales.add(segment.scale.tensor.name)
     for name, used in ranges.items():
-        if not _cover(sorted(used), _rows_of(tensors[name])):
+        if not _cover(sorted(used), rows[name]):
             raise MalformedInput(
                 "is there beside other tensors that hold the same weights", where=f"tensor {shown(name)}"
             )

@@ -7,7 +7,7 @@ in shapes and as parameters of operations, are those of `llorch.converter.plan.s
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,17 +18,51 @@ from llorch.formats.gguf import REQUIRED, Tensor
 Sizes = Mapping[str, int]
 
 
+RowOrder = Callable[[Sizes], Sequence[Sequence[tuple[int, int]]]]
+"""Of a source's rows, slice by slice, which go one after the other: (first, how many); see `schema/row_orders.py`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A source whose runs of `run` weights stand between those of the target's other sources, in the rules' order.
+
+    step: how many sources there are. run: a name of a size, or a number.
+    """
+
+    step: int
+    run: str = "1"
+
+    def of(self, sizes: Sizes, offset: int) -> Spread:
+        """With its numbers, for the source that is the target's number `offset`."""
+        return Spread(self.step, offset, int(self.run) if self.run.isdigit() else sizes[self.run])
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where a source's weights go that lie between those of others: of every `step` runs of `run` weights, one."""
+
+    step: int
+    offset: int
+    run: int
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One kind of tensor: its GGUF name, its name in transformers, its shape, and what happens to its rows.
 
     source: {i} stands for every layer.
-    target: any other placeholder, {e}, stands for every slice of the first dimension, each a tensor then.
+    target: {i} stands for the layer, {m} for a layer beyond the model's own, counted from 0 (multi-token prediction);
+        any other placeholder, {e}, for every slice of the first dimension, each a tensor then.
         Rules of one target are joined in their order, along the dimension before the last (a vector's only).
-    shape: of the source in NumPy order: names of sizes, numbers and products of both, as "2*ff hidden".
+    shape: of the source in NumPy order: names of sizes, numbers, products and sums of both, as "2*ff hidden".
     flag: a key of config.json that says whether it is there; tensors of one flag come all together, in every
-        layer, or not at all. `not_` before the name means that the flag is false when they are there.
+        layer that the rule is for, or not at all. `not_` before the name means that the flag is false when they are
+        there.
     absent: it may be missing, and then this is why. unused: it is not written, and this is why.
+    layers: the kind of layer that has it (`Architecture.kinds`); empty is every layer of the model's own.
+    rows: the order of its rows in the target, where that is another. becomes: the target's shape, where that is
+        not the source's. between: how it is spread over the target.
+    dtype: what it is written in whatever was asked for ("F32"); empty is as all others.
     """
 
     source: str
@@ -38,15 +72,32 @@ class Rule:
     flag: str = ""
     absent: str = ""
     unused: str = ""
+    layers: str = ""
+    rows: RowOrder | None = None
+    becomes: str = ""
+    between: Between | None = None
+    dtype: str = ""
+
+    def source_in(self, layer: int) -> str:
+        """The GGUF name in a layer."""
+        return self.source.replace("{i}", str(layer))
+
+    def target_in(self, layer: int, layers: int) -> str:
+        """The name in transformers in a layer, of a model with so many layers of its own."""
+        return self.target.replace("{i}", str(layer)).replace("{m}", str(layer - layers))
 
 
-def in_layers(*rules: Rule) -> tuple[Rule, ...]:
-    """Rules of every layer, written without `blk.{i}.` and `model.layers.{i}.` before their names."""
+def in_layers(*rules: Rule, of: str = "", below: str = "model.layers.{i}.") -> tuple[Rule, ...]:
+    """Rules of every layer of one kind, written without what stands before their names on both sides.
+
+    of: the kind; a rule that says one itself keeps it.
+    """
     return tuple(
         replace(
             rule,
             source=f"blk.{{i}}.{rule.source}",
-            target=rule.target and f"model.layers.{{i}}.{rule.target}",
+            target=rule.target and f"{below}{rule.target}",
+            layers=rule.layers or of,
         )
         for rule in rules
     )
@@ -58,6 +109,7 @@ class Kind(enum.Enum):
     INTEGER = "integer"
     DECIMAL = "decimal"
     FLAG = "flag"
+    INTEGERS = "integers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +139,13 @@ class RopeLayout(enum.Enum):
 
     PLAIN = "one for all layers"
     PARTIAL = "one for all layers, with partial_rotary_factor"
+    PARTIAL_OF_WHOLE = (
+        "one for all layers, with partial_rotary_factor of the latent head that is rotated in part"
+    )
     BY_LAYER_TYPE = "full_attention scaled, sliding_attention with a base of its own and unscaled"
     SCALED_FULL_ATTENTION = "full_attention scaled, sliding_attention with the same base and unscaled"
+    PROPORTIONAL = "full_attention proportional, sliding_attention with a base of its own"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +164,20 @@ class Architecture:
     gguf: `general.architecture`, the prefix of its keys. model_type, class_name: of transformers.
     when: of several architectures of one `gguf` name, the one whose condition holds is taken, else the one
         without.
+    kinds: each gives one word for every layer: what a rule's `layers` may name.
     sizes: keys of config.json beyond the decoder's common ones → names of sizes.
+    block_sizes: sizes of what only some families have (`schema/block_sizes.py`).
+    layer_sizes: the sizes of a layer that are not the model's.
+    latent_attention: keys and values are made of a latent vector; the file's head counts are of that.
     head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads
         or where the file has a key for it, by a class that heeds it all the same; `never`: the class does not heed it.
     rope_theta: the base when `rope.freq_base` is missing.
     only_longrope: the class knows no other rotary scaling.
+    log_multiplier: what `rope.scaling.yarn_log_multiplier` is multiplied by to be mscale and mscale_all_dim; 0: the
+        class cannot be told.
+    rope_keys: further parameters of the rotary embedding → keys, rope_sizes: → names of sizes.
+    rope_sections: whether the class divides rotary pairs into sections (mrope_section).
+    rope_constants: parameters of a scaled rotary embedding that GGUF does not carry.
     derived: keys of config.json that follow from other facts by a rule that llama.cpp has built in.
     assumed: keys of config.json that GGUF does not carry.
     """
@@ -123,9 +189,27 @@ class Architecture:
     keys: tuple[Key, ...]
     assumed: Mapping[str, object]
     when: Callable[[Evidence], bool] | None = None
+    kinds: tuple[Callable[[Evidence], Sequence[str]], ...] = ()
     sizes: Mapping[str, str] = field(default_factory=dict)
+    block_sizes: tuple[Callable[[Evidence], Mapping[str, int]], ...] = ()
+    layer_sizes: Callable[[Evidence, int], Mapping[str, int]] | None = None
+    latent_attention: bool = False
     head_dim: Literal["always", "unusual", "never"] = "always"
     rope: RopeLayout = RopeLayout.PLAIN
     rope_theta: float = 10000.0
     only_longrope: bool = False
+    log_multiplier: float = 0.0
+    rope_keys: Mapping[str, str] = field(default_factory=dict)
+    rope_sizes: Mapping[str, str] = field(default_factory=dict)
+    rope_sections: bool = False
+    rope_constants: Mapping[str, object] = field(default_factory=dict)
     derived: Mapping[str, Callable[[Evidence], object]] = field(default_factory=dict)
+
+    @property
+    def has_prediction_layers(self) -> bool:
+        """Whether layers beyond the model's own are known, which predict further tokens."""
+        return any(rule.layers == PREDICTION for rule in self.tensors)
+
+
+PREDICTION = "prediction"
+"""The kind of the layers beyond the model's own: `nextn_predict_layers` counts them."""

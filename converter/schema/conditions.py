@@ -1,4 +1,4 @@
-"""Conditions under which one of several architectures of the same GGUF name is meant."""
+"""Which of several classes a file of one `general.architecture` is for."""
 
 from __future__ import annotations
 
@@ -35,3 +35,28 @@ def has_qkv_bias_only(evidence: Evidence) -> bool:
 def has_window(evidence: Evidence) -> bool:
     """Some layers attend to a window only."""
     return evidence.keys.integer("attention.sliding_window", 0) > 0
+
+
+def has_temperature(evidence: Evidence) -> bool:
+    """Queries are scaled by their position."""
+    return evidence.keys.has("attention.temperature_scale")
+
+
+GLM_FLASH_VOCABULARY, GLM_FLASH_LAYERS = 154880, (47, 48)  # 48 with the layer that predicts a further token
+
+
+def is_glm_flash(evidence: Evidence) -> bool:
+    """GLM-4.7-Flash, by its vocabulary and number of layers, or by its name.
+
+    Source: llama.cpp, src/models/deepseek2.cpp, `load_hparams`, which knows it by the same two numbers.
+    """
+    keys, embedding = evidence.keys, evidence.tensors.get("token_embd.weight")
+    rows = 0 if embedding is None else embedding.shape[0]
+    name = keys.metadata.get("general.name")
+    named = name is not None and "glm-4.7-flash" in str(name.data).lower().replace(" ", "-")
+    return named or (rows == GLM_FLASH_VOCABULARY and keys.integer("block_count", 0) in GLM_FLASH_LAYERS)
+
+
+def scores_by_sigmoid(evidence: Evidence) -> bool:
+    """Experts are scored by a sigmoid, and it is not GLM-4.7-Flash."""
+    return evidence.keys.integer("expert_gating_func", 1) == 2 and not is_glm_flash(evidence)

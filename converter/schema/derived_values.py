@@ -1,9 +1,9 @@
-"""Values of config.json that follow from other facts, by rules that llama.cpp has built in."""
+"""Values of config.json that follow from other facts: defaults of keys, and rules that llama.cpp has built in."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from llorch.converter.schema.architecture import Evidence, Sizes
 from llorch.converter.schema.keys import Keys
@@ -75,3 +75,82 @@ def no_rope_every_fourth(evidence: Evidence) -> object:
     Source: llama.cpp, src/models/smollm3.cpp, `n_no_rope_layer_step`.
     """
     return [int((layer + 1) % 4 != 0) for layer in range(evidence.sizes["layers"])]
+
+
+def layer_types(
+    kinds: Callable[[Evidence], Sequence[str]], names: Mapping[str, str]
+) -> Callable[[Evidence], object]:
+    """layer_types: the kinds of the layers by the names that config.json has for them."""
+
+    def listed(evidence: Evidence) -> object:
+        return [names[kind] for kind in kinds(evidence)]
+
+    return listed
+
+
+def alternating_from_sliding(evidence: Evidence) -> object:
+    """layer_types: sliding, full, sliding, … Source: llama.cpp, src/models/openai-moe.cpp, `set_swa_pattern(2)`."""
+    return [
+        "full_attention" if layer % 2 else "sliding_attention" for layer in range(evidence.sizes["layers"])
+    ]
+
+
+def has_tensor(name: str) -> Callable[[Evidence], object]:
+    """Whether a tensor is there, in any layer."""
+
+    def there(evidence: Evidence) -> object:
+        return any(tensor.endswith(name) for tensor in evidence.tensors)
+
+    return there
+
+
+def size(name: str) -> Callable[[Evidence], object]:
+    """A size."""
+    return lambda evidence: evidence.sizes[name]
+
+
+def size_or_none(name: str) -> Callable[[Evidence], object]:
+    """A size, null where the file has none."""
+    return lambda evidence: evidence.sizes.get(name)
+
+
+def keys_are_values(evidence: Evidence) -> object:
+    """attention_k_eq_v: a layer has keys and no values of its own."""
+    names = evidence.tensors.keys()
+    return any(
+        f"blk.{layer}.attn_k.weight" in names and f"blk.{layer}.attn_v.weight" not in names
+        for layer in range(evidence.sizes["layers"])
+    ) and not any(name.endswith(".attn_qkv.weight") for name in names)
+
+
+def full_layers_differ(evidence: Evidence) -> object:
+    """per_layer_config: the head size of the layers with full attention, and their key-value heads if those differ."""
+    sizes = evidence.sizes
+    differs = {"head_dim": sizes["full_head_dim"]}
+    if sizes["full_kv_heads"] != sizes["kv_heads"]:
+        differs["num_key_value_heads"] = sizes["full_kv_heads"]
+    return {
+        str(layer): differs
+        for layer, slides in enumerate(evidence.keys.flags("attention.sliding_window_pattern"))
+        if not slides
+    }
+
+
+def widths_double(evidence: Evidence) -> object:
+    """use_double_wide_mlp: the layers that share keys are twice as wide as the others."""
+    return len(set(evidence.keys.by_layer("feed_forward_length", 0))) > 1
+
+
+def position_embedding(evidence: Evidence) -> object:
+    """position_embedding_type: `rope.scaling.finetuned` is false where nothing is rotated."""
+    return "rope" if evidence.keys.flag("rope.scaling.finetuned", True) else "nope"
+
+
+def expansion(evidence: Evidence) -> object:
+    """How much wider a state-space layer is than the model."""
+    return evidence.sizes["inner"] // evidence.sizes["hidden"]
+
+
+def group_choice(evidence: Evidence) -> object:
+    """topk_method of DeepSeek V2: by group where there is more than one."""
+    return "group_limited_greedy" if evidence.keys.integer("expert_group_count", 0) > 1 else "greedy"

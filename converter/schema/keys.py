@@ -11,6 +11,12 @@ from llorch.formats.gguf import REQUIRED, Metadata, Required, ValueType
 
 D = TypeVar("D")
 
+# Keys that may be an array with an entry for each layer. Source: llama.cpp, src/llama-model.cpp and src/models/,
+# `get_key_or_arr`; every other key it refuses as an array.
+PER_LAYER = frozenset(
+    {"attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_feed_forward_length"}
+)
+
 
 class Keys:
     """Metadata seen through one prefix, as `llama`: `integer("block_count")` reads `llama.block_count`.
@@ -38,10 +44,10 @@ class Keys:
         return name
 
     def integer(self, key: str, default: D | Required = REQUIRED) -> int | D:
-        """An integer; an array of one value for every layer, if all are equal, serves as that value."""
+        """An integer; of a key that may differ by layer, an array of equal ones serves as that value."""
         name = self._use(key)
         value = self.metadata.get(name)
-        if value is None or value.type is not ValueType.ARRAY:
+        if value is None or value.type is not ValueType.ARRAY or key not in PER_LAYER:
             return self.metadata.integer(name, default)
         array = self.metadata.integers(name)
         layers = self.metadata.integer(self.name("block_count"))
@@ -51,6 +57,25 @@ class Keys:
         if len(values) != 1:
             raise UnsupportedInput("differs between layers", where=f"key {shown(name)}")
         return int(values.pop())
+
+    def by_layer(self, key: str, default: int | None) -> list[int]:
+        """An integer of every layer, beyond the model's own too: an array's entries, or one value for all of them.
+
+        Empty where there is neither the key nor a default. MalformedInput for a negative one.
+        """
+        name = self._use(key)
+        value = self.metadata.get(name)
+        layers = self.metadata.integer(self.name("block_count"))
+        if value is None or value.type is not ValueType.ARRAY:
+            one = self.metadata.integer(name, default)
+            found = [] if one is None else [one] * layers
+        else:
+            found = self.metadata.integers(name).tolist()
+            if len(found) != layers:
+                raise self.wrong(key, f"has {len(found)} entries for {layers} layers")
+        if any(entry < 0 for entry in found):
+            raise self.wrong(key, f"has {min(found)}, below 0")
+        return found
 
     def count(self, key: str, default: D | Required = REQUIRED) -> int | D:
         """A positive integer."""
@@ -81,6 +106,11 @@ class Keys:
     def flags(self, key: str) -> list[bool]:
         """An array of bools (or of integers, zero meaning false)."""
         return [bool(v) for v in self.metadata.integers(self._use(key)).tolist()]
+
+    def integers(self, key: str, default: D | Required = REQUIRED) -> list[int] | D:
+        """An array of integers."""
+        found = self.metadata.integers(self._use(key), None if default is not REQUIRED else REQUIRED)
+        return default if found is None else found.tolist()  # type: ignore[return-value]  # None only with a default
 
     def wrong(self, key: str, what: str) -> MalformedInput:
         """The error that a key's value cannot be."""

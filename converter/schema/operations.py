@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.float32]
 Function = Callable[..., Rows]
+Slope = Callable[[Rows], NDArray[np.float64]]
 
 
 @dataclass(eq=False, slots=True)
@@ -25,6 +26,8 @@ class OperationKind:
 
     name, parameters: the forward function's. unit: the parameter that counts a unit's rows; None is one row.
     moves: it only moves values, so forward and backward are exact whatever the bits (NaNs, −0.0).
+    exact: what it calculates is as exact as its argument; otherwise the model's own weight is only near the result, and
+        the type to write it in cannot be seen from the result's bits.
     """
 
     name: str
@@ -32,7 +35,14 @@ class OperationKind:
     parameters: tuple[str, ...]
     unit: str | None
     moves: bool
+    exact: bool = True
     _backward: Function | None = field(default=None, repr=False)
+    _slope: Slope | None = field(default=None, repr=False)
+
+    def slope(self, function: Slope) -> Slope:
+        """Declares how far the inverse moves, in float64, for a small move of its argument: |d back / d written|."""
+        self._slope = function
+        return function
 
     def inverse(self, function: Function) -> Function:
         """Declares the function under it as its inverse."""
@@ -69,6 +79,17 @@ class Operation:
         return self.kind.moves
 
     @property
+    def exact(self) -> bool:
+        """What it calculates is as exact as what it was given."""
+        return self.kind.exact
+
+    def slope(self, back: Rows) -> NDArray[np.float64]:
+        """How far each of the inverse's results `back` moves for a small move of what it was given."""
+        if self.kind._slope is None:
+            return np.ones(back.shape)
+        return self.kind._slope(back)
+
+    @property
     def unit_rows(self) -> int:
         """How many rows must stay together: the arrays given are multiples of it."""
         return 1 if self.kind.unit is None else int(self.parameters[self.kind.unit])
@@ -95,12 +116,14 @@ _OPERATIONS: dict[str, OperationKind] = {}
 OPERATIONS: Mapping[str, OperationKind] = MappingProxyType(_OPERATIONS)
 
 
-def operation(*, moves: bool, unit: str | None = None) -> Callable[[Function], OperationKind]:
+def operation(
+    *, moves: bool, unit: str | None = None, exact: bool = True
+) -> Callable[[Function], OperationKind]:
     """Enters a forward function into the table; its inverse follows right under it."""
 
     def enter(forward: Function) -> OperationKind:
         parameters = tuple(inspect.signature(forward).parameters)[1:]
-        kind = OperationKind(forward.__name__, forward, parameters, unit, moves)
+        kind = OperationKind(forward.__name__, forward, parameters, unit, moves, exact)
         _OPERATIONS[kind.name] = kind
         return kind
 
@@ -137,3 +160,58 @@ def subtract_one(w: Rows) -> Rows:
 def add_one(w: Rows) -> Rows:
     """A norm's weight → the 1 of (1 + weight) added, in float32, as the forward converter did."""
     return w + np.float32(1)
+
+
+@operation(moves=True, unit="rows")
+def transpose(w: Rows, rows: int, columns: int) -> Rows:
+    """Matrices of (rows, columns), one below the other, an expert or a head each → each one transposed.
+
+    w: (n · rows, columns) → (n · columns, rows).
+    Source: llama.cpp, conversion/gpt_oss.py, llama4.py and deepseek.py, which transpose what PyTorch has the other way.
+    """
+    return w.reshape(-1, rows, columns).swapaxes(1, 2).reshape(-1, rows)
+
+
+@transpose.inverse
+def transpose_back(w: Rows, rows: int, columns: int) -> Rows:
+    """The transposed matrices → as they were; the shape of `w` may be any that holds them."""
+    return w.reshape(-1, columns, rows).swapaxes(1, 2).reshape(-1, columns)
+
+
+@operation(moves=True)
+def group_columns(w: Rows, groups: int, repeats: int, width: int) -> Rows:
+    """Columns of (repeats, groups) heads of `width` → of (groups, repeats) heads, as transformers numbers them.
+
+    w: (n, repeats · groups · width); the shape stays.
+    Source: llama.cpp, conversion/qwen.py, `_reorder_v_heads`, which is this one's inverse.
+    """
+    return w.reshape(len(w), repeats, groups, width).swapaxes(1, 2).reshape(w.shape)
+
+
+@group_columns.inverse
+def tile_columns(w: Rows, groups: int, repeats: int, width: int) -> Rows:
+    """Columns of (groups, repeats) heads of `width` → of (repeats, groups) heads, as ggml repeats a group's keys."""
+    return w.reshape(len(w), groups, repeats, width).swapaxes(1, 2).reshape(w.shape)
+
+
+@operation(moves=False, exact=False)
+def log_negative(w: Rows) -> Rows:
+    """A state's decay a = −exp(A_log) → A_log, in float64 and rounded once.
+
+    The float32 that the file holds is a rounding of an exponential: A_log comes back within a unit in the last place of
+    float32, and exactly where it was a bfloat16.
+    Source: llama.cpp, conversion/base.py and mamba.py, where `A_log` becomes `-torch.exp(A_log)`.
+    """
+    return np.log(-w.astype(np.float64)).astype(np.float32)
+
+
+@log_negative.inverse
+def negative_exp(w: Rows) -> Rows:
+    """A_log → −exp(A_log), in float64 and rounded once."""
+    return (-np.exp(w.astype(np.float64))).astype(np.float32)
+
+
+@log_negative.slope
+def negative_exp_slope(back: Rows) -> NDArray[np.float64]:
+    """The derivative of −exp is itself."""
+    return np.abs(back.astype(np.float64))

@@ -38,10 +38,10 @@ class BufferPool:
         between = 0
         for output in outputs:
             for segment in output.segments:
-                weights, quant = slice_weights(output, segment, piece_weights), segment.source.type
+                weights, quant = slice_weights(segment, piece_weights), segment.source.type
                 source = max(source, weights // quant.weights * quant.block_bytes)
                 written = max(written, weights * element_bytes(output))
-                as_stored = output.operation is None and segment.scale is None
+                as_stored = segment.operation is None and segment.scale is None
                 between = max(between, 0 if as_stored else weights * 4)
         self._free: queue.SimpleQueue[Buffer | None] = queue.SimpleQueue()
         self._lock = threading.Lock()

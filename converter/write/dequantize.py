@@ -40,7 +40,7 @@ def converted_bytes(
     cannot hold; both name the tensor, and the block or weight.
     """
     quant, dtype = piece.segment.source.type, str(output.dtype)
-    storage, operation, scale = STORAGE[dtype], output.operation, piece.segment.scale
+    storage, operation, scale = STORAGE[dtype], piece.segment.operation, piece.segment.scale
     if operation is None and scale is None and quant.name == dtype:
         _require(all_finite(raw.view(storage), dtype), piece, raw, dtype)
         return raw
@@ -59,7 +59,8 @@ def converted_bytes(
     if rounded:
         written.reshape(after.shape)[...] = after
     else:
-        numpy_kernels.rounded_into(np.ascontiguousarray(after).reshape(-1), written)
+        after = np.ascontiguousarray(after)
+        numpy_kernels.rounded_into(after.reshape(-1), written)
         _require(all_finite(written, dtype), piece, raw, dtype)
     if operation is not None:
         require_round_trip(output.name, operation, before, written.reshape(after.shape), dtype)

@@ -57,11 +57,12 @@ class OpenFile:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """SHA-256 of everything: of each source file, of each written file, and output tensor → of its bytes."""
+    """SHA-256 of everything: of each source file, of each written file, and tensor → of its bytes on both sides."""
 
     sources: tuple[str, ...]
     files: tuple[str, ...]
     tensors: Mapping[str, str]
+    source_tensors: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,22 @@ class _Pipeline:
         self._done_bytes = 0
         self._failures: list[tuple[int, BaseException]] = []
         self._stopped = threading.Event()
+        self._shared = (
+            threading.Lock()
+        )  # a region that several sources share is read, changed and written by one
         self._turn, self._change = threading.Lock(), threading.Condition()
-        self._of_source = [OrderedDigest(part.identity.size) for part in job.header.parts]
+        self._in_parts = [
+            sorted(
+                (one for one in job.header.tensors.values() if one.part == number), key=lambda one: one.offset
+            )
+            for number in range(len(job.header.parts))
+        ]
+        self._of_source = [
+            OrderedDigest(
+                part.identity.size, ranges=[(one.offset, one.offset + one.nbytes) for one in tensors]
+            )
+            for part, tensors in zip(job.header.parts, self._in_parts, strict=True)
+        ]
         self._of_file = [OrderedDigest(file.size_bytes) for file in job.files]
         self._of_tensor = {
             tensor.output.name: OrderedDigest(
@@ -149,6 +164,11 @@ class _Pipeline:
             tuple(digest.hexdigest() for digest in self._of_source),
             tuple(digest.hexdigest() for digest in self._of_file),
             {name: digest.hexdigest() for name, digest in self._of_tensor.items()},
+            {
+                tensor.name: sha256
+                for tensors, digest in zip(self._in_parts, self._of_source, strict=True)
+                for tensor, sha256 in zip(tensors, digest.of_ranges, strict=True)
+            },
         )
 
     def _work(self) -> None:
@@ -205,10 +225,23 @@ class _Pipeline:
 
     def _write(self, piece: Converted, written: Bytes, buffer: Buffer) -> None:
         placed, start = piece.placed, piece.slice.at * element_bytes(piece.placed.output)
-        self._write_bytes(self._job.files[placed.stored.part], written, placed.stored.offset + start)
+        if piece.slice.segment.spread is not None:
+            self._write_between(piece, written, placed.stored.offset + start)
+        else:
+            self._write_bytes(self._job.files[placed.stored.part], written, placed.stored.offset + start)
         if piece.fed:
             self._feed(placed, start, written, buffer)
         self._count(len(written), placed.output.name)
+
+    def _write_between(self, piece: Converted, written: Bytes, at: int) -> None:
+        """Puts a piece among the weights of the others that share its region."""
+        size, file = element_bytes(piece.placed.output), self._job.files[piece.placed.stored.part]
+        region = np.empty(piece.slice.extent * size, np.uint8)
+        with self._shared:
+            self._read_bytes(file, region, at)
+            places = piece.slice.places(region.view(f"u{size}"))
+            places[...] = written.view(f"u{size}").reshape(places.shape)
+            self._write_bytes(file, region, at)
 
     def _write_bytes(self, file: OpenFile, data: Bytes, at: int) -> None:
         with naming(file.path):

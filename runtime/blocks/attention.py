@@ -9,20 +9,30 @@ from llorch.runtime.memory import SCORE_BYTES
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None = None, softcap: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """Causal attention of the newest positions over everything cached.
 
-    q: (heads, new, head_dim); k, v: (kv_heads, seen, head_dim), kv_heads divides heads, seen ≥ new; query i is
-    position seen − new + i. window: how many positions back a query sees, itself included; None is all.
-    softcap: c · tanh(s / c) of the scaled scores, before the mask. Returns q's shape.
+    q: (heads, new, head_dim); k: (kv_heads, seen, head_dim), v: (kv_heads, seen, value_dim), kv_heads divides heads,
+    seen ≥ new; query i is position seen − new + i.
+    window: how many positions back a query sees, itself included; None is all.
+    softcap: c · tanh(s / c) of the scaled scores, before the mask. sinks: (heads,), a logit more in each
+    head's softmax that nothing belongs to. Returns (heads, new, value_dim).
 
     torch's own `is_causal` is not used: it aligns the triangle to the upper left, so that with a filled cache
     the newest tokens would see the oldest keys only.
     """
     heads, new, head_dim = q.shape
+    value_dim = v.shape[-1]
     kv_heads, seen, _ = k.shape
-    out = torch.empty_like(q)
+    out = q.new_empty((heads, new, value_dim))
     tile = max(1, SCORE_BYTES // (4 * heads * seen))
     for start in range(0, new, tile):
         stop = min(start + tile, new)
@@ -36,9 +46,17 @@ def attend(
         if stop - start > 1:
             seen_by = _visible(stop - start, newest - oldest, window, q.device)
             scores.view(heads, stop - start, -1).masked_fill_(~seen_by, float("-inf"))
-        mixed = torch.softmax(scores, dim=-1) @ v[:, oldest:newest]
-        out[:, start:stop] = mixed.view(heads, stop - start, head_dim)
+        weights = _softmax(scores, sinks, stop - start)
+        out[:, start:stop] = (weights @ v[:, oldest:newest]).view(heads, stop - start, value_dim)
     return out
+
+
+def _softmax(scores: Tensor, sinks: Tensor | None, queries: int) -> Tensor:
+    """(kv_heads, group · queries, keys) → weights; with sinks they sum to less than 1."""
+    if sinks is None:
+        return torch.softmax(scores, dim=-1)
+    column = sinks.view(len(scores), -1, 1).expand(-1, -1, queries).reshape(len(scores), -1, 1)
+    return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
 
 
 def _visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:

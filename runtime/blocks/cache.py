@@ -1,12 +1,14 @@
-"""Keys and values of one request's positions."""
+"""What one request keeps of its past: keys and values of positions, latent vectors, or the state of a recurrence."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from llorch.runtime.errors import ContextFull
-from llorch.runtime.traits import Traits
+from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv, Traits
 
 
 class Cache:
@@ -19,14 +21,42 @@ class Cache:
     def __init__(self, traits: Traits, planned: int, dtype: torch.dtype, device: torch.device) -> None:
         if planned > traits.n_ctx:
             raise ContextFull(planned, traits.n_ctx, "the request")
-        shape = (traits.n_layers, 2, traits.kv_heads, planned, traits.head_dim)
         self.planned = planned
         self.length = 0
-        self._stored = torch.empty(shape, dtype=dtype, device=device)
+        self._stored = torch.empty(0, dtype=dtype, device=device)
+        self._keys: dict[int, Tensor] = {}
+        self._latents: dict[int, Tensor] = {}
+        self._states: dict[int, tuple[Tensor, ...]] = {}
+        if not traits.mixers:  # all layers alike: one piece of memory, which kernels take as a whole
+            shape = (traits.n_layers, 2, traits.kv_heads, planned, traits.head_dim)
+            self._stored = torch.empty(shape, dtype=dtype, device=device)
+            self._keys = dict(enumerate(self._stored))
+            return
+        for layer, mixer in enumerate(traits.mixers):
+            match mixer:
+                case Heads() if traits.keys_of(layer) == layer:
+                    shape = (2, mixer.kv_heads, planned, mixer.head_dim)  # type: ignore[assignment]
+                    self._keys[layer] = torch.empty(shape, dtype=dtype, device=device)
+                case Latent():
+                    width = mixer.rank + mixer.rope
+                    self._latents[layer] = torch.empty((1, planned, width), dtype=dtype, device=device)
+                case DeltaNet() | Mamba2() | Mamba() | ShortConv():
+                    shapes = mixer.state_shapes
+                    self._states[layer] = tuple(torch.zeros(s, dtype=dtype, device=device) for s in shapes)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that is kept."""
+        yield from self._keys.values()
+        yield from self._latents.values()
+        for state in self._states.values():
+            yield from state
 
     @property
     def storage(self) -> Tensor:
-        """Keys and values of every layer, (layers, 2, kv_heads, planned, head_dim), contiguous."""
+        """Keys and values of every layer, (layers, 2, kv_heads, planned, head_dim), contiguous.
+
+        Empty where layers differ: only the decoder reads those.
+        """
         return self._stored
 
     def extended(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,10 +65,25 @@ class Cache:
         Every layer of a step stores at the same place; `advance` ends the step.
         """
         stop = self.length + k.shape[1]
-        keys, values = self._stored[layer]
+        keys, values = self._keys[layer]
         keys[:, self.length : stop] = k
         values[:, self.length : stop] = v
         return keys[:, :stop], values[:, :stop]
+
+    def extended_latents(self, layer: int, latents: Tensor) -> Tensor:
+        """Stores the new positions' latent vectors, (1, new, width), and gives all so far."""
+        stop = self.length + latents.shape[1]
+        self._latents[layer][:, self.length : stop] = latents
+        return self._latents[layer][:, :stop]
+
+    def read(self, layer: int, new: int) -> tuple[Tensor, Tensor]:
+        """Keys and values that another layer stored in this step, of `new` positions, and before."""
+        keys, values = self._keys[layer]
+        return keys[:, : self.length + new], values[:, : self.length + new]
+
+    def state(self, layer: int) -> tuple[Tensor, ...]:
+        """A recurrence's state, to be changed in place: that of the positions before, zeros at first."""
+        return self._states[layer]
 
     def advance(self, new: int) -> None:
         """The step's positions are now part of the past."""

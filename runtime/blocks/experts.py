@@ -10,13 +10,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from llorch.runtime.blocks.linear import Linear, multiplied
+from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.traits import Activation, Routing
+
+SMALLEST_SUM = 1e-20  # as both sides add it to a sum of sigmoids, which may all be 0
+SWIGLU_ALPHA, SWIGLU_LIMIT = (
+    1.702,
+    7.0,
+)  # gpt-oss's: transformers, GptOssConfig; llama.cpp, src/models/openai-moe.cpp
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
     "gelu": functional.gelu,
     "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu2": lambda x: functional.relu(x).square(),
 }
+
+
+def clamped_swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """(up + 1) · gate · σ(α gate), with gate ≤ limit and −limit ≤ up ≤ limit."""
+    gate, up = gate.clamp(max=SWIGLU_LIMIT), up.clamp(-SWIGLU_LIMIT, SWIGLU_LIMIT)
+    return (up + 1) * gate * torch.sigmoid(SWIGLU_ALPHA * gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,8 @@ class FeedForward:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: (positions, hidden) → the same shape."""
+        if self.activation == "clamped_swiglu" and self.gate is not None:
+            return self.down(clamped_swiglu(self.gate(x), self.up(x)))
         act = ACTIVATIONS[self.activation]
         if self.gate is None:
             return self.down(act(self.up(x)))
@@ -43,17 +59,28 @@ class FeedForward:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Experts chosen by a router, and perhaps one that all positions share, weighed by σ(shared_gate x)."""
+    """Experts chosen by a router, and perhaps one that all positions share, weighed by σ(shared_gate x).
+
+    choice_bias: (experts,), added to the scores for the choice alone. router_norm: what the router sees is normed by
+    it first. expert_scale: (experts,), what each one's weight is multiplied by.
+    """
 
     routing: Routing
     router: Linear
     experts: Sequence[FeedForward]
     shared: FeedForward | None = None
     shared_gate: Linear | None = None
+    choice_bias: Tensor | None = None
+    router_norm: Norm | None = None
+    expert_scale: Tensor | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """x: (positions, hidden) → the same shape."""
-        weights, chosen = choose_experts(self.router(x), self.routing)
+    def __call__(self, x: Tensor, routed_by: Tensor | None = None) -> Tensor:
+        """x: (positions, hidden) → the same shape. routed_by: what the router sees, where that is not x."""
+        seen = x if routed_by is None else routed_by
+        seen = seen if self.router_norm is None else self.router_norm(seen)
+        weights, chosen = choose_experts(self.router(seen), self.routing, self.choice_bias)
+        if self.expert_scale is not None:
+            weights = weights * self.expert_scale[chosen]
         y = torch.zeros_like(x)
         for index in sorted(set(chosen.flatten().tolist())):
             position, place = torch.where(chosen == index)
@@ -70,12 +97,53 @@ class Mixture:
             yield from network.linears()
 
 
-def choose_experts(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, slots=True)
+class DenseAndMixture:
+    """A network and a mixture side by side, each normed by itself, the mixture before it too."""
+
+    dense: FeedForward
+    dense_norm: Norm
+    mixture: Mixture
+    mixture_input_norm: Norm
+    mixture_norm: Norm
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """x: (positions, hidden), normed; residual: before that norm. Returns their shape."""
+        dense = self.dense_norm(self.dense(x))
+        return dense + self.mixture_norm(self.mixture(self.mixture_input_norm(residual), residual))
+
+    def linears(self) -> Iterator[Linear]:
+        """The products of both."""
+        yield from self.dense.linears()
+        yield from self.mixture.linears()
+
+
+def choose_experts(
+    scores: Tensor, routing: Routing, choice_bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Router scores (positions, experts) → weights and indices, (positions, used), the largest first."""
-    probabilities = torch.softmax(scores, dim=-1)
+    if routing.scores == "sigmoid":
+        probabilities = torch.sigmoid(scores)
+    else:
+        probabilities = torch.softmax(scores, dim=-1) if routing.scores == "softmax" else scores
+    worth = probabilities if choice_bias is None else probabilities + choice_bias
+    if routing.groups > 1:
+        worth = _of_the_best_groups(worth, routing)
     # a stable sort, where topk does not say which of two equal ones it takes
-    weights, indices = torch.sort(probabilities, dim=-1, descending=True, stable=True)
-    weights, indices = weights[:, : routing.used], indices[:, : routing.used]
+    indices = torch.sort(worth, dim=-1, descending=True, stable=True).indices[:, : routing.used]
+    weights = probabilities.gather(1, indices)
+    if routing.scores == "softmax of the chosen":
+        weights = torch.softmax(weights, dim=-1)
     if routing.renormalised:
-        weights = weights / weights.sum(-1, keepdim=True)
-    return weights, indices
+        weights = weights / (weights.sum(-1, keepdim=True) + SMALLEST_SUM)
+    return weights * routing.scale, indices
+
+
+def _of_the_best_groups(worth: Tensor, routing: Routing) -> Tensor:
+    """The worth of experts in the best groups; of the others, nothing."""
+    grouped = worth.view(len(worth), routing.groups, -1)
+    best = min(2, grouped.shape[-1]) if routing.group_worth == "two best" else 1
+    of_group = grouped.topk(best, dim=-1).values.sum(-1)
+    chosen = torch.sort(of_group, dim=-1, descending=True, stable=True).indices[:, : routing.groups_used]
+    kept = torch.zeros_like(of_group, dtype=torch.bool).scatter_(1, chosen, True)
+    return grouped.masked_fill(~kept[:, :, None], float("-inf")).view_as(worth)

@@ -8,8 +8,10 @@ kept never depends on what was asked before, so the same request gives the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -17,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.formats.quants import QuantType, by_name
-from llorch.formats.quants.compiled import dequantize_into
+from llorch.formats.quants import QuantType, by_name, dequantize_into
 from llorch.runtime.kernels.cpu.multiply import Blocks, Product, can_multiply, multiply
 from llorch.runtime.memory import TILE_BYTES
 from llorch.runtime.mode import Mode
@@ -44,6 +45,17 @@ class Numbers:
     def has_kernels(self) -> bool:
         """Whether the processor's kernels compute with these."""
         return self.device.type == "cpu" and self.dtype == torch.float32
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether weights are held, and multiplied, in the memory of a CUDA device."""
+        return self.device.type == "cuda" and self.dtype == torch.float32 and has_triton()
+
+
+@cache
+def has_triton() -> bool:
+    """torch for CUDA comes with it, but for some systems; without it weights are dequantized on the host."""
+    return find_spec("triton") is not None
 
 
 class Matrix(ABC):
@@ -72,13 +84,23 @@ class Matrix(ABC):
         """Its rows as they lie in memory, for the processor's kernels; None where those cannot use them."""
         return None
 
+    def rows_at(self, ids: Tensor) -> Tensor:
+        """The rows of these ids, one each, without widening the others."""
+        return torch.cat([self.dequantized(row, row + 1) for row in ids.tolist()])
+
+    def times(self, x: Tensor, bias: Tensor | None) -> Tensor | None:  # noqa: ARG002 for those that have kernels
+        """(…, columns) → (…, rows), x · Wᵀ + b by a device's own kernels; None where it has none."""
+        return None
+
     def part(self, start: int, stop: int) -> Matrix:
         """Rows [start, stop) as a matrix that shares this one's storage."""
         return _Part(self, start, stop)
 
-    @abstractmethod
     def release(self) -> None:
-        """Drops what was read or widened of it, and of the matrix that it is a part of."""
+        """Drops what was read or widened of it, here of the matrices that it is made of."""
+        for whole in vars(self).values():
+            if isinstance(whole, Matrix):
+                whole.release()
 
     def materialize(self) -> None:
         """Widens it now if it is to stay so, or reads what the kernels use."""
@@ -118,7 +140,7 @@ class FileMatrix(Matrix):
         self._forget()
 
     def rows_at(self, ids: Tensor) -> Tensor:
-        """The rows of these ids, one each, without widening the others."""
+        """As for every matrix; a row that is asked for twice is widened once."""
         if self._kept is not None:
             return self._kept[ids]
         distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
@@ -227,8 +249,36 @@ class _Part(Matrix):
         blocks = self._whole.blocks()
         return None if blocks is None else blocks.part(self._start, self._start + self.rows)
 
-    def release(self) -> None:
-        self._whole.release()
+
+class Rows(Matrix):
+    """Rows of several matrices, one after the other, as one."""
+
+    def __init__(self, parts: Sequence[Matrix]) -> None:
+        super().__init__(sum(part.rows for part in parts), parts[0].columns, parts[0].numbers)
+        self._parts = parts
+
+    def dequantized(self, start: int, stop: int) -> Tensor:
+        """Those of its parts that the range touches."""
+        found, before = [], 0
+        for part in self._parts:
+            first, last = max(start - before, 0), min(stop - before, part.rows)
+            if first < last:
+                found.append(part.dequantized(first, last))
+            before += part.rows
+        return torch.cat(found)
+
+
+class Columns(Matrix):
+    """Every so many columns of a matrix, as rows: of experts that a file holds (in, out)."""
+
+    def __init__(self, whole: Matrix, first: int, step: int, count: int) -> None:
+        super().__init__(count, whole.rows, whole.numbers)
+        self._whole, self._first, self._step = whole, first, step
+
+    def dequantized(self, start: int, stop: int) -> Tensor:
+        """Widens all of the matrix, whose rows run the other way."""
+        first, last = (self._first + self._step * place for place in (start, stop))
+        return self._whole.dequantized(0, self._whole.rows)[:, first : last : self._step].T
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +302,9 @@ class Linear:
 
     def by_tiles(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out), of widened weights: by tiles of rows, unless the matrix is kept so anyway."""
+        product = self.weight.times(x, self.bias)
+        if product is not None:
+            return product
         rows = self.weight.rows
         tile = rows if self.weight.keeps else self.weight.tile
         if tile >= rows:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from llorch.formats import SafetensorsModel, read_safetensors
 from llorch.runtime.from_folder.config import Config
-from llorch.runtime.from_folder.families import ClassFacts
+from llorch.runtime.from_folder.families import ClassFacts, Experts
+from llorch.runtime.from_folder.kinds import layer_types
 from llorch.runtime.from_folder.layout import (
     Sizes,
     Structure,
@@ -22,8 +23,8 @@ from llorch.runtime.from_folder.layout import (
     read_sizes,
     read_structure,
 )
-from llorch.runtime.from_folder.rope import FULL, SLIDING, ropes, rotated_layers
-from llorch.runtime.traits import Activation, Routing, Traits
+from llorch.runtime.from_folder.rope import FULL, SLIDING, latent_scale, ropes, rotated_layers
+from llorch.runtime.traits import Activation, Heads, Latent, Rope, Routing, Temperature, Traits, common_heads
 
 # transformers, activations.py: gelu_new and gelu_pytorch_tanh are the same formula
 ACTIVATIONS: dict[str, Activation] = {
@@ -32,7 +33,12 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "relu2": "relu2",
 }
+
+
+# Of classes that heed no key for it.
+FIXED_ACTIVATIONS: dict[str, Activation] = {"silu": "silu", "clamped_swiglu": "clamped_swiglu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +55,41 @@ class Read:
 def read_traits(folder: Path) -> Read:
     """The model that config.json describes, the files' tensors checked against it; no weight is read."""
     config = Config.of_folder(folder)
-    family, sizes, structure = config.family, read_sizes(config), read_structure(config)
+    family, sizes = config.family, read_sizes(config)
+    structure = read_structure(config, sizes)
+    kinds = structure.kinds
+    common = common_heads([kind.mixer for kind in kinds], sizes.heads)
     stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
-    check_layout(stored.tensors, family, sizes, structure, folder)
+    check_layout(stored.tensors, config, sizes, structure, folder)
     types = _layer_types(config, sizes.layers)
     traits = Traits(
         vocabulary_size=sizes.vocabulary,
         hidden_size=sizes.hidden,
         n_ctx=config.positive("max_position_embeddings"),
-        heads=sizes.heads,
-        kv_heads=sizes.kv_heads,
-        head_dim=sizes.head_dim,
+        heads=common.heads,
+        kv_heads=common.kv_heads,
+        head_dim=common.head_dim,
         norm=family.norm,
         norm_eps=config.number(family.eps),
         activation=_activation(config),
         windows=_windows(config, types),
-        ropes=ropes(config, sizes.head_dim, types if family.nested_rope else [FULL] * sizes.layers),
+        ropes=_ropes(config, sizes, structure, types if family.nested_rope else [FULL] * sizes.layers),
         attention_scale=_attention_scale(config, sizes),
         norm_offset=family.norm_offset,
-        head_norm=family.head_norm if "q_norm" in structure.roles else None,
+        head_norm=family.head_norm if structure.has("q_norm") else None,
         parallel=is_parallel(config),
         routing=_routing(config),
+        mixers=() if all(kind.mixer == common for kind in kinds) else tuple(kind.mixer for kind in kinds),
+        ffns=() if len({kind.ffn for kind in kinds}) == 1 else tuple(kind.ffn for kind in kinds),
+        keys_from=()
+        if all(kind.keys_from == layer for layer, kind in enumerate(kinds))
+        else tuple(kind.keys_from for kind in kinds),
+        output_gate=family.output_gate,
+        sinks=family.sinks,
+        value_norm=family.value_norm,
+        head_norm_after_rope=family.head_norm_after_rope,
+        layer_embedding=config.integer("hidden_size_per_layer_input") if structure.outside else 0,
+        temperature=_temperature(config),
         embedding_scale=_embedding_scale(config, sizes),
         residual_scale=_number(config, family.residual_multiplier, 1.0),
         logit_scale=_logit_scale(config),
@@ -79,7 +99,45 @@ def read_traits(folder: Path) -> Read:
     return Read(traits, family, sizes, structure, stored)
 
 
+def _ropes(config: Config, sizes: Sizes, structure: Structure, types: list[str]) -> tuple[Rope | None, ...]:
+    """Each layer's rotary embedding: by its type, and by how wide its heads are."""
+    rotates = config.family.rotates
+    if isinstance(rotates, str):
+        rotates = config.get(rotates) == "rope"
+    if not rotates:
+        return (None,) * sizes.layers
+    widths = []
+    for kind in structure.kinds:
+        match kind.mixer:
+            case Heads():
+                widths.append(kind.mixer.head_dim)
+            case Latent():
+                widths.append(kind.mixer.rope)
+            case _:
+                widths.append(sizes.head_dim)
+    made = ropes(config, widths, types)
+    if config.family.full_turns:
+        return made
+    windows = _windows(config, _layer_types(config, sizes.layers))
+    still = any(windows)
+    return tuple(
+        None if still and window is None else rope for rope, window in zip(made, windows, strict=True)
+    )
+
+
+def _temperature(config: Config) -> Temperature | None:
+    """Source: transformers, models/ministral3, `get_llama_4_attn_scale`."""
+    parameters = config.part("rope_parameters") if config.family.temperature else None
+    if parameters is None or not parameters.get("llama_4_scaling_beta", None):
+        return None
+    return Temperature(
+        parameters.number("llama_4_scaling_beta"), parameters.positive("original_max_position_embeddings")
+    )
+
+
 def _activation(config: Config) -> Activation:
+    if config.family.fixed_activation is not None:
+        return FIXED_ACTIVATIONS[config.family.fixed_activation]
     key = config.family.activation
     name = config.text(key)
     if name not in ACTIVATIONS:
@@ -120,6 +178,8 @@ def _sliding_by_default(config: Config, layers: int) -> list[bool]:
             return [not rotated for rotated in rotated_layers(config, layers)]
         case "all full":
             return [False] * layers
+        case "sliding first":
+            return [layer % 2 == 0 for layer in range(layers)]
 
 
 def _windows(config: Config, types: list[str]) -> tuple[int | None, ...]:
@@ -134,6 +194,10 @@ def _windows(config: Config, types: list[str]) -> tuple[int | None, ...]:
 
 def _attention_scale(config: Config, sizes: Sizes) -> float:
     family = config.family
+    if family.unscaled_attention:
+        return 1.0
+    if family.mixers == "latent":
+        return latent_scale(config)
     if family.attention_multiplier is not None:
         return config.number(family.attention_multiplier)
     if family.attention_scalar is not None:
@@ -169,10 +233,39 @@ def _softcap(config: Config, key: str | None) -> float | None:
 
 def _routing(config: Config) -> Routing | None:
     experts = config.family.experts
-    if experts is None:
+    if experts is None or not config.get(expert_count_key(config)) or _without_mixture(config):
         return None
-    count, used = config.positive(expert_count_key(config)), config.positive("num_experts_per_tok")
+    count, used = config.positive(expert_count_key(config)), config.positive(experts.used)
     if used > count:
-        raise config.malformed("num_experts_per_tok", f"is {used}, there are {count} experts")
+        raise config.malformed(experts.used, f"is {used}, there are {count} experts")
     by = experts.renormalised
-    return Routing(count, used, config.flag(by) if isinstance(by, str) else by)
+    groups, groups_used = _groups(config, experts, count)
+    return Routing(
+        count,
+        used,
+        config.flag(by) if isinstance(by, str) else by,
+        experts.scores,
+        1.0 if experts.scale is None else config.number(experts.scale),
+        groups,
+        groups_used,
+        "two best" if experts.scores == "sigmoid" else "best",
+    )
+
+
+def _without_mixture(config: Config) -> bool:
+    """Whether a class that may have experts has none in any layer."""
+    if config.family.ffns == "block types":
+        return "moe" not in layer_types(config)
+    return config.family.ffns == "enable_moe_block" and not config.flag("enable_moe_block")
+
+
+def _groups(config: Config, experts: Experts, count: int) -> tuple[int, int]:
+    """How many groups, and how many of them are used; 1 and 1 where all are."""
+    if experts.groups is None or experts.groups_used is None:
+        return 1, 1
+    if config.get("topk_method", None) == "greedy" or config.get(experts.groups) is None:
+        return 1, 1
+    groups, used = config.positive(experts.groups), config.positive(experts.groups_used)
+    if count % groups or used > groups:
+        raise config.malformed(experts.groups, f"is {groups}, of {count} experts, {used} used")
+    return (groups, used) if used < groups else (1, 1)

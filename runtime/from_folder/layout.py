@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from llorch.base.shown import shown
 from llorch.formats import SafetensorsTensor
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts
+from llorch.runtime.from_folder.kinds import LayerKind, read_kinds
+from llorch.runtime.shapes import extent
+from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba2, ShortConv
 
 IGNORED = re.compile(
     r"(^|\.)rotary_emb\.inv_freq$"
@@ -19,17 +22,19 @@ IGNORED = re.compile(
 DTYPES = ("F32", "F16", "BF16")
 MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
 
-# E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of queries and keys,
-# F, X, S feed-forward width, of an expert, of the shared expert, N experts, V vocabulary.
+# Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
+# queries and keys, F, X, S feed-forward width, of an expert, of the shared expert, N experts, V vocabulary, L layers,
+# P width of a layer's own embedding. Delta net: keys, values, vheads, vdim, taps; Mamba 2: inner, shared (groups ·
+# state), mheads, taps; latent attention: rank, qrank, nope, rope, vdim.
 SHAPES: dict[str, str] = {
     "q": "Q E",
     "k": "K E",
     "v": "K E",
-    "qkv": "Q+2K E",
+    "qkv": "Q+2*K E",
     "output": "E Q",
     "gate": "F E",
     "up": "F E",
-    "gate_up": "2F E",
+    "gate_up": "2*F E",
     "down": "E F",
     "router": "N E",
     "expert_gate": "X E",
@@ -43,7 +48,66 @@ SHAPES: dict[str, str] = {
     "attention_post_norm": "E",
     "ffn_norm": "E",
     "ffn_post_norm": "E",
+    "sinks": "H",
+    "choice_bias": "N",
+    "choice_bias_row": "1 N",
+    "experts_gate_up": "N 2*X E",
+    "experts_down": "N E X",
+    "experts_in_out_gate_up": "N E 2*X",
+    "experts_in_out_down": "N X E",
+    "experts_gate_up_bias": "N 2*X",
+    "experts_down_bias": "N E",
+    "shared_gate_up": "2*S E",
+    "router_scale": "E",
+    "expert_scale": "N",
+    "mixture_input_norm": "E",
+    "dense_norm": "E",
+    "mixture_norm": "E",
+    "layer_scale": "1",
+    "layer_gate": "P E",
+    "layer_output": "E P",
+    "layer_norm": "E",
+    "layer_embeddings": "V L*P",
+    "layer_projection": "L*P E",
+    "layer_projection_norm": "P",
+    "latent_q": "H*nope+H*rope E",
+    "q_down": "qrank E",
+    "latent_q_norm": "qrank",
+    "latent_q_up": "H*nope+H*rope qrank",
+    "latent_down": "rank+rope E",
+    "latent_norm": "rank",
+    "latent_up": "H*nope+H*vdim rank",
+    "latent_output": "E H*vdim",
+    "delta_qkv": "2*keys+values E",
+    "delta_z": "values E",
+    "delta_a": "vheads E",
+    "delta_b": "vheads E",
+    "delta_qkvz": "2*keys+2*values E",
+    "delta_ba": "2*vheads E",
+    "mamba_in": "2*inner+2*shared+mheads E",
+    "short_in": "3*E E",
 }
+# Of the mixers that share roles, each one's own.
+MIXER_SHAPES: dict[type, dict[str, str]] = {
+    DeltaNet: {
+        "conv": "2*keys+values 1 taps",
+        "a_log": "vheads",
+        "step_bias": "vheads",
+        "gated_norm": "vdim",
+        "mixer_output": "E values",
+    },
+    Mamba2: {
+        "conv": "inner+2*shared 1 taps",
+        "conv_bias": "inner+2*shared",
+        "a_log": "mheads",
+        "skip": "mheads",
+        "step_bias": "mheads",
+        "gated_norm": "inner",
+        "mixer_output": "E inner",
+    },
+    ShortConv: {"conv": "E 1 taps", "mixer_output": "E E"},
+}
+DENSE_ROLES = {"gate", "up", "down", "gate_up"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +128,20 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a config switches on: the roles that its layers have, and which of them have biases.
+    """What a config switches on: the kinds of its layers, the roles of each, and which of them have biases.
 
-    tied: whether the embedding serves as the head when the folder has none.
+    tied: whether the embedding serves as the head when the folder has none. outside: roles of the whole model.
     """
 
-    roles: Mapping[str, str]
+    kinds: Sequence[LayerKind]
+    layers: Sequence[Mapping[str, str]]
+    outside: Mapping[str, str]
     biased: frozenset[str]
     tied: bool
+
+    def has(self, role: str) -> bool:
+        """Whether any layer has it."""
+        return any(role in roles for roles in self.layers)
 
 
 def read_sizes(config: Config) -> Sizes:
@@ -89,15 +159,42 @@ def read_sizes(config: Config) -> Sizes:
     return Sizes(
         vocabulary=config.positive("vocab_size"),
         hidden=hidden,
-        layers=config.positive("num_hidden_layers"),
+        layers=_layers(config),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        width=config.positive("intermediate_size"),
-        experts=0 if experts is None else config.positive(expert_count_key(config)),
-        expert_width=0 if experts is None else config.positive(experts.width),
-        shared_width=config.positive(experts.shared_width) if experts and experts.shared_width else 0,
+        width=config.positive("intermediate_size") if _has_dense(config.family) else 0,
+        experts=0 if experts is None else _count(config, expert_count_key(config)),
+        expert_width=0 if experts is None else _count(config, experts.width),
+        shared_width=_shared_width(config),
     )
+
+
+def _count(config: Config, key: str) -> int:
+    """A positive number, or 0 where a class that may have experts has none."""
+    return config.positive(key) if config.get(key, None) else 0
+
+
+def _has_dense(family: ClassFacts) -> bool:
+    return any(not DENSE_ROLES.isdisjoint(names) for names in (family.names, family.by_kind.get("dense", {})))
+
+
+def _shared_width(config: Config) -> int:
+    experts = config.family.experts
+    if experts is None or experts.shared_width is None:
+        return 0
+    count = 1 if experts.shared_count is None else config.positive(experts.shared_count)
+    return count * config.positive(experts.shared_width)
+
+
+def _layers(config: Config) -> int:
+    """As the key says, or as many as the list of kinds has entries where the class goes by that."""
+    if config.family.types_key == "layer_types":
+        return config.positive("num_hidden_layers")
+    listed = config.get(config.family.types_key)
+    if not isinstance(listed, list) or not listed:
+        raise config.malformed(config.family.types_key, "is not a list")
+    return len(listed)
 
 
 def expert_count_key(config: Config) -> str:
@@ -107,7 +204,7 @@ def expert_count_key(config: Config) -> str:
     return next((key for key in experts.count if key in config.values), experts.count[0])
 
 
-def read_structure(config: Config) -> Structure:
+def read_structure(config: Config, sizes: Sizes) -> Structure:
     """The roles and biases that the config's switches leave."""
     family = config.family
     without: set[str] = set()
@@ -115,9 +212,23 @@ def read_structure(config: Config) -> Structure:
         without |= {"q_norm", "k_norm"}
     if is_parallel(config):
         without |= {"ffn_norm"}
+    kinds = read_kinds(config, Heads(sizes.heads, sizes.kv_heads, sizes.head_dim), sizes.layers)
+    layers = []
+    for kind in kinds:
+        own = {
+            role: name
+            for word, names in family.by_kind.items()
+            if word in kind.words
+            for role, name in names.items()
+        }
+        roles = {**family.names, **own}
+        layers.append({role: name for role, name in roles.items() if role not in without})
     said = {role: config.flag(by) if isinstance(by, str) else by for role, by in family.biases.items()}
+    outside = family.outside if any("layer embedding" in kind.words for kind in kinds) else {}
     return Structure(
-        roles={role: name for role, name in family.names.items() if role not in without},
+        kinds=kinds,
+        layers=layers,
+        outside=outside,
         biased=frozenset(role for role, answer in said.items() if answer),
         tied=config.flag("tie_word_embeddings"),
     )
@@ -131,20 +242,22 @@ def is_parallel(config: Config) -> bool:
 
 def check_layout(
     stored: Mapping[str, SafetensorsTensor],
-    family: ClassFacts,
+    config: Config,
     sizes: Sizes,
     structure: Structure,
     folder: Path,
 ) -> None:
     """An error naming all that is missing, all that is unexpected, or all that has another shape or dtype."""
+    family = config.family
     for what, count in (("layers", sizes.layers), ("experts", sizes.experts)):
         if count > len(stored):
             raise MalformedInput(f"has {len(stored)} tensors for {count} {what}", path=folder)
-    expected = _expected(family, sizes, structure)
+    expected = _expected(config, sizes, structure)
     if structure.tied and "lm_head.weight" not in stored:
         del expected["lm_head.weight"]
     missing = sorted(expected.keys() - stored.keys())
-    unexpected = sorted(name for name in stored.keys() - expected.keys() if not IGNORED.search(name))
+    ignored = _ignored(config, sizes)
+    unexpected = sorted(name for name in stored.keys() - expected.keys() if not ignored(name))
     if missing or unexpected:
         parts = (("lacks", missing), ("has unexpected", unexpected))
         said = " and ".join(f"{what} {_listed(names)}" for what, names in parts if names)
@@ -161,10 +274,24 @@ def check_layout(
         raise UnsupportedInput(f"{_listed(strange)}: no dtype of {', '.join(DTYPES)}", path=folder)
 
 
-def _expected(family: ClassFacts, sizes: Sizes, structure: Structure) -> dict[str, tuple[int, ...]]:
-    letters = _letters(sizes)
+def _ignored(config: Config, sizes: Sizes) -> Callable[[str], bool]:
+    """Whether the class leaves a tensor out: old buffers, and what predicts further tokens, which is not run here."""
+    family = config.family
+    beyond = family.beyond is not None and config.integer(family.beyond, 0) > 0
+
+    def ignored(name: str) -> bool:
+        if IGNORED.search(name) or (family.predicts is not None and re.search(family.predicts, name)):
+            return True
+        found = re.match(rf"{re.escape(family.layers)}\.(\d+)\.", name)
+        return beyond and found is not None and int(found[1]) >= sizes.layers
+
+    return ignored
+
+
+def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, tuple[int, ...]]:
+    family = config.family
     expected = {
-        "model.embed_tokens.weight": (sizes.vocabulary, sizes.hidden),
+        f"{family.embedding}.weight": (sizes.vocabulary, sizes.hidden),
         "lm_head.weight": (sizes.vocabulary, sizes.hidden),
         f"{family.final_norm}.weight": (sizes.hidden,),
     }
@@ -172,16 +299,26 @@ def _expected(family: ClassFacts, sizes: Sizes, structure: Structure) -> dict[st
         expected[f"{family.final_norm}.bias"] = (sizes.hidden,)
     if "head" in structure.biased:
         expected["lm_head.bias"] = (sizes.vocabulary,)
-    for role, name in structure.roles.items():
-        shape = _head_norm_shape(family, role, name, sizes)
-        if shape is None:
-            shape = tuple(letters[term] for term in SHAPES[role].split())
-        biased = role in structure.biased or (family.norm_bias and role.endswith("norm") and role[1] != "_")
-        for layer in range(sizes.layers):
+    for layer, roles in enumerate(structure.layers):
+        kind = structure.kinds[layer]
+        letters = _letters(config, sizes, kind, layer)
+        for role, name in roles.items():
+            shape = _head_norm_shape(family, role, sizes, kind)
+            if shape is None:
+                rule = MIXER_SHAPES.get(type(kind.mixer), {}).get(role) or SHAPES[role]
+                rule = "2*Q E" if role == "q" and family.output_gate else rule
+                shape = tuple(extent(term, letters) for term in rule.split())
+            biased = role in structure.biased or (
+                family.norm_bias and role.endswith("norm") and role[1] != "_"
+            )
             for full in spelled(name, role, sizes):
-                expected[f"model.layers.{layer}.{full}.weight"] = shape
+                whole = f"{family.layers}.{layer}.{full.removeprefix('=')}"
+                expected[whole if full.startswith("=") else f"{whole}.weight"] = shape
                 if biased:
-                    expected[f"model.layers.{layer}.{full}.bias"] = shape[:1]
+                    expected[f"{whole}.bias"] = shape[:1]
+    outside = _letters(config, sizes, structure.kinds[0], 0)
+    for role, name in structure.outside.items():
+        expected[f"{name}.weight"] = tuple(extent(term, outside) for term in SHAPES[role].split())
     return expected
 
 
@@ -194,31 +331,50 @@ def spelled(name: str, role: str, sizes: Sizes) -> list[str]:
     return [name]
 
 
-def _head_norm_shape(family: ClassFacts, role: str, name: str, sizes: Sizes) -> tuple[int, ...] | None:
-    if role not in ("q_norm", "k_norm"):
+def _head_norm_shape(family: ClassFacts, role: str, sizes: Sizes, kind: LayerKind) -> tuple[int, ...] | None:
+    if role not in ("q_norm", "k_norm") or not isinstance(kind.mixer, Heads):
         return None
-    heads = sizes.heads if role == "q_norm" else sizes.kv_heads
+    heads = kind.mixer.heads if role == "q_norm" else kind.mixer.kv_heads
     if family.head_norm == "row":
-        return (heads * sizes.head_dim,)
-    if family.head_norm_key is not None and "{h}" not in name:  # one tensor with a row for every head
+        return (heads * kind.mixer.head_dim,)
+    if (
+        family.head_norm_key == "use_qk_norm" and family.norm == "layer"
+    ):  # one tensor with a row for every head
         return (heads, sizes.head_dim)
-    return (sizes.head_dim,)
+    return (kind.mixer.head_dim,)
 
 
-def _letters(sizes: Sizes) -> dict[str, int]:
-    q, k = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
-    return {
-        "1": 1,
+def _letters(config: Config, sizes: Sizes, kind: LayerKind, layer: int) -> dict[str, int]:
+    doubled = kind.keys_from != layer and config.get("use_double_wide_mlp", False)
+    letters = {
         "E": sizes.hidden,
-        "Q": q,
-        "K": k,
-        "Q+2K": q + 2 * k,
-        "F": sizes.width,
-        "2F": 2 * sizes.width,
+        "V": sizes.vocabulary,
+        "L": sizes.layers,
+        "H": sizes.heads,
+        "F": sizes.width * (2 if doubled else 1),
         "N": sizes.experts,
         "X": sizes.expert_width,
         "S": sizes.shared_width,
+        "P": config.integer("hidden_size_per_layer_input") if config.family.layer_embedding else 0,
     }
+    match kind.mixer:
+        case Heads(heads, kv_heads, dim):
+            return {**letters, "Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads}
+        case DeltaNet() as net:
+            keys, values = net.key_heads * net.key_dim, net.value_heads * net.value_dim
+            own = {"keys": keys, "values": values, "vheads": net.value_heads, "vdim": net.value_dim}
+            return {**letters, **own, "taps": net.taps}
+        case Mamba2() as mamba:
+            shared = mamba.groups * mamba.state
+            own = {"inner": mamba.inner, "shared": shared, "mheads": mamba.heads, "taps": mamba.taps}
+            return {**letters, **own}
+        case ShortConv() as conv:
+            return {**letters, "taps": conv.taps}
+        case Latent() as latent:
+            own = {"rank": latent.rank, "nope": latent.nope, "rope": latent.rope, "vdim": latent.value}
+            low = config.get("q_lora_rank")
+            return {**letters, **own, "qrank": 0 if low is None else config.positive("q_lora_rank")}
+    return letters
 
 
 def _listed(names: list[str]) -> str:

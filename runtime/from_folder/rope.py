@@ -18,11 +18,28 @@ Computed = tuple[list[float], float, list[float] | None]
 """Frequencies, factor on cosine and sine, frequencies of long sequences."""
 
 
-def ropes(config: Config, head_dim: int, types: list[str]) -> tuple[Rope | None, ...]:
-    """Each layer's rotary embedding, None where the class does not rotate; types: the layers' kinds."""
-    made = {kind: _rope(config, head_dim, kind) for kind in set(types)}
+def ropes(config: Config, widths: list[int], types: list[str]) -> tuple[Rope | None, ...]:
+    """Each layer's rotary embedding, None where the class does not rotate.
+
+    widths: channels of the layers' heads. types: the layers' kinds.
+    """
+    made = {key: _rope(config, *key) for key in set(zip(widths, types, strict=True))}
     rotated = rotated_layers(config, len(types))
-    return tuple(made[kind] if turns else None for kind, turns in zip(types, rotated, strict=True))
+    each = zip(widths, types, rotated, strict=True)
+    return tuple(made[width, kind] if turns else None for width, kind, turns in each)
+
+
+def latent_scale(config: Config) -> float:
+    """Of the scores of latent attention: by the whole head, and by yarn's mscale twice.
+
+    Source: transformers, models/deepseek_v3, `DeepseekV3Attention.__init__`.
+    """
+    whole = config.positive("qk_nope_head_dim") + config.positive("qk_rope_head_dim")
+    parameters, grown = _parameters(config, FULL), 1.0
+    if parameters.get("rope_type", "default") != "default" and parameters.get("mscale_all_dim", None):
+        factor = _factor(parameters)
+        grown = 1.0 if factor <= 1 else 0.1 * parameters.number("mscale_all_dim") * math.log(factor) + 1.0
+    return grown * grown / math.sqrt(whole)
 
 
 def rotated_layers(config: Config, layers: int) -> list[bool]:
@@ -50,6 +67,8 @@ def _rope(config: Config, head_dim: int, kind: str) -> Rope:
     theta = parameters.number("rope_theta")
     if theta <= 1:
         raise parameters.malformed("rope_theta", f"is {theta}, expected more than 1")
+    if rope_type == "proportional":
+        n_rot = head_dim
     plain = [theta ** (-2 * i / n_rot) for i in range(n_rot // 2)]
     frequencies, scale, long = compute(config, parameters, plain)
     return Rope(
@@ -96,6 +115,8 @@ def _nested_theta(config: Config, kind: str) -> object:
 
 
 def _rotary_channels(config: Config, parameters: Config, head_dim: int) -> int:
+    if config.family.mixers == "latent":  # the channels that turn stand apart: a share is of the whole head
+        return head_dim
     default = config.family.partial_rotary
     share = parameters.number("partial_rotary_factor", 1.0 if default is None else default)
     if default is None and share != 1:
@@ -206,10 +227,18 @@ def _longrope(config: Config, parameters: Config, plain: list[float]) -> Compute
     return lists[0], scale, lists[1]
 
 
+def _proportional(config: Config, parameters: Config, plain: list[float]) -> Computed:  # noqa: ARG001  as the others
+    """The first pairs turn as they would in a head that turns whole, the others not at all."""
+    share = parameters.number("partial_rotary_factor", 1.0)
+    turning = int(share * 2 * len(plain) // 2)
+    return [f if pair < turning else 0.0 for pair, f in enumerate(plain)], 1.0, None
+
+
 COMPUTED_BY: dict[str, Callable[[Config, Config, list[float]], Computed]] = {
     "default": _default,
     "linear": _linear,
     "llama3": _llama3,
     "yarn": _yarn,
     "longrope": _longrope,
+    "proportional": _proportional,
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -22,14 +24,19 @@ class OpenShards:
     def __init__(self, stored: SafetensorsModel) -> None:
         self._stored = stored
         self._open: dict[int, int] = {}
+        self._opening = threading.Lock()
 
     def reader(self, name: str) -> Callable[[int, int], torch.Tensor]:
-        """A function that reads rows [start, stop) of a tensor in its stored dtype."""
+        """A function that reads rows [start, stop) of a tensor in its stored dtype.
+
+        Of one of rank 3 the matrices' rows count one after the other; a vector's are its numbers.
+        """
         tensor = self._stored.tensors[name]
-        row_bytes = tensor.nbytes // tensor.shape[0]
+        columns = tensor.shape[-1:] if len(tensor.shape) > 1 else ()
+        row_bytes = tensor.nbytes // math.prod(tensor.shape[: max(1, len(tensor.shape) - 1)])
 
         def read(start: int, stop: int) -> torch.Tensor:
-            rows = torch.empty((stop - start, *tensor.shape[1:]), dtype=DTYPES[tensor.dtype])
+            rows = torch.empty((stop - start, *columns), dtype=DTYPES[tensor.dtype])
             buffer: NDArray[np.uint8] = rows.view(torch.uint8).numpy()
             self._read(tensor.part, name, buffer.data.cast("B"), tensor.offset + start * row_bytes)
             return rows
@@ -38,7 +45,18 @@ class OpenShards:
 
     def whole(self, name: str) -> torch.Tensor:
         """All of a tensor, in its stored dtype."""
-        return self.reader(name)(0, self._stored.tensors[name].shape[0])
+        shape = self._stored.tensors[name].shape
+        rows = math.prod(shape[: max(1, len(shape) - 1)])
+        return self.reader(name)(0, rows).view(shape)
+
+    def bytes_of(self, name: str) -> Callable[[int, NDArray[np.uint8]], None]:
+        """A function that fills a buffer with a tensor's bytes from one on; for many threads at once."""
+        tensor = self._stored.tensors[name]
+
+        def read(start: int, buffer: NDArray[np.uint8]) -> None:
+            self._read(tensor.part, name, buffer.data.cast("B"), tensor.offset + start)
+
+        return read
 
     def close(self) -> None:
         """Closes the files."""
@@ -47,8 +65,9 @@ class OpenShards:
 
     def _read(self, part: int, name: str, view: memoryview, at: int) -> None:
         file = self._stored.parts[part]
-        if part not in self._open:
-            self._open[part] = open_descriptor(file.path)
+        with self._opening:
+            if part not in self._open:
+                self._open[part] = open_descriptor(file.path)
         if read_exactly(self._open[part], view, at) < len(view):
             raise MalformedInput(
                 "was truncated while it was read", where=f"tensor {shown(name)}", path=file.path

@@ -12,17 +12,19 @@ from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
 from llorch.runtime.from_gguf.families import ArchitectureFacts
 from llorch.runtime.from_gguf.keys import Keys, Sizes, read_sizes
+from llorch.runtime.from_gguf.kinds import read_kinds
 from llorch.runtime.from_gguf.layout import check_layout
 from llorch.runtime.from_gguf.rope import ropes
 from llorch.runtime.from_gguf.scales import read_scales
-from llorch.runtime.traits import Routing, Traits
+from llorch.runtime.traits import Routing, Temperature, Traits, common_heads
 
 
 def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureFacts]:
     """The model that a header describes, its layout checked; of the weights only rotary divisors are read."""
     keys = Keys(header)
     family, sizes = keys.family, read_sizes(keys, header)
-    check_layout(header, family, sizes)
+    kinds = read_kinds(keys, sizes)
+    check_layout(header, family, sizes, kinds)
 
     def factors(name: str) -> tuple[float, ...] | None:
         tensor = header.tensors.get(name)
@@ -30,13 +32,17 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
 
     windows, scales = keys.windows(sizes.layers), read_scales(keys, sizes)
     eps = "attention.layer_norm_rms_epsilon" if family.norm == "rms" else "attention.layer_norm_epsilon"
+    eps = family.eps or eps
+    common = common_heads([kind.mixer for kind in kinds], sizes.heads)
+    alike = all(kind.mixer == common for kind in kinds)
+    own_keys = all(kind.keys_from == layer for layer, kind in enumerate(kinds))
     traits = Traits(
         vocabulary_size=sizes.vocabulary,
         hidden_size=sizes.hidden,
         n_ctx=sizes.n_ctx,
-        heads=sizes.heads,
-        kv_heads=sizes.kv_heads,
-        head_dim=sizes.head_dim,
+        heads=common.heads,
+        kv_heads=common.kv_heads,
+        head_dim=common.head_dim,
         norm=family.norm,
         norm_eps=keys.number(eps),
         activation=family.activation,
@@ -45,7 +51,16 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         attention_scale=scales.attention,
         head_norm=_head_norm(header, family),
         parallel=_is_parallel(header, family),
-        routing=_routing(family, sizes),
+        routing=_routing(keys, sizes),
+        mixers=() if alike else tuple(kind.mixer for kind in kinds),
+        ffns=() if len({kind.ffn for kind in kinds}) == 1 else tuple(kind.ffn for kind in kinds),
+        keys_from=() if own_keys else tuple(kind.keys_from for kind in kinds),
+        output_gate=family.output_gate,
+        sinks=family.sinks,
+        value_norm=family.value_norm,
+        head_norm_after_rope=family.head_norm_after_rope,
+        layer_embedding=header.metadata.integer(keys.full("embedding_length_per_layer_input"), 0),
+        temperature=_temperature(keys, sizes),
         embedding_scale=scales.embedding,
         residual_scale=scales.residual,
         logit_scale=scales.logit,
@@ -56,7 +71,8 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
 
 
 def _head_norm(header: Header, family: ArchitectureFacts) -> Literal["head", "row"] | None:
-    if family.head_norms is None or "blk.0.attn_q_norm.weight" not in header.tensors:
+    there = any(name.endswith(".attn_q_norm.weight") for name in header.tensors)
+    if family.head_norms is None or not there:
         return None
     return "row" if family.head_norms == "row" else "head"
 
@@ -67,7 +83,45 @@ def _is_parallel(header: Header, family: ArchitectureFacts) -> bool:
     return family.parallel
 
 
-def _routing(family: ArchitectureFacts, sizes: Sizes) -> Routing | None:
+GATING: dict[int, Literal["softmax", "sigmoid", "softmax of the chosen"]] = {
+    1: "softmax",
+    2: "sigmoid",
+    3: "softmax of the chosen",
+}
+
+
+def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
+    """How experts are chosen. Source: llama.cpp, src/llama-graph.cpp, `build_moe_ffn`."""
+    family = keys.family
     if not sizes.experts:
         return None
-    return Routing(sizes.experts, sizes.experts_used, family.experts_renormalised)
+    gating = keys.metadata.integer(keys.full("expert_gating_func"), 0) or family.gating
+    if family.scales == "latent" and not keys.metadata.integer(keys.full("expert_gating_func"), 0):
+        gating = 2 if sizes.vocabulary == GLM_FLASH_VOCABULARY else 1
+    if gating not in GATING:
+        raise keys.wrong("expert_gating_func", f"is {gating}; known are {', '.join(map(str, GATING))}")
+    groups = keys.metadata.integer(keys.full("expert_group_count"), 0) or 1
+    used = keys.metadata.integer(keys.full("expert_group_used_count"), 0) or groups
+    if sizes.experts % groups or not 0 < used <= groups:
+        raise keys.wrong("expert_group_count", f"is {groups}, of {sizes.experts} experts, {used} used")
+    normed = keys.flag("expert_weights_norm", family.experts_renormalised)
+    return Routing(
+        sizes.experts,
+        sizes.experts_used,
+        normed,
+        GATING[gating],
+        keys.shortest("expert_weights_scale", 1.0) or 1.0,
+        groups if used < groups else 1,
+        used if used < groups else 1,
+        "two best" if GATING[gating] == "sigmoid" else "best",
+    )
+
+
+GLM_FLASH_VOCABULARY = 154880  # its first files have no gating key: llama.cpp, src/models/deepseek2.cpp
+
+
+def _temperature(keys: Keys, sizes: Sizes) -> Temperature | None:
+    beta = keys.shortest("attention.temperature_scale", keys.family.temperature_beta)
+    if not keys.family.temperature or not beta:
+        return None
+    return Temperature(beta, keys.positive("rope.scaling.original_context_length", sizes.n_ctx))

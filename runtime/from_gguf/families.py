@@ -13,12 +13,14 @@ ups', as its converter can write them. A tensor that llama.cpp would not look fo
 `output.weight`, the attention's output bias of qwen3, and a llama's two lists of rotary factors whatever the type of
 its scaling. A weight's `.scale` is heeded in every family, where of llama.cpp's graphs only llama's, qwen3's and
 qwen3moe's heed that of a feed-forward network. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by
-llama.cpp's 10000.
+llama.cpp's 10000. gpt-oss' yarn does not round its two dimensions, exaone4 has its windows whatever the number of
+layers, and mistral4 its temperature, as the originals have them and llama.cpp has not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llorch.runtime.traits import Activation, NormKind, RotaryPairs
@@ -35,6 +37,28 @@ SHARED = (
     "ffn_up_shexp.weight",
     "ffn_down_shexp.weight",
 )
+# Roles → stems without `.weight`; what a family names otherwise, its row says.
+ROLES: Mapping[str, str] = {
+    "attention_norm": "attn_norm",
+    "attention_post_norm": "post_attention_norm",
+    "ffn_norm": "ffn_norm",
+    "ffn_post_norm": "post_ffw_norm",
+    "final_norm": "output_norm",
+    "shared_router": "ffn_gate_inp_shexp",
+}
+FFN_NORM_NAMED_POST: Mapping[str, str] = {"ffn_norm": "post_attention_norm", "attention_post_norm": ""}
+SHARED_EXPERTS = SHARED[1:]
+CHOICE_BIAS = ("exp_probs_b.bias",)
+DELTA_NET = (
+    "attn_qkv.weight", "attn_gate.weight", "ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight",
+    "ssm_out.weight",
+)  # fmt: skip
+MAMBA2 = (
+    "ssm_in.weight", "ssm_conv1d.weight", "ssm_conv1d.bias", "ssm_a", "ssm_d", "ssm_dt.bias", "ssm_norm.weight",
+    "ssm_out.weight",
+)  # fmt: skip
+SHORT_CONV = ("shortconv.in_proj.weight", "shortconv.conv.weight", "shortconv.out_proj.weight")
+LATENT = ("attn_kv_a_mqa.weight", "attn_kv_a_norm.weight", "attn_output.weight")
 TWO_NORMS = ("attn_norm.weight", "ffn_norm.weight")
 FOUR_NORMS = (*TWO_NORMS, "post_attention_norm.weight", "post_ffw_norm.weight")
 WITH_BIAS = ("attn_norm.weight", "attn_norm.bias", "ffn_norm.weight", "ffn_norm.bias")
@@ -47,18 +71,22 @@ class Sliding:
     default: the window without the key; None is no window at all, and then no layer slides.
     local_base: rotary base of sliding layers without `rope.freq_base_swa`; None is the other layers' base.
     scaled: whether sliding layers share the other layers' rotary scaling, or have none.
+    full_turns: whether the other layers are rotated, in a model that has sliding ones.
     """
 
     period: int
     default: int | None = None
     local_base: float | None = None
     scaled: bool = True
+    full_turns: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchitectureFacts:
     """One architecture's facts.
 
+    eps: the key of the norms' epsilon, where it is not that of the kind of norm. original_yarn: yarn's two
+        dimensions are not rounded, as the original has it, where ggml rounds them in every family.
     whole_heads: whether heads are rotated whole, so that `rope.dimension_count` says their size where no key does.
     norms, ffn, required, optional: stems of every layer; ffn is replaced by the expert stems in files with experts.
     final: what is outside the layers beside `token_embd.weight` and `output_norm.weight`.
@@ -72,12 +100,24 @@ class ArchitectureFacts:
     rope_factors: which tensors may divide the frequencies.
     rope_switch: whether `rope.scaling.finetuned = false` means that nothing is rotated.
     rope_skips: every so many layers, the last is not rotated; 0 is none.
+    roles: GGUF's names of roles, where they are not `ROLES`; an empty one is a role that the family does not have.
+    mixers: what mixes positions (`kinds.py`); recurrent: the stems that a mixer which is no attention has.
+    tiled: whether value heads are numbered [repeat][key head]. ffns: which network a layer has. mixture, shared:
+        stems of a mixture beside its
+        experts' three, and of the network that all positions share. ungated_experts: experts have no gate.
+    gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
+    temperature_beta: the published one of a family whose files do not say it.
+    head_norm_after_rope, value_norm, output_gate, sinks, temperature, shares_keys: as in `Traits`.
+    outside_optional: further tensors outside the layers. prediction: layers beyond the model's own may follow.
+    rotates: whether queries and keys turn by position at all. log_multiplier: what
+        makes the key of yarn's multiplier the original's number.
     scales: which multipliers and soft-caps exist; `scales.py` has a function for each.
     """
 
     pairs: RotaryPairs
     whole_heads: bool = False
     norm: NormKind = "rms"
+    eps: str | None = None
     activation: Activation = "silu"
     norms: tuple[str, ...] = TWO_NORMS
     ffn: tuple[str, ...] = GATED
@@ -98,7 +138,31 @@ class ArchitectureFacts:
     rope_switch: bool = False
     rope_skips: int = 0
     sliding: Sliding | None = None
-    scales: Literal["plain", "gemma", "gemma2", "gemma3", "granite", "command-r"] = "plain"
+    scales: Literal["plain", "gemma", "gemma2", "gemma3", "gemma4", "granite", "command-r", "latent"] = (
+        "plain"
+    )
+    roles: Mapping[str, str] = field(default_factory=dict)
+    mixers: str = "attention"
+    recurrent: tuple[str, ...] = ()
+    tiled: bool = False
+    ffns: Literal["alike", "leading dense", "dense and mixture", "every so many", "where wide"] = "alike"
+    mixture: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    ungated_experts: bool = False
+    gating: int = 1
+    head_norm_after_rope: bool = False
+    value_norm: bool = False
+    output_gate: bool = False
+    sinks: bool = False
+    temperature: bool = False
+    temperature_beta: float = 0.0
+    shares_keys: bool = False
+    outside_optional: tuple[str, ...] = ()
+    layer_optional: tuple[str, ...] = ()
+    prediction: bool = False
+    rotates: bool = True
+    log_multiplier: float = 0.0
+    original_yarn: bool = False
 
 
 LLAMA_BIASES = ("attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
@@ -203,5 +267,240 @@ FAMILIES: dict[str, ArchitectureFacts] = {
         head_norms="heads",
         head_norms_required=False,
         scales="command-r",
+    ),
+    "mistral3": ArchitectureFacts(
+        pairs="interleaved", optional=LLAMA_BIASES, rope_factors="freqs", temperature=True, log_multiplier=1.0
+    ),
+    "qwen3vl": ArchitectureFacts(pairs="halves", head_norms="head"),
+    "qwen3vlmoe": ArchitectureFacts(pairs="halves", head_norms="head", experts="always"),
+    "glm4moe": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight", "post_attention_norm.weight"),
+        roles=FFN_NORM_NAMED_POST,
+        head_norms="head",
+        head_norms_required=False,
+        experts="always",
+        ffns="leading dense",
+        mixture=CHOICE_BIAS,
+        shared=SHARED_EXPERTS,
+        gating=2,
+        prediction=True,
+    ),
+    "minimax-m2": ArchitectureFacts(
+        pairs="halves", head_norms="row", experts="always", mixture=CHOICE_BIAS, gating=0
+    ),
+    "qwen35": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight", "post_attention_norm.weight"),
+        roles=FFN_NORM_NAMED_POST,
+        norm_stored_offset=1.0,
+        head_norms="head",
+        mixers="delta net or attention",
+        recurrent=(*DELTA_NET, "ssm_alpha.weight", "ssm_beta.weight"),
+        tiled=True,
+        output_gate=True,
+        prediction=True,
+    ),
+    "qwen35moe": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight", "post_attention_norm.weight"),
+        roles=FFN_NORM_NAMED_POST,
+        norm_stored_offset=1.0,
+        head_norms="head",
+        mixers="delta net or attention",
+        recurrent=(*DELTA_NET, "ssm_alpha.weight", "ssm_beta.weight"),
+        tiled=True,
+        output_gate=True,
+        experts="always",
+        shared=SHARED,
+        prediction=True,
+    ),
+    "qwen3next": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight", "post_attention_norm.weight"),
+        roles=FFN_NORM_NAMED_POST,
+        norm_stored_offset=1.0,
+        head_norms="head",
+        mixers="delta net or attention",
+        recurrent=(*DELTA_NET, "ssm_ba.weight"),
+        output_gate=True,
+        experts="always",
+        shared=SHARED,
+        prediction=True,
+    ),
+    "gpt-oss": ArchitectureFacts(
+        pairs="halves",
+        activation="clamped_swiglu",
+        norms=("attn_norm.weight", "post_attention_norm.weight"),
+        roles=FFN_NORM_NAMED_POST,
+        required=("attn_output.bias", "attn_sinks.weight"),
+        experts="always",
+        mixture=("ffn_gate_inp.bias", "ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"),
+        experts_renormalised=False,
+        gating=3,
+        sinks=True,
+        sliding=Sliding(period=2),
+        original_yarn=True,
+    ),
+    "gemma4": ArchitectureFacts(
+        pairs="halves",
+        activation="gelu_tanh",
+        norms=FOUR_NORMS,
+        head_norms="head",
+        mixers="two sizes",
+        ffns="dense and mixture",
+        experts="maybe",
+        mixture=(
+            "ffn_gate_inp.scale",
+            "ffn_down_exps.scale",
+            "pre_ffw_norm_2.weight",
+            "post_ffw_norm_1.weight",
+            "post_ffw_norm_2.weight",
+        ),
+        value_norm=True,
+        shares_keys=True,
+        rope_base=1000000.0,
+        rope_factors="freqs",
+        sliding=Sliding(period=0, local_base=10000.0, scaled=False),
+        outside_optional=(
+            "per_layer_token_embd.weight",
+            "per_layer_model_proj.weight",
+            "per_layer_proj_norm.weight",
+        ),
+        layer_optional=("layer_output_scale.weight", "inp_gate.weight", "proj.weight", "post_norm.weight"),
+        scales="gemma4",
+    ),
+    "deepseek2": ArchitectureFacts(
+        pairs="interleaved",
+        mixers="latent",
+        recurrent=LATENT,
+        experts="always",
+        ffns="leading dense",
+        mixture=CHOICE_BIAS,
+        shared=SHARED_EXPERTS,
+        experts_renormalised=False,
+        prediction=True,
+        log_multiplier=10.0,
+        scales="latent",
+    ),
+    "lfm2": ArchitectureFacts(
+        pairs="halves",
+        head_norms="head",
+        roles={"final_norm": "token_embd_norm"},
+        mixers="short convolution or attention",
+        recurrent=SHORT_CONV,
+    ),
+    "lfm2moe": ArchitectureFacts(
+        pairs="halves",
+        head_norms="head",
+        roles={"final_norm": "token_embd_norm"},
+        mixers="short convolution or attention",
+        recurrent=SHORT_CONV,
+        experts="always",
+        ffns="leading dense",
+        mixture=CHOICE_BIAS,
+        gating=2,
+    ),
+    "granitehybrid": ArchitectureFacts(
+        pairs="interleaved",
+        mixers="mamba2 or attention",
+        recurrent=MAMBA2,
+        optional=LLAMA_BIASES,
+        experts="maybe",
+        shared=SHARED_EXPERTS,
+        rope_switch=True,
+        scales="granite",
+    ),
+    "nemotron_h": ArchitectureFacts(
+        pairs="interleaved",
+        activation="relu2",
+        norms=("attn_norm.weight",),
+        ffn=FUSED,
+        mixers="one each",
+        recurrent=MAMBA2,
+        ffns="where wide",
+        rotates=False,
+        eps="attention.layer_norm_epsilon",
+    ),
+    "nemotron_h_moe": ArchitectureFacts(
+        pairs="interleaved",
+        activation="relu2",
+        norms=("attn_norm.weight",),
+        ffn=FUSED,
+        mixers="one each",
+        recurrent=MAMBA2,
+        ffns="where wide",
+        rotates=False,
+        eps="attention.layer_norm_epsilon",
+        experts="always",
+        mixture=CHOICE_BIAS,
+        shared=("ffn_up_shexp.weight", "ffn_down_shexp.weight"),
+        ungated_experts=True,
+        gating=2,
+    ),
+    "glm4": ArchitectureFacts(pairs="interleaved", norms=FOUR_NORMS, ffn=FUSED, fused_gate=True),
+    "ernie4_5": ArchitectureFacts(pairs="interleaved", optional=LLAMA_BIASES, rope_base=500000.0),
+    "ernie4_5-moe": ArchitectureFacts(
+        pairs="interleaved",
+        optional=("attn_output.bias",),
+        rope_base=500000.0,
+        experts="always",
+        ffns="every so many",
+        mixture=CHOICE_BIAS,
+        shared=SHARED_EXPERTS,
+    ),
+    "seed_oss": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight", "post_attention_norm.weight"),
+        roles=FFN_NORM_NAMED_POST,
+        optional=("attn_output.bias",),
+    ),
+    "exaone4": ArchitectureFacts(
+        pairs="halves",
+        norms=("post_attention_norm.weight", "post_ffw_norm.weight"),
+        head_norms="head",
+        rope_base=1000000.0,
+        rope_factors="freqs",
+        sliding=Sliding(period=4, full_turns=False),
+    ),
+    "hunyuan-dense": ArchitectureFacts(pairs="halves", head_norms="head", head_norm_after_rope=True),
+    "olmoe": ArchitectureFacts(
+        pairs="halves", head_norms="row", experts="always", experts_renormalised=False, head_required=True
+    ),
+    "dots1": ArchitectureFacts(
+        pairs="halves",
+        head_norms="head",
+        experts="always",
+        ffns="leading dense",
+        mixture=CHOICE_BIAS,
+        shared=SHARED_EXPERTS,
+        experts_renormalised=False,
+        gating=2,
+    ),
+    "cohere2": ArchitectureFacts(
+        pairs="interleaved",
+        norm="layer",
+        norms=("attn_norm.weight",),
+        optional=("attn_output.bias",),
+        parallel=True,
+        sliding=Sliding(period=4, full_turns=False),
+        scales="command-r",
+    ),
+    "granitemoe": ArchitectureFacts(
+        pairs="interleaved", experts="always", rope_factors="freqs", rope_switch=True, scales="granite"
+    ),
+    "arcee": ArchitectureFacts(pairs="interleaved", activation="relu2", ffn=FUSED, rope_factors="freqs"),
+    "mistral4": ArchitectureFacts(
+        pairs="interleaved",
+        mixers="latent",
+        recurrent=LATENT,
+        experts="always",
+        ffns="leading dense",
+        shared=SHARED_EXPERTS,
+        experts_renormalised=False,
+        temperature=True,
+        temperature_beta=0.1,
+        log_multiplier=10.0,
+        scales="latent",
     ),
 }

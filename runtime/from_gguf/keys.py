@@ -13,6 +13,11 @@ from llorch.runtime.from_gguf.families import FAMILIES, ArchitectureFacts
 
 MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
 
+# What llama.cpp reads by `get_key_or_arr`: one number, or one a layer. As an array it refuses every other key.
+BY_LAYER = frozenset(
+    {"attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_feed_forward_length"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -72,12 +77,12 @@ class Keys:
         return self.metadata.flag(self.full(name), default)
 
     def positive(self, name: str, default: int | None = None) -> int:
-        """An integer of at least 1, or an array of them that are all equal (llama.cpp allows one a layer)."""
+        """An integer of at least 1; of a key in `BY_LAYER` also an array of them that are all equal."""
         key = self.full(name)
         if key not in self.metadata and default is not None:
             return default
         value = self.metadata.get(key)
-        if value is not None and isinstance(value.data, np.ndarray):
+        if name in BY_LAYER and value is not None and isinstance(value.data, np.ndarray):
             distinct = {int(n) for n in self.metadata.integers(key)}
             if len(distinct) != 1:
                 raise UnsupportedInput(
@@ -89,6 +94,21 @@ class Keys:
         if found < 1:
             raise self.wrong(name, f"is {found}, expected at least 1")
         return found
+
+    def by_layer(self, name: str, layers: int, default: int) -> list[int]:
+        """An integer of each of the model's layers: an array's first entries, or one value for all."""
+        key = self.full(name)
+        value = self.metadata.get(key)
+        if value is None or not isinstance(value.data, np.ndarray):
+            return [self.metadata.integer(key, default)] * layers
+        found = [int(entry) for entry in self.metadata.integers(key)]
+        if len(found) < layers or min(found) < 0:
+            raise self.wrong(name, f"is {found}, expected {layers} numbers from 0 on")
+        return found[:layers]
+
+    def shortest(self, name: str, default: float) -> float:
+        """A number as the shortest decimal of its float32: what a config file has it written as."""
+        return self.metadata.decimal(self.full(name), default)
 
     def windows(self, layers: int) -> tuple[int | None, ...]:
         """Each layer's window; llama.cpp's `load_swa_pattern` says which layers have it."""
@@ -122,16 +142,18 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
     heads = keys.positive("attention.head_count")
     if heads > MOST:
         raise keys.wrong("attention.head_count", f"is {heads}, expected at most {MOST}")
-    kv_heads = keys.positive("attention.head_count_kv", heads)
-    usual = _usual_head_dim(header, hidden, heads, kv_heads)
+    layers = _layers(keys, header)
+    kv_heads = _kv_heads(keys, heads, layers)
+    usual = _usual_head_dim(header, hidden, heads, kv_heads, gated_query=keys.family.output_gate)
     if keys.family.whole_heads:
         usual = keys.positive("rope.dimension_count", usual)
     head_dim = keys.positive("attention.key_length", usual)
     value_dim = keys.positive("attention.value_length", usual)
-    n_rot = keys.positive("rope.dimension_count", head_dim)
+    n_rot = keys.positive("rope.dimension_count", head_dim) if keys.family.rotates else head_dim
     if not 0 < head_dim <= MOST:
         raise keys.wrong("attention.key_length", f"is {head_dim}, expected 1 to {MOST}")
-    if value_dim != head_dim:
+    latent = keys.family.mixers == "latent"
+    if value_dim != head_dim and not latent:
         raise UnsupportedInput(
             f"is {value_dim}, keys have {head_dim} channels",
             where=f"key {shown(keys.full('attention.value_length'))}",
@@ -143,9 +165,6 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
     embedding = header.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise MalformedInput("is missing or no matrix", where="tensor 'token_embd.weight'")
-    layers = keys.positive("block_count")
-    if layers > len(header.tensors):
-        raise keys.wrong("block_count", f"is {layers}, the file has {len(header.tensors)} tensors")
     experts, used = _experts(keys)
     return Sizes(
         hidden=hidden,
@@ -161,10 +180,32 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
     )
 
 
-def _usual_head_dim(header: Header, hidden: int, heads: int, kv_heads: int) -> int:
+def _layers(keys: Keys, header: Header) -> int:
+    """The model's own, without those that predict further tokens: nothing here runs them."""
+    layers = keys.positive("block_count")
+    if layers > len(header.tensors):
+        raise keys.wrong("block_count", f"is {layers}, the file has {len(header.tensors)} tensors")
+    beyond = keys.metadata.integer(keys.full("nextn_predict_layers"), 0) if keys.family.prediction else 0
+    if not 0 <= beyond < layers:
+        raise keys.wrong("nextn_predict_layers", f"is {beyond} of {layers} layers")
+    return layers - beyond
+
+
+def _kv_heads(keys: Keys, heads: int, layers: int) -> int:
+    """Of the layers with attention; the fewest, where they may differ."""
+    if keys.family.mixers == "attention":
+        return keys.positive("attention.head_count_kv", heads)
+    counts = sorted({count for count in keys.by_layer("attention.head_count_kv", layers, heads) if count})
+    if not counts or (len(counts) > 1 and keys.family.mixers != "two sizes"):
+        raise keys.wrong("attention.head_count_kv", f"is {counts}, expected one number")
+    return counts[0]
+
+
+def _usual_head_dim(header: Header, hidden: int, heads: int, kv_heads: int, *, gated_query: bool) -> int:
     """Without a key: hidden / heads, as llama.cpp has it, unless the rows of q, alone or fused, say otherwise."""
-    for name, parts in (("blk.0.attn_q.weight", heads), ("blk.0.attn_qkv.weight", heads + 2 * kv_heads)):
-        tensor = header.tensors.get(name)
+    gated = 2 if gated_query else 1  # the query's rows hold the output's gate too
+    for name, parts in (("attn_q.weight", heads * gated), ("attn_qkv.weight", heads + 2 * kv_heads)):
+        tensor = next((t for n, t in header.tensors.items() if n.split(".", 2)[2:] == [name]), None)
         if tensor is not None and tensor.shape[0] % parts == 0:
             return tensor.shape[0] // parts
     return hidden // heads

@@ -6,17 +6,33 @@ Names are exact: a tensor that no rule speaks of is an error, since a graph that
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf import Header
-from llorch.runtime.from_gguf.families import EXPERTS, FUSED_EXPERTS, SHARED, SPLIT_EXPERTS, ArchitectureFacts
+from llorch.runtime.from_gguf.families import (
+    CHOICE_BIAS,
+    EXPERTS,
+    FUSED_EXPERTS,
+    ROLES,
+    SHARED,
+    SPLIT_EXPERTS,
+    ArchitectureFacts,
+)
 from llorch.runtime.from_gguf.keys import Sizes
+from llorch.runtime.from_gguf.kinds import LayerKind
+from llorch.runtime.shapes import extent
+from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba2, Mixer, NoMixer, ShortConv
 
 OBSOLETE = "attn_rot_embd.weight"  # old converters wrote it, nothing reads it
 
-# E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of queries and keys,
-# F, X, S feed-forward width of the layer, of an expert, of the shared expert, N experts, V vocabulary.
+# Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
+# queries and keys, F, X, S feed-forward width of the layer, of an expert, of the shared expert, N experts, V
+# vocabulary, L layers, P width of a layer's own embedding. Delta net: keys, values, vheads, vdim, taps; Mamba 2:
+# inner, shared
+# (groups · state), mheads, groups, gdim, taps; latent attention: rank, qrank, nope, rope, vdim, whole (nope + rope).
 SHAPES: dict[str, str] = {
     "token_embd.weight": "V E",
     "output_norm.weight": "E",
@@ -32,11 +48,11 @@ SHAPES: dict[str, str] = {
     "attn_q.weight": "Q E",
     "attn_k.weight": "K E",
     "attn_v.weight": "K E",
-    "attn_qkv.weight": "Q+2K E",
+    "attn_qkv.weight": "Q+2*K E",
     "attn_q.bias": "Q",
     "attn_k.bias": "K",
     "attn_v.bias": "K",
-    "attn_qkv.bias": "Q+2K",
+    "attn_qkv.bias": "Q+2*K",
     "attn_output.weight": "E Q",
     "attn_output.bias": "E",
     "ffn_gate.weight": "F E",
@@ -48,7 +64,7 @@ SHAPES: dict[str, str] = {
     "ffn_gate_inp.weight": "N E",
     "ffn_gate_exps.weight": "N X E",
     "ffn_up_exps.weight": "N X E",
-    "ffn_gate_up_exps.weight": "N 2X E",
+    "ffn_gate_up_exps.weight": "N 2*X E",
     "ffn_down_exps.weight": "N E X",
     "ffn_gate.{e}.weight": "X E",
     "ffn_up.{e}.weight": "X E",
@@ -57,6 +73,61 @@ SHAPES: dict[str, str] = {
     "ffn_gate_shexp.weight": "S E",
     "ffn_up_shexp.weight": "S E",
     "ffn_down_shexp.weight": "E S",
+    "token_embd_norm.weight": "E",
+    "exp_probs_b.bias": "N",
+    "ffn_gate_inp.bias": "N",
+    "ffn_gate_exps.bias": "N X",
+    "ffn_up_exps.bias": "N X",
+    "ffn_down_exps.bias": "N E",
+    "attn_sinks.weight": "H",
+    "attn_gate.weight": "values E",
+    "ssm_alpha.weight": "vheads E",
+    "ssm_beta.weight": "vheads E",
+    "ssm_ba.weight": "2*vheads E",
+    "attn_kv_a_mqa.weight": "rank+rope E",
+    "attn_kv_a_norm.weight": "rank",
+    "attn_kv_b.weight": "H*nope+H*vdim rank",
+    "attn_k_b.weight": "H rank nope",
+    "attn_v_b.weight": "H vdim rank",
+    "attn_q_a.weight": "qrank E",
+    "attn_q_a_norm.weight": "qrank",
+    "attn_q_b.weight": "H*whole qrank",
+    "shortconv.in_proj.weight": "3*E E",
+    "shortconv.conv.weight": "E taps",
+    "shortconv.out_proj.weight": "E E",
+    "per_layer_token_embd.weight": "V L*P",
+    "per_layer_model_proj.weight": "L*P E",
+    "per_layer_proj_norm.weight": "P",
+    "layer_output_scale.weight": "1",
+    "inp_gate.weight": "P E",
+    "proj.weight": "E P",
+    "post_norm.weight": "E",
+    "pre_ffw_norm_2.weight": "E",
+    "post_ffw_norm_1.weight": "E",
+    "post_ffw_norm_2.weight": "E",
+    "ffn_gate_inp.scale": "E",
+}
+# Of the mixers that share stems, each one's own.
+MIXER_SHAPES: dict[type, dict[str, str]] = {
+    DeltaNet: {
+        "attn_qkv.weight": "2*keys+values E",
+        "ssm_conv1d.weight": "2*keys+values taps",
+        "ssm_a": "vheads",
+        "ssm_dt.bias": "vheads",
+        "ssm_norm.weight": "vdim",
+        "ssm_out.weight": "E values",
+    },
+    Mamba2: {
+        "ssm_in.weight": "2*inner+2*shared+mheads E",
+        "ssm_conv1d.weight": "inner+2*shared taps",
+        "ssm_conv1d.bias": "inner+2*shared",
+        "ssm_a": "mheads 1",
+        "ssm_d": "mheads 1",
+        "ssm_dt.bias": "mheads",
+        "ssm_norm.weight": "groups gdim",
+        "ssm_out.weight": "E inner",
+    },
+    Latent: {"attn_q.weight": "H*whole E", "attn_output.weight": "E H*vdim"},
 }
 # Weights that may have a `.scale`, which their product is multiplied by, and an `.input_scale`, which no graph uses:
 # of one number, or of one an expert. Source: src/llama-model.cpp, `load_tensors`.
@@ -77,12 +148,30 @@ WIDTHS = {
 }  # their columns say it
 
 
-def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes) -> None:
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A header beside what its keys say that its tensors are."""
+
+    header: Header
+    family: ArchitectureFacts
+    sizes: Sizes
+    kinds: Sequence[LayerKind]
+
+    @property
+    def architecture(self) -> str:
+        """The prefix of its keys."""
+        return self.header.metadata.text("general.architecture")
+
+
+def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds: Sequence[LayerKind]) -> None:
     """MalformedInput naming all that is missing, all that is unexpected, or all that has another shape."""
-    required, optional = _names(header, family, sizes)
+    told = Described(header, family, sizes, kinds)
+    required, optional = _names(told)
     missing = sorted(required - header.tensors.keys())
     unexpected = sorted(
-        name for name in header.tensors.keys() - required - optional if not name.endswith(f".{OBSOLETE}")
+        name
+        for name in header.tensors.keys() - required - optional
+        if not name.endswith(f".{OBSOLETE}") and not _predicts(name, told)
     )
     if missing or unexpected:
         said = [
@@ -94,17 +183,21 @@ def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes) -> Non
             f"as a model of this architecture the file {' and '.join(said)}", path=header.path
         )
     _check_same_norms(header, family, sizes)
-    wrong = [
-        problem
-        for name in sorted(required | optional)
-        if (problem := _misshaped(header, family, sizes, name))
-    ]
+    wrong = [problem for name in sorted(required | optional) if (problem := _misshaped(told, name))]
     if wrong:
         raise MalformedInput("; ".join(wrong[:8]) + (" …" if wrong[8:] else ""), path=header.path)
 
 
+def _predicts(name: str, told: Described) -> bool:
+    """Whether it belongs to a layer beyond the model's own, which predicts further tokens and is not run here."""
+    found = re.match(r"blk\.(\d+)\.", name)
+    return told.family.prediction and found is not None and int(found[1]) >= told.sizes.layers
+
+
 def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -> None:
     """Norms that a family may have are in all layers or in none: one traits' value speaks for all."""
+    if family.mixers != "attention":  # only some layers have attention
+        return
     for stem in (*family.optional, "attn_q_norm.weight", "attn_k_norm.weight"):
         having = [layer for layer in range(sizes.layers) if f"blk.{layer}.{stem}" in header.tensors]
         if "norm" in stem and having and len(having) < sizes.layers:
@@ -114,32 +207,45 @@ def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -
             )
 
 
-def _feed_forward(header: Header, family: ArchitectureFacts, sizes: Sizes, prefix: str) -> list[str]:
-    """Stems of a layer's feed-forward network; experts are stacked, stacked with gate and up as one, or apart."""
-    if not sizes.experts:
-        return list(family.ffn)
-    shared = SHARED if family.experts == "shared" else ()
-    if f"{prefix}{FUSED_EXPERTS[1]}" in header.tensors:
-        return [*FUSED_EXPERTS, *shared]
-    if f"{prefix}{SPLIT_EXPERTS[0]}.0.weight" in header.tensors:
-        apart = [f"{stem}.{e}.weight" for stem in SPLIT_EXPERTS for e in range(sizes.experts)]
-        return [EXPERTS[0], *apart, *shared]
-    return [*EXPERTS, *shared]
+def _feed_forward(told: Described, kind: FfnKind, prefix: str) -> tuple[list[str], list[str]]:
+    """Stems that a layer's network must and may have; experts are stacked, with gate and up as one, or apart."""
+    family = told.family
+    dense = [] if kind in ("mixture", "none") else list(family.ffn)
+    if kind in ("dense", "none"):
+        return dense, []
+    always = [stem for stem in family.mixture if stem not in CHOICE_BIAS]
+    may = [stem for stem in family.mixture if stem in CHOICE_BIAS]
+    stems = list(EXPERTS)
+    if f"{prefix}{FUSED_EXPERTS[1]}" in told.header.tensors:
+        stems = list(FUSED_EXPERTS)
+    elif f"{prefix}{SPLIT_EXPERTS[0]}.0.weight" in told.header.tensors:
+        apart = [f"{stem}.{e}.weight" for stem in SPLIT_EXPERTS for e in range(told.sizes.experts)]
+        stems = [EXPERTS[0], *apart]
+    if family.ungated_experts:
+        stems.remove(EXPERTS[1])
+    shared = SHARED if family.experts == "shared" else family.shared
+    return [*dense, *stems, *always, *shared], may
 
 
-def _names(header: Header, family: ArchitectureFacts, sizes: Sizes) -> tuple[set[str], set[str]]:
-    required = {"token_embd.weight", "output_norm.weight", *family.final}
-    optional = set(family.final_optional)
+def _names(told: Described) -> tuple[set[str], set[str]]:
+    family, header = told.family, told.header
+    required = {"token_embd.weight", f"{role(family, 'final_norm')}.weight", *family.final}
+    optional = {*family.final_optional, *family.outside_optional}
     (required if family.head_required else optional).add("output.weight")
     if family.rope_factors != "none":
         optional |= {"rope_freqs.weight"} if family.rope_factors == "freqs" else set()
         optional |= {"rope_factors_long.weight", "rope_factors_short.weight"}
-    for layer in range(sizes.layers):
+    for layer, kind in enumerate(told.kinds):
         prefix = f"blk.{layer}."
-        must, may = _of_layer(header, family, sizes, prefix)
+        must, may = _of_layer(told, kind, prefix)
         required.update(prefix + stem for stem in must)
         optional.update(prefix + stem for stem in may)
     return required, optional | _scales(header, required | optional)
+
+
+def role(family: ArchitectureFacts, name: str) -> str:
+    """The stem of a role, without `.weight`; empty where the family has none."""
+    return family.roles.get(name, ROLES[name])
 
 
 def _scales(header: Header, names: set[str]) -> set[str]:
@@ -147,7 +253,7 @@ def _scales(header: Header, names: set[str]) -> set[str]:
     found = set()
     for name in names & header.tensors.keys():
         whole, _, kind = name.rpartition(".")
-        stem = _split(whole)[1]
+        stem = re.sub(r"^blk\.\d+\.", "", whole)
         biased = stem.startswith("ffn_") and f"{whole}.bias" in header.tensors
         other = stem == "output" and header.tensors[name].type.name != "NVFP4"
         if kind == "weight" and stem in SCALED and not biased and not other:
@@ -155,34 +261,60 @@ def _scales(header: Header, names: set[str]) -> set[str]:
     return found
 
 
-def _of_layer(
-    header: Header, family: ArchitectureFacts, sizes: Sizes, prefix: str
-) -> tuple[list[str], list[str]]:
-    must = [*family.norms, "attn_output.weight", *family.required]
-    must += _feed_forward(header, family, sizes, prefix)
-    may = [*family.optional, "attn_q.bias", "attn_k.bias", "attn_v.bias"]
-    if f"{prefix}attn_qkv.weight" in header.tensors:
-        must.append("attn_qkv.weight")
-        may.append("attn_qkv.bias")
-    else:
-        must += ["attn_q.weight", "attn_k.weight", "attn_v.weight"]
-    if family.head_norms is not None:
-        (must if family.head_norms_required else may).extend(["attn_q_norm.weight", "attn_k_norm.weight"])
+def _of_layer(told: Described, kind: LayerKind, prefix: str) -> tuple[list[str], list[str]]:
+    family = told.family
+    must, may = _feed_forward(told, kind.ffn, prefix)
+    must, may = [*family.norms, *must], [*family.layer_optional, *may]
+    if isinstance(kind.mixer, Heads):
+        mixing, may_mix = _attention(told, prefix, reads_others=kind.keys_from != int(prefix.split(".")[1]))
+        return [*must, *mixing], [*may, *may_mix]
+    if isinstance(kind.mixer, NoMixer):
+        return must, may
+    must += family.recurrent
+    if isinstance(kind.mixer, Latent):
+        joined = f"{prefix}attn_kv_b.weight" in told.header.tensors
+        must += ["attn_kv_b.weight"] if joined else ["attn_k_b.weight", "attn_v_b.weight"]
+        whole = f"{prefix}attn_q.weight" in told.header.tensors
+        must += ["attn_q.weight"] if whole else ["attn_q_a.weight", "attn_q_a_norm.weight", "attn_q_b.weight"]
     return must, may
 
 
-def _misshaped(header: Header, family: ArchitectureFacts, sizes: Sizes, name: str) -> str | None:
-    tensor = header.tensors.get(name)
+def _attention(told: Described, prefix: str, *, reads_others: bool) -> tuple[list[str], list[str]]:
+    family = told.family
+    must = ["attn_output.weight", *family.required]
+    may = [*family.optional, "attn_q.bias", "attn_k.bias", "attn_v.bias"]
+    keys = ["attn_k.weight", "attn_v.weight"]
+    if f"{prefix}attn_qkv.weight" in told.header.tensors:
+        must.append("attn_qkv.weight")
+        may.append("attn_qkv.bias")
+    else:
+        must.append("attn_q.weight")
+        (may if reads_others else must).extend(keys[:1])
+        (may if family.value_norm else must).extend(keys[1:])
+    if family.head_norms is not None:
+        norms = must if family.head_norms_required else may
+        norms.append("attn_q_norm.weight")
+        (may if reads_others else norms).append("attn_k_norm.weight")
+    return must, may
+
+
+def _misshaped(told: Described, name: str) -> str | None:
+    tensor = told.header.tensors.get(name)
     if tensor is None or name.startswith("rope_"):  # the factors' length is checked where they are read
         return None
+    family = told.family
     prefix, stem = _split(name)
+    mixer = told.kinds[int(prefix.split(".")[1])].mixer if prefix else told.kinds[0].mixer
+    rule = SHAPES.get(EXPERT_NUMBER.sub(".{e}.", stem), "")
+    rule = MIXER_SHAPES.get(type(mixer), {}).get(stem, rule)
     if family.head_norms is not None and stem in ("attn_q_norm.weight", "attn_k_norm.weight"):
         rule = HEAD_NORM_SHAPES[family.head_norms][stem == "attn_k_norm.weight"]
-    else:
-        rule = SHAPES[EXPERT_NUMBER.sub(".{e}.", stem)]
     if family.fused_gate and stem == "ffn_up.weight":
-        rule = "2F E"
-    expected = tuple(_size(term, header, sizes, prefix) for term in rule.split())
+        rule = "2*F E"
+    if family.output_gate and stem == "attn_q.weight":
+        rule = "2*Q E"
+    known = _known(told, mixer, prefix)
+    expected = tuple(_size(term, told, known, prefix) for term in rule.split())
     if _squeezed(tensor.shape) == _squeezed(expected):
         return None
     return f"{tensor} should be {' × '.join(map(str, expected))}"
@@ -195,25 +327,44 @@ def _split(name: str) -> tuple[str, str]:
     return f"blk.{number}.", stem
 
 
-def _size(term: str, header: Header, sizes: Sizes, prefix: str) -> int:
-    q, k = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
-    known = {
-        "1": 1,
-        "E": sizes.hidden,
-        "V": sizes.vocabulary,
-        "Q": q,
-        "K": k,
-        "Q+2K": q + 2 * k,
-        "D": sizes.head_dim,
-        "H": sizes.heads,
-        "G": sizes.kv_heads,
-        "N": sizes.experts,
+def _size(term: str, told: Described, known: Mapping[str, int], prefix: str) -> int:
+    """A sum of products of letters and numbers."""
+    widths = {
+        letter: _width(letter, told.header, prefix) for letter in WIDTHS if letter in re.split(r"[*+]", term)
     }
-    if term in known:
-        return known[term]
-    name = prefix + WIDTHS[term[-1]]
+    return extent(term, {**known, **widths})
+
+
+def _width(letter: str, header: Header, prefix: str) -> int:
+    name = prefix + WIDTHS[letter]
     down = header.tensors.get(name) or header.tensors[prefix + f"{SPLIT_EXPERTS[2]}.0.weight"]
-    return down.shape[-1] * (2 if term.startswith("2") else 1)
+    return down.shape[-1]
+
+
+def _known(told: Described, mixer: Mixer, prefix: str) -> dict[str, int]:
+    sizes = told.sizes
+    known = {
+        "E": sizes.hidden, "V": sizes.vocabulary, "L": sizes.layers, "N": sizes.experts, "H": sizes.heads,
+    }  # fmt: skip
+    known["P"] = told.header.metadata.integer(f"{told.architecture}.embedding_length_per_layer_input", 0)
+    match mixer:
+        case Heads(heads, kv_heads, dim):
+            return {**known, "Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads}
+        case DeltaNet():
+            keys, values = mixer.key_heads * mixer.key_dim, mixer.value_heads * mixer.value_dim
+            own = {"keys": keys, "values": values, "vheads": mixer.value_heads, "vdim": mixer.value_dim}
+            return {**known, **own, "taps": mixer.taps}
+        case Mamba2():
+            shared = mixer.groups * mixer.state
+            own = {"inner": mixer.inner, "shared": shared, "mheads": mixer.heads, "groups": mixer.groups}
+            return {**known, **own, "gdim": mixer.inner // mixer.groups, "taps": mixer.taps}
+        case ShortConv():
+            return {**known, "taps": mixer.taps}
+        case Latent():
+            first = told.header.tensors.get(f"{prefix}attn_q_a.weight")
+            own = {"rank": mixer.rank, "nope": mixer.nope, "rope": mixer.rope, "vdim": mixer.value}
+            return {**known, **own, "whole": mixer.nope + mixer.rope, "qrank": first.shape[0] if first else 0}
+    return known
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from llorch.runtime.traits import Rope
 Factors = Callable[[str], tuple[float, ...] | None]
 """Values of a tensor, or None where the file has none of that name."""
 
+NEVER = 1e20  # a divisor of this size says that a pair does not turn: Gemma 4's table has 1e30 there
 SCALING_TYPES = ("none", "linear", "yarn", "longrope")
 
 
@@ -25,15 +26,24 @@ def ropes(
 ) -> tuple[Rope | None, ...]:
     """Each layer's rotary embedding, None where a layer is not rotated."""
     family = keys.family
+    if not family.rotates:
+        return (None,) * sizes.layers
     if family.rope_switch and not keys.flag("rope.scaling.finetuned", True):
         return (None,) * sizes.layers
     everywhere = _global(keys, sizes, factors)
     local = everywhere
     if family.sliding is not None and any(windows):
         local = _local(keys, sizes, factors)
-    skips = family.rope_skips
+    skips, still = (
+        family.rope_skips,
+        family.sliding is not None and not family.sliding.full_turns and any(windows),
+    )
     return tuple(
-        None if skips and (layer + 1) % skips == 0 else everywhere if window is None else local
+        None
+        if (skips and (layer + 1) % skips == 0) or (still and window is None)
+        else everywhere
+        if window is None
+        else local
         for layer, window in enumerate(windows)
     )
 
@@ -53,7 +63,7 @@ def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = Non
     plain = _frequencies(base, sizes.n_rot)
     if kind == "yarn":
         plain = _yarn(keys, plain, base, factor, original)
-        scale *= keys.number("rope.scaling.yarn_attn_factor", _attention_factor(factor))
+        scale *= keys.number("rope.scaling.yarn_attn_factor", _attention_factor(keys, factor))
     else:
         plain = [f / factor for f in plain]
     short, long = _divisors(keys, sizes, kind, factors)
@@ -75,9 +85,8 @@ def _local(keys: Keys, sizes: Sizes, factors: Factors) -> Rope:
     base = _base(keys, "rope.freq_base_swa", default)
     if sliding.scaled:
         return _global(keys, sizes, factors, base)
-    return Rope(
-        n_rot=sizes.n_rot, pairs=keys.family.pairs, frequencies=tuple(_frequencies(base, sizes.n_rot))
-    )
+    n_rot = keys.positive("rope.dimension_count_swa", sizes.n_rot)
+    return Rope(n_rot=n_rot, pairs=keys.family.pairs, frequencies=tuple(_frequencies(base, n_rot)))
 
 
 def _base(keys: Keys, name: str, default: float) -> float:
@@ -100,8 +109,11 @@ def _yarn(keys: Keys, plain: list[float], base: float, factor: float, original: 
     def correction(rotations: float) -> float:
         return n_rot * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
-    low = max(0, math.floor(correction(_beta(keys, "yarn_beta_fast", 32.0))))
-    high = min(n_rot - 1, math.ceil(correction(_beta(keys, "yarn_beta_slow", 1.0))))
+    first = correction(_beta(keys, "yarn_beta_fast", 32.0))
+    last = correction(_beta(keys, "yarn_beta_slow", 1.0))
+    if not keys.family.original_yarn:
+        first, last = math.floor(first), math.ceil(last)
+    low, high = max(0, first), min(n_rot - 1, last)
     mixed = []
     for i, frequency in enumerate(plain):
         ramp = 1 - min(1.0, max(0.0, (i - low) / max(0.001, high - low)))
@@ -117,8 +129,26 @@ def _beta(keys: Keys, name: str, default: float) -> float:
     return beta
 
 
-def _attention_factor(factor: float) -> float:
-    return 1.0 if factor <= 1 else 0.1 * math.log(factor) + 1.0
+def _attention_factor(keys: Keys, factor: float) -> float:
+    """What cosine and sine grow by; the multiplier's own share is taken out of it, and is in the scores' scale.
+
+    Source: src/llama-context.cpp, `get_mscale`, where mscale is 1, and for deepseek2 the multiplier.
+    """
+    multiplier = log_multiplier(keys)
+    if not multiplier:
+        return mscale(factor, 1.0)
+    own = multiplier if keys.family.scales == "latent" and multiplier != 1 else 1.0
+    return mscale(factor, own) / mscale(factor, multiplier)
+
+
+def log_multiplier(keys: Keys) -> float:
+    """mscale_all_dim as the original has it, 0 where there is none."""
+    return round(keys.family.log_multiplier * keys.shortest("rope.scaling.yarn_log_multiplier", 0.0), 6)
+
+
+def mscale(factor: float, weight: float) -> float:
+    """1 + 0.1 · weight · ln(factor)."""
+    return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
 
 def _divisors(
@@ -156,4 +186,6 @@ def _checked(factors: Factors, name: str, n_rot: int) -> tuple[float, ...] | Non
 def _divided(frequencies: list[float], divisors: tuple[float, ...] | None) -> tuple[float, ...]:
     if divisors is None:
         return tuple(frequencies)
-    return tuple(f / divisor for f, divisor in zip(frequencies, divisors, strict=True))
+    return tuple(
+        0.0 if divisor >= NEVER else f / divisor for f, divisor in zip(frequencies, divisors, strict=True)
+    )

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from llorch.runtime.from_gguf.keys import Keys, Sizes
+from llorch.runtime.from_gguf.rope import log_multiplier, mscale
 
 LAYERS_OF_27B = {
     "gemma2": 46,
@@ -35,10 +36,24 @@ def read_scales(keys: Keys, sizes: Sizes) -> Scales:
             return Scales(attention, embedding=math.sqrt(sizes.hidden))
         case "gemma2" | "gemma3":
             return _gemma(keys, sizes)
+        case "gemma4":
+            cap = keys.number("final_logit_softcapping", 0.0) or None
+            return Scales(1.0, embedding=math.sqrt(sizes.hidden), logit_softcap=cap)
+        case "latent":
+            return Scales(_latent(keys))
         case "granite":
             return _granite(keys, attention)
         case "command-r":
             return Scales(attention, logit=keys.number("logit_scale", 0.0) or 1.0)
+
+
+def _latent(keys: Keys) -> float:
+    """By the whole head, and by yarn's multiplier twice. Source: src/models/deepseek2.cpp, `kq_scale`."""
+    whole = keys.positive("attention.key_length_mla", keys.positive("attention.key_length"))
+    grown = 1.0
+    if keys.text("rope.scaling.type", "") == "yarn":
+        grown = mscale(keys.number("rope.scaling.factor", 1.0) or 1.0, log_multiplier(keys))
+    return grown * grown / math.sqrt(whole)
 
 
 def _gemma(keys: Keys, sizes: Sizes) -> Scales:

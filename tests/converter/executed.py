@@ -41,11 +41,17 @@ def executed(path: Path, planned: Plan) -> dict[str, NDArray[np.float32]]:
     outputs = {}
     with TensorData(read_header(path)) as data:
         for output in planned.outputs:
-            pieces = []
+            made, at = np.empty(output.weights, np.float32), 0
             for segment in output.segments:
                 source = segment.source
                 rows = decode(source.type, data.read(source)).reshape(-1, segment.columns)
                 rows = rows[segment.first : segment.first + segment.rows]
-                pieces.append(rows if output.operation is None else output.operation.forward(rows))
-            outputs[output.name] = np.concatenate([piece.ravel() for piece in pieces]).reshape(output.shape)
+                rows = rows if segment.operation is None else segment.operation.forward(rows)
+                if segment.spread is None:
+                    made[at : at + rows.size] = rows.ravel()
+                    at += rows.size
+                else:  # all of an output's sources are spread over all of it
+                    spread = segment.spread
+                    made.reshape(-1, spread.step, spread.run)[:, spread.offset] = rows.reshape(-1, spread.run)
+            outputs[output.name] = made.reshape(output.shape)
     return outputs

@@ -38,7 +38,7 @@ def test_the_traits_described_are_those_that_run(tiny: Path) -> None:
         assert found.traits == model.traits
         assert found.format == model.format
         cache = model.new_cache(17)
-    assert found.for_positions(17).cache == cache._stored.nbytes
+    assert found.for_positions(17).cache == sum(tensor.nbytes for tensor in cache.tensors())
 
 
 def test_both_formats_of_a_model_tell_the_same(test_data: Path, originals: Path) -> None:

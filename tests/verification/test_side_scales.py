@@ -9,7 +9,7 @@ import pytest
 
 from llorch import converter
 from llorch.converter.plan import weight_scales as side_scales
-from llorch.runtime.from_gguf import weights
+from llorch.runtime.from_gguf import source as source_of_gguf
 from llorch.verification import verify
 from llorch.verification.report import Report, Status
 from tests.models.gguf_writer import Model
@@ -64,5 +64,5 @@ def test_a_reading_of_the_gguf_that_leaves_scales_out_is_found(
 ) -> None:
     source = scaled_llama().write(tmp_path / "in.gguf")
     converter.convert(source, tmp_path / "made")
-    monkeypatch.setattr(weights._Source, "scales", lambda *_: None)
+    monkeypatch.setattr(source_of_gguf.Source, "scales", lambda *_: None)
     assert "logits.mean" in failed(verify(tmp_path / "made", source, level="full"))

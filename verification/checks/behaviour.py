@@ -12,7 +12,7 @@ import math
 from llorch.runtime import LogitsComparison
 from llorch.verification.check import CannotCheck, Measured, check
 from llorch.verification.lockstep import Found
-from llorch.verification.readings import next_tokens
+from llorch.verification.readings import layered_logits, next_tokens
 from llorch.verification.sample import PROMPT
 from llorch.verification.subject import Subject
 
@@ -21,6 +21,7 @@ GREEDY_TOKENS, LARGE_GREEDY_TOKENS = (
     2,
 )  # of a model that is kept in memory, and of one that is read for each token
 KL_CEILING, MEAN_CEILING = 1e-3, 1e-4  # structural faults are above 1e-2
+FINITE_POSITIONS = 32  # of the text, computed in float16
 TIE = 1e-3  # logits: below such a margin two tokens are as good as each other
 
 
@@ -92,6 +93,29 @@ def logits_top(subject: Subject) -> Measured:
     flips = [flip for flip in logits.flips if flip.margin > tie]
     where = ", ".join(str(flip.position) for flip in flips[:5])
     return Measured(len(flips), where and f"position {where}", told(logits, found))
+
+
+@check(
+    "logits.finite",
+    at_most=0,
+    unit="positions",
+    because="a loader computes in the dtype that config.json asks for, and float16 ends at 65504",
+)
+def logits_finite(subject: Subject) -> Measured:
+    """Every logit is a number, also of a folder that is computed in its own dtype where that is float16."""
+    asked = subject.config.get("dtype", subject.config.get("torch_dtype"))
+    if asked != "float16":  # bfloat16 reaches as far as float32
+        chunked = subject.lockstep.chunked
+        assert chunked is not None
+        whole = subject.lockstep.logits
+        kl = chunked.kl.tolist() if whole is None else whole.kl.tolist()
+        bad = [position for position, value in enumerate(kl) if not math.isfinite(value)]
+        where = f"position {bad[0]}" if bad else ""
+        return Measured(len(bad), where, f"{len(kl)} positions in {asked or 'float32'}")
+    with subject.in_float16() as model:
+        logits = layered_logits(model, subject.prose[:FINITE_POSITIONS], subject.layers, subject.sizes)
+    at = [position for position, row in enumerate(logits.isfinite().all(-1).tolist()) if not row]
+    return Measured(len(at), f"position {at[0]}" if at else "", f"{len(logits)} positions in float16")
 
 
 @check(

@@ -40,7 +40,9 @@ def config_sizes(subject: Subject) -> Measured:
         shapes = {name: t.shape for name, t in subject.tensors.items() if name.endswith(ending)}
         for name, shape in shapes.items():
             compared += 1
-            if subject.config.get(key) != shape[axis]:
+            doubled = key == "intermediate_size" and subject.config.get("use_double_wide_mlp") is True
+            named = subject.config.get(key)
+            if named != shape[axis] and not (doubled and named and 2 * named == shape[axis]):
                 differences.append(f"{key} is {subject.config.get(key)}, {name} has {shape[axis]}")
     layers = {int(part) for name in subject.tensors for part in name.split(".")[2:3] if part.isdigit()}
     compared += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import textwrap
 from pathlib import Path
 
@@ -43,6 +44,12 @@ SIZES = dict.fromkeys(
         "experts",
         "expert_ff",
         "shared_ff",
+        "layers",
+        "conv_kernel",
+        *("key_heads", "value_heads", "key_dim", "value_dim", "keys", "values", "repeats"),
+        *("ssm_heads", "ssm_head_dim", "ssm_groups", "state", "inner", "group_inner"),
+        *("rank", "q_rank", "nope", "rope_dim", "v_dim", "qk_dim", "v"),
+        "per_layer",
     ],
     1,
 )
@@ -73,13 +80,11 @@ def test_every_row_is_whole(architecture: Architecture) -> None:
         assert bool(rule.unused) != bool(rule.target), rule
         assert bool(rule.target) == bool(shape_of(rule.shape, SIZES)), rule
         assert rule.operation is None or rule.operation.with_sizes(SIZES).unit_rows >= 1, rule
-    for target in {rule.target for rule in architecture.tensors}:
-        assert (
-            len({str(rule.operation) for rule in architecture.tensors if rule.target == target != ""}) <= 1
-        ), target
-    sources = [rule.source for rule in architecture.tensors]
+        assert not rule.becomes or math.prod(shape_of(rule.becomes, SIZES)) >= 1, rule
+    sources = [(rule.source, rule.layers) for rule in architecture.tensors]
     assert len(sources) == len(set(sources))
-    assert not set(sources) & set(FUSED)
+    for source, layers in sources:  # what may stand for others is no rule of its own beside theirs
+        assert not {(part, layers) for part in FUSED.get(source, ())} & set(sources)
 
 
 @pytest.mark.parametrize("gguf", sorted({a.gguf for a in architectures()}))

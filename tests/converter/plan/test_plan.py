@@ -38,7 +38,7 @@ def test_every_row_of_every_tensor_is_used_once() -> None:
 def test_q_and_k_are_operated_on_in_whole_heads() -> None:
     made = {name: output(planned(llama()), f"model.layers.1.self_attn.{name}_proj.weight") for name in "qkv"}
     assert [str(made[name].operation) for name in "qk"] == ["rope_halves(head_dim=8)"] * 2
-    assert [made[name].unit_rows for name in "qkv"] == [8, 8, 1]
+    assert [made[name].segments[0].unit_rows for name in "qkv"] == [8, 8, 1]
     assert made["v"].operation is None
 
 
@@ -57,7 +57,7 @@ def test_a_fused_tensor_is_split_before_its_rows_move() -> None:
         made = output(fused, f"model.layers.0.self_attn.{name}_proj.weight")
         (segment,) = made.segments
         assert segment.source.name == "blk.0.attn_qkv.weight"
-        rows[name] = (segment.first, segment.rows, made.unit_rows)
+        rows[name] = (segment.first, segment.rows, segment.unit_rows)
     assert rows == {"q": (0, 32, 8), "k": (32, 16, 8), "v": (48, 16, 1)}
 
 
@@ -142,7 +142,7 @@ def test_outer_dimensions_of_one_may_be_missing() -> None:
 
 def test_a_vector_in_blocks_is_cut_at_blocks_only() -> None:
     header = llama(types={"output_norm.weight": "Q4_0"})
-    assert output(planned(header), "model.norm.weight").unit_rows == 32
+    assert output(planned(header), "model.norm.weight").segments[0].unit_rows == 32
 
 
 def test_biases_come_together_or_not_at_all() -> None:
@@ -229,7 +229,7 @@ WRONG: dict[str, tuple[type[InputError], str, dict[str, object], dict[str, Shape
     "an empty one": (MalformedInput, r"general\.architecture.*empty", {"general.architecture": ""}, {}),
     "a number": (MalformedInput, r"general\.architecture.*string", {"general.architecture": 7}, {}),
     "an unknown one": (
-        UnsupportedInput, r"'no\\nsuch'.*known are command-r, gemma", {"general.architecture": "no\nsuch"}, {},
+        UnsupportedInput, r"'no\\nsuch'.*known are command-r, deepseek2", {"general.architecture": "no\nsuch"}, {},
     ),
     "an adapter": (UnsupportedInput, r"general\.type.*'adapter'", {"general.type": "adapter"}, {}),
     "no width": (MalformedInput, r"llama\.embedding_length.*missing", {"llama.embedding_length": None}, {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from llorch.converter.architectures.phi3 import PHI3
+from llorch.converter.plan.sizes import Layers
 from llorch.converter.plan.tensors import assign
 from llorch.converter.schema.architecture import Rule
 from llorch.formats.gguf.file import Tensor
@@ -21,6 +22,7 @@ SIZES = {
     "kv": 2,
     "vocab": 5,
 }
+LAYERS = Layers.alike(SIZES)
 
 
 def tensors_of(shapes: dict[str, Shape]) -> dict[str, Tensor]:
@@ -29,7 +31,7 @@ def tensors_of(shapes: dict[str, Shape]) -> dict[str, Tensor]:
 
 def test_stacked_experts_are_joined_expert_by_expert() -> None:
     rules = [Rule("gate", "both", "experts ff hidden"), Rule("up", "both", "experts ff hidden")]
-    (made,) = assign(rules, tensors_of({"gate": (2, 3, 4), "up": (2, 3, 4)}), SIZES).outputs
+    (made,) = assign(rules, tensors_of({"gate": (2, 3, 4), "up": (2, 3, 4)}), LAYERS).outputs
     assert made.shape == (2, 6, 4)
     assert [(s.source.name, s.first, s.rows) for s in made.segments] == [
         ("gate", 0, 3),
@@ -46,7 +48,7 @@ def test_stacked_experts_are_joined_expert_by_expert() -> None:
 def test_neighbouring_rows_of_one_tensor_are_one_segment() -> None:
     whole = tensors_of({"blk.0.attn_qkv.weight": (8, 4)})
     rules = [rule for rule in PHI3.tensors if "qkv_proj" in rule.target]
-    (made,) = assign(rules, whole, SIZES).outputs
+    (made,) = assign(rules, whole, LAYERS).outputs
     assert [(s.first, s.rows) for s in made.segments] == [(0, 8)]
 
 
@@ -55,14 +57,14 @@ def test_separate_tensors_are_joined_where_transformers_has_one() -> None:
         {"blk.0.attn_q.weight": (4, 4), "blk.0.attn_k.weight": (2, 4), "blk.0.attn_v.weight": (2, 4)}
     )
     rules = [rule for rule in PHI3.tensors if "qkv_proj" in rule.target]
-    (made,) = assign(rules, apart, SIZES).outputs
+    (made,) = assign(rules, apart, LAYERS).outputs
     assert (made.name, made.shape) == ("model.layers.0.self_attn.qkv_proj.weight", (8, 4))
     assert [(s.source.name[11], s.rows) for s in made.segments] == [("q", 4), ("k", 2), ("v", 2)]
 
 
 def test_the_rows_of_a_matrix_may_be_tensors_each() -> None:
     rules = [Rule("norms", "norms.{h}.weight", "heads head_dim")]
-    made = assign(rules, tensors_of({"norms": (2, 2)}), SIZES).outputs
+    made = assign(rules, tensors_of({"norms": (2, 2)}), LAYERS).outputs
     assert [(o.name, o.shape, o.segments[0].first, o.segments[0].rows) for o in made] == [
         ("norms.0.weight", (2,), 0, 1),
         ("norms.1.weight", (2,), 1, 1),
@@ -71,7 +73,7 @@ def test_the_rows_of_a_matrix_may_be_tensors_each() -> None:
 
 def test_a_matrix_of_one_row_may_have_lost_its_outer_dimension() -> None:
     rules = [Rule("norms", "norms.{h}.weight", "1 head_dim")]
-    (made,) = assign(rules, tensors_of({"norms": (2,)}), SIZES).outputs
+    (made,) = assign(rules, tensors_of({"norms": (2,)}), LAYERS).outputs
     assert (made.name, made.shape, made.segments[0].rows, made.segments[0].columns) == (
         "norms.0.weight",
         (2,),
@@ -82,5 +84,5 @@ def test_a_matrix_of_one_row_may_have_lost_its_outer_dimension() -> None:
 
 def test_a_flag_may_mean_its_contrary() -> None:
     rules = [Rule("norm", "norm", "hidden", flag="not_parallel")]
-    assert assign(rules, tensors_of({"norm": (4,)}), SIZES).flags == {"parallel": False}
-    assert assign(rules, {}, SIZES).flags == {"parallel": True}
+    assert assign(rules, tensors_of({"norm": (4,)}), LAYERS).flags == {"parallel": False}
+    assert assign(rules, {}, LAYERS).flags == {"parallel": True}

@@ -130,7 +130,7 @@ def expected_bytes(source: Source, output: OutputTensor) -> bytes:
     return high.astype(np.uint16).tobytes()
 
 
-OPERATIONS: list[tuple[Operation | None, int]] = [(None, 1), (rope_halves(4), 4), (subtract_one(), 1)]
+OPERATIONS: list[Operation | None] = [None, rope_halves(4), subtract_one()]
 
 
 @st.composite
@@ -185,11 +185,11 @@ def test_any_plan_gives_the_bytes_and_digests_of_the_plainest_way(
     outputs = []
     for number, (dtype, kind, rows) in enumerate(plan[1]):
         segments = tuple(
-            Segment(source.header.tensors[f"tensor{n}"], first, count) for n, first, count in rows
+            Segment(source.header.tensors[f"tensor{n}"], first, count, operation=OPERATIONS[kind])
+            for n, first, count in rows
         )
-        operation, unit = OPERATIONS[kind]
         shape = (sum(count for _, _, count in rows), COLUMNS)
-        outputs.append(OutputTensor(f"output{number}", shape, dtype, segments, operation, unit))
+        outputs.append(OutputTensor(f"output{number}", shape, dtype, segments))
     out = folder / "out"
     out.mkdir()
     layout, digests = run(source, outputs, out, threads=threads, piece_weights=piece_weights, shard=shard)
@@ -214,7 +214,7 @@ def test_any_plan_gives_the_bytes_and_digests_of_the_plainest_way(
 
 def simple(source: Source, dtype: str = "BF16") -> list[OutputTensor]:
     return [
-        OutputTensor(name, tensor.shape, dtype, (Segment(tensor, 0, tensor.shape[0]),), None, 1)
+        OutputTensor(name, tensor.shape, dtype, (Segment(tensor, 0, tensor.shape[0]),))
         for name, tensor in source.header.tensors.items()
     ]
 
@@ -273,9 +273,7 @@ def test_a_finished_tensor_is_read_back_and_not_converted_again(tmp_path: Path) 
 def test_written_tensors_lie_at_multiples_of_their_element_size(tmp_path: Path) -> None:
     odd = Tensor("odd", (3,), by_name("BF16"), 0, 0, 6)
     wide = Tensor("wide", (2,), by_name("F32"), 0, 6, 8)
-    outputs = [
-        OutputTensor(t.name, t.shape, t.type.name, (Segment(t, 0, t.shape[0]),), None, 1) for t in (odd, wide)
-    ]
+    outputs = [OutputTensor(t.name, t.shape, t.type.name, (Segment(t, 0, t.shape[0]),)) for t in (odd, wide)]
     assert [output.name for output in written_order(outputs)] == ["wide", "odd"]
 
 

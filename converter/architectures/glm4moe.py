@@ -1,0 +1,59 @@
+"""GLM-4.5, 4.6 and 4.7, Air and not: dense layers first, then experts chosen by sigmoid scores and a bias.
+
+Source: llama.cpp, conversion/glm.py and src/models/glm4-moe.cpp; transformers, models/glm4_moe.
+"""
+
+from llorch.converter.schema import rows
+from llorch.converter.schema.architecture import PREDICTION, Architecture, Key, Kind, RopeLayout, in_layers
+from llorch.converter.schema.layer_kinds import dense_then_mixture
+
+BLOCK = (
+    *rows.INPUT_NORM,
+    *rows.ATTENTION,
+    *rows.flagged(rows.QKV_BIAS, "attention_bias"),
+    *rows.flagged(rows.HEAD_NORMS, "use_qk_norm"),
+    *rows.FFN_NORM_NAMED_POST,
+)
+MIXTURE = (*rows.EXPERTS, *rows.CHOICE_BIAS, *rows.SHARED_EXPERTS)
+
+GLM4MOE = Architecture(
+    gguf="glm4moe",
+    model_type="glm4_moe",
+    class_name="Glm4MoeForCausalLM",
+    rope=RopeLayout.PARTIAL,
+    kinds=(dense_then_mixture,),
+    tensors=(
+        *rows.EMBEDDING,
+        *in_layers(*BLOCK),
+        *in_layers(*rows.GATED_FFN, of="dense"),
+        *in_layers(*MIXTURE, of="mixture"),
+        *in_layers(*BLOCK, *MIXTURE, *rows.PREDICTION_AS_LAYER, of=PREDICTION),
+        *rows.FINAL_NORM,
+        *rows.HEAD,
+    ),
+    keys=(
+        Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
+        Key(
+            "expert_gating_func", kind=Kind.INTEGER, default=2, only=(0, 2)
+        ),  # sigmoid, which files may leave unsaid
+        Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=True),
+        Key("expert_weights_scale", "routed_scaling_factor", default=1.0, unset=0.0),
+        Key("expert_shared_count", "n_shared_experts", Kind.INTEGER, default=1, least=1),
+        Key("expert_group_count", "n_group", Kind.INTEGER, default=1, unset=0),
+        Key("expert_group_used_count", "topk_group", Kind.INTEGER, default=1, unset=0),
+        Key("leading_dense_block_count", "first_k_dense_replace", Kind.INTEGER, default=0),
+        Key("nextn_predict_layers", "num_nextn_predict_layers", Kind.INTEGER, default=0),
+    ),
+    sizes={
+        "moe_intermediate_size": "expert_ff",
+        "n_routed_experts": "experts",
+        "num_experts_per_tok": "experts_used",
+    },
+    assumed={
+        "attention_dropout": 0.0,
+        "hidden_act": "silu",
+        "initializer_range": 0.02,
+        "output_router_logits": False,
+        "use_cache": True,
+    },
+)

@@ -1,0 +1,70 @@
+"""gpt-oss-20b and 120b: attention sinks, biased experts with a clamped gate, every other layer sliding.
+
+Source: llama.cpp, conversion/gpt_oss.py and src/models/openai-moe.cpp; transformers, models/gpt_oss.
+"""
+
+from llorch.converter.schema import rows
+from llorch.converter.schema.architecture import Architecture, Between, Key, Kind, Rule, in_layers
+from llorch.converter.schema.derived_values import alternating_from_sliding
+from llorch.converter.schema.operations import transpose
+
+EXPERTS = (
+    Rule("ffn_gate_inp.weight", "mlp.router.weight", "experts hidden"),
+    Rule("ffn_gate_inp.bias", "mlp.router.bias", "experts"),
+    Rule("ffn_gate_exps.weight", "mlp.experts.gate_up_proj", "experts expert_ff hidden",
+         transpose("expert_ff", "hidden"), between=Between(2), becomes="experts hidden 2*expert_ff"),
+    Rule("ffn_up_exps.weight", "mlp.experts.gate_up_proj", "experts expert_ff hidden",
+         transpose("expert_ff", "hidden"), between=Between(2), becomes="experts hidden 2*expert_ff"),
+    Rule("ffn_gate_exps.bias", "mlp.experts.gate_up_proj_bias", "experts expert_ff",
+         between=Between(2), becomes="experts 2*expert_ff"),
+    Rule("ffn_up_exps.bias", "mlp.experts.gate_up_proj_bias", "experts expert_ff",
+         between=Between(2), becomes="experts 2*expert_ff"),
+    Rule("ffn_down_exps.weight", "mlp.experts.down_proj", "experts hidden expert_ff",
+         transpose("hidden", "expert_ff"), becomes="experts expert_ff hidden"),
+    Rule("ffn_down_exps.bias", "mlp.experts.down_proj_bias", "experts hidden"),
+)  # fmt: skip
+
+GPT_OSS = Architecture(
+    gguf="gpt-oss",
+    model_type="gpt_oss",
+    class_name="GptOssForCausalLM",
+    rope_constants={"truncate": False},  # llama.cpp rounds yarn's two dimensions, which the original does not
+    tensors=(
+        *rows.EMBEDDING,
+        *in_layers(
+            *rows.INPUT_NORM,
+            *rows.ATTENTION,
+            *rows.QKV_BIAS,
+            *rows.OUTPUT_BIAS,
+            Rule("attn_sinks.weight", "self_attn.sinks", "heads"),
+            *rows.FFN_NORM_NAMED_POST,
+            *EXPERTS,
+        ),
+        *rows.FINAL_NORM,
+        *rows.HEAD,
+    ),
+    keys=(
+        Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
+        Key("attention.sliding_window", "sliding_window", Kind.INTEGER, least=1),
+        Key(
+            "expert_gating_func", kind=Kind.INTEGER, default=3, only=(3,)
+        ),  # softmax of those that are chosen
+    ),
+    sizes={
+        "intermediate_size": "expert_ff",
+        "num_local_experts": "experts",
+        "num_experts_per_tok": "experts_used",
+    },
+    derived={"layer_types": alternating_from_sliding},
+    assumed={
+        "attention_bias": True,
+        "attention_dropout": 0.0,
+        "hidden_act": "silu",
+        "initializer_range": 0.02,
+        "output_router_logits": False,
+        "router_aux_loss_coef": 0.9,
+        "swiglu_alpha": 1.702,
+        "swiglu_limit": 7.0,
+        "use_cache": True,
+    },
+)

@@ -1,0 +1,131 @@
+"""Sizes of what only some families have: linear attention, state spaces, latent attention.
+
+Names of sizes: delta net: conv_kernel, key_heads, value_heads, key_dim, value_dim, keys (key_heads · key_dim), values,
+repeats (value heads a key head); Mamba 2: conv_kernel, ssm_heads, ssm_head_dim, ssm_groups, state, inner;
+latent attention: rank, q_rank, nope, rope_dim, v_dim; short convolution: conv_kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llorch.converter.schema.architecture import Evidence
+
+
+def delta_net_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """Of a gated delta net. Source: llama.cpp, src/models/qwen3next.cpp; conversion/qwen.py."""
+    keys = evidence.keys
+    key_heads, value_heads = keys.count("ssm.group_count"), keys.count("ssm.time_step_rank")
+    key_dim, inner = keys.count("ssm.state_size"), keys.count("ssm.inner_size")
+    if value_heads % key_heads:
+        raise keys.wrong("ssm.time_step_rank", f"is {value_heads}, no multiple of the {key_heads} key heads")
+    if inner % value_heads:
+        raise keys.wrong("ssm.inner_size", f"is {inner}, no multiple of the {value_heads} value heads")
+    return {
+        "conv_kernel": keys.count("ssm.conv_kernel"),
+        "key_heads": key_heads,
+        "value_heads": value_heads,
+        "key_dim": key_dim,
+        "value_dim": inner // value_heads,
+        "keys": key_heads * key_dim,
+        "values": inner,
+        "repeats": value_heads // key_heads,
+    }
+
+
+def mamba2_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """Of Mamba 2. Source: llama.cpp, src/models/mamba-base.cpp, `build_mamba2_layer`; conversion/mamba.py."""
+    keys = evidence.keys
+    heads, groups = keys.count("ssm.time_step_rank"), keys.count("ssm.group_count")
+    inner = keys.count("ssm.inner_size")
+    for key, count in (("ssm.time_step_rank", heads), ("ssm.group_count", groups)):
+        if inner % count:
+            raise keys.wrong(key, f"is {count}, which does not divide the inner size {inner}")
+    return {
+        "conv_kernel": keys.count("ssm.conv_kernel"),
+        "ssm_heads": heads,
+        "ssm_head_dim": inner // heads,
+        "ssm_groups": groups,
+        "state": keys.count("ssm.state_size"),
+        "inner": inner,
+        "group_inner": inner // groups,
+    }
+
+
+def short_conv_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """Of LFM2's short convolution. Source: llama.cpp, src/models/lfm2.cpp."""
+    return {"conv_kernel": evidence.keys.count("shortconv.l_cache")}
+
+
+def latent_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """Of multi-head latent attention, which the file describes as one head of keys for all queries.
+
+    Source: llama.cpp, src/models/deepseek2.cpp; conversion/deepseek.py.
+    """
+    keys, sizes = evidence.keys, evidence.sizes
+    rank, rope = keys.count("attention.kv_lora_rank"), keys.count("rope.dimension_count")
+    whole = keys.count("attention.key_length_mla", keys.count("attention.key_length"))
+    value = keys.count("attention.value_length_mla", keys.count("attention.value_length"))
+    if not rope < whole:
+        raise keys.wrong("rope.dimension_count", f"is {rope}, expected less than the head's {whole}")
+    heads = sizes["heads"]
+    found = {
+        "rank": rank,
+        "nope": whole - rope,
+        "v_dim": value,
+        "qk_dim": whole,
+        "rope_dim": rope,
+        "rope_pairs": rope // 2,
+        "head_dim": rope,
+        "kv_heads": heads,
+        "q": heads * whole,
+        "kv": heads * whole,
+        "v": heads * value,
+    }
+    q_rank = keys.count("attention.q_lora_rank", None)
+    return found if q_rank is None else {**found, "q_rank": q_rank}
+
+
+def gemma4_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """Of the sliding layers, which config.json names; `full_…` of the others.
+
+    Source: llama.cpp, src/models/gemma4.cpp.
+    """
+    keys, sizes = evidence.keys, evidence.sizes
+    full = sizes["head_dim"]
+    sliding = keys.count("attention.key_length_swa", full)
+    if keys.count("attention.value_length_swa", sliding) != sliding:
+        raise keys.wrong("attention.value_length_swa", f"is not the {sliding} of q and k")
+    keys.count("rope.dimension_count_swa", sliding)
+    slides = keys.flags("attention.sliding_window_pattern")
+    heads = keys.by_layer("attention.head_count_kv", sizes["heads"])
+    counts = {
+        kind: {count for count, slide in zip(heads, slides, strict=False) if slide is kind}
+        for kind in (True, False)
+    }
+    for found in counts.values():
+        if len(found) != 1 or 0 in found:
+            raise keys.wrong("attention.head_count_kv", "differs between layers of one kind")
+    kv_heads, full_kv_heads = counts[True].pop(), counts[False].pop()
+    per_layer = keys.integer("embedding_length_per_layer_input", 0)
+    return {
+        "head_dim": sliding,
+        "kv_heads": kv_heads,
+        "q": sizes["heads"] * sliding,
+        "kv": kv_heads * sliding,
+        "full_head_dim": full,
+        "full_kv_heads": full_kv_heads,
+        "rope_pairs": full // 2,
+        "per_layer": per_layer,
+    }
+
+
+def gemma4_layer(evidence: Evidence, layer: int) -> Mapping[str, int]:
+    """A full layer's heads, and a layer's own feed-forward width."""
+    keys, sizes = evidence.keys, evidence.sizes
+    own = {"ff": keys.by_layer("feed_forward_length", sizes["ff"])[layer]}
+    if keys.flags("attention.sliding_window_pattern")[layer]:
+        return own
+    dim = sizes["full_head_dim"]
+    kv_heads = sizes["full_kv_heads"]
+    return {**own, "head_dim": dim, "kv_heads": kv_heads, "q": sizes["heads"] * dim, "kv": kv_heads * dim}

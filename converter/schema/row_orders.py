@@ -1,0 +1,54 @@
+"""Orders of a source's rows in its target, slice by slice, as (first row, how many): what no operation has to do.
+
+A head of `value_dim` rows, or of one, moves as a whole; so these are exact whatever the type, and need no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llorch.converter.schema.architecture import RowOrder, Sizes
+
+Ranges = Sequence[Sequence[tuple[int, int]]]
+
+
+def value_heads_grouped(rows: str = "1", *, after_keys: bool = False) -> RowOrder:
+    """Value heads tiled [repeats][key heads] → grouped [key heads][repeats], each of `rows` rows.
+
+    after_keys: the rows of q and k stand before them and stay.
+    Source: llama.cpp, conversion/qwen.py, `_reorder_v_heads`, which is this one's inverse.
+    """
+
+    def order(sizes: Sizes) -> Ranges:
+        groups, repeats = sizes["key_heads"], sizes["repeats"]
+        each = int(rows) if rows.isdigit() else sizes[rows]
+        before = 2 * sizes["keys"] if after_keys else 0
+        stay = [(0, before)] if before else []
+        heads = [repeat * groups + group for group in range(groups) for repeat in range(repeats)]
+        return [[*stay, *((before + head * each, each) for head in heads)]]
+
+    return order
+
+
+def by_key_head(sizes: Sizes) -> Ranges:
+    """The rows of q, k and v → for every key head its q, its k and its value heads' v: a slice a key head.
+
+    Source: llama.cpp, conversion/qwen.py, `Qwen3NextModel.modify_tensors`, which takes them apart.
+    """
+    keys, dim = sizes["keys"], sizes["key_dim"]
+    values = sizes["repeats"] * sizes["value_dim"]
+    return [
+        [(g * dim, dim), (keys + g * dim, dim), (2 * keys + g * values, values)]
+        for g in range(sizes["key_heads"])
+    ]
+
+
+def values_by_key_head(sizes: Sizes) -> Ranges:
+    """The rows of all value heads, a slice for those of each key head."""
+    values = sizes["repeats"] * sizes["value_dim"]
+    return [[(g * values, values)] for g in range(sizes["key_heads"])]
+
+
+def each_value_head(sizes: Sizes) -> Ranges:
+    """The rows of attention heads, a slice for each: `v_dim` rows."""
+    return [[(head * sizes["v_dim"], sizes["v_dim"])] for head in range(sizes["heads"])]

@@ -1,0 +1,171 @@
+"""Rows that many families share, in groups: an architecture's table names the group and adds what is its own.
+
+Layer groups are written as inside `in_layers`, without what stands before a layer's names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llorch.converter.schema.architecture import PREDICTION, Rule, in_layers
+from llorch.converter.schema.operations import log_negative, rope_halves, subtract_one
+
+EMBEDDING = (Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),)
+FINAL_NORM = (Rule("output_norm.weight", "model.norm.weight", "hidden"),)
+HEAD = (Rule("output.weight", "lm_head.weight", "vocab hidden", absent="tied to token_embd.weight"),)
+ROPE_FREQS = (Rule("rope_freqs.weight", unused="config.json says it as rope_scaling"),)
+ROPE_FACTORS = (
+    Rule("rope_factors_long.weight", unused="config.json says it as rope_scaling"),
+    Rule("rope_factors_short.weight", unused="config.json says it as rope_scaling"),
+)
+
+INPUT_NORM = (Rule("attn_norm.weight", "input_layernorm.weight", "hidden"),)
+FFN_NORM = (Rule("ffn_norm.weight", "post_attention_layernorm.weight", "hidden"),)
+# Files of models without any other norm behind the attention call the one before the feed-forward after its place.
+FFN_NORM_NAMED_POST = (Rule("post_attention_norm.weight", "post_attention_layernorm.weight", "hidden"),)
+
+ATTENTION = (
+    Rule("attn_q.weight", "self_attn.q_proj.weight", "q hidden"),
+    Rule("attn_k.weight", "self_attn.k_proj.weight", "kv hidden"),
+    Rule("attn_v.weight", "self_attn.v_proj.weight", "kv hidden"),
+    Rule("attn_output.weight", "self_attn.o_proj.weight", "hidden q"),
+)
+# As llama.cpp's LlamaModel writes them: the rotary pairs of q and k side by side.
+ATTENTION_IN_PAIRS = (
+    Rule("attn_q.weight", "self_attn.q_proj.weight", "q hidden", rope_halves("head_dim")),
+    Rule("attn_k.weight", "self_attn.k_proj.weight", "kv hidden", rope_halves("head_dim")),
+    Rule("attn_v.weight", "self_attn.v_proj.weight", "kv hidden"),
+    Rule("attn_output.weight", "self_attn.o_proj.weight", "hidden q"),
+)
+QKV_BIAS = (
+    Rule("attn_q.bias", "self_attn.q_proj.bias", "q"),
+    Rule("attn_k.bias", "self_attn.k_proj.bias", "kv"),
+    Rule("attn_v.bias", "self_attn.v_proj.bias", "kv"),
+)
+OUTPUT_BIAS = (Rule("attn_output.bias", "self_attn.o_proj.bias", "hidden"),)
+HEAD_NORMS = (
+    Rule("attn_q_norm.weight", "self_attn.q_norm.weight", "head_dim"),
+    Rule("attn_k_norm.weight", "self_attn.k_norm.weight", "head_dim"),
+)
+ROW_NORMS = (
+    Rule("attn_q_norm.weight", "self_attn.q_norm.weight", "q"),
+    Rule("attn_k_norm.weight", "self_attn.k_norm.weight", "kv"),
+)
+
+GATED_FFN = (
+    Rule("ffn_gate.weight", "mlp.gate_proj.weight", "ff hidden"),
+    Rule("ffn_up.weight", "mlp.up_proj.weight", "ff hidden"),
+    Rule("ffn_down.weight", "mlp.down_proj.weight", "hidden ff"),
+)
+EXPERTS = (
+    Rule("ffn_gate_inp.weight", "mlp.gate.weight", "experts hidden"),
+    Rule("ffn_gate_exps.weight", "mlp.experts.{e}.gate_proj.weight", "experts expert_ff hidden"),
+    Rule("ffn_up_exps.weight", "mlp.experts.{e}.up_proj.weight", "experts expert_ff hidden"),
+    Rule("ffn_down_exps.weight", "mlp.experts.{e}.down_proj.weight", "experts hidden expert_ff"),
+)
+SHARED_EXPERT = (
+    Rule("ffn_gate_shexp.weight", "mlp.shared_expert.gate_proj.weight", "shared_ff hidden"),
+    Rule("ffn_up_shexp.weight", "mlp.shared_expert.up_proj.weight", "shared_ff hidden"),
+    Rule("ffn_down_shexp.weight", "mlp.shared_expert.down_proj.weight", "hidden shared_ff"),
+)
+SHARED_EXPERT_GATE = (Rule("ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight", "1 hidden"),)
+# Of DeepSeek's kind: any number of shared experts in one network, which no gate weighs.
+SHARED_EXPERTS = (
+    Rule("ffn_gate_shexp.weight", "mlp.shared_experts.gate_proj.weight", "shared_ff hidden"),
+    Rule("ffn_up_shexp.weight", "mlp.shared_experts.up_proj.weight", "shared_ff hidden"),
+    Rule("ffn_down_shexp.weight", "mlp.shared_experts.down_proj.weight", "hidden shared_ff"),
+)
+# Added to the scores for the choice of experts alone; a float32 buffer in transformers whatever the model's type.
+CHOICE_BIAS = (Rule("exp_probs_b.bias", "mlp.gate.e_score_correction_bias", "experts", dtype="F32"),)
+
+
+def flagged(rules: tuple[Rule, ...], flag: str) -> tuple[Rule, ...]:
+    """The rules, there or not as a key of config.json says."""
+    return tuple(replace(rule, flag=flag) for rule in rules)
+
+
+def renamed(rules: tuple[Rule, ...], names: dict[str, str]) -> tuple[Rule, ...]:
+    """The rules with parts of their targets' names replaced."""
+    made = []
+    for rule in rules:
+        target = rule.target
+        for old, new in names.items():
+            target = target.replace(old, new)
+        made.append(replace(rule, target=target))
+    return tuple(made)
+
+
+def without_one(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The rules of norms that a GGUF holds with 1 added, as of every family whose class computes 1 + weight."""
+    return tuple(replace(rule, operation=subtract_one()) for rule in rules)
+
+
+# What a layer that predicts a further token has beside a layer's own, under the model's next layer number.
+PREDICTION_AS_LAYER = (
+    Rule("nextn.eh_proj.weight", "eh_proj.weight", "hidden 2*hidden"),
+    Rule("nextn.enorm.weight", "enorm.weight", "hidden"),
+    Rule("nextn.hnorm.weight", "hnorm.weight", "hidden"),
+    Rule("nextn.embed_tokens.weight", "embed_tokens.weight", "vocab hidden", absent="the model's own serves"),
+    Rule(
+        "nextn.shared_head_head.weight",
+        "shared_head.head.weight",
+        "vocab hidden",
+        absent="the model's own serves",
+    ),
+    Rule(
+        "nextn.shared_head_norm.weight", "shared_head.norm.weight", "hidden", absent="the model's own serves"
+    ),
+)
+# The same as files of Qwen3.5 and Qwen3-Next have it: beside the model, one set for all further tokens.
+PREDICTION_BESIDE = in_layers(
+    Rule("nextn.eh_proj.weight", "mtp.fc.weight", "hidden 2*hidden"),
+    *without_one(
+        (
+            Rule("nextn.enorm.weight", "mtp.pre_fc_norm_embedding.weight", "hidden"),
+            Rule("nextn.hnorm.weight", "mtp.pre_fc_norm_hidden.weight", "hidden"),
+            Rule("nextn.shared_head_norm.weight", "mtp.norm.weight", "hidden"),
+        )
+    ),
+    of=PREDICTION,
+    below="",
+)
+# Every head's rows of the query, and as many of a gate on what attention gives.
+GATED_ATTENTION = (
+    Rule("attn_q.weight", "self_attn.q_proj.weight", "2*q hidden"),
+    Rule("attn_k.weight", "self_attn.k_proj.weight", "kv hidden"),
+    Rule("attn_v.weight", "self_attn.v_proj.weight", "kv hidden"),
+    Rule("attn_output.weight", "self_attn.o_proj.weight", "hidden q"),
+)
+MAMBA2 = (
+    Rule("ssm_in.weight", "in_proj.weight", "2*inner+2*ssm_groups*state+ssm_heads hidden"),
+    Rule("ssm_conv1d.weight", "conv1d.weight", "inner+2*ssm_groups*state conv_kernel",
+         becomes="inner+2*ssm_groups*state 1 conv_kernel"),
+    Rule("ssm_conv1d.bias", "conv1d.bias", "inner+2*ssm_groups*state"),
+    Rule("ssm_dt.bias", "dt_bias", "ssm_heads"),
+    Rule("ssm_a", "A_log", "ssm_heads 1", log_negative(), becomes="ssm_heads"),
+    Rule("ssm_d", "D", "ssm_heads 1", becomes="ssm_heads"),
+    Rule("ssm_norm.weight", "norm.weight", "ssm_groups group_inner", becomes="inner"),
+    Rule("ssm_out.weight", "out_proj.weight", "hidden inner"),
+)  # fmt: skip
+
+
+def below(rules: tuple[Rule, ...], prefix: str) -> tuple[Rule, ...]:
+    """The rules with something before their targets' names."""
+    return tuple(replace(rule, target=f"{prefix}{rule.target}") for rule in rules)
+
+
+FFN_BIAS = (
+    Rule("ffn_gate.bias", "mlp.gate_proj.bias", "ff"),
+    Rule("ffn_up.bias", "mlp.up_proj.bias", "ff"),
+    Rule("ffn_down.bias", "mlp.down_proj.bias", "hidden"),
+)
+POST_NORMS = (
+    Rule("post_attention_norm.weight", "post_attention_layernorm.weight", "hidden"),
+    Rule("post_ffw_norm.weight", "post_feedforward_layernorm.weight", "hidden"),
+)
+FUSED_EXPERTS = (
+    Rule("ffn_gate_inp.weight", "block_sparse_moe.router.layer.weight", "experts hidden"),
+    Rule("ffn_gate_exps.weight", "block_sparse_moe.input_linear.weight", "experts expert_ff hidden"),
+    Rule("ffn_up_exps.weight", "block_sparse_moe.input_linear.weight", "experts expert_ff hidden"),
+    Rule("ffn_down_exps.weight", "block_sparse_moe.output_linear.weight", "experts hidden expert_ff"),
+)

@@ -1,0 +1,229 @@
+"""What each layer of a folder is, by the keys that transformers' classes decide it by: which mixer, which network.
+
+Sources: transformers 5.23, models/<model_type>/modeling_*.py and configuration_*.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from llorch.runtime.from_folder.config import Config
+from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba2, Mixer, NoMixer, ShortConv
+
+
+@dataclass(frozen=True, slots=True)
+class LayerKind:
+    """One layer: its mixer, its network, the layer whose keys it reads, and the words that pick its names."""
+
+    mixer: Mixer
+    ffn: FfnKind
+    keys_from: int
+    words: frozenset[str]
+
+
+def read_kinds(config: Config, usual: Heads, layers: int) -> list[LayerKind]:
+    """All layers' kinds. usual: the heads that config.json's model-wide keys say."""
+    mixers = MIXERS[config.family.mixers](config, usual, layers)
+    ffns = FFNS[config.family.ffns](config, layers)
+    shared = config.integer("num_kv_shared_layers", 0) if config.family.shares_keys else 0
+    sources = _sources(config, layers, shared)
+    return [
+        LayerKind(mixer, ffn, source, frozenset({WORDS[type(mixer)], ffn, *_more(config, source, layer)}))
+        for layer, (mixer, ffn, source) in enumerate(zip(mixers, ffns, sources, strict=True))
+    ]
+
+
+WORDS: Mapping[type, str] = {
+    Heads: "attention",
+    DeltaNet: "delta net",
+    Mamba2: "mamba2",
+    ShortConv: "short convolution",
+    Latent: "latent",
+    NoMixer: "no mixer",
+}
+
+
+def _more(config: Config, source: int, layer: int) -> list[str]:
+    """Words beside the kinds of mixer and network."""
+    more = ["own keys"] if source == layer else []
+    if source == layer and not _keys_are_values(config, layer):
+        more.append("own keys and values")
+    if config.family.layer_embedding and config.integer("hidden_size_per_layer_input"):
+        more.append("layer embedding")
+    if config.family.mixers == "latent":
+        more.append("whole queries" if config.get("q_lora_rank") is None else "low rank queries")
+    return more
+
+
+def _keys_are_values(config: Config, layer: int) -> bool:
+    return (
+        config.family.keys_as_values
+        and config.flag("attention_k_eq_v")
+        and layer_types(config)[layer] == "full_attention"
+    )
+
+
+def layer_types(config: Config) -> list[str]:
+    """The list of config.json, by its key."""
+    listed = config.get(config.family.types_key)
+    if not isinstance(listed, list):
+        raise config.malformed(config.family.types_key, "is not a list")
+    return [str(kind) for kind in listed]
+
+
+def _listed(config: Config, layers: int, kinds: Mapping[str, Mixer]) -> list[Mixer]:
+    types = layer_types(config)
+    if len(types) != layers:
+        raise config.malformed(config.family.types_key, f"is not a list of {layers}")
+    unknown = sorted(set(types) - kinds.keys())
+    if unknown:
+        known = ", ".join(sorted(kinds))
+        raise config.unsupported(config.family.types_key, f"has {', '.join(unknown)}; known are {known}")
+    return [kinds[kind] for kind in types]
+
+
+def _sources(config: Config, layers: int, shared: int) -> list[int]:
+    """The last `shared` layers read the keys of the last layer of their own type that has some."""
+    sources = list(range(layers))
+    if not shared:
+        return sources
+    types, own = layer_types(config), layers - shared
+    for layer in range(own, layers):
+        alike = [before for before in range(own) if types[before] == types[layer]]
+        if not alike:
+            raise config.malformed(
+                "num_kv_shared_layers", f"is {shared}: layer {layer} has none to share with"
+            )
+        sources[layer] = alike[-1]
+    return sources
+
+
+def _attention(_: Config, usual: Heads, layers: int) -> list[Mixer]:
+    return [usual] * layers
+
+
+def _delta_net(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    value_heads, key_heads = (
+        config.positive("linear_num_value_heads"),
+        config.positive("linear_num_key_heads"),
+    )
+    if value_heads % key_heads:
+        raise config.malformed("linear_num_value_heads", f"is {value_heads}, no multiple of {key_heads}")
+    net = DeltaNet(
+        key_heads,
+        value_heads,
+        config.positive("linear_key_head_dim"),
+        config.positive("linear_value_head_dim"),
+        config.positive("linear_conv_kernel_dim"),
+    )
+    return _listed(config, layers, {"linear_attention": net, "full_attention": usual})
+
+
+def _granite_hybrid(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    mamba = _mamba2(
+        config, "mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_d_conv"
+    )
+    kinds: dict[str, Mixer] = {"mamba": mamba, "linear_attention": mamba}
+    return _listed(config, layers, {**kinds, "attention": usual, "full_attention": usual})
+
+
+def _nemotron_h(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    mamba = _mamba2(config, "mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel")
+    kinds: dict[str, Mixer] = {"mamba": mamba, "linear_attention": mamba, "mlp": NoMixer(), "moe": NoMixer()}
+    return _listed(config, layers, {**kinds, "attention": usual, "full_attention": usual})
+
+
+def _mamba2(config: Config, heads: str, head_dim: str, groups: str, state: str, taps: str) -> Mamba2:
+    found = Mamba2(*(config.positive(key) for key in (heads, head_dim, groups, state, taps)))
+    if found.heads % found.groups:
+        raise config.malformed(groups, f"is {found.groups}, which does not divide {found.heads} heads")
+    return found
+
+
+def _lfm2(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    conv = ShortConv(config.positive("hidden_size"), config.positive("conv_L_cache"))
+    return _listed(config, layers, {"conv": conv, "full_attention": usual})
+
+
+def _latent(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    numbers = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    return [Latent(usual.heads, *(config.positive(key) for key in numbers))] * layers
+
+
+def _gemma4(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    """The overrides of `per_layer_config`, or the two `global_…` keys for layers with full attention."""
+    types, given = layer_types(config), config.part("per_layer_config")
+    mixers: list[Mixer] = []
+    for layer in range(layers):
+        own = given.part(str(layer)) if given is not None else None
+        heads, dim = usual.kv_heads, usual.head_dim
+        if own is not None:
+            heads, dim = own.positive("num_key_value_heads", heads), own.positive("head_dim", dim)
+        elif given is None and types[layer] == "full_attention":
+            dim = config.positive("global_head_dim", 512)
+            if config.flag("attention_k_eq_v") and config.get("num_global_key_value_heads", None) is not None:
+                heads = config.positive("num_global_key_value_heads")
+        mixers.append(Heads(usual.heads, heads, dim))
+    return mixers
+
+
+MIXERS: Mapping[str, Callable[[Config, Heads, int], list[Mixer]]] = {
+    "attention": _attention,
+    "delta net or attention": _delta_net,
+    "granite hybrid": _granite_hybrid,
+    "nemotron h": _nemotron_h,
+    "lfm2": _lfm2,
+    "latent": _latent,
+    "gemma4": _gemma4,
+}
+
+
+def _alike(config: Config, layers: int) -> list[FfnKind]:
+    return ["dense" if config.family.experts is None else "mixture"] * layers
+
+
+def _first_dense(key: str) -> Callable[[Config, int], list[FfnKind]]:
+    def ffns(config: Config, layers: int) -> list[FfnKind]:
+        dense = config.integer(key)
+        return ["dense" if layer < dense else "mixture" for layer in range(layers)]
+
+    return ffns
+
+
+def _every_so_many(config: Config, layers: int) -> list[FfnKind]:
+    first, step = config.integer("moe_layer_start_index"), config.positive("moe_layer_interval")
+    return ["mixture" if layer >= first and (layer + 1) % step == 0 else "dense" for layer in range(layers)]
+
+
+def _by_list(config: Config, layers: int) -> list[FfnKind]:
+    listed = config.get("mlp_layer_types")
+    kinds: Mapping[object, FfnKind] = {"dense": "dense", "sparse": "mixture"}
+    if not isinstance(listed, list) or len(listed) != layers or not set(listed) <= kinds.keys():
+        raise config.malformed("mlp_layer_types", f"is not a list of {layers} of dense and sparse")
+    return [kinds[kind] for kind in listed]
+
+
+def _by_block_type(config: Config, _: int) -> list[FfnKind]:
+    kinds: Mapping[str, FfnKind] = {"mlp": "dense", "moe": "mixture"}
+    return [kinds.get(kind, "none") for kind in layer_types(config)]
+
+
+def _moe_block(config: Config, layers: int) -> list[FfnKind]:
+    return ["dense and mixture" if config.flag("enable_moe_block") else "dense"] * layers
+
+
+def _where_experts(config: Config, layers: int) -> list[FfnKind]:
+    return ["mixture" if config.get("num_local_experts") else "dense"] * layers
+
+
+FFNS: Mapping[str, Callable[[Config, int], list[FfnKind]]] = {
+    "alike": _alike,
+    "first_k_dense_replace": _first_dense("first_k_dense_replace"),
+    "num_dense_layers": _first_dense("num_dense_layers"),
+    "mlp_layer_types": _by_list,
+    "moe_layer_interval": _every_so_many,
+    "block types": _by_block_type,
+    "enable_moe_block": _moe_block,
+    "num_local_experts": _where_experts,
+}

@@ -1,0 +1,194 @@
+"""The tensors of a folder by their roles in a layer: matrices, vectors, networks and mixtures of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Columns, Floating, Linear, Matrix, Numbers
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.from_folder import Read
+from llorch.runtime.from_folder.layout import spelled
+from llorch.runtime.from_folder.shards import OpenShards
+
+if TYPE_CHECKING:
+    from llorch.runtime.gpu.transfer import Uploader
+
+
+class Source:
+    """Weights of one folder."""
+
+    def __init__(self, read: Read, shards: OpenShards, numbers: Numbers) -> None:
+        self.stored, self.shards, self.numbers = read.stored.tensors, shards, numbers
+        self.family, self.sizes, self.structure = read.family, read.sizes, read.structure
+        self.traits = read.traits
+        self.uploader: Uploader | None = None
+        if numbers.on_gpu:
+            from llorch.runtime.gpu.transfer import Uploader  # Triton: only a GPU needs it
+
+            self.uploader = Uploader(numbers.device)
+
+    def has(self, index: int, role: str) -> bool:
+        """Whether a layer has a role."""
+        return role in self.structure.layers[index]
+
+    def name(self, index: int, role: str, expert: int = 0) -> str:
+        """The name of a layer's role, without `.weight`."""
+        name = self.structure.layers[index][role].removeprefix("=").format(e=expert)
+        return f"{self.family.layers}.{index}.{name}"
+
+    def full(self, index: int, role: str, expert: int = 0) -> str:
+        """The name of a layer's tensor."""
+        bare = self.structure.layers[index][role].startswith("=")
+        return self.name(index, role, expert) + ("" if bare else ".weight")
+
+    def matrix(self, name: str) -> Matrix:
+        """A tensor as rows; those of a stack one after the other."""
+        shape = self.stored[name].shape
+        if self.uploader is not None:
+            from llorch.runtime.gpu.transfer import float_matrix  # Triton: only a GPU needs it
+
+            rows, read = math.prod(shape[:-1]), self.shards.bytes_of(name)
+            return float_matrix(self.uploader, self.numbers, self.stored[name].dtype, rows, shape[-1], read)
+        return Floating(math.prod(shape[:-1]), shape[-1], self.numbers, self.shards.reader(name))
+
+    def matrix_of(self, index: int, role: str) -> Matrix:
+        """A layer's."""
+        return self.matrix(self.full(index, role))
+
+    def vector(self, name: str) -> Tensor:
+        """A tensor that is small, in its shape."""
+        return self.shards.whole(name).to(self.numbers.device, self.numbers.dtype).clone()
+
+    def values(self, index: int, role: str) -> Tensor:
+        """A layer's."""
+        return self.vector(self.full(index, role))
+
+    def optional(self, index: int, role: str) -> Tensor | None:
+        """A layer's, None where it has none."""
+        return self.values(index, role) if self.has(index, role) else None
+
+    def decay(self, index: int) -> Tensor:
+        """−exp(A_log)."""
+        stored = self.shards.whole(self.full(index, "a_log")).double()
+        return (-stored.exp()).to(self.numbers.device, self.numbers.dtype)
+
+    def linear(self, index: int, role: str, expert: int = 0) -> Linear:
+        """A layer's product, with its bias where it has one."""
+        name = self.name(index, role, expert)
+        bias = self.vector(f"{name}.bias") if role in self.structure.biased else None
+        return Linear(self.matrix(self.full(index, role, expert)), bias)
+
+    def norm_of(self, names: list[str], *, biased: bool, offset: float | None = None) -> Norm:
+        """A norm whose weight is the tensors', each a row, and the class's offset."""
+        weights = [self.vector(f"{name}.weight") for name in names]
+        weight = weights[0] if len(weights) == 1 else torch.stack(weights)
+        weight = weight + (self.family.norm_offset if offset is None else offset)
+        bias = self.vector(f"{names[0]}.bias") if biased else None
+        return Norm(self.family.norm, self.traits.norm_eps, weight, bias)
+
+    def norm(self, index: int, role: str) -> Norm | None:
+        """A layer's norm, None where it has none."""
+        name = self.structure.layers[index].get(role)
+        if name is None:
+            return None
+        of_head = role in ("q_norm", "k_norm")
+        names = [f"{self.family.layers}.{index}.{one}" for one in spelled(name, role, self.sizes)]
+        return self.norm_of(names, biased=self.family.norm_bias and not of_head)
+
+    def required_norm(self, index: int, role: str) -> Norm:
+        """A norm that the layout requires."""
+        norm = self.norm(index, role)
+        assert norm is not None
+        return norm
+
+    def split(self, index: int, role: str, rows: list[int]) -> list[Linear]:
+        """A fused layer's rows, in their order."""
+        whole, start, parts = self.linear(index, role).weight, 0, []
+        for count in rows:
+            parts.append(Linear(whole.part(start, start + count)))
+            start += count
+        return parts
+
+    def feed_forward(self, index: int, prefix: str = "", expert: int = 0) -> FeedForward:
+        """A network, of those that the prefix tells apart."""
+        down = self.linear(index, f"{prefix}down", expert)
+        if self.has(index, f"{prefix}gate_up"):
+            width = down.weight.columns
+            gate, up = self.split(index, f"{prefix}gate_up", [width] * 2)
+            return FeedForward(self.traits.activation, gate, up, down)
+        gated = self.has(index, f"{prefix}gate")
+        return FeedForward(
+            self.traits.activation,
+            self.linear(index, f"{prefix}gate", expert) if gated else None,
+            self.linear(index, f"{prefix}up", expert),
+            down,
+        )
+
+    def mixture(self, index: int) -> Mixture:
+        """Experts and what is around them."""
+        routing = self.traits.routing
+        assert routing is not None
+        scale = self.optional(index, "router_scale")
+        return Mixture(
+            routing,
+            router=self.linear(index, "router"),
+            experts=self.experts(index, routing.experts),
+            shared=self.feed_forward(index, "shared_") if self.has(index, "shared_down") else None,
+            shared_gate=self.linear(index, "shared_router") if self.has(index, "shared_router") else None,
+            choice_bias=self.choice_bias(index),
+            router_norm=None if scale is None else self.router_norm(scale),
+            expert_scale=self.optional(index, "expert_scale"),
+        )
+
+    def choice_bias(self, index: int) -> Tensor | None:
+        """What is added to the scores for the choice; in some classes a matrix of one row."""
+        row = self.optional(index, "choice_bias_row")
+        return self.optional(index, "choice_bias") if row is None else row[0]
+
+    def router_norm(self, scale: Tensor) -> Norm:
+        """Gemma 4's: without a weight, then the scale, then 1 / √hidden."""
+        return Norm("rms", self.traits.norm_eps, scale * (1 / math.sqrt(self.traits.hidden_size)))
+
+    def experts(self, index: int, count: int) -> Sequence[FeedForward]:
+        """Apart, stacked with gate and up as one, or stacked the other way."""
+        if self.has(index, "experts_gate_up"):
+            both, down = self.matrix_of(index, "experts_gate_up"), self.matrix_of(index, "experts_down")
+            width, hidden = down.columns, both.columns
+            return [
+                FeedForward(
+                    self.traits.activation,
+                    Linear(both.part(2 * e * width, (2 * e + 1) * width)),
+                    Linear(both.part((2 * e + 1) * width, (2 * e + 2) * width)),
+                    Linear(down.part(e * hidden, (e + 1) * hidden)),
+                )
+                for e in range(count)
+            ]
+        if self.has(index, "experts_in_out_gate_up"):
+            return [self._in_out(index, expert) for expert in range(count)]
+        return [self.feed_forward(index, "expert_", e) for e in range(count)]
+
+    def _in_out(self, index: int, expert: int) -> FeedForward:
+        """An expert stored (in, out); the columns of gate and up in turns, or one half after the other."""
+        both, down = (
+            self.matrix_of(index, "experts_in_out_gate_up"),
+            self.matrix_of(index, "experts_in_out_down"),
+        )
+        width, hidden = both.columns // 2, down.columns
+        gate_up: Matrix = both.part(expert * hidden, (expert + 1) * hidden)
+        step, second = (2, 1) if self.family.experts_transposed else (1, width)
+        biases: list[Tensor | None] = [None, None, None]
+        if self.has(index, "experts_gate_up_bias"):
+            joined = self.values(index, "experts_gate_up_bias")[expert]
+            biases = [joined[0::2], joined[1::2], self.values(index, "experts_down_bias")[expert]]
+        return FeedForward(
+            self.traits.activation,
+            Linear(Columns(gate_up, 0, step, width), biases[0]),
+            Linear(Columns(gate_up, second, step, width), biases[1]),
+            Linear(Columns(down.part(expert * width, (expert + 1) * width), 0, 1, hidden), biases[2]),
+        )

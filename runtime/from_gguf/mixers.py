@@ -1,0 +1,153 @@
+"""What mixes positions in a layer of a GGUF file, of whatever kind, from its tensors and in ggml's order of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from llorch.runtime.blocks.delta_net import GatedDeltaNet
+from llorch.runtime.blocks.latent import HeadMatrices, LatentAttention
+from llorch.runtime.blocks.linear import Linear, Matrix, Rows
+from llorch.runtime.blocks.mamba import Mamba2Mixer
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.blocks.short_conv import ShortConvolution
+from llorch.runtime.decoder import Attention, RecurrentMixer
+from llorch.runtime.from_gguf.source import Source
+from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba2, ShortConv
+
+
+def mixer_of(source: Source, index: int) -> Attention | LatentAttention | RecurrentMixer:
+    """A layer's mixer; the layout has been checked."""
+    prefix, shape = f"blk.{index}.", source.traits.mixer(index)
+    match shape:
+        case Heads():
+            return _attention(source, prefix, shape)
+        case Latent():
+            return _latent(source, prefix, shape)
+        case DeltaNet():
+            return _delta_net(source, prefix, shape)
+        case Mamba2():
+            return _mamba2(source, prefix, shape)
+        case ShortConv():
+            return ShortConvolution(
+                source.linear(f"{prefix}shortconv.in_proj"),
+                source.required_vector(f"{prefix}shortconv.conv.weight"),
+                source.linear(f"{prefix}shortconv.out_proj"),
+            )
+    raise AssertionError(shape)
+
+
+def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
+    traits = source.traits
+    k: Linear | None
+    v: Linear | None
+    if source.has(f"{prefix}attn_qkv.weight"):
+        q, k, v = _fused(source, prefix, shape)
+    else:
+        q = source.linear(f"{prefix}attn_q")
+        own = traits.keys_of(int(prefix.split(".")[1])) == int(prefix.split(".")[1])
+        k, v = (
+            source.linear(f"{prefix}attn_{which}")
+            if own and source.has(f"{prefix}attn_{which}.weight")
+            else None
+            for which in "kv"
+        )
+    return Attention(
+        q,
+        k,
+        v,
+        source.linear(f"{prefix}attn_output"),
+        source.norm(f"{prefix}attn_q_norm"),
+        source.norm(f"{prefix}attn_k_norm"),
+        Norm("rms", traits.norm_eps, None) if traits.value_norm else None,
+        source.vector(f"{prefix}attn_sinks.weight"),
+    )
+
+
+def _fused(source: Source, prefix: str, shape: Heads) -> Sequence[Linear]:
+    """The rows of q, then k, then v; old files have their biases apart."""
+    whole = source.matrix(f"{prefix}attn_qkv.weight")
+    bias = source.vector(f"{prefix}attn_qkv.bias")
+    q, k = (heads * shape.head_dim for heads in (shape.heads, shape.kv_heads))
+    spans = {"q": (0, q), "k": (q, q + k), "v": (q + k, q + 2 * k)}
+    return [
+        Linear(
+            whole.part(start, stop),
+            source.vector(f"{prefix}attn_{which}.bias") if bias is None else bias[start:stop],
+        )
+        for which, (start, stop) in spans.items()
+    ]
+
+
+def _latent(source: Source, prefix: str, shape: Latent) -> LatentAttention:
+    low = source.has(f"{prefix}attn_q_a.weight")
+    both = shape.nope + shape.value
+    if source.has(f"{prefix}attn_kv_b.weight"):
+        joined = source.matrix(f"{prefix}attn_kv_b.weight")
+        keys = HeadMatrices(joined, both, 0, shape.nope)
+        values = HeadMatrices(joined, both, shape.nope, shape.value)
+    else:
+        keys = HeadMatrices(
+            source.matrix(f"{prefix}attn_k_b.weight"), shape.rank, 0, shape.rank, transposed=True
+        )
+        values = HeadMatrices(source.matrix(f"{prefix}attn_v_b.weight"), shape.value, 0, shape.value)
+    return LatentAttention(
+        shape,
+        q=source.linear(f"{prefix}attn_q_b" if low else f"{prefix}attn_q"),
+        down=source.linear(f"{prefix}attn_kv_a_mqa"),
+        norm=source.required_norm(f"{prefix}attn_kv_a_norm"),
+        up_keys=keys,
+        up_values=values,
+        output=source.linear(f"{prefix}attn_output"),
+        q_down=source.linear(f"{prefix}attn_q_a") if low else None,
+        q_norm=source.required_norm(f"{prefix}attn_q_a_norm") if low else None,
+    )
+
+
+def _delta_net(source: Source, prefix: str, shape: DeltaNet) -> GatedDeltaNet:
+    """Source: llama.cpp, src/models/qwen35.cpp and qwen3next.cpp, where a head's keys are repeated."""
+    repeats = shape.value_heads // shape.key_heads
+    heads = torch.arange(shape.value_heads, device=source.numbers.device)
+    if source.has(f"{prefix}ssm_ba.weight"):
+        both = source.matrix(f"{prefix}ssm_ba.weight")
+        write, step = _by_key_head(both, shape)
+    else:
+        step, write = source.linear(f"{prefix}ssm_alpha"), source.linear(f"{prefix}ssm_beta")
+    return GatedDeltaNet(
+        shape,
+        qkv=source.linear(f"{prefix}attn_qkv"),
+        gate=source.linear(f"{prefix}attn_gate"),
+        step=step,
+        write=write,
+        taps=source.required_vector(f"{prefix}ssm_conv1d.weight"),
+        decay=source.decay(f"{prefix}ssm_a"),
+        step_bias=source.required_vector(f"{prefix}ssm_dt.bias"),
+        key_of=heads % shape.key_heads if source.family.tiled else heads // repeats,
+        norm=source.required_norm(f"{prefix}ssm_norm"),
+        output=source.linear(f"{prefix}ssm_out"),
+    )
+
+
+def _by_key_head(both: Matrix, shape: DeltaNet) -> tuple[Linear, Linear]:
+    """A key head's b, then its a, of each of its value heads: all b, all a."""
+    repeats = shape.value_heads // shape.key_heads
+    starts = [head * 2 * repeats for head in range(shape.key_heads)]
+    return (
+        Linear(Rows([both.part(start, start + repeats) for start in starts])),
+        Linear(Rows([both.part(start + repeats, start + 2 * repeats) for start in starts])),
+    )
+
+
+def _mamba2(source: Source, prefix: str, shape: Mamba2) -> Mamba2Mixer:
+    return Mamba2Mixer(
+        shape,
+        inward=source.linear(f"{prefix}ssm_in"),
+        taps=source.required_vector(f"{prefix}ssm_conv1d.weight"),
+        conv_bias=source.vector(f"{prefix}ssm_conv1d.bias"),
+        step_bias=source.required_vector(f"{prefix}ssm_dt.bias"),
+        decay=source.decay(f"{prefix}ssm_a"),
+        skip=source.required_vector(f"{prefix}ssm_d").flatten(),
+        norm=source.norm(f"{prefix}ssm_norm"),
+        output=source.linear(f"{prefix}ssm_out"),
+    )

@@ -1,0 +1,207 @@
+"""The tensors of a GGUF file by their names: matrices in their blocks, vectors, networks and mixtures of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llorch.formats.gguf import Header, TensorData
+from llorch.formats.gguf import Tensor as StoredTensor
+from llorch.formats.quants import decode
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Linear, Matrix, Numbers, Packed
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.from_gguf.families import ArchitectureFacts
+from llorch.runtime.from_gguf.layout import role
+from llorch.runtime.traits import Traits
+
+if TYPE_CHECKING:
+    from llorch.runtime.gpu.transfer import Uploader
+
+
+class Source:
+    """Weights of one file by their names."""
+
+    def __init__(
+        self, header: Header, data: TensorData, family: ArchitectureFacts, traits: Traits, numbers: Numbers
+    ) -> None:
+        self.header, self.data, self.family, self.traits, self.numbers = header, data, family, traits, numbers
+        self.uploader: Uploader | None = None
+        if numbers.on_gpu:
+            from llorch.runtime.gpu.transfer import Uploader  # Triton: only a GPU needs it
+
+            self.uploader = Uploader(numbers.device)
+
+    def has(self, name: str) -> bool:
+        """Whether the file has it."""
+        return name in self.header.tensors
+
+    def matrix(self, name: str, *, own_scales: bool = False) -> Matrix:
+        """Rows of the last dimension; the experts of a stacked tensor one after the other.
+
+        own_scales: a `.scale` beside it is the model's own, and no part of the weight.
+        """
+        tensor = self.header.tensors[name]
+        rows = tensor.weights // tensor.shape[-1]
+
+        scales = None if own_scales else self.scales(name)
+        if self.uploader is not None:
+            from llorch.runtime.gpu.transfer import packed_matrix  # Triton: only a GPU needs it
+
+            def read_into(start: int, buffer: NDArray[np.uint8]) -> None:
+                self.data.read_into(tensor, start, buffer)
+
+            columns = tensor.shape[-1]
+            return packed_matrix(self.uploader, self.numbers, tensor.type, rows, columns, read_into, scales)
+
+        def read() -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+            raw = self.data.read(tensor)
+            self.data.require_unchanged()
+            return raw
+
+        return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read, scales)
+
+    def scales(self, weight: str) -> Tensor | None:
+        """What a weight is multiplied by, one number or one an expert; None where the file has none."""
+        tensor = self.header.tensors.get(f"{weight.removesuffix('.weight')}.scale")
+        if tensor is None:
+            return None
+        return torch.from_numpy(decode(tensor.type, self.data.read(tensor))).clone()
+
+    def vector(self, name: str, stored_offset: float = 0.0, *, exact: bool = False) -> Tensor | None:
+        """A bias or a norm's weight, small enough to be read at once; None where the file has none.
+
+        exact: a folder holds it in float32 whatever its other weights are in, so it is never rounded.
+        """
+        if not self.has(name):
+            return None
+        values = self.values(self.header.tensors[name], stored_offset, exact=exact)
+        while values.dim() > 1 and len(values) == 1:
+            values = values[0]
+        return values.to(self.numbers.device, self.numbers.dtype).clone()
+
+    def values(self, tensor: StoredTensor, stored_offset: float = 0.0, *, exact: bool = False) -> Tensor:
+        """A small tensor in its shape, in float32, rounded as the model's weights are."""
+        values = torch.from_numpy(decode(tensor.type, self.data.read(tensor))).reshape(tensor.shape)
+        if self.numbers.rounded is None or exact:
+            return values
+        # rounding is for the model's own weight, which the file holds with an offset added
+        return (values - stored_offset).to(self.numbers.rounded).float() + stored_offset
+
+    def required_vector(self, name: str) -> Tensor:
+        """A vector that the layout requires."""
+        vector = self.vector(name)
+        assert vector is not None
+        return vector
+
+    def decay(self, name: str) -> Tensor:
+        """−exp(A_log), which is what the file holds; rounding is for A_log."""
+        stored = self.values(self.header.tensors[name], exact=True).double().flatten()
+        if self.numbers.rounded is not None:
+            stored = -(-stored).log().float().to(self.numbers.rounded).double().exp()
+        return stored.to(self.numbers.device, self.numbers.dtype)
+
+    def norm(self, stem: str) -> Norm | None:
+        """A norm, None where the file has none."""
+        gated = stem.endswith("ssm_norm")  # after the gate: its weight is stored as it is
+        weight = self.vector(f"{stem}.weight", 0.0 if gated else self.family.norm_stored_offset)
+        if weight is None:
+            return None
+        return Norm(self.traits.norm, self.traits.norm_eps, weight, self.vector(f"{stem}.bias"))
+
+    def required_norm(self, stem: str) -> Norm:
+        """A norm that the layout requires."""
+        norm = self.norm(stem)
+        assert norm is not None
+        return norm
+
+    def linear(self, stem: str) -> Linear:
+        """A product, with its bias where the file has one."""
+        return Linear(self.matrix(f"{stem}.weight"), self.vector(f"{stem}.bias"))
+
+    def feed_forward(self, prefix: str, suffix: str = "") -> FeedForward:
+        """A network, of those that the suffix tells apart."""
+        up, down = self.linear(f"{prefix}ffn_up{suffix}"), self.linear(f"{prefix}ffn_down{suffix}")
+        gate = (
+            self.linear(f"{prefix}ffn_gate{suffix}") if self.has(f"{prefix}ffn_gate{suffix}.weight") else None
+        )
+        if self.family.fused_gate:
+            half = up.weight.rows // 2
+            gate, up = Linear(up.weight.part(0, half)), Linear(up.weight.part(half, 2 * half))
+        return FeedForward(self.traits.activation, gate, up, down)
+
+    def mixture(self, prefix: str) -> Mixture:
+        """Experts and what is around them."""
+        routing = self.traits.routing
+        assert routing is not None
+        if self.has(f"{prefix}ffn_down_exps.weight"):
+            experts = self.stacked_experts(prefix, routing.experts)
+        else:
+            experts = [self.feed_forward(prefix, f".{e}") for e in range(routing.experts)]
+        gate = f"{prefix}{role(self.family, 'shared_router')}"
+        scale = self.vector(f"{prefix}ffn_gate_inp.scale")
+        return Mixture(
+            routing,
+            router=self.linear(f"{prefix}ffn_gate_inp"),
+            experts=experts,
+            shared=self.feed_forward(prefix, "_shexp") if self.has(f"{prefix}ffn_up_shexp.weight") else None,
+            shared_gate=self.linear(gate) if self.has(f"{gate}.weight") else None,
+            choice_bias=self.vector(f"{prefix}exp_probs_b.bias", exact=True),
+            router_norm=None if scale is None else self.router_norm(scale),
+            expert_scale=self.vector(f"{prefix}ffn_down_exps.scale") if scale is not None else None,
+        )
+
+    def router_norm(self, scale: Tensor) -> Norm:
+        """Gemma 4's: without a weight, then the scale, then 1 / √hidden."""
+        return Norm("rms", self.traits.norm_eps, scale * (1 / math.sqrt(self.traits.hidden_size)))
+
+    def stacked_experts(self, prefix: str, count: int) -> list[FeedForward]:
+        """Experts as consecutive rows of stacked tensors; each one's gate may stand before its up in one of them."""
+        down = self.matrix(
+            f"{prefix}ffn_down_exps.weight", own_scales=self.family.ffns == "dense and mixture"
+        )
+        width, hidden = down.columns, down.rows // count
+        gates: Matrix | None
+        if self.has(f"{prefix}ffn_gate_up_exps.weight"):
+            gates = ups = self.matrix(f"{prefix}ffn_gate_up_exps.weight")
+            step, behind = 2 * width, width
+        else:
+            gated = self.has(f"{prefix}ffn_gate_exps.weight")
+            gates = self.matrix(f"{prefix}ffn_gate_exps.weight") if gated else None
+            ups = self.matrix(f"{prefix}ffn_up_exps.weight")
+            step, behind = width, 0
+        biases = {
+            which: self.matrix_values(f"{prefix}ffn_{which}_exps.bias") for which in ("gate", "up", "down")
+        }
+        return [
+            FeedForward(
+                self.traits.activation,
+                None if gates is None else Linear(gates.part(e * step, e * step + width), biases["gate"][e]),
+                Linear(ups.part(e * step + behind, e * step + behind + width), biases["up"][e]),
+                Linear(down.part(e * hidden, (e + 1) * hidden), biases["down"][e]),
+            )
+            for e in range(count)
+        ]
+
+    def matrix_values(self, name: str) -> Sequence[Tensor | None]:
+        """Rows of a small matrix, a bias of every expert; nothing but None where the file has none."""
+        if not self.has(name):
+            return _Nothing()
+        values = self.values(self.header.tensors[name])
+        return list(values.to(self.numbers.device, self.numbers.dtype))
+
+
+class _Nothing(Sequence[None]):
+    """None at every place."""
+
+    def __getitem__(self, _: object) -> None:  # type: ignore[override]
+        return None
+
+    def __len__(self) -> int:
+        return 0
