@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.set-up
 
-.PHONY: help demo test test-slow wheel-test lint bench docs site clean
+.PHONY: help demo family test test-slow wheel-test lint bench docs site clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1  /p' $(MAKEFILE_LIST) | awk '{printf "%-16s", $$1" "$$2; $$1=$$2=""; print substr($$0,3)}'
@@ -27,6 +27,11 @@ test-slow: $(SETUP)  ## kill sweeps, fuzzing, full-size models, every malformed 
 
 wheel-test: $(SETUP)  ## builds sdist and wheel, installs the wheel alone in a fresh environment, runs every command
 	$(BIN)/python -m tools.wheel_test
+
+family: $(SETUP)  ## NAME=seed_oss: proves one family: round trip, both readings, transformers, llama.cpp, pages
+	@test -n "$(NAME)" || { echo "make family NAME=…, a model_type or general.architecture, as seed_oss"; exit 2; }
+	$(BIN)/pytest -k "$(NAME)" tests/converter tests/runtime tests/verification
+	$(BIN)/python -m tests.converter.architectures.test_architectures_page
 
 lint: $(SETUP)  ## ruff, mypy, import contracts, declared dependencies, spelling; changes nothing
 	$(BIN)/ruff check .

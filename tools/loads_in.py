@@ -36,7 +36,6 @@ PROMPTS = (
     "Hello",
     "In the",
     "3.14",
-    "def f(x):",
 )
 TOKENS, LIMIT_S = 16, 300
 SAME, OTHER, REFUSED = "same text", "other text", "refused"
