@@ -17,14 +17,20 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from llorch.verification.cost import measure_cost
     from llorch.verification.judge import verify
+    from llorch.verification.page import report_page
     from llorch.verification.report import Report, Result, Status
+    from llorch.verification.sarif import report_sarif
     from llorch.verification.smoke import smoke_test
 
 __all__ = [
     "Report",
     "Result",
     "Status",
+    "measure_cost",
+    "report_page",
+    "report_sarif",
     "smoke_test",
     "verify",
 ]
@@ -35,5 +41,8 @@ __getattr__, __dir__ = lazy_names(
         "judge": ["verify"],
         "report": ["Report", "Result", "Status"],
         "smoke": ["smoke_test"],
+        "cost": ["measure_cost"],
+        "page": ["report_page"],
+        "sarif": ["report_sarif"],
     },
 )

@@ -96,6 +96,12 @@ class Matrix(ABC):
         """Rows [start, stop) as a matrix that shares this one's storage."""
         return _Part(self, start, stop)
 
+    def release(self) -> None:
+        """Drops what was read or widened of it, here of the matrices that it is made of."""
+        for whole in vars(self).values():
+            if isinstance(whole, Matrix):
+                whole.release()
+
     def materialize(self) -> None:
         """Widens it now if it is to stay so, or reads what the kernels use."""
         if self.keeps:
@@ -127,6 +133,11 @@ class FileMatrix(Matrix):
             self._kept = self._fresh(0, self.rows)
             self._forget()
         return self._kept[start:stop]
+
+    def release(self) -> None:
+        """What is dropped is read again when it is used again."""
+        self._kept = None
+        self._forget()
 
     def rows_at(self, ids: Tensor) -> Tensor:
         """As for every matrix; a row that is asked for twice is widened once."""
