@@ -10,8 +10,7 @@ import click
 
 from llorch.commands import cli
 from llorch.commands.cli import Cell, size, text, write_table
-from llorch.verification.matrix import FORMATS, Candidate, Row, candidates, compared, counts, document
-from llorch.verification.sample import PROMPT
+from llorch.verification import FORMATS, PROMPT, Candidate, Row, candidates, compared, counts, document
 
 NAME = "llorch-verify matrix"
 TITLES = ("model", "format", "device", "status", "tokens a second", "memory", "why")
@@ -112,7 +111,7 @@ def matrix(
                 progress(done, len(jobs))
             rows.append(in_own_process(one, device, tokens))
     rows = compared(rows)
-    from llorch.verification.judge import now, tools
+    from llorch.verification import now, tools
 
     made = document(rows, made=now(), tools=tools(), prompt=PROMPT)
     write_files(rows, made, junit, receipt, receipts, markdown)
@@ -120,8 +119,8 @@ def matrix(
         cli.write_json(made)
     else:
         write_table(TITLES, [cells(one) for one in rows])
-        told = counts(rows)
-        cli.note(NAME, ", ".join(f"{count} {status}" for status, count in told.items()))
+        totals = counts(rows)
+        cli.note(NAME, ", ".join(f"{count} {status}" for status, count in totals.items()))
     if not any(one.status == "passed" for one in rows):
         cli.note(NAME, f"{models}: nothing ran: {len(found)} models were found")
         return 1
@@ -130,7 +129,7 @@ def matrix(
 
 def one_row(path: Path, format: str, device: str, tokens: int) -> int:
     """Prints one row as JSON; the model is at `path`."""
-    from llorch.verification.matrix_run import run_row  # torch
+    from llorch.verification import run_row  # torch
 
     cli.write_json(run_row(Candidate(path.stem, format, path), device, tokens).to_json())
     return 0

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from llorch.converter.quantization.error import compare_with_reference, read_reference
+from llorch.converter.quantization import compare_with_reference, read_reference
 from llorch.verification.subject import Subject
 
 

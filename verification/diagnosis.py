@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from llorch.runtime.blocks.linear import Linear
+from llorch.runtime import Linear
 
 if TYPE_CHECKING:
-    from llorch.runtime.decoder import Decoder
+    from llorch.runtime import Decoder
 
 SAME = 1e-5  # relative difference up to which two values are equal, but for rounding
 

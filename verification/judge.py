@@ -92,7 +92,7 @@ def verify(
 def told_once(result: Result, subject: Subject) -> Result:
     """The result; skipped, where an earlier check has said why nothing can be measured."""
     if result.status in (Status.ERROR, Status.SKIPPED) and not result.optional:
-        first = subject.told.setdefault(result.detail, result.name)
+        first = subject.first_said.setdefault(result.detail, result.name)
         if result.status == Status.ERROR and subject.failed:
             return replace(
                 result, status=Status.SKIPPED, detail=f"{subject.failed[0]} says why: {result.detail}"

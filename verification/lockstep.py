@@ -21,8 +21,7 @@ from llorch.verification.diagnosis import explained
 from llorch.verification.readings import Run, Sizes, release
 
 if TYPE_CHECKING:
-    from llorch.runtime import Model
-    from llorch.runtime.decoder import Observe
+    from llorch.runtime import Model, Observe
 
 CHUNKED, CHUNKS = (
     96,

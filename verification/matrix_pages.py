@@ -19,13 +19,13 @@ TICK = {"passed": "✓", "failed": "✗", "skipped": "–"}
 
 def junit(rows: Sequence[Row]) -> str:
     """A test case for each row. Source: the schema that Jenkins' xunit plugin publishes."""
-    told = counts(rows)
+    totals = counts(rows)
     suite = ET.Element(
         "testsuite",
         name="llorch-verify matrix",
         tests=str(len(rows)),
-        failures=str(told["failed"]),
-        skipped=str(told["skipped"]),
+        failures=str(totals["failed"]),
+        skipped=str(totals["skipped"]),
         errors="0",
         time=f"{sum(row.seconds for row in rows):.3f}",
     )

@@ -93,8 +93,8 @@ def receipt(path: Path) -> str:
     """SHA-256 of a model's files; of their names and sizes where they are large."""
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if sum(file.stat().st_size for file in files) > HASHED_BYTES:
-        told = "\n".join(f"{file.name} {file.stat().st_size}" for file in files)
-        return f"sizes:{hashlib.sha256(told.encode()).hexdigest()}"
+        listing = "\n".join(f"{file.name} {file.stat().st_size}" for file in files)
+        return f"sizes:{hashlib.sha256(listing.encode()).hexdigest()}"
     digests = [sha256(file) for file in files]
     return (
         f"sha256:{digests[0] if len(digests) == 1 else hashlib.sha256(''.join(digests).encode()).hexdigest()}"

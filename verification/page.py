@@ -59,7 +59,7 @@ def _facts(report: Report) -> str:
 def _checks(results: Sequence[Result]) -> str:
     rows = []
     for result in sorted(results, key=lambda one: ORDER.index(one.status)):
-        told = "; ".join(filter(None, (result.where, result.detail)))
+        explanation = "; ".join(filter(None, (result.where, result.detail)))
         value = "–" if result.value is None else f"{result.value:.3g}"
         because = (
             f"<small>{text(result.because)}</small>" if result.status in (Status.FAILED, Status.ERROR) else ""
@@ -67,7 +67,7 @@ def _checks(results: Sequence[Result]) -> str:
         rows.append(
             f'<tr><td class="{result.status} name">{result.status}</td><td class="name">{text(result.name)}</td>'
             f'<td class="number">{value}</td><td class="number">{result.at_most:.3g}</td><td>{text(result.unit)}</td>'
-            f"<td>{text(told, 600)}{because}</td></tr>"
+            f"<td>{text(explanation, 600)}{because}</td></tr>"
         )
     return (
         '<section>\n<h2>Checks</h2>\n<div class="scroll"><table><thead><tr><th>status</th><th>check</th><th>value</th>'
@@ -89,9 +89,9 @@ def _layers(lockstep: Mapping[str, Any]) -> str:
     marks = [
         Mark(fault["layer"], f"layer {fault['layer']}: {fault['step']}") for fault in faults[:MOST_MARKS]
     ]
-    told = lockstep["explanation"]
+    explanation = lockstep["explanation"]
     sentence = (
-        f"<p><strong>The readings part at {text(lockstep['faults'][0]['place'])}.</strong> {text(told, 400)}</p>"
+        f"<p><strong>The readings part at {text(lockstep['faults'][0]['place'])}.</strong> {text(explanation, 400)}</p>"
         if lockstep["faults"]
         else "<p>No operation of any layer that was run gives another result than rounding explains.</p>"
     )

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llorch.formats import SafetensorsTensor
-    from llorch.runtime import Model
-    from llorch.runtime.decoder import Observe
+    from llorch.runtime import Model, Observe
 
 KEPT_BYTES = 576 << 20  # a model up to this size in float32 stays widened: it is used again and again
 LAYER_BYTES = 512 << 20  # a layer up to this size is widened once for all that runs through it, else by tiles

@@ -48,14 +48,14 @@ def report_sarif(report: Report) -> dict[str, Any]:
 
 
 def _result(one: Result, rule: int) -> dict[str, Any]:
-    told = "; ".join(filter(None, (one.where, one.detail))) or one.because
+    message = "; ".join(filter(None, (one.where, one.detail))) or one.because
     file = FILES.get(one.name.split(".")[0], "model.safetensors")
     place = {"artifactLocation": {"uri": file, "uriBaseId": "FOLDER"}}
     return {
         "ruleId": one.name,
         "ruleIndex": rule,
         "level": LEVELS[one.status],
-        "message": {"text": told},
+        "message": {"text": message},
         "locations": [{"physicalLocation": place, "logicalLocations": [{"fullyQualifiedName": one.where}]}]
         if one.where
         else [{"physicalLocation": place}],

@@ -27,8 +27,7 @@ from llorch.verification.sample import PROSE
 
 if TYPE_CHECKING:
     from llorch.converter.plan import PlannedTensor
-    from llorch.runtime import Model
-    from llorch.runtime.model import Text
+    from llorch.runtime import Model, Text
     from llorch.verification.lockstep import Found
 
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
@@ -76,7 +75,9 @@ class Subject:
         self.pattern: str | None = (
             None  # of tensors' names that are looked at, or None for what the level can afford
         )
-        self.told: dict[str, str] = {}  # why something could not be read, and the check that said so first
+        self.first_said: dict[
+            str, str
+        ] = {}  # why something could not be read, and the check that said so first
         self.failed: list[str] = []  # checks that failed so far
         self._source = source
         self._models: list[Model] = []

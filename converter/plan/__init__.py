@@ -23,7 +23,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "dtype": ["UNQUANTIZED"],
+        "dtype_choice": ["UNQUANTIZED"],
         "plan": ["Plan", "make_plan"],
         "rope": ["TABLES"],
         "tensors": ["PlannedTensor"],

@@ -63,7 +63,7 @@ def logits_mean(subject: Subject) -> Measured:
     """Mean KL divergence of the folder's reading from the source's, over a text."""
     found, logits = compared(subject)
     noise = found.noise.kl_mean if found.noise else 0.0
-    return Measured(logits.kl_mean, f"worst at position {logits.kl_max_at}", told(logits, found), noise)
+    return Measured(logits.kl_mean, f"worst at position {logits.kl_max_at}", summary(logits, found), noise)
 
 
 @check(
@@ -77,7 +77,7 @@ def logits_mean(subject: Subject) -> Measured:
 def logits_worst(subject: Subject) -> Measured:
     """The largest KL divergence of any position of the same text."""
     found, logits = compared(subject)
-    return Measured(logits.kl_max, f"position {logits.kl_max_at}", told(logits, found), noise_of(found))
+    return Measured(logits.kl_max, f"position {logits.kl_max_at}", summary(logits, found), noise_of(found))
 
 
 @check(
@@ -92,7 +92,7 @@ def logits_top(subject: Subject) -> Measured:
     tie = max(TIE, 2 * found.noise.difference if found.noise else 0.0)
     flips = [flip for flip in logits.flips if flip.margin > tie]
     where = ", ".join(str(flip.position) for flip in flips[:5])
-    return Measured(len(flips), where and f"position {where}", told(logits, found))
+    return Measured(len(flips), where and f"position {where}", summary(logits, found))
 
 
 @check(
@@ -133,7 +133,7 @@ def logits_chunked(subject: Subject) -> Measured:
     return Measured(
         found.chunked.kl_max,
         f"position {found.chunked.kl_max_at}",
-        told(found.chunked, found),
+        summary(found.chunked, found),
         noise_of(found),
     )
 
@@ -151,7 +151,7 @@ def logits_long(subject: Subject) -> Measured:
     found, _ = compared(subject)
     assert found.long is not None
     return Measured(
-        found.long.kl_max, f"token {found.long.kl_max_at}", told(found.long, found), noise_of(found)
+        found.long.kl_max, f"token {found.long.kl_max_at}", summary(found.long, found), noise_of(found)
     )
 
 
@@ -216,7 +216,7 @@ def noise_of(found: Found) -> float:
     return found.noise.kl_max if found.noise else 0.0
 
 
-def told(logits: LogitsComparison, found: Found) -> str:
+def summary(logits: LogitsComparison, found: Found) -> str:
     """What was compared, for the report."""
     noise = f", float32 itself {found.noise.difference:.1e}" if found.noise else ""
     through = f" through {found.extent}" if len(found.layers) < found.n_layers else ""

@@ -74,9 +74,9 @@ def transformers_logits(subject: Subject) -> Measured:
             f"transformers would load {nbytes:,} bytes, {LOADED_BYTES:,} are allowed", optional=True
         )
     reading, ids = subject.ggml_reading, subject.prose[:POSITIONS]
-    told = subject.config.get("dtype") or subject.config.get("torch_dtype") or "float32"
+    named = subject.config.get("dtype") or subject.config.get("torch_dtype") or "float32"
     try:
-        dtype = getattr(torch, str(told))
+        dtype = getattr(torch, str(named))
         loaded = library.AutoModelForCausalLM.from_pretrained(
             subject.folder, dtype=dtype, local_files_only=True, attn_implementation="eager"
         )
@@ -86,7 +86,7 @@ def transformers_logits(subject: Subject) -> Measured:
         return Measured(math.inf, f"{type(error).__name__}: {shown(str(error), 200, quoted=False)}")
     bad = (~tested.isfinite()).any(-1).nonzero().flatten().tolist()
     if bad:
-        return Measured(math.inf, f"position {bad[0]}", f"a logit in {told} is no finite number")
+        return Measured(math.inf, f"position {bad[0]}", f"a logit in {named} is no finite number")
     with torch.inference_mode():
         run = Run(reading, ids)
         for index in range(reading.traits.n_layers):
@@ -96,8 +96,8 @@ def transformers_logits(subject: Subject) -> Measured:
     from llorch.runtime import compare_logits
 
     found = compare_logits(expected.numpy(), tested[:, : expected.shape[1]].numpy())
-    limit = LIMITS.get(str(told), LIMITS["bfloat16"])
-    detail = f"{told}, {found.positions} positions, {found.kl_mean:.1e} nats in the mean, {limit:g} allowed"
+    limit = LIMITS.get(str(named), LIMITS["bfloat16"])
+    detail = f"{named}, {found.positions} positions, {found.kl_mean:.1e} nats in the mean, {limit:g} allowed"
     return Measured(found.kl_mean / limit, f"worst at position {found.kl_max_at}", detail)
 
 

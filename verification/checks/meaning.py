@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from llorch.runtime.from_folder.config import Config
+from llorch.runtime import Config
 from llorch.verification.check import Measured, check, counted, worst
 from llorch.verification.subject import Subject
 
@@ -46,9 +46,9 @@ def config_sizes(subject: Subject) -> Measured:
                 differences.append(f"{key} is {subject.config.get(key)}, {name} has {shape[axis]}")
     layers = {int(part) for name in subject.tensors for part in name.split(".")[2:3] if part.isdigit()}
     compared += 1
-    told = subject.config.get("num_hidden_layers")
-    if told != len(layers):
-        differences.append(f"num_hidden_layers is {told}, there are weights of {len(layers)}")
+    promised = subject.config.get("num_hidden_layers")
+    if promised != len(layers):
+        differences.append(f"num_hidden_layers is {promised}, there are weights of {len(layers)}")
     return counted(differences, f"{compared} sizes", compared=compared)
 
 

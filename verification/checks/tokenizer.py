@@ -64,7 +64,7 @@ def tokenizer_auto(subject: Subject) -> Measured:
         warned = [text for text in subject.vocabulary.warnings if text.startswith("transformers ")]
         return counted(warned, "by the table of models: transformers is not installed", compared=1)
     texts = (*ODDITIES, *PROSE.split("\n\n"))
-    ours = subject.folder_reading.tokenizer
+    by_folder = subject.folder_reading.tokenizer
     talk = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)  # what it says of config.json is no progress of ours
     try:
@@ -77,7 +77,7 @@ def tokenizer_auto(subject: Subject) -> Measured:
     differences = (
         f"{shown(text, 30)}: {a[:8]} by tokenizer.json, {b[:8]} by {type(auto).__name__}"
         for text, b in zip(texts, theirs, strict=True)
-        if (a := ours.encode(text, add_special_tokens=False).ids) != b
+        if (a := by_folder.encode(text, add_special_tokens=False).ids) != b
     )
     return counted(differences, f"{len(texts)} texts by {type(auto).__name__}", compared=len(texts))
 
@@ -290,8 +290,8 @@ def source_templates(subject: Subject) -> Iterator[tuple[str, str]]:
 def folder_templates(subject: Subject) -> Iterator[tuple[str, str]]:
     """The folder's templates by file; those that tokenizer_config.json holds, as older folders have them, likewise."""
     held = subject.folder / "tokenizer_config.json"
-    told = subject.json(held.name).get("chat_template") if held.is_file() else None
-    for row in told if isinstance(told, list) else [{"name": "default", "template": told}]:
+    written = subject.json(held.name).get("chat_template") if held.is_file() else None
+    for row in written if isinstance(written, list) else [{"name": "default", "template": written}]:
         if isinstance(row, dict) and isinstance(row.get("template"), str):
             name = row.get("name")
             yield "chat_template.jinja" if name == "default" else f"{NAMED}/{name}.jinja", row["template"]
