@@ -76,12 +76,12 @@ def line_chart(
         title = f"<title>{text(line.name)}</title>"
         parts.append(f'<g class="{line.colour}"><polyline points="{path}">{title}</polyline>')
         if line.dots:
-            points = [
+            labels = [
                 f"{axis} {place}: {value:.3g}" for place, value in zip(places, line.values, strict=True)
             ]
             parts += [
                 f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3"><title>{text(label)}</title></circle>'
-                for (px, py), label in zip(points, points, strict=True)
+                for (px, py), label in zip(points, labels, strict=True)
             ]
         parts.append("</g>")
     box = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(what)}"'
