@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
     from llorch.runtime.measure.speed import Speed, measure_speed
     from llorch.runtime.mode import Mode
-    from llorch.runtime.model import Model, Text
+    from llorch.runtime.model import Model
     from llorch.runtime.sampling import Sampling
+    from llorch.runtime.text.model_text import Text
     from llorch.runtime.traits import Rope, Traits
 
 __all__ = [
@@ -86,7 +87,8 @@ __getattr__, __dir__ = lazy_names(
         "measure.perplexity": ["Perplexity", "measure_perplexity"],
         "measure.speed": ["Speed", "measure_speed"],
         "mode": ["Mode"],
-        "model": ["Model", "Text"],
+        "model": ["Model"],
+        "text.model_text": ["Text"],
         "sampling": ["Sampling"],
         "traits": ["Rope", "Traits"],
     },
