@@ -32,11 +32,8 @@ class Source:
         """Whether the file has it."""
         return name in self.header.tensors
 
-    def matrix(self, name: str, *, own_scales: bool = False) -> Packed:
-        """Rows of the last dimension; the experts of a stacked tensor one after the other.
-
-        own_scales: a `.scale` beside it is the model's own, and no part of the weight.
-        """
+    def matrix(self, name: str) -> Packed:
+        """Rows of the last dimension; the experts of a stacked tensor one after the other."""
         tensor = self.header.tensors[name]
         rows = tensor.weights // tensor.shape[-1]
 
@@ -45,12 +42,15 @@ class Source:
             self.data.require_unchanged()
             return raw
 
-        return Packed(
-            rows, tensor.shape[-1], self.numbers, tensor.type, read, None if own_scales else self.scales(name)
-        )
+        return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read, self.scales(name))
 
     def scales(self, weight: str) -> Tensor | None:
-        """What a weight is multiplied by, one number or one an expert; None where the file has none."""
+        """What a weight is multiplied by, one number or one an expert; None where the file has none.
+
+        One that the family has as a part of its mixture is the model's own, and no part of the weight.
+        """
+        if weight.rpartition(".")[0].rpartition(".")[2] + ".scale" in self.family.mixture:
+            return None
         tensor = self.header.tensors.get(f"{weight.removesuffix('.weight')}.scale")
         if tensor is None:
             return None
@@ -145,9 +145,7 @@ class Source:
 
     def stacked_experts(self, prefix: str, count: int) -> list[FeedForward]:
         """Experts as consecutive rows of stacked tensors; each one's gate may stand before its up in one of them."""
-        down = self.matrix(
-            f"{prefix}ffn_down_exps.weight", own_scales=self.family.ffns == "dense and mixture"
-        )
+        down = self.matrix(f"{prefix}ffn_down_exps.weight")
         width, hidden = down.columns, down.rows // count
         gates: Packed | None
         if self.has(f"{prefix}ffn_gate_up_exps.weight"):
