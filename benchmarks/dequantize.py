@@ -27,8 +27,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from llorch.formats.quants import BY_ID, QuantType, by_name, decode
 from llorch.formats.quants.compiled import dequantize_into
-from llorch.formats.quants.jit_cache import this_machine
 from llorch.formats.quants.numpy_kernels import Written
+from llorch.formats.vector_code.jit_cache import this_machine
 
 REPEATS, THREADS = 7, 2
 WEIGHTS, PIECE, ROW = 1 << 24, 1 << 20, 4096

@@ -18,7 +18,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "registry": ("llorch.commands.registry", "Look up which folder came from which file."),
     "run": ("llorch.commands.run", "Run a model: generate, chat, logits, perplexity, info."),
     "scan": ("llorch.commands.scan", "Look at what a file brings along besides weights."),
+    "sign": ("llorch.commands.sign", "Sign a folder and its provenance."),
     "verify": ("llorch.commands.verify", "Check a converted folder against the GGUF file it was made from."),
+    "verify-signature": (
+        "llorch.commands.verify_signature",
+        "Check who signed a folder, and that it is unchanged.",
+    ),
 }
 
 

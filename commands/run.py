@@ -38,18 +38,6 @@ model_argument = click.argument("model", type=click.Path(path_type=Path))
 device_option = cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
 
 
-def mode_option(default: str) -> Callable[[F], F]:
-    """How numbers are computed; what a command computes by itself is its own default."""
-    return click.option(
-        "--mode",
-        type=click.Choice(["exact", "verify", "fast"]),
-        default=default,
-        show_default=True,
-        help="Activations in float32, in two int8 planes, or in one, as llama.cpp has them. Weights that are floats, "
-        "and other devices than the processor, are exact in each.",
-    )
-
-
 def sampling_options(function: F) -> F:
     """How much is generated, how each token is chosen, and where it ends; in this order on the page."""
     for option in (
@@ -113,7 +101,7 @@ def main() -> None:
 @click.option("-p", "--prompt", required=True, help="The text to go on from; with --chat what the user says.")
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
 @sampling_options
-@mode_option("fast")
+@cli.mode_option("fast")
 @device_option
 def generate(
     model: Path,
@@ -139,7 +127,7 @@ def generate(
 @cli.subcommand(main, "chat", example=f"{NAME} chat smollm2")
 @model_argument
 @sampling_options
-@mode_option("fast")
+@cli.mode_option("fast")
 @device_option
 def chat(
     model: Path,
@@ -186,12 +174,15 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
 @model_argument
 @click.argument("words", metavar="TEXT")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many tokens.")
-@mode_option("exact")
+@cli.mode_option("exact")
 @device_option
 def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: bool) -> None:
     """Show the most probable tokens after TEXT, with their logits."""
     with opened(model, device, mode) as loaded:
-        last = loaded.logits(loaded.tokenizer.encode(words).ids)[-1]
+        ids = loaded.tokenizer.encode(words).ids
+        if not ids:
+            raise click.UsageError(f"TEXT {words!r} has no token, so there is nothing to go on from")
+        last = loaded.logits(ids)[-1]
         best = last.topk(min(top, len(last)))
         rows = [
             (token, loaded.tokenizer.decode([token], skip_special_tokens=False), value)
@@ -213,7 +204,7 @@ def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: b
 @model_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens of a window.")
-@mode_option("exact")
+@cli.mode_option("exact")
 @device_option
 def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_json: bool) -> None:
     """Measure the perplexity of the text in FILE, by llama-perplexity's windows."""
@@ -261,7 +252,7 @@ add_serve(main, example=f"{NAME} serve SmolLM2-135M-Instruct.Q4_1.gguf --port 80
 @click.option(
     "--threads", type=click.IntRange(min=1), help="As many as there are processor cores by default."
 )
-@mode_option("fast")
+@cli.mode_option("fast")
 @device_option
 def bench(
     model: Path,
@@ -294,9 +285,7 @@ def bench(
 
 def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
-    from llorch.runtime import choose_device  # torch, which --help does not need
-
-    return runtime.load(model, device=choose_device(device), mode=mode)
+    return runtime.load(model, device=device, mode=mode)
 
 
 def sampling_of(**options: float) -> Sampling:

@@ -51,12 +51,7 @@ def main(
     Chat templates are read as programs and never run; of a folder also its Python, pickles, tokenizer, settings and
     card. docs/scan.md has every rule.
     """
-    from llorch.formats.scan import (  # --help does not need them
-        RULES,
-        not_allowed,
-        read_allowances,
-        scan_folder,
-    )
+    from llorch.formats.scan import RULES, not_allowed, read_allowances, scan_folder
 
     if accepted and not (allow and who and reason):
         raise click.UsageError("--accept goes with --allow FILE.toml, --by and --reason.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch import verification
+from llorch.base.record_files import RECORD
+from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Cell, Failure, text, write_table
 from llorch.commands.ledger import Recorded, record_verification, registry_location, tracked_run
+from llorch.registry import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +48,11 @@ NAME = "llorch-verify"
 @click.option("--strict", is_flag=True, help="End with 1 also for what the scan warns of.")
 @cli.allow_option
 @click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
+@click.option(
+    "--other-source",
+    is_flag=True,
+    help="Compare with FILE though conversion.json names another; nothing is recorded.",
+)
 def main(
     artifact: Path,
     against: Path | None,
@@ -54,6 +63,7 @@ def main(
     strict: bool,
     allow: Path | None,
     no_record: bool,
+    other_source: bool,
     as_json: bool,
 ) -> int:
     """Check ARTIFACT, a converted folder, and say what was measured and how much is allowed.
@@ -62,6 +72,10 @@ def main(
     it run, and make of English more than a guess?
     """
     recorded: Recorded | Failure | None = None
+    if other_source and against is None:
+        raise click.UsageError("--other-source is for --against FILE, which is not given.")
+    if against is not None and not (alone or other_source or artifact.is_file()):
+        require_source(artifact, against)
     location = registry_location(url)
     suspicious = warned_of(artifact, cli.allowances(allow))
     if alone or artifact.is_file():
@@ -78,6 +92,9 @@ def main(
         write_table(("check", "status", "value", "at most", "unit", "where and what"), rows(report))
         where = f"; recorded in {recorded.registry}" if isinstance(recorded, Recorded) else ""
         cli.note(NAME, f"{artifact}: {report.outcome}: {report.sentence}{where}")
+        if recorded is None and not is_of_record(report) and not (alone or artifact.is_file()):
+            what = "it, or its source, is not what conversion.json lists: that is said of this place and not recorded"
+            cli.note(NAME, f"{artifact}: {what}")
     if isinstance(recorded, Failure):
         cli.note(NAME, recorded.message)
         return recorded.exit_code
@@ -103,9 +120,39 @@ def verify_and_record(
     folder = os.fspath(artifact.absolute())
     with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
         report = verification.verify(artifact, against, level=level, device=device)
-        whole = any(result.name == "files.digests" and result.status == "PASSED" for result in report.results)
-        recorded = record_verification(artifact, report, run, location) if whole else None
+        recorded = record_verification(artifact, report, run, location) if is_of_record(report) else None
     return report, recorded
+
+
+def is_of_record(report: Report) -> bool:
+    """Whether what was checked is what is recorded: its content as hashed now, and its source.
+
+    What is found of anything else is true of the place where it lies, and says nothing of the artifact.
+    """
+    status = {result.name: result.status for result in report.results}
+    content = {status.get("files.listed"), status.get("files.digests")}
+    return content == {"PASSED"} and status.get("source.digest") not in ("FAILED", "ERROR")
+
+
+def require_source(artifact: Path, against: Path) -> None:
+    """UsageError for a file that conversion.json does not name as the source, by size and digest."""
+    try:
+        rows = json.loads((artifact / RECORD).read_bytes())["sources"]
+        recorded = {(int(row["size"]), str(row["sha256"])) for row in rows}
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # without a record nothing is said of the source; the checks say that of the record
+    if not against.is_file():
+        return  # whoever reads it says what it is instead
+    length = against.stat().st_size
+    same = {sha256 for size, sha256 in recorded if size == length}
+    if same:
+        with cli.progress(f"hashing {against.name}") as progress:
+            same &= {sha256_of(against, progress)}
+    if not same:
+        raise click.UsageError(
+            f"--against {shown(against, 200)} is not the file that {artifact / RECORD} names"
+            f" ({rows[0]['name']}, sha256:{rows[0]['sha256'][:12]}): --other-source compares with it all the same"
+        )
 
 
 def rows(report: Report) -> list[list[Cell]]:

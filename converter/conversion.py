@@ -20,13 +20,24 @@ from llorch.base.times import now_milliseconds, rfc3339_milliseconds
 from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
 from llorch.converter.findings import Findings, scan_source
+from llorch.converter.model_card import MODEL_CARD, model_card
 from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
 from llorch.converter.plan.dtype import BY_TORCH_NAME, choose_dtypes
+from llorch.converter.plan.float16 import float16_warnings
 from llorch.converter.plan.plan import Plan, make_plan
 from llorch.converter.plan.schedule import Placed, written_order
 from llorch.converter.plan.tensors import with_scales
-from llorch.converter.provenance.record import Conversion, Source, SourceRows, TensorRow, WrittenFile, tools
+from llorch.converter.provenance.record import (
+    Conversion,
+    Source,
+    SourceRows,
+    SourceTensor,
+    TensorRow,
+    WrittenFile,
+    text_of,
+    tools,
+)
 from llorch.converter.provenance.statement import statement
 from llorch.converter.quantization.block_scales import ScaleRange, ScaleRanges
 from llorch.converter.quantization.stats import quantization_of
@@ -34,7 +45,7 @@ from llorch.converter.write import pipeline
 from llorch.converter.write.staging import Staging
 from llorch.converter.write.target import Target
 from llorch.formats import INDEX, Layout, lay_out, read_safetensors
-from llorch.formats.gguf import Header, Tensor, TensorData, read_header
+from llorch.formats.gguf import Header, Tensor, TensorData, metadata_digests, read_header
 from llorch.formats.scan import Allowance
 from llorch.formats.tokenizer import (
     TOKENIZER_MODEL,
@@ -47,11 +58,11 @@ from llorch.formats.tokenizer import (
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
 
-
 ROLES = {
     "config.json": "config",
     "generation_config.json": "config",
     INDEX: "weights",
+    MODEL_CARD: "card",
     RECORD: "record",
     PROVENANCE: "record",
 }
@@ -176,7 +187,8 @@ def _prepared(
     """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
     choice = choose_dtypes(with_scales(planned.outputs, data), data, options.dtype)
     findings = scan_source(header.metadata, tokenizer, allow)
-    warnings = (*tokenizer.warnings, *findings.warnings, *planned.warnings, *choice.warnings)
+    overflow = float16_warnings(planned.architecture, choice.dtype)
+    warnings = (*tokenizer.warnings, *findings.warnings, *planned.warnings, *choice.warnings, *overflow)
     if warnings and options.strict:
         raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
     outputs = written_order(choice.outputs)
@@ -187,6 +199,7 @@ def _prepared(
         "config.json": _json(with_dtype(planned.config, BY_TORCH_NAME[choice.dtype])),
         "generation_config.json": _json(planned.generation_config),
         **tokenizer.files(),
+        MODEL_CARD: model_card(header.metadata),
         **({} if sentencepiece.content is None else {TOKENIZER_MODEL: sentencepiece.content}),
         **({INDEX: layout.index} if layout.index is not None else {}),
     }
@@ -308,8 +321,25 @@ def _conversion(
         run=run.id,
         templates=work.templates,
         findings=tuple(work.findings.to_json()),
+        source_tensors=_source_tensors(work.header, digests),
+        source_metadata=metadata_digests(work.header.metadata),
         started=run.started,
         finished=rfc3339_milliseconds(now_milliseconds()),
+    )
+
+
+def _source_tensors(header: Header, digests: pipeline.Digests) -> tuple[SourceTensor, ...]:
+    return tuple(
+        SourceTensor(
+            name=tensor.name,
+            dtype=tensor.type.name,
+            shape=tensor.shape,
+            file=text_of(header.parts[tensor.part].path.name),
+            offset=tensor.offset,
+            size=tensor.nbytes,
+            sha256=digests.source_tensors[tensor.name],
+        )
+        for tensor in header.tensors.values()
     )
 
 

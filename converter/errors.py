@@ -19,11 +19,13 @@ import os
 
 from llorch.base.errors import UnsupportedInput
 
+EXISTS = "the target exists already: --force replaces it"
+
 
 class TargetExists(FileExistsError):
     """The target is there, and was not to be replaced or must not be."""
 
-    def __init__(self, folder: str | os.PathLike[str], what: str = "the target exists already") -> None:
+    def __init__(self, folder: str | os.PathLike[str], what: str = EXISTS) -> None:
         super().__init__(errno.EEXIST, what, os.fspath(folder))
 
 

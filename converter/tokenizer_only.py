@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
+from llorch.base.record_files import RECORD
 from llorch.converter.findings import scan_source
 from llorch.converter.provenance.record import WrittenFile
 from llorch.converter.write.target import Target
@@ -21,6 +23,8 @@ from llorch.formats.tokenizer import (
     load_tokenizer,
     sentencepiece_model,
 )
+
+SCHEMA = "llorch.tokenizer/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,13 @@ def convert_tokenizer(
         staging = target.stage(key, {}, sum(map(len, contents.values())))
         for name, content in contents.items():
             staging.write_file(name, content)
-        target.publish()
         files = [
             WrittenFile(name, digests[name], len(contents[name]), "tokenizer") for name in sorted(contents)
         ]
+        content = _record(files)
+        staging.write_file(RECORD, content)
+        target.publish()
+        files.append(WrittenFile(RECORD, hashlib.sha256(content).hexdigest(), len(content), "record"))
         return TokenizerFolder(
             target.folder,
             tokenizer.size,
@@ -83,3 +90,9 @@ def convert_tokenizer(
             warnings,
             tokenizer.template_reports,
         )
+
+
+def _record(files: Sequence[WrittenFile]) -> bytes:
+    """conversion.json of such a folder: which files are ours, so that they may be replaced and nothing else."""
+    document = {"schema": SCHEMA, "files": [asdict(file) for file in files]}
+    return f"{json.dumps(document, indent=2)}\n".encode()

@@ -17,7 +17,7 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.registry.database.location import Location, locate
-    from llorch.registry.digests import HashedFile, hashed_files, tree1
+    from llorch.registry.digests import HashedFile, hashed_files, sha256_of, tree1
     from llorch.registry.errors import InvalidReference, RefusedRequest, RegistryError, UnknownReference
     from llorch.registry.query.affected import Affected
     from llorch.registry.query.history import ListedRun
@@ -88,6 +88,7 @@ __all__ = [
     "locate",
     "name_from",
     "parse_alias",
+    "sha256_of",
     "this_process",
     "time_of",
     "tree1",
@@ -99,7 +100,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "database.location": ["Location", "locate"],
-        "digests": ["HashedFile", "hashed_files", "tree1"],
+        "digests": ["HashedFile", "hashed_files", "sha256_of", "tree1"],
         "errors": ["InvalidReference", "RefusedRequest", "RegistryError", "UnknownReference"],
         "query.affected": ["Affected"],
         "query.history": ["ListedRun"],

@@ -27,10 +27,16 @@ from llorch.registry.query.identify import Identification, identify, seen
 from llorch.registry.query.integrity import Integrity, Level, expected_at, verify_place
 from llorch.registry.query.lineage import Lineage, lineage_of
 from llorch.registry.query.listing import Filter
-from llorch.registry.query.reference import PathReference, Reference, parse_alias, parse_reference
+from llorch.registry.query.reference import (
+    NameReference,
+    PathReference,
+    Reference,
+    parse_alias,
+    parse_reference,
+)
 from llorch.registry.query.reproduce import Reproduction, reproduction
 from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, RunAnswer
-from llorch.registry.records.records import RunKind, RunRecord
+from llorch.registry.records.records import RunKind, RunRecord, TensorRecord
 from llorch.registry.write import aliases, prune
 from llorch.registry.write.aliases import AliasChange
 from llorch.registry.write.prune import Prunable
@@ -202,12 +208,25 @@ class Registry:
         from llorch.registry.export.subject import subject_of
 
         with self._artifact(reference) as (connection, artifact_id):
-            subject = subject_of(connection, artifact_id)
+            asked = parse_reference(reference)
+            name = asked if isinstance(asked, NameReference) else None
+            subject = subject_of(connection, artifact_id, name)
         return WRITERS[form](subject)
 
-    def whence(self, path: Path, progress: Progress | None = None) -> Identification:
-        """Where a file or folder on the disk comes from. Raises OSError and RefusedRecord."""
-        found = seen(path, progress)
+    def whence(
+        self,
+        path: Path,
+        progress: Progress | None = None,
+        *,
+        tensors: Sequence[TensorRecord] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> Identification:
+        """Where a file or folder on the disk comes from. Raises OSError and RefusedRecord.
+
+        tensors, metadata: of a GGUF file, whose header the registry does not read; with them it is known by its
+        weights.
+        """
+        found = seen(path, progress, tensors, metadata)
         with self._reading() as connection:
             return (
                 identify(connection, found)

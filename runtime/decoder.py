@@ -15,7 +15,7 @@ from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.delta_net import GatedDeltaNet
 from llorch.runtime.blocks.experts import ACTIVATIONS, DenseAndMixture, FeedForward, Mixture
 from llorch.runtime.blocks.latent import LatentAttention
-from llorch.runtime.blocks.linear import FileMatrix, Linear
+from llorch.runtime.blocks.linear import Linear, Matrix
 from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import in_halves, rotate, rotation
@@ -74,7 +74,7 @@ class LayerEmbeddings:
     scale: of the rows. mixed_scale: of the product with the hidden state, before its norm.
     """
 
-    table: FileMatrix
+    table: Matrix
     scale: float
     projection: Linear
     mixed_scale: float
@@ -116,7 +116,7 @@ class Layer:
 class Weights:
     """All of a model's weights."""
 
-    embedding: FileMatrix
+    embedding: Matrix
     layers: Sequence[Layer]
     final_norm: Norm
     head: Linear

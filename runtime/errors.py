@@ -2,6 +2,7 @@
 
     RequestError            the model is fine, the request is not
     ├── ContextFull         it needs more positions than the model's context has
+    ├── DoesNotFit          the device has less free memory than the model's weights take
     └── UnknownToken        it names a token id that the vocabulary does not have
     KernelMismatch          this machine's code does not compute what it should
 
@@ -9,6 +10,10 @@ What is wrong with a model's files is a `llorch.base.errors.InputError`.
 """
 
 from __future__ import annotations
+
+import os
+
+from llorch.base.shown import shown
 
 
 class RequestError(ValueError):
@@ -42,3 +47,16 @@ class KernelMismatch(RuntimeError):
         )
         self.kernel = kernel
         self.apart = apart
+
+
+class DoesNotFit(RequestError):
+    """A device's free memory is less than a model's weights take there; nothing was loaded."""
+
+    def __init__(self, path: os.PathLike[str], device: str, needed: int, free: int, whole: int) -> None:
+        gib = [f"{n / 2**30:.1f} GiB" for n in (needed, free, whole)]
+        super().__init__(
+            f"{shown(os.fspath(path))}: its weights take {gib[0]} on {device}, of which {gib[1]} of {gib[2]} are free; "
+            "use --device cpu, or auto"
+        )
+        self.needed = needed
+        self.free = free

@@ -82,9 +82,15 @@ class Stream(Iterator[str]):
 
     def _run(self) -> Iterator[str]:
         request = self._request
+        ahead: Iterator[int] | None = None
         while pending := request.pending():
+            if ahead is None and request.takes_most_probable:
+                wanted = request.wanted - len(request.ids)
+                ahead = self._model.most_probable(pending[0], request.cache, wanted, request.never)
             if self._cancelled:
                 piece = request.end("cancelled")
+            elif ahead is not None:
+                piece = request.take(next(ahead)).text
             else:
                 piece = request.accept(self._model.step(pending, request.cache).numpy()).text
             if piece:

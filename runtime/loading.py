@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Literal
 
 import torch
@@ -15,8 +18,9 @@ from llorch.base.errors import InputError
 from llorch.base.shown import shown
 from llorch.formats.gguf import Header, TensorData, read_header
 from llorch.runtime import from_folder, from_gguf
-from llorch.runtime.blocks.linear import Numbers
-from llorch.runtime.errors import RequestError
+from llorch.runtime.blocks.linear import Numbers, has_triton
+from llorch.runtime.devices import choose_device
+from llorch.runtime.errors import DoesNotFit, RequestError
 from llorch.runtime.from_folder.shards import OpenShards
 from llorch.runtime.from_folder.text import folder_text
 from llorch.runtime.from_folder.weights import build_weights as build_folder_weights
@@ -26,14 +30,14 @@ from llorch.runtime.memory import DEQUANTIZED_BYTES
 from llorch.runtime.mode import Mode
 from llorch.runtime.model import Model, Text
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16}
 ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load(
     path: str | os.PathLike[str],
     device: str = "cpu",
-    dtype: Literal["float32", "float64"] = "float32",
+    dtype: Literal["float32", "float64", "float16"] = "float32",
     rounded: Literal["bfloat16", "float16"] | None = None,
     *,
     mode: Mode | str = Mode.EXACT,
@@ -41,10 +45,13 @@ def load(
 ) -> Model:
     """A model from a .gguf file or from a folder with config.json and safetensors.
 
-    device: any that torch knows. dtype: of all arithmetic; float64 is for measuring float32's noise.
+    device: any that torch knows, or "auto": cuda if it is there and the model fits, else cpu. On CUDA weights are held
+        as they are stored.
+    dtype: of all arithmetic; float64 is for measuring float32's noise, float16 for finding what overflows in it.
     rounded: of a GGUF, every dequantized weight is rounded once to this type before use, so that it equals
         the weight of a folder converted to it.
-    mode: how products with packed weights are computed; a model that has none, and one on another device, is exact.
+    mode: how products with packed weights are computed; a model that has none is exact. On CUDA,
+        where exact products cost little more, VERIFY is exact too, and FAST also computes folders, in bfloat16.
         VERIFY and FAST are float32 on the weights of the file: with `dtype` or `rounded` they are a RequestError.
     widened_bytes: a model whose weights take at most this in the arithmetic's dtype is kept so after first use;
         a larger one stays as stored and is widened by tiles whenever it is used.
@@ -57,10 +64,19 @@ def load(
     torch.float32
     """
     file = Path(path)
-    numbers = _in_mode(_numbers(device, dtype, rounded), Mode(mode))
+    numbers = _in_mode(_numbers(choose_device(device), dtype, rounded), Mode(mode))
+    try:
+        return _load(file, numbers, widened_bytes)
+    except DoesNotFit:
+        if device != "auto":
+            raise
+    return load(file, "cpu", dtype, rounded, mode=mode, widened_bytes=widened_bytes)
+
+
+def _load(file: Path, numbers: Numbers, widened_bytes: int) -> Model:
     if not file.is_dir():
         return _load_gguf(file, numbers, widened_bytes)
-    if rounded is not None:
+    if numbers.rounded is not None:
         raise ValueError("rounded is for GGUF files: a folder's weights are used as they are")
     return _load_folder(file, numbers, widened_bytes)
 
@@ -79,6 +95,10 @@ def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     if rounded is not None and rounded not in ROUNDED:
         raise ValueError(f"rounded is {rounded!r}, expected one of {', '.join(ROUNDED)}")
+    # Triton takes a quarter of a second to import, about as long as the driver does to make a context
+    kernels = Thread(target=import_module, args=("llorch.runtime.gpu.sessions",), daemon=True)
+    if device.startswith("cuda") and has_triton():
+        kernels.start()
     try:
         torch.empty(0, device=device)
     except (
@@ -86,11 +106,15 @@ def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
         AssertionError,
     ) as error:  # torch says the second of a CUDA that it was built without
         raise RequestError(f"the device {shown(device)} cannot be used: {shown(str(error), 200)}") from error
+    if kernels.ident is not None:
+        kernels.join()
     return Numbers(DTYPES[dtype], torch.device(device), None if rounded is None else ROUNDED[rounded])
 
 
 def _in_mode(numbers: Numbers, mode: Mode) -> Numbers:
-    if mode is Mode.EXACT or numbers.device.type != "cpu":
+    if mode is Mode.EXACT or (mode is Mode.VERIFY and numbers.on_gpu):
+        return numbers
+    if not (numbers.on_gpu or numbers.device.type == "cpu"):
         return numbers
     if numbers.dtype != torch.float32 or numbers.rounded is not None:
         raise RequestError(f"the mode {mode} computes in float32 with the weights as they are stored")
@@ -104,8 +128,9 @@ def _load_gguf(path: Path, numbers: Numbers, widened_bytes: int) -> Model:
         try:
             traits, family = from_gguf.read_traits(header, data)
             numbers = _kept(numbers, sum(t.weights for t in header.tensors.values()), widened_bytes)
-            if not any(t.type.name in GROUPED for t in header.tensors.values()):
+            if not numbers.on_gpu and not any(t.type.name in GROUPED for t in header.tensors.values()):
                 numbers = replace(numbers, mode=Mode.EXACT)
+            _require_room(path, numbers, _gguf_bytes(header, numbers))
             weights = build_weights(header, data, family, traits, numbers)
         except InputError as error:
             raise error.in_file(path) from error.__cause__
@@ -115,13 +140,41 @@ def _load_gguf(path: Path, numbers: Numbers, widened_bytes: int) -> Model:
 
 def _load_folder(folder: Path, numbers: Numbers, widened_bytes: int) -> Model:
     read = from_folder.read_traits(folder)
-    numbers = replace(numbers, mode=Mode.EXACT)  # its weights are floats
+    if not numbers.on_gpu:
+        numbers = replace(numbers, mode=Mode.EXACT)  # its weights are floats
+    _require_room(folder, numbers, sum(tensor.nbytes for tensor in read.stored.tensors.values()))
     numbers = _kept(numbers, sum(math.prod(t.shape) for t in read.stored.tensors.values()), widened_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
         weights = build_folder_weights(read, shards, numbers)
         close = opened.pop_all().close
     return Model(folder, "safetensors", read.traits, weights, numbers, lambda: folder_text(folder), close)
+
+
+def _gguf_bytes(header: Header, numbers: Numbers) -> int:
+    """What its weights take on a GPU; 0 where they are not held there."""
+    if not numbers.on_gpu:
+        return 0
+    from llorch.runtime.gpu.transfer import held_bytes  # Triton: only a GPU needs it
+
+    return sum(
+        held_bytes(t.type, t.weights // t.shape[-1], t.shape[-1], numbers.rounded)
+        for t in header.tensors.values()
+    )
+
+
+def _require_room(path: Path, numbers: Numbers, nbytes: int) -> None:
+    """DoesNotFit, before anything is read, where a GPU's free memory is less than the weights take."""
+    if not numbers.on_gpu:
+        return
+    free, whole = _free_bytes(numbers.device)
+    if nbytes > free:
+        raise DoesNotFit(path, str(numbers.device), nbytes, free, whole)
+
+
+def _free_bytes(device: torch.device) -> tuple[int, int]:
+    """Of a GPU's memory: what is free, and all of it."""
+    return torch.cuda.mem_get_info(device) if device.type == "cuda" else (sys.maxsize, sys.maxsize)
 
 
 def _gguf_text(header: Header) -> Text:

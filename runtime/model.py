@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,14 @@ from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
 from llorch.runtime.layer_programs import LayerPrograms, Unknown
 from llorch.runtime.memory import PREFILL_CHUNK
+from llorch.runtime.mode import Mode
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.traits import Traits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from llorch.runtime.gpu.sessions import Sessions
 
 Format = Literal["gguf", "safetensors"]
 GREEDY = Sampling()
@@ -69,6 +72,11 @@ class Model:
         self.numbers = numbers
         self.mode = numbers.mode
         self._programs: LayerPrograms | None = None
+        self.sessions: Sessions | None = None
+        if numbers.on_gpu:
+            from llorch.runtime.gpu.sessions import Sessions  # Triton: only a GPU needs it
+
+            self.sessions = Sessions(self.decoder, numbers.device)
         self._make_text = text
         self._text: Text | None = None
         self._finalizer = weakref.finalize(self, close)
@@ -91,8 +99,11 @@ class Model:
 
     @property
     def batches(self) -> bool:
-        """Whether tokens of several requests may be computed in one step: in exact mode that would change bits."""
-        return self.mode != "exact"
+        """Whether tokens of several requests may be computed in one step.
+
+        Not in exact mode, where that would change bits, and not on a GPU, whose steps are recorded for one.
+        """
+        return self.mode != "exact" and self.sessions is None
 
     @property
     def n_ctx(self) -> int:
@@ -128,17 +139,19 @@ class Model:
 
     def new_cache(self, planned: int) -> Cache:
         """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
+        if self.sessions is not None and self.sessions.fused:
+            return self.sessions.new_cache(planned)
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
 
-    def hidden(self, tokens: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
-        """As the decoder's, by programs of kernels where nobody looks on and there are some."""
-        if observe is None and len(tokens) and cache.length + len(tokens) <= cache.planned:
+    def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """As the decoder's, but for rounding, by programs of kernels where there are some."""
+        if self.sessions is None and len(tokens) and cache.length + len(tokens) <= cache.planned:
             with suppress(Unknown):
                 if self._programs is None:
                     self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)
                 chunks = torch.split(tokens, PREFILL_CHUNK)
                 return torch.cat([self._programs.hidden(chunk, cache) for chunk in chunks])
-        return self.decoder.hidden(tokens, cache, observe)
+        return self.decoder.hidden(tokens, cache)
 
     @torch.inference_mode()
     def logits(
@@ -164,7 +177,11 @@ class Model:
         out = torch.empty((len(ids), self.vocabulary_size), dtype=torch.float32)
         step = chunk or max(1, len(ids))
         for start in range(0, len(ids), step):
-            hidden = self.hidden(tokens[start : start + step], cache, observe)
+            part = tokens[start : start + step]
+            if observe is None and self.mode is not Mode.EXACT:
+                hidden = self.hidden(part, cache)
+            else:  # the same bits whether somebody looks on or not
+                hidden = self.decoder.hidden(part, cache, observe)
             out[start : start + step] = self.decoder.logits(hidden, observe)
         return out
 
@@ -174,8 +191,24 @@ class Model:
 
         ids: the tokens that follow what the cache holds; they are added to it.
         """
+        if self.sessions is not None:
+            logits = self.sessions.next_logits(ids, cache)
+            if logits is not None:
+                return logits.cpu()
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
         return self.decoder.logits(self.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
+
+    def most_probable(
+        self, token: int, cache: Cache, wanted: int, never: Sequence[int]
+    ) -> Iterator[int] | None:
+        """The tokens after `token`, each the most probable one, computed a little ahead of what is taken.
+
+        cache: used for nothing else from then on. never: ids that are not taken. None where the device has no way to
+        do that: then `step` gives logits to choose by.
+        """
+        if self.sessions is None:
+            return None
+        return self.sessions.most_probable(token, cache, wanted, never)
 
     @torch.inference_mode()
     def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:

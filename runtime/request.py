@@ -127,6 +127,17 @@ class Request:
         """Whether the next step is one new token after another one, and not a part of the prompt."""
         return self.finish is None and self._computed == len(self.prompt_ids)
 
+    @property
+    def takes_most_probable(self) -> bool:
+        """Whether the next tokens are the most probable ones but for `never`, and nothing else is asked of them."""
+        plain = self._constraint is None and self._top_logprobs is None
+        return self.decodes and self.sampling.is_greedy and plain
+
+    @property
+    def never(self) -> Sequence[int]:
+        """Tokens that are not taken."""
+        return self._never
+
     def pending(self) -> tuple[int, ...]:
         """The tokens to compute next: a chunk of the prompt or the newest token, none once it has ended."""
         if self.finish is not None:
@@ -146,6 +157,13 @@ class Request:
         if self._constraint is not None:
             self._constraint.restrict(logits)
         token = sample_token(logits, (*self.prompt_ids, *self.ids), len(self.ids), self.sampling)
+        step = self.take(token)
+        if chosen_of is None or step.token is None:
+            return step
+        return Step(step.token, step.text, *_logprobs(chosen_of, token, self._top_logprobs or 0))
+
+    def take(self, token: int) -> Step:
+        """What follows from the next token, however it was chosen."""
         if token in self._end_ids:
             return Step(text=self.end("end"))
         if self._constraint is not None:
@@ -156,9 +174,7 @@ class Request:
             text += self.end("stop")
         elif len(self.ids) == self.wanted:
             text += self.end("length")
-        if chosen_of is None:
-            return Step(token, text)
-        return Step(token, text, *_logprobs(chosen_of, token, self._top_logprobs or 0))
+        return Step(token, text)
 
     def end(self, finish: Finish) -> str:
         """Ends it, lets its cache go, and gives the text that was held back."""

@@ -40,6 +40,11 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
 
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable token is taken, whatever was there before."""
+        return self.temperature == 0 and self.repetition_penalty == 1
+
     def __post_init__(self) -> None:
         expected = {
             "temperature": (

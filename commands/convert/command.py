@@ -21,6 +21,7 @@ from llorch.commands.convert.tokenizer import write_tokenizer
 from llorch.commands.ledger import (
     Recorded,
     checked_name,
+    name_taken,
     record_conversion,
     record_verification,
     registry_location,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 NAME = "llorch-convert"
 
+SUFFIX = ".gguf"
 SPLIT = re.compile(r"-\d{5}-of-\d{5}$")  # gguf-split's ending for the parts of one model
 
 
@@ -83,7 +85,7 @@ class SizeType(click.ParamType[int]):
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
 @cli.registry_option
 @click.option("--threads", type=click.IntRange(min=1), help="How many work.  [default: all cores]")
-@click.option("--force", is_flag=True, help="Replace the folder if it is there.")
+@click.option("--force", is_flag=True, help="Replace the folder, if a conversion wrote all that is in it.")
 @click.option("--strict", is_flag=True, help="Make an error of every warning.")
 @cli.allow_option
 @click.option(
@@ -230,6 +232,8 @@ def convert_and_check(
     report = None
     if level != "none":
         report, recorded = checked(conversion, level, recorded, location)
+    if isinstance(recorded, Recorded) and (taken := name_taken(recorded)):
+        cli.note(NAME, taken)
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
@@ -237,9 +241,15 @@ def convert_and_check(
 
 
 def folder_name(source: Path) -> str:
-    """The file's name without .gguf; for one part of a split model, the name that its parts share."""
-    stem = source.name.removesuffix(".gguf")
-    return SPLIT.sub("", stem) or stem
+    """The file's name without .gguf; for one part of a split model, the name that its parts share.
+
+    Of a file without that ending, as a blob of Ollama's store is, another name: its own may be the source's.
+    """
+    ending = source.name[-len(SUFFIX) :]
+    if ending.lower() != SUFFIX:
+        return f"{source.name}-hf"
+    stem = source.name.removesuffix(ending)
+    return SPLIT.sub("", stem) or stem or source.name
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import click
 
 from llorch import sources
 from llorch.base.errors import InputError
+from llorch.base.record_files import RECORD
 from llorch.commands import cli
 from llorch.commands.cli import Failure, failure, text, write_table
 from llorch.commands.ledger import registry_location, tracked_run
@@ -27,7 +28,10 @@ Outcome = tuple["LocalModel", "FetchResult | Failure", "list[Recorded] | Failure
 
 def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
     """Proves and records every model at a path; the exit code of the first that could not be, else 0."""
-    models = sources.find_models(path.expanduser())
+    folder = path.expanduser()
+    if (folder / RECORD).is_file():  # ours: its own record says what it is and where it came from
+        return own_adopted(folder, name, url, as_json)
+    models = sources.find_models(folder)
     if name is not None and len(models) > 1:
         raise click.UsageError(f"--name is for one model, and {len(models)} are there.")
     location = registry_location(url)
@@ -45,6 +49,20 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
         )
     failures = [one for _, came, recorded in outcomes for one in (came, recorded) if isinstance(one, Failure)]
     return failures[0].exit_code if failures else 0
+
+
+def own_adopted(folder: Path, name: str | None, url: str | None, as_json: bool) -> int:
+    """A folder that a conversion wrote, recorded as that; 0, for what is wrong with it is raised."""
+    from llorch.commands import ledger
+
+    recorded = ledger.adopt_folder(folder, name, registry_location(url))
+    if as_json:
+        model = {"model": os.fspath(folder), "kind": "conversion", "registry": recorded.to_json()}
+        cli.write_json({"schema": "llorch.adoption/v1", "models": [model]})
+    else:
+        cells = (os.fspath(folder), "PROVEN", f"by {RECORD}", recorded.name)
+        write_table(("model", "outcome", "promised", "recorded"), [[text(cell) for cell in cells]])
+    return 0
 
 
 def one_adopted(model: LocalModel, name: str | None, location: Location) -> Outcome:

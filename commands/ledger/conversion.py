@@ -77,7 +77,12 @@ def source_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
         files=files,
         architecture=document["architecture"],
         dtype=next(iter(types), None),
-        facts={"bits_per_weight": document["quantization"]["bits_per_weight"]},
+        facts={
+            "bits_per_weight": document["quantization"]["bits_per_weight"],
+            **({"metadata": document["source_metadata"]} if "source_metadata" in document else {}),
+        },
+        weights_digest=document.get("source_weights"),  # until version 0.2 a source's tensors were not hashed
+        tensors=[tensor_record(row) for row in document.get("source_tensors", ())],
     )
     return EdgeRecord("input", artifact, files[0].path, os.path.normpath(folder / rows[0]["path"]))
 
@@ -96,20 +101,22 @@ def folder_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
         weights_digest=document["weights"],
         architecture=document["architecture"],
         dtype=document["dtype"],
-        tensors=[
-            TensorRecord(
-                row["name"],
-                row["dtype"],
-                tuple(row["shape"]),
-                row["file"],
-                row["offset"],
-                row["size"],
-                row["sha256"],
-            )
-            for row in document["tensors"]
-        ],
+        tensors=[tensor_record(row) for row in document["tensors"]],
     )
     return EdgeRecord("output", artifact, folder.name, os.fspath(folder))
+
+
+def tensor_record(row: Mapping[str, Any]) -> TensorRecord:
+    """A tensor as conversion.json has it, of either side."""
+    return TensorRecord(
+        row["name"],
+        row["dtype"],
+        tuple(row["shape"]),
+        row["file"],
+        row["offset"],
+        row["size"],
+        row["sha256"],
+    )
 
 
 def verification_run(converted: RunRecord, report: Report | Failure, run: TrackedRun) -> RunRecord:

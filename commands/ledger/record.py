@@ -30,17 +30,21 @@ from llorch.registry import (
 
 if TYPE_CHECKING:
     from llorch.commands.ledger.run import TrackedRun
-    from llorch.registry import Location
+    from llorch.registry import Location, Registry
     from llorch.verification import Report
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Where something was recorded. registry: without a password."""
+    """Where something was recorded. registry: without a password.
+
+    before: the digest that the name meant until now, where nobody chose the name and it is of another source.
+    """
 
     registry: str
     name: str
     digest: str
+    before: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """What --json says of it."""
@@ -59,17 +63,44 @@ def record_conversion(
     from llorch.commands.ledger.conversion import conversion_run
     from llorch.registry import Registry
 
-    name = name or name_from(folder.name)
+    chosen, name = name is not None, name or name_from(folder.name)
     try:
         converted = conversion_run(folder, conversion)
         made = converted.output()
         assert made is not None, "a conversion has an output"
         with Registry(location.url) as store:
+            source = converted.edges[0].artifact.digest
+            before = None if chosen else name_of_another(store, name, source)
             store.record(converted, names={name: made.digest})
     except (RegistryError, RefusedRequest, OSError) as error:
         again = f"{folder} is kept, `llorch-registry adopt {folder}` records it"
         return recording_failure(location, error, again)
-    return Recorded(location.shown, name, made.digest)
+    return Recorded(location.shown, name, made.digest, before)
+
+
+def name_of_another(store: Registry, name: str, source: str) -> str | None:
+    """The digest that a name means by now, if that was not made of this source; None if it means nothing."""
+    from llorch.registry import ArtifactAnswer  # as in `record_conversion`
+
+    try:
+        known = store.show(name)
+    except UnknownReference:
+        return None
+    if not isinstance(known, ArtifactAnswer) or known.digest == source:
+        return None
+    made_of = {arrow.digest for arrow in store.lineage(name).arrows if arrow.role == "input"}
+    return None if source in made_of else known.digest
+
+
+def name_taken(recorded: Recorded) -> str | None:
+    """What a person should know of a name that was somebody else's; None where it was not."""
+    if recorded.before is None:
+        return None
+    before = recorded.before[: recorded.before.index(":") + 13]
+    return (
+        f"warning: {recorded.name} meant {before} until now, which is of another source (it is {recorded.name}~1"
+        " from now on): --name gives this one a name of its own"
+    )
 
 
 def record_verification(
@@ -128,9 +159,12 @@ def adopt_folder(folder: Path, name: str | None, location: Location) -> Recorded
         raise MalformedInput(f"is no record of a conversion: {error}", path=path) from error
     made = converted.output()
     assert made is not None, "a conversion has an output"
-    found = {(file.path, file.sha256) for file in hashed_files(folder)}
-    if changed := sorted(file.path for file in made.files if (file.path, file.sha256) not in found):
+    found = {file.path: file.sha256 for file in hashed_files(folder)}
+    listed = {file.path for file in made.files}
+    if changed := sorted(file.path for file in made.files if found.get(file.path) != file.sha256):
         raise MalformedInput(f"{shown(changed[0])} is missing or is not what {RECORD} says", path=folder)
+    if added := sorted(found.keys() - listed):
+        raise MalformedInput(f"{shown(added[0])} is not listed in {RECORD}: it is another model", path=folder)
     name = name or name_from(folder.name)
     with Registry(location.url) as store:
         store.record(converted, names={name: made.digest})

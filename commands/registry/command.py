@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, digest, size, text, write_document
 from llorch.commands.ledger import adopt_folder, checked_name, registry_location
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from llorch.registry import ListedArtifact, Location
 
 TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
+
+KINDS = ("gguf", "gguf-split", "hf-folder", "adapter", "file")
 
 SORTS: Mapping[str, Callable[[ListedArtifact], Any]] = {
     "made": lambda row: row.at,
@@ -50,7 +53,7 @@ for part in (queries, changes, exchange):
 )
 @click.option("--sort", type=click.Choice(list(SORTS)), help="By this, upwards.  [default: the latest first]")
 @click.option("--name", help="Only what this name means.")
-@click.option("--kind", help="Only this format: gguf, gguf-split, hf-folder.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only this format.")
 @click.option("--architecture", help="Only this one, as llama.")
 @click.option("--dtype", help="Only this type of weights.")
 @click.option(
@@ -69,7 +72,25 @@ def list_(
         found = sorted(found, key=SORTS[sort])[:limit]
     write_answers("list", "artifacts", found, TITLES, row_of, as_json, output_format)
     if not found:
-        cli.note(NAME, f"nothing is recorded in {registry_location(url).shown}")
+        cli.note(NAME, why_nothing(url, wanted))
+
+
+def why_nothing(url: str | None, wanted: Mapping[str, Any]) -> str:
+    """Why a list is empty: nothing is recorded at all, or nothing that passes; of a word that is nowhere, which are."""
+    from llorch.registry import Filter  # as above
+
+    where = registry_location(url).shown
+    with open_registry(url) as store:
+        every = store.list(Filter(), limit=None)
+    if not every:
+        return f"nothing is recorded in {where}"
+    asked = [f"--{name} {value}" for name, value in wanted.items() if value is not None and name != "since"]
+    asked += ["--since"] if wanted["since"] is not None else []
+    for name in ("architecture", "dtype"):
+        known = sorted({getattr(row, name) for row in every} - {None})
+        if wanted[name] is not None and wanted[name] not in known:
+            return f"no {name} {shown(wanted[name])} is recorded in {where}; there are: {', '.join(known)}"
+    return f"none of the {len(every)} recorded in {where} passes {' '.join(asked)}"
 
 
 @cli.subcommand(main, "show", example=f"{NAME} show smollm2@latest\n{NAME} show sha256:b179c95")

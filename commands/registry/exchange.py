@@ -13,13 +13,7 @@ import click
 from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import ChildFailed, Failure, digest
-from llorch.commands.registry.output import (
-    NAME,
-    host,
-    open_registry,
-    output_options,
-    write_answer,
-)
+from llorch.commands.registry.output import NAME, host, open_registry, output_options, write_answer
 
 if TYPE_CHECKING:
     from llorch.registry import Reproduction

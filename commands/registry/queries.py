@@ -11,16 +11,10 @@ import click
 from llorch.base.times import rfc3339
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, digest, text, write_document
-from llorch.commands.registry.output import (
-    NAME,
-    open_registry,
-    output_options,
-    write_answer,
-    write_answers,
-)
+from llorch.commands.registry.output import NAME, open_registry, output_options, write_answer, write_answers
 
 if TYPE_CHECKING:
-    from llorch.registry import Affected, Identification, Lineage, ListedRun, SourceRecord
+    from llorch.registry import Affected, Identification, Lineage, ListedRun, SourceRecord, TensorRecord
 
 commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
 
@@ -64,16 +58,44 @@ def drawing(found: Lineage, picture: str | None) -> str:
 def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_format: str | None) -> int:
     """Hash files or folders and tell what they are and where they come from.
 
-    A folder with other shards or another card is known by its weights, one with changed weights by the tensors
-    that it shares. Ends with 1 if one of them is unknown.
+    A file or folder with another template, name, card, order or number of files is known by its weights, and what
+    differs is said; one with changed weights by the tensors that it shares. Ends with 1 if one of them is unknown.
     """
     found = []
     with open_registry(url) as store:
         for path in paths:
             with cli.progress(f"hashing {path.name}") as progress:
-                found.append(store.whence(path, progress))
+                tensors, metadata = of_gguf(path)
+                found.append(store.whence(path, progress, tensors=tensors, metadata=metadata))
     write_answers("whence", "answers", found, WHENCE_TITLES, whence_row, as_json, output_format)
     return 0 if all(one.known for one in found) else 1
+
+
+def of_gguf(path: Path) -> tuple[list[TensorRecord], dict[str, str]]:
+    """The tensors and keys of a GGUF file or of a folder of parts; nothing of what is none, or is malformed."""
+    from llorch.base.errors import InputError
+    from llorch.formats.gguf import metadata_digests, read_header, tensor_digests  # --help does not need them
+    from llorch.registry import TensorRecord
+
+    if path.is_dir():
+        path = next(iter(sorted(path.glob("*.gguf"))), path)
+    if not path.is_file() or not starts_as_gguf(path):
+        return [], {}
+    try:
+        header = read_header(path)
+        tensors = [
+            TensorRecord(one.name, one.dtype, one.shape, one.file, one.offset, one.size, one.sha256)
+            for one in tensor_digests(header)
+        ]
+    except InputError:  # its bytes are looked up all the same
+        return [], {}
+    return tensors, metadata_digests(header.metadata)
+
+
+def starts_as_gguf(path: Path) -> bool:
+    """Whether a file begins as GGUF files do."""
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
 
 
 def whence_row(found: Identification) -> Sequence[Cell]:
@@ -82,6 +104,9 @@ def whence_row(found: Identification) -> Sequence[Cell]:
     if best is None:
         return (text(found.path), text("unknown"), digest(found.digest), text(""), text(""))
     known = found.known if found.known != "tensors" else f"{best.equal} of {best.of} tensors"
+    if best.differs:
+        more = f" and {len(best.differs) - 3} more" if len(best.differs) > 3 else ""
+        known = f"{known}, but for {', '.join(best.differs[:3])}{more}"
     names = Cell(", ".join(best.names) or best.digest, ", ".join(best.names) or digest(best.digest).brief)
     return (
         text(found.path),
@@ -127,7 +152,7 @@ def run_row(run: ListedRun) -> Sequence[Cell]:
     return (
         Cell(run.uid, f"run:{run.uid[-12:]}"),
         text(run.kind),
-        text(run.status),
+        text(run.verdict if run.kind == "verify" and run.status == "succeeded" else run.status),
         age(rfc3339(run.started_at)),
         text(run.source),
         Cell(" ".join(run.inputs), " ".join(digest(one).brief for one in run.inputs)),

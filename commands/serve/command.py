@@ -48,6 +48,7 @@ OPTIONS = (
     click.option(
         "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 is any free one."
     ),
+    cli.mode_option("fast"),
     cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
     click.option(
         "--api-key-file",
@@ -84,6 +85,7 @@ def serve(
     model: Path,
     host: str,
     port: int,
+    mode: str,
     device: str,
     api_key_file: Path | None,
     slots: int,
@@ -118,7 +120,7 @@ def serve(
             settings,
             card,
             listening,
-            load=lambda: loaded(found, device),
+            load=lambda: loaded(found, device, mode),
             identify=lambda: identify(found, card, url),
             said=lambda uri: say_ready(uri, settings, card, as_json=as_json),
         )
@@ -138,12 +140,11 @@ def require_extra() -> None:
         ) from error
 
 
-def loaded(path: Path, device: str) -> Model:
+def loaded(path: Path, device: str, mode: str) -> Model:
     """The model with its tokenizer, ready to run."""
     from llorch import runtime
-    from llorch.runtime import choose_device
 
-    model = runtime.load(path, device=choose_device(device))
+    model = runtime.load(path, device=device, mode=mode)
     try:
         _ = model.text
     except Exception:

@@ -5,14 +5,7 @@ models/deepseek_v3 and models/glm4_moe_lite.
 """
 
 from llorch.converter.schema import rows
-from llorch.converter.schema.architecture import (
-    PREDICTION,
-    Architecture,
-    Key,
-    Kind,
-    Rule,
-    in_layers,
-)
+from llorch.converter.schema.architecture import PREDICTION, Architecture, Key, Kind, Rule, in_layers
 from llorch.converter.schema.block_sizes import latent_sizes
 from llorch.converter.schema.conditions import is_glm_flash, scores_by_sigmoid
 from llorch.converter.schema.derived_values import group_choice, layer_types, size, size_or_none

@@ -4,14 +4,7 @@ Source: llama.cpp, conversion/glm.py and src/models/glm4-moe.cpp; transformers, 
 """
 
 from llorch.converter.schema import rows
-from llorch.converter.schema.architecture import (
-    PREDICTION,
-    Architecture,
-    Key,
-    Kind,
-    RopeLayout,
-    in_layers,
-)
+from llorch.converter.schema.architecture import PREDICTION, Architecture, Key, Kind, RopeLayout, in_layers
 from llorch.converter.schema.layer_kinds import dense_then_mixture
 
 BLOCK = (

@@ -5,13 +5,7 @@ Source: llama.cpp, conversion/qwen.py and src/models/qwen3next.cpp; transformers
 
 from llorch.converter.architectures.qwen35 import FULL, LAYER_TYPES, MIXTURE, MTP, NORMS, QWEN35MOE
 from llorch.converter.schema import rows
-from llorch.converter.schema.architecture import (
-    PREDICTION,
-    Architecture,
-    RopeLayout,
-    Rule,
-    in_layers,
-)
+from llorch.converter.schema.architecture import PREDICTION, Architecture, RopeLayout, Rule, in_layers
 from llorch.converter.schema.block_sizes import delta_net_sizes
 from llorch.converter.schema.layer_kinds import linear_or_full
 from llorch.converter.schema.operations import log_negative

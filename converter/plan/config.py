@@ -16,6 +16,7 @@ from llorch.converter.plan.rope import Rope, spelled
 from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import REQUIRED, Metadata
+from llorch.formats.tokenizer import stored_id
 
 # Keys of config.json that every decoder has → names of sizes.
 DECODER_SIZES = {
@@ -108,12 +109,12 @@ def with_dtype(config: Mapping[str, object], dtype: str) -> dict[str, object]:
 
 
 def build_generation_config(
-    metadata: Metadata, vocab: int, eos_token_ids: Sequence[int], used: set[str], *, tokens: int | None = None
+    metadata: Metadata, vocab: int, eos_token_ids: Sequence[int], used: set[str]
 ) -> dict[str, object]:
     """generation_config.json: where to stop, and the sampling that the original recommended.
 
-    tokens: how many the tokenizer has; the rest of `vocab` is padding. used gets the keys that were read. A temperature
-    of 0 or below is llama.cpp's word for greedy decoding, in which of the rest the repetition penalty alone counts.
+    used gets the keys that were read. A temperature of 0 or below is llama.cpp's word for greedy decoding, in which of
+    the rest the repetition penalty alone counts.
     """
     ids = special_ids(metadata, vocab)
     stops = list(dict.fromkeys(eos_token_ids))
@@ -137,7 +138,7 @@ def build_generation_config(
         if not top_k.is_integer():
             raise MalformedInput(f"is {top_k}, expected a whole number", where=f"key {shown(SAMPLING_TOP_K)}")
         sampling["top_k"] = max(int(top_k), 0)  # llama.cpp: 0 and below is no limit, as is 0 here
-    never = _unused(metadata, vocab if tokens is None else tokens)
+    never = _unused(metadata)
     suppressed = metadata.integers(SUPPRESSED, None)
     if suppressed is not None:
         used.add(SUPPRESSED)
@@ -151,17 +152,24 @@ def build_generation_config(
     return {**config, **sampling, **({"do_sample": True} if sampling.keys() - penalty.keys() else {})}
 
 
-def _unused(metadata: Metadata, tokens: int) -> list[int]:
-    """The ids typed UNUSED among the first `tokens`: tokenizer.json has no such type, but a model need not say them."""
+def _unused(metadata: Metadata) -> list[int]:
+    """The ids typed UNUSED before others: tokenizer.json has no such type, but a model need not say them.
+
+    Those at the end are padding, which the tokenizer is without.
+    """
     types = metadata.integers(TYPES, None)
-    return [] if types is None else (types[:tokens] == UNUSED).nonzero()[0].tolist()
+    if types is None:
+        return []
+    used = (types != UNUSED).nonzero()[0]
+    unused: list[int] = (types[: used[-1] + 1 if len(used) else 0] == UNUSED).nonzero()[0].tolist()
+    return unused
 
 
 def special_ids(metadata: Metadata, vocab: int) -> dict[str, int | None]:
     """bos, eos and pad, None where there is none; MalformedInput for an id without a row in the embedding."""
     ids: dict[str, int | None] = {}
     for name, key in SPECIAL_IDS.items():
-        token = ids[name] = metadata.integer(key, None)
+        token = ids[name] = stored_id(metadata, key)
         if token is not None and not 0 <= token < vocab:
             raise MalformedInput(
                 f"is {token}, outside the {vocab} rows of token_embd.weight", where=f"key {shown(key)}"

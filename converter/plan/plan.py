@@ -104,9 +104,7 @@ def make_plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = F
     tied = "lm_head.weight" in assignment.absent
     config = build_config(architecture, evidence, rope, flags=assignment.flags, tied=tied)
     used = {ARCHITECTURE, *SPECIAL_IDS.values(), *vocabulary.used_keys}
-    generation = build_generation_config(
-        header.metadata, sizes["vocab"], vocabulary.eos_token_ids, used, tokens=vocabulary.size
-    )
+    generation = build_generation_config(header.metadata, sizes["vocab"], vocabulary.eos_token_ids, used)
     not_needed, unknown_keys = _leftover_keys(keys, used)
     warnings += _unknown_keys(unknown_keys, architecture, allow_unknown)
     unused = {**assignment.unused, **dict.fromkeys(assignment.unknown, "unknown")}

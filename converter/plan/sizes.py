@@ -15,14 +15,7 @@ from dataclasses import dataclass, replace
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.schema.architecture import (
-    PREDICTION,
-    Architecture,
-    Evidence,
-    RopeLayout,
-    Rule,
-    Sizes,
-)
+from llorch.converter.schema.architecture import PREDICTION, Architecture, Evidence, RopeLayout, Rule, Sizes
 from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import Tensor
 

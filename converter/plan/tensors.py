@@ -233,6 +233,10 @@ class _Sources:
     ) -> list[list[Segment]]:
         """Part `part` of the rows of each slice of a tensor that has `shape`."""
         _require(tensor, shape)
+        if (
+            len(shape) == 1 < len(tensor.shape)
+        ):  # written with an outer dimension of 1, its rows are its weights
+            tensor = replace(tensor, shape=shape)
         scales = scales_of(tensor, self._scales, math.prod(shape[:-2]))
         if (
             len(tensor.shape) == 1 < len(shape)
@@ -362,14 +366,16 @@ def _require_each_once(
 ) -> tuple[str, ...]:
     """The tensors that no output and no reason names; MalformedInput for one used in part or twice."""
     ranges: dict[str, list[tuple[int, int]]] = {}
+    rows: dict[str, int] = {}
     scales: set[str] = set()
     for output in outputs:
         for segment in output.segments:
             ranges.setdefault(segment.source.name, []).append((segment.first, segment.first + segment.rows))
+            rows[segment.source.name] = _rows_of(segment.source)
             if segment.scale is not None:
                 scales.add(segment.scale.tensor.name)
     for name, used in ranges.items():
-        if not _cover(sorted(used), _rows_of(tensors[name])):
+        if not _cover(sorted(used), rows[name]):
             raise MalformedInput(
                 "is there beside other tensors that hold the same weights", where=f"tensor {shown(name)}"
             )

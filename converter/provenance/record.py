@@ -77,6 +77,19 @@ class TensorRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceTensor:
+    """A tensor that was read, also one that was left out; offset is of its first byte in its file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: str
+    offset: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conversion:
     """A finished conversion.
 
@@ -105,6 +118,8 @@ class Conversion:
     run: str | None
     templates: Mapping[str, TemplateReport]
     findings: tuple[Mapping[str, object], ...]
+    source_tensors: tuple[SourceTensor, ...]
+    source_metadata: Mapping[str, str]
     started: str
     finished: str
     records: tuple[WrittenFile, ...] = field(default=())
@@ -132,6 +147,11 @@ class Conversion:
                 {"name": s.name, "path": text_of(s.relative), "sha256": s.sha256, "size": s.size}
                 for s in self.sources
             ],
+            "source_weights": weights_digest(
+                (t.name, t.dtype, t.shape, t.sha256) for t in self.source_tensors
+            ),
+            "source_tensors": [asdict(tensor) for tensor in self.source_tensors],
+            "source_metadata": dict(self.source_metadata),
             "options": dict(self.options),
             "tools": dict(self.tools),
             "times": {"started": self.started, "finished": self.finished},

@@ -1,8 +1,8 @@
 """A conversion as an in-toto Statement v1 with SLSA provenance v1, for tools that do not know ours.
 
-It is not signed: it says who claims what, and no one can tell that nobody changed it. SLSA's build level 1,
-no more. Numbers are strings, since readers of the predicate pass numbers through doubles. Sources: the
-in-toto attestation specification, Statement v1; slsa.dev, provenance v1.
+By itself it says who claims what; `llorch sign` puts a signature over it. SLSA's build level 1, no more. Numbers are
+strings, since readers of the predicate pass numbers through doubles. Sources: the in-toto attestation specification,
+Statement v1; slsa.dev, provenance v1.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ import uuid
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from llorch.base.provenance import BUILD_TYPE, BUILDER_ID
 from llorch.converter.digests import tree_manifest
 from llorch.converter.provenance.record import Conversion, WrittenFile
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
-
-# Ours, told apart by their version; docs/conversion.md documents the parameters. RFC 2606 keeps .example from
-# belonging to anybody, so nobody can put a page there that speaks for us.
-BUILD_TYPE = "https://llorch.example/buildtypes/gguf-to-safetensors/v1"
-BUILDER_ID = "https://llorch.example/builders/local-cli/v1"
 
 
 def statement(conversion: Conversion, record: WrittenFile) -> dict[str, object]:

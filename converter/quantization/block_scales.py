@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.formats.gguf import Tensor, TensorData
-from llorch.formats.quants import QuantType
-from llorch.formats.quants.codebooks import e8m0_halved, ue4m3_halved
+from llorch.formats.quants import QuantType, e8m0_halved, ue4m3_halved
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.unsignedinteger]

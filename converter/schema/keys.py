@@ -11,6 +11,12 @@ from llorch.formats.gguf import REQUIRED, Metadata, Required, ValueType
 
 D = TypeVar("D")
 
+# Keys that may be an array with an entry for each layer. Source: llama.cpp, src/llama-model.cpp and src/models/,
+# `get_key_or_arr`; every other key it refuses as an array.
+PER_LAYER = frozenset(
+    {"attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_feed_forward_length"}
+)
+
 
 class Keys:
     """Metadata seen through one prefix, as `llama`: `integer("block_count")` reads `llama.block_count`.
@@ -38,10 +44,10 @@ class Keys:
         return name
 
     def integer(self, key: str, default: D | Required = REQUIRED) -> int | D:
-        """An integer; an array of one value for every layer, if all are equal, serves as that value."""
+        """An integer; of a key that may differ by layer, an array of equal ones serves as that value."""
         name = self._use(key)
         value = self.metadata.get(name)
-        if value is None or value.type is not ValueType.ARRAY:
+        if value is None or value.type is not ValueType.ARRAY or key not in PER_LAYER:
             return self.metadata.integer(name, default)
         array = self.metadata.integers(name)
         layers = self.metadata.integer(self.name("block_count"))

@@ -57,11 +57,12 @@ class OpenFile:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """SHA-256 of everything: of each source file, of each written file, and output tensor → of its bytes."""
+    """SHA-256 of everything: of each source file, of each written file, and tensor → of its bytes on both sides."""
 
     sources: tuple[str, ...]
     files: tuple[str, ...]
     tensors: Mapping[str, str]
+    source_tensors: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,18 @@ class _Pipeline:
             threading.Lock()
         )  # a region that several sources share is read, changed and written by one
         self._turn, self._change = threading.Lock(), threading.Condition()
-        self._of_source = [OrderedDigest(part.identity.size) for part in job.header.parts]
+        self._in_parts = [
+            sorted(
+                (one for one in job.header.tensors.values() if one.part == number), key=lambda one: one.offset
+            )
+            for number in range(len(job.header.parts))
+        ]
+        self._of_source = [
+            OrderedDigest(
+                part.identity.size, ranges=[(one.offset, one.offset + one.nbytes) for one in tensors]
+            )
+            for part, tensors in zip(job.header.parts, self._in_parts, strict=True)
+        ]
         self._of_file = [OrderedDigest(file.size_bytes) for file in job.files]
         self._of_tensor = {
             tensor.output.name: OrderedDigest(
@@ -152,6 +164,11 @@ class _Pipeline:
             tuple(digest.hexdigest() for digest in self._of_source),
             tuple(digest.hexdigest() for digest in self._of_file),
             {name: digest.hexdigest() for name, digest in self._of_tensor.items()},
+            {
+                tensor.name: sha256
+                for tensors, digest in zip(self._in_parts, self._of_source, strict=True)
+                for tensor, sha256 in zip(tensors, digest.of_ranges, strict=True)
+            },
         )
 
     def _work(self) -> None:

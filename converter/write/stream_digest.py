@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class OrderedDigest:
-    """The digest of a stream of `length` bytes.
+    """The digest of a stream of `length` bytes, and of ranges of it.
+
+    ranges: (start, end) in order, none within another; `of_ranges` has their digests when the stream is complete.
 
     Nobody waits for anybody: who brings the bytes whose turn it is hashes them, and then those in line behind
     them. The lock is free while bytes are hashed.
     """
 
-    def __init__(self, length: int, complete: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        length: int,
+        complete: Callable[[str], None] | None = None,
+        ranges: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self._length = length
+        self._ranges = ranges
+        self._of_ranges = [hashlib.sha256() for _ in ranges]
+        self._range = 0
         self._complete = complete
         self._sha256 = hashlib.sha256()
         self._position = 0
@@ -40,10 +50,29 @@ class OrderedDigest:
                     self._busy = False
                     return
             self._sha256.update(turn[0].data)
+            self._update_ranges(turn[0])
             turn[1]()
             self._position += len(turn[0])
             if self._position == self._length and self._complete is not None:
                 self._complete(self._sha256.hexdigest())
+
+    def _update_ranges(self, data: NDArray[np.uint8]) -> None:
+        """Hashes what of the bytes at the position is in ranges; those before are complete."""
+        begin, end = self._position, self._position + len(data)
+        while self._range < len(self._ranges):
+            first, last = self._ranges[self._range]
+            if first >= end:
+                return
+            self._of_ranges[self._range].update(data[max(first - begin, 0) : last - begin].data)
+            if last > end:
+                return
+            self._range += 1
+
+    @property
+    def of_ranges(self) -> list[str]:
+        """The digest of each range; an AssertionError while bytes are missing."""
+        assert self._position == self._length, f"{self._position} of {self._length} bytes came"
+        return [one.hexdigest() for one in self._of_ranges]
 
     def hexdigest(self) -> str:
         """The digest; an AssertionError while bytes are missing."""

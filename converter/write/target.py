@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
-import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
+from llorch.base.file_lock import FileLock, LockHeld
 from llorch.base.shown import shown
 from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
+from llorch.converter.write.replaceable import others_in
 from llorch.converter.write.staging import Staging, entries, naming
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
 NO_RENAMEAT2 = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # NFS, some FUSE and overlay file systems
 
-LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+MOST_NAMED = 3  # of what is in the way
 
 # What is asked of a file system beyond the files' bytes: for its own tables, and for the records.
 SPARE_SHARE, SPARE_BYTES, SPARE_FILES = 100, 16 << 20, 16
@@ -35,8 +35,9 @@ SPARE_SHARE, SPARE_BYTES, SPARE_FILES = 100, 16 << 20, 16
 class Target:
     """The lock on a target, and what stands beside it; a context manager that leaves nothing when it fails.
 
-    force: an existing target is replaced, in one step where the file system can. keep: files that must
-    outlive the conversion; a target that holds one of them is never replaced.
+    An empty folder at the target is taken. force: a folder that a conversion wrote is replaced, in one step where
+    the file system can, and so is a link, which holds nothing; see `replaceable`. keep: files that must outlive the
+    conversion; a target that holds one of them is never replaced.
     Raises TargetBusy, TargetExists, and OSError when the parent folder cannot be written.
     """
 
@@ -50,7 +51,8 @@ class Target:
         self._force = force
         self._keep = keep
         self._made_parents: list[Path] = []
-        self._parent_fd = self._lock_fd = -1
+        self._parent_fd = -1
+        self._lock: FileLock | None = None
         self._staging: Staging | None = None
 
     def __enter__(self) -> Target:
@@ -60,7 +62,7 @@ class Target:
             self._make_parents()
             self._parent_fd = os.open(self.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with naming(self.parent / f".{self._name}.lock"):
-                self._lock()
+                self._take_lock()
             self._roll_back()
             self._require_free()
         except BaseException:
@@ -104,10 +106,14 @@ class Target:
         assert staging is not None, "there is nothing to publish before stage()"
         staging.seal()
         self._require_free()
-        replaces = self._lstat(self._name) is not None
+        found = self._lstat(self._name)
+        fills = found is not None and stat.S_ISDIR(found.st_mode) and not any(self.folder.iterdir())
+        replaces = found is not None and not fills
         flags = RENAME_EXCHANGE if replaces else RENAME_NOREPLACE
         with naming(self.folder):
-            in_one_step = _rename2(staging.fd, "folder", self._parent_fd, self._name, flags)
+            if fills:  # fails, as it should, for a folder that is no longer empty
+                os.rename("folder", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
+            in_one_step = fills or _rename2(staging.fd, "folder", self._parent_fd, self._name, flags)
             if not in_one_step:
                 self._rename_in_steps(staging, replaces)
             try:
@@ -156,12 +162,19 @@ class Target:
         found = self._lstat(self._name)
         if found is None:
             return
-        if not self._force:
+        is_folder = stat.S_ISDIR(found.st_mode)
+        others = list(islice(others_in(self.folder), MOST_NAMED + 1)) if is_folder else []
+        empty = is_folder and not others and not any(self.folder.iterdir())
+        if others:
+            raise TargetExists(self.folder, _what_else(others))
+        if not is_folder and not stat.S_ISLNK(found.st_mode):
+            raise TargetExists(self.folder, "the target exists already and is no folder: choose another")
+        if not self._force and not empty:
             raise TargetExists(self.folder)
         held = [path for path in (*self._keep, Path.cwd()) if self._holds(found, path)]
         if held:
             raise TargetExists(self.folder, f"cannot be replaced: {shown(held[0], 200)} is in it")
-        if stat.S_ISDIR(found.st_mode) and os.path.ismount(self.folder):
+        if is_folder and os.path.ismount(self.folder):
             raise TargetExists(self.folder, "cannot be replaced: it is a mount point")
 
     def _holds(self, found: os.stat_result, path: Path) -> bool:
@@ -192,25 +205,15 @@ class Target:
                 parent.mkdir()
                 self._made_parents.append(parent)
 
-    def _lock(self) -> None:
+    def _take_lock(self) -> None:
         """Takes the lock at once, or raises TargetBusy."""
-        name = f".{self._name}.lock"
-        while self._lock_fd < 0:
-            fd = os.open(name, LOCK_FILE, 0o666, dir_fd=self._parent_fd)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                there = self._lstat(name)
-                # Whoever held it before us has removed the file: then what we locked has no name.
-                if there is not None and os.path.samestat(os.fstat(fd), there):
-                    self._lock_fd = fd
-                    os.ftruncate(fd, 0)
-                    os.pwrite(fd, _who_we_are().encode(), 0)
-            except BlockingIOError:
-                who = shown(os.pread(fd, 200, 0), 200, quoted=False)
-                raise TargetBusy(self.folder, f" ({who})" if who else "") from None
-            finally:
-                if self._lock_fd < 0:
-                    os.close(fd)
+        lock = FileLock(f".{self._name}.lock", self._parent_fd)
+        try:
+            lock.acquire()
+        except LockHeld as error:
+            told = "; ".join(filter(None, [error.holder, error.hint]))
+            raise TargetBusy(self.folder, told and f" ({told})") from None
+        self._lock = lock
 
     @property
     def _staging_prefix(self) -> str:
@@ -228,20 +231,23 @@ class Target:
         try:
             self.discard()
         finally:
-            if self._lock_fd >= 0:
-                with suppress(OSError):  # while it is locked: who has it open will see that it has no name
-                    os.unlink(f".{self._name}.lock", dir_fd=self._parent_fd)
-                os.close(self._lock_fd)
+            if self._lock is not None:
+                self._lock.release()
             if self._parent_fd >= 0:
                 os.close(self._parent_fd)
-            self._lock_fd = self._parent_fd = -1
+            self._lock, self._parent_fd = None, -1
             for parent in reversed(self._made_parents if failed else []):
                 with suppress(OSError):
                     parent.rmdir()
 
 
-def _who_we_are() -> str:
-    return f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _what_else(others: Sequence[str]) -> str:
+    """Why a folder is not replaced, whatever was asked."""
+    names = ", ".join(shown(name) for name in others[:MOST_NAMED])
+    more = " and more" if len(others) > MOST_NAMED else ""
+    return (
+        f"the target exists already and holds {names}{more}, which no conversion wrote: choose another folder"
+    )
 
 
 def _rename2(from_fd: int, from_name: str, to_fd: int, to_name: str, flags: int) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from llorch.formats.gguf.content import TensorDigest, metadata_digests, tensor_digests
     from llorch.formats.gguf.file import Header, Tensor, read_header, read_part
     from llorch.formats.gguf.metadata import INTEGERS, REQUIRED, Metadata, Required, ValueType
     from llorch.formats.gguf.tensor_data import TensorData
@@ -19,14 +20,18 @@ __all__ = [
     "Required",
     "Tensor",
     "TensorData",
+    "TensorDigest",
     "ValueType",
+    "metadata_digests",
     "read_header",
     "read_part",
+    "tensor_digests",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "content": ["TensorDigest", "metadata_digests", "tensor_digests"],
         "file": ["Header", "Tensor", "read_header", "read_part"],
         "metadata": ["INTEGERS", "Metadata", "REQUIRED", "Required", "ValueType"],
         "tensor_data": ["TensorData"],

@@ -10,10 +10,10 @@ import threading
 from functools import cache
 
 from llorch.formats.quants import numpy_kernels
-from llorch.formats.quants.jit_cache import Function, Target, function, this_machine
-from llorch.formats.quants.kernel import kernel, step
+from llorch.formats.quants.kernel import NAME, kernel, step
 from llorch.formats.quants.numpy_kernels import Bytes, Written
 from llorch.formats.quants.types import QuantType
+from llorch.formats.vector_code.jit_cache import Function, Target, function, this_machine
 
 # The least magnitude that is written as an infinity, as a float32's bits; for float16 that is 65520. The kernels
 # are made for less: of a source with more the plain definitions say whether and where it is broken.
@@ -50,7 +50,7 @@ def compiled_kernel(type: QuantType, dtype: str, target: Target) -> Function:
 
 @cache
 def _compiled(type: QuantType, dtype: str, target: Target) -> Function:
-    return function(f"{type}-{dtype}", kernel(type, dtype, target.has), target)
+    return function(f"{type}-{dtype}", NAME, kernel(type, dtype, target.has), target)
 
 
 def _in_threads(run: Function, type: QuantType, raw: Bytes, out: Written, steps: int, threads: int) -> int:

@@ -16,7 +16,7 @@ from llorch.formats.quants.codebooks import E2M1_DOUBLED, e8m0_halved, ue4m3_hal
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.quants.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, Coded, Value
 
 
 @quant_type("MXFP4", id=39, weights=32, e="u1", qs=("u1", 16))

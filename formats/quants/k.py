@@ -18,7 +18,7 @@ from llorch.formats.quants.bits import column, floats, parts
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.quants.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, Coded, Value
 
 Bytes = NDArray[np.uint8]
 

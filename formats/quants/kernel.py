@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 from llorch.formats.quants.types import QuantType
-from llorch.formats.quants.vectors import BYTE, HALF, INDEX, WORD, Block, Coded, Has, Value
+from llorch.formats.vector_code.vectors import BYTE, HALF, INDEX, WORD, Block, Coded, Has, Value
 
 # Weights that are rounded and stored together: two of the vectors that a type yields.
 LANES = 32

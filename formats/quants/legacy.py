@@ -15,7 +15,7 @@ from llorch.formats.quants.bits import column, floats, parts
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.quants.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, Coded, Value
 
 
 @quant_type("Q4_0", id=2, weights=32, d="<f2", qs=("u1", 16))

@@ -12,7 +12,7 @@ from llorch.formats.quants.bits import column
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.quants.vectors import Block, Value
+    from llorch.formats.vector_code.vectors import Block, Value
 
 
 @quant_type("F32", id=0, weights=1, w="<f4")

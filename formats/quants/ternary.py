@@ -15,7 +15,7 @@ from llorch.formats.quants.bits import column, floats, in_turn, parts
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.quants.vectors import Block, Value
+    from llorch.formats.vector_code.vectors import Block, Value
 
 
 @quant_type("TQ1_0", id=34, weights=256, qs=("u1", 48), qh=("u1", 4), d="<f2")

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from llorch.base.errors import UnsupportedInput
 
 if TYPE_CHECKING:  # it imports a compiler, and the table of types must not
-    from llorch.formats.quants.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, Coded, Value
 
 Blocks = NDArray[np.void]
 Decode = Callable[[Blocks], NDArray[np.float32]]

@@ -23,15 +23,7 @@ from llorch.formats.scan.names import (
     is_private,
 )
 from llorch.formats.scan.rules import Finding
-from llorch.formats.scan.text import (
-    ENCODED,
-    INSTRUCTION,
-    NETWORK,
-    SCRIPT,
-    SHELL,
-    matches,
-    scan_characters,
-)
+from llorch.formats.scan.text import ENCODED, INSTRUCTION, NETWORK, SCRIPT, SHELL, matches, scan_characters
 
 MOST_STEPS = 100_000  # nodes that are looked at; then loops are no longer unrolled
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
@@ -20,6 +20,7 @@ from llorch.base.shown import shown
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import Form, bpe, byte_characters
 from llorch.formats.tokenizer.charsmap import CHARSMAP
+from llorch.formats.tokenizer.delimiters import with_delimiters
 from llorch.formats.tokenizer.padding import padding_starts, without_padding
 from llorch.formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer
 from llorch.formats.tokenizer.sentencepiece_model import (
@@ -36,7 +37,9 @@ from llorch.formats.tokenizer.special import (
     ID_KEYS,
     SpecialTokens,
     added_tokens,
+    end_ids,
     read_special,
+    stored_id,
     written_roles,
 )
 from llorch.formats.tokenizer.spm import ADD_SPACE_PREFIX, spm
@@ -69,6 +72,7 @@ __all__ = [
     "byte_characters",
     "load_tokenizer",
     "sentencepiece_model",
+    "stored_id",
 ]
 
 T = TypeVar("T")
@@ -153,6 +157,9 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
     require_known(model)
     vocabulary = read_vocabulary(metadata)
     pre, warnings = _pretokenizer(metadata, model)
+    if vocabulary.empty:
+        more = f" and {len(vocabulary.empty) - 1} more" if len(vocabulary.empty) > 1 else ""
+        warnings.append(f"token {vocabulary.empty[0]}{more} is empty: called [EMPTY_id], as llama.cpp does")
     special = read_special(
         metadata,
         vocabulary,
@@ -161,11 +168,15 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
         default_bos=pre.default_bos,
     )
     recipe = _recipe(model, metadata, vocabulary, special, pre, form)
+    templates = read_templates(metadata)
+    texts_of_chat = files_of(templates.default, templates.named).values()
+    delimiters = with_delimiters(vocabulary, texts_of_chat, recipe.model)
+    vocabulary = delimiters.vocabulary
+    special = replace(special, end_ids=end_ids(vocabulary, special.ids))
     size = padding_starts(metadata, vocabulary, special, recipe.model)
     padding = len(vocabulary) - size
     tokens = (recipe.tokens or vocabulary.tokens)[:size]
     written = written_roles(vocabulary, special, recipe.model)
-    templates = read_templates(metadata)
     texts = {f"{role}_token": tokens[special.ids[role]] for role in written}
     added = added_tokens(metadata, vocabulary, tokens, {special.ids[role] for role in written})
     return TokenizerFiles(
@@ -193,7 +204,7 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
         used_keys=frozenset(key for key in metadata if key in USED or key.startswith(f"{TEMPLATE}.")),
         unused_ids=[i for i, kind in enumerate(vocabulary.types[:size]) if kind == TokenType.UNUSED],
         notes=[*recipe.notes, *([_padding_note(size, padding)] if padding else [])],
-        warnings=[*warnings, *special.warnings, *recipe.warnings, *templates.warnings],
+        warnings=[*warnings, *special.warnings, *recipe.warnings, *delimiters.warnings, *templates.warnings],
     )
 
 
@@ -249,22 +260,26 @@ def require_known(model: str) -> None:
 def _pretokenizer(metadata: Metadata, model: str) -> tuple[PreTokenizer, list[str]]:
     """The pre-tokenizer's row, of which only the BPE families use more than the defaults, and warnings."""
     name = metadata.text(PRE, "")
-    if model == "gemma4":
-        return pretokenizer("gemma4"), []
+    forced = FORCED.get(metadata.text("general.architecture", ""))
     if model != "gpt2":
-        return UNCUT, []
+        row = pretokenizer("gemma4") if model == "gemma4" else UNCUT
+        return row, [_forced(forced, f"{MODEL} is {model}")] if forced else []
     row = pretokenizer(name or "default")
     if not name:
         return row, [
             f"{PRE} is missing: text is cut by llama.cpp's default, hardly what the model was trained with"
         ]
-    forced = FORCED.get(metadata.text("general.architecture", ""))
     if forced and pretokenizer(forced).splits != row.splits:
-        return row, [
-            f"transformers cuts this model's text as {forced} whatever tokenizer.json says, and {PRE} is {name}: "
-            "load it with tokenizers.Tokenizer.from_file"
-        ]
+        return row, [_forced(forced, f"{PRE} is {name}")]
     return row, []
+
+
+def _forced(forced: str, what: str) -> str:
+    """The warning for a model whose tokenizer AutoTokenizer builds by the model's name."""
+    return (
+        f"transformers cuts this model's text as {forced} whatever tokenizer.json says, and {what}: "
+        "load it with tokenizers.Tokenizer.from_file"
+    )
 
 
 def _recipe(
@@ -302,6 +317,10 @@ def _config(
         **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token")),
         **texts,
     }
+    if not metadata.flag(ADD_SPACE_PREFIX, True):
+        config["add_prefix_space"] = (
+            False  # what tokenizer.json says too; llama.cpp's converter looks for it here
+        )
     if added:
         config["added_tokens_decoder"] = {
             str(token["id"]): {key: value for key, value in token.items() if key != "id"} for token in added

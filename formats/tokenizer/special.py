@@ -26,6 +26,7 @@ FIM_KEYS = tuple(
     [f"tokenizer.ggml.fim_{part}_token_id" for part in ("pre", "suf", "mid", "pad", "rep", "sep")]
     + [f"tokenizer.ggml.{part}_token_id" for part in ("prefix", "suffix", "middle")]
 )
+NO_ID = (-1, 0xFFFFFFFF)  # llama.cpp's LLAMA_TOKEN_NULL, as i32 and as u32
 ADD_BOS, ADD_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"
 
 # Texts that end an answer whatever the keys say.
@@ -231,8 +232,14 @@ def template(tokens: list[str], single: list[int | str], pair: list[int | str]) 
     }
 
 
-def _id(metadata: Metadata, key: str, size: int) -> int | None:
+def stored_id(metadata: Metadata, key: str) -> int | None:
+    """A token id as a key has it; None where the key is absent, or is -1 in either sign: "there is none"."""
     index = metadata.integer(key, None)
+    return None if index in NO_ID else index
+
+
+def _id(metadata: Metadata, key: str, size: int) -> int | None:
+    index = stored_id(metadata, key)
     if index is not None and not 0 <= index < size:
         raise MalformedInput(f"is {index}, but the vocabulary has {size} tokens", where=f"key '{key}'")
     return index

@@ -1,6 +1,6 @@
 """The vocabulary of a GGUF file: tokens, types and scores by id, read from its keys and checked.
 
-A token's id is its place in `tokenizer.ggml.tokens`. What contradicts itself here (a repeated or empty token,
+A token's id is its place in `tokenizer.ggml.tokens`. What contradicts itself here (a repeated token,
 arrays of other lengths, bytes that are no text) cannot be written as a tokenizer.json that means the same.
 """
 
@@ -41,12 +41,16 @@ class TokenType(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Tokens with their types; `ids` is the way back from a text; `typed`: the file gave the types."""
+    """Tokens with their types; `ids` is the way back from a text; `typed`: the file gave the types.
+
+    empty: the ids of tokens without a text, which are called [EMPTY_id] here.
+    """
 
     tokens: list[str]
     types: list[int]
     typed: bool
     ids: dict[str, int]
+    empty: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -77,12 +81,13 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
     tokens = decoded(metadata.texts(TOKENS), TOKENS, "token")
     if not tokens:
         raise MalformedInput("holds no tokens", where=f"key '{TOKENS}'")
+    empty = [index for index, token in enumerate(tokens) if not token]
+    for index in empty:  # as llama.cpp calls them: a tokenizer.json drops an empty token without a word
+        tokens[index] = f"[EMPTY_{index}]"
     ids = dict(zip(tokens, range(len(tokens)), strict=True))
     if len(ids) != len(tokens):
         raise MalformedInput(_repeats(tokens), where=f"key '{TOKENS}'")
-    if "" in ids:
-        raise MalformedInput(f"token {ids['']} is empty", where=f"key '{TOKENS}'")
-    return Vocabulary(tokens, _types(metadata, len(tokens)), TYPES in metadata, ids)
+    return Vocabulary(tokens, _types(metadata, len(tokens)), TYPES in metadata, ids, tuple(empty))
 
 
 def decoded(texts: StringArray, key: str, what: str) -> list[str]:

@@ -46,14 +46,18 @@ def branch(lineage: Lineage, digest: str, *, up: bool, met: set[str]) -> list[Br
         others = [arrow for arrow in mine if arrow.digest != digest and (arrow.role in INTO) is up]
         below: list[Branch] = [
             (
-                " · ".join(artifact_lines(nodes[arrow.digest])),
+                " · ".join(artifact_lines(nodes[arrow.digest], arrow.label)),
                 branch(lineage, arrow.digest, up=up, met=met | {arrow.digest})
                 if arrow.digest not in met
                 else [],
             )
             for arrow in others
         ]
-        found.append((f"{'by' if up else 'into'} {' · '.join(run_lines(run))}", below))
+        own = next((arrow.label for arrow in mine if arrow.digest == digest), None)
+        lines = run_lines(run)
+        if own and own != nodes[digest].label:  # other runs called it otherwise
+            lines[0] += f" as {printable(own)}"
+        found.append((f"{'by' if up else 'into'} {' · '.join(lines)}", below))
     return found
 
 
@@ -67,17 +71,18 @@ def indented(branches: Sequence[Branch]) -> list[str]:
     return lines
 
 
-def artifact_lines(node: ArtifactNode) -> list[str]:
-    """What is written on an artifact."""
+def artifact_lines(node: ArtifactNode, called: str | None = None) -> list[str]:
+    """What is written on an artifact. called: its name in one run, where only that is meant."""
     label, _, digits = node.digest.partition(":")
-    title = ", ".join(name.removesuffix("@latest") for name in node.names) or node.label
+    title = ", ".join(name.removesuffix("@latest") for name in node.names) or called or node.label
     facts = " ".join(filter(None, [node.kind, node.dtype, node.verified]))
     return [printable(line) for line in (title, f"{label}:{digits[:DIGITS]}", facts) if line]
 
 
 def run_lines(node: RunNode) -> list[str]:
     """What is written on a run."""
-    how = f"{node.kind} {node.status}" if node.status != "succeeded" else node.kind
+    ended = node.verdict if node.kind == "verify" and node.status == "succeeded" else node.status
+    how = f"{node.kind} {ended}" if ended and ended != "succeeded" else node.kind
     tool = f"llorch {node.tool}" if node.tool else None
     lines = (how, f"{node.at:%Y-%m-%d %H:%M}", tool, *short_source(node.source or ""))
     return [printable(line) for line in lines if line]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from llorch.base.provenance import BUILD_TYPE, BUILDER_ID
 from llorch.base.times import rfc3339_seconds
 from llorch.registry.digests import HashedFile, tree_manifest
 from llorch.registry.export.subject import Input, Subject, as_bytes
@@ -17,10 +18,6 @@ from llorch.registry.records.records import Json
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
-
-# As the converter's own statement has them; RFC 2606 keeps .example from belonging to anybody.
-BUILD_TYPE = "https://llorch.example/buildtypes/gguf-to-safetensors/v1"
-BUILDER_ID = "https://llorch.example/builders/local-cli/v1"
 
 
 def slsa(subject: Subject) -> bytes:

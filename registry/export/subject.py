@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from llorch.registry.database.schema import artifact, run, run_io
+from llorch.registry.database.schema import alias_event, artifact, run, run_io
 from llorch.registry.errors import UnknownReference
 from llorch.registry.query import lookup
+from llorch.registry.query.reference import NameReference
 from llorch.registry.records.answers import ArtifactAnswer, RunAnswer
 from llorch.registry.records.records import FileRecord, SourceRecord
 
@@ -31,15 +32,22 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An artifact, its latest conversion, and that one's inputs by their digests."""
+    """An artifact, the conversion that made it, and that one's inputs by their digests.
+
+    asked: the name that it was asked for by. Of several conversions with equal bytes it is the one that gave that
+    name, else the latest.
+    """
 
     artifact: ArtifactAnswer
     run: RunAnswer
     inputs: Sequence[Input]
+    asked: str | None = None
 
     @property
     def name(self) -> str:
-        """What it is called: its first name, else what the run called it, else its digest."""
+        """What it is called: as it was asked for, else its first name, else what the run called it, or its digest."""
+        if self.asked is not None:
+            return self.asked
         labels = [edge.label for edge in self.run.edges if edge.digest == self.artifact.digest]
         names = [name.rpartition("@")[0] for name in self.artifact.names]
         return next(filter(None, [*names, *labels]), self.artifact.digest)
@@ -58,16 +66,10 @@ class Subject:
         return next(iter(named), None)
 
 
-def subject_of(connection: Connection, artifact_id: int) -> Subject:
-    """What is recorded of an artifact and its latest maker. Raises UnknownReference when no run made it."""
+def subject_of(connection: Connection, artifact_id: int, asked: NameReference | None = None) -> Subject:
+    """What is recorded of an artifact and its maker. Raises UnknownReference when no run made it."""
     found = lookup.artifact_answer(connection, artifact_id)
-    maker = connection.execute(
-        select(run.c.id)
-        .join(run_io, run_io.c.run_id == run.c.id)
-        .where(run_io.c.artifact_id == artifact_id, run_io.c.role == "output", run.c.status == "succeeded")
-        .order_by(run.c.started_at.desc(), run.c.uid.desc())
-        .limit(1)
-    ).scalar_one_or_none()
+    maker = maker_of(connection, found.digest, artifact_id, asked)
     if maker is None:
         raise UnknownReference(found.digest, hint="no recorded run made it, so there is nothing to export")
     edges = connection.execute(
@@ -84,7 +86,31 @@ def subject_of(connection: Connection, artifact_id: int) -> Subject:
         )
         for edge in edges
     ]
-    return Subject(found, lookup.run_answer(connection, maker), inputs)
+    return Subject(found, lookup.run_answer(connection, maker), inputs, None if asked is None else asked.name)
+
+
+def maker_of(
+    connection: Connection, digest: str, artifact_id: int, asked: NameReference | None
+) -> int | None:
+    """The id of the latest run that made an artifact; of a name, of the latest before it was given."""
+    makers = connection.execute(
+        select(run.c.id, run.c.started_at)
+        .join(run_io, run_io.c.run_id == run.c.id)
+        .where(run_io.c.artifact_id == artifact_id, run_io.c.role == "output", run.c.status == "succeeded")
+        .order_by(run.c.started_at.desc(), run.c.uid.desc())
+    ).all()
+    if asked is not None:
+        named = connection.execute(
+            select(func.max(alias_event.c.at)).where(
+                alias_event.c.name == asked.name,
+                alias_event.c.alias == asked.alias,
+                alias_event.c.digest == digest,
+            )
+        ).scalar()
+        before = [row.id for row in makers if named is not None and row.started_at <= named]
+        if before:
+            return int(before[0])
+    return int(makers[0].id) if makers else None
 
 
 def uri(recorded: SourceRecord) -> str:

@@ -50,12 +50,22 @@ def verdict_of(artifact_id: ColumnElement[int]) -> ColumnElement[str | None]:
         .scalar_subquery()
     )
     mine = check_result.alias("mine")
-    bad = func.sum(case((mine.c.status.in_(("FAILED", "ERROR")), 1), else_=0))
-    skipped = func.sum(case((mine.c.status == "SKIPPED", 1), else_=0))
-    verdict = case((bad > 0, "FAILED"), (skipped > 0, "INCOMPLETE"), (func.count() > 0, "PASSED"))
     return (
-        select(verdict)
+        select(verdict_in(mine))
         .where(mine.c.artifact_id == artifact_id, mine.c.run_id == latest)
         .correlate(artifact_id.table)
         .scalar_subquery()
     )
+
+
+def verdict_of_run(run_id: ColumnElement[int]) -> ColumnElement[str | None]:
+    """What a run's checks found, all together, as `verdict_of`; NULL for a run that checked nothing."""
+    mine = check_result.alias("of_run")
+    return select(verdict_in(mine)).where(mine.c.run_id == run_id).correlate(run_id.table).scalar_subquery()
+
+
+def verdict_in(checks: FromClause) -> ColumnElement[str | None]:
+    """Some rows of `check_result` as one word; NULL of none."""
+    bad = func.sum(case((checks.c.status.in_(("FAILED", "ERROR")), 1), else_=0))
+    skipped = func.sum(case((checks.c.status == "SKIPPED", 1), else_=0))
+    return case((bad > 0, "FAILED"), (skipped > 0, "INCOMPLETE"), (func.count() > 0, "PASSED"))

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from llorch.registry.database.schema import artifact, run, run_io
+from llorch.registry.query.current import verdict_of_run
 from llorch.registry.records.answers import as_json
 from llorch.registry.records.processes import Process, shown_status
 from llorch.registry.records.records import Json, RunKind
@@ -23,7 +24,8 @@ RunEdge = tuple[str, str, str | None]  # role, digest, label
 class ListedRun:
     """A row of `history`.
 
-    status: `died` for a run whose process is gone, whatever its row says. source: what its first input was
+    status: `died` for a run whose process is gone, whatever its row says. verdict: what its checks found, PASSED,
+    INCOMPLETE or FAILED: a verification that succeeded may have found a fault. source: what its first input was
     called; of a run that has no input yet, or never got one, what it was to work on.
     """
 
@@ -37,6 +39,7 @@ class ListedRun:
     inputs: Sequence[str]
     outputs: Sequence[str]
     error: str | None
+    verdict: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """One object of the document or line."""
@@ -47,7 +50,8 @@ def list_runs(
     connection: Connection, *, artifact_id: int | None, kind: RunKind | None, limit: int | None
 ) -> list[ListedRun]:
     """Runs, of one artifact or of all, the latest first."""
-    wanted = select(run).order_by(run.c.started_at.desc(), run.c.uid.desc()).limit(limit)
+    verdict = verdict_of_run(run.c.id).label("verdict")
+    wanted = select(run, verdict).order_by(run.c.started_at.desc(), run.c.uid.desc()).limit(limit)
     if artifact_id is not None:
         touching = select(run_io.c.run_id).where(run_io.c.artifact_id == artifact_id)
         wanted = wanted.where(run.c.id.in_(touching))
@@ -68,6 +72,7 @@ def list_runs(
             inputs=[digest for role, digest, _ in edges.get(row.id, []) if role == "input"],
             outputs=[digest for role, digest, _ in edges.get(row.id, []) if role == "output"],
             error=row.error,
+            verdict=row.verdict,
         )
         for row in rows
     ]

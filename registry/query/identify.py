@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from llorch.registry.database.schema import artifact, file, run, run_io, tensor
-from llorch.registry.digests import HashedTensor, Progress, digest_of, weights1
+from llorch.registry.digests import (
+    HashedFile,
+    HashedTensor,
+    Progress,
+    digest_of,
+    hashed_files,
+    is_excluded,
+    tree1,
+    weights1,
+)
 from llorch.registry.errors import RefusedRecord
 from llorch.registry.query.current import names_of, sorted_names
 from llorch.registry.query.history import batches
@@ -20,18 +31,24 @@ from llorch.registry.query.tensor_ranges import hashed_tensors
 from llorch.registry.records.answers import as_json
 from llorch.registry.records.records import Json, SourceRecord, TensorRecord
 
-Known = Literal["artifact", "file", "weights", "tensors"]
+Known = Literal["artifact", "file", "weights", "content", "tensors"]
 
 MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Something on the disk, hashed. tensors: of a folder's safetensors files."""
+    """Something on the disk, hashed.
+
+    tensors: of a folder's safetensors files, or those that were told of it. files: of a folder. metadata: key → digest
+    of its value, of a GGUF file.
+    """
 
     path: str
     digest: str
     tensors: Sequence[TensorRecord]
+    files: Sequence[HashedFile] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +56,8 @@ class Origin:
     """A recorded artifact that it is, is part of, or is like.
 
     made_from: what this came from, all the way up. sources: downloads among these. equal, of: how many
-    tensors are shared, of how many that were seen; differing: some that are not.
+    tensors are shared, of how many that were seen; differing: some that are not. differs: where the weights are the
+    same, what else is not: files, keys, the names or the order of tensors.
     """
 
     digest: str
@@ -52,6 +70,7 @@ class Origin:
     equal: int | None
     of: int | None
     differing: Sequence[str]
+    differs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +87,21 @@ class Identification:
         return as_json(self)
 
 
-def seen(path: Path, progress: Progress | None = None) -> Seen:
+def seen(
+    path: Path,
+    progress: Progress | None = None,
+    tensors: Sequence[TensorRecord] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> Seen:
     """What lies at a path, hashed before any transaction begins. Raises OSError and RefusedRecord."""
-    digest = digest_of(path, progress)
+    if not path.is_dir():
+        return Seen(str(path), digest_of(path, progress), tensors, metadata=metadata or {})
+    files = hashed_files(path, progress)
     try:
-        tensors = list(hashed_tensors(path)) if path.is_dir() else []
+        found = list(tensors) or list(hashed_tensors(path))
     except RefusedRecord:  # damaged weights are still told by their bytes
-        tensors = []
-    return Seen(str(path), digest, tensors)
+        found = []
+    return Seen(str(path), tree1(files), found, files, metadata or {})
 
 
 def identify(connection: Connection, found: Seen) -> Identification:
@@ -95,8 +121,11 @@ def identify(connection: Connection, found: Seen) -> Identification:
     weights = weights1(HashedTensor(t.name, t.dtype, t.shape, t.sha256) for t in found.tensors)
     same = ids(connection, select(artifact.c.id).where(artifact.c.weights_digest == weights))
     if same:
-        return Identification(found.path, found.digest, "weights", origins(connection, same))
+        return Identification(found.path, found.digest, "weights", origins(connection, same, like=found))
     shared = sharing(connection, found.tensors)
+    renamed = [one for one in shared if contents(connection, one) == bytes_of(found.tensors)]
+    if renamed:
+        return Identification(found.path, found.digest, "content", origins(connection, renamed, like=found))
     known: Known | None = "tensors" if shared else None
     return Identification(found.path, found.digest, known, origins(connection, shared, tensors=found.tensors))
 
@@ -127,9 +156,65 @@ def origins(
     *,
     files: dict[int, str] | None = None,
     tensors: Sequence[TensorRecord] = (),
+    like: Seen | None = None,
 ) -> list[Origin]:
-    """What is recorded of artifacts' pasts, in the order of `artifacts`."""
-    return [origin(connection, one, (files or {}).get(one), tensors) for one in artifacts]
+    """What is recorded of artifacts' pasts, in the order of `artifacts`. like: what has the same weights."""
+    found = [origin(connection, one, (files or {}).get(one), tensors) for one in artifacts]
+    if like is None:
+        return found
+    return [
+        replace(one, differs=differences(connection, artifact_id, like))
+        for artifact_id, one in zip(artifacts, found, strict=True)
+    ]
+
+
+def contents(connection: Connection, artifact_id: int) -> Counter[tuple[str, str, str]]:
+    """The tensors of an artifact, without their names."""
+    rows = connection.execute(select(tensor).where(tensor.c.artifact_id == artifact_id))
+    return Counter((row.dtype, json.dumps(json.loads(row.shape)), row.sha256) for row in rows)
+
+
+def bytes_of(tensors: Sequence[TensorRecord]) -> Counter[tuple[str, str, str]]:
+    """The same of tensors that were seen."""
+    return Counter((one.dtype, json.dumps(list(one.shape)), one.sha256) for one in tensors)
+
+
+def differences(connection: Connection, artifact_id: int, like: Seen) -> list[str]:
+    """In what something that has an artifact's weights is not that artifact."""
+    facts = connection.execute(select(artifact.c.facts).where(artifact.c.id == artifact_id)).scalar_one()
+    recorded = facts.get("metadata") or {}
+    found = (
+        [
+            f"key {key}"
+            for key in sorted({*recorded, *like.metadata})
+            if recorded.get(key) != like.metadata.get(key)
+        ]
+        if recorded and like.metadata
+        else []
+    )
+    rows = connection.execute(select(file).where(file.c.artifact_id == artifact_id, file.c.role != "record"))
+    files = {row.path: row.sha256 for row in rows}
+    here = {one.path: one.sha256 for one in like.files if not is_excluded(one.path)}
+    if here:
+        found += [f"file {path}" for path in sorted({*files, *here}) if files.get(path) != here.get(path)]
+    was = {
+        row.name: row for row in connection.execute(select(tensor).where(tensor.c.artifact_id == artifact_id))
+    }
+    renamed = sum(one.name not in was for one in like.tensors)
+    if renamed:
+        found.append(f"names of {renamed} tensors")
+    elif len({one.file for one in like.tensors}) != len({row.file for row in was.values()}):
+        found.append(f"{len({one.file for one in like.tensors})} files of weights")
+    elif [one.name for one in sorted(like.tensors, key=place)] != sorted(
+        was, key=lambda name: place(was[name])
+    ):
+        found.append("order of the tensors")
+    return found
+
+
+def place(one: TensorRecord | Row[Any]) -> tuple[str, int]:
+    """Where a tensor is among the others."""
+    return one.file, one.offset_bytes
 
 
 def origin(

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from llorch.registry.database.schema import artifact, run, run_io, run_tool, source
-from llorch.registry.query.current import names_of, sorted_names, verdict_of
+from llorch.registry.query.current import names_of, sorted_names, verdict_of, verdict_of_run
 from llorch.registry.query.history import batches, status_now
 from llorch.registry.records.answers import as_json
 from llorch.registry.records.records import Json
@@ -20,7 +20,7 @@ INTO, OUT_OF = ("input", "reference"), ("output", "byproduct")
 
 @dataclass(frozen=True, slots=True)
 class ArtifactNode:
-    """An artifact of a lineage. label: what the runs called it."""
+    """An artifact of a lineage. label: what the runs called it, every name that one of them did."""
 
     digest: str
     kind: str
@@ -33,7 +33,10 @@ class ArtifactNode:
 
 @dataclass(frozen=True, slots=True)
 class RunNode:
-    """A run of a lineage. source: what it was fetched from, tool: this program's version."""
+    """A run of a lineage. source: what it was fetched from, tool: this program's version.
+
+    verdict: what its checks found, together; None for a run without any.
+    """
 
     uid: str
     kind: str
@@ -41,15 +44,20 @@ class RunNode:
     at: datetime
     tool: str | None
     source: str | None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """An artifact's part in a run; inputs and references go into it, outputs and byproducts come out."""
+    """An artifact's part in a run; inputs and references go into it, outputs and byproducts come out.
+
+    label: what that run called it.
+    """
 
     run: str
     role: str
     digest: str
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ def arrows_of(connection: Connection, runs: Sequence[int], artifacts: set[int]) 
     rows: list[Any] = []
     for some in batches(runs):
         statement = (
-            select(run_io.c.run_id, run.c.uid, run_io.c.role, run_io.c.artifact_id, artifact.c.digest)
+            select(*run_io.c["run_id", "role", "artifact_id", "label"], run.c.uid, artifact.c.digest)
             .join(run, run.c.id == run_io.c.run_id)
             .join(artifact, artifact.c.id == run_io.c.artifact_id)
             .where(run_io.c.run_id.in_(some))
@@ -128,7 +136,7 @@ def arrows_of(connection: Connection, runs: Sequence[int], artifacts: set[int]) 
         for row in rows
         if row.artifact_id not in artifacts and row.role == ("output" if row.run_id in makers else "input")
     }
-    return [Arrow(row.uid, row.role, row.digest) for row in rows if row.run_id not in elsewhere]
+    return [Arrow(row.uid, row.role, row.digest, row.label) for row in rows if row.run_id not in elsewhere]
 
 
 def artifact_nodes(connection: Connection, artifacts: Iterable[int]) -> list[ArtifactNode]:
@@ -147,14 +155,21 @@ def artifact_nodes(connection: Connection, artifacts: Iterable[int]) -> list[Art
             .order_by(artifact.c.digest, run_io.c.label)
         )
         rows += connection.execute(statement).all()
-    found: dict[str, ArtifactNode] = {}
+    labels: dict[str, set[str]] = {}
     for row in rows:
-        if row.digest not in found or found[row.digest].label is None:
-            names = sorted_names(row.names)
-            found[row.digest] = ArtifactNode(
-                row.digest, row.kind, row.dtype, row.size_bytes, names, row.label, row.verified
-            )
-    return list(found.values())
+        labels.setdefault(row.digest, set()).update([row.label] if row.label else [])
+    return [
+        ArtifactNode(
+            row.digest,
+            row.kind,
+            row.dtype,
+            row.size_bytes,
+            sorted_names(row.names),
+            ", ".join(sorted(labels[row.digest])) or None,
+            row.verified,
+        )
+        for row in {row.digest: row for row in rows}.values()
+    ]
 
 
 def run_nodes(connection: Connection, uids: Iterable[str]) -> list[RunNode]:
@@ -166,11 +181,20 @@ def run_nodes(connection: Connection, uids: Iterable[str]) -> list[RunNode]:
         .correlate(run)
         .scalar_subquery()
     )
-    statement = select(run, tool.label("tool")).where(run.c.uid.in_(sorted(uids)))
+    verdict = verdict_of_run(run.c.id).label("verdict")
+    statement = select(run, tool.label("tool"), verdict).where(run.c.uid.in_(sorted(uids)))
     rows = connection.execute(statement.order_by(run.c.started_at, run.c.uid))
     now = datetime.now(UTC)
     return [
-        RunNode(row.uid, row.kind, status_now(row, now), row.started_at, row.tool, origins.get(row.uid))
+        RunNode(
+            row.uid,
+            row.kind,
+            status_now(row, now),
+            row.started_at,
+            row.tool,
+            origins.get(row.uid),
+            row.verdict,
+        )
         for row in rows
     ]
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, literal, select, tuple_
 
 from llorch.registry.database.schema import alias_event, artifact, run, run_io
 from llorch.registry.query.current import alias_heads, names_of, sorted_names, verdict_of
 from llorch.registry.records.answers import ListedArtifact
 from llorch.registry.records.records import ArtifactKind, Verdict
+
+BETWEEN = "\x1f"  # labels that a database joins: no file is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ def list_artifacts(connection: Connection, chosen: Filter, limit: int | None) ->
             architecture=row.architecture,
             dtype=row.dtype,
             size_bytes=row.size_bytes,
-            source=row.source,
+            source=", ".join(sorted(row.source.split(BETWEEN))) if row.source else None,
             verified=row.verified,
             run=row.uid,
             at=row.started_at,
@@ -87,15 +89,21 @@ def remade() -> ColumnElement[bool]:
 
 def listed(shown: Subquery) -> Select[Any]:
     """Everything that a row of the list says, for the artifacts of a page."""
-    source = run_io.alias("source")
-    label = (
+    source, output = run_io.alias("source"), run_io.alias("output")
+    labels = (
         select(source.c.label)
-        .where(source.c.run_id == shown.c.run_id, source.c.role == "input")
-        .order_by(source.c.label)
-        .limit(1)
+        .distinct()
+        .join(output, output.c.run_id == source.c.run_id)
+        .where(
+            source.c.role == "input",
+            output.c.role == "output",
+            output.c.artifact_id == shown.c.artifact_id,
+            source.c.label.is_not(None),
+        )
         .correlate(shown)
-        .scalar_subquery()
+        .subquery("labels")
     )
+    label = select(func.aggregate_strings(labels.c.label, BETWEEN)).scalar_subquery()
     return (
         select(
             *artifact.c["digest", "kind", "architecture", "dtype", "size_bytes"],

@@ -10,6 +10,7 @@ name   name@alias   name@alias~2            a name; without alias `latest`; ~2 i
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from llorch.registry.digests import LABELS
@@ -22,10 +23,9 @@ LATEST = "latest"
 LABELLED = re.compile(rf"(?P<label>{'|'.join(LABELS)}):(?P<hex>[0-9a-f]{{{LEAST_DIGITS},64}})")
 RUN = re.compile(rf"run:(?P<part>[0-9a-f-]{{{LEAST_DIGITS},36}})")
 BARE = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},64}}")
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)?")
+IN_NAMES = "LMN"  # Unicode's letters, marks and numbers
 ALIAS = re.compile(r"[a-z][a-z0-9-]*")
 NAMED = re.compile(r"(?P<name>[^@~]*)(?:@(?P<alias>[^@~]*))?(?:~(?P<back>[0-9]{1,6}))?")
-NOT_IN_NAMES = re.compile(r"[^a-z0-9._/-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def parse_reference(text: str) -> Reference:
         return PathReference(text)
     if BARE.fullmatch(text):
         return DigestReference(None, text)
-    if found := NAMED.fullmatch(text):
+    if found := NAMED.fullmatch(unicodedata.normalize("NFC", text)):
         alias = LATEST if found["alias"] is None else found["alias"]
         if is_name(found["name"]) and ALIAS.fullmatch(alias):
             return NameReference(found["name"], alias, int(found["back"] or 0))
@@ -87,23 +87,42 @@ def parse_reference(text: str) -> Reference:
 
 
 def is_name(text: str) -> bool:
-    """Whether names may be spelled so: lower case, at most one `/`, and not like a digest or a run id."""
-    return bool(NAME.fullmatch(text)) and not BARE.fullmatch(text) and not UID.fullmatch(text)
+    """Whether names may be spelled so: lower case, at most one `/`, and not like a digest or a run id.
+
+    Letters and digits of every script, in Unicode's composed form (NFC), with dots, dashes and underscores between.
+    """
+    if text != folded(text) or BARE.fullmatch(text) or UID.fullmatch(text):
+        return False
+    parts = text.split("/")
+    return len(parts) <= 2 and all(
+        part and unicodedata.category(part[0])[0] in "LN" and all(map(may_be_in_name, part)) for part in parts
+    )
+
+
+def may_be_in_name(character: str) -> bool:
+    """Whether a name's part may hold a character."""
+    return character in "._-" or unicodedata.category(character)[0] in IN_NAMES
+
+
+def folded(text: str) -> str:
+    """The one spelling of a name: lower case, composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
 def parse_alias(text: str) -> tuple[str, str]:
     """`name` or `name@alias`, as something is to be named. Raises InvalidReference."""
-    name, at, alias = text.partition("@")
+    name, at, alias = unicodedata.normalize("NFC", text).partition("@")
     alias = alias if at else LATEST
     if not is_name(name) or not ALIAS.fullmatch(alias):
         raise InvalidReference(
-            f"{shown(text)} is no name: lower-case letters, digits, dot, dash and underscore, one / between"
-            " two parts, and not like a digest; an alias after @ begins with a letter"
+            f"{shown(text)} is no name: lower-case letters of any script, digits, dot, dash and underscore, one /"
+            " between two parts, and not like a digest; an alias after @ begins with a letter"
         )
     return name, alias
 
 
 def name_from(text: str) -> str:
     """A name for something that has only a file's: `SmolLM2-135M.Q4_1` becomes `smollm2-135m.q4_1`."""
-    folded = NOT_IN_NAMES.sub("-", text.lower()).replace("/", "-").strip("-._")
-    return folded if is_name(folded) else f"model-{folded}".rstrip("-")
+    kept = "".join(c if may_be_in_name(c) else " " for c in folded(text))
+    name = "-".join(kept.split()).strip("-._")
+    return name if is_name(name) else f"model-{name}".rstrip("-")

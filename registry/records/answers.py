@@ -17,7 +17,8 @@ from llorch.registry.records.records import CheckRecord, FileRecord, Json, Sourc
 class ListedArtifact:
     """A row of `list`: an artifact by the latest run that made it.
 
-    names: `name@alias`, sorted. source: what the run's first input was called. verified: PASSED, INCOMPLETE
+    names: `name@alias`, sorted. source: what was put into the runs that made it, by each name that it had there.
+    verified: PASSED, INCOMPLETE
     or FAILED by the latest run that checked it, None if none did.
     """
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -17,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.formats.quants import QuantType, by_name
-from llorch.formats.quants.compiled import dequantize_into
+from llorch.formats.quants import QuantType, by_name, dequantize_into
 from llorch.runtime.kernels.cpu.multiply import Blocks, Product, can_multiply, multiply
 from llorch.runtime.memory import TILE_BYTES
 from llorch.runtime.mode import Mode
@@ -45,6 +46,17 @@ class Numbers:
         """Whether the processor's kernels compute with these."""
         return self.device.type == "cpu" and self.dtype == torch.float32
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether weights are held, and multiplied, in the memory of a CUDA device."""
+        return self.device.type == "cuda" and self.dtype == torch.float32 and has_triton()
+
+
+@cache
+def has_triton() -> bool:
+    """torch for CUDA comes with it, but for some systems; without it weights are dequantized on the host."""
+    return find_spec("triton") is not None
+
 
 class Matrix(ABC):
     """Weights of shape (rows, columns)."""
@@ -70,6 +82,14 @@ class Matrix(ABC):
 
     def blocks(self) -> Blocks | None:
         """Its rows as they lie in memory, for the processor's kernels; None where those cannot use them."""
+        return None
+
+    def rows_at(self, ids: Tensor) -> Tensor:
+        """The rows of these ids, one each, without widening the others."""
+        return torch.cat([self.dequantized(row, row + 1) for row in ids.tolist()])
+
+    def times(self, x: Tensor, bias: Tensor | None) -> Tensor | None:  # noqa: ARG002 for those that have kernels
+        """(…, columns) → (…, rows), x · Wᵀ + b by a device's own kernels; None where it has none."""
         return None
 
     def part(self, start: int, stop: int) -> Matrix:
@@ -109,7 +129,7 @@ class FileMatrix(Matrix):
         return self._kept[start:stop]
 
     def rows_at(self, ids: Tensor) -> Tensor:
-        """The rows of these ids, one each, without widening the others."""
+        """As for every matrix; a row that is asked for twice is widened once."""
         if self._kept is not None:
             return self._kept[ids]
         distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
@@ -271,6 +291,9 @@ class Linear:
 
     def by_tiles(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out), of widened weights: by tiles of rows, unless the matrix is kept so anyway."""
+        product = self.weight.times(x, self.bias)
+        if product is not None:
+            return product
         rows = self.weight.rows
         tile = rows if self.weight.keeps else self.weight.tile
         if tile >= rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -23,6 +24,7 @@ class OpenShards:
     def __init__(self, stored: SafetensorsModel) -> None:
         self._stored = stored
         self._open: dict[int, int] = {}
+        self._opening = threading.Lock()
 
     def reader(self, name: str) -> Callable[[int, int], torch.Tensor]:
         """A function that reads rows [start, stop) of a tensor in its stored dtype.
@@ -47,6 +49,15 @@ class OpenShards:
         rows = math.prod(shape[: max(1, len(shape) - 1)])
         return self.reader(name)(0, rows).view(shape)
 
+    def bytes_of(self, name: str) -> Callable[[int, NDArray[np.uint8]], None]:
+        """A function that fills a buffer with a tensor's bytes from one on; for many threads at once."""
+        tensor = self._stored.tensors[name]
+
+        def read(start: int, buffer: NDArray[np.uint8]) -> None:
+            self._read(tensor.part, name, buffer.data.cast("B"), tensor.offset + start)
+
+        return read
+
     def close(self) -> None:
         """Closes the files."""
         while self._open:
@@ -54,8 +65,9 @@ class OpenShards:
 
     def _read(self, part: int, name: str, view: memoryview, at: int) -> None:
         file = self._stored.parts[part]
-        if part not in self._open:
-            self._open[part] = open_descriptor(file.path)
+        with self._opening:
+            if part not in self._open:
+                self._open[part] = open_descriptor(file.path)
         if read_exactly(self._open[part], view, at) < len(view):
             raise MalformedInput(
                 "was truncated while it was read", where=f"tensor {shown(name)}", path=file.path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from llorch.runtime.from_folder import Read
 from llorch.runtime.from_folder.layout import spelled
 from llorch.runtime.from_folder.shards import OpenShards
 
+if TYPE_CHECKING:
+    from llorch.runtime.gpu.transfer import Uploader
+
 
 class Source:
     """Weights of one folder."""
@@ -23,6 +27,11 @@ class Source:
         self.stored, self.shards, self.numbers = read.stored.tensors, shards, numbers
         self.family, self.sizes, self.structure = read.family, read.sizes, read.structure
         self.traits = read.traits
+        self.uploader: Uploader | None = None
+        if numbers.on_gpu:
+            from llorch.runtime.gpu.transfer import Uploader  # Triton: only a GPU needs it
+
+            self.uploader = Uploader(numbers.device)
 
     def has(self, index: int, role: str) -> bool:
         """Whether a layer has a role."""
@@ -38,12 +47,17 @@ class Source:
         bare = self.structure.layers[index][role].startswith("=")
         return self.name(index, role, expert) + ("" if bare else ".weight")
 
-    def matrix(self, name: str) -> Floating:
+    def matrix(self, name: str) -> Matrix:
         """A tensor as rows; those of a stack one after the other."""
         shape = self.stored[name].shape
+        if self.uploader is not None:
+            from llorch.runtime.gpu.transfer import float_matrix  # Triton: only a GPU needs it
+
+            rows, read = math.prod(shape[:-1]), self.shards.bytes_of(name)
+            return float_matrix(self.uploader, self.numbers, self.stored[name].dtype, rows, shape[-1], read)
         return Floating(math.prod(shape[:-1]), shape[-1], self.numbers, self.shards.reader(name))
 
-    def matrix_of(self, index: int, role: str) -> Floating:
+    def matrix_of(self, index: int, role: str) -> Matrix:
         """A layer's."""
         return self.matrix(self.full(index, role))
 

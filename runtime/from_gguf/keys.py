@@ -13,6 +13,11 @@ from llorch.runtime.from_gguf.families import FAMILIES, ArchitectureFacts
 
 MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
 
+# What llama.cpp reads by `get_key_or_arr`: one number, or one a layer. As an array it refuses every other key.
+BY_LAYER = frozenset(
+    {"attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_feed_forward_length"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -72,12 +77,12 @@ class Keys:
         return self.metadata.flag(self.full(name), default)
 
     def positive(self, name: str, default: int | None = None) -> int:
-        """An integer of at least 1, or an array of them that are all equal (llama.cpp allows one a layer)."""
+        """An integer of at least 1; of a key in `BY_LAYER` also an array of them that are all equal."""
         key = self.full(name)
         if key not in self.metadata and default is not None:
             return default
         value = self.metadata.get(key)
-        if value is not None and isinstance(value.data, np.ndarray):
+        if name in BY_LAYER and value is not None and isinstance(value.data, np.ndarray):
             distinct = {int(n) for n in self.metadata.integers(key)}
             if len(distinct) != 1:
                 raise UnsupportedInput(

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.gguf import Tensor as StoredTensor
 from llorch.formats.quants import decode
 from llorch.runtime.blocks.experts import FeedForward, Mixture
-from llorch.runtime.blocks.linear import Linear, Numbers, Packed
+from llorch.runtime.blocks.linear import Linear, Matrix, Numbers, Packed
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.from_gguf.families import ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
 from llorch.runtime.traits import Traits
+
+if TYPE_CHECKING:
+    from llorch.runtime.gpu.transfer import Uploader
 
 
 class Source:
@@ -27,22 +32,37 @@ class Source:
         self, header: Header, data: TensorData, family: ArchitectureFacts, traits: Traits, numbers: Numbers
     ) -> None:
         self.header, self.data, self.family, self.traits, self.numbers = header, data, family, traits, numbers
+        self.uploader: Uploader | None = None
+        if numbers.on_gpu:
+            from llorch.runtime.gpu.transfer import Uploader  # Triton: only a GPU needs it
+
+            self.uploader = Uploader(numbers.device)
 
     def has(self, name: str) -> bool:
         """Whether the file has it."""
         return name in self.header.tensors
 
-    def matrix(self, name: str) -> Packed:
+    def matrix(self, name: str) -> Matrix:
         """Rows of the last dimension; the experts of a stacked tensor one after the other."""
         tensor = self.header.tensors[name]
         rows = tensor.weights // tensor.shape[-1]
+
+        scales = self.scales(name)
+        if self.uploader is not None:
+            from llorch.runtime.gpu.transfer import packed_matrix  # Triton: only a GPU needs it
+
+            def read_into(start: int, buffer: NDArray[np.uint8]) -> None:
+                self.data.read_into(tensor, start, buffer)
+
+            columns = tensor.shape[-1]
+            return packed_matrix(self.uploader, self.numbers, tensor.type, rows, columns, read_into, scales)
 
         def read() -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
             raw = self.data.read(tensor)
             self.data.require_unchanged()
             return raw
 
-        return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read, self.scales(name))
+        return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read, scales)
 
     def scales(self, weight: str) -> Tensor | None:
         """What a weight is multiplied by, one number or one an expert; None where the file has none.
@@ -147,7 +167,7 @@ class Source:
         """Experts as consecutive rows of stacked tensors; each one's gate may stand before its up in one of them."""
         down = self.matrix(f"{prefix}ffn_down_exps.weight")
         width, hidden = down.columns, down.rows // count
-        gates: Packed | None
+        gates: Matrix | None
         if self.has(f"{prefix}ffn_gate_up_exps.weight"):
             gates = ups = self.matrix(f"{prefix}ffn_gate_up_exps.weight")
             step, behind = 2 * width, width

@@ -24,13 +24,16 @@ def build_weights(
     layers = [_layer(source, index) for index in range(traits.n_layers)]
     embedding = source.matrix("token_embd.weight")
     head = source.matrix("output.weight") if source.has("output.weight") else embedding
-    return Weights(
+    weights = Weights(
         embedding=embedding,
         layers=layers,
         final_norm=source.required_norm(role(family, "final_norm")),
         head=Linear(head, source.vector("output.bias")),
         layer_embeddings=_layer_embeddings(source),
     )
+    if numbers.on_gpu:
+        data.require_unchanged()  # all has been read
+    return weights
 
 
 def _layer(source: Source, index: int) -> Layer:

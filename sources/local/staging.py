@@ -8,7 +8,6 @@ again. A file that is not what was promised ends as NAME.rejected beside its pla
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -18,11 +17,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
+from llorch.base.file_lock import FileLock, LockHeld
 from llorch.base.shown import shown
 from llorch.sources.errors import DestinationError
 from llorch.sources.offer import RemoteFile
 
-PREFIX, INCOMING = ".llorch-fetch-", "incoming"
+PREFIX, INCOMING, LOCK = ".llorch-fetch-", "incoming", "lock"
 SPARE_SHARE, SPARE_BYTES = 100, 16 << 20  # of space: what the file system itself takes
 
 
@@ -40,22 +40,25 @@ class DownloadStaging:
         self._source = source
         self._own = folder / (PREFIX + re.sub(r"[^A-Za-z0-9._-]+", "--", source)[:120])
         self._made: list[Path] = []
-        self._lock_fd = -1
+        self._own_fd = -1
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> DownloadStaging:
         self._make_parents()
         self._own.mkdir(mode=0o700, exist_ok=True)
-        self._lock_fd = os.open(
-            self._own / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        self._own_fd = os.open(self._own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = FileLock(LOCK, self._own_fd, mode=0o600)
         try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock_fd)
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                what = f"another process fetches it into {shown(self.folder, 200, quoted=False)}"
+            lock.acquire()
+        except BaseException as error:
+            os.close(self._own_fd)
+            if isinstance(error, LockHeld):
+                told = "; ".join(filter(None, [error.holder, error.hint and f"{error.hint} in {self._own}"]))
+                where = shown(self.folder, 200, quoted=False)
+                what = f"another process fetches it into {where}" + (told and f" ({told})")
                 raise DestinationError(self._source, what, reason="busy", hint="wait for it") from None
             raise
+        self._lock = lock
         self._clear_unfinished()
         return self
 
@@ -64,11 +67,13 @@ class DownloadStaging:
     ) -> None:
         with suppress(OSError):
             self._clear_unfinished()
-            if kind is None or {path.name for path in self._own.iterdir()} <= {"lock"}:
+            if kind is None or {path.name for path in self._own.iterdir()} <= {LOCK}:
                 shutil.rmtree(self._own)
                 for folder in self._made:
                     folder.rmdir()
-        os.close(self._lock_fd)
+        if self._lock is not None:
+            self._lock.release()
+        os.close(self._own_fd)
 
     @property
     def incoming(self) -> Path:

@@ -98,10 +98,11 @@ def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: He
         stand_ins = [stack.enter_context(_stand_in(remote, file, folder, here)) for file in files]
         try:
             for stand_in in stand_ins:
-                read_remote_header(stand_in)
+                tensors = read_remote_header(stand_in).tensors
+                for table in filter(None, map(tensors.get, TABLES)):
+                    stand_in.fill(table.offset, table.nbytes)
+            # Only now: to whoever plans by it, a file written to after its header was read is another one.
             header = read_header(stand_ins[0].path)
-            for tensor in filter(None, map(header.tensors.get, TABLES)):
-                stand_ins[tensor.part].fill(tensor.offset, tensor.nbytes)
             found = _described(header, folder)
         except InputError as error:
             found = Preview("gguf", None, _why_not(error, folder))

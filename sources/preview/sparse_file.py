@@ -63,7 +63,9 @@ class SparseFile:
             self.fill(self._upto, count - self._upto)
 
     def fill(self, at: int, count: int) -> None:
-        """Fetches bytes [at, at + count)."""
+        """Fetches bytes [at, at + count), unless they are here."""
+        if at + count <= self._upto:
+            return
         content = self._fetch(count, at)
         self.fetched += len(content) if self._counted else 0
         if len(content) < count:

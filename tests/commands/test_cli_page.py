@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from llorch.commands import llorch, run, scan, verify
+from llorch.commands import llorch, run, scan, sign, verify, verify_signature
 from llorch.commands.cli.exit_codes import EXIT_CODES
 from llorch.commands.convert import command as convert
 from llorch.commands.fetch import command as fetch
@@ -27,7 +27,9 @@ COMMANDS = {
     "llorch-fetch": fetch.main,
     "llorch-convert": convert.main,
     "llorch-scan": scan.main,
+    "llorch-sign": sign.main,
     "llorch-verify": verify.main,
+    "llorch-verify-signature": verify_signature.main,
     "llorch-run": run.main,
     "llorch-registry": registry.main,
 }

@@ -80,7 +80,8 @@ def test_without_o_the_folder_is_named_after_the_file_and_lies_in_the_current_on
         ("model.gguf", "model"),
         ("a/b/SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct.Q4_1"),
         ("big-00002-of-00003.gguf", "big"),
-        ("no-ending", "no-ending"),
+        ("no-ending", "no-ending-hf"),
+        ("Upper.GGUF", "Upper"),
         ("-00001-of-00002.gguf", "-00001-of-00002"),
     ],
 )
@@ -141,6 +142,7 @@ def test_what_is_wrong_ends_in_one_line_an_exit_code_and_nothing_left_behind(
     source: Path, arguments: list[str], code: int, reason: str
 ) -> None:
     Path("there").mkdir()
+    Path("there/mine").touch()
     result = invoke(main, *arguments, "--json")
     assert result.exit_code == code, result.output
     assert result.stderr.count("\n") == 1
@@ -148,15 +150,31 @@ def test_what_is_wrong_ends_in_one_line_an_exit_code_and_nothing_left_behind(
     assert json.loads(result.stdout)["error"]["reason"] == reason
     told = set() if code in (2, 3) else {"registry.db.runs"}  # what never began is no run
     assert {path.name for path in Path.cwd().iterdir()} == {source.name, "there"} | told
-    assert not list(Path("there").iterdir())
+    assert [path.name for path in Path("there").iterdir()] == ["mine"]
 
 
-def test_force_replaces_a_folder(source: Path) -> None:
+def test_force_replaces_a_folder_that_a_conversion_wrote_and_nothing_else(source: Path) -> None:
+    arguments = (source, "-o", "out", "--verify", "none")
     Path("out").mkdir()
-    (Path("out") / "old").touch()
-    assert invoke(main, source, "-o", "out", "--verify", "none").exit_code == 6
-    assert invoke(main, source, "-o", "out", "--verify", "none", "--force").exit_code == 0
-    assert not Path("out/old").exists()
+    assert invoke(main, *arguments, "--dtype", "float32").exit_code == 0  # an empty folder needs no --force
+    again = invoke(main, *arguments)
+    assert again.exit_code == 6
+    assert "--force replaces it" in again.stderr
+    assert invoke(main, *arguments, "--dtype", "float16", "--force").exit_code == 0
+    assert json.loads(Path("out/conversion.json").read_text())["dtype"] == "float16"
+    Path("out/thesis.tex").write_text("forty pages")
+    kept = invoke(main, *arguments, "--force")
+    assert kept.exit_code == 6
+    assert "out: the target exists already and holds 'thesis.tex'" in kept.stderr
+    assert Path("out/thesis.tex").read_text() == "forty pages"
+
+
+def test_a_blob_without_a_suffix_gets_a_folder_of_another_name(source: Path) -> None:
+    blob = f"sha256-{'a' * 64}"
+    source.rename(blob)
+    result = invoke(main, blob, "--verify", "none")
+    assert result.exit_code == 0, result.stderr
+    assert Path(f"{blob}-hf", "config.json").is_file()
 
 
 def test_a_source_that_may_not_be_read_ends_with_5(source: Path) -> None:

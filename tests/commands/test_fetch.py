@@ -19,10 +19,10 @@ from llorch.commands.convert import command as convert
 from llorch.commands.fetch import command as fetch
 from llorch.commands.registry import command as registry
 from tests.commands.conftest import ROOT, invoke
-from tests.hub import Drip, Hub
+from tests.hub import Drip, Hub, IgnoreRange
 from tests.hub.fixtures import hub, hub_servers
 from tests.models.gguf_writer import STRING, one
-from tests.models.tiny import random_llama
+from tests.models.tiny import llama3_scaled, random_llama
 from tests.sources.models import FILE, REPOSITORY, gguf, loadable, split_gguf
 
 __all__ = ["hub", "hub_servers"]
@@ -186,6 +186,25 @@ def test_a_url_without_a_digest_is_a_loud_warning_and_recorded_as_such(hub: Hub,
     proven = run(url, "--to", "models", "--sha256", f"sha256:{SHA256.upper()}", "--verify", "none")
     assert (proven.exit_code, proven.stderr) == (0, "")
     assert proven.stdout.startswith("here ")
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+@pytest.mark.parametrize("padded", [0, 5_000_000], ids=["small header", "large header"])
+@pytest.mark.parametrize("place", ["hub", "url"])
+def test_a_model_with_rope_tables_comes_from_every_server(
+    place: str, padded: int, ranges: bool, hub: Hub, alone: Path
+) -> None:
+    content = llama3_scaled().key("general.description", one(STRING, "x" * padded)).build()
+    if place == "hub":
+        hub.repository(REPOSITORY, {FILE: content})
+    source = REPOSITORY if place == "hub" else hub.publish(FILE, content)
+    if not ranges:
+        hub.fault("cdn" if place == "hub" else "site", "*", IgnoreRange())
+    looked = run(source, "--dry-run")
+    assert looked.exit_code == 0, looked.stderr
+    result = run(source, "--to", "models", "--verify", "none")
+    assert result.exit_code == 0, result.stderr
+    assert Path("models", FILE).read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -198,3 +198,34 @@ def test_on_a_terminal_nothing_that_a_model_says_acts_on_it(monkeypatch: pytest.
 
     monkeypatch.setattr("llorch.commands.cli.is_terminal", lambda _: True)
     assert run.seen("a\x1b[2J\nb\tc\u202e") == "a\\x1b[2J\nb\tc\\u202e"
+
+
+def test_bench_measures_both_halves_and_names_what_it_measured(source: Path) -> None:
+    options = ("--prompt-tokens", "5", "--generate-tokens", "4", "--depth", "3", "--threads", "1")
+    result = invoke(main, "bench", source, *options, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["mode"], document["threads"], document["depth"]) == (
+        "exact",
+        1,
+        3,
+    )  # its weights are floats
+    assert (
+        min(document[key] for key in ("prefill", "decode", "load", "read_bandwidth", "bandwidth_share")) > 0
+    )
+    assert document["first_token"] > document["load"]
+    rows = invoke(main, "bench", source, *options)
+    assert "tokens/s over 4, behind 3" in rows.stdout
+    assert "measures decode" in rows.stderr
+
+
+def test_bench_of_more_than_the_context_is_refused(source: Path) -> None:
+    result = invoke(main, "bench", source, "--depth", "100000")
+    assert result.exit_code == 2
+    assert "the model's context has" in result.stderr
+
+
+def test_info_names_the_products_of_this_machine(source: Path) -> None:
+    products = json.loads(invoke(main, "info", source, "--json").stdout)["products"]
+    assert products["float32"] == ["F32"]
+    assert products["instructions"] in ("avx512-vnni", "avx512", "avx2", "dotprod", "portable")

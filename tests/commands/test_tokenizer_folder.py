@@ -12,7 +12,13 @@ from llorch.commands.convert.command import main
 from tests.commands.conftest import invoke
 from tests.models.tiny import TOKENS, tiny_llama
 
-FILES = ["chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]
+FILES = [
+    "chat_template.jinja",
+    "conversion.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
 
 
 @pytest.fixture
@@ -42,8 +48,11 @@ def test_of_a_model_the_tokenizer_alone_can_be_written(source: Path) -> None:
 
 def test_it_is_written_whole_or_not_at_all(vocabulary: Path) -> None:
     Path("vocabulary").mkdir()
+    Path("vocabulary/mine").touch()
+    assert invoke(main, vocabulary, "--force").exit_code == 6
+    Path("vocabulary/mine").unlink()
+    assert invoke(main, vocabulary).exit_code == 0
     assert invoke(main, vocabulary).exit_code == 6
-    assert list(Path("vocabulary").iterdir()) == []
     assert invoke(main, vocabulary, "--force").exit_code == 0
 
 

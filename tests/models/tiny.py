@@ -142,3 +142,17 @@ def add_arrays(model: Model, arrays: Mapping[str, NDArray[np.float32]], matrices
         type = GGMLQuantizationType[matrices if weights.ndim > 1 else "F32"]
         model.tensor(name, weights.shape[::-1], int(type), data=quantize(weights, type).tobytes())
     return model
+
+
+def llama3_scaled() -> Model:
+    """A random llama with the divisors of llama3's rope scaling, as all of Llama 3.1 to 3.3 have them.
+
+    Factor 8, low 1, high 4. Source: transformers, modeling_rope_utils.py, `_compute_llama3_parameters`.
+    """
+    base, head_dim, original_context = 100.0, 16, 128
+    frequencies = base ** (-np.arange(0, head_dim, 2) / head_dim)
+    wavelengths = 2 * np.pi / frequencies
+    smooth = np.clip((original_context / wavelengths - 1) / (4 - 1), 0, 1)
+    divisors = (1 / (smooth + (1 - smooth) / 8)).astype(np.float32)
+    model = random_llama().key("llama.rope.freq_base", one(F32, base))
+    return add_arrays(model, {"rope_freqs.weight": divisors})

@@ -106,7 +106,7 @@ def test_lineage_is_a_tree_a_graph_or_a_picture(told: Registry, call: Call) -> N
         f"tiny · {folder().digest[:18]} · hf-folder bfloat16 PASSED\n"
         "├── by convert · 2026-11-24 02:00 · llorch 0.1.0\n"
         f"│   └── tiny.gguf · {gguf().digest[:19]} · gguf Q4_1\n"
-        "└── into verify · 2026-11-24 03:00\n"
+        "└── into verify PASSED · 2026-11-24 03:00\n"
     )
     assert call("lineage", "tiny", "--dot").stdout.startswith("digraph lineage {\n")
     assert call("lineage", "tiny", "--svg").stdout.startswith("<svg ")

@@ -45,14 +45,24 @@ def test_fast_and_verify_are_as_near_to_exact_as_they_promise(test_data: Path, n
 
 
 def test_the_real_model_is_within_what_llama_cpp_has_too(real_model: Path) -> None:
-    with load(real_model) as exact:
+    check_real_model(real_model)
+
+
+@pytest.mark.slow
+def test_a_real_model_in_q4_k_m_is_as_near(gemma_model: Path) -> None:
+    check_real_model(gemma_model)
+
+
+def check_real_model(path: Path) -> None:
+    """The promises on natural text; top tokens change only where two are nearly as probable."""
+    with load(path) as exact:
         ids = exact.tokenizer.encode(TEXT).ids[:100]
         reference = exact.logits(ids)
     for mode, most in WITHIN.items():
-        with load(real_model, mode=mode) as model:
+        with load(path, mode=mode) as model:
             apart = compare_logits(reference, model.logits(ids))
             assert apart.kl_mean <= most
-            assert apart.largest_margin <= (0.5 if mode is Mode.FAST else 0)
+            assert apart.largest_margin <= (0.5 if mode is Mode.FAST else 0.005)
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -263,3 +266,21 @@ def test_an_empty_repository_and_one_of_nothing_that_fits_are_told_apart(hub: Hu
     hub.repository(REPOSITORY, {FILE: gguf()})
     with pytest.raises(ChoiceNeeded, match=r"none of its 1 files is left: not Q2_K; there are Q8_0"):
         fetch(REPOSITORY, quant="Q2_K")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP])
+def test_it_comes_where_the_file_system_has_no_flock(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    url = hub.publish(FILE, gguf())
+    with (
+        DownloadStaging(folder, url),
+        pytest.raises(DestinationError, match="if that process is gone, remove 'lock' in"),
+    ):
+        fetch(url, folder)
+    fetch(url, folder)
+    assert contents(folder) == {FILE: gguf()}

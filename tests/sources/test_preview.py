@@ -18,7 +18,7 @@ from llorch.formats.quants import QuantType
 from llorch.sources.preview.preview import Preview
 from tests.hub import Cut, DiskFile, Hub, IgnoreRange
 from tests.models.gguf_writer import STRING, U32, one
-from tests.models.tiny import random_llama
+from tests.models.tiny import llama3_scaled, random_llama
 from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, safetensors, split_gguf
 
 GEMMA_4_HEADER = 15_800_000  # bytes: the largest header of a published model
@@ -83,6 +83,21 @@ def long_vocabulary(size: int, _: int) -> dict[str, full_size.Value]:
     merges = [f"{token[:9]} {token[9:]}" for token in tokens[: size // 8]]
     return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "qwen2", "tokenizer.ggml.tokens": tokens,
             "tokenizer.ggml.merges": merges}  # fmt: skip
+
+
+def with_rope_table(*, padded: int = 0) -> bytes:
+    return llama3_scaled().key("general.description", one(STRING, "x" * padded)).build()
+
+
+def test_a_model_with_rope_tables_is_looked_at(hub: Hub, tmp_path: Path) -> None:
+    (found,) = previews(hub, tmp_path, {FILE: with_rope_table(padded=3_000_000)})
+    assert (found.why_not, found.architecture) == (None, "llama")
+
+
+def test_a_server_without_ranges_tells_what_the_first_window_holds(hub: Hub, tmp_path: Path) -> None:
+    hub.fault("cdn", "*", IgnoreRange())
+    (found,) = previews(hub, tmp_path, {FILE: with_rope_table()})
+    assert (found.why_not, found.architecture) == (None, "llama")
 
 
 def test_what_is_said_is_what_the_whole_file_says(hub: Hub, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from llorch import converter
 from llorch.formats.safetensors import read_safetensors
@@ -20,25 +19,15 @@ from llorch.runtime.blocks import rope
 from llorch.verification import verify
 from llorch.verification.checks import CHECKS
 from llorch.verification.report import Report, Status
-from tests.models.gguf_writer import F32, STRING, Model, one
-from tests.models.tiny import add_arrays, random_llama
+from tests.models.gguf_writer import STRING, Model, one
+from tests.models.tiny import llama3_scaled
 
-BASE, HEAD_DIM, ORIGINAL_CONTEXT = 100.0, 16, 128
-
-
-def llama3_factors() -> NDArray[np.float32]:
-    """rope_freqs.weight of a llama3 scaling: factor 8, low 1, high 4. Source: transformers, modeling_rope_utils.py."""
-    frequencies = BASE ** (-np.arange(0, HEAD_DIM, 2) / HEAD_DIM)
-    wavelengths = 2 * np.pi / frequencies
-    smooth = np.clip((ORIGINAL_CONTEXT / wavelengths - 1) / (4 - 1), 0, 1)
-    return (1 / (smooth + (1 - smooth) / 8)).astype(np.float32)
+BASE, HEAD_DIM = 100.0, 16  # of `llama3_scaled`
 
 
 def source() -> Model:
     """A random llama with llama3 rope scaling and an output layer of its own."""
-    model = random_llama().key("llama.rope.freq_base", one(F32, BASE))
-    model.key("tokenizer.chat_template.tool_use", one(STRING, "{{ tools }}"))
-    return add_arrays(model, {"rope_freqs.weight": llama3_factors()})
+    return llama3_scaled().key("tokenizer.chat_template.tool_use", one(STRING, "{{ tools }}"))
 
 
 @dataclass(frozen=True)
@@ -195,6 +184,19 @@ def a_layer_is_not_counted(pair: Pair, _: pytest.MonkeyPatch) -> None:
 @fault("config.tied")
 def the_output_layer_is_said_to_be_tied(pair: Pair, _: pytest.MonkeyPatch) -> None:
     pair.edit("config.json", tie_word_embeddings=True)
+
+
+@fault("logits.finite")
+def the_config_asks_for_a_dtype_that_overflows(pair: Pair, _: pytest.MonkeyPatch) -> None:
+    pair.edit("config.json", dtype="float16")
+    weights, _shape = pair.weights("model.norm.weight")
+    weights[...] = np.float32(65536)  # more than float16 holds
+    weights.flush()
+
+
+@fault("tokenizer.auto")
+def the_tokenizers_class_builds_it_anew(pair: Pair, _: pytest.MonkeyPatch) -> None:
+    pair.edit("tokenizer_config.json", tokenizer_class="GemmaTokenizer")
 
 
 @fault("tokenizer.ids")

@@ -11,6 +11,7 @@ from llorch.verification.check import Measured, check
 from llorch.verification.sample import PROMPT, PROSE
 from llorch.verification.subject import Subject
 
+FINITE_POSITIONS = 32  # of the text, computed in float16
 CHUNK, CHUNKED = 7, 96  # tokens: no power of two, so that no buffer ends where a chunk does; and of so many
 LONGEST = 2048  # positions that the full level goes to, where the model and memory have room for them
 TAIL = 64  # positions that are compared at the end of a long text
@@ -55,6 +56,28 @@ def logits_top(subject: Subject) -> Measured:
     flips = [flip for flip in found.flips if flip.margin > 1e-3]
     where = ", ".join(str(flip.position) for flip in flips[:5])
     return Measured(len(flips), where and f"position {where}", summary(found))
+
+
+@check(
+    "logits.finite",
+    at_most=0,
+    unit="logits",
+    because="a loader computes in the dtype that config.json asks for, and float16 ends at 65504",
+)
+def logits_finite(subject: Subject) -> Measured:
+    """Every logit is a number, also of a folder that is computed in its own dtype where that is float16."""
+    asked = subject.config.get("dtype", subject.config.get("torch_dtype"))
+    if asked == "float16":
+        from llorch import runtime  # torch, as in `Subject`
+
+        with runtime.load(subject.folder, device=subject.device, dtype="float16") as model:
+            logits = model.logits(subject.prose[:FINITE_POSITIONS])
+    else:
+        logits = subject.folder_logits  # bfloat16 reaches as far as float32
+    bad = ~logits.isfinite()
+    first = int(bad.any(dim=1).int().argmax()) if bool(bad.any()) else None
+    where = "" if first is None else f"position {first}"
+    return Measured(int(bad.sum()), where, f"{len(logits)} positions in {asked or 'float32'}")
 
 
 @check(

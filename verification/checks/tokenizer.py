@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from llorch.base.shown import shown
+from llorch.formats.tokenizer import stored_id
 from llorch.verification.check import Measured, check, counted
 from llorch.verification.sample import ODDITIES, PROSE
 from llorch.verification.subject import Subject
@@ -37,6 +38,39 @@ def tokenizer_ids(subject: Subject) -> Measured:
         f"{len(texts)} texts",
         compared=len(texts),
     )
+
+
+@check(
+    "tokenizer.auto",
+    at_most=0,
+    unit="texts",
+    because="AutoTokenizer is what users call, and of some models it builds the tokenizer anew by the model's name",
+)
+def tokenizer_auto(subject: Subject) -> Measured:
+    """transformers' AutoTokenizer gives the ids of tokenizer.json; without transformers, as its table says."""
+    try:
+        from transformers import AutoTokenizer  # seconds, and only where it is there
+        from transformers.utils import logging
+    except ImportError:
+        warned = [text for text in subject.vocabulary.warnings if text.startswith("transformers ")]
+        return counted(warned, "by the table of models: transformers is not installed", compared=1)
+    texts = (*ODDITIES, *PROSE.split("\n\n"))
+    ours = subject.folder_reading.tokenizer
+    talk = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # what it says of config.json is no progress of ours
+    try:
+        auto = AutoTokenizer.from_pretrained(subject.folder, local_files_only=True, trust_remote_code=False)
+        theirs = [auto(text, add_special_tokens=False)["input_ids"] for text in texts]
+    except Exception as error:  # noqa: BLE001  # whatever it is, nobody can use the folder's tokenizer
+        return Measured(len(texts), f"{type(error).__name__}: {shown(str(error), 100, quoted=False)}")
+    finally:
+        logging.set_verbosity(talk)
+    differences = (
+        f"{shown(text, 30)}: {a[:8]} by tokenizer.json, {b[:8]} by {type(auto).__name__}"
+        for text, b in zip(texts, theirs, strict=True)
+        if (a := ours.encode(text, add_special_tokens=False).ids) != b
+    )
+    return counted(differences, f"{len(texts)} texts by {type(auto).__name__}", compared=len(texts))
 
 
 def different(one: Tokenizer, other: Tokenizer, texts: tuple[str, ...]) -> Iterator[str]:
@@ -80,7 +114,7 @@ def config_special_ids(subject: Subject) -> Measured:
     documents = {name: subject.json(name) for name in ("config.json", "generation_config.json")}
     differences, compared = [], 0
     for gguf_key, theirs in SPECIAL_IDS:
-        expected = subject.header.metadata.integer(gguf_key, None)
+        expected = stored_id(subject.header.metadata, gguf_key)
         for name, document in documents.items():
             if theirs not in document or (expected is None and name != "config.json"):
                 continue  # generation_config.json may name ends by their texts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from llorch.formats.quants.vectors import FLOAT, WORD, Value
+from llorch.formats.vector_code import FLOAT, WORD, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.emit import Emitter, vector
 from llorch.runtime.kernels.cpu.processor import Processor

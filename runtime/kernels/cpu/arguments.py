@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants.vectors import INDEX, Value
+from llorch.formats.vector_code import INDEX, Value
 from llorch.runtime.kernels.cpu.emit import Emitter
 
 # Of a kernel's own arguments: its table, the first of its items, the first that is not its own, the thread's number.

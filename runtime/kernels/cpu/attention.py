@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from llorch.formats.quants.vectors import FLOAT, INDEX, Value
+from llorch.formats.vector_code import FLOAT, INDEX, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD, Table
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.functions import exponential, quotient, tangent

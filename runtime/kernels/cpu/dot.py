@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from llorch.formats.quants.vectors import BYTE, WORD, Value
+from llorch.formats.vector_code import BYTE, WORD, Value
 from llorch.runtime.kernels.cpu.emit import SHORT, Emitter, vector
 
 # What `pmaddubsw` may multiply without its sums of two leaving 16 bits: 127 · 127 · 2 is within.

@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from llorch.formats.quants.vectors import BYTE, FLOAT, INDEX, WORD, Value
+from llorch.formats.vector_code import BYTE, FLOAT, INDEX, WORD, Value
 from llorch.runtime.kernels.cpu.processor import Processor
 
 POINTER = ir.PointerType()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from llorch.formats.quants.vectors import WORD, Value
+from llorch.formats.vector_code import WORD, Value
 from llorch.runtime.kernels.cpu.emit import Emitter, vector
 
 # ln 2 in two parts, so that n · ln 2 is exact in the first: Cody and Waite's reduction.

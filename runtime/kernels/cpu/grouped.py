@@ -15,9 +15,8 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from llorch.formats.quants.codebooks import E2M1_DOUBLED, IQ4, e8m0_halved, ue4m3_halved
-from llorch.formats.quants.types import QuantType, by_name
-from llorch.formats.quants.vectors import BYTE, FLOAT, WORD, Block, Value
+from llorch.formats.quants import E2M1_DOUBLED, IQ4, QuantType, by_name, e8m0_halved, ue4m3_halved
+from llorch.formats.vector_code import BYTE, FLOAT, WORD, Block, Value
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants.jit_cache import Code, machine_code, this_machine
-from llorch.formats.quants.types import QuantType, decode
+from llorch.formats.quants import QuantType, decode
+from llorch.formats.vector_code import Code, machine_code, this_machine
 from llorch.runtime.errors import KernelMismatch
 from llorch.runtime.kernels.cpu import activations, products, small_steps, tiles
 from llorch.runtime.kernels.cpu.activations import QUANTIZE, quantize_kernel

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from llorch.formats.quants import by_name
-from llorch.formats.quants.jit_cache import this_machine
+from llorch.formats.vector_code import this_machine
 from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.kernels.cpu.processor import Instructions, processor_of
 

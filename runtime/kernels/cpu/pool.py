@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants.jit_cache import machine_code, this_machine
+from llorch.formats.vector_code import machine_code, this_machine
 from llorch.runtime.kernels.cpu import scheduler
 from llorch.runtime.kernels.cpu.processor import processor_of
 

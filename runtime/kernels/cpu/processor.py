@@ -11,8 +11,7 @@ from typing import Literal
 
 from llvmlite import binding as llvm
 
-from llorch.formats.quants.jit_cache import Target
-from llorch.formats.quants.vectors import Has
+from llorch.formats.vector_code import Has, Target
 
 Instructions = Literal["avx512-vnni", "avx512", "avx2", "dotprod", "portable"]
 # In bytes; a processor without one of the instructions below gets what LLVM makes of vectors of 32 bytes.

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
-from llorch.formats.quants.kernel import step
-from llorch.formats.quants.types import QuantType
-from llorch.formats.quants.vectors import BYTE, FLOAT, INDEX, Block, Coded, Value
+from llorch.formats.quants import QuantType, step
+from llorch.formats.vector_code import BYTE, FLOAT, INDEX, Block, Coded, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.dot import dot4
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable

@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from llorch.formats.quants.vectors import INDEX, Value
+from llorch.formats.vector_code import INDEX, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS
 from llorch.runtime.kernels.cpu.emit import VOID, Emitter
 from llorch.runtime.kernels.cpu.processor import Processor

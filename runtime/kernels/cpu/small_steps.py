@@ -7,7 +7,7 @@ from typing import Literal
 
 from llvmlite import ir
 
-from llorch.formats.quants.vectors import FLOAT, INDEX, Value
+from llorch.formats.vector_code import FLOAT, INDEX, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.emit import Emitter
 from llorch.runtime.kernels.cpu.functions import error_function, exponential, quotient, tangent

@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 
 from llvmlite import ir
 
-from llorch.formats.quants.kernel import step as blocks_of_step
-from llorch.formats.quants.types import QuantType
-from llorch.formats.quants.vectors import BYTE, FLOAT, WORD, Block, Value
+from llorch.formats.quants import QuantType
+from llorch.formats.quants import step as blocks_of_step
+from llorch.formats.vector_code import BYTE, FLOAT, WORD, Block, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD
 from llorch.runtime.kernels.cpu.dot import bytes_of, dot4
 from llorch.runtime.kernels.cpu.emit import Emitter

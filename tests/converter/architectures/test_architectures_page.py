@@ -37,7 +37,8 @@ KL divergence and the largest difference of log-probabilities), and by nothing e
 
 Named for what they are and refused in one line: encoders and embedding models (bert, nomic-bert, modern-bert,
 gemma-embedding, …), vision towers (`general.type` mmproj, architecture clip), LoRA files (`general.type` adapter),
-gemma3n, llama4, falcon-h1, apertus, deepseek4, mamba, jamba, falcon, gpt2, gptneox, bloom, mpt, starcoder, nemotron, t5.
+gemma3n, llama4, falcon-h1, apertus, deepseek4, mamba, jamba, falcon, gpt2, gptneox, bloom, mpt, starcoder, nemotron,
+t5.
 
 ## What GGUF does not carry
 

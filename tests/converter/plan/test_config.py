@@ -174,3 +174,9 @@ def test_gemma_3_without_its_keys_has_the_bases_of_llama_cpp() -> None:
 def test_a_soft_cap_of_zero_is_none() -> None:
     assert gemma("gemma2", 1, final_logit_softcapping=0.0).config["final_logit_softcapping"] is None
     assert gemma("gemma2", 1).config["final_logit_softcapping"] == 30.0
+
+
+def test_unused_tokens_in_the_middle_are_suppressed_and_padding_is_not() -> None:
+    types: dict[str, object] = {"tokenizer.ggml.token_type": [1, 5, 3, 5, 5]}
+    assert planned(types).generation_config["suppress_tokens"] == [1]
+    assert "suppress_tokens" not in planned({"tokenizer.ggml.token_type": [1, 3, 5]}).generation_config

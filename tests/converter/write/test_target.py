@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
 import os
 import stat
 from io import FileIO
@@ -18,6 +20,8 @@ from llorch.converter.write.target import Target
 
 KEY = "0" * 64
 SIZES = {"model.safetensors": 100}
+WRITTEN = ["config.json", "conversion.json", "model.safetensors"]
+LISTED = json.dumps({"files": [{"path": "config.json"}, {"path": "model.safetensors"}]}).encode()
 
 
 def write(target: Target, content: bytes = b"new", key: str = KEY) -> Staging:
@@ -26,6 +30,7 @@ def write(target: Target, content: bytes = b"new", key: str = KEY) -> Staging:
     os.pwrite(fd, content, 0)
     os.close(fd)
     staging.write_file("config.json", content)
+    staging.write_file("conversion.json", LISTED)
     return staging
 
 
@@ -40,8 +45,14 @@ def crash(folder: Path, content: bytes = b"half", key: str = KEY) -> None:
     target = Target(folder)
     target.__enter__()
     write(target, content, key)
-    os.close(target._lock_fd)
+    killed(target)
     os.close(target._parent_fd)
+
+
+def killed(target: Target) -> None:
+    """Lets go of the lock as the end of a process does: its file stays."""
+    assert target._lock is not None
+    os.close(target._lock._fd)
 
 
 def names(folder: Path) -> list[str]:
@@ -53,7 +64,7 @@ def test_the_folder_appears_with_all_its_files_when_it_is_published(tmp_path: Pa
         write(target)
         assert not (tmp_path / "out").exists()
         target.publish()
-        assert names(tmp_path / "out") == ["config.json", "model.safetensors"]
+        assert names(tmp_path / "out") == WRITTEN
     assert names(tmp_path) == ["out"]
 
 
@@ -88,7 +99,7 @@ def test_nobody_else_can_look_into_a_staging(tmp_path: Path) -> None:
         assert stat.S_IMODE(write(target).path.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "empty folder", "dangling link"])
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
 def test_what_is_there_is_kept_without_force(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     if kind == "file":
@@ -97,8 +108,7 @@ def test_what_is_there_is_kept_without_force(tmp_path: Path, kind: str) -> None:
         out.symlink_to(tmp_path / "nowhere")
     else:
         out.mkdir()
-        if kind == "folder":
-            (out / "mine").write_text("mine")
+        (out / "mine").write_text("mine")
     before = out.lstat()
     with pytest.raises(TargetExists, match="exists already") as error:
         publish(out)
@@ -112,27 +122,72 @@ def test_a_target_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     with Target(out) as target:
         write(target)
         out.mkdir()
+        (out / "mine").write_text("mine")
         with pytest.raises(TargetExists):
             target.publish()
     assert names(tmp_path) == ["out"]
-    assert names(out) == []
-
-
-def test_a_target_that_appears_after_the_last_look_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    with Target(out) as target:
-        write(target)
-        monkeypatch.setattr(target, "_require_free", lambda: out.mkdir())
-        monkeypatch.setattr(target, "_lstat", lambda name: None)
-        with pytest.raises(TargetExists):
-            target.publish()
-    assert names(out) == []
+    assert names(out) == ["mine"]
 
 
 @pytest.mark.parametrize("exchange", [True, False], ids=["in one step", "in two steps"])
-@pytest.mark.parametrize("kind", ["file", "folder", "link to a folder"])
+def test_an_empty_folder_needs_no_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(target_module, "_rename2", lambda *_: False)
+    (tmp_path / "out").mkdir()
+    publish(tmp_path / "out")
+    assert names(tmp_path / "out") == WRITTEN
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_empty_folder_that_is_filled_after_the_last_look_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with Target(out) as target:
+        write(target)
+        monkeypatch.setattr(target, "_require_free", lambda: (out / "mine").write_text("mine"))
+        monkeypatch.setattr(os, "listdir", lambda _: [])
+        with pytest.raises(OSError, match="not empty"):
+            target.publish()
+        monkeypatch.undo()
+    assert names(out) == ["mine"]
+
+
+THESIS = {".git/HEAD": b"ref: refs/heads/main", "thesis.tex": b"forty pages", "data/a.csv": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (THESIS, "'.git/', 'data/', 'thesis.tex'"),
+        ({"conversion.json": LISTED, "note.txt": b"mine"}, "'note.txt'"),
+        ({"conversion.json": LISTED, **THESIS}, "'.git/', 'data/', 'thesis.tex'"),
+        ({"conversion.json": b'{"files": [{"path": "a/b.jinja"}]}', "a/mine": b"mine"}, "'a/mine'"),
+        ({"conversion.json": b'{"files": []}'}, "'conversion.json'"),
+        ({"conversion.json": b"{"}, "'conversion.json'"),
+        ({"conversion.json": LISTED, "1": b"", "2": b"", "3": b"", "4": b""}, "'1', '2', '3' and more"),
+    ],
+    ids=["project", "a note", "project and conversion", "subfolder", "empty record", "no record", "many"],
+)
+def test_force_replaces_only_what_a_conversion_wrote(
+    tmp_path: Path, files: dict[str, bytes], named: str
+) -> None:
+    out = tmp_path / "out"
+    for name, content in files.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(content)
+    with pytest.raises(TargetExists, match="no conversion wrote") as error:
+        publish(out, force=True)
+    assert f"holds {named}, which" in str(error.value)
+    assert {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()} == files
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["in one step", "in two steps"])
+@pytest.mark.parametrize("kind", ["folder", "link to a folder"])
 def test_force_replaces_what_is_there_and_not_what_it_points_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, exchange: bool
 ) -> None:
@@ -141,16 +196,13 @@ def test_force_replaces_what_is_there_and_not_what_it_points_to(
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "mine").write_text("mine")
-    if kind == "file":
-        out.write_text("old")
-    elif kind == "folder":
+    if kind == "folder":
         publish(out, b"old")
-        (out / "more").mkdir()
     else:
         out.symlink_to(elsewhere)
     publish(out, b"new", force=True)
     assert (out / "config.json").read_bytes() == b"new"
-    assert names(out) == ["config.json", "model.safetensors"]
+    assert names(out) == WRITTEN
     assert names(elsewhere) == ["mine"]
     assert names(tmp_path) == ["elsewhere", "out"]
     assert not out.is_symlink()
@@ -161,7 +213,10 @@ def test_force_never_removes_the_source(tmp_path: Path) -> None:
     source.parent.mkdir(parents=True)
     source.write_bytes(b"GGUF")
     for out in (tmp_path / "out", source.parent, source):
-        with pytest.raises(TargetExists, match="is in it"), Target(out, force=True, keep=[source]):
+        with (
+            pytest.raises(TargetExists, match=r"no conversion wrote|is no folder"),
+            Target(out, force=True, keep=[source]),
+        ):
             pass
     assert source.read_bytes() == b"GGUF"
 
@@ -169,9 +224,9 @@ def test_force_never_removes_the_source(tmp_path: Path) -> None:
 def test_force_never_removes_the_folder_that_we_are_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "out" / "here").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "out" / "here")
-    with pytest.raises(TargetExists, match="is in it"), Target("..", force=True):
+    publish(tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(TargetExists, match="is in it"), Target(".", force=True):
         pass
 
 
@@ -214,6 +269,21 @@ def test_a_lock_that_was_removed_while_we_waited_for_it_is_taken_anew(
     with Target(tmp_path / "out"):
         assert (tmp_path / ".out.lock").exists()
     assert len(calls) == 2
+
+
+def test_it_is_written_where_the_file_system_has_no_flock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Target(tmp_path / "out") as first:
+        write(first)
+        with pytest.raises(TargetBusy, match=r"remove '\.out\.lock'"), Target(tmp_path / "out"):
+            pass
+        first.publish()
+    assert names(tmp_path) == ["out"]
 
 
 def test_a_link_planted_at_the_lock_is_not_followed(tmp_path: Path) -> None:
@@ -300,7 +370,7 @@ def test_a_crash_between_the_two_steps_of_replacing_is_rolled_back(
     staging = write(target)
     staging.seal()
     os.rename("out", "old", src_dir_fd=target._parent_fd, dst_dir_fd=staging.fd)
-    os.close(target._lock_fd)
+    killed(target)
     assert not out.exists()
     with pytest.raises(TargetExists):
         publish(out)
@@ -310,7 +380,6 @@ def test_a_crash_between_the_two_steps_of_replacing_is_rolled_back(
 def test_a_crash_after_the_exchange_does_not_bring_the_old_files_back(tmp_path: Path) -> None:
     out = tmp_path / "out"
     publish(out, b"old")
-    (out / "note").write_text("old")
     target = Target(out, force=True)
     target.__enter__()
     staging = write(target)
@@ -318,7 +387,7 @@ def test_a_crash_after_the_exchange_does_not_bring_the_old_files_back(tmp_path: 
     assert target_module._rename2(
         staging.fd, "folder", target._parent_fd, "out", target_module.RENAME_EXCHANGE
     )
-    os.close(target._lock_fd)
+    killed(target)
     with Target(out, force=True) as again:
         assert names(again.stage(KEY, SIZES, 0).folder) == []
 

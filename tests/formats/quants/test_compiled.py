@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from llorch.formats.quants import BY_ID, QuantType, by_name, compiled, decode, numpy_kernels
-from llorch.formats.quants.jit_cache import Target, this_machine
 from llorch.formats.quants.kernel import step
+from llorch.formats.vector_code.jit_cache import Target, this_machine
 from tests.formats.quants.samples import HALVES, edge_blocks, random_blocks
 
 Bytes = NDArray[np.uint8]

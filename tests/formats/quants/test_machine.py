@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llorch.formats.quants import QuantType, by_name, compiled, jit_cache
-from llorch.formats.quants.jit_cache import function, this_machine
-from llorch.formats.quants.kernel import kernel
-from llorch.formats.quants.vectors import Block, Has, Value
+from llorch.formats.quants import QuantType, by_name, compiled
+from llorch.formats.quants.kernel import NAME, kernel
+from llorch.formats.vector_code import jit_cache
+from llorch.formats.vector_code.jit_cache import function, this_machine
+from llorch.formats.vector_code.vectors import Block, Has, Value
 from tests.conftest import REPOSITORY
 
 ONES = np.zeros(3, by_name("Q8_0").layout)
@@ -24,7 +25,7 @@ ONES["d"], ONES["qs"] = 1, 1
 def loaded(folders: tuple[Path, ...], type: QuantType) -> Callable[[], float]:
     """The type's kernel out of these folders; calling what is returned gives the largest weight of ONES."""
     text = kernel(type, "F32", this_machine().has)
-    run = function("Q8_0-F32", text, this_machine(), folders)
+    run = function("Q8_0-F32", NAME, text, this_machine(), folders)
 
     def largest() -> float:
         out = np.zeros(96, np.float32)
@@ -59,8 +60,8 @@ def test_a_kernel_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_another_process_finds_it(tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
-from llorch.formats.quants import jit_cache
-from llorch.formats.quants.jit_cache import this_machine
+from llorch.formats.vector_code import jit_cache
+from llorch.formats.vector_code.jit_cache import this_machine
 from tests.formats.quants.test_machine import by_name, loaded, refuse
 if REFUSE:
     jit_cache._compiled = refuse
@@ -79,8 +80,8 @@ def test_an_edit_of_the_generator_is_noticed_and_the_stale_code_removed(tmp_path
 
 def test_code_of_another_processor_stays_and_is_not_run(tmp_path: Path) -> None:
     text = kernel(by_name("Q8_0"), "F32", Has(halves=False, shuffle=False))
-    function("Q8_0-F32", text, replace(this_machine(), cpu="x86-64-v2"), (tmp_path,))
-    function("Q8_0-F32", text, this_machine(), (tmp_path,))
+    function("Q8_0-F32", NAME, text, replace(this_machine(), cpu="x86-64-v2"), (tmp_path,))
+    function("Q8_0-F32", NAME, text, this_machine(), (tmp_path,))
     assert len(list(tmp_path.iterdir())) == 2
 
 

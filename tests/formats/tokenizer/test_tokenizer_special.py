@@ -89,7 +89,7 @@ def test_an_ordinary_word_is_not_made_special_by_a_key(tmp_path: Path) -> None:
 def test_every_end_of_an_answer_is_found(tmp_path: Path) -> None:
     special = {"<|endoftext|>": 3, "<|im_end|>": 3, "</s>": 1, "<|eot_id|>": 4, "<stop>": 3, "<fim_pad>": 3}
     files = files_of(tmp_path, special, eos_token_id=258, eom_token_id=261, fim_pad_token_id=262)
-    assert files.eos_token_ids == [258, 261, 257, 260]
+    assert files.eos_token_ids == [258, 261, 257, 259, 260]  # no merges make </s>, so it is no word
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,69 @@ def test_a_class_that_transformers_forces_is_told(tmp_path: Path) -> None:
     qwen: dict[str, Given] = {"general.architecture": "qwen2"}
     assert "cuts this model's text as qwen2" in files_of(tmp_path, {}, **qwen).warnings[0]
     assert files_of(tmp_path, {}, pre="qwen2", **qwen).warnings == []
+
+
+def test_a_class_that_transformers_forces_is_told_of_other_kinds_of_tokenizer_too(tmp_path: Path) -> None:
+    keys: dict[str, Given] = {
+        "general.architecture": "qwen2",
+        f"{T}model": "llama",
+        f"{T}tokens": ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a"],
+        f"{T}scores": [0.0] * 259 + [-1.0, -2.0],
+        f"{T}token_type": [2, 3, 3] + [6] * 256 + [1] * 2,
+    }
+    warnings = build_tokenizer(vocabulary_metadata(tmp_path / "v.gguf", keys)).warnings
+    assert any(
+        "as qwen2 whatever tokenizer.json says, and tokenizer.ggml.model is llama" in w for w in warnings
+    )
+
+
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+
+
+def test_delimiters_typed_as_words_are_cut_out_and_end_an_answer(tmp_path: Path) -> None:
+    """End ids as llama.cpp has them: its list of texts counts whatever the type is."""
+    given = {"<|im_start|>": 1, "<|im_end|>": 1, "<end_of_turn>": 1, "<think>": 1}
+    files = files_of(tmp_path, given, eos_token_id=256, **{"tokenizer.chat_template": CHATML})
+    assert files.eos_token_ids == [256, 258, 259]
+    special = {row["content"] for row in files.tokenizer_json["added_tokens"] if row["special"]}
+    assert special == {"<|im_start|>", "<|im_end|>", "<end_of_turn>"} | {"he"} & special
+    assert load_tokenizer(files).encode("he<|im_end|>").ids[-1] == 258
+    assert any(
+        "'<|im_start|>', '<|im_end|>', '<end_of_turn>': typed as ordinary words" in w for w in files.warnings
+    )
+
+
+def test_an_ordinary_word_that_merges_make_stays_one(tmp_path: Path) -> None:
+    merges = ["h e", "< /", "</ s", "</s >"]
+    tokens = [*BYTES, "he", "</", "</s", "</s>"]
+    files = files_of(tmp_path, {}, tokens=tokens, token_type=[1] * 260, merges=merges, eos_token_id=256)
+    assert files.eos_token_ids == [256]
+    assert files.warnings == []
+
+
+def test_a_word_that_the_template_writes_and_merges_make_is_told(tmp_path: Path) -> None:
+    merges = ["h e", "[ A", "[A B", "[AB ]"]
+    tokens = [*BYTES, "he", "[A", "[AB", "[AB]"]
+    template: dict[str, Given] = {"tokenizer.chat_template": "[AB]{{ messages }}"}
+    files = files_of(tmp_path, {}, tokens=tokens, token_type=[1] * 260, merges=merges, **template)
+    assert files.warnings == [
+        "'[AB]': the chat template writes them, and as ordinary words they are cut into pieces"
+    ]
+
+
+@pytest.mark.parametrize("none", [-1, 0xFFFFFFFF])
+def test_minus_one_in_either_sign_is_no_id(tmp_path: Path, none: int) -> None:
+    files = files_of(tmp_path, {"<pad>": 3}, padding_token_id=none, eos_token_id=256)
+    assert files.ids == {"eos": 256}
+    assert files.tokenizer_config["pad_token"] is None
+
+
+def test_empty_tokens_are_called_as_llama_cpp_calls_them(tmp_path: Path) -> None:
+    tokens = [*BYTES, "he", "", ""]
+    files = files_of(tmp_path, {}, tokens=tokens, token_type=[1] * 259)
+    assert files.tokens[257:] == ["[EMPTY_257]", "[EMPTY_258]"]
+    assert load_tokenizer(files).token_to_id("[EMPTY_258]") == 258
+    assert files.warnings == ["token 257 and 1 more is empty: called [EMPTY_id], as llama.cpp does"]
 
 
 def test_one_score_for_all_is_told_and_merges_serve_instead(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ def test_the_tree_is_these_lines(told: Registry) -> None:
         "├── by convert · 2026-11-24 02:00 · llorch 0.1.0",
         f"│   └── tiny.gguf · {gguf().digest[:19]} · gguf Q4_1",
         "│       └── by fetch · 2026-11-24 01:00 · owner/name · tiny.gguf@aaaaaaaaaaaa",
-        "├── into verify · 2026-11-24 03:00",
-        "└── into verify · 2026-11-24 05:00",
+        "├── into verify PASSED · 2026-11-24 03:00",
+        "└── into verify FAILED · 2026-11-24 05:00",
     ]
 
 

@@ -305,7 +305,7 @@ REFUSED: list[tuple[dict[str, object], int, str | None, str | None]] = [
     ({"functions": [{"name": "f"}]}, 400, "functions", "unsupported_parameter"),
     ({"reasoning_effort": "high"}, 400, "reasoning_effort", "unsupported_parameter"),
     ({"tool_choice": "required"}, 400, "tool_choice", "unsupported_parameter"),
-    ({"temprature": 0.5}, 400, "temprature", "unknown_parameter"),
+    ({"warmth": 0.5}, 400, "warmth", "unknown_parameter"),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from llvmlite import binding as llvm
 
-from llorch.formats.quants.jit_cache import Target, this_machine
+from llorch.formats.vector_code.jit_cache import Target, this_machine
 from llorch.runtime.kernels.cpu.activations import quantize_kernel
 from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.kernels.cpu.processor import Instructions, Processor, processor_of

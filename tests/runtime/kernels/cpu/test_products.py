@@ -10,7 +10,7 @@ from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 from llorch.formats.quants import BY_ID, QuantType, by_name, decode
-from llorch.formats.quants.jit_cache import this_machine
+from llorch.formats.vector_code.jit_cache import this_machine
 from llorch.runtime.errors import KernelMismatch
 from llorch.runtime.kernels.cpu import grouped, multiply
 from llorch.runtime.kernels.cpu.grouped import GROUPED, Grouped, Groups, Run

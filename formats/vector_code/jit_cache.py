@@ -20,8 +20,7 @@ import llvmlite
 import platformdirs
 from llvmlite import binding as llvm
 
-from llorch.formats.quants.kernel import NAME
-from llorch.formats.quants.vectors import Has
+from llorch.formats.vector_code.vectors import Has
 
 Function = Callable[[int, int, int], int]
 _DIGEST = hashlib.sha256().digest_size
@@ -49,15 +48,17 @@ def this_machine() -> Target:
     return Target(llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
 
 
-def function(name: str, text: str, target: Target, folders: tuple[Path, ...] | None = None) -> Function:
-    """The kernel in this module's text, as `machine_code` finds or makes it.
+def function(
+    name: str, symbol: str, text: str, target: Target, folders: tuple[Path, ...] | None = None
+) -> Function:
+    """The kernel that is called `symbol` in this module's text, as `machine_code` finds or makes it.
 
     The result takes addresses of the source and the target and a number of steps, and runs without the
     interpreter's lock.
     """
     code = machine_code(name, text, target, folders)
     signature = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    loaded: Any = signature(code.address(NAME))
+    loaded: Any = signature(code.address(symbol))
     loaded.code = code
     return loaded  # type: ignore[no-any-return]
 

@@ -1,0 +1,100 @@
+"""README.md of a converted folder: what the file's `general.*` keys say of the model, where readers of a card find it.
+
+The keys between the dashes are those of the Hugging Face Hub's model cards, and for what a card has no name for those
+that llama.cpp's converter looks for (`model_name`, `model_author`, …), so that they come back into a GGUF file.
+Source: the Hub's documentation of model cards; llama.cpp, gguf-py/gguf/metadata.py, `apply_metadata_heuristic`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from llorch.base.shown import shown
+from llorch.formats.gguf import Metadata
+
+MODEL_CARD = "README.md"
+
+# Key of the card → `general.KEY` of GGUF, a text.
+TEXTS = {
+    "license": "license",
+    "license_name": "license.name",
+    "license_link": "license.link",
+    "model_name": "name",
+    "model_author": "author",
+    "model_version": "version",
+    "model_organization": "organization",
+    "model_description": "description",
+    "model_finetune": "finetune",
+    "model_basename": "basename",
+    "model_size_label": "size_label",
+    "model_url": "source.url",
+    "model_doi": "source.doi",
+    "model_uuid": "source.uuid",
+    "model_repo_url": "source.repo_url",
+    "quantized_by": "quantized_by",
+}
+LISTS = {"language": "languages", "tags": "tags"}
+OTHERS = {"base_model": "base_model", "datasets": "dataset"}  # `general.KEY.count`, and `.0.repo_url`, …
+
+_HUB = re.compile(r"https?://huggingface\.co/(?:datasets/)?([\w.-]+/[\w.-]+)/?")
+
+Facts = dict[str, str | list[str]]
+
+
+def model_card(metadata: Metadata) -> bytes:
+    """The card of a folder: the same for the same metadata, whatever the file is called."""
+    facts = card_facts(metadata)
+    front = ["---", *_yaml({"library_name": "transformers", **facts}), "---"]
+    name = facts.get("model_name")
+    title = name if isinstance(name, str) else metadata.text("general.architecture", "model")
+    body = [
+        "",
+        f"# {shown(title, 200, quoted=False)}",
+        "",
+        "Converted from a GGUF file by llorch. conversion.json says how each tensor came about, and has the digests of",
+        "the source and of every file here.",
+    ]
+    return "\n".join([*front, *body, ""]).encode()
+
+
+def card_facts(metadata: Metadata) -> Facts:
+    """What the keys between the dashes say: only what the file says, never what might be guessed."""
+    facts: Facts = {}
+    for name, key in TEXTS.items():
+        text = metadata.text(f"general.{key}", "")
+        if text:
+            facts[name] = text
+    for name, key in LISTS.items():
+        texts = metadata.texts(f"general.{key}", None)
+        if texts is not None and len(texts):
+            facts[name] = [text.decode("utf-8", "replace") for text in map(texts.raw, range(len(texts)))]
+    for name, key in OTHERS.items():
+        found = [_reference(metadata, f"general.{key}.{i}") for i in range(_count(metadata, key))]
+        if any(found):
+            facts[name] = [reference for reference in found if reference]
+    return facts
+
+
+def _count(metadata: Metadata, key: str) -> int:
+    count = metadata.integer(f"general.{key}.count", 0)
+    return min(count, sum(name.startswith(f"general.{key}.") for name in metadata))
+
+
+def _reference(metadata: Metadata, prefix: str) -> str:
+    """A model or a data set by its id on the Hub, else by its address, else by its name."""
+    address = metadata.text(f"{prefix}.repo_url", "") or metadata.text(f"{prefix}.url", "")
+    on_the_hub = _HUB.fullmatch(address)
+    return on_the_hub[1] if on_the_hub else address or metadata.text(f"{prefix}.name", "")
+
+
+def _yaml(values: Mapping[str, str | list[str]]) -> list[str]:
+    """Every text in JSON's quotes, which are YAML's too: unquoted, `no` is false and `1.10` a number."""
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, list):
+            lines += [f"{name}:", *(f"- {json.dumps(item, ensure_ascii=True)}" for item in value)]
+        else:
+            lines.append(f"{name}: {json.dumps(value, ensure_ascii=True)}")
+    return lines

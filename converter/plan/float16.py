@@ -1,0 +1,21 @@
+"""Families whose activations leave float16, whose largest number is 65504: written so, a folder computes NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# architecture → who says so.
+OVERFLOWS: Mapping[str, str] = {
+    "gemma3": "huggingface/transformers#36822 and vllm-project/vllm#17364: the residual sum exceeds 65504",
+    "gemma4": "vllm-project/vllm#48231: all logits are NaN after a fall-back from bfloat16 to float16",
+}
+
+
+def float16_warnings(architecture: str, dtype: str) -> tuple[str, ...]:
+    """What is to be said of a model that is written as `dtype`, torch's name of it."""
+    if dtype != "float16" or architecture not in OVERFLOWS:
+        return ()
+    return (
+        f"activations of {architecture} overflow float16, which gives NaN in a loader that computes in it:"
+        " --dtype bfloat16 or float32 does not",
+    )

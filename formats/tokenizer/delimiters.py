@@ -1,0 +1,71 @@
+"""Chat delimiters that a file types as ordinary words: `<|im_end|>` cut into pieces, which then ends no answer.
+
+A delimiter is a token whose text is known to end an answer, or that a chat template writes. Where no merges make it
+from text, a model can only have met it as a token of its own, and so it is one. llama.cpp takes the texts that end an
+answer for control tokens whatever their type. Source: src/llama-vocab.cpp, `llama_vocab::impl::load`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from llorch.base.shown import shown
+from llorch.formats.tokenizer.special import END_TEXTS
+from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
+
+# What looks like one in a template: <|im_start|>, <start_of_turn>, <｜User｜>, [INST], [/INST].
+DELIMITER = re.compile(r"<[|｜]?[^\s<>|｜{}%'\"]{1,60}[|｜]?>|\[/?[A-Z_]{2,40}\]")
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Delimiters:
+    """vocabulary: with the delimiters as control tokens. warnings: which these are, and which stay words."""
+
+    vocabulary: Vocabulary
+    warnings: tuple[str, ...]
+
+
+def with_delimiters(vocabulary: Vocabulary, templates: Iterable[str], model: Json) -> Delimiters:
+    """Takes delimiters that are typed as words for control tokens, where that is sure.
+
+    templates: the chat templates' texts. model: of tokenizer.json, whose merges tell what text can become.
+    """
+    written = {text for template in templates for text in DELIMITER.findall(template)}
+    words = (TokenType.NORMAL, TokenType.UNDEFINED)
+    named = [
+        index
+        for text in sorted(written.union(END_TEXTS))
+        if (index := vocabulary.ids.get(text)) is not None and vocabulary.types[index] in words
+    ]
+    if not named or not vocabulary.typed:
+        return Delimiters(vocabulary, ())
+    made = {left + right for left, right in model.get("merges", [])}
+    control, left = [], []
+    for index in sorted(named):
+        text = vocabulary.tokens[index]
+        sure = text in END_TEXTS and text in written
+        if sure or ("merges" in model and text not in made):
+            control.append(index)
+        elif text in written:
+            left.append(index)
+    types = list(vocabulary.types)
+    for index in control:
+        types[index] = int(TokenType.CONTROL)
+    warnings = []
+    if control:
+        names = _names(vocabulary, control)
+        warnings.append(f"{names}: typed as ordinary words, taken for control tokens: they delimit a chat")
+    if left:
+        names = _names(vocabulary, left)
+        warnings.append(
+            f"{names}: the chat template writes them, and as ordinary words they are cut into pieces"
+        )
+    return Delimiters(replace(vocabulary, types=types), tuple(warnings))
+
+
+def _names(vocabulary: Vocabulary, ids: list[int]) -> str:
+    more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+    return ", ".join(shown(vocabulary.tokens[index]) for index in ids[:MOST_NAMED]) + more

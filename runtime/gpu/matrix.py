@@ -1,0 +1,212 @@
+"""Matrices in a CUDA device's memory: packed in planes, or floats as a file stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from llorch.runtime.blocks.linear import Linear, Matrix, Numbers
+from llorch.runtime.kernels.cuda import launch
+from llorch.runtime.kernels.cuda.planes import TILE, Planes, joined
+from llorch.runtime.mode import Mode
+
+VECTOR_ROWS = 8  # of activations, up to which a matrix is read once a row instead of widened
+WIDENED_BYTES = 1 << 29  # of a matrix that are widened at a time
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Makes a device the current one: Triton launches there, wherever its arguments lie."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+@dataclass(slots=True)
+class Held:
+    """Planes that several matrices are parts of; replaced when they are joined with others."""
+
+    planes: Planes
+
+
+class GpuMatrix(Matrix):
+    """A matrix whose products are computed where it lies."""
+
+    def times(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """As for every matrix: by rows of x if they are few, else widened and by the device's own products."""
+        rows = x.reshape(-1, self.columns)
+        with on_device(x.device):
+            if len(rows) <= VECTOR_ROWS:
+                y = self._by_vectors(rows, bias)
+            else:
+                y = self.by_tiles(rows)
+                y = y if bias is None else y + bias
+        return y.view(*x.shape[:-1], self.rows)
+
+    def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def widened(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        """Rows [start, stop) in a float type."""
+        raise NotImplementedError
+
+    def dequantized(self, start: int, stop: int) -> Tensor:
+        """As for every matrix."""
+        with on_device(self.numbers.device):
+            return self.widened(start, stop, torch.float32)
+
+    def materialize(self) -> None:
+        """Nothing: it is where it is used."""
+
+    def by_tiles(self, x: Tensor) -> Tensor:
+        """(new, columns) → (new, rows) in float32, of weights widened for it."""
+        fast = self.numbers.mode is Mode.FAST
+        dtype = torch.bfloat16 if fast else torch.float32
+        step = max(TILE, WIDENED_BYTES // (dtype.itemsize * self.columns) // TILE * TILE)
+        x = x.to(dtype)
+        parts = [
+            _product(x, self.widened(first, min(first + step, self.rows), dtype))
+            for first in range(0, self.rows, step)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+def _product(x: Tensor, weights: Tensor) -> Tensor:
+    """x · Wᵀ in float32, whatever the type of both."""
+    if x.dtype == torch.float32 or not x.is_cuda:
+        return functional.linear(x.float(), weights.float())
+    return torch.mm(x, weights.t(), out_dtype=torch.float32)
+
+
+class PackedOnGpu(GpuMatrix):
+    """Rows of planes."""
+
+    def __init__(self, rows: int, columns: int, numbers: Numbers, held: Held, start: int = 0) -> None:
+        super().__init__(rows, columns, numbers)
+        self.held = held
+        self.start = start
+
+    @property
+    def aligned(self) -> bool:
+        """Whether kernels can start at its first row."""
+        return self.start % TILE == 0
+
+    def part(self, start: int, stop: int) -> PackedOnGpu:
+        """Rows [start, stop) of the same planes."""
+        return PackedOnGpu(stop - start, self.columns, self.numbers, self.held, self.start + start)
+
+    def widened(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        """Rows [start, stop), transposed in memory; bit for bit what the blocks are worth, rounded once to `dtype`."""
+        first = self.start + start
+        tile = first // TILE * TILE
+        return launch.widen_tiles(self.held.planes, tile, self.start + stop - tile, dtype)[first - tile :]
+
+    def rows_at(self, ids: Tensor) -> Tensor:
+        """As for every matrix."""
+        out = torch.empty((len(ids), self.columns), device=ids.device)
+        with on_device(ids.device):
+            launch.widen_rows(self.held.planes, ids + self.start, out)
+        return out
+
+    def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        if not self.aligned:
+            y = functional.linear(x, self.dequantized(0, self.rows))
+            return y if bias is None else y + bias
+        ready = launch.pack(x, fast=self.numbers.mode is Mode.FAST)
+        planes = self.held.planes
+        cut = launch.blocking(self.rows, planes, fast=ready.fast)
+        y = torch.empty((len(x), cut.splits, self.rows), device=x.device)
+        launch.packed_linear(planes, ready, y, start=self.start, rows=self.rows, bias=bias, cut=cut)
+        return y.sum(1) if cut.splits > 1 else y.squeeze(1)
+
+
+class FloatOnGpu(GpuMatrix):
+    """Weights (rows, columns) in the type that the file has them in, or were rounded to."""
+
+    def __init__(self, weights: Tensor, numbers: Numbers) -> None:
+        super().__init__(weights.shape[0], weights.shape[1], numbers)
+        self.weights = weights
+
+    def part(self, start: int, stop: int) -> FloatOnGpu:
+        """Rows [start, stop), in the same memory."""
+        return FloatOnGpu(self.weights[start:stop], self.numbers)
+
+    def widened(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        """Rows [start, stop)."""
+        return self.weights[start:stop].to(dtype)
+
+    def rows_at(self, ids: Tensor) -> Tensor:
+        """As for every matrix."""
+        return self.weights[ids].float()
+
+    def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        y = torch.empty((len(x), self.rows), device=x.device)
+        launch.float_linear(self.weights, x.contiguous(), y, bias)
+        return y
+
+
+def join(matrices: Sequence[Matrix]) -> None:
+    """Puts matrices of one form one below the other, so that one launch multiplies by all; others stay as they are.
+
+    What was held before is freed.
+    """
+    if all(isinstance(m, FloatOnGpu) for m in matrices):
+        _join_floats([m for m in matrices if isinstance(m, FloatOnGpu)])
+    packed = [m for m in matrices if isinstance(m, PackedOnGpu)]
+    planes = [m.held.planes for m in packed]
+    whole = all(m.start == 0 and m.rows == m.held.planes.rows for m in packed)
+    same = all(p.form == planes[0].form and p.rows % TILE == 0 and p.row_scale is None for p in planes)
+    apart = len({id(m.held) for m in packed}) == len(matrices)
+    if not (whole and same and apart):
+        return
+    shared, start = Held(joined(planes)), 0
+    for matrix in packed:
+        matrix.held, matrix.start = shared, start
+        start += matrix.rows
+
+
+def _join_floats(matrices: list[FloatOnGpu]) -> None:
+    first = matrices[0].weights
+    apart = len({m.weights.untyped_storage().data_ptr() for m in matrices}) == len(matrices)
+    if not apart or any(m.weights.dtype != first.dtype for m in matrices):
+        return
+    shared = torch.cat([m.weights for m in matrices])
+    for matrix, weights in zip(matrices, torch.split(shared, [m.rows for m in matrices]), strict=True):
+        matrix.weights = weights
+
+
+def follows(last: Matrix, next: Matrix) -> bool:
+    """Whether the rows of one lie directly below those of another."""
+    if isinstance(last, PackedOnGpu) and isinstance(next, PackedOnGpu):
+        return last.held is next.held and last.start + last.rows == next.start
+    if isinstance(last, FloatOnGpu) and isinstance(next, FloatOnGpu):
+        over, under = last.weights, next.weights
+        same = (
+            over.untyped_storage().data_ptr() == under.untyped_storage().data_ptr()
+            and over.dtype == under.dtype
+        )
+        return same and over.data_ptr() + over.nbytes == under.data_ptr() and over.stride() == under.stride()
+    return False
+
+
+def runs(linears: Sequence[Linear]) -> list[list[Linear]]:
+    """Layers that one launch computes: rows that lie below one another."""
+    found: list[list[Linear]] = []
+    for linear in linears:
+        if found and follows(found[-1][-1].weight, linear.weight):
+            found[-1].append(linear)
+        else:
+            found.append([linear])
+    return found
+
+
+def together(run: Sequence[Linear]) -> PackedOnGpu | FloatOnGpu:
+    """The matrix of a run's rows."""
+    first, rows = run[0].weight, sum(linear.weight.rows for linear in run)
+    if isinstance(first, PackedOnGpu):
+        return PackedOnGpu(rows, first.columns, first.numbers, first.held, first.start)
+    assert isinstance(first, FloatOnGpu)
+    weights = first.weights
+    return FloatOnGpu(weights.as_strided((rows, first.columns), weights.stride()), first.numbers)

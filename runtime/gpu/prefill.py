@@ -1,0 +1,181 @@
+"""Many tokens at once on a GPU: widened weights, the device's own matrix products, and a few kernels around them.
+
+Exact mode computes in float32 throughout. Fast mode gives the tensor cores operands of bfloat16 and sums in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llorch.runtime.blocks.attention import attend
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Linear
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.decoder import Attention, Decoder
+from llorch.runtime.gpu.fuse import plain, qkv
+from llorch.runtime.gpu.matrix import runs, together
+from llorch.runtime.kernels.cuda import launch
+from llorch.runtime.kernels.cuda.launch import Emitted
+from llorch.runtime.mode import Mode
+from llorch.runtime.traits import Rope
+
+SIZES = (64, 128, 256, 512)  # of prompts in fast mode, the last a prefill's chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A graph of so many tokens, its input, and what it leaves."""
+
+    graph: torch.cuda.CUDAGraph
+    tokens: Tensor
+    made: tuple[Tensor, Tensor]
+
+
+class Prefill:
+    """A model's first tokens, or more of them, over one cache.
+
+    stored: (layers, 2, kv_heads, positions, head_dim). angles: cosines and sines of its positions, of each embedding.
+    """
+
+    def __init__(self, decoder: Decoder, stored: Tensor, angles: dict[Rope, Tensor]) -> None:
+        self.decoder, self.traits = decoder, decoder.traits
+        self.stored, self.angles = stored, angles
+        self.fast = decoder.weights.head.weight.numbers.mode is Mode.FAST
+        self.dtype = torch.bfloat16 if self.fast else torch.float32
+        self.place = torch.zeros(2, dtype=torch.int32, device=stored.device)
+        self._recorded: dict[int, Recorded | None] = {}
+
+    def last_hidden(self, ids: Sequence[int], first: int) -> Tensor:
+        """The last of the new positions' hidden states after the final norm, (1, hidden_size).
+
+        ids: the tokens of the positions from `first` on, whose keys and values go into the cache.
+
+        In fast mode so many tokens are computed as the next size has, and what is beyond the last is not used: the
+        second time a size is needed it is recorded, and replayed from then on with the same bits.
+        """
+        new = len(ids)
+        self.place.copy_(torch.tensor([first, new], dtype=torch.int32))
+        routed = self.traits.routing is not None  # which experts a prompt needs the host must know
+        if not self.fast or routed or new > SIZES[-1] or not self.stored.is_cuda:
+            hidden = self._hidden(torch.tensor(ids).to(self.stored.device), first)
+            return self._final(*(part[..., -1:, :] for part in hidden))
+        size = next(size for size in SIZES if size >= new)
+        padded = torch.tensor([*ids, *[0] * (size - new)])
+        recorded = self._recorded.get(size)
+        if recorded is None:
+            tokens = padded.to(self.stored.device)
+            made = self._hidden(tokens, first)
+            if size in self._recorded:
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph):
+                    recorded_made = self._hidden(tokens, first)
+                self._recorded[size] = Recorded(graph, tokens, recorded_made)
+            else:
+                self._recorded[size] = None
+        else:
+            recorded.tokens.copy_(padded)
+            recorded.graph.replay()
+            made = recorded.made
+        return self._final(*(part[..., new - 1 : new, :] for part in made))
+
+    def _hidden(self, ids: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """The hidden states before the last block's output is added, and that: (new, hidden), (parts, new, hidden)."""
+        weights = self.decoder.weights
+        hidden = weights.embedding.rows_at(ids) * self.traits.embedding_scale
+        parts: Tensor | None = None
+        post: Norm | None = None
+        for index, layer in enumerate(weights.layers):
+            attention, ffn = plain(layer)
+            mixed = isinstance(ffn, Mixture)
+            wide = mixed and self.traits.parallel
+            hidden, x = self._norm(
+                layer.attention_norm, hidden, parts, post, torch.float32 if wide else self.dtype
+            )
+            attended = self._attention(index, attention, x, first)
+            if self.traits.parallel:
+                parts = torch.stack([attended, self._feed_forward(ffn, x)])
+            else:
+                dtype = torch.float32 if mixed else self.dtype
+                post = layer.attention_post_norm
+                hidden, x = self._norm(layer.ffn_norm, hidden, attended[None], post, dtype)
+                parts = self._feed_forward(ffn, x)[None]
+            post = layer.ffn_post_norm
+        assert parts is not None
+        return hidden, parts
+
+    def _final(self, hidden: Tensor, parts: Tensor) -> Tensor:
+        weights = self.decoder.weights
+        post = weights.layers[-1].ffn_post_norm
+        return self._norm(weights.final_norm, hidden.contiguous(), parts.contiguous(), post, torch.float32)[1]
+
+    def _norm(
+        self, norm: Norm | None, hidden: Tensor, parts: Tensor | None, post: Norm | None, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        out = Emitted.plainly(torch.empty(hidden.shape, dtype=dtype, device=hidden.device))
+        after = hidden if parts is None else torch.empty_like(hidden)
+        launch.add_and_norm(hidden, after, parts, None, post, norm, out, self.traits.residual_scale)
+        return after, out.plain
+
+    def _attention(self, index: int, weights: Attention, x: Tensor, first: int) -> Tensor:
+        traits, rope, new = self.traits, self.traits.ropes[index], len(x)
+        rows = _multiplied(qkv(weights), x)
+        keys, values = self.stored[index]
+        queries = torch.empty((traits.heads, new, traits.head_dim), dtype=self.dtype, device=x.device)
+        launch.turn_many(
+            rows,
+            keys,
+            values,
+            queries,
+            self.place,
+            traits=traits,
+            angles=None if rope is None else self.angles[rope],
+            rope=rope,
+            q_norm=weights.q_norm,
+            k_norm=weights.k_norm,
+        )
+        window = traits.windows[index]
+        if self.fast:
+            out = torch.empty((new, traits.heads * traits.head_dim), dtype=self.dtype, device=x.device)
+            launch.attend_many(queries, keys, values, out, self.place, traits=traits, window=window)
+        else:
+            stop = first + new
+            mixed = attend(
+                queries,
+                keys[:, :stop],
+                values[:, :stop],
+                scale=traits.attention_scale,
+                window=window,
+                softcap=traits.attention_softcap,
+            )
+            out = mixed.transpose(0, 1).reshape(new, -1)
+        return _multiplied([weights.output], out)
+
+    def _feed_forward(self, ffn: FeedForward | Mixture, x: Tensor) -> Tensor:
+        if isinstance(ffn, Mixture):
+            return ffn(x)
+        rows = ffn.up.weight.rows
+        out = Emitted.plainly(torch.empty((len(x), rows), dtype=self.dtype, device=x.device))
+        if ffn.gate is None:
+            launch.gated(_multiplied([ffn.up], x)[:, None], None, out, ffn.activation)
+        else:
+            both = _multiplied([ffn.gate, ffn.up], x)[:, None]
+            launch.gated(both[..., :rows], both[..., rows:], out, ffn.activation)
+        return _multiplied([ffn.down], out.plain)
+
+
+def _multiplied(linears: list[Linear], x: Tensor) -> Tensor:
+    """Products of the same rows beside one another, (new, Σ rows) float32."""
+    parts = []
+    for run in runs(linears):
+        y = together(run).by_tiles(x)
+        biases = [linear.bias for linear in run]
+        if any(bias is not None for bias in biases):
+            y += torch.cat(
+                [y.new_zeros(linear.weight.rows) if linear.bias is None else linear.bias for linear in run]
+            )
+        parts.append(y)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

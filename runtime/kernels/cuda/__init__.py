@@ -1,0 +1,1 @@
+"""Packed weights and the kernels that multiply by them, for CUDA devices."""

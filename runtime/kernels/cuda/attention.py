@@ -1,0 +1,376 @@
+"""Triton kernels: attention of one new token over a cache, with all that happens to its query, key and value before."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from llorch.runtime.kernels.cuda.pointwise import begin, emit
+
+
+@triton.jit
+def _row(qkv, first, i, inside, stride, PARTS: tl.constexpr):
+    """Numbers first + i of the sum of the product's parts."""
+    value = tl.load(qkv + first + i, mask=inside, other=0.0)
+    for p in tl.static_range(1, PARTS):
+        value += tl.load(qkv + p * stride + first + i, mask=inside, other=0.0)
+    return value
+
+
+@triton.jit
+def _moments(qkv, first, width, stride, PARTS: tl.constexpr, B: tl.constexpr):
+    """Σ and Σ of squares of a whole row."""
+    total = tl.zeros((B,), tl.float32)
+    squares = tl.zeros((B,), tl.float32)
+    for start in range(0, width, B):
+        i = start + tl.arange(0, B)
+        value = _row(qkv, first, i, i < width, stride, PARTS)
+        total += value
+        squares += value * value
+    return tl.sum(total, 0), tl.sum(squares, 0)
+
+
+@triton.jit
+def _turned(
+    qkv,
+    first,
+    head,
+    heads,
+    cos,
+    sin,
+    weight,
+    bias,
+    weight_stride,
+    stride,
+    eps,
+    PARTS: tl.constexpr,
+    D: tl.constexpr,
+    DB: tl.constexpr,
+    NROT: tl.constexpr,
+    PAIRS: tl.constexpr,
+    NORM: tl.constexpr,
+    KIND: tl.constexpr,
+):
+    """One head of the query or the key at its position: normed, then rotated; (DB,)."""
+    i = tl.arange(0, DB)
+    inside = i < D
+    at = first + head * D
+    if PAIRS == "interleaved":
+        other = tl.where(i < NROT, i ^ 1, i)
+        leads = i % 2 == 0
+        angle = i // 2
+    else:
+        other = tl.where(i < NROT, tl.where(i < NROT // 2, i + NROT // 2, i - NROT // 2), i)
+        leads = i < NROT // 2
+        angle = i % (NROT // 2 if NROT > 1 else 1)
+    x = _row(qkv, at, i, inside, stride, PARTS)
+    y = _row(qkv, at, other, inside, stride, PARTS)
+    if NORM != "none":
+        if NORM == "row":
+            total, squares = _moments(qkv, first, heads * D, stride, PARTS, 1024)
+            width = heads * D
+        else:
+            total, squares = tl.sum(x, 0), tl.sum(x * x, 0)
+            width = D
+        if KIND == "layer":
+            mean = total / width
+            x -= mean
+            y -= mean
+            if NORM == "row":
+                squares -= total * mean
+            else:
+                squares = tl.sum(tl.where(inside, x * x, 0.0), 0)
+        factor = 1.0 / tl.sqrt(squares / width + eps)
+        x *= factor * tl.load(weight + head * weight_stride + i, mask=inside, other=0.0)
+        y *= factor * tl.load(weight + head * weight_stride + other, mask=inside, other=0.0)
+        if bias is not None:
+            x += tl.load(bias + head * weight_stride + i, mask=inside, other=0.0)
+            y += tl.load(bias + head * weight_stride + other, mask=inside, other=0.0)
+    if PAIRS != "none":
+        rotates = i < NROT
+        c = tl.load(cos + angle, mask=rotates, other=1.0)
+        s = tl.load(sin + angle, mask=rotates, other=0.0)
+        x = x * c + tl.where(leads, -y, y) * s
+    return x
+
+
+@triton.jit
+def _score(score, scale, softcap, CAPPED: tl.constexpr):
+    score *= scale
+    if CAPPED:
+        score = softcap * (1.0 - 2.0 / (tl.exp(2.0 * score / softcap) + 1.0))
+    return score
+
+
+@triton.jit
+def attend_one(
+    sums,
+    tops,
+    qkv,
+    keys,
+    values,
+    cos,
+    sin,
+    position,
+    q_weight,
+    q_bias,
+    k_weight,
+    k_bias,
+    norm_stride,
+    heads,
+    kv_heads,
+    stride,
+    capacity,
+    window,
+    scale,
+    softcap,
+    eps,
+    PARTS: tl.constexpr,
+    D: tl.constexpr,
+    DB: tl.constexpr,
+    NROT: tl.constexpr,
+    PAIRS: tl.constexpr,
+    NORM: tl.constexpr,
+    KIND: tl.constexpr,
+    WINDOW: tl.constexpr,
+    CAPPED: tl.constexpr,
+    SPLITS: tl.constexpr,
+    CHAINED: tl.constexpr,
+    P: tl.constexpr,
+):
+    """One head over a share of the positions; the last share's program adds the new token, and stores it.
+
+    sums: (heads, splits, DB), Σ exp(score − top) · value. tops: (heads, splits, 2), the top score and the sum of the
+    weights exp(score − top).
+    """
+    begin(CHAINED)
+    head, split = tl.program_id(0), tl.program_id(1)
+    group = heads // kv_heads
+    kv = head // group
+    pos = tl.load(position)
+    i = tl.arange(0, DB)
+    inside = i < D
+    cos += pos * (NROT // 2)
+    sin += pos * (NROT // 2)
+    q = _turned(
+        qkv, 0, head, heads, cos, sin, q_weight, q_bias, norm_stride, stride, eps,
+        PARTS, D, DB, NROT, PAIRS, NORM, KIND,
+    )  # fmt: skip
+    k_new = _turned(
+        qkv, heads * D, kv, kv_heads, cos, sin, k_weight, k_bias, norm_stride, stride, eps,
+        PARTS, D, DB, NROT, PAIRS, NORM, KIND,
+    )  # fmt: skip
+    v_new = _row(qkv, (heads + kv_heads) * D + kv * D, i, inside, stride, PARTS)
+    newest = _score(tl.sum(q * k_new, 0), scale, softcap, CAPPED)
+    keys += (kv * capacity).to(tl.int64) * D
+    values += (kv * capacity).to(tl.int64) * D
+    oldest = 0
+    if WINDOW:
+        oldest = tl.maximum(pos - window + 1, 0)
+    share = tl.cdiv(tl.cdiv(pos - oldest, SPLITS), P) * P
+    first = oldest + split * share
+    last = tl.minimum(first + share, pos)
+    top = float("-inf")
+    total = 0.0
+    acc = tl.zeros((DB,), tl.float32)
+    for start in range(first, last, P):
+        at = start + tl.arange(0, P)
+        seen = at < last
+        both = seen[:, None] & inside[None, :]
+        k = tl.load(keys + at[:, None] * D + i[None, :], mask=both, other=0.0)
+        v = tl.load(values + at[:, None] * D + i[None, :], mask=both, other=0.0)
+        score = _score(tl.sum(k * q[None, :], 1), scale, softcap, CAPPED)
+        score = tl.where(seen, score, float("-inf"))
+        higher = tl.maximum(top, tl.max(score, 0))
+        weight = tl.exp(score - higher)
+        shrink = tl.exp(top - higher)
+        total = total * shrink + tl.sum(weight, 0)
+        acc = acc * shrink + tl.sum(weight[:, None] * v, 0)
+        top = higher
+    if split == SPLITS - 1:
+        higher = tl.maximum(top, newest)
+        shrink = tl.exp(top - higher)
+        weight = tl.exp(newest - higher)
+        total = total * shrink + weight
+        acc = acc * shrink + weight * v_new
+        top = higher
+        if head % group == 0:
+            tl.store(keys + pos * D + i, k_new, mask=inside)
+            tl.store(values + pos * D + i, v_new, mask=inside)
+    at = head * SPLITS + split
+    tl.store(sums + at * DB + i, acc)
+    tl.store(tops + at * 2, top)
+    tl.store(tops + at * 2 + 1, total)
+
+
+@triton.jit
+def combine(
+    plain, x, xd, xs, sums, tops, columns, groups,
+    D: tl.constexpr, DB: tl.constexpr, SPLITS: tl.constexpr, FAST: tl.constexpr, EMIT: tl.constexpr,
+    CHAINED: tl.constexpr, B: tl.constexpr,
+):  # fmt: skip
+    """The shares of all heads as one row (heads · D), emitted. Programs are blocks of B columns."""
+    begin(CHAINED)
+    k0 = tl.program_id(0) * B
+    k = k0 + tl.arange(0, B)
+    inside = k < columns
+    head = k // D
+    top = tl.full((B,), float("-inf"), tl.float32)
+    for s in tl.static_range(SPLITS):
+        top = tl.maximum(top, tl.load(tops + (head * SPLITS + s) * 2, mask=inside, other=0.0))
+    total = tl.zeros((B,), tl.float32)
+    acc = tl.zeros((B,), tl.float32)
+    for s in tl.static_range(SPLITS):
+        at = head * SPLITS + s
+        weight = tl.exp(tl.load(tops + at * 2, mask=inside, other=0.0) - top)
+        total += weight * tl.load(tops + at * 2 + 1, mask=inside, other=1.0)
+        acc += weight * tl.load(sums + at * DB + k % D, mask=inside, other=0.0)
+    emit(acc / total, k0, columns, plain, x, xd, xs, groups, B, FAST, EMIT)
+
+
+@triton.jit
+def turn_many(
+    queries,
+    keys,
+    values,
+    qkv,
+    cos,
+    sin,
+    q_weight,
+    q_bias,
+    k_weight,
+    k_bias,
+    norm_stride,
+    heads,
+    kv_heads,
+    new,
+    place,
+    capacity,
+    eps,
+    D: tl.constexpr,
+    DB: tl.constexpr,
+    NROT: tl.constexpr,
+    PAIRS: tl.constexpr,
+    NORM: tl.constexpr,
+    KIND: tl.constexpr,
+    CHAINED: tl.constexpr,
+):
+    """Many tokens' queries, normed and rotated, (heads, new, D); keys and values go into the cache.
+
+    qkv: (new, (heads + 2 kv_heads) · D). place: the first token's position, and how many of the tokens count.
+    Programs are tokens, and heads of queries, then of keys, then of values.
+    """
+    begin(CHAINED)
+    first = tl.load(place)
+    known = tl.load(place + 1)
+    t, head = tl.program_id(0), tl.program_id(1)
+    i = tl.arange(0, DB)
+    inside = i < D
+    qkv += t.to(tl.int64) * ((heads + 2 * kv_heads) * D)
+    stored = i < tl.where(t < known, D, 0)
+    cos += tl.minimum(first + t, capacity - 1) * (NROT // 2)
+    sin += tl.minimum(first + t, capacity - 1) * (NROT // 2)
+    if head < heads:
+        q = _turned(
+            qkv,
+            0,
+            head,
+            heads,
+            cos,
+            sin,
+            q_weight,
+            q_bias,
+            norm_stride,
+            0,
+            eps,
+            1,
+            D,
+            DB,
+            NROT,
+            PAIRS,
+            NORM,
+            KIND,
+        )
+        tl.store(queries + (head * new + t).to(tl.int64) * D + i, q.to(queries.dtype.element_ty), mask=inside)
+    elif head < heads + kv_heads:
+        kv = head - heads
+        k = _turned(
+            qkv, heads * D, kv, kv_heads, cos, sin, k_weight, k_bias, norm_stride, 0, eps,
+            1, D, DB, NROT, PAIRS, NORM, KIND,
+        )  # fmt: skip
+        tl.store(keys + (kv * capacity + first + t).to(tl.int64) * D + i, k, mask=stored)
+    else:
+        kv = head - heads - kv_heads
+        v = _row(qkv, (heads + kv_heads) * D + kv * D, i, inside, 0, 1)
+        tl.store(values + (kv * capacity + first + t).to(tl.int64) * D + i, v, mask=stored)
+
+
+@triton.jit
+def attend_many(
+    out,
+    queries,
+    keys,
+    values,
+    heads,
+    kv_heads,
+    new,
+    place,
+    capacity,
+    window,
+    scale,
+    softcap,
+    D: tl.constexpr,
+    DB: tl.constexpr,
+    WINDOW: tl.constexpr,
+    CAPPED: tl.constexpr,
+    CHAINED: tl.constexpr,
+    M: tl.constexpr,
+    P: tl.constexpr,
+):
+    """Causal attention of many new tokens by the tensor cores: operands of bfloat16, sums of float32.
+
+    out: (new, heads · D). queries: (heads, new, D). place: as in `turn_many`. Programs are blocks of M tokens, and
+    heads.
+    """
+    begin(CHAINED)
+    first = tl.load(place)
+    known = tl.load(place + 1)
+    head = tl.program_id(1)
+    kv = head // (heads // kv_heads)
+    t = tl.program_id(0) * M + tl.arange(0, M)
+    i = tl.arange(0, DB)
+    inside = i < D
+    here = (t < new)[:, None] & inside[None, :]
+    q = tl.load(queries + (head * new + t).to(tl.int64)[:, None] * D + i[None, :], mask=here, other=0.0)
+    keys += (kv * capacity).to(tl.int64) * D
+    values += (kv * capacity).to(tl.int64) * D
+    position = first + t
+    last = tl.minimum(first + tl.program_id(0) * M + M, first + known)
+    oldest = 0
+    if WINDOW:
+        oldest = tl.maximum(first + tl.program_id(0) * M - window + 1, 0) // P * P
+    top = tl.full((M,), float("-inf"), tl.float32)
+    total = tl.zeros((M,), tl.float32)
+    acc = tl.zeros((M, DB), tl.float32)
+    for start in range(oldest, last, P):
+        at = start + tl.arange(0, P)
+        both = (at < last)[:, None] & inside[None, :]
+        k = tl.load(keys + at[:, None] * D + i[None, :], mask=both, other=0.0).to(tl.bfloat16)
+        v = tl.load(values + at[:, None] * D + i[None, :], mask=both, other=0.0).to(tl.bfloat16)
+        score = _score(tl.dot(q, tl.trans(k)), scale, softcap, CAPPED)
+        seen = at[None, :] <= position[:, None]
+        if WINDOW:
+            seen = seen & (at[None, :] > position[:, None] - window)
+        score = tl.where(seen, score, float("-inf"))
+        higher = tl.maximum(top, tl.max(score, 1))
+        safe = tl.where(higher == float("-inf"), 0.0, higher)
+        weight = tl.exp(score - safe[:, None])
+        shrink = tl.exp(top - safe)
+        total = total * shrink + tl.sum(weight, 1)
+        acc = acc * shrink[:, None] + tl.dot(weight.to(tl.bfloat16), v)
+        top = higher
+    mixed = (
+        acc / tl.where(total > 0, total, 1.0)[:, None]
+    )  # a token that does not count may have seen nothing
+    at_out = out + t.to(tl.int64)[:, None] * (heads * D) + head * D + i[None, :]
+    tl.store(at_out, mixed.to(out.dtype.element_ty), mask=here)

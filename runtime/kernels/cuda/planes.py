@@ -1,0 +1,202 @@
+"""Packed weights as the kernels read them: planes of bits, 32 rows side by side.
+
+Blocks are repacked once, on the device. Of 32 rows and 32 columns the codes are words of four bits a code (and a
+plane of the bits above), word j of all rows beside one another: threads that stand for rows then read without gaps,
+and nothing is added up across threads but at the end. All of it moves bits; `widen` gives the blocks' own float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from llorch.formats.quants import QuantType
+from llorch.runtime.kernels.cuda.unpack import FORMS, unpacked
+
+TILE = 32  # rows that stand beside one another
+GROUP = 32  # columns whose codes share words
+SUPER = 256  # weights under one `d`
+PIECE_WEIGHTS = 1 << 25  # that are repacked at a time: the scratch is about ten bytes a weight
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """A matrix (rows, columns), or several of one form below one another, each padded to whole tiles.
+
+    codes: int32 (tiles, groups, words, 32): byte b of word j holds the low bits of columns 4j + b and, above them,
+    16 + 4j + b; of eight bits, word j holds columns 4j … 4j + 3. high: the bits above the fourth, one word for five
+    bits and two for six. scale, minimum: (tiles, groups, halves, 32), one a group or one for 16 columns.
+    d, dmin: (tiles, columns / 256, 32), factors of both. row_scale: (rows,) float32, factors of whole rows.
+    """
+
+    rows: int
+    columns: int
+    bits: int
+    halves: int
+    zero: int
+    codes: Tensor
+    scale: Tensor
+    high: Tensor | None = None
+    minimum: Tensor | None = None
+    d: Tensor | None = None
+    dmin: Tensor | None = None
+    row_scale: Tensor | None = None
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What must be equal for two matrices to stand in one."""
+        given = (self.minimum, self.d, self.dmin, self.row_scale)
+        dtypes = tuple(None if t is None else t.dtype for t in given)
+        return (self.columns, self.bits, self.halves, self.zero, self.scale.dtype, *dtypes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return sum(t.nbytes for t in self._tensors().values())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        names = ("codes", "scale", "high", "minimum", "d", "dmin", "row_scale")
+        return {name: t for name in names if (t := getattr(self, name)) is not None}
+
+    def tiles(self, start: int, stop: int) -> Planes:
+        """Rows from one multiple of 32 to another, or to the end."""
+        assert start % TILE == 0
+        assert stop % TILE == 0 or stop == self.rows
+        first, last = start // TILE, -(-stop // TILE)
+        cut = {
+            name: t[start:stop] if name == "row_scale" else t[first:last]
+            for name, t in self._tensors().items()
+        }
+        return replace(self, rows=stop - start, **cut)  # type: ignore[arg-type]
+
+
+def repack(type: QuantType, raw: Tensor, rows: int, columns: int, row_scale: Tensor | None = None) -> Planes:
+    """Blocks of whole rows, uint8 of the device they are to stay on → planes there.
+
+    row_scale: (rows,) float32 by which whole rows are multiplied after all else.
+    """
+    row_bytes = columns // type.weights * type.block_bytes
+    step = max(TILE, PIECE_WEIGHTS // columns // TILE * TILE)
+    pieces = [
+        _repacked(type, raw[first * row_bytes : (first + step) * row_bytes], columns)
+        for first in range(0, rows, step)
+    ]
+    planes = pieces[0] if len(pieces) == 1 else joined(pieces)
+    return replace(planes, rows=rows, row_scale=row_scale)
+
+
+def joined(parts: list[Planes]) -> Planes:
+    """Matrices of one form, all but the last of whole tiles, below one another."""
+    first = parts[0]
+    assert all(p.form == first.form for p in parts)
+    assert all(p.rows % TILE == 0 for p in parts[:-1])
+    together = {name: torch.cat([getattr(p, name) for p in parts]) for name in first._tensors()}
+    return replace(first, rows=sum(p.rows for p in parts), **together)  # type: ignore[arg-type]
+
+
+def plane_bytes(type: QuantType, rows: int, columns: int) -> int:
+    """Bytes that a matrix of this type takes once it is repacked."""
+    form, weights = FORMS[type.name], -(-rows // TILE) * TILE * columns
+    one = torch.zeros(type.block_bytes, dtype=torch.uint8)
+    parts = unpacked(type, one)
+    per_block = sum(
+        t.element_size() * t.shape[1]
+        for t in (parts.scale, parts.minimum, parts.d, parts.dmin)
+        if t is not None
+    )
+    return weights * form.bits // 8 + weights // type.weights * per_block
+
+
+def _repacked(type: QuantType, raw: Tensor, columns: int) -> Planes:
+    form, parts = FORMS[type.name], unpacked(type, raw)
+    codes = _tiled(parts.codes.reshape(-1, columns)).view(-1, TILE, columns // GROUP, GROUP)
+    rows = len(parts.codes) * type.weights // columns
+    low, high = _planes(codes, form.bits)
+
+    def scales(t: Tensor | None, per: int) -> Tensor | None:
+        if t is None:
+            return None
+        return _beside(
+            _tiled(t.reshape(rows, -1)).view(-1, TILE, columns // per, t.numel() // rows * per // columns)
+        )
+
+    scale, minimum = scales(parts.scale, GROUP), scales(parts.minimum, GROUP)
+    d, dmin = ((None if t is None else scales(t, SUPER)) for t in (parts.d, parts.dmin))
+    assert scale is not None
+    return Planes(
+        rows,
+        columns,
+        form.bits,
+        GROUP // form.group,
+        form.zero,
+        low,
+        scale,
+        high,
+        minimum,
+        None if d is None else d.squeeze(2),
+        None if dmin is None else dmin.squeeze(2),
+    )
+
+
+def _tiled(t: Tensor) -> Tensor:
+    """(rows, n) with rows of zeros up to a multiple of 32."""
+    missing = -len(t) % TILE
+    return t if missing == 0 else torch.cat([t, t.new_zeros(missing, t.shape[1])])
+
+
+def _beside(t: Tensor) -> Tensor:
+    """(tiles, 32, groups, n) → (tiles, groups, n, 32)."""
+    return t.permute(0, 2, 3, 1).contiguous()
+
+
+def _words(bytes: Tensor) -> Tensor:
+    """(tiles, 32, groups, 4n) uint8 → (tiles, groups, n, 32) int32."""
+    return _beside(bytes.contiguous().view(torch.int32))
+
+
+def _planes(codes: Tensor, bits: int) -> tuple[Tensor, Tensor | None]:
+    """Codes (tiles, 32, groups, 32) → the words of the low bits, and those of the bits above the fourth."""
+    if bits == 8:
+        return _words(codes), None
+    first, second = codes[..., :16], codes[..., 16:]
+    low = _words(first & 15 | second << 4)
+    if bits == 4:
+        return low, None
+    above = [(half >> 4).reshape(*half.shape[:-1], 4, 4) for half in (first, second)]  # (…, j, b)
+    shifts = torch.arange(4, dtype=torch.uint8, device=codes.device)[:, None]
+    if bits == 5:
+        bytes = above[0] << shifts | above[1] << shifts + 4
+        return low, _words(bytes.sum(-2, dtype=torch.uint8))
+    bytes = torch.cat([(a << 2 * shifts).sum(-2, dtype=torch.uint8) for a in above], dim=-1)
+    return low, _words(bytes)
+
+
+def widen(planes: Planes) -> Tensor:
+    """The float32 weights (rows, columns), by torch operations: bit for bit what the blocks are worth."""
+    tiles, groups = planes.codes.shape[:2]
+    words = planes.codes.permute(0, 3, 1, 2).contiguous().view(torch.uint8).view(tiles, TILE, groups, -1)
+    codes = words if planes.bits == 8 else torch.cat([words & 15, words >> 4], dim=-1)
+    if planes.high is not None:
+        high = planes.high.permute(0, 3, 1, 2).contiguous().view(torch.uint8).view(tiles, TILE, groups, -1)
+        shifts = torch.arange(4, dtype=torch.uint8, device=codes.device)[:, None]
+        if planes.bits == 5:
+            above = [high[..., None, :] >> shifts + first & 1 for first in (0, 4)]
+        else:
+            above = [half[..., None, :] >> 2 * shifts & 3 for half in high.chunk(2, dim=-1)]
+        codes = codes | torch.cat([a.flatten(-2) for a in above], dim=-1) << 4
+    q = codes.float() - planes.zero
+    w = q.view(tiles, TILE, groups, planes.halves, -1) * _wide(planes.scale, planes.d)
+    if planes.minimum is not None:
+        w = w - _wide(planes.minimum, planes.dmin)
+    w = w.reshape(tiles * TILE, planes.columns)[: planes.rows]
+    return w if planes.row_scale is None else w * planes.row_scale[:, None]
+
+
+def _wide(scale: Tensor, d: Tensor | None) -> Tensor:
+    """(tiles, groups, halves, 32), times d, as float32 (tiles, 32, groups, halves, 1)."""
+    wide = scale.float()
+    if d is not None:
+        wide = wide * d.float().repeat_interleave(SUPER // GROUP, dim=1)[:, :, None]
+    return wide.permute(0, 3, 1, 2)[..., None]

@@ -1,0 +1,309 @@
+"""ggml's blocks taken apart on the device: integer codes and their scales, by torch operations alone.
+
+Every type is w = scale · (code − zero) − minimum with one scale for 16 or 32 weights. The formulas are those of
+`llorch.formats.quants`, where each is described; here only the fields are told apart, so that nothing is rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from llorch.formats.quants import QuantType, by_name
+from llorch.formats.quants.codebooks import E2M1_DOUBLED, IQ4, e8m0_halved, grid, ue4m3_halved
+
+SIGNED = 128  # what is added to a signed byte so that its code is not negative
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """Blocks (n) taken apart.
+
+    codes: (n, weights) uint8. scale, minimum: (n, groups), any number type; float32 of both, times `d` and `dmin`
+    (n, 1) where they are given, is what the codes are multiplied by and what is subtracted.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    minimum: Tensor | None = None
+    d: Tensor | None = None
+    dmin: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a type is held on the device. bits: of a code, 4, 5, 6 or 8. group: weights under one scale, 16 or 32."""
+
+    bits: int
+    group: int
+    zero: int
+    unpack: Callable[[Blocks], Unpacked]
+
+
+class Blocks:
+    """Raw blocks (n, bytes) whose fields are read by name."""
+
+    def __init__(self, type: QuantType, raw: Tensor) -> None:
+        self.raw = raw.view(-1, type.block_bytes)
+        self.layout = type.layout
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A field as (n, length); 16- and 32-bit integers come as int32 without sign."""
+        assert self.layout.fields is not None
+        dtype, at = self.layout.fields[name][:2]
+        # a copy, also of what lies without gaps: a wider view needs an aligned start
+        raw = self.raw[:, at : at + dtype.itemsize].clone(memory_format=torch.contiguous_format)
+        kind, size = dtype.base.kind, dtype.base.itemsize
+        if size == 1:
+            return raw if kind == "u" else raw.view(torch.int8)
+        if kind == "f":
+            return raw.view(torch.float16 if size == 2 else torch.float32)
+        if size == 2:
+            return raw.view(torch.int16).int() & 0xFFFF
+        return raw.view(torch.int32)
+
+
+def _parts(packed: Tensor, bits: int) -> Tensor:
+    """Bytes (…, k) → (…, 8 / bits, k): the lowest bits of all bytes, then the next ones."""
+    shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=packed.device)[:, None]
+    return packed[..., None, :] >> shifts & ((1 << bits) - 1)
+
+
+def _in_turn(packed: Tensor, bits: int) -> Tensor:
+    """Bytes (…, k) → (…, k · 8 / bits): the groups of bits of the first byte, then those of the next."""
+    return _parts(packed, bits).transpose(-1, -2).reshape(*packed.shape[:-1], -1)
+
+
+def _fields(words: Tensor, bits: int, count: int) -> Tensor:
+    """int32 words (…) → (…, count): the lowest `bits` bits, then the next, …"""
+    shifts = bits * torch.arange(count, dtype=torch.int32, device=words.device)
+    return words[..., None] >> shifts & ((1 << bits) - 1)
+
+
+@cache
+def _table(name: str, device: torch.device) -> Tensor:
+    makers = {
+        "IQ4": lambda: torch.from_numpy(IQ4).int() + SIGNED,
+        "E2M1": lambda: torch.from_numpy(E2M1_DOUBLED).int() + SIGNED,
+        "E8M0": lambda: torch.from_numpy(e8m0_halved()),
+        "UE4M3": lambda: torch.from_numpy(ue4m3_halved()),
+    }
+    made = makers[name]() if name in makers else torch.from_numpy(grid(name).copy())
+    return (made.to(torch.uint8) if name in ("IQ4", "E2M1") else made).to(device)
+
+
+def _looked_up(name: str, index: Tensor) -> Tensor:
+    return _table(name, index.device)[index.long()]
+
+
+def _nibbles(b: Blocks) -> Tensor:
+    return _parts(b["qs"], 4).flatten(1)
+
+
+def _fifths(b: Blocks) -> Tensor:
+    return (_fields(b["qh"], 1, 32) << 4).to(torch.uint8).flatten(1)
+
+
+def _q4_0(b: Blocks) -> Unpacked:
+    return Unpacked(_nibbles(b), b["d"])
+
+
+def _q4_1(b: Blocks) -> Unpacked:
+    return Unpacked(_nibbles(b), b["d"], -b["m"])
+
+
+def _q5_0(b: Blocks) -> Unpacked:
+    return Unpacked(_nibbles(b) | _fifths(b), b["d"])
+
+
+def _q5_1(b: Blocks) -> Unpacked:
+    return Unpacked(_nibbles(b) | _fifths(b), b["d"], -b["m"])
+
+
+def _q8_0(b: Blocks) -> Unpacked:
+    return Unpacked(b["qs"].view(torch.uint8) ^ 0x80, b["d"])
+
+
+def _q8_k(b: Blocks) -> Unpacked:
+    return Unpacked(b["qs"].view(torch.uint8) ^ 0x80, b["d"].expand(-1, 8))
+
+
+def _six_bits(b: Blocks) -> tuple[Tensor, Tensor]:
+    first, second, nibbles = b["scales"].chunk(3, dim=1)
+    scale = torch.cat([first & 63, nibbles & 15 | first >> 6 << 4], dim=1)
+    minimum = torch.cat([second & 63, nibbles >> 4 | second >> 6 << 4], dim=1)
+    return scale, minimum
+
+
+def _q2_k(b: Blocks) -> Unpacked:
+    codes = _parts(b["qs"].view(-1, 2, 32), 2).flatten(1)
+    return Unpacked(codes, b["scales"] & 15, b["scales"] >> 4, b["d"], b["dmin"])
+
+
+def _q3_k(b: Blocks) -> Unpacked:
+    scales = b["scales"]
+    low, high = _parts(scales[:, :8], 4).flatten(1), _parts(scales[:, 8:], 2).flatten(1)
+    q = _parts(b["qs"].view(-1, 2, 32), 2).flatten(1) | _parts(b["hmask"], 1).flatten(1) << 2
+    return Unpacked(q, (low | high << 4).to(torch.int8) - 32, None, b["d"])
+
+
+def _q4_k(b: Blocks) -> Unpacked:
+    scale, minimum = _six_bits(b)
+    return Unpacked(_parts(b["qs"].view(-1, 4, 32), 4).flatten(1), scale, minimum, b["d"], b["dmin"])
+
+
+def _q5_k(b: Blocks) -> Unpacked:
+    scale, minimum = _six_bits(b)
+    codes = _parts(b["qs"].view(-1, 4, 32), 4).flatten(1) | _parts(b["qh"], 1).flatten(1) << 4
+    return Unpacked(codes, scale, minimum, b["d"], b["dmin"])
+
+
+def _q6_k(b: Blocks) -> Unpacked:
+    low = _parts(b["ql"].view(-1, 2, 64), 4).flatten(1)
+    high = _parts(b["qh"].view(-1, 2, 32), 2).flatten(1)
+    return Unpacked(low | high << 4, b["scales"], None, b["d"])
+
+
+def _iq4_nl(b: Blocks) -> Unpacked:
+    return Unpacked(_looked_up("IQ4", _nibbles(b)), b["d"])
+
+
+def _iq4_xs(b: Blocks) -> Unpacked:
+    s = _in_turn(b["scales_l"], 4) | (_fields(b["scales_h"].flatten(), 2, 8) << 4).to(torch.uint8)
+    codes = _looked_up("IQ4", _parts(b["qs"].view(-1, 8, 16), 4).flatten(1))
+    return Unpacked(codes, s.to(torch.int8) - 32, None, b["d"])
+
+
+def _mxfp4(b: Blocks) -> Unpacked:
+    return Unpacked(_looked_up("E2M1", _nibbles(b)), _looked_up("E8M0", b["e"]))
+
+
+def _nvfp4(b: Blocks) -> Unpacked:
+    codes = _looked_up("E2M1", _parts(b["qs"].view(-1, 4, 8), 4).flatten(1))
+    return Unpacked(codes, _looked_up("UE4M3", b["d"]))
+
+
+def _signs(index: Tensor) -> Tensor:
+    """Seven signs and an eighth that makes their number even: (n, …) → bits (n, …, 8)."""
+    seven = _fields(index, 1, 7)
+    return torch.cat([seven, seven.sum(-1, keepdim=True, dtype=torch.int32) & 1], dim=-1)
+
+
+def _signed(b: Blocks, s: Tensor, factor: float, rows: Tensor, negative: Tensor) -> Unpacked:
+    """As the quants' `_signed`: scale d · (½ + s) · factor, codes the rows with their signs."""
+    scale = b["d"].float() * ((s.float() + 0.5) * factor)
+    codes = rows.flatten(1).int() * (1 - 2 * negative.flatten(1).int())
+    return Unpacked((codes + SIGNED).to(torch.uint8), scale)
+
+
+def _iq2_xxs(b: Blocks) -> Unpacked:
+    words = b["qs"].view(-1, 8, 2)
+    rows = _looked_up("IQ2_XXS", _fields(words[:, :, 0], 8, 4))
+    return _signed(b, words[:, :, 1] >> 28 & 15, 0.25, rows, _signs(_fields(words[:, :, 1], 7, 4)))
+
+
+def _iq2_xs(b: Blocks) -> Unpacked:
+    rows = _looked_up("IQ2_XS", b["qs"] & 511)
+    return _signed(b, _in_turn(b["scales"], 4), 0.25, rows, _signs(b["qs"] >> 9))
+
+
+def _iq2_s(b: Blocks) -> Unpacked:
+    index = b["qs"].int() | _in_turn(b["qh"], 2).int() << 8
+    rows = _looked_up("IQ2_S", index)
+    return _signed(b, _in_turn(b["scales"], 4), 0.25, rows, _in_turn(b["signs"], 1))
+
+
+def _iq3_xxs(b: Blocks) -> Unpacked:
+    words = b["scales_and_signs"]
+    return _signed(b, words >> 28 & 15, 0.5, _looked_up("IQ3_XXS", b["qs"]), _signs(_fields(words, 7, 4)))
+
+
+def _iq3_s(b: Blocks) -> Unpacked:
+    index = b["qs"].int() | _in_turn(b["qh"], 1).int() << 8
+    return _signed(b, _in_turn(b["scales"], 4), 2.0, _looked_up("IQ3_S", index), _in_turn(b["signs"], 1))
+
+
+def _eighths(rows: Tensor, down: Tensor) -> Tensor:
+    """Rows of −1, 0, 1 shifted by an eighth, in eighths: 8 · row ± 1."""
+    return (rows.int() * 8 + (1 - 2 * down) + SIGNED).to(torch.uint8).flatten(1)
+
+
+def _iq1_s(b: Blocks) -> Unpacked:
+    high = b["qh"]
+    index = b["qs"].int() | _fields(high, 3, 4).flatten(1) << 8
+    rows = _looked_up("IQ1_S", index).view(-1, 8, 32)
+    scale = b["d"].float() * (2 * (high >> 12 & 7) + 1).float() * 0.125
+    return Unpacked(_eighths(rows, (high >> 15 & 1)[:, :, None]), scale)
+
+
+def _iq1_m(b: Blocks) -> Unpacked:
+    words = b["scales"]
+    shifts = torch.arange(0, 16, 4, dtype=torch.int32, device=words.device)
+    bits = (words >> 12 << shifts).sum(-1, dtype=torch.int32)
+    d = bits.to(torch.int16).view(torch.float16).float()[:, None]
+    high = _in_turn(b["qh"], 4).int()
+    rows = _looked_up("IQ1_S", b["qs"].int() | (high & 7) << 8)
+    scale = d * (2 * _fields(words, 3, 4).flatten(1) + 1).float() * 0.125
+    return Unpacked(_eighths(rows, (high >> 3)[:, :, None]), scale)
+
+
+def _tq1_0(b: Blocks) -> Unpacked:
+    def trits(packed: Tensor, count: int) -> Tensor:
+        power = 3 ** torch.arange(count, dtype=torch.int32, device=packed.device)[:, None]
+        return ((packed.int()[:, None, :] * power & 255) * 3 >> 8).to(torch.uint8).flatten(1)
+
+    qs = b["qs"]
+    codes = torch.cat([trits(qs[:, :32], 5), trits(qs[:, 32:], 5), trits(b["qh"], 4)], dim=1)
+    return Unpacked(codes, b["d"].expand(-1, 8))
+
+
+def _tq2_0(b: Blocks) -> Unpacked:
+    return Unpacked(_parts(b["qs"].view(-1, 2, 32), 2).flatten(1), b["d"].expand(-1, 8))
+
+
+def _q1_0(b: Blocks) -> Unpacked:
+    return Unpacked(_in_turn(b["qs"], 1) << 1, b["d"].expand(-1, 4))
+
+
+def _q2_0(b: Blocks) -> Unpacked:
+    return Unpacked(_in_turn(b["qs"], 2), b["d"].expand(-1, 2))
+
+
+FORMS: dict[str, Form] = {
+    "Q4_0": Form(4, 32, 8, _q4_0),
+    "Q4_1": Form(4, 32, 0, _q4_1),
+    "Q5_0": Form(5, 32, 16, _q5_0),
+    "Q5_1": Form(5, 32, 0, _q5_1),
+    "Q8_0": Form(8, 32, SIGNED, _q8_0),
+    "Q8_1": Form(8, 32, SIGNED, _q8_0),
+    "Q8_K": Form(8, 32, SIGNED, _q8_k),
+    "Q2_K": Form(4, 16, 0, _q2_k),
+    "Q3_K": Form(4, 16, 4, _q3_k),
+    "Q4_K": Form(4, 32, 0, _q4_k),
+    "Q5_K": Form(5, 32, 0, _q5_k),
+    "Q6_K": Form(6, 16, 32, _q6_k),
+    "IQ1_S": Form(8, 32, SIGNED, _iq1_s),
+    "IQ1_M": Form(8, 16, SIGNED, _iq1_m),
+    "IQ2_XXS": Form(8, 32, SIGNED, _iq2_xxs),
+    "IQ2_XS": Form(8, 16, SIGNED, _iq2_xs),
+    "IQ2_S": Form(8, 16, SIGNED, _iq2_s),
+    "IQ3_XXS": Form(8, 32, SIGNED, _iq3_xxs),
+    "IQ3_S": Form(8, 32, SIGNED, _iq3_s),
+    "IQ4_NL": Form(8, 32, SIGNED, _iq4_nl),
+    "IQ4_XS": Form(8, 32, SIGNED, _iq4_xs),
+    "MXFP4": Form(8, 32, SIGNED, _mxfp4),
+    "NVFP4": Form(8, 16, SIGNED, _nvfp4),
+    "TQ1_0": Form(4, 32, 1, _tq1_0),
+    "TQ2_0": Form(4, 32, 1, _tq2_0),
+    "Q1_0": Form(4, 32, 1, _q1_0),
+    "Q2_0": Form(4, 32, 1, _q2_0),
+}
+
+
+def unpacked(type: QuantType, raw: Tensor) -> Unpacked:
+    """Whole blocks of a packed type, uint8 of any device, taken apart there."""
+    return FORMS[type.name].unpack(Blocks(by_name(type.name), raw))

@@ -1,0 +1,85 @@
+"""Whole models as a GPU holds and computes them, against the decoder on the processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llorch import runtime
+from llorch.runtime.errors import DoesNotFit, RequestError
+from tests.models.tiny import random_llama
+
+PROMPT = [5, 9, 2, 70]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_llama(layers=1, width=32, heads=2, kv_heads=1, feed_forward=32, matrices="Q8_0").write(
+        tmp_path_factory.mktemp("gpu") / "tiny.gguf"
+    )
+
+
+def stepped(model: runtime.Model, ids: list[int], prompt: int) -> torch.Tensor:
+    """Logits after the prompt, and after every token behind it, one by one."""
+    cache = model.new_cache(len(ids))
+    rows = [model.step(ids[:prompt], cache), *(model.step([token], cache) for token in ids[prompt:])]
+    return torch.stack(rows)
+
+
+@pytest.mark.slow  # an interpreted kernel takes seconds
+def test_prefill_and_steps_give_the_logits_of_the_processor(file: Path, held_on_gpu: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llorch.runtime.blocks.linear.Numbers.on_gpu", property(lambda _: False))
+        expected = runtime.load(file).logits(PROMPT)
+    model = runtime.load(file, device=held_on_gpu)
+    assert model.sessions is not None
+    assert model.sessions.fused
+    got = stepped(model, PROMPT, prompt=3)
+    assert torch.allclose(got, expected[2:], atol=1e-4)
+    assert torch.allclose(model.logits(PROMPT), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_second_request_has_the_bits_of_the_first(file: Path, held_on_gpu: str) -> None:
+    model = runtime.load(file, device=held_on_gpu)
+    first = stepped(model, PROMPT, prompt=3)
+    stepped(model, [80, 81, 82], prompt=2)  # leaves other keys and values in the memory that is used again
+    assert torch.equal(stepped(model, PROMPT, prompt=3), first)
+
+
+@pytest.mark.slow
+def test_tokens_computed_ahead_are_the_most_probable_ones(file: Path, held_on_gpu: str) -> None:
+    model = runtime.load(file, device=held_on_gpu)
+    made = model.generate(PROMPT, max_new_tokens=2).ids
+    by_logits, ids = [], list(PROMPT)
+    for _ in range(2):
+        by_logits.append(int(np.argmax(stepped(model, ids, prompt=len(PROMPT))[-1].numpy())))
+        ids.append(by_logits[-1])
+    assert list(made) == by_logits[: len(made)]
+
+
+@pytest.mark.slow
+def test_fast_mode_differs_and_says_so(file: Path, held_on_gpu: str) -> None:
+    exact, fast = (runtime.load(file, device=held_on_gpu, mode=mode) for mode in ("exact", "fast"))
+    assert not torch.equal(stepped(exact, PROMPT, 3), stepped(fast, PROMPT, 3))
+    assert (exact.mode, fast.mode) == ("exact", "fast")
+
+
+def test_what_does_not_fit_is_told_with_the_numbers(
+    file: Path, held_on_gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llorch.runtime import loading
+
+    monkeypatch.setattr(loading, "_free_bytes", lambda _: (10_000, 20_000))
+    monkeypatch.setattr(loading, "choose_device", lambda _: held_on_gpu)
+    with pytest.raises(DoesNotFit, match=r"tiny\.gguf': its weights take .* on .*, of which .* are free"):
+        runtime.load(file, device=held_on_gpu)
+    assert runtime.load(file, device="auto").numbers.device.type == "cpu"
+
+
+def test_a_device_that_is_not_there_is_a_request_error(file: Path) -> None:
+    with pytest.raises(RequestError, match="cuda:99"):
+        runtime.load(file, device="cuda:99")

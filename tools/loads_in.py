@@ -1,0 +1,222 @@
+"""docs/loads-in.md: which reader loads which family's folder and says our greedy text, from receipts of runs.
+
+    python -m tools.loads_in --run mistralrs=PYTHON --run mlx-lm=PYTHON --run "transformers 4=PYTHON" …
+    python -m tools.loads_in                                  # the page again, from the receipts that there are
+
+Each reader needs an environment of its own, whose interpreter PYTHON is: `pip install mistralrs`, `pip install
+'mlx[cpu]' mlx-lm`, `pip install transformers==4.57.3 torch sentencepiece`. A run converts the test data's tiny models,
+continues one prompt greedily with our runtime and with the reader, both from the folder and in float32, and keeps what
+came in docs/loads-in.json with the version and the day. Readers that were not run keep their older receipts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from llorch.converter import convert
+from llorch.runtime import Generation, Model, load
+
+ROOT = Path(__file__).parent.parent
+RECEIPTS, PAGE = ROOT / "docs" / "loads-in.json", ROOT / "docs" / "loads-in.md"
+PROMPTS = (
+    "The harbour",
+    "A cat",
+    "Now",
+    "One two three",
+    "Where is it?",
+    "It was",
+    "Hello",
+    "In the",
+    "3.14",
+)
+TOKENS, LIMIT_S = 16, 300
+SAME, OTHER, REFUSED = "same text", "other text", "refused"
+
+# What each reader is asked, in its own words. Arguments: folder, prompt, tokens; the answer is the last line.
+SCRIPTS = {
+    "mistralrs": """
+import json, os, sys
+os.environ["MISTRALRS_CPU_KV_F32"] = "1"
+from importlib.metadata import version
+from mistralrs import CompletionRequest, Runner, Which
+folder, prompt, tokens = sys.argv[1], sys.argv[2], int(sys.argv[3])
+runner = Runner(which=Which.Plain(model_id=folder))
+request = CompletionRequest(model="default", prompt=prompt, max_tokens=tokens, temperature=0.0, top_k=1)
+text = runner.send_completion_request(request).choices[0].text
+print(json.dumps({"version": version("mistralrs"), "text": text}))
+""",
+    "mlx-lm": """
+import json, sys
+from importlib.metadata import version
+import mlx.core as mx
+mx.set_default_device(mx.cpu)
+from mlx_lm.generate import generate_step
+from mlx_lm.utils import load
+folder, prompt, tokens = sys.argv[1], sys.argv[2], int(sys.argv[3])
+model, tokenizer = load(folder)
+ids = []
+for token, _ in generate_step(mx.array(tokenizer.encode(prompt)), model, max_tokens=tokens):
+    if int(token) in tokenizer.eos_token_ids:
+        break
+    ids.append(int(token))
+print(json.dumps({"version": version("mlx-lm"), "ids": ids, "text": tokenizer.decode(ids)}))
+""",
+    "transformers": """
+import json, sys
+import torch, transformers
+folder, prompt, tokens = sys.argv[1], sys.argv[2], int(sys.argv[3])
+tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+model = transformers.AutoModelForCausalLM.from_pretrained(folder).float().eval()
+given = tokenizer(prompt, return_tensors="pt").input_ids
+with torch.no_grad():
+    made = model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=tokens, do_sample=False)
+ids = made[0, given.shape[1]:].tolist()
+print(json.dumps({"version": transformers.__version__, "ids": ids, "text": tokenizer.decode(ids)}))
+""",
+}
+SCRIPTS["transformers 4"] = SCRIPTS["transformers"]
+
+# Read from the sources of what cannot run here; tests hold every family's config.json to it.
+READ_ONLY = {
+    "candle": "2a13b0f3f (2026-08-14): every required field of its config types is there, with its type "
+    "(tests/converter/plan/required_fields.py)",
+    "vLLM": "not run: it needs an accelerator that it supports; it builds transformers' own config class",
+}
+
+
+@click.command()
+@click.option(
+    "--run", "runs", multiple=True, metavar="READER=PYTHON", help="Run a reader and keep its receipts."
+)
+@click.option(
+    "--model", "more", multiple=True, metavar="NAME=FILE.gguf", help="A model beside the tiny ones."
+)
+def main(runs: Sequence[str], more: Sequence[str]) -> None:
+    """Write docs/loads-in.md from the receipts, after the runs that are asked for."""
+    receipts = json.loads(RECEIPTS.read_text()) if RECEIPTS.exists() else {}
+    if runs:
+        data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
+        models = {file.parent.name: file for file in sorted(data.glob("tiny/*/f32.gguf"))}
+        models |= {name: Path(file) for name, file in (pair.split("=", 1) for pair in more)}
+        pythons = dict(pair.split("=", 1) for pair in runs)
+        for name, file in models.items():
+            for reader, receipt in run_all(file, pythons).items():
+                receipts.setdefault(reader, {})[name] = receipt
+                click.echo(f"{name}: {reader}: {receipt['result']}")
+        RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    PAGE.write_text(page(receipts))
+
+
+def run_all(file: Path, pythons: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Reader → its receipt for one model."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "folder")
+        convert(file, folder, dtype="float32")
+        with load(folder) as model:
+            prompt = next((text for text in PROMPTS if only_tokens(model, text)), PROMPTS[0])
+            ours = model.generate(prompt, max_new_tokens=TOKENS)
+        return {reader: receipt(reader, python, folder, prompt, ours) for reader, python in pythons.items()}
+
+
+def only_tokens(model: Model, prompt: str) -> bool:
+    """Whether the largest logits after a prompt are those of tokens.
+
+    A model that was never trained may prefer a row of padding, which our runtime never samples and others do.
+    """
+    made = model.generate(prompt, max_new_tokens=TOKENS)
+    logits = model.logits([*made.prompt_ids, *made.ids])[len(made.prompt_ids) - 1 : -1]
+    return made.finish == "length" and list(made.ids) == logits.argmax(-1).tolist()
+
+
+def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generation) -> dict[str, str]:
+    """What a reader said of a folder, against our text."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(  # an interpreter that the maintainer named
+        [python, "-c", SCRIPTS[reader], folder, prompt, str(TOKENS)],
+        check=False, capture_output=True, text=True, timeout=LIMIT_S, cwd=folder,
+        env={**environment, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        return {"result": REFUSED, "day": day, "said": lines[-1].strip()[:160]}
+    answer = json.loads(done.stdout.splitlines()[-1])
+    # A decoder may make one character of several bytes that are no text, or several: the ids say more than the text.
+    same = list(ours.ids) == answer["ids"] if "ids" in answer else same_text(answer["text"], ours.text)
+    return {
+        "result": SAME if same else OTHER,
+        "day": day,
+        "version": answer["version"],
+        **({} if same else {"said": answer["text"], "ours": ours.text}),
+    }
+
+
+def same_text(one: str, other: str) -> bool:
+    """Whether texts are the same but for a blank at the beginning and half a character at the end."""
+    return one.strip().rstrip("\ufffd") == other.strip().rstrip("\ufffd")
+
+
+def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
+    """The page, from the receipts alone."""
+    readers = sorted(receipts)
+    families = sorted({name for rows in receipts.values() for name in rows})
+    lines = [
+        "# What loads a converted folder",
+        "",
+        "Each cell is a run: the reader, from its own package, continued a prompt greedily from our folder in float32,",
+        f"and its text is compared with that of `llorch-run` ({TOKENS} tokens). Made by `python -m tools.loads_in`.",
+        "",
+        "| family | " + " | ".join(readers) + " |",
+        "|---|" + "---|" * len(readers),
+    ]
+    for family in families:
+        cells = [receipts[reader].get(family, {}).get("result", "not run") for reader in readers]
+        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    lines += ["", "| reader | versions | last run |", "|---|---|---|"]
+    for reader in readers:
+        rows = receipts[reader].values()
+        versions = sorted({row["version"] for row in rows if "version" in row})
+        lines.append(f"| {reader} | {', '.join(versions)} | {max(row['day'] for row in rows)} |")
+    remarks = [
+        f"- {reader}, {family}: {remark(reader, family, receipts[reader][family])}"
+        for reader in readers
+        for family in families
+        if receipts[reader].get(family, {}).get("result", SAME) != SAME
+    ]
+    lines += ["", "## Where the text is another", "", *(remarks or ["Nowhere."])]
+    lines += ["", "## Read, not run", "", *(f"- {reader}: {what}" for reader, what in READ_ONLY.items())]
+    lines += [
+        "",
+        "llama.cpp's `convert_hf_to_gguf.py` turns every folder back into the GGUF file that it came from, but for the",
+        "habits listed in `benchmarks/there_and_back.py`: `python -m benchmarks.there_and_back`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def remark(reader: str, family: str, row: Mapping[str, str]) -> str:
+    """Why a reader refuses a folder or says another text: its own last words, and what its source says."""
+    said = f"refused, `{row['said']}`" if row["result"] == REFUSED else OTHER
+    why = WHY.get((reader, family), "")
+    return f"{said}. {why}".rstrip()
+
+
+# (reader, family) → why its text is another, from its source.
+WHY: Mapping[tuple[str, str], str] = {
+    (
+        "mistralrs",
+        "gemma3",
+    ): "It knows Gemma 3 with its image tower alone: its table of text models has no such class.",
+}
+
+
+if __name__ == "__main__":
+    main()
