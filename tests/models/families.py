@@ -203,7 +203,7 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
         {**HEAD_KEYS, **RMS, **THETA, **MIXTURE_KEYS, "expert_shared_feed_forward_length": 28,
          "rope.dimension_count": 6, "rope.dimension_sections": [1, 1, 1, 0], "ssm.conv_kernel": 3,
          "ssm.state_size": 10, "ssm.group_count": 3, "ssm.time_step_rank": 6, "ssm.inner_size": 60,
-         "attention.recurrent_layers": [True, True, False, True]},
+         "attention.recurrent_layers": [True, True, False, True], "tokenizer.ggml.pre": "qwen35"},
         changes={"linear_attn.A_log": tiled_decay(3), "linear_attn.dt_bias": tiled("ssm_dt.bias", 3, 1),
                  "linear_attn.conv1d.weight": tiled("ssm_conv1d.weight", 3, 10, 60),
                  "linear_attn.in_proj_qkv.weight": tiled("attn_qkv.weight", 3, 10, 60),
@@ -320,9 +320,9 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
         "context_length": CONTEXT, "embedding_length": HIDDEN, "block_count": config.num_hidden_layers,
         "feed_forward_length": config.intermediate_size, **recipe.keys,
     }  # fmt: skip
-    for key, value in keys.items():
-        _add(writer, key if key.startswith("general.") else f"{recipe.gguf}.{key}", value)
-    for key, value in tokenizer_keys().items():
+    whole = {key: value for key, value in keys.items() if key.startswith(("general.", "tokenizer."))}
+    own = {f"{recipe.gguf}.{key}": value for key, value in keys.items() if key not in whole}
+    for key, value in {**own, **tokenizer_keys(), **whole}.items():
         _add(writer, key, value)
     written = _forward(recipe, config, tensors)
     if "rope_freqs" in recipe.outside:  # a fifth of ten pairs turns

@@ -76,7 +76,7 @@ def test_transformers_computes_the_originals_logits(name: str, test_data: Path, 
 
 # Relative error of a tensor: half a step of b bits over a block's range is uniform noise, of which the root of
 # the mean square is 1 / (2^b − 1) / 2 of uniform weights' own; a third more for weights that are not uniform.
-MOST_ERROR = {"F32": 0.0, "Q4_K": 0.09, "Q5_0": 0.045, "Q6_K": 0.022, "Q8_0": 0.0055}
+MOST_ERROR = {"F32": 0.0, "F16": 0.0005, "Q4_K": 0.09, "Q5_0": 0.045, "Q6_K": 0.022, "Q8_0": 0.0055}
 
 
 @pytest.mark.parametrize("name", TINY)
