@@ -47,11 +47,11 @@ class FileLock:
         while self._fd < 0:
             fd, is_new = self._open()
             try:
-                ours = self._is_ours(fd, is_new=is_new)
+                held = self._is_held(fd, is_new=is_new)
             except BaseException:
                 os.close(fd)
                 raise
-            if not ours:
+            if not held:
                 os.close(fd)
                 continue
             self._fd = fd
@@ -79,7 +79,7 @@ class FileLock:
             with suppress(FileNotFoundError):
                 return os.open(self._name, OPEN, dir_fd=self._folder_fd), False
 
-    def _is_ours(self, fd: int, *, is_new: bool) -> bool:
+    def _is_held(self, fd: int, *, is_new: bool) -> bool:
         """Whether the open file is the lock and we have it; False where it is to be opened again."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

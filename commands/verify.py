@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,9 +28,30 @@ if TYPE_CHECKING:
     from llorch.verification import Report
 
 NAME = "llorch-verify"
+OUTCOMES = {"PASSED": 0, "FAILED": 1, "INCOMPLETE": 7}  # exit codes
 
 
-@cli.command(NAME, example=f"{NAME} smollm2 --against SmolLM2-135M-Instruct.Q4_1.gguf --level full")
+class WithMatrix(cli.Guarded):
+    """A command of its own, but for a first word that is `matrix`: a folder of that name is `./matrix`."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Of the command that the words are for."""
+        if args[:1] == ["matrix"]:
+            from llorch.commands.matrix import matrix  # only who asks for it
+
+            return matrix.make_context(f"{info_name} matrix", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs that command."""
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+
+@cli.command(
+    NAME, cls=WithMatrix, example=f"{NAME} smollm2 --against SmolLM2-135M-Instruct.Q4_1.gguf --level full"
+)
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option(
     "--against",
@@ -49,6 +73,21 @@ NAME = "llorch-verify"
 @cli.allow_option
 @click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
 @click.option(
+    "--tensors", metavar="GLOB", help="Take back the tensors of these names, and check nothing else."
+)
+@click.option(
+    "--reference",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The original model's folder: say what the quantization cost, by tensor and by divergence.",
+)
+@click.option(
+    "--html", metavar="FILE", type=click.Path(path_type=Path), help="Write the report as a page with charts."
+)
+@click.option(
+    "--sarif", metavar="FILE", type=click.Path(path_type=Path), help="Write what did not pass in SARIF 2.1.0."
+)
+@click.option(
     "--other-source",
     is_flag=True,
     help="Compare with FILE though conversion.json names another; nothing is recorded.",
@@ -64,12 +103,16 @@ def main(
     allow: Path | None,
     no_record: bool,
     other_source: bool,
+    tensors: str | None,
+    reference: Path | None,
+    html: Path | None,
+    sarif: Path | None,
     as_json: bool,
 ) -> int:
     """Check ARTIFACT, a converted folder, and say what was measured and how much is allowed.
 
     The registry is told of it if it knows the folder. A .gguf file, which nothing is compared with, is tried out: does
-    it run, and make of English more than a guess?
+    it run, and make of English more than a guess? `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
     recorded: Recorded | Failure | None = None
     if other_source and against is None:
@@ -81,11 +124,21 @@ def main(
     if alone or artifact.is_file():
         if against is not None:
             raise click.UsageError("--against is for a folder, and not with --alone.")
+        if tensors is not None or reference is not None:
+            raise click.UsageError("--tensors and --reference are for a folder, and not with --alone.")
         report = verification.smoke_test(artifact, level=level, device=device)
-    elif no_record or not location.is_there:
-        report = verification.verify(artifact, against, level=level, device=device)
+    elif no_record or tensors is not None or not location.is_there:
+        with checks_shown() as progress:
+            report = verification.verify(
+                artifact, against, level=level, device=device, tensors=tensors, progress=progress
+            )
     else:
         report, recorded = verify_and_record(artifact, against, level, device, location)
+    if reference is not None:
+        report = replace(
+            report, reference=verification.measure_cost(artifact, reference, level=level, device=device)
+        )
+    write_reports(report, html, sarif)
     if as_json:
         cli.write_json({**report.to_json(), "registry": None if recorded is None else recorded.to_json()})
     else:
@@ -98,7 +151,7 @@ def main(
     if isinstance(recorded, Failure):
         cli.note(NAME, recorded.message)
         return recorded.exit_code
-    return 1 if report.outcome == "FAILED" or (strict and suspicious) else 0
+    return 1 if strict and suspicious else OUTCOMES[report.outcome]
 
 
 def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
@@ -119,7 +172,8 @@ def verify_and_record(
     params = {"level": level, "device": device}
     folder = os.fspath(artifact.absolute())
     with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
-        report = verification.verify(artifact, against, level=level, device=device)
+        with checks_shown() as progress:
+            report = verification.verify(artifact, against, level=level, device=device, progress=progress)
         recorded = record_verification(artifact, report, run, location) if is_of_record(report) else None
     return report, recorded
 
@@ -153,6 +207,31 @@ def require_source(artifact: Path, against: Path) -> None:
             f"--against {shown(against, 200)} is not the file that {artifact / RECORD} names"
             f" ({rows[0]['name']}, sha256:{rows[0]['sha256'][:12]}): --other-source compares with it all the same"
         )
+
+
+@contextlib.contextmanager
+def checks_shown() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows a person which check is made and how far it is; an interrupt says how to go on."""
+    try:
+        with cli.progress("checking", in_bytes=False) as bar:
+            yield lambda name, done, total: bar(done, total) if bar else None  # noqa: ARG005
+    except KeyboardInterrupt:
+        cli.note(NAME, "interrupted: nothing was written; the same command begins again")
+        raise
+
+
+def write_reports(report: Report, html: Path | None, sarif: Path | None) -> None:
+    """Writes the files that were asked for; OutputError where one cannot be."""
+    pages: list[tuple[Path | None, Callable[[], str]]] = [
+        (html, lambda: verification.report_page(report)),
+        (sarif, lambda: json.dumps(verification.report_sarif(report), indent=1)),
+    ]
+    for file, made in pages:
+        if file is not None:
+            try:
+                file.write_text(made(), encoding="utf-8")
+            except OSError as error:
+                raise cli.OutputError(error.errno, error.strerror, error.filename) from error
 
 
 def rows(report: Report) -> list[list[Cell]]:

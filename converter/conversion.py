@@ -23,7 +23,7 @@ from llorch.converter.findings import Findings, scan_source
 from llorch.converter.model_card import MODEL_CARD, model_card
 from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
-from llorch.converter.plan.dtype import BY_TORCH_NAME, choose_dtypes
+from llorch.converter.plan.dtype_choice import choose_dtypes
 from llorch.converter.plan.float16 import float16_warnings
 from llorch.converter.plan.plan import Plan, make_plan
 from llorch.converter.plan.schedule import Placed, written_order
@@ -196,7 +196,7 @@ def _prepared(
     placed = tuple(Placed(output, stored) for output, stored in zip(outputs, layout.tensors, strict=True))
     sentencepiece = sentencepiece_model(header.metadata)
     others = {
-        "config.json": _json(with_dtype(planned.config, BY_TORCH_NAME[choice.dtype])),
+        "config.json": _json(with_dtype(planned.config, choice.dtype)),
         "generation_config.json": _json(planned.generation_config),
         **tokenizer.files(),
         MODEL_CARD: model_card(header.metadata),
@@ -206,7 +206,7 @@ def _prepared(
     return Work(
         header=header,
         planned=planned,
-        dtype=choice.dtype,
+        dtype=choice.dtype.torch_name,
         layout=layout,
         placed=placed,
         others=others,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
-from llorch.converter.plan.dtype import AUTO, BY_TORCH_NAME
+from llorch.converter.plan.dtype import TORCH_NAMES
+from llorch.converter.plan.dtype_choice import AUTO
 
 # The two widths of 16 bits by the names that other tools have for them, and float32's.
 DTYPE_ALIASES: Mapping[str, str] = {
@@ -54,8 +55,8 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         dtype = DTYPE_ALIASES.get(self.dtype, self.dtype)
-        if dtype != AUTO and dtype not in BY_TORCH_NAME:
-            raise ValueError(f"dtype is {self.dtype!r}, not one of {', '.join([AUTO, *BY_TORCH_NAME])}")
+        if dtype != AUTO and dtype not in TORCH_NAMES:
+            raise ValueError(f"dtype is {self.dtype!r}, not one of {', '.join([AUTO, *TORCH_NAMES])}")
         object.__setattr__(self, "dtype", dtype)
         try:
             object.__setattr__(self, "max_shard_size", parse_size(self.max_shard_size))

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.converter.errors import RoundTripError
-from llorch.converter.plan.rounding import STORAGE, Float32, Written, rounding_error, widened
+from llorch.converter.plan.dtype import DType, Float32, Written, rounding_error, widened
 from llorch.converter.plan.schedule import slices
-from llorch.converter.plan.tensors import OutputTensor, with_scales
+from llorch.converter.plan.tensors import PlannedTensor, with_scales
 from llorch.converter.schema.operations import Operation
 from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, TensorData
@@ -62,7 +62,7 @@ def require_round_trip(
 
 
 def round_trip_differences(
-    header: Header, outputs: Collection[OutputTensor], folder: Path, tensors: Collection[str] | None = None
+    header: Header, outputs: Collection[PlannedTensor], folder: Path, tensors: Collection[str] | None = None
 ) -> Iterator[Difference]:
     """Each written tensor of `folder`, or those named in `tensors`, taken back and compared with the source.
 
@@ -78,11 +78,11 @@ def round_trip_differences(
             data.require_unchanged()
 
 
-def _stored(stored: SafetensorsModel, output: OutputTensor, folder: Path) -> SafetensorsTensor:
+def _stored(stored: SafetensorsModel, output: PlannedTensor, folder: Path) -> SafetensorsTensor:
     where, found = f"tensor {shown(output.name)}", stored.tensors.get(output.name)
     if found is None:
         raise MalformedInput("is missing", where=where, path=folder)
-    if found.shape != output.shape or found.dtype not in STORAGE:
+    if found.shape != output.shape or found.dtype not in DType.__members__:
         raise MalformedInput(
             f"is {found.dtype} {list(found.shape)}, expected floats {list(output.shape)}",
             where=where,
@@ -92,16 +92,16 @@ def _stored(stored: SafetensorsModel, output: OutputTensor, folder: Path) -> Saf
 
 
 def _difference(
-    output: OutputTensor, stored: SafetensorsTensor, source: TensorData, written: TensorData
+    output: PlannedTensor, stored: SafetensorsTensor, source: TensorData, written: TensorData
 ) -> Difference:
     differing, worst = 0, (-1.0, "", 0)
-    size = STORAGE[stored.dtype].itemsize
+    size = DType(stored.dtype).storage.itemsize
     for index in range(len(output.segments)):
         for piece in slices(output, index):
             tensor, start = piece.segment.source, piece.start - piece.segment.source.offset
             was = piece.segment.scaled(decode(tensor.type, source.read(tensor, start, start + piece.nbytes)))
             region = written.read(stored, piece.at * size, (piece.at + piece.extent) * size)
-            now = piece.places(region.view(STORAGE[stored.dtype])).reshape(-1)
+            now = piece.places(region.view(DType(stored.dtype).storage)).reshape(-1)
             operation = piece.segment.operation
             if operation is not None:  # only then is a slice whole rows
                 was = was.reshape(-1, piece.segment.columns)
@@ -126,7 +126,7 @@ def _distances(
     with np.errstate(invalid="ignore"):
         distance = np.abs(back.astype(np.float64) - flat)
     if operation is None or operation.moves:
-        expected = np.empty(flat.shape, STORAGE[dtype])
+        expected = np.empty(flat.shape, DType(dtype).storage)
         numpy_kernels.rounded_into(flat, expected)
         wrong = back.view(np.uint32) != widened(expected, dtype).view(np.uint32)
     else:

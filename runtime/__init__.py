@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from llorch.runtime.blocks.linear import Linear
     from llorch.runtime.chat import Chat
+    from llorch.runtime.decoder import Decoder, Observe
     from llorch.runtime.description import Description, describe
     from llorch.runtime.devices import choose_device
     from llorch.runtime.errors import ContextFull, RequestError, UnknownToken
+    from llorch.runtime.from_folder.config import Config
     from llorch.runtime.generate import Generation, Stream
     from llorch.runtime.kernels.cpu.offered import Offer, offered
     from llorch.runtime.loading import load, read_text
@@ -32,16 +35,21 @@ if TYPE_CHECKING:
     from llorch.runtime.mode import Mode
     from llorch.runtime.model import Model
     from llorch.runtime.sampling import Sampling
+    from llorch.runtime.text.model_text import Text
     from llorch.runtime.traits import Rope, Traits
 
 __all__ = [
     "Chat",
+    "Config",
     "ContextFull",
+    "Decoder",
     "Description",
     "Generation",
+    "Linear",
     "LogitsComparison",
     "Mode",
     "Model",
+    "Observe",
     "Offer",
     "Perplexity",
     "RequestError",
@@ -49,6 +57,7 @@ __all__ = [
     "Sampling",
     "Speed",
     "Stream",
+    "Text",
     "Traits",
     "UnknownToken",
     "choose_device",
@@ -64,10 +73,13 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "blocks.linear": ["Linear"],
         "chat": ["Chat"],
+        "decoder": ["Decoder", "Observe"],
         "description": ["Description", "describe"],
         "devices": ["choose_device"],
         "errors": ["ContextFull", "RequestError", "UnknownToken"],
+        "from_folder.config": ["Config"],
         "generate": ["Generation", "Stream"],
         "kernels.cpu.offered": ["Offer", "offered"],
         "loading": ["load", "read_text"],
@@ -76,6 +88,7 @@ __getattr__, __dir__ = lazy_names(
         "measure.speed": ["Speed", "measure_speed"],
         "mode": ["Mode"],
         "model": ["Model"],
+        "text.model_text": ["Text"],
         "sampling": ["Sampling"],
         "traits": ["Rope", "Traits"],
     },

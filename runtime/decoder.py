@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -111,6 +111,11 @@ class Layer:
         if self.embedding is not None:
             yield from (self.embedding.gate, self.embedding.output)
 
+    def release(self) -> None:
+        """Drops what was read or widened of its matrices; they are read again when they are used again."""
+        for linear in self.linears():
+            linear.weight.release()
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -148,7 +153,7 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """What all layers of one call share: whose rows they are, their angles, and who is told.
 
     temperature: (rows, 1), what queries are multiplied by. own: every layer's embedding of the tokens.
@@ -164,6 +169,11 @@ class _Step:
         """The value, or what the observer puts in its place."""
         replaced = None if self.observe is None else self.observe(layer, step, value)
         return value if replaced is None else replaced
+
+    def of_request(self, cache: Cache, observe: Observe | None) -> Step:
+        """The same rows with another cache, all of them of one request, and another observer."""
+        rows = slice(self.parts[0].rows.start, self.parts[-1].rows.stop)
+        return replace(self, parts=[_Part(cache, rows)], observe=observe)
 
 
 class Decoder:
@@ -196,23 +206,55 @@ class Decoder:
         if not self._settled:
             self.weights.materialize()
             self._settled = True
+        x, step = self._begin(ids, parts, observe)
+        for index in range(len(self.weights.layers)):
+            x = self.block(x, index, step)
+        for part in parts:
+            part.cache.advance(len(part.places))
+        return self.end(x, step)
+
+    def begin(
+        self,
+        ids: Tensor,
+        cache: Cache,
+        observe: Observe | None = None,
+        *,
+        places: Sequence[int] | None = None,
+        planned: int | None = None,
+    ) -> tuple[Tensor, Step]:
+        """The embeddings of a request's new positions, and what `block` needs to take them through a layer.
+
+        places: positions that the tokens are rotated by, by default those after what the cache holds. planned: what
+        rotary embeddings choose their list by, by default what the cache was planned for.
+        """
+        part = _Part(cache, slice(0, len(ids)))
+        x, step = self._begin(ids, [part], observe)
+        if places is not None:
+            angles = {rope: rotation(rope, places, planned or cache.planned, x) for rope in step.angles}
+            step = replace(step, angles=angles)
+        return x, step
+
+    def block(self, x: Tensor, index: int, step: Step) -> Tensor:
+        """One layer over the new positions, (new, hidden_size); what it keeps goes to the step's caches."""
+        x = step.observed(x, index, "input")
+        return step.observed(self._block(x, index, self.weights.layers[index], step), index, "output")
+
+    def end(self, x: Tensor, step: Step) -> Tensor:
+        """The final norm over what the last layer gave."""
+        return step.observed(self.weights.final_norm(x), None, "final_norm")
+
+    def _begin(self, ids: Tensor, parts: Sequence[_Part], observe: Observe | None) -> tuple[Tensor, Step]:
         x = self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
         ropes = {rope for rope in self.traits.ropes if rope is not None}
         own = self.weights.layer_embeddings
-        step = _Step(
+        step = Step(
             parts,
             {rope: _angles(rope, parts, x) for rope in ropes},
             observe,
             None if self.traits.temperature is None else _temperatures(self.traits.temperature, parts, x),
             None if own is None else own(ids, x, self.traits.n_layers),
         )
-        x = step.observed(x, None, "embedding")
-        for index, layer in enumerate(self.weights.layers):
-            x = step.observed(x, index, "input")
-            x = step.observed(self._block(x, index, layer, step), index, "output")
-        for part in parts:
-            part.cache.advance(len(part.places))
-        return step.observed(self.weights.final_norm(x), None, "final_norm")
+        return step.observed(x, None, "embedding"), step
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
@@ -222,7 +264,7 @@ class Decoder:
         replaced = None if observe is None else observe(None, "logits", y)
         return y if replaced is None else replaced
 
-    def _block(self, x: Tensor, index: int, layer: Layer, step: _Step) -> Tensor:
+    def _block(self, x: Tensor, index: int, layer: Layer, step: Step) -> Tensor:
         scale = self.traits.residual_scale
         normed = step.observed(_normed(layer.attention_norm, x), index, "attention_norm")
         attended = torch.zeros_like(x)
@@ -245,7 +287,7 @@ class Decoder:
         return x if layer.scale is None else x * layer.scale
 
     def _mixed(
-        self, x: Tensor, index: int, weights: Attention | LatentAttention | RecurrentMixer, step: _Step
+        self, x: Tensor, index: int, weights: Attention | LatentAttention | RecurrentMixer, step: Step
     ) -> Tensor:
         """What the layer's mixer makes of its input, whatever its kind."""
         if isinstance(weights, Attention):
@@ -273,7 +315,7 @@ class Decoder:
             return part.cache.read(self.traits.keys_of(index), len(part.places))
         return part.cache.extended(index, k[:, part.rows], v[:, part.rows])
 
-    def _attention(self, x: Tensor, index: int, weights: Attention, step: _Step) -> Tensor:
+    def _attention(self, x: Tensor, index: int, weights: Attention, step: Step) -> Tensor:
         traits, rope = self.traits, self.traits.ropes[index]
         q, gate = self._queries(x, index, weights)
         k = v = None

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from llorch.runtime.mode import Mode
-from llorch.runtime.request import Finish, Request
+from llorch.runtime.request import Finish, Request, RunsRequests
 from llorch.runtime.sampling import Sampling
-
-if TYPE_CHECKING:
-    from llorch.runtime.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ class Stream(Iterator[str]):
 
     def __init__(
         self,
-        model: Model,
+        model: RunsRequests,
         prompt: Sequence[int],
         max_new_tokens: int | None,
         sampling: Sampling,

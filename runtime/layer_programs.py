@@ -55,7 +55,9 @@ KNOWN: Mapping[type, frozenset[str]] = {
         ]
     ),
     Rope: frozenset(["n_rot", "pairs", "frequencies", "scale", "long_frequencies", "original_context"]),
-    Routing: frozenset(["experts", "used", "renormalised"]),
+    Routing: frozenset(
+        ["experts", "used", "renormalised", "scores", "scale", "groups", "groups_used", "group_worth"]
+    ),
     Weights: frozenset(["embedding", "layers", "final_norm", "head"]),
     Layer: frozenset(
         ["attention", "ffn", "attention_norm", "attention_post_norm", "ffn_norm", "ffn_post_norm"]
@@ -286,6 +288,7 @@ class _Layers:
     def _mixture(self, ffn: Mixture, normed: Floats) -> None:
         """What one token's experts add up to, and the shared one; only what they need of the weights is read."""
         require_known(ffn.routing)
+        _require((ffn.routing.scores, ffn.routing.scale, ffn.routing.groups) == ("softmax", 1.0, 1))
         recorder, used = self.recorder, ffn.routing.used
         scores, chosen, weights = (
             recorder.floats(name, width)

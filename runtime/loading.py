@@ -28,7 +28,8 @@ from llorch.runtime.from_gguf.weights import build_weights
 from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.memory import DEQUANTIZED_BYTES
 from llorch.runtime.mode import Mode
-from llorch.runtime.model import Model, Text
+from llorch.runtime.model import Model
+from llorch.runtime.text.model_text import Text
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16}
 ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}

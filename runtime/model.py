@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +20,7 @@ from llorch.runtime.layer_programs import LayerPrograms, Unknown
 from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.mode import Mode
 from llorch.runtime.sampling import Sampling
+from llorch.runtime.text.model_text import Text
 from llorch.runtime.traits import Traits
 
 if TYPE_CHECKING:
@@ -30,23 +30,6 @@ if TYPE_CHECKING:
 
 Format = Literal["gguf", "safetensors"]
 GREEDY = Sampling()
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """What a model's files say of text; made when it is first asked for.
-
-    end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None. special_tokens: what
-    a template may call by name (`bos_token`, …). suppressed: ids that are never sampled. size: every token's id is
-    below it; what the output layer has beyond is padding, and is never sampled either.
-    """
-
-    tokenizer: Tokenizer
-    end_ids: tuple[int, ...]
-    chat_template: str | None
-    special_tokens: Mapping[str, str] = field(default_factory=dict)
-    suppressed: tuple[int, ...] = ()
-    size: int | None = None
 
 
 class Model:
@@ -80,6 +63,13 @@ class Model:
         self._make_text = text
         self._text: Text | None = None
         self._finalizer = weakref.finalize(self, close)
+
+    def __repr__(self) -> str:
+        traits = self.traits
+        return (
+            f"<llorch model {self.path.name}: {self.format}, {traits.n_layers} layers of {traits.hidden_size},"
+            f" {traits.n_ctx} positions, {self.mode} on {self.numbers.device}>"
+        )
 
     def close(self) -> None:
         """Closes the model's files; weights that were not used yet can no longer be read."""

@@ -5,7 +5,7 @@ It computes nothing itself, so that one loop can serve a single request and anot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,13 +15,53 @@ from numpy.typing import NDArray
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.errors import ContextFull, RequestError
 from llorch.runtime.memory import PREFILL_CHUNK
+from llorch.runtime.mode import Mode
 from llorch.runtime.sampling import Sampling, sample_token
+from llorch.runtime.text.model_text import Text
 from llorch.runtime.text.text_stream import TextStream
 
 if TYPE_CHECKING:
-    from llorch.runtime.model import Model
+    from tokenizers import Tokenizer
+    from torch import Tensor
 
 Finish = Literal["end", "stop", "length", "cancelled"]
+
+
+class RunsRequests(Protocol):
+    """A model, as far as a request and its stream need one."""
+
+    mode: Mode
+
+    @property
+    def n_ctx(self) -> int:
+        """The most positions of a request."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the logits."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+
+    @property
+    def text(self) -> Text:
+        """What its files say of text."""
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+
+    def new_cache(self, planned: int) -> Cache:
+        """An empty cache for a request of so many positions."""
+
+    def step(self, ids: Sequence[int], cache: Cache) -> Tensor:
+        """Logits after the last of these tokens: (vocabulary,), float32, in main memory."""
+
+    def most_probable(
+        self, token: int, cache: Cache, wanted: int, never: Sequence[int]
+    ) -> Iterator[int] | None:
+        """Greedy tokens after `token`, computed ahead, where the device can; else None."""
 
 
 class Constraint(Protocol):
@@ -67,7 +107,7 @@ class Request:
 
     def __init__(
         self,
-        model: Model,
+        model: RunsRequests,
         prompt: Sequence[int],
         max_new_tokens: int | None,
         sampling: Sampling,

@@ -28,6 +28,9 @@ REASONS = {
     "llorch.formats.tokenizer.templates": "reads templates without loading what builds a tokenizer",
     "llorch.converter.quantization": "measures and draws only when --report or --reference is asked for",
     "llorch.converter.quantization_report": "as above",
+    "llorch.formats.signatures": "cryptography, an extra, and only where something is signed",
+    "llorch.runtime.serving": "Starlette and pydantic, an extra, and only where something is served",
+    "llorch.verification.matrix_pages": "pages of a matrix, when one is asked for",
     "llorch.registry.export.drawing": "draws only when --dot or --svg is asked for",
 }
 

@@ -111,7 +111,7 @@ def main(runs: Sequence[str], more: Sequence[str]) -> None:
             for reader, receipt in run_all(file, pythons).items():
                 receipts.setdefault(reader, {})[name] = receipt
                 click.echo(f"{name}: {reader}: {receipt['result']}")
-        RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+            RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     PAGE.write_text(page(receipts))
 
 

@@ -17,23 +17,49 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from llorch.verification.judge import verify
+    from llorch.verification.cost import measure_cost
+    from llorch.verification.judge import now, tools, verify
+    from llorch.verification.matrix import FORMATS, Candidate, Row, candidates, compared, counts, document
+    from llorch.verification.matrix_run import run_row
+    from llorch.verification.page import report_page
     from llorch.verification.report import Report, Result, Status
+    from llorch.verification.sample import PROMPT
+    from llorch.verification.sarif import report_sarif
     from llorch.verification.smoke import smoke_test
 
 __all__ = [
+    "FORMATS",
+    "PROMPT",
+    "Candidate",
     "Report",
     "Result",
+    "Row",
     "Status",
+    "candidates",
+    "compared",
+    "counts",
+    "document",
+    "measure_cost",
+    "now",
+    "report_page",
+    "report_sarif",
+    "run_row",
     "smoke_test",
+    "tools",
     "verify",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "judge": ["verify"],
+        "cost": ["measure_cost"],
+        "judge": ["now", "tools", "verify"],
+        "matrix": ["Candidate", "FORMATS", "Row", "candidates", "compared", "counts", "document"],
+        "matrix_run": ["run_row"],
+        "page": ["report_page"],
         "report": ["Report", "Result", "Status"],
+        "sample": ["PROMPT"],
+        "sarif": ["report_sarif"],
         "smoke": ["smoke_test"],
     },
 )

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from llorch.base.errors import InputError
 from llorch.verification.report import Result, Status
 
+T = TypeVar("T")
 S = TypeVar("S")  # what is judged: a folder beside its source, or a model alone
 
 LEVELS = ("quick", "full")
+NOISES = 20  # times a model's own noise is no finding: it is measured at few positions, and its tail is long
 
 
 class CannotCheck(Exception):
-    """Something that a check needs is not there: the check is skipped, with this as the reason."""
+    """Something that a check needs is not there: the check is skipped, with this as the reason.
+
+    optional: whether a verification without it is whole: the folder makes no such claim, or it needs an extra.
+    """
+
+    def __init__(self, reason: str, *, optional: bool = False) -> None:
+        super().__init__(reason)
+        self.optional = optional
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a check found: the number that is judged, where the worst lies, and what was compared."""
+    """What a check found: the number that is judged, where the worst lies, and what was compared.
+
+    noise: what the same number is between two right computations of this model, where that was measured.
+    """
 
     value: float
     where: str = ""
     detail: str = ""
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +47,9 @@ class Check(Generic[S]):
     """A declaration, and the function under it.
 
     at_most: what `measure` may find; NaN is within no limit. fault_above: where that is higher, values
-    between the two are a warning. level: the lowest level that makes it. because: the sentence that a reader
-    of a failure needs.
+    between the two are a warning. ceiling: what `at_most` is raised to at most, for a model whose own noise, times
+    `NOISES`, is above it. level: the lowest level that makes it. because: the sentence that a reader of a failure
+    needs.
     """
 
     name: str
@@ -45,6 +59,7 @@ class Check(Generic[S]):
     because: str
     level: str
     measure: Callable[[S], Measured]
+    ceiling: float = -math.inf
 
     def __call__(self, subject: S) -> Result:
         """Measures and judges."""
@@ -52,26 +67,51 @@ class Check(Generic[S]):
         try:
             found = self.measure(subject)
         except CannotCheck as reason:
-            return self._result(Status.SKIPPED, started, detail=str(reason))
+            return self._result(Status.SKIPPED, started, detail=str(reason), optional=reason.optional)
         except InputError as error:
             return self._result(Status.ERROR, started, detail=str(error))
         except Exception as error:  # noqa: BLE001  # a judge that falls over what it judges must still say so
             return self._result(Status.ERROR, started, detail=f"{type(error).__name__}: {error}")
-        return self._result(self.judged(found.value), started, float(found.value), found.where, found.detail)
+        limit = self.limit(found.noise)
+        status = self.judged(found.value, limit)
+        return self._result(status, started, float(found.value), found.where, found.detail, at_most=limit)
 
-    def judged(self, value: float) -> Status:
+    def limit(self, noise: float = 0.0) -> float:
+        """What may be found in a model of this noise: the fault table's numbers stay the ceiling."""
+        return max(self.at_most, min(NOISES * noise, self.ceiling)) if noise == noise else self.at_most
+
+    def judged(self, value: float, limit: float | None = None) -> Status:
         """The status of a measured value."""
-        if value <= self.at_most:
+        if value <= (self.at_most if limit is None else limit):
             return Status.PASSED
         return Status.WARNED if value <= self.fault_above else Status.FAILED
 
     def _result(
-        self, status: Status, started: float, value: float | None = None, where: str = "", detail: str = ""
+        self,
+        status: Status,
+        started: float,
+        value: float | None = None,
+        where: str = "",
+        detail: str = "",
+        *,
+        optional: bool = False,
+        at_most: float | None = None,
     ) -> Result:
         if value is not None and math.isnan(value):
             detail = "; ".join(filter(None, ["nothing was compared", detail]))
         seconds = time.perf_counter() - started
-        return Result(self.name, status, value, self.at_most, self.unit, self.because, where, detail, seconds)
+        return Result(
+            self.name,
+            status,
+            value,
+            self.at_most if at_most is None else at_most,
+            self.unit,
+            self.because,
+            where,
+            detail,
+            seconds,
+            optional,
+        )
 
 
 def check(
@@ -82,13 +122,22 @@ def check(
     because: str,
     fault_above: float = -math.inf,
     level: str = "quick",
+    ceiling: float = -math.inf,
 ) -> Callable[[Callable[[S], Measured]], Check[S]]:
     """Declares the measuring function under it; `llorch.verification.checks.CHECKS` finds what is declared."""
 
     def declared(measure: Callable[[S], Measured]) -> Check[S]:
-        return Check(name, float(at_most), fault_above, unit, because, level, measure)
+        return Check(name, float(at_most), fault_above, unit, because, level, measure, ceiling)
 
     return declared
+
+
+def spread(things: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many of some things, evenly spread over them, the first and the last among them."""
+    count = len(things)
+    if count <= most:
+        return things
+    return [things[round(at * (count - 1) / (most - 1))] for at in range(most)]
 
 
 def worst(found: Iterable[tuple[float, str]]) -> Measured:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import platform
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,10 +19,19 @@ from llorch.formats.gguf import read_header
 from llorch.verification.check import LEVELS, CannotCheck
 from llorch.verification.checks import CHECKS
 from llorch.verification.checks.storage import sha256
-from llorch.verification.report import Report
+from llorch.verification.report import Report, Result, Status
 from llorch.verification.subject import Subject
 
+OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # what a pattern of names leaves
 LIBRARIES = ("numpy", "tokenizers", "torch")
+
+
+Progress = Callable[[str, int, int], None]
+"""Told the name of the check that is made, and how much of it is done."""
+
+
+def silent(name: str, done: int, total: int) -> None:
+    """Tells nobody."""
 
 
 def verify(
@@ -27,12 +39,17 @@ def verify(
     against: str | os.PathLike[str] | None = None,
     level: str = "quick",
     device: str = "cpu",
+    *,
+    tensors: str | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """Judges whether `folder` is the model that the GGUF file `against` holds.
 
     against: by default the source that conversion.json names, if it is there and has the digest named there;
     without a source the checks that need it are skipped. level: "quick" looks at a part of a large model and
     takes seconds, "full" looks at all of it. device: where the readings are computed; "auto" is cuda if there.
+    tensors: a pattern of names, as shells have them: those are taken back, and nothing else is checked.
+    progress: told how far it is, check by check and within one.
 
     Raises OSError and InputError for a folder or source that is not there or no such thing; whatever else is
     wrong with them is in the report.
@@ -57,11 +74,34 @@ def verify(
         source = recorded_source(path)
     subject = Subject(path, source, level=level, device=choose_device(device))
     with subject:
-        results = [
-            check(subject) for check in CHECKS.values() if LEVELS.index(check.level) <= LEVELS.index(level)
-        ]
+        results = []
+        subject.pattern = tensors
+        for check in CHECKS.values():
+            if tensors is not None and check.name not in OF_TENSORS:
+                continue
+            if LEVELS.index(check.level) <= LEVELS.index(level):
+                subject.progress = partial(progress, check.name)
+                subject.progress(0, 1)
+                results.append(told_once(check(subject), subject))
     named = None if source is None else os.fspath(source)
-    return Report(os.fspath(path), named, level, subject.device, started, now(), tools(), results)
+    found = vars(subject).get("lockstep")
+    curves = None if found is None else found.to_json()
+    return Report(os.fspath(path), named, level, subject.device, started, now(), tools(), results, curves)
+
+
+def told_once(result: Result, subject: Subject) -> Result:
+    """The result; skipped, where an earlier check has said why nothing can be measured."""
+    if result.status in (Status.ERROR, Status.SKIPPED) and not result.optional:
+        first = subject.first_said.setdefault(result.detail, result.name)
+        if result.status == Status.ERROR and subject.failed:
+            return replace(
+                result, status=Status.SKIPPED, detail=f"{subject.failed[0]} says why: {result.detail}"
+            )
+        if first != result.name:
+            return replace(result, status=Status.SKIPPED, detail=f"{first} says why")
+    if result.status in (Status.FAILED, Status.ERROR):
+        subject.failed.append(result.name)
+    return result
 
 
 def tools() -> dict[str, str]:

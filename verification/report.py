@@ -26,7 +26,7 @@ class Result:
     """One check's measurement beside what is allowed.
 
     value: in `unit`; None where nothing was measured. where: the tensor, file or position of the worst.
-    detail: what was compared, or why nothing was.
+    detail: what was compared, or why nothing was. optional: where it is skipped, nothing that was asked for is missing.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Result:
     where: str
     detail: str
     seconds: float
+    optional: bool = False
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Result:
@@ -59,6 +60,7 @@ class Result:
             if finite or self.value is None
             else f"measured {self.value}; {self.detail}",
             "seconds": round(self.seconds, 3),
+            "optional": self.optional,
         }
 
 
@@ -67,7 +69,8 @@ class Report:
     """All results of one verification.
 
     folder, against: what was compared; `against` is None when there was no source. level: "quick" or "full".
-    started, finished: RFC 3339, UTC. tools: name → version of what did the measuring.
+    started, finished: RFC 3339, UTC. tools: name → version of what did the measuring. lockstep: the curves that
+    `Found.to_json` gives. reference: what `measure_cost` found.
     """
 
     folder: str
@@ -78,11 +81,19 @@ class Report:
     finished: str
     tools: Mapping[str, str]
     results: Sequence[Result]
+    lockstep: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any] | None = None
 
     @property
     def outcome(self) -> str:
-        """FAILED if a check failed or fell over, INCOMPLETE if one was skipped or none made, else PASSED."""
-        statuses = {result.status for result in self.results}
+        """FAILED if a check failed or fell over, INCOMPLETE if one was skipped or none made, else PASSED.
+
+        A check that is optional may be skipped: the folder makes no such claim, or a library that it needs is an extra.
+        """
+        asked = [
+            result for result in self.results if not (result.optional and result.status == Status.SKIPPED)
+        ]
+        statuses = {result.status for result in asked}
         if statuses & {Status.FAILED, Status.ERROR}:
             return "FAILED"
         return "INCOMPLETE" if Status.SKIPPED in statuses or not statuses else "PASSED"
@@ -104,7 +115,10 @@ class Report:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Report:
         """The report of which `to_json` made this document; KeyError or TypeError when none did."""
-        known = {field.name: document[field.name] for field in fields(cls) if field.name != "results"}
+        later: dict[str, Any] = {
+            name: document.get(name) for name in ("lockstep", "reference")
+        }  # older documents have neither
+        known = later | {f.name: document[f.name] for f in fields(cls) if f.name not in (*later, "results")}
         return cls(**known, results=[Result.from_json(row) for row in document["checks"]])
 
     def to_json(self) -> dict[str, object]:
@@ -121,4 +135,6 @@ class Report:
             "finished": self.finished,
             "tools": dict(self.tools),
             "checks": [result.to_json() for result in self.results],
+            "lockstep": self.lockstep,
+            "reference": self.reference,
         }

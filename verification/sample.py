@@ -6,6 +6,9 @@ distribution is flat, and the noise of honest arithmetic is ten times larger.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 PROSE = """\
 The harbour lay quiet under a thin layer of fog, and the first boats of the morning moved out slowly, \
 their engines no louder than a conversation in the next room. On the quay a woman counted the crates \
@@ -52,3 +55,38 @@ ODDITIES = (
     "\u2581meta symbol \u0120 and \u010a, the stand-ins of two other tokenizers",
     "<s> </s> <unk> <pad> <|endoftext|> <|im_start|>user\nhi<|im_end|> [INST] [/INST] <bos><eos>",
 )
+
+# Kinds of characters that pre-tokenizers and normal forms tell apart, one of each or two where a case decides.
+KINDS = (
+    "a",
+    "B",
+    "é",
+    "e\u0301",
+    "1",
+    "²",
+    "٣",
+    "中",
+    "の",
+    "ก",
+    "ß",
+    "ſ",
+    "'s",
+    "'S",
+    "’",
+    "!",
+    "-",
+    "_",
+    "$",
+    "▁",
+)
+BLANKS = (" ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u3000")
+
+
+def neighbours() -> Iterator[str]:
+    """Every three of the kinds of characters in a row, the second with a repetition; some 20,000 short texts."""
+    kinds = (*KINDS, *BLANKS)
+    for first, second, third in itertools.product(kinds, repeat=3):
+        yield first + second + third
+    for kind in kinds:
+        for times in (4, 5, 6, 7):
+            yield kind * times

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 SHARE_OF_MEMORY = 0.8  # of the machine's, that a model may take here
 
 
+def memory_here() -> int:
+    """Bytes that a model may take on this machine."""
+    return int(SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
 class SmokeSubject:
     """A model file or folder, opened when it is first asked for; a context manager.
 
@@ -65,7 +70,7 @@ class SmokeSubject:
     def model(self) -> Model:
         """Ready to run."""
         needed = self.description.for_positions(QUICK_POSITIONS).total
-        there = int(SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        there = memory_here()
         if needed > there:
             raise CannotCheck(f"it needs {needed:,} bytes of memory, {there:,} may be used here")
         try:

@@ -5,36 +5,59 @@ Everything is read anew from the disk: of what the conversion held in memory not
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from llorch.base.errors import MalformedInput
+from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.record_files import RECORD
 from llorch.converter.plan import make_plan
 from llorch.formats import SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, read_header
 from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer
-from llorch.runtime import LogitsComparison, compare_logits
 from llorch.verification.check import CannotCheck
+from llorch.verification.readings import LAYERS, Sizes, open_reading, rounding_of, sizes_of
 from llorch.verification.sample import PROSE
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from llorch.converter.plan import OutputTensor
-    from llorch.runtime import Model
+    from llorch.converter.plan import PlannedTensor
+    from llorch.runtime import Model, Text
+    from llorch.verification.lockstep import Found
 
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
 LOGITS_BYTES = 512 << 20  # most that the logits of one reading may take
-LEAST_POSITIONS, QUICK_POSITIONS = 16, 200
+LOCKSTEP_FLOP = 5e10  # what a quick lockstep computes with each reading of the layers that it runs
+FULL_FLOP = 2e12  # what a full check computes with each reading: half a minute on two cores
+LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 16, 200, 2048
+LEAST_LAYERS = 2  # that quick runs, however large they are: the first and the last
 
-ROUNDED: Mapping[str, Literal["bfloat16", "float16"]] = {"BF16": "bfloat16", "F16": "float16"}
+T = TypeVar("T")
+
+
+class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
+    """A cached property whose refusal is kept too: what could not be opened is not opened again by the next check."""
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        refused: weakref.WeakKeyDictionary[Any, Exception] = weakref.WeakKeyDictionary()
+
+        @wraps(function)
+        def tried(subject: Any) -> T:
+            if subject in refused:
+                raise refused[subject]
+            try:
+                return function(subject)
+            except (CannotCheck, InputError) as error:
+                refused[subject] = error
+                raise
+
+        super().__init__(tried)
 
 
 class Subject:
@@ -48,6 +71,14 @@ class Subject:
         self.folder = folder
         self.level = level
         self.device = device
+        self.progress: Callable[[int, int], None] = lambda done, total: None  # noqa: ARG005  # of the check that is made
+        self.pattern: str | None = (
+            None  # of tensors' names that are looked at, or None for what the level can afford
+        )
+        self.first_said: dict[
+            str, str
+        ] = {}  # why something could not be read, and the check that said so first
+        self.failed: list[str] = []  # checks that failed so far
         self._source = source
         self._models: list[Model] = []
 
@@ -76,7 +107,8 @@ class Subject:
     def record(self) -> Mapping[str, Any]:
         """conversion.json."""
         if not (self.folder / RECORD).exists():
-            raise CannotCheck(f"there is no {RECORD} to say what was written")
+            # another exporter's folder makes no such claim; whatever else it is, the other checks say
+            raise CannotCheck(f"there is no {RECORD} to say what was written", optional=True)
         return self.json(RECORD)
 
     @cached_property
@@ -106,68 +138,125 @@ class Subject:
         return build_tokenizer(self.header.metadata)
 
     @cached_property
-    def outputs(self) -> Sequence[OutputTensor]:
+    def outputs(self) -> Sequence[PlannedTensor]:
         """The tensors that the source's header leads to."""
         # What is unknown was refused, or left out with a warning, when the folder was made.
         return make_plan(self.header, self.vocabulary, allow_unknown=True).outputs
 
-    @cached_property
-    def ggml_reading(self) -> Model:
-        """The source, by ggml's conventions; with every weight as the folder can hold it.
-
-        Where all of the folder's weights are of one 16-bit type, the source's are rounded to it once. Else they
-        are taken as they are: such a folder is float32, or lost nothing.
-        """
+    @once
+    def source_text(self) -> Text:
+        """What the source says of text; no weight is read for it."""
         from llorch import runtime  # torch: two seconds that the checks before did not need
 
-        dtypes = {tensor.dtype for tensor in self.tensors.values()}
-        rounded = ROUNDED.get(dtypes.pop()) if len(dtypes) == 1 else None
-        self._models.append(runtime.load(self.source, device=self.device, rounded=rounded))
-        return self._models[-1]
+        return runtime.read_text(self.source)
 
-    @cached_property
-    def folder_reading(self) -> Model:
-        """The folder, by transformers' conventions."""
+    @once
+    def folder_text(self) -> Text:
+        """What the folder says of text."""
         from llorch import runtime  # as above
 
-        self._models.append(runtime.load(self.folder, device=self.device))
+        return runtime.read_text(self.folder)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """How large the model is, by the folder's headers."""
+        return sizes_of(self.tensors)
+
+    @once
+    def ggml_reading(self) -> Model:
+        """The source, by ggml's conventions; with every weight as the folder can hold it."""
+        return self._opened(self.source, rounding_of(self.tensors))
+
+    @once
+    def folder_reading(self) -> Model:
+        """The folder, by transformers' conventions."""
+        return self._opened(self.folder, None)
+
+    def in_float16(self) -> Model:
+        """The folder computed in float16; a context manager of its own."""
+        return open_reading(self.folder, self.sizes, self.device, dtype="float16")
+
+    def _opened(
+        self,
+        path: Path,
+        rounded: Literal["bfloat16", "float16"] | None,
+        dtype: Literal["float16", "float32", "float64"] = "float32",
+    ) -> Model:
+        try:
+            self._models.append(open_reading(path, self.sizes, self.device, rounded, dtype))
+        except UnsupportedInput as error:
+            raise CannotCheck(f"the runtime does not know it: {error}") from error
         return self._models[-1]
 
     @cached_property
     def prose(self) -> list[int]:
-        """The beginning of a text as ids: what this level can afford to compute."""
-        ids = self.folder_reading.tokenizer.encode(PROSE).ids
-        return ids[: self.positions(QUICK_POSITIONS, len(ids))]
+        """The beginning of a text as ids, again and again where this level can afford more than it has."""
+        ids = self.prose_once
+        wanted = self.positions()
+        return (ids * (wanted // len(ids) + 1))[:wanted]
 
-    def positions(self, quick: int, full: int) -> int:
-        """How many positions to compute: at most `quick` or `full`, within time, memory and the context."""
+    @cached_property
+    def prose_once(self) -> list[int]:
+        """The text, as the folder's tokenizer has it; ids that the model has no row for left out."""
+        known = self.folder_reading.vocabulary_size
+        return [token for token in self.folder_text.tokenizer.encode(PROSE).ids if token < known] or [0]
+
+    def positions(self) -> int:
+        """How many positions to compute: so many as time and the context allow."""
+        n_ctx = self.folder_reading.traits.n_ctx
+        flop, longest = (LOCKSTEP_FLOP, QUICK_POSITIONS) if self.level == "quick" else (FULL_FLOP, LONGEST)
+        weights = self.sizes.weights * len(self.layers) // max(1, self.folder_reading.traits.n_layers)
+        return max(1, min(n_ctx, longest, max(LEAST_POSITIONS, int(flop / (2 * max(1, weights))))))
+
+    @cached_property
+    def layers(self) -> Sequence[int]:
+        """Which layers are run: all, or for quick what fits in `QUICK_BYTES`, by position, kind and digest."""
         traits = self.folder_reading.traits
-        most = min(full, traits.n_ctx, LOGITS_BYTES // (4 * traits.vocabulary_size))
-        if self.level == "quick":
-            weights = sum(tensor.nbytes // 2 for tensor in self.tensors.values())
-            most = min(most, quick, max(LEAST_POSITIONS, int(QUICK_FLOP / (2 * weights))))
-        return max(1, most)
+        if self.level == "full":
+            return range(traits.n_layers)
+        kinds = {
+            index: (traits.windows[index], traits.ropes[index], self._layer_shapes(index))
+            for index in range(traits.n_layers)
+        }
+        of_kind = [next(i for i in kinds if kinds[i] == kind) for kind in dict.fromkeys(kinds.values())]
+        rest = sorted(kinds, key=lambda index: hashlib.sha256(f"layer {index}".encode()).digest())
+        order = list(dict.fromkeys([0, traits.n_layers - 1, *of_kind, *rest]))
+        affordable = max(LEAST_LAYERS, QUICK_BYTES // (4 * max(1, self.sizes.layer)))
+        return sorted(order[:affordable])
 
-    @cached_property
-    def ggml_logits(self) -> Tensor:
-        """Of the source's reading, after every token of `prose`."""
-        return self.ggml_reading.logits(self.prose)
+    def _layer_shapes(self, index: int) -> frozenset[tuple[str, tuple[int, ...]]]:
+        stem = f"{LAYERS}{index}."
+        return frozenset(
+            (name.removeprefix(stem), tensor.shape)
+            for name, tensor in self.tensors.items()
+            if name.startswith(stem)
+        )
 
-    @cached_property
-    def folder_logits(self) -> Tensor:
-        """Of the folder's reading, after every token of `prose`."""
-        return self.folder_reading.logits(self.prose)
+    @once
+    def lockstep(self) -> Found:
+        """Both readings layer by layer over `prose`, or the folder's alone where there is no source."""
+        from llorch.verification.lockstep import Lockstep  # torch, as above
 
-    @cached_property
-    def comparison(self) -> LogitsComparison:
-        """Of the two."""
-        return compare_logits(self.ggml_logits, self.folder_logits)
+        folder = self.folder_reading
+        source = None if self._source is None else self.ggml_reading
+        if source is not None:
+            one, other = source.traits, folder.traits
+            for name in ("n_layers", "hidden_size", "vocabulary_size"):
+                if getattr(one, name) != getattr(other, name):
+                    raise CannotCheck(f"{name} is not the same in both: traits.structure says more")
+        path = self.folder if self._source is None else self.source
+        rounded = None if self._source is None else rounding_of(self.tensors)
+        exact = self._opened(path, rounded, "float64")
+        run = Lockstep(source, folder, exact, self.sizes, self.prose, self.layers)
+        return run.run(len(self.prose_once), self.progress)
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
-        """Which of these (name, bytes) are looked at: quick takes what fits in `QUICK_BYTES`, full takes all.
+        """Which of these (name, bytes) are looked at: those of the pattern; quick what fits in `QUICK_BYTES`, full all.
 
         The choice is by a digest of the names, so it is spread evenly and always the same.
         """
+        if self.pattern is not None:
+            return set(fnmatch.filter((name for name, _ in sizes), self.pattern))
         rows = sorted(sizes, key=lambda row: hashlib.sha256(row[0].encode()).digest())
         if self.level == "full":
             return {name for name, _ in rows}

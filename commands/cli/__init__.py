@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llorch.commands.cli.completion import SHELLS, complete_reference, completion_script
     from llorch.commands.cli.declaration import (
         F,
+        Guarded,
         GuardedGroup,
         command,
         epilog,
@@ -65,6 +66,7 @@ __all__ = [
     "ChildFailed",
     "F",
     "Failure",
+    "Guarded",
     "GuardedGroup",
     "OutputError",
     "Signalled",
@@ -108,6 +110,7 @@ __getattr__, __dir__ = lazy_names(
         "completion": ["SHELLS", "complete_reference", "completion_script"],
         "declaration": [
             "F",
+            "Guarded",
             "GuardedGroup",
             "command",
             "epilog",

@@ -72,12 +72,12 @@ class GuardedGroup(Guarded, click.Group):
     """A group of commands, guarded as one."""
 
 
-def command(name: str, example: str) -> Callable[[F], Guarded]:
+def command(name: str, example: str, cls: type[Guarded] = Guarded) -> Callable[[F], Guarded]:
     """Declares a function as a command of its own; its docstring is the help."""
 
     def decorate(function: F) -> Guarded:
         made = click.command(
-            name, cls=Guarded, context_settings=SETTINGS, epilog=epilog(example), no_args_is_help=True
+            name, cls=cls, context_settings=SETTINGS, epilog=epilog(example), no_args_is_help=True
         )(function)
         made.params += [*shared_options(), version_option(name)]
         return made

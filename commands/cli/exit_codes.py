@@ -26,6 +26,7 @@ EXIT_CODES: Mapping[int, str] = {
     4: "the registry cannot be used; a finished conversion is kept, and the line says how to record it",
     5: "reading or writing failed: space, permission, memory, an I/O error, or the input changed meanwhile",
     6: "the target exists, or another process is writing it",
+    7: "a check could not be made for want of something; none failed",
     70: "a bug of ours: one line, which names a log",
     130: "interrupted (SIGINT)",
     143: "terminated (SIGTERM)",

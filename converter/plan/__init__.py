@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from llorch.converter.plan.dtype import UNQUANTIZED
+    from llorch.converter.plan.dtype_choice import UNQUANTIZED
     from llorch.converter.plan.plan import Plan, make_plan
     from llorch.converter.plan.rope import TABLES
-    from llorch.converter.plan.tensors import OutputTensor
+    from llorch.converter.plan.tensors import PlannedTensor
 
 __all__ = [
     "TABLES",
     "UNQUANTIZED",
-    "OutputTensor",
     "Plan",
+    "PlannedTensor",
     "make_plan",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "dtype": ["UNQUANTIZED"],
+        "dtype_choice": ["UNQUANTIZED"],
         "plan": ["Plan", "make_plan"],
         "rope": ["TABLES"],
-        "tensors": ["OutputTensor"],
+        "tensors": ["PlannedTensor"],
     },
 )

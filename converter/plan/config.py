@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
+from llorch.converter.plan.dtype import DType
 from llorch.converter.plan.published import fill_in
 from llorch.converter.plan.rope import Rope, spelled
 from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
@@ -58,8 +59,6 @@ SAMPLING_TOP_K = "general.sampling.top_k"
 TYPES, UNUSED = "tokenizer.ggml.token_type", 5  # of llama.cpp's `enum llama_token_type`
 SUPPRESSED = "tokenizer.ggml.suppress_tokens"  # ids that are never sampled
 
-DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -103,9 +102,9 @@ def build_config(
     return Config(dict(sorted(values.items())), dict(sorted(assumed.items())))
 
 
-def with_dtype(config: Mapping[str, object], dtype: str) -> dict[str, object]:
+def with_dtype(config: Mapping[str, object], dtype: DType) -> dict[str, object]:
     """Config.json with the dtype of the weights ("F32", "F16", "BF16") as versions 4 and 5 name it."""
-    return dict(sorted({**config, "dtype": DTYPE_NAMES[dtype], "torch_dtype": DTYPE_NAMES[dtype]}.items()))
+    return dict(sorted({**config, "dtype": dtype.torch_name, "torch_dtype": dtype.torch_name}.items()))
 
 
 def build_generation_config(

@@ -14,13 +14,13 @@ from llorch.converter.architectures import choose_architecture
 from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
 from llorch.converter.plan.rope import TABLES, Table, read_rope
 from llorch.converter.plan.sizes import read_layers, read_sizes
-from llorch.converter.plan.tensors import Assignment, OutputTensor, Segment, assign, names_of
+from llorch.converter.plan.tensors import Assignment, PlannedTensor, Segment, assign, names_of
 from llorch.converter.schema.architecture import Architecture, Evidence, Sizes
 from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
 
-__all__ = ["OutputTensor", "Plan", "Segment", "Vocabulary", "make_plan"]
+__all__ = ["Plan", "PlannedTensor", "Segment", "Vocabulary", "make_plan"]
 
 ARCHITECTURE = "general.architecture"
 
@@ -77,7 +77,7 @@ class Plan:
     architecture: str
     config: Mapping[str, object]
     generation_config: Mapping[str, object]
-    outputs: tuple[OutputTensor, ...]
+    outputs: tuple[PlannedTensor, ...]
     unused: Mapping[str, str]
     assumed: Mapping[str, object]
     keys_not_needed: Mapping[str, str]

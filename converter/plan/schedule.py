@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from llorch.converter.plan.tensors import OutputTensor, Segment
+from llorch.converter.plan.tensors import OutputTensor, PlannedTensor, Segment
 from llorch.formats import BITS, SafetensorsTensor
 from llorch.formats.gguf import Header
 
@@ -130,7 +130,7 @@ def slice_weights(segment: Segment, most: int = PIECE_WEIGHTS) -> int:
     return min(max(most // unit, 1) * unit, segment.weights)
 
 
-def slices(output: OutputTensor, index: int, most: int = PIECE_WEIGHTS) -> Iterator[Slice]:
+def slices(output: PlannedTensor, index: int, most: int = PIECE_WEIGHTS) -> Iterator[Slice]:
     """The slices of one segment of an output, in the order of its rows."""
     segment = output.segments[index]
     quant = segment.source.type

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.plan.rounding import Float32
+from llorch.converter.plan.dtype import Float32
 from llorch.converter.plan.sizes import Layers, shape_of
 from llorch.converter.plan.weight_scales import Scale, input_scales, require_weights, scales_of
 from llorch.converter.schema.architecture import Rule, Sizes, Spread
@@ -80,12 +80,11 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputTensor:
-    """A tensor to be written.
+class PlannedTensor:
+    """A tensor to be written, before the options and the weights decide its type.
 
     shape: as transformers has it; its weights are the segments' rows in order, each after its operation.
-    dtype: "F32", "F16" or "BF16"; None until it is chosen, for which `auto` needs the weights. One that the table
-        chose is in the plan already.
+    dtype: the one that the family's table fixes, which no option changes; None for all others.
     """
 
     name: str
@@ -109,6 +108,17 @@ class OutputTensor:
         """Whether all of its weights are the source's, in another place at most."""
         return all(s.scale is None and (s.operation is None or s.operation.moves) for s in self.segments)
 
+    def of(self, dtype: str) -> OutputTensor:
+        """The tensor as it is written, in this type."""
+        return OutputTensor(self.name, self.shape, dtype, self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTensor(PlannedTensor):
+    """A tensor as it is written: its type is chosen, and its segments have their scales."""
+
+    dtype: str
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -118,7 +128,7 @@ class Assignment:
     unknown: tensors that no rule names. absent: targets that are not written because their source is missing.
     """
 
-    outputs: tuple[OutputTensor, ...]
+    outputs: tuple[PlannedTensor, ...]
     flags: Mapping[str, bool]
     unused: Mapping[str, str]
     unknown: tuple[str, ...]
@@ -156,7 +166,7 @@ def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], layers: Layers)
     return Assignment(built, flags, unused, unknown, frozenset(absent))
 
 
-def with_scales(outputs: Iterable[OutputTensor], data: TensorData) -> tuple[OutputTensor, ...]:
+def with_scales(outputs: Iterable[PlannedTensor], data: TensorData) -> tuple[PlannedTensor, ...]:
     """The same outputs, their segments' scales read; MalformedInput for one that is zero or not finite."""
     return tuple(
         replace(output, segments=tuple(_read(s, data) for s in output.segments)) for output in outputs
@@ -295,7 +305,7 @@ class _Joined:
     extents: list[tuple[int, ...]]
     slices: list[list[list[Segment]]]
 
-    def output(self) -> OutputTensor:
+    def output(self) -> PlannedTensor:
         shape = self.extents[0]
         axis = max(len(shape) - 2, 0)
         joined = sum(extent[axis] for extent in self.extents)
@@ -308,7 +318,7 @@ class _Joined:
                     where=f"tensor {shown(segment.source.name)}",
                 )
         shape = self.becomes or (*shape[:axis], joined, *shape[axis + 1 :])
-        return OutputTensor(self.name, shape, self.dtype, segments)
+        return PlannedTensor(self.name, shape, self.dtype, segments)
 
     def _in_order(self) -> list[Segment]:
         """Source by source where they are spread, else slice by slice."""
@@ -362,7 +372,7 @@ def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
 
 
 def _require_each_once(
-    outputs: Sequence[OutputTensor], unused: Mapping[str, str], tensors: Mapping[str, Tensor]
+    outputs: Sequence[PlannedTensor], unused: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> tuple[str, ...]:
     """The tensors that no output and no reason names; MalformedInput for one used in part or twice."""
     ranges: dict[str, list[tuple[int, int]]] = {}

@@ -16,7 +16,7 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.plan.rounding import Float32
+from llorch.converter.plan.dtype import Float32
 from llorch.formats.gguf import Tensor, TensorData
 
 # Weights of a layer that may have a scale, of whatever type they are.

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from llorch.converter.quantization.error import ReferenceComparison, read_reference
+    from llorch.converter.quantization.error import (
+        ReferenceComparison,
+        compare_with_reference,
+        read_reference,
+    )
 
 __all__ = [
     "ReferenceComparison",
+    "compare_with_reference",
     "read_reference",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "error": ["ReferenceComparison", "read_reference"],
+        "error": ["ReferenceComparison", "compare_with_reference", "read_reference"],
     },
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llorch.converter.plan.rounding import STORAGE, Float32, widened
+from llorch.converter.plan.dtype import DType, Float32, widened
 from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import TensorData
 
@@ -91,7 +91,7 @@ def _why_not(written: SafetensorsModel, original: SafetensorsModel, name: str) -
     converted, theirs = written.tensors[name], original.tensors[name]
     if converted.shape != theirs.shape:
         return f"its shape is {list(converted.shape)}, the original's {list(theirs.shape)}"
-    if theirs.dtype not in STORAGE:
+    if theirs.dtype not in DType.__members__:
         return f"the original is {theirs.dtype}"
     return ""
 
@@ -116,7 +116,7 @@ def _error(
 
 
 def _pieces(tensor: SafetensorsTensor, data: TensorData, weights: int) -> Iterator[Float32]:
-    storage = STORAGE[tensor.dtype]
+    storage = DType(tensor.dtype).storage
     for first in range(0, weights, PIECE_WEIGHTS):
         stop = min(first + PIECE_WEIGHTS, weights)
         raw = data.read(tensor, first * storage.itemsize, stop * storage.itemsize)

@@ -8,7 +8,7 @@ import numpy as np
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.plan.rounding import STORAGE, TORCH_NAME, Written, all_finite
+from llorch.converter.plan.dtype import DType, Written, all_finite
 from llorch.converter.plan.schedule import Slice
 from llorch.converter.plan.tensors import OutputTensor
 from llorch.converter.round_trip import require_round_trip
@@ -40,7 +40,7 @@ def converted_bytes(
     cannot hold; both name the tensor, and the block or weight.
     """
     quant, dtype = piece.segment.source.type, str(output.dtype)
-    storage, operation, scale = STORAGE[dtype], piece.segment.operation, piece.segment.scale
+    storage, operation, scale = DType(dtype).storage, piece.segment.operation, piece.segment.scale
     if operation is None and scale is None and quant.name == dtype:
         _require(all_finite(raw.view(storage), dtype), piece, raw, dtype)
         return raw
@@ -50,7 +50,7 @@ def converted_bytes(
         return written.view(np.uint8)
     # What only moves can be rounded before it does: its way back is then exact.
     rounded = scale is None and operation is not None and operation.moves
-    before = _view(buffer.between, storage if rounded else STORAGE["F32"], piece.weights)
+    before = _view(buffer.between, storage if rounded else DType("F32").storage, piece.weights)
     _require(dequantize(quant, raw, before) < 0, piece, raw, dtype)
     before = piece.segment.scaled(before)
     if operation is not None:  # only then is a slice whole rows
@@ -91,7 +91,7 @@ def _not_finite(piece: Slice, raw: Bytes, dtype: str) -> InputError:
     largest = float(np.abs(weights).max())
     larger = "bfloat16 or float32" if dtype == "F16" else "float32"
     return UnsupportedInput(
-        f"has weights as large as {largest:g}, too large for {TORCH_NAME[dtype]}",
+        f"has weights as large as {largest:g}, too large for {DType(dtype).torch_name}",
         where=where,
         hint=f"convert to {larger}",
     )

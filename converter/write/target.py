@@ -211,8 +211,8 @@ class Target:
         try:
             lock.acquire()
         except LockHeld as error:
-            told = "; ".join(filter(None, [error.holder, error.hint]))
-            raise TargetBusy(self.folder, told and f" ({told})") from None
+            reason = "; ".join(filter(None, [error.holder, error.hint]))
+            raise TargetBusy(self.folder, reason and f" ({reason})") from None
         self._lock = lock
 
     @property

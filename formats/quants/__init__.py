@@ -14,7 +14,7 @@ from llorch.formats.quants import fp4, iq, k, legacy, plain, ternary  # noqa: F4
 from llorch.formats.quants.types import BY_ID, REMOVED, QuantType, by_id, by_name, decode
 
 if TYPE_CHECKING:
-    from llorch.formats.quants.codebooks import E2M1_DOUBLED, IQ4, e8m0_halved, ue4m3_halved
+    from llorch.formats.quants.codebooks import E2M1_DOUBLED, IQ4, e8m0_halved, grid, ue4m3_halved
     from llorch.formats.quants.compiled import dequantize_into
     from llorch.formats.quants.kernel import step
 
@@ -29,6 +29,7 @@ __all__ = [
     "decode",
     "dequantize_into",
     "e8m0_halved",
+    "grid",
     "step",
     "ue4m3_halved",
 ]
@@ -37,7 +38,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "codebooks": ["E2M1_DOUBLED", "IQ4", "e8m0_halved", "ue4m3_halved"],
+        "codebooks": ["E2M1_DOUBLED", "IQ4", "e8m0_halved", "grid", "ue4m3_halved"],
         "compiled": ["dequantize_into"],
         "kernel": ["step"],
     },

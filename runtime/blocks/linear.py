@@ -96,6 +96,12 @@ class Matrix(ABC):
         """Rows [start, stop) as a matrix that shares this one's storage."""
         return _Part(self, start, stop)
 
+    def release(self) -> None:
+        """Drops what was read or widened of it, here of the matrices that it is made of."""
+        for whole in vars(self).values():
+            if isinstance(whole, Matrix):
+                whole.release()
+
     def materialize(self) -> None:
         """Widens it now if it is to stay so, or reads what the kernels use."""
         if self.keeps:
@@ -128,6 +134,11 @@ class FileMatrix(Matrix):
             self._forget()
         return self._kept[start:stop]
 
+    def release(self) -> None:
+        """What is dropped is read again when it is used again."""
+        self._kept = None
+        self._forget()
+
     def rows_at(self, ids: Tensor) -> Tensor:
         """As for every matrix; a row that is asked for twice is widened once."""
         if self._kept is not None:
@@ -141,9 +152,13 @@ class FileMatrix(Matrix):
         out = torch.empty((stop - start, self.columns), dtype=torch.float32)
         for first in range(0, len(out), self.tile):
             self._fill(start + first, out[first : first + self.tile])
+        return self._as_used(out)
+
+    def _as_used(self, weights: Tensor) -> Tensor:
+        """Float32 of the main memory, which may be written to, as the arithmetic takes them."""
         if self.numbers.rounded is not None:
-            out.copy_(out.to(self.numbers.rounded))
-        return out.to(self.numbers.device, self.numbers.dtype)
+            weights.copy_(weights.to(self.numbers.rounded))
+        return weights.to(self.numbers.device, self.numbers.dtype)
 
 
 class Packed(FileMatrix):
@@ -180,6 +195,17 @@ class Packed(FileMatrix):
     def blocks(self) -> Blocks | None:
         """The file's bytes, read when first asked for."""
         return Blocks(self._type, self._whole(), self.columns) if self._has_kernels else None
+
+    def rows_at(self, ids: Tensor) -> Tensor:
+        """As for every tensor of a file; all of them dequantized at once, where the file's numbers are the weights."""
+        if self.keeps or self._scales is not None:
+            return super().rows_at(ids)
+        distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
+        raw = self._whole().reshape(self.rows, self._row_bytes)[distinct]
+        out = torch.empty((len(distinct), self.columns))
+        dequantize_into(self._type, raw.reshape(-1), out.numpy().reshape(-1))
+        rows = self._as_used(out)
+        return rows[torch.from_numpy(where).to(rows.device)]
 
     def _whole(self) -> NDArray[np.uint8]:
         if self._raw is None:

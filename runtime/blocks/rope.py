@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from llorch.runtime.traits import Rope
 
 
-def rotation(rope: Rope, positions: range, planned: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def rotation(rope: Rope, positions: Sequence[int], planned: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine, (positions, n_rot / 2) each, of `like`'s dtype and device.
 
     The angles are double precision and cast once: a float32 angle is wrong by 1e-7 of a turn a position.
     planned: positions that the sequence may grow to, which chooses between short and long frequencies.
     """
     frequencies = torch.tensor(rope.planned_for(planned), dtype=torch.float64)
-    places = torch.arange(positions.start, positions.stop, dtype=torch.float64)
+    places = torch.tensor(positions, dtype=torch.float64)
     angles = places[:, None] * frequencies
     return (
         (angles.cos() * rope.scale).to(like.device, like.dtype),

@@ -9,7 +9,7 @@ from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.runtime.from_folder.config import Json, read_json
 from llorch.runtime.from_folder.template import chat_template
-from llorch.runtime.model import Text
+from llorch.runtime.text.model_text import Text
 
 # The special tokens that transformers hands to a chat template, which are those that it knows by name.
 SPECIAL_TOKENS = tuple(f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))

@@ -165,13 +165,13 @@ class Described:
 
 def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds: Sequence[LayerKind]) -> None:
     """MalformedInput naming all that is missing, all that is unexpected, or all that has another shape."""
-    told = Described(header, family, sizes, kinds)
-    required, optional = _names(told)
+    described = Described(header, family, sizes, kinds)
+    required, optional = _names(described)
     missing = sorted(required - header.tensors.keys())
     unexpected = sorted(
         name
         for name in header.tensors.keys() - required - optional
-        if not name.endswith(f".{OBSOLETE}") and not _predicts(name, told)
+        if not name.endswith(f".{OBSOLETE}") and not _predicts(name, described)
     )
     if missing or unexpected:
         said = [
@@ -183,15 +183,15 @@ def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds:
             f"as a model of this architecture the file {' and '.join(said)}", path=header.path
         )
     _check_same_norms(header, family, sizes)
-    wrong = [problem for name in sorted(required | optional) if (problem := _misshaped(told, name))]
+    wrong = [problem for name in sorted(required | optional) if (problem := _misshaped(described, name))]
     if wrong:
         raise MalformedInput("; ".join(wrong[:8]) + (" …" if wrong[8:] else ""), path=header.path)
 
 
-def _predicts(name: str, told: Described) -> bool:
+def _predicts(name: str, described: Described) -> bool:
     """Whether it belongs to a layer beyond the model's own, which predicts further tokens and is not run here."""
     found = re.match(r"blk\.(\d+)\.", name)
-    return told.family.prediction and found is not None and int(found[1]) >= told.sizes.layers
+    return described.family.prediction and found is not None and int(found[1]) >= described.sizes.layers
 
 
 def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -> None:
@@ -207,19 +207,19 @@ def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -
             )
 
 
-def _feed_forward(told: Described, kind: FfnKind, prefix: str) -> tuple[list[str], list[str]]:
+def _feed_forward(described: Described, kind: FfnKind, prefix: str) -> tuple[list[str], list[str]]:
     """Stems that a layer's network must and may have; experts are stacked, with gate and up as one, or apart."""
-    family = told.family
+    family = described.family
     dense = [] if kind in ("mixture", "none") else list(family.ffn)
     if kind in ("dense", "none"):
         return dense, []
     always = [stem for stem in family.mixture if stem not in CHOICE_BIAS]
     may = [stem for stem in family.mixture if stem in CHOICE_BIAS]
     stems = list(EXPERTS)
-    if f"{prefix}{FUSED_EXPERTS[1]}" in told.header.tensors:
+    if f"{prefix}{FUSED_EXPERTS[1]}" in described.header.tensors:
         stems = list(FUSED_EXPERTS)
-    elif f"{prefix}{SPLIT_EXPERTS[0]}.0.weight" in told.header.tensors:
-        apart = [f"{stem}.{e}.weight" for stem in SPLIT_EXPERTS for e in range(told.sizes.experts)]
+    elif f"{prefix}{SPLIT_EXPERTS[0]}.0.weight" in described.header.tensors:
+        apart = [f"{stem}.{e}.weight" for stem in SPLIT_EXPERTS for e in range(described.sizes.experts)]
         stems = [EXPERTS[0], *apart]
     if family.ungated_experts:
         stems.remove(EXPERTS[1])
@@ -227,17 +227,17 @@ def _feed_forward(told: Described, kind: FfnKind, prefix: str) -> tuple[list[str
     return [*dense, *stems, *always, *shared], may
 
 
-def _names(told: Described) -> tuple[set[str], set[str]]:
-    family, header = told.family, told.header
+def _names(described: Described) -> tuple[set[str], set[str]]:
+    family, header = described.family, described.header
     required = {"token_embd.weight", f"{role(family, 'final_norm')}.weight", *family.final}
     optional = {*family.final_optional, *family.outside_optional}
     (required if family.head_required else optional).add("output.weight")
     if family.rope_factors != "none":
         optional |= {"rope_freqs.weight"} if family.rope_factors == "freqs" else set()
         optional |= {"rope_factors_long.weight", "rope_factors_short.weight"}
-    for layer, kind in enumerate(told.kinds):
+    for layer, kind in enumerate(described.kinds):
         prefix = f"blk.{layer}."
-        must, may = _of_layer(told, kind, prefix)
+        must, may = _of_layer(described, kind, prefix)
         required.update(prefix + stem for stem in must)
         optional.update(prefix + stem for stem in may)
     return required, optional | _scales(header, required | optional)
@@ -261,30 +261,32 @@ def _scales(header: Header, names: set[str]) -> set[str]:
     return found
 
 
-def _of_layer(told: Described, kind: LayerKind, prefix: str) -> tuple[list[str], list[str]]:
-    family = told.family
-    must, may = _feed_forward(told, kind.ffn, prefix)
+def _of_layer(described: Described, kind: LayerKind, prefix: str) -> tuple[list[str], list[str]]:
+    family = described.family
+    must, may = _feed_forward(described, kind.ffn, prefix)
     must, may = [*family.norms, *must], [*family.layer_optional, *may]
     if isinstance(kind.mixer, Heads):
-        mixing, may_mix = _attention(told, prefix, reads_others=kind.keys_from != int(prefix.split(".")[1]))
+        mixing, may_mix = _attention(
+            described, prefix, reads_others=kind.keys_from != int(prefix.split(".")[1])
+        )
         return [*must, *mixing], [*may, *may_mix]
     if isinstance(kind.mixer, NoMixer):
         return must, may
     must += family.recurrent
     if isinstance(kind.mixer, Latent):
-        joined = f"{prefix}attn_kv_b.weight" in told.header.tensors
+        joined = f"{prefix}attn_kv_b.weight" in described.header.tensors
         must += ["attn_kv_b.weight"] if joined else ["attn_k_b.weight", "attn_v_b.weight"]
-        whole = f"{prefix}attn_q.weight" in told.header.tensors
+        whole = f"{prefix}attn_q.weight" in described.header.tensors
         must += ["attn_q.weight"] if whole else ["attn_q_a.weight", "attn_q_a_norm.weight", "attn_q_b.weight"]
     return must, may
 
 
-def _attention(told: Described, prefix: str, *, reads_others: bool) -> tuple[list[str], list[str]]:
-    family = told.family
+def _attention(described: Described, prefix: str, *, reads_others: bool) -> tuple[list[str], list[str]]:
+    family = described.family
     must = ["attn_output.weight", *family.required]
     may = [*family.optional, "attn_q.bias", "attn_k.bias", "attn_v.bias"]
     keys = ["attn_k.weight", "attn_v.weight"]
-    if f"{prefix}attn_qkv.weight" in told.header.tensors:
+    if f"{prefix}attn_qkv.weight" in described.header.tensors:
         must.append("attn_qkv.weight")
         may.append("attn_qkv.bias")
     else:
@@ -298,13 +300,13 @@ def _attention(told: Described, prefix: str, *, reads_others: bool) -> tuple[lis
     return must, may
 
 
-def _misshaped(told: Described, name: str) -> str | None:
-    tensor = told.header.tensors.get(name)
+def _misshaped(described: Described, name: str) -> str | None:
+    tensor = described.header.tensors.get(name)
     if tensor is None or name.startswith("rope_"):  # the factors' length is checked where they are read
         return None
-    family = told.family
+    family = described.family
     prefix, stem = _split(name)
-    mixer = told.kinds[int(prefix.split(".")[1])].mixer if prefix else told.kinds[0].mixer
+    mixer = described.kinds[int(prefix.split(".")[1])].mixer if prefix else described.kinds[0].mixer
     rule = SHAPES.get(EXPERT_NUMBER.sub(".{e}.", stem), "")
     rule = MIXER_SHAPES.get(type(mixer), {}).get(stem, rule)
     if family.head_norms is not None and stem in ("attn_q_norm.weight", "attn_k_norm.weight"):
@@ -313,8 +315,8 @@ def _misshaped(told: Described, name: str) -> str | None:
         rule = "2*F E"
     if family.output_gate and stem == "attn_q.weight":
         rule = "2*Q E"
-    known = _known(told, mixer, prefix)
-    expected = tuple(_size(term, told, known, prefix) for term in rule.split())
+    known = _known(described, mixer, prefix)
+    expected = tuple(_size(term, described, known, prefix) for term in rule.split())
     if _squeezed(tensor.shape) == _squeezed(expected):
         return None
     return f"{tensor} should be {' × '.join(map(str, expected))}"
@@ -327,10 +329,12 @@ def _split(name: str) -> tuple[str, str]:
     return f"blk.{number}.", stem
 
 
-def _size(term: str, told: Described, known: Mapping[str, int], prefix: str) -> int:
+def _size(term: str, described: Described, known: Mapping[str, int], prefix: str) -> int:
     """A sum of products of letters and numbers."""
     widths = {
-        letter: _width(letter, told.header, prefix) for letter in WIDTHS if letter in re.split(r"[*+]", term)
+        letter: _width(letter, described.header, prefix)
+        for letter in WIDTHS
+        if letter in re.split(r"[*+]", term)
     }
     return extent(term, {**known, **widths})
 
@@ -341,12 +345,14 @@ def _width(letter: str, header: Header, prefix: str) -> int:
     return down.shape[-1]
 
 
-def _known(told: Described, mixer: Mixer, prefix: str) -> dict[str, int]:
-    sizes = told.sizes
+def _known(described: Described, mixer: Mixer, prefix: str) -> dict[str, int]:
+    sizes = described.sizes
     known = {
         "E": sizes.hidden, "V": sizes.vocabulary, "L": sizes.layers, "N": sizes.experts, "H": sizes.heads,
     }  # fmt: skip
-    known["P"] = told.header.metadata.integer(f"{told.architecture}.embedding_length_per_layer_input", 0)
+    known["P"] = described.header.metadata.integer(
+        f"{described.architecture}.embedding_length_per_layer_input", 0
+    )
     match mixer:
         case Heads(heads, kv_heads, dim):
             return {**known, "Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads}
@@ -361,7 +367,7 @@ def _known(told: Described, mixer: Mixer, prefix: str) -> dict[str, int]:
         case ShortConv():
             return {**known, "taps": mixer.taps}
         case Latent():
-            first = told.header.tensors.get(f"{prefix}attn_q_a.weight")
+            first = described.header.tensors.get(f"{prefix}attn_q_a.weight")
             own = {"rank": mixer.rank, "nope": mixer.nope, "rope": mixer.rope, "vdim": mixer.value}
             return {**known, **own, "whole": mixer.nope + mixer.rope, "qrank": first.shape[0] if first else 0}
     return known

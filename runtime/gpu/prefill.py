@@ -115,7 +115,7 @@ class Prefill:
     def _norm(
         self, norm: Norm | None, hidden: Tensor, parts: Tensor | None, post: Norm | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        out = Emitted.plainly(torch.empty(hidden.shape, dtype=dtype, device=hidden.device))
+        out = Emitted.row_major(torch.empty(hidden.shape, dtype=dtype, device=hidden.device))
         after = hidden if parts is None else torch.empty_like(hidden)
         launch.add_and_norm(hidden, after, parts, None, post, norm, out, self.traits.residual_scale)
         return after, out.plain
@@ -158,7 +158,7 @@ class Prefill:
         if isinstance(ffn, Mixture):
             return ffn(x)
         rows = ffn.up.weight.rows
-        out = Emitted.plainly(torch.empty((len(x), rows), dtype=self.dtype, device=x.device))
+        out = Emitted.row_major(torch.empty((len(x), rows), dtype=self.dtype, device=x.device))
         if ffn.gate is None:
             launch.gated(_multiplied([ffn.up], x)[:, None], None, out, ffn.activation)
         else:

@@ -5,7 +5,9 @@ KL of a position: Σ_v P_v (ln P_v − ln Q_v) in nats, P and Q the softmax of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,6 +43,26 @@ class LogitsComparison:
     difference: float
     difference_at: tuple[int, int]
     flips: tuple[Flip, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[LogitsComparison]) -> LogitsComparison:
+        """The comparison of consecutive positions that were compared in pieces, at least one."""
+        starts = np.cumsum([0, *(part.positions for part in parts)]).tolist()
+        worst = max(
+            range(len(parts)), key=lambda at: (math.isnan(parts[at].difference), parts[at].difference)
+        )
+        position, token = parts[worst].difference_at
+        flips = [
+            replace(flip, position=start + flip.position)
+            for start, part in zip(starts, parts, strict=False)
+            for flip in part.flips
+        ]
+        return cls(
+            np.concatenate([part.kl for part in parts]),
+            parts[worst].difference,
+            (starts[worst] + position, token),
+            tuple(flips),
+        )
 
     @property
     def positions(self) -> int:

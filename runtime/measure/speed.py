@@ -15,7 +15,7 @@ import torch
 
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear
-from llorch.runtime.decoder import Weights
+from llorch.runtime.decoder import Attention, Weights
 from llorch.runtime.errors import RequestError
 from llorch.runtime.loading import load
 from llorch.runtime.mode import Mode
@@ -142,10 +142,11 @@ def weight_bytes(weights: Weights) -> int | None:
     """Bytes of the matrices that one token is multiplied with: of a mixture the experts that it uses."""
     total = _bytes(weights.head)
     for layer in weights.layers:
-        attention = getattr(layer, "attention", None)
-        if attention is None or not isinstance(layer.ffn, FeedForward | Mixture):
+        attention = layer.attention
+        if not isinstance(attention, Attention) or not isinstance(layer.ffn, FeedForward | Mixture):
             return None
-        total += sum(_bytes(getattr(attention, part)) for part in ("q", "k", "v", "output"))
+        own = (attention.q, attention.k, attention.v, attention.output)
+        total += sum(_bytes(linear) for linear in own if linear is not None)
         total += _network_bytes(layer.ffn)
     return total
 

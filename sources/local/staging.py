@@ -53,9 +53,11 @@ class DownloadStaging:
         except BaseException as error:
             os.close(self._own_fd)
             if isinstance(error, LockHeld):
-                told = "; ".join(filter(None, [error.holder, error.hint and f"{error.hint} in {self._own}"]))
+                reason = "; ".join(
+                    filter(None, [error.holder, error.hint and f"{error.hint} in {self._own}"])
+                )
                 where = shown(self.folder, 200, quoted=False)
-                what = f"another process fetches it into {where}" + (told and f" ({told})")
+                what = f"another process fetches it into {where}" + (reason and f" ({reason})")
                 raise DestinationError(self._source, what, reason="busy", hint="wait for it") from None
             raise
         self._lock = lock

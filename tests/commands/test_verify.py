@@ -43,10 +43,10 @@ def test_a_wrong_folder_ends_with_1(folder: Path) -> None:
     assert "failed: files.digests, template.text" in result.stderr
 
 
-def test_a_folder_without_its_source_is_incomplete_and_ends_with_0(folder: Path, source: Path) -> None:
+def test_a_folder_without_its_source_is_incomplete_and_ends_with_7(folder: Path, source: Path) -> None:
     source.unlink()
     result = invoke(main, folder)
-    assert result.exit_code == 0
+    assert result.exit_code == 7
     assert "INCOMPLETE" in result.stderr
 
 

@@ -11,9 +11,9 @@ import pytest
 from llorch.base.errors import MalformedInput
 from llorch.converter import convert
 from llorch.converter.errors import RoundTripError
+from llorch.converter.plan.dtype import all_finite, rounding_error, widened
 from llorch.converter.plan.plan import make_plan
-from llorch.converter.plan.rounding import all_finite, rounding_error, widened
-from llorch.converter.plan.tensors import OutputTensor
+from llorch.converter.plan.tensors import PlannedTensor
 from llorch.converter.round_trip import Difference, require_round_trip, round_trip_differences
 from llorch.converter.schema.operations import rope_halves, subtract_one
 from llorch.formats.gguf.file import Header, read_header
@@ -22,7 +22,7 @@ from llorch.formats.tokenizer import build_tokenizer
 from tests.models.tiny import tiny_llama
 
 
-def planned(source: Path) -> tuple[Header, tuple[OutputTensor, ...]]:
+def planned(source: Path) -> tuple[Header, tuple[PlannedTensor, ...]]:
     header = read_header(source)
     return header, make_plan(header, build_tokenizer(header.metadata)).outputs
 
@@ -103,7 +103,7 @@ def test_a_missing_tensor_is_an_error_that_names_it(tiny: Path, tmp_path: Path) 
     convert(tiny, tmp_path / "out")
     header, outputs = planned(tiny)
     other = [
-        OutputTensor("elsewhere", o.shape, o.dtype, tuple(replace(s, operation=None) for s in o.segments))
+        PlannedTensor("elsewhere", o.shape, o.dtype, tuple(replace(s, operation=None) for s in o.segments))
         for o in outputs[:1]
     ]
     with pytest.raises(MalformedInput, match=r"elsewhere.*is missing"):

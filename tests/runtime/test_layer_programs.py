@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from llorch.formats.vector_code import this_machine
 from llorch.runtime import Mode, compare_logits, load
 from llorch.runtime.blocks.cache import Cache
+from llorch.runtime.kernels.cpu import multiply, recorder
+from llorch.runtime.kernels.cpu.library import Library
+from llorch.runtime.kernels.cpu.processor import Instructions, Processor, processor_of
 from llorch.runtime.layer_programs import LayerPrograms, Unknown, require_known
 from llorch.runtime.model import Model
 from llorch.runtime.traits import Traits
 from tests.runtime.conftest import TINY
+from tests.runtime.kernels.cpu.test_products import WORSE
 from tests.runtime.test_modes import known_families
 
 IDS = [3, 77, 12, 45, 9, 130, 28, 61, 7, 99, 250, 33, 18, 4, 64, 200, 41, 5, 87, 150]
@@ -68,6 +73,22 @@ def test_a_window_is_heeded_and_long_sequences_too(test_data: Path) -> None:
         expected = model.logits(ids)
         sizes = [200, *[1] * 5, len(ids) - 205]
         assert compare_logits(expected, by_programs(model, ids, sizes)).kl_max <= WORST
+
+
+@pytest.mark.parametrize("chosen", WORSE[processor_of(this_machine()).instructions])
+@pytest.mark.parametrize("mode", Mode)
+@torch.inference_mode()
+def test_every_instruction_set_of_this_machine_runs_whole_programs(
+    test_data: Path, chosen: Instructions, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with load(test_data / "tiny" / "gemma2" / "q4_k_m.gguf") as exact:
+        expected = exact.logits(IDS)
+    made = Library(Processor(this_machine(), chosen))
+    for user in (multiply, recorder):
+        monkeypatch.setattr(user, "library", lambda: made)
+    with load(test_data / "tiny" / "gemma2" / "q4_k_m.gguf", mode=mode) as model:
+        apart = compare_logits(expected, by_programs(model, IDS, [13, 5, 1, 1]))
+    assert apart.kl_mean <= {Mode.EXACT: MEAN, Mode.VERIFY: 1e-6, Mode.FAST: 1e-2}[mode]
 
 
 @torch.inference_mode()

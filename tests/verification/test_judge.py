@@ -95,7 +95,7 @@ def test_a_folder_without_a_record_is_judged_by_what_it_holds(made: Path) -> Non
     report = verify(made, made.parent / "source.gguf")
     skipped = {result.name for result in report.results if result.status == Status.SKIPPED}
     assert skipped == {"files.listed", "files.digests", "source.digest"}
-    assert report.outcome == "INCOMPLETE"
+    assert report.outcome == "PASSED"  # it makes no such claim, and all else was compared
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", '{"files": 3, "sources": [{"path": 7}]}'])
@@ -132,7 +132,7 @@ def test_a_folder_of_nothing_fails_or_errs_on_every_check_that_it_does_not_skip(
 
 def test_the_report_names_the_tools_that_measured(made: Path) -> None:
     report = verify(made)
-    assert set(report.tools) >= {"llorch", "python", "numpy", "torch", "tokenizers", "safetensors"}
+    assert set(report.tools) >= {"llorch", "python", "numpy", "torch", "tokenizers"}
     json.dumps(report.to_json(), allow_nan=False)
 
 

@@ -21,6 +21,7 @@ from llorch.verification.checks import CHECKS
 from llorch.verification.report import Report, Status
 from tests.models.gguf_writer import STRING, Model, one
 from tests.models.tiny import llama3_scaled
+from tests.verification.mutations import MUTATIONS
 
 BASE, HEAD_DIM = 100.0, 16  # of `llama3_scaled`
 
@@ -246,7 +247,9 @@ def the_pairs_of_q_and_k_stay_as_they_were(pair: Pair, _: pytest.MonkeyPatch) ->
     pair.own_up("model.safetensors")
 
 
-for _check in ("logits.mean", "logits.worst", "logits.top", "logits.long", "generate.greedy"):
+for _check in (
+    "lockstep", "logits.mean", "logits.worst", "logits.top", "logits.long", "logits.perplexity", "generate.greedy"
+):  # fmt: skip
     FAULTS[f"the_pairs_of_q_and_k_stay_as_they_were, {_check}"] = (
         _check,
         the_pairs_of_q_and_k_stay_as_they_were,
@@ -273,7 +276,8 @@ def test_a_planted_fault_fails_its_check(name: str, pair: Pair, monkeypatch: pyt
 
 
 def test_every_check_has_a_fault_that_it_catches() -> None:
-    assert {caught_by for caught_by, _ in FAULTS.values()} == set(CHECKS)
+    elsewhere = {name for one in MUTATIONS for name, _ in one.caught_by}
+    assert {caught_by for caught_by, _ in FAULTS.values()} | elsewhere == set(CHECKS)
 
 
 # Faults that one check alone is there for: if another caught them too, it would not be needed.

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from llorch.verification.check import Check
-from llorch.verification.checks import behaviour, meaning, storage, tokenizer
+from llorch.verification.checks import behaviour, loading, meaning, storage, tokenizer
 from llorch.verification.subject import Subject
 
 CHECKS: Mapping[str, Check[Subject]] = MappingProxyType(
     {
         found.name: found
-        for kind in (storage, meaning, tokenizer, behaviour)
+        for kind in (storage, meaning, tokenizer, behaviour, loading)
         for found in vars(kind).values()
         if isinstance(found, Check)
     }

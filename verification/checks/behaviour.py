@@ -1,116 +1,177 @@
-"""Whether both sides compute the same: one decoder, run on two readings that hold equal weights.
+"""Whether both sides compute the same: one decoder, run in lockstep on two readings that hold equal weights.
 
-The limits are those of the table in docs/verification.md: two right readings in float32 differ by rounding
-alone, some 1e-11 nats, and a fault that no other check sees is above 1e-8.
+The limits are those of the table in docs/verification.md: two right readings in float32 differ by rounding alone, some
+1e-11 nats, and a fault that no other check sees is above 1e-8. A model of much noise raises them to a multiple of it,
+up to a ceiling that the faults of that table stay above.
 """
 
 from __future__ import annotations
 
-from llorch.runtime import LogitsComparison, compare_logits
-from llorch.verification.check import Measured, check
-from llorch.verification.sample import PROMPT, PROSE
+import math
+
+from llorch.runtime import LogitsComparison
+from llorch.verification.check import CannotCheck, Measured, check
+from llorch.verification.lockstep import Found
+from llorch.verification.readings import layered_logits, next_tokens
+from llorch.verification.sample import PROMPT
 from llorch.verification.subject import Subject
 
+GREEDY_TOKENS, LARGE_GREEDY_TOKENS = (
+    24,
+    2,
+)  # of a model that is kept in memory, and of one that is read for each token
+KL_CEILING, MEAN_CEILING = 1e-3, 1e-4  # structural faults are above 1e-2
 FINITE_POSITIONS = 32  # of the text, computed in float16
-CHUNK, CHUNKED = 7, 96  # tokens: no power of two, so that no buffer ends where a chunk does; and of so many
-LONGEST = 2048  # positions that the full level goes to, where the model and memory have room for them
-TAIL = 64  # positions that are compared at the end of a long text
-GREEDY_TOKENS = 24
+TIE = 1e-3  # logits: below such a margin two tokens are as good as each other
+
+
+@check(
+    "lockstep",
+    at_most=1,
+    unit="of the limit",
+    because="the first operation whose results differ is where the fault is: what comes after it differs by that alone",
+)
+def lockstep(subject: Subject) -> Measured:
+    """How far the readings are apart after any step of any layer, as a share of what is allowed there."""
+    _ = subject.source
+    found = subject.lockstep
+    worst = found.worst
+    if worst is None:
+        return Measured(math.nan)
+    extent = f"{found.steps} steps of {found.extent}, {found.positions} positions"
+    detail = f"{extent}, relative RMS at most {worst.relative:.1e}"
+    if not found.faults:
+        return Measured(worst.relative / worst.limit, worst.place, detail)
+    first = found.faults[0]
+    where = (
+        f"{first.place}: {found.explanation or 'differs'}; position {first.position}, channel {first.channel}"
+    )
+    others = ", ".join(str(fault.layer) for fault in found.faults[1:9] if fault.layer is not None)
+    more = f"; layers that add faults of their own: {others}" if others else ""
+    return Measured(first.relative / first.limit, where, f"{detail}{more}")
 
 
 @check(
     "logits.mean",
     at_most=1e-10,
     fault_above=1e-8,
+    ceiling=MEAN_CEILING,
     unit="nats",
     because="equal weights of equal meaning leave the rounding of float32: 1e-11",
 )
 def logits_mean(subject: Subject) -> Measured:
     """Mean KL divergence of the folder's reading from the source's, over a text."""
-    found = subject.comparison
-    return Measured(found.kl_mean, f"worst at position {found.kl_max_at}", summary(found))
+    found, logits = compared(subject)
+    noise = found.noise.kl_mean if found.noise else 0.0
+    return Measured(logits.kl_mean, f"worst at position {logits.kl_max_at}", summary(logits, found), noise)
 
 
 @check(
     "logits.worst",
     at_most=1e-9,
     fault_above=1e-7,
+    ceiling=KL_CEILING,
     unit="nats",
     because="a window's edge, a rare token or a wrong row shows at few positions, and a mean hides it",
 )
 def logits_worst(subject: Subject) -> Measured:
     """The largest KL divergence of any position of the same text."""
-    found = subject.comparison
-    return Measured(found.kl_max, f"position {found.kl_max_at}", summary(found))
+    found, logits = compared(subject)
+    return Measured(logits.kl_max, f"position {logits.kl_max_at}", summary(logits, found), noise_of(found))
 
 
 @check(
     "logits.top",
     at_most=0,
     unit="positions",
-    because="the most probable token is what a greedy reader sees; below a margin of 1e-3 it is a tie",
+    because="the most probable token is what a greedy reader sees; within 1e-3, or the noise, it is a tie",
 )
 def logits_top(subject: Subject) -> Measured:
     """At how many positions the most probable token is another, by more than rounding can do."""
-    found = subject.comparison
-    flips = [flip for flip in found.flips if flip.margin > 1e-3]
+    found, logits = compared(subject)
+    tie = max(TIE, 2 * found.noise.difference if found.noise else 0.0)
+    flips = [flip for flip in logits.flips if flip.margin > tie]
     where = ", ".join(str(flip.position) for flip in flips[:5])
-    return Measured(len(flips), where and f"position {where}", summary(found))
+    return Measured(len(flips), where and f"position {where}", summary(logits, found))
 
 
 @check(
     "logits.finite",
     at_most=0,
-    unit="logits",
+    unit="positions",
     because="a loader computes in the dtype that config.json asks for, and float16 ends at 65504",
 )
 def logits_finite(subject: Subject) -> Measured:
     """Every logit is a number, also of a folder that is computed in its own dtype where that is float16."""
     asked = subject.config.get("dtype", subject.config.get("torch_dtype"))
-    if asked == "float16":
-        from llorch import runtime  # torch, as in `Subject`
-
-        with runtime.load(subject.folder, device=subject.device, dtype="float16") as model:
-            logits = model.logits(subject.prose[:FINITE_POSITIONS])
-    else:
-        logits = subject.folder_logits  # bfloat16 reaches as far as float32
-    bad = ~logits.isfinite()
-    first = int(bad.any(dim=1).int().argmax()) if bool(bad.any()) else None
-    where = "" if first is None else f"position {first}"
-    return Measured(int(bad.sum()), where, f"{len(logits)} positions in {asked or 'float32'}")
+    if asked != "float16":  # bfloat16 reaches as far as float32
+        chunked = subject.lockstep.chunked
+        assert chunked is not None
+        whole = subject.lockstep.logits
+        kl = chunked.kl.tolist() if whole is None else whole.kl.tolist()
+        bad = [position for position, value in enumerate(kl) if not math.isfinite(value)]
+        where = f"position {bad[0]}" if bad else ""
+        return Measured(len(bad), where, f"{len(kl)} positions in {asked or 'float32'}")
+    with subject.in_float16() as model:
+        logits = layered_logits(model, subject.prose[:FINITE_POSITIONS], subject.layers, subject.sizes)
+    at = [position for position, row in enumerate(logits.isfinite().all(-1).tolist()) if not row]
+    return Measured(len(at), f"position {at[0]}" if at else "", f"{len(logits)} positions in float16")
 
 
 @check(
     "logits.chunked",
     at_most=1e-9,
     fault_above=1e-7,
+    ceiling=KL_CEILING,
     unit="nats",
     because="a mask or a position that goes wrong on a filled cache still talks fluently",
 )
 def logits_chunked(subject: Subject) -> Measured:
     """The folder's reading gives the same for a text in chunks as for the whole."""
-    ids = subject.prose[:CHUNKED]
-    chunked = subject.folder_reading.logits(ids, chunk=CHUNK)
-    found = compare_logits(subject.folder_logits[: len(ids)], chunked)
-    return Measured(found.kl_max, f"position {found.kl_max_at}", summary(found))
+    found = subject.lockstep
+    assert found.chunked is not None
+    return Measured(
+        found.chunked.kl_max,
+        f"position {found.chunked.kl_max_at}",
+        summary(found.chunked, found),
+        noise_of(found),
+    )
 
 
 @check(
     "logits.long",
     at_most=1e-9,
     fault_above=1e-7,
+    ceiling=KL_CEILING,
     unit="nats",
-    because="faults of rope and windows grow with the position, or begin at one",
-    level="full",
+    because="faults of rope grow with the position, and what is nothing at the start is a fault at the context's end",
 )
 def logits_long(subject: Subject) -> Measured:
-    """The worst of the last positions of a text as long as context, memory and `LONGEST` allow."""
-    once = subject.folder_reading.tokenizer.encode(PROSE).ids
-    wanted = subject.positions(LONGEST, LONGEST)
-    ids = (once * (wanted // len(once) + 1))[:wanted]
-    source, folder = (model.logits(ids)[-TAIL:] for model in (subject.ggml_reading, subject.folder_reading))
-    found = compare_logits(source, folder)
-    return Measured(found.kl_max, f"position {wanted - len(source) + found.kl_max_at}", summary(found))
+    """The worst position of a text that stands half at the beginning of the context and half at its end."""
+    found, _ = compared(subject)
+    assert found.long is not None
+    return Measured(
+        found.long.kl_max, f"token {found.long.kl_max_at}", summary(found.long, found), noise_of(found)
+    )
+
+
+@check(
+    "logits.perplexity",
+    at_most=1e-6,
+    ceiling=1e-3,
+    unit="relative difference",
+    because="it is the number by which a model is judged, and both sides must get the same",
+    level="full",
+)
+def logits_perplexity(subject: Subject) -> Measured:
+    """Perplexity of a text by both readings."""
+    found, _ = compared(subject)
+    assert found.losses is not None
+    one, other = (math.exp(min(loss, 700.0)) for loss in found.losses)
+    noise = found.noise.difference if found.noise else 0.0
+    return Measured(
+        abs(other / one - 1), detail=f"{one:.6g} by the source, {other:.6g} by the folder", noise=noise
+    )
 
 
 @check(
@@ -121,17 +182,42 @@ def logits_long(subject: Subject) -> Measured:
 )
 def generate_greedy(subject: Subject) -> Measured:
     """Both readings continue a prompt by the same tokens, the most probable ones."""
-    wanted = subject.positions(GREEDY_TOKENS, GREEDY_TOKENS)
+    large = not subject.sizes.is_small
+    if large and subject.level == "quick":
+        raise CannotCheck("each token takes the whole model: --level full makes some", optional=True)
+    ids = [
+        t
+        for t in subject.folder_text.tokenizer.encode(PROMPT).ids
+        if t < subject.folder_reading.vocabulary_size
+    ]
+    wanted = min(LARGE_GREEDY_TOKENS if large else GREEDY_TOKENS, subject.folder_reading.n_ctx - len(ids))
     source, folder = (
-        model.generate(PROMPT, max_new_tokens=wanted)
+        next_tokens(model, ids, wanted, subject.sizes)
+        if large
+        else list(model.generate(ids, max_new_tokens=wanted).ids)
         for model in (subject.ggml_reading, subject.folder_reading)
     )
-    pairs = zip(source.ids, folder.ids, strict=False)
-    same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(source.ids), len(folder.ids)))
-    longest = max(len(source.ids), len(folder.ids))
+    pairs = zip(source, folder, strict=False)
+    same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(source), len(folder)))
+    longest = max(len(source), len(folder))
     return Measured(longest - same, f"token {same}" if same < longest else "", f"{longest} tokens")
 
 
-def summary(found: LogitsComparison) -> str:
+def compared(subject: Subject) -> tuple[Found, LogitsComparison]:
+    """The lockstep, and the logits of both readings over its text; there has to be a source."""
+    _ = subject.source
+    found = subject.lockstep
+    assert found.logits is not None
+    return found, found.logits
+
+
+def noise_of(found: Found) -> float:
+    """The largest KL divergence of the source's float32 from its float64."""
+    return found.noise.kl_max if found.noise else 0.0
+
+
+def summary(logits: LogitsComparison, found: Found) -> str:
     """What was compared, for the report."""
-    return f"{found.positions} positions, logits at most {found.difference:.1e} apart"
+    noise = f", float32 itself {found.noise.difference:.1e}" if found.noise else ""
+    through = f" through {found.extent}" if len(found.layers) < found.n_layers else ""
+    return f"{logits.positions} positions{through}, logits at most {logits.difference:.1e} apart{noise}"

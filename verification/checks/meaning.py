@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from llorch.runtime import Config
 from llorch.verification.check import Measured, check, counted, worst
 from llorch.verification.subject import Subject
 
@@ -24,6 +25,48 @@ SIZES = (
     ("intermediate_size", "mlp.up_proj.weight", 0),
     ("vocab_size", "lm_head.weight", 0),
 )
+
+
+@check(
+    "config.sizes",
+    at_most=0,
+    unit="keys",
+    because="transformers builds the model from config.json and then looks for weights of those shapes",
+)
+def config_sizes(subject: Subject) -> Measured:
+    """The sizes that config.json names are those of the weights."""
+    differences, compared = [], 0
+    for key, ending, axis in SIZES:
+        shapes = {name: t.shape for name, t in subject.tensors.items() if name.endswith(ending)}
+        for name, shape in shapes.items():
+            compared += 1
+            doubled = key == "intermediate_size" and subject.config.get("use_double_wide_mlp") is True
+            named = subject.config.get(key)
+            if named != shape[axis] and not (doubled and named and 2 * named == shape[axis]):
+                differences.append(f"{key} is {subject.config.get(key)}, {name} has {shape[axis]}")
+    layers = {int(part) for name in subject.tensors for part in name.split(".")[2:3] if part.isdigit()}
+    compared += 1
+    promised = subject.config.get("num_hidden_layers")
+    if promised != len(layers):
+        differences.append(f"num_hidden_layers is {promised}, there are weights of {len(layers)}")
+    return counted(differences, f"{compared} sizes", compared=compared)
+
+
+@check(
+    "config.tied",
+    at_most=0,
+    unit="contradictions",
+    because="tied, a loader ignores the output layer that is there; untied, it makes up the one that is not",
+)
+def config_tied(subject: Subject) -> Measured:
+    """`tie_word_embeddings`, or its class's default, is true exactly where there is no output layer."""
+    head = "lm_head.weight" in subject.tensors
+    tied = subject.config.get("tie_word_embeddings")
+    if tied is None:
+        tied = Config.of_folder(subject.folder).flag("tie_word_embeddings")
+    there = "there" if head else "not there"
+    wrong = [f"tie_word_embeddings is {tied}, lm_head.weight is {there}"] if tied is not (not head) else []
+    return counted(wrong, f"lm_head.weight is {there}", compared=1)
 
 
 @check(
@@ -102,45 +145,6 @@ def rope_difference(a: Rope, b: Rope, n_ctx: int) -> float:
             return math.inf
         pairs += zip(*frequencies, strict=True)
     return max(relative(x, y) for x, y in pairs)
-
-
-@check(
-    "config.sizes",
-    at_most=0,
-    unit="keys",
-    because="transformers builds the model from config.json and then looks for weights of those shapes",
-)
-def config_sizes(subject: Subject) -> Measured:
-    """The sizes that config.json names are those of the weights."""
-    differences, compared = [], 0
-    for key, ending, axis in SIZES:
-        shapes = {name: t.shape for name, t in subject.tensors.items() if name.endswith(ending)}
-        for name, shape in shapes.items():
-            compared += 1
-            doubled = key == "intermediate_size" and subject.config.get("use_double_wide_mlp") is True
-            told = subject.config.get(key)
-            if told != shape[axis] and not (doubled and told and 2 * told == shape[axis]):
-                differences.append(f"{key} is {subject.config.get(key)}, {name} has {shape[axis]}")
-    layers = {int(part) for name in subject.tensors for part in name.split(".")[2:3] if part.isdigit()}
-    compared += 1
-    promised = subject.config.get("num_hidden_layers")
-    if promised != len(layers):
-        differences.append(f"num_hidden_layers is {promised}, there are weights of {len(layers)}")
-    return counted(differences, f"{compared} sizes", compared=compared)
-
-
-@check(
-    "config.tied",
-    at_most=0,
-    unit="contradictions",
-    because="tied, a loader ignores the output layer that is there; untied, it makes up the one that is not",
-)
-def config_tied(subject: Subject) -> Measured:
-    """`tie_word_embeddings` is true exactly where there is no output layer."""
-    tied, head = subject.config.get("tie_word_embeddings"), "lm_head.weight" in subject.tensors
-    there = "there" if head else "not there"
-    wrong = [f"tie_word_embeddings is {tied}, lm_head.weight is {there}"] if tied is not (not head) else []
-    return counted(wrong, f"lm_head.weight is {there}", compared=1)
 
 
 def is_float(value: object) -> bool:

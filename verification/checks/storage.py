@@ -10,7 +10,7 @@ from llorch.base.errors import InputError
 from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.converter import round_trip_differences
-from llorch.verification.check import CannotCheck, Measured, check, counted
+from llorch.verification.check import Measured, check, counted
 from llorch.verification.subject import Subject
 
 CHUNK = 1 << 20
@@ -30,6 +30,7 @@ def files_listed(subject: Subject) -> Measured:
     listed = {row["path"] for row in subject.record["files"]}
     found = [path for path in subject.folder.rglob("*") if path.is_file()]
     there = {path.relative_to(subject.folder).as_posix() for path in found}
+    there -= {name for name in there if name.startswith(".") and "/" in name}  # of .git and caches
     extra = {name for name in there - listed - RECORDS if Path(name).suffix in LOADED}
     differences = [f"{shown(name)} is missing" for name in sorted(listed - there)]
     differences += [f"{shown(name)} is not listed" for name in sorted(extra)]
@@ -53,14 +54,17 @@ def files_digests(subject: Subject) -> Measured:
 
 @check("source.digest", at_most=0, unit="files", because="the record speaks of one source and no other")
 def source_digest(subject: Subject) -> Measured:
-    """The source is the file whose digest conversion.json has."""
+    """The source is the file whose size and digest conversion.json has."""
     recorded = {row["sha256"] for row in subject.record["sources"]}
     sizes = {str(part.path): part.identity.size for part in subject.header.parts}
     affordable = subject.affordable(sizes.items())
-    if not affordable:
-        raise CannotCheck("the source is larger than what quick reads: --level full hashes it")
-    wrong = [name for name in sorted(affordable) if sha256(Path(name)) not in recorded]
-    differences = (f"{shown(name)} has another SHA-256" for name in wrong)
+    named = {row["size"] for row in subject.record["sources"]}
+    differences = [f"{shown(name)} has {size} bytes" for name, size in sizes.items() if size not in named]
+    differences += [
+        f"{shown(name)} has another SHA-256"
+        for name in sorted(affordable)
+        if sizes[name] in named and sha256(Path(name)) not in recorded
+    ]
     return counted(differences, f"{len(affordable)} of {len(sizes)} files hashed", compared=len(sizes))
 
 

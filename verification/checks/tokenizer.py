@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from llorch.base.shown import shown
 from llorch.formats.tokenizer import stored_id
-from llorch.verification.check import Measured, check, counted
-from llorch.verification.sample import ODDITIES, PROSE
+from llorch.verification.check import Measured, check, counted, spread
+from llorch.verification.sample import ODDITIES, PROSE, neighbours
 from llorch.verification.subject import Subject
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import AddedToken, Tokenizer
 
 # The ids that both sides name: the GGUF's key, and the keys of config.json and generation_config.json.
 SPECIAL_IDS = (
@@ -20,6 +21,14 @@ SPECIAL_IDS = (
     ("tokenizer.ggml.eos_token_id", "eos_token_id"),
     ("tokenizer.ggml.padding_token_id", "pad_token_id"),
 )
+FRAMES = (
+    "{0}",
+    "a{0}b",
+    " {0} ",
+    "{0}{0}",
+)  # an added token by itself, inside words, between blanks, and twice
+MOST_ADDED = 1000  # of them whose texts are tried: some vocabularies have reserved thousands
+QUICK_IDS = 4096  # single ids that quick decodes
 TEMPLATE = "tokenizer.chat_template"
 NAMED = "additional_chat_templates"  # the folder of the templates that have a name
 
@@ -34,7 +43,7 @@ def tokenizer_ids(subject: Subject) -> Measured:
     """Both tokenizers give the same ids for prose and for oddities, with special tokens and without."""
     texts = (*ODDITIES, *PROSE.split("\n\n"))
     return counted(
-        different(subject.ggml_reading.tokenizer, subject.folder_reading.tokenizer, texts),
+        different(subject.source_text.tokenizer, subject.folder_text.tokenizer, texts),
         f"{len(texts)} texts",
         compared=len(texts),
     )
@@ -55,7 +64,7 @@ def tokenizer_auto(subject: Subject) -> Measured:
         warned = [text for text in subject.vocabulary.warnings if text.startswith("transformers ")]
         return counted(warned, "by the table of models: transformers is not installed", compared=1)
     texts = (*ODDITIES, *PROSE.split("\n\n"))
-    ours = subject.folder_reading.tokenizer
+    by_folder = subject.folder_reading.tokenizer
     talk = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)  # what it says of config.json is no progress of ours
     try:
@@ -68,7 +77,7 @@ def tokenizer_auto(subject: Subject) -> Measured:
     differences = (
         f"{shown(text, 30)}: {a[:8]} by tokenizer.json, {b[:8]} by {type(auto).__name__}"
         for text, b in zip(texts, theirs, strict=True)
-        if (a := ours.encode(text, add_special_tokens=False).ids) != b
+        if (a := by_folder.encode(text, add_special_tokens=False).ids) != b
     )
     return counted(differences, f"{len(texts)} texts by {type(auto).__name__}", compared=len(texts))
 
@@ -88,8 +97,8 @@ def different(one: Tokenizer, other: Tokenizer, texts: tuple[str, ...]) -> Itera
 )
 def tokenizer_vocabulary(subject: Subject) -> Measured:
     """Every token has the same id in both tokenizers, and neither has one that the other lacks."""
-    one = subject.ggml_reading.tokenizer.get_vocab(with_added_tokens=True)
-    other = subject.folder_reading.tokenizer.get_vocab(with_added_tokens=True)
+    one = subject.source_text.tokenizer.get_vocab(with_added_tokens=True)
+    other = subject.folder_text.tokenizer.get_vocab(with_added_tokens=True)
     differing = sorted(dict(one.items() ^ other.items()))
     shown_tokens = (
         f"{shown(t, 30)}: {one.get(t)} in the source, {other.get(t)} in the folder" for t in differing
@@ -97,10 +106,126 @@ def tokenizer_vocabulary(subject: Subject) -> Measured:
     return counted(shown_tokens, f"{len(one)} tokens", compared=len(one))
 
 
+@check(
+    "tokenizer.special",
+    at_most=0,
+    unit="tokens",
+    because="a control token that is no longer one is cut to pieces, or shown to the reader as text",
+)
+def tokenizer_special(subject: Subject) -> Measured:
+    """Added tokens are the same, marked special on both sides or on neither, and their texts give the same ids."""
+    one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
+    mine, theirs = one.get_added_tokens_decoder(), other.get_added_tokens_decoder()
+    differences = []
+    for token in sorted(mine.keys() | theirs.keys()):
+        a, b = mine.get(token), theirs.get(token)
+        if a is not None and b is not None:
+            if a.special != b.special:
+                side = "source" if a.special else "folder"
+                differences.append(f"{token} {shown(str(a.content), 30)} is special only in the {side}")
+        elif (only := a or b) is not None and not is_ordinary(only, token, other if b is None else one):
+            side = "folder" if a is None else "source"
+            differences.append(f"{token} {shown(str(only.content), 30)} is an added token only in the {side}")
+    texts = [
+        str(t.content)
+        for t in spread([*{t.content: t for t in (*mine.values(), *theirs.values())}.values()], MOST_ADDED)
+    ]
+    framed = [frame.format(text) for text in texts for frame in FRAMES]
+    differences += different_ids(one, other, framed)
+    return counted(
+        differences, f"{len(mine)} tokens, {len(framed)} texts", compared=max(1, len(mine | theirs))
+    )
+
+
+def is_ordinary(added: AddedToken, token: int, elsewhere: Tokenizer) -> bool:
+    """Whether what is an added token on one side is an entry of the other's vocabulary that comes to the same."""
+    return not added.special and elsewhere.encode(str(added.content), add_special_tokens=False).ids == [token]
+
+
+def different_ids(one: Tokenizer, other: Tokenizer, texts: Sequence[str]) -> Iterator[str]:
+    """As `different`, without the tokens that a tokenizer adds, many at once."""
+    pairs = (t.encode_batch(list(texts), add_special_tokens=False) for t in (one, other))
+    for text, a, b in zip(texts, *pairs, strict=True):
+        if a.ids != b.ids:
+            yield f"{shown(text, 30)}: {a.ids[:8]} in the source, {b.ids[:8]} in the folder"
+
+
+@check(
+    "tokenizer.splits",
+    at_most=0,
+    unit="texts",
+    because="where words are cut decides which tokens can be; a vocabulary hides a wrong cut on many texts",
+)
+def tokenizer_splits(subject: Subject) -> Measured:
+    """Both tokenizers make the same of a text before it is looked up: normal form, then pieces.
+
+    The texts are oddities, and every row of three of the kinds of characters that pre-tokenizers tell apart. Where one
+    side does not cut at all, what it would look up is compared as a whole.
+    """
+    one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
+    texts = (*ODDITIES, *PROSE.split("\n\n"), *neighbours())
+    differences = []
+    if not same_parts(one, other):
+        cut = one.pre_tokenizer is not None and other.pre_tokenizer is not None
+        for text in texts:
+            a, b = pieces(one, text), pieces(other, text)
+            if (a if cut else "".join(a)) != (b if cut else "".join(b)):
+                differences.append(
+                    f"{shown(text, 30)}: {shown(str(a), 60)} in the source, {shown(str(b), 60)} in the folder"
+                )
+    differences += [
+        f"{part} is {getattr(one, part)} in the source, {getattr(other, part)} in the folder"
+        for part in ("truncation", "padding")
+        if getattr(one, part) != getattr(other, part)
+    ]
+    return counted(differences, f"{len(texts)} texts", compared=len(texts))
+
+
+def same_parts(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether normalizer and pre-tokenizer are the same as written, so that no text can tell them apart."""
+    parts = ("normalizer", "pre_tokenizer")
+    first, second = (json.loads(t.to_str()) for t in (one, other))
+    return all(first[part] == second[part] for part in parts)
+
+
+def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
+    """What a tokenizer looks up in its vocabulary: the normal form of a text, cut up."""
+    if tokenizer.normalizer is not None:
+        text = tokenizer.normalizer.normalize_str(text)
+    if tokenizer.pre_tokenizer is None:
+        return [text]
+    return [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+
+
+@check(
+    "tokenizer.decoded",
+    at_most=0,
+    unit="texts",
+    because="what a reader sees is what the decoder makes of the ids",
+)
+def tokenizer_decoded(subject: Subject) -> Measured:
+    """Both tokenizers give the same text for the same ids: of texts, and of every token by itself."""
+    one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
+    rows = [one.encode(text).ids for text in (*ODDITIES, *PROSE.split("\n\n"))]
+    size = one.get_vocab_size(with_added_tokens=True)
+    rows += [[token] for token in spread(range(size), size if subject.level == "full" else QUICK_IDS)]
+    differences = []
+    for skip in (True, False):
+        pairs = (t.decode_batch(rows, skip_special_tokens=skip) for t in (one, other))
+        for ids, a, b in zip(rows, *pairs, strict=True):
+            if a != b:
+                differences.append(f"{ids[:6]}: {shown(a, 30)} in the source, {shown(b, 30)} in the folder")
+    return counted(differences, f"{len(rows)} rows of ids", compared=len(rows))
+
+
 @check("tokenizer.end_ids", at_most=0, unit="ids", because="a generation that misses its end runs on")
 def tokenizer_end_ids(subject: Subject) -> Measured:
-    """A generation ends at the same tokens."""
-    one, other = set(subject.ggml_reading.end_ids), set(subject.folder_reading.end_ids)
+    """A generation ends at the same tokens; a folder without generation_config.json names but the first of them."""
+    one, other = set(subject.source_text.end_ids), set(subject.folder_text.end_ids)
+    if (
+        other and not (subject.folder / "generation_config.json").exists()
+    ):  # config.json has one end, seldom more
+        one &= other
     differing = [f"{i} ends only in the {'source' if i in one else 'folder'}" for i in sorted(one ^ other)]
     what = f"{len(one)} ids" if one | other else "neither names one"
     return counted(differing, what, compared=max(1, len(one | other)))
@@ -111,7 +236,10 @@ def tokenizer_end_ids(subject: Subject) -> Measured:
 )
 def config_special_ids(subject: Subject) -> Measured:
     """The ids of config.json and generation_config.json are those of the source's keys, null where it has none."""
-    documents = {name: subject.json(name) for name in ("config.json", "generation_config.json")}
+    names = ["config.json"]
+    if (subject.folder / "generation_config.json").exists():  # it is optional
+        names.append("generation_config.json")
+    documents = {name: subject.json(name) for name in names}
     differences, compared = [], 0
     for gguf_key, theirs in SPECIAL_IDS:
         expected = stored_id(subject.header.metadata, gguf_key)
@@ -160,7 +288,13 @@ def source_templates(subject: Subject) -> Iterator[tuple[str, str]]:
 
 
 def folder_templates(subject: Subject) -> Iterator[tuple[str, str]]:
-    """The folder's templates by file."""
+    """The folder's templates by file; those that tokenizer_config.json holds, as older folders have them, likewise."""
+    held = subject.folder / "tokenizer_config.json"
+    written = subject.json(held.name).get("chat_template") if held.is_file() else None
+    for row in written if isinstance(written, list) else [{"name": "default", "template": written}]:
+        if isinstance(row, dict) and isinstance(row.get("template"), str):
+            name = row.get("name")
+            yield "chat_template.jinja" if name == "default" else f"{NAMED}/{name}.jinja", row["template"]
     files = [subject.folder / "chat_template.jinja", *sorted((subject.folder / NAMED).glob("*.jinja"))]
     for file in files:
         if file.is_file():

@@ -66,14 +66,14 @@ class Emitted:
         words = (8, torch.int32) if fast else (32, torch.float32)
         plain = torch.empty((m, columns), device=device)
         if not packed:
-            return cls.plainly(plain)
+            return cls.row_major(plain)
         xs = torch.empty((m, 2, groups), device=device)
         x = torch.empty((m, words[0], groups), dtype=words[1], device=device)
         xd = torch.empty((m, groups), device=device) if fast else xs
         return cls(plain, x, xd, xs, fast, packed)
 
     @classmethod
-    def plainly(cls, plain: Tensor) -> Emitted:
+    def row_major(cls, plain: Tensor) -> Emitted:
         """Only `plain`, of any float type."""
         return cls(plain, plain, plain, plain, False, False)
 

@@ -13,8 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from llorch.formats.quants import QuantType, by_name
-from llorch.formats.quants.codebooks import E2M1_DOUBLED, IQ4, e8m0_halved, grid, ue4m3_halved
+from llorch.formats.quants import E2M1_DOUBLED, IQ4, QuantType, by_name, e8m0_halved, grid, ue4m3_halved
 
 SIGNED = 128  # what is added to a signed byte so that its code is not negative
 

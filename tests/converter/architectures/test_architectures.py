@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llorch.converter.architectures import architectures
 from llorch.converter.plan.config import with_dtype
+from llorch.converter.plan.dtype import DType
 from llorch.converter.plan.plan import Plan
 from tests.converter.executed import executed, plan_of
 from tests.families import FAMILIES
@@ -161,7 +162,7 @@ def write_folder(planned: Plan, source: Path, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(with_dtype(planned.config, "F32")))
+    (folder / "config.json").write_text(json.dumps(with_dtype(planned.config, DType.F32)))
     save_file(executed(source, planned), folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -170,7 +171,7 @@ def read_config(planned: Plan, folder: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(with_dtype(planned.config, "F32")))
+    (folder / "config.json").write_text(json.dumps(with_dtype(planned.config, DType.F32)))
     return dict(AutoConfig.from_pretrained(folder).to_dict())
 
 

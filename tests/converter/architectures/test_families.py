@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from llorch.converter import convert
 from llorch.converter.plan.config import with_dtype
+from llorch.converter.plan.dtype import DType
 from llorch.converter.plan.plan import Plan
 from llorch.formats import read_safetensors
 from llorch.formats.gguf import TensorData
@@ -78,7 +79,7 @@ def test_transformers_computes_the_originals_logits(name: str, test_data: Path, 
     planned = plan_of(source)
     near, tensors = inexact(planned), executed(source, planned)
     written = {n: as_bfloat16(w) if n in near else w for n, w in tensors.items()}
-    (tmp_path / "config.json").write_text(json.dumps(with_dtype(planned.config, "F32")))
+    (tmp_path / "config.json").write_text(json.dumps(with_dtype(planned.config, DType.F32)))
     save_file(written, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (class_name,) = cast(
         "list[str]", planned.config["architectures"]

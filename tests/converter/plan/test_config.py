@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llorch.base.errors import MalformedInput
 from llorch.converter.plan.config import build_generation_config, with_dtype
+from llorch.converter.plan.dtype import DType
 from llorch.converter.plan.plan import Plan, make_plan
 from tests.converter.headers import TOKENS, header_of, llama
 
@@ -55,7 +56,7 @@ def test_both_generations_are_told_the_rotation() -> None:
 
 
 def test_the_dtype_is_said_under_both_names() -> None:
-    config = with_dtype({"a": 1}, "BF16")
+    config = with_dtype({"a": 1}, DType.BF16)
     assert config == {"a": 1, "dtype": "bfloat16", "torch_dtype": "bfloat16"}
 
 

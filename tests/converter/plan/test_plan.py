@@ -9,7 +9,7 @@ import pytest
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.converter.plan.plan import Plan, make_plan
-from llorch.converter.plan.tensors import OutputTensor
+from llorch.converter.plan.tensors import PlannedTensor
 from llorch.formats.gguf.file import Header
 from tests.converter.executed import Tokens
 from tests.converter.headers import LLAMA_TENSORS, TOKENS, Shape, header_of, llama
@@ -21,7 +21,7 @@ def planned(header: Header, *, allow_unknown: bool = False) -> Plan:
     return make_plan(header, TOKENS, allow_unknown=allow_unknown)
 
 
-def output(planned: Plan, name: str) -> OutputTensor:
+def output(planned: Plan, name: str) -> PlannedTensor:
     return next(o for o in planned.outputs if o.name == name)
 
 

@@ -79,7 +79,7 @@ def test_every_file_of_the_folder_is_listed_with_its_digest(
     records = {file.path: (file.sha256, file.size) for file in converted.records}
     assert {path: (sha256(content), len(content)) for path, content in there.items()} == listed | records
     assert set(records) == {"conversion.json", "provenance.intoto.json"}
-    assert {file["role"] for file in record["files"]} == {"weights", "config", "tokenizer"}
+    assert {file["role"] for file in record["files"]} == {"card", "weights", "config", "tokenizer"}
 
 
 def test_every_source_is_listed_with_its_digest_and_found_from_the_folder(

@@ -27,6 +27,7 @@ def device() -> torch.device:
 
 @pytest.fixture
 def held_on_gpu(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Models are loaded as a GPU holds them, whatever the device is; gives its name."""
-    monkeypatch.setattr(Numbers, "on_gpu", property(lambda numbers: numbers.dtype == torch.float32))
-    return str(device)
+    """The name of a device on which models are held as on a GPU; a device without a number is none."""
+    held = property(lambda numbers: numbers.dtype == torch.float32 and numbers.device.index is not None)
+    monkeypatch.setattr(Numbers, "on_gpu", held)
+    return f"{device.type}:0"

@@ -1,0 +1,185 @@
+"""`llorch-verify matrix`: every model of a folder on every device, from every format, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from llorch.commands import cli
+from llorch.commands.cli import Cell, size, text, write_table
+from llorch.verification import FORMATS, PROMPT, Candidate, Row, candidates, compared, counts, document
+
+NAME = "llorch-verify matrix"
+TITLES = ("model", "format", "device", "status", "tokens a second", "memory", "why")
+
+
+class ListType(click.ParamType[tuple[str, ...]]):
+    """Some of several words, between commas."""
+
+    name = "list"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = words
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Each once, in the order given."""
+        if isinstance(value, tuple):
+            return value
+        chosen = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+        wrong = [word for word in chosen if word not in self.words]
+        if wrong:
+            self.fail(f"{wrong[0]!r} is none of {', '.join(self.words)}", param, ctx)
+        return chosen
+
+
+@cli.command(
+    NAME, example=f"{NAME} models --devices cpu,cuda --junit matrix.xml --markdown docs/MODEL_SUPPORT.md"
+)
+@click.argument("models", metavar="MODELS_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--devices", metavar="LIST", type=ListType(("cpu", "cuda", "mps")), default="cpu", show_default=True,
+    help="Between commas: cpu, cuda, mps. One that is not there is skipped.",
+)  # fmt: skip
+@click.option(
+    "--formats", metavar="LIST", type=ListType(FORMATS), default="gguf,folder", show_default=True,
+    help="Between commas: gguf, folder.",
+)  # fmt: skip
+@click.option(
+    "-n",
+    "--max-new-tokens",
+    "tokens",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Of each row.",
+)
+@click.option(
+    "--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the rows as JUnit's XML."
+)
+@click.option(
+    "--receipt",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the document that --json prints.",
+)
+@click.option(
+    "--receipts",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Of earlier runs, for --markdown; several times.",
+)
+@click.option(
+    "--markdown",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the support page, from this run and --receipts.",
+)
+@click.option("--row", hidden=True, is_flag=True, help="Run MODELS_DIR as one row, in this process.")
+def matrix(
+    models: Path,
+    devices: tuple[str, ...],
+    formats: tuple[str, ...],
+    tokens: int,
+    junit: Path | None,
+    receipt: Path | None,
+    receipts: tuple[Path, ...],
+    markdown: Path | None,
+    row: bool,
+    as_json: bool,
+) -> int:
+    """Run every model of MODELS_DIR on each device from each format: prompt, greedy text, logits, speed, memory.
+
+    The greedy text and the logits of a model must be the same on all devices. It fails where a row failed, and where
+    nothing ran.
+    """
+    if row:
+        return one_row(models, formats[0], devices[0], tokens)
+    if not models.is_dir():
+        raise FileNotFoundError(2, "No such file or directory", str(models))
+    found = list(candidates(models, formats))
+    jobs = [(one, device) for one in found for device in devices]
+    rows = []
+    with cli.progress("models", in_bytes=False) as progress:
+        for done, (one, device) in enumerate(jobs):
+            if progress:
+                progress(done, len(jobs))
+            rows.append(in_own_process(one, device, tokens))
+    rows = compared(rows)
+    from llorch.verification import now, tools
+
+    made = document(rows, made=now(), tools=tools(), prompt=PROMPT)
+    write_files(rows, made, junit, receipt, receipts, markdown)
+    if as_json:
+        cli.write_json(made)
+    else:
+        write_table(TITLES, [cells(one) for one in rows])
+        totals = counts(rows)
+        cli.note(NAME, ", ".join(f"{count} {status}" for status, count in totals.items()))
+    if not any(one.status == "passed" for one in rows):
+        cli.note(NAME, f"{models}: nothing ran: {len(found)} models were found")
+        return 1
+    return 1 if any(one.status == "failed" for one in rows) else 0
+
+
+def one_row(path: Path, format: str, device: str, tokens: int) -> int:
+    """Prints one row as JSON; the model is at `path`."""
+    from llorch.verification import run_row  # torch
+
+    cli.write_json(run_row(Candidate(path.stem, format, path), device, tokens).to_json())
+    return 0
+
+
+def in_own_process(one: Candidate, device: str, tokens: int) -> Row:
+    """The row of a fresh process; failed, where that one died."""
+    options = ("--row", "--devices", device, "--formats", one.format, "-n", str(tokens), "--json")
+    child = cli.run_command("verify", "matrix", str(one.path), *options, quietly=True)
+    try:
+        return Row.from_json({**json.loads(child.stdout), "model": one.name})
+    except (ValueError, TypeError, KeyError):
+        how = f"signal {-child.returncode}" if child.returncode < 0 else f"status {child.returncode}"
+        return Row(one.name, one.format, device, "failed", f"its process ended with {how}")
+
+
+def write_files(
+    rows: Sequence[Row],
+    made: dict[str, object],
+    junit: Path | None,
+    receipt: Path | None,
+    receipts: Sequence[Path],
+    markdown: Path | None,
+) -> None:
+    """Writes what was asked for; OutputError where a file cannot be."""
+    from llorch.verification import matrix_pages
+
+    earlier = [json.loads(path.read_bytes()) for path in receipts]
+    files: list[tuple[Path | None, Callable[[], str]]] = [
+        (junit, lambda: matrix_pages.junit(rows)),
+        (receipt, lambda: json.dumps(made, indent=1) + "\n"),
+        (markdown, lambda: matrix_pages.support_page([made, *earlier])),
+    ]
+    for path, content in files:
+        if path is not None:
+            try:
+                path.write_text(content(), encoding="utf-8")
+            except OSError as error:
+                raise cli.OutputError(error.errno, error.strerror, error.filename) from error
+
+
+def cells(row: Row) -> list[Cell]:
+    """A row of the table."""
+    speed = "" if row.speed is None else f"{row.speed:.1f}"
+    return [
+        text(row.model),
+        text(row.format),
+        text(row.device),
+        text(row.status),
+        text(speed),
+        size(row.memory),
+        text(row.why),
+    ]

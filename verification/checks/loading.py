@@ -1,0 +1,112 @@
+"""What users will load: the folder as transformers opens it, in the type that config.json names, beside the source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from llorch.base.shown import shown
+from llorch.verification.check import CannotCheck, Measured, check, counted
+from llorch.verification.readings import Run, release
+from llorch.verification.sample import ODDITIES, PROSE
+from llorch.verification.subject import Subject
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Mean nats that arithmetic in a type costs at most: ten times the fault table's, for models that were not trained.
+LIMITS: Mapping[str, float] = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 5e-2}
+LOADED_BYTES = 1 << 30  # of weights that transformers may load: it needs all of them in memory
+POSITIONS = 64
+
+
+@check(
+    "transformers.tokens",
+    at_most=0,
+    unit="texts",
+    because="AutoTokenizer builds its own tokenizer of the folder's files, and that is the one that users have",
+    level="full",
+)
+def transformers_tokens(subject: Subject) -> Measured:
+    """AutoTokenizer gives the ids that the source's tokenizer gives."""
+    library = required()
+    source = subject.source_text.tokenizer
+    try:
+        loaded = library.AutoTokenizer.from_pretrained(subject.folder, local_files_only=True)
+    except Exception as error:  # noqa: BLE001  # whatever it is, users meet it too
+        return Measured(
+            math.inf, f"AutoTokenizer: {type(error).__name__}: {shown(str(error), 200, quoted=False)}"
+        )
+    texts = (*ODDITIES, *PROSE.split("\n\n"))
+    differences = []
+    for text in texts:
+        one, other = (
+            source.encode(text, add_special_tokens=False).ids,
+            loaded.encode(text, add_special_tokens=False),
+        )
+        if one != list(other):
+            differences.append(
+                f"{shown(text, 30)}: {one[:8]} in the source, {list(other)[:8]} by AutoTokenizer"
+            )
+    return counted(differences, f"{len(texts)} texts, {type(loaded).__name__}", compared=len(texts))
+
+
+@check(
+    "transformers.logits",
+    at_most=1,
+    unit="of the limit",
+    because="a weight or an activation that the folder's type cannot hold shows where the type is used",
+    level="full",
+)
+def transformers_logits(subject: Subject) -> Measured:
+    """Mean divergence of transformers, in config.json's type, from the source's reading; infinite if not finite.
+
+    As a share of what arithmetic in that type may cost.
+    """
+    library = required()
+    import torch
+
+    nbytes = sum(tensor.nbytes for tensor in subject.tensors.values())
+    if nbytes > LOADED_BYTES:
+        raise CannotCheck(
+            f"transformers would load {nbytes:,} bytes, {LOADED_BYTES:,} are allowed", optional=True
+        )
+    reading, ids = subject.ggml_reading, subject.prose[:POSITIONS]
+    named = subject.config.get("dtype") or subject.config.get("torch_dtype") or "float32"
+    try:
+        dtype = getattr(torch, str(named))
+        loaded = library.AutoModelForCausalLM.from_pretrained(
+            subject.folder, dtype=dtype, local_files_only=True, attn_implementation="eager"
+        )
+        with torch.inference_mode():
+            tested: Tensor = loaded(torch.tensor([ids])).logits[0].float()
+    except Exception as error:  # noqa: BLE001  # whatever it is, users meet it too
+        return Measured(math.inf, f"{type(error).__name__}: {shown(str(error), 200, quoted=False)}")
+    bad = (~tested.isfinite()).any(-1).nonzero().flatten().tolist()
+    if bad:
+        return Measured(math.inf, f"position {bad[0]}", f"a logit in {named} is no finite number")
+    with torch.inference_mode():
+        run = Run(reading, ids)
+        for index in range(reading.traits.n_layers):
+            run.layer(index)
+            release(reading, index, subject.sizes)
+        expected = run.logits(run.end())
+    from llorch.runtime import compare_logits
+
+    found = compare_logits(expected.numpy(), tested[:, : expected.shape[1]].numpy())
+    limit = LIMITS.get(str(named), LIMITS["bfloat16"])
+    detail = f"{named}, {found.positions} positions, {found.kl_mean:.1e} nats in the mean, {limit:g} allowed"
+    return Measured(found.kl_mean / limit, f"worst at position {found.kl_max_at}", detail)
+
+
+def required() -> Any:
+    """The library, where it is installed."""
+    if find_spec("transformers") is None:
+        raise CannotCheck("transformers is not installed: the extra `verify` brings it", optional=True)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers

@@ -1,0 +1,316 @@
+"""Both readings run layer by layer on the same tokens, one layer of each in memory, compared after every step.
+
+The folder's reading goes its own way to the logits, so that they say what a fault costs; beside it, once the two have
+parted, each further layer is given the source's input, so that every layer that adds a fault of its own is found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llorch.runtime import LogitsComparison, compare_logits
+from llorch.verification.check import NOISES
+from llorch.verification.diagnosis import explained
+from llorch.verification.readings import Run, Sizes, release
+
+if TYPE_CHECKING:
+    from llorch.runtime import Model, Observe
+
+CHUNKED, CHUNKS = (
+    96,
+    (7, 1, 24),
+)  # tokens that are also computed in chunks: no power of two, one alone, and the rest
+NOISE_POSITIONS = 32  # positions at which the source's reading is computed in float64 too
+EDGE = 32  # tokens at the beginning and at the end of the context, with nothing between them
+LOGITS_ROWS_BYTES = 64 << 20  # of a reading's logits at a time
+HIDDEN_LIMIT, HIDDEN_CEILING = 1e-5, 1e-3  # relative RMS: the fault table's, and for a model of much noise
+
+Progress = Callable[[int, int], None]
+Observed = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class StepDifference:
+    """How far the readings are apart after a step.
+
+    layer: None before the first and after the last. relative: RMS of the difference as a share of the source's RMS.
+    limit: what is allowed there. position, channel: where the difference is largest.
+    """
+
+    layer: int | None
+    step: str
+    relative: float
+    limit: float
+    position: int
+    channel: int
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it is above what is allowed; NaN is."""
+        return not self.relative <= self.limit
+
+    @property
+    def place(self) -> str:
+        """`layer 3, q`, for a reader."""
+        return self.step if self.layer is None else f"layer {self.layer}, {self.step}"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDifference:
+    """The hidden state after a layer on the folder's own way, beside float32's noise there."""
+
+    layer: int
+    relative: float
+    noise: float
+    limit: float
+
+
+@dataclass(slots=True)
+class Found:
+    """What a lockstep found.
+
+    layers: those that it ran. faults: the first step that differs in each faulty layer. explanation: of the first
+    fault. logits, long, chunked: comparisons, None where there was no source. noise: of the source's logits in float32
+    against float64. losses: of the text's tokens, by the source and by the folder.
+    """
+
+    layers: Sequence[int]
+    n_layers: int
+    positions: int
+    steps: int = 0
+    worst: StepDifference | None = None
+    faults: list[StepDifference] = field(default_factory=list)
+    explanation: str = ""
+    curve: list[LayerDifference] = field(default_factory=list)
+    logits: LogitsComparison | None = None
+    chunked: LogitsComparison | None = None
+    long: LogitsComparison | None = None
+    noise: LogitsComparison | None = None
+    losses: tuple[float, float] | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The curves, for a report."""
+        return {
+            "layers": [
+                {
+                    "layer": one.layer,
+                    "relative": number(one.relative),
+                    "noise": number(one.noise),
+                    "limit": number(one.limit),
+                }
+                for one in self.curve
+            ],
+            "faults": [{"layer": one.layer, "step": one.step, "place": one.place} for one in self.faults],
+            "explanation": self.explanation,
+            "kl": [] if self.logits is None else [number(kl) for kl in self.logits.kl.tolist()],
+            "noise": [] if self.noise is None else [number(kl) for kl in self.noise.kl.tolist()],
+        }
+
+    @property
+    def extent(self) -> str:
+        """`3 of 32 layers`, or `32 layers`."""
+        return (
+            f"{len(self.layers)} of {self.n_layers} layers"
+            if len(self.layers) < self.n_layers
+            else f"{self.n_layers} layers"
+        )
+
+
+class Lockstep:
+    """The models are closed by whoever opened them. exact: the source's reading, or the folder's, in float64."""
+
+    def __init__(
+        self,
+        source: Model | None,
+        folder: Model,
+        exact: Model,
+        sizes: Sizes,
+        text: Sequence[int],
+        layers: Sequence[int],
+    ) -> None:
+        self.source, self.folder, self.exact, self.sizes = source, folder, exact, sizes
+        self.text, self.layers = text, layers
+        self.found = Found(layers, folder.traits.n_layers, len(text))
+        self._noise: dict[str, float] = {}
+
+    @torch.inference_mode()
+    def run(self, once: int, progress: Progress) -> Found:
+        """Runs everything. once: tokens before the text repeats itself, for perplexity."""
+        models = [model for model in (self.source, self.folder) if model is not None]
+        places, planned = edges(min(model.n_ctx for model in models))
+        edge_ids = self.text[: len(places)]
+        places = places[: len(edge_ids)]
+        seen: list[dict[str, Tensor]] = [{} for _ in models]
+        texts = [Run(m, self.text, observe=keep(kept)) for m, kept in zip(models, seen, strict=True)]
+        longs = [Run(m, edge_ids, places=places, planned=planned) for m in models]
+        chunked = Run(self.folder, self.text[:CHUNKED], CHUNKS)
+        exact_seen: dict[str, Tensor] = {}
+        exact = Run(self.exact, self.text[:NOISE_POSITIONS], observe=keep(exact_seen))
+        self._compare(None, seen, exact_seen)
+        for done, index in enumerate(self.layers):
+            progress(done, len(self.layers) + 1)
+            self._layer(index, texts, longs, chunked, exact)
+        progress(len(self.layers), len(self.layers) + 1)
+        self._end(texts, longs, chunked, exact, once)
+        return self.found
+
+    def _layer(
+        self, index: int, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run
+    ) -> None:
+        """One layer of each reading; what the first has made is kept until the second is compared with it."""
+        entered = texts[0].hidden
+        exact_seen: dict[str, Tensor] = {}
+        exact.layer(index, keep(exact_seen))
+        release(self.exact, index, self.sizes)
+        seen: list[dict[str, Tensor]] = []
+        for run, long in zip(texts, longs, strict=True):
+            kept: dict[str, Tensor] = {}
+            parted = bool(self.found.faults) and run is texts[-1] and len(texts) > 1
+            run.layer(index, None if parted else keep(kept))
+            if parted:  # judged by what it makes of the source's input, as every layer is until then
+                run.layer(index, keep(kept), given=entered)
+            long.layer(index)
+            seen.append(kept)
+            if run is texts[-1]:
+                chunked.layer(index)
+            else:
+                release(run.model, index, self.sizes)
+        self._compare(index, seen, exact_seen)
+        if len(texts) > 1:
+            noise = relative(exact_seen["output"], seen[0]["output"][: len(exact.ids)])[0]
+            apart = relative(texts[0].hidden, texts[1].hidden)[0]
+            self.found.curve.append(LayerDifference(index, apart, noise, limit(noise)))
+        release(self.folder, index, self.sizes)
+
+    def _end(self, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run, once: int) -> None:
+        """Final norm and logits, some positions at a time."""
+        given = texts[0].hidden
+        seen: list[dict[str, Tensor]] = [{} for _ in texts]
+        ends = []
+        for run, kept in zip(texts, seen, strict=True):
+            ends.append(run.end(keep(kept)))
+            if self.found.faults and run is not texts[0]:
+                kept.clear()
+                run.end(keep(kept), given=given)
+        exact_seen: dict[str, Tensor] = {}
+        exact_end = exact.end(keep(exact_seen))
+        self._compare(None, seen, exact_seen)
+        found = self.found
+        found.noise = in_pieces((exact, exact_end), (texts[0], ends[0][: len(exact_end)]))
+        found.chunked = in_pieces((texts[-1], ends[-1][: len(chunked.ids)]), (chunked, chunked.end()))
+        if len(texts) > 1:
+            found.logits = in_pieces((texts[0], ends[0]), (texts[1], ends[1]))
+            found.long = in_pieces((longs[0], longs[0].end()), (longs[1], longs[1].end()))
+            one, other = (losses(run, end[:once]) for run, end in zip(texts, ends, strict=True))
+            found.losses = one, other
+        for model in {id(run.model): run.model for run in (*texts, exact)}.values():
+            if not self.sizes.is_small:
+                model.decoder.weights.head.weight.release()
+
+    def _compare(self, layer: int | None, seen: Sequence[Observed], exact: Observed) -> None:
+        """The steps of one layer; what is above its limit is a fault of the first step that is."""
+        if len(seen) < 2:
+            return
+        source, folder = seen
+        differences = []
+        for step, value in source.items():
+            if step == "input" or step not in folder:
+                continue
+            apart, position, channel = relative(value, folder[step])
+            noise = relative(exact[step], first_positions(value, exact[step]))[0] if step in exact else 0.0
+            differences.append(StepDifference(layer, step, apart, limit(noise), position, channel))
+        self.found.steps += len(differences)
+        for one in differences:
+            if (
+                self.found.worst is None
+                or not one.relative / one.limit <= self.found.worst.relative / self.found.worst.limit
+            ):
+                self.found.worst = one
+        fault = next((one for one in differences if one.is_fault), None)
+        if fault is None:
+            return
+        if not self.found.faults and self.source is not None:
+            readings = (self.source.decoder, self.folder.decoder)
+            self.found.explanation = explained(layer, fault.step, source, folder, readings)
+        self.found.faults.append(fault)
+
+
+def number(value: float) -> float:
+    """A finite number, for JSON and for charts: what is not is larger than all others."""
+    return value if math.isfinite(value) else 1e30
+
+
+def keep(kept: dict[str, Tensor]) -> Observe:
+    """An observer that keeps every step's value by name."""
+
+    def observe(_: int | None, step: str, value: Tensor) -> None:
+        # a copy: what comes after may write to it
+        kept[step] = value.detach().clone()
+
+    return observe
+
+
+def limit(noise: float) -> float:
+    """What two readings of this noise may differ by."""
+    return max(HIDDEN_LIMIT, min(NOISES * noise, HIDDEN_CEILING)) if noise == noise else HIDDEN_LIMIT
+
+
+def first_positions(value: Tensor, like: Tensor) -> Tensor:
+    """As many positions as `like` has; the position is the last dimension but one."""
+    return value[..., : like.shape[-2], :]
+
+
+def relative(reference: Tensor, tested: Tensor) -> tuple[float, int, int]:
+    """RMS of the difference as a share of the reference's RMS, and the position and channel of the largest.
+
+    Both are (…, positions, channels). Infinite where shapes differ.
+    """
+    if reference.shape != tested.shape:
+        return math.inf, 0, 0
+    apart = (tested.double() - reference.double()).abs()
+    scale = float(reference.double().square().mean().sqrt())
+    rms = float(apart.square().mean().sqrt())
+    if apart.isnan().any():
+        where = apart.isnan().nonzero()[0].tolist()
+        return math.nan, int(where[-2]), int(where[-1])
+    at = np.unravel_index(int(apart.argmax()), tuple(apart.shape))
+    share = rms / scale if scale else (0.0 if rms == 0 else math.inf)
+    return share, int(at[-2]), int(at[-1])
+
+
+def edges(n_ctx: int) -> tuple[list[int], int]:
+    """Places at the beginning and at the end of a context, and for how many positions they are planned."""
+    size = min(EDGE, n_ctx // 2) or 1
+    return sorted({*range(size), *range(n_ctx - size, n_ctx)}), n_ctx
+
+
+def in_pieces(reference: tuple[Run, Tensor], tested: tuple[Run, Tensor]) -> LogitsComparison:
+    """Compares the logits of two runs, so many rows at a time as `LOGITS_ROWS_BYTES` allows."""
+    rows = max(1, LOGITS_ROWS_BYTES // (4 * reference[0].model.vocabulary_size))
+    parts = [
+        compare_logits(
+            reference[0].logits(reference[1][start : start + rows]).numpy(),
+            tested[0].logits(tested[1][start : start + rows]).numpy(),
+        )
+        for start in range(0, len(reference[1]), rows)
+    ]
+    return LogitsComparison.joined(parts)
+
+
+def losses(run: Run, end: Tensor) -> float:
+    """Mean negative log-likelihood of the tokens after the first, in nats; NaN where there is no second."""
+    total, rows = 0.0, max(1, LOGITS_ROWS_BYTES // (4 * run.model.vocabulary_size))
+    last = len(end) - 1
+    for start in range(0, last, rows):
+        stop = min(start + rows, last)
+        targets = torch.tensor(run.ids[start + 1 : stop + 1])
+        logits = run.logits(end[start:stop])
+        total += float(torch.nn.functional.cross_entropy(logits.double(), targets, reduction="sum"))
+    return total / last if last else math.nan

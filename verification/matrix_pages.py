@@ -1,0 +1,118 @@
+"""The matrix as JUnit's XML for a build server, and as the support page of the documentation, from receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from json import dumps
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from llorch.verification.matrix import Row, counts
+
+DEVICES = ("cpu", "cuda", "mps")
+COLUMNS = (
+    "architecture", "formats", *DEVICES, "tokens a second", "memory", "tokenizer", "end ids", "kind of cache", "types"
+)  # fmt: skip
+TICK = {"passed": "✓", "failed": "✗", "skipped": "–"}
+
+
+def junit(rows: Sequence[Row]) -> str:
+    """A test case for each row. Source: the schema that Jenkins' xunit plugin publishes."""
+    totals = counts(rows)
+    suite = ET.Element(
+        "testsuite",
+        name="llorch-verify matrix",
+        tests=str(len(rows)),
+        failures=str(totals["failed"]),
+        skipped=str(totals["skipped"]),
+        errors="0",
+        time=f"{sum(row.seconds for row in rows):.3f}",
+    )
+    for row in rows:
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname=f"{row.device}.{row.format}",
+            name=row.model,
+            time=f"{row.seconds:.3f}",
+        )
+        if row.status != "passed":
+            kind = "failure" if row.status == "failed" else "skipped"
+            ET.SubElement(case, kind, message=row.why)
+    ET.indent(suite)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+
+
+def support_page(receipts: Sequence[Mapping[str, Any]]) -> str:
+    """The page that receipts make: a row for each architecture, a tick only where one of them has a run that passed."""
+    rows = [Row.from_json(row) for receipt in receipts for row in receipt["rows"]]
+    by_architecture: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.architecture:
+            by_architecture.setdefault(row.architecture, []).append(row)
+    head = f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}\n"
+    table = "".join(_line(name, by_architecture[name]) for name in sorted(by_architecture))
+    failed = [row for row in rows if row.status != "passed"]
+    errors = "".join(
+        f"- `{row.model}` from {row.format} on {row.device}: {row.status}: {row.why}\n" for row in failed
+    )
+    sources = "".join(_source(receipt) for receipt in receipts)
+    return (
+        "# What runs where\n\n"
+        "Made by `llorch-verify matrix --markdown` from the receipts of runs; a tick without one fails `make docs`. "
+        f"{TICK['passed']} ran and gave the same greedy text as on the CPU, {TICK['failed']} did not, "
+        f"{TICK['skipped']} could not be run there.\n\n"
+        f"{head}{table}\n## Known errors\n\n{errors or 'None in these runs.' + chr(10)}\n## Receipts\n\n{sources}"
+    )
+
+
+def digest(receipt: Mapping[str, Any]) -> str:
+    """Of a receipt, whatever the white space of its file."""
+    return sha256(dumps(receipt, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _line(architecture: str, rows: Sequence[Row]) -> str:
+    passed = [row for row in rows if row.status == "passed"]
+    cells = [
+        architecture,
+        ", ".join(sorted({row.format for row in passed})) or "none",
+        *(_device(device, rows) for device in DEVICES),
+        _of_devices(passed, lambda row: f"{row.speed:.1f}" if row.speed else ""),
+        _of_devices(passed, lambda row: f"{row.memory / 1e6:.0f} MB" if row.memory else ""),
+        _values(row.tokenizer for row in passed),
+        _values(", ".join(map(str, row.end_ids)) for row in passed),
+        _values(row.cache for row in passed),
+        _values(row.types for row in passed),
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _device(device: str, rows: Sequence[Row]) -> str:
+    found = {row.status for row in rows if row.device == device}
+    if not found:
+        return "not run"
+    return TICK["failed" if "failed" in found else "passed" if "passed" in found else "skipped"]
+
+
+def _of_devices(rows: Sequence[Row], said: Any) -> str:
+    """The best of each device: the fastest row's."""
+    out = []
+    for device in DEVICES:
+        of_device = [row for row in rows if row.device == device and said(row)]
+        if of_device:
+            best = max(of_device, key=lambda row: row.speed or 0.0)
+            out.append(f"{device} {said(best)}")
+    return ", ".join(out) or "–"
+
+
+def _values(values: Any) -> str:
+    return "; ".join(sorted({value for value in values if value})) or "–"
+
+
+def _source(receipt: Mapping[str, Any]) -> str:
+    tools = ", ".join(f"{name} {version}" for name, version in receipt["tools"].items())
+    devices = sorted(
+        {f"{row['device']} ({row['device_name']})" for row in receipt["rows"] if row["device_name"]}
+    )
+    return f"- {receipt['made']}: {', '.join(devices) or 'no device'}; {tools}; sha256 `{digest(receipt)[:16]}`\n"

@@ -1,0 +1,62 @@
+"""A verification in SARIF 2.1.0, which code hosts show beside files.
+
+Source: OASIS, Static Analysis Results Interchange Format 2.1.0, sections 3.13 to 3.27.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llorch.base.version import __version__
+from llorch.verification.report import Report, Result, Status
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+LEVELS: Mapping[Status, str] = {
+    Status.FAILED: "error",
+    Status.ERROR: "error",
+    Status.WARNED: "warning",
+    Status.SKIPPED: "note",
+}
+FILES: Mapping[str, str] = {
+    "config": "config.json", "traits": "config.json", "tokenizer": "tokenizer.json", "template": "chat_template.jinja"
+}  # fmt: skip  # by the first part of a check's name; the weights for all others
+
+
+def report_sarif(report: Report) -> dict[str, Any]:
+    """One run; a result for every check that did not pass, at the file that it speaks of."""
+    rules = [
+        {
+            "id": one.name,
+            "shortDescription": {"text": one.because},
+            "properties": {"unit": one.unit, "limit": one.at_most},
+        }
+        for one in report.results
+    ]
+    found = [
+        _result(one, index)
+        for index, one in enumerate(report.results)
+        if one.status in LEVELS and not one.optional
+    ]
+    driver = {"name": "llorch-verify", "version": __version__, "rules": rules}
+    invocation = {"executionSuccessful": True, "startTimeUtc": report.started, "endTimeUtc": report.finished}
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "invocations": [invocation], "results": found}],
+    }
+
+
+def _result(one: Result, rule: int) -> dict[str, Any]:
+    message = "; ".join(filter(None, (one.where, one.detail))) or one.because
+    file = FILES.get(one.name.split(".")[0], "model.safetensors")
+    place = {"artifactLocation": {"uri": file, "uriBaseId": "FOLDER"}}
+    return {
+        "ruleId": one.name,
+        "ruleIndex": rule,
+        "level": LEVELS[one.status],
+        "message": {"text": message},
+        "locations": [{"physicalLocation": place, "logicalLocations": [{"fullyQualifiedName": one.where}]}]
+        if one.where
+        else [{"physicalLocation": place}],
+    }
