@@ -11,7 +11,6 @@ EXAONE4 = Architecture(
     gguf="exaone4",
     model_type="exaone4",
     class_name="Exaone4ForCausalLM",
-    head_dim="unusual",
     rope_theta=1000000.0,
     tensors=(
         *rows.EMBEDDING,

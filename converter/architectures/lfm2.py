@@ -6,7 +6,7 @@ Source: llama.cpp, conversion/lfm2.py and src/models/lfm2.cpp; transformers, mod
 from llorch.converter.schema import rows
 from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
 from llorch.converter.schema.block_sizes import short_conv_sizes
-from llorch.converter.schema.derived_values import layer_types
+from llorch.converter.schema.derived_values import layer_types, size
 from llorch.converter.schema.layer_kinds import attention_or, dense_then_mixture
 
 CONV_OR_ATTENTION = attention_or("conv")
@@ -58,8 +58,13 @@ LFM2 = Architecture(
     ),
     keys=KEYS,
     sizes={"conv_L_cache": "conv_kernel"},
-    derived={"layer_types": LAYER_TYPES},
-    assumed={**ASSUMED, "block_auto_adjust_ff_dim": False},  # the file's width is the adjusted one
+    derived={"block_dim": size("hidden"), "block_ff_dim": size("ff"), "layer_types": LAYER_TYPES},
+    assumed={
+        **ASSUMED,
+        "block_auto_adjust_ff_dim": False,  # the file's width is the adjusted one
+        "block_ffn_dim_multiplier": 1.0,
+        "block_multiple_of": 256,
+    },
 )
 
 LFM2MOE = Architecture(

@@ -252,6 +252,8 @@ class _Sources:
             len(tensor.shape) == 1 < len(shape)
         ):  # without its outer dimensions of 1, its rows are single weights
             return [[Segment(tensor, 0, tensor.shape[0], scales[0])]]
+        if len(shape) == 1 < len(tensor.shape):  # a vector as a matrix of one row
+            return [[Segment(tensor, 0, 1, scales[0])]]
         return [
             [Segment(tensor, s * sum(rows) + sum(rows[:part]), rows[part], scale)]
             for s, scale in enumerate(scales)

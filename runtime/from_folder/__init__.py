@@ -17,6 +17,7 @@ from llorch.runtime.from_folder.kinds import layer_types
 from llorch.runtime.from_folder.layout import (
     Sizes,
     Structure,
+    check_counts,
     check_layout,
     expert_count_key,
     is_parallel,
@@ -56,10 +57,11 @@ def read_traits(folder: Path) -> Read:
     """The model that config.json describes, the files' tensors checked against it; no weight is read."""
     config = Config.of_folder(folder)
     family, sizes = config.family, read_sizes(config)
+    stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
+    check_counts(stored.tensors, sizes, folder)
     structure = read_structure(config, sizes)
     kinds = structure.kinds
     common = common_heads([kind.mixer for kind in kinds], sizes.heads)
-    stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
     check_layout(stored.tensors, config, sizes, structure, folder)
     types = _layer_types(config, sizes.layers)
     traits = Traits(

@@ -240,6 +240,13 @@ def is_parallel(config: Config) -> bool:
     return config.flag(parallel) if isinstance(parallel, str) else parallel
 
 
+def check_counts(stored: Mapping[str, SafetensorsTensor], sizes: Sizes, folder: Path) -> None:
+    """MalformedInput for more layers or experts than there are tensors: before anything is made for each of them."""
+    for what, count in (("layers", sizes.layers), ("experts", sizes.experts)):
+        if count > len(stored):
+            raise MalformedInput(f"has {len(stored)} tensors for {count} {what}", path=folder)
+
+
 def check_layout(
     stored: Mapping[str, SafetensorsTensor],
     config: Config,
@@ -249,9 +256,6 @@ def check_layout(
 ) -> None:
     """An error naming all that is missing, all that is unexpected, or all that has another shape or dtype."""
     family = config.family
-    for what, count in (("layers", sizes.layers), ("experts", sizes.experts)):
-        if count > len(stored):
-            raise MalformedInput(f"has {len(stored)} tensors for {count} {what}", path=folder)
     expected = _expected(config, sizes, structure)
     if structure.tied and "lm_head.weight" not in stored:
         del expected["lm_head.weight"]

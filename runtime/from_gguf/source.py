@@ -42,15 +42,12 @@ class Source:
         """Whether the file has it."""
         return name in self.header.tensors
 
-    def matrix(self, name: str, *, own_scales: bool = False) -> Matrix:
-        """Rows of the last dimension; the experts of a stacked tensor one after the other.
-
-        own_scales: a `.scale` beside it is the model's own, and no part of the weight.
-        """
+    def matrix(self, name: str) -> Matrix:
+        """Rows of the last dimension; the experts of a stacked tensor one after the other."""
         tensor = self.header.tensors[name]
         rows = tensor.weights // tensor.shape[-1]
 
-        scales = None if own_scales else self.scales(name)
+        scales = self.scales(name)
         if self.uploader is not None:
             from llorch.runtime.gpu.transfer import packed_matrix  # Triton: only a GPU needs it
 
@@ -68,7 +65,12 @@ class Source:
         return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read, scales)
 
     def scales(self, weight: str) -> Tensor | None:
-        """What a weight is multiplied by, one number or one an expert; None where the file has none."""
+        """What a weight is multiplied by, one number or one an expert; None where the file has none.
+
+        One that the family has as a part of its mixture is the model's own, and no part of the weight.
+        """
+        if weight.rpartition(".")[0].rpartition(".")[2] + ".scale" in self.family.mixture:
+            return None
         tensor = self.header.tensors.get(f"{weight.removesuffix('.weight')}.scale")
         if tensor is None:
             return None
@@ -163,9 +165,7 @@ class Source:
 
     def stacked_experts(self, prefix: str, count: int) -> list[FeedForward]:
         """Experts as consecutive rows of stacked tensors; each one's gate may stand before its up in one of them."""
-        down = self.matrix(
-            f"{prefix}ffn_down_exps.weight", own_scales=self.family.ffns == "dense and mixture"
-        )
+        down = self.matrix(f"{prefix}ffn_down_exps.weight")
         width, hidden = down.columns, down.rows // count
         gates: Matrix | None
         if self.has(f"{prefix}ffn_gate_up_exps.weight"):

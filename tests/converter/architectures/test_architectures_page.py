@@ -21,6 +21,25 @@ several rows share a name, the condition decides. How to add one: [add-an-archit
 """
 
 ASSUMED = """
+## Where llama.cpp computes something else
+
+The folder is the original's. A comparison with llama.cpp differs by these, on tiny random models (96 tokens,
+KL divergence and the largest difference of log-probabilities), and by nothing else.
+
+| GGUF | what llama.cpp does | KL | largest |
+| --- | --- | --- | --- |
+| gpt-oss | rounds yarn's two dimensions; the original does not (`truncate: false`) | 1e-2 | 2e0 |
+| exaone4 | uses the window, and leaves the other layers unrotated, only with 64 layers | 2e-1 | 4e0 |
+| mistral4 | has no temperature, which its converter does not write | 8e-4 | 8e-1 |
+| gemma4 | takes GELU from a table of half-precision values | 5e-7 | 9e-3 |
+
+## Not yet
+
+Named for what they are and refused in one line: encoders and embedding models (bert, nomic-bert, modern-bert,
+gemma-embedding, …), vision towers (`general.type` mmproj, architecture clip), LoRA files (`general.type` adapter),
+gemma3n, llama4, falcon-h1, apertus, deepseek4, mamba, jamba, falcon, gpt2, gptneox, bloom, mpt, starcoder, nemotron,
+t5.
+
 ## What GGUF does not carry
 
 Written into `config.json` all the same, and listed under `assumed` in `conversion.json`. Keys of the second column
