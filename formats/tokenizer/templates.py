@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf.metadata import Metadata
-from llorch.formats.scan import Finding, scan_template
+from llorch.formats.scan import Finding
 
 TEMPLATE = "tokenizer.chat_template"
 NAMES = "tokenizer.chat_templates"
@@ -89,6 +89,10 @@ def files_of(default: str | None, named: Mapping[str, str]) -> dict[str, str]:
 
 def report(template: str, where: str = DEFAULT_FILE) -> TemplateReport:
     """What a template reaches for, in bounded time whatever it holds. where: the file, as findings name it."""
+    from llorch.formats.scan import (
+        scan_template,  # jinja2: 60 ms that a file without a template does not need
+    )
+
     used: set[str] = set()
     bound: set[str] = set()
     for code in _code(template):

@@ -137,7 +137,7 @@ def test_a_failed_verification_is_told_as_failed(source: Path, monkeypatch: pyte
     converted(source, "out")
     monkeypatch.setattr(
         "llorch.verification.check.Check.judged",
-        lambda self, value: Status.FAILED if self.name == "traits.rope" else Status.PASSED,
+        lambda self, value, limit=None: Status.FAILED if self.name == "traits.rope" else Status.PASSED,
     )
     assert invoke(verify.main, "out").exit_code == 1
     rows = [line.split("\t") for line in invoke(registry.main, "history").stdout.splitlines()]

@@ -137,6 +137,7 @@ def test_what_never_began_is_no_run(arguments: list[str]) -> None:
 
 def test_a_target_that_is_taken_fails_the_run() -> None:
     Path("out").mkdir()
+    Path("out", "notes.txt").touch()
     assert call(convert.main, "tiny.gguf", "-o", "out").exit_code == 6
     assert [(run["status"], shown(run["uid"])["exit_code"]) for run in history()] == [("failed", 6)]
 
@@ -255,7 +256,7 @@ def test_a_verification_is_not_recorded_where_nobody_asked_or_knows_the_folder()
 def test_a_verification_that_cannot_be_made_is_a_failed_run() -> None:
     assert call(convert.main, "tiny.gguf", "-o", "out", "--verify", "none").exit_code == 0
     Path("bad.gguf").write_bytes(b"GGUF")
-    result = call(verify.main, "out", "--against", "bad.gguf")
+    result = call(verify.main, "out", "--against", "bad.gguf", "--other-source")
     assert result.exit_code == 3
     assert call(verify.main, "nowhere").exit_code == 3
     assert kinds() == [("verify", "failed"), ("convert", "succeeded")]

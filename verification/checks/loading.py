@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from llorch.base.shown import shown
 from llorch.verification.check import CannotCheck, Measured, check, counted
+from llorch.verification.checks.behaviour import KL_CEILING, noise_of
 from llorch.verification.readings import Run, release
 from llorch.verification.sample import ODDITIES, PROSE
 from llorch.verification.subject import Subject
@@ -16,8 +17,6 @@ from llorch.verification.subject import Subject
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Mean nats that arithmetic in a type costs at most: ten times the fault table's, for models that were not trained.
-LIMITS: Mapping[str, float] = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 5e-2}
 LOADED_BYTES = 1 << 30  # of weights that transformers may load: it needs all of them in memory
 POSITIONS = 64
 
@@ -55,16 +54,14 @@ def transformers_tokens(subject: Subject) -> Measured:
 
 @check(
     "transformers.logits",
-    at_most=1,
-    unit="of the limit",
-    because="a weight or an activation that the folder's type cannot hold shows where the type is used",
+    at_most=1e-6,
+    ceiling=KL_CEILING,
+    unit="nats",
+    because="in float32 both compute the same model; in config.json's type no activation may overflow",
     level="full",
 )
 def transformers_logits(subject: Subject) -> Measured:
-    """Mean divergence of transformers, in config.json's type, from the source's reading; infinite if not finite.
-
-    As a share of what arithmetic in that type may cost.
-    """
+    """Mean divergence of transformers in float32 from the source's reading; infinite if its own type overflows."""
     library = required()
     import torch
 
@@ -76,15 +73,11 @@ def transformers_logits(subject: Subject) -> Measured:
     reading, ids = subject.ggml_reading, subject.prose[:POSITIONS]
     named = subject.config.get("dtype") or subject.config.get("torch_dtype") or "float32"
     try:
-        dtype = getattr(torch, str(named))
-        loaded = library.AutoModelForCausalLM.from_pretrained(
-            subject.folder, dtype=dtype, local_files_only=True, attn_implementation="eager"
-        )
-        with torch.inference_mode():
-            tested: Tensor = loaded(torch.tensor([ids])).logits[0].float()
+        used = _logits(library, subject, getattr(torch, str(named)), ids)
+        exact = used if named == "float32" else _logits(library, subject, torch.float32, ids)
     except Exception as error:  # noqa: BLE001  # whatever it is, users meet it too
         return Measured(math.inf, f"{type(error).__name__}: {shown(str(error), 200, quoted=False)}")
-    bad = (~tested.isfinite()).any(-1).nonzero().flatten().tolist()
+    bad = (~used.isfinite()).any(-1).nonzero().flatten().tolist()
     if bad:
         return Measured(math.inf, f"position {bad[0]}", f"a logit in {named} is no finite number")
     with torch.inference_mode():
@@ -95,10 +88,22 @@ def transformers_logits(subject: Subject) -> Measured:
         expected = run.logits(run.end())
     from llorch.runtime import compare_logits
 
-    found = compare_logits(expected.numpy(), tested[:, : expected.shape[1]].numpy())
-    limit = LIMITS.get(str(named), LIMITS["bfloat16"])
-    detail = f"{named}, {found.positions} positions, {found.kl_mean:.1e} nats in the mean, {limit:g} allowed"
-    return Measured(found.kl_mean / limit, f"worst at position {found.kl_max_at}", detail)
+    found = compare_logits(expected.numpy(), exact[:, : expected.shape[1]].numpy())
+    cost = compare_logits(exact.numpy(), used.numpy()).kl_mean
+    detail = f"{found.positions} positions; {named} costs {cost:.1e} nats of it"
+    return Measured(found.kl_mean, f"worst at position {found.kl_max_at}", detail, noise_of(subject.lockstep))
+
+
+def _logits(library: Any, subject: Subject, dtype: Any, ids: Sequence[int]) -> Tensor:
+    """What transformers computes of the folder in a type: (positions, vocabulary), float32."""
+    import torch
+
+    loaded = library.AutoModelForCausalLM.from_pretrained(
+        subject.folder, dtype=dtype, local_files_only=True, attn_implementation="eager"
+    )
+    with torch.inference_mode():
+        logits: Tensor = loaded(torch.tensor([list(ids)])).logits[0].float()
+    return logits
 
 
 def required() -> Any:

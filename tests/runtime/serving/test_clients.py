@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from llorch import runtime
 from llorch.runtime import Chat, Model
+from llorch.runtime.model import Model
 from llorch.runtime.serving import Keys, Limits
 from tests.runtime.serving.conftest import NAME, Served, Start
 
@@ -69,7 +71,7 @@ def test_openai_reads_the_models_the_log_probabilities_and_completions(keyed: Se
     assert len(completion.choices[0].logprobs.token_logprobs) == 6
 
 
-def test_openai_knows_our_errors(keyed: Served, start: Start) -> None:
+def test_openai_knows_our_errors(keyed: Served, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     import openai
 
     client = openai_client(keyed.uri)
@@ -85,12 +87,20 @@ def test_openai_knows_our_errors(keyed: Served, start: Start) -> None:
     with pytest.raises(openai.AuthenticationError):
         ask(client.with_options(api_key="wrong"))
     full = start(limits=Limits(slots=1, max_queue=0))
+    second = openai_client(full.uri)
+    step = Model.step
+
+    def slow(self: Model, ids: Any, cache: Any) -> Any:
+        time.sleep(0.01)
+        return step(self, ids, cache)
+
+    monkeypatch.setattr(Model, "step", slow)
     with full.client.stream(
         "POST", "/completion", json={"prompt": "hello", "n_predict": 1900, "ignore_eos": True, "stream": True}
     ) as running:
         next(running.iter_lines())
         with pytest.raises(openai.RateLimitError):
-            ask(openai_client(full.uri))
+            ask(second)
 
 
 def test_openai_may_close_a_stream_early(keyed: Served) -> None:
