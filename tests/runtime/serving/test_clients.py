@@ -15,7 +15,6 @@ import pytest
 
 from llorch import runtime
 from llorch.runtime import Chat, Model
-from llorch.runtime.model import Model
 from llorch.runtime.serving import Keys, Limits
 from tests.runtime.serving.conftest import NAME, Served, Start
 
@@ -98,7 +97,8 @@ def test_openai_knows_our_errors(keyed: Served, start: Start, monkeypatch: pytes
     with full.client.stream(
         "POST", "/completion", json={"prompt": "hello", "n_predict": 1900, "ignore_eos": True, "stream": True}
     ) as running:
-        next(running.iter_lines())
+        lines = running.iter_lines()  # kept: httpx hangs up when the iterator goes
+        next(lines)
         with pytest.raises(openai.RateLimitError):
             ask(second)
 
