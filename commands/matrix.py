@@ -40,7 +40,7 @@ class ListType(click.ParamType[tuple[str, ...]]):
 @cli.command(
     NAME, example=f"{NAME} models --devices cpu,cuda --junit matrix.xml --markdown docs/MODEL_SUPPORT.md"
 )
-@click.argument("models", metavar="MODELS_DIR", type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODELS_DIR", type=cli.PATH)
 @click.option(
     "--devices", metavar="LIST", type=ListType(("cpu", "cuda", "mps")), default="cpu", show_default=True,
     help="Between commas: cpu, cuda, mps. One that is not there is skipped.",
@@ -58,26 +58,24 @@ class ListType(click.ParamType[tuple[str, ...]]):
     show_default=True,
     help="Of each row.",
 )
-@click.option(
-    "--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the rows as JUnit's XML."
-)
+@click.option("--junit", metavar="FILE", type=cli.PATH, help="Write the rows as JUnit's XML.")
 @click.option(
     "--receipt",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="Write the document that --json prints.",
 )
 @click.option(
     "--receipts",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     multiple=True,
     help="Of earlier runs, for --markdown; several times.",
 )
 @click.option(
     "--markdown",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="Write the support page, from this run and --receipts.",
 )
 @click.option("--row", hidden=True, is_flag=True, help="Run MODELS_DIR as one row, in this process.")

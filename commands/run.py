@@ -34,7 +34,7 @@ ENDS = {
 }
 F = TypeVar("F", bound=Callable[..., Any])
 
-model_argument = click.argument("model", type=click.Path(path_type=Path))
+model_argument = click.argument("model", type=cli.PATH)
 device_option = cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
 
 
@@ -202,7 +202,7 @@ def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: b
 
 @cli.subcommand(main, "perplexity", example=f"{NAME} perplexity smollm2 book.txt")
 @model_argument
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=cli.PATH)
 @click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens of a window.")
 @cli.mode_option("exact")
 @device_option

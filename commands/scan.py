@@ -21,14 +21,14 @@ NAME = "llorch-scan"
 
 
 @cli.command(NAME, example=f"{NAME} model.gguf\n{NAME} downloads/model --strict --sarif scan.sarif")
-@click.argument("paths", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="FILE…", nargs=-1, required=True, type=cli.PATH)
 @click.option("--strict", is_flag=True, help="End with 1 if anything is to be warned of.")
 @cli.allow_option
 @click.option(
     "--sarif",
     "sarif_file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="Write the findings as SARIF 2.1.0.",
 )
 @click.option(

@@ -18,10 +18,8 @@ PASSWORD = "LLORCH_KEY_PASSWORD"  # noqa: S105 - the variable's name
 
 
 @cli.command(NAME, example=f"{NAME} smollm2 --key release.pem")
-@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
-@click.option(
-    "--key", metavar="FILE.pem", type=click.Path(path_type=Path), required=True, help="The private key."
-)
+@click.argument("folder", metavar="FOLDER", type=cli.PATH)
+@click.option("--key", metavar="FILE.pem", type=cli.PATH, required=True, help="The private key.")
 @click.option(
     "--rehash", is_flag=True, help="Read every file, instead of what the conversion recorded of it."
 )

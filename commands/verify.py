@@ -52,11 +52,11 @@ class WithMatrix(cli.Guarded):
 @cli.command(
     NAME, cls=WithMatrix, example=f"{NAME} smollm2 --against SmolLM2-135M-Instruct.Q4_1.gguf --level full"
 )
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact", type=cli.PATH)
 @click.option(
     "--against",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="The .gguf file it was made from.  [default: the one conversion.json names, if unchanged]",
 )
 @click.option(
@@ -78,15 +78,11 @@ class WithMatrix(cli.Guarded):
 @click.option(
     "--reference",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="The original model's folder: say what the quantization cost, by tensor and by divergence.",
 )
-@click.option(
-    "--html", metavar="FILE", type=click.Path(path_type=Path), help="Write the report as a page with charts."
-)
-@click.option(
-    "--sarif", metavar="FILE", type=click.Path(path_type=Path), help="Write what did not pass in SARIF 2.1.0."
-)
+@click.option("--html", metavar="FILE", type=cli.PATH, help="Write the report as a page with charts.")
+@click.option("--sarif", metavar="FILE", type=cli.PATH, help="Write what did not pass in SARIF 2.1.0.")
 @click.option(
     "--other-source",
     is_flag=True,

@@ -22,15 +22,13 @@ NAME = "llorch-verify-signature"
 
 
 @cli.command(NAME, example=f"{NAME} smollm2 --key release.pub.pem")
-@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
-@click.option(
-    "--key", metavar="FILE.pem", type=click.Path(path_type=Path), required=True, help="The public key."
-)
+@click.argument("folder", metavar="FOLDER", type=cli.PATH)
+@click.option("--key", metavar="FILE.pem", type=cli.PATH, required=True, help="The public key.")
 @click.option(
     "--signature",
     "given",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="[default: FOLDER/model.sig]",
 )
 def main(folder: Path, key: Path, given: Path | None, as_json: bool) -> int:

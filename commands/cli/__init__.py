@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     )
     from llorch.commands.cli.options import (
         LEVELS,
+        PATH,
+        PathType,
         allow_option,
         allowances,
         device_option,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LEVELS",
     "NO_SUCH_FILE",
+    "PATH",
     "SHELLS",
     "SIGNALS",
     "UNITS",
@@ -69,6 +72,7 @@ __all__ = [
     "Guarded",
     "GuardedGroup",
     "OutputError",
+    "PathType",
     "Signalled",
     "age",
     "allow_option",
@@ -133,6 +137,8 @@ __getattr__, __dir__ = lazy_names(
         ],
         "options": [
             "LEVELS",
+            "PATH",
+            "PathType",
             "allow_option",
             "allowances",
             "device_option",

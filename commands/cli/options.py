@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from llorch.base.shown import shown
 from llorch.commands.cli.completion import complete_reference
 
 if TYPE_CHECKING:
@@ -19,7 +22,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LEVELS = ("quick", "full")
 
-PATH: click.ParamType[Path] = click.Path(path_type=Path)
+
+class PathType(click.Path):
+    """A path that records and lines of text can hold: in UTF-8, with all folders above it, on one line.
+
+    conversion.json, the registry and the lines on stderr name files as text: what text cannot say is refused
+    before any work is done for it.
+    """
+
+    def __init__(self, *, file_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """The Path; a usage error for one with a byte that is no UTF-8, or with a line end or control character."""
+        whole = os.path.abspath(value)  # noqa: PTH100  # resolve() would follow links
+        try:
+            whole.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{shown(whole, 200)} is not UTF-8: rename it, or reach it by a link", param, ctx)
+        if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in whole):
+            what = "has a line end or control character: rename it, or reach it by a link"
+            self.fail(f"{shown(whole, 200)} {what}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = PathType()
 
 
 def registry_option(function: F) -> F:

@@ -57,13 +57,13 @@ class SizeType(click.ParamType[int]):
 
 
 @cli.command(NAME, example=f"{NAME} SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --verify full")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=cli.PATH)
 @click.option(
     "-o",
     "--output",
     "folder",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="The folder to write.  [default: named after the file, in the current directory]",
 )
 @click.option(
@@ -95,13 +95,13 @@ class SizeType(click.ParamType[int]):
     "--report",
     "page",
     metavar="FILE.html",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="Write a page about the quantization: types, sizes, scales, as charts.",
 )
 @click.option(
     "--reference",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="The original model's folder: the report shows the error of each tensor.",
 )
 @click.option("--tokenizer-only", is_flag=True, help="Write the tokenizer's files and nothing else.")

@@ -61,7 +61,7 @@ class Sha256Type(click.ParamType[str]):
     "--local-dir",
     "folder",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=cli.PathType(file_okay=False),
     help="Where to.  [default: huggingface_hub's cache; the current folder for a URL]",
 )
 @click.option("--sha256", metavar="HEX", type=Sha256Type(), help="What a URL's file must be.")
@@ -70,7 +70,7 @@ class Sha256Type(click.ParamType[str]):
     "-o",
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="With --convert, the folder to write.  [default: as llorch-convert's]",
 )
 @cli.verify_option("How thoroughly the model is tried, or its conversion checked.")
@@ -83,7 +83,7 @@ class Sha256Type(click.ParamType[str]):
     "--adopt",
     "adopted",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=cli.PATH,
     help="Prove and record what is on the disk: a file, a folder, a cache, Ollama's store.",
 )
 @click.option("--name", callback=checked_name, help="Its name in the registry.")

@@ -126,7 +126,7 @@ def write_path(location: Location) -> None:
 
 
 @cli.subcommand(main, "adopt", example=f"{NAME} adopt smollm2")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=cli.PATH)
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
 @cli.registry_option
 @output_options

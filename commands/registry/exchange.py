@@ -32,7 +32,7 @@ FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
     required=True,
     help="The format; cyclonedx is the latest of both.",
 )
-@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write it there.")
+@click.option("-o", "--output", metavar="FILE", type=cli.PATH, help="Write it there.")
 @cli.registry_option
 @output_options
 def export(

@@ -52,7 +52,7 @@ def drawing(found: Lineage, picture: str | None) -> str:
 
 
 @cli.subcommand(commands, "whence", example=f"{NAME} whence unknown.gguf downloads/model")
-@click.argument("paths", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="FILE…", nargs=-1, required=True, type=cli.PATH)
 @cli.registry_option
 @output_options
 def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_format: str | None) -> int:

@@ -38,7 +38,7 @@ def add_serve(group: click.Group, example: str) -> None:
 
 
 OPTIONS = (
-    click.argument("model", type=click.Path(path_type=Path)),
+    click.argument("model", type=cli.PATH),
     click.option(
         "--host",
         default="127.0.0.1",
@@ -52,7 +52,7 @@ OPTIONS = (
     cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
     click.option(
         "--api-key-file",
-        type=click.Path(path_type=Path),
+        type=cli.PATH,
         help=f"Keys, one a line, of which a client must send one; ${KEY_VARIABLE} holds a single one.",
     ),
     click.option(
