@@ -20,6 +20,7 @@ from llorch.commands.run_documents import (
     speed_rows,
 )
 from llorch.commands.serve.command import add_serve
+from llorch.formats import model_path
 
 if TYPE_CHECKING:
     from llorch.runtime import Model, Sampling, Stream
@@ -161,7 +162,7 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
 
     No weight is read: a .gguf file that is only a vocabulary will do.
     """
-    encoded = runtime.read_text(model).tokenizer.encode(words)
+    encoded = runtime.read_text(model_path(model, folders=True)).tokenizer.encode(words)
     rows = list(zip(encoded.ids, encoded.tokens, strict=True))
     if as_json:
         tokens = [{"id": token, "piece": piece} for token, piece in rows]
@@ -228,7 +229,7 @@ def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_j
 @model_argument
 def info(model: Path, as_json: bool) -> None:
     """Say what a file or folder is, on one screen, without loading its weights."""
-    found = runtime.describe(model)
+    found = runtime.describe(model_path(model, folders=True))
     if as_json:
         cli.write_json(info_document(found))
     else:
@@ -268,7 +269,7 @@ def bench(
     from llorch.runtime import choose_device  # torch, which --help does not need
 
     found = runtime.measure_speed(
-        model,
+        model_path(model, folders=True),
         prompt_tokens=prompt_tokens,
         generate_tokens=generate_tokens,
         depth=depth,
@@ -285,7 +286,7 @@ def bench(
 
 def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
-    return runtime.load(model, device=device, mode=mode)
+    return runtime.load(model_path(model, folders=True), device=device, mode=mode)
 
 
 def sampling_of(**options: float) -> Sampling:

@@ -18,6 +18,7 @@ from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Cell, Failure, text, write_table
 from llorch.commands.ledger import Recorded, record_verification, registry_location, tracked_run
+from llorch.formats import model_path
 from llorch.registry import sha256_of
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def main(
         raise click.UsageError("--other-source is for --against FILE, which is not given.")
     if against is not None and not (alone or other_source or artifact.is_file()):
         require_source(artifact, against)
+    if alone or not is_folder_of_weights(artifact):
+        artifact = model_path(artifact, folders=True)
     location = registry_location(url)
     suspicious = warned_of(artifact, cli.allowances(allow))
     if alone or artifact.is_file():
@@ -148,6 +151,12 @@ def main(
         cli.note(NAME, recorded.message)
         return recorded.exit_code
     return 1 if strict and suspicious else OUTCOMES[report.outcome]
+
+
+def is_folder_of_weights(artifact: Path) -> bool:
+    """Whether it is a folder that is to be checked, whatever it lacks: what is in it is no GGUF file."""
+    names = (RECORD, "config.json", "*.safetensors")
+    return artifact.is_dir() and any(any(artifact.glob(name)) for name in names)
 
 
 def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from llorch.formats.kind import model_path
     from llorch.formats.model_file import Identity, open_descriptor, read_exactly
     from llorch.formats.safetensors import (
         BITS,
@@ -33,6 +34,7 @@ __all__ = [
     "SafetensorsModel",
     "SafetensorsTensor",
     "lay_out",
+    "model_path",
     "open_descriptor",
     "read_exactly",
     "read_safetensors",
@@ -41,6 +43,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "kind": ["model_path"],
         "model_file": ["Identity", "open_descriptor", "read_exactly"],
         "safetensors": [
             "BITS",

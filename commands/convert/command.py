@@ -27,6 +27,7 @@ from llorch.commands.ledger import (
     registry_location,
     tracked_run,
 )
+from llorch.formats import model_path
 from llorch.verification import Report
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ def main(
     as_json: bool,
 ) -> int:
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
+    if tokenizer_only or not source.is_file():
+        source = model_path(source)
     folder = folder or Path(folder_name(source))
     taken = cli.allowances(allow)
     if tokenizer_only:
@@ -212,6 +215,7 @@ def convert_and_check(
     there = os.fspath(source.absolute())
     with tracked_run("convert", there, options.to_json(), location, is_there=source.is_file) as run:
         try:
+            model_path(source)  # within the run: that a file is no model is how it failed
             with cli.progress("converting") as progress, output_errors_told_apart(source, folder):
                 conversion = converter.convert(
                     source,

@@ -127,7 +127,7 @@ def test_shards_are_as_small_as_asked(source: Path) -> None:
     ("arguments", "code", "reason"),
     [
         (["no-such-file.gguf"], 3, "missing"),
-        (["."], 3, "malformed"),
+        (["there"], 3, "unsupported"),
         (["Tiny.Q4.gguf", "--dtype", "float8"], 2, "usage"),
         (["Tiny.Q4.gguf", "--max-shard-size", "many"], 2, "usage"),
         (["Tiny.Q4.gguf", "--threads", "0"], 2, "usage"),

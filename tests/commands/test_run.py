@@ -183,7 +183,7 @@ def test_info_is_one_screen_and_says_what_a_template_reaches_for(source: Path) -
         (["chat", "Tiny.Q4.gguf", "--min-p", "2", "--temperature", "1"], 2),
         (["generate", "Tiny.Q4.gguf"], 2),
         (["perplexity", "Tiny.Q4.gguf", "nowhere"], 3),
-        (["info", "."], 3),
+        (["info", ".."], 3),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_line(source: Path, arguments: list[str], code: int) -> None:
