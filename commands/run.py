@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from llorch import runtime
+from llorch import formats, runtime
 from llorch.commands import cli
 from llorch.commands.cli import Cell, text, write_rows, write_table
+from llorch.commands.conversation import converse, interrupt_cancels
 from llorch.commands.run_documents import (
     generation_document,
     info_document,
@@ -20,7 +23,6 @@ from llorch.commands.run_documents import (
     speed_rows,
 )
 from llorch.commands.serve.command import add_serve
-from llorch.formats import model_path
 
 if TYPE_CHECKING:
     from llorch.runtime import Model, Sampling, Stream
@@ -30,7 +32,7 @@ NAME = "llorch-run"
 ENDS = {
     "end": "ended by the model",
     "stop": "ended at a --stop text",
-    "length": "ended by --max-new-tokens",
+    "length": "ended by {cut}",
     "cancelled": "cancelled",
 }
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,8 +41,20 @@ model_argument = click.argument("model", type=cli.PATH)
 device_option = cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
 
 
+def length_option(default: int | None, help: str) -> Callable[[F], F]:
+    """-n, which the function gets as `max_new_tokens`; None is as many as the context has room for."""
+    return click.option(
+        "-n",
+        "--max-new-tokens",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
+
+
 def sampling_options(function: F) -> F:
-    """How much is generated, how each token is chosen, and where it ends; in this order on the page."""
+    """How each token is chosen, and where it ends; in this order on the page."""
     for option in (
         click.option(
             "--stop", metavar="TEXT", multiple=True, help="End before this text; may be given several times."
@@ -79,14 +93,6 @@ def sampling_options(function: F) -> F:
             show_default=True,
             help="0 takes the most probable token.",
         ),
-        click.option(
-            "-n",
-            "--max-new-tokens",
-            type=click.IntRange(min=1),
-            default=64,
-            show_default=True,
-            help="At most.",
-        ),
     ):
         function = option(function)
     return function
@@ -101,6 +107,7 @@ def main() -> None:
 @model_argument
 @click.option("-p", "--prompt", required=True, help="The text to go on from; with --chat what the user says.")
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
+@length_option(64, "At most.")
 @sampling_options
 @cli.mode_option("fast")
 @device_option
@@ -127,26 +134,36 @@ def generate(
 
 @cli.subcommand(main, "chat", example=f"{NAME} chat smollm2")
 @model_argument
+@length_option(None, "At most.  [default: what the context has room for]")
 @sampling_options
 @cli.mode_option("fast")
 @device_option
 def chat(
     model: Path,
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     stop: tuple[str, ...],
     mode: str,
     device: str,
     as_json: bool,
     **options: float,
 ) -> None:
-    """Talk with a model, a line at a time, until the input ends."""
+    """Talk with a model, a line at a time, until the input ends; in a terminal with a line editor."""
     sampling = sampling_of(**options)
     with opened(model, device, mode) as loaded:
         conversation = runtime.Chat(loaded)
-        while line := said():
+
+        def answer(line: str) -> Stream:
             stream = conversation.ask(line, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
-            write_stream(stream, silent=as_json)
-            conversation.answered(stream)
+            with interrupt_cancels(stream) if typed else contextlib.nullcontext():
+                write_stream(
+                    stream, silent=as_json, cut="--max-new-tokens" if max_new_tokens else "the context"
+                )
+            return stream
+
+        if typed := cli.is_terminal(sys.stdin) and cli.is_terminal(sys.stderr):
+            converse(NAME, conversation, answer)
+        while not typed and (line := said()):
+            conversation.answered(answer(line))
     if as_json:
         messages = list(conversation.messages)
         cli.write_json(
@@ -162,7 +179,7 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
 
     No weight is read: a .gguf file that is only a vocabulary will do.
     """
-    encoded = runtime.read_text(model_path(model, folders=True)).tokenizer.encode(words)
+    encoded = runtime.read_text(formats.model_path(model, folders=True)).tokenizer.encode(words)
     rows = list(zip(encoded.ids, encoded.tokens, strict=True))
     if as_json:
         tokens = [{"id": token, "piece": piece} for token, piece in rows]
@@ -229,7 +246,7 @@ def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_j
 @model_argument
 def info(model: Path, as_json: bool) -> None:
     """Say what a file or folder is, on one screen, without loading its weights."""
-    found = runtime.describe(model_path(model, folders=True))
+    found = runtime.describe(formats.model_path(model, folders=True))
     if as_json:
         cli.write_json(info_document(found))
     else:
@@ -269,7 +286,7 @@ def bench(
     from llorch.runtime import choose_device  # torch, which --help does not need
 
     found = runtime.measure_speed(
-        model_path(model, folders=True),
+        formats.model_path(model, folders=True),
         prompt_tokens=prompt_tokens,
         generate_tokens=generate_tokens,
         depth=depth,
@@ -286,7 +303,7 @@ def bench(
 
 def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
-    return runtime.load(model_path(model, folders=True), device=device, mode=mode)
+    return runtime.load(formats.model_path(model, folders=True), device=device, mode=mode)
 
 
 def sampling_of(**options: float) -> Sampling:
@@ -300,8 +317,12 @@ def sampling_of(**options: float) -> Sampling:
     return runtime.Sampling(**{**options, **whole})  # type: ignore[arg-type]  # click has seen to the types
 
 
-def write_stream(stream: Stream, *, silent: bool) -> None:
-    """Runs a request; its text goes to stdout as it comes, how it was made to stderr, unless `silent`."""
+def write_stream(stream: Stream, *, silent: bool, cut: str = "--max-new-tokens") -> None:
+    """Runs a request; its text goes to stdout as it comes, how it was made to stderr, unless `silent`.
+
+    cut: what ended it, where its length did.
+    """
+    began = time.monotonic()
     try:
         for piece in stream:
             if not silent:
@@ -311,7 +332,11 @@ def write_stream(stream: Stream, *, silent: bool) -> None:
             click.echo()  # also where it was interrupted: what is said of that has a line of its own
     if not silent:
         made = stream.generation
-        cli.note(NAME, f"{counted(made.ids, 'token')} in mode {made.mode}, {ENDS[made.finish]}")
+        end = ENDS[made.finish].format(cut=cut)
+        rate = ""
+        if cli.is_terminal(sys.stderr):
+            rate = f", {len(made.ids) / max(time.monotonic() - began, 1e-9):.1f} tokens a second"
+        cli.note(NAME, f"{counted(made.ids, 'token')} in mode {made.mode}, {end}{rate}")
 
 
 def counted(ids: Sequence[int], what: str) -> str:
@@ -329,9 +354,7 @@ def seen(piece: str) -> str:
 
 
 def said() -> str:
-    """The next line of the input, asked for where a person types; empty where it ends."""
-    if cli.is_terminal(sys.stdin):
-        click.echo("> ", nl=False, err=True)
+    """The next line of the input; empty where it ends."""
     return next((line for line in sys.stdin if line.strip()), "").strip()
 
 

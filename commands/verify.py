@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llorch import verification
+from llorch import formats, verification
 from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Cell, Failure, text, write_table
 from llorch.commands.ledger import Recorded, record_verification, registry_location, tracked_run
-from llorch.formats import model_path
 from llorch.registry import sha256_of
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def main(
     if against is not None and not (alone or other_source or artifact.is_file()):
         require_source(artifact, against)
     if alone or not is_folder_of_weights(artifact):
-        artifact = model_path(artifact, folders=True)
+        artifact = formats.model_path(artifact, folders=True)
     location = registry_location(url)
     suspicious = warned_of(artifact, cli.allowances(allow))
     if alone or artifact.is_file():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llorch import converter
+from llorch import converter, formats
 from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import NO_SUCH_FILE, Failure, OutputError, size
@@ -27,7 +27,6 @@ from llorch.commands.ledger import (
     registry_location,
     tracked_run,
 )
-from llorch.formats import model_path
 from llorch.verification import Report
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def main(
 ) -> int:
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
     if tokenizer_only or not source.is_file():
-        source = model_path(source)
+        source = formats.model_path(source)
     folder = folder or Path(folder_name(source))
     taken = cli.allowances(allow)
     if tokenizer_only:
@@ -215,7 +214,7 @@ def convert_and_check(
     there = os.fspath(source.absolute())
     with tracked_run("convert", there, options.to_json(), location, is_there=source.is_file) as run:
         try:
-            model_path(source)  # within the run: that a file is no model is how it failed
+            formats.model_path(source)  # within the run: that a file is no model is how it failed
             with cli.progress("converting") as progress, output_errors_told_apart(source, folder):
                 conversion = converter.convert(
                     source,

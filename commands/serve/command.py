@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llorch import formats
 from llorch.base.errors import UnsupportedInput
 from llorch.commands import cli
 from llorch.commands.cli import SIGNALS, Signalled
 from llorch.commands.serve.identity import identify, locate_model, served_name
 from llorch.commands.serve.log import log_to_stderr
-from llorch.formats import model_path
 
 if TYPE_CHECKING:
     from llorch.runtime import Model
@@ -102,7 +102,7 @@ def serve(
     require_extra()
     from llorch.runtime import serving
 
-    found = model_path(locate_model(model, url), folders=True)
+    found = formats.model_path(locate_model(model, url), folders=True)
     keys = serving.Keys(read_keys(api_key_file, os.environ))
     if not is_loopback(host) and not keys:
         raise click.UsageError(f"to listen on {host} needs a key: give --api-key-file or ${KEY_VARIABLE}")
