@@ -105,7 +105,11 @@ def main() -> None:
 
 @cli.subcommand(main, "generate", example=f'{NAME} generate smollm2 -p "Why is the sea salty?" --chat')
 @model_argument
-@click.option("-p", "--prompt", required=True, help="The text to go on from; with --chat what the user says.")
+@click.option(
+    "-p",
+    "--prompt",
+    help="The text to go on from; with --chat what the user says. - reads it from stdin, as where stdin is a pipe.",
+)
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
 @length_option(64, "At most.")
 @sampling_options
@@ -113,7 +117,7 @@ def main() -> None:
 @device_option
 def generate(
     model: Path,
-    prompt: str,
+    prompt: str | None,
     chat: bool,
     max_new_tokens: int,
     stop: tuple[str, ...],
@@ -124,6 +128,7 @@ def generate(
 ) -> None:
     """Continue a text, the most probable way or by chance."""
     sampling = sampling_of(**options)
+    prompt = prompt_of(prompt)
     with opened(model, device, mode) as loaded:
         ask = runtime.Chat(loaded).ask if chat else loaded.stream
         stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
@@ -351,6 +356,25 @@ def seen(piece: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in piece
     )
+
+
+def prompt_of(given: str | None) -> str:
+    """The prompt: as given, or all of stdin for `-` and where a pipe or a file is there instead of a person.
+
+    One line end at the end of stdin, which `echo` writes, is no part of it. A usage error where nobody gives one, or
+    where stdin is not UTF-8.
+    """
+    if given not in (None, "-"):
+        return str(given)
+    if given is None and sys.stdin.isatty():
+        raise click.UsageError("Missing option '-p' / '--prompt', or a pipe.")
+    try:
+        content = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"stdin is not text in UTF-8: byte {error.start} is none of it") from None
+    if given is None and not content:
+        raise click.UsageError("Missing option '-p' / '--prompt': stdin is empty too.")
+    return content.removesuffix("\n").removesuffix("\r")
 
 
 def said() -> str:

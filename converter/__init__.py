@@ -22,12 +22,13 @@ if TYPE_CHECKING:
         TargetBusy,
         TargetExists,
     )
-    from llorch.converter.options import ConvertOptions, parse_size
+    from llorch.converter.options import DTYPE_ALIASES, ConvertOptions, parse_size
     from llorch.converter.provenance.record import Conversion
     from llorch.converter.round_trip import round_trip_differences
     from llorch.converter.tokenizer_only import TokenizerFolder, convert_tokenizer
 
 __all__ = [
+    "DTYPE_ALIASES",
     "Conversion",
     "ConvertOptions",
     "NotEnoughSpace",
@@ -47,7 +48,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "conversion": ["convert"],
         "errors": ["NotEnoughSpace", "OnlyVocabulary", "RoundTripError", "TargetBusy", "TargetExists"],
-        "options": ["ConvertOptions", "parse_size"],
+        "options": ["ConvertOptions", "DTYPE_ALIASES", "parse_size"],
         "provenance.record": ["Conversion"],
         "round_trip": ["round_trip_differences"],
         "tokenizer_only": ["TokenizerFolder", "convert_tokenizer"],

@@ -56,6 +56,17 @@ class SizeType(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+class DtypeType(click.Choice[str]):
+    """A type of weights by its name, or by a short one that other tools have: bf16, fp16, f16, f32, fp32."""
+
+    def __init__(self) -> None:
+        super().__init__(["auto", "float32", "float16", "bfloat16"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The long name."""
+        return super().convert(converter.DTYPE_ALIASES.get(value, value), param, ctx)
+
+
 @cli.command(NAME, example=f"{NAME} SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --verify full")
 @click.argument("source", type=cli.PATH)
 @click.option(
@@ -68,7 +79,7 @@ class SizeType(click.ParamType[int]):
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+    type=DtypeType(),
     default="auto",
     show_default=True,
     help="Type of the weights. auto: the narrowest that loses nothing; bfloat16 for a quantized source.",

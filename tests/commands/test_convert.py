@@ -116,6 +116,14 @@ def test_the_type_of_the_weights_can_be_chosen(source: Path, dtype: str) -> None
     assert json.loads(Path("out/config.json").read_text())["dtype"] == dtype
 
 
+@pytest.mark.parametrize(
+    ("short", "dtype"), [("bf16", "bfloat16"), ("fp16", "float16"), ("f16", "float16"), ("f32", "float32")]
+)
+def test_the_type_has_the_short_names_of_other_tools(source: Path, short: str, dtype: str) -> None:
+    assert invoke(main, source, "-o", "out", "--dtype", short, "--verify", "none").exit_code == 0
+    assert json.loads(Path("out/config.json").read_text())["dtype"] == dtype
+
+
 def test_shards_are_as_small_as_asked(source: Path) -> None:
     assert invoke(main, source, "-o", "out", "--max-shard-size", "50kB", "--verify", "none").exit_code == 0
     shards = list(Path("out").glob("model-*-of-*.safetensors"))

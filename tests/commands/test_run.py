@@ -47,6 +47,21 @@ def test_text_is_what_json_says_and_ends_in_a_line(model: Path) -> None:
     assert result.stdout == f"{generated(model)['text']}\n"
 
 
+@pytest.mark.parametrize("options", [["-p", "-"], []], ids=["dash", "a pipe alone"])
+def test_a_prompt_comes_from_a_pipe(source: Path, options: list[str]) -> None:
+    words = ["generate", str(source), "-n", "8", "--json", *options]
+    result = CliRunner().invoke(main, words, input="hello\n")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["ids"] == generated(source)["ids"]
+
+
+@pytest.mark.parametrize(("given", "told"), [(b"", "stdin is empty"), (b"a\xff", "byte 1 is none of it")])
+def test_a_pipe_without_text_is_a_usage_error(source: Path, given: bytes, told: str) -> None:
+    result = CliRunner().invoke(main, ["generate", str(source)], input=given)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told in result.stderr
+
+
 def test_a_seed_gives_the_same_text_and_another_one_another(model: Path) -> None:
     hot = ("--temperature", "1.5")
     one, again = (generated(model, *hot, "--seed", "3")["ids"] for _ in range(2))
