@@ -123,7 +123,7 @@ def test_a_malformed_file_is_a_failed_run_with_the_line_and_the_exit_code(here: 
     "arguments",
     [
         ["missing.gguf"],
-        ["."],
+        ["empty"],
         ["tiny.gguf", "--dtype", "float8"],
         ["--help"],
         ["tiny.gguf", "--report", "page"],
@@ -131,6 +131,7 @@ def test_a_malformed_file_is_a_failed_run_with_the_line_and_the_exit_code(here: 
     ids=["missing", "folder", "usage", "help", "report"],
 )
 def test_what_never_began_is_no_run(arguments: list[str]) -> None:
+    Path("empty").mkdir()
     call(convert.main, *arguments)
     assert history() == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -15,6 +16,18 @@ from llorch.runtime.serving import Limits
 from tests.runtime.serving.conftest import NAME, Served, Start, wait_for
 
 Events = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 20 ms, so that a job is cancelled before it ends by itself."""
+    step = Model.step
+
+    def slow(self: Model, ids: Any, cache: Any) -> Any:
+        time.sleep(0.02)
+        return step(self, ids, cache)
+
+    monkeypatch.setattr(Model, "step", slow)
 
 
 def parsed(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -194,7 +207,7 @@ def test_a_prompt_that_the_context_cannot_hold_is_refused_by_name(served: Served
     assert "2,048" in error["message"]
 
 
-def test_a_running_job_is_cancelled_by_its_name(served: Served) -> None:
+def test_a_running_job_is_cancelled_by_its_name(served: Served, slow_steps: None) -> None:
     with served.client.stream(
         "POST", "/execute", json={**GOOD, "job_id": "long", "max_tokens": 2000}
     ) as answer:
@@ -216,7 +229,9 @@ def test_cancelling_is_idempotent_also_of_what_never_was(served: Served) -> None
     assert served.post("/cancel").status_code == 400
 
 
-def test_a_waiting_job_is_cancelled_without_a_step_and_its_events_are_in_order(start: Start) -> None:
+def test_a_waiting_job_is_cancelled_without_a_step_and_its_events_are_in_order(
+    start: Start, slow_steps: None
+) -> None:
     served = start(limits=Limits(slots=1))
     with served.client.stream(
         "POST", "/execute", json={**GOOD, "job_id": "first", "max_tokens": 2000}
@@ -235,7 +250,9 @@ def test_a_waiting_job_is_cancelled_without_a_step_and_its_events_are_in_order(s
     assert (found[-1][1]["stop_reason"], found[-1][1]["tokens_out"]) == ("CANCELLED", 0)
 
 
-def test_two_jobs_of_one_name_are_not_run_at_once_and_the_name_is_free_again(served: Served) -> None:
+def test_two_jobs_of_one_name_are_not_run_at_once_and_the_name_is_free_again(
+    served: Served, slow_steps: None
+) -> None:
     with served.client.stream(
         "POST", "/execute", json={**GOOD, "job_id": "twin", "max_tokens": 2000}
     ) as answer:
