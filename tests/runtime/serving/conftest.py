@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -175,3 +176,15 @@ def alone(model_file: Path) -> Iterator[Model]:
     """The same model without a server: what it says is what a server has to say."""
     with runtime.load(model_file) as model:
         yield model
+
+
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 20 ms, so that a job is cancelled before it ends by itself."""
+    step = Model.step
+
+    def slow(self: Model, ids: Any, cache: Any) -> Any:
+        time.sleep(0.02)
+        return step(self, ids, cache)
+
+    monkeypatch.setattr(Model, "step", slow)

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def test_openai_reads_the_models_the_log_probabilities_and_completions(keyed: Se
     assert len(completion.choices[0].logprobs.token_logprobs) == 6
 
 
-def test_openai_knows_our_errors(keyed: Served, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_knows_our_errors(keyed: Served, start: Start, slow_steps: None) -> None:
     import openai
 
     client = openai_client(keyed.uri)
@@ -87,13 +86,6 @@ def test_openai_knows_our_errors(keyed: Served, start: Start, monkeypatch: pytes
         ask(client.with_options(api_key="wrong"))
     full = start(limits=Limits(slots=1, max_queue=0))
     second = openai_client(full.uri)
-    step = Model.step
-
-    def slow(self: Model, ids: Any, cache: Any) -> Any:
-        time.sleep(0.01)
-        return step(self, ids, cache)
-
-    monkeypatch.setattr(Model, "step", slow)
     with full.client.stream(
         "POST", "/completion", json={"prompt": "hello", "n_predict": 1900, "ignore_eos": True, "stream": True}
     ) as running:

@@ -386,7 +386,7 @@ def test_a_server_that_drains_ends_what_it_has_and_takes_nothing_new(
     wait_for(served.stopped)
 
 
-def test_a_second_time_it_ends_at_once(start: Start) -> None:
+def test_a_second_time_it_ends_at_once(start: Start, slow_steps: None) -> None:
     served = start()
     with served.client.stream(
         "POST", "/execute", json={"job_id": "j", "prompt": "hello", "max_tokens": 1900}

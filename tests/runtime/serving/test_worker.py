@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -16,18 +15,6 @@ from llorch.runtime.serving import Limits
 from tests.runtime.serving.conftest import NAME, Served, Start, wait_for
 
 Events = list[tuple[str, dict[str, Any]]]
-
-
-@pytest.fixture
-def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps of 20 ms, so that a job is cancelled before it ends by itself."""
-    step = Model.step
-
-    def slow(self: Model, ids: Any, cache: Any) -> Any:
-        time.sleep(0.02)
-        return step(self, ids, cache)
-
-    monkeypatch.setattr(Model, "step", slow)
 
 
 def parsed(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
