@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import os
 import secrets
@@ -100,6 +99,8 @@ def serve(
 ) -> None:
     """Serve MODEL, a .gguf file, a folder or a name of the registry, to clients of OpenAI, llama-server and workers."""
     require_extra()
+    import asyncio  # as slow to import as all the rest of `llorch-run --help`
+
     from llorch.runtime import serving
 
     found = formats.model_path(locate_model(model, url), folders=True)
@@ -192,6 +193,8 @@ def say_ready(uri: str, settings: Settings, card: Card, *, as_json: bool) -> Non
 
 async def until_signalled(server: Server) -> None:
     """Serves; the first signal drains, the next one ends it at once, and it is Signalled that says so."""
+    import asyncio  # as in `serve`
+
     loop = asyncio.get_running_loop()
     first: list[float] = []
     forced: list[int] = []

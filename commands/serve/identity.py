@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,8 @@ def locate_model(model: Path, registry: str | None) -> Path:
     """The file or folder: as given, or where the registry last saw what it knows by that name on this machine."""
     if model.exists():
         return model
+    import socket  # with ssl below it, slow to import; --help does not need it
+
     from llorch.registry import RefusedRequest, Registry, RegistryError
 
     try:

@@ -63,9 +63,7 @@ def _of_value(value: Value) -> str:
     if isinstance(data, str):
         digest.update(data.encode())
     elif isinstance(data, StringArray):
-        for index in range(len(data)):
-            raw = data.raw(index)
-            digest.update(len(raw).to_bytes(8, "little") + raw)
+        digest.update(data.encoded())
     elif isinstance(data, np.ndarray):
         digest.update(np.ascontiguousarray(data, data.dtype.newbyteorder("<")).tobytes())
     else:

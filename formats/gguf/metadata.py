@@ -93,6 +93,17 @@ class StringArray:
             return int(np.searchsorted(lengths_at, error.start, "right")) - 1
         return None
 
+    def encoded(self) -> bytearray:
+        """All strings as GGUF writes them in little-endian order: each behind its length in 8 bytes."""
+        if not len(self):
+            return bytearray()
+        raw, lengths_at = self._blanked(slice(None))
+        lengths = np.ascontiguousarray(self.lengths, "<i8").view(np.uint8).reshape(-1, LENGTH_BYTES)
+        view = np.frombuffer(raw, np.uint8)
+        for byte in range(LENGTH_BYTES):
+            view[lengths_at + byte] = lengths[:, byte]
+        return raw
+
     def _blanked(self, some: slice) -> tuple[bytearray, NDArray[np.int64]]:
         """The bytes of some strings, and where in them the length of each is: blanks now, which join no two strings."""
         starts, lengths = self.starts[some], self.lengths[some]

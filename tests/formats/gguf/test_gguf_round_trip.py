@@ -156,6 +156,7 @@ def test_strings_are_cut_where_their_lengths_say(lengths: list[int], order: str,
     found = string_array(texts, order, tmp_path)
     assert [found.raw(i) for i in range(len(found))] == texts
     assert found.tolist() == [text.decode() for text in texts]
+    assert found.encoded() == b"".join(struct.pack("<Q", len(text)) + text for text in texts)
     assert found.first_invalid() is None
 
 
