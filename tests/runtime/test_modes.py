@@ -16,7 +16,8 @@ from tests.runtime.prose import TEXT
 
 # Mean KL divergence from exact, in nats.
 WITHIN = {Mode.FAST: 1e-2, Mode.VERIFY: 1e-6}
-# A random recurrent state carries int8's noise from token to token: one position of twenty is 0.23, the mean 1.7e-2.
+# A random recurrent state carries int8's noise from token to token. One position of twenty is 0.23 and the mean
+# 1.7e-2; llama.cpp's own 8-bit activations are 0.28 from exact at that position, and 2.0e-2 in the mean.
 FAST_WITHIN = {"families/qwen35": 3e-2}
 IDS = [3, 77, 12, 45, 9, 130, 28, 61, 7, 99, 250, 33, 18, 4, 64, 200, 41, 5, 87, 150]
 
