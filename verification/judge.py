@@ -41,6 +41,7 @@ def verify(
     device: str = "cpu",
     *,
     tensors: str | None = None,
+    just_written: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Judges whether `folder` is the model that the GGUF file `against` holds.
@@ -49,6 +50,7 @@ def verify(
     without a source the checks that need it are skipped. level: "quick" looks at a part of a large model and
     takes seconds, "full" looks at all of it. device: where the readings are computed; "auto" is cuda if there.
     tensors: a pattern of names, as shells have them: those are taken back, and nothing else is checked.
+    just_written: whoever calls has hashed source and folder in this same run, and quick need not do it again.
     progress: told how far it is, check by check and within one.
 
     Raises OSError and InputError for a folder or source that is not there or no such thing; whatever else is
@@ -76,6 +78,7 @@ def verify(
     with subject:
         results = []
         subject.pattern = tensors
+        subject.just_written = just_written
         for check in CHECKS.values():
             if tensors is not None and check.name not in OF_TENSORS:
                 continue
