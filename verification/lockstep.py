@@ -155,7 +155,7 @@ class Lockstep:
 
     @torch.inference_mode()
     def run(self, once: int, progress: Progress) -> Found:
-        """Runs everything. once: tokens before the text repeats itself, for perplexity."""
+        """Runs everything. once: tokens before the text repeats itself, for perplexity; 0 leaves that out."""
         models = [model for model in (self.source, self.folder) if model is not None]
         share = max(1, len(self.text) // 3)
         places, planned = edges(min(model.n_ctx for model in models), min(EDGE, share))
@@ -231,8 +231,9 @@ class Lockstep:
         if len(texts) > 1:
             found.logits = in_pieces((texts[0], ends[0]), (texts[1], ends[1]))
             found.long = in_pieces((longs[0], longs[0].end()), (longs[1], longs[1].end()))
-            one, other = (losses(run, end[:once]) for run, end in zip(texts, ends, strict=True))
-            found.losses = one, other
+            if once:
+                one, other = (losses(run, end[:once]) for run, end in zip(texts, ends, strict=True))
+                found.losses = one, other
         used = texts if exact is None else (*texts, exact)
         for model in {id(run.model): run.model for run in used}.values():
             if not self.sizes.is_small:

@@ -84,7 +84,7 @@ def candidates(folder: Path, formats: Sequence[str] = FORMATS) -> Iterator[Candi
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:
-    """The rows; failed, where greedy text or logits are others than in the first row of that model and format that passed.
+    """The rows; failed, where greedy text or logits are not those of the first row of that model and format.
 
     A folder of 16-bit weights and a quantized file hold other numbers: between formats nothing is compared.
     """

@@ -12,7 +12,8 @@ from llorch.verification.matrix import Row, compared, counts
 
 DEVICES = ("cpu", "cuda", "mps")
 COLUMNS = (
-    "architecture", "model", "formats", *DEVICES, "tokens a second", "memory", "tokenizer", "end ids", "kind of cache", "types"
+    "architecture", "model", "formats", *DEVICES,
+    "tokens a second", "memory", "tokenizer", "end ids", "kind of cache", "types",
 )  # fmt: skip
 TICK = {"passed": "✓", "failed": "✗", "skipped": "–"}
 

@@ -34,7 +34,9 @@ JUST_WRITTEN_BYTES = 32 << 20  # that quick hashes of what the same run has writ
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
 LOGITS_BYTES = 512 << 20  # most that the logits of one reading may take
 LOCKSTEP_FLOP = 1e10  # what a quick lockstep computes with each reading of the layers that it runs
-LOCKSTEP_BYTES = 512 << 20  # of float32 that the layers of a quick lockstep take
+LOCKSTEP_BYTES = (
+    256 << 20
+)  # of float32 that the layers of a quick lockstep take, of a model that is not small
 FULL_FLOP = 1.2e12  # what a full check computes with each reading: half a minute on two cores
 LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 24, 200, 2048
 LEAST_LAYERS = 3  # that quick runs, however large they are: the first, the last, and one between them
@@ -215,7 +217,7 @@ class Subject:
     def layers(self) -> Sequence[int]:
         """Which layers are run: all, or for quick what fits in `LOCKSTEP_BYTES`, by position, kind and digest."""
         traits = self.folder_reading.traits
-        if self.level == "full":
+        if self.level == "full" or self.sizes.is_small:
             return range(traits.n_layers)
         kinds = {
             index: (traits.windows[index], traits.ropes[index], self._layer_shapes(index))
@@ -261,7 +263,7 @@ class Subject:
         from llorch.verification.lockstep import Lockstep  # torch, as above
 
         run = Lockstep(source, folder, exact, self.sizes, self.prose, self.layers)
-        return run.run(len(self.prose_once), self.progress)
+        return run.run(len(self.prose_once) if self.level == "full" else 0, self.progress)
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
         """Which of these (name, bytes) are hashed: quick what fits in `QUICK_BYTES`, full all.
