@@ -121,6 +121,8 @@ def main(
         artifact = formats.model_path(artifact, folders=True)
     location = registry_location(url)
     suspicious = warned_of(artifact, cli.allowances(allow))
+    if not (alone or as_json or artifact.is_file()) and (needed := verification.memory_needed(artifact)):
+        cli.note(NAME, f"{artifact}: needs at most {needed / 1e6:,.0f} MB of memory")
     if alone or artifact.is_file():
         if against is not None:
             raise click.UsageError("--against is for a folder, and not with --alone.")

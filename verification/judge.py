@@ -15,6 +15,7 @@ from pathlib import Path
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.times import rfc3339_seconds
 from llorch.base.version import __version__
+from llorch.formats import read_safetensors
 from llorch.formats.gguf import read_header
 from llorch.verification.check import LEVELS, CannotCheck
 from llorch.verification.checks import CHECKS
@@ -90,6 +91,17 @@ def verify(
     found = vars(subject).get("lockstep")
     curves = None if found is None else found.to_json()
     return Report(os.fspath(path), named, level, subject.device, started, now(), tools(), results, curves)
+
+
+def memory_needed(folder: Path) -> int | None:
+    """Bytes that a verification takes at most; None of a model that is small, or of what cannot be read as one."""
+    from llorch.verification.readings import sizes_of  # torch, as above
+
+    try:
+        sizes = sizes_of(read_safetensors(folder, links=True).tensors)
+    except (InputError, OSError):
+        return None  # the checks say it
+    return None if sizes.is_small else sizes.bound
 
 
 def told_once(result: Result, subject: Subject) -> Result:

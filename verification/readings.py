@@ -41,8 +41,8 @@ class Sizes:
 
     @property
     def bound(self) -> int:
-        """Bytes that a lockstep takes at most beside the interpreter: 1 GB and two layers as they are stored."""
-        return 10**9 + 2 * 2 * self.layer
+        """Bytes that a lockstep takes at most: 1 GB, and a layer as the source stores it, of 16 bits a weight."""
+        return 10**9 + 2 * self.layer
 
 
 def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from llorch import converter, runtime
+from llorch.formats import SafetensorsTensor
 from llorch.verification import report_page, report_sarif, verify
 from llorch.verification.readings import Run, cuts, sizes_of
 from llorch.verification.report import Report
@@ -124,3 +125,19 @@ def test_a_pattern_of_names_leaves_the_checks_of_tensors(right: Planted) -> None
         "round_trip",
     ]
     assert report.results[-1].detail == "9 of 48 tensors"
+
+
+def test_what_a_large_model_needs_grows_with_its_largest_layer_alone() -> None:
+    small, deep, wide = (
+        sizes_of(
+            {
+                f"model.layers.{index}.w": SafetensorsTensor("w", "BF16", (rows, 1024), 0, 0, 2048 * rows)
+                for index in range(layers)
+            }
+        )
+        for layers, rows in ((2, 10), (80, 800_000), (80, 1_600_000))
+    )
+    assert small.is_small
+    assert not deep.is_small
+    assert deep.bound == 10**9 + 2 * 800_000 * 1024
+    assert wide.bound - deep.bound == 2 * 800_000 * 1024
