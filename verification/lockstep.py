@@ -200,6 +200,8 @@ class Lockstep:
                 chunked.layer(index)
             else:
                 release(run.model, index, self.sizes)
+        if self.folder.traits.ropes[index] is None:
+            seen, exact_seen = [with_scores(kept) for kept in seen], with_scores(exact_seen)
         self._compare(index, seen, exact_seen)
         if len(texts) > 1:
             noise = 0.0
@@ -280,6 +282,20 @@ def keep(kept: dict[str, Tensor]) -> Observe:
         kept[step] = value.detach().clone()
 
     return observe
+
+
+def with_scores(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The steps of a layer that does not rotate queries and keys, with the products of both instead of each.
+
+    A file may hold the rows of both in the order that rotation would need; without rotation only the products have a
+    meaning. q: (heads, positions, channels), k: (key heads, positions, channels) → (heads, positions, positions).
+    """
+    if "q" not in kept or "k" not in kept:
+        return kept
+    q, k = kept["q"], kept["k"]
+    scores = q @ k.repeat_interleave(len(q) // len(k), dim=0).transpose(1, 2)
+    steps = {"scores" if step == "q" else step: value for step, value in kept.items() if step != "k"}
+    return steps | {"scores": scores}
 
 
 def limit(noise: float) -> float:

@@ -163,6 +163,11 @@ class Subject:
         return runtime.read_text(self.folder)
 
     @cached_property
+    def rounding(self) -> Literal["bfloat16", "float16"] | None:
+        """What the source's weights are rounded to before both readings are compared."""
+        return rounding_of(self.tensors, [output.name for output in self.outputs if output.dtype == "F32"])
+
+    @cached_property
     def sizes(self) -> Sizes:
         """How large the model is, by the folder's headers."""
         return sizes_of(self.tensors)
@@ -170,7 +175,7 @@ class Subject:
     @once
     def ggml_reading(self) -> Model:
         """The source, by ggml's conventions; with every weight as the folder can hold it."""
-        return self._opened(self.source, rounding_of(self.tensors))
+        return self._opened(self.source, self.rounding)
 
     @once
     def folder_reading(self) -> Model:
@@ -255,7 +260,7 @@ class Subject:
             found = self._in_lockstep(source, folder, None)
         if found is None or not found.is_quiet:
             path = self.folder if self._source is None else self.source
-            rounded = None if self._source is None else rounding_of(self.tensors)
+            rounded = None if self._source is None else self.rounding
             found = self._in_lockstep(source, folder, self._opened(path, rounded, "float64"))
         return found
 
