@@ -88,7 +88,12 @@ class WithMatrix(cli.Guarded):
     is_flag=True,
     help="Compare with FILE though conversion.json names another; nothing is recorded.",
 )
-@click.option("--just-written", is_flag=True, hidden=True)  # by the conversion that waits for this
+@click.option(
+    "--just-written",
+    is_flag=True,
+    hidden=True,
+    help="The conversion that waits for this has hashed all files.",
+)
 def main(
     artifact: Path,
     against: Path | None,
