@@ -215,7 +215,10 @@ class Subject:
         """How many positions to compute: so many as time and the context allow."""
         n_ctx = self.folder_reading.traits.n_ctx
         flop, longest = (LOCKSTEP_FLOP, QUICK_POSITIONS) if self.level == "quick" else (FULL_FLOP, LONGEST)
-        weights = self.sizes.weights * len(self.layers) // max(1, self.folder_reading.traits.n_layers)
+        left_out = self.folder_reading.traits.n_layers - len(self.layers)
+        weights = (
+            self.sizes.weights - left_out * self.sizes.layer
+        )  # the output layer is computed however few they are
         return max(1, min(n_ctx, longest, max(LEAST_POSITIONS, int(flop / (2 * max(1, weights))))))
 
     @cached_property
