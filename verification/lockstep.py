@@ -33,7 +33,7 @@ NOISE_POSITIONS = (
 LEAST_NOISE_POSITIONS = 8
 EDGE = 32  # tokens at the beginning and at the end of the context, with nothing between them; a third of a short text
 LOGITS_ROWS_BYTES = 64 << 20  # of a reading's logits at a time
-KL_LIMIT = 1e-10  # nats, the lowest of the limits of logits
+KL_LIMIT, MEAN_LIMIT = 1e-9, 1e-10  # nats: those that the checks of logits have for a model without noise
 HIDDEN_LIMIT, HIDDEN_CEILING = 1e-5, 1e-3  # relative RMS: the fault table's, and for a model of much noise
 
 Progress = Callable[[int, int], None]
@@ -121,7 +121,9 @@ class Found:
     def is_quiet(self) -> bool:
         """Whether all that was compared is within the limits of a model that has no noise to speak of."""
         compared = [found for found in (self.logits, self.chunked, self.long) if found is not None]
-        return not self.faults and all(found.kl_max <= KL_LIMIT for found in compared)
+        return not self.faults and all(
+            found.kl_max <= KL_LIMIT and found.kl_mean <= MEAN_LIMIT for found in compared
+        )
 
     @property
     def extent(self) -> str:
