@@ -47,6 +47,7 @@ bench: $(SETUP)  ## prints the tables of docs/benchmarks.md
 docs: $(SETUP)  ## makes the generated pages again; fails if one differed
 	$(BIN)/python -m tests.commands.test_cli_page
 	$(BIN)/python -m tests.verification.test_checks_page
+	$(BIN)/python -m tests.verification.test_matrix
 	$(BIN)/python -m tests.converter.architectures.test_architectures_page
 	$(BIN)/python -m tests.formats.scan.test_rules_page
 	$(BIN)/python -m tests.formats.quants.test_types_page

@@ -119,8 +119,8 @@ def phi_3_mini() -> Shape:
 SHAPES = {"qwen2.5-0.5b": qwen2_5_0_5b, "phi-3-mini": phi_3_mini}
 
 
-def write_model(shape: Shape, path: Path) -> None:
-    """The whole file; the same bytes for the same shape."""
+def write_model(shape: Shape, path: Path, *, weights: bool = True) -> None:
+    """The whole file; the same bytes for the same shape. weights: else there is a hole in their place."""
     values: dict[str, Value] = {
         "general.architecture": shape.architecture,
         **{f"{shape.architecture}.{key}": value for key, value in shape.keys.items()},
@@ -137,6 +137,9 @@ def write_model(shape: Shape, path: Path) -> None:
             file.write(struct.pack(f"<{len(extents)}QIQ", *reversed(extents), by_name(quant).id, offset))
             offset += _padded(_nbytes(extents, by_name(quant)))
         file.write(bytes(-file.tell() % ALIGNMENT))
+        if not weights:
+            file.truncate(file.tell() + offset)
+            return
         for _, extents, quant in shape.tensors:
             _write_weights(file, extents, by_name(quant), generator)
 

@@ -23,6 +23,7 @@ from llorch.commands.run_documents import (
     speed_rows,
 )
 from llorch.commands.serve.command import add_serve
+from llorch.commands.soak import add_soak
 
 if TYPE_CHECKING:
     from llorch.runtime import Model, Sampling, Stream
@@ -259,6 +260,9 @@ def info(model: Path, as_json: bool) -> None:
 
 
 add_serve(main, example=f"{NAME} serve SmolLM2-135M-Instruct.Q4_1.gguf --port 8080")
+
+
+add_soak(main, example=f"{NAME} soak smollm2 --minutes 5")
 
 
 @cli.subcommand(main, "bench", example=f"{NAME} bench SmolLM2-135M-Instruct.Q4_1.gguf --threads 2")

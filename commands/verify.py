@@ -88,6 +88,12 @@ class WithMatrix(cli.Guarded):
     is_flag=True,
     help="Compare with FILE though conversion.json names another; nothing is recorded.",
 )
+@click.option(
+    "--just-written",
+    is_flag=True,
+    hidden=True,
+    help="The conversion that waits for this has hashed all files.",
+)
 def main(
     artifact: Path,
     against: Path | None,
@@ -99,6 +105,7 @@ def main(
     allow: Path | None,
     no_record: bool,
     other_source: bool,
+    just_written: bool,
     tensors: str | None,
     reference: Path | None,
     html: Path | None,
@@ -113,12 +120,14 @@ def main(
     recorded: Recorded | Failure | None = None
     if other_source and against is None:
         raise click.UsageError("--other-source is for --against FILE, which is not given.")
-    if against is not None and not (alone or other_source or artifact.is_file()):
+    if against is not None and not (alone or other_source or just_written or artifact.is_file()):
         require_source(artifact, against)
     if alone or not is_folder_of_weights(artifact):
         artifact = formats.model_path(artifact, folders=True)
     location = registry_location(url)
     suspicious = warned_of(artifact, cli.allowances(allow))
+    if not (alone or as_json or artifact.is_file()) and (needed := verification.memory_needed(artifact)):
+        cli.note(NAME, f"{artifact}: needs at most {needed / 1e6:,.0f} MB of memory")
     if alone or artifact.is_file():
         if against is not None:
             raise click.UsageError("--against is for a folder, and not with --alone.")
@@ -128,7 +137,13 @@ def main(
     elif no_record or tensors is not None or not location.is_there:
         with checks_shown() as progress:
             report = verification.verify(
-                artifact, against, level=level, device=device, tensors=tensors, progress=progress
+                artifact,
+                against,
+                level=level,
+                device=device,
+                tensors=tensors,
+                just_written=just_written,
+                progress=progress,
             )
     else:
         report, recorded = verify_and_record(artifact, against, level, device, location)

@@ -8,7 +8,8 @@ scale beside it is their product in float32, which is taken forward again: divid
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +20,30 @@ from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.converter.errors import RoundTripError
 from llorch.converter.plan.dtype import DType, Float32, Written, rounding_error, widened
-from llorch.converter.plan.schedule import slices
+from llorch.converter.plan.schedule import PIECE_WEIGHTS, Slice, slices
 from llorch.converter.plan.tensors import PlannedTensor, with_scales
 from llorch.converter.schema.operations import Operation
 from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode, numpy_kernels
 
+SAMPLED_WEIGHTS = 1 << 18  # of a slice where a tensor is sampled: small, so that there are several of them
+LEAST_WEIGHTS = 1 << 12  # of a slice, however small the sample is
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How one written tensor, taken back, differs from the source.
 
-    differing: weights further from the source than allowed. worst: the largest distance of any weight,
-    allowed or not. source, index: where that is, counted in weights of the source tensor.
+    weights: of the tensor. compared: how many of them were. differing: weights further from the source than allowed.
+    worst: the largest distance of any weight, allowed or not; 0 where all bits are those of the source rounded once.
+    source, index: where that is, counted in weights of the source tensor.
     """
 
     name: str
     dtype: str
     weights: int
+    compared: int
     differing: int
     worst: float
     source: str
@@ -62,18 +68,32 @@ def require_round_trip(
 
 
 def round_trip_differences(
-    header: Header, outputs: Collection[PlannedTensor], folder: Path, tensors: Collection[str] | None = None
+    header: Header,
+    outputs: Collection[PlannedTensor],
+    folder: Path,
+    tensors: Collection[str] | None = None,
+    *,
+    sample: int | None = None,
+    threads: int = 1,
 ) -> Iterator[Difference]:
     """Each written tensor of `folder`, or those named in `tensors`, taken back and compared with the source.
 
-    outputs: the plan's; their dtypes are the folder's. Memory is bounded by a slice of weights. Raises InputError
-    for a folder that is malformed, or holds a tensor in another shape or not at all.
+    outputs: the plan's; their dtypes are the folder's. sample: about how many weights of each tensor are compared, in
+    slices spread evenly over it, the first and the last among them; all by default. Memory is bounded by a slice of
+    weights for each thread. Raises InputError for a folder that is malformed, or holds a tensor in another shape or
+    not at all.
     """
     stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
-    with TensorData(header) as source, TensorData(stored) as written:
-        for output in with_scales(outputs, source):
-            if tensors is None or output.name in tensors:
-                yield _difference(output, _stored(stored, output, folder), source, written)
+    with TensorData(header) as source, TensorData(stored) as written, ThreadPoolExecutor(threads) as pool:
+
+        def difference(output: PlannedTensor) -> Difference:
+            return _difference(output, _stored(stored, output, folder), source, written, sample)
+
+        chosen = [output for output in outputs if tensors is None or output.name in tensors]
+        try:
+            yield from pool.map(difference, with_scales(chosen, source))
+        finally:
+            pool.shutdown(cancel_futures=True)
         for data in (source, written):
             data.require_unchanged()
 
@@ -92,28 +112,72 @@ def _stored(stored: SafetensorsModel, output: PlannedTensor, folder: Path) -> Sa
 
 
 def _difference(
-    output: PlannedTensor, stored: SafetensorsTensor, source: TensorData, written: TensorData
+    output: PlannedTensor,
+    stored: SafetensorsTensor,
+    source: TensorData,
+    written: TensorData,
+    sample: int | None,
 ) -> Difference:
-    differing, worst = 0, (-1.0, "", 0)
+    compared, differing, worst = 0, 0, (-1.0, "", 0)
     size = DType(stored.dtype).storage.itemsize
-    for index in range(len(output.segments)):
-        for piece in slices(output, index):
-            tensor, start = piece.segment.source, piece.start - piece.segment.source.offset
-            was = piece.segment.scaled(decode(tensor.type, source.read(tensor, start, start + piece.nbytes)))
-            region = written.read(stored, piece.at * size, (piece.at + piece.extent) * size)
-            now = piece.places(region.view(DType(stored.dtype).storage)).reshape(-1)
-            operation = piece.segment.operation
-            if operation is not None:  # only then is a slice whole rows
-                was = was.reshape(-1, piece.segment.columns)
-            distance, wrong = _distances(operation, was, now, stored.dtype)
-            differing += int(np.count_nonzero(wrong))
-            at = int(distance.argmax())
-            if distance[at] > worst[0]:
-                worst = float(distance[at]), tensor.name, piece.first + at
+    for index, piece in _sampled(output, sample):
+        tensor, start = piece.segment.source, piece.start - piece.segment.source.offset
+        raw = source.read(tensor, start, start + piece.nbytes)
+        region = written.read(stored, piece.at * size, (piece.at + piece.extent) * size)
+        now = piece.places(region.view(DType(stored.dtype).storage)).reshape(-1)
+        compared += piece.weights
+        # the plain definitions judge the first slice of each tensor, and whatever is not the same bit for bit
+        if index and _is_same(piece, raw, now):
+            worst = max(worst, (0.0, tensor.name, piece.first), key=lambda found: found[0])
+            continue
+        was = piece.segment.scaled(decode(tensor.type, raw))
+        operation = piece.segment.operation
+        if operation is not None:  # only then is a slice whole rows
+            was = was.reshape(-1, piece.segment.columns)
+        distance, wrong = _distances(operation, was, now, stored.dtype)
+        differing += int(np.count_nonzero(wrong))
+        at = int(distance.argmax())
+        if distance[at] > worst[0]:
+            worst = float(distance[at]), tensor.name, piece.first + at
     done = dict.fromkeys(str(s.operation) for s in output.segments if s.operation is not None)
     return Difference(
-        output.name, stored.dtype, output.weights, differing, *worst, ", ".join(done) if done else None
+        output.name,
+        stored.dtype,
+        output.weights,
+        compared,
+        differing,
+        *worst,
+        ", ".join(done) if done else None,
     )
+
+
+def _sampled(output: PlannedTensor, sample: int | None) -> Sequence[tuple[int, Slice]]:
+    """The slices of all segments, or so many of them as a sample has room for, with their place among all."""
+    most = PIECE_WEIGHTS
+    if sample is not None:
+        most = min(SAMPLED_WEIGHTS, max(LEAST_WEIGHTS, sample // 2))
+    found = [piece for index in range(len(output.segments)) for piece in slices(output, index, most)]
+    numbered = list(enumerate(found))
+    if sample is None or output.weights <= sample:
+        return numbered
+    count = max(1, sample // max(piece.weights for piece in found))
+    return [numbered[round(at * (len(found) - 1) / max(1, count - 1))] for at in range(count)]
+
+
+def _is_same(piece: Slice, raw: NDArray[np.uint8], now: Written) -> bool:
+    """Whether a slice that was copied or moved has the bits of the source rounded once; False where it was neither."""
+    from llorch.formats.quants.compiled import dequantize_into  # LLVM, for those that compare many weights
+
+    segment, operation = piece.segment, piece.segment.operation
+    if segment.scale is not None or not (operation is None or operation.moves):
+        return False
+    expected = np.empty(now.shape, now.dtype)
+    dequantize_into(segment.source.type, raw, expected)
+    back = now
+    if operation is not None:
+        back = np.ascontiguousarray(operation.backward(now.reshape(-1, segment.columns))).reshape(-1)
+    bits = f"<u{now.dtype.itemsize}"
+    return np.array_equal(back.view(bits), expected.view(bits))
 
 
 def _distances(

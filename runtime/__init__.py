@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llorch.runtime.loading import load, read_text
     from llorch.runtime.measure.compare import LogitsComparison, compare_logits
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
+    from llorch.runtime.measure.soak import Soak, fresh_answers, soak
     from llorch.runtime.measure.speed import Speed, measure_speed
     from llorch.runtime.mode import Mode
     from llorch.runtime.model import Model
@@ -55,6 +56,7 @@ __all__ = [
     "RequestError",
     "Rope",
     "Sampling",
+    "Soak",
     "Speed",
     "Stream",
     "Text",
@@ -63,11 +65,13 @@ __all__ = [
     "choose_device",
     "compare_logits",
     "describe",
+    "fresh_answers",
     "load",
     "measure_perplexity",
     "measure_speed",
     "offered",
     "read_text",
+    "soak",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -85,6 +89,7 @@ __getattr__, __dir__ = lazy_names(
         "loading": ["load", "read_text"],
         "measure.compare": ["LogitsComparison", "compare_logits"],
         "measure.perplexity": ["Perplexity", "measure_perplexity"],
+        "measure.soak": ["Soak", "fresh_answers", "soak"],
         "measure.speed": ["Speed", "measure_speed"],
         "mode": ["Mode"],
         "model": ["Model"],

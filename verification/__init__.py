@@ -18,7 +18,7 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.verification.cost import measure_cost
-    from llorch.verification.judge import now, tools, verify
+    from llorch.verification.judge import memory_needed, now, tools, verify
     from llorch.verification.matrix import FORMATS, Candidate, Row, candidates, compared, counts, document
     from llorch.verification.matrix_run import run_row
     from llorch.verification.page import report_page
@@ -40,6 +40,7 @@ __all__ = [
     "counts",
     "document",
     "measure_cost",
+    "memory_needed",
     "now",
     "report_page",
     "report_sarif",
@@ -53,7 +54,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "cost": ["measure_cost"],
-        "judge": ["now", "tools", "verify"],
+        "judge": ["memory_needed", "now", "tools", "verify"],
         "matrix": ["Candidate", "FORMATS", "Row", "candidates", "compared", "counts", "document"],
         "matrix_run": ["run_row"],
         "page": ["report_page"],

@@ -25,6 +25,7 @@ STEPS: Mapping[str, str] = {
     "attention_norm": "the norm before attention: its weights, offset or epsilon",
     "q": "the queries",
     "k": "the keys",
+    "scores": "the products of queries and keys, which are not rotated: their weights, bias, norm or heads",
     "v": "the values: their weights or bias",
     "attention": "attention itself: scale, soft-cap, mask, window or the order of heads",
     "attention_output": "attention's output product, or the norm after it",

@@ -15,6 +15,7 @@ from pathlib import Path
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.times import rfc3339_seconds
 from llorch.base.version import __version__
+from llorch.formats import read_safetensors
 from llorch.formats.gguf import read_header
 from llorch.verification.check import LEVELS, CannotCheck
 from llorch.verification.checks import CHECKS
@@ -41,6 +42,7 @@ def verify(
     device: str = "cpu",
     *,
     tensors: str | None = None,
+    just_written: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Judges whether `folder` is the model that the GGUF file `against` holds.
@@ -49,6 +51,7 @@ def verify(
     without a source the checks that need it are skipped. level: "quick" looks at a part of a large model and
     takes seconds, "full" looks at all of it. device: where the readings are computed; "auto" is cuda if there.
     tensors: a pattern of names, as shells have them: those are taken back, and nothing else is checked.
+    just_written: whoever calls has hashed source and folder in this same run, and quick need not do it again.
     progress: told how far it is, check by check and within one.
 
     Raises OSError and InputError for a folder or source that is not there or no such thing; whatever else is
@@ -76,6 +79,7 @@ def verify(
     with subject:
         results = []
         subject.pattern = tensors
+        subject.just_written = just_written
         for check in CHECKS.values():
             if tensors is not None and check.name not in OF_TENSORS:
                 continue
@@ -87,6 +91,17 @@ def verify(
     found = vars(subject).get("lockstep")
     curves = None if found is None else found.to_json()
     return Report(os.fspath(path), named, level, subject.device, started, now(), tools(), results, curves)
+
+
+def memory_needed(folder: Path) -> int | None:
+    """Bytes that a verification takes at most; None of a model that is small, or of what cannot be read as one."""
+    from llorch.verification.readings import sizes_of  # torch, as above
+
+    try:
+        sizes = sizes_of(read_safetensors(folder, links=True).tensors)
+    except (InputError, OSError):
+        return None  # the checks say it
+    return None if sizes.is_small else sizes.bound
 
 
 def told_once(result: Result, subject: Subject) -> Result:

@@ -27,9 +27,13 @@ CHUNKED, CHUNKS = (
     96,
     (7, 1, 24),
 )  # tokens that are also computed in chunks: no power of two, one alone, and the rest
-NOISE_POSITIONS = 32  # positions at which the source's reading is computed in float64 too
-EDGE = 32  # tokens at the beginning and at the end of the context, with nothing between them
+NOISE_POSITIONS = (
+    32  # positions at which the source's reading is computed in float64 too; a third of a short text
+)
+LEAST_NOISE_POSITIONS = 8
+EDGE = 32  # tokens at the beginning and at the end of the context, with nothing between them; a third of a short text
 LOGITS_ROWS_BYTES = 64 << 20  # of a reading's logits at a time
+KL_LIMIT, MEAN_LIMIT = 1e-9, 1e-10  # nats: those that the checks of logits have for a model without noise
 HIDDEN_LIMIT, HIDDEN_CEILING = 1e-5, 1e-3  # relative RMS: the fault table's, and for a model of much noise
 
 Progress = Callable[[int, int], None]
@@ -114,6 +118,14 @@ class Found:
         }
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether all that was compared is within the limits of a model that has no noise to speak of."""
+        compared = [found for found in (self.logits, self.chunked, self.long) if found is not None]
+        return not self.faults and all(
+            found.kl_max <= KL_LIMIT and found.kl_mean <= MEAN_LIMIT for found in compared
+        )
+
+    @property
     def extent(self) -> str:
         """`3 of 32 layers`, or `32 layers`."""
         return (
@@ -124,13 +136,16 @@ class Found:
 
 
 class Lockstep:
-    """The models are closed by whoever opened them. exact: the source's reading, or the folder's, in float64."""
+    """The models are closed by whoever opened them.
+
+    exact: the source's reading, or the folder's, in float64; None leaves the model's noise unmeasured.
+    """
 
     def __init__(
         self,
         source: Model | None,
         folder: Model,
-        exact: Model,
+        exact: Model | None,
         sizes: Sizes,
         text: Sequence[int],
         layers: Sequence[int],
@@ -142,9 +157,10 @@ class Lockstep:
 
     @torch.inference_mode()
     def run(self, once: int, progress: Progress) -> Found:
-        """Runs everything. once: tokens before the text repeats itself, for perplexity."""
+        """Runs everything. once: tokens before the text repeats itself, for perplexity; 0 leaves that out."""
         models = [model for model in (self.source, self.folder) if model is not None]
-        places, planned = edges(min(model.n_ctx for model in models))
+        share = max(1, len(self.text) // 3)
+        places, planned = edges(min(model.n_ctx for model in models), min(EDGE, share))
         edge_ids = self.text[: len(places)]
         places = places[: len(edge_ids)]
         seen: list[dict[str, Tensor]] = [{} for _ in models]
@@ -152,7 +168,10 @@ class Lockstep:
         longs = [Run(m, edge_ids, places=places, planned=planned) for m in models]
         chunked = Run(self.folder, self.text[:CHUNKED], CHUNKS)
         exact_seen: dict[str, Tensor] = {}
-        exact = Run(self.exact, self.text[:NOISE_POSITIONS], observe=keep(exact_seen))
+        exact = None
+        if self.exact is not None:
+            noted = min(NOISE_POSITIONS, max(share, LEAST_NOISE_POSITIONS))
+            exact = Run(self.exact, self.text[:noted], observe=keep(exact_seen))
         self._compare(None, seen, exact_seen)
         for done, index in enumerate(self.layers):
             progress(done, len(self.layers) + 1)
@@ -162,13 +181,14 @@ class Lockstep:
         return self.found
 
     def _layer(
-        self, index: int, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run
+        self, index: int, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run | None
     ) -> None:
         """One layer of each reading; what the first has made is kept until the second is compared with it."""
         entered = texts[0].hidden
         exact_seen: dict[str, Tensor] = {}
-        exact.layer(index, keep(exact_seen))
-        release(self.exact, index, self.sizes)
+        if exact is not None:
+            exact.layer(index, keep(exact_seen))
+            release(exact.model, index, self.sizes)
         seen: list[dict[str, Tensor]] = []
         for run, long in zip(texts, longs, strict=True):
             kept: dict[str, Tensor] = {}
@@ -182,14 +202,20 @@ class Lockstep:
                 chunked.layer(index)
             else:
                 release(run.model, index, self.sizes)
+        if self.folder.traits.ropes[index] is None:
+            seen, exact_seen = [with_scores(kept) for kept in seen], with_scores(exact_seen)
         self._compare(index, seen, exact_seen)
         if len(texts) > 1:
-            noise = relative(exact_seen["output"], seen[0]["output"][: len(exact.ids)])[0]
+            noise = 0.0
+            if exact is not None:
+                noise = relative(exact_seen["output"], seen[0]["output"][: len(exact.ids)])[0]
             apart = relative(texts[0].hidden, texts[1].hidden)[0]
             self.found.curve.append(LayerDifference(index, apart, noise, limit(noise)))
         release(self.folder, index, self.sizes)
 
-    def _end(self, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run, once: int) -> None:
+    def _end(
+        self, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run | None, once: int
+    ) -> None:
         """Final norm and logits, some positions at a time."""
         given = texts[0].hidden
         seen: list[dict[str, Tensor]] = [{} for _ in texts]
@@ -200,17 +226,20 @@ class Lockstep:
                 kept.clear()
                 run.end(keep(kept), given=given)
         exact_seen: dict[str, Tensor] = {}
-        exact_end = exact.end(keep(exact_seen))
+        exact_end = None if exact is None else exact.end(keep(exact_seen))
         self._compare(None, seen, exact_seen)
         found = self.found
-        found.noise = in_pieces((exact, exact_end), (texts[0], ends[0][: len(exact_end)]))
+        if exact is not None and exact_end is not None:
+            found.noise = in_pieces((exact, exact_end), (texts[0], ends[0][: len(exact_end)]))
         found.chunked = in_pieces((texts[-1], ends[-1][: len(chunked.ids)]), (chunked, chunked.end()))
         if len(texts) > 1:
             found.logits = in_pieces((texts[0], ends[0]), (texts[1], ends[1]))
             found.long = in_pieces((longs[0], longs[0].end()), (longs[1], longs[1].end()))
-            one, other = (losses(run, end[:once]) for run, end in zip(texts, ends, strict=True))
-            found.losses = one, other
-        for model in {id(run.model): run.model for run in (*texts, exact)}.values():
+            if once:
+                one, other = (losses(run, end[:once]) for run, end in zip(texts, ends, strict=True))
+                found.losses = one, other
+        used = texts if exact is None else (*texts, exact)
+        for model in {id(run.model): run.model for run in used}.values():
             if not self.sizes.is_small:
                 model.decoder.weights.head.weight.release()
 
@@ -257,6 +286,20 @@ def keep(kept: dict[str, Tensor]) -> Observe:
     return observe
 
 
+def with_scores(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The steps of a layer that does not rotate queries and keys, with the products of both instead of each.
+
+    A file may hold the rows of both in the order that rotation would need; without rotation only the products have a
+    meaning. q: (heads, positions, channels), k: (key heads, positions, channels) → (heads, positions, positions).
+    """
+    if "q" not in kept or "k" not in kept:
+        return kept
+    q, k = kept["q"], kept["k"]
+    scores = q @ k.repeat_interleave(len(q) // len(k), dim=0).transpose(1, 2)
+    steps = {"scores" if step == "q" else step: value for step, value in kept.items() if step != "k"}
+    return steps | {"scores": scores}
+
+
 def limit(noise: float) -> float:
     """What two readings of this noise may differ by."""
     return max(HIDDEN_LIMIT, min(NOISES * noise, HIDDEN_CEILING)) if noise == noise else HIDDEN_LIMIT
@@ -285,9 +328,9 @@ def relative(reference: Tensor, tested: Tensor) -> tuple[float, int, int]:
     return share, int(at[-2]), int(at[-1])
 
 
-def edges(n_ctx: int) -> tuple[list[int], int]:
-    """Places at the beginning and at the end of a context, and for how many positions they are planned."""
-    size = min(EDGE, n_ctx // 2) or 1
+def edges(n_ctx: int, most: int) -> tuple[list[int], int]:
+    """So many places at the beginning and at the end of a context, and for how many positions they are planned."""
+    size = min(most, n_ctx // 2) or 1
     return sorted({*range(size), *range(n_ctx - size, n_ctx)}), n_ctx
 
 

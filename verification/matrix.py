@@ -17,7 +17,7 @@ SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # gguf-split's ending: the first part
 PROJECTOR = "mmproj"
 FORMATS = ("gguf", "folder")
 LOGITS_APART = 1e-2  # nats that log-probabilities may differ by: another device sums in another order
-TOP = 32  # logits that a row keeps to be compared
+TOP = 8  # tokens whose log-probabilities a row keeps to be compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +84,21 @@ def candidates(folder: Path, formats: Sequence[str] = FORMATS) -> Iterator[Candi
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:
-    """The rows; failed, where a model's greedy text or logits are others than in its first row that passed.
+    """The rows; failed, where greedy text or logits are not those of the first row of that model and format.
 
-    A folder of 16-bit weights and a quantized file hold other numbers: between formats the logits are not compared.
+    A folder of 16-bit weights and a quantized file hold other numbers: between formats nothing is compared.
     """
-    first: dict[str, Row] = {}
+    first: dict[tuple[str, str], Row] = {}
     out = []
     for row in rows:
         if row.status == "passed":
-            reference = first.setdefault(row.model, row)
-            if row.ids != reference.ids and row.format == reference.format:
-                where = f"{reference.device} from {reference.format}"
-                row = replace(row, status="failed", why=f"its greedy text is another than on {where}")
-            elif row.format == reference.format and (apart := largest_gap(reference, row)) > LOGITS_APART:
-                row = replace(
-                    row,
-                    status="failed",
-                    why=f"its log-probabilities are {apart:.2g} from {reference.device}'s",
-                )
+            reference = first.setdefault((row.model, row.format), row)
+            if row.ids != reference.ids:
+                why = f"its greedy text is another than on {reference.device}"
+                row = replace(row, status="failed", why=why)
+            elif (apart := largest_gap(reference, row)) > LOGITS_APART:
+                why = f"its log-probabilities are {apart:.2g} from {reference.device}'s"
+                row = replace(row, status="failed", why=why)
         out.append(row)
     return out
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from json import dumps
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from llorch.verification.matrix import Row, counts
+from llorch.verification.matrix import Row, compared, counts
 
 DEVICES = ("cpu", "cuda", "mps")
 COLUMNS = (
-    "architecture", "formats", *DEVICES, "tokens a second", "memory", "tokenizer", "end ids", "kind of cache", "types"
+    "architecture", "model", "formats", *DEVICES,
+    "tokens a second", "memory", "tokenizer", "end ids", "kind of cache", "types",
 )  # fmt: skip
 TICK = {"passed": "✓", "failed": "✗", "skipped": "–"}
 
@@ -45,14 +46,18 @@ def junit(rows: Sequence[Row]) -> str:
 
 
 def support_page(receipts: Sequence[Mapping[str, Any]]) -> str:
-    """The page that receipts make: a row for each architecture, a tick only where one of them has a run that passed."""
+    """The page that receipts make: a row for each model, a tick only where one of them has a run that passed.
+
+    What ran on several devices, in one run of the command or in several, is compared with what ran on the first.
+    """
     rows = [Row.from_json(row) for receipt in receipts for row in receipt["rows"]]
-    by_architecture: dict[str, list[Row]] = {}
+    rows = compared(sorted(rows, key=lambda row: DEVICES.index(row.device)))
+    by_model: dict[str, list[Row]] = {}
     for row in rows:
-        if row.architecture:
-            by_architecture.setdefault(row.architecture, []).append(row)
+        by_model.setdefault(row.model, []).append(row)
+    lines = sorted((_architecture(of_model), name) for name, of_model in by_model.items())
     head = f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}\n"
-    table = "".join(_line(name, by_architecture[name]) for name in sorted(by_architecture))
+    table = "".join(_line(architecture, name, by_model[name]) for architecture, name in lines)
     failed = [row for row in rows if row.status != "passed"]
     errors = "".join(
         f"- `{row.model}` from {row.format} on {row.device}: {row.status}: {row.why}\n" for row in failed
@@ -60,9 +65,10 @@ def support_page(receipts: Sequence[Mapping[str, Any]]) -> str:
     sources = "".join(_source(receipt) for receipt in receipts)
     return (
         "# What runs where\n\n"
-        "Made by `llorch-verify matrix --markdown` from the receipts of runs; a tick without one fails `make docs`. "
-        f"{TICK['passed']} ran and gave the same greedy text as on the CPU, {TICK['failed']} did not, "
-        f"{TICK['skipped']} could not be run there.\n\n"
+        "Made by `llorch-verify matrix --markdown` from the receipts of runs; a tick without one fails the tests. "
+        f"{TICK['passed']} ran, and gave the same greedy text and probabilities as on the first device, "
+        f"{TICK['failed']} did not, {TICK['skipped']} could not be run there. Speed and memory are of its .gguf file "
+        "where that ran.\n\n"
         f"{head}{table}\n## Known errors\n\n{errors or 'None in these runs.' + chr(10)}\n## Receipts\n\n{sources}"
     )
 
@@ -72,10 +78,16 @@ def digest(receipt: Mapping[str, Any]) -> str:
     return sha256(dumps(receipt, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _line(architecture: str, rows: Sequence[Row]) -> str:
+def _architecture(rows: Sequence[Row]) -> str:
+    """What the files and the folders call it."""
+    return _values(row.architecture for row in rows)
+
+
+def _line(architecture: str, name: str, rows: Sequence[Row]) -> str:
     passed = [row for row in rows if row.status == "passed"]
     cells = [
         architecture,
+        name,
         ", ".join(sorted({row.format for row in passed})) or "none",
         *(_device(device, rows) for device in DEVICES),
         _of_devices(passed, lambda row: f"{row.speed:.1f}" if row.speed else ""),
@@ -95,18 +107,17 @@ def _device(device: str, rows: Sequence[Row]) -> str:
     return TICK["failed" if "failed" in found else "passed" if "passed" in found else "skipped"]
 
 
-def _of_devices(rows: Sequence[Row], said: Any) -> str:
-    """The best of each device: the fastest row's."""
-    out = []
-    for device in DEVICES:
-        of_device = [row for row in rows if row.device == device and said(row)]
-        if of_device:
-            best = max(of_device, key=lambda row: row.speed or 0.0)
-            out.append(f"{device} {said(best)}")
-    return ", ".join(out) or "–"
+def _of_devices(rows: Sequence[Row], said: Callable[[Row], str]) -> str:
+    """What is said of each device: of the file's row, or of the folder's where there is no other."""
+    found = {
+        row.device: f"{row.device} {said(row)}"
+        for row in sorted(rows, key=lambda row: row.format == "gguf")
+        if said(row)
+    }
+    return ", ".join(found[device] for device in DEVICES if device in found) or "–"
 
 
-def _values(values: Any) -> str:
+def _values(values: Iterable[str]) -> str:
     return "; ".join(sorted({value for value in values if value})) or "–"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,15 @@ HASHED_BYTES = 4 << 30  # a model up to this size has the digest of its bytes as
 
 
 def run_row(found: Candidate, device: str, tokens: int) -> Row:
-    """Runs a model: prompt, greedy text, logits, speed, memory. What cannot be run is skipped, with the reason."""
+    """Runs a model: prompt, greedy text, logits, speed, memory. What cannot be run is skipped, with the reason.
+
+    The reason names the model, not where it lies on this machine: a row is published.
+    """
+    row = _run_row(found, device, tokens)
+    return replace(row, why=row.why.replace(str(found.path), found.name))
+
+
+def _run_row(found: Candidate, device: str, tokens: int) -> Row:
     started = time.perf_counter()
     row = Row(found.name, found.format, device, "skipped")
     try:

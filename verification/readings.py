@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -41,8 +41,8 @@ class Sizes:
 
     @property
     def bound(self) -> int:
-        """Bytes that a lockstep takes at most beside the interpreter: 1 GB and two layers as they are stored."""
-        return 10**9 + 2 * 2 * self.layer
+        """Bytes that a lockstep takes at most: 1 GB, and a layer as the source stores it, of 16 bits a weight."""
+        return 10**9 + 2 * self.layer
 
 
 def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
@@ -55,12 +55,15 @@ def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
     return Sizes(sum(layers.values()), max(of_layers, default=0))
 
 
-def rounding_of(tensors: Mapping[str, SafetensorsTensor]) -> Literal["bfloat16", "float16"] | None:
+def rounding_of(
+    tensors: Mapping[str, SafetensorsTensor], wide: Collection[str] = ()
+) -> Literal["bfloat16", "float16"] | None:
     """The type that the source's weights are rounded to, so that they equal the folder's.
 
-    Where all of the folder's weights are of one 16-bit type, that. Else None: it is float32, or lost nothing.
+    wide: tensors that stay in float32 whatever the others are in, as a router's bias does; the source's reading never
+    rounds them. Where all others are of one 16-bit type, that. Else None: the folder is float32, or lost nothing.
     """
-    dtypes = {tensor.dtype for tensor in tensors.values()}
+    dtypes = {tensor.dtype for name, tensor in tensors.items() if name not in wide}
     return ROUNDED.get(dtypes.pop()) if len(dtypes) == 1 else None
 
 

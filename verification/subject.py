@@ -5,7 +5,6 @@ Everything is read anew from the disk: of what the conversion held in memory not
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import weakref
@@ -31,12 +30,17 @@ if TYPE_CHECKING:
     from llorch.verification.lockstep import Found
 
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
+JUST_WRITTEN_BYTES = 32 << 20  # that quick hashes of what the same run has written and hashed
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
 LOGITS_BYTES = 512 << 20  # most that the logits of one reading may take
-LOCKSTEP_FLOP = 5e10  # what a quick lockstep computes with each reading of the layers that it runs
-FULL_FLOP = 2e12  # what a full check computes with each reading: half a minute on two cores
-LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 16, 200, 2048
-LEAST_LAYERS = 2  # that quick runs, however large they are: the first and the last
+LOCKSTEP_FLOP = 1e10  # what a quick lockstep computes with each reading of the layers that it runs
+LOCKSTEP_BYTES = (
+    256 << 20
+)  # of float32 that the layers of a quick lockstep take, of a model that is not small
+FULL_FLOP = 1.2e12  # what a full check computes with each reading: half a minute on two cores
+LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 24, 200, 2048
+LEAST_LAYERS = 3  # that quick runs, however large they are: the first, the last, and one between them
+MOST_KINDS = 6  # of layers of which quick runs one each, however large they are
 
 T = TypeVar("T")
 
@@ -75,6 +79,7 @@ class Subject:
         self.pattern: str | None = (
             None  # of tensors' names that are looked at, or None for what the level can afford
         )
+        self.just_written = False  # whether the digests of files are those that this run has just made
         self.first_said: dict[
             str, str
         ] = {}  # why something could not be read, and the check that said so first
@@ -158,6 +163,11 @@ class Subject:
         return runtime.read_text(self.folder)
 
     @cached_property
+    def rounding(self) -> Literal["bfloat16", "float16"] | None:
+        """What the source's weights are rounded to before both readings are compared."""
+        return rounding_of(self.tensors, [output.name for output in self.outputs if output.dtype == "F32"])
+
+    @cached_property
     def sizes(self) -> Sizes:
         """How large the model is, by the folder's headers."""
         return sizes_of(self.tensors)
@@ -165,7 +175,7 @@ class Subject:
     @once
     def ggml_reading(self) -> Model:
         """The source, by ggml's conventions; with every weight as the folder can hold it."""
-        return self._opened(self.source, rounding_of(self.tensors))
+        return self._opened(self.source, self.rounding)
 
     @once
     def folder_reading(self) -> Model:
@@ -205,14 +215,17 @@ class Subject:
         """How many positions to compute: so many as time and the context allow."""
         n_ctx = self.folder_reading.traits.n_ctx
         flop, longest = (LOCKSTEP_FLOP, QUICK_POSITIONS) if self.level == "quick" else (FULL_FLOP, LONGEST)
-        weights = self.sizes.weights * len(self.layers) // max(1, self.folder_reading.traits.n_layers)
+        left_out = self.folder_reading.traits.n_layers - len(self.layers)
+        weights = (
+            self.sizes.weights - left_out * self.sizes.layer
+        )  # the output layer is computed however few they are
         return max(1, min(n_ctx, longest, max(LEAST_POSITIONS, int(flop / (2 * max(1, weights))))))
 
     @cached_property
     def layers(self) -> Sequence[int]:
-        """Which layers are run: all, or for quick what fits in `QUICK_BYTES`, by position, kind and digest."""
+        """Which layers are run: all, or for quick what fits in `LOCKSTEP_BYTES`, by position, kind and digest."""
         traits = self.folder_reading.traits
-        if self.level == "full":
+        if self.level == "full" or self.sizes.is_small:
             return range(traits.n_layers)
         kinds = {
             index: (traits.windows[index], traits.ropes[index], self._layer_shapes(index))
@@ -221,8 +234,9 @@ class Subject:
         of_kind = [next(i for i in kinds if kinds[i] == kind) for kind in dict.fromkeys(kinds.values())]
         rest = sorted(kinds, key=lambda index: hashlib.sha256(f"layer {index}".encode()).digest())
         order = list(dict.fromkeys([0, traits.n_layers - 1, *of_kind, *rest]))
-        affordable = max(LEAST_LAYERS, QUICK_BYTES // (4 * max(1, self.sizes.layer)))
-        return sorted(order[:affordable])
+        least = max(LEAST_LAYERS, len({0, traits.n_layers - 1, *of_kind[:MOST_KINDS]}))
+        affordable = LOCKSTEP_BYTES // (4 * max(1, self.sizes.layer))
+        return sorted(order[: max(least, affordable)])
 
     def _layer_shapes(self, index: int) -> frozenset[tuple[str, tuple[int, ...]]]:
         stem = f"{LAYERS}{index}."
@@ -235,8 +249,6 @@ class Subject:
     @once
     def lockstep(self) -> Found:
         """Both readings layer by layer over `prose`, or the folder's alone where there is no source."""
-        from llorch.verification.lockstep import Lockstep  # torch, as above
-
         folder = self.folder_reading
         source = None if self._source is None else self.ggml_reading
         if source is not None:
@@ -244,23 +256,34 @@ class Subject:
             for name in ("n_layers", "hidden_size", "vocabulary_size"):
                 if getattr(one, name) != getattr(other, name):
                     raise CannotCheck(f"{name} is not the same in both: traits.structure says more")
-        path = self.folder if self._source is None else self.source
-        rounded = None if self._source is None else rounding_of(self.tensors)
-        exact = self._opened(path, rounded, "float64")
+        found = None
+        if (
+            self.level == "quick"
+        ):  # what float32 does to this model matters only where the readings differ at all
+            found = self._in_lockstep(source, folder, None)
+        if found is None or not found.is_quiet:
+            path = self.folder if self._source is None else self.source
+            rounded = None if self._source is None else self.rounding
+            found = self._in_lockstep(source, folder, self._opened(path, rounded, "float64"))
+        return found
+
+    def _in_lockstep(self, source: Model | None, folder: Model, exact: Model | None) -> Found:
+        from llorch.verification.lockstep import Lockstep  # torch, as above
+
         run = Lockstep(source, folder, exact, self.sizes, self.prose, self.layers)
-        return run.run(len(self.prose_once), self.progress)
+        return run.run(len(self.prose_once) if self.level == "full" else 0, self.progress)
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
-        """Which of these (name, bytes) are looked at: those of the pattern; quick what fits in `QUICK_BYTES`, full all.
+        """Which of these (name, bytes) are hashed: quick what fits in `QUICK_BYTES`, full all.
+
+        Of what was just written, quick hashes what is small: the run that wrote it knows the other digests.
 
         The choice is by a digest of the names, so it is spread evenly and always the same.
         """
-        if self.pattern is not None:
-            return set(fnmatch.filter((name for name, _ in sizes), self.pattern))
         rows = sorted(sizes, key=lambda row: hashlib.sha256(row[0].encode()).digest())
         if self.level == "full":
             return {name for name, _ in rows}
-        chosen, left = set(), QUICK_BYTES
+        chosen, left = set(), JUST_WRITTEN_BYTES if self.just_written else QUICK_BYTES
         for name, nbytes in rows:
             if nbytes <= left:
                 chosen.add(name)

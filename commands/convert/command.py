@@ -298,5 +298,5 @@ def checked(
 def verified(conversion: Conversion, level: str) -> Report | Failure:
     """The report of a fresh process."""
     return cli.verify_in_fresh_process(
-        conversion.folder, level, "--against", os.fspath(conversion.sources[0].path)
+        conversion.folder, level, "--just-written", "--against", os.fspath(conversion.sources[0].path)
     )

@@ -244,3 +244,12 @@ def test_info_names_the_products_of_this_machine(source: Path) -> None:
     products = json.loads(invoke(main, "info", source, "--json").stdout)["products"]
     assert products["float32"] == ["F32"]
     assert products["instructions"] in ("avx512-vnni", "avx512", "avx2", "dotprod", "portable")
+
+
+def test_a_soak_says_what_was_asked_and_that_all_was_right(source: Path) -> None:
+    result = invoke(main, "soak", source, "--minutes", "0", "--json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0, document
+    assert document["passed"]
+    assert document["wrong"] == []
+    assert document["asked"] >= document["chunked"] > 0

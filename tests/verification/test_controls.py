@@ -60,7 +60,9 @@ def as_4_57_writes_it(folder: Path) -> None:
         if told["tie_word_embeddings"] and told["model_type"].startswith("gemma")
         else {}
     )
-    edit(folder, transformers_version="4.57.3", pad_token_id=..., **older, **tied)
+    default = transformers.CONFIG_MAPPING[told["model_type"]]().pad_token_id  # no row of a tiny Phi-3
+    padding = {"pad_token_id": ...} if told.get("pad_token_id") == default else {}
+    edit(folder, transformers_version="4.57.3", **padding, **older, **tied)
     named = json.loads((folder / "tokenizer_config.json").read_text())
     special = {
         key: value

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from llorch import converter, runtime
+from llorch.formats import SafetensorsTensor
 from llorch.verification import report_page, report_sarif, verify
+from llorch.verification.checks import CHECKS
+from llorch.verification.lockstep import with_scores
 from llorch.verification.readings import Run, cuts, sizes_of
 from llorch.verification.report import Report
 from llorch.verification.subject import Subject
@@ -124,3 +127,41 @@ def test_a_pattern_of_names_leaves_the_checks_of_tensors(right: Planted) -> None
         "round_trip",
     ]
     assert report.results[-1].detail == "9 of 48 tensors"
+
+
+def test_what_a_large_model_needs_grows_with_its_largest_layer_alone() -> None:
+    small, deep, wide = (
+        sizes_of(
+            {
+                f"model.layers.{index}.w": SafetensorsTensor("w", "BF16", (rows, 1024), 0, 0, 2048 * rows)
+                for index in range(layers)
+            }
+        )
+        for layers, rows in ((2, 10), (80, 800_000), (80, 1_600_000))
+    )
+    assert small.is_small
+    assert not deep.is_small
+    assert deep.bound == 10**9 + 2 * 800_000 * 1024
+    assert wide.bound - deep.bound == 2 * 800_000 * 1024
+
+
+@pytest.mark.parametrize("heads", [1, 2], ids=["key heads of their own", "shared key heads"])
+def test_without_rotation_the_order_of_channels_is_no_difference_and_a_wrong_head_is(heads: int) -> None:
+    q, k = torch.randn(2, 5, 8), torch.randn(2 // heads, 5, 8)
+    order = torch.randperm(8)
+    one, other = with_scores({"q": q, "k": k, "v": q}), with_scores({"q": q[..., order], "k": k[..., order]})
+    assert list(one) == ["scores", "v"]
+    assert torch.allclose(one["scores"], other["scores"], atol=1e-5)
+    assert not torch.allclose(one["scores"], with_scores({"q": q.flip(0), "k": k})["scores"], atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("model", ["minimaxm2", "granitehybrid", "nemotronhmoe"])
+def test_a_bias_kept_in_float32_and_attention_without_rope_are_no_faults(
+    model: str, dtype: str, test_data: Path, tmp_path: Path
+) -> None:
+    source = test_data / "families" / model / "q4_k_m.gguf"
+    converter.convert(source, tmp_path / "made", dtype=dtype)
+    with Subject(tmp_path / "made", source, level="quick", device="cpu") as subject:
+        assert CHECKS["lockstep"](subject).status == "PASSED"
+        assert subject.rounding == dtype

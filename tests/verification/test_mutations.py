@@ -24,13 +24,14 @@ def made(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.parametrize("level", ["quick", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("one", MUTATIONS, ids=[f"{one.model}, {one.name}" for one in MUTATIONS])
 def test_a_wrong_folder_fails_and_the_place_is_named(
-    one: Mutation, made: Path, test_data: Path, tmp_path: Path
+    one: Mutation, level: str, made: Path, test_data: Path, tmp_path: Path
 ) -> None:
     pair = Planted.copied(test_data / "tiny" / one.model / "f32.gguf", made / one.model, tmp_path / "made")
     one.plant(pair)
-    with Subject(pair.folder, pair.source, level="quick", device="cpu") as subject:
+    with Subject(pair.folder, pair.source, level=level, device="cpu") as subject:
         for name, place in one.caught_by:
             found = CHECKS[name](subject)
             assert found.status == Status.FAILED, found

@@ -18,7 +18,7 @@ from llorch.verification.subject import Subject
 
 GREEDY_TOKENS, LARGE_GREEDY_TOKENS = (
     24,
-    2,
+    1,
 )  # of a model that is kept in memory, and of one that is read for each token
 KL_CEILING, MEAN_CEILING = 1e-3, 1e-4  # structural faults are above 1e-2
 FINITE_POSITIONS = 32  # of the text, computed in float16

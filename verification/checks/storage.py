@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import math
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from llorch.base.errors import InputError
 from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.converter import round_trip_differences
-from llorch.verification.check import Measured, check, counted
+from llorch.verification.check import Measured, check, counted, spread
 from llorch.verification.subject import Subject
 
 CHUNK = 1 << 20
-CLOSURE_BYTES = 8  # for each weight: read from both sides, and worked on
+QUICK_WEIGHTS = 1 << 27  # that quick takes back, in equal shares of the tensors
+QUICK_TENSORS = 2048  # of which it takes some back: a mixture has tens of thousands
 
 RECORDS = frozenset({RECORD, "provenance.intoto.json"})  # they speak of the others
 
@@ -46,12 +50,13 @@ def files_digests(subject: Subject) -> Measured:
         if row["role"] != "card" and (subject.folder / row["path"]).is_file()
     ]
     affordable = subject.affordable((row["path"], row["size"]) for row in rows)
+    hashed = digests([subject.folder / name for name in affordable])
     differences = []
     for row in rows:
         path = subject.folder / row["path"]
         if path.stat().st_size != row["size"]:
             differences.append(f"{shown(row['path'])} has {path.stat().st_size} bytes, not {row['size']}")
-        elif row["path"] in affordable and sha256(path) != row["sha256"]:
+        elif path in hashed and hashed[path] != row["sha256"]:
             differences.append(f"{shown(row['path'])} has another SHA-256")
     return counted(differences, f"{len(affordable)} of {len(rows)} files hashed", compared=len(rows))
 
@@ -110,15 +115,36 @@ def round_trip_of_weights(subject: Subject) -> Measured:
     What was copied or moved is so bit for bit, after one rounding; what was calculated with is as near as the
     rounding of float32 and of the written type allows.
     """
-    sizes = ((output.name, CLOSURE_BYTES * output.weights) for output in subject.outputs)
-    tensors = subject.affordable(sizes)
-    found = list(round_trip_differences(subject.header, subject.outputs, subject.folder, tensors))
+    import torch  # it knows how many threads this process may use
+
+    outputs, sample = subject.outputs, None
+    if subject.pattern is not None:
+        outputs = [output for output in outputs if fnmatch.fnmatchcase(output.name, subject.pattern)]
+    elif subject.level == "quick":
+        outputs = spread(outputs, QUICK_TENSORS)
+        sample = QUICK_WEIGHTS // max(1, len(outputs))
+    found = []
+    for difference in round_trip_differences(
+        subject.header, outputs, subject.folder, sample=sample, threads=torch.get_num_threads()
+    ):
+        found.append(difference)
+        subject.progress(len(found), len(outputs))
     if not found:
         return Measured(math.nan)
     worst = max(found, key=lambda difference: difference.differing)
     where = f"{worst.name}, from weight {worst.index} of {worst.source}" if worst.differing else ""
     differing = sum(difference.differing for difference in found)
-    return Measured(differing, where, f"{len(found)} of {len(subject.outputs)} tensors")
+    compared, all_weights = (sum(getattr(one, name) for one in found) for name in ("compared", "weights"))
+    share = "" if compared == all_weights else f", {compared:,} of their {all_weights:,} weights"
+    return Measured(differing, where, f"{len(found)} of {len(subject.outputs)} tensors{share}")
+
+
+def digests(paths: Collection[Path]) -> dict[Path, str]:
+    """SHA-256 of files, as many at a time as this process has threads; the library lets others run meanwhile."""
+    import torch  # as above
+
+    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
+        return dict(zip(paths, pool.map(sha256, paths), strict=True))
 
 
 def sha256(path: Path) -> str:

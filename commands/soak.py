@@ -1,0 +1,86 @@
+"""`llorch-run soak`: requests at random for some minutes, each answer compared with a fresh process's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from llorch import formats, runtime
+from llorch.commands import cli
+from llorch.commands.cli import Cell, size, text, write_rows
+
+NAME = "llorch-run"
+SHOWN = 5  # wrong answers
+
+
+def add_soak(group: click.Group, example: str) -> None:
+    """Makes `soak` a command of a group."""
+    command = cli.subcommand(group, "soak", example)
+    for option in reversed(OPTIONS):
+        option(soak)
+    command(soak)
+
+
+OPTIONS = (
+    click.argument("model", type=cli.PATH),
+    click.option(
+        "--minutes",
+        type=click.FloatRange(min=0, max=24 * 60),
+        default=1.0,
+        show_default=True,
+        help="How long; each request is made at least once.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Which requests."),
+    click.option("--answers", hidden=True, is_flag=True, help="Print the answers of a fresh process."),
+    cli.mode_option("fast"),
+    cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
+)
+
+
+def soak(model: Path, minutes: float, seed: int, answers: bool, mode: str, device: str, as_json: bool) -> int:
+    """Ask a model rapid and long requests at random, read prompts in chunks, cancel some, several at once.
+
+    Each answer must be that of a fresh process, and the memory must stay flat; it ends with 1 where it does not.
+    """
+    path = formats.model_path(model, folders=True)
+    if answers:
+        cli.write_json({"answers": runtime.fresh_answers(path, seed, runtime.choose_device(device), mode)})
+        return 0
+    options = ("--answers", "--seed", str(seed), "--mode", mode, "--device", device, "--json")
+    child = cli.run_command("run", "soak", str(path), *options)
+    if child.returncode:
+        return child.returncode  # it has said why
+    expected = json.loads(child.stdout)["answers"]
+    with (
+        runtime.load(path, device=device, mode=mode) as loaded,
+        cli.progress("soaking", in_bytes=False) as bar,
+    ):
+        found = runtime.soak(loaded, expected, seed=seed, seconds=60 * minutes, progress=bar)
+        used = loaded.mode
+    if as_json:
+        document = {
+            "model": str(model),
+            "mode": used,
+            "passed": found.passed,
+            **asdict(found),
+            "grown": found.grown,
+        }
+        cli.write_json({"schema": "llorch.soak/v1", **document})
+    else:
+        write_rows(
+            [
+                [text("asked"), Cell(str(found.asked), f"{found.asked:,}")],
+                [text("cancelled"), Cell(str(found.cancelled), f"{found.cancelled:,}")],
+                [text("read in chunks"), Cell(str(found.chunked), f"{found.chunked:,}")],
+                [text("tokens made"), Cell(str(found.tokens), f"{found.tokens:,}")],
+                [text("wrong"), Cell(str(len(found.wrong)), f"{len(found.wrong):,}")],
+                [text("memory grown"), size(found.grown)],
+            ]
+        )
+        for wrong in found.wrong[:SHOWN]:
+            cli.note(NAME, f"wrong: {wrong}")
+        cli.note(NAME, f"{'passed' if found.passed else 'failed'} after {found.seconds:.0f} s in mode {used}")
+    return 0 if found.passed else 1
