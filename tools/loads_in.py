@@ -1,10 +1,10 @@
 """docs/loads-in.md: which reader loads which family's folder and says our greedy text, from receipts of runs.
 
-    python -m tools.loads_in --run mistralrs=PYTHON --run mlx-lm=PYTHON --run "transformers 4=PYTHON" …
+    python -m tools.loads_in --run mistralrs=PYTHON --run mlx-lm=PYTHON --run "transformers 4=PYTHON" … [NAME …]
     python -m tools.loads_in                                  # the page again, from the receipts that there are
 
 Each reader needs an environment of its own, whose interpreter PYTHON is: `pip install mistralrs`, `pip install
-'mlx[cpu]' mlx-lm`, `pip install transformers==4.57.3 torch sentencepiece`. A run converts the test data's tiny models,
+'mlx[cpu]' mlx-lm`, `pip install transformers==4.57.3 torch sentencepiece`. A run converts the test data's models,
 continues one prompt greedily with our runtime and with the reader, both from the folder and in float32, and keeps what
 came in docs/loads-in.json with the version and the day. Readers that were not run keep their older receipts.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,11 @@ from pathlib import Path
 import click
 
 from llorch.converter import convert
+from llorch.converter.architectures import architectures
+from llorch.formats.gguf import read_header
 from llorch.runtime import Generation, Model, load
+from tests.models import families, from_transformers
+from tests.models.families import FAMILY_RECIPES
 
 ROOT = Path(__file__).parent.parent
 RECEIPTS, PAGE = ROOT / "docs" / "loads-in.json", ROOT / "docs" / "loads-in.md"
@@ -37,8 +42,14 @@ PROMPTS = (
     "In the",
     "3.14",
 )
+# Recipes of tests/models for families that are not in the test data; those of FAMILY_RECIPES all are run.
+OWN = ("command-r", "gemma", "granite", "olmo2", "olmo3", "qwen3-moe", "smollm3", "stablelm", "starcoder2")
 TOKENS, LIMIT_S = 16, 300
-SAME, OTHER, REFUSED = "same text", "other text", "refused"
+SAME, OTHER, REFUSED, UNKNOWN = "same text", "other text", "refused", "no such class"
+# How a reader says that it has no class for a family.
+NO_CLASS = re.compile(
+    "Unsupported Hugging ?Face Transformers|Model type .* not supported|does not recognize this archit"
+)
 
 # What each reader is asked, in its own words. Arguments: folder, prompt, tokens; the answer is the last line.
 SCRIPTS = {
@@ -48,7 +59,10 @@ os.environ["MISTRALRS_CPU_KV_F32"] = "1"
 from importlib.metadata import version
 from mistralrs import CompletionRequest, Runner, Which
 folder, prompt, tokens = sys.argv[1], sys.argv[2], int(sys.argv[3])
-runner = Runner(which=Which.Plain(model_id=folder))
+[architecture] = json.load(open(folder + "/config.json"))["architectures"]
+# Of these its table of text models knows nothing, its table of models that see images does.
+seeing = architecture.startswith(("Gemma3", "Gemma4"))
+runner = Runner(which=(Which.MultimodalPlain if seeing else Which.Plain)(model_id=folder))
 request = CompletionRequest(model="default", prompt=prompt, max_tokens=tokens, temperature=0.0, top_k=1)
 text = runner.send_completion_request(request).choices[0].text
 print(json.dumps({"version": version("mistralrs"), "text": text}))
@@ -99,20 +113,41 @@ READ_ONLY = {
 @click.option(
     "--model", "more", multiple=True, metavar="NAME=FILE.gguf", help="A model beside the tiny ones."
 )
-def main(runs: Sequence[str], more: Sequence[str]) -> None:
-    """Write docs/loads-in.md from the receipts, after the runs that are asked for."""
+@click.argument("names", nargs=-1)
+def main(names: Sequence[str], runs: Sequence[str], more: Sequence[str]) -> None:
+    """Write docs/loads-in.md from the receipts, after the runs that are asked for: of NAMES, or of all models."""
     receipts = json.loads(RECEIPTS.read_text()) if RECEIPTS.exists() else {}
     if runs:
-        data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
-        models = {file.parent.name: file for file in sorted(data.glob("tiny/*/f32.gguf"))}
-        models |= {name: Path(file) for name, file in (pair.split("=", 1) for pair in more)}
         pythons = dict(pair.split("=", 1) for pair in runs)
-        for name, file in models.items():
-            for reader, receipt in run_all(file, pythons).items():
-                receipts.setdefault(reader, {})[name] = receipt
-                click.echo(f"{name}: {reader}: {receipt['result']}")
-            RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {**models_of_the_test_data(), **dict.fromkeys((*OWN, *FAMILY_RECIPES))}
+            files |= {name: Path(file) for name, file in (pair.split("=", 1) for pair in more)}
+            for name, file in files.items():
+                if names and name not in names:
+                    continue
+                made = file or built(name, Path(scratch, name))
+                for reader, receipt in run_all(made, pythons).items():
+                    receipts.setdefault(reader, {})[name] = receipt
+                    click.echo(f"{name}: {reader}: {receipt['result']}")
+                RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     PAGE.write_text(page(receipts))
+
+
+def models_of_the_test_data() -> dict[str, Path]:
+    """Name → file, of the families that llorch converts."""
+    data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
+    known = {architecture.gguf for architecture in architectures()}
+    return {
+        file.parent.name: file
+        for file in sorted(data.glob("*/*/f32.gguf"))
+        if read_header(file).metadata.text("general.architecture") in known
+    }
+
+
+def built(name: str, folder: Path) -> Path:
+    """A model that the tests make of a family of which the test data has none."""
+    folder.mkdir()
+    return from_transformers.build(name, folder).gguf if name in OWN else families.build(name, folder).gguf
 
 
 def run_all(file: Path, pythons: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -147,7 +182,8 @@ def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generatio
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        return {"result": REFUSED, "day": day, "said": lines[-1].strip()[:160]}
+        unknown = NO_CLASS.search(done.stderr)
+        return {"result": UNKNOWN if unknown else REFUSED, "day": day, "said": lines[-1].strip()[:160]}
     answer = json.loads(done.stdout.splitlines()[-1])
     # A decoder may make one character of several bytes that are no text, or several: the ids say more than the text.
     same = list(ours.ids) == answer["ids"] if "ids" in answer else same_text(answer["text"], ours.text)

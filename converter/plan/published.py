@@ -67,9 +67,35 @@ WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
     "use_sliding_window": False,
 }
 
+# Without it candle, mistral.rs and mlx-lm would choose by softmax, and llama.cpp's converter would not say which.
+BY_SIGMOID: Mapping[str, object] = {"scoring_func": "sigmoid"}
+
 PUBLISHED: Mapping[str, Published] = {
+    "cohere2": Published(
+        "CohereLabs/c4ai-command-r7b-12-2024",
+        {
+            "order_of_interleaved_layers": "local_attn_first",
+            "position_embedding_type": "rope_gptj",
+            "rotary_pct": 1.0,
+            "sliding_window_pattern": period_of_full_layers,
+            "use_gated_activation": True,
+            "use_parallel_block": True,
+        },
+    ),
+    "deepseek_v2": Published(
+        "deepseek-ai/DeepSeek-V2-Lite", {"moe_layer_freq": 1, "scoring_func": "softmax"}
+    ),
+    "deepseek_v3": Published(
+        "deepseek-ai/DeepSeek-V3", {**BY_SIGMOID, "moe_layer_freq": 1, "topk_method": "noaux_tc"}
+    ),
+    "dots1": Published("rednote-hilab/dots.llm1.inst", {**BY_SIGMOID, "topk_method": "noaux_tc"}),
     "gemma3_text": Published("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
+    # llama.cpp's converter takes the end of text from here; the class's own value is of no vocabulary but the first.
+    "hunyuan_v1_dense": Published("tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}),
     "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
+    "minimax_m2": Published(
+        "MiniMaxAI/MiniMax-M2", {**BY_SIGMOID, "shared_intermediate_size": 0, "use_routing_bias": True}
+    ),
     # The first release had a window of 4096, later ones null, of which candle and mistral.rs make no number: a window
     # as long as the context hides nothing. use_flash_attn is candle's own, and no original has it.
     "mixtral": Published(
