@@ -47,6 +47,7 @@ PROMPTS = (
 OWN = ("command-r", "gemma", "granite", "olmo2", "olmo3", "qwen3-moe", "smollm3", "stablelm", "starcoder2")
 TOKENS, LIMIT_S = 16, 300
 SAME, OTHER, REFUSED, UNKNOWN = "same text", "other text", "refused", "no such class"
+ERROR_LINE = re.compile(r"\w+Error: ")
 BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 # Of a context shorter than a step of its cache mistral.rs runs no recurrent layers: the copy gets a longer one.
 TOO_SHORT, LONGER = "above max seq len", 4096
@@ -188,6 +189,7 @@ def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generatio
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        lines.sort(key=lambda line: bool(ERROR_LINE.match(line)))  # a backtrace may follow what was raised
         unknown = NO_CLASS.search(done.stderr)
         return {"result": UNKNOWN if unknown else REFUSED, "day": day, "said": lines[-1].strip()[:160]}
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -243,13 +245,16 @@ def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
         "# What loads a converted folder",
         "",
         "Each cell is a run: the reader, from its own package, continued a prompt greedily from our folder in float32,",
-        f"and its text is compared with that of `llorch-run` ({TOKENS} tokens). Made by `python -m tools.loads_in`.",
+        f"and its text is compared with that of `llorch-run` ({TOKENS} tokens). Tiny random models, one a family;",
+        "`python -m tools.loads_in --run READER=PYTHON` makes the runs and keeps their receipts in docs/loads-in.json,",
+        "of which this page is made. *no such class*: the reader has none for the family. *context*: the run needed a",
+        f"config.json with a context of {LONGER}: the test model's is shorter than a step of that reader's cache.",
         "",
         "| family | " + " | ".join(readers) + " |",
         "|---|" + "---|" * len(readers),
     ]
     for family in families:
-        cells = [receipts[reader].get(family, {}).get("result", "not run") for reader in readers]
+        cells = [cell(receipts[reader].get(family)) for reader in readers]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
     lines += ["", "| reader | versions | last run |", "|---|---|---|"]
     for reader in readers:
@@ -260,7 +265,7 @@ def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
         f"- {reader}, {family}: {remark(reader, family, receipts[reader][family])}"
         for reader in readers
         for family in families
-        if receipts[reader].get(family, {}).get("result", SAME) != SAME
+        if receipts[reader].get(family, {}).get("result", SAME) in (OTHER, REFUSED)
     ]
     lines += ["", "## Where the text is another", "", *(remarks or ["Nowhere."])]
     lines += ["", "## Read, not run", "", *(f"- {reader}: {what}" for reader, what in READ_ONLY.items())]
@@ -273,25 +278,39 @@ def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
     return "\n".join(lines)
 
 
+def cell(row: Mapping[str, str] | None) -> str:
+    """One run in the table."""
+    if row is None:
+        return "not run"
+    return row["result"] + (" (context)" if "context" in row else "")
+
+
 def remark(reader: str, family: str, row: Mapping[str, str]) -> str:
-    """Why a reader refuses a folder or says another text: its own last words, and what its source says."""
-    said = f"refused, `{row['said']}`" if row["result"] == REFUSED else OTHER
+    """Why a reader refuses a folder or says another text: what its source says, or else its own last words."""
     why = WHY.get((reader, family), "")
-    return f"{said}. {why}".rstrip()
+    if row["result"] == REFUSED:
+        return f"refused. {why}" if why else f"refused, `{row['said']}`; its source was not looked into."
+    return f"{OTHER}. {why or 'Its source was not looked into.'}"
 
 
-CONTEXT_512 = "a context below 512 positions is less than one step of the cache of its recurrent layers"
 MXFP4 = "it reads the experts in MXFP4 blocks alone, as they were published; the folder has them in float32"
 ONE_NORM = (
     "it norms the whole row behind a Mamba layer where llama.cpp and transformers 5 norm each group; the published "
     "models have one group, and the test model two"
 )
+VALUE_WIDTH = (
+    "its kernel for a CPU gives back heads as wide as the queries' where the values' are narrower, and then multiplies "
+    "by `o_proj`, which is as wide as the values' (`shape mismatch in matmul`)"
+)
 ODD_SIZES = "the test model's head size is not width / heads, which its layers insist on"
 
 # (reader, family) → why its text is another, or why it refuses, from its source; those marked were tried.
 WHY: Mapping[tuple[str, str], str] = {
-    ("mistralrs", "phi2"): "`phi2.rs` makes the head without a bias, so `lm_head.bias` is dropped. Tried: with a bias of "
-    "zero it says our text.",
+    ("mistralrs", "deepseek2"): f"`deepseek3.rs`: {VALUE_WIDTH}.",
+    ("mistralrs", "deepseek2-lite"): f"`deepseek2.rs`: {VALUE_WIDTH}.",
+    ("mistralrs", "glm-4.7-flash"): f"`glm4_moe_lite.rs`: {VALUE_WIDTH}.",
+    ("mistralrs", "phi2"): "`phi2.rs` makes the head without a bias, so `lm_head.bias` is dropped. Tried: with one of "
+    "zeros it says our text.",
     ("mistralrs", "qwen2"): "`qwen2.rs` has no field for rope scaling, so yarn is dropped. Tried: without yarn it says "
     "our text.",
     ("mistralrs", "gemma4-e"): "It looks for `model.language_model.…`, the names of the class with towers.",
@@ -303,6 +322,8 @@ WHY: Mapping[tuple[str, str], str] = {
     ("transformers 4", "granitehybrid"): f"4.57's `GraniteMoeHybridRMSNormGated`: {ONE_NORM}.",
     ("transformers 4", "deepseek2-lite"): "4.57's DeepSeek V2 does not multiply the scores' scale by yarn's mscale; "
     "5 does, as llama.cpp does.",
+    ("mlx-lm", "ernie4_5-moe"): "`ernie4_5_moe.py` compares layers with `moe_layer_end_index` as it is, and -1 is "
+    "transformers' word for the last layer.",
     ("mlx-lm", "phi3"): "`rope_utils.py`, `SuScaledRoPE`: it takes the long factors for short prompts too.",
     ("mlx-lm", "cohere2"): f"`cohere2.py`: {ODD_SIZES}.",
     ("transformers", "mistral4"): "`Mistral4ForCausalLM` is there, and `AutoModelForCausalLM` has no row for it.",

@@ -74,8 +74,9 @@ def of_full_layers(key: str) -> Callable[[Values], object]:
 
     def read(values: Values) -> object:
         layers = values["per_layer_config"]
-        first = next(iter(layers.values()), {}) if isinstance(layers, dict) else {}
-        return first.get(key, values[key])
+        assert isinstance(layers, dict)
+        full: dict[str, object] = next(iter(layers.values()), {})
+        return full.get(key, values[key])
 
     return read
 
