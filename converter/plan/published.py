@@ -127,7 +127,9 @@ PUBLISHED: Mapping[str, Published] = {
             "num_global_key_value_heads": of_full_layers("num_key_value_heads"),
         },
     ),
-    "glm4_moe_lite": Published("zai-org/GLM-4.7-Flash", {"first_k_dense_replace": dense_layers}),
+    "glm4_moe_lite": Published(
+        "zai-org/GLM-4.7-Flash", {"first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"}
+    ),
     # llama.cpp's converter takes the end of text from here; the class's own value is of no vocabulary but the first.
     "hunyuan_v1_dense": Published("tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}),
     "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
