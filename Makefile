@@ -52,6 +52,7 @@ docs: $(SETUP)  ## makes the generated pages again; fails if one differed
 	$(BIN)/python -m tests.formats.scan.test_rules_page
 	$(BIN)/python -m tests.formats.quants.test_types_page
 	$(BIN)/python -m tests.formats.tokenizer.tokenizers_page
+	$(BIN)/python -m tools.loads_in
 	git diff --exit-code --stat docs
 
 site: $(SETUP)  ## the documentation as pages, in site/; fails for a link that leads nowhere

@@ -1,12 +1,13 @@
 """A converted folder goes back to GGUF by llama.cpp's own script, and the first file comes out again.
 
-    python -m benchmarks.there_and_back [FILE.gguf …]        # by default the tiny models of the test data
+    python -m benchmarks.there_and_back [FILE.gguf …]        # by default the test data's and what demo/ has
     python -m benchmarks.there_and_back --llama-cpp DIR FILE.gguf
 
 The script reads what originals are: what it finds in our folder, every reader of an original finds. It is that of the
 source package of llama-cpp-python, fetched by digest into this user's cache unless --llama-cpp names one; nothing of it
-is copied here. Compared are all tensors, bit for bit (with --outtype f32, so the source should be F32), and all keys.
-Differences that are habits of the script, and none of the folder, are listed in HABITS with their reasons.
+is copied here. Compared are all tensors, bit for bit (with --outtype f32), all keys, those of the tokenizer too, and
+what llama.cpp computes from both files. The differences that are habits of the script, and none of the folder, are
+listed in HABITS with their reasons.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ import click
 import numpy as np
 import platformdirs
 
+from benchmarks.llama_cpp_logits import differences_of_logits
+from llorch.base.errors import UnsupportedInput
 from llorch.converter import convert
 from llorch.formats.gguf import Header, TensorData, read_header
 from llorch.formats.quants import decode
@@ -33,55 +36,77 @@ PACKAGE = "llama-cpp-python==0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 ARCHIVE = "llama_cpp_python-0.3.36"
 
-# A tiny vocabulary is in no table of hashes, so the script is told the pre-tokenizer that the first file names.
+# What the script is told: the pre-tokenizer that the first file names (a tiny vocabulary is in no table of hashes),
+# that a file without prediction layers was made with its option --no-mtp, and that Mistral 4's text class is the one
+# that it knows inside the class that sees images.
 RUN = """
 import sys
-source, folder, out, pre = sys.argv[1:]
+source, folder, out, pre, mtp = sys.argv[1:]
 sys.path[:0] = [source, source + "/gguf-py"]
-from conversion.base import TextModel
+import conversion
+from conversion.base import ModelBase, TextModel
+from conversion.mistral3 import Mistral3Model
 if pre:
     TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+ModelBase.no_mtp = mtp == "no-mtp"
+ModelBase.register("Mistral4ForCausalLM")(Mistral3Model)
+conversion.TEXT_MODEL_MAP["Mistral4ForCausalLM"] = "mistral3"
 import convert_hf_to_gguf
 sys.argv = ["convert_hf_to_gguf.py", folder, "--outfile", out, "--outtype", "f32"]
 convert_hf_to_gguf.main()
 """
 
-
-def says_the_default(first: object, back: object) -> bool:
-    """A key that only one side has, with the value that a missing key means."""
-    return first is None and back in (False, 0)
+Keys = Mapping[str, Any]
 
 
-def says_the_same_size(first: object, back: object) -> bool:
-    """A size that the first file leaves to follow from others."""
-    return first is None and isinstance(back, int)
+def is_float32(_first: Keys, _old: object, new: object) -> bool:
+    """The script was asked for it."""
+    return new == 0
 
 
-def anything(_first: object, _back: object) -> bool:
-    """It describes the file, not the model."""
-    return True
+def is_the_usual_head(first: Keys, old: object, new: object) -> bool:
+    """A head's size that the first file leaves to follow from the width and the number of heads."""
+    prefix = first["general.architecture"]
+    return old is None and bool(
+        new == first[f"{prefix}.embedding_length"] // first[f"{prefix}.attention.head_count"]
+    )
+
+
+def is_the_default_base(_first: Keys, old: object, new: object) -> bool:
+    """The base of the layers with a window that llama.cpp takes where the file says none."""
+    return old is None and new == 10000.0
+
+
+def is_left_out(_first: Keys, _old: object, new: object) -> bool:
+    """Just one file has it."""
+    return new is None
+
+
+def is_told_by_the_tensors(_first: Keys, old: object, new: object) -> bool:
+    """The flag says parallel, and the tensors of a sequential block are there."""
+    return old is True and new is False
 
 
 # Key, or the end of one → which differences are the script's own, and why.
-HABITS: dict[str, tuple[Callable[[object, object], bool], str]] = {
-    "general.file_type": (anything, "the type of the weights, which the first file may have quantized"),
-    "general.quantization_version": (anything, "of the quantization, which is gone"),
-    "general.size_label": (anything, "counted by the script from the tensors or the folder's name"),
-    "general.name": (anything, "from the model card or else the folder's name"),
-    "general.basename": (anything, "guessed from the name"),
-    "general.finetune": (anything, "guessed from the name"),
-    "general.version": (anything, "guessed from the name"),
-    "general.type": (anything, "files before 2024 do not say it"),
-    "general.sampling.": (anything, "written since 2025 from generation_config.json"),
-    "quantize.": (anything, "said by the quantizer alone"),
-    "tokenizer.ggml.pre": (says_the_default, "files before 2024 do not say it"),
-    "tokenizer.ggml.add_bos_token": (says_the_default, "a flag that is off"),
-    "tokenizer.ggml.add_eos_token": (says_the_default, "a flag that is off"),
-    "tokenizer.ggml.add_sep_token": (says_the_default, "a flag that is off"),
-    ".attention.key_length": (says_the_same_size, "written where config.json has head_dim"),
-    ".attention.value_length": (says_the_same_size, "written where config.json has head_dim"),
-    ".vocab_size": (says_the_same_size, "files before 2024 do not say it"),
+HABITS: dict[str, tuple[Callable[[Keys, object, object], bool], str]] = {
+    "general.file_type": (is_float32, "the type of the weights, which the first file may have quantized"),
+    "general.quantized_by": (is_left_out, "the script takes it from its option --metadata alone, not from README.md"),
+    ".attention.key_length": (is_the_usual_head, "written where config.json has head_dim"),
+    ".attention.value_length": (is_the_usual_head, "written where config.json has head_dim"),
+    "gemma3.rope.freq_base_swa": (is_the_default_base, "written since 2025"),
+    "stablelm.use_parallel_residual": (
+        is_told_by_the_tensors, "the script's value for originals that do not say it; llama.cpp looks for the norm"
+    ),
 }  # fmt: skip
+
+# Architectures whose file holds the text part of a model that sees images: the folder is of the class that computes the
+# same for text, and so is the file that comes back, without the keys of the vision tower's features.
+WRITTEN_AS = {"qwen3vl": "qwen3", "qwen3vlmoe": "qwen3moe"}
+VISION_KEYS = ("n_deepstack_layers", "rope.dimension_sections")
+
+
+class ScriptError(Exception):
+    """The script refuses a folder; the message is its own last line."""
 
 
 @click.command()
@@ -91,16 +116,28 @@ HABITS: dict[str, tuple[Callable[[object, object], bool], str]] = {
 def main(files: Sequence[Path], llama_cpp: Path | None) -> None:
     """Takes FILES to folders and back, and prints every difference; exit 1 if there is one that is no habit."""
     data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
-    files = files or sorted(data.glob("tiny/*/f32.gguf"))
+    files = files or [*sorted(data.glob("*/*/f32.gguf")), *sorted((ROOT / "demo").glob("*.gguf"))]
     source = llama_cpp or script()
     wrong = 0
     for file in files:
-        with tempfile.TemporaryDirectory() as scratch:
-            back = there_and_back(file, Path(scratch), source)
-            found = list(differences(file, back))
+        try:
+            found = outcome(file, source)
+        except UnsupportedInput as error:
+            click.echo(f"{file.parent.name}/{file.name}: not converted: {error.what[:40]} …")
+            continue
         wrong += len(found)
         click.echo(f"{file.parent.name}/{file.name}: {'; '.join(found) if found else 'came back'}")
     sys.exit(1 if wrong else 0)
+
+
+def outcome(file: Path, llama_cpp: Path) -> list[str]:
+    """Every difference between a file and what comes back of it; UnsupportedInput if it is not converted."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            back = there_and_back(file, Path(scratch), llama_cpp)
+        except ScriptError as error:
+            return [f"the script refuses the folder: {error}"]
+        return [*differences(file, back), *differences_of_logits(file, back, Path(scratch))]
 
 
 def script() -> Path:
@@ -127,14 +164,16 @@ def script() -> Path:
 def there_and_back(file: Path, scratch: Path, llama_cpp: Path) -> Path:
     """`file` converted into a folder in `scratch`, and the GGUF that llama.cpp's script makes of that folder."""
     convert(file, scratch / "folder", dtype="float32")
-    pre = read_header(file).metadata.text("tokenizer.ggml.pre", "")
+    metadata = read_header(file).metadata
+    pre = metadata.text("tokenizer.ggml.pre", "")
+    predicts = any(key.endswith(".nextn_predict_layers") for key in metadata)
     back = scratch / "back.gguf"
     done = subprocess.run(
-        [sys.executable, "-c", RUN, llama_cpp, scratch / "folder", back, pre],
+        [sys.executable, "-c", RUN, llama_cpp, scratch / "folder", back, pre, "mtp" if predicts else "no-mtp"],
         check=False, capture_output=True, text=True, cwd=scratch, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"the script refuses {file}: {done.stderr.strip().splitlines()[-1]}")
+        raise ScriptError(done.stderr.strip().splitlines()[-1])
     return back
 
 
@@ -142,10 +181,10 @@ def differences(file: Path, back: Path) -> Iterator[str]:
     """What is not as it was and no habit of the script: tensors first, then keys."""
     first, second = read_header(file), read_header(back)
     yield from tensor_differences(first, second)
-    for key in sorted({*first.metadata, *second.metadata}):
-        before, after = value(first, key), value(second, key)
-        if before != after and not is_habit(key, before, after):
-            yield f"key {key}: {described(before, after)}"
+    before, after = as_written(values(first)), values(second)
+    for key in sorted({*before, *after}):
+        if is_difference(key, before, after):
+            yield f"key {key}: {described(before.get(key), after.get(key))}"
 
 
 def tensor_differences(first: Header, second: Header) -> Iterator[str]:
@@ -166,23 +205,37 @@ def tensor_differences(first: Header, second: Header) -> Iterator[str]:
                 yield f"tensor {name}: {np.count_nonzero(bits[0] != bits[1])} weights differ"
 
 
-def value(header: Header, key: str) -> Any:
-    """A key's value as plain Python, arrays as lists; None where there is none."""
-    found = header.metadata.get(key)
-    if found is None:
-        return None
-    data: Any = found.data
-    return data.tolist() if hasattr(data, "tolist") else data
+def values(header: Header) -> dict[str, Any]:
+    """Key → its value as plain Python, arrays as lists."""
+    plain: dict[str, Any] = {}
+    for key in header.metadata:
+        found = header.metadata.get(key)
+        data: Any = None if found is None else found.data
+        plain[key] = data.tolist() if hasattr(data, "tolist") else data
+    return plain
 
 
-def is_habit(key: str, before: object, after: object) -> bool:
-    """Whether HABITS explains the difference."""
-    return any(
-        allows(before, after)
+def as_written(keys: Keys) -> Keys:
+    """A file's keys under the architecture that its folder is written as."""
+    architecture = keys["general.architecture"]
+    if architecture not in WRITTEN_AS:
+        return keys
+    dropped = {f"{architecture}.{key}" for key in VISION_KEYS}
+    renamed = {
+        key.replace(f"{architecture}.", f"{WRITTEN_AS[architecture]}.", 1): value
+        for key, value in keys.items()
+        if key not in dropped
+    }
+    return {**renamed, "general.architecture": WRITTEN_AS[architecture]}
+
+
+def is_difference(key: str, first: Keys, back: Keys) -> bool:
+    """Whether a key is not as it was and HABITS does not explain it."""
+    old, new = first.get(key), back.get(key)
+    return old != new and not any(
+        allows(first, old, new)
         for name, (allows, _) in HABITS.items()
-        if key == name
-        or (name.startswith(".") and key.endswith(name))
-        or (name.endswith(".") and key.startswith(name))
+        if key == name or (name.startswith(".") and key.endswith(name))
     )
 
 

@@ -1,10 +1,10 @@
 """docs/loads-in.md: which reader loads which family's folder and says our greedy text, from receipts of runs.
 
-    python -m tools.loads_in --run mistralrs=PYTHON --run mlx-lm=PYTHON --run "transformers 4=PYTHON" …
+    python -m tools.loads_in --run mistralrs=PYTHON --run mlx-lm=PYTHON --run "transformers 4=PYTHON" … [NAME …]
     python -m tools.loads_in                                  # the page again, from the receipts that there are
 
 Each reader needs an environment of its own, whose interpreter PYTHON is: `pip install mistralrs`, `pip install
-'mlx[cpu]' mlx-lm`, `pip install transformers==4.57.3 torch sentencepiece`. A run converts the test data's tiny models,
+'mlx[cpu]' mlx-lm`, `pip install transformers==4.57.3 torch sentencepiece`. A run converts the test data's models,
 continues one prompt greedily with our runtime and with the reader, both from the folder and in float32, and keeps what
 came in docs/loads-in.json with the version and the day. Readers that were not run keep their older receipts.
 """
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,11 @@ from pathlib import Path
 import click
 
 from llorch.converter import convert
+from llorch.converter.architectures import architectures
+from llorch.formats.gguf import read_header
 from llorch.runtime import Generation, Model, load
+from tests.models import families, from_transformers
+from tests.models.families import FAMILY_RECIPES
 
 ROOT = Path(__file__).parent.parent
 RECEIPTS, PAGE = ROOT / "docs" / "loads-in.json", ROOT / "docs" / "loads-in.md"
@@ -37,8 +43,18 @@ PROMPTS = (
     "In the",
     "3.14",
 )
+# Recipes of tests/models for families that are not in the test data; those of FAMILY_RECIPES all are run.
+OWN = ("command-r", "gemma", "granite", "olmo2", "olmo3", "qwen3-moe", "smollm3", "stablelm", "starcoder2")
 TOKENS, LIMIT_S = 16, 300
-SAME, OTHER, REFUSED = "same text", "other text", "refused"
+SAME, OTHER, REFUSED, UNKNOWN = "same text", "other text", "refused", "no such class"
+ERROR_LINE = re.compile(r"\w+Error: ")
+BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
+# Of a context shorter than a step of its cache mistral.rs runs no recurrent layers: the copy gets a longer one.
+TOO_SHORT, LONGER = "above max seq len", 4096
+# How a reader says that it has no class for a family.
+NO_CLASS = re.compile(
+    "Unsupported Hugging ?Face Transformers|Model type .* not supported|does not recognize this archit"
+)
 
 # What each reader is asked, in its own words. Arguments: folder, prompt, tokens; the answer is the last line.
 SCRIPTS = {
@@ -48,7 +64,10 @@ os.environ["MISTRALRS_CPU_KV_F32"] = "1"
 from importlib.metadata import version
 from mistralrs import CompletionRequest, Runner, Which
 folder, prompt, tokens = sys.argv[1], sys.argv[2], int(sys.argv[3])
-runner = Runner(which=Which.Plain(model_id=folder))
+[architecture] = json.load(open(folder + "/config.json"))["architectures"]
+# Of these its table of text models knows nothing, its table of models that see images does.
+seeing = architecture.startswith(("Gemma3", "Gemma4"))
+runner = Runner(which=(Which.MultimodalPlain if seeing else Which.Plain)(model_id=folder))
 request = CompletionRequest(model="default", prompt=prompt, max_tokens=tokens, temperature=0.0, top_k=1)
 text = runner.send_completion_request(request).choices[0].text
 print(json.dumps({"version": version("mistralrs"), "text": text}))
@@ -99,20 +118,41 @@ READ_ONLY = {
 @click.option(
     "--model", "more", multiple=True, metavar="NAME=FILE.gguf", help="A model beside the tiny ones."
 )
-def main(runs: Sequence[str], more: Sequence[str]) -> None:
-    """Write docs/loads-in.md from the receipts, after the runs that are asked for."""
+@click.argument("names", nargs=-1)
+def main(names: Sequence[str], runs: Sequence[str], more: Sequence[str]) -> None:
+    """Write docs/loads-in.md from the receipts, after the runs that are asked for: of NAMES, or of all models."""
     receipts = json.loads(RECEIPTS.read_text()) if RECEIPTS.exists() else {}
     if runs:
-        data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
-        models = {file.parent.name: file for file in sorted(data.glob("tiny/*/f32.gguf"))}
-        models |= {name: Path(file) for name, file in (pair.split("=", 1) for pair in more)}
         pythons = dict(pair.split("=", 1) for pair in runs)
-        for name, file in models.items():
-            for reader, receipt in run_all(file, pythons).items():
-                receipts.setdefault(reader, {})[name] = receipt
-                click.echo(f"{name}: {reader}: {receipt['result']}")
-            RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {**models_of_the_test_data(), **dict.fromkeys((*OWN, *FAMILY_RECIPES))}
+            files |= {name: Path(file) for name, file in (pair.split("=", 1) for pair in more)}
+            for name, file in files.items():
+                if names and name not in names:
+                    continue
+                made = file or built(name, Path(scratch, name))
+                for reader, receipt in run_all(made, pythons).items():
+                    receipts.setdefault(reader, {})[name] = receipt
+                    click.echo(f"{name}: {reader}: {receipt['result']}")
+                RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     PAGE.write_text(page(receipts))
+
+
+def models_of_the_test_data() -> dict[str, Path]:
+    """Name → file, of the families that llorch converts."""
+    data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
+    known = {architecture.gguf for architecture in architectures()}
+    return {
+        file.parent.name: file
+        for file in sorted(data.glob("*/*/f32.gguf"))
+        if read_header(file).metadata.text("general.architecture") in known
+    }
+
+
+def built(name: str, folder: Path) -> Path:
+    """A model that the tests make of a family of which the test data has none."""
+    folder.mkdir()
+    return from_transformers.build(name, folder).gguf if name in OWN else families.build(name, folder).gguf
 
 
 def run_all(file: Path, pythons: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -144,13 +184,20 @@ def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generatio
         check=False, capture_output=True, text=True, timeout=LIMIT_S, cwd=folder,
         env={**environment, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
+    if TOO_SHORT in done.stderr and not folder.name.endswith("longer"):
+        return {**receipt(reader, python, with_longer_context(folder), prompt, ours), "context": str(LONGER)}
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        return {"result": REFUSED, "day": day, "said": lines[-1].strip()[:160]}
+        lines.sort(key=lambda line: bool(ERROR_LINE.match(line)))  # a backtrace may follow what was raised
+        unknown = NO_CLASS.search(done.stderr)
+        return {"result": UNKNOWN if unknown else REFUSED, "day": day, "said": lines[-1].strip()[:160]}
     answer = json.loads(done.stdout.splitlines()[-1])
     # A decoder may make one character of several bytes that are no text, or several: the ids say more than the text.
-    same = list(ours.ids) == answer["ids"] if "ids" in answer else same_text(answer["text"], ours.text)
+    if "ids" in answer:
+        same = list(ours.ids) == answer["ids"]
+    else:
+        same = any(same_text(answer["text"], text) for text in (ours.text, text_of_bytes(folder, ours.ids)))
     return {
         "result": SAME if same else OTHER,
         "day": day,
@@ -159,9 +206,35 @@ def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generatio
     }
 
 
+def with_longer_context(folder: Path) -> Path:
+    """A copy whose config.json has a longer context, of a model whose rotation is not scaled."""
+    copy = folder.with_name(f"{folder.name}-longer")
+    shutil.copytree(folder, copy)
+    config = json.loads((folder / "config.json").read_text())
+    if config.get("rope_scaling") is None:
+        (copy / "config.json").write_text(json.dumps({**config, "max_position_embeddings": LONGER}))
+    return copy
+
+
+def text_of_bytes(folder: Path, ids: Sequence[int]) -> str:
+    """The text of tokens whose bytes are joined and then decoded, as mistral.rs does; `tokenizers` decodes each run of
+    byte tokens that is no text as one mark for every byte.
+    """
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    tokens = {index: token for token, index in vocabulary.items()}
+    parts = (
+        bytes([int(token[3:5], 16)]) if BYTE_TOKEN.fullmatch(token) else token.replace("▁", " ").encode()
+        for token in (tokens[index] for index in ids)
+    )
+    return b"".join(parts).decode("utf-8", "replace")
+
+
 def same_text(one: str, other: str) -> bool:
-    """Whether texts are the same but for a blank at the beginning and half a character at the end."""
-    return one.strip().rstrip("\ufffd") == other.strip().rstrip("\ufffd")
+    """Whether texts are the same but for a blank at the beginning and the marks of bytes that are no character.
+
+    A decoder that works token by token leaves some of them out.
+    """
+    return one.replace("\ufffd", "").strip() == other.replace("\ufffd", "").strip()
 
 
 def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
@@ -172,13 +245,16 @@ def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
         "# What loads a converted folder",
         "",
         "Each cell is a run: the reader, from its own package, continued a prompt greedily from our folder in float32,",
-        f"and its text is compared with that of `llorch-run` ({TOKENS} tokens). Made by `python -m tools.loads_in`.",
+        f"and its text is compared with that of `llorch-run` ({TOKENS} tokens). Tiny random models, one a family;",
+        "`python -m tools.loads_in --run READER=PYTHON` makes the runs and keeps their receipts in docs/loads-in.json,",
+        "of which this page is made. *no such class*: the reader has none for the family. *context*: the run needed a",
+        f"config.json with a context of {LONGER}: the test model's is shorter than a step of that reader's cache.",
         "",
         "| family | " + " | ".join(readers) + " |",
         "|---|" + "---|" * len(readers),
     ]
     for family in families:
-        cells = [receipts[reader].get(family, {}).get("result", "not run") for reader in readers]
+        cells = [cell(receipts[reader].get(family)) for reader in readers]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
     lines += ["", "| reader | versions | last run |", "|---|---|---|"]
     for reader in readers:
@@ -189,7 +265,7 @@ def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
         f"- {reader}, {family}: {remark(reader, family, receipts[reader][family])}"
         for reader in readers
         for family in families
-        if receipts[reader].get(family, {}).get("result", SAME) != SAME
+        if receipts[reader].get(family, {}).get("result", SAME) in (OTHER, REFUSED)
     ]
     lines += ["", "## Where the text is another", "", *(remarks or ["Nowhere."])]
     lines += ["", "## Read, not run", "", *(f"- {reader}: {what}" for reader, what in READ_ONLY.items())]
@@ -202,20 +278,56 @@ def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
     return "\n".join(lines)
 
 
+def cell(row: Mapping[str, str] | None) -> str:
+    """One run in the table."""
+    if row is None:
+        return "not run"
+    return row["result"] + (" (context)" if "context" in row else "")
+
+
 def remark(reader: str, family: str, row: Mapping[str, str]) -> str:
-    """Why a reader refuses a folder or says another text: its own last words, and what its source says."""
-    said = f"refused, `{row['said']}`" if row["result"] == REFUSED else OTHER
+    """Why a reader refuses a folder or says another text: what its source says, or else its own last words."""
     why = WHY.get((reader, family), "")
-    return f"{said}. {why}".rstrip()
+    if row["result"] == REFUSED:
+        return f"refused. {why}" if why else f"refused, `{row['said']}`; its source was not looked into."
+    return f"{OTHER}. {why or 'Its source was not looked into.'}"
 
 
-# (reader, family) → why its text is another, from its source.
+MXFP4 = "it reads the experts in MXFP4 blocks alone, as they were published; the folder has them in float32"
+ONE_NORM = (
+    "it norms the whole row behind a Mamba layer where llama.cpp and transformers 5 norm each group; the published "
+    "models have one group, and the test model two"
+)
+VALUE_WIDTH = (
+    "its kernel for a CPU gives back heads as wide as the queries' where the values' are narrower, and then multiplies "
+    "by `o_proj`, which is as wide as the values' (`shape mismatch in matmul`)"
+)
+ODD_SIZES = "the test model's head size is not width / heads, which its layers insist on"
+
+# (reader, family) → why its text is another, or why it refuses, from its source; those marked were tried.
 WHY: Mapping[tuple[str, str], str] = {
-    (
-        "mistralrs",
-        "gemma3",
-    ): "It knows Gemma 3 with its image tower alone: its table of text models has no such class.",
-}
+    ("mistralrs", "deepseek2"): f"`deepseek3.rs`: {VALUE_WIDTH}.",
+    ("mistralrs", "deepseek2-lite"): f"`deepseek2.rs`: {VALUE_WIDTH}.",
+    ("mistralrs", "glm-4.7-flash"): f"`glm4_moe_lite.rs`: {VALUE_WIDTH}.",
+    ("mistralrs", "phi2"): "`phi2.rs` makes the head without a bias, so `lm_head.bias` is dropped. Tried: with one of "
+    "zeros it says our text.",
+    ("mistralrs", "qwen2"): "`qwen2.rs` has no field for rope scaling, so yarn is dropped. Tried: without yarn it says "
+    "our text.",
+    ("mistralrs", "gemma4-e"): "It looks for `model.language_model.…`, the names of the class with towers.",
+    ("mistralrs", "gemma4-moe"): "It looks for `model.language_model.…`, the names of the class with towers.",
+    ("mistralrs", "gptoss"): f"`gpt_oss.rs`: {MXFP4}.",
+    ("mlx-lm", "gptoss"): f"`gpt_oss.py`, `sanitize`: {MXFP4}.",
+    ("mistralrs", "granitehybrid"): f"`granite.rs`: {ONE_NORM}.",
+    ("mlx-lm", "granitehybrid"): f"`granitemoehybrid.py`: {ONE_NORM}.",
+    ("transformers 4", "granitehybrid"): f"4.57's `GraniteMoeHybridRMSNormGated`: {ONE_NORM}.",
+    ("transformers 4", "deepseek2-lite"): "4.57's DeepSeek V2 does not multiply the scores' scale by yarn's mscale; "
+    "5 does, as llama.cpp does.",
+    ("mlx-lm", "ernie4_5-moe"): "`ernie4_5_moe.py` compares layers with `moe_layer_end_index` as it is, and -1 is "
+    "transformers' word for the last layer.",
+    ("mlx-lm", "phi3"): "`rope_utils.py`, `SuScaledRoPE`: it takes the long factors for short prompts too.",
+    ("mlx-lm", "cohere2"): f"`cohere2.py`: {ODD_SIZES}.",
+    ("transformers", "mistral4"): "`Mistral4ForCausalLM` is there, and `AutoModelForCausalLM` has no row for it.",
+}  # fmt: skip
 
 
 if __name__ == "__main__":

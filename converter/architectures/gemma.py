@@ -31,7 +31,6 @@ GEMMA = Architecture(
         "attention_bias": False,
         "attention_dropout": 0.0,
         "hidden_act": "gelu_pytorch_tanh",
-        "hidden_activation": "gelu_pytorch_tanh",  # what transformers before 4.40 reads
         "initializer_range": 0.02,
         "use_cache": True,
     },

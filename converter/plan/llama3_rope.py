@@ -88,10 +88,13 @@ def _candidates(table: Table, theta: float, factor: float) -> Iterator[tuple[flo
     yield PUBLISHED
     r = table.astype(np.float64)
     middle = (r > 1) & (r < factor)
-    if np.count_nonzero(middle) < 2:  # two unknowns
-        return
     x = theta ** -(np.arange(len(table), dtype=np.float64)[middle] / len(table)) / (2 * math.pi)
     s = (1 / r[middle] - 1 / factor) / (1 - 1 / factor)
+    if len(s) == 1:  # one equation for two unknowns: with Meta's lo and hi it says C
+        low, high, _ = PUBLISHED
+        yield low, high, round((low + float(s[0]) * (high - low)) / float(x[0]))
+    if len(s) < 2:
+        return
     slope, negative_intercept = np.polyfit(x, s, 1)
     a, b = float(slope), -float(negative_intercept)
     if not (a > 0 and b > 0 and a / b < MOST_CONTEXT):

@@ -59,6 +59,35 @@ def period_of_full_layers(values: Values) -> object:
     return period if full == list(range(period, len(types) + 1, period)) else None
 
 
+def letters_of_layers(values: Values) -> object:
+    """L for a layer with a window and G for one without, as often as they repeat; None where no layer has one."""
+    types = values["layer_types"]
+    assert isinstance(types, list)
+    if "sliding_attention" not in types:
+        return None
+    period = period_of_full_layers(values)
+    return "L" * (period - 1) + "G" if isinstance(period, int) else None
+
+
+def of_full_layers(key: str) -> Callable[[Values], object]:
+    """What per_layer_config says of Gemma 4's layers without a window, or else the key of all layers."""
+
+    def read(values: Values) -> object:
+        layers = values["per_layer_config"]
+        assert isinstance(layers, dict)
+        full: dict[str, object] = next(iter(layers.values()), {})
+        return full.get(key, values[key])
+
+    return read
+
+
+def dense_layers(values: Values) -> object:
+    """How many layers, from the first, are dense, where mlp_layer_types says it layer by layer."""
+    types = values["mlp_layer_types"]
+    assert isinstance(types, list)
+    return next((i for i, kind in enumerate(types) if kind != "dense"), len(types))
+
+
 MAY_BE_LEFT_OUT = frozenset({"sliding_window_pattern"})  # where no number says what layer_types says
 
 # use_sliding_window is false wherever these stand: the window and the layer from which it would hold do nothing.
@@ -67,9 +96,46 @@ WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
     "use_sliding_window": False,
 }
 
+# Without it candle, mistral.rs and mlx-lm would choose by softmax, and llama.cpp's converter would not say which.
+BY_SIGMOID: Mapping[str, object] = {"scoring_func": "sigmoid"}
+
 PUBLISHED: Mapping[str, Published] = {
+    "cohere2": Published(
+        "CohereLabs/c4ai-command-r7b-12-2024",
+        {
+            "order_of_interleaved_layers": "local_attn_first",
+            "position_embedding_type": "rope_gptj",
+            "rotary_pct": 1.0,
+            "sliding_window_pattern": period_of_full_layers,
+            "use_gated_activation": True,
+            "use_parallel_block": True,
+        },
+    ),
+    "deepseek_v2": Published(
+        "deepseek-ai/DeepSeek-V2-Lite", {"moe_layer_freq": 1, "scoring_func": "softmax"}
+    ),
+    "deepseek_v3": Published(
+        "deepseek-ai/DeepSeek-V3", {**BY_SIGMOID, "moe_layer_freq": 1, "topk_method": "noaux_tc"}
+    ),
+    "dots1": Published("rednote-hilab/dots.llm1.inst", {**BY_SIGMOID, "topk_method": "noaux_tc"}),
+    "exaone4": Published("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": letters_of_layers}),
     "gemma3_text": Published("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
+    "gemma4_text": Published(
+        "google/gemma-4-E2B-it",
+        {
+            "global_head_dim": of_full_layers("head_dim"),
+            "num_global_key_value_heads": of_full_layers("num_key_value_heads"),
+        },
+    ),
+    "glm4_moe_lite": Published(
+        "zai-org/GLM-4.7-Flash", {"first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"}
+    ),
+    # llama.cpp's converter takes the end of text from here; the class's own value is of no vocabulary but the first.
+    "hunyuan_v1_dense": Published("tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}),
     "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
+    "minimax_m2": Published(
+        "MiniMaxAI/MiniMax-M2", {**BY_SIGMOID, "shared_intermediate_size": 0, "use_routing_bias": True}
+    ),
     # The first release had a window of 4096, later ones null, of which candle and mistral.rs make no number: a window
     # as long as the context hides nothing. use_flash_attn is candle's own, and no original has it.
     "mixtral": Published(

@@ -21,6 +21,9 @@ Parameters = dict[str, object]
 FREQS, LONG, SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
 TABLES = (FREQS, LONG, SHORT)
 
+# Yarn's own, of DeepSeek's published files, and what llama.cpp and transformers take where none are said.
+YARN_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Rope:
@@ -167,9 +170,14 @@ def _by_layer_type(full: Parameters, sliding: Parameters) -> Parameters:
 
 
 def _version_4(architecture: Architecture, scaling: Parameters | None) -> Parameters | None:
-    """As transformers 4 spells it: its phi3 wants `type` and the two lists of a longrope, no more."""
-    if scaling is None or scaling["rope_type"] != "longrope":
-        return scaling
+    """As transformers 4 spells it: its phi3 wants `type` and the two lists of a longrope, no more.
+
+    DeepSeek's say `type` too, as published: mistral.rs looks for no other.
+    """
+    if scaling is None:
+        return None
+    if scaling["rope_type"] != "longrope":
+        return {**scaling, **({"type": scaling["rope_type"]} if "mscale" in scaling else {})}
     kept = ["short_factor", "long_factor", "factor", "attention_factor"]
     if not architecture.only_longrope:  # there 5 takes the context for it, whatever stands beside
         kept.append("original_max_position_embeddings")
@@ -302,6 +310,9 @@ def _yarn(architecture: Architecture, keys: Keys, sizes: Sizes, assumed: Paramet
     elif multiplier := keys.decimal("rope.scaling.yarn_log_multiplier", 0.0):
         # Two decimals more than published ones have: the float32 of the key is not the product's shortest decimal.
         scaling["mscale"] = scaling["mscale_all_dim"] = round(architecture.log_multiplier * multiplier, 6)
+        for name, value in YARN_BETAS.items():  # mistral.rs demands both beside mscale
+            if name not in scaling:
+                scaling[name] = assumed[name] = value
     scaling |= architecture.rope_constants
     assumed |= architecture.rope_constants
     return scaling

@@ -122,9 +122,8 @@ def _is_filler(vocabulary: Vocabulary, index: int) -> bool:
 
 def _unknown(vocabulary: Vocabulary, special: SpecialTokens, size: int) -> int | None:
     """The one unknown piece: by its type, by its text (converters type `<unk>` CONTROL), or by the key."""
-    typed = [index for index in range(size) if vocabulary.types[index] == TokenType.UNKNOWN]
-    if len(typed) == 1:
-        return typed[0]
+    if vocabulary.types[:size].count(TokenType.UNKNOWN) == 1:
+        return vocabulary.types.index(TokenType.UNKNOWN)
     for index in (vocabulary.ids.get("<unk>"), special.ids.get("unk")):
         if index is not None and index < size:
             return index
@@ -149,19 +148,25 @@ def _serialized(
         roles["pad"] = -1  # a converter's stand-in
     ends = {unknown, *roles.values()}
     user_defined = metadata.text("general.architecture", "") in USER_DEFINED_FAMILIES
-    add = model.pieces.add
+    add, tokens, types = model.pieces.add, vocabulary.tokens, vocabulary.types
     for index in range(size):
-        piece = add()
+        if types[index] == TokenType.NORMAL and index != unknown:  # nearly all of them
+            add(piece=tokens[index], score=scores[index])
+            continue
         piece_type = _piece_type(vocabulary, index, unknown)
         added = index == unknown or is_added(vocabulary, scores, index)
         if user_defined and added and piece_type == TokenType.CONTROL and index not in ends:
             piece_type = TokenType.USER_DEFINED
-        text = vocabulary.tokens[index]
-        piece.piece = text.replace(" ", BLANK) if piece_type == TokenType.USER_DEFINED else text
-        piece.score = 0.0 if added and scores[index] == ADDED_SCORE else scores[index]
+        piece = add(
+            piece=tokens[index], score=0.0 if added and scores[index] == ADDED_SCORE else scores[index]
+        )
+        if piece_type == TokenType.USER_DEFINED:
+            piece.piece = tokens[index].replace(" ", BLANK)
+            model.trainer_spec.user_defined_symbols.append(piece.piece)
         if piece_type != TokenType.NORMAL:
             piece.type = int(piece_type)
-    _describe_trainer(model, kind, roles, unknown)
+    byte_fallback = TokenType.BYTE in types[:size]
+    _describe_trainer(model, kind, roles, unknown, byte_fallback=byte_fallback)
     normalizer = model.normalizer_spec
     charsmap = read_charsmap(metadata) if kind == "t5" else b""
     remove = metadata.flag(REMOVE_BLANKS, False)
@@ -196,16 +201,15 @@ def _piece_type(vocabulary: Vocabulary, index: int, unknown: int) -> TokenType:
     return TokenType.NORMAL if kind == TokenType.UNDEFINED else kind
 
 
-def _describe_trainer(model: protobuf.ModelProto, kind: str, roles: Mapping[str, int], unknown: int) -> None:
+def _describe_trainer(
+    model: protobuf.ModelProto, kind: str, roles: Mapping[str, int], unknown: int, *, byte_fallback: bool
+) -> None:
     trainer: Any = model.trainer_spec
     trainer.model_type = trainer.BPE if kind == "llama" else trainer.UNIGRAM
     trainer.vocab_size = len(model.pieces)
     for name, value in TRAINER.items():
         setattr(trainer, name, value)
-    trainer.byte_fallback = any(piece.type == TokenType.BYTE for piece in model.pieces)
-    trainer.user_defined_symbols.extend(
-        piece.piece for piece in model.pieces if piece.type == TokenType.USER_DEFINED
-    )
+    trainer.byte_fallback = byte_fallback
     for role, index in {"unk": unknown, **roles}.items():
         setattr(trainer, f"{role}_id", index)
         if index >= 0 and model.pieces[index].piece != getattr(trainer, f"{role}_piece"):

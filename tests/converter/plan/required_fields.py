@@ -38,6 +38,10 @@ REQUIRED: dict[str, dict[str, str]] = {
             "vocab_size:usize query_pre_attn_scalar:usize sliding_window:usize "
             "sliding_window_pattern:usize max_position_embeddings:usize"
         ),
+        "gemma4_text": (
+            "hidden_size:usize intermediate_size:usize num_hidden_layers:usize sliding_window:usize "
+            "layer_types:list"
+        ),
         "glm4": (
             "vocab_size:usize hidden_size:usize intermediate_size:usize num_hidden_layers:usize "
             "num_attention_heads:usize num_key_value_heads:usize max_position_embeddings:usize "
@@ -156,6 +160,10 @@ REQUIRED: dict[str, dict[str, str]] = {
         "gemma3_text": (
             "hidden_size:usize intermediate_size:usize num_hidden_layers:usize sliding_window:usize"
         ),
+        "gemma4_text": (
+            "hidden_size:usize intermediate_size:usize num_hidden_layers:usize sliding_window:usize "
+            "layer_types:list"
+        ),
         "glm4": (
             "vocab_size:usize hidden_size:usize intermediate_size:usize num_hidden_layers:usize "
             "num_attention_heads:usize num_key_value_heads:usize hidden_act:str rms_norm_eps:f64 "
@@ -167,6 +175,13 @@ REQUIRED: dict[str, dict[str, str]] = {
             "partial_rotary_factor:f32 n_routed_experts:usize n_shared_experts:usize "
             "num_experts_per_tok:usize rms_norm_eps:f64 rope_theta:f64 max_position_embeddings:usize"
         ),
+        "glm4_moe_lite": (
+            "vocab_size:usize hidden_size:usize intermediate_size:usize moe_intermediate_size:usize "
+            "num_hidden_layers:usize num_attention_heads:usize num_key_value_heads:usize q_lora_rank:usize "
+            "kv_lora_rank:usize qk_nope_head_dim:usize qk_rope_head_dim:usize v_head_dim:usize "
+            "n_routed_experts:usize n_shared_experts:usize num_experts_per_tok:usize rms_norm_eps:f64 "
+            "rope_theta:f32 max_position_embeddings:usize"
+        ),
         "gpt_oss": (
             "vocab_size:usize hidden_size:usize intermediate_size:usize num_hidden_layers:usize "
             "num_attention_heads:usize num_key_value_heads:usize max_position_embeddings:usize "
@@ -174,6 +189,10 @@ REQUIRED: dict[str, dict[str, str]] = {
             "layer_types:list"
         ),
         "granite": (
+            "hidden_size:usize intermediate_size:usize vocab_size:usize num_hidden_layers:usize "
+            "num_attention_heads:usize rms_norm_eps:f64 max_position_embeddings:usize"
+        ),
+        "granitemoehybrid": (
             "hidden_size:usize intermediate_size:usize vocab_size:usize num_hidden_layers:usize "
             "num_attention_heads:usize rms_norm_eps:f64 max_position_embeddings:usize"
         ),
@@ -219,6 +238,13 @@ REQUIRED: dict[str, dict[str, str]] = {
             "max_position_embeddings:usize rms_norm_eps:f64 rope_theta:f64 max_window_layers:usize "
             "use_sliding_window:bool"
         ),
+        "qwen3_5_text": (
+            "head_dim:usize vocab_size:usize hidden_size:usize intermediate_size:usize "
+            "num_hidden_layers:usize num_attention_heads:usize num_key_value_heads:usize hidden_act:str "
+            "max_position_embeddings:usize rms_norm_eps:f64 rope_parameters:object "
+            "linear_key_head_dim:usize linear_value_head_dim:usize linear_num_key_heads:usize "
+            "linear_num_value_heads:usize"
+        ),
         "qwen3_moe": (
             "vocab_size:usize hidden_size:usize intermediate_size:usize num_hidden_layers:usize "
             "num_attention_heads:usize num_key_value_heads:usize hidden_act:str "
@@ -253,6 +279,8 @@ REQUIRED: dict[str, dict[str, str]] = {
         ),
         "cohere": ("model_type"),
         "cohere2": ("model_type"),
+        "deepseek_v2": ("model_type"),
+        "deepseek_v3": ("model_type"),
         "dots1": (
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads rms_norm_eps "
             "vocab_size max_position_embeddings num_key_value_heads first_k_dense_replace "
@@ -285,6 +313,7 @@ REQUIRED: dict[str, dict[str, str]] = {
         "gemma3": ("model_type text_config"),
         "gemma3_text": ("model_type"),
         "gemma3n": ("model_type text_config"),
+        "gemma4_text": ("model_type"),
         "glm4": (
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads "
             "attention_bias head_dim rms_norm_eps vocab_size num_key_value_heads partial_rotary_factor "
@@ -297,6 +326,8 @@ REQUIRED: dict[str, dict[str, str]] = {
             "first_k_dense_replace num_hidden_layers num_key_value_heads rms_norm_eps rope_theta "
             "rope_scaling use_qk_norm tie_word_embeddings attention_bias partial_rotary_factor"
         ),
+        "glm4_moe_lite": ("model_type"),
+        "gpt_oss": ("model_type"),
         "granite": (
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads rms_norm_eps "
             "vocab_size logits_scaling attention_multiplier embedding_multiplier residual_multiplier "
@@ -342,7 +373,7 @@ REQUIRED: dict[str, dict[str, str]] = {
             "num_hidden_layers layer_norm_epsilon conv_kernel n_groups use_bias use_conv_bias "
             "tie_word_embeddings time_step_limit time_step_rank"
         ),
-        "minimax": (
+        "minimax_m2": (
             "model_type hidden_size intermediate_size num_attention_heads num_key_value_heads "
             "max_position_embeddings num_experts_per_tok num_local_experts shared_intermediate_size "
             "num_hidden_layers rms_norm_eps rope_theta rotary_dim vocab_size"
@@ -386,6 +417,7 @@ REQUIRED: dict[str, dict[str, str]] = {
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads rms_norm_eps "
             "vocab_size num_experts num_experts_per_tok"
         ),
+        "phi": ("model_type"),
         "phi3": (
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads rms_norm_eps "
             "vocab_size"

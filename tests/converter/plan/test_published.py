@@ -14,6 +14,8 @@ from llorch.converter.plan.published import PUBLISHED, fill_in, period_of_full_l
 from tests.conftest import REPOSITORY
 from tests.converter.executed import plan_of
 from tests.converter.plan.required_fields import REQUIRED
+from tests.models import families
+from tests.models.families import FAMILY_RECIPES
 from tests.models.from_transformers import RECIPES, build
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -41,6 +43,8 @@ def fits(value: object, kind: str) -> bool:
             return isinstance(value, bool)
         case "str":
             return isinstance(value, str)
+        case "object":
+            return isinstance(value, dict)
         case "list":
             return isinstance(value, list)
     raise AssertionError(f"no rule for the type {kind}")
@@ -49,8 +53,8 @@ def fits(value: object, kind: str) -> bool:
 def lacking(config: Mapping[str, object]) -> dict[str, list[str]]:
     """Reader → the fields that it would not find, or not take."""
     found = {}
-    for reader, families in REQUIRED.items():
-        fields = (field.partition(":") for field in families.get(str(config["model_type"]), "").split())
+    for reader, known in REQUIRED.items():
+        fields = (field.partition(":") for field in known.get(str(config["model_type"]), "").split())
         wrong = [name for name, _, kind in fields if name not in config or not fits(config[name], kind)]
         if wrong:
             found[reader] = wrong
@@ -65,6 +69,11 @@ def test_a_made_models_config_has_all_that_readers_demand(name: str, test_data: 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_config_of_our_own_models_has_all_that_readers_demand(name: str, tmp_path: Path) -> None:
     assert lacking(plan_of(build(name, tmp_path).gguf).config) == {}
+
+
+@pytest.mark.parametrize("name", FAMILY_RECIPES)
+def test_a_config_of_our_own_families_has_all_that_readers_demand(name: str, tmp_path: Path) -> None:
+    assert lacking(plan_of(families.build(name, tmp_path).gguf).config) == {}
 
 
 def test_a_missing_key_and_a_null_are_both_seen() -> None:

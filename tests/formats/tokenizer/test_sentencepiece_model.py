@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from llorch.formats.gguf.file import read_header
-from llorch.formats.tokenizer import build_tokenizer, load_tokenizer, sentencepiece_model
+from llorch.formats.tokenizer import build_tokenizer, sentencepiece_model
+from tests.formats.tokenizer.llama_cpp import llama_cpp_ids
 from tests.formats.tokenizer.vocabularies import Given, Trained, hard_texts, vocabulary_metadata
 
 T = "tokenizer.ggml."
@@ -61,17 +62,34 @@ def test_pieces_scores_types_and_normalizer_are_the_originals(name: str, test_da
     assert ours.trainer_spec == original.trainer_spec
 
 
+VOCABULARIES = ("vocab/ggml-vocab-llama-spm.gguf", *(f"tiny/{name}/f32.gguf" for name in ORIGINALS))
+
+
 def test_llama_2s_vocabulary_gives_llama_cpps_ids(test_data: Path) -> None:
-    metadata = read_header(test_data / "vocab" / "ggml-vocab-llama-spm.gguf").metadata
-    processor = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model(metadata).content)
-    tokenizer = load_tokenizer(build_tokenizer(metadata))
-    path = test_data / "vocab" / "ggml-vocab-llama-spm.gguf"
+    path = test_data / VOCABULARIES[0]
+    processor = sentencepiece.SentencePieceProcessor(
+        model_proto=sentencepiece_model(read_header(path).metadata).content
+    )
     texts = path.with_name(f"{path.name}.inp").read_text().split("\n__ggml_vocab_test__\n")
     expected = path.with_name(f"{path.name}.out").read_text().splitlines()
     for text, ids in zip(texts, expected, strict=False):
         assert processor.encode(text) == [int(token) for token in ids.split()]
-    for text in hard_texts(10_000):
-        assert processor.encode(text) == tokenizer.encode(text, add_special_tokens=False).ids, text
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_random_texts_have_llama_cpps_ids(name: str, count: int, test_data: Path) -> None:
+    file = test_data / name
+    content = sentencepiece_model(read_header(file).metadata).content
+    processor = sentencepiece.SentencePieceProcessor(model_proto=content)
+    texts = [text for text in hard_texts(count, seed=len(name)) if text]
+    if "gemma" in name:
+        # Its runs of blanks are user-defined pieces, ▁▁ in tokenizer.model and blanks in the GGUF file: so a ▁ of the
+        # text is a blank to sentencepiece, with the original's file too, and a character to llama.cpp.
+        texts = [text for text in texts if "▁" not in text]
+    (expected,) = llama_cpp_ids([file], texts)
+    ours = [processor.encode(text) for text in texts]
+    assert [row for row in zip(texts, ours, expected, strict=True) if row[1] != row[2]] == []
 
 
 def test_a_unigram_model_is_the_one_that_was_trained(unigram: Trained, tmp_path: Path) -> None:
