@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from llorch.converter.architectures import float32_names
     from llorch.converter.conversion import convert
     from llorch.converter.errors import (
         NotEnoughSpace,
@@ -39,6 +40,7 @@ __all__ = [
     "TokenizerFolder",
     "convert",
     "convert_tokenizer",
+    "float32_names",
     "parse_size",
     "round_trip_differences",
 ]
@@ -46,6 +48,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "architectures": ["float32_names"],
         "conversion": ["convert"],
         "errors": ["NotEnoughSpace", "OnlyVocabulary", "RoundTripError", "TargetBusy", "TargetExists"],
         "options": ["ConvertOptions", "DTYPE_ALIASES", "parse_size"],

@@ -386,9 +386,10 @@ class Decoder:
         if step.temperature is not None and self._heats(index):
             q = q * step.temperature
         if step.observe is not None:
-            step.observe(index, "q", q if rope is None else in_halves(q, rope))
+            n_rot = q.shape[-1] if rope is None else rope.n_rot
+            step.observe(index, "q", in_halves(q, traits.pairs, n_rot))
             if k is not None:
-                step.observe(index, "k", k if rope is None else in_halves(k, rope))
+                step.observe(index, "k", in_halves(k, traits.pairs, n_rot))
         mixed = [
             attend(
                 q[:, part.rows],

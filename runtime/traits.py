@@ -205,6 +205,7 @@ class Streams:
 class Traits:
     """A decoder's shape and arithmetic.
 
+    pairs: the order of a head's channels, as in `Rope`, which layers have too that do not rotate.
     norm_offset: added to every norm's weight when it is applied (1.0 where the weight is stored around zero).
     head_norm: RMS or layer norm (as `norm`) of queries and keys before rotation: over each head, or over the
         whole row before it is split into heads.
@@ -241,6 +242,7 @@ class Traits:
     ropes: tuple[Rope | None, ...]
     attention_scale: float
     norm_offset: float = 0.0
+    pairs: RotaryPairs = "halves"
     head_norm: Literal["head", "row"] | None = None
     parallel: bool = False
     routing: Routing | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llorch import runtime
+from llorch.converter import float32_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,9 +59,11 @@ def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
 def rounding_of(tensors: Mapping[str, SafetensorsTensor]) -> Literal["bfloat16", "float16"] | None:
     """The type that the source's weights are rounded to, so that they equal the folder's.
 
-    Where all of the folder's weights are of one 16-bit type, that. Else None: it is float32, or lost nothing.
+    Where all of the folder's weights are of one 16-bit type, that; but for those that are float32 in every folder, which
+    a reading does not round. Else None: it is float32, or lost nothing.
     """
-    dtypes = {tensor.dtype for tensor in tensors.values()}
+    always = tuple(f".{name}" for name in float32_names())
+    dtypes = {t.dtype for name, t in tensors.items() if t.dtype != "F32" or not name.endswith(always)}
     return ROUNDED.get(dtypes.pop()) if len(dtypes) == 1 else None
 
 

@@ -37,6 +37,13 @@ def choose_architecture(evidence: Evidence) -> Architecture:
 
 
 @functools.cache
+def float32_names() -> frozenset[str]:
+    """The last parts of the names of tensors that a folder has in float32 whatever its other weights are in."""
+    rules = (rule for one in architectures() for rule in one.tensors)
+    return frozenset(rule.target.rpartition(".")[2] for rule in rules if rule.dtype == "F32")
+
+
+@functools.cache
 def _in_package(path: tuple[str, ...]) -> tuple[Architecture, ...]:
     found: dict[int, Architecture] = {}  # by identity: one file may import another's
     for module in sorted(pkgutil.iter_modules(path), key=lambda m: m.name):

@@ -98,6 +98,7 @@ def read_traits(folder: Path) -> Read:
         ropes=turning,
         attention_scale=_attention_scale(config, sizes),
         norm_offset=family.norm_offset,
+        pairs=family.pairs,
         head_norm=family.head_norm if structure.has("q_norm") or plain_norm(config) else None,
         parallel=is_parallel(config),
         two_norms=is_parallel(config) and structure.has("ffn_norm"),

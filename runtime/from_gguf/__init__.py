@@ -54,6 +54,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         windows=windows,
         ropes=turning,
         attention_scale=scales.attention,
+        pairs=family.pairs,
         head_norm="head" if plain_norm else _head_norm(header, family),
         parallel=_is_parallel(keys, header, family),
         two_norms=_is_parallel(keys, header, family) and f"blk.0.{family.two_norms}" in header.tensors,
