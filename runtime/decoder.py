@@ -165,8 +165,8 @@ class _Part:
 class Step:
     """What all layers of one call share: whose rows they are, their angles, and who is told.
 
-    temperature: (rows, 1), what queries are multiplied by. own: every layer's embedding of the tokens. slopes: (heads,),
-    what scores lose by distance.
+    temperature: (rows, 1), what queries are multiplied by. own: every layer's embedding of the tokens. slopes:
+    (heads,), what scores lose by distance.
     """
 
     parts: Sequence[_Part]

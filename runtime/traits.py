@@ -213,7 +213,7 @@ class Traits:
         it, the feed-forward has a norm of its own, over x.
     windows, ropes: one entry a layer; a window counts positions that a query sees, itself included. chunks: where a
         layer's attention stays within the query's own chunk of so many positions; none is no layer's.
-    alibi: scores lose a share of the distance, which goes from head to head down to 2 to the power of −alibi; 0 is none.
+    alibi: scores lose a share of the distance, which goes from head to head down to 2 to the power of −alibi; 0: none.
     learned_positions: the embedding of each position is added to the token's. embedding_norm: that sum is normed.
     qkv_clamp: queries, keys and values stay within ± this.
     mixers: what mixes positions in each layer, where that is not attention with `heads`, `kv_heads` and `head_dim` in
@@ -282,7 +282,15 @@ class Traits:
         What computes a step by a way of its own asks this first: all else is the decoder's alone.
         """
         routed = self.routing is None or (self.routing.scores == "softmax" and self.routing.scale == 1)
-        own = (self.mixers, self.ffns, self.keys_from, self.temperature, self.chunks, self.streams, self.sparsity)
+        own = (
+            self.mixers,
+            self.ffns,
+            self.keys_from,
+            self.temperature,
+            self.chunks,
+            self.streams,
+            self.sparsity,
+        )
         switches = (
             self.output_gate,
             self.sinks,

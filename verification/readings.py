@@ -59,8 +59,8 @@ def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
 def rounding_of(tensors: Mapping[str, SafetensorsTensor]) -> Literal["bfloat16", "float16"] | None:
     """The type that the source's weights are rounded to, so that they equal the folder's.
 
-    Where all of the folder's weights are of one 16-bit type, that; but for those that are float32 in every folder, which
-    a reading does not round. Else None: it is float32, or lost nothing.
+    Where all of the folder's weights are of one 16-bit type, that; but for those that are float32 in every folder,
+    which a reading does not round. Else None: it is float32, or lost nothing.
     """
     always = tuple(f".{name}" for name in float32_names())
     dtypes = {t.dtype for name, t in tensors.items() if t.dtype != "F32" or not name.endswith(always)}

@@ -1,4 +1,4 @@
-"""GPT-2: positions learned, biases everywhere, matrices that transformers has (in, out); and StarCoder 1, which has not.
+"""GPT-2: positions learned, biases everywhere, matrices that transformers has (in, out); and StarCoder 1.
 
 Source: llama.cpp, conversion/gpt2.py, conversion/starcoder.py, src/models/gpt2.cpp and starcoder.cpp; transformers,
 models/gpt2 and models/gpt_bigcode.
@@ -57,10 +57,34 @@ GPT2 = Architecture(
         *AROUND,
         *NORMS_AND_BIASES,
         *in_layers(
-            Rule("attn_qkv.weight", "attn.c_attn.weight", "qkv hidden", transpose("qkv", "hidden"), becomes="hidden qkv"),
-            Rule("attn_output.weight", "attn.c_proj.weight", "hidden q", transpose("hidden", "q"), becomes="q hidden"),
-            Rule("ffn_up.weight", "mlp.c_fc.weight", "ff hidden", transpose("ff", "hidden"), becomes="hidden ff"),
-            Rule("ffn_down.weight", "mlp.c_proj.weight", "hidden ff", transpose("hidden", "ff"), becomes="ff hidden"),
+            Rule(
+                "attn_qkv.weight",
+                "attn.c_attn.weight",
+                "qkv hidden",
+                transpose("qkv", "hidden"),
+                becomes="hidden qkv",
+            ),
+            Rule(
+                "attn_output.weight",
+                "attn.c_proj.weight",
+                "hidden q",
+                transpose("hidden", "q"),
+                becomes="q hidden",
+            ),
+            Rule(
+                "ffn_up.weight",
+                "mlp.c_fc.weight",
+                "ff hidden",
+                transpose("ff", "hidden"),
+                becomes="hidden ff",
+            ),
+            Rule(
+                "ffn_down.weight",
+                "mlp.c_proj.weight",
+                "hidden ff",
+                transpose("hidden", "ff"),
+                becomes="ff hidden",
+            ),
             below=H,
         ),
     ),

@@ -21,7 +21,7 @@ ARRAY_HEADER_BYTES = 4 + 8  # of an array's value: the type of its entries, and 
 def layer_tensors(header: Header, keys: Sequence[str]) -> Mapping[str, Tensor]:
     """`blk.{i}.KEY` for every layer of every key that the file has.
 
-    MalformedInput for a key that is no array of as many float32 as there are layers, or that has one which is not finite.
+    MalformedInput for a key that is no array of as many finite float32 as there are layers.
     """
     layers = header.metadata.integer(f"{header.metadata.text('general.architecture')}.block_count")
     found: dict[str, Tensor] = {}

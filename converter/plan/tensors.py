@@ -317,10 +317,7 @@ class _Joined:
                     f"has {segment.rows} rows from {segment.first} on of {self.name}, no multiples of {unit}",
                     where=f"tensor {shown(segment.source.name)}",
                 )
-        if self.becomes is not None:
-            shape = self.becomes
-        else:
-            shape = (*shape[:axis], joined, *shape[axis + 1 :])
+        shape = (*shape[:axis], joined, *shape[axis + 1 :]) if self.becomes is None else self.becomes
         return PlannedTensor(self.name, shape, self.dtype, segments)
 
     def _in_order(self) -> list[Segment]:

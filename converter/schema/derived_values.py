@@ -163,9 +163,7 @@ def types_by_rotation(evidence: Evidence) -> object:
     return ["chunked_attention" if (layer + 1) % 4 else "full_attention" for layer in layers]
 
 
-def layers_of_kind(
-    kinds: Callable[[Evidence], Sequence[str]], kind: str
-) -> Callable[[Evidence], object]:
+def layers_of_kind(kinds: Callable[[Evidence], Sequence[str]], kind: str) -> Callable[[Evidence], object]:
     """The numbers of the layers of one kind."""
 
     def listed(evidence: Evidence) -> object:

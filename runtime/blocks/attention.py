@@ -49,10 +49,14 @@ def attend(
         if softcap is not None:
             scores = (scores / softcap).tanh_() * softcap
         if slopes is not None:
-            scores.view(heads, stop - start, -1).sub_(slopes[:, None, None] * _distances(first, newest, oldest, q))
+            scores.view(heads, stop - start, -1).sub_(
+                slopes[:, None, None] * _distances(first, newest, oldest, q)
+            )
         if stop - start > 1:
             seen_by = _visible(stop - start, newest - oldest, window, q.device)
-            seen_by = seen_by if chunk is None else seen_by & _in_chunk(first, newest, oldest, chunk, q.device)
+            seen_by = (
+                seen_by if chunk is None else seen_by & _in_chunk(first, newest, oldest, chunk, q.device)
+            )
             scores.view(heads, stop - start, -1).masked_fill_(~seen_by, float("-inf"))
         weights = _softmax(scores, sinks, stop - start)
         out[:, start:stop] = (weights @ v[:, oldest:newest]).view(heads, stop - start, value_dim)
@@ -91,7 +95,7 @@ def alibi_slopes(heads: int, largest: float, like: Tensor) -> Tensor:
     """What each head's score loses for a position between query and key, (heads,).
 
     Of a power of two of heads, head i has 2 to the power of −largest · (i + 1) / heads; those beyond it have the powers
-    that lie between. Sources: ggml, ops.cpp, `ggml_compute_forward_soft_max_f32`; transformers, models/bloom and models/mpt.
+    that lie between. Sources: ggml, ops.cpp, `ggml_compute_forward_soft_max_f32`; transformers, models/bloom, models/mpt.
     """
     whole = 1 << (heads.bit_length() - 1)
     powers = [largest * (head + 1) / whole for head in range(whole)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from llorch.runtime.traits import RotaryPairs, Rope
+from llorch.runtime.traits import Rope, RotaryPairs
 
 
 def rotation(rope: Rope, positions: Sequence[int], planned: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Several hidden states a position (alternating updates), of which a layer computes one; and its low-rank bypass.
 
 The states of a position stand side by side in one row, so that a layer's input and output are rows as everywhere.
-Sources: transformers, models/gemma3n, `Gemma3nTextAltUp` and `Gemma3nTextLaurelBlock`; llama.cpp, src/models/gemma3n.cpp.
+Sources: transformers, models/gemma3n, `Gemma3nTextAltUp` and `Gemma3nTextLaurelBlock`; llama.cpp,
+src/models/gemma3n.cpp.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.traits import Streams
 
-SMALLEST_MEAN = 1e-5  # of squares, below which transformers takes it for this; llama.cpp divides by what there is
+SMALLEST_MEAN = (
+    1e-5  # of squares, below which transformers takes it for this; llama.cpp divides by what there is
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,9 @@ def _temperature(config: Config) -> Temperature | None:
     if config.family.floor_temperature:
         if not config.flag("attn_temperature_tuning"):
             return None
-        return Temperature(config.number("attn_scale"), config.positive("floor_scale"), 1, unrotated_only=True)
+        return Temperature(
+            config.number("attn_scale"), config.positive("floor_scale"), 1, unrotated_only=True
+        )
     parameters = config.part("rope_parameters") if config.family.temperature else None
     if parameters is None or not parameters.get("llama_4_scaling_beta", None):
         return None

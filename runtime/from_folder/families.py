@@ -119,7 +119,8 @@ class Experts:
 
     renormalised: a key, or what the class always does. width, shared_width: keys of the experts' widths.
     shared_count: the key of how many experts' widths the shared network has, where `shared_width` is that of one.
-    used: the key of how many are chosen. scores, group_worth, weighs_input: as in `Routing`. scale, groups, groups_used: keys.
+    used: the key of how many are chosen. scores, group_worth, weighs_input: as in `Routing`. scale, groups,
+        groups_used: keys.
     """
 
     count: tuple[str, ...]
@@ -167,8 +168,8 @@ class ClassFacts:
     single_kv_head: a key that says that all queries share one. two_norms: a parallel block's feed-forward has a norm
         of its own; norm_count: the key of how many norms a block has. qkv_by_kv_head: the fused rows are those of one
         key-value head after the other, its queries, key and value. transposed: roles stored (in, out).
-    alibi: the largest exponent of its slopes. clamp: the key of the bound of queries, keys and values. plain_head_norm: a
-        key that switches the norm of rotated heads without a weight. more_types: known entries of `layer_types` beside
+    alibi: the largest exponent of its slopes. clamp: the key of the bound of queries, keys and values.
+        plain_head_norm: a key that switches the norm of rotated heads without a weight. more_types: known entries of `layer_types` beside
         the usual two. floor_temperature, streams: whether the class has keys for these traits.
     """
 
@@ -1618,7 +1619,10 @@ FAMILIES: dict[str, ClassFacts] = {
         },
         usual_width=4,
         defaults=_class(
-            layer_norm_epsilon=1e-5, max_position_embeddings=2048, tie_word_embeddings=True, intermediate_size=None
+            layer_norm_epsilon=1e-5,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            intermediate_size=None,
         ),
         supported={"apply_residual_connection_post_layernorm": (False,)},
     ),

@@ -175,7 +175,9 @@ def read_sizes(config: Config) -> Sizes:
     experts = config.family.experts
     hidden = config.positive("hidden_size")
     if config.family.mixers in WITHOUT_HEADS:
-        return Sizes(config.positive("vocab_size"), hidden, _layers(config), 0, 0, 0, (0,) * _layers(config), 0, 0, 0)
+        return Sizes(
+            config.positive("vocab_size"), hidden, _layers(config), 0, 0, 0, (0,) * _layers(config), 0, 0, 0
+        )
     heads = config.positive("num_attention_heads")
     kv_heads = heads if config.get("num_key_value_heads") is None else config.positive("num_key_value_heads")
     one = config.family.single_kv_head

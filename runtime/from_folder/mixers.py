@@ -84,7 +84,8 @@ def _by_kv_head(fused: Linear, shape: Heads) -> list[Linear]:
     parts = []
     for start, count in zip(starts, counts, strict=True):
         spans = [
-            (head * each + start, head * each + start + count * shape.head_dim) for head in range(shape.kv_heads)
+            (head * each + start, head * each + start + count * shape.head_dim)
+            for head in range(shape.kv_heads)
         ]
         bias = None if fused.bias is None else torch.cat([fused.bias[a:b] for a, b in spans])
         parts.append(Linear(Rows([fused.weight.part(a, b) for a, b in spans]), bias))

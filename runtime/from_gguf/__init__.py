@@ -139,7 +139,7 @@ SPARSE_LAYERS, SPARSE_SCALE = 10, 1.6448533535003662  # src/models/models.h, of 
 
 def _is_parallel(keys: Keys, header: Header, family: ArchitectureFacts) -> bool:
     if family.parallel == "use_parallel_residual":
-        return keys.flag("use_parallel_residual")
+        return keys.metadata.flag(keys.full("use_parallel_residual"))
     if family.parallel == "without ffn_norm":
         return "blk.0.ffn_norm.weight" not in header.tensors
     return family.parallel

@@ -14,8 +14,9 @@ ups', as its converter can write them. A tensor that llama.cpp would not look fo
 its scaling. A weight's `.scale` is heeded in every family, where of llama.cpp's graphs only llama's, qwen3's and
 qwen3moe's heed that of a feed-forward network. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by
 llama.cpp's 10000. gpt-oss' yarn does not round its two dimensions, exaone4 has its windows whatever the number of
-layers, and mistral4 its temperature, as the originals have them and llama.cpp has not. falcon's, gptneox' and mpt's GELU is the
-original's, where ggml's is the tanh form in every family, and gemma3n's spread of gates is over N, not N − 1.
+layers, and mistral4 its temperature, as the originals have them and llama.cpp has not. falcon's, gptneox' and mpt's
+GELU is the original's, where ggml's is the tanh form in every family, and gemma3n's spread of gates is over N, not
+N − 1.
 """
 
 from __future__ import annotations
@@ -149,13 +150,24 @@ class ArchitectureFacts:
     rope_skips: int = 0
     sliding: Sliding | None = None
     scales: Literal[
-        "plain", "gemma", "gemma2", "gemma3", "gemma4", "granite", "minicpm", "command-r", "latent", "unscaled"
+        "plain",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma4",
+        "granite",
+        "minicpm",
+        "command-r",
+        "latent",
+        "unscaled",
     ] = "plain"
     roles: Mapping[str, str] = field(default_factory=dict)
     mixers: str = "attention"
     recurrent: tuple[str, ...] = ()
     tiled: bool = False
-    ffns: Literal["alike", "leading dense", "dense and mixture", "every so many", "where wide", "none"] = "alike"
+    ffns: Literal["alike", "leading dense", "dense and mixture", "every so many", "where wide", "none"] = (
+        "alike"
+    )
     mixture: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     ungated_experts: bool = False
@@ -603,13 +615,24 @@ FAMILIES: dict[str, ArchitectureFacts] = {
         norms=FOUR_NORMS,
         head_norms="head",
         required=(
-            "inp_gate.weight", "proj.weight", "post_norm.weight", "altup_correct_coef.weight",
-            "altup_correct_scale.weight", "altup_predict_coef.weight", "altup_router.weight",
-            "altup_router_norm.weight", "laurel_l.weight", "laurel_r.weight", "laurel_post_norm.weight",
+            "inp_gate.weight",
+            "proj.weight",
+            "post_norm.weight",
+            "altup_correct_coef.weight",
+            "altup_correct_scale.weight",
+            "altup_predict_coef.weight",
+            "altup_router.weight",
+            "altup_router_norm.weight",
+            "laurel_l.weight",
+            "laurel_r.weight",
+            "laurel_post_norm.weight",
         ),
         final=(
-            "altup_proj.weight", "altup_unembd_proj.weight", "per_layer_token_embd.weight",
-            "per_layer_model_proj.weight", "per_layer_proj_norm.weight",
+            "altup_proj.weight",
+            "altup_unembd_proj.weight",
+            "per_layer_token_embd.weight",
+            "per_layer_model_proj.weight",
+            "per_layer_proj_norm.weight",
         ),
         value_norm=True,
         shares_keys=True,
@@ -634,7 +657,11 @@ FAMILIES: dict[str, ArchitectureFacts] = {
         activation="gelu",
         ffn=FUSED,
         optional=(
-            "attn_norm.bias", "ffn_norm.bias", "attn_output.bias", "ffn_up.bias", "ffn_down.bias",
+            "attn_norm.bias",
+            "ffn_norm.bias",
+            "attn_output.bias",
+            "ffn_up.bias",
+            "ffn_down.bias",
         ),
         final_optional=FINAL_BIAS,
         rotates=False,

@@ -222,7 +222,7 @@ def _predicts(name: str, described: Described) -> bool:
 
 def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -> None:
     """Norms that a family may have are in all layers or in none: one traits' value speaks for all."""
-    if family.mixers != "attention":  # only some layers have attention
+    if family.mixers != "attention" or family.shares_keys:  # only some layers have attention, or keys
         return
     for stem in (*family.optional, "attn_q_norm.weight", "attn_k_norm.weight"):
         having = [layer for layer in range(sizes.layers) if f"blk.{layer}.{stem}" in header.tensors]
