@@ -95,7 +95,8 @@ def alibi_slopes(heads: int, largest: float, like: Tensor) -> Tensor:
     """What each head's score loses for a position between query and key, (heads,).
 
     Of a power of two of heads, head i has 2 to the power of −largest · (i + 1) / heads; those beyond it have the powers
-    that lie between. Sources: ggml, ops.cpp, `ggml_compute_forward_soft_max_f32`; transformers, models/bloom, models/mpt.
+    that lie between. Sources: ggml, ops.cpp, `ggml_compute_forward_soft_max_f32`; transformers, models/bloom and
+    models/mpt.
     """
     whole = 1 << (heads.bit_length() - 1)
     powers = [largest * (head + 1) / whole for head in range(whole)]

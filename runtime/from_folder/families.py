@@ -169,8 +169,8 @@ class ClassFacts:
         of its own; norm_count: the key of how many norms a block has. qkv_by_kv_head: the fused rows are those of one
         key-value head after the other, its queries, key and value. transposed: roles stored (in, out).
     alibi: the largest exponent of its slopes. clamp: the key of the bound of queries, keys and values.
-        plain_head_norm: a key that switches the norm of rotated heads without a weight. more_types: known entries of `layer_types` beside
-        the usual two. floor_temperature, streams: whether the class has keys for these traits.
+        plain_head_norm: a key that switches the norm of rotated heads without a weight. more_types: known entries of
+        `layer_types` beside the usual two. floor_temperature, streams: whether the class has keys for these traits.
     """
 
     class_name: str
