@@ -2,8 +2,8 @@
 
 InternLM 2's original has queries, keys and values in one tensor by key head, and a class that comes as code; in the
 file they are apart, as Llama has them.
-Source: llama.cpp, conversion/internlm.py, xverse.py, src/models/internlm2.cpp and xverse.cpp; transformers,
-models/llama.
+Source: llama.cpp, conversion/internlm.py, xverse.py, src/models/internlm2.cpp and xverse.cpp;
+transformers, models/llama.
 """
 
 from dataclasses import replace

@@ -68,6 +68,9 @@ WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
 }
 
 PUBLISHED: Mapping[str, Published] = {
+    "apertus": Published(
+        "swiss-ai/Apertus-8B-Instruct-2509", {"mlp_bias": False, "post_norm": False, "qk_norm": True}
+    ),
     "gemma3_text": Published("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
     "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
     # The first release had a window of 4096, later ones null, of which candle and mistral.rs make no number: a window

@@ -53,8 +53,8 @@ class Config:
         if kind not in FAMILIES:
             raise plain.unsupported("model_type", f"is {shown(kind)}; known are {', '.join(FAMILIES)}")
         family = FAMILIES[kind]
-        ours = {key: plain.values[theirs] for key, theirs in family.keys.items() if theirs in plain.values}
-        config = cls({**ours, **plain.values}, family.defaults, path)
+        usual = {key: plain.values[own] for key, own in family.keys.items() if own in plain.values}
+        config = cls({**usual, **plain.values}, family.defaults, path)
         config._check(FAMILIES[kind])
         return config
 
