@@ -25,7 +25,7 @@ from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
 from llorch.converter.plan.dtype_choice import choose_dtypes
 from llorch.converter.plan.float16 import float16_warnings
-from llorch.converter.plan.plan import Plan, make_plan
+from llorch.converter.plan.plan import Plan, make_plan, require_decoder
 from llorch.converter.plan.schedule import Placed, written_order
 from llorch.converter.plan.tensors import with_scales
 from llorch.converter.provenance.record import (
@@ -128,6 +128,7 @@ def convert(
     header = read_header(source)
     keep = [part.path.absolute() for part in header.parts]
     try:
+        require_decoder(header)
         tokenizer = build_tokenizer(header.metadata)
         if not header.tensors:
             raise OnlyVocabulary(

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from llorch.runtime.blocks.attention import attend
+from llorch.runtime.blocks.attention import alibi_slopes, attend
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.delta_net import GatedDeltaNet
 from llorch.runtime.blocks.experts import ACTIVATIONS, DenseAndMixture, FeedForward, Mixture
@@ -20,6 +20,7 @@ from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.blocks.short_conv import ShortConvolution
+from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
 from llorch.runtime.errors import ContextFull
 from llorch.runtime.traits import Heads, Rope, Temperature, Traits
 
@@ -91,7 +92,7 @@ class LayerEmbeddings:
 class Layer:
     """A block's weights; a norm, mixer or network that the architecture does not have is None.
 
-    scale: what the layer's result is multiplied by.
+    scale: what the layer's result is multiplied by. updates, bypass: where a position has several states.
     """
 
     attention: Attention | LatentAttention | RecurrentMixer | None
@@ -102,10 +103,12 @@ class Layer:
     ffn_post_norm: Norm | None = None
     embedding: LayerEmbedding | None = None
     scale: Tensor | None = None
+    updates: AlternatingUpdates | None = None
+    bypass: Bypass | None = None
 
     def linears(self) -> Iterator[Linear]:
         """Its products."""
-        for part in (self.attention, self.ffn):
+        for part in (self.attention, self.ffn, self.updates, self.bypass):
             if part is not None:
                 yield from part.linears()
         if self.embedding is not None:
@@ -119,13 +122,16 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All of a model's weights."""
+    """All of a model's weights. positions: the embedding of each position, embedding_norm: of tokens and positions."""
 
     embedding: Matrix
     layers: Sequence[Layer]
     final_norm: Norm
     head: Linear
     layer_embeddings: LayerEmbeddings | None = None
+    positions: Matrix | None = None
+    embedding_norm: Norm | None = None
+    streams: StreamProjections | None = None
 
     def materialize(self) -> None:
         """Widens all matrices that stay widened.
@@ -135,6 +141,9 @@ class Weights:
         """
         for layer in self.layers:
             for linear in layer.linears():
+                linear.weight.materialize()
+        if self.streams is not None:
+            for linear in self.streams.linears():
                 linear.weight.materialize()
         self.head.weight.materialize()
 
@@ -156,7 +165,8 @@ class _Part:
 class Step:
     """What all layers of one call share: whose rows they are, their angles, and who is told.
 
-    temperature: (rows, 1), what queries are multiplied by. own: every layer's embedding of the tokens.
+    temperature: (rows, 1), what queries are multiplied by. own: every layer's embedding of the tokens. slopes:
+    (heads,), what scores lose by distance.
     """
 
     parts: Sequence[_Part]
@@ -164,6 +174,7 @@ class Step:
     observe: Observe | None
     temperature: Tensor | None = None
     own: Tensor | None = None
+    slopes: Tensor | None = None
 
     def observed(self, value: Tensor, layer: int | None, step: str) -> Tensor:
         """The value, or what the observer puts in its place."""
@@ -228,7 +239,7 @@ class Decoder:
         rotary embeddings choose their list by, by default what the cache was planned for.
         """
         part = _Part(cache, slice(0, len(ids)))
-        x, step = self._begin(ids, [part], observe)
+        x, step = self._begin(ids, [part], observe, places)
         if places is not None:
             angles = {rope: rotation(rope, places, planned or cache.planned, x) for rope in step.angles}
             step = replace(step, angles=angles)
@@ -241,25 +252,42 @@ class Decoder:
 
     def end(self, x: Tensor, step: Step) -> Tensor:
         """The final norm over what the last layer gave."""
+        if self.weights.streams is not None:
+            x = self.weights.streams.merged(x)
         return step.observed(self.weights.final_norm(x), None, "final_norm")
 
-    def _begin(self, ids: Tensor, parts: Sequence[_Part], observe: Observe | None) -> tuple[Tensor, Step]:
+    def _begin(
+        self,
+        ids: Tensor,
+        parts: Sequence[_Part],
+        observe: Observe | None,
+        places: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Step]:
         x = self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
+        if places is None:
+            places = [place for part in parts for place in part.places]
+        if self.weights.positions is not None:
+            x = x + self.weights.positions.rows_at(torch.tensor(places, device=ids.device))
+        x = _normed(self.weights.embedding_norm, x)
         ropes = {rope for rope in self.traits.ropes if rope is not None}
         own = self.weights.layer_embeddings
         step = Step(
             parts,
             {rope: _angles(rope, parts, x) for rope in ropes},
             observe,
-            None if self.traits.temperature is None else _temperatures(self.traits.temperature, parts, x),
+            None if self.traits.temperature is None else _temperatures(self.traits.temperature, places, x),
             None if own is None else own(ids, x, self.traits.n_layers),
+            alibi_slopes(self.traits.heads, self.traits.alibi, x) if self.traits.alibi else None,
         )
-        return step.observed(x, None, "embedding"), step
+        x = step.observed(x, None, "embedding")
+        return x if self.weights.streams is None else self.weights.streams.expanded(x), step
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
         y = self.weights.head(hidden)
-        if self.traits.logit_scale != 1.0:  # torch's threads would wait for the kernels', only to multiply by 1
+        if (
+            self.traits.logit_scale != 1.0
+        ):  # torch's threads would wait for the kernels', only to multiply by 1
             y = y * self.traits.logit_scale
         cap = self.traits.logit_softcap
         y = y if cap is None else (y / cap).tanh() * cap
@@ -267,7 +295,9 @@ class Decoder:
         return y if replaced is None else replaced
 
     def _block(self, x: Tensor, index: int, layer: Layer, step: Step) -> Tensor:
-        scale = self.traits.residual_scale
+        if layer.updates is not None and layer.bypass is not None:
+            return self._updated(x, index, layer, layer.updates, layer.bypass, step)
+        scale, before = self.traits.residual_scale, x
         normed = step.observed(_normed(layer.attention_norm, x), index, "attention_norm")
         attended = torch.zeros_like(x)
         if layer.attention is not None:
@@ -277,16 +307,41 @@ class Decoder:
         if not self.traits.parallel:
             x = x + attended
             normed = step.observed(_normed(layer.ffn_norm, x), index, "ffn_norm")
+        elif self.traits.two_norms:
+            normed = step.observed(_normed(layer.ffn_norm, before), index, "ffn_norm")
         if layer.ffn is not None:
             fed = layer.ffn(normed, x) if isinstance(layer.ffn, DenseAndMixture) else layer.ffn(normed)
             fed = step.observed(_normed(layer.ffn_post_norm, fed), index, "ffn_output") * scale
             x = x + attended + fed if self.traits.parallel else x + fed
         if layer.embedding is not None and step.own is not None:
-            act = ACTIVATIONS[self.traits.activation]
-            x = x + layer.embedding.norm(
-                layer.embedding.output(act(layer.embedding.gate(x)) * step.own[index])
-            )
+            x = x + self._embedded(x, index, layer.embedding, step.own)
         return x if layer.scale is None else x * layer.scale
+
+    def _updated(
+        self, rows: Tensor, index: int, layer: Layer, updates: AlternatingUpdates, bypass: Bypass, step: Step
+    ) -> Tensor:
+        """One layer over the active of several states, and what that means for the others: Gemma 3n's."""
+        states = torch.stack(rows.chunk(updates.shape.count, dim=-1))
+        predicted = updates.predicted(states)
+        active = predicted[updates.shape.active]
+        normed = step.observed(_normed(layer.attention_norm, active), index, "attention_norm")
+        assert isinstance(layer.attention, Attention)
+        attended = _normed(layer.attention_post_norm, self._attention(normed, index, layer.attention, step))
+        attended = step.observed(attended, index, "attention_output")
+        x = (active + attended + bypass(normed)) / math.sqrt(2)
+        normed = step.observed(_normed(layer.ffn_norm, x), index, "ffn_norm")
+        assert isinstance(layer.ffn, FeedForward)
+        x = x + step.observed(_normed(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output")
+        corrected = updates.corrected(predicted, x)
+        if layer.embedding is not None and step.own is not None:
+            first = corrected[updates.shape.active] * updates.scale
+            corrected[1:] += self._embedded(first, index, layer.embedding, step.own)
+        return torch.cat(list(corrected), dim=-1)
+
+    def _embedded(self, x: Tensor, index: int, layer: LayerEmbedding, own: Tensor) -> Tensor:
+        """What a layer's own embedding of the tokens adds."""
+        act = ACTIVATIONS[self.traits.activation]
+        return layer.norm(layer.output(act(layer.gate(x)) * own[index]))
 
     def _mixed(
         self, x: Tensor, index: int, weights: Attention | LatentAttention | RecurrentMixer, step: Step
@@ -320,9 +375,13 @@ class Decoder:
     def _attention(self, x: Tensor, index: int, weights: Attention, step: Step) -> Tensor:
         traits, rope = self.traits, self.traits.ropes[index]
         q, gate = self._queries(x, index, weights)
+        clamp = traits.qkv_clamp
+        q = q if clamp is None else q.clamp(-clamp, clamp)
         k = v = None
         if weights.k is not None:
             k, v = self._keys_and_values(x, index, weights, weights.k)
+            if clamp is not None:
+                k, v = k.clamp(-clamp, clamp), v.clamp(-clamp, clamp)
             v = step.observed(v, index, "v")
             k = k if rope is None else rotate(k, rope, *step.angles[rope])
             k = _normed(weights.k_norm, k) if traits.head_norm_after_rope else k
@@ -331,9 +390,10 @@ class Decoder:
         if step.temperature is not None and self._heats(index):
             q = q * step.temperature
         if step.observe is not None:
-            step.observe(index, "q", q if rope is None else in_halves(q, rope))
+            n_rot = q.shape[-1] if rope is None else rope.n_rot
+            step.observe(index, "q", in_halves(q, traits.pairs, n_rot))
             if k is not None:
-                step.observe(index, "k", k if rope is None else in_halves(k, rope))
+                step.observe(index, "k", in_halves(k, traits.pairs, n_rot))
         mixed = [
             attend(
                 q[:, part.rows],
@@ -342,6 +402,8 @@ class Decoder:
                 window=traits.windows[index],
                 softcap=traits.attention_softcap,
                 sinks=weights.sinks,
+                chunk=traits.chunks[index] if traits.chunks else None,
+                slopes=step.slopes,
             )
             for part in step.parts
         ]
@@ -402,9 +464,8 @@ def _rows_of(angles: tuple[Tensor, Tensor], part: _Part) -> tuple[Tensor, Tensor
     return angles[0][part.rows], angles[1][part.rows]
 
 
-def _temperatures(temperature: Temperature, parts: Sequence[_Part], like: Tensor) -> Tensor:
+def _temperatures(temperature: Temperature, places: Sequence[int], like: Tensor) -> Tensor:
     """(rows, 1) of `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
-    places = [place for part in parts for place in part.places]
     whole = [(place + temperature.offset) // temperature.context for place in places]
     scales = [1 + temperature.beta * math.log1p(count) for count in whole]
     return torch.tensor(scales, dtype=torch.float64).to(like.device, like.dtype)[:, None]

@@ -44,6 +44,7 @@ KNOWN: Mapping[type, frozenset[str]] = {
             "ropes",
             "attention_scale",
             "norm_offset",
+            "pairs",
             "head_norm",
             "parallel",
             "routing",

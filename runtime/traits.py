@@ -9,7 +9,7 @@ from typing import Literal
 
 RotaryPairs = Literal["interleaved", "halves"]
 NormKind = Literal["rms", "layer"]
-Activation = Literal["silu", "gelu_tanh", "gelu", "relu2", "clamped_swiglu"]
+Activation = Literal["silu", "gelu_tanh", "gelu", "relu2", "clamped_swiglu", "xielu"]
 FfnKind = Literal["dense", "mixture", "dense and mixture", "none"]
 
 
@@ -46,6 +46,7 @@ class Routing:
     renormalised: whether the chosen weights are divided by their sum. scale: what they are multiplied by then.
     groups, groups_used: experts stand in so many groups, and come from the best of them only; a group's worth is the
         sum of its two best scores, or its best one (`group_worth`).
+    weighs_input: an expert's weight multiplies what it is given, where others' multiplies what it gives.
     """
 
     experts: int
@@ -56,6 +57,7 @@ class Routing:
     groups: int = 1
     groups_used: int = 1
     group_worth: Literal["two best", "best"] = "two best"
+    weighs_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,20 +191,40 @@ class Temperature:
 
 
 @dataclass(frozen=True, slots=True)
+class Streams:
+    """Several hidden states of one position: a layer computes one, predicts all before it and corrects them after it.
+
+    active: which one a layer computes.
+    """
+
+    count: int
+    active: int
+
+
+@dataclass(frozen=True, slots=True)
 class Traits:
     """A decoder's shape and arithmetic.
 
+    pairs: the order of a head's channels, as in `Rope`, which layers have too that do not rotate.
     norm_offset: added to every norm's weight when it is applied (1.0 where the weight is stored around zero).
     head_norm: RMS or layer norm (as `norm`) of queries and keys before rotation: over each head, or over the
         whole row before it is split into heads.
-    parallel: x + attention(n(x)) + ffn(n(x)); otherwise the feed-forward reads the attention's sum.
-    windows, ropes: one entry a layer; a window counts positions that a query sees, itself included.
+    parallel: x + attention(n(x)) + ffn(n(x)); otherwise the feed-forward reads the attention's sum. two_norms: beside
+        it, the feed-forward has a norm of its own, over x.
+    windows, ropes: one entry a layer; a window counts positions that a query sees, itself included. chunks: where a
+        layer's attention stays within the query's own chunk of so many positions; none is no layer's.
+    alibi: scores lose a share of the distance, which goes from head to head down to 2 to the power of −alibi; 0: none.
+    learned_positions: the embedding of each position is added to the token's. embedding_norm: that sum is normed.
+    qkv_clamp: queries, keys and values stay within ± this.
     mixers: what mixes positions in each layer, where that is not attention with `heads`, `kv_heads` and `head_dim` in
         all of them. ffns: the kind of each layer's feed-forward network, where they are not all of one kind.
     keys_from: the layer whose keys and values a layer reads, where that is not each its own.
     output_gate: attention's result is multiplied by the sigmoid of a gate, whose rows stand beside the query's.
     sinks: each head's softmax has one more logit, which takes its share and gives nothing.
     value_norm: values are RMS-normed without a weight. head_norm_after_rope: queries and keys are normed when rotated.
+    plain_head_norm: that norm has no weight, and is in those layers alone that rotate.
+    streams: hidden states of a position, where there is more than one. sparsity: of each layer, how many standard
+        deviations above the mean a gate has to be, lest it count as none; none where no gate has to.
     layer_embedding: width of the embedding that each layer has of every token; 0 is none.
     logit_scale: multiplies the logits, before `logit_softcap`.
     """
@@ -220,6 +242,7 @@ class Traits:
     ropes: tuple[Rope | None, ...]
     attention_scale: float
     norm_offset: float = 0.0
+    pairs: RotaryPairs = "halves"
     head_norm: Literal["head", "row"] | None = None
     parallel: bool = False
     routing: Routing | None = None
@@ -231,6 +254,15 @@ class Traits:
     value_norm: bool = False
     head_norm_after_rope: bool = False
     layer_embedding: int = 0
+    two_norms: bool = False
+    chunks: tuple[int | None, ...] = ()
+    alibi: float = 0.0
+    learned_positions: bool = False
+    embedding_norm: bool = False
+    qkv_clamp: float | None = None
+    plain_head_norm: bool = False
+    streams: Streams | None = None
+    sparsity: tuple[float | None, ...] = ()
     temperature: Temperature | None = None
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
@@ -250,13 +282,26 @@ class Traits:
         What computes a step by a way of its own asks this first: all else is the decoder's alone.
         """
         routed = self.routing is None or (self.routing.scores == "softmax" and self.routing.scale == 1)
-        own = (self.mixers, self.ffns, self.keys_from, self.temperature)
+        own = (
+            self.mixers,
+            self.ffns,
+            self.keys_from,
+            self.temperature,
+            self.chunks,
+            self.streams,
+            self.sparsity,
+        )
         switches = (
             self.output_gate,
             self.sinks,
             self.value_norm,
             self.head_norm_after_rope,
             self.layer_embedding,
+            self.two_norms,
+            self.alibi,
+            self.learned_positions,
+            self.embedding_norm,
+            self.qkv_clamp,
         )
         usual = self.activation in ("silu", "gelu_tanh", "gelu")
         return routed and usual and not any(own) and not any(switches)

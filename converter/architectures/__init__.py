@@ -9,6 +9,7 @@ import pkgutil
 from llorch.base.errors import UnsupportedInput
 from llorch.base.shown import shown
 from llorch.converter.schema.architecture import Architecture, Evidence
+from llorch.converter.schema.not_yet import what_it_is
 
 
 def architectures() -> tuple[Architecture, ...]:
@@ -24,6 +25,7 @@ def choose_architecture(evidence: Evidence) -> Architecture:
     name = evidence.keys.prefix
     named = [a for a in architectures() if a.gguf == name]
     if not named:
+        refuse_what_is_not_yet(name)
         known = ", ".join(sorted({a.gguf for a in architectures()}))
         raise UnsupportedInput(
             f"is {shown(name)}, which is not known; known are {known}", where="key 'general.architecture'"
@@ -34,6 +36,15 @@ def choose_architecture(evidence: Evidence) -> Architecture:
         classes = ", ".join(a.class_name for a in special)
         raise UnsupportedInput(f"fits several classes: {classes}", where="key 'general.architecture'")
     return (special or general)[0]
+
+
+def refuse_what_is_not_yet(name: str) -> None:
+    """UnsupportedInput for the name of an architecture that is known to be something else than what is converted."""
+    what = what_it_is(name)
+    if what is not None:
+        raise UnsupportedInput(
+            f"is {shown(name)}, {what}: not converted yet", where="key 'general.architecture'"
+        )
 
 
 @functools.cache

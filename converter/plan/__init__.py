@@ -8,7 +8,7 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.converter.plan.dtype_choice import UNQUANTIZED
-    from llorch.converter.plan.plan import Plan, make_plan
+    from llorch.converter.plan.plan import Plan, make_plan, require_decoder
     from llorch.converter.plan.rope import TABLES
     from llorch.converter.plan.tensors import PlannedTensor
 
@@ -18,13 +18,14 @@ __all__ = [
     "Plan",
     "PlannedTensor",
     "make_plan",
+    "require_decoder",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "dtype_choice": ["UNQUANTIZED"],
-        "plan": ["Plan", "make_plan"],
+        "plan": ["Plan", "make_plan", "require_decoder"],
         "rope": ["TABLES"],
         "tensors": ["PlannedTensor"],
     },

@@ -200,5 +200,7 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
 
 def _says_head_dim(architecture: Architecture, keys: Keys, sizes: Sizes) -> bool:
     """Where the class heeds it: also where it is the usual one and the original said so, as the file's key tells."""
+    if architecture.head_dim == "never":
+        return False
     needed = sizes["hidden"] != sizes["heads"] * sizes["head_dim"] or keys.has("attention.key_length")
     return architecture.head_dim == "always" or (architecture.head_dim == "unusual" and needed)

@@ -10,13 +10,15 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.converter.architectures import choose_architecture
+from llorch.converter.architectures import choose_architecture, refuse_what_is_not_yet
 from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
+from llorch.converter.plan.layer_arrays import layer_tensors
 from llorch.converter.plan.rope import TABLES, Table, read_rope
 from llorch.converter.plan.sizes import read_layers, read_sizes
 from llorch.converter.plan.tensors import Assignment, PlannedTensor, Segment, assign, names_of
 from llorch.converter.schema.architecture import Architecture, Evidence, Sizes
 from llorch.converter.schema.keys import Keys
+from llorch.converter.schema.not_yet import TYPES
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
 
@@ -95,15 +97,16 @@ def make_plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = F
     keys = Keys(header.metadata, _architecture_name(header))
     evidence = Evidence(keys, header.tensors)
     architecture = choose_architecture(evidence)
-    sizes, warnings = read_sizes(architecture, evidence)
-    evidence = Evidence(keys, header.tensors, sizes)
+    tensors = {**header.tensors, **layer_tensors(header, architecture.layer_arrays)}
+    sizes, warnings = read_sizes(architecture, Evidence(keys, tensors))
+    evidence = Evidence(keys, tensors, sizes)
     _require_rows(vocabulary, sizes)
-    assignment = assign(architecture.tensors, header.tensors, read_layers(architecture, evidence))
+    assignment = assign(architecture.tensors, tensors, read_layers(architecture, evidence))
     warnings += _unknown_tensors(assignment, architecture, allow_unknown)
     rope = read_rope(architecture, keys, sizes, _rope_tables(header, assignment))
     tied = "lm_head.weight" in assignment.absent
     config = build_config(architecture, evidence, rope, flags=assignment.flags, tied=tied)
-    used = {ARCHITECTURE, *SPECIAL_IDS.values(), *vocabulary.used_keys}
+    used = {ARCHITECTURE, *SPECIAL_IDS.values(), *architecture.layer_arrays, *vocabulary.used_keys}
     generation = build_generation_config(header.metadata, sizes["vocab"], vocabulary.eos_token_ids, used)
     not_needed, unknown_keys = _leftover_keys(keys, used)
     warnings += _unknown_keys(unknown_keys, architecture, allow_unknown)
@@ -121,10 +124,20 @@ def make_plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = F
     )
 
 
+def require_decoder(header: Header) -> None:
+    """UnsupportedInput for weights that are none of a decoder: said before anything else is looked at.
+
+    A file without tensors is a vocabulary, which may be any model's.
+    """
+    if header.tensors:
+        refuse_what_is_not_yet(_architecture_name(header))
+
+
 def _architecture_name(header: Header) -> str:
     kind = header.metadata.text("general.type", "model")
     if kind != "model":
-        raise UnsupportedInput(f"is {shown(kind)}, only models are converted", where="key 'general.type'")
+        what = TYPES.get(kind, "and only models are converted")
+        raise UnsupportedInput(f"is {shown(kind)}, {what}", where="key 'general.type'")
     name = header.metadata.text(ARCHITECTURE)
     if not name:
         raise MalformedInput("is empty", where=f"key '{ARCHITECTURE}'")

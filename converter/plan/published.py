@@ -100,6 +100,9 @@ WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
 BY_SIGMOID: Mapping[str, object] = {"scoring_func": "sigmoid"}
 
 PUBLISHED: Mapping[str, Published] = {
+    "apertus": Published(
+        "swiss-ai/Apertus-8B-Instruct-2509", {"mlp_bias": False, "post_norm": False, "qk_norm": True}
+    ),
     "cohere2": Published(
         "CohereLabs/c4ai-command-r7b-12-2024",
         {

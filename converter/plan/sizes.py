@@ -187,6 +187,9 @@ def _vocab(keys: Keys, tensors: Mapping[str, Tensor], hidden: int) -> int:
 def _heads(
     architecture: Architecture, keys: Keys, tensors: Mapping[str, Tensor], hidden: int
 ) -> dict[str, int]:
+    if not architecture.attention:  # files of such models say 0
+        keys.integer("attention.head_count", 0)
+        return {}
     heads = keys.count("attention.head_count")
     if heads > MOST_HEADS:
         raise keys.wrong("attention.head_count", f"is {heads}, more than {MOST_HEADS}")

@@ -317,7 +317,7 @@ class _Joined:
                     f"has {segment.rows} rows from {segment.first} on of {self.name}, no multiples of {unit}",
                     where=f"tensor {shown(segment.source.name)}",
                 )
-        shape = self.becomes or (*shape[:axis], joined, *shape[axis + 1 :])
+        shape = (*shape[:axis], joined, *shape[axis + 1 :]) if self.becomes is None else self.becomes
         return PlannedTensor(self.name, shape, self.dtype, segments)
 
     def _in_order(self) -> list[Segment]:
@@ -331,7 +331,7 @@ class _Joined:
 def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, layers: Layers) -> None:
     sizes = layers.sizes_of(layer)
     shape = shape_of(rule.shape, sizes)
-    becomes = shape_of(rule.becomes, sizes) if rule.becomes else None
+    becomes = shape_of(rule.becomes, sizes) if rule.becomes is not None else None
     operation = rule.operation.with_sizes(sizes) if rule.operation is not None else None
     target = rule.target_in(layer, sizes["layers"])
     already = outputs.get(target)

@@ -61,7 +61,7 @@ class Rule:
     absent: it may be missing, and then this is why. unused: it is not written, and this is why.
     layers: the kind of layer that has it (`Architecture.kinds`); empty is every layer of the model's own.
     rows: the order of its rows in the target, where that is another. becomes: the target's shape, where that is
-        not the source's. between: how it is spread over the target.
+        not the source's; "" is a number without dimensions. between: how it is spread over the target.
     dtype: what it is written in whatever was asked for ("F32"); empty is as all others.
     """
 
@@ -74,7 +74,7 @@ class Rule:
     unused: str = ""
     layers: str = ""
     rows: RowOrder | None = None
-    becomes: str = ""
+    becomes: str | None = None
     between: Between | None = None
     dtype: str = ""
 
@@ -168,6 +168,8 @@ class Architecture:
     sizes: keys of config.json beyond the decoder's common ones → names of sizes.
     block_sizes: sizes of what only some families have (`schema/block_sizes.py`).
     layer_sizes: the sizes of a layer that are not the model's.
+    attention: whether any layer has it. layer_arrays: keys outside the architecture's prefix with a number for each
+        layer: to the rules, tensors of one weight, as `blk.{i}.` before the key.
     latent_attention: keys and values are made of a latent vector; the file's head counts are of that.
     head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads
         or where the file has a key for it, by a class that heeds it all the same; `never`: the class does not heed it.
@@ -193,6 +195,8 @@ class Architecture:
     sizes: Mapping[str, str] = field(default_factory=dict)
     block_sizes: tuple[Callable[[Evidence], Mapping[str, int]], ...] = ()
     layer_sizes: Callable[[Evidence, int], Mapping[str, int]] | None = None
+    attention: bool = True
+    layer_arrays: tuple[str, ...] = ()
     latent_attention: bool = False
     head_dim: Literal["always", "unusual", "never"] = "always"
     rope: RopeLayout = RopeLayout.PLAIN

@@ -33,6 +33,17 @@ def delta_net_sizes(evidence: Evidence) -> Mapping[str, int]:
     }
 
 
+def mamba_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """Of the first Mamba. Source: llama.cpp, src/models/mamba.cpp."""
+    keys = evidence.keys
+    return {
+        "conv_kernel": keys.count("ssm.conv_kernel"),
+        "inner": keys.count("ssm.inner_size"),
+        "state": keys.count("ssm.state_size"),
+        "step_rank": keys.count("ssm.time_step_rank"),
+    }
+
+
 def mamba2_sizes(evidence: Evidence) -> Mapping[str, int]:
     """Of Mamba 2. Source: llama.cpp, src/models/mamba-base.cpp, `build_mamba2_layer`; conversion/mamba.py."""
     keys = evidence.keys
@@ -84,6 +95,28 @@ def latent_sizes(evidence: Evidence) -> Mapping[str, int]:
     }
     q_rank = keys.count("attention.q_lora_rank", None)
     return found if q_rank is None else {**found, "q_rank": q_rank}
+
+
+def gemma3n_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """Of its several states, and of the bypass, whose rank no key says. Source: llama.cpp, src/models/gemma3n.cpp."""
+    keys, first = evidence.keys, evidence.tensors.get("blk.0.laurel_l.weight")
+    streams = keys.count("altup.num_inputs", 4)
+    return {
+        "streams": streams,
+        "other_streams": streams - 1,
+        "per_layer": keys.count("embedding_length_per_layer_input", 256),
+        "laurel_rank": 0 if first is None else first.shape[0],
+    }
+
+
+def own_widths(evidence: Evidence, layer: int) -> Mapping[str, int]:
+    """A layer's feed-forward width, where the key is a list."""
+    return {"ff": evidence.keys.by_layer("feed_forward_length", evidence.sizes["ff"])[layer]}
+
+
+def qkv_sizes(evidence: Evidence) -> Mapping[str, int]:
+    """qkv: the rows of queries, keys and values together."""
+    return {"qkv": evidence.sizes["q"] + 2 * evidence.sizes["kv"]}
 
 
 def gemma4_sizes(evidence: Evidence) -> Mapping[str, int]:

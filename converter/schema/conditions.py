@@ -60,3 +60,13 @@ def is_glm_flash(evidence: Evidence) -> bool:
 def scores_by_sigmoid(evidence: Evidence) -> bool:
     """Experts are scored by a sigmoid, and it is not GLM-4.7-Flash."""
     return evidence.keys.integer("expert_gating_func", 1) == 2 and not is_glm_flash(evidence)
+
+
+def has_second_norm(evidence: Evidence) -> bool:
+    """A block has a norm for attention and one for the feed-forward network beside it."""
+    return "blk.0.attn_norm_2.weight" in evidence.tensors
+
+
+def has_several_key_heads(evidence: Evidence) -> bool:
+    """Several heads of keys, and one norm a block."""
+    return evidence.keys.count("attention.head_count_kv", 1) > 1 and not has_second_norm(evidence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 
 from llorch.converter.schema.architecture import Evidence, Sizes
 from llorch.converter.schema.keys import Keys
@@ -154,3 +155,103 @@ def expansion(evidence: Evidence) -> object:
 def group_choice(evidence: Evidence) -> object:
     """topk_method of DeepSeek V2: by group where there is more than one."""
     return "group_limited_greedy" if evidence.keys.integer("expert_group_count", 0) > 1 else "greedy"
+
+
+def types_by_rotation(evidence: Evidence) -> object:
+    """layer_types of Llama 4: the layers that rotate attend within a chunk, every fourth, which does not, to all."""
+    layers = range(evidence.sizes["layers"])
+    return ["chunked_attention" if (layer + 1) % 4 else "full_attention" for layer in layers]
+
+
+def layers_of_kind(kinds: Callable[[Evidence], Sequence[str]], kind: str) -> Callable[[Evidence], object]:
+    """The numbers of the layers of one kind."""
+
+    def listed(evidence: Evidence) -> object:
+        return [layer for layer, found in enumerate(kinds(evidence)) if found == kind]
+
+    return listed
+
+
+def unless_so_many_experts(count: int) -> Callable[[Evidence], object]:
+    """False for the one model that has so many experts. Source: llama.cpp, src/models/llama4.cpp, `use_kq_norm`."""
+    return lambda evidence: evidence.sizes["experts"] != count
+
+
+def widths_by_layer(evidence: Evidence) -> object:
+    """intermediate_size: every layer's feed-forward width."""
+    return evidence.keys.by_layer("feed_forward_length", evidence.sizes["ff"])
+
+
+SPARSE_LAYERS, SPARSE_SHARE = 10, 0.95  # of Gemma 3n, where no key says it: llama.cpp, src/models/models.h
+
+
+def sparsity_shares(evidence: Evidence) -> object:
+    """activation_sparsity_pattern: the share of a normal distribution below each layer's standard deviations.
+
+    −∞ is no share. The share is the shortest decimal that gives back the key's float32 within its rounding.
+    Source: llama.cpp, conversion/gemma.py, which writes the inverse of the distribution.
+    """
+    keys, layers = evidence.keys, evidence.sizes["layers"]
+    name = "activation_sparsity_scale"
+    value = keys.metadata.get(keys.name(name))
+    keys.used.add(keys.name(name))
+    if value is None:
+        sparse = min(SPARSE_LAYERS, layers)
+        return [SPARSE_SHARE] * sparse + [0.0] * (layers - sparse)
+    scales = [float(scale) for scale in value.data] if hasattr(value.data, "__iter__") else []
+    if len(scales) != layers or any(math.isnan(scale) or scale == math.inf for scale in scales):
+        raise keys.wrong(name, f"has {len(scales)} numbers for {layers} layers")
+    return [0.0 if scale == -math.inf else _share(scale) for scale in scales]
+
+
+def _share(scale: float) -> float:
+    share = NormalDist().cdf(scale)
+    shorter = (round(share, digits) for digits in range(1, 17))
+    return next(
+        (
+            short
+            for short in shorter
+            if 0 < short < 1 and abs(NormalDist().inv_cdf(short) - scale) <= 2e-7 * max(1.0, abs(scale))
+        ),
+        share,
+    )
+
+
+def rotary_share(evidence: Evidence) -> object:
+    """How much of a head is rotated."""
+    return evidence.sizes["rope_dim"] / evidence.sizes["head_dim"]
+
+
+def width_ratio(evidence: Evidence) -> object:
+    """expansion_ratio: how many times the hidden size the feed-forward width is."""
+    ratio, rest = divmod(evidence.sizes["ff"], evidence.sizes["hidden"])
+    if rest:
+        raise evidence.keys.wrong("feed_forward_length", f"is no multiple of {evidence.sizes['hidden']}")
+    return ratio
+
+
+def mpt_attention(evidence: Evidence) -> object:
+    """attn_config of MPT: the bound of queries, keys and values, 0 being none, and alibi."""
+    clip = evidence.keys.decimal("attention.clamp_kqv", 0.0)
+    return {
+        "alibi": True,
+        "alibi_bias_max": 8,
+        "attn_impl": "torch",
+        "attn_pdrop": 0,
+        "attn_type": "multihead_attention",
+        "attn_uses_sequence_id": False,
+        "clip_qkv": clip or None,
+        "prefix_lm": False,
+        "qk_ln": False,
+        "softmax_scale": None,
+    }
+
+
+def usual_residual_scale(sizes: Sizes) -> float:
+    """Of MiniCPM without a key: llama.cpp, src/models/minicpm.cpp."""
+    return 1.4 / math.sqrt(sizes["layers"])
+
+
+def usual_logit_divisor(sizes: Sizes) -> float:
+    """Of MiniCPM without a key: llama.cpp, src/models/minicpm.cpp."""
+    return sizes["hidden"] / 256

@@ -52,3 +52,17 @@ def values_by_key_head(sizes: Sizes) -> Ranges:
 def each_value_head(sizes: Sizes) -> Ranges:
     """The rows of attention heads, a slice for each: `v_dim` rows."""
     return [[(head * sizes["v_dim"], sizes["v_dim"])] for head in range(sizes["heads"])]
+
+
+def queries_keys_values_by_kv_head(sizes: Sizes) -> Ranges:
+    """All queries, all keys, all values → for every key-value head its queries, its key and its value.
+
+    Source: llama.cpp, conversion/falcon.py, bloom.py and gptneox.py, `modify_tensors`, which take them apart.
+    """
+    dim, queries = sizes["head_dim"], sizes["q"] // sizes["kv_heads"]
+    order = []
+    for head in range(sizes["kv_heads"]):
+        order.append((head * queries, queries))
+        order.append((sizes["q"] + head * dim, dim))
+        order.append((sizes["q"] + sizes["kv"] + head * dim, dim))
+    return [order]

@@ -57,6 +57,14 @@ GATED_FFN = (
     Rule("ffn_up.weight", "mlp.up_proj.weight", "ff hidden"),
     Rule("ffn_down.weight", "mlp.down_proj.weight", "hidden ff"),
 )
+UNGATED_FFN = (
+    Rule("ffn_up.weight", "mlp.up_proj.weight", "ff hidden"),
+    Rule("ffn_down.weight", "mlp.down_proj.weight", "hidden ff"),
+)
+UNGATED_FFN_BIAS = (
+    Rule("ffn_up.bias", "mlp.up_proj.bias", "ff"),
+    Rule("ffn_down.bias", "mlp.down_proj.bias", "hidden"),
+)
 EXPERTS = (
     Rule("ffn_gate_inp.weight", "mlp.gate.weight", "experts hidden"),
     Rule("ffn_gate_exps.weight", "mlp.experts.{e}.gate_proj.weight", "experts expert_ff hidden"),

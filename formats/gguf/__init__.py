@@ -9,7 +9,7 @@ from llorch.base.lazy import lazy_names
 if TYPE_CHECKING:
     from llorch.formats.gguf.content import TensorDigest, metadata_digests, tensor_digests
     from llorch.formats.gguf.file import Header, Tensor, read_header, read_part
-    from llorch.formats.gguf.metadata import INTEGERS, REQUIRED, Metadata, Required, ValueType
+    from llorch.formats.gguf.metadata import INTEGERS, REQUIRED, Metadata, Required, Value, ValueType
     from llorch.formats.gguf.tensor_data import TensorData
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Tensor",
     "TensorData",
     "TensorDigest",
+    "Value",
     "ValueType",
     "metadata_digests",
     "read_header",
@@ -33,7 +34,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "content": ["TensorDigest", "metadata_digests", "tensor_digests"],
         "file": ["Header", "Tensor", "read_header", "read_part"],
-        "metadata": ["INTEGERS", "Metadata", "REQUIRED", "Required", "ValueType"],
+        "metadata": ["INTEGERS", "Metadata", "REQUIRED", "Required", "Value", "ValueType"],
         "tensor_data": ["TensorData"],
     },
 )

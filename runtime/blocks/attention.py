@@ -17,6 +17,8 @@ def attend(
     window: int | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
+    chunk: int | None = None,
+    slopes: Tensor | None = None,
 ) -> Tensor:
     """Causal attention of the newest positions over everything cached.
 
@@ -24,7 +26,8 @@ def attend(
     seen ≥ new; query i is position seen − new + i.
     window: how many positions back a query sees, itself included; None is all.
     softcap: c · tanh(s / c) of the scaled scores, before the mask. sinks: (heads,), a logit more in each
-    head's softmax that nothing belongs to. Returns (heads, new, value_dim).
+    head's softmax that nothing belongs to. chunk: a query sees no key of an earlier chunk of so many positions. slopes:
+    (heads,), what a head's score loses for each position between a query and a key. Returns (heads, new, value_dim).
 
     torch's own `is_causal` is not used: it aligns the triangle to the upper left, so that with a filled cache
     the newest tokens would see the oldest keys only.
@@ -37,14 +40,23 @@ def attend(
     for start in range(0, new, tile):
         stop = min(start + tile, new)
         newest = seen - new + stop  # positions before this exist for the tile's last query
-        oldest = 0 if window is None else max(0, newest - (stop - start) - window + 1)
+        first = newest - (stop - start)  # the position of the tile's first query
+        oldest = 0 if window is None else max(0, first - window + 1)
+        oldest = oldest if chunk is None else max(oldest, first // chunk * chunk)
         # query head h reads the keys of h // group: its group's queries stand together as rows of one product
         queries = q[:, start:stop].reshape(kv_heads, -1, head_dim)
         scores = (queries @ k[:, oldest:newest].transpose(1, 2)) * scale
         if softcap is not None:
             scores = (scores / softcap).tanh_() * softcap
+        if slopes is not None:
+            scores.view(heads, stop - start, -1).sub_(
+                slopes[:, None, None] * _distances(first, newest, oldest, q)
+            )
         if stop - start > 1:
             seen_by = _visible(stop - start, newest - oldest, window, q.device)
+            seen_by = (
+                seen_by if chunk is None else seen_by & _in_chunk(first, newest, oldest, chunk, q.device)
+            )
             scores.view(heads, stop - start, -1).masked_fill_(~seen_by, float("-inf"))
         weights = _softmax(scores, sinks, stop - start)
         out[:, start:stop] = (weights @ v[:, oldest:newest]).view(heads, stop - start, value_dim)
@@ -65,3 +77,28 @@ def _visible(queries: int, keys: int, window: int | None, device: torch.device) 
     key = torch.arange(keys, device=device)[None, :]
     visible = key <= query
     return visible if window is None else visible & (key > query - window)
+
+
+def _distances(first: int, newest: int, oldest: int, like: Tensor) -> Tensor:
+    """(queries, keys): how many positions a key stands before each query."""
+    query = torch.arange(first, newest, device=like.device)[:, None]
+    return (query - torch.arange(oldest, newest, device=like.device)[None, :]).to(like.dtype)
+
+
+def _in_chunk(first: int, newest: int, oldest: int, chunk: int, device: torch.device) -> Tensor:
+    """(queries, keys) bool: whether a key is of the query's own chunk of positions."""
+    query = torch.arange(first, newest, device=device)[:, None]
+    return query // chunk == torch.arange(oldest, newest, device=device)[None, :] // chunk
+
+
+def alibi_slopes(heads: int, largest: float, like: Tensor) -> Tensor:
+    """What each head's score loses for a position between query and key, (heads,).
+
+    Of a power of two of heads, head i has 2 to the power of −largest · (i + 1) / heads; those beyond it have the powers
+    that lie between. Sources: ggml, ops.cpp, `ggml_compute_forward_soft_max_f32`; transformers, models/bloom and
+    models/mpt.
+    """
+    whole = 1 << (heads.bit_length() - 1)
+    powers = [largest * (head + 1) / whole for head in range(whole)]
+    powers += [largest * (2 * head + 1) / (2 * whole) for head in range(heads - whole)]
+    return torch.tensor([2.0**-power for power in powers], dtype=torch.float64).to(like.device, like.dtype)

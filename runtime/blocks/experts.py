@@ -34,22 +34,54 @@ def clamped_swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Xielu:
+    """α₊x² + βx above zero, (expm1(min(x, ε)) − x) α₋ + βx below.
+
+    Each a number in a tensor: above, below: of which α₊ is the softplus, and α₋ with β added.
+    Sources: transformers, activations.py, `XIELUActivation`; ggml, unary-ops.cpp, `op_xielu`.
+    """
+
+    above: Tensor
+    below: Tensor
+    beta: Tensor
+    epsilon: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Of each number."""
+        above, below = functional.softplus(self.above), self.beta + functional.softplus(self.below)
+        return torch.where(
+            x > 0,
+            above * x * x + self.beta * x,
+            (torch.expm1(torch.minimum(x, self.epsilon)) - x) * below + self.beta * x,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class FeedForward:
-    """down(act(gate x) · up x), or down(act(up x)) where there is no gate."""
+    """down(act(gate x) · up x), or down(act(up x)) where there is no gate.
+
+    xielu: the activation with numbers of this layer's own. sparsity: standard deviations above the mean that a gate
+    has to be; what it is above that is what counts.
+    """
 
     activation: Activation
     gate: Linear | None
     up: Linear
     down: Linear
+    xielu: Xielu | None = None
+    sparsity: float | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: (positions, hidden) → the same shape."""
         if self.activation == "clamped_swiglu" and self.gate is not None:
             return self.down(clamped_swiglu(self.gate(x), self.up(x)))
-        act = ACTIVATIONS[self.activation]
+        act = ACTIVATIONS[self.activation] if self.xielu is None else self.xielu
         if self.gate is None:
             return self.down(act(self.up(x)))
         gate, up = multiplied(x, self.gate, self.up)
+        if self.sparsity is not None:
+            spread, mean = torch.std_mean(gate, dim=-1, keepdim=True, correction=0)
+            gate = functional.relu(gate - (mean + spread * self.sparsity))
         return self.down(act(gate) * up)
 
     def linears(self) -> Iterator[Linear]:
@@ -84,7 +116,11 @@ class Mixture:
         y = torch.zeros_like(x)
         for index in sorted(set(chosen.flatten().tolist())):
             position, place = torch.where(chosen == index)
-            y[position] += weights[position, place, None] * self.experts[index](x[position])
+            weight = weights[position, place, None]
+            if self.routing.weighs_input:
+                y[position] += self.experts[index](weight * x[position])
+            else:
+                y[position] += weight * self.experts[index](x[position])
         if self.shared is not None:
             shared = self.shared(x)
             y += shared if self.shared_gate is None else torch.sigmoid(self.shared_gate(x)) * shared

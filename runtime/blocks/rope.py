@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from llorch.runtime.traits import Rope
+from llorch.runtime.traits import Rope, RotaryPairs
 
 
 def rotation(rope: Rope, positions: Sequence[int], planned: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,9 +36,14 @@ def rotate(x: Tensor, rope: Rope, cosine: Tensor, sine: Tensor) -> Tensor:
     return turned
 
 
-def in_halves(x: Tensor, rope: Rope) -> Tensor:
-    """x with its rotary channels in the order of `halves`, so that two readings can be compared."""
-    return torch.cat([*_members(x, rope), x[..., rope.n_rot :]], dim=-1)
+def in_halves(x: Tensor, pairs: RotaryPairs, n_rot: int) -> Tensor:
+    """x with its first channels in the order of `halves`, so that two readings can be compared.
+
+    Also where nothing turns: a file may have the rows of such a layer in the order of those that do.
+    """
+    if pairs == "halves":
+        return x
+    return torch.cat([x[..., 0:n_rot:2], x[..., 1:n_rot:2], x[..., n_rot:]], dim=-1)
 
 
 def _members(x: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:

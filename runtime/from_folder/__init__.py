@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 from llorch.formats import SafetensorsModel, read_safetensors
 from llorch.runtime.from_folder.config import Config
@@ -21,11 +22,23 @@ from llorch.runtime.from_folder.layout import (
     check_layout,
     expert_count_key,
     is_parallel,
+    plain_norm,
     read_sizes,
     read_structure,
 )
 from llorch.runtime.from_folder.rope import FULL, SLIDING, latent_scale, ropes, rotated_layers
-from llorch.runtime.traits import Activation, Heads, Latent, Rope, Routing, Temperature, Traits, common_heads
+from llorch.runtime.traits import (
+    Activation,
+    FfnKind,
+    Heads,
+    Latent,
+    Rope,
+    Routing,
+    Streams,
+    Temperature,
+    Traits,
+    common_heads,
+)
 
 # transformers, activations.py: gelu_new and gelu_pytorch_tanh are the same formula
 ACTIVATIONS: dict[str, Activation] = {
@@ -35,11 +48,17 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu2": "relu2",
+    "xielu": "xielu",
 }
 
 
 # Of classes that heed no key for it.
-FIXED_ACTIVATIONS: dict[str, Activation] = {"silu": "silu", "clamped_swiglu": "clamped_swiglu"}
+FIXED_ACTIVATIONS: dict[str, Activation] = {
+    "silu": "silu",
+    "clamped_swiglu": "clamped_swiglu",
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_tanh",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,7 @@ def read_traits(folder: Path) -> Read:
     common = common_heads([kind.mixer for kind in kinds], sizes.heads)
     check_layout(stored.tensors, config, sizes, structure, folder)
     types = _layer_types(config, sizes.layers)
+    turning = _ropes(config, sizes, structure, types if family.nested_rope else [FULL] * sizes.layers)
     traits = Traits(
         vocabulary_size=sizes.vocabulary,
         hidden_size=sizes.hidden,
@@ -75,22 +95,35 @@ def read_traits(folder: Path) -> Read:
         norm_eps=config.number(family.eps),
         activation=_activation(config),
         windows=_windows(config, types),
-        ropes=_ropes(config, sizes, structure, types if family.nested_rope else [FULL] * sizes.layers),
+        ropes=turning,
         attention_scale=_attention_scale(config, sizes),
         norm_offset=family.norm_offset,
-        head_norm=family.head_norm if structure.has("q_norm") else None,
+        pairs=family.pairs,
+        head_norm=family.head_norm if structure.has("q_norm") or plain_norm(config) else None,
         parallel=is_parallel(config),
+        two_norms=is_parallel(config) and structure.has("ffn_norm"),
+        chunks=_chunks(config, sizes.layers),
+        alibi=_alibi(config),
+        learned_positions="positions" in structure.outside,
+        embedding_norm="embedding_norm" in structure.outside,
+        qkv_clamp=_clamp(config),
+        plain_head_norm=plain_norm(config),
+        streams=_streams(config),
+        sparsity=_sparsity(config, sizes.layers),
         routing=_routing(config),
         mixers=() if all(kind.mixer == common for kind in kinds) else tuple(kind.mixer for kind in kinds),
-        ffns=() if len({kind.ffn for kind in kinds}) == 1 else tuple(kind.ffn for kind in kinds),
+        ffns=_networks([kind.ffn for kind in kinds]),
         keys_from=()
         if all(kind.keys_from == layer for layer, kind in enumerate(kinds))
         else tuple(kind.keys_from for kind in kinds),
         output_gate=family.output_gate,
         sinks=family.sinks,
         value_norm=family.value_norm,
-        head_norm_after_rope=family.head_norm_after_rope,
-        layer_embedding=config.integer("hidden_size_per_layer_input") if structure.outside else 0,
+        head_norm_after_rope=family.head_norm_after_rope
+        and (plain_norm(config) or family.plain_head_norm is None),
+        layer_embedding=config.integer("hidden_size_per_layer_input")
+        if "layer_embeddings" in structure.outside
+        else 0,
         temperature=_temperature(config),
         embedding_scale=_embedding_scale(config, sizes),
         residual_scale=_number(config, family.residual_multiplier, 1.0),
@@ -99,6 +132,11 @@ def read_traits(folder: Path) -> Read:
         logit_softcap=_softcap(config, family.logit_softcap),
     )
     return Read(traits, family, sizes, structure, stored)
+
+
+def _networks(kinds: list[FfnKind]) -> tuple[FfnKind, ...]:
+    """Nothing where all layers have one, of one kind."""
+    return tuple(kinds) if len(set(kinds)) > 1 or "none" in kinds else ()
 
 
 def _ropes(config: Config, sizes: Sizes, structure: Structure, types: list[str]) -> tuple[Rope | None, ...]:
@@ -128,7 +166,13 @@ def _ropes(config: Config, sizes: Sizes, structure: Structure, types: list[str])
 
 
 def _temperature(config: Config) -> Temperature | None:
-    """Source: transformers, models/ministral3, `get_llama_4_attn_scale`."""
+    """Sources: transformers, models/ministral3, `get_llama_4_attn_scale`; models/llama4, `Llama4TextAttention`."""
+    if config.family.floor_temperature:
+        if not config.flag("attn_temperature_tuning"):
+            return None
+        return Temperature(
+            config.number("attn_scale"), config.positive("floor_scale"), 1, unrotated_only=True
+        )
     parameters = config.part("rope_parameters") if config.family.temperature else None
     if parameters is None or not parameters.get("llama_4_scaling_beta", None):
         return None
@@ -157,7 +201,7 @@ def _layer_types(config: Config, layers: int) -> list[str]:
         return [SLIDING if slides else FULL for slides in _sliding_by_default(config, layers)]
     if not isinstance(listed, list) or len(listed) != layers:
         raise config.malformed("layer_types", f"is not a list of {layers}")
-    unknown = sorted({str(kind) for kind in listed} - {FULL, SLIDING})
+    unknown = sorted({str(kind) for kind in listed} - {FULL, SLIDING} - set(config.family.more_types))
     if unknown:
         raise config.unsupported("layer_types", f"has {', '.join(unknown)}; known are {FULL}, {SLIDING}")
     return [str(kind) for kind in listed]
@@ -196,7 +240,7 @@ def _windows(config: Config, types: list[str]) -> tuple[int | None, ...]:
 
 def _attention_scale(config: Config, sizes: Sizes) -> float:
     family = config.family
-    if family.unscaled_attention:
+    if family.unscaled_attention or not sizes.heads:
         return 1.0
     if family.mixers == "latent":
         return latent_scale(config)
@@ -251,7 +295,64 @@ def _routing(config: Config) -> Routing | None:
         groups,
         groups_used,
         "two best" if experts.scores == "sigmoid" else "best",
+        experts.weighs_input,
     )
+
+
+def _chunks(config: Config, layers: int) -> tuple[int | None, ...]:
+    """Source: transformers, models/llama4, which masks by the layers' types."""
+    if CHUNKED not in config.family.more_types or config.get("attention_chunk_size") is None:
+        return ()
+    types = _layer_types(config, layers)
+    if config.get("layer_types", None) is None:
+        types = [CHUNKED if turns else FULL for turns in rotated_layers(config, layers)]
+    size = config.positive("attention_chunk_size")
+    return tuple(size if kind == CHUNKED else None for kind in types)
+
+
+CHUNKED = "chunked_attention"
+
+
+def _alibi(config: Config) -> float:
+    """The largest exponent of the slopes, of classes that rotate nothing."""
+    return config.family.alibi
+
+
+def _clamp(config: Config) -> float | None:
+    part = config.part("attn_config") if config.family.clamp is not None else None
+    if part is None or part.get(config.family.clamp or "", None) is None:
+        return None
+    return part.number(config.family.clamp or "") or None
+
+
+def _streams(config: Config) -> Streams | None:
+    if not config.family.streams:
+        return None
+    count, active = config.positive("altup_num_inputs"), config.integer("altup_active_idx")
+    if not 0 <= active < count:
+        raise config.malformed("altup_active_idx", f"is {active} of {count}")
+    return Streams(count, active)
+
+
+def _sparsity(config: Config, layers: int) -> tuple[float | None, ...]:
+    """How far above the mean a gate is that a share of a normal distribution is below.
+
+    Source: transformers, models/gemma3n, `Gemma3nTextMLP._gaussian_topk`.
+    """
+    if not config.family.streams:
+        return ()
+    listed = config.get("activation_sparsity_pattern", None)
+    if listed is None:
+        sparse = SPARSE_LAYERS if layers > SPARSE_LAYERS else 0
+        shares: tuple[float, ...] = (0.95,) * sparse + (0.0,) * (layers - sparse)
+    else:
+        shares = config.numbers("activation_sparsity_pattern")
+    if len(shares) != layers or not all(0 <= share < 1 for share in shares):
+        raise config.malformed("activation_sparsity_pattern", f"is not a list of {layers} shares below 1")
+    return tuple(None if share == 0 else NormalDist().inv_cdf(share) for share in shares)
+
+
+SPARSE_LAYERS = 10
 
 
 def _without_mixture(config: Config) -> bool:

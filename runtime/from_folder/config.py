@@ -52,7 +52,9 @@ class Config:
         kind = plain.text("model_type")
         if kind not in FAMILIES:
             raise plain.unsupported("model_type", f"is {shown(kind)}; known are {', '.join(FAMILIES)}")
-        config = cls(plain.values, FAMILIES[kind].defaults, path)
+        family = FAMILIES[kind]
+        usual = {key: plain.values[own] for key, own in family.keys.items() if own in plain.values}
+        config = cls({**usual, **plain.values}, family.defaults, path)
         config._check(FAMILIES[kind])
         return config
 

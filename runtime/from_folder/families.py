@@ -119,7 +119,8 @@ class Experts:
 
     renormalised: a key, or what the class always does. width, shared_width: keys of the experts' widths.
     shared_count: the key of how many experts' widths the shared network has, where `shared_width` is that of one.
-    used: the key of how many are chosen. scores, group_worth: as in `Routing`. scale, groups, groups_used: keys.
+    used: the key of how many are chosen. scores, group_worth, weighs_input: as in `Routing`. scale, groups,
+        groups_used: keys.
     """
 
     count: tuple[str, ...]
@@ -133,6 +134,7 @@ class Experts:
     groups: str | None = None
     groups_used: str | None = None
     group_worth: Literal["two best", "best"] = "two best"
+    weighs_input: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +163,14 @@ class ClassFacts:
     partial_rotary: default of `partial_rotary_factor`; None where the class rotates whole heads.
     no_rope_layers: whether the class has such a list.
     scale keys: see `Traits`; a divisor is the key of one.
+    keys: the decoder's usual keys → the class's own. head: where the output product is. width: the key of the
+        feed-forward width; width_ratio: of how many times the hidden size it is; usual_width: that, without a key.
+    single_kv_head: a key that says that all queries share one. two_norms: a parallel block's feed-forward has a norm
+        of its own; norm_count: the key of how many norms a block has. qkv_by_kv_head: the fused rows are those of one
+        key-value head after the other, its queries, key and value. transposed: roles stored (in, out).
+    alibi: the largest exponent of its slopes. clamp: the key of the bound of queries, keys and values.
+        plain_head_norm: a key that switches the norm of rotated heads without a weight. more_types: known entries of
+        `layer_types` beside the usual two. floor_temperature, streams: whether the class has keys for these traits.
     """
 
     class_name: str
@@ -218,6 +228,22 @@ class ClassFacts:
     layers: str = "model.layers"
     predicts: str | None = None
     beyond: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    head: str = "lm_head"
+    width: str = "intermediate_size"
+    width_ratio: str | None = None
+    usual_width: int | None = None
+    single_kv_head: str | None = None
+    two_norms: bool = False
+    norm_count: str | None = None
+    qkv_by_kv_head: bool = False
+    transposed: frozenset[str] = frozenset()
+    alibi: float = 0.0
+    clamp: str | None = None
+    plain_head_norm: str | None = None
+    more_types: tuple[str, ...] = ()
+    floor_temperature: bool = False
+    streams: bool = False
 
 
 def _class(**own: object) -> dict[str, object]:
@@ -305,6 +331,40 @@ LFM2_DEFAULTS = _class(
     conv_L_cache=3,
     block_auto_adjust_ff_dim=True,
 )
+
+GPT2: Names = {
+    "attention_norm": "ln_1",
+    "ffn_norm": "ln_2",
+    "qkv": "attn.c_attn",
+    "output": "attn.c_proj",
+    "up": "mlp.c_fc",
+    "down": "mlp.c_proj",
+}
+GPT2_CLASS: Any = {
+    "outside": {"positions": "transformer.wpe"},
+    "norm": "layer",
+    "eps": "layer_norm_epsilon",
+    "norm_bias": True,
+    "activation": "activation_function",
+    "biases": biases("qkv output up down", True),
+    "rotates": False,
+    "embedding": "transformer.wte",
+    "layers": "transformer.h",
+    "final_norm": "transformer.ln_f",
+    "keys": {
+        "hidden_size": "n_embd",
+        "max_position_embeddings": "n_positions",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+    },
+    "width": "n_inner",
+    "usual_width": 4,
+}
+GPT2_DEFAULTS: Any = {
+    "layer_norm_epsilon": 1e-5,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
+}
 
 FAMILIES: dict[str, ClassFacts] = {
     "llama": ClassFacts(
@@ -1264,5 +1324,367 @@ FAMILIES: dict[str, ClassFacts] = {
             q_lora_rank=1024,
         ),
         supported={"rope_interleave": (True,), "attention_bias": (False, None)},
+    ),
+    "nemotron": ClassFacts(
+        class_name="NemotronForCausalLM",
+        names={**ATTENTION, **NORMS, "up": "mlp.up_proj", "down": "mlp.down_proj"},
+        norm="layer",
+        eps="norm_eps",
+        norm_bias=True,
+        norm_offset=1.0,
+        biases={**biases("q k v output", "attention_bias"), **biases("up down", "mlp_bias")},
+        partial_rotary=0.5,
+        defaults=_class(max_position_embeddings=4096, norm_eps=1e-5, hidden_act="relu2"),
+    ),
+    "falcon": ClassFacts(
+        class_name="FalconForCausalLM",
+        names={
+            "qkv": "self_attention.query_key_value",
+            "output": "self_attention.dense",
+            "up": "mlp.dense_h_to_4h",
+            "down": "mlp.dense_4h_to_h",
+        },
+        by_kind={
+            "one norm": {"attention_norm": "input_layernorm"},
+            "two norms": {"attention_norm": "ln_attn", "ffn_norm": "ln_mlp"},
+        },
+        norm="layer",
+        eps="layer_norm_epsilon",
+        norm_bias=True,
+        activation="activation",
+        biases=biases("qkv output up down", "bias"),
+        parallel="parallel_attn",
+        two_norms=True,
+        norm_count="num_ln_in_parallel_attn",
+        qkv_by_kv_head=True,
+        single_kv_head="multi_query",
+        embedding="transformer.word_embeddings",
+        layers="transformer.h",
+        final_norm="transformer.ln_f",
+        keys={"num_key_value_heads": "num_kv_heads"},
+        width="ffn_hidden_size",
+        usual_width=4,
+        defaults=_class(
+            layer_norm_epsilon=1e-5,
+            activation="gelu",
+            max_position_embeddings=2048,
+            parallel_attn=True,
+            multi_query=True,
+            new_decoder_architecture=False,
+            bias=False,
+            ffn_hidden_size=None,
+            tie_word_embeddings=True,
+        ),
+        supported={"alibi": (False, None), "parallel_attn": (True,)},
+    ),
+    "mamba": ClassFacts(
+        class_name="MambaForCausalLM",
+        names={
+            "attention_norm": "norm",
+            "mamba_in": "mixer.in_proj",
+            "conv": "mixer.conv1d",
+            "conv_bias": "=mixer.conv1d.bias",
+            "step_low": "mixer.x_proj",
+            "step": "mixer.dt_proj",
+            "a_log": "=mixer.A_log",
+            "skip": "=mixer.D",
+            "mixer_output": "mixer.out_proj",
+        },
+        mixers="mamba",
+        ffns="none",
+        eps="layer_norm_epsilon",
+        rotates=False,
+        biases={"step": True},
+        embedding="backbone.embeddings",
+        layers="backbone.layers",
+        final_norm="backbone.norm_f",
+        defaults=_class(
+            max_position_embeddings=1 << 20,  # the class has no limit; the number is llama.cpp's converter's
+            layer_norm_epsilon=1e-5,
+            state_size=16,
+            expand=2,
+            conv_kernel=4,
+            time_step_rank="auto",
+            tie_word_embeddings=True,
+        ),
+        supported={"use_conv_bias": (True,), "use_bias": (False,)},
+    ),
+    "mamba2": ClassFacts(
+        class_name="Mamba2ForCausalLM",
+        names={"attention_norm": "norm", **mamba2("mixer")},
+        mixers="mamba2",
+        ffns="none",
+        eps="layer_norm_epsilon",
+        rotates=False,
+        embedding="backbone.embeddings",
+        layers="backbone.layers",
+        final_norm="backbone.norm_f",
+        defaults=_class(
+            max_position_embeddings=1 << 20,
+            layer_norm_epsilon=1e-5,
+            num_heads=128,
+            head_dim=64,
+            n_groups=8,
+            state_size=128,
+            conv_kernel=4,
+        ),
+        supported={"use_conv_bias": (True,), "use_bias": (False,), "hidden_act": ("silu",)},
+    ),
+    "apertus": ClassFacts(
+        class_name="ApertusForCausalLM",
+        names={
+            **ATTENTION,
+            **HEAD_NORMS,
+            "attention_norm": "attention_layernorm",
+            "ffn_norm": "feedforward_layernorm",
+            "up": "mlp.up_proj",
+            "down": "mlp.down_proj",
+            "xielu_above": "=mlp.act_fn.alpha_p",
+            "xielu_below": "=mlp.act_fn.alpha_n",
+            "xielu_beta": "=mlp.act_fn.beta",
+            "xielu_epsilon": "=mlp.act_fn.eps",
+        },
+        biases=biases("q k v output", "attention_bias"),
+        head_norm="head",
+        defaults=_class(
+            max_position_embeddings=65536, rms_norm_eps=1e-5, hidden_act="xielu", rope_theta=12000000.0
+        ),
+        supported={"hidden_act": ("xielu",)},
+    ),
+    "llama4_text": ClassFacts(
+        class_name="Llama4ForCausalLM",
+        names={**ATTENTION, **NORMS},
+        by_kind={
+            "dense": {role: name.replace("mlp", "feed_forward") for role, name in GATED.items()},
+            "mixture": {
+                "router": "feed_forward.router",
+                "experts_in_out_gate_up": "=feed_forward.experts.gate_up_proj",
+                "experts_in_out_down": "=feed_forward.experts.down_proj",
+                "shared_gate": "feed_forward.shared_expert.gate_proj",
+                "shared_up": "feed_forward.shared_expert.up_proj",
+                "shared_down": "feed_forward.shared_expert.down_proj",
+            },
+        },
+        ffns="moe_layers",
+        width="intermediate_size_mlp",
+        pairs="interleaved",
+        biases=biases("q k v output", "attention_bias"),
+        head_norm="head",
+        plain_head_norm="use_qk_norm",
+        head_norm_after_rope=True,
+        no_rope_layers=True,
+        windows="layer types",
+        types="all full",
+        more_types=("chunked_attention",),
+        floor_temperature=True,
+        experts=Experts(
+            ("num_local_experts",),
+            False,
+            "intermediate_size",
+            "intermediate_size",
+            scores="sigmoid",
+            weighs_input=True,
+        ),
+        defaults=_class(
+            num_key_value_heads=8,
+            head_dim=128,
+            max_position_embeddings=131072,
+            rms_norm_eps=1e-5,
+            rope_theta=5e5,
+            intermediate_size=8192,
+            intermediate_size_mlp=16384,
+            num_experts_per_tok=1,
+            num_local_experts=16,
+            interleave_moe_layer_step=1,
+            use_qk_norm=True,
+            no_rope_layers=None,
+            no_rope_layer_interval=4,
+            attention_chunk_size=8192,
+            attn_temperature_tuning=True,
+            floor_scale=8192,
+            attn_scale=0.1,
+        ),
+    ),
+    "gemma3n_text": ClassFacts(
+        class_name="Gemma3nForCausalLM",
+        names={
+            **GATED,
+            **POST_NORMS,
+            "attention_norm": "input_layernorm",
+            "ffn_norm": "pre_feedforward_layernorm",
+            "q": "self_attn.q_proj",
+            "q_norm": "self_attn.q_norm",
+            "output": "self_attn.o_proj",
+            "updates_norm": "altup.router_norm",
+            "updates_router": "altup.modality_router",
+            "updates_predict": "altup.prediction_coefs",
+            "updates_correct": "altup.correction_coefs",
+            "updates_scale": "=altup.correct_output_scale",
+            "bypass_down": "laurel.linear_left",
+            "bypass_up": "laurel.linear_right",
+            "bypass_norm": "laurel.post_laurel_norm",
+        },
+        by_kind={
+            "own keys": {"k": "self_attn.k_proj", "k_norm": "self_attn.k_norm", "v": "self_attn.v_proj"},
+            "layer embedding": {
+                "layer_gate": "per_layer_input_gate",
+                "layer_output": "per_layer_projection",
+                "layer_norm": "post_per_layer_input_norm",
+            },
+        },
+        outside={
+            "layer_embeddings": "model.embed_tokens_per_layer",
+            "layer_projection": "model.per_layer_model_projection",
+            "layer_projection_norm": "model.per_layer_projection_norm",
+            "streams_apart": "model.altup_projections.{s}",
+            "streams_together": "model.altup_unembed_projections.{s}",
+        },
+        activation="hidden_activation",
+        biases=biases("q k v output", "attention_bias"),
+        head_norm="head",
+        value_norm=True,
+        shares_keys=True,
+        layer_embedding=True,
+        streams=True,
+        unscaled_attention=True,
+        windows="layer types",
+        types="periodic",
+        nested_rope=True,
+        embedding_scale="sqrt",
+        logit_softcap="final_logit_softcapping",
+        defaults={
+            **GEMMA,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 32768,
+            "rope_theta": 1e6,
+            "rope_local_base_freq": 1e4,
+            "sliding_window": 512,
+            "sliding_window_pattern": 5,
+            "final_logit_softcapping": 30.0,
+            "num_kv_shared_layers": 15,
+            "hidden_size_per_layer_input": 256,
+            "altup_num_inputs": 4,
+            "altup_active_idx": 0,
+            "laurel_rank": 64,
+        },
+        supported={"altup_correct_scale": (True,)},
+    ),
+    "gpt2": ClassFacts(
+        class_name="GPT2LMHeadModel",
+        names=GPT2,
+        **GPT2_CLASS,
+        transposed=frozenset({"qkv", "output", "up", "down"}),
+        defaults=_class(activation_function="gelu_new", **GPT2_DEFAULTS),
+        supported={
+            "scale_attn_weights": (True,),
+            "scale_attn_by_inverse_layer_idx": (False,),
+            "add_cross_attention": (False,),
+        },
+    ),
+    "gpt_bigcode": ClassFacts(
+        class_name="GPTBigCodeForCausalLM",
+        names=GPT2,
+        **GPT2_CLASS,
+        single_kv_head="multi_query",
+        qkv_by_kv_head=True,
+        defaults=_class(activation_function="gelu_pytorch_tanh", multi_query=True, **GPT2_DEFAULTS),
+        supported={"scale_attn_weights": (True,), "add_cross_attention": (False,)},
+    ),
+    "bloom": ClassFacts(
+        class_name="BloomForCausalLM",
+        names={
+            **NORMS,
+            "qkv": "self_attention.query_key_value",
+            "output": "self_attention.dense",
+            "up": "mlp.dense_h_to_4h",
+            "down": "mlp.dense_4h_to_h",
+        },
+        outside={"embedding_norm": "transformer.word_embeddings_layernorm"},
+        norm="layer",
+        eps="layer_norm_epsilon",
+        norm_bias=True,
+        fixed_activation="gelu_tanh",
+        biases=biases("qkv output up down", True),
+        qkv_by_kv_head=True,
+        rotates=False,
+        alibi=8.0,
+        embedding="transformer.word_embeddings",
+        layers="transformer.h",
+        final_norm="transformer.ln_f",
+        keys={
+            "num_attention_heads": "n_head",
+            "num_hidden_layers": "n_layer",
+            "max_position_embeddings": "seq_length",
+            "hidden_size": "n_embed",
+        },
+        usual_width=4,
+        defaults=_class(
+            layer_norm_epsilon=1e-5,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            intermediate_size=None,
+        ),
+        supported={"apply_residual_connection_post_layernorm": (False,)},
+    ),
+    "gpt_neox": ClassFacts(
+        class_name="GPTNeoXForCausalLM",
+        names={
+            **NORMS,
+            "qkv": "attention.query_key_value",
+            "output": "attention.dense",
+            "up": "mlp.dense_h_to_4h",
+            "down": "mlp.dense_4h_to_h",
+        },
+        norm="layer",
+        eps="layer_norm_eps",
+        norm_bias=True,
+        biases={**biases("qkv output", "attention_bias"), **biases("up down", True)},
+        parallel="use_parallel_residual",
+        two_norms=True,
+        qkv_by_kv_head=True,
+        partial_rotary=0.25,
+        head="embed_out",
+        embedding="gpt_neox.embed_in",
+        layers="gpt_neox.layers",
+        final_norm="gpt_neox.final_layer_norm",
+        keys={"partial_rotary_factor": "rotary_pct", "rope_theta": "rotary_emb_base"},
+        defaults=_class(
+            layer_norm_eps=1e-5,
+            hidden_act="gelu",
+            max_position_embeddings=2048,
+            attention_bias=True,
+            use_parallel_residual=True,
+        ),
+    ),
+    "mpt": ClassFacts(
+        class_name="MptForCausalLM",
+        names={
+            "attention_norm": "norm_1",
+            "ffn_norm": "norm_2",
+            "qkv": "attn.Wqkv",
+            "output": "attn.out_proj",
+            "up": "ffn.up_proj",
+            "down": "ffn.down_proj",
+        },
+        norm="layer",
+        eps="layer_norm_epsilon",
+        fixed_activation="gelu",
+        rotates=False,
+        alibi=8.0,
+        clamp="clip_qkv",
+        embedding="transformer.wte",
+        layers="transformer.blocks",
+        final_norm="transformer.norm_f",
+        keys={
+            "hidden_size": "d_model",
+            "num_attention_heads": "n_heads",
+            "num_hidden_layers": "n_layers",
+            "max_position_embeddings": "max_seq_len",
+        },
+        width_ratio="expansion_ratio",
+        defaults=_class(
+            layer_norm_epsilon=1e-5, max_position_embeddings=2048, expansion_ratio=4, tie_word_embeddings=True
+        ),
+        supported={"no_bias": (True,)},
     ),
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llorch.runtime.from_folder.config import Config
-from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba2, Mixer, NoMixer, ShortConv
+from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba, Mamba2, Mixer, NoMixer, ShortConv
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ def read_kinds(config: Config, usual: Heads, layers: int) -> list[LayerKind]:
 WORDS: Mapping[type, str] = {
     Heads: "attention",
     DeltaNet: "delta net",
+    Mamba: "mamba",
     Mamba2: "mamba2",
     ShortConv: "short convolution",
     Latent: "latent",
@@ -51,9 +52,17 @@ def _more(config: Config, source: int, layer: int) -> list[str]:
         more.append("own keys and values")
     if config.family.layer_embedding and config.integer("hidden_size_per_layer_input"):
         more.append("layer embedding")
+    if config.family.norm_count is not None:
+        more.append("two norms" if _norms(config) == 2 else "one norm")
     if config.family.mixers == "latent":
         more.append("whole queries" if config.get("q_lora_rank") is None else "low rank queries")
     return more
+
+
+def _norms(config: Config) -> int:
+    """Source: transformers, models/falcon, `FalconDecoderLayer.__init__`."""
+    count, new = config.get(config.family.norm_count or "", None), config.flag("new_decoder_architecture")
+    return (2 if count is None or count == 2 else 1) if new else 1
 
 
 def _keys_are_values(config: Config, layer: int) -> bool:
@@ -141,6 +150,23 @@ def _mamba2(config: Config, heads: str, head_dim: str, groups: str, state: str, 
     return found
 
 
+def _all_mamba2(config: Config, _: Heads, layers: int) -> list[Mixer]:
+    return [_mamba2(config, "num_heads", "head_dim", "n_groups", "state_size", "conv_kernel")] * layers
+
+
+def _mamba(config: Config, _: Heads, layers: int) -> list[Mixer]:
+    hidden = config.positive("hidden_size")
+    rank = config.get("time_step_rank")
+    return [
+        Mamba(
+            int(config.number("expand") * hidden),
+            -(-hidden // 16) if rank == "auto" else config.positive("time_step_rank"),
+            config.positive("state_size"),
+            config.positive("conv_kernel"),
+        )
+    ] * layers
+
+
 def _lfm2(config: Config, usual: Heads, layers: int) -> list[Mixer]:
     conv = ShortConv(config.positive("hidden_size"), config.positive("conv_L_cache"))
     return _listed(config, layers, {"conv": conv, "full_attention": usual})
@@ -174,6 +200,8 @@ MIXERS: Mapping[str, Callable[[Config, Heads, int], list[Mixer]]] = {
     "granite hybrid": _granite_hybrid,
     "nemotron h": _nemotron_h,
     "lfm2": _lfm2,
+    "mamba": _mamba,
+    "mamba2": _all_mamba2,
     "latent": _latent,
     "gemma4": _gemma4,
 }
@@ -209,6 +237,21 @@ def _by_block_type(config: Config, _: int) -> list[FfnKind]:
     return [kinds.get(kind, "none") for kind in layer_types(config)]
 
 
+def _none(_: Config, layers: int) -> list[FfnKind]:
+    return ["none"] * layers
+
+
+def _moe_layers(config: Config, layers: int) -> list[FfnKind]:
+    """Llama 4's: a list of the layers, or every so many."""
+    listed = config.get("moe_layers", None)
+    if listed is None:
+        step = config.positive("interleave_moe_layer_step")
+        listed = list(range(step - 1, layers, step))
+    if not isinstance(listed, list):
+        raise config.malformed("moe_layers", "is not a list")
+    return ["mixture" if layer in listed else "dense" for layer in range(layers)]
+
+
 def _moe_block(config: Config, layers: int) -> list[FfnKind]:
     return ["dense and mixture" if config.flag("enable_moe_block") else "dense"] * layers
 
@@ -226,4 +269,6 @@ FFNS: Mapping[str, Callable[[Config, int], list[FfnKind]]] = {
     "block types": _by_block_type,
     "enable_moe_block": _moe_block,
     "num_local_experts": _where_experts,
+    "moe_layers": _moe_layers,
+    "none": _none,
 }

@@ -14,7 +14,7 @@ from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts
 from llorch.runtime.from_folder.kinds import LayerKind, read_kinds
 from llorch.runtime.shapes import extent
-from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba2, ShortConv
+from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv
 
 IGNORED = re.compile(
     r"(^|\.)rotary_emb\.inv_freq$"
@@ -70,6 +70,24 @@ SHAPES: dict[str, str] = {
     "layer_embeddings": "V L*P",
     "layer_projection": "L*P E",
     "layer_projection_norm": "P",
+    "positions": "C E",
+    "embedding_norm": "E",
+    "streams_apart": "E E",
+    "streams_together": "E E",
+    "updates_norm": "E",
+    "updates_router": "streams E",
+    "updates_predict": "streams*streams streams",
+    "updates_correct": "streams streams",
+    "updates_scale": "E",
+    "bypass_down": "lowrank E",
+    "bypass_up": "E lowrank",
+    "bypass_norm": "E",
+    "xielu_above": "1",
+    "xielu_below": "1",
+    "xielu_beta": "",
+    "xielu_epsilon": "",
+    "step_low": "steprank+2*state inner",
+    "step": "inner steprank",
     "latent_q": "H*nope+H*rope E",
     "q_down": "qrank E",
     "latent_q_norm": "qrank",
@@ -105,6 +123,14 @@ MIXER_SHAPES: dict[type, dict[str, str]] = {
         "gated_norm": "inner",
         "mixer_output": "E inner",
     },
+    Mamba: {
+        "mamba_in": "2*inner E",
+        "conv": "inner 1 taps",
+        "conv_bias": "inner",
+        "a_log": "inner state",
+        "skip": "inner",
+        "mixer_output": "E inner",
+    },
     ShortConv: {"conv": "E 1 taps", "mixer_output": "E E"},
 }
 DENSE_ROLES = {"gate", "up", "down", "gate_up"}
@@ -120,7 +146,7 @@ class Sizes:
     heads: int
     kv_heads: int
     head_dim: int
-    width: int
+    widths: tuple[int, ...]
     experts: int
     expert_width: int
     shared_width: int
@@ -147,8 +173,16 @@ class Structure:
 def read_sizes(config: Config) -> Sizes:
     """The sizes; MalformedInput where they contradict one another."""
     experts = config.family.experts
-    hidden, heads = config.positive("hidden_size"), config.positive("num_attention_heads")
+    hidden = config.positive("hidden_size")
+    if config.family.mixers in WITHOUT_HEADS:
+        return Sizes(
+            config.positive("vocab_size"), hidden, _layers(config), 0, 0, 0, (0,) * _layers(config), 0, 0, 0
+        )
+    heads = config.positive("num_attention_heads")
     kv_heads = heads if config.get("num_key_value_heads") is None else config.positive("num_key_value_heads")
+    one = config.family.single_kv_head
+    if one is not None and config.flag(one) and not config.get("new_decoder_architecture", False):
+        kv_heads = 1
     head_dim = hidden // heads if config.get("head_dim") is None else config.positive("head_dim")
     if heads > MOST:
         raise config.malformed("num_attention_heads", f"is {heads}, expected at most {MOST}")
@@ -163,11 +197,32 @@ def read_sizes(config: Config) -> Sizes:
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        width=config.positive("intermediate_size") if _has_dense(config.family) else 0,
+        widths=_widths(config, hidden),
         experts=0 if experts is None else _count(config, expert_count_key(config)),
         expert_width=0 if experts is None else _count(config, experts.width),
         shared_width=_shared_width(config),
     )
+
+
+WITHOUT_HEADS = ("mamba", "mamba2")  # all of whose layers are of this one kind
+
+
+def _widths(config: Config, hidden: int) -> tuple[int, ...]:
+    """Each layer's feed-forward width: one for all, a list, or so many times the hidden size."""
+    layers, key = _layers(config), config.family.width
+    if not _has_dense(config.family):
+        return (0,) * layers
+    value = config.get(key, None)
+    if config.family.width_ratio is not None:
+        return (config.positive(config.family.width_ratio) * hidden,) * layers
+    if value is None and config.family.usual_width is not None:
+        return (config.family.usual_width * hidden,) * layers
+    if not isinstance(value, list):
+        return (config.positive(key),) * layers
+    widths = tuple(int(width) for width in config.numbers(key))
+    if len(widths) != layers or min(widths) < 1:
+        raise config.malformed(key, f"is not a list of {layers} positive numbers")
+    return widths
 
 
 def _count(config: Config, key: str) -> int:
@@ -210,7 +265,7 @@ def read_structure(config: Config, sizes: Sizes) -> Structure:
     without: set[str] = set()
     if family.head_norm_key is not None and not config.flag(family.head_norm_key):
         without |= {"q_norm", "k_norm"}
-    if is_parallel(config):
+    if is_parallel(config) and not family.two_norms:
         without |= {"ffn_norm"}
     kinds = read_kinds(config, Heads(sizes.heads, sizes.kv_heads, sizes.head_dim), sizes.layers)
     layers = []
@@ -224,7 +279,9 @@ def read_structure(config: Config, sizes: Sizes) -> Structure:
         roles = {**family.names, **own}
         layers.append({role: name for role, name in roles.items() if role not in without})
     said = {role: config.flag(by) if isinstance(by, str) else by for role, by in family.biases.items()}
-    outside = family.outside if any("layer embedding" in kind.words for kind in kinds) else {}
+    outside = family.outside
+    if family.layer_embedding and not any("layer embedding" in kind.words for kind in kinds):
+        outside = {}
     return Structure(
         kinds=kinds,
         layers=layers,
@@ -234,9 +291,16 @@ def read_structure(config: Config, sizes: Sizes) -> Structure:
     )
 
 
+def plain_norm(config: Config) -> bool:
+    """Whether the heads of layers that rotate are normed without a weight."""
+    return config.family.plain_head_norm is not None and config.flag(config.family.plain_head_norm)
+
+
 def is_parallel(config: Config) -> bool:
     """Whether attention and feed-forward read the same input."""
     parallel = config.family.parallel
+    if config.family.norm_count is not None and config.flag("new_decoder_architecture"):
+        return True
     return config.flag(parallel) if isinstance(parallel, str) else parallel
 
 
@@ -257,8 +321,9 @@ def check_layout(
     """An error naming all that is missing, all that is unexpected, or all that has another shape or dtype."""
     family = config.family
     expected = _expected(config, sizes, structure)
-    if structure.tied and "lm_head.weight" not in stored:
-        del expected["lm_head.weight"]
+    head = f"{family.head}.weight"
+    if structure.tied and head not in stored:
+        del expected[head]
     missing = sorted(expected.keys() - stored.keys())
     ignored = _ignored(config, sizes)
     unexpected = sorted(name for name in stored.keys() - expected.keys() if not ignored(name))
@@ -296,13 +361,13 @@ def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, t
     family = config.family
     expected = {
         f"{family.embedding}.weight": (sizes.vocabulary, sizes.hidden),
-        "lm_head.weight": (sizes.vocabulary, sizes.hidden),
+        f"{family.head}.weight": (sizes.vocabulary, sizes.hidden),
         f"{family.final_norm}.weight": (sizes.hidden,),
     }
     if family.norm_bias:
         expected[f"{family.final_norm}.bias"] = (sizes.hidden,)
     if "head" in structure.biased:
-        expected["lm_head.bias"] = (sizes.vocabulary,)
+        expected[f"{family.head}.bias"] = (sizes.vocabulary,)
     for layer, roles in enumerate(structure.layers):
         kind = structure.kinds[layer]
         letters = _letters(config, sizes, kind, layer)
@@ -312,6 +377,7 @@ def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, t
                 rule = MIXER_SHAPES.get(type(kind.mixer), {}).get(role) or SHAPES[role]
                 rule = "2*Q E" if role == "q" and family.output_gate else rule
                 shape = tuple(extent(term, letters) for term in rule.split())
+                shape = shape[::-1] if role in family.transposed else shape
             biased = role in structure.biased or (
                 family.norm_bias and role.endswith("norm") and role[1] != "_"
             )
@@ -319,10 +385,13 @@ def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, t
                 whole = f"{family.layers}.{layer}.{full.removeprefix('=')}"
                 expected[whole if full.startswith("=") else f"{whole}.weight"] = shape
                 if biased:
-                    expected[f"{whole}.bias"] = shape[:1]
+                    expected[f"{whole}.bias"] = shape[-1:] if role in family.transposed else shape[:1]
     outside = _letters(config, sizes, structure.kinds[0], 0)
     for role, name in structure.outside.items():
-        expected[f"{name}.weight"] = tuple(extent(term, outside) for term in SHAPES[role].split())
+        for one in [name.format(s=s) for s in range(outside["streams"] - 1)] if "{s}" in name else [name]:
+            expected[f"{one}.weight"] = tuple(extent(term, outside) for term in SHAPES[role].split())
+            if family.norm_bias and role == "embedding_norm":
+                expected[f"{one}.bias"] = (sizes.hidden,)
     return expected
 
 
@@ -355,7 +424,10 @@ def _letters(config: Config, sizes: Sizes, kind: LayerKind, layer: int) -> dict[
         "V": sizes.vocabulary,
         "L": sizes.layers,
         "H": sizes.heads,
-        "F": sizes.width * (2 if doubled else 1),
+        "F": sizes.widths[layer] * (2 if doubled else 1),
+        "C": config.positive("max_position_embeddings") if "positions" in config.family.outside else 0,
+        "streams": config.positive("altup_num_inputs") if config.family.streams else 0,
+        "lowrank": config.positive("laurel_rank") if config.family.streams else 0,
         "N": sizes.experts,
         "X": sizes.expert_width,
         "S": sizes.shared_width,
@@ -371,6 +443,9 @@ def _letters(config: Config, sizes: Sizes, kind: LayerKind, layer: int) -> dict[
         case Mamba2() as mamba:
             shared = mamba.groups * mamba.state
             own = {"inner": mamba.inner, "shared": shared, "mheads": mamba.heads, "taps": mamba.taps}
+            return {**letters, **own}
+        case Mamba() as mamba1:
+            own = {"inner": mamba1.inner, "steprank": mamba1.rank, "state": mamba1.state, "taps": mamba1.taps}
             return {**letters, **own}
         case ShortConv() as conv:
             return {**letters, "taps": conv.taps}

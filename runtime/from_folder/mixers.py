@@ -7,12 +7,12 @@ import torch
 from llorch.runtime.blocks.delta_net import GatedDeltaNet
 from llorch.runtime.blocks.latent import HeadMatrices, LatentAttention
 from llorch.runtime.blocks.linear import Linear, Matrix, Rows
-from llorch.runtime.blocks.mamba import Mamba2Mixer
+from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.short_conv import ShortConvolution
 from llorch.runtime.decoder import Attention, RecurrentMixer
 from llorch.runtime.from_folder.source import Source
-from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba2, ShortConv
+from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv
 
 
 def mixer_of(source: Source, index: int) -> Attention | LatentAttention | RecurrentMixer:
@@ -27,6 +27,18 @@ def mixer_of(source: Source, index: int) -> Attention | LatentAttention | Recurr
             return _delta_net(source, index, shape)
         case Mamba2():
             return _mamba2(source, index, shape)
+        case Mamba():
+            return MambaMixer(
+                shape,
+                inward=source.linear(index, "mamba_in"),
+                taps=source.values(index, "conv").squeeze(1),
+                conv_bias=source.optional(index, "conv_bias"),
+                parameters=source.linear(index, "step_low"),
+                step=source.linear(index, "step"),
+                decay=source.decay(index),
+                skip=source.values(index, "skip"),
+                output=source.linear(index, "mixer_output"),
+            )
         case ShortConv():
             taps = source.values(index, "conv").squeeze(1)
             return ShortConvolution(
@@ -38,7 +50,12 @@ def mixer_of(source: Source, index: int) -> Attention | LatentAttention | Recurr
 def _attention(source: Source, index: int, shape: Heads) -> Attention:
     k: Linear | None
     v: Linear | None
-    if source.has(index, "qkv"):
+    plain = None
+    if source.traits.plain_head_norm and source.traits.ropes[index] is not None:
+        plain = Norm("rms", source.traits.norm_eps, None)
+    if source.has(index, "qkv") and source.family.qkv_by_kv_head:
+        q, k, v = _by_kv_head(source.linear(index, "qkv"), shape)
+    elif source.has(index, "qkv"):
         heads = (shape.heads, shape.kv_heads, shape.kv_heads)
         q, k, v = source.split(index, "qkv", [count * shape.head_dim for count in heads])
     else:
@@ -49,11 +66,30 @@ def _attention(source: Source, index: int, shape: Heads) -> Attention:
         k,
         v,
         source.linear(index, "output"),
-        source.norm(index, "q_norm"),
-        source.norm(index, "k_norm"),
+        plain or source.norm(index, "q_norm"),
+        plain or source.norm(index, "k_norm"),
         Norm("rms", source.traits.norm_eps, None) if source.traits.value_norm else None,
         source.optional(index, "sinks"),
     )
+
+
+def _by_kv_head(fused: Linear, shape: Heads) -> list[Linear]:
+    """Of rows that hold each key-value head's queries, its key and its value: all queries, all keys, all values.
+
+    Sources: transformers, models/falcon, `_split_heads`; models/bloom and models/gpt_neox, where each query has a key.
+    """
+    group = shape.heads // shape.kv_heads
+    counts, each = (group, 1, 1), (group + 2) * shape.head_dim
+    starts = (0, group * shape.head_dim, (group + 1) * shape.head_dim)
+    parts = []
+    for start, count in zip(starts, counts, strict=True):
+        spans = [
+            (head * each + start, head * each + start + count * shape.head_dim)
+            for head in range(shape.kv_heads)
+        ]
+        bias = None if fused.bias is None else torch.cat([fused.bias[a:b] for a, b in spans])
+        parts.append(Linear(Rows([fused.weight.part(a, b) for a, b in spans]), bias))
+    return parts
 
 
 def _latent(source: Source, index: int, shape: Latent) -> LatentAttention:

@@ -82,7 +82,10 @@ class Source:
         """A layer's product, with its bias where it has one."""
         name = self.name(index, role, expert)
         bias = self.vector(f"{name}.bias") if role in self.structure.biased else None
-        return Linear(self.matrix(self.full(index, role, expert)), bias)
+        matrix = self.matrix(self.full(index, role, expert))
+        if role in self.family.transposed:
+            matrix = Columns(matrix, 0, 1, matrix.columns)
+        return Linear(matrix, bias)
 
     def norm_of(self, names: list[str], *, biased: bool, offset: float | None = None) -> Norm:
         """A norm whose weight is the tensors', each a row, and the class's offset."""
@@ -109,9 +112,10 @@ class Source:
 
     def split(self, index: int, role: str, rows: list[int]) -> list[Linear]:
         """A fused layer's rows, in their order."""
-        whole, start, parts = self.linear(index, role).weight, 0, []
+        whole, start, parts = self.linear(index, role), 0, []
         for count in rows:
-            parts.append(Linear(whole.part(start, start + count)))
+            bias = None if whole.bias is None else whole.bias[start : start + count]
+            parts.append(Linear(whole.weight.part(start, start + count), bias))
             start += count
         return parts
 

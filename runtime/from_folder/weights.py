@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture
+from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture, Xielu
 from llorch.runtime.blocks.linear import Linear, Numbers
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
 from llorch.runtime.decoder import Layer, LayerEmbedding, LayerEmbeddings, Weights
 from llorch.runtime.from_folder import Read
 from llorch.runtime.from_folder.mixers import mixer_of
@@ -18,14 +21,35 @@ def build_weights(read: Read, shards: OpenShards, numbers: Numbers) -> Weights:
     """All weights; the layout has been checked, so that every name asked for is there with its shape."""
     source = Source(read, shards, numbers)
     embedding = source.matrix(f"{read.family.embedding}.weight")
-    head = source.matrix("lm_head.weight") if "lm_head.weight" in read.stored.tensors else embedding
+    named, outside = read.family.head, read.structure.outside
+    head = source.matrix(f"{named}.weight") if f"{named}.weight" in read.stored.tensors else embedding
     return Weights(
         embedding=embedding,
         layers=[_layer(source, index) for index in range(read.sizes.layers)],
         final_norm=source.norm_of([read.family.final_norm], biased=read.family.norm_bias),
-        head=Linear(head, source.vector("lm_head.bias") if "head" in read.structure.biased else None),
+        head=Linear(head, source.vector(f"{named}.bias") if "head" in read.structure.biased else None),
         layer_embeddings=_layer_embeddings(source),
+        positions=source.matrix(f"{outside['positions']}.weight") if "positions" in outside else None,
+        embedding_norm=_embedding_norm(source),
+        streams=_streams(source),
     )
+
+
+def _embedding_norm(source: Source) -> Norm | None:
+    name = source.structure.outside.get("embedding_norm")
+    return None if name is None else source.norm_of([name], biased=source.family.norm_bias)
+
+
+def _streams(source: Source) -> StreamProjections | None:
+    """Source: transformers, models/gemma3n, `Gemma3nTextModel.forward`."""
+    shape, outside = source.traits.streams, source.structure.outside
+    if shape is None:
+        return None
+    apart, together = (
+        [Linear(source.matrix(f"{outside[role].format(s=s)}.weight")) for s in range(shape.count - 1)]
+        for role in ("streams_apart", "streams_together")
+    )
+    return StreamProjections(shape, apart, together)
 
 
 def _layer(source: Source, index: int) -> Layer:
@@ -48,7 +72,40 @@ def _layer(source: Source, index: int) -> Layer:
         ffn_post_norm=source.norm(index, "ffn_post_norm"),
         embedding=embedding,
         scale=source.optional(index, "layer_scale"),
+        updates=_updates(source, index),
+        bypass=_bypass(source, index),
     )
+
+
+def _updates(source: Source, index: int) -> AlternatingUpdates | None:
+    shape = source.traits.streams
+    if shape is None:
+        return None
+    return AlternatingUpdates(
+        shape,
+        norm=source.required_norm(index, "updates_norm"),
+        router=source.linear(index, "updates_router"),
+        predict=source.linear(index, "updates_predict"),
+        correct=source.linear(index, "updates_correct"),
+        scale=source.values(index, "updates_scale"),
+    )
+
+
+def _bypass(source: Source, index: int) -> Bypass | None:
+    if not source.has(index, "bypass_down"):
+        return None
+    return Bypass(
+        source.linear(index, "bypass_down"),
+        source.linear(index, "bypass_up"),
+        source.required_norm(index, "bypass_norm"),
+    )
+
+
+def _xielu(source: Source, index: int) -> Xielu | None:
+    if not source.has(index, "xielu_above"):
+        return None
+    roles = ("xielu_above", "xielu_below", "xielu_beta", "xielu_epsilon")
+    return Xielu(*(source.values(index, role) for role in roles))
 
 
 def _network(source: Source, index: int) -> FeedForward | Mixture | DenseAndMixture | None:
@@ -56,7 +113,12 @@ def _network(source: Source, index: int) -> FeedForward | Mixture | DenseAndMixt
         case "none":
             return None
         case "dense":
-            return source.feed_forward(index, "" if source.has(index, "down") else "shared_")
+            sparsity = source.traits.sparsity
+            return replace(
+                source.feed_forward(index, "" if source.has(index, "down") else "shared_"),
+                xielu=_xielu(source, index),
+                sparsity=sparsity[index] if sparsity else None,
+            )
         case "mixture":
             return source.mixture(index)
         case "dense and mixture":
@@ -72,7 +134,7 @@ def _network(source: Source, index: int) -> FeedForward | Mixture | DenseAndMixt
 def _layer_embeddings(source: Source) -> LayerEmbeddings | None:
     """Source: transformers, models/gemma4, `get_per_layer_inputs` and `project_per_layer_inputs`."""
     outside = source.structure.outside
-    if not outside:
+    if "layer_embeddings" not in outside:
         return None
     return LayerEmbeddings(
         table=source.matrix(f"{outside['layer_embeddings']}.weight"),

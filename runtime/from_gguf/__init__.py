@@ -6,7 +6,10 @@ Nothing here asks the converter or the folder's reading: when both readings agre
 
 from __future__ import annotations
 
+import math
 from typing import Literal
+
+import numpy as np
 
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
@@ -16,7 +19,7 @@ from llorch.runtime.from_gguf.kinds import read_kinds
 from llorch.runtime.from_gguf.layout import check_layout
 from llorch.runtime.from_gguf.rope import ropes
 from llorch.runtime.from_gguf.scales import read_scales
-from llorch.runtime.traits import Routing, Temperature, Traits, common_heads
+from llorch.runtime.traits import FfnKind, Routing, Streams, Temperature, Traits, common_heads
 
 
 def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureFacts]:
@@ -36,6 +39,8 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
     common = common_heads([kind.mixer for kind in kinds], sizes.heads)
     alike = all(kind.mixer == common for kind in kinds)
     own_keys = all(kind.keys_from == layer for layer, kind in enumerate(kinds))
+    turning = ropes(keys, sizes, windows, factors)
+    plain_norm = family.plain_head_norm and sizes.experts != WITHOUT_PLAIN_NORM
     traits = Traits(
         vocabulary_size=sizes.vocabulary,
         hidden_size=sizes.hidden,
@@ -47,18 +52,28 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         norm_eps=keys.number(eps),
         activation=family.activation,
         windows=windows,
-        ropes=ropes(keys, sizes, windows, factors),
+        ropes=turning,
         attention_scale=scales.attention,
-        head_norm=_head_norm(header, family),
-        parallel=_is_parallel(header, family),
+        pairs=family.pairs,
+        head_norm="head" if plain_norm else _head_norm(header, family),
+        parallel=_is_parallel(keys, header, family),
+        two_norms=_is_parallel(keys, header, family) and f"blk.0.{family.two_norms}" in header.tensors,
+        chunks=tuple(None if rope is None else family.chunk for rope in turning) if family.chunk else (),
+        alibi=_alibi(keys, family),
+        learned_positions=family.learned_positions,
+        embedding_norm=family.embedding_norm,
+        qkv_clamp=(keys.number("attention.clamp_kqv", 0.0) or None) if family.clamps else None,
+        plain_head_norm=plain_norm,
+        streams=_streams(keys, family),
+        sparsity=_sparsity(keys, sizes, family),
         routing=_routing(keys, sizes),
         mixers=() if alike else tuple(kind.mixer for kind in kinds),
-        ffns=() if len({kind.ffn for kind in kinds}) == 1 else tuple(kind.ffn for kind in kinds),
+        ffns=_networks([kind.ffn for kind in kinds]),
         keys_from=() if own_keys else tuple(kind.keys_from for kind in kinds),
         output_gate=family.output_gate,
         sinks=family.sinks,
         value_norm=family.value_norm,
-        head_norm_after_rope=family.head_norm_after_rope,
+        head_norm_after_rope=family.head_norm_after_rope and (plain_norm or not family.plain_head_norm),
         layer_embedding=header.metadata.integer(keys.full("embedding_length_per_layer_input"), 0),
         temperature=_temperature(keys, sizes),
         embedding_scale=scales.embedding,
@@ -70,6 +85,11 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
     return traits, family
 
 
+def _networks(kinds: list[FfnKind]) -> tuple[FfnKind, ...]:
+    """Nothing where all layers have one, of one kind."""
+    return tuple(kinds) if len(set(kinds)) > 1 or "none" in kinds else ()
+
+
 def _head_norm(header: Header, family: ArchitectureFacts) -> Literal["head", "row"] | None:
     there = any(name.endswith(".attn_q_norm.weight") for name in header.tensors)
     if family.head_norms is None or not there:
@@ -77,7 +97,49 @@ def _head_norm(header: Header, family: ArchitectureFacts) -> Literal["head", "ro
     return "row" if family.head_norms == "row" else "head"
 
 
-def _is_parallel(header: Header, family: ArchitectureFacts) -> bool:
+WITHOUT_PLAIN_NORM = 128  # experts of Llama 4 Maverick, which has no norm of heads: src/models/llama4.cpp
+
+
+def _alibi(keys: Keys, family: ArchitectureFacts) -> float:
+    """The largest exponent: the family's, or a key's."""
+    if family.alibi is None:
+        return 0.0
+    return family.alibi or keys.number("attention.max_alibi_bias", 0.0)
+
+
+def _streams(keys: Keys, family: ArchitectureFacts) -> Streams | None:
+    if not family.streams:
+        return None
+    count, active = (
+        keys.positive("altup.num_inputs"),
+        keys.metadata.integer(keys.full("altup.active_idx"), 0),
+    )
+    if not 0 <= active < count:
+        raise keys.wrong("altup.active_idx", f"is {active} of {count}")
+    return Streams(count, active)
+
+
+def _sparsity(keys: Keys, sizes: Sizes, family: ArchitectureFacts) -> tuple[float | None, ...]:
+    """Standard deviations above the mean, by layer; −∞ in a layer whose gates all count."""
+    if not family.streams:
+        return ()
+    name = "activation_sparsity_scale"
+    value = keys.metadata.get(keys.full(name))
+    if value is None:
+        sparse = min(SPARSE_LAYERS, sizes.layers)
+        return (SPARSE_SCALE,) * sparse + (None,) * (sizes.layers - sparse)
+    scales = [float(scale) for scale in np.asarray(value.data, np.float64).reshape(-1)]
+    if len(scales) != sizes.layers or any(math.isnan(scale) or scale == math.inf for scale in scales):
+        raise keys.wrong(name, f"is {scales}, expected {sizes.layers} numbers")
+    return tuple(None if scale == -math.inf else scale for scale in scales)
+
+
+SPARSE_LAYERS, SPARSE_SCALE = 10, 1.6448533535003662  # src/models/models.h, of Gemma 3n
+
+
+def _is_parallel(keys: Keys, header: Header, family: ArchitectureFacts) -> bool:
+    if family.parallel == "use_parallel_residual":
+        return keys.metadata.flag(keys.full("use_parallel_residual"))
     if family.parallel == "without ffn_norm":
         return "blk.0.ffn_norm.weight" not in header.tensors
     return family.parallel
@@ -114,6 +176,7 @@ def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
         groups if used < groups else 1,
         used if used < groups else 1,
         "two best" if GATING[gating] == "sigmoid" else "best",
+        family.weighs_input,
     )
 
 
@@ -121,6 +184,8 @@ GLM_FLASH_VOCABULARY = 154880  # its first files have no gating key: llama.cpp, 
 
 
 def _temperature(keys: Keys, sizes: Sizes) -> Temperature | None:
+    if keys.family.floor_temperature is not None:
+        return keys.family.floor_temperature
     beta = keys.shortest("attention.temperature_scale", keys.family.temperature_beta)
     if not keys.family.temperature or not beta:
         return None

@@ -14,16 +14,18 @@ ups', as its converter can write them. A tensor that llama.cpp would not look fo
 its scaling. A weight's `.scale` is heeded in every family, where of llama.cpp's graphs only llama's, qwen3's and
 qwen3moe's heed that of a feed-forward network. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by
 llama.cpp's 10000. gpt-oss' yarn does not round its two dimensions, exaone4 has its windows whatever the number of
-layers, and mistral4 its temperature, as the originals have them and llama.cpp has not.
+layers, and mistral4 its temperature, as the originals have them and llama.cpp has not. falcon's, gptneox' and mpt's
+GELU is the original's, where ggml's is the tanh form in every family, and gemma3n's spread of gates is over N, not
+N − 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from llorch.runtime.traits import Activation, NormKind, RotaryPairs
+from llorch.runtime.traits import Activation, NormKind, RotaryPairs, Temperature
 
 GATED = ("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight")
 UNGATED = ("ffn_up.weight", "ffn_up.bias", "ffn_down.weight", "ffn_down.bias")
@@ -58,6 +60,10 @@ MAMBA2 = (
     "ssm_out.weight",
 )  # fmt: skip
 SHORT_CONV = ("shortconv.in_proj.weight", "shortconv.conv.weight", "shortconv.out_proj.weight")
+MAMBA = (
+    "ssm_in.weight", "ssm_conv1d.weight", "ssm_conv1d.bias", "ssm_x.weight", "ssm_dt.weight", "ssm_dt.bias", "ssm_a",
+    "ssm_d", "ssm_out.weight",
+)  # fmt: skip
 LATENT = ("attn_kv_a_mqa.weight", "attn_kv_a_norm.weight", "attn_output.weight")
 TWO_NORMS = ("attn_norm.weight", "ffn_norm.weight")
 FOUR_NORMS = (*TWO_NORMS, "post_attention_norm.weight", "post_ffw_norm.weight")
@@ -91,7 +97,8 @@ class ArchitectureFacts:
     norms, ffn, required, optional: stems of every layer; ffn is replaced by the expert stems in files with experts.
     final: what is outside the layers beside `token_embd.weight` and `output_norm.weight`.
     head_required: whether `output.weight` must be there; else the embedding serves where it is not.
-    parallel: always, or in files without `ffn_norm.weight`.
+    parallel: always, in files without `ffn_norm.weight`, or by a key. two_norms: the stem that says, where it is there,
+        that a parallel block's feed-forward has a norm of its own.
     fused_gate: `ffn_up` holds the gate's rows before its own.
     head_norms: `head` weights for one head that all share, `heads` a row for each, `row` for the undivided row.
     norm_stored_offset: what the converter added to norm weights; rounding happens on the weight without it.
@@ -108,6 +115,9 @@ class ArchitectureFacts:
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
     temperature_beta: the published one of a family whose files do not say it.
     head_norm_after_rope, value_norm, output_gate, sinks, temperature, shares_keys: as in `Traits`.
+    alibi: the largest exponent of its slopes, 0 where a key says it. clamps: whether a key bounds queries, keys and
+        values. learned_positions, embedding_norm, plain_head_norm, weighs_input, streams: as in `Traits` and `Routing`.
+    chunk: of the attention of layers that rotate. floor_temperature: of those that do not.
     outside_optional: further tensors outside the layers. prediction: layers beyond the model's own may follow.
     rotates: whether queries and keys turn by position at all. log_multiplier: what
         makes the key of yarn's multiplier the original's number.
@@ -126,7 +136,8 @@ class ArchitectureFacts:
     final: tuple[str, ...] = ()
     final_optional: tuple[str, ...] = ()
     head_required: bool = False
-    parallel: bool | Literal["without ffn_norm"] = False
+    parallel: bool | Literal["without ffn_norm", "use_parallel_residual"] = False
+    two_norms: str = ""
     fused_gate: bool = False
     head_norms: Literal["head", "heads", "row"] | None = None
     head_norms_required: bool = True
@@ -138,14 +149,25 @@ class ArchitectureFacts:
     rope_switch: bool = False
     rope_skips: int = 0
     sliding: Sliding | None = None
-    scales: Literal["plain", "gemma", "gemma2", "gemma3", "gemma4", "granite", "command-r", "latent"] = (
-        "plain"
-    )
+    scales: Literal[
+        "plain",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma4",
+        "granite",
+        "minicpm",
+        "command-r",
+        "latent",
+        "unscaled",
+    ] = "plain"
     roles: Mapping[str, str] = field(default_factory=dict)
     mixers: str = "attention"
     recurrent: tuple[str, ...] = ()
     tiled: bool = False
-    ffns: Literal["alike", "leading dense", "dense and mixture", "every so many", "where wide"] = "alike"
+    ffns: Literal["alike", "leading dense", "dense and mixture", "every so many", "where wide", "none"] = (
+        "alike"
+    )
     mixture: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     ungated_experts: bool = False
@@ -163,10 +185,31 @@ class ArchitectureFacts:
     rotates: bool = True
     log_multiplier: float = 0.0
     original_yarn: bool = False
+    alibi: float | None = None
+    learned_positions: bool = False
+    embedding_norm: bool = False
+    clamps: bool = False
+    plain_head_norm: bool = False
+    weighs_input: bool = False
+    chunk: int = 0
+    floor_temperature: Temperature | None = None
+    streams: bool = False
 
 
 LLAMA_BIASES = ("attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
 FINAL_BIAS = ("output_norm.bias",)
+# Of the years before rotary embeddings: one tensor for queries, keys and values, biases everywhere, positions learned.
+EARLY: dict[str, Any] = {
+    "pairs": "halves",
+    "norm": "layer",
+    "norms": WITH_BIAS,
+    "ffn": UNGATED,
+    "required": ("attn_output.bias",),
+    "final": FINAL_BIAS,
+    "rotates": False,
+}
+# Queries of layers that do not rotate grow with their position; src/models/llama4.cpp has these numbers built in.
+FLOOR_TEMPERATURE = Temperature(0.1, 8192, offset=1, unrotated_only=True)
 
 FAMILIES: dict[str, ArchitectureFacts] = {
     "llama": ArchitectureFacts(
@@ -502,5 +545,132 @@ FAMILIES: dict[str, ArchitectureFacts] = {
         temperature_beta=0.1,
         log_multiplier=10.0,
         scales="latent",
+    ),
+    "nemotron": ArchitectureFacts(
+        pairs="halves",
+        norm="layer",
+        activation="relu2",
+        norms=WITH_BIAS,
+        norm_stored_offset=1.0,
+        ffn=FUSED,
+        optional=("attn_output.bias", "ffn_up.bias", "ffn_down.bias"),
+        final=FINAL_BIAS,
+    ),
+    "falcon": ArchitectureFacts(
+        pairs="halves",
+        norm="layer",
+        activation="gelu",
+        norms=("attn_norm.weight", "attn_norm.bias"),
+        roles={"attention_norm": "attn_norm_2 attn_norm", "ffn_norm": "attn_norm"},
+        layer_optional=("attn_norm_2.weight", "attn_norm_2.bias"),
+        ffn=FUSED,
+        final=FINAL_BIAS,
+        parallel=True,
+        two_norms="attn_norm_2.weight",
+    ),
+    "mamba": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight",),
+        mixers="mamba",
+        recurrent=MAMBA,
+        ffns="none",
+        rotates=False,
+        scales="unscaled",
+    ),
+    "mamba2": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight",),
+        mixers="mamba2",
+        recurrent=MAMBA2,
+        ffns="none",
+        rotates=False,
+        scales="unscaled",
+    ),
+    "apertus": ArchitectureFacts(
+        pairs="halves",
+        activation="xielu",
+        ffn=FUSED,
+        optional=("attn_output.bias",),
+        head_norms="head",
+        rope_factors="freqs",
+    ),
+    "llama4": ArchitectureFacts(
+        pairs="interleaved",
+        rope_factors="freqs",
+        experts="always",
+        experts_renormalised=False,
+        ffns="every so many",
+        shared=SHARED_EXPERTS,
+        gating=2,
+        weighs_input=True,
+        rope_skips=4,
+        plain_head_norm=True,
+        head_norm_after_rope=True,
+        chunk=8192,
+        floor_temperature=FLOOR_TEMPERATURE,
+    ),
+    "gemma3n": ArchitectureFacts(
+        pairs="halves",
+        activation="gelu_tanh",
+        norms=FOUR_NORMS,
+        head_norms="head",
+        required=(
+            "inp_gate.weight",
+            "proj.weight",
+            "post_norm.weight",
+            "altup_correct_coef.weight",
+            "altup_correct_scale.weight",
+            "altup_predict_coef.weight",
+            "altup_router.weight",
+            "altup_router_norm.weight",
+            "laurel_l.weight",
+            "laurel_r.weight",
+            "laurel_post_norm.weight",
+        ),
+        final=(
+            "altup_proj.weight",
+            "altup_unembd_proj.weight",
+            "per_layer_token_embd.weight",
+            "per_layer_model_proj.weight",
+            "per_layer_proj_norm.weight",
+        ),
+        value_norm=True,
+        shares_keys=True,
+        streams=True,
+        rope_base=1000000.0,
+        sliding=Sliding(period=5, local_base=10000.0, scaled=False),
+        scales="gemma4",
+    ),
+    "gpt2": ArchitectureFacts(**EARLY, activation="gelu_tanh", learned_positions=True),
+    "starcoder": ArchitectureFacts(**EARLY, activation="gelu_tanh", learned_positions=True),
+    "bloom": ArchitectureFacts(**EARLY, activation="gelu_tanh", alibi=8.0, embedding_norm=True),
+    "gptneox": ArchitectureFacts(
+        **{**EARLY, "rotates": True},
+        activation="gelu",
+        head_required=True,
+        parallel="use_parallel_residual",
+        two_norms="ffn_norm.weight",
+    ),
+    "mpt": ArchitectureFacts(
+        pairs="halves",
+        norm="layer",
+        activation="gelu",
+        ffn=FUSED,
+        optional=(
+            "attn_norm.bias",
+            "ffn_norm.bias",
+            "attn_output.bias",
+            "ffn_up.bias",
+            "ffn_down.bias",
+        ),
+        final_optional=FINAL_BIAS,
+        rotates=False,
+        alibi=0.0,
+        clamps=True,
+    ),
+    "internlm2": ArchitectureFacts(pairs="interleaved", head_required=True),
+    "xverse": ArchitectureFacts(pairs="interleaved", head_required=True),
+    "minicpm": ArchitectureFacts(
+        pairs="interleaved", optional=LLAMA_BIASES, rope_factors="freqs", scales="minicpm"
     ),
 }

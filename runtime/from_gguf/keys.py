@@ -19,6 +19,9 @@ BY_LAYER = frozenset(
 )
 
 
+WITHOUT_HEADS = ("mamba", "mamba2")  # all of whose layers are of this one kind
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """The numbers that every tensor's shape is made of. Source: `llama_model_base::load_hparams`."""
@@ -139,10 +142,13 @@ class Keys:
 def read_sizes(keys: Keys, header: Header) -> Sizes:
     """The model's sizes; MalformedInput where they contradict one another."""
     hidden = keys.positive("embedding_length")
+    layers = _layers(keys, header)
+    if keys.family.mixers in WITHOUT_HEADS:
+        n_ctx = keys.positive("context_length")
+        return Sizes(hidden, layers, n_ctx, 0, 0, 0, 0, 0, 0, _vocabulary(header))
     heads = keys.positive("attention.head_count")
     if heads > MOST:
         raise keys.wrong("attention.head_count", f"is {heads}, expected at most {MOST}")
-    layers = _layers(keys, header)
     kv_heads = _kv_heads(keys, heads, layers)
     usual = _usual_head_dim(header, hidden, heads, kv_heads, gated_query=keys.family.output_gate)
     if keys.family.whole_heads:
@@ -162,9 +168,6 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
         raise keys.wrong("attention.head_count_kv", f"is {kv_heads}, which does not divide {heads} heads")
     if n_rot > head_dim or n_rot % 2:
         raise keys.wrong("rope.dimension_count", f"is {n_rot}, expected an even number up to {head_dim}")
-    embedding = header.tensors.get("token_embd.weight")
-    if embedding is None or len(embedding.shape) != 2:
-        raise MalformedInput("is missing or no matrix", where="tensor 'token_embd.weight'")
     experts, used = _experts(keys)
     return Sizes(
         hidden=hidden,
@@ -176,8 +179,15 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
         n_rot=n_rot,
         experts=experts,
         experts_used=used,
-        vocabulary=embedding.shape[0],
+        vocabulary=_vocabulary(header),
     )
+
+
+def _vocabulary(header: Header) -> int:
+    embedding = header.tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise MalformedInput("is missing or no matrix", where="tensor 'token_embd.weight'")
+    return embedding.shape[0]
 
 
 def _layers(keys: Keys, header: Header) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llorch.runtime.from_gguf.keys import Keys, Sizes
-from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba2, Mixer, NoMixer, ShortConv
+from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba, Mamba2, Mixer, NoMixer, ShortConv
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ def read_kinds(keys: Keys, sizes: Sizes) -> list[LayerKind]:
 
 def _ffns(keys: Keys, sizes: Sizes) -> list[FfnKind]:
     match keys.family.ffns:
+        case "none":
+            return ["none"] * sizes.layers
         case "alike":
             return ["mixture" if sizes.experts else "dense"] * sizes.layers
         case "dense and mixture":
@@ -103,6 +105,17 @@ def _mamba2(keys: Keys) -> Mamba2:
     )
 
 
+def _all_mamba2(keys: Keys, sizes: Sizes) -> list[Mixer]:
+    return [_mamba2(keys)] * sizes.layers
+
+
+def _mamba(keys: Keys, sizes: Sizes) -> list[Mixer]:
+    if keys.flag("ssm.dt_b_c_rms", False):
+        raise keys.wrong("ssm.dt_b_c_rms", "is true, a Falcon Mamba, which this decoder does not compute")
+    names = ("ssm.inner_size", "ssm.time_step_rank", "ssm.state_size", "ssm.conv_kernel")
+    return [Mamba(*(keys.positive(name) for name in names))] * sizes.layers
+
+
 def _where_heads(keys: Keys, sizes: Sizes, other: Mixer) -> list[Mixer]:
     """Attention where the layer has key-value heads."""
     heads = Heads(sizes.heads, sizes.kv_heads, sizes.head_dim)
@@ -152,6 +165,8 @@ def _two_sizes(keys: Keys, sizes: Sizes) -> list[Mixer]:
 MIXERS: Mapping[str, Callable[[Keys, Sizes], list[Mixer]]] = {
     "attention": _attention,
     "delta net or attention": _delta_net,
+    "mamba": _mamba,
+    "mamba2": _all_mamba2,
     "mamba2 or attention": _mamba2_or_attention,
     "short convolution or attention": _conv_or_attention,
     "one each": _one_each,

@@ -24,7 +24,7 @@ from llorch.runtime.from_gguf.families import (
 from llorch.runtime.from_gguf.keys import Sizes
 from llorch.runtime.from_gguf.kinds import LayerKind
 from llorch.runtime.shapes import extent
-from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba2, Mixer, NoMixer, ShortConv
+from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba, Mamba2, Mixer, NoMixer, ShortConv
 
 OBSOLETE = "attn_rot_embd.weight"  # old converters wrote it, nothing reads it
 
@@ -106,6 +106,20 @@ SHAPES: dict[str, str] = {
     "post_ffw_norm_1.weight": "E",
     "post_ffw_norm_2.weight": "E",
     "ffn_gate_inp.scale": "E",
+    "attn_norm_2.weight": "E",
+    "attn_norm_2.bias": "E",
+    "token_embd_norm.bias": "E",
+    "position_embd.weight": "C E",
+    "altup_proj.weight": "streams-1 E E",
+    "altup_unembd_proj.weight": "streams-1 E E",
+    "altup_correct_coef.weight": "streams streams",
+    "altup_correct_scale.weight": "E",
+    "altup_predict_coef.weight": "streams*streams streams",
+    "altup_router.weight": "streams E",
+    "altup_router_norm.weight": "E",
+    "laurel_l.weight": "lowrank E",
+    "laurel_r.weight": "E lowrank",
+    "laurel_post_norm.weight": "E",
 }
 # Of the mixers that share stems, each one's own.
 MIXER_SHAPES: dict[type, dict[str, str]] = {
@@ -127,6 +141,17 @@ MIXER_SHAPES: dict[type, dict[str, str]] = {
         "ssm_norm.weight": "groups gdim",
         "ssm_out.weight": "E inner",
     },
+    Mamba: {
+        "ssm_in.weight": "2*inner E",
+        "ssm_conv1d.weight": "inner taps",
+        "ssm_conv1d.bias": "inner",
+        "ssm_x.weight": "steprank+2*state inner",
+        "ssm_dt.weight": "inner steprank",
+        "ssm_dt.bias": "inner",
+        "ssm_a": "inner state",
+        "ssm_d": "inner",
+        "ssm_out.weight": "E inner",
+    },
     Latent: {"attn_q.weight": "H*whole E", "attn_output.weight": "E H*vdim"},
 }
 # Weights that may have a `.scale`, which their product is multiplied by, and an `.input_scale`, which no graph uses:
@@ -145,6 +170,7 @@ WIDTHS = {
     "F": "ffn_down.weight",
     "X": "ffn_down_exps.weight",
     "S": "ffn_down_shexp.weight",
+    "lowrank": "laurel_r.weight",
 }  # their columns say it
 
 
@@ -196,7 +222,7 @@ def _predicts(name: str, described: Described) -> bool:
 
 def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -> None:
     """Norms that a family may have are in all layers or in none: one traits' value speaks for all."""
-    if family.mixers != "attention":  # only some layers have attention
+    if family.mixers != "attention" or family.shares_keys:  # only some layers have attention, or keys
         return
     for stem in (*family.optional, "attn_q_norm.weight", "attn_k_norm.weight"):
         having = [layer for layer in range(sizes.layers) if f"blk.{layer}.{stem}" in header.tensors]
@@ -230,6 +256,10 @@ def _feed_forward(described: Described, kind: FfnKind, prefix: str) -> tuple[lis
 def _names(described: Described) -> tuple[set[str], set[str]]:
     family, header = described.family, described.header
     required = {"token_embd.weight", f"{role(family, 'final_norm')}.weight", *family.final}
+    if family.learned_positions:
+        required |= {"position_embd.weight"}
+    if family.embedding_norm:
+        required |= {"token_embd_norm.weight", "token_embd_norm.bias"}
     optional = {*family.final_optional, *family.outside_optional}
     (required if family.head_required else optional).add("output.weight")
     if family.rope_factors != "none":
@@ -244,7 +274,7 @@ def _names(described: Described) -> tuple[set[str], set[str]]:
 
 
 def role(family: ArchitectureFacts, name: str) -> str:
-    """The stem of a role, without `.weight`; empty where the family has none."""
+    """The stem of a role, without `.weight`; empty where the family has none, several where any of them may have it."""
     return family.roles.get(name, ROLES[name])
 
 
@@ -350,6 +380,9 @@ def _known(described: Described, mixer: Mixer, prefix: str) -> dict[str, int]:
     known = {
         "E": sizes.hidden, "V": sizes.vocabulary, "L": sizes.layers, "N": sizes.experts, "H": sizes.heads,
     }  # fmt: skip
+    known["C"] = sizes.n_ctx
+    known["streams"] = described.header.metadata.integer(f"{described.architecture}.altup.num_inputs", 0)
+    known["streams-1"] = known["streams"] - 1
     known["P"] = described.header.metadata.integer(
         f"{described.architecture}.embedding_length_per_layer_input", 0
     )
@@ -364,6 +397,9 @@ def _known(described: Described, mixer: Mixer, prefix: str) -> dict[str, int]:
             shared = mixer.groups * mixer.state
             own = {"inner": mixer.inner, "shared": shared, "mheads": mixer.heads, "groups": mixer.groups}
             return {**known, **own, "gdim": mixer.inner // mixer.groups, "taps": mixer.taps}
+        case Mamba():
+            own = {"inner": mixer.inner, "steprank": mixer.rank, "state": mixer.state, "taps": mixer.taps}
+            return {**known, **own}
         case ShortConv():
             return {**known, "taps": mixer.taps}
         case Latent():

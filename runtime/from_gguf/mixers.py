@@ -9,12 +9,12 @@ import torch
 from llorch.runtime.blocks.delta_net import GatedDeltaNet
 from llorch.runtime.blocks.latent import HeadMatrices, LatentAttention
 from llorch.runtime.blocks.linear import Linear, Matrix, Rows
-from llorch.runtime.blocks.mamba import Mamba2Mixer
+from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.short_conv import ShortConvolution
 from llorch.runtime.decoder import Attention, RecurrentMixer
 from llorch.runtime.from_gguf.source import Source
-from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba2, ShortConv
+from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv
 
 
 def mixer_of(source: Source, index: int) -> Attention | LatentAttention | RecurrentMixer:
@@ -29,6 +29,8 @@ def mixer_of(source: Source, index: int) -> Attention | LatentAttention | Recurr
             return _delta_net(source, prefix, shape)
         case Mamba2():
             return _mamba2(source, prefix, shape)
+        case Mamba():
+            return _mamba(source, prefix, shape)
         case ShortConv():
             return ShortConvolution(
                 source.linear(f"{prefix}shortconv.in_proj"),
@@ -53,13 +55,16 @@ def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
             else None
             for which in "kv"
         )
+    plain = None
+    if traits.plain_head_norm and traits.ropes[int(prefix.split(".")[1])] is not None:
+        plain = Norm("rms", traits.norm_eps, None)
     return Attention(
         q,
         k,
         v,
         source.linear(f"{prefix}attn_output"),
-        source.norm(f"{prefix}attn_q_norm"),
-        source.norm(f"{prefix}attn_k_norm"),
+        plain or source.norm(f"{prefix}attn_q_norm"),
+        plain or source.norm(f"{prefix}attn_k_norm"),
         Norm("rms", traits.norm_eps, None) if traits.value_norm else None,
         source.vector(f"{prefix}attn_sinks.weight"),
     )
@@ -149,5 +154,19 @@ def _mamba2(source: Source, prefix: str, shape: Mamba2) -> Mamba2Mixer:
         decay=source.decay(f"{prefix}ssm_a"),
         skip=source.required_vector(f"{prefix}ssm_d").flatten(),
         norm=source.norm(f"{prefix}ssm_norm"),
+        output=source.linear(f"{prefix}ssm_out"),
+    )
+
+
+def _mamba(source: Source, prefix: str, shape: Mamba) -> MambaMixer:
+    return MambaMixer(
+        shape,
+        inward=source.linear(f"{prefix}ssm_in"),
+        taps=source.required_vector(f"{prefix}ssm_conv1d.weight"),
+        conv_bias=source.vector(f"{prefix}ssm_conv1d.bias"),
+        parameters=source.linear(f"{prefix}ssm_x"),
+        step=source.linear(f"{prefix}ssm_dt"),
+        decay=source.decay(f"{prefix}ssm_a").view(shape.inner, shape.state),
+        skip=source.required_vector(f"{prefix}ssm_d"),
         output=source.linear(f"{prefix}ssm_out"),
     )

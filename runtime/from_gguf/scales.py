@@ -28,10 +28,12 @@ class Scales:
 
 def read_scales(keys: Keys, sizes: Sizes) -> Scales:
     """The scales of the file's family."""
-    attention = 1 / math.sqrt(sizes.head_dim)
+    attention = 1 / math.sqrt(sizes.head_dim or 1)
     match keys.family.scales:
         case "plain":
             return Scales(attention)
+        case "unscaled":
+            return Scales(1.0)
         case "gemma":
             return Scales(attention, embedding=math.sqrt(sizes.hidden))
         case "gemma2" | "gemma3":
@@ -43,6 +45,8 @@ def read_scales(keys: Keys, sizes: Sizes) -> Scales:
             return Scales(_latent(keys))
         case "granite":
             return _granite(keys, attention)
+        case "minicpm":
+            return _minicpm(keys, sizes, attention)
         case "command-r":
             return Scales(attention, logit=keys.number("logit_scale", 0.0) or 1.0)
 
@@ -66,6 +70,22 @@ def _gemma(keys: Keys, sizes: Sizes) -> Scales:
         embedding=math.sqrt(sizes.hidden),
         attention_softcap=(keys.number("attn_logit_softcapping", 50.0) if capped else 0.0) or None,
         logit_softcap=keys.number("final_logit_softcapping", 30.0 if capped else 0.0) or None,
+    )
+
+
+def _minicpm(keys: Keys, sizes: Sizes, attention: float) -> Scales:
+    """Granite's, with the released models' numbers where a key is missing. Source: src/models/minicpm.cpp.
+
+    Its default of the last is one to multiply by, where the key is one to divide by.
+    """
+    divisor = keys.number("logit_scale", sizes.hidden / 256)
+    if divisor == 0:
+        raise keys.wrong("logit_scale", "is 0, the logits are divided by it")
+    return Scales(
+        attention,
+        embedding=keys.number("embedding_scale", 12.0),
+        residual=keys.number("residual_scale", 1.4 / math.sqrt(sizes.layers)),
+        logit=1.0 / divisor,
     )
 
 

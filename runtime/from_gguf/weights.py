@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
+import torch
+
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
 from llorch.formats.gguf import Header, TensorData
-from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture
+from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture, Xielu
 from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
 from llorch.runtime.decoder import Layer, LayerEmbedding, LayerEmbeddings, Weights
 from llorch.runtime.from_gguf.families import ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
@@ -30,6 +38,9 @@ def build_weights(
         final_norm=source.required_norm(role(family, "final_norm")),
         head=Linear(head, source.vector("output.bias")),
         layer_embeddings=_layer_embeddings(source),
+        positions=source.matrix("position_embd.weight") if source.traits.learned_positions else None,
+        embedding_norm=source.required_norm("token_embd_norm") if source.traits.embedding_norm else None,
+        streams=_streams(source),
     )
     if numbers.on_gpu:
         data.require_unchanged()  # all has been read
@@ -41,8 +52,9 @@ def _layer(source: Source, index: int) -> Layer:
     attention = None if isinstance(mixer, NoMixer) else mixer_of(source, index)
 
     def norm(name: str) -> Norm | None:
-        stem = role(family, name)
-        return source.norm(f"{prefix}{stem}") if stem else None
+        stems = (f"{prefix}{stem}" for stem in role(family, name).split())
+        there = next((stem for stem in stems if source.has(f"{stem}.weight")), None)
+        return None if there is None else source.norm(there)
 
     first = norm("attention_norm")
     embedding = None
@@ -57,11 +69,56 @@ def _layer(source: Source, index: int) -> Layer:
         ffn=_network(source, index),
         attention_norm=None if attention is None else first,
         attention_post_norm=norm("attention_post_norm"),
-        ffn_norm=first if attention is None else norm("ffn_norm"),
+        ffn_norm=first if attention is None else _ffn_norm(source, norm),
         ffn_post_norm=norm("ffn_post_norm"),
         embedding=embedding,
         scale=source.vector(f"{prefix}layer_output_scale.weight"),
+        updates=_updates(source, prefix),
+        bypass=_bypass(source, prefix),
     )
+
+
+def _ffn_norm(source: Source, norm: Callable[[str], Norm | None]) -> Norm | None:
+    """None in a parallel block with one norm for both, by whatever name that one is."""
+    if source.traits.parallel and not source.traits.two_norms:
+        return None
+    return norm("ffn_norm")
+
+
+def _updates(source: Source, prefix: str) -> AlternatingUpdates | None:
+    shape = source.traits.streams
+    if shape is None:
+        return None
+    return AlternatingUpdates(
+        shape,
+        norm=source.required_norm(f"{prefix}altup_router_norm"),
+        router=source.linear(f"{prefix}altup_router"),
+        predict=source.linear(f"{prefix}altup_predict_coef"),
+        correct=source.linear(f"{prefix}altup_correct_coef"),
+        scale=source.required_vector(f"{prefix}altup_correct_scale.weight"),
+    )
+
+
+def _bypass(source: Source, prefix: str) -> Bypass | None:
+    if not source.has(f"{prefix}laurel_l.weight"):
+        return None
+    return Bypass(
+        source.linear(f"{prefix}laurel_l"),
+        source.linear(f"{prefix}laurel_r"),
+        source.required_norm(f"{prefix}laurel_post_norm"),
+    )
+
+
+def _streams(source: Source) -> StreamProjections | None:
+    """Source: src/models/gemma3n.cpp, `altup_proj` and `altup_unembd_proj`, a matrix for each state but the first."""
+    shape, hidden = source.traits.streams, source.traits.hidden_size
+    if shape is None:
+        return None
+    apart, together = (
+        [Linear(whole.part(i * hidden, (i + 1) * hidden)) for i in range(shape.count - 1)]
+        for whole in (source.matrix("altup_proj.weight"), source.matrix("altup_unembd_proj.weight"))
+    )
+    return StreamProjections(shape, apart, together)
 
 
 def _layer_embeddings(source: Source) -> LayerEmbeddings | None:
@@ -87,7 +144,11 @@ def _network(source: Source, index: int) -> FeedForward | Mixture | DenseAndMixt
         case "none":
             return None
         case "dense":
-            return source.feed_forward(prefix)
+            return replace(
+                source.feed_forward(prefix),
+                xielu=_xielu(source, index) if traits.activation == "xielu" else None,
+                sparsity=traits.sparsity[index] if traits.sparsity else None,
+            )
         case "mixture":
             return source.mixture(prefix)
         case "dense and mixture":
@@ -98,3 +159,20 @@ def _network(source: Source, index: int) -> FeedForward | Mixture | DenseAndMixt
                 mixture_input_norm=source.required_norm(f"{prefix}pre_ffw_norm_2"),
                 mixture_norm=source.required_norm(f"{prefix}post_ffw_norm_2"),
             )
+
+
+def _xielu(source: Source, index: int) -> Xielu:
+    """Of four keys with a number for each layer. Source: src/models/apertus.cpp, `load_arch_hparams`."""
+    numbers, metadata = source.numbers, source.header.metadata
+    found = []
+    for name in ("alpha_p", "alpha_n", "beta", "eps"):
+        value = metadata.get(f"xielu.{name}")
+        listed = np.zeros(0) if value is None else np.asarray(value.data, np.float32).reshape(-1)
+        if len(listed) != source.traits.n_layers or not np.isfinite(listed).all():
+            raise MalformedInput(
+                f"is not {source.traits.n_layers} numbers, one a layer", where=f"key {shown(f'xielu.{name}')}"
+            )
+        one = torch.tensor(listed[index])
+        one = one if numbers.rounded is None else one.to(numbers.rounded).float()
+        found.append(one.to(numbers.device, numbers.dtype))
+    return Xielu(*found)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from llorch.base.errors import InputError, MalformedInput
-from llorch.converter.plan import TABLES, UNQUANTIZED, Plan, make_plan
+from llorch.converter.plan import TABLES, UNQUANTIZED, Plan, make_plan, require_decoder
 from llorch.formats import HEADER_BYTES, INDEX, read_safetensors
 from llorch.formats.gguf import Header, read_header
 from llorch.formats.tokenizer import build_tokenizer
@@ -117,6 +117,7 @@ def _described(header: Header, folder: Path) -> Preview:
     tokens = metadata.texts("tokenizer.ggml.tokens", None)
     why_not, converted, at_most = None, None, False
     try:
+        require_decoder(header)
         tokenizer = build_tokenizer(metadata)
         if header.tensors:  # else a vocabulary alone, of which the tokenizer can be written
             converted, at_most = _converted_size(make_plan(header, tokenizer))

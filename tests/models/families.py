@@ -26,7 +26,7 @@ class FamilyRecipe:
 
     config: of its config class. names: modules of a layer → GGUF names. outside: the same for the rest.
     changes: tensors of a layer, by all of their name → what they become. norms_plus_one: but for those of a gate.
-    keys: metadata under the architecture's prefix, all of it.
+    keys: metadata under the architecture's prefix, all of it. layers: what stands before a layer's number.
     """
 
     gguf: str
@@ -38,6 +38,7 @@ class FamilyRecipe:
     changes: Mapping[str, Change] = field(default_factory=dict)
     permuted: bool = False
     norms_plus_one: bool = False
+    layers: str = "model.layers"
 
 
 def renamed(name: str) -> Change:
@@ -80,6 +81,32 @@ def latent(heads: int, nope: int) -> Change:
         return {"attn_k_b.weight": each[:, :nope].swapaxes(1, 2), "attn_v_b.weight": each[:, nope:]}
 
     return change
+
+
+def transposed(name: str) -> Change:
+    """conversion/gpt2.py: matrices that transformers has (in, out)."""
+    return lambda w: {name: w.T}
+
+
+def apart_by_head(name: str, kv_heads: int, group: int) -> Change:
+    """conversion/falcon.py, bloom.py, gptneox.py: each key head's queries, key and value → all of each."""
+
+    def change(w: Array) -> Mapping[str, Array]:
+        each = w.reshape(kv_heads, group + 2, -1, *w.shape[1:])
+        parts = (each[:, :group], each[:, group], each[:, group + 1])
+        return {name: np.concatenate([part.reshape(-1, *w.shape[1:]) for part in parts])}
+
+    return change
+
+
+def qkv_by_head(module: str, kv_heads: int, group: int) -> dict[str, Change]:
+    """Its weight and its bias."""
+    return {f"{module}.{x}": apart_by_head(f"attn_qkv.{x}", kv_heads, group) for x in ("weight", "bias")}
+
+
+def column(name: str) -> Change:
+    """conversion/mamba.py: a vector as a matrix of one column."""
+    return lambda w: {name: w[:, None]}
 
 
 def squeezed(name: str) -> Change:
@@ -125,6 +152,32 @@ LATENT_CONFIG = {"num_attention_heads": 5, "num_key_value_heads": 5, "kv_lora_ra
 LATENT_KEYS = {"attention.head_count": 5, "attention.head_count_kv": 1, "attention.key_length": 34,
                "attention.value_length": 28, "attention.key_length_mla": 18, "attention.value_length_mla": 10,
                "attention.kv_lora_rank": 28, "rope.dimension_count": 6, "leading_dense_block_count": 1}  # fmt: skip
+
+LAYER = {"attention.layer_norm_epsilon": 1e-5}
+FALCON = {"self_attention.query_key_value": "attn_qkv", "self_attention.dense": "attn_output",
+          "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}  # fmt: skip
+FALCON_OUTSIDE = {"transformer.word_embeddings": "token_embd", "transformer.ln_f": "output_norm"}
+GPTNEOX = {
+    **TWO_NORMS,
+    **{name.replace("self_attention", "attention"): ours for name, ours in FALCON.items()},
+}
+GPTNEOX_OUTSIDE = {
+    "gpt_neox.embed_in": "token_embd",
+    "gpt_neox.final_layer_norm": "output_norm",
+    "embed_out": "output",
+}
+GPT2_MATRICES = {
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+GPT2 = {**GPT2_MATRICES, "ln_1": "attn_norm", "ln_2": "ffn_norm"}
+GPT2_OUTSIDE = {
+    "transformer.wte": "token_embd",
+    "transformer.wpe": "position_embd",
+    "transformer.ln_f": "output_norm",
+}
 
 FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     "dots1": FamilyRecipe(
@@ -263,6 +316,144 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
                  "experts.down_proj": renamed("ffn_down_exps.weight")},
         outside={"rope_freqs": "rope_freqs"},
     ),
+    "falcon-7b": FamilyRecipe(
+        "falcon", "FalconForCausalLM",
+        {"num_attention_heads": 6, "multi_query": True, "ffn_hidden_size": FF, "tie_word_embeddings": True,
+         "rope_parameters": ROPE},
+        {**FALCON, "input_layernorm": "attn_norm"},
+        {"attention.head_count": 6, "attention.head_count_kv": 1, **LAYER, **THETA, "feed_forward_length": FF},
+        changes={"self_attention.query_key_value.weight": renamed("attn_qkv.weight")},
+        outside=FALCON_OUTSIDE, layers="transformer.h",
+    ),
+    "falcon-11b": FamilyRecipe(
+        "falcon", "FalconForCausalLM",
+        {"num_attention_heads": 6, "num_kv_heads": 3, "new_decoder_architecture": True, "num_ln_in_parallel_attn": 1,
+         "ffn_hidden_size": FF, "rope_parameters": ROPE},
+        {**FALCON, "input_layernorm": "attn_norm"},
+        {**OF_HIDDEN_KEYS, **LAYER, **THETA, "feed_forward_length": FF},
+        changes=qkv_by_head("self_attention.query_key_value", 3, 2),
+        outside=FALCON_OUTSIDE, layers="transformer.h",
+    ),
+    "mamba2": FamilyRecipe(
+        "mamba2", "Mamba2ForCausalLM",
+        {"num_heads": 6, "head_dim": 20, "n_groups": 3, "state_size": 11, "conv_kernel": 3, "expand": 2,
+         "layer_norm_epsilon": 1e-5, "chunk_size": 16, "time_step_limit": (0.0, float("inf"))},
+        {"norm": "attn_norm", "mixer.in_proj": "ssm_in", "mixer.conv1d": "ssm_conv1d", "mixer.out_proj": "ssm_out"},
+        {**RMS, "attention.head_count": 0, "feed_forward_length": 0, "ssm.conv_kernel": 3, "ssm.inner_size": 120,
+         "ssm.state_size": 11, "ssm.time_step_rank": 6, "ssm.group_count": 3, "context_length": 1 << 20},
+        changes={"mixer.conv1d.weight": squeezed("ssm_conv1d.weight"), "mixer.D": column("ssm_d"),
+                 "mixer.A_log": lambda w: {"ssm_a": -np.exp(w)[:, None]}, "mixer.dt_bias": renamed("ssm_dt.bias"),
+                 "mixer.norm.weight": lambda w: {"ssm_norm.weight": w.reshape(3, -1)}},
+        outside={"backbone.embeddings": "token_embd", "backbone.norm_f": "output_norm"}, layers="backbone.layers",
+    ),
+    "gpt2": FamilyRecipe(
+        "gpt2", "GPT2LMHeadModel",
+        {"n_embd": HIDDEN, "n_head": 6, "n_inner": FF, "n_positions": CONTEXT, "tie_word_embeddings": True},
+        GPT2, {"attention.head_count": 6, **LAYER},
+        changes={f"{module}.weight": transposed(f"{name}.weight") for module, name in GPT2_MATRICES.items()},
+        outside=GPT2_OUTSIDE, layers="transformer.h",
+    ),
+    "starcoder": FamilyRecipe(
+        "starcoder", "GPTBigCodeForCausalLM",
+        {"n_embd": HIDDEN, "n_head": 6, "n_inner": FF, "n_positions": CONTEXT, "tie_word_embeddings": True},
+        GPT2, {"attention.head_count": 6, "attention.head_count_kv": 1, **LAYER},
+        outside=GPT2_OUTSIDE, layers="transformer.h",
+    ),
+    "bloom": FamilyRecipe(
+        "bloom", "BloomForCausalLM",
+        {"n_head": 6, "seq_length": CONTEXT, "tie_word_embeddings": True},
+        {**FALCON, **TWO_NORMS}, {"attention.head_count": 6, "attention.head_count_kv": 6, **LAYER,
+                                  "feed_forward_length": 4 * HIDDEN},
+        changes=qkv_by_head("self_attention.query_key_value", 6, 1),
+        outside={"transformer.word_embeddings_layernorm": "token_embd_norm", **FALCON_OUTSIDE}, layers="transformer.h",
+    ),
+    "gptneox": FamilyRecipe(
+        "gptneox", "GPTNeoXForCausalLM",
+        {"num_attention_heads": 6, "layer_norm_eps": 1e-5, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.4}},
+        GPTNEOX,
+        {"attention.head_count": 6, **LAYER, **THETA, "rope.dimension_count": 4, "use_parallel_residual": True},
+        changes=qkv_by_head("attention.query_key_value", 6, 1), outside=GPTNEOX_OUTSIDE, layers="gpt_neox.layers",
+    ),
+    "gptneox-sequential": FamilyRecipe(
+        "gptneox", "GPTNeoXForCausalLM",
+        {"num_attention_heads": 6, "layer_norm_eps": 1e-5, "use_parallel_residual": False,
+         "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}},
+        GPTNEOX,
+        {"attention.head_count": 6, **LAYER, **THETA, "rope.dimension_count": 10, "use_parallel_residual": False},
+        changes=qkv_by_head("attention.query_key_value", 6, 1), outside=GPTNEOX_OUTSIDE, layers="gpt_neox.layers",
+    ),
+    "mpt": FamilyRecipe(
+        "mpt", "MptForCausalLM",
+        {"d_model": HIDDEN, "n_heads": 6, "n_layers": 3, "expansion_ratio": 2, "max_seq_len": CONTEXT,
+         "attn_config": {"clip_qkv": 0.75}, "tie_word_embeddings": True},
+        {"norm_1": "attn_norm", "norm_2": "ffn_norm", "attn.Wqkv": "attn_qkv", "attn.out_proj": "attn_output",
+         "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down"},
+        {"attention.head_count": 6, **LAYER, "feed_forward_length": 2 * HIDDEN, "attention.max_alibi_bias": 8.0,
+         "attention.clamp_kqv": 0.75},
+        outside={"transformer.wte": "token_embd", "transformer.norm_f": "output_norm"}, layers="transformer.blocks",
+    ),
+    "internlm2": FamilyRecipe(
+        "internlm2", "LlamaForCausalLM", {**OF_HIDDEN, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **RMS, **THETA}, permuted=True,
+    ),
+    "xverse": FamilyRecipe(
+        "xverse", "LlamaForCausalLM", {**OF_HIDDEN, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **RMS, **THETA, "rope.dimension_count": 10},
+        permuted=True,
+    ),
+    "minicpm": FamilyRecipe(
+        "minicpm", "GraniteForCausalLM",
+        {**OF_HIDDEN, "embedding_multiplier": 12.0, "residual_multiplier": 1.4 / 3**0.5, "logits_scaling": 60 / 256,
+         "attention_multiplier": 10**-0.5, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **RMS, **THETA}, permuted=True,
+    ),
+    "nemotron": FamilyRecipe(
+        "nemotron", "NemotronForCausalLM",
+        {**HEADS, "head_dim": 10, "hidden_act": "relu2", "mlp_bias": True, "attention_bias": True,
+         "rope_parameters": {**ROPE, "partial_rotary_factor": 0.6}},
+        {**ATTENTION, **TWO_NORMS, "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"},
+        {**OF_HIDDEN_KEYS, **LAYER, **THETA, "rope.dimension_count": 6}, norms_plus_one=True,
+    ),
+    "gemma3n": FamilyRecipe(
+        "gemma3n", "Gemma3nForCausalLM",
+        {**HEADS, "num_hidden_layers": 5, "intermediate_size": [92, 92, 76, 92, 92], "num_kv_shared_layers": 2,
+         "layer_types": ["sliding_attention", "full_attention"] * 2 + ["sliding_attention"], "sliding_window": 11,
+         "activation_sparsity_pattern": [0.95, 0.0, 0.75, 0.0, 0.9], "hidden_size_per_layer_input": 14,
+         "laurel_rank": 9, "vocab_size_per_layer_input": VOCAB, "tie_word_embeddings": True, "altup_active_idx": 2,
+         "rope_parameters": {"full_attention": ROPE, "sliding_attention": {**ROPE, "rope_theta": 10000.0}}},
+        {**ATTENTION, **HEAD_NORMS, **GATED, "input_layernorm": "attn_norm",
+         "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+         "post_feedforward_layernorm": "post_ffw_norm", "per_layer_input_gate": "inp_gate",
+         "per_layer_projection": "proj", "post_per_layer_input_norm": "post_norm",
+         "altup.modality_router": "altup_router", "altup.router_norm": "altup_router_norm",
+         "altup.prediction_coefs": "altup_predict_coef", "altup.correction_coefs": "altup_correct_coef",
+         "laurel.linear_left": "laurel_l", "laurel.linear_right": "laurel_r",
+         "laurel.post_laurel_norm": "laurel_post_norm"},
+        {**HEAD_KEYS, **RMS, **THETA, "feed_forward_length": [92, 92, 76, 92, 92], "rope.freq_base_swa": 10000.0,
+         "attention.sliding_window": 11, "attention.sliding_window_pattern": [True, False, True, False, True],
+         "attention.shared_kv_layers": 2, "altup.active_idx": 2, "altup.num_inputs": 4,
+         "embedding_length_per_layer_input": 14, "final_logit_softcapping": 30.0,
+         "activation_sparsity_scale": [1.6448535919189453, float("-inf"), 0.6744897365570068, float("-inf"),
+                                       1.2815515995025635]},
+        changes={"altup.correct_output_scale": renamed("altup_correct_scale.weight")},
+        outside={"model.embed_tokens_per_layer": "per_layer_token_embd",
+                 "model.per_layer_model_projection": "per_layer_model_proj",
+                 "model.per_layer_projection_norm": "per_layer_proj_norm",
+                 **{f"model.altup_{one}projections.{s}": f"altup_{two}proj.{s}" for s in range(3)
+                    for one, two in (("", ""), ("unembed_", "unembd_"))}},
+    ),
+    "llama4": FamilyRecipe(
+        "llama4", "Llama4ForCausalLM",
+        {**HEADS, "num_hidden_layers": 5, "intermediate_size": 20, "intermediate_size_mlp": FF, "num_local_experts": 7,
+         "num_experts_per_tok": 3, "interleave_moe_layer_step": 2, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, "feed_forward.router": "ffn_gate_inp",
+         **{f"feed_forward.{x}_proj": f"ffn_{x}" for x in ("gate", "up", "down")},
+         **{f"feed_forward.shared_expert.{x}_proj": f"ffn_{x}_shexp" for x in ("gate", "up", "down")}},
+        {**HEAD_KEYS, **RMS, **THETA, **MIXTURE_KEYS, "feed_forward_length": FF, "interleave_moe_layer_step": 2},
+        changes={"feed_forward.experts.gate_up_proj": lambda w: halves("ffn_gate_exps.weight", "ffn_up_exps.weight")(
+                     w.swapaxes(1, 2)),
+                 "feed_forward.experts.down_proj": lambda w: {"ffn_down_exps.weight": w.swapaxes(1, 2)}},
+    ),
 }  # fmt: skip
 
 
@@ -318,7 +509,7 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
     writer = GGUFWriter(path, recipe.gguf)
     keys: dict[str, Value] = {
         "context_length": CONTEXT, "embedding_length": HIDDEN, "block_count": config.num_hidden_layers,
-        "feed_forward_length": config.intermediate_size, **recipe.keys,
+        "feed_forward_length": getattr(config, "intermediate_size", FF), **recipe.keys,
     }  # fmt: skip
     whole = {key: value for key, value in keys.items() if key.startswith(("general.", "tokenizer."))}
     own = {f"{recipe.gguf}.{key}": value for key, value in keys.items() if key not in whole}
@@ -327,6 +518,10 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
     written = _forward(recipe, config, tensors)
     if "rope_freqs" in recipe.outside:  # a fifth of ten pairs turns
         written["rope_freqs.weight"] = np.array([1.0] * 2 + [1e30] * 8, np.float32)
+    for whole_name in ("altup_proj", "altup_unembd_proj"):  # conversion/gemma.py: one tensor for the three
+        if f"{whole_name}.0.weight" in written:
+            parts = [written.pop(f"{whole_name}.{s}.weight") for s in range(3)]
+            written[f"{whole_name}.weight"] = np.stack(parts)
     for name, tensor in written.items():
         writer.add_tensor(name, np.ascontiguousarray(tensor, np.float32))
     writer.write_header_to_file()
@@ -352,7 +547,7 @@ def _forward(recipe: FamilyRecipe, config: Any, tensors: Mapping[str, Array]) ->
         if module in outside:
             written[f"{outside[module]}.{kind}"] = weights
             continue
-        found = re.fullmatch(r"model\.layers\.(\d+)\.(.*)", name)
+        found = re.fullmatch(rf"{re.escape(recipe.layers)}\.(\d+)\.(.*)", name)
         assert found is not None, name
         prefix, whole = f"blk.{found[1]}.", found[2]
         if whole in recipe.changes:

@@ -57,7 +57,7 @@ def misspelled_rope(keys: Tensors, _: Tensors) -> None:
 
 
 def unknown_architecture(keys: Tensors, _: Tensors) -> None:
-    keys["general.architecture"] = "mamba"
+    keys["general.architecture"] = "jamba"
 
 
 def uneven_heads(keys: Tensors, _: Tensors) -> None:
@@ -94,7 +94,7 @@ def odd_kv_heads(keys: Tensors, _: Tensors) -> None:
         (
             unknown_architecture,
             UnsupportedInput,
-            "the architecture 'mamba' is unknown; known are llama, phi2",
+            "the architecture 'jamba' is unknown; known are llama, phi2",
         ),
         (uneven_heads, UnsupportedInput, "key 'llama.attention.head_count': differs between layers: [4, 8]"),
         (no_epsilon, MalformedInput, "key 'llama.attention.layer_norm_rms_epsilon': is missing"),
@@ -145,7 +145,7 @@ def configured(folder: Path, **values: object) -> Path:
 @pytest.mark.parametrize(
     ("values", "kind", "said"),
     [
-        ({"model_type": "mamba"}, UnsupportedInput, "key 'model_type': is 'mamba'; known are llama, mistral"),
+        ({"model_type": "jamba"}, UnsupportedInput, "key 'model_type': is 'jamba'; known are llama, mistral"),
         ({"model_type": 3}, MalformedInput, "key 'model_type': is 3, expected a string"),
         ({"architectures": ["LlamaForSequenceClassification"]}, UnsupportedInput, "not LlamaForCausalLM"),
         ({"hidden_act": "relu6"}, UnsupportedInput, "key 'hidden_act': is 'relu6'; known are silu"),

@@ -103,12 +103,21 @@ def _logits(library: Any, subject: Subject, dtype: Any, ids: Sequence[int]) -> T
         int(library.__version__.partition(".")[0]) >= 5
     ):  # its grouped products refuse widths off 16 bytes in 16 bits
         plain["experts_implementation"] = "eager"
-    loaded = library.AutoModelForCausalLM.from_pretrained(
+    loaded = _class_of(library, subject).from_pretrained(
         subject.folder, dtype=dtype, local_files_only=True, **plain
     )
     with torch.inference_mode():
         logits: Tensor = loaded(torch.tensor([list(ids)])).logits[0].float()
     return logits
+
+
+def _class_of(library: Any, subject: Subject) -> Any:
+    """The automatic class, or the one that config.json names, where the automatic one does not know it (mistral4)."""
+    config = library.AutoConfig.from_pretrained(subject.folder, local_files_only=True)
+    if type(config) in library.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return library.AutoModelForCausalLM
+    (name,) = subject.config.get("architectures") or [""]
+    return getattr(library, str(name), library.AutoModelForCausalLM)
 
 
 def required() -> Any:

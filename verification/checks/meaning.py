@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -14,8 +15,10 @@ from llorch.verification.subject import Subject
 if TYPE_CHECKING:
     from llorch.runtime import Rope, Traits
 
-OWN = {"norm_offset"}  # each reading has its own, for norms as they are stored there
+OWN = {"norm_offset", "pairs"}  # each reading has its own, for weights as they are stored there
 EXACT = 1e-7  # a float32 metadata value and the decimal that it is the nearest to
+
+LAYER = re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")  # a layer's number in a tensor's name
 
 # config.json's sizes and where they show in the weights: (key, end of a tensor's name, axis).
 SIZES = (
@@ -42,9 +45,12 @@ def config_sizes(subject: Subject) -> Measured:
             compared += 1
             doubled = key == "intermediate_size" and subject.config.get("use_double_wide_mlp") is True
             named = subject.config.get(key)
+            if isinstance(named, list):  # a width for each layer
+                layer = int(found[1]) if (found := LAYER.search(name)) else -1
+                named = named[layer] if 0 <= layer < len(named) else None
             if named != shape[axis] and not (doubled and named and 2 * named == shape[axis]):
-                differences.append(f"{key} is {subject.config.get(key)}, {name} has {shape[axis]}")
-    layers = {int(part) for name in subject.tensors for part in name.split(".")[2:3] if part.isdigit()}
+                differences.append(f"{key} is {named}, {name} has {shape[axis]}")
+    layers = {int(found[1]) for name in subject.tensors if (found := LAYER.search(name))}
     compared += 1
     promised = subject.config.get("num_hidden_layers")
     if promised != len(layers):
@@ -60,13 +66,12 @@ def config_sizes(subject: Subject) -> Measured:
 )
 def config_tied(subject: Subject) -> Measured:
     """`tie_word_embeddings`, or its class's default, is true exactly where there is no output layer."""
-    head = "lm_head.weight" in subject.tensors
-    tied = subject.config.get("tie_word_embeddings")
-    if tied is None:
-        tied = Config.of_folder(subject.folder).flag("tie_word_embeddings")
+    config = Config.of_folder(subject.folder)
+    name, tied = f"{config.family.head}.weight", config.flag("tie_word_embeddings")
+    head = name in subject.tensors
     there = "there" if head else "not there"
-    wrong = [f"tie_word_embeddings is {tied}, lm_head.weight is {there}"] if tied is not (not head) else []
-    return counted(wrong, f"lm_head.weight is {there}", compared=1)
+    wrong = [f"tie_word_embeddings is {tied}, {name} is {there}"] if tied is not (not head) else []
+    return counted(wrong, f"{name} is {there}", compared=1)
 
 
 @check(
@@ -94,8 +99,11 @@ def traits_structure(subject: Subject) -> Measured:
 def within_context(traits: Traits, name: str) -> object:
     """A trait as far as it shows within the model's context: a window of that length hides nothing.
 
-    Mixtral's folder says such a window, since some readers demand a number (`converter.plan.published`).
+    Mixtral's folder says such a window, since some readers demand a number (`converter.plan.published`). A gate's
+    standard deviations are float32 in the file, and follow from a share in the folder.
     """
+    if name == "sparsity":
+        return tuple(None if s is None else round(s, 6) for s in traits.sparsity)
     if name != "windows":
         return getattr(traits, name)
     return tuple(None if w is not None and w >= traits.n_ctx else w for w in traits.windows)

@@ -50,6 +50,7 @@ SIZES = dict.fromkeys(
         *("ssm_heads", "ssm_head_dim", "ssm_groups", "state", "inner", "group_inner"),
         *("rank", "q_rank", "nope", "rope_dim", "v_dim", "qk_dim", "v"),
         "per_layer",
+        *("streams", "other_streams", "laurel_rank", "step_rank", "context", "qkv"),
     ],
     1,
 )
@@ -80,7 +81,7 @@ def test_every_row_is_whole(architecture: Architecture) -> None:
         assert bool(rule.unused) != bool(rule.target), rule
         assert bool(rule.target) == bool(shape_of(rule.shape, SIZES)), rule
         assert rule.operation is None or rule.operation.with_sizes(SIZES).unit_rows >= 1, rule
-        assert not rule.becomes or math.prod(shape_of(rule.becomes, SIZES)) >= 1, rule
+        assert rule.becomes is None or math.prod(shape_of(rule.becomes, SIZES)) >= 1, rule
     sources = [(rule.source, rule.layers) for rule in architecture.tensors]
     assert len(sources) == len(set(sources))
     for source, layers in sources:  # what may stand for others is no rule of its own beside theirs

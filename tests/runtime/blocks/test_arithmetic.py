@@ -108,9 +108,9 @@ def test_interleaved_and_halves_differ_by_the_order_of_channels_alone() -> None:
     interleaved = Rope(n_rot=6, pairs="interleaved", frequencies=frequencies)
     halves = Rope(n_rot=6, pairs="halves", frequencies=frequencies)
     x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(3))
-    assert in_halves(x, interleaved)[0, 0].tolist() == x[0, 0, [0, 2, 4, 1, 3, 5, 6, 7]].tolist()
-    same = turned(halves, 9, in_halves(x, interleaved))
-    assert torch.equal(in_halves(turned(interleaved, 9, x), interleaved), same)
+    assert in_halves(x, "interleaved", 6)[0, 0].tolist() == x[0, 0, [0, 2, 4, 1, 3, 5, 6, 7]].tolist()
+    same = turned(halves, 9, in_halves(x, "interleaved", 6))
+    assert torch.equal(in_halves(turned(interleaved, 9, x), "interleaved", 6), same)
 
 
 def test_an_angle_far_out_is_exact_to_float32() -> None:

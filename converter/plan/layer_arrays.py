@@ -1,0 +1,48 @@
+"""Numbers that a file has as arrays in its metadata, one a layer, and a folder as tensors of one weight.
+
+To the rules, the pipeline and the round trip they are tensors like all others: their bytes are those of the array's
+entry, where it lies in the header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from llorch.base.errors import MalformedInput
+from llorch.base.shown import shown
+from llorch.formats.gguf import Header, Tensor, Value, ValueType
+from llorch.formats.quants import by_name
+
+ARRAY_HEADER_BYTES = 4 + 8  # of an array's value: the type of its entries, and how many there are
+
+
+def layer_tensors(header: Header, keys: Sequence[str]) -> Mapping[str, Tensor]:
+    """`blk.{i}.KEY` for every layer of every key that the file has.
+
+    MalformedInput for a key that is no array of as many finite float32 as there are layers.
+    """
+    layers = header.metadata.integer(f"{header.metadata.text('general.architecture')}.block_count")
+    found: dict[str, Tensor] = {}
+    for key in keys:
+        value = header.metadata.get(key)
+        if value is None:
+            continue
+        _require(key, value, layers)
+        start = value.offset + ARRAY_HEADER_BYTES
+        for layer in range(layers):
+            name = f"blk.{layer}.{key}"
+            found[name] = Tensor(name, (1,), by_name("F32"), 0, start + 4 * layer, 4)
+    return found
+
+
+def _require(key: str, value: Value, layers: int) -> None:
+    numbers = np.asarray(value.data).reshape(-1)
+    floats = value.type is ValueType.ARRAY and numbers.dtype == np.float32
+    if not floats or len(numbers) != layers or not np.isfinite(numbers).all():
+        raise MalformedInput(
+            f"is {value.type_name} of {len(numbers)}, expected {layers} finite float32, one a layer",
+            where=f"key {shown(key)}",
+            offset=value.offset,
+        )

@@ -1,0 +1,105 @@
+"""Several hidden states a position (alternating updates), of which a layer computes one; and its low-rank bypass.
+
+The states of a position stand side by side in one row, so that a layer's input and output are rows as everywhere.
+Sources: transformers, models/gemma3n, `Gemma3nTextAltUp` and `Gemma3nTextLaurelBlock`; llama.cpp,
+src/models/gemma3n.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llorch.runtime.blocks.linear import Linear
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.traits import Streams
+
+SMALLEST_MEAN = (
+    1e-5  # of squares, below which transformers takes it for this; llama.cpp divides by what there is
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """x + norm(up(down x)), beside attention."""
+
+    down: Linear
+    up: Linear
+    norm: Norm
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (positions, hidden) → the same shape."""
+        return x + self.norm(self.up(self.down(x)))
+
+    def linears(self) -> Iterator[Linear]:
+        """Its products."""
+        yield from (self.down, self.up)
+
+
+@dataclass(frozen=True, slots=True)
+class AlternatingUpdates:
+    """How a layer predicts all states from the active one, and corrects them by what it computed.
+
+    router: to one number a state; its input is normed, and divided by its width. predict: to a number for each pair of
+    states. correct: to one a state. scale: (hidden,), of the active state where a layer's embedding is mixed in.
+    """
+
+    shape: Streams
+    norm: Norm
+    router: Linear
+    predict: Linear
+    correct: Linear
+    scale: Tensor
+
+    def predicted(self, x: Tensor) -> Tensor:
+        """(states, positions, hidden) → what the layer expects of each."""
+        mixed = self.predict(self._modalities(x[self.shape.active]))
+        mixed = mixed.view(len(mixed), self.shape.count, self.shape.count)  # (positions, to, from)
+        return x + torch.einsum("ptf,fph->tph", mixed, x)
+
+    def corrected(self, predicted: Tensor, activated: Tensor) -> Tensor:
+        """(states, positions, hidden): each changed by a share of what the active one turned out to be off."""
+        share = self.correct(self._modalities(activated)) + 1.0
+        return predicted + share.T[:, :, None] * (activated - predicted[self.shape.active])
+
+    def _modalities(self, active: Tensor) -> Tensor:
+        return torch.tanh(self.router(self.norm(active) / active.shape[-1]))
+
+    def linears(self) -> Iterator[Linear]:
+        """Its products."""
+        yield from (self.router, self.predict, self.correct)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamProjections:
+    """How the first state becomes all of them before the layers, and they one after them.
+
+    apart, together: a product for each state but the first.
+    """
+
+    shape: Streams
+    apart: Sequence[Linear]
+    together: Sequence[Linear]
+
+    def expanded(self, x: Tensor) -> Tensor:
+        """(positions, hidden) → (positions, states · hidden), each as large as the first."""
+        return torch.cat([x, *(_as_large(linear(x), x) for linear in self.apart)], dim=-1)
+
+    def merged(self, rows: Tensor) -> Tensor:
+        """(positions, states · hidden) → the mean of all states, (positions, hidden)."""
+        first, *others = rows.chunk(self.shape.count, dim=-1)
+        back = [_as_large(linear(x), first) for linear, x in zip(self.together, others, strict=True)]
+        return torch.stack([first, *back]).mean(dim=0)
+
+    def linears(self) -> Iterator[Linear]:
+        """Its products."""
+        yield from (*self.apart, *self.together)
+
+
+def _as_large(x: Tensor, model: Tensor) -> Tensor:
+    """x with the other's root of the mean of squares."""
+    own = x.square().mean(-1, keepdim=True).clamp(min=SMALLEST_MEAN).sqrt()
+    return x * (model.square().mean(-1, keepdim=True).sqrt() / own)

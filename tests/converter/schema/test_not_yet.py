@@ -1,0 +1,49 @@
+"""What is no decoder known here is refused by what it is, in one line, and is in no table of those that are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf import GGUFWriter
+
+from llorch.base.errors import UnsupportedInput
+from llorch.converter import convert
+from llorch.converter.architectures import architectures
+from llorch.converter.schema.not_yet import KINDS, TYPES
+
+NAMES = [(name, kind.what) for kind in KINDS for name in kind.names]
+
+
+@pytest.mark.parametrize(("name", "what"), NAMES)
+def test_an_architecture_is_refused_by_what_it_is(name: str, what: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedInput) as refusal:
+        convert(written(tmp_path, name), tmp_path / "out")
+    assert what in str(refusal.value)
+    assert name in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_type_is_refused_by_what_it_is(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedInput) as refusal:
+        convert(written(tmp_path, "llama", kind), tmp_path / "out")
+    assert TYPES[kind] in str(refusal.value)
+
+
+def test_what_is_known_is_not_refused() -> None:
+    assert {a.gguf for a in architectures()}.isdisjoint({name for name, _ in NAMES})
+
+
+def written(folder: Path, architecture: str, kind: str = "model") -> Path:
+    path = folder / "model.gguf"
+    writer = GGUFWriter(path, architecture)
+    writer.add_type(kind)
+    writer.add_tensor("some.weight", np.zeros((2, 2), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -1,0 +1,127 @@
+"""Faults of what only the families beyond the first have: operations, blocks and traits, one planted at a time.
+
+As `mutations`: what is changed in a float32 folder of a tiny model of the test data's families, the checks that must
+fail, and what each must say of where it lies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests.verification.mutations import Mutation, Plant
+from tests.verification.planting import Planted, Weights
+
+FAMILY_MUTATIONS: list[Mutation] = []
+LAYER = "model.layers.0."
+
+
+def planted(model: str, name: str, plant: Plant, *caught_by: tuple[str, str]) -> None:
+    FAMILY_MUTATIONS.append(Mutation(model, name, plant, caught_by))
+
+
+def weights(model: str, name: str, tensor: str, change: Any, place: str) -> None:
+    """A change of a tensor, seen as bits and at the first step that differs."""
+    there = tensor.replace(".", r"\.")
+    planted(model, name, lambda pair: pair.change(tensor, change), ("round_trip", there), ("lockstep", place))
+
+
+def config(model: str, name: str, changes: dict[str, Any], *caught_by: tuple[str, str]) -> None:
+    planted(model, name, lambda pair: pair.edit("config.json", **changes), *caught_by)
+
+
+def rope(model: str, name: str, changes: dict[str, Any], *caught_by: tuple[str, str]) -> None:
+    """Of the parameters of the rotary embedding, in the spellings of both generations."""
+
+    def plant(pair: Planted) -> None:
+        document = pair.json("config.json")
+        document["rope_parameters"] |= changes
+        if document.get("rope_scaling"):
+            document["rope_scaling"] |= changes
+        document |= {key: value for key, value in changes.items() if key in document}
+        pair.write("config.json", document)
+
+    planted(model, name, plant, *caught_by)
+
+
+def zeros(w: Weights) -> Weights:
+    return np.zeros_like(w)
+
+
+def plus_one(w: Weights) -> Weights:
+    return w + 1
+
+
+def halves_exchanged(axis: int) -> Any:
+    return lambda w: np.concatenate(np.split(w, 2, axis)[::-1], axis)
+
+
+def grouped_again(groups: int, rows: int, before: int = 0) -> Any:
+    """Value heads as the file has them, tiled over the key heads."""
+
+    def change(w: Weights) -> Weights:
+        rest = w[before:].reshape(groups, -1, rows, *w.shape[1:]).swapaxes(0, 1).reshape(w[before:].shape)
+        return np.concatenate([w[:before], rest])
+
+    return change
+
+
+# fmt: off
+# operations
+weights("qwen35", "V heads left tiled in z", f"{LAYER}linear_attn.in_proj_z.weight", grouped_again(2, 16), "layer 0")
+weights("qwen35", "V heads left tiled in a", f"{LAYER}linear_attn.in_proj_a.weight", grouped_again(2, 1), "layer 0")
+weights("qwen35", "columns of the output moved", f"{LAYER}linear_attn.out_proj.weight",
+        lambda w: np.roll(w, 16, 1), "layer 0")
+weights("qwen35", "norm's 1 added twice", f"{LAYER}input_layernorm.weight", plus_one, "layer 0, attention_norm")
+weights("qwen35", "1 taken from the gated norm", f"{LAYER}linear_attn.norm.weight", lambda w: w - 1, "layer 0")
+weights("qwen3next", "A_log of −exp taken as it is", f"{LAYER}linear_attn.A_log", lambda w: -np.exp(w), "layer 0")
+weights("lfm2", "taps reversed", f"{LAYER}conv.conv.weight", lambda w: w[..., ::-1], "layer 0, attention_output")
+weights("gptoss", "gate and up one after the other", f"{LAYER}mlp.experts.gate_up_proj",
+        lambda w: np.concatenate([w[..., 0::2], w[..., 1::2]], -1), "layer 0, ffn_output")
+weights("llama4", "gate and up exchanged", "model.layers.1.feed_forward.experts.gate_up_proj", halves_exchanged(-1),
+        "layer 1, ffn_output")
+weights("deepseek2", "k_b and v_b exchanged", f"{LAYER}self_attn.kv_b_proj.weight", halves_exchanged(0), "layer 0")
+weights("granitehybrid", "D dropped", f"{LAYER}mamba.D", zeros, "layer 0, attention_output")
+weights("mamba", "D dropped", "backbone.layers.0.mixer.D", zeros, "layer 0, attention_output")
+weights("mamba", "the step's bias dropped", "backbone.layers.0.mixer.dt_proj.bias", zeros,
+        "layer 0, attention_output")
+weights("falcon40", "queries, keys and values left in blocks",
+        "transformer.h.0.self_attention.query_key_value.weight", lambda w: np.roll(w, 8, 0), "layer 0, [qkv]")
+weights("falcon40", "norms of attention and feed-forward alike", "transformer.h.0.ln_mlp.weight",
+        lambda w: w[::-1], "layer 0, ffn_norm")
+weights("nemotron", "norm's 1 added twice", f"{LAYER}input_layernorm.weight", plus_one, "layer 0, attention_norm")
+weights("apertus", "alpha_p of another layer", f"{LAYER}mlp.act_fn.alpha_p", plus_one, "layer 0, ffn_output")
+weights("apertus", "alpha_n dropped", f"{LAYER}mlp.act_fn.alpha_n", lambda w: w - 4, "layer 0, ffn_output")
+
+# blocks
+weights("glm4moe", "expert bias dropped", "model.layers.1.mlp.gate.e_score_correction_bias", zeros,
+        "layer 1, ffn_output")
+weights("nemotronhmoe", "expert bias dropped", "backbone.layers.1.mixer.gate.e_score_correction_bias", zeros,
+        "layer 1")
+weights("gptoss", "sinks dropped", f"{LAYER}self_attn.sinks", lambda w: w - 100, "layer 0, attention")
+weights("gemma4-e", "layer_scalar 1", f"{LAYER}layer_scalar", lambda w: w * 0 + 1, "layer 0, output")
+weights("gemma4-e", "a layer's embedding scaled", "model.embed_tokens_per_layer.weight", lambda w: w * 1.5,
+        "layer 0, output")
+weights("gemma3n", "bypass dropped", f"{LAYER}laurel.linear_right.weight", zeros, "layer 0, ffn_norm")
+weights("gemma3n", "predictions transposed", f"{LAYER}altup.prediction_coefs.weight", lambda w: w[::-1], "layer 0")
+weights("gemma3n", "a state's projection of another", "model.altup_projections.0.weight", lambda w: w.T, "layer 0")
+
+# traits
+config("deepseek2", "groups ignored", {"n_group": 1, "topk_group": 1}, ("traits.structure", "routing"))
+config("glm4moe", "routed scaling 1", {"routed_scaling_factor": 1.0}, ("traits.structure", "routing"))
+config("glm4moe", "not renormalised", {"norm_topk_prob": False}, ("traits.structure", "routing"))
+config("gptoss", "another window", {"sliding_window": 5}, ("traits.structure", "windows"))
+config("gemma3n", "gates all count", {"activation_sparsity_pattern": [0.0, 0.0]}, ("traits.structure", "sparsity"))
+config("gemma3n", "another state is active", {"altup_active_idx": 1}, ("traits.structure", "streams"))
+config("llama4", "heads not normed", {"use_qk_norm": False}, ("traits.structure", "head_norm"))
+config("llama4", "every layer rotates", {"no_rope_layers": [1, 1, 1, 1]}, ("traits.rope", "layer 3"))
+config("llama4", "smaller chunks", {"attention_chunk_size": 16}, ("traits.structure", "chunks"))
+config("llama4", "no temperature", {"attn_temperature_tuning": False}, ("traits.structure", "temperature"))
+config("granitehybrid", "residual multiplier 1", {"residual_multiplier": 1.0}, ("traits.numbers", "residual_scale"))
+config("exaone4", "another window", {"sliding_window": 7}, ("traits.structure", "windows"))
+rope("mistral3", "no temperature", {"llama_4_scaling_beta": 0.0}, ("traits.structure", "temperature"))
+rope("minimaxm2", "whole heads rotate", {"partial_rotary_factor": 1.0}, ("traits.rope", "layer 0"))
+rope("qwen35", "another base", {"rope_theta": 12345.0}, ("traits.rope", "layer"))
+rope("nemotron", "whole heads rotate", {"partial_rotary_factor": 1.0}, ("traits.rope", "layer 0"))
+# fmt: on
