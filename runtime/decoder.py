@@ -119,13 +119,14 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All of a model's weights."""
+    """All of a model's weights. devices: each layer's, where they are not all on one; the head is on the last."""
 
     embedding: Matrix
     layers: Sequence[Layer]
     final_norm: Norm
     head: Linear
     layer_embeddings: LayerEmbeddings | None = None
+    devices: Sequence[torch.device] = ()
 
     def materialize(self) -> None:
         """Widens all matrices that stay widened.
@@ -169,6 +170,15 @@ class Step:
         """The value, or what the observer puts in its place."""
         replaced = None if self.observe is None else self.observe(layer, step, value)
         return value if replaced is None else replaced
+
+    def on(self, device: torch.device) -> Step:
+        """The same with its tensors on a device."""
+        return replace(
+            self,
+            angles={rope: (a.to(device), b.to(device)) for rope, (a, b) in self.angles.items()},
+            temperature=None if self.temperature is None else self.temperature.to(device),
+            own=None if self.own is None else self.own.to(device),
+        )
 
     def of_request(self, cache: Cache, observe: Observe | None) -> Step:
         """The same rows with another cache, all of them of one request, and another observer."""
@@ -236,11 +246,15 @@ class Decoder:
 
     def block(self, x: Tensor, index: int, step: Step) -> Tensor:
         """One layer over the new positions, (new, hidden_size); what it keeps goes to the step's caches."""
+        if self.weights.devices:
+            x, step = x.to(self.weights.devices[index]), step.on(self.weights.devices[index])
         x = step.observed(x, index, "input")
         return step.observed(self._block(x, index, self.weights.layers[index], step), index, "output")
 
     def end(self, x: Tensor, step: Step) -> Tensor:
         """The final norm over what the last layer gave."""
+        if self.weights.devices:
+            x = x.to(self.weights.devices[-1])
         return step.observed(self.weights.final_norm(x), None, "final_norm")
 
     def _begin(self, ids: Tensor, parts: Sequence[_Part], observe: Observe | None) -> tuple[Tensor, Step]:
@@ -259,7 +273,9 @@ class Decoder:
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
         y = self.weights.head(hidden)
-        if self.traits.logit_scale != 1.0:  # torch's threads would wait for the kernels', only to multiply by 1
+        if (
+            self.traits.logit_scale != 1.0
+        ):  # torch's threads would wait for the kernels', only to multiply by 1
             y = y * self.traits.logit_scale
         cap = self.traits.logit_softcap
         y = y if cap is None else (y / cap).tanh() * cap
@@ -314,7 +330,11 @@ class Decoder:
     def _seen(self, index: int, part: _Part, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor]:
         """Keys and values of all positions so far: with the new ones, or as another layer has stored them."""
         if k is None or v is None:
-            return part.cache.read(self.traits.keys_of(index), len(part.places))
+            keys, values = part.cache.read(self.traits.keys_of(index), len(part.places))
+            if self.weights.devices:
+                place = self.weights.devices[index]
+                return keys.to(place), values.to(place)
+            return keys, values
         return part.cache.extended(index, k[:, part.rows], v[:, part.rows])
 
     def _attention(self, x: Tensor, index: int, weights: Attention, step: Step) -> Tensor:
