@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 from pathlib import Path
@@ -73,7 +74,7 @@ def write_folder(folder: Path, layers: int) -> None:
         file = f"model-{number + 1:05}-of-{len(parts):05}.safetensors"
         save_file({name: _random(shape) for name, shape in part.items()}, folder / file)
         places.update(dict.fromkeys(part, file))
-    total = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    total = sum(2 * math.prod(shape) for part in parts for shape in part.values())
     index = {"metadata": {"total_size": total}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "config.json").write_text(json.dumps({**CONFIG, "num_hidden_layers": layers}))
@@ -159,8 +160,7 @@ def main() -> None:
     folder = options.directory / f"llama-8b-{options.layers}-layers"
     if not folder.exists():
         write_folder(folder, options.layers)
-    copied = copy_bandwidth()
-    theirs = transformers_decode(folder)
+    copied, theirs = copy_bandwidth(), transformers_decode(folder)
     print(f"copy {copied / 1e12:.2f} TB/s read and written; transformers {theirs:.1f} tokens/s", flush=True)
     print(
         "| mode | load, s | decode, tokens/s | times transformers' | TB/s of weights | of the copy's | of its reads |"
