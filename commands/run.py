@@ -39,7 +39,11 @@ ENDS = {
 F = TypeVar("F", bound=Callable[..., Any])
 
 model_argument = click.argument("model", type=cli.PATH)
-device_option = cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
+device_option = cli.device_option(
+    "Where it is computed. auto: cuda if it is there and the model fits, else cpu. With commas: its layers are shared "
+    "out over these.",
+    several=True,
+)
 
 
 def length_option(default: int | None, help: str) -> Callable[[F], F]:
@@ -312,7 +316,10 @@ def bench(
 
 def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
-    return runtime.load(formats.model_path(model, folders=True), device=device, mode=mode)
+    loaded = runtime.load(formats.model_path(model, folders=True), device=device, mode=mode)
+    if loaded.placed:
+        cli.note(NAME, loaded.placed)
+    return loaded
 
 
 def sampling_of(**options: float) -> Sampling:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from llorch.runtime.chat import Chat
     from llorch.runtime.decoder import Decoder, Observe
     from llorch.runtime.description import Description, describe
-    from llorch.runtime.devices import choose_device
+    from llorch.runtime.devices import choose_device, start_device
     from llorch.runtime.errors import ContextFull, RequestError, UnknownToken
     from llorch.runtime.from_folder.config import Config
     from llorch.runtime.generate import Generation, Stream
     from llorch.runtime.kernels.cpu.offered import Offer, offered
-    from llorch.runtime.loading import load, read_text
+    from llorch.runtime.loading import load, read_text, require_room
     from llorch.runtime.measure.compare import LogitsComparison, compare_logits
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
     from llorch.runtime.measure.soak import Soak, fresh_answers, soak
@@ -71,7 +71,9 @@ __all__ = [
     "measure_speed",
     "offered",
     "read_text",
+    "require_room",
     "soak",
+    "start_device",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -81,12 +83,12 @@ __getattr__, __dir__ = lazy_names(
         "chat": ["Chat"],
         "decoder": ["Decoder", "Observe"],
         "description": ["Description", "describe"],
-        "devices": ["choose_device"],
+        "devices": ["start_device", "choose_device"],
         "errors": ["ContextFull", "RequestError", "UnknownToken"],
         "from_folder.config": ["Config"],
         "generate": ["Generation", "Stream"],
         "kernels.cpu.offered": ["Offer", "offered"],
-        "loading": ["load", "read_text"],
+        "loading": ["load", "read_text", "require_room"],
         "measure.compare": ["LogitsComparison", "compare_logits"],
         "measure.perplexity": ["Perplexity", "measure_perplexity"],
         "measure.soak": ["Soak", "fresh_answers", "soak"],

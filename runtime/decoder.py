@@ -122,7 +122,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All of a model's weights. positions: the embedding of each position, embedding_norm: of tokens and positions."""
+    """All of a model's weights. devices: each layer's, where they are not all on one; the head is on the last.
+
+    positions: the embedding of each position, embedding_norm: of tokens and positions.
+    """
 
     embedding: Matrix
     layers: Sequence[Layer]
@@ -132,6 +135,7 @@ class Weights:
     positions: Matrix | None = None
     embedding_norm: Norm | None = None
     streams: StreamProjections | None = None
+    devices: Sequence[torch.device] = ()
 
     def materialize(self) -> None:
         """Widens all matrices that stay widened.
@@ -180,6 +184,15 @@ class Step:
         """The value, or what the observer puts in its place."""
         replaced = None if self.observe is None else self.observe(layer, step, value)
         return value if replaced is None else replaced
+
+    def on(self, device: torch.device) -> Step:
+        """The same with its tensors on a device."""
+        return replace(
+            self,
+            angles={rope: (a.to(device), b.to(device)) for rope, (a, b) in self.angles.items()},
+            temperature=None if self.temperature is None else self.temperature.to(device),
+            own=None if self.own is None else self.own.to(device),
+        )
 
     def of_request(self, cache: Cache, observe: Observe | None) -> Step:
         """The same rows with another cache, all of them of one request, and another observer."""
@@ -247,13 +260,18 @@ class Decoder:
 
     def block(self, x: Tensor, index: int, step: Step) -> Tensor:
         """One layer over the new positions, (new, hidden_size); what it keeps goes to the step's caches."""
+        if self.weights.devices:
+            x, step = x.to(self.weights.devices[index]), step.on(self.weights.devices[index])
         x = step.observed(x, index, "input")
         return step.observed(self._block(x, index, self.weights.layers[index], step), index, "output")
 
     def end(self, x: Tensor, step: Step) -> Tensor:
         """The final norm over what the last layer gave."""
+        devices = self.weights.devices
         if self.weights.streams is not None:
-            x = self.weights.streams.merged(x)
+            x = self.weights.streams.merged(x.to(devices[0]) if devices else x)
+        if devices:
+            x = x.to(devices[-1])
         return step.observed(self.weights.final_norm(x), None, "final_norm")
 
     def _begin(
@@ -369,7 +387,11 @@ class Decoder:
     def _seen(self, index: int, part: _Part, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor]:
         """Keys and values of all positions so far: with the new ones, or as another layer has stored them."""
         if k is None or v is None:
-            return part.cache.read(self.traits.keys_of(index), len(part.places))
+            keys, values = part.cache.read(self.traits.keys_of(index), len(part.places))
+            if self.weights.devices:
+                place = self.weights.devices[index]
+                return keys.to(place), values.to(place)
+            return keys, values
         return part.cache.extended(index, k[:, part.rows], v[:, part.rows])
 
     def _attention(self, x: Tensor, index: int, weights: Attention, step: Step) -> Tensor:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from llorch.base.errors import InputError
 from llorch.base.shown import shown
+from llorch.formats import read_safetensors
 from llorch.formats.gguf import Header, TensorData, read_header
+from llorch.formats.gguf import Tensor as StoredTensor
 from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.blocks.linear import Numbers, has_triton
 from llorch.runtime.devices import choose_device
@@ -29,8 +33,13 @@ from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.memory import DEQUANTIZED_BYTES
 from llorch.runtime.mode import Mode
 from llorch.runtime.model import Model
+from llorch.runtime.placement import spread
 from llorch.runtime.text.model_text import Text
 
+if TYPE_CHECKING:
+    from llorch.formats.tokenizer import TokenizerFiles
+
+LOG = logging.getLogger("llorch.runtime")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16}
 ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -47,7 +56,8 @@ def load(
     """A model from a .gguf file or from a folder with config.json and safetensors.
 
     device: any that torch knows, or "auto": cuda if it is there and the model fits, else cpu. On CUDA weights are held
-        as they are stored.
+        as they are stored. Several with commas, "cuda:0,cuda:1": its layers in order, shared out like the free
+        memory; one after the other computes, without recorded graphs.
     dtype: of all arithmetic; float64 is for measuring float32's noise, float16 for finding what overflows in it.
     rounded: of a GGUF, every dequantized weight is rounded once to this type before use, so that it equals
         the weight of a folder converted to it.
@@ -65,30 +75,65 @@ def load(
     torch.float32
     """
     file = Path(path)
+    devices = device.split(",")
+    if len(devices) > 1:
+        return _load(file, *_of_several(devices, dtype, rounded, Mode(mode)), widened_bytes)
     numbers = _in_mode(_numbers(choose_device(device), dtype, rounded), Mode(mode))
     try:
-        return _load(file, numbers, widened_bytes)
-    except DoesNotFit:
+        return _load(file, numbers, (), widened_bytes)
+    except DoesNotFit as error:
         if device != "auto":
             raise
+        LOG.warning("%s: it is computed on the processor", error)
     return load(file, "cpu", dtype, rounded, mode=mode, widened_bytes=widened_bytes)
 
 
-def _load(file: Path, numbers: Numbers, widened_bytes: int) -> Model:
+def _of_several(
+    devices: Sequence[str], dtype: str, rounded: str | None, mode: Mode
+) -> tuple[Numbers, tuple[torch.device, ...]]:
+    """What is computed with on the first of some devices, and all of them; RequestError where kinds are mixed."""
+    each = [_in_mode(_numbers(device, dtype, rounded), mode) for device in devices]
+    if len({numbers.device.type for numbers in each}) > 1:
+        raise RequestError(f"the devices {', '.join(devices)} are of several kinds")
+    return each[0], tuple(numbers.device for numbers in each)
+
+
+def _load(file: Path, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int) -> Model:
     if not file.is_dir():
-        return _load_gguf(file, numbers, widened_bytes)
+        return _load_gguf(file, numbers, devices, widened_bytes)
     if numbers.rounded is not None:
         raise ValueError("rounded is for GGUF files: a folder's weights are used as they are")
-    return _load_folder(file, numbers, widened_bytes)
+    return _load_folder(file, numbers, devices, widened_bytes)
 
 
-def read_text(path: str | os.PathLike[str]) -> Text:
+def require_room(
+    readings: Sequence[tuple[str | os.PathLike[str], Literal["bfloat16", "float16"] | None]], device: str
+) -> None:
+    """DoesNotFit, before any is read, where models that are to be held at once take more than a GPU has free.
+
+    readings: a file or a folder each, and what its weights are rounded to.
+    """
+    total, numbers = 0, _numbers(device, "float32", None)
+    for path, rounded in readings:
+        held = replace(numbers, rounded=None if rounded is None else ROUNDED[rounded])
+        file = Path(path)
+        if file.is_dir():
+            total += sum(tensor.nbytes for tensor in read_safetensors(file, links=True).tensors.values())
+        else:
+            total += sum(_stored_bytes(tensor, held) for tensor in read_header(file).tensors.values())
+    free, whole = _free_bytes(numbers.device)
+    if numbers.on_gpu and total > free:
+        raise DoesNotFit(Path(readings[0][0]), device, total, free, whole)
+
+
+def read_text(path: str | os.PathLike[str], files: TokenizerFiles | None = None) -> Text:
     """What a .gguf file or a folder says of text, without its weights: a file that is only a vocabulary has it too.
 
+    files: of a .gguf file, what its keys lead to, where that was built before.
     Raises InputError where there is no tokenizer or it cannot be understood, OSError where it cannot be read.
     """
     file = Path(path)
-    return folder_text(file) if file.is_dir() else _gguf_text(read_header(file))
+    return folder_text(file) if file.is_dir() else _gguf_text(read_header(file), files)
 
 
 def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
@@ -122,7 +167,7 @@ def _in_mode(numbers: Numbers, mode: Mode) -> Numbers:
     return replace(numbers, mode=mode)
 
 
-def _load_gguf(path: Path, numbers: Numbers, widened_bytes: int) -> Model:
+def _load_gguf(path: Path, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int) -> Model:
     header = read_header(path)
     with ExitStack() as opened:
         data = opened.enter_context(TensorData(header))
@@ -131,46 +176,66 @@ def _load_gguf(path: Path, numbers: Numbers, widened_bytes: int) -> Model:
             numbers = _kept(numbers, sum(t.weights for t in header.tensors.values()), widened_bytes)
             if not numbers.on_gpu and not any(t.type.name in GROUPED for t in header.tensors.values()):
                 numbers = replace(numbers, mode=Mode.EXACT)
-            _require_room(path, numbers, _gguf_bytes(header, numbers))
-            weights = build_weights(header, data, family, traits, numbers)
+            sizes = {name: _stored_bytes(tensor, numbers) for name, tensor in header.tensors.items()}
+            places = _placed(path, numbers, devices, sizes, "blk.", traits.n_layers)
+            weights = build_weights(header, data, family, traits, numbers, places)
         except InputError as error:
             raise error.in_file(path) from error.__cause__
         close = opened.pop_all().close
     return Model(path, "gguf", traits, weights, numbers, lambda: _gguf_text(header), close)
 
 
-def _load_folder(folder: Path, numbers: Numbers, widened_bytes: int) -> Model:
+def _load_folder(
+    folder: Path, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int
+) -> Model:
     read = from_folder.read_traits(folder)
     if not numbers.on_gpu:
         numbers = replace(numbers, mode=Mode.EXACT)  # its weights are floats
-    _require_room(folder, numbers, sum(tensor.nbytes for tensor in read.stored.tensors.values()))
+    sizes = {name: tensor.nbytes for name, tensor in read.stored.tensors.items()}
+    places = _placed(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
     numbers = _kept(numbers, sum(math.prod(t.shape) for t in read.stored.tensors.values()), widened_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
-        weights = build_folder_weights(read, shards, numbers)
+        weights = build_folder_weights(read, shards, numbers, places)
         close = opened.pop_all().close
     return Model(folder, "safetensors", read.traits, weights, numbers, lambda: folder_text(folder), close)
 
 
-def _gguf_bytes(header: Header, numbers: Numbers) -> int:
-    """What its weights take on a GPU; 0 where they are not held there."""
+def _stored_bytes(tensor: StoredTensor, numbers: Numbers) -> int:
+    """What a tensor's weights take in memory: as they are stored, or on a GPU in planes."""
     if not numbers.on_gpu:
-        return 0
+        return tensor.nbytes
     from llorch.runtime.gpu.transfer import held_bytes  # Triton: only a GPU needs it
 
-    return sum(
-        held_bytes(t.type, t.weights // t.shape[-1], t.shape[-1], numbers.rounded)
-        for t in header.tensors.values()
-    )
+    return held_bytes(tensor.type, tensor.weights // tensor.shape[-1], tensor.shape[-1], numbers.rounded)
 
 
-def _require_room(path: Path, numbers: Numbers, nbytes: int) -> None:
-    """DoesNotFit, before anything is read, where a GPU's free memory is less than the weights take."""
-    if not numbers.on_gpu:
-        return
-    free, whole = _free_bytes(numbers.device)
-    if nbytes > free:
-        raise DoesNotFit(path, str(numbers.device), nbytes, free, whole)
+def _placed(
+    path: Path,
+    numbers: Numbers,
+    devices: Sequence[torch.device],
+    sizes: Mapping[str, int],
+    stem: str,
+    layers: int,
+) -> tuple[torch.device, ...]:
+    """The device of each layer, empty where there is one; DoesNotFit, before anything is read, where one has no room.
+
+    sizes: bytes of the tensors by their names, a layer's under `stem` and its number.
+    """
+    parts = [0] * layers
+    for name, nbytes in sizes.items():
+        number = name.removeprefix(stem).partition(".")[0] if name.startswith(stem) else ""
+        if number.isdigit() and int(number) < layers:
+            parts[int(number)] += nbytes
+    outside = sum(sizes.values()) - sum(parts)
+    room = [_free_bytes(device) for device in devices or [numbers.device]]
+    places = spread(parts, [free for free, _ in room])
+    for index, (free, whole) in enumerate(room):
+        taken = sum(size for size, place in zip(parts, places, strict=True) if place == index)
+        taken += outside if index == len(room) - 1 else 0  # the head, and of one device all
+        if numbers.on_gpu and taken > free:
+            raise DoesNotFit(path, str((devices or [numbers.device])[index]), taken, free, whole)
+    return tuple(devices[place] for place in places) if devices else ()
 
 
 def _free_bytes(device: torch.device) -> tuple[int, int]:
@@ -178,12 +243,12 @@ def _free_bytes(device: torch.device) -> tuple[int, int]:
     return torch.cuda.mem_get_info(device) if device.type == "cuda" else (sys.maxsize, sys.maxsize)
 
 
-def _gguf_text(header: Header) -> Text:
+def _gguf_text(header: Header, files: TokenizerFiles | None = None) -> Text:
     # the tokenizer is built when text is first asked for: a judge of logits never needs it
     from llorch.formats.tokenizer import build_tokenizer, load_tokenizer
 
     try:
-        files = build_tokenizer(header.metadata)
+        files = files or build_tokenizer(header.metadata)
         tokenizer = load_tokenizer(files)
     except InputError as error:
         raise error.in_file(header.path) from error.__cause__

@@ -19,6 +19,7 @@ from llorch.runtime.generate import Generation, Stream
 from llorch.runtime.layer_programs import LayerPrograms, Unknown
 from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.mode import Mode
+from llorch.runtime.placement import told
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.text.model_text import Text
 from llorch.runtime.traits import Traits
@@ -68,8 +69,14 @@ class Model:
         traits = self.traits
         return (
             f"<llorch model {self.path.name}: {self.format}, {traits.n_layers} layers of {traits.hidden_size},"
-            f" {traits.n_ctx} positions, {self.mode} on {self.numbers.device}>"
+            f" {traits.n_ctx} positions, {self.mode} on {self.placed or self.numbers.device}>"
         )
+
+    @property
+    def placed(self) -> str:
+        """Which layers are on which device, where there are several; else empty."""
+        devices = self.decoder.weights.devices
+        return told([str(device) for device in devices]) if devices else ""
 
     def close(self) -> None:
         """Closes the model's files; weights that were not used yet can no longer be read."""
@@ -131,11 +138,13 @@ class Model:
         """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
         if self.sessions is not None and self.sessions.fused:
             return self.sessions.new_cache(planned)
-        return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device)
+        devices = self.decoder.weights.devices
+        return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device, devices)
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
         """As the decoder's, but for rounding, by programs of kernels where there are some."""
-        if self.sessions is None and len(tokens) and cache.length + len(tokens) <= cache.planned:
+        one = self.sessions is None and not self.decoder.weights.devices
+        if one and len(tokens) and cache.length + len(tokens) <= cache.planned:
             with suppress(Unknown):
                 if self._programs is None:
                     self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)

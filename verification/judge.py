@@ -49,7 +49,8 @@ def verify(
 
     against: by default the source that conversion.json names, if it is there and has the digest named there;
     without a source the checks that need it are skipped. level: "quick" looks at a part of a large model and
-    takes seconds, "full" looks at all of it. device: where the readings are computed; "auto" is cuda if there.
+    takes seconds, "full" looks at all of it. device: where the readings are computed; "auto" is cuda if there
+    and both fit, else cpu, which a warning in the log then says.
     tensors: a pattern of names, as shells have them: those are taken back, and nothing else is checked.
     just_written: whoever calls has hashed source and folder in this same run, and quick need not do it again.
     progress: told how far it is, check by check and within one.
@@ -67,7 +68,7 @@ def verify(
         if path.exists():
             raise UnsupportedInput("is no folder: converted folders are what is verified", path=path)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    from llorch.runtime import choose_device
+    from llorch.runtime import choose_device, start_device
 
     started = now()
     if against is not None:
@@ -75,7 +76,11 @@ def verify(
         read_header(against)
     else:
         source = recorded_source(path)
-    subject = Subject(path, source, level=level, device=choose_device(device))
+    chosen = choose_device(device)
+    start_device(chosen)
+    subject = Subject(path, source, level=level, device=chosen)
+    if device == "auto":
+        subject.stay_within_memory()
     with subject:
         results = []
         subject.pattern = tensors

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -335,15 +336,14 @@ def edges(n_ctx: int, most: int) -> tuple[list[int], int]:
 
 
 def in_pieces(reference: tuple[Run, Tensor], tested: tuple[Run, Tensor]) -> LogitsComparison:
-    """Compares the logits of two runs, so many rows at a time as `LOGITS_ROWS_BYTES` allows."""
+    """Compares the logits of two runs, so many rows at a time as `LOGITS_ROWS_BYTES` allows, shared out to threads."""
     rows = max(1, LOGITS_ROWS_BYTES // (4 * reference[0].model.vocabulary_size))
-    parts = [
-        compare_logits(
-            reference[0].logits(reference[1][start : start + rows]).numpy(),
-            tested[0].logits(tested[1][start : start + rows]).numpy(),
-        )
-        for start in range(0, len(reference[1]), rows)
-    ]
+    threads, parts = max(1, torch.get_num_threads()), list[LogitsComparison]()
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(reference[1]), rows):
+            both = [run.logits(end[start : start + rows]).numpy() for run, end in (reference, tested)]
+            shares = min(threads, len(both[0]))
+            parts += pool.map(compare_logits, *(np.array_split(logits, shares) for logits in both))
     return LogitsComparison.joined(parts)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, wraps
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from llorch.runtime import Model, Text
     from llorch.verification.lockstep import Found
 
+LOG = logging.getLogger("llorch.verification")
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
 JUST_WRITTEN_BYTES = 32 << 20  # that quick hashes of what the same run has written and hashed
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
@@ -96,6 +98,22 @@ class Subject:
         for model in self._models:
             model.close()
 
+    def stay_within_memory(self) -> None:
+        """Takes the processor where the device has no room for all readings at once, and says so in the log."""
+        from llorch import runtime  # torch: whoever asks for a device by its name waits for it later
+        from llorch.runtime.errors import DoesNotFit
+
+        if self.device == "cpu":
+            return
+        try:
+            source = None if self._source is None else (self._source, rounding_of(self.tensors))
+            runtime.require_room([(self.folder, None), *([source] * 2 if source else [])], self.device)
+        except DoesNotFit as error:
+            LOG.warning("%s: both readings are computed on the processor", error)
+            self.device = "cpu"
+        except (InputError, OSError):
+            return  # the checks say what is wrong with the files
+
     @property
     def source(self) -> Path:
         """The GGUF file, or a part of a split one."""
@@ -153,7 +171,7 @@ class Subject:
         """What the source says of text; no weight is read for it."""
         from llorch import runtime  # torch: two seconds that the checks before did not need
 
-        return runtime.read_text(self.source)
+        return runtime.read_text(self.source, self.vocabulary)
 
     @once
     def folder_text(self) -> Text:

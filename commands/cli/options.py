@@ -82,20 +82,28 @@ class Device(click.ParamType[str]):
 
     name = "device"
 
+    def __init__(self, *, several: bool) -> None:
+        self.several = several
+
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002 click's own
         """As the help shows it."""
-        return f"[{'|'.join(DEVICES)}|cuda:N]"
+        return f"[{'|'.join(DEVICES)}|cuda:N{'[,cuda:M…]' if self.several else ''}]"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name as it is; a usage error for another one."""
-        if value not in DEVICES and not re.fullmatch(r"cuda:\d{1,3}", value):
-            self.fail(f"{value!r} is no device; known are {', '.join(DEVICES)} and cuda:N", param, ctx)
+        one = r"cuda:\d{1,3}"
+        known = re.fullmatch(rf"{one}(,{one})*" if self.several else one, value)
+        if value not in DEVICES and not known:
+            some = ", several of which take commas" if self.several else ""
+            self.fail(f"{value!r} is no device; known are {', '.join(DEVICES)} and cuda:N{some}", param, ctx)
         return value
 
 
-def device_option(help: str) -> Callable[[F], F]:
-    """--device, which the function gets as `device`."""
-    return click.option("--device", type=Device(), default="auto", show_default=True, help=help)
+def device_option(help: str, *, several: bool = False) -> Callable[[F], F]:
+    """--device, which the function gets as `device`. several: whether a model may be shared out over some."""
+    return click.option(
+        "--device", type=Device(several=several), default="auto", show_default=True, help=help
+    )
 
 
 def mode_option(default: str) -> Callable[[F], F]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,10 +15,18 @@ class Cache:
     """Belongs to one request, from its first token to its last, and is never used again.
 
     planned: positions that the request may grow to; ContextFull, before anything is allocated, if the model
-    has fewer. The memory is taken at once, so that no later step can fail for want of it.
+    has fewer. The memory is taken at once, so that no later step can fail for want of it. devices: of the layers,
+    where they are not all on one.
     """
 
-    def __init__(self, traits: Traits, planned: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        traits: Traits,
+        planned: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        devices: Sequence[torch.device] = (),
+    ) -> None:
         if planned > traits.n_ctx:
             raise ContextFull(planned, traits.n_ctx, "the request")
         self.planned = planned
@@ -27,12 +35,15 @@ class Cache:
         self._keys: dict[int, Tensor] = {}
         self._latents: dict[int, Tensor] = {}
         self._states: dict[int, tuple[Tensor, ...]] = {}
-        if not traits.mixers:  # all layers alike: one piece of memory, which kernels take as a whole
+        if (
+            not traits.mixers and not devices
+        ):  # all layers alike: one piece of memory, which kernels take as a whole
             shape = (traits.n_layers, 2, traits.kv_heads, planned, traits.head_dim)
             self._stored = torch.empty(shape, dtype=dtype, device=device)
             self._keys = dict(enumerate(self._stored))
             return
-        for layer, mixer in enumerate(traits.mixers):
+        for layer in range(traits.n_layers):
+            mixer, device = traits.mixer(layer), devices[layer] if devices else device
             match mixer:
                 case Heads() if traits.keys_of(layer) == layer:
                     shape = (2, mixer.kv_heads, planned, mixer.head_dim)  # type: ignore[assignment]

@@ -49,7 +49,7 @@ class Numbers:
     @property
     def on_gpu(self) -> bool:
         """Whether weights are held, and multiplied, in the memory of a CUDA device."""
-        return self.device.type == "cuda" and self.dtype == torch.float32 and has_triton()
+        return self.device.type == "cuda" and has_triton()
 
 
 @cache

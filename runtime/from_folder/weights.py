@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+
+import torch
 
 from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture, Xielu
 from llorch.runtime.blocks.linear import Linear, Numbers
@@ -17,21 +20,34 @@ from llorch.runtime.from_folder.source import Source
 from llorch.runtime.traits import NoMixer
 
 
-def build_weights(read: Read, shards: OpenShards, numbers: Numbers) -> Weights:
-    """All weights; the layout has been checked, so that every name asked for is there with its shape."""
+def build_weights(
+    read: Read, shards: OpenShards, numbers: Numbers, places: Sequence[torch.device] = ()
+) -> Weights:
+    """All weights; the layout has been checked, so that every name asked for is there with its shape.
+
+    places: a device for each layer, where there are several; what is behind the layers goes to the last.
+    """
     source = Source(read, shards, numbers)
+    at = {
+        device: source if device == numbers.device else Source(read, shards, replace(numbers, device=device))
+        for device in places
+    }
+    last = at[places[-1]] if places else source
+    tied = f"{read.family.head}.weight" not in read.stored.tensors
     embedding = source.matrix(f"{read.family.embedding}.weight")
     named, outside = read.family.head, read.structure.outside
-    head = source.matrix(f"{named}.weight") if f"{named}.weight" in read.stored.tensors else embedding
+    own = f"{read.family.embedding}.weight" if tied else f"{named}.weight"
+    head = embedding if tied and last is source else last.matrix(own)
     return Weights(
         embedding=embedding,
-        layers=[_layer(source, index) for index in range(read.sizes.layers)],
-        final_norm=source.norm_of([read.family.final_norm], biased=read.family.norm_bias),
-        head=Linear(head, source.vector(f"{named}.bias") if "head" in read.structure.biased else None),
+        layers=[_layer(at[places[index]] if places else source, index) for index in range(read.sizes.layers)],
+        final_norm=last.norm_of([read.family.final_norm], biased=read.family.norm_bias),
+        head=Linear(head, last.vector(f"{named}.bias") if "head" in read.structure.biased else None),
         layer_embeddings=_layer_embeddings(source),
         positions=source.matrix(f"{outside['positions']}.weight") if "positions" in outside else None,
         embedding_norm=_embedding_norm(source),
         streams=_streams(source),
+        devices=places,
     )
 
 

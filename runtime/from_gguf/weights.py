@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,22 +25,39 @@ from llorch.runtime.traits import FfnKind, NoMixer, Traits
 
 
 def build_weights(
-    header: Header, data: TensorData, family: ArchitectureFacts, traits: Traits, numbers: Numbers
+    header: Header,
+    data: TensorData,
+    family: ArchitectureFacts,
+    traits: Traits,
+    numbers: Numbers,
+    places: Sequence[torch.device] = (),
 ) -> Weights:
-    """All weights; the layout has been checked, so that every name asked for is there with its shape."""
+    """All weights; the layout has been checked, so that every name asked for is there with its shape.
+
+    places: a device for each layer, where there are several; what is behind the layers goes to the last.
+    """
     source = Source(header, data, family, traits, numbers)
-    layers = [_layer(source, index) for index in range(traits.n_layers)]
+    at = {
+        device: source
+        if device == numbers.device
+        else Source(header, data, family, traits, replace(numbers, device=device))
+        for device in places
+    }
+    layers = [_layer(at[places[index]] if places else source, index) for index in range(traits.n_layers)]
+    last = at[places[-1]] if places else source
     embedding = source.matrix("token_embd.weight")
-    head = source.matrix("output.weight") if source.has("output.weight") else embedding
+    own = "output.weight" if source.has("output.weight") else "token_embd.weight"
+    head = embedding if last is source and not source.has("output.weight") else last.matrix(own)
     weights = Weights(
         embedding=embedding,
         layers=layers,
-        final_norm=source.required_norm(role(family, "final_norm")),
-        head=Linear(head, source.vector("output.bias")),
+        final_norm=last.required_norm(role(family, "final_norm")),
+        head=Linear(head, last.vector("output.bias")),
         layer_embeddings=_layer_embeddings(source),
         positions=source.matrix("position_embd.weight") if source.traits.learned_positions else None,
         embedding_norm=source.required_norm("token_embd_norm") if source.traits.embedding_norm else None,
         streams=_streams(source),
+        devices=places,
     )
     if numbers.on_gpu:
         data.require_unchanged()  # all has been read

@@ -38,7 +38,7 @@ class GpuMatrix(Matrix):
         """As for every matrix: by rows of x if they are few, else widened and by the device's own products."""
         rows = x.reshape(-1, self.columns)
         with on_device(x.device):
-            if len(rows) <= VECTOR_ROWS:
+            if len(rows) <= VECTOR_ROWS and self.numbers.dtype == torch.float32:
                 y = self._by_vectors(rows, bias)
             else:
                 y = self.by_tiles(rows)
@@ -55,15 +55,15 @@ class GpuMatrix(Matrix):
     def dequantized(self, start: int, stop: int) -> Tensor:
         """As for every matrix."""
         with on_device(self.numbers.device):
-            return self.widened(start, stop, torch.float32)
+            return self.widened(start, stop, self.numbers.dtype)
 
     def materialize(self) -> None:
         """Nothing: it is where it is used."""
 
     def by_tiles(self, x: Tensor) -> Tensor:
-        """(new, columns) → (new, rows) in float32, of weights widened for it."""
+        """(new, columns) → (new, rows) in the arithmetic's dtype, of weights widened for it."""
         fast = self.numbers.mode is Mode.FAST
-        dtype = torch.bfloat16 if fast else torch.float32
+        dtype = torch.bfloat16 if fast else self.numbers.dtype
         step = max(TILE, WIDENED_BYTES // (dtype.itemsize * self.columns) // TILE * TILE)
         x = x.to(dtype)
         parts = [
@@ -74,8 +74,10 @@ class GpuMatrix(Matrix):
 
 
 def _product(x: Tensor, weights: Tensor) -> Tensor:
-    """x · Wᵀ in float32, whatever the type of both."""
-    if x.dtype == torch.float32 or not x.is_cuda:
+    """x · Wᵀ; of bfloat16 in float32."""
+    if x.dtype != torch.bfloat16:
+        return functional.linear(x, weights)
+    if not x.is_cuda:
         return functional.linear(x.float(), weights.float())
     return torch.mm(x, weights.t(), out_dtype=torch.float32)
 
@@ -101,14 +103,17 @@ class PackedOnGpu(GpuMatrix):
         """Rows [start, stop), transposed in memory; bit for bit what the blocks are worth, rounded once to `dtype`."""
         first = self.start + start
         tile = first // TILE * TILE
-        return launch.widen_tiles(self.held.planes, tile, self.start + stop - tile, dtype)[first - tile :]
+        made = torch.float32 if dtype == torch.float64 else dtype  # float32 holds what blocks are worth
+        return launch.widen_tiles(self.held.planes, tile, self.start + stop - tile, made)[first - tile :].to(
+            dtype
+        )
 
     def rows_at(self, ids: Tensor) -> Tensor:
         """As for every matrix."""
         out = torch.empty((len(ids), self.columns), device=ids.device)
         with on_device(ids.device):
             launch.widen_rows(self.held.planes, ids + self.start, out)
-        return out
+        return out.to(self.numbers.dtype)
 
     def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
         if not self.aligned:
@@ -139,7 +144,7 @@ class FloatOnGpu(GpuMatrix):
 
     def rows_at(self, ids: Tensor) -> Tensor:
         """As for every matrix."""
-        return self.weights[ids].float()
+        return self.weights[ids].to(self.numbers.dtype)
 
     def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
         y = torch.empty((len(x), self.rows), device=x.device)

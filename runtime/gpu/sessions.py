@@ -81,7 +81,9 @@ class Sessions:
 
     def __init__(self, decoder: Decoder, device: torch.device) -> None:
         self._decoder, self._device = decoder, device
-        self.fused = decoder.traits.is_plain and fuse(decoder.weights)
+        numbers = decoder.weights.head.weight.numbers
+        one = numbers.dtype == torch.float32 and not decoder.weights.devices  # a step is one device's graph
+        self.fused = one and decoder.traits.is_plain and fuse(decoder.weights)
         self._free: dict[int, list[Slot]] = {}
         self._lock = threading.RLock()  # a collected cache may give its slot back while this thread takes one
 

@@ -121,9 +121,9 @@ def _read(model: Model, tokens: list[int], depth: int) -> float:
     """Seconds for the logits after the last of these tokens, behind so many positions."""
     cache = model.new_cache(depth + len(tokens))
     if depth:
-        model.hidden(torch.tensor(_tokens(model, depth)), cache)
+        model.step(_tokens(model, depth), cache)
     begun = time.perf_counter()
-    model.decoder.logits(model.hidden(torch.tensor(tokens), cache)[-1:])
+    model.step(tokens, cache)
     return time.perf_counter() - begun
 
 
@@ -131,10 +131,15 @@ def _write(model: Model, count: int, depth: int) -> float:
     """Seconds for so many tokens one by one, each the most probable after the one before."""
     ahead = max(1, depth)
     cache = model.new_cache(ahead + count)
-    logits = model.decoder.logits(model.hidden(torch.tensor(_tokens(model, ahead)), cache)[-1:])
+    token = int(model.step(_tokens(model, ahead), cache).argmax())
     begun = time.perf_counter()
-    for _ in range(count):
-        logits = model.decoder.logits(model.hidden(logits[0].argmax()[None], cache))
+    made = model.most_probable(token, cache, count, ())  # as a greedy request has them, where a device can
+    if made is not None:
+        for _ in made:
+            pass
+    else:
+        for _ in range(count):
+            token = int(model.step([token], cache).argmax())
     return time.perf_counter() - begun
 
 

@@ -62,14 +62,14 @@ def transformers_tokens(subject: Subject) -> Measured:
 )
 def transformers_logits(subject: Subject) -> Measured:
     """Mean divergence of transformers in float32 from the source's reading; infinite if its own type overflows."""
-    library = required()
-    import torch
-
     nbytes = sum(tensor.nbytes for tensor in subject.tensors.values())
     if nbytes > LOADED_BYTES:
         raise CannotCheck(
             f"transformers would load {nbytes:,} bytes, {LOADED_BYTES:,} are allowed", optional=True
         )
+    library = required()
+    import torch
+
     reading, ids = subject.ggml_reading, subject.prose[:POSITIONS]
     named = subject.config.get("dtype") or subject.config.get("torch_dtype") or "float32"
     try:
@@ -103,12 +103,14 @@ def _logits(library: Any, subject: Subject, dtype: Any, ids: Sequence[int]) -> T
         int(library.__version__.partition(".")[0]) >= 5
     ):  # its grouped products refuse widths off 16 bytes in 16 bits
         plain["experts_implementation"] = "eager"
-    loaded = _class_of(library, subject).from_pretrained(
-        subject.folder, dtype=dtype, local_files_only=True, **plain
+    loaded = (
+        _class_of(library, subject)
+        .from_pretrained(subject.folder, dtype=dtype, local_files_only=True, **plain)
+        .to(subject.device)
     )
     with torch.inference_mode():
-        logits: Tensor = loaded(torch.tensor([list(ids)])).logits[0].float()
-    return logits
+        logits: Tensor = loaded(torch.tensor([list(ids)], device=subject.device)).logits[0].float()
+    return logits.cpu()
 
 
 def _class_of(library: Any, subject: Subject) -> Any:

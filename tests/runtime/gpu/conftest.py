@@ -28,6 +28,6 @@ def device() -> torch.device:
 @pytest.fixture
 def held_on_gpu(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a device on which models are held as on a GPU; a device without a number is none."""
-    held = property(lambda numbers: numbers.dtype == torch.float32 and numbers.device.index is not None)
+    held = property(lambda numbers: numbers.device.index is not None)
     monkeypatch.setattr(Numbers, "on_gpu", held)
     return f"{device.type}:0"

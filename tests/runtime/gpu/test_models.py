@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 from llorch import runtime
+from llorch.converter import convert
 from llorch.runtime.errors import DoesNotFit, RequestError
+from llorch.verification import verify
 from tests.models.tiny import random_llama
 
 PROMPT = [5, 9, 2, 70]
@@ -76,6 +80,53 @@ def test_what_does_not_fit_is_told_with_the_numbers(
     with pytest.raises(DoesNotFit, match=r"tiny\.gguf': its weights take .* on .*, of which .* are free"):
         runtime.load(file, device=held_on_gpu)
     assert str(runtime.load(file, device="auto").numbers.device) == "cpu"
+    with pytest.raises(DoesNotFit, match=f"on {held_on_gpu}, of which"):
+        runtime.load(file, device=f"{held_on_gpu},{held_on_gpu}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_other_arithmetic_is_computed_from_what_the_gpu_holds(
+    file: Path, held_on_gpu: str, dtype: Literal["float64", "float16"]
+) -> None:
+    from llorch.runtime.gpu.matrix import GpuMatrix
+
+    expected = runtime.load(file, dtype="float64").logits(PROMPT)
+    model = runtime.load(file, device=held_on_gpu, dtype=dtype)
+    assert isinstance(model.decoder.weights.head.weight, GpuMatrix)
+    assert model.sessions is not None
+    assert not model.sessions.fused
+    got = model.logits(PROMPT)
+    assert torch.allclose(got, expected, atol=1e-5 if dtype == "float64" else 0.05)
+    assert not torch.equal(got, runtime.load(file, device=held_on_gpu).logits(PROMPT))
+
+
+@pytest.mark.slow
+def test_two_halves_on_one_gpu_compute_the_same(file: Path, held_on_gpu: str) -> None:
+    expected = runtime.load(file).logits(PROMPT)
+    model = runtime.load(file, device=f"{held_on_gpu},{held_on_gpu}")
+    assert model.placed == f"layers 0 to 0 on {held_on_gpu}"
+    assert torch.allclose(model.logits(PROMPT), expected, atol=1e-4)
+    assert torch.allclose(stepped(model, PROMPT, prompt=3), expected[2:], atol=1e-4)
+
+
+def test_a_verification_by_itself_takes_the_processor_where_its_readings_do_not_fit(
+    file: Path,
+    held_on_gpu: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from llorch.runtime import devices, loading
+
+    convert(file, tmp_path / "folder")
+    monkeypatch.setattr(loading, "_free_bytes", lambda _: (10_000, 20_000))
+    monkeypatch.setattr(devices, "choose_device", lambda name: held_on_gpu if name == "auto" else name)
+    monkeypatch.setattr(runtime, "choose_device", devices.choose_device, raising=False)
+    with caplog.at_level(logging.WARNING):
+        report = verify(tmp_path / "folder", file, device="auto")
+    assert (report.outcome, report.device) == ("PASSED", "cpu")
+    assert "its weights take" in caplog.text
 
 
 def test_a_device_that_is_not_there_is_a_request_error(file: Path) -> None:
