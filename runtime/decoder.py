@@ -259,7 +259,9 @@ class Decoder:
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
         y = self.weights.head(hidden)
-        if self.traits.logit_scale != 1.0:  # torch's threads would wait for the kernels', only to multiply by 1
+        if (
+            self.traits.logit_scale != 1.0
+        ):  # torch's threads would wait for the kernels', only to multiply by 1
             y = y * self.traits.logit_scale
         cap = self.traits.logit_softcap
         y = y if cap is None else (y / cap).tanh() * cap
