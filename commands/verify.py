@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from llorch.formats.scan import Allowance
     from llorch.registry import Location
-    from llorch.verification import Report
+    from llorch.verification import Report, Result
 
 NAME = "llorch-verify"
 OUTCOMES = {"PASSED": 0, "FAILED": 1, "INCOMPLETE": 7}  # exit codes
@@ -263,10 +263,16 @@ def rows(report: Report) -> list[list[Cell]]:
             number(result.value),
             number(result.at_most),
             text(result.unit),
-            text("; ".join(filter(None, [result.where, result.detail]))),
+            found_at(result),
         ]
         for result in report.results
     ]
+
+
+def found_at(result: Result) -> Cell:
+    """Where the worst was found, and what was compared; of what did not pass, all of it."""
+    cell = text("; ".join(filter(None, [result.where, result.detail])))
+    return cell if result.status in ("PASSED", "SKIPPED") else Cell(cell.full, cell.full, below=True)
 
 
 def number(value: float | None) -> Cell:

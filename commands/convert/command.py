@@ -158,7 +158,7 @@ def main(
     if as_json:
         cli.write_json(done.to_json(error))
     else:
-        click.echo(done.summary())
+        click.echo(cli.coloured(done.summary()), color=True)
     return error.exit_code if isinstance(error, Failure) else done.exit_code
 
 
@@ -177,7 +177,7 @@ class Done:
             return self.recorded.exit_code
         if isinstance(self.report, Failure):
             return self.report.exit_code
-        return 1 if self.report is not None and self.report.outcome == "FAILED" else 0
+        return {"FAILED": 1, "INCOMPLETE": 7}.get(self.report.outcome, 0) if self.report is not None else 0
 
     def to_json(self, error: ReferenceComparison | Failure | None = None) -> dict[str, object]:
         """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.
