@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from llorch import formats, runtime
+from llorch.base.errors import UnsupportedInput
 from llorch.commands import cli
 from llorch.commands.cli import Cell, text, write_rows, write_table
 from llorch.commands.conversation import converse, interrupt_cancels
+from llorch.commands.ledger import MODEL
 from llorch.commands.run_documents import (
+    contents_document,
+    contents_rows,
     generation_document,
     info_document,
     info_rows,
     speed_document,
     speed_rows,
 )
+from llorch.commands.run_input import prompt_of, said, text_of
 from llorch.commands.serve.command import add_serve
 from llorch.commands.soak import add_soak
 
@@ -38,7 +43,7 @@ ENDS = {
 }
 F = TypeVar("F", bound=Callable[..., Any])
 
-model_argument = click.argument("model", type=cli.PATH)
+model_argument = click.argument("model", type=MODEL, shell_complete=cli.complete_model)
 device_option = cli.device_option(
     "Where it is computed. auto: cuda if it is there and the model fits, else cpu. With commas: its layers are shared "
     "out over these.",
@@ -105,7 +110,7 @@ def sampling_options(function: F) -> F:
 
 @cli.group(NAME, example=f'{NAME} generate smollm2 -p "The capital of France is"')
 def main() -> None:
-    """Run MODEL, a .gguf file or a folder with config.json and safetensors."""
+    """Run MODEL: a .gguf file, a folder with config.json and safetensors, or what the registry knows by that name."""
 
 
 @cli.subcommand(main, "generate", example=f'{NAME} generate smollm2 -p "Why is the sea salty?" --chat')
@@ -115,6 +120,7 @@ def main() -> None:
     "--prompt",
     help="The text to go on from; with --chat what the user says. - reads it from stdin, as where stdin is a pipe.",
 )
+@click.option("--file", type=cli.PATH, metavar="FILE", help="The text of this file instead.")
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
 @length_option(64, "At most.")
 @sampling_options
@@ -123,6 +129,7 @@ def main() -> None:
 def generate(
     model: Path,
     prompt: str | None,
+    file: Path | None,
     chat: bool,
     max_new_tokens: int,
     stop: tuple[str, ...],
@@ -133,7 +140,7 @@ def generate(
 ) -> None:
     """Continue a text, the most probable way or by chance."""
     sampling = sampling_of(**options)
-    prompt = prompt_of(prompt)
+    prompt = prompt_of(prompt, file)
     with opened(model, device, mode) as loaded:
         ask = runtime.Chat(loaded).ask if chat else loaded.stream
         stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
@@ -228,15 +235,19 @@ def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: b
         cli.note(NAME, f"computed in mode {loaded.mode}")
 
 
-@cli.subcommand(main, "perplexity", example=f"{NAME} perplexity smollm2 book.txt")
+@cli.subcommand(
+    main,
+    "perplexity",
+    example=f"{NAME} perplexity smollm2 book.txt\nzcat wiki.gz | {NAME} perplexity smollm2",
+)
 @model_argument
-@click.argument("file", type=cli.PATH)
+@click.argument("file", metavar="[FILE]", type=cli.PATH, default=Path("-"))
 @click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens of a window.")
 @cli.mode_option("exact")
 @device_option
 def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_json: bool) -> None:
-    """Measure the perplexity of the text in FILE, by llama-perplexity's windows."""
-    content = file.read_text(encoding="utf-8", errors="replace")
+    """Measure the perplexity of the text in FILE, else of stdin's, by llama-perplexity's windows."""
+    content = text_of(file)
     with opened(model, device, mode) as loaded, cli.progress("windows", in_bytes=False) as progress:
         found = runtime.measure_perplexity(loaded, content, n_ctx=n_ctx, progress=progress)
     document = {
@@ -255,8 +266,22 @@ def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_j
 @cli.subcommand(main, "info", example=f"{NAME} info SmolLM2-135M-Instruct.Q4_1.gguf")
 @model_argument
 def info(model: Path, as_json: bool) -> None:
-    """Say what a file or folder is, on one screen, without loading its weights."""
-    found = runtime.describe(formats.model_path(model, folders=True))
+    """Say what a file or folder is, on one screen, without loading its weights.
+
+    What cannot be run (an adapter, an architecture that is not known) is described by its types, sizes and keys.
+    """
+    try:
+        found = runtime.describe(formats.model_path(model, folders=True))
+    except UnsupportedInput as error:
+        contents = runtime.describe_contents(model)
+        if contents is None:
+            raise
+        if as_json:
+            cli.write_json(contents_document(contents, str(error)))
+        else:
+            write_rows(contents_rows(contents))
+            cli.note(NAME, f"cannot be run: {error}")
+        return
     if as_json:
         cli.write_json(info_document(found))
     else:
@@ -367,30 +392,6 @@ def seen(piece: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in piece
     )
-
-
-def prompt_of(given: str | None) -> str:
-    """The prompt: as given, or all of stdin for `-` and where a pipe or a file is there instead of a person.
-
-    One line end at the end of stdin, which `echo` writes, is no part of it. A usage error where nobody gives one, or
-    where stdin is not UTF-8.
-    """
-    if given not in (None, "-"):
-        return str(given)
-    if given is None and sys.stdin.isatty():
-        raise click.UsageError("Missing option '-p' / '--prompt', or a pipe.")
-    try:
-        content = sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"stdin is not text in UTF-8: byte {error.start} is none of it") from None
-    if given is None and not content:
-        raise click.UsageError("Missing option '-p' / '--prompt': stdin is empty too.")
-    return content.removesuffix("\n").removesuffix("\r")
-
-
-def said() -> str:
-    """The next line of the input; empty where it ends."""
-    return next((line for line in sys.stdin if line.strip()), "").strip()
 
 
 if __name__ == "__main__":

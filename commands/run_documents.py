@@ -10,7 +10,7 @@ from llorch.commands.cli import Cell, size, text
 
 if TYPE_CHECKING:
     from llorch.formats.tokenizer.templates import TemplateReport
-    from llorch.runtime import Description, Generation, Offer, Sampling, Speed
+    from llorch.runtime import Contents, Description, Generation, Offer, Sampling, Speed
 
 
 def generation_document(model: Path, prompt: str, sampling: Sampling, made: Generation) -> dict[str, object]:
@@ -111,6 +111,44 @@ def info_rows(found: Description) -> list[list[Cell]]:
         [text("memory"), text(f"{size(memory.total).brief} for all of the context")],
         [text("of which"), text(parts)],
     ]
+
+
+def contents_document(found: Contents, why: str) -> dict[str, object]:
+    """What --json says of a file that cannot be run; why: what the runtime says of it."""
+    return {
+        "schema": "llorch.contents/v1",
+        "model": str(found.path),
+        "format": found.format,
+        "architecture": found.architecture,
+        "tensors": found.tensors,
+        "weights": found.weights,
+        "size_bytes": found.size_bytes,
+        "types": {
+            stored.type: {
+                "tensors": stored.tensors,
+                "weights": stored.weights,
+                "size_bytes": stored.size_bytes,
+            }
+            for stored in found.types
+        },
+        "keys": dict(found.keys),
+        "why_not_run": why,
+    }
+
+
+def contents_rows(found: Contents) -> list[list[Cell]]:
+    """The same for a person: what it is, how much of each type, then its keys."""
+    rows = [
+        ("file", str(found.path)),
+        ("format", ", ".join(filter(None, [found.architecture, found.format]))),
+        ("tensors", f"{found.tensors}, {found.weights:,} weights in {size(found.size_bytes).brief}"),
+        *(
+            (stored.type, f"{stored.tensors} tensors, {size(stored.size_bytes).brief}")
+            for stored in found.types
+        ),
+        *found.keys.items(),
+    ]
+    return [[text(name), text(value)] for name, value in rows]
 
 
 def offer_of(found: Description) -> Offer:

@@ -11,6 +11,7 @@ import click
 
 from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.commands import cli
+from llorch.commands.ledger import MODEL
 
 NAME = "llorch-sign"
 ATTESTATION = ".intoto.jsonl"  # beside the folder: a file in it would be another folder
@@ -18,7 +19,7 @@ PASSWORD = "LLORCH_KEY_PASSWORD"  # noqa: S105 - the variable's name
 
 
 @cli.command(NAME, example=f"{NAME} smollm2 --key release.pem")
-@click.argument("folder", metavar="FOLDER", type=cli.PATH)
+@click.argument("folder", metavar="FOLDER", type=MODEL, shell_complete=cli.complete_model)
 @click.option("--key", metavar="FILE.pem", type=cli.PATH, required=True, help="The private key.")
 @click.option(
     "--rehash", is_flag=True, help="Read every file, instead of what the conversion recorded of it."

@@ -11,6 +11,7 @@ import click
 from llorch import formats, runtime
 from llorch.commands import cli
 from llorch.commands.cli import Cell, size, text, write_rows
+from llorch.commands.ledger import MODEL
 
 NAME = "llorch-run"
 SHOWN = 5  # wrong answers
@@ -25,7 +26,7 @@ def add_soak(group: click.Group, example: str) -> None:
 
 
 OPTIONS = (
-    click.argument("model", type=cli.PATH),
+    click.argument("model", type=MODEL, shell_complete=cli.complete_model),
     click.option(
         "--minutes",
         type=click.FloatRange(min=0, max=24 * 60),

@@ -17,7 +17,7 @@ from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Cell, Failure, text, write_table
-from llorch.commands.ledger import Recorded, record_verification, registry_location, tracked_run
+from llorch.commands.ledger import Recorded, locate_model, record_verification, registry_location, tracked_run
 from llorch.registry import sha256_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from llorch.formats.scan import Allowance
     from llorch.registry import Location
-    from llorch.verification import Report
+    from llorch.verification import Report, Result
 
 NAME = "llorch-verify"
 OUTCOMES = {"PASSED": 0, "FAILED": 1, "INCOMPLETE": 7}  # exit codes
@@ -52,7 +52,7 @@ class WithMatrix(cli.Guarded):
 @cli.command(
     NAME, cls=WithMatrix, example=f"{NAME} smollm2 --against SmolLM2-135M-Instruct.Q4_1.gguf --level full"
 )
-@click.argument("artifact", type=cli.PATH)
+@click.argument("artifact", type=cli.PATH, shell_complete=cli.complete_model)
 @click.option(
     "--against",
     metavar="FILE",
@@ -112,12 +112,13 @@ def main(
     sarif: Path | None,
     as_json: bool,
 ) -> int:
-    """Check ARTIFACT, a converted folder, and say what was measured and how much is allowed.
+    """Check ARTIFACT, a converted folder or its name in the registry: what was measured, how much is allowed.
 
     The registry is told of it if it knows the folder. A .gguf file, which nothing is compared with, is tried out: does
     it run, and make of English more than a guess? `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
     recorded: Recorded | Failure | None = None
+    artifact = locate_model(artifact, url)
     if other_source and against is None:
         raise click.UsageError("--other-source is for --against FILE, which is not given.")
     if against is not None and not (alone or other_source or just_written or artifact.is_file()):
@@ -262,10 +263,16 @@ def rows(report: Report) -> list[list[Cell]]:
             number(result.value),
             number(result.at_most),
             text(result.unit),
-            text("; ".join(filter(None, [result.where, result.detail]))),
+            found_at(result),
         ]
         for result in report.results
     ]
+
+
+def found_at(result: Result) -> Cell:
+    """Where the worst was found, and what was compared; of what did not pass, all of it."""
+    cell = text("; ".join(filter(None, [result.where, result.detail])))
+    return cell if result.status in ("PASSED", "SKIPPED") else Cell(cell.full, cell.full, below=True)
 
 
 def number(value: float | None) -> Cell:

@@ -13,6 +13,7 @@ import click
 from llorch.base.errors import MalformedInput
 from llorch.base.record_files import PROVENANCE
 from llorch.commands import cli
+from llorch.commands.ledger import MODEL
 from llorch.commands.sign import attestation_of, require_folder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ NAME = "llorch-verify-signature"
 
 
 @cli.command(NAME, example=f"{NAME} smollm2 --key release.pub.pem")
-@click.argument("folder", metavar="FOLDER", type=cli.PATH)
+@click.argument("folder", metavar="FOLDER", type=MODEL, shell_complete=cli.complete_model)
 @click.option("--key", metavar="FILE.pem", type=cli.PATH, required=True, help="The public key.")
 @click.option(
     "--signature",

@@ -194,7 +194,8 @@ def _prepared(
         raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
     outputs = written_order(choice.outputs)
     layout = lay_out(((o.name, str(o.dtype), o.shape) for o in outputs), options.shard_bytes)
-    placed = tuple(Placed(output, stored) for output, stored in zip(outputs, layout.tensors, strict=True))
+    by_name = {output.name: output for output in outputs}
+    placed = tuple(Placed(by_name[stored.name], stored) for stored in layout.tensors)
     sentencepiece = sentencepiece_model(header.metadata)
     others = {
         "config.json": _json(with_dtype(planned.config, choice.dtype)),

@@ -16,7 +16,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,21 +99,21 @@ class SafetensorsModel:
 
 
 def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size: int) -> Layout:
-    """Where each (name, dtype, shape) lies, in the order given; ValueError for a name that comes twice.
+    """Where each (name, dtype, shape) lies; ValueError for a name that comes twice.
 
     max_shard_size: most bytes of tensors in a file; a tensor is never cut, so a larger one has a file for
-    itself. The names are transformers': one model.safetensors, or numbered shards and an index. Larger
-    elements should come first, as the safetensors library writes them: then each lies at a multiple of its size.
+    itself. The names are transformers': one model.safetensors, or numbered shards and an index. A file keeps the order
+    given, but where a tensor would lie at no multiple of its element size: there larger elements come first, as the
+    safetensors library writes them.
     """
-    shards: list[list[SafetensorsTensor]] = [[]]
-    at = 0
-    for name, dtype, shape in tensors:
-        nbytes = math.prod(shape) * BITS[dtype] // 8
-        if shards[-1] and at + nbytes > max_shard_size:
-            shards.append([])
-            at = 0
-        shards[-1].append(SafetensorsTensor(name, dtype, shape, len(shards) - 1, at, nbytes))
-        at += nbytes
+    rows = [(name, dtype, shape, math.prod(shape) * BITS[dtype] // 8) for name, dtype, shape in tensors]
+    shards: list[list[SafetensorsTensor]] = []
+    for part, members in enumerate(balanced([row[3] for row in rows], max_shard_size)):
+        shard, at = [], 0
+        for name, dtype, shape, nbytes in aligned([rows[member] for member in members]):
+            shard.append(SafetensorsTensor(name, dtype, shape, part, at, nbytes))
+            at += nbytes
+        shards.append(shard)
     files = [
         _laid_out(shard, SINGLE if len(shards) == 1 else f"model-{n:05}-of-{len(shards):05}.safetensors")
         for n, shard in enumerate(shards, 1)
@@ -132,6 +132,47 @@ def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size:
         text = json.dumps({"metadata": total, "weight_map": dict(sorted(weight_map.items()))}, indent=2)
         index = text.encode() + b"\n"
     return Layout(tuple(files), tuple(placed), index)
+
+
+Row = tuple[str, str, tuple[int, ...], int]
+
+
+def aligned(rows: Sequence[Row]) -> Sequence[Row]:
+    """The tensors of a file as given if each lies at a multiple of its element size, else larger elements first.
+
+    Readers that map a file dislike a tensor that lies elsewhere.
+    """
+    at = 0
+    for _, dtype, _, nbytes in rows:
+        if at % max(1, BITS[dtype] // 8):
+            return sorted(rows, key=lambda row: BITS[row[1]], reverse=True)
+        at += nbytes
+    return rows
+
+
+def balanced(sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Which of these go into which shard: each of at most `most` bytes, or of one that is larger.
+
+    What is above half of `most` has a shard for itself. The others are cut, in their order, at even parts of their sum,
+    each in the part that its middle lies in; so two shards of them differ by at most two of the largest. Shards are in
+    the order of their first.
+    """
+    if sum(sizes) <= most:
+        return [list(range(len(sizes)))]
+    rest = [index for index, size in enumerate(sizes) if 2 * size <= most]
+    shards = [[index] for index, size in enumerate(sizes) if 2 * size > most]
+    total = sum(sizes[index] for index in rest)
+    count = -(-total // most)
+    while True:
+        parts: dict[int, list[int]] = {}
+        at = 0  # twice where it begins, so that the middle is whole
+        for index in rest:
+            part = min((at + sizes[index]) * count // max(1, 2 * total), max(0, count - 1))
+            parts.setdefault(part, []).append(index)
+            at += 2 * sizes[index]
+        if all(sum(sizes[index] for index in part) <= most for part in parts.values()):
+            return sorted([*shards, *parts.values()])
+        count += 1
 
 
 def _laid_out(shard: list[SafetensorsTensor], name: str) -> LaidOutFile:

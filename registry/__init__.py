@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llorch.registry.digests import HashedFile, hashed_files, sha256_of, tree1
     from llorch.registry.errors import InvalidReference, RefusedRequest, RegistryError, UnknownReference
     from llorch.registry.query.affected import Affected
+    from llorch.registry.query.diff import ArtifactDiff
     from llorch.registry.query.history import ListedRun
     from llorch.registry.query.identify import Identification
     from llorch.registry.query.integrity import Integrity
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from llorch.registry.query.listing import Filter
     from llorch.registry.query.reference import name_from, parse_alias
     from llorch.registry.query.reproduce import Reproduction
-    from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact
+    from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, RunAnswer
     from llorch.registry.records.processes import Process, this_process
     from llorch.registry.records.records import (
         ArtifactKind,
@@ -54,6 +55,7 @@ __all__ = [
     "Affected",
     "AliasChange",
     "ArtifactAnswer",
+    "ArtifactDiff",
     "ArtifactKind",
     "ArtifactRecord",
     "CheckRecord",
@@ -77,6 +79,7 @@ __all__ = [
     "Registry",
     "RegistryError",
     "Reproduction",
+    "RunAnswer",
     "RunKind",
     "RunRecord",
     "SourceKind",
@@ -103,6 +106,7 @@ __getattr__, __dir__ = lazy_names(
         "digests": ["HashedFile", "hashed_files", "sha256_of", "tree1"],
         "errors": ["InvalidReference", "RefusedRequest", "RegistryError", "UnknownReference"],
         "query.affected": ["Affected"],
+        "query.diff": ["ArtifactDiff"],
         "query.history": ["ListedRun"],
         "query.identify": ["Identification"],
         "query.integrity": ["Integrity"],
@@ -110,7 +114,7 @@ __getattr__, __dir__ = lazy_names(
         "query.listing": ["Filter"],
         "query.reference": ["name_from", "parse_alias"],
         "query.reproduce": ["Reproduction"],
-        "records.answers": ["ArtifactAnswer", "ListedArtifact"],
+        "records.answers": ["ArtifactAnswer", "ListedArtifact", "RunAnswer"],
         "records.processes": ["Process", "this_process"],
         "records.records": [
             "ArtifactKind",

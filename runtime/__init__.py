@@ -21,6 +21,7 @@ from llorch.base.lazy import lazy_names
 if TYPE_CHECKING:
     from llorch.runtime.blocks.linear import Linear
     from llorch.runtime.chat import Chat
+    from llorch.runtime.contents import Contents, describe_contents
     from llorch.runtime.decoder import Decoder, Observe
     from llorch.runtime.description import Description, describe
     from llorch.runtime.devices import choose_device, start_device
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Chat",
     "Config",
+    "Contents",
     "ContextFull",
     "Decoder",
     "Description",
@@ -65,6 +67,7 @@ __all__ = [
     "choose_device",
     "compare_logits",
     "describe",
+    "describe_contents",
     "fresh_answers",
     "load",
     "measure_perplexity",
@@ -82,6 +85,7 @@ __getattr__, __dir__ = lazy_names(
         "blocks.linear": ["Linear"],
         "chat": ["Chat"],
         "decoder": ["Decoder", "Observe"],
+        "contents": ["Contents", "describe_contents"],
         "description": ["Description", "describe"],
         "devices": ["start_device", "choose_device"],
         "errors": ["ContextFull", "RequestError", "UnknownToken"],

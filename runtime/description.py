@@ -78,7 +78,9 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tensor:
+class StoredTensor:
+    """A tensor as a header has it; size_bytes as it is stored."""
+
     name: str
     type: str
     shape: tuple[int, ...]
@@ -86,6 +88,7 @@ class _Tensor:
 
     @property
     def weights(self) -> int:
+        """How many it has."""
         return math.prod(self.shape)
 
 
@@ -102,7 +105,7 @@ def _of_gguf(path: Path) -> Description:
     header = read_header(path)
     with TensorData(header) as data:
         traits, _ = from_gguf.read_traits(header, data)
-    tensors = [_Tensor(t.name, t.type.name, t.shape, t.nbytes) for t in header.tensors.values()]
+    tensors = [StoredTensor(t.name, t.type.name, t.shape, t.nbytes) for t in header.tensors.values()]
     return _described(
         path,
         "gguf",
@@ -123,7 +126,7 @@ def _gguf_tokenizer(header: Header) -> tuple[str, int]:
 def _of_folder(folder: Path) -> Description:
     read = from_folder.read_traits(folder)
     config = read_json(folder / "config.json")
-    tensors = [_Tensor(t.name, t.dtype, t.shape, t.nbytes) for t in read.stored.tensors.values()]
+    tensors = [StoredTensor(t.name, t.dtype, t.shape, t.nbytes) for t in read.stored.tensors.values()]
     tokenizer_config = (
         read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     )
@@ -159,11 +162,10 @@ def _described(
     architecture: str,
     name: str,
     traits: Traits,
-    tensors: list[_Tensor],
+    tensors: list[StoredTensor],
     tokenizer: tuple[str, int],
     template: str | None,
 ) -> Description:
-    types = sorted(_by_type(tensors), key=lambda stored: -stored.size_bytes)
     kind, tokens = tokenizer
     held = _held(tensors, format, tokens)
     return Description(
@@ -172,7 +174,7 @@ def _described(
         architecture,
         name,
         traits,
-        tuple(types),
+        totals_by_type(tensors),
         kind,
         tokens,
         None if template is None else report(template),
@@ -180,17 +182,18 @@ def _described(
     )
 
 
-def _by_type(tensors: Iterable[_Tensor]) -> list[TypeTotal]:
+def totals_by_type(tensors: Iterable[StoredTensor]) -> tuple[TypeTotal, ...]:
+    """What the tensors of each type come to; the most bytes first."""
     found: dict[str, TypeTotal] = {}
     for t in tensors:
         old = found.get(t.type, TypeTotal(t.type, 0, 0, 0))
         found[t.type] = TypeTotal(
             t.type, old.tensors + 1, old.weights + t.weights, old.size_bytes + t.size_bytes
         )
-    return list(found.values())
+    return tuple(sorted(found.values(), key=lambda stored: -stored.size_bytes))
 
 
-def _held(tensors: list[_Tensor], format: str, tokens: int) -> Held:
+def _held(tensors: list[StoredTensor], format: str, tokens: int) -> Held:
     """As stored; a folder's all in float32 where that fits its bound.
 
     An embedding that is not the head too is never widened: its rows are made one by one.

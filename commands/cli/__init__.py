@@ -8,7 +8,7 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.commands.cli.child import run_command, verify_in_fresh_process
-    from llorch.commands.cli.completion import SHELLS, complete_reference, completion_script
+    from llorch.commands.cli.completion import SHELLS, complete_model, complete_reference, completion_script
     from llorch.commands.cli.declaration import (
         F,
         Guarded,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         UNITS,
         Cell,
         age,
+        coloured,
         digest,
         flat,
         size,
@@ -77,7 +78,9 @@ __all__ = [
     "age",
     "allow_option",
     "allowances",
+    "coloured",
     "command",
+    "complete_model",
     "complete_reference",
     "completion_script",
     "device_option",
@@ -111,7 +114,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "child": ["run_command", "verify_in_fresh_process"],
-        "completion": ["SHELLS", "complete_reference", "completion_script"],
+        "completion": ["SHELLS", "complete_model", "complete_reference", "completion_script"],
         "declaration": [
             "F",
             "Guarded",
@@ -152,6 +155,7 @@ __getattr__, __dir__ = lazy_names(
             "Cell",
             "UNITS",
             "age",
+            "coloured",
             "digest",
             "flat",
             "size",

@@ -48,3 +48,10 @@ def complete_reference(
         for name in sorted(plain)
         if name.startswith(incomplete)
     ]
+
+
+def complete_model(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The same, and the files and folders that the shell finds."""
+    return [CompletionItem(incomplete, type="file"), *complete_reference(context, parameter, incomplete)]

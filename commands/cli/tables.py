@@ -7,8 +7,11 @@ there is no header, and a tab or line end inside a value is escaped.
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +25,19 @@ GAP = "  "
 NARROWEST = 6  # no column is cut below this
 LONGEST = 1 << 20  # characters of a value that no terminal cuts
 
+INDENT = "    "  # of what stands below its row
+COLOURS = {
+    "PASSED": "green",
+    "INTACT": "green",
+    "WARNED": "yellow",
+    "INCOMPLETE": "yellow",
+    "FAILED": "red",
+    "ERROR": "red",
+} | {"DAMAGED": "red"}
+VERDICT = re.compile(rf"(?<!\S)(?:{'|'.join(COLOURS)})(?!\S)")
+
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-AGES = ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+AGES = ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "min"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,8 @@ class Cell:
 
     full: str
     brief: str
+    whole: bool = False  # never cut: a part of it is of no use
+    below: bool = False  # where the row has no room for it, it is wrapped under it
 
 
 def text(value: object) -> Cell:
@@ -52,7 +68,7 @@ def size(value: int | None) -> Cell:
 
 
 def age(when: str | None, now: datetime | None = None) -> Cell:
-    """An RFC 3339 time: `3 h ago`, by the clock; a time to come is shown in full."""
+    """An RFC 3339 time: `3 h ago`, by the clock, `now` within a minute; a time to come is shown in full."""
     if not when:
         return Cell("", "")
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(when)).total_seconds()
@@ -67,7 +83,7 @@ def age(when: str | None, now: datetime | None = None) -> Cell:
 def digest(value: str | None) -> Cell:
     """`label:` and 64 hex digits: twelve of them are enough to tell two apart, and to be asked for."""
     label, _, digits = (value or "").rpartition(":")
-    return Cell(value or "", f"{label}:{digits[:12]}" if label else digits[:12])
+    return Cell(value or "", f"{label}:{digits[:12]}" if label else digits[:12], whole=True)
 
 
 def write_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
@@ -81,9 +97,9 @@ def write_rows(rows: Sequence[Sequence[Cell]]) -> None:
     if not is_terminal(sys.stdout):
         lines = ["\t".join(cell.full for cell in row) for row in rows]
     else:
-        lines = fitted([[cell.brief for cell in row] for row in rows], shutil.get_terminal_size().columns)
+        lines = fitted(rows, shutil.get_terminal_size().columns)
     for line in lines:
-        click.echo(line)
+        click.echo(coloured(line), color=True)
 
 
 def write_document(document: Mapping[str, object]) -> None:
@@ -108,18 +124,73 @@ def flat(value: object) -> object:
     return (json.dumps(value) if value else "") if isinstance(value, dict | list) else value
 
 
-def fitted(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Rows as lines of at most `width` characters: the widest column is cut first, none below `NARROWEST`."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
-    while excess > 0 and max(widths) > NARROWEST:
-        widest = widths.index(max(widths))
-        widths[widest] -= 1
-        excess -= 1
-    return [
-        GAP.join(cut(cell, room).ljust(room) for cell, room in zip(row, widths, strict=True)).rstrip()[:width]
+def fitted(rows: Sequence[Sequence[Cell]], width: int) -> list[str]:
+    """Rows as lines of at most `width` characters: the widest column is cut first, none below `NARROWEST`.
+
+    A column with a cell that is whole is not cut. What is to stand below its row takes no part in the widths where it
+    does not fit beside the rest.
+    """
+    columns = list(zip(*rows, strict=True))
+    beside = [max(0 if cell.below else len(cell.brief) for cell in column) for column in columns]
+    room = width - sum(beside) - len(GAP) * (len(beside) - 1)
+    wrapped = [
+        any(cell.below and len(cell.brief) > (room + wide) for cell, wide in zip(row, beside, strict=True))
         for row in rows
     ]
+    kept = [
+        [Cell("", "") if cell.below and down else cell for cell in row]
+        for row, down in zip(rows, wrapped, strict=True)
+    ]
+    lines = []
+    for row, down, line in zip(rows, wrapped, _in_columns(kept, width), strict=True):
+        lines.append(line)
+        if down:
+            for cell in row:
+                if cell.below:
+                    lines += textwrap.wrap(
+                        cell.brief,
+                        width,
+                        initial_indent=INDENT,
+                        subsequent_indent=INDENT,
+                        break_on_hyphens=False,
+                    )
+    return lines
+
+
+def _in_columns(rows: Sequence[Sequence[Cell]], width: int) -> list[str]:
+    """A line for each row."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(len(cell.brief) for cell in column) for column in columns]
+    whole = [any(cell.whole for cell in column) for column in columns]
+    excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
+    while excess > 0:
+        room = [0 if kept else size for size, kept in zip(widths, whole, strict=True)]
+        if max(room) <= NARROWEST:
+            break
+        widths[room.index(max(room))] -= 1
+        excess -= 1
+    return [
+        GAP.join(cut(cell.brief, size).ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()[
+            :width
+        ]
+        for row in rows
+    ]
+
+
+def coloured(line: str) -> str:
+    """The line with its verdicts in colour, where stdout is shown in colour."""
+    return (
+        VERDICT.sub(lambda found: click.style(found[0], fg=COLOURS[found[0]], bold=True), line)
+        if in_colour()
+        else line
+    )
+
+
+def in_colour() -> bool:
+    """Whether stdout takes colour: NO_COLOR says never, FORCE_COLOR always, else a terminal does."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or is_terminal(sys.stdout)
 
 
 def cut(cell: str, room: int) -> str:

@@ -21,6 +21,7 @@ from llorch.commands.convert.tokenizer import write_tokenizer
 from llorch.commands.ledger import (
     Recorded,
     checked_name,
+    locate_model,
     name_taken,
     record_conversion,
     record_verification,
@@ -68,7 +69,7 @@ class DtypeType(click.Choice[str]):
 
 
 @cli.command(NAME, example=f"{NAME} SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --verify full")
-@click.argument("source", type=cli.PATH)
+@click.argument("source", type=cli.PATH, shell_complete=cli.complete_model)
 @click.option(
     "-o",
     "--output",
@@ -135,6 +136,7 @@ def main(
     as_json: bool,
 ) -> int:
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
+    source = locate_model(source, url)
     if tokenizer_only or not source.is_file():
         source = formats.model_path(source)
     folder = folder or Path(folder_name(source))
@@ -156,7 +158,7 @@ def main(
     if as_json:
         cli.write_json(done.to_json(error))
     else:
-        click.echo(done.summary())
+        click.echo(cli.coloured(done.summary()), color=True)
     return error.exit_code if isinstance(error, Failure) else done.exit_code
 
 
@@ -175,7 +177,7 @@ class Done:
             return self.recorded.exit_code
         if isinstance(self.report, Failure):
             return self.report.exit_code
-        return 1 if self.report is not None and self.report.outcome == "FAILED" else 0
+        return {"FAILED": 1, "INCOMPLETE": 7}.get(self.report.outcome, 0) if self.report is not None else 0
 
     def to_json(self, error: ReferenceComparison | Failure | None = None) -> dict[str, object]:
         """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.

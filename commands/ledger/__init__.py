@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         record_fetch,
         record_smoke_test,
     )
+    from llorch.commands.ledger.locate import MODEL, locate_model
     from llorch.commands.ledger.record import (
         Recorded,
         adopt_folder,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from llorch.commands.ledger.run import TrackedRun, tracked_run
 
 __all__ = [
+    "MODEL",
     "FetchResult",
     "FetchedModel",
     "Recorded",
@@ -35,6 +37,7 @@ __all__ = [
     "checked_name",
     "from_adoption",
     "from_fetch",
+    "locate_model",
     "name_taken",
     "record_conversion",
     "record_fetch",
@@ -55,6 +58,7 @@ __getattr__, __dir__ = lazy_names(
             "record_fetch",
             "record_smoke_test",
         ],
+        "locate": ["MODEL", "locate_model"],
         "record": [
             "Recorded",
             "adopt_folder",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
@@ -21,9 +22,10 @@ from llorch.commands.registry.output import (
     write_answer,
     write_answers,
 )
+from llorch.commands.registry.reading import write_artifact
 
 if TYPE_CHECKING:
-    from llorch.registry import ListedArtifact, Location
+    from llorch.registry import ArtifactAnswer, ListedArtifact, Location, RunAnswer
 
 TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
 
@@ -101,8 +103,22 @@ def show(reference: str, url: str | None, as_json: bool, output_format: str | No
     """Show all that is recorded of REF: a name, name@alias, a digest's first digits, a run or a path."""
     with open_registry(url) as store:
         answer = store.show(reference)
-    document = answer.to_json()
-    write_answer(document, lambda: write_document(readable(document)), as_json, output_format)
+    write_answer(answer.to_json(), lambda: write_shown(answer), as_json, output_format)
+
+
+def write_shown(answer: ArtifactAnswer | RunAnswer) -> None:
+    """An artifact or a run, for a person; where stdout is no terminal, every value behind its key."""
+    if is_artifact(answer) and cli.is_terminal(sys.stdout):
+        write_artifact(answer)
+    else:
+        write_document(readable(answer.to_json()))
+
+
+def is_artifact(answer: ArtifactAnswer | RunAnswer) -> TypeGuard[ArtifactAnswer]:
+    """Whether it is an artifact that was asked for."""
+    from llorch.registry import ArtifactAnswer  # SQLAlchemy
+
+    return isinstance(answer, ArtifactAnswer)
 
 
 @cli.subcommand(main, "path", example=f"{NAME} path")
@@ -154,7 +170,7 @@ def row_of(row: ListedArtifact) -> Sequence[Cell]:
         text(row.dtype),
         size(row.size_bytes),
         text(row.source),
-        text(row.verified),
+        Cell(row.verified or "", row.verified or "", whole=True),
         age(str(listed["at"])),
         digest(row.digest),
     )

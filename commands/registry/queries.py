@@ -10,8 +10,9 @@ import click
 
 from llorch.base.times import rfc3339
 from llorch.commands import cli
-from llorch.commands.cli import Cell, age, digest, text, write_document
+from llorch.commands.cli import Cell, age, digest, text
 from llorch.commands.registry.output import NAME, open_registry, output_options, write_answer, write_answers
+from llorch.commands.registry.reading import write_diff
 
 if TYPE_CHECKING:
     from llorch.registry import Affected, Identification, Lineage, ListedRun, SourceRecord, TensorRecord
@@ -38,7 +39,10 @@ def lineage(
     with open_registry(url) as store:
         found = store.lineage(reference)
     write_answer(
-        found.to_json(), lambda: click.echo(drawing(found, picture), nl=False), as_json, output_format
+        found.to_json(),
+        lambda: click.echo(drawing(found, picture), nl=False, color=True),
+        as_json,
+        output_format,
     )
 
 
@@ -47,7 +51,7 @@ def drawing(found: Lineage, picture: str | None) -> str:
     from llorch.registry.export import drawing  # SQLAlchemy, as every answer
 
     if picture is None:
-        return f"{drawing.as_tree(found)}\n"
+        return cli.coloured(f"{drawing.as_tree(found)}\n")
     return drawing.as_dot(found) if picture == "dot" else drawing.as_svg(found)
 
 
@@ -171,7 +175,7 @@ def diff(first: str, second: str, url: str | None, as_json: bool, output_format:
     with open_registry(url) as store:
         found = store.diff(first, second)
     document = found.to_json()
-    write_answer(document, lambda: write_document(document), as_json, output_format)
+    write_answer(document, lambda: write_diff(found, first, second), as_json, output_format)
     return 0 if found.is_equal else 1
 
 

@@ -17,7 +17,8 @@ from llorch import formats
 from llorch.base.errors import UnsupportedInput
 from llorch.commands import cli
 from llorch.commands.cli import SIGNALS, Signalled
-from llorch.commands.serve.identity import identify, locate_model, served_name
+from llorch.commands.ledger import locate_model
+from llorch.commands.serve.identity import identify, served_name
 from llorch.commands.serve.log import log_to_stderr
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def add_serve(group: click.Group, example: str) -> None:
 
 
 OPTIONS = (
-    click.argument("model", type=cli.PATH),
+    click.argument("model", type=cli.PATH, shell_complete=cli.complete_model),
     click.option(
         "--host",
         default="127.0.0.1",

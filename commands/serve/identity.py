@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llorch.base.errors import UnsupportedInput
-from llorch.base.shown import shown
 from llorch.commands.ledger import registry_location
 
 if TYPE_CHECKING:
@@ -15,32 +13,6 @@ if TYPE_CHECKING:
     from llorch.runtime.serving import Card
 
 SUFFIX = ".gguf"
-
-
-def locate_model(model: Path, registry: str | None) -> Path:
-    """The file or folder: as given, or where the registry last saw what it knows by that name on this machine."""
-    if model.exists():
-        return model
-    import socket  # with ssl below it, slow to import; --help does not need it
-
-    from llorch.registry import RefusedRequest, Registry, RegistryError
-
-    try:
-        with Registry(registry_location(registry).url) as store:
-            answer = store.show(str(model))
-    except (RegistryError, RefusedRequest, OSError) as error:
-        raise FileNotFoundError(
-            2, "no such file or folder, nor a name that the registry knows", str(model)
-        ) from error
-    places = getattr(answer, "places", [])
-    here = [Path(place.path) for place in places if place.host == socket.gethostname()]
-    found = next((path for path in here if path.exists()), None)
-    if found is None:
-        raise UnsupportedInput(
-            f"{shown(str(model))} is known to the registry, but nowhere on this machine",
-            hint="convert or fetch it again, or name its file or folder",
-        )
-    return found
 
 
 def served_name(model: Path) -> str:

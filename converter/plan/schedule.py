@@ -96,19 +96,8 @@ Piece = Passed | Converted | ReadBack
 
 
 def written_order(outputs: Sequence[OutputTensor]) -> list[OutputTensor]:
-    """The order in the written files: in which the source finishes them.
-
-    Unless a tensor would lie at no multiple of its element size, which readers that map the file dislike:
-    then larger elements come first.
-    """
-    ordered = sorted(outputs, key=lambda output: max(source_range(s)[::2] for s in output.segments))
-    at = 0
-    for output in ordered:
-        size = element_bytes(output)
-        if at % size:
-            return sorted(ordered, key=element_bytes, reverse=True)
-        at += output.weights * size
-    return ordered
+    """The order in the written files: in which the source finishes them."""
+    return sorted(outputs, key=lambda output: max(source_range(s)[::2] for s in output.segments))
 
 
 def element_bytes(output: OutputTensor) -> int:

@@ -39,12 +39,13 @@ HEAD = """# The commands
 Results go to stdout, everything else to stderr: progress (where stderr is a terminal), warnings, and on failure exactly
 one line, `COMMAND: FILE: what is wrong`. With `--json` stdout is one document, for an error too:
 `{"error": {"reason", "message", "exit_code"}}`, whose `reason` is a word that stays. Tables fit the terminal; where
-stdout is no terminal they are whole values between tabs, without a header. `NO_COLOR` is heeded. `--debug` shows the
-traceback of an error before its line.
+stdout is no terminal they are whole values between tabs, without a header. PASSED, WARNED and FAILED are coloured on a
+terminal, with `FORCE_COLOR` everywhere, with `NO_COLOR` nowhere. `--debug` shows the traceback of an error before its
+line.
 
 ## Exit codes
 
-When several apply, the first of 2, 3, 6, 5, 4, 1 is given.
+When several apply, the first of 2, 3, 6, 5, 4, 1, 7 is given.
 
 | code | meaning |
 | --- | --- |

@@ -10,11 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from llorch import converter
+from llorch.commands import scan as scan_command
+from llorch.commands.convert.command import main as convert
+from llorch.commands.registry.command import main as registry
 from llorch.commands.run import main
 from llorch.commands.run_documents import info_rows
 from llorch.runtime import describe
 from tests.commands.conftest import invoke, started
-from tests.models.gguf_writer import I32, STRING, U32, array, one
+from tests.models.gguf_writer import I32, STRING, U32, Value, array, one
 from tests.models.tiny import TOKENS, random_llama
 
 
@@ -253,3 +256,74 @@ def test_a_soak_says_what_was_asked_and_that_all_was_right(source: Path) -> None
     assert document["passed"]
     assert document["wrong"] == []
     assert document["asked"] >= document["chunked"] > 0
+
+
+def test_a_prompt_comes_from_a_file(source: Path, alone: Path) -> None:
+    (alone / "prompt.txt").write_text("hello\n")
+    result = invoke(main, "generate", source, "-n", "8", "--json", "--file", "prompt.txt")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["ids"] == generated(source)["ids"]
+    both = invoke(main, "generate", source, "--file", "prompt.txt", "-p", "hello")
+    assert (both.exit_code, "give one" in both.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02\xff", b"text\0more"], ids=["no UTF-8", "a NUL"])
+def test_a_binary_file_is_no_text(source: Path, alone: Path, content: bytes) -> None:
+    (alone / "file").write_bytes(content)
+    for words in (["generate", source, "--file", "file"], ["perplexity", source, "file"]):
+        result = invoke(main, *words)
+        assert result.exit_code == 3
+        assert "file: is not text in UTF-8" in result.stderr
+
+
+def test_perplexity_is_of_stdin_too(source: Path, alone: Path) -> None:
+    text = "hello world " * 20
+    (alone / "text.txt").write_text(text)
+    words = ["perplexity", str(source), "--n-ctx", "8", "--json"]
+    of_file = invoke(main, *words, "text.txt")
+    assert of_file.exit_code == 0, of_file.output
+    for more in ([], ["-"]):
+        of_stdin = CliRunner().invoke(main, words + more, input=text)
+        assert json.loads(of_stdin.stdout) == json.loads(of_file.stdout)
+
+
+def test_a_name_of_the_registry_is_a_model(source: Path) -> None:
+    done = invoke(convert, source, "-o", "made", "--name", "my-model", "--verify", "none")
+    assert done.exit_code == 0, done.output
+    for name in ("my-model", "my-model@latest"):
+        of_name = invoke(main, "info", name, "--json")
+        assert of_name.exit_code == 0, of_name.output
+        assert json.loads(of_name.stdout)["model"] == str(Path("made").absolute())
+    digest = json.loads(invoke(registry, "list", "--json").stdout)["artifacts"][0]["digest"]
+    assert invoke(main, "info", digest[:18]).exit_code == 0
+    assert invoke(scan_command.main, "my-model").exit_code == 0
+    unknown = invoke(main, "info", "no-model")
+    assert unknown.exit_code == 3
+    assert "no-model: no such file or folder, nor a name in the registry" in unknown.stderr
+    Path("made").rename("moved")
+    gone = invoke(main, "info", "my-model")
+    assert (gone.exit_code, "lies nowhere on this machine" in gone.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "more"),
+    [("nosuch", {}), ("llama", {"general.type": one(STRING, "adapter")})],
+    ids=["unknown", "adapter"],
+)
+def test_info_of_what_cannot_be_run_gives_types_sizes_and_keys(
+    alone: Path, architecture: str, more: dict[str, Value]
+) -> None:
+    tiny = random_llama().key("general.architecture", one(STRING, architecture))
+    for name, value in more.items():
+        tiny.key(name, value)
+    tiny.write(alone / "odd.gguf")
+    result = invoke(main, "info", "odd.gguf", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["schema"] == "llorch.contents/v1"
+    assert found["architecture"] == architecture
+    assert sum(row["tensors"] for row in found["types"].values()) == found["tensors"] > 0
+    assert found["keys"]["tokenizer.ggml.tokens"] == f"{len(TOKENS)} of string"
+    shown = invoke(main, "info", "odd.gguf")
+    assert "general.architecture" in shown.stdout
+    assert "cannot be run: " in shown.stderr

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llorch.commands.cli.tables import GAP, NARROWEST, Cell, age, digest, fitted, size, text, write_table
+from llorch.commands.cli.tables import (
+    GAP,
+    NARROWEST,
+    Cell,
+    age,
+    coloured,
+    digest,
+    fitted,
+    size,
+    text,
+    write_table,
+)
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
@@ -36,7 +47,8 @@ def test_a_size_that_rounds_up_to_a_thousand_takes_the_next_unit() -> None:
     ("when", "brief"),
     [
         ("2026-11-24T12:00:00Z", "now"),
-        ("2026-11-24T11:59:01Z", "59 s ago"),
+        ("2026-11-24T11:59:01Z", "now"),
+        ("2026-11-24T11:58:59Z", "1 min ago"),
         ("2026-11-24T09:00:00Z", "3 h ago"),
         ("2026-11-22T11:00:00+00:00", "2 d ago"),
         ("2024-11-01T00:00:00Z", "2 y ago"),
@@ -56,6 +68,10 @@ def test_text_from_a_file_cannot_act_on_the_terminal_nor_break_a_row() -> None:
     assert text("a\x1b[2J\tb\nc").full == r"a\x1b[2J\tb\nc"
 
 
+def cells(rows: list[list[str]]) -> list[list[Cell]]:
+    return [[Cell(value, value) for value in row] for row in rows]
+
+
 @given(
     st.integers(1, 6).flatmap(
         lambda n: st.lists(st.lists(st.text("abc", max_size=60), min_size=n, max_size=n), min_size=1)
@@ -63,21 +79,21 @@ def test_text_from_a_file_cannot_act_on_the_terminal_nor_break_a_row() -> None:
     st.integers(20, 200),
 )
 def test_no_line_is_wider_than_the_terminal(rows: list[list[str]], width: int) -> None:
-    assert all(len(line) <= width for line in fitted(rows, width))
+    assert all(len(line) <= width for line in fitted(cells(rows), width))
 
 
 @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=9), min_size=3, max_size=3), min_size=1))
 def test_nothing_is_cut_where_there_is_room(rows: list[list[str]]) -> None:
-    for row, line in zip(rows, fitted(rows, 80), strict=True):
+    for row, line in zip(rows, fitted(cells(rows), 80), strict=True):
         assert line.split() == row
 
 
 def test_the_widest_column_is_cut_first_and_shows_that_it_was() -> None:
-    assert fitted([["name", "x" * 30]], 20) == ["name" + GAP + "x" * 13 + "…"]
+    assert fitted(cells([["name", "x" * 30]]), 20) == ["name" + GAP + "x" * 13 + "…"]
 
 
 def test_columns_are_cut_to_no_less_than_six_characters() -> None:
-    (line,) = fitted([["y" * 30, "x" * 30]], 3 * NARROWEST)
+    (line,) = fitted(cells([["y" * 30, "x" * 30]]), 3 * NARROWEST)
     assert line == "y" * 7 + "…" + GAP + "x" * 7 + "…"
 
 
@@ -102,3 +118,41 @@ def test_an_empty_table_prints_nothing(
     monkeypatch.setattr("llorch.commands.cli.tables.is_terminal", lambda _: True)
     write_table(("name",), [])
     assert capsys.readouterr().out == ""
+
+
+LONG = "the layer 12, of which nobody knew that it would be so far off in its query projection"
+
+
+def test_what_does_not_fit_is_wrapped_below_its_row_and_never_cut() -> None:
+    rows = [[text("a"), Cell(LONG, LONG, below=True)], [text("b"), text("short")]]
+    lines = fitted(rows, 40)
+    assert " ".join(" ".join(lines).split()) == f"a {LONG} b short"
+    assert all(len(line) <= 40 for line in lines)
+    assert fitted(rows, 140) == [f"a  {LONG}", "b  short"]
+
+
+def test_a_digest_is_not_cut_while_anything_else_can_be() -> None:
+    (line,) = fitted([[text("x" * 60), digest("sha256:" + "ab" * 32)]], 40)
+    assert line.endswith("sha256:abababababab")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "colour"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"NO_COLOR": "1"}, False),
+        (False, {"FORCE_COLOR": "1"}, True),
+        (True, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_verdicts_are_coloured_where_colour_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict[str, str], colour: bool
+) -> None:
+    monkeypatch.setattr("llorch.commands.cli.tables.is_terminal", lambda _: terminal)
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (coloured("x  PASSED  y") != "x  PASSED  y") is colour
+    assert coloured("UNPASSED") == "UNPASSED"

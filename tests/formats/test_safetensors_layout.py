@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from llorch.formats.gguf.tensor_data import TensorData
-from llorch.formats.safetensors import BITS, INDEX, SINGLE, Layout, lay_out, read_safetensors
+from llorch.formats.safetensors import BITS, INDEX, SINGLE, Layout, balanced, lay_out, read_safetensors
 
 Declared = tuple[str, str, tuple[int, ...]]
 
@@ -56,15 +55,41 @@ def test_a_file_is_byte_for_byte_the_library_s(tensors: list[Declared]) -> None:
 
 
 @given(tensors=declared(), most=st.integers(1, 200))
-def test_shards_keep_the_order_and_hold_at_most_what_they_may(tensors: list[Declared], most: int) -> None:
+def test_shards_hold_at_most_what_they_may_and_every_tensor_once(tensors: list[Declared], most: int) -> None:
     layout = lay_out(tensors, most)
-    assert [(t.name, t.dtype, t.shape) for t in layout.tensors] == tensors
+    assert sorted((t.name, t.dtype, t.shape) for t in layout.tensors) == sorted(tensors)
     held = [[t.nbytes for t in layout.tensors if t.part == n] for n in range(len(layout.files))]
     assert all(sum(shard) <= most or len(shard) == 1 for shard in held)
-    assert all(sum(a) + b[0] > most for a, b in pairwise(held)), "no shard is begun early"
+    assert all(sum(shard) for shard in held) or not any(t.nbytes for t in layout.tensors)
     sizes = [len(file.header) + sum(shard) for file, shard in zip(layout.files, held, strict=True)]
     assert [file.size_bytes for file in layout.files] == sizes
     assert all(len(file.header) % 8 == 0 for file in layout.files)
+    assert all(t.offset % max(1, BITS[t.dtype] // 8) == 0 for t in layout.tensors)
+    assert lay_out(tensors, most) == layout
+
+
+@given(sizes=st.lists(st.integers(0, 1000), max_size=200), most=st.integers(1, 5000))
+def test_shards_are_balanced(sizes: list[int], most: int) -> None:
+    shards = balanced(sizes, most)
+    assert sorted(index for shard in shards for index in shard) == list(range(len(sizes)))
+    held = [sum(sizes[index] for index in shard) for shard in shards]
+    small = (
+        [total for total, shard in zip(held, shards, strict=True) if 2 * sizes[shard[0]] <= most]
+        if sizes
+        else []
+    )
+    largest = max((size for size in sizes if 2 * size <= most), default=0)
+    if small:
+        assert max(small) - min(small) <= 2 * largest
+    assert all(shard == sorted(shard) for shard in shards), "a shard keeps the order"
+    assert all(total <= most or len(shard) == 1 for total, shard in zip(held, shards, strict=True))
+    assert sum(held) > most or len(shards) == 1
+
+
+def test_no_sliver_is_left_before_a_tensor_that_fills_a_shard() -> None:
+    assert balanced([1_400, 4_999_999, 2_000_000, 2_000_000], 5_000_000) == [[0, 2, 3], [1]]
+    assert balanced([1_400, 6_000_000, 2_000_000, 2_000_000], 5_000_000) == [[0, 2, 3], [1]]
+    assert balanced([1, 2, 2, 2, 2, 2, 2], 12) == [[0, 1, 2, 3], [4, 5, 6]]
 
 
 def test_three_shards_are_named_and_indexed_as_transformers_does(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def run(
 ) -> tuple[Layout, Digests]:
     ordered = written_order(outputs)
     layout = lay_out(((o.name, str(o.dtype), o.shape) for o in ordered), shard)
-    placed = [Placed(o, stored) for o, stored in zip(ordered, layout.tensors, strict=True)]
+    placed = placed_by_name(ordered, layout)
     flags = os.O_RDWR | os.O_CREAT
     files = [
         OpenFile(folder / file.name, os.open(folder / file.name, flags), file.header, file.size_bytes)
@@ -112,6 +112,11 @@ def run(
     finally:
         for file in files:
             os.close(file.fd)
+
+
+def placed_by_name(outputs: Sequence[OutputTensor], layout: Layout) -> list[Placed]:
+    by_name = {output.name: output for output in outputs}
+    return [Placed(by_name[stored.name], stored) for stored in layout.tensors]
 
 
 def expected_bytes(source: Source, output: OutputTensor) -> bytes:
@@ -222,7 +227,7 @@ def simple(source: Source, dtype: str = "BF16") -> list[OutputTensor]:
 def pieces(source: Source, outputs: Sequence[OutputTensor], finished: Sequence[str] = ()) -> list[object]:
     ordered = written_order(outputs)
     layout = lay_out(((o.name, str(o.dtype), o.shape) for o in ordered), 1 << 40)
-    placed = [Placed(o, stored) for o, stored in zip(ordered, layout.tensors, strict=True)]
+    placed = placed_by_name(ordered, layout)
     return list(schedule(source.header, placed, finished))
 
 
@@ -274,7 +279,8 @@ def test_written_tensors_lie_at_multiples_of_their_element_size(tmp_path: Path) 
     odd = Tensor("odd", (3,), by_name("BF16"), 0, 0, 6)
     wide = Tensor("wide", (2,), by_name("F32"), 0, 6, 8)
     outputs = [OutputTensor(t.name, t.shape, t.type.name, (Segment(t, 0, t.shape[0]),)) for t in (odd, wide)]
-    assert [output.name for output in written_order(outputs)] == ["wide", "odd"]
+    layout = lay_out(((o.name, str(o.dtype), o.shape) for o in written_order(outputs)), 1 << 40)
+    assert [stored.name for stored in layout.tensors] == ["wide", "odd"]
 
 
 def test_the_failure_of_the_earliest_piece_is_raised_whatever_the_threads_meet_first(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Where a model lies that was named: a file or folder as given, or what the registry knows by that name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llorch.base.errors import UnsupportedInput
+from llorch.base.shown import shown
+from llorch.commands import cli
+from llorch.commands.ledger.record import registry_location
+
+SUFFIX = ".gguf"
+
+
+class ModelType(cli.PathType):
+    """A file or folder, or a name, digest or path that the registry knows and that lies on this machine."""
+
+    name = "model"
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """The path of it; raises what `locate_model` does."""
+        return locate_model(super().convert(value, param, ctx), None)
+
+
+MODEL = ModelType()
+
+
+def locate_model(model: Path, registry: str | None) -> Path:
+    """The file or folder: as given, or where the registry last saw what it knows by that name on this machine.
+
+    What is neither comes back as it is where it reads like a file or `owner/repo`, so that whoever opens it says what
+    is missing. Raises FileNotFoundError for what reads like a name and is none, UnsupportedInput for a model that is
+    known and lies nowhere on this machine.
+    """
+    if os.path.lexists(model):
+        return model
+    import socket  # with ssl below it, slow to import; --help does not need it
+
+    from llorch.registry import ArtifactAnswer, RefusedRequest, Registry, RegistryError
+
+    location = registry_location(registry)
+    try:
+        with Registry(location.url) as store:
+            answer = store.show(str(model))
+    except (RegistryError, RefusedRequest, OSError) as error:
+        if "/" in str(model) or model.suffix.lower() == SUFFIX:
+            return model
+        what = f"no such file or folder, nor a name in the registry {location.shown}"
+        raise FileNotFoundError(2, what, str(model)) from error
+    if not isinstance(answer, ArtifactAnswer):
+        raise UnsupportedInput(f"{shown(str(model))} is a run, not a model", hint="name what it made")
+    here = [Path(place.path) for place in answer.places if place.host == socket.gethostname()]
+    found = next((path for path in here if path.exists()), None)
+    if found is None:
+        raise UnsupportedInput(
+            f"{shown(str(model))} is known to the registry {location.shown}, but lies nowhere on this machine",
+            hint="convert or fetch it again, or name its file or folder",
+        )
+    return found

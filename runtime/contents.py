@@ -1,0 +1,94 @@
+"""What a file holds that the runtime does not know as a model: types, sizes and keys, from headers alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llorch.base.errors import InputError
+from llorch.formats import read_safetensors
+from llorch.formats.gguf import read_header
+from llorch.runtime.description import StoredTensor, TypeTotal, totals_by_type
+
+CONFIGS = ("config.json", "adapter_config.json")
+ADAPTER = "adapter_model.safetensors"
+GGUF = b"GGUF"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Tensors and keys as they are stored.
+
+    architecture: what the file says it is, "" where it says nothing. types: the largest first. keys: name → value as
+    text, an array as how many of what it has.
+    """
+
+    path: Path
+    format: str
+    architecture: str
+    types: tuple[TypeTotal, ...]
+    keys: Mapping[str, str]
+
+    @property
+    def tensors(self) -> int:
+        """How many there are."""
+        return sum(stored.tensors for stored in self.types)
+
+    @property
+    def weights(self) -> int:
+        """How many the tensors have together."""
+        return sum(stored.weights for stored in self.types)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all tensors."""
+        return sum(stored.size_bytes for stored in self.types)
+
+
+def describe_contents(path: str | os.PathLike[str]) -> Contents | None:
+    """What a GGUF file, a safetensors file or a folder of those holds; None for anything else, or malformed."""
+    file = Path(path)
+    try:
+        if file.is_dir():
+            return _of_folder(file)
+        if file.suffix == ".safetensors":
+            return _of_safetensors(file, file, {})
+        with file.open("rb") as opened:
+            is_gguf = opened.read(len(GGUF)) == GGUF
+        return _of_gguf(file) if is_gguf else None
+    except (InputError, OSError, ValueError):
+        return None
+
+
+def _of_gguf(path: Path) -> Contents:
+    header = read_header(path)
+    tensors = [StoredTensor(t.name, t.type.name, t.shape, t.nbytes) for t in header.tensors.values()]
+    keys = {
+        key: str(value.data)
+        if isinstance(value.data, int | float | str)
+        else f"{len(value.data)} of {value.element.name.lower()}"
+        for key, value in header.metadata.items()
+    }
+    return Contents(path, "gguf", keys.get("general.architecture", ""), totals_by_type(tensors), keys)
+
+
+def _of_folder(folder: Path) -> Contents | None:
+    config = next((folder / name for name in CONFIGS if (folder / name).is_file()), None)
+    keys = {} if config is None else json.loads(config.read_bytes())
+    if not isinstance(keys, dict):
+        return None
+    stored = folder / ADAPTER
+    return _of_safetensors(folder, stored if stored.is_file() else folder, keys)
+
+
+def _of_safetensors(path: Path, stored: Path, keys: Mapping[str, object]) -> Contents:
+    tensors = [
+        StoredTensor(t.name, t.dtype, t.shape, t.nbytes)
+        for t in read_safetensors(stored, links=True).tensors.values()
+    ]
+    said = {key: value if isinstance(value, str) else json.dumps(value) for key, value in keys.items()}
+    architecture = said.get("model_type") or said.get("peft_type") or ""
+    return Contents(path, "safetensors", architecture, totals_by_type(tensors), said)
