@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llorch.runtime.decoder import Decoder, Observe
     from llorch.runtime.description import Description, describe
     from llorch.runtime.devices import choose_device, start_device
-    from llorch.runtime.errors import ContextFull, RequestError, UnknownToken
+    from llorch.runtime.errors import ContextFull, DoesNotFit, RequestError, UnknownToken
     from llorch.runtime.from_folder.config import Config
     from llorch.runtime.generate import Generation, Stream
     from llorch.runtime.kernels.cpu.offered import Offer, offered
@@ -47,6 +47,7 @@ __all__ = [
     "ContextFull",
     "Decoder",
     "Description",
+    "DoesNotFit",
     "Generation",
     "Linear",
     "LogitsComparison",
@@ -88,7 +89,7 @@ __getattr__, __dir__ = lazy_names(
         "contents": ["Contents", "describe_contents"],
         "description": ["Description", "describe"],
         "devices": ["start_device", "choose_device"],
-        "errors": ["ContextFull", "RequestError", "UnknownToken"],
+        "errors": ["ContextFull", "DoesNotFit", "RequestError", "UnknownToken"],
         "from_folder.config": ["Config"],
         "generate": ["Generation", "Stream"],
         "kernels.cpu.offered": ["Offer", "offered"],

@@ -19,7 +19,7 @@ from llorch.runtime.generate import Generation, Stream
 from llorch.runtime.layer_programs import LayerPrograms, Unknown
 from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.mode import Mode
-from llorch.runtime.placement import told
+from llorch.runtime.placement import layers_by_device
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.text.model_text import Text
 from llorch.runtime.traits import Traits
@@ -76,7 +76,7 @@ class Model:
     def placed(self) -> str:
         """Which layers are on which device, where there are several; else empty."""
         devices = self.decoder.weights.devices
-        return told([str(device) for device in devices]) if devices else ""
+        return layers_by_device([str(device) for device in devices]) if devices else ""
 
     def close(self) -> None:
         """Closes the model's files; weights that were not used yet can no longer be read."""

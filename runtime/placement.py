@@ -24,10 +24,10 @@ def spread(sizes: Sequence[int], free: Sequence[int]) -> list[int]:
     return places
 
 
-def told(devices: Sequence[str]) -> str:
+def layers_by_device(devices: Sequence[str]) -> str:
     """Which layers are where, for a reader.
 
-    >>> told(["cuda:0", "cuda:0", "cuda:1"])
+    >>> layers_by_device(["cuda:0", "cuda:0", "cuda:1"])
     'layers 0 to 1 on cuda:0, 2 to 2 on cuda:1'
     """
     starts = [n for n, device in enumerate(devices) if n == 0 or devices[n - 1] != device]

@@ -101,14 +101,13 @@ class Subject:
     def stay_within_memory(self) -> None:
         """Takes the processor where the device has no room for all readings at once, and says so in the log."""
         from llorch import runtime  # torch: whoever asks for a device by its name waits for it later
-        from llorch.runtime.errors import DoesNotFit
 
         if self.device == "cpu":
             return
         try:
             source = None if self._source is None else (self._source, rounding_of(self.tensors))
             runtime.require_room([(self.folder, None), *([source] * 2 if source else [])], self.device)
-        except DoesNotFit as error:
+        except runtime.DoesNotFit as error:
             LOG.warning("%s: both readings are computed on the processor", error)
             self.device = "cpu"
         except (InputError, OSError):

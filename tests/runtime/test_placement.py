@@ -10,7 +10,7 @@ import torch
 from llorch import runtime
 from llorch.converter import convert
 from llorch.runtime import RequestError
-from llorch.runtime.placement import spread, told
+from llorch.runtime.placement import layers_by_device, spread
 from tests.families import logits_of
 from tests.models.tiny import random_llama
 
@@ -42,7 +42,7 @@ def test_layers_go_in_order_to_devices_by_their_memory(
 
 
 def test_where_they_are_is_told() -> None:
-    assert told(["cuda:0", "cuda:0", "cuda:1"]) == "layers 0 to 1 on cuda:0, 2 to 2 on cuda:1"
+    assert layers_by_device(["cuda:0", "cuda:0", "cuda:1"]) == "layers 0 to 1 on cuda:0, 2 to 2 on cuda:1"
 
 
 def test_both_formats_compute_the_same_on_two_devices_as_on_one(file: Path, tmp_path: Path) -> None:
