@@ -139,7 +139,8 @@ def record_verification(
 def recording_failure(location: Location, error: Exception, again: str) -> Failure:
     """Why a registry was not told, and how it still can be."""
     what = os_error_line(error) if isinstance(error, OSError) else str(error)
-    return Failure(4, str(getattr(error, "reason", "unreachable")), f"{location.shown}: {what}; {again}")
+    named = what if location.shown in what else f"{location.shown}: {what}"
+    return Failure(4, str(getattr(error, "reason", "unreachable")), f"{named}; {again}")
 
 
 def adopt_folder(folder: Path, name: str | None, location: Location) -> Recorded:

@@ -108,6 +108,8 @@ def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_forma
                     NAME,
                     f"{shown(path, 200, quoted=False)} is left: it is not what is recorded, or not there",
                 )
+    if not found:
+        cli.note(NAME, "nothing to prune: no folder here is without a name")
     write_answers("prune", "folders", found, PRUNE_TITLES, prune_row, as_json, output_format)
 
 

@@ -63,15 +63,27 @@ def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_forma
     """Hash files or folders and tell what they are and where they come from.
 
     A file or folder with another template, name, card, order or number of files is known by its weights, and what
-    differs is said; one with changed weights by the tensors that it shares. Ends with 1 if one of them is unknown.
+    differs is said; one with changed weights by the tensors that it shares. Ends with 1 if one of them is unknown, and
+    with the code of the first that cannot be read, after the answers for the others.
     """
-    found = []
+    found: list[Identification] = []
+    failed: list[OSError] = []
     with open_registry(url) as store:
         for path in paths:
-            with cli.progress(f"hashing {path.name}") as progress:
-                tensors, metadata = of_gguf(path)
-                found.append(store.whence(path, progress, tensors=tensors, metadata=metadata))
+            try:
+                with cli.progress(f"hashing {path.name}") as progress:
+                    tensors, metadata = of_gguf(path)
+                    found.append(store.whence(path, progress, tensors=tensors, metadata=metadata))
+            except OSError as error:
+                failed.append(error)
+    if failed and not found:
+        raise failed[0]
     write_answers("whence", "answers", found, WHENCE_TITLES, whence_row, as_json, output_format)
+    failures = [cli.failure(error, NAME) for error in failed]
+    for one in failures:
+        cli.note(NAME, one.message)
+    if failures:
+        return failures[0].exit_code
     return 0 if all(one.known for one in found) else 1
 
 

@@ -54,7 +54,8 @@ def require_current(database: Database, *, write: bool) -> bool:
         with database.reading() as connection:
             version = schema_version(connection)
     except NotARegistry as error:
-        raise NotARegistry(f"registry {database.shown}: {error}") from None
+        named = str(error) if database.shown in str(error) else f"registry {database.shown}: {error}"
+        raise NotARegistry(named) from None
     if version == HEAD:
         if write:
             database.leave_wal()

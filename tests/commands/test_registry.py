@@ -86,6 +86,7 @@ def test_a_file_that_is_no_registry_ends_with_4(source: Path) -> None:
     result = invoke(main, "list", "--registry", source, "--json")
     assert result.exit_code == 4
     assert json.loads(result.stdout)["error"]["reason"] == "not-a-registry"
+    assert result.stderr.count(source.name) == 1
 
 
 def test_adopting_twice_records_once(folder: Path) -> None:

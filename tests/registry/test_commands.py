@@ -124,6 +124,26 @@ def test_whence_ends_with_1_for_an_unknown_file(told: Registry, call: Call, tmp_
     assert (result.exit_code, rows(result)[1]) == (1, [str(unknown), "unknown", empty, "", ""])
 
 
+def test_whence_answers_for_what_can_be_read_and_ends_as_the_rest_does(
+    told: Registry, call: Call, tmp_path: Path
+) -> None:
+    known = tmp_path / "a.bin"
+    known.write_bytes(b"tiny.gguf")
+    result = call("whence", tmp_path / "gone", known, tmp_path / "away")
+    assert (result.exit_code, rows(result)) == (3, [[str(known), "artifact", gguf().digest, "", ""]])
+    assert result.stderr == "".join(
+        f"llorch-registry: {tmp_path / name}: no such file or directory\n" for name in ("gone", "away")
+    )
+    result = call("whence", tmp_path / "gone", known, "--json")
+    assert [one["path"] for one in json.loads(result.stdout)["answers"]] == [str(known)]
+
+
+def test_prune_says_that_there_is_nothing_to_do(registry: Registry, call: Call) -> None:
+    result = call("prune", "--dry-run")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "llorch-registry: nothing to prune: no folder here is without a name\n"
+
+
 def test_history_lists_runs(told: Registry, call: Call) -> None:
     result = call("history", "tiny", "--kind", "convert")
     assert rows(result) == [
