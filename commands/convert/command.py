@@ -247,13 +247,23 @@ def convert_and_check(
         cli.note(NAME, f"warning: {warning}")
     report = None
     if level != "none":
-        report, recorded = checked(conversion, level, recorded, location)
+        try:
+            report, recorded = checked(conversion, level, recorded, location)
+        except cli.Signalled:
+            cli.note(NAME, without_check(conversion.folder, recorded))
+            raise
     if isinstance(recorded, Recorded) and (taken := name_taken(recorded)):
         cli.note(NAME, taken)
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
     return Done(conversion, report, recorded)
+
+
+def without_check(folder: Path, recorded: Recorded | Failure) -> str:
+    """What stays of a conversion whose check was stopped, and how to go on."""
+    known = f", recorded as {recorded.name}" if isinstance(recorded, Recorded) else ""
+    return f"{folder} is converted and kept{known}, but not checked: `llorch-verify {folder}` checks it"
 
 
 def folder_name(source: Path) -> str:

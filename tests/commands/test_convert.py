@@ -276,3 +276,21 @@ def test_a_signal_leaves_neither_target_nor_staging(alone: Path, number: signal.
     assert process.returncode == -number
     assert err == f"llorch-convert: stopped by signal {number.value}\n"
     assert sorted(path.name for path in alone.iterdir()) == ["large.gguf", "registry.db.runs"]
+
+
+def test_a_signal_during_the_check_says_what_is_kept_and_how_to_go_on(source: Path) -> None:
+    process = started("convert", source, "-o", "out")
+    while process.poll() is None and not (Path("registry.db").exists() and recorded()):
+        time.sleep(0.01)
+    time.sleep(0.3)  # the check, a process that loads torch, has begun and is far from its end
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (-signal.SIGINT, "")
+    folder = Path("out").absolute()
+    assert err.splitlines() == [
+        f"llorch-convert: {folder} is converted and kept, recorded as out, but not checked: `llorch-verify {folder}` "
+        "checks it",
+        "llorch-convert: stopped by signal 2",
+    ]
+    assert recorded() == [("out@latest", None)]
+    assert Path("out/model.safetensors").is_file()
