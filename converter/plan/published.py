@@ -7,6 +7,7 @@ or leaves null is filled in here, with a value that changes nothing in what the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -81,6 +82,13 @@ def of_full_layers(key: str) -> Callable[[Values], object]:
     return read
 
 
+def of_product(values: Values, *keys: str) -> int:
+    """The product of sizes."""
+    sizes = [values[key] for key in keys]
+    assert all(isinstance(size, int) for size in sizes)
+    return math.prod(size for size in sizes if isinstance(size, int))
+
+
 def dense_layers(values: Values) -> object:
     """How many layers, from the first, are dense, where mlp_layer_types says it layer by layer."""
     types = values["mlp_layer_types"]
@@ -136,6 +144,15 @@ PUBLISHED: Mapping[str, Published] = {
     # llama.cpp's converter takes the end of text from here; the class's own value is of no vocabulary but the first.
     "hunyuan_v1_dense": Published("tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}),
     "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
+    # The original's limit is infinity, for which JSON has no number: float16's largest cuts off no step either.
+    "mamba2": Published(
+        "mistralai/Mamba-Codestral-7B-v0.1",
+        {
+            "intermediate_size": lambda values: of_product(values, "num_heads", "head_dim"),
+            "time_step_limit": [0.0, 65504.0],
+            "time_step_rank": lambda values: -(-of_product(values, "hidden_size") // 16),
+        },
+    ),
     "minimax_m2": Published(
         "MiniMaxAI/MiniMax-M2", {**BY_SIGMOID, "shared_intermediate_size": 0, "use_routing_bias": True}
     ),
