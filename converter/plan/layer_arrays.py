@@ -38,11 +38,11 @@ def layer_tensors(header: Header, keys: Sequence[str]) -> Mapping[str, Tensor]:
 
 
 def _require(key: str, value: Value, layers: int) -> None:
-    numbers = np.asarray(value.data).reshape(-1)
-    floats = value.type is ValueType.ARRAY and numbers.dtype == np.float32
+    numbers = value.data if isinstance(value.data, np.ndarray) else np.zeros(0)  # strings are not read for it
+    floats = value.type is ValueType.ARRAY and value.element is ValueType.F32
     if not floats or len(numbers) != layers or not np.isfinite(numbers).all():
         raise MalformedInput(
-            f"is {value.type_name} of {len(numbers)}, expected {layers} finite float32, one a layer",
+            f"is {value.type_name} of {len(numbers)} numbers, expected {layers} finite float32, one a layer",
             where=f"key {shown(key)}",
             offset=value.offset,
         )
