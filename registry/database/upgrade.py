@@ -30,15 +30,15 @@ COPIES_KEPT = 3
 ADVISORY_LOCK = 0x6C6C6F726368  # "llorch": who upgrades a server holds it
 
 
-def schema_version(connection: Connection) -> str | None:
-    """The revision of an open database, None for one without tables. Raises NotARegistry."""
+def schema_version(connection: Connection, shown: str) -> str | None:
+    """The revision of an open database, None for one without tables. Raises NotARegistry, which calls it `shown`."""
     if connection.dialect.has_table(connection, "alembic_version"):
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
         if len(found) == 1:
             return str(found[0])
     elif not inspect(connection).get_table_names():
         return None
-    raise NotARegistry("holds tables of somebody else")
+    raise NotARegistry(f"registry {shown}: holds tables of somebody else")
 
 
 def require_current(database: Database, *, write: bool) -> bool:
@@ -50,12 +50,8 @@ def require_current(database: Database, *, write: bool) -> bool:
         if not write:
             return False
         database.create()
-    try:
-        with database.reading() as connection:
-            version = schema_version(connection)
-    except NotARegistry as error:
-        named = str(error) if database.shown in str(error) else f"registry {database.shown}: {error}"
-        raise NotARegistry(named) from None
+    with database.reading() as connection:
+        version = schema_version(connection, database.shown)
     if version == HEAD:
         if write:
             database.leave_wal()
@@ -96,7 +92,9 @@ def migrate(database: Database) -> tuple[str | None, str]:
         with database.writing() as connection:
             if database.path is None:
                 connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-            before = schema_version(connection)  # again, for another process may have been first
+            before = schema_version(
+                connection, database.shown
+            )  # again, for another process may have been first
             if before == HEAD:
                 return before, HEAD
             if before is not None and before not in REVISIONS:
