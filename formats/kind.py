@@ -14,8 +14,7 @@ from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.shown import shown
-from llorch.formats.gguf.file import read_part
-from llorch.formats.gguf.header import Limits
+from llorch.formats.gguf.file import read_texts
 from llorch.formats.model_file import open_model_file, read_exactly
 from llorch.formats.safetensors import INDEX, SINGLE
 
@@ -201,11 +200,10 @@ def _require_model(file: Path) -> None:
 def _require_language_model(file: Path) -> None:
     """UnsupportedInput for a GGUF file that is a projector, an imatrix or an adapter."""
     try:
-        header = read_part(file, Limits())
-        kind = header.metadata.text("general.type", "")
-        architecture = header.metadata.text("general.architecture", "")
+        texts = read_texts(file, ("general.type", "general.architecture"))
     except InputError:
         return  # malformed: whoever reads the model says so
+    kind, architecture = texts.get("general.type", ""), texts.get("general.architecture", "")
     what = NO_LANGUAGE_MODEL.get(kind) or NO_LANGUAGE_MODEL.get(OF_ARCHITECTURE.get(architecture, ""))
     if what is None:
         return

@@ -21,6 +21,7 @@ from llorch.commands.convert.tokenizer import write_tokenizer
 from llorch.commands.ledger import (
     Recorded,
     checked_name,
+    load_registry_ahead,
     locate_model,
     name_taken,
     record_conversion,
@@ -31,6 +32,7 @@ from llorch.commands.ledger import (
 from llorch.verification import Report
 
 if TYPE_CHECKING:
+    from llorch.base.progress import Progress
     from llorch.converter import Conversion, ConvertOptions
     from llorch.converter.quantization import ReferenceComparison
     from llorch.formats.scan import Allowance
@@ -238,7 +240,7 @@ def convert_and_check(
                     force=force,
                     run_id=run.id,
                     started=run.started,
-                    progress=progress,
+                    progress=loading_registry(progress),
                 )
         except converter.OnlyVocabulary:
             return None
@@ -258,6 +260,21 @@ def convert_and_check(
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
     return Done(conversion, report, recorded)
+
+
+def loading_registry(progress: Progress | None) -> Progress:
+    """Reports to `progress`, and with the first weights begins to load the registry, which is needed after the last."""
+    is_loading = False
+
+    def report(done: int, total: int) -> None:
+        nonlocal is_loading
+        if not is_loading:
+            is_loading = True
+            load_registry_ahead()
+        if progress is not None:
+            progress(done, total)
+
+    return report
 
 
 def without_check(folder: Path, recorded: Recorded | Failure) -> str:

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
         record_fetch,
         record_smoke_test,
     )
-    from llorch.commands.ledger.locate import MODEL, locate_model
+    from llorch.commands.ledger.locate import MODEL, locate_model, registry_location
     from llorch.commands.ledger.record import (
         Recorded,
         adopt_folder,
         checked_name,
+        load_registry_ahead,
         name_taken,
         record_conversion,
         record_verification,
-        registry_location,
     )
     from llorch.commands.ledger.run import TrackedRun, tracked_run
 
@@ -37,6 +37,7 @@ __all__ = [
     "checked_name",
     "from_adoption",
     "from_fetch",
+    "load_registry_ahead",
     "locate_model",
     "name_taken",
     "record_conversion",
@@ -58,15 +59,15 @@ __getattr__, __dir__ = lazy_names(
             "record_fetch",
             "record_smoke_test",
         ],
-        "locate": ["MODEL", "locate_model"],
+        "locate": ["MODEL", "locate_model", "registry_location"],
         "record": [
             "Recorded",
             "adopt_folder",
             "checked_name",
+            "load_registry_ahead",
             "name_taken",
             "record_conversion",
             "record_verification",
-            "registry_location",
         ],
         "run": ["TrackedRun", "tracked_run"],
     },

@@ -1,17 +1,19 @@
-"""Where a model lies that was named: a file or folder as given, or what the registry knows by that name."""
+"""Where the registry is that a command means, and where a model lies that was named by a path or by its name there."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from llorch.base.errors import UnsupportedInput
 from llorch.base.shown import shown
 from llorch.commands import cli
-from llorch.commands.ledger.record import registry_location
+
+if TYPE_CHECKING:
+    from llorch.registry import Location
 
 SUFFIX = ".gguf"
 
@@ -29,6 +31,13 @@ class ModelType(cli.PathType):
 
 
 MODEL = ModelType()
+
+
+def registry_location(option: str | None) -> Location:
+    """The registry that a command means, by its option, the environment and the current folder."""
+    from llorch.registry import locate  # --help does not need it
+
+    return locate(option, os.environ, Path.cwd())
 
 
 def locate_model(model: Path, registry: str | None) -> Path:

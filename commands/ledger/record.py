@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ from llorch.registry import (
     RefusedRequest,
     RegistryError,
     UnknownReference,
-    locate,
     name_from,
     parse_alias,
 )
@@ -51,9 +50,13 @@ class Recorded:
         return {"registry": self.registry, "name": self.name, "digest": self.digest}
 
 
-def registry_location(option: str | None) -> Location:
-    """The registry that a command means, by its option, the environment and the current folder."""
-    return locate(option, os.environ, Path.cwd())
+def load_registry_ahead() -> None:
+    """Begins to load what `record_conversion` needs; half a second that passes while the weights wait for the disk."""
+
+    def load() -> None:
+        from llorch.registry import Registry  # noqa: F401  # all of SQLAlchemy
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def record_conversion(
@@ -70,7 +73,7 @@ def record_conversion(
         assert made is not None, "a conversion has an output"
         with Registry(location.url) as store:
             source = converted.edges[0].artifact.digest
-            before = None if chosen else name_of_another(store, name, source)
+            before = None if chosen else name_of_another(store, name, source, made.digest)
             store.record(converted, names={name: made.digest})
     except (RegistryError, RefusedRequest, OSError) as error:
         again = f"{folder} is kept, `llorch-registry adopt {folder}` records it"
@@ -78,18 +81,14 @@ def record_conversion(
     return Recorded(location.shown, name, made.digest, before)
 
 
-def name_of_another(store: Registry, name: str, source: str) -> str | None:
-    """The digest that a name means by now, if that was not made of this source; None if it means nothing."""
-    from llorch.registry import ArtifactAnswer  # as in `record_conversion`
-
-    try:
-        known = store.show(name)
-    except UnknownReference:
+def name_of_another(store: Registry, name: str, source: str, made: str) -> str | None:
+    """The digest that a name means by now, if that is neither `made` nor was made of this source, else None."""
+    changes = store.alias_log(f"{name}@latest")
+    known = changes[0].digest if changes else None
+    if known is None or known in (source, made):
         return None
-    if not isinstance(known, ArtifactAnswer) or known.digest == source:
-        return None
-    made_of = {arrow.digest for arrow in store.lineage(name).arrows if arrow.role == "input"}
-    return None if source in made_of else known.digest
+    made_of = {arrow.digest for arrow in store.lineage(known).arrows if arrow.role == "input"}
+    return None if source in made_of else known
 
 
 def name_taken(recorded: Recorded) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import secrets
 import signal
 import time
 from collections.abc import Mapping
@@ -110,7 +109,7 @@ def serve(
         raise click.UsageError(f"to listen on {host} needs a key: give --api-key-file or ${KEY_VARIABLE}")
     limits = serving.Limits(slots=slots, max_queue=max_queue, cache_bytes=cache_bytes())
     settings = serving.Settings(
-        worker_id=worker_id or secrets.token_hex(8),
+        worker_id=worker_id or os.urandom(8).hex(),
         callback_url=callback_url,
         keys=keys,
         hosts=None if keys else frozenset({"localhost", "127.0.0.1", "::1", host}),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,6 +139,25 @@ def read_part(
                 error.hint = "it was read as big-endian, which its version says it is"
             raise error.in_file(path) from error.__cause__
     return header
+
+
+def read_texts(path: str | os.PathLike[str], keys: Sequence[str]) -> dict[str, str]:
+    """The texts that a file has under these keys, read no further than the last of them; keys of other types are none.
+
+    Raises as `read_header` does, for what was read.
+    """
+    with open_model_file(Path(path)) as fd:
+        reader = HeaderReader(functools.partial(os.pread, fd), Identity.of(fd).size, Limits())
+        _, _, n_keys = reader.preamble()
+        found: dict[str, str] = {}
+        for index in range(n_keys):
+            key = reader.name(Limits().key_bytes, f"the name of key {index}")
+            data = reader.value(key).data
+            if key in keys and isinstance(data, str):
+                found[key] = data
+                if len(found) == len(keys):
+                    break
+    return found
 
 
 def _read(reader: HeaderReader, path: Path, identity: Identity, limits: Limits) -> Header:
