@@ -16,12 +16,12 @@ from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture,
 from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
-from llorch.runtime.decoder import Layer, LayerEmbedding, LayerEmbeddings, Weights
 from llorch.runtime.from_gguf.families import ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
 from llorch.runtime.from_gguf.mixers import mixer_of
 from llorch.runtime.from_gguf.source import Source
 from llorch.runtime.traits import FfnKind, NoMixer, Traits
+from llorch.runtime.weights import Layer, LayerEmbedding, LayerEmbeddings, Weights
 
 
 def build_weights(
