@@ -11,7 +11,7 @@ from pathlib import Path
 from llorch.base.errors import InputError
 from llorch.formats import read_safetensors
 from llorch.formats.gguf import read_header
-from llorch.runtime.description import StoredTensor, TypeTotal, totals_by_type
+from llorch.runtime.description import StoredTensor, Totals, TypeTotal, totals_by_type
 
 CONFIGS = ("config.json", "adapter_config.json")
 ADAPTER = "adapter_model.safetensors"
@@ -19,7 +19,7 @@ GGUF = b"GGUF"
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Totals):
     """Tensors and keys as they are stored.
 
     architecture: what the file says it is, "" where it says nothing. types: the largest first. keys: name → value as
@@ -31,21 +31,6 @@ class Contents:
     architecture: str
     types: tuple[TypeTotal, ...]
     keys: Mapping[str, str]
-
-    @property
-    def tensors(self) -> int:
-        """How many there are."""
-        return sum(stored.tensors for stored in self.types)
-
-    @property
-    def weights(self) -> int:
-        """How many the tensors have together."""
-        return sum(stored.weights for stored in self.types)
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all tensors."""
-        return sum(stored.size_bytes for stored in self.types)
 
 
 def describe_contents(path: str | os.PathLike[str]) -> Contents | None:

@@ -31,8 +31,30 @@ class TypeTotal:
     size_bytes: int
 
 
+class Totals:
+    """What the types of some tensors come to together."""
+
+    __slots__ = ()
+    types: tuple[TypeTotal, ...]
+
+    @property
+    def tensors(self) -> int:
+        """How many there are; tied ones once."""
+        return sum(stored.tensors for stored in self.types)
+
+    @property
+    def weights(self) -> int:
+        """How many the tensors have together."""
+        return sum(stored.weights for stored in self.types)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all tensors in the files."""
+        return sum(stored.size_bytes for stored in self.types)
+
+
 @dataclass(frozen=True, slots=True)
-class Description:
+class Description(Totals):
     """A model's files in figures.
 
     architecture: `general.architecture`, or `model_type`. name: what the file calls itself, or "".
@@ -51,16 +73,6 @@ class Description:
     tokens: int
     template: TemplateReport | None
     held: Held
-
-    @property
-    def weights(self) -> int:
-        """How many there are; tied ones once."""
-        return sum(stored.weights for stored in self.types)
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all tensors in the files."""
-        return sum(stored.size_bytes for stored in self.types)
 
     @property
     def bits_per_weight(self) -> float:

@@ -19,13 +19,13 @@ from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.blocks.norms import Norm
-from llorch.runtime.decoder import Attention, Layer, Weights
 from llorch.runtime.kernels.cpu.arguments import float_bits
 from llorch.runtime.kernels.cpu.multiply import Product
 from llorch.runtime.kernels.cpu.pool import available, pool
 from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
 from llorch.runtime.kernels.cpu.small_steps import LANES, TOKEN
 from llorch.runtime.traits import Rope, Routing, Traits
+from llorch.runtime.weights import Attention, Layer, Weights
 
 # The fields that a step heeds, of what it is made from.
 KNOWN: Mapping[type, frozenset[str]] = {

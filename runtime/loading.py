@@ -23,7 +23,7 @@ from llorch.formats.gguf import Header, TensorData, read_header
 from llorch.formats.gguf import Tensor as StoredTensor
 from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.blocks.linear import Numbers, has_triton
-from llorch.runtime.devices import choose_device
+from llorch.runtime.devices import choose_device, spread
 from llorch.runtime.errors import DoesNotFit, RequestError
 from llorch.runtime.from_folder.shards import OpenShards
 from llorch.runtime.from_folder.text import folder_text
@@ -33,7 +33,6 @@ from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.memory import DEQUANTIZED_BYTES
 from llorch.runtime.mode import Mode
 from llorch.runtime.model import Model
-from llorch.runtime.placement import spread
 from llorch.runtime.text.model_text import Text
 
 if TYPE_CHECKING:

@@ -13,16 +13,17 @@ from torch import Tensor
 
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.linear import Numbers
-from llorch.runtime.decoder import Decoder, Observe, Weights
+from llorch.runtime.decoder import Decoder, Observe
+from llorch.runtime.devices import layers_by_device
 from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
 from llorch.runtime.layer_programs import LayerPrograms, Unknown
 from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.mode import Mode
-from llorch.runtime.placement import layers_by_device
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.text.model_text import Text
 from llorch.runtime.traits import Traits
+from llorch.runtime.weights import Weights
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

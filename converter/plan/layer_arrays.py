@@ -1,11 +1,12 @@
-"""Numbers that a file has as arrays in its metadata, one a layer, and a folder as tensors of one weight.
+"""Numbers that a file has in its metadata, one a layer or one for all, and a folder as tensors of one weight.
 
 To the rules, the pipeline and the round trip they are tensors like all others: their bytes are those of the array's
-entry, where it lies in the header.
+entry, or of the one number, where it lies in the header.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,7 +22,8 @@ ARRAY_HEADER_BYTES = 4 + 8  # of an array's value: the type of its entries, and 
 def layer_tensors(header: Header, keys: Sequence[str]) -> Mapping[str, Tensor]:
     """`blk.{i}.KEY` for every layer of every key that the file has.
 
-    MalformedInput for a key that is no array of as many finite float32 as there are layers.
+    MalformedInput for a key that is neither an array of as many finite float32 as there are layers, nor one for all.
+    Source: llama.cpp, src/llama-model-loader.cpp, `get_key_or_arr`.
     """
     layers = header.metadata.integer(f"{header.metadata.text('general.architecture')}.block_count")
     found: dict[str, Tensor] = {}
@@ -30,19 +32,24 @@ def layer_tensors(header: Header, keys: Sequence[str]) -> Mapping[str, Tensor]:
         if value is None:
             continue
         _require(key, value, layers)
-        start = value.offset + ARRAY_HEADER_BYTES
+        start, step = (
+            (value.offset, 0) if value.type is ValueType.F32 else (value.offset + ARRAY_HEADER_BYTES, 4)
+        )
         for layer in range(layers):
             name = f"blk.{layer}.{key}"
-            found[name] = Tensor(name, (1,), by_name("F32"), 0, start + 4 * layer, 4)
+            found[name] = Tensor(name, (1,), by_name("F32"), 0, start + step * layer, 4)
     return found
 
 
 def _require(key: str, value: Value, layers: int) -> None:
+    if value.type is ValueType.F32 and isinstance(value.data, float) and math.isfinite(value.data):
+        return
     numbers = value.data if isinstance(value.data, np.ndarray) else np.zeros(0)  # strings are not read for it
     floats = value.type is ValueType.ARRAY and value.element is ValueType.F32
     if not floats or len(numbers) != layers or not np.isfinite(numbers).all():
         raise MalformedInput(
-            f"is {value.type_name} of {len(numbers)} numbers, expected {layers} finite float32, one a layer",
+            f"is {value.type_name} of {len(numbers)} numbers, expected {layers} finite float32, one a layer, "
+            "or one for all",
             where=f"key {shown(key)}",
             offset=value.offset,
         )

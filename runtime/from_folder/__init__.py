@@ -16,17 +16,15 @@ from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts, Experts
 from llorch.runtime.from_folder.kinds import layer_types
 from llorch.runtime.from_folder.layout import (
-    Sizes,
     Structure,
     check_counts,
     check_layout,
-    expert_count_key,
     is_parallel,
     plain_norm,
-    read_sizes,
     read_structure,
 )
 from llorch.runtime.from_folder.rope import FULL, SLIDING, latent_scale, ropes, rotated_layers
+from llorch.runtime.from_folder.sizes import Sizes, expert_count_key, read_sizes
 from llorch.runtime.traits import (
     Activation,
     FfnKind,

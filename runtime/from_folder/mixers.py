@@ -10,9 +10,9 @@ from llorch.runtime.blocks.linear import Linear, Matrix, Rows
 from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.short_conv import ShortConvolution
-from llorch.runtime.decoder import Attention, RecurrentMixer
 from llorch.runtime.from_folder.source import Source
 from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv
+from llorch.runtime.weights import Attention, RecurrentMixer
 
 
 def mixer_of(source: Source, index: int) -> Attention | LatentAttention | RecurrentMixer:

@@ -12,12 +12,12 @@ from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture,
 from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
-from llorch.runtime.decoder import Layer, LayerEmbedding, LayerEmbeddings, Weights
 from llorch.runtime.from_folder import Read
 from llorch.runtime.from_folder.mixers import mixer_of
 from llorch.runtime.from_folder.shards import OpenShards
 from llorch.runtime.from_folder.source import Source
 from llorch.runtime.traits import NoMixer
+from llorch.runtime.weights import Layer, LayerEmbedding, LayerEmbeddings, Weights
 
 
 def build_weights(

@@ -16,12 +16,12 @@ from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture,
 from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
-from llorch.runtime.decoder import Layer, LayerEmbedding, LayerEmbeddings, Weights
 from llorch.runtime.from_gguf.families import ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
 from llorch.runtime.from_gguf.mixers import mixer_of
 from llorch.runtime.from_gguf.source import Source
 from llorch.runtime.traits import FfnKind, NoMixer, Traits
+from llorch.runtime.weights import Layer, LayerEmbedding, LayerEmbeddings, Weights
 
 
 def build_weights(
@@ -179,15 +179,17 @@ def _network(source: Source, index: int) -> FeedForward | Mixture | DenseAndMixt
 
 
 def _xielu(source: Source, index: int) -> Xielu:
-    """Of four keys with a number for each layer. Source: src/models/apertus.cpp, `load_arch_hparams`."""
+    """Of four keys, a number for each layer or one for all. Source: src/models/apertus.cpp, `load_arch_hparams`."""
     numbers, metadata = source.numbers, source.header.metadata
     found = []
     for name in ("alpha_p", "alpha_n", "beta", "eps"):
         value = metadata.get(f"xielu.{name}")
-        listed = np.zeros(0) if value is None else np.asarray(value.data, np.float32).reshape(-1)
+        said = np.zeros(0) if value is None else np.asarray(value.data, np.float32)
+        listed = np.repeat(said, source.traits.n_layers) if said.ndim == 0 else said
         if len(listed) != source.traits.n_layers or not np.isfinite(listed).all():
             raise MalformedInput(
-                f"is not {source.traits.n_layers} numbers, one a layer", where=f"key {shown(f'xielu.{name}')}"
+                f"is not {source.traits.n_layers} numbers, one a layer or one for all",
+                where=f"key {shown(f'xielu.{name}')}",
             )
         one = torch.tensor(listed[index])
         one = one if numbers.rounded is None else one.to(numbers.rounded).float()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear
-from llorch.runtime.decoder import Attention, Layer, Weights
 from llorch.runtime.gpu.matrix import FloatOnGpu, PackedOnGpu, join
 from llorch.runtime.kernels.cuda.planes import TILE
+from llorch.runtime.weights import Attention, Layer, Weights
 
 
 def fuse(weights: Weights) -> bool:

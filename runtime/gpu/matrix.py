@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -45,12 +46,13 @@ class GpuMatrix(Matrix):
                 y = y if bias is None else y + bias
         return y.view(*x.shape[:-1], self.rows)
 
+    @abstractmethod
     def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        raise NotImplementedError
+        """A few rows of x, (new, columns) → (new, rows), in float32, the matrix read once for each."""
 
+    @abstractmethod
     def widened(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         """Rows [start, stop) in a float type."""
-        raise NotImplementedError
 
     def dequantized(self, start: int, stop: int) -> Tensor:
         """As for every matrix."""

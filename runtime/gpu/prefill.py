@@ -15,13 +15,14 @@ from llorch.runtime.blocks.attention import attend
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
-from llorch.runtime.decoder import Attention, Decoder
+from llorch.runtime.decoder import Decoder
 from llorch.runtime.gpu.fuse import plain, qkv
 from llorch.runtime.gpu.matrix import runs, together
 from llorch.runtime.kernels.cuda import launch
 from llorch.runtime.kernels.cuda.launch import Emitted
 from llorch.runtime.mode import Mode
 from llorch.runtime.traits import Rope
+from llorch.runtime.weights import Attention
 
 SIZES = (64, 128, 256, 512)  # of prompts in fast mode, the last a prefill's chunk
 

@@ -13,13 +13,14 @@ from llorch.runtime.blocks.experts import FeedForward, Mixture, choose_experts
 from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import rotation
-from llorch.runtime.decoder import Attention, Decoder, Layer
+from llorch.runtime.decoder import Decoder
 from llorch.runtime.gpu.fuse import plain, qkv
 from llorch.runtime.gpu.matrix import PackedOnGpu, runs, together
 from llorch.runtime.kernels.cuda import launch
 from llorch.runtime.kernels.cuda.launch import Emitted
 from llorch.runtime.mode import Mode
 from llorch.runtime.traits import Rope
+from llorch.runtime.weights import Attention, Layer
 
 SPLIT_POSITIONS = 256  # of a cache for each program that reads one head
 FEWEST_SPLITS, MOST_SPLITS = 4, 16

@@ -15,11 +15,11 @@ import torch
 
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear
-from llorch.runtime.decoder import Attention, Weights
 from llorch.runtime.errors import RequestError
 from llorch.runtime.loading import load
 from llorch.runtime.mode import Mode
 from llorch.runtime.model import Model
+from llorch.runtime.weights import Attention, Weights
 
 READ_BYTES = 1 << 28  # summed by each thread: beyond any cache
 

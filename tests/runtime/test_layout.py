@@ -322,3 +322,25 @@ def test_norms_of_some_layers_only_are_refused(test_data: Path, tmp_path: Path) 
     path = rewritten(test_data / "tiny" / "llama" / "f32.gguf", tmp_path / "changed.gguf", add_one)
     with pytest.raises(MalformedInput, match=r"tensor 'blk.1.attn_[qk]_norm.weight': is in 1 of 3 layers"):
         load(path)
+
+
+def test_one_number_of_an_activation_is_every_layers(test_data: Path, tmp_path: Path) -> None:
+    """llama.cpp reads an array's entries or one number for all (`get_key_or_arr`); other counts are refused."""
+    source, ids = test_data / "families" / "apertus" / "f32.gguf", [5, 9, 2, 70, 11, 3]
+
+    def with_numbers(of: Callable[[float, int], Any]) -> Callable[[Tensors, Tensors], None]:
+        def change(keys: Tensors, _: Tensors) -> None:
+            for name, number in (("alpha_p", 0.7), ("alpha_n", 0.4), ("beta", 0.5), ("eps", -1e-6)):
+                keys[f"xielu.{name}"] = of(number, keys["apertus.block_count"])
+
+        return change
+
+    listed = rewritten(
+        source, tmp_path / "listed.gguf", with_numbers(lambda number, layers: [number] * layers)
+    )
+    single = rewritten(source, tmp_path / "single.gguf", with_numbers(lambda number, _: number))
+    with load(listed) as many, load(single) as one:
+        assert torch.equal(many.logits(ids), one.logits(ids))
+    short = rewritten(source, tmp_path / "short.gguf", with_numbers(lambda number, _: [number]))
+    with pytest.raises(MalformedInput, match=r"xielu\.alpha_p"):
+        load(short)

@@ -26,18 +26,26 @@ def test_each_entry_is_a_tensor_of_one_weight(tmp_path: Path) -> None:
     assert weights == [0.5, -2.0, 1.25]
 
 
+def test_one_number_is_every_layers(tmp_path: Path) -> None:
+    header = read_header(random_llama(layers=3).key(KEY, one(F32, -1.75)).write(tmp_path / "m.gguf"))
+    found = layer_tensors(header, [KEY])
+    with TensorData(header) as data:
+        weights = [data.read(tensor, 0, 4).view(np.float32).item() for tensor in found.values()]
+    assert weights == [-1.75] * 3
+
+
 @pytest.mark.parametrize(
     "value",
     [
         one(STRING, b"a"),
         array(STRING, [b"\xff", b"", b"a"]),
-        one(F32, 1.0),
+        one(F32, float("inf")),
         array(F32, [1.0, 2.0]),
         array(F32, [1.0, float("nan"), 2.0]),
     ],
-    ids=["text", "texts", "scalar", "too few", "not finite"],
+    ids=["text", "texts", "infinite", "too few", "not finite"],
 )
-def test_what_is_no_array_of_the_layers_numbers_is_refused_by_its_key(value: Value, tmp_path: Path) -> None:
+def test_what_are_no_numbers_of_the_layers_is_refused_by_its_key(value: Value, tmp_path: Path) -> None:
     header = read_header(random_llama(layers=3).key(KEY, value).write(tmp_path / "m.gguf"))
     with pytest.raises(MalformedInput, match=KEY):
         layer_tensors(header, [KEY])

@@ -10,7 +10,7 @@ import torch
 from llorch import runtime
 from llorch.converter import convert
 from llorch.runtime import RequestError
-from llorch.runtime.placement import layers_by_device, spread
+from llorch.runtime.devices import layers_by_device, spread
 from tests.families import logits_of
 from tests.models.tiny import random_llama
 

@@ -1,0 +1,114 @@
+"""The numbers of a config that every tensor's shape is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llorch.runtime.from_folder.config import Config
+from llorch.runtime.from_folder.families import ClassFacts
+
+MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
+WITHOUT_HEADS = ("mamba", "mamba2")  # all of whose layers are of this one kind
+DENSE_ROLES = {"gate", "up", "down", "gate_up"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The numbers that every tensor's shape is made of."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    widths: tuple[int, ...]
+    experts: int
+    expert_width: int
+    shared_width: int
+
+
+def read_sizes(config: Config) -> Sizes:
+    """The sizes; MalformedInput where they contradict one another."""
+    experts = config.family.experts
+    hidden = config.positive("hidden_size")
+    if config.family.mixers in WITHOUT_HEADS:
+        return Sizes(
+            config.positive("vocab_size"), hidden, _layers(config), 0, 0, 0, (0,) * _layers(config), 0, 0, 0
+        )
+    heads = config.positive("num_attention_heads")
+    kv_heads = heads if config.get("num_key_value_heads") is None else config.positive("num_key_value_heads")
+    one = config.family.single_kv_head
+    if one is not None and config.flag(one) and not config.get("new_decoder_architecture", False):
+        kv_heads = 1
+    head_dim = hidden // heads if config.get("head_dim") is None else config.positive("head_dim")
+    if heads > MOST:
+        raise config.malformed("num_attention_heads", f"is {heads}, expected at most {MOST}")
+    if heads % kv_heads:
+        raise config.malformed("num_key_value_heads", f"is {kv_heads}, which does not divide {heads} heads")
+    if not 0 < head_dim <= MOST:
+        raise config.malformed("head_dim", f"is {head_dim}, expected 1 to {MOST}")
+    return Sizes(
+        vocabulary=config.positive("vocab_size"),
+        hidden=hidden,
+        layers=_layers(config),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        widths=_widths(config, hidden),
+        experts=0 if experts is None else _count(config, expert_count_key(config)),
+        expert_width=0 if experts is None else _count(config, experts.width),
+        shared_width=_shared_width(config),
+    )
+
+
+def _widths(config: Config, hidden: int) -> tuple[int, ...]:
+    """Each layer's feed-forward width: one for all, a list, or so many times the hidden size."""
+    layers, key = _layers(config), config.family.width
+    if not _has_dense(config.family):
+        return (0,) * layers
+    value = config.get(key, None)
+    if config.family.width_ratio is not None:
+        return (config.positive(config.family.width_ratio) * hidden,) * layers
+    if value is None and config.family.usual_width is not None:
+        return (config.family.usual_width * hidden,) * layers
+    if not isinstance(value, list):
+        return (config.positive(key),) * layers
+    widths = tuple(int(width) for width in config.numbers(key))
+    if len(widths) != layers or min(widths) < 1:
+        raise config.malformed(key, f"is not a list of {layers} positive numbers")
+    return widths
+
+
+def _count(config: Config, key: str) -> int:
+    """A positive number, or 0 where a class that may have experts has none."""
+    return config.positive(key) if config.get(key, None) else 0
+
+
+def _has_dense(family: ClassFacts) -> bool:
+    return any(not DENSE_ROLES.isdisjoint(names) for names in (family.names, family.by_kind.get("dense", {})))
+
+
+def _shared_width(config: Config) -> int:
+    experts = config.family.experts
+    if experts is None or experts.shared_width is None:
+        return 0
+    count = 1 if experts.shared_count is None else config.positive(experts.shared_count)
+    return count * config.positive(experts.shared_width)
+
+
+def _layers(config: Config) -> int:
+    """As the key says, or as many as the list of kinds has entries where the class goes by that."""
+    if config.family.types_key == "layer_types":
+        return config.positive("num_hidden_layers")
+    listed = config.get(config.family.types_key)
+    if not isinstance(listed, list) or not listed:
+        raise config.malformed(config.family.types_key, "is not a list")
+    return len(listed)
+
+
+def expert_count_key(config: Config) -> str:
+    """The spelling of the number of experts that this config uses."""
+    experts = config.family.experts
+    assert experts is not None
+    return next((key for key in experts.count if key in config.values), experts.count[0])

@@ -1,0 +1,32 @@
+"""The kernels called from torch tensors: how many programs of which size, and buffers of the right shape."""
+
+from llorch.runtime.kernels.cuda.launch.attention import attend, attend_many, turn_many
+from llorch.runtime.kernels.cuda.launch.emitted import Emitted, padded
+from llorch.runtime.kernels.cuda.launch.matrices import (
+    Blocking,
+    blocking,
+    float_linear,
+    packed_linear,
+    widen_rows,
+    widen_tiles,
+)
+from llorch.runtime.kernels.cuda.launch.rows import TOP_PROGRAMS, add_and_norm, gated, most_probable, pack
+
+__all__ = [
+    "TOP_PROGRAMS",
+    "Blocking",
+    "Emitted",
+    "add_and_norm",
+    "attend",
+    "attend_many",
+    "blocking",
+    "float_linear",
+    "gated",
+    "most_probable",
+    "pack",
+    "packed_linear",
+    "padded",
+    "turn_many",
+    "widen_rows",
+    "widen_tiles",
+]

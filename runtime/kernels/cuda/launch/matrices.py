@@ -1,0 +1,179 @@
+"""Products with matrices on the device, and their rows widened: how many programs of which size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import triton
+from torch import Tensor
+
+from llorch.runtime.kernels.cuda import pointwise, products
+from llorch.runtime.kernels.cuda.launch.emitted import Emitted, chained
+from llorch.runtime.kernels.cuda.planes import GROUP, TILE, Planes
+
+WIDEN_COLUMNS = 1024  # of a row that one program of `widen_rows` makes
+WIDEN_GROUPS = 4
+LEAST_GROUPS = 12  # of a program's share of the columns
+FLOAT_ROWS, FLOAT_COLUMNS, FLOAT_WARPS = 8, 512, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """How a product is cut. rows: of a program. side: groups of columns at a time. splits: programs along them."""
+
+    rows: int
+    side: int
+    warps: int
+    splits: int
+
+    def with_splits(self, splits: int) -> Blocking:
+        """The same, with another number of programs along the columns."""
+        return replace(self, splits=splits)
+
+
+def blocking(rows: int, planes: Planes, *, fast: bool) -> Blocking:
+    """The fastest of those measured on one H200 for the shapes of docs/benchmarks.md, and for what lies between them.
+
+    Few rows need their columns split, so that there are programs for every multiprocessor; four rows a thread and
+    4 KB of codes asked for at once a warp are right for all.
+    """
+    groups, tiles = planes.columns // GROUP, -(-rows // TILE)
+    if groups <= 32:
+        if tiles > 1024:
+            return Blocking(TILE, 32, 4, 1)
+        return Blocking(TILE, 16, 2 if fast else 4, 2 if groups >= 2 * LEAST_GROUPS else 1)
+    if tiles > 768:
+        return Blocking(TILE, 16 if fast else 32, 4, 1)
+    if tiles > 384:
+        return Blocking(TILE, 16, 2, 2)
+    if tiles > 192:
+        return Blocking(TILE, 16, 4, _splits(groups, 8))
+    return Blocking(
+        TILE, 32, 8 if fast and planes.bits == 6 else 4, _splits(groups, 8 if groups >= 128 else 4)
+    )
+
+
+def _splits(groups: int, most: int) -> int:
+    """As many programs along the columns, but that each has some groups."""
+    while most > 1 and groups // most < LEAST_GROUPS:
+        most //= 2
+    return most
+
+
+def _planes(p: Planes) -> tuple[Tensor | None, ...]:
+    return p.codes, p.high, p.scale, p.minimum, p.d, p.dmin
+
+
+def packed_linear(
+    planes: Planes,
+    x: Emitted,
+    y: Tensor,
+    *,
+    start: int = 0,
+    rows: int | None = None,
+    bias: Tensor | None = None,
+    expert: Tensor | None = None,
+    per_expert: int = 0,
+    cut: Blocking | None = None,
+) -> None:
+    """Rows [start, start + rows) of a packed matrix times x.
+
+    y: (m, splits, …) float32, written along its last dimension from its first element on; the splits are the
+    blocking's. start: a multiple of 32. expert: (m,) indices; each takes `per_expert` rows, a multiple of 32.
+    """
+    rows = planes.rows if rows is None else rows
+    groups = planes.columns // GROUP
+    cut = cut or blocking(rows, planes, fast=x.fast)
+    m, splits = y.shape[:2]
+    assert splits == cut.splits
+    assert y.stride(0) == splits * y.stride(1)
+    products.packed_linear[-(-rows // cut.rows), splits, m](
+        y,
+        bias,
+        planes.row_scale,
+        expert,
+        *_planes(planes),
+        x.x,
+        x.xd,
+        x.xs,
+        start,
+        rows,
+        groups,
+        -(-groups // splits),
+        per_expert,
+        y.stride(1),
+        groups if len(x.plain) > 1 else 0,
+        BITS=planes.bits,
+        HALVES=planes.halves,
+        ZERO=planes.zero,
+        FAST=x.fast,
+        PLAIN=products.INTERPRETED,
+        BN=cut.rows,
+        KS=cut.side,
+        LINES=32 * cut.warps,
+        num_warps=cut.warps,
+        **chained(y),
+    )
+
+
+def float_linear(w: Tensor, x: Tensor, y: Tensor, bias: Tensor | None = None) -> None:
+    """Weights (rows, columns) of any float type times rows of x (m, columns), both float32 → y (m, rows)."""
+    rows, columns = w.shape
+    products.float_linear[-(-rows // FLOAT_ROWS), len(x)](
+        y,
+        bias,
+        w,
+        x,
+        rows,
+        columns,
+        w.stride(0),
+        y.stride(0),
+        x.stride(0),
+        BN=FLOAT_ROWS,
+        BK=min(FLOAT_COLUMNS, triton.next_power_of_2(columns)),
+        num_warps=FLOAT_WARPS,
+        **chained(y),
+    )
+
+
+def widen_rows(planes: Planes, ids: Tensor, out: Tensor, factor: float = 1.0) -> None:
+    """The rows of these ids, (n, columns) float32, times a factor."""
+    columns = planes.columns
+    pointwise.widen_rows[-(-columns // WIDEN_COLUMNS), len(ids)](
+        out,
+        ids,
+        *_planes(planes),
+        planes.row_scale,
+        columns,
+        factor,
+        BITS=planes.bits,
+        HALVES=planes.halves,
+        ZERO=planes.zero,
+        B=WIDEN_COLUMNS,
+        num_warps=4,
+        **chained(out),
+        enable_fp_fusion=False,  # a fused subtraction rounds once where the type's definition rounds twice
+    )
+
+
+def widen_tiles(planes: Planes, start: int, rows: int, dtype: torch.dtype) -> Tensor:
+    """Rows [start, start + rows) as a view (rows, columns) of a new transposed tensor; start a multiple of 32."""
+    groups = planes.columns // GROUP
+    out = torch.empty((planes.columns, rows), dtype=dtype, device=planes.codes.device)
+    pointwise.widen_tiles[-(-rows // TILE), -(-groups // WIDEN_GROUPS)](
+        out,
+        *_planes(planes),
+        planes.row_scale,
+        start,
+        rows,
+        groups,
+        rows,
+        BITS=planes.bits,
+        HALVES=planes.halves,
+        ZERO=planes.zero,
+        G=WIDEN_GROUPS,
+        num_warps=1,
+        enable_fp_fusion=False,
+    )
+    return out.t()
