@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from llorch.commands import cli
 from llorch.commands.cli import Cell, size, text, write_table
-from llorch.verification import FORMATS, PROMPT, Candidate, Row, candidates, compared, counts, document
+from llorch.verification import (
+    FORMATS,
+    PROMPT,
+    Candidate,
+    Row,
+    candidates,
+    compared,
+    counts,
+    digest_of_model,
+    document,
+    passed_before,
+)
 
 NAME = "llorch-verify matrix"
 TITLES = ("model", "format", "device", "status", "tokens a second", "memory", "why")
@@ -63,7 +77,16 @@ class ListType(click.ParamType[tuple[str, ...]]):
     "--receipt",
     metavar="FILE",
     type=cli.PATH,
-    help="Write the document that --json prints.",
+    help="Write the document that --json prints, anew after every row.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Take from --receipt FILE what passed there: same bytes, same versions."
+)
+@click.option(
+    "--minutes",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End after so long, with 7 where rows are left: --resume goes on.",
 )
 @click.option(
     "--receipts",
@@ -86,6 +109,8 @@ def matrix(
     tokens: int,
     junit: Path | None,
     receipt: Path | None,
+    resume: bool,
+    minutes: float | None,
     receipts: tuple[Path, ...],
     markdown: Path | None,
     row: bool,
@@ -100,29 +125,74 @@ def matrix(
         return one_row(models, formats[0], devices[0], tokens)
     if not models.is_dir():
         raise FileNotFoundError(2, "No such file or directory", str(models))
+    if resume and receipt is None:
+        raise click.UsageError("--resume is for --receipt FILE, which is not given.")
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    from llorch.verification import now, tools  # torch
+
+    versions = tools()
+    before = passed_in(receipt, versions, tokens) if resume and receipt is not None else {}
     found = list(candidates(models, formats))
     jobs = [(one, device) for one in found for device in devices]
-    rows = []
+    rows: list[Row] = []
+    made = document(rows, made=now(), tools=versions, prompt=PROMPT, tokens=tokens)
     with cli.progress("models", in_bytes=False) as progress:
-        for done, (one, device) in enumerate(jobs):
+        for one in run_rows(jobs, tokens, before, end):
+            rows.append(one)
+            made = document(compared(rows), made=now(), tools=versions, prompt=PROMPT, tokens=tokens)
+            if receipt is not None:
+                write_receipt(receipt, made)
             if progress:
-                progress(done, len(jobs))
-            rows.append(in_own_process(one, device, tokens))
+                progress(len(rows), len(jobs))
     rows = compared(rows)
-    from llorch.verification import now, tools
-
-    made = document(rows, made=now(), tools=tools(), prompt=PROMPT)
-    write_files(rows, made, junit, receipt, receipts, markdown)
+    write_files(rows, made, junit, receipts, markdown)
     if as_json:
         cli.write_json(made)
     else:
         write_table(TITLES, [cells(one) for one in rows])
         totals = counts(rows)
         cli.note(NAME, ", ".join(f"{count} {status}" for status, count in totals.items()))
-    if not any(one.status == "passed" for one in rows):
+    if not any(one.status == "passed" for one in rows) and len(rows) == len(jobs):
         cli.note(NAME, f"{models}: nothing ran: {len(found)} models were found")
         return 1
-    return 1 if any(one.status == "failed" for one in rows) else 0
+    if len(rows) < len(jobs):
+        cli.note(
+            NAME, f"{len(jobs) - len(rows)} of {len(jobs)} rows are left: --receipt FILE --resume goes on"
+        )
+    return 1 if any(one.status == "failed" for one in rows) else 7 if len(rows) < len(jobs) else 0
+
+
+def passed_in(receipt: Path, versions: Mapping[str, str], tokens: int) -> dict[tuple[str, str, str], Row]:
+    """What passed in an earlier run that wrote this file; nothing where it is not there yet."""
+    if not receipt.exists():
+        return {}
+    try:
+        return passed_before(json.loads(receipt.read_bytes()), tools=versions, prompt=PROMPT, tokens=tokens)
+    except (ValueError, TypeError, KeyError) as error:
+        raise click.UsageError(f"{receipt} is no receipt of this command: {error!r}") from error
+
+
+def run_rows(
+    jobs: Sequence[tuple[Candidate, str]],
+    tokens: int,
+    before: Mapping[tuple[str, str, str], Row],
+    end: float | None,
+) -> Iterator[Row]:
+    """A row for each model and device; one of `before` while its bytes are the same.
+
+    end: of the time, by time.monotonic: what was not run then has no row.
+    """
+    for one, device in jobs:
+        row = before.get((one.name, one.format, device))
+        if row is None or row.receipt != digest_of_model(one.path):
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                continue
+            try:
+                row = in_own_process(one, device, tokens, left)
+            except subprocess.TimeoutExpired:
+                continue
+        yield row
 
 
 def one_row(path: Path, format: str, device: str, tokens: int) -> int:
@@ -133,10 +203,10 @@ def one_row(path: Path, format: str, device: str, tokens: int) -> int:
     return 0
 
 
-def in_own_process(one: Candidate, device: str, tokens: int) -> Row:
-    """The row of a fresh process; failed, where that one died."""
+def in_own_process(one: Candidate, device: str, tokens: int, seconds: float | None) -> Row:
+    """The row of a fresh process; failed, where that one died. Raises subprocess.TimeoutExpired after the seconds."""
     options = ("--row", "--devices", device, "--formats", one.format, "-n", str(tokens), "--json")
-    child = cli.run_command("verify", "matrix", str(one.path), *options, quietly=True)
+    child = cli.run_command("verify", "matrix", str(one.path), *options, quietly=True, timeout=seconds)
     try:
         return Row.from_json({**json.loads(child.stdout), "model": one.name})
     except (ValueError, TypeError, KeyError):
@@ -146,9 +216,8 @@ def in_own_process(one: Candidate, device: str, tokens: int) -> Row:
 
 def write_files(
     rows: Sequence[Row],
-    made: dict[str, object],
+    made: Mapping[str, object],
     junit: Path | None,
-    receipt: Path | None,
     receipts: Sequence[Path],
     markdown: Path | None,
 ) -> None:
@@ -158,7 +227,6 @@ def write_files(
     earlier = [json.loads(path.read_bytes()) for path in receipts]
     files: list[tuple[Path | None, Callable[[], str]]] = [
         (junit, lambda: matrix_pages.junit(rows)),
-        (receipt, lambda: json.dumps(made, indent=1) + "\n"),
         (markdown, lambda: matrix_pages.support_page([made, *earlier])),
     ]
     for path, content in files:
@@ -167,6 +235,16 @@ def write_files(
                 path.write_text(content(), encoding="utf-8")
             except OSError as error:
                 raise cli.OutputError(error.errno, error.strerror, error.filename) from error
+
+
+def write_receipt(path: Path, made: Mapping[str, Any]) -> None:
+    """Writes the rows so far, the whole file or none of it; OutputError where it cannot be."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise cli.OutputError(error.errno, error.strerror, error.filename) from error
 
 
 def cells(row: Row) -> list[Cell]:

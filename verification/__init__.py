@@ -19,7 +19,17 @@ from llorch.base.lazy import lazy_names
 if TYPE_CHECKING:
     from llorch.verification.cost import measure_cost
     from llorch.verification.judge import memory_needed, now, tools, verify
-    from llorch.verification.matrix import FORMATS, Candidate, Row, candidates, compared, counts, document
+    from llorch.verification.matrix import (
+        FORMATS,
+        Candidate,
+        Row,
+        candidates,
+        compared,
+        counts,
+        digest_of_model,
+        document,
+        passed_before,
+    )
     from llorch.verification.matrix_run import run_row
     from llorch.verification.page import report_page
     from llorch.verification.report import Report, Result, Status
@@ -38,10 +48,12 @@ __all__ = [
     "candidates",
     "compared",
     "counts",
+    "digest_of_model",
     "document",
     "measure_cost",
     "memory_needed",
     "now",
+    "passed_before",
     "report_page",
     "report_sarif",
     "run_row",
@@ -55,7 +67,17 @@ __getattr__, __dir__ = lazy_names(
     {
         "cost": ["measure_cost"],
         "judge": ["memory_needed", "now", "tools", "verify"],
-        "matrix": ["Candidate", "FORMATS", "Row", "candidates", "compared", "counts", "document"],
+        "matrix": [
+            "Candidate",
+            "FORMATS",
+            "Row",
+            "candidates",
+            "compared",
+            "counts",
+            "digest_of_model",
+            "document",
+            "passed_before",
+        ],
         "matrix_run": ["run_row"],
         "page": ["report_page"],
         "report": ["Report", "Result", "Status"],

@@ -19,7 +19,7 @@ from llorch.formats import read_safetensors
 from llorch.formats.gguf import read_header
 from llorch.verification.check import LEVELS, CannotCheck
 from llorch.verification.checks import CHECKS
-from llorch.verification.checks.storage import sha256
+from llorch.verification.file_digests import sha256
 from llorch.verification.report import Report, Result, Status
 from llorch.verification.subject import Subject
 

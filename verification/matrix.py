@@ -6,17 +6,21 @@ Each is run in a process of its own: its peak of memory is its own, and a crash 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llorch.verification.file_digests import sha256
+
 SCHEMA = "llorch.matrix/v1"
 SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # gguf-split's ending: the first part stands for all
 PROJECTOR = "mmproj"
 FORMATS = ("gguf", "folder")
 LOGITS_APART = 1e-2  # nats that log-probabilities may differ by: another device sums in another order
+HASHED_BYTES = 4 << 30  # a model up to this size has the digest of its bytes as a receipt
 TOP = 8  # tokens whose log-probabilities a row keeps to be compared
 
 
@@ -111,18 +115,47 @@ def largest_gap(one: Row, other: Row) -> float:
     )
 
 
+def digest_of_model(path: Path) -> str:
+    """SHA-256 of a model's files; of their names and sizes where they are large."""
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if sum(file.stat().st_size for file in files) > HASHED_BYTES:
+        listing = "\n".join(f"{file.name} {file.stat().st_size}" for file in files)
+        return f"sizes:{hashlib.sha256(listing.encode()).hexdigest()}"
+    digests = [sha256(file) for file in files]
+    return (
+        f"sha256:{digests[0] if len(digests) == 1 else hashlib.sha256(''.join(digests).encode()).hexdigest()}"
+    )
+
+
+def passed_before(
+    receipt: Mapping[str, Any], *, tools: Mapping[str, str], prompt: str, tokens: int
+) -> dict[tuple[str, str, str], Row]:
+    """Rows of an earlier run that need not be run again, by model, format and device.
+
+    Those that passed, with the same versions, prompt and number of tokens. Whether the model is still the same bytes
+    is to be asked of `digest_of_model`.
+    """
+    if (receipt["tools"], receipt["prompt"], receipt.get("tokens")) != (dict(tools), prompt, tokens):
+        return {}
+    rows = [Row.from_json(row) for row in receipt["rows"]]
+    return {(row.model, row.format, row.device): row for row in rows if row.status == "passed"}
+
+
 def counts(rows: Sequence[Row]) -> dict[str, int]:
     """How many passed, failed and were skipped."""
     return {status: sum(row.status == status for row in rows) for status in ("passed", "failed", "skipped")}
 
 
-def document(rows: Sequence[Row], *, made: str, tools: Mapping[str, str], prompt: str) -> dict[str, object]:
-    """What --json prints, and what a receipt is."""
+def document(
+    rows: Sequence[Row], *, made: str, tools: Mapping[str, str], prompt: str, tokens: int
+) -> dict[str, object]:
+    """What --json prints, and what a receipt is. tokens: at most so many were generated in each row."""
     return {
         "schema": SCHEMA,
         "made": made,
         "tools": dict(tools),
         "prompt": prompt,
+        "tokens": tokens,
         "counts": counts(rows),
         "rows": [row.to_json() for row in rows],
     }

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from llorch import runtime
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.runtime import Description, Model, RequestError
-from llorch.verification.checks.storage import sha256
-from llorch.verification.matrix import TOP, Candidate, Row
+from llorch.verification.matrix import TOP, Candidate, Row, digest_of_model
 from llorch.verification.sample import PROMPT
 from llorch.verification.smoke import memory_here
-
-HASHED_BYTES = 4 << 30  # a model up to this size has the digest of its bytes as a receipt
 
 
 def run_row(found: Candidate, device: str, tokens: int) -> Row:
@@ -81,7 +76,7 @@ def _ran(row: Row, model: Model, described: Description, tokens: int, started: f
         len(made.ids) / spent if made.ids else None,
         _peak(row.device),
         time.perf_counter() - started,
-        receipt(model.path),
+        digest_of_model(model.path),
         torch.cuda.get_device_name() if row.device == "cuda" else platform.machine(),
     )
 
@@ -96,15 +91,3 @@ def _peak(device: str) -> int:
     import resource  # there is none on Windows, where the row fails and says so
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def receipt(path: Path) -> str:
-    """SHA-256 of a model's files; of their names and sizes where they are large."""
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if sum(file.stat().st_size for file in files) > HASHED_BYTES:
-        listing = "\n".join(f"{file.name} {file.stat().st_size}" for file in files)
-        return f"sizes:{hashlib.sha256(listing.encode()).hexdigest()}"
-    digests = [sha256(file) for file in files]
-    return (
-        f"sha256:{digests[0] if len(digests) == 1 else hashlib.sha256(''.join(digests).encode()).hexdigest()}"
-    )

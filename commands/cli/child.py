@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 PACKAGES = Path(llorch.__file__).parent.parent
 
 
-def run_command(module: str, *arguments: str, quietly: bool = False) -> subprocess.CompletedProcess[bytes]:
-    """`python -m llorch.commands.MODULE`, what it prints on stdout kept; quietly: without what it says on stderr."""
+def run_command(
+    module: str, *arguments: str, quietly: bool = False, timeout: float | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """`python -m llorch.commands.MODULE`, what it prints on stdout kept; quietly: without what it says on stderr.
+
+    timeout: seconds after which it is ended, and subprocess.TimeoutExpired raised.
+    """
     paths = [os.fspath(PACKAGES), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return subprocess.run(  # noqa: S603  # our own module, and no shell
         # -P: a folder named `llorch` where the user stands is not ours.
@@ -29,6 +34,7 @@ def run_command(module: str, *arguments: str, quietly: bool = False) -> subproce
         stderr=subprocess.DEVNULL if quietly else None,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         check=False,
+        timeout=timeout,
     )
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import click
 import pytest
 
 from llorch import converter
 from llorch.commands import cli
-from llorch.verification.matrix import Row, candidates, compared, document
+from llorch.commands import matrix as command
+from llorch.verification import PROMPT
+from llorch.verification.matrix import Candidate, Row, candidates, compared, digest_of_model, document
 from llorch.verification.matrix_pages import junit, support_page
 from tests.models.tiny import random_llama
 
@@ -63,13 +66,70 @@ def test_the_command_runs_what_is_there_and_writes_its_files(models: Path, tmp_p
     assert "| llama | one | folder, gguf | ✓ | not run | not run |" in files["markdown"].read_text()
 
 
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The formats of the rows that were run, each by an answer instead of a process."""
+    seen = []
+
+    def run(one: Candidate, device: str, tokens: int, seconds: float | None) -> Row:
+        assert (device, tokens, seconds) == ("cpu", 3, None)
+        seen.append(one.format)
+        return replace(RAN, model=one.name, format=one.format, receipt=digest_of_model(one.path))
+
+    monkeypatch.setattr(command, "in_own_process", run)
+    return seen
+
+
+def test_resume_runs_what_did_not_pass_with_these_bytes_and_nothing_else(
+    models: Path, tmp_path: Path, ran: list[str]
+) -> None:
+    jobs = [(one, "cpu") for one in candidates(models)]
+    rows = list(command.run_rows(jobs, 3, {}, None))
+    file, versions = tmp_path / "receipt.json", {"llorch": "1"}
+
+    def again(tokens: int = 3) -> list[str]:
+        ran.clear()
+        assert len(list(command.run_rows(jobs, 3, command.passed_in(file, versions, tokens), None))) == 2
+        return ran
+
+    assert again() == ["folder", "gguf"]  # no receipt yet
+    command.write_receipt(file, document(rows, made="", tools=versions, prompt=PROMPT, tokens=3))
+    assert again() == []
+    assert again(tokens=4) == ["folder", "gguf"]
+    (models / "one.gguf").write_bytes(random_llama(seed=1).build())
+    assert again() == ["gguf"]
+    failed = [replace(rows[0], status="failed"), rows[1]]
+    command.write_receipt(file, document(failed, made="", tools=versions, prompt=PROMPT, tokens=3))
+    assert again() == ["folder", "gguf"]
+
+
+def test_what_was_not_run_when_the_time_is_up_has_no_row(models: Path, ran: list[str]) -> None:
+    jobs = [(one, "cpu") for one in candidates(models)]
+    rows = list(command.run_rows(jobs, 3, {}, None))
+    before = {("one", "gguf", "cpu"): rows[1]}
+    assert list(command.run_rows(jobs, 3, before, 0.0)) == [rows[1]]
+
+
+def test_a_file_that_is_no_receipt_is_refused_by_its_name(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("[]")
+    with pytest.raises(click.UsageError, match=r"page\.md is no receipt"):
+        command.passed_in(tmp_path / "page.md", {}, 3)
+
+
+def test_when_the_time_is_up_before_a_row_the_command_says_what_is_left(models: Path, tmp_path: Path) -> None:
+    options = ("--minutes", "1e-6", f"--receipt={tmp_path / 'r'}")
+    assert cli.run_command("verify", "matrix", str(models), *options, quietly=True).returncode == 7
+
+
 def test_a_folder_in_which_nothing_ran_fails(tmp_path: Path) -> None:
     assert cli.run_command("verify", "matrix", str(tmp_path), quietly=True).returncode == 1
 
 
 def test_a_row_without_a_run_has_no_tick() -> None:
     rows = [replace(RAN, status="skipped", why="no such device", device="cuda"), RAN]
-    page = support_page([document(rows, made="2026-01-01T00:00:00Z", tools={"llorch": "1"}, prompt="p")])
+    page = support_page(
+        [document(rows, made="2026-01-01T00:00:00Z", tools={"llorch": "1"}, prompt="p", tokens=3)]
+    )
     assert "| llama | m | gguf | ✓ | – | not run |" in page
     assert "no such device" in page
 
@@ -86,7 +146,7 @@ def test_junit_says_what_failed_and_why() -> None:
 
 def test_another_text_in_another_receipt_fails_too() -> None:
     receipts = [
-        document([row], made="2026-01-01T00:00:00Z", tools={"llorch": "1"}, prompt="p")
+        document([row], made="2026-01-01T00:00:00Z", tools={"llorch": "1"}, prompt="p", tokens=3)
         for row in (replace(RAN, device="cuda", ids=(1, 3)), RAN)
     ]
     page = support_page(receipts)

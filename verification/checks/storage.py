@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import math
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from llorch.base.errors import InputError
@@ -14,9 +11,9 @@ from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.converter import round_trip_differences
 from llorch.verification.check import Measured, check, counted, spread
+from llorch.verification.file_digests import digests, sha256
 from llorch.verification.subject import Subject
 
-CHUNK = 1 << 20
 QUICK_WEIGHTS = 1 << 27  # that quick takes back, in equal shares of the tensors
 QUICK_TENSORS = 2048  # of which it takes some back: a mixture has tens of thousands
 
@@ -137,20 +134,3 @@ def round_trip_of_weights(subject: Subject) -> Measured:
     compared, all_weights = (sum(getattr(one, name) for one in found) for name in ("compared", "weights"))
     share = "" if compared == all_weights else f", {compared:,} of their {all_weights:,} weights"
     return Measured(differing, where, f"{len(found)} of {len(subject.outputs)} tensors{share}")
-
-
-def digests(paths: Collection[Path]) -> dict[Path, str]:
-    """SHA-256 of files, as many at a time as this process has threads; the library lets others run meanwhile."""
-    import torch  # as above
-
-    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        return dict(zip(paths, pool.map(sha256, paths), strict=True))
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in bounded memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
