@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ from llorch.registry.records.records import CheckRecord, FileRecord, SourceRecor
 
 MOST_CANDIDATES = 10
 DIGITS_SHOWN = 12
+# Checks that were recorded under another name before: facts stay as they are, answers have today's name.
+RENAMED_CHECKS = {"closure": "round_trip"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +215,19 @@ def checks_of(connection: Connection, artifact_id: int) -> list[Check]:
         .where(check_result.c.artifact_id == artifact_id)
         .order_by(run.c.started_at.desc(), run.c.uid.desc(), check_result.c.name)
     )
-    return [Check(row.uid, row.started_at, check_record(row)) for row in rows]
+    return [Check(row.uid, row.started_at, answered_check(row)) for row in rows]
 
 
 def check_record(row: Row[Any]) -> CheckRecord:
-    """A check as it was told; the row is joined with the artifact's digest."""
+    """A check as it was recorded; the row is joined with the artifact's digest."""
     return CheckRecord(
         row.digest, row.name, row.status, row.value, row.threshold, row.op, row.unit, row.detail
     )
+
+
+def answered_check(row: Row[Any]) -> CheckRecord:
+    """A check as answers have it: by its name of today; the row is as for `check_record`."""
+    return replace(check_record(row), name=RENAMED_CHECKS.get(row.name, row.name))
 
 
 def places_of(connection: Connection, artifact_id: int) -> list[Place]:
@@ -255,7 +262,7 @@ def run_answer(connection: Connection, run_id: int) -> RunAnswer:
         exit_code=row.exit_code,
         tools={tool.name: tool.version for tool in tools},
         edges=edges_of(connection, run_id),
-        checks=[check_record(check) for check in checks],
+        checks=[answered_check(check) for check in checks],
         sources=sources_of(connection, run_id),
     )
 

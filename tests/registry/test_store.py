@@ -95,6 +95,17 @@ def test_checks_come_back_with_the_run_that_measured(registry: Registry) -> None
     assert list(run(registry, told.uid).checks) == list(told.checks)
 
 
+def test_a_check_of_an_old_record_is_answered_by_its_name_of_today_and_recorded_as_it_was(
+    registry: Registry,
+) -> None:
+    checked = verification("tiny", "PASSED")
+    old = replace(checked, checks=[replace(checked.checks[0], name="closure")])
+    registry.record(conversion(), old, names={"tiny": folder().digest})
+    assert [check.result.name for check in artifact(registry, "tiny").checks] == ["round_trip"]
+    assert [check.name for check in run(registry, old.uid).checks] == ["round_trip"]
+    assert [check.name for facts in registry.facts().runs for check in facts.checks] == ["closure"]
+
+
 @pytest.mark.parametrize(
     ("statuses", "verdict"),
     [
