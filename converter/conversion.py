@@ -23,7 +23,7 @@ from llorch.converter.findings import Findings, scan_source
 from llorch.converter.model_card import MODEL_CARD, model_card
 from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
-from llorch.converter.plan.dtype_choice import choose_dtypes
+from llorch.converter.plan.dtype_choice import AUTO, choose_dtypes
 from llorch.converter.plan.float16 import float16_warnings
 from llorch.converter.plan.plan import Plan, make_plan, require_decoder
 from llorch.converter.plan.schedule import Placed, written_order
@@ -134,7 +134,9 @@ def convert(
             raise OnlyVocabulary(
                 "holds a vocabulary and no tensor", hint="its tokenizer alone can be written"
             )
-        planned = make_plan(header, tokenizer, allow_unknown=options.allow_unknown)
+        planned = make_plan(
+            header, tokenizer, allow_unknown=options.allow_unknown, keep_blocks=options.dtype == AUTO
+        )
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:
                 work = _prepared(header, tokenizer, planned, data, options, allow)
@@ -360,13 +362,14 @@ def _tensor_rows(work: Work, digests: pipeline.Digests) -> tuple[TensorRow, ...]
             for s in output.segments
         ]
         operation = output.operation
+        done = operation if operation is not None else output.part
         rows.append(
             TensorRow(
                 name=output.name,
                 dtype=stored.dtype,
                 shape=output.shape,
                 sources=tuple(sources),
-                operation=None if operation is None else operation.name,
+                operation=None if done is None else done.name,
                 parameters={} if operation is None else operation.parameters,
                 file=work.layout.files[stored.part].name,
                 offset=stored.offset,

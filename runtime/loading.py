@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -192,7 +191,7 @@ def _load_folder(
         numbers = replace(numbers, mode=Mode.EXACT)  # its weights are floats
     sizes = {name: tensor.nbytes for name, tensor in read.stored.tensors.items()}
     places = _placed(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
-    numbers = _kept(numbers, sum(math.prod(t.shape) for t in read.stored.tensors.values()), widened_bytes)
+    numbers = _kept(numbers, sum(t.weights for t in read.stored.tensors.values()), widened_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
         weights = build_folder_weights(read, shards, numbers, places)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +49,7 @@ def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
     layers: dict[str, int] = {}
     for name, tensor in tensors.items():
         part = name.removeprefix(LAYERS).split(".", 1)[0] if name.startswith(LAYERS) else name
-        layers[part] = layers.get(part, 0) + math.prod(tensor.shape)
+        layers[part] = layers.get(part, 0) + tensor.weights
     of_layers = [size for name, size in layers.items() if name.isdigit()]
     return Sizes(sum(layers.values()), max(of_layers, default=0))
 
@@ -62,8 +61,11 @@ def rounding_of(
 
     wide: tensors that stay in float32 whatever the others are in, as a router's bias does; the source's reading never
     rounds them. Where all others are of one 16-bit type, that. Else None: the folder is float32, or lost nothing.
+    Blocks that stay as they are (U8) are numbers of bfloat16, and stand beside float16 only where nothing was rounded.
     """
     dtypes = {tensor.dtype for name, tensor in tensors.items() if name not in wide}
+    if dtypes == {"U8", "BF16"}:
+        return "bfloat16"
     return ROUNDED.get(dtypes.pop()) if len(dtypes) == 1 else None
 
 

@@ -163,7 +163,8 @@ class Subject:
     def outputs(self) -> Sequence[PlannedTensor]:
         """The tensors that the source's header leads to."""
         # What is unknown was refused, or left out with a warning, when the folder was made.
-        return make_plan(self.header, self.vocabulary, allow_unknown=True).outputs
+        packed = any(tensor.dtype == "U8" for tensor in self.tensors.values())
+        return make_plan(self.header, self.vocabulary, allow_unknown=True, keep_blocks=packed).outputs
 
     @once
     def source_text(self) -> Text:

@@ -87,15 +87,19 @@ class Plan:
     tied: bool
 
 
-def make_plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = False) -> Plan:
+def make_plan(
+    header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = False, keep_blocks: bool = False
+) -> Plan:
     """What becomes of every tensor and key of a model.
+
+    keep_blocks: quantized blocks that the class can hold stay as they are, as gpt-oss' experts can.
 
     Raises UnsupportedInput for an architecture, tensor, key or rope scaling that is not known (with
     `allow_unknown`, unknown tensors and keys are warnings instead), MalformedInput for a header that
     contradicts itself. Of the data only the few numbers of the rope tables are read.
     """
     keys = Keys(header.metadata, _architecture_name(header))
-    evidence = Evidence(keys, header.tensors)
+    evidence = Evidence(keys, header.tensors, keeps_blocks=keep_blocks)
     architecture = choose_architecture(evidence)
     tensors = {**header.tensors, **layer_tensors(header, architecture.layer_arrays)}
     sizes, warnings = read_sizes(architecture, Evidence(keys, tensors))

@@ -39,8 +39,8 @@ class Slice:
     """Some of the weights of a segment, whole units of what must stay together.
 
     part, start, nbytes: the source bytes. first, weights: of the source tensor, counted in weights.
-    at: where they go in the output tensor, counted in weights; where they are spread, the region of `extent` weights
-    that they share with others begins there.
+    at: where they go in the output tensor, counted in its elements, which are weights or bytes of blocks; where they
+    are spread, the region of `extent` elements that they share with others begins there.
     """
 
     segment: Segment
@@ -52,13 +52,18 @@ class Slice:
     at: int
 
     @property
+    def elements(self) -> int:
+        """How many elements of the output they are."""
+        return self.segment.elements(self.weights)
+
+    @property
     def extent(self) -> int:
-        """Weights of the output from `at` on that these are among."""
+        """Elements of the output from `at` on that these are among."""
         spread = self.segment.spread
-        return self.weights * (1 if spread is None else spread.step)
+        return self.elements * (1 if spread is None else spread.step)
 
     def places(self, region: Region) -> Region:
-        """Of the output's weights from `at` on, a view of those that are these."""
+        """Of the output's elements from `at` on, a view of those that are these."""
         spread = self.segment.spread
         if spread is None:
             return region
@@ -76,11 +81,16 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Weights that are read, converted and written. fed: the digests of what is written take them as they pass."""
+    """Weights that are read, converted and written.
+
+    fed: the digests of what is written take them as they pass. first: nothing before it has read these bytes, which the
+    source's digest takes once.
+    """
 
     placed: Placed
     slice: Slice
     fed: bool
+    first: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +135,12 @@ def slices(output: PlannedTensor, index: int, most: int = PIECE_WEIGHTS) -> Iter
     quant = segment.source.type
     part, start, _ = source_range(segment)
     shared = 0 if segment.spread is None else segment.spread.offset
-    before = sum(s.weights for s in output.segments[: index - shared])
+    before = sum(s.elements(s.weights) for s in output.segments[: index - shared])
     step = slice_weights(segment, most)
     for at in range(0, segment.weights, step):
         weights = min(step, segment.weights - at)
         offset, nbytes = (n // quant.weights * quant.block_bytes for n in (at, weights))
-        place = before + at * (1 if segment.spread is None else segment.spread.step)
+        place = before + segment.elements(at) * (1 if segment.spread is None else segment.spread.step)
         yield Slice(
             segment, part, start + offset, nbytes, segment.first * segment.columns + at, weights, place
         )
@@ -156,9 +166,9 @@ def schedule(
             if placed[number].output.name in finished:
                 continue
             yield from _passed(part, done, start, most)
-            fed = turns.begin(number)
+            fed, first = turns.begin(number), stop > done  # another part of the same blocks has read them
             for piece in slices(placed[number].output, index, most):
-                yield Converted(placed[number], piece, fed)
+                yield Converted(placed[number], piece, fed, first)
             done = stop
             turns.end(number)
             yield from turns.read_back(most)

@@ -41,7 +41,7 @@ class BufferPool:
                 weights, quant = slice_weights(segment, piece_weights), segment.source.type
                 source = max(source, weights // quant.weights * quant.block_bytes)
                 written = max(written, weights * element_bytes(output))
-                as_stored = segment.operation is None and segment.scale is None
+                as_stored = segment.operation is None and segment.scale is None and segment.part is None
                 between = max(between, 0 if as_stored else weights * 4)
         self._free: queue.SimpleQueue[Buffer | None] = queue.SimpleQueue()
         self._lock = threading.Lock()

@@ -204,12 +204,13 @@ class _Pipeline:
             case Passed(part, start, nbytes):
                 data.read_file_into(part, start, buffer.source[:nbytes])
                 self._of_source[part].add(start, buffer.source[:nbytes], self._buffers.retain(buffer))
-            case Converted(placed, part):
+            case Converted(placed=placed, slice=part):
                 tensor, source = part.segment.source, buffer.source[: part.nbytes]
                 data.read_file_into(part.part, part.start, source, where=f"tensor {shown(tensor.name)}")
-                self._of_source[part.part].add(part.start, source, self._buffers.retain(buffer))
                 raw = data.little_endian(tensor, source)
-                self._job.scales.see(tensor, raw)
+                if piece.first:
+                    self._of_source[part.part].add(part.start, source, self._buffers.retain(buffer))
+                    self._job.scales.see(tensor, raw)
                 self._write(
                     piece, converted_bytes(placed.output, part, raw, buffer, self._dequantize), buffer
                 )

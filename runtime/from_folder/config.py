@@ -63,13 +63,19 @@ class Config:
         """The row of facts for this `model_type`."""
         return FAMILIES[self.text("model_type")]
 
+    @property
+    def is_mxfp4(self) -> bool:
+        """Whether the folder says that its experts are MXFP4 blocks."""
+        quantization = self.part("quantization_config")
+        return quantization is not None and quantization.get("quant_method", None) == "mxfp4"
+
     def _check(self, family: ClassFacts) -> None:
         classes = self.get("architectures", [family.class_name])
         if classes not in (None, [family.class_name]):
             raise self.unsupported(
                 "architectures", f"is {shown(json.dumps(classes))}, not {family.class_name}"
             )
-        if self.get("quantization_config", None) is not None:
+        if self.get("quantization_config", None) is not None and not (family.mxfp4 and self.is_mxfp4):
             raise self.unsupported("quantization_config", "is there: quantized folders are not read")
         for key, values in family.supported.items():
             if self.get(key, values[0]) not in values:

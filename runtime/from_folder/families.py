@@ -142,6 +142,7 @@ class ClassFacts:
     """One class's facts.
 
     class_name: the entry of `architectures` that this row speaks of.
+    mxfp4: roles of experts as they are where config.json says that they are MXFP4, instead of the same in floats.
     names: roles to names; `{e}` counts experts, `{h}` heads. `=` before a name: that is all of it, without
         `.weight`.
     by_kind: the same for the layers of one kind (`kinds.py` has the words); outside: for what is outside the layers.
@@ -244,6 +245,7 @@ class ClassFacts:
     more_types: tuple[str, ...] = ()
     floor_temperature: bool = False
     streams: bool = False
+    mxfp4: Names = field(default_factory=dict)
 
 
 def _class(**own: object) -> dict[str, object]:
@@ -763,6 +765,12 @@ FAMILIES: dict[str, ClassFacts] = {
             "experts_gate_up_bias": "=mlp.experts.gate_up_proj_bias",
             "experts_in_out_down": "=mlp.experts.down_proj",
             "experts_down_bias": "=mlp.experts.down_proj_bias",
+        },
+        mxfp4={
+            "experts_mxfp4_gate_up": "=mlp.experts.gate_up_proj_blocks",
+            "experts_mxfp4_gate_up_scales": "=mlp.experts.gate_up_proj_scales",
+            "experts_mxfp4_down": "=mlp.experts.down_proj_blocks",
+            "experts_mxfp4_down_scales": "=mlp.experts.down_proj_scales",
         },
         biases={**biases("q k v output", "attention_bias"), "router": True},
         sinks=True,

@@ -103,6 +103,8 @@ def run(
         OpenFile(folder / file.name, os.open(folder / file.name, flags), file.header, file.size_bytes)
         for file in layout.files
     ]
+    for file in files:
+        os.ftruncate(file.fd, file.size_bytes)
     if layout.index is not None:
         (folder / "model.safetensors.index.json").write_bytes(layout.index)
     try:
