@@ -20,7 +20,7 @@ from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.converter.errors import RoundTripError
 from llorch.converter.plan.dtype import DType, Float32, Written, rounding_error, widened
-from llorch.converter.plan.schedule import PIECE_WEIGHTS, Slice, slices
+from llorch.converter.plan.schedule import PIECE_WEIGHTS, Slice, bands, slices
 from llorch.converter.plan.tensors import PlannedTensor, with_scales
 from llorch.converter.schema.block_parts import U8, BlockPart, Bytes
 from llorch.converter.schema.operations import Operation
@@ -131,9 +131,8 @@ def _difference(
     compared, differing, worst = 0, 0, (-1.0, "", 0)
     storage = np.dtype(np.uint8) if output.part is not None else DType(stored.dtype).storage
     size = storage.itemsize
-    for index, piece in _sampled(output, sample):
-        tensor, start = piece.segment.source, piece.start - piece.segment.source.offset
-        raw = source.read(tensor, start, start + piece.nbytes)
+    for index, piece, raw in _read(output, source, sample):
+        tensor = piece.segment.source
         region = written.read(stored, piece.at * size, (piece.at + piece.extent) * size)
         now = piece.places(region.view(storage)).reshape(-1)
         compared += piece.elements
@@ -159,7 +158,7 @@ def _difference(
         differing += int(np.count_nonzero(wrong))
         at = int(distance.argmax())
         if distance[at] > worst[0]:
-            worst = float(distance[at]), tensor.name, piece.first + at
+            worst = float(distance[at]), tensor.name, piece.weight_at(at)
     done = dict.fromkeys(str(s.operation) for s in output.segments if s.operation is not None)
     if output.part is not None:
         done = {output.part.name: None}
@@ -172,6 +171,17 @@ def _difference(
         *worst,
         ", ".join(done) if done else None,
     )
+
+
+def _read(
+    output: PlannedTensor, source: TensorData, sample: int | None
+) -> Iterator[tuple[int, Slice, Bytes]]:
+    """What of an output is compared, with its number and the source's bytes, in bands where slices are large."""
+    for index, piece in _sampled(output, sample):
+        start = piece.start - piece.segment.source.offset
+        raw = source.read(piece.segment.source, start, start + piece.nbytes)
+        for band, of_band in bands(piece, raw):
+            yield index, band, of_band
 
 
 def _sampled(output: PlannedTensor, sample: int | None) -> Sequence[tuple[int, Slice]]:

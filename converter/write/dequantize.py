@@ -101,9 +101,9 @@ def _not_finite(piece: Slice, raw: Bytes, dtype: str) -> InputError:
     odd = np.flatnonzero(~np.isfinite(weights))
     if len(odd):
         at = int(odd[0])
-        block = (piece.first + at) // quant.weights
+        block = piece.weight_at(at) // quant.weights
         place = f"block {block} ({quant.name})" if quant.weights > 1 else f"weight {block}"
-        offset = piece.start + at // quant.weights * quant.block_bytes
+        offset = piece.segment.source.offset + block * quant.block_bytes
         return MalformedInput(f"{place} is not finite ({weights[at]})", where=where, offset=offset)
     largest = float(np.abs(weights).max())
     larger = "bfloat16 or float32" if dtype == "F16" else "float32"

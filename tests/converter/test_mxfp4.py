@@ -28,7 +28,7 @@ from llorch.verification.report import Status
 from llorch.verification.subject import Subject
 from tests.converter.executed import tokens_of
 from tests.converter.test_there_and_back import llama_cpp as llama_cpp  # a fixture
-from tests.converter.write.test_pipeline import Source, run
+from tests.converter.write.test_pipeline import Source, run_job
 from tests.families import logits_of
 
 EXPERTS = "model.layers.{}.mlp.experts."
@@ -104,7 +104,7 @@ def test_pieces_of_any_size_give_the_same_files(
     header = read_header(source)
     planned = make_plan(header, tokens_of(header), keep_blocks=True)
     outputs = [output.of(output.dtype or "BF16") for output in planned.outputs]
-    _, digests = run(Source(header, []), outputs, tmp_path, threads=threads, piece_weights=piece_weights)
+    _, digests = run_job(Source(header, []), outputs, tmp_path, threads=threads, piece_weights=piece_weights)
     assert digests.sources == (hashlib.sha256(source.read_bytes()).hexdigest(),)
     assert digests.files == (hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),)
 
