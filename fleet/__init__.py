@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from llorch.fleet.batch_folder import BatchFolder
+    from llorch.fleet.batch_folder import STATE, BatchFolder
     from llorch.fleet.claims import Claim, Claims
     from llorch.fleet.driver import Driver, Settings
     from llorch.fleet.engines import ENGINES, Engine, EngineOptions, Finished, open_engine
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENGINES",
+    "STATE",
     "BatchFolder",
     "Claim",
     "Claims",
@@ -60,7 +61,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "batch_folder": ["BatchFolder"],
+        "batch_folder": ["STATE", "BatchFolder"],
         "claims": ["Claim", "Claims"],
         "driver": ["Driver", "Settings"],
         "engines": ["ENGINES", "Engine", "EngineOptions", "Finished", "open_engine"],

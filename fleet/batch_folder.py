@@ -12,6 +12,8 @@ from typing import Any
 
 from llorch.fleet.claims import LEASE_S, Claims, FilesInFolder
 
+STATE = ".batch"  # in the folder of results
+
 
 class BatchFolder:
     """claims/ and receipts/ below a folder; nothing is made before something is written."""

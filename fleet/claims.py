@@ -170,7 +170,7 @@ class Claims:
         claim = Claim(key, (before.number if before else 0) + 1, secrets.token_hex(8), about)
         if not self._files.create(claim.name, _content(claim)):
             return None
-        # Between the look and now the one before may have been renewed, or somebody may be further than the look showed.
+        # Between the look and now the one before may have been renewed, or somebody may have gone further.
         numbers = [
             int(found[2])
             for name in self._files.names()

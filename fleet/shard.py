@@ -88,7 +88,7 @@ def _whole(environment: Mapping[str, str], name: str) -> int:
 
 
 def tasks_of_shard(tasks: Sequence[Task], shard: Shard) -> list[Task]:
-    """The tasks of one shard: every task is in one of them, and their seconds are as even as a greedy choice makes them.
+    """The tasks of one shard: every task is in one of them, and their seconds are as even as a greedy choice makes it.
 
     The longest task goes first, each to the shard that has least to do: at most 4/3 of the best (Graham, 1969). All who
     ask of the same tasks get the same answer.

@@ -76,8 +76,10 @@ def candidates(words: Sequence[str], wish: FileFilter, location: Location) -> It
             if not found:
                 raise click.UsageError(f"nothing matches {word!r}")
             yield from candidates(found, wish, location)
-        elif path.is_absolute() or path.suffix.lower() == ".gguf" and ":" not in word:
-            yield Candidate(word, path.stem, "", 0, is_here=True, trouble="no such file or folder")
+        elif path.is_absolute() or (path.suffix.lower() == ".gguf" and ":" not in word):
+            yield Candidate(
+                str(path.absolute()), path.name, "", 0, is_here=True, trouble="no such file or folder"
+            )
         else:
             yield from _of_remote(word, wish)
 

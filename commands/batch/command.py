@@ -1,4 +1,4 @@
-"""`llorch-batch`: a plan of many conversions, how long it takes, running it on this machine or a share of it, its state."""
+"""`llorch-batch`: a plan of many conversions, how long it will take, running it, how far it is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def main() -> None:
 @cli.subcommand(
     main,
     "plan",
-    example=f"{NAME} plan /models 'more/**/*.gguf' list.txt Qwen/Qwen2.5-0.5B-Instruct-GGUF registry:dtype=Q4_K -o plan.jsonl",
+    example=f"{NAME} plan /models 'more/**/*.gguf' list.txt registry:dtype=Q4_K -o plan.jsonl\n"
+    f"{NAME} plan Qwen/Qwen2.5-0.5B-Instruct-GGUF --quant Q4_K_M --verify full -o plan.jsonl",
 )
 @click.argument("words", metavar="SOURCES...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="FILE.jsonl", type=cli.PATH, required=True, help="The plan to write.")

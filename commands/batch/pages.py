@@ -71,8 +71,9 @@ def status_page(found: Status) -> str:
         _table("Running", ("model", "host", "process", "attempt"), running),
     ]
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>llorch batch</title>\n'
-        f"<style>{STYLE}</style>\n<body>\n{''.join(body)}\n<footer>llorch {escape(__version__)}</footer>\n</body>\n</html>\n"
+        '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>llorch batch</title>\n'
+        f"<style>{STYLE}</style>\n<body>\n{''.join(body)}\n"
+        f"<footer>llorch {escape(__version__)}</footer>\n</body>\n</html>\n"
     )
 
 
@@ -80,9 +81,10 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Iterable[object]]) -
     """A table with its title; nothing where it has no row."""
     if not rows:
         return ""
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads) if any(heads) else ""
+    above = f"<h2>{escape(title)}</h2>" if title else ""
+    head = f"<tr>{''.join(f'<th>{escape(one)}</th>' for one in heads)}</tr>\n" if any(heads) else ""
     lines = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>\n" for row in rows)
-    return f"{f'<h2>{escape(title)}</h2>' if title else ''}<table>{f'<tr>{head}</tr>' if head else ''}\n{lines}</table>\n"
+    return f"{above}<table>{head}{lines}</table>\n"
 
 
 def prometheus_text(found: Status) -> str:

@@ -15,15 +15,16 @@ import click
 
 from llorch.base.shown import shown
 from llorch.commands import cli
+from llorch.commands.batch.states import write_status
 from llorch.commands.cli import LEVELS, SIZE
 from llorch.commands.ledger import registry_location
+from llorch.fleet import STATE
 
 if TYPE_CHECKING:
     from llorch.commands.batch.team import TeamRegistry
     from llorch.fleet import Driver, Engine, Plan, Shard, Task
 
 NAME = "llorch-batch"
-STATE = ".batch"  # in the folder of results: claims, receipts, registries, logs
 SHARE_OF_MEMORY = 0.9  # of the machine's, that tasks may take
 ENGINES = ("local", "ray", "dask")
 
@@ -50,7 +51,7 @@ class Choices:
 
     @property
     def state(self) -> Path:
-        """The folder that all drivers share."""
+        """The folder that all drivers share: claims, receipts, registries, logs."""
         return self.out / STATE
 
 
@@ -74,7 +75,7 @@ class Count:
 )
 @click.option(
     "--shard", metavar="K/N",
-    help="Only this part of the plan, from 1/N to N/N.  [default: as Slurm, Kubernetes or SkyPilot say, else all of it]",
+    help="Only this part, from 1/N to N/N.  [default: as Slurm, Kubernetes or SkyPilot say, else all]",
 )  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="What starts processes."
@@ -169,8 +170,6 @@ def run(
     if as_json:
         cli.write_json({**status.to_json(), "left": dict(left), "unmerged": dict(unmerged)})
     else:
-        from llorch.commands.batch.states import write_status  # of the same group, and not needed for --json
-
         write_status(status)
     for output, lack in left.items():
         cli.note(NAME, f"left: {output}: {lack}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +11,8 @@ import click
 
 from llorch.base.whole_file import write_whole
 from llorch.commands import cli
-from llorch.commands.batch.running import STATE
 from llorch.commands.cli import Cell, duration, size, text, write_rows, write_table
+from llorch.fleet import STATE
 
 if TYPE_CHECKING:
     from llorch.fleet import Status
@@ -33,13 +35,14 @@ commands = click.Group()
 def status(file: Path, out: Path, html: Path | None, prometheus: Path | None, as_json: bool) -> None:
     """Say how far PLAN is: what has ended and how, how fast, what failed and why, when it will be done."""
     from llorch.commands.batch import pages
-    from llorch.fleet import BatchFolder, read_plan, status_of
+    from llorch.fleet import BatchFolder, read_plan, status_of  # as all rooms, loaded when it is used
 
     found = status_of(read_plan(file).tasks, BatchFolder(out / STATE))
-    for path, made in ((html, pages.status_page), (prometheus, pages.prometheus_text)):
+    pages_wanted = ((html, pages.status_page(found)), (prometheus, pages.prometheus_text(found)))
+    for path, content in pages_wanted:
         if path is not None:
             try:
-                write_whole(path, made(found).encode())
+                write_whole(path, content.encode())
             except OSError as error:
                 raise cli.OutputError(error.errno, error.strerror, error.filename) from error
     if as_json:
@@ -59,13 +62,14 @@ def write_status(found: Status) -> None:
         for one in found.hosts
     ]
     running = [[text(one.output), text(one.host), text(one.pid), text(one.attempt)] for one in found.running]
-    for titles, rows in (
+    tables: list[tuple[Sequence[str], list[list[Cell]]]] = [
         (("cause", "tasks", "one of them", "what was said"), failures),
         (("host", "converted", "failed", "worked", "read"), hosts),
         (("running", "host", "pid", "attempt"), running),
-    ):
+    ]
+    for titles, rows in tables:
         if rows:
-            if cli.is_terminal(click.get_text_stream("stdout")):
+            if cli.is_terminal(sys.stdout):
                 click.echo()
             write_table(titles, rows)
 

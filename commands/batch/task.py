@@ -137,7 +137,8 @@ def _converted(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
             return _failed(
                 "unsupported", "holds a vocabulary and no tensor: llorch-convert writes its tokenizer"
             )
-        document, report, recorded = done.conversion.to_json(), done.report, done.recorded
+        document = dict[str, Any](done.conversion.to_json())
+        report, recorded = done.report, done.recorded
     else:
         report, recorded = _checked_again(work, source, document)
     clock.lap("convert")
@@ -165,7 +166,7 @@ def _source(work: Work, scratch: Path) -> Path:
     if os.path.isabs(named):  # noqa: PTH117  # a text that may be a URL
         return Path(named)
     reference = sources.parse_source(named)
-    params = {"source": named}
+    params: Mapping[str, Any] = {"source": named}
     with (
         tracked_run("fetch", named, params, work.location, is_there=lambda: True) as run,
         sources.open_source(reference) as remote,

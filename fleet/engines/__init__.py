@@ -18,7 +18,7 @@ from llorch.fleet.plan import Needs
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A task that an engine has done with. outcome: what its function gave; None where it gave nothing, and lost why."""
+    """A task that an engine has done with. outcome: what its function gave; None where it gave none, and lost why."""
 
     key: str
     outcome: Mapping[str, Any] | None

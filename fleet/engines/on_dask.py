@@ -32,7 +32,7 @@ class DaskEngine:
     @property
     def slots(self) -> int:
         """As `Engine`: a task a thread that the cluster's workers have now."""
-        return max(1, sum(self._client.nthreads().values()))
+        return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
 
     def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:
         """As `Engine`. Of memory, disk and GPUs what the workers say that they have is asked for."""
