@@ -100,12 +100,12 @@ class Driver:
     def _turn(self) -> Left | None:
         """One look at all that is shared: ends what has ended, renews what runs, begins what can be begun."""
         self._renew()
-        attempts = self._claims.look()
-        self._note_ended(attempts)
+        attempts = self._without_ended(self._claims.look())
         if not self._waiting and not self._running:
             return Left()
         lacks: dict[str, str] = {}
-        others_at_work = False
+        beside = self._beside(attempts)
+        others_at_work = bool(beside)  # who hold what a task of ours may need
         for waiting in list(self._waiting.values()):
             task = waiting.task
             if len(self._running) >= self._engine.slots:
@@ -120,7 +120,7 @@ class Driver:
                 self._end_spent(task, before)
             elif time.monotonic() < waiting.not_before:
                 others_at_work = True  # as good as: it goes on by itself
-            elif (lack := self._lack(task, attempts)) is not None:
+            elif (lack := self._lack(task, beside)) is not None:
                 lacks[task.key] = lack
             else:
                 self._begin(task, before)
@@ -139,8 +139,8 @@ class Driver:
                 self._engine.cancel(key)
                 self._give_back(task)
 
-    def _note_ended(self, attempts: Mapping[str, Sequence[Attempt]]) -> None:
-        """Of tasks with a receipt: they are no longer waited for, and nothing is left of their claims."""
+    def _without_ended(self, attempts: Mapping[str, Sequence[Attempt]]) -> dict[str, Sequence[Attempt]]:
+        """The attempts at tasks without a receipt; of the others nothing is left, and nobody waits for them."""
         finished = self._folder.finished()
         for key in finished & attempts.keys() - self._running.keys():
             self._claims.forget(attempts[key])
@@ -149,6 +149,7 @@ class Driver:
             receipt = self._folder.receipt(key)
             if self._on_end is not None and receipt is not None:
                 self._on_end(task, receipt)
+        return {key: tried for key, tried in attempts.items() if key not in finished}
 
     def _is_spent(self, before: Sequence[Attempt]) -> bool:
         counted = [
@@ -156,18 +157,23 @@ class Driver:
         ]
         return len(counted) > self._settings.retries
 
-    def _lack(self, task: Task, attempts: Mapping[str, Sequence[Attempt]]) -> str | None:
-        """What this node lacks for a task beside all that runs on it, whoever drives it."""
+    def _beside(self, attempts: Mapping[str, Sequence[Attempt]]) -> list[Needs]:
+        """What the tasks take that other drivers run on this node."""
+        if self._node is None:
+            return []
+        live = [
+            tried[-1] for key, tried in attempts.items() if tried[-1].is_live and key not in self._running
+        ]
+        return [Needs(**one.about["needs"]) for one in live if one.about.get("node") == self._node.name]
+
+    def _lack(self, task: Task, beside: Sequence[Needs]) -> str | None:
+        """What this node lacks for a task beside all that runs on it."""
         if self._node is None:
             return None
         if self._full_at is not None and task.needs.disk_bytes >= self._full_at:
             return f"{self._node.name} ran out of disk with a task of {self._full_at:,} bytes"
-        needs = [running.needs for running, _ in self._running.values()]
-        for key, tried in attempts.items():
-            about = tried[-1].about
-            if tried[-1].is_live and key not in self._running and about.get("node") == self._node.name:
-                needs.append(Needs(**about["needs"]))
-        return self._node.lacks(task.needs, needs)
+        own = [running.needs for running, _ in self._running.values()]
+        return self._node.lacks(task.needs, [*own, *beside])
 
     def _begin(self, task: Task, before: Sequence[Attempt]) -> None:
         about = {
@@ -183,7 +189,7 @@ class Driver:
             return
         if (
             self._folder.receipt(task.key) is not None
-        ):  # ended between our looks; `_note_ended` forgets the claim
+        ):  # ended between our looks; the next look forgets the claim
             self._claims.end(claim, STOPPED)
             return
         del self._waiting[task.key]

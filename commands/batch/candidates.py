@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import socket
 import tempfile
@@ -109,7 +110,7 @@ def _local(model: LocalModel) -> Candidate:
     """A file or a set of parts on this disk, whose bytes are hashed."""
     paths = [path for _, path in model.files]
     size = sum(path.stat().st_size for path in paths)
-    source = str(paths[0].absolute())
+    source = os.path.abspath(paths[0])  # noqa: PTH100  # resolve() would follow links
     title = model.files[0][0].name
     try:
         preview = sources.preview_file(paths[0])
@@ -127,7 +128,7 @@ def digest_of(files: Sequence[tuple[str, str, int]]) -> str:
 
 
 def _of_registry(word: str, location: Location) -> Iterator[Candidate]:
-    """GGUF models that the registry knows and that lie on this machine."""
+    """GGUF models that lie on this machine: those that pass, and those of which what passes was made."""
     chosen = dict(part.partition("=")[::2] for part in word.removeprefix(REGISTRY).split(",") if part)
     if unknown := sorted(chosen.keys() - set(QUERIES)):
         known = ", ".join(QUERIES)
@@ -135,13 +136,22 @@ def _of_registry(word: str, location: Location) -> Iterator[Candidate]:
             f"{word!r} asks for {', '.join(unknown)}; known are {known}, as {REGISTRY}dtype=Q4_K"
         )
     with Registry(location.url) as store:
-        found = [row for row in store.list(Filter(**chosen), limit=None) if row.kind.startswith("gguf")]  # type: ignore[arg-type]
-        answers = [store.show(row.digest) for row in found]
+        digests = dict.fromkeys(
+            digest
+            for row in store.list(Filter(**chosen), limit=None)  # type: ignore[arg-type]  # its words were checked
+            for digest in ([row.digest] if row.kind.startswith("gguf") else _inputs(store, row.digest))
+        )
+        answers = [store.show(digest) for digest in digests]
     for answer in answers:
         places = [Path(one.path) for one in getattr(answer, "places", ()) if one.host == socket.gethostname()]
         here = next((path for path in places if path.is_file()), None)
         if here is not None:
             yield from _of_path(here)
+
+
+def _inputs(store: Registry, digest: str) -> list[str]:
+    """The digests of what an artifact was made of."""
+    return [arrow.digest for arrow in store.lineage(digest).arrows if arrow.role == "input"]
 
 
 def _of_remote(word: str, wish: FileFilter) -> Iterator[Candidate]:

@@ -71,11 +71,16 @@ def made_plan(
         # What could not be had has no identity: it is told by where it was looked for.
         key = key_of(candidate.identity or f"unknown:{candidate.source}", chosen, tools)
         known = by_key.get(key)
-        if known is None or candidate.source < known.source:
+        if known is None or _preference(candidate) < _preference(known):
             by_key[key] = candidate
     names = _names(by_key)
     tasks = [_task(key, one, names[key], level, gpus) for key, one in by_key.items()]
     return Plan(chosen, tools, level, sorted(tasks, key=lambda task: task.output))
+
+
+def _preference(candidate: Candidate) -> tuple[bool, bool, str]:
+    """Of two places of one model the one that can be had, that is here, that comes first by name."""
+    return candidate.refused is not None, not candidate.is_here, candidate.source
 
 
 def _task(key: str, candidate: Candidate, output: str, level: str, gpus: int) -> Task:

@@ -101,13 +101,13 @@ class LocalEngine:
         self.close()
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
+        own, theirs = self._context.Pipe()
         process = self._context.Process(  # type: ignore[attr-defined]  # every context has it
             target=_serve, args=(theirs, self._options.function, self._options.log), daemon=False
         )
         process.start()
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, own)
         self._workers.append(worker)
         return worker
 
