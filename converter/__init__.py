@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llorch.converter.provenance.record import Conversion
     from llorch.converter.round_trip import round_trip_differences
     from llorch.converter.tokenizer_only import TokenizerFolder, convert_tokenizer
+    from llorch.converter.write.target import discard_unfinished
 
 __all__ = [
     "DTYPE_ALIASES",
@@ -39,6 +40,7 @@ __all__ = [
     "TokenizerFolder",
     "convert",
     "convert_tokenizer",
+    "discard_unfinished",
     "parse_size",
     "round_trip_differences",
 ]
@@ -52,5 +54,6 @@ __getattr__, __dir__ = lazy_names(
         "provenance.record": ["Conversion"],
         "round_trip": ["round_trip_differences"],
         "tokenizer_only": ["TokenizerFolder", "convert_tokenizer"],
+        "write.target": ["discard_unfinished"],
     },
 )

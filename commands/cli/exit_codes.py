@@ -20,7 +20,7 @@ from llorch.base.version import __version__
 
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
-    1: "a check failed; what was written is kept",
+    1: "a check failed, or a task of a batch; what was written is kept",
     2: "the command line is wrong",
     3: "the input is missing, malformed or unsupported; nothing was written",
     4: "the registry cannot be used; a finished conversion is kept, and the line says how to record it",

@@ -44,21 +44,6 @@ SUFFIX = ".gguf"
 SPLIT = re.compile(r"-\d{5}-of-\d{5}$")  # gguf-split's ending for the parts of one model
 
 
-class SizeType(click.ParamType[int]):
-    """Bytes, as a number with or without a unit: 5GB, 512MiB, 100000."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes, at least one."""
-        from llorch.converter import parse_size  # NumPy, which --help does not need
-
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 class DtypeType(click.Choice[str]):
     """A type of weights by its name, or by a short one that other tools have: bf16, fp16, f16, f32, fp32."""
 
@@ -90,7 +75,7 @@ class DtypeType(click.Choice[str]):
 @click.option(
     "--max-shard-size",
     metavar="SIZE",
-    type=SizeType(),
+    type=cli.SIZE,
     default="5GB",
     show_default=True,
     help="Begin another weights file above this.",

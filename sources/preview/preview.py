@@ -92,6 +92,15 @@ def preview_models(remote: Remote, folder: Path, here: Here = lambda _: None) ->
     return [Preview("other", None, "it holds neither a GGUF nor a safetensors file")]
 
 
+def preview_file(path: Path) -> Preview:
+    """What a GGUF model on the disk is, by its header; `path`: the file, or any part of a split one. Raises OSError."""
+    try:
+        found = _described(read_header(path), path.parent)
+    except InputError as error:
+        found = Preview("gguf", None, _why_not(error, path.parent))
+    return replace(found, name=path.name, stand_in=path)
+
+
 def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: Here) -> Preview:
     """Of one file, or of one split set."""
     with ExitStack() as stack:
