@@ -17,9 +17,10 @@ from llorch.runtime.decoder import Decoder, Observe
 from llorch.runtime.devices import layers_by_device
 from llorch.runtime.errors import RequestError, UnknownToken
 from llorch.runtime.generate import Generation, Stream
-from llorch.runtime.layer_programs import LayerPrograms, Unknown
 from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.mode import Mode
+from llorch.runtime.programs.known import Unknown
+from llorch.runtime.programs.layers import LayerPrograms
 from llorch.runtime.sampling import Sampling
 from llorch.runtime.text.model_text import Text
 from llorch.runtime.traits import Traits

@@ -87,7 +87,7 @@ class DeltaNet:
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """What it keeps of the past: the convolution's last inputs, and a matrix for each value head."""
-        return (self.channels, self.taps - 1), (self.value_heads, self.key_dim, self.value_dim)
+        return (self.taps - 1, self.channels), (self.value_heads, self.key_dim, self.value_dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Mamba2:
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """What it keeps of the past: the convolution's last inputs, and a matrix for each head."""
-        return (self.channels, self.taps - 1), (self.heads, self.head_dim, self.state)
+        return (self.taps - 1, self.channels), (self.heads, self.head_dim, self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Mamba:
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """What it keeps of the past: the convolution's last inputs, and a vector for each channel."""
-        return (self.inner, self.taps - 1), (self.inner, self.state)
+        return (self.taps - 1, self.inner), (self.inner, self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class ShortConv:
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """What it keeps of the past: the convolution's last inputs."""
-        return ((self.width, self.taps - 1),)
+        return ((self.taps - 1, self.width),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llorch.runtime.errors import ContextFull
@@ -31,6 +34,7 @@ class Cache:
             raise ContextFull(planned, traits.n_ctx, "the request")
         self.planned = planned
         self.length = 0
+        self._layers = traits.n_layers
         self._stored = torch.empty(0, dtype=dtype, device=device)
         self._keys: dict[int, Tensor] = {}
         self._latents: dict[int, Tensor] = {}
@@ -61,6 +65,16 @@ class Cache:
         yield from self._latents.values()
         for state in self._states.values():
             yield from state
+
+    @cached_property
+    def addresses(self) -> NDArray[np.int64]:
+        """(layers, 2): where a layer's keys begin, behind which its values follow; or a recurrence's two memories."""
+        found = np.zeros((self._layers, 2), np.int64)
+        for layer, keys in self._keys.items():
+            found[layer, 0] = keys.data_ptr()
+        for layer, state in self._states.items():
+            found[layer, : len(state)] = [memory.data_ptr() for memory in state]
+        return found
 
     @property
     def storage(self) -> Tensor:

@@ -270,12 +270,12 @@ class Rows(Matrix):
 
     def __init__(self, parts: Sequence[Matrix]) -> None:
         super().__init__(sum(part.rows for part in parts), parts[0].columns, parts[0].numbers)
-        self._parts = parts
+        self.parts = parts
 
     def dequantized(self, start: int, stop: int) -> Tensor:
         """Those of its parts that the range touches."""
         found, before = [], 0
-        for part in self._parts:
+        for part in self.parts:
             first, last = max(start - before, 0), min(stop - before, part.rows)
             if first < last:
                 found.append(part.dequantized(first, last))

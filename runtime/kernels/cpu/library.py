@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from llorch.formats.quants import QuantType, decode
 from llorch.formats.vector_code import Code, machine_code, this_machine
 from llorch.runtime.errors import KernelMismatch
-from llorch.runtime.kernels.cpu import activations, products, small_steps, tiles
-from llorch.runtime.kernels.cpu.activations import QUANTIZE, quantize_kernel
+from llorch.runtime.kernels.cpu import products, tiles
 from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.kernels.cpu.processor import Processor, processor_of
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT, exact_product, quantized_product
+from llorch.runtime.kernels.cpu.steps import activations, small_steps
+from llorch.runtime.kernels.cpu.steps.activations import QUANTIZE, quantize_kernel
 from llorch.runtime.mode import Mode
 
 Call = Callable[[int, int, int, int], None]

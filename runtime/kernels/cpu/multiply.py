@@ -118,10 +118,10 @@ class Columns:
     def step(self, product: Product, slots: dict[str, int], threads: int, kept: list[object]) -> Step:
         """The product with one matrix; slots: the operand, where results go, what is added. kept: grows by memory."""
         blocks, planes = product.blocks, self.planes(product.blocks.type)
-        values = slots | {
+        values = {
             "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "width": blocks.columns,
             "rows": blocks.rows, "y_bytes": 4 * blocks.rows,
-        }  # fmt: skip
+        } | slots  # fmt: skip
         if product.bias is not None:
             values["bias"] = product.bias.data_ptr()
         kept.append(product)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.runtime.kernels.cpu.arguments import Table, float_bits
-from llorch.runtime.kernels.cpu.attention import ATTEND, attention_kernel
 from llorch.runtime.kernels.cpu.library import Quantized, library
 from llorch.runtime.kernels.cpu.multiply import Columns, Product
 from llorch.runtime.kernels.cpu.pool import Program, Step, aligned, together
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.small_steps import (
+from llorch.runtime.kernels.cpu.steps.attention import ATTEND, attention_kernel
+from llorch.runtime.kernels.cpu.steps.small_steps import (
     ADD,
     GATE,
     LANES,
@@ -74,6 +74,12 @@ class Recorder:
         self._kept.append(made)
         return made.address
 
+    def indices(self, values: Sequence[int]) -> int:
+        """The address of 64-bit integers that stay."""
+        made = np.array(values, np.int64)
+        self._kept.append(made)
+        return made.ctypes.data
+
     def multiply(self, operand: Floats, calls: Sequence[tuple[Product, dict[str, int]]]) -> None:
         """Products with the same operand that do not need each other; each with where it goes and what is added."""
         columns, sources = self._columns, {0: {"x": operand.address}}
@@ -125,20 +131,20 @@ class Recorder:
         """Every row in parts of a width, normed one by one; slots: weight, period, bias, eps."""
         values = {"source": source.address, "target": target.address, "width": width, "period": 1} | slots
         items = self.rows * source.width // width
-        self._small(f"norm-{kind}", lambda processor: norm_kernel(processor, kind), NORM, values, items, 4)
+        self.small(f"norm-{kind}", lambda processor: norm_kernel(processor, kind), NORM, values, items, 4)
 
     def gate(self, activation: str, gate: Floats, up: Floats | None) -> None:
         """gate = act(gate) · up."""
         values = {"gate": gate.address, "up": 0 if up is None else up.address, "target": gate.address}
         text = f"gate-{activation}"
-        self._small(
+        self.small(
             text, lambda p: gate_kernel(p, activation), GATE, values, self._vectors(gate), VECTORS_AT_ONCE
         )
 
     def add(self, source: Floats, target: Floats, factor: float) -> None:
         """target += factor · source."""
         values = {"source": source.address, "target": target.address, "factor": float_bits(factor)}
-        self._small("add", add_kernel, ADD, values, self._vectors(source), VECTORS_AT_ONCE)
+        self.small("add", add_kernel, ADD, values, self._vectors(source), VECTORS_AT_ONCE)
 
     def _vectors(self, floats: Floats) -> int:
         return -(-self.rows * floats.width // LANES)
@@ -147,7 +153,7 @@ class Recorder:
         """Turns queries and keys, and stores keys and values; heads: of a token, of all three."""
         share = -(-heads // self.threads)
         text = f"rotate-{pairs}"
-        self._small(text, lambda p: rotate_kernel(p, pairs), ROTATE, slots, self.rows * heads, share)
+        self.small(text, lambda p: rotate_kernel(p, pairs), ROTATE, slots, self.rows * heads, share)
 
     def attend(self, head_dim: int, heads: int, softcap: float | None, slots: dict[str, int]) -> None:
         """Attention of the queries over the cache."""
@@ -155,7 +161,7 @@ class Recorder:
         if softcap is not None:
             slots = slots | {"softcap": float_bits(softcap)}
         capped = softcap is not None
-        self._small(
+        self.small(
             name,
             lambda p: attention_kernel(p, head_dim, capped=capped),
             ATTEND,
@@ -166,16 +172,17 @@ class Recorder:
 
     def route(self, slots: dict[str, int]) -> None:
         """Chooses experts by their scores."""
-        self._small("route", route_kernel, ROUTE, slots, 1, 1)
+        self.small("route", route_kernel, ROUTE, slots, 1, 1)
 
-    def _small(
+    def small(
         self,
         name: str,
         text: Callable[[Processor], str],
         table: Table,
         slots: dict[str, int],
         items: int,
-        grain: int,
+        grain: int = 1,
     ) -> None:
+        """A kernel by its name, made of a text when it is first needed."""
         kernel = self.kernels.small(name, text)
         self._steps.append(Step(kernel.address, table.filled(slots), items, grain))

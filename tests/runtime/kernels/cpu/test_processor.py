@@ -6,11 +6,11 @@ import pytest
 from llvmlite import binding as llvm
 
 from llorch.formats.vector_code.jit_cache import Target, this_machine
-from llorch.runtime.kernels.cpu.activations import quantize_kernel
 from llorch.runtime.kernels.cpu.grouped import GROUPED
 from llorch.runtime.kernels.cpu.processor import Instructions, Processor, processor_of
 from llorch.runtime.kernels.cpu.products import exact_product, quantized_product
 from llorch.runtime.kernels.cpu.scheduler import scheduler
+from llorch.runtime.kernels.cpu.steps.activations import quantize_kernel
 from llorch.runtime.kernels.cpu.tiles import tile_product
 
 V3 = "+avx2,+fma,+f16c"

@@ -14,8 +14,9 @@ from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.kernels.cpu import multiply, recorder
 from llorch.runtime.kernels.cpu.library import Library
 from llorch.runtime.kernels.cpu.processor import Instructions, Processor, processor_of
-from llorch.runtime.layer_programs import LayerPrograms, Unknown, require_known
 from llorch.runtime.model import Model
+from llorch.runtime.programs.known import Unknown, require_known
+from llorch.runtime.programs.layers import LayerPrograms
 from llorch.runtime.traits import Traits
 from tests.runtime.conftest import TINY
 from tests.runtime.kernels.cpu.test_products import WORSE
@@ -62,6 +63,17 @@ def test_models_compute_the_same_by_whichever_serves(test_data: Path, name: str)
         apart = compare_logits(expected, model.decoder.logits(torch.cat(rows)))
         assert apart.kl_mean <= MEAN
         assert apart.kl_max <= WORST
+
+
+@pytest.mark.parametrize("name", ["qwen35", "qwen3next", "granitehybrid", "lfm2", "nemotron"])
+@torch.inference_mode()
+def test_recurrences_and_layers_that_differ_are_programs(test_data: Path, name: str) -> None:
+    with load(test_data / "families" / name / "q4_k_m.gguf") as model:
+        ids = [token % model.vocabulary_size for token in IDS]
+        expected = model.logits(ids)
+        several = [] if model.traits.routing else [[20], [7, 13], [1, 2, 3, 4, 10]]
+        for sizes in ([1] * 20, *several):
+            assert compare_logits(expected, by_programs(model, ids, sizes)).kl_max <= WORST
 
 
 @torch.inference_mode()

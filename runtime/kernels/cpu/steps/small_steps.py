@@ -10,8 +10,8 @@ from llvmlite import ir
 from llorch.formats.vector_code import FLOAT, INDEX, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.emit import Emitter
-from llorch.runtime.kernels.cpu.functions import error_function, exponential, quotient, tangent
 from llorch.runtime.kernels.cpu.processor import Processor
+from llorch.runtime.kernels.cpu.steps.functions import error_function, exponential, quotient, tangent
 
 NAME = "step"
 LANES = 16  # of what these kernels read: widths are multiples of it
@@ -23,12 +23,13 @@ NORM = Table("source", "target", "width", "weight", "period", "bias", "eps")
 GATE = Table("gate", "up", "target")
 # Items are vectors of 16: target += factor · source. factor: a float32's bits.
 ADD = Table("source", "target", "factor")
-# What all layers of a run share: where the cache's keys of the first layer begin, how many positions it has room for,
-# the first token's position, and memory for scores, `planned` float32 and two vectors a thread.
-TOKEN = Table("cache", "planned", "position", "scores")
+# What all layers of a run share: how many positions the cache has room for, the first token's position, and memory for
+# scores, `planned` float32 and two vectors a thread.
+TOKEN = Table("planned", "position", "scores")
 # Items are heads of a token: of queries, then of keys, then of values; then those of the next token. token: the address
-# of a TOKEN. cosine, sine: n_rot / 2 float32 a token.
-ROTATE = Table("q", "k", "v", "token", "cosine", "sine", "n_rot", "layer", "heads", "kv_heads", "head_dim")
+# of a TOKEN. cosine, sine: n_rot / 2 float32 a token. keys: where the address of the layer's keys stands, behind which
+# its values follow.
+ROTATE = Table("q", "k", "v", "token", "cosine", "sine", "n_rot", "keys", "heads", "kv_heads", "head_dim")
 
 
 def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
@@ -101,7 +102,12 @@ def _sigmoid(emit: Emitter, x: Value) -> Value:
     return quotient(emit, emit.constant(x.ir.type, 1.0), exponential(emit, x * -1.0) + 1.0)
 
 
-ACTIVATIONS = {"silu": _silu, "gelu_tanh": _gelu_tanh, "gelu": _gelu, "sigmoid": _sigmoid}
+def _relu2(emit: Emitter, x: Value) -> Value:
+    positive = emit.of(emit.builder.fcmp_ordered(">", x.ir, emit.zeros(x.lanes).ir))
+    return positive.choose(x * x, emit.zeros(x.lanes))
+
+
+ACTIVATIONS = {"silu": _silu, "gelu_tanh": _gelu_tanh, "gelu": _gelu, "sigmoid": _sigmoid, "relu2": _relu2}
 
 
 def add_kernel(processor: Processor) -> str:
@@ -121,13 +127,13 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
     """Turns the heads of queries in place, and puts the turned keys and the values into the cache."""
     module = ir.Module(f"rotate-{pairs}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    q, k, v, token, cosine, sine, n_rot, layer, heads, kv_heads, head_dim = (
+    q, k, v, token, cosine, sine, n_rot, keys, heads, kv_heads, head_dim = (
         ROTATE.read(emit, name) for name in ROTATE.names
     )
-    cache, planned, position = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[:3])
+    planned, position = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[:2])
     row_bytes = head_dim * 4
     head_bytes = planned * row_bytes
-    keys = cache + layer * 2 * kv_heads * head_bytes + position * row_bytes
+    keys = emit.load(keys, INDEX) + position * row_bytes
     values = keys + kv_heads * head_bytes
     half = emit.of(emit.builder.lshr(n_rot.ir, emit.index(1).ir))
     every = heads + kv_heads * 2

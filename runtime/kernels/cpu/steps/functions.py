@@ -1,4 +1,4 @@
-"""Exponential, hyperbolic tangent and error function of vectors of float32, in LLVM's plain vector code."""
+"""Exponential, logarithm, hyperbolic tangent and error function of vectors of float32, in LLVM's plain vector code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ LN2_HIGH, LN2_LOW = 0.693145751953125, 1.42860682030941723212e-6
 SERIES = [1 / math.factorial(n) for n in range(7, 1, -1)]
 # What float32 can hold of an exponential, as a normal number.
 SMALLEST, LARGEST = -87.0, 88.0
+# ln(1 + u) = 2 artanh(u / (2 + u)): the series in the square of that, which is at most 1 / 9; its next term is 1e-8.
+ARTANH = [1 / (2 * n + 1) for n in range(7, -1, -1)]
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: |error| ≤ 1.5e-7.
 ERF_P = 0.3275911
 ERF = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592]
@@ -33,6 +35,15 @@ def exponential(emit: Emitter, x: Value) -> Value:
     total = emit.fused(total * r, r, r + 1.0)
     exponent = emit.of(emit.builder.fptosi(n.ir, vector(WORD, x.lanes)))
     return (total.bits() + (exponent << 23)).as_floats()
+
+
+def logarithm_above_one(emit: Emitter, u: Value) -> Value:
+    """ln(1 + u) for u from 0 to 1, within two units in the last place."""
+    s = quotient(emit, u, u + 2.0)
+    square, total = s * s, emit.constant(u.ir.type, ARTANH[0])
+    for coefficient in ARTANH[1:]:
+        total = emit.fused(total, square, emit.constant(u.ir.type, coefficient))
+    return s * total * 2.0
 
 
 def quotient(emit: Emitter, numerator: Value, denominator: Value) -> Value:

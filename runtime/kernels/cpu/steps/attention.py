@@ -7,14 +7,14 @@ from llvmlite import ir
 from llorch.formats.vector_code import FLOAT, INDEX, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD, Table
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
-from llorch.runtime.kernels.cpu.functions import exponential, quotient, tangent
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.small_steps import LANES, NAME, TOKEN
+from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient, tangent
+from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME, TOKEN
 
 # q: turned queries, (tokens, heads, head_dim); target: what is mixed of the values, as q. token: the address of
 # a TOKEN, whose position is the first one's. group: heads of queries that share one of keys. window: positions that a
 # query sees, 0 for all. scale: a float32's bits.
-ATTEND = Table("q", "target", "token", "layer", "kv_heads", "group", "window", "tokens", "scale", "softcap")
+ATTEND = Table("q", "target", "token", "keys", "kv_heads", "group", "window", "tokens", "scale", "softcap")
 
 LOWEST = -3.0e38
 # Keys at a time: their sums over channels go into one vector together.
@@ -25,14 +25,12 @@ def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> st
     """softmax(scale · q Kᵀ) V, the scores capped by c · tanh(s / c) before. head_dim: a multiple of 16."""
     module = ir.Module(f"attention-{head_dim}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    q, target, token, layer, kv_heads, group, window, tokens = (
+    q, target, token, keys_of_layer, kv_heads, group, window, tokens = (
         ATTEND.read(emit, name) for name in ATTEND.names[:8]
     )
-    cache, planned, position, scores = (
-        emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names
-    )
+    planned, position, scores = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names)
     head_bytes = planned * (4 * head_dim)
-    keys_of_layer = cache + layer * 2 * kv_heads * head_bytes
+    keys_of_layer = emit.load(keys_of_layer, INDEX)
     row = scores + emit.arguments[THREAD] * (planned + 2 * LANES) * 4
     parts = range(0, head_dim, LANES)
     mixed = [emit.variable(emit.zeros(LANES)) for _ in parts]

@@ -1,0 +1,1 @@
+"""Kernels of what lies between products, and what they are made of."""

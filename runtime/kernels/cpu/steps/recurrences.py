@@ -1,0 +1,241 @@
+"""Kernels of recurrences, for one token or many: a convolution, a delta net's and a state space's memories.
+
+An item keeps its part of a memory in a core's first cache and takes all new tokens through it, one after the other: no
+item needs another one's result. Formulas: `llorch.runtime.blocks`, delta_net, mamba, short_conv.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from llvmlite import ir
+
+from llorch.formats.vector_code import FLOAT, INDEX, Value
+from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
+from llorch.runtime.kernels.cpu.emit import Emitter, Variable
+from llorch.runtime.kernels.cpu.processor import Processor
+from llorch.runtime.kernels.cpu.steps.functions import exponential, logarithm_above_one, quotient
+from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME
+
+UNIT_EPS = 1e-6  # of a delta net's queries and keys; `llorch.runtime.blocks.delta_net`
+NARROW = 4  # lanes of what is one number
+WIDEST = 64  # channels of values that one item of a delta net takes
+
+# In all tables, state: the address of the place where a memory's address stands. Rows of tokens follow one another.
+# Items are vectors of 16 channels. taps: (n, channels), the newest last. before, after: what a gated one multiplies its
+# input and its result by.
+CONVOLVE = Table("source", "target", "channels", "tokens", "taps", "bias", "state", "before", "after")
+# Items are parts of value heads. mixed: rows of all queries, keys, values. step, write: a number for each head.
+# key_of: 64-bit indices.
+DELTA = Table(
+    "mixed", "step", "write", "decay", "step_bias", "key_of", "state", "target", "tokens", "key_heads", "value_heads",
+    "key_dim", "value_dim",
+)  # fmt: skip
+# Items are heads. mixed: rows of x, B and C. step: a number for each head.
+SPACE_OF_HEADS = Table(
+    "mixed", "step", "decay", "step_bias", "skip", "state", "target", "tokens", "heads", "head_dim", "groups"
+)
+# Items are channels. value, step: a number for each. decay: (channels, size).
+SPACE_OF_CHANNELS = Table(
+    "value", "step", "into", "out_of", "decay", "skip", "state", "target", "tokens", "channels"
+)
+
+
+def convolution_kernel(processor: Processor, taps: int, *, gated: bool) -> str:
+    """silu(Σ tap · input + bias), or after · Σ tap · (before · input); taps: at least two."""
+    emit = Emitter(ir.Module(f"convolution-{taps}"), NAME, ARGUMENTS, processor)
+    source, target, channels, tokens, weights, bias, state, before, after = (
+        CONVOLVE.read(emit, name) for name in CONVOLVE.names
+    )
+    past, row_bytes = emit.load(state, INDEX), channels * 4
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+        at = item * (4 * LANES)
+        window = [emit.variable(emit.load(past + row_bytes * n + at, FLOAT, LANES)) for n in range(taps - 1)]
+        with emit.loop(emit.index(0), tokens) as token:
+            behind = token * row_bytes + at
+            x = emit.load(source + behind, FLOAT, LANES)
+            x = x * emit.load(before + behind, FLOAT, LANES) if gated else x
+            total = emit.zeros(LANES) if gated else emit.load(bias + at, FLOAT, LANES)
+            for n, value in enumerate([*(variable.value for variable in window), x]):
+                total = emit.fused(emit.load(weights + row_bytes * n + at, FLOAT, LANES), value, total)
+            for older, newer in pairwise(window):
+                older.value = newer.value
+            window[-1].value = x
+            made = (
+                total * emit.load(after + behind, FLOAT, LANES) if gated else ACTIVATIONS["silu"](emit, total)
+            )
+            emit.store(made, target + behind)
+        for n, variable in enumerate(window):
+            emit.store(variable.value, past + row_bytes * n + at)
+    emit.back()
+    return str(emit.module)
+
+
+def delta_part(value_dim: int) -> int:
+    """Channels of a value head that one item takes."""
+    return next(width for width in (WIDEST, 32, LANES) if value_dim % width == 0)
+
+
+def delta_kernel(processor: Processor, width: int) -> str:
+    """A gated delta net's memory; width: `delta_part`. Widths of heads: multiples of 16."""
+    emit = Emitter(ir.Module(f"delta-{width}"), NAME, ARGUMENTS, processor)
+    (
+        mixed,
+        step,
+        write,
+        decay,
+        step_bias,
+        key_of,
+        state,
+        target,
+        tokens,
+        key_heads,
+        value_heads,
+        key_dim,
+        value_dim,
+    ) = (DELTA.read(emit, name) for name in DELTA.names)
+    parts = range(0, width, LANES)
+    said, read = ([emit.variable(emit.zeros(LANES)) for _ in parts] for _ in range(2))
+    squares = [emit.variable(emit.zeros(LANES)) for _ in range(3)]
+    row_bytes, keys_bytes, memory = value_dim * 4, key_heads * key_dim * 4, emit.load(state, INDEX)
+    mixed_bytes = keys_bytes * 2 + value_heads * row_bytes
+    of_a_head = emit.of(emit.builder.udiv(value_dim.ir, emit.index(width).ir))
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+        head = emit.of(emit.builder.udiv(item.ir, of_a_head.ir))
+        column = (item - head * of_a_head) * (4 * width)
+        own = memory + head * key_dim * row_bytes + column
+        of_keys = emit.load(key_of + head * 8, INDEX) * key_dim * 4
+        with emit.loop(emit.index(0), tokens) as token:
+            q = mixed + token * mixed_bytes + of_keys
+            k, v = q + keys_bytes, mixed + token * mixed_bytes + keys_bytes * 2 + head * row_bytes + column
+            for variable in (*said, *read, *squares):
+                variable.value = emit.zeros(LANES)
+            with emit.loop(emit.index(0), key_dim, LANES) as first:
+                a, b = (emit.load(one + first * 4, FLOAT, LANES) for one in (q, k))
+                for variable, (left, right) in zip(squares, ((a, a), (b, b), (a, b)), strict=True):
+                    variable.value = emit.fused(left, right, variable.value)
+            of_q, of_k = (_inverse_root(emit, emit.total(variable.value)) for variable in squares[:2])
+            of_q = of_q * _inverse_root(emit, emit.of(emit.builder.sitofp(key_dim.ir, FLOAT)), 0.0)
+            number = (token * value_heads + head) * 4
+            heat = emit.load(step + number, FLOAT) + emit.load(step_bias + head * 4, FLOAT)
+            kept = _exponential(emit, emit.load(decay + head * 4, FLOAT) * _softplus(emit, heat))
+            written = ACTIVATIONS["sigmoid"](emit, emit.load(write + number, FLOAT).spread(NARROW))[0]
+            with emit.loop(emit.index(0), key_dim) as channel:
+                a, b = (emit.load(one + channel * 4, FLOAT) for one in (q, k))
+                for part, of_said, of_read in zip(parts, said, read, strict=True):
+                    weights = emit.load(own + channel * row_bytes, FLOAT, LANES, 4 * part)
+                    of_said.value = emit.fused(b, weights, of_said.value)
+                    of_read.value = emit.fused(a, weights, of_read.value)
+            both = emit.total(squares[2].value) * of_q * of_k
+            for part, of_said, of_read in zip(parts, said, read, strict=True):
+                new = (emit.load(v, FLOAT, LANES, 4 * part) - of_said.value * (kept * of_k)) * written
+                out = emit.fused(both, new, of_read.value * (kept * of_q))
+                emit.store(out, target + (token * value_heads + head) * row_bytes + column, 4 * part)
+                of_said.value = new * of_k
+            with emit.loop(emit.index(0), key_dim) as channel:
+                b, row = emit.load(k + channel * 4, FLOAT), own + channel * row_bytes
+                for part, of_said in zip(parts, said, strict=True):
+                    weights = emit.load(row, FLOAT, LANES, 4 * part)
+                    emit.store(emit.fused(b, of_said.value, weights * kept), row, 4 * part)
+    emit.back()
+    return str(emit.module)
+
+
+def space_of_heads_kernel(processor: Processor, size: int) -> str:
+    """Mamba 2's memory, of `size` numbers, a multiple of 16, for each channel of a head."""
+    emit = Emitter(ir.Module(f"space-of-heads-{size}"), NAME, ARGUMENTS, processor)
+    mixed, step, decay, step_bias, skip, state, target, tokens, heads, head_dim, groups = (
+        SPACE_OF_HEADS.read(emit, name) for name in SPACE_OF_HEADS.names
+    )
+    memory, inner = emit.load(state, INDEX), heads * head_dim
+    channels = inner + groups * (2 * size)
+    of_a_group = emit.of(emit.builder.udiv(heads.ir, groups.ir))
+    sums = _chains(emit, size)
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as head:
+        group = emit.of(emit.builder.udiv(head.ir, of_a_group.ir)) * (4 * size)
+        with emit.loop(emit.index(0), tokens) as token:
+            row = mixed + token * channels * 4
+            into, out_of = row + inner * 4 + group, row + (inner + groups * size) * 4 + group
+            heat = emit.load(step + (token * heads + head) * 4, FLOAT) + emit.load(
+                step_bias + head * 4, FLOAT
+            )
+            stepped = _softplus(emit, heat)
+            kept = _exponential(emit, stepped * emit.load(decay + head * 4, FLOAT)).spread(LANES)
+            with emit.loop(head * head_dim, (head + 1) * head_dim) as channel:
+                x = emit.load(row + channel * 4, FLOAT)
+                own = memory + channel * (4 * size)
+                said = _advanced(emit, own, [kept] * (size // LANES), x * stepped, into, out_of, sums)
+                result = said + emit.load(skip + head * 4, FLOAT) * x
+                emit.store(result, target + (token * inner + channel) * 4)
+    emit.back()
+    return str(emit.module)
+
+
+def space_of_channels_kernel(processor: Processor, size: int) -> str:
+    """The first Mamba's memory, of `size` numbers, a multiple of 16, for each channel."""
+    emit = Emitter(ir.Module(f"space-of-channels-{size}"), NAME, ARGUMENTS, processor)
+    value, step, into, out_of, decay, skip, state, target, tokens, channels = (
+        SPACE_OF_CHANNELS.read(emit, name) for name in SPACE_OF_CHANNELS.names
+    )
+    memory, sums = emit.load(state, INDEX), _chains(emit, size)
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as channel:
+        behind = channel * (4 * size)
+        with emit.loop(emit.index(0), tokens) as token:
+            number = (token * channels + channel) * 4
+            x, stepped = emit.load(value + number, FLOAT), _softplus(emit, emit.load(step + number, FLOAT))
+            kept = [
+                exponential(emit, emit.load(decay + behind, FLOAT, LANES, 4 * part) * stepped)
+                for part in range(0, size, LANES)
+            ]
+            shared = token * (4 * size)
+            said = _advanced(emit, memory + behind, kept, x * stepped, into + shared, out_of + shared, sums)
+            emit.store(said + emit.load(skip + channel * 4, FLOAT) * x, target + number)
+    emit.back()
+    return str(emit.module)
+
+
+def _chains(emit: Emitter, size: int) -> list[Variable]:
+    """Sums, so that one addition need not wait for the one before."""
+    return [emit.variable(emit.zeros(LANES)) for _ in range(min(2, size // LANES))]
+
+
+def _advanced(
+    emit: Emitter,
+    memory: Value,
+    kept: list[Value],
+    x: Value,
+    into: Value,
+    out_of: Value,
+    sums: list[Variable],
+) -> Value:
+    """m = kept · m + x · B for one channel's memory, and Σ m C."""
+    for variable in sums:
+        variable.value = emit.zeros(LANES)
+    for number, factor in enumerate(kept):
+        place = 4 * LANES * number
+        old = emit.load(memory, FLOAT, LANES, place) * factor
+        new = emit.fused(x, emit.load(into, FLOAT, LANES, place), old)
+        emit.store(new, memory, place)
+        total = sums[number % len(sums)]
+        total.value = emit.fused(new, emit.load(out_of, FLOAT, LANES, place), total.value)
+    both = sums[0].value
+    for variable in sums[1:]:
+        both = both + variable.value
+    return emit.total(both)
+
+
+def _exponential(emit: Emitter, x: Value) -> Value:
+    return exponential(emit, x.spread(NARROW))[0]
+
+
+def _softplus(emit: Emitter, x: Value) -> Value:
+    """ln(1 + eˣ) of one number."""
+    both = x.spread(NARROW)
+    positive = emit.of(emit.builder.fcmp_ordered(">", x.ir, emit.constant(FLOAT, 0.0).ir))
+    above = positive.choose(x, emit.constant(FLOAT, 0.0))
+    return above + logarithm_above_one(emit, exponential(emit, both.magnitude() * -1.0))[0]
+
+
+def _inverse_root(emit: Emitter, x: Value, eps: float = UNIT_EPS) -> Value:
+    root = emit.call("llvm.sqrt.f32", FLOAT, x + eps)
+    return quotient(emit, emit.constant(FLOAT, 1.0), root)

@@ -1,0 +1,107 @@
+"""What programs of kernels know of a model: a part, or a field of one, that is not here is the decoder's alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from llorch.runtime.blocks.delta_net import GatedDeltaNet
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Linear
+from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.blocks.short_conv import ShortConvolution
+from llorch.runtime.kernels.cpu.multiply import Product
+from llorch.runtime.traits import Rope, Routing, Traits
+from llorch.runtime.weights import Attention, Layer, Weights
+
+# The fields that a step heeds, of what it is made from.
+KNOWN: Mapping[type, frozenset[str]] = {
+    Traits: frozenset(
+        [
+            "vocabulary_size",
+            "hidden_size",
+            "n_ctx",
+            "heads",
+            "kv_heads",
+            "head_dim",
+            "norm",
+            "norm_eps",
+            "activation",
+            "windows",
+            "ropes",
+            "attention_scale",
+            "norm_offset",
+            "pairs",
+            "head_norm",
+            "parallel",
+            "routing",
+            "embedding_scale",
+            "residual_scale",
+            "logit_scale",
+            "attention_softcap",
+            "logit_softcap",
+            "mixers",
+            "ffns",
+            "output_gate",
+        ]
+    ),
+    Rope: frozenset(["n_rot", "pairs", "frequencies", "scale", "long_frequencies", "original_context"]),
+    Routing: frozenset(
+        ["experts", "used", "renormalised", "scores", "scale", "groups", "groups_used", "group_worth"]
+    ),
+    Weights: frozenset(["embedding", "layers", "final_norm", "head"]),
+    Layer: frozenset(
+        ["attention", "ffn", "attention_norm", "attention_post_norm", "ffn_norm", "ffn_post_norm"]
+    ),
+    Attention: frozenset(["q", "k", "v", "output", "q_norm", "k_norm"]),
+    FeedForward: frozenset(["activation", "gate", "up", "down"]),
+    Mixture: frozenset(["routing", "router", "experts", "shared", "shared_gate"]),
+    GatedDeltaNet: frozenset(
+        ["shape", "qkv", "gate", "step", "write", "taps", "decay", "step_bias", "key_of", "norm", "output"]
+    ),
+    Mamba2Mixer: frozenset(
+        ["shape", "inward", "taps", "conv_bias", "step_bias", "decay", "skip", "norm", "output"]
+    ),
+    MambaMixer: frozenset(
+        ["shape", "inward", "taps", "conv_bias", "parameters", "step", "decay", "skip", "output"]
+    ),
+    ShortConvolution: frozenset(["inward", "taps", "outward"]),
+    Linear: frozenset(["weight", "bias"]),
+    Norm: frozenset(["kind", "eps", "weight", "bias"]),
+}
+
+
+class Unknown(Exception):
+    """Something that there are no steps for."""
+
+
+def require_known(part: Any) -> None:
+    """Unknown where a part is of another class, or has a field beyond the known ones that says something."""
+    known = KNOWN.get(type(part))
+    if known is None:
+        raise Unknown(type(part))
+    for field in fields(part):
+        if field.name not in known:
+            default = field.default_factory() if field.default_factory is not MISSING else field.default
+            if getattr(part, field.name) != default:
+                raise Unknown(field.name)
+
+
+def require(holds: bool) -> None:
+    """Unknown where that does not hold."""
+    if not holds:
+        raise Unknown
+
+
+def product_of(linear: Linear, start: int = 0, stop: int | None = None) -> Product:
+    """What a kernel multiplies with, of some of its rows; Unknown where there is none."""
+    require_known(linear)
+    product = linear.product()
+    if product is None:
+        raise Unknown
+    if not start and stop is None:
+        return product
+    bias = None if product.bias is None else product.bias[start:stop]
+    return Product(product.blocks.part(start, product.blocks.rows if stop is None else stop), bias)

@@ -1,0 +1,111 @@
+"""Tokens through all layers as one program of kernels, without returning to Python in between.
+
+It computes what `llorch.runtime.decoder` computes, in the model's numeric mode, for the models whose every part it
+knows: a part, or a field of one, that it does not know is `Unknown`, and the decoder computes instead.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor
+
+from llorch.runtime.blocks.cache import Cache
+from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.linear import Linear, Numbers
+from llorch.runtime.kernels.cpu.pool import available, pool
+from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
+from llorch.runtime.programs.attention import attention
+from llorch.runtime.programs.feed_forward import feed_forward
+from llorch.runtime.programs.known import Unknown, require, require_known
+from llorch.runtime.programs.recurrent import recurrent
+from llorch.runtime.programs.steps import Steps
+from llorch.runtime.traits import Traits
+from llorch.runtime.weights import Attention, Layer, RecurrentMixer, Weights
+
+
+class LayerPrograms:
+    """Programs for some numbers of tokens, and their memory; safe for many threads, which wait for each other.
+
+    Unknown where a model, or so many tokens of it, cannot be computed so.
+    """
+
+    def __init__(self, traits: Traits, weights: Weights, numbers: Numbers) -> None:
+        require(numbers.has_kernels and numbers.rounded is None)
+        require_known(traits)
+        require_known(weights)
+        require(traits.hidden_size % 32 == 0)
+        self._traits, self._weights, self._mode = traits, weights, numbers.mode
+        self._lock = threading.Lock()
+        self._recorded: dict[int, _Layers] = {}
+        self._several = True  # whether more than one token can be computed so
+
+    def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """The last hidden states after the final norm, (tokens, hidden_size), of tokens that follow the cache's.
+
+        Before anything is computed, Unknown where the program cannot be made.
+        """
+        with self._lock:
+            count, hidden_size = len(tokens), self._traits.hidden_size
+            layers, threads = self._layers(count), pool(torch.get_num_threads())
+            rows = self._weights.embedding.rows_at(tokens) * self._traits.embedding_scale
+            layers.steps.x.values[: count * hidden_size] = rows.numpy().reshape(-1)
+            layers.steps.at(cache, threads.threads)
+            threads.run(layers.program)
+            cache.advance(count)
+            result = layers.result.values[: count * hidden_size].reshape(count, hidden_size)
+            return torch.from_numpy(result.copy())
+
+    def _layers(self, count: int) -> _Layers:
+        """The program for so many tokens: that of one is kept, and the last of several."""
+        found = self._recorded.get(count)
+        if found is None:
+            require(count == 1 or self._several)
+            try:
+                found = _Layers(self._traits, self._weights, Recorder(self._mode, available(), count))
+            except Unknown:
+                self._several = False
+                raise
+            self._recorded = {kept: old for kept, old in self._recorded.items() if kept == 1} | {count: found}
+        return found
+
+
+class _Layers:
+    """A program of all layers and the final norm, from hidden states in `steps.x` to those in `result`."""
+
+    def __init__(self, traits: Traits, weights: Weights, recorder: Recorder) -> None:
+        self.traits, self.steps = traits, Steps(traits, recorder)
+        for index, layer in enumerate(weights.layers):
+            self._record(index, layer)
+        self.result = self.steps.normed(weights.final_norm, self.steps.x, "normed")
+        self.program = recorder.program()
+
+    def _record(self, index: int, layer: Layer) -> None:
+        """Steps from one layer's input, in x, to the next one's, in x again."""
+        require_known(layer)
+        steps, x, ffn = self.steps, self.steps.x, layer.ffn
+        if not isinstance(ffn, FeedForward | Mixture | None):
+            raise Unknown(type(ffn))
+        normed = steps.normed(layer.attention_norm, x, "normed")
+        if self.traits.parallel:
+            require(layer.attention_post_norm is None and layer.ffn_post_norm is None)
+            if layer.attention is None or ffn is None:
+                raise Unknown(layer)
+            sum = steps.recorder.floats("sum", self.traits.hidden_size)
+            steps.output(*self._mixed(index, layer.attention, normed), None, x, sum)
+            feed_forward(steps, ffn, normed, None, sum, x)
+            return
+        if layer.attention is not None:
+            steps.output(*self._mixed(index, layer.attention, normed), layer.attention_post_norm, x, x)
+        if ffn is not None:
+            normed = steps.normed(layer.ffn_norm, x, "normed")
+            feed_forward(steps, ffn, normed, layer.ffn_post_norm, x, x)
+
+    def _mixed(self, index: int, mixer: object, normed: Floats) -> tuple[Linear, Floats]:
+        """What the layer's mixer leaves, and the product that makes its output of it."""
+        if isinstance(mixer, Attention):
+            return mixer.output, attention(self.steps, index, mixer, normed)
+        if not isinstance(mixer, RecurrentMixer):
+            raise Unknown(type(mixer))
+        return recurrent(self.steps, index, mixer, normed)

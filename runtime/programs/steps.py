@@ -1,0 +1,123 @@
+"""What the parts of a layer share when they are recorded as steps: memory, norms, products, sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llorch.runtime.blocks.cache import Cache
+from llorch.runtime.blocks.linear import Linear, Rows
+from llorch.runtime.blocks.norms import Norm
+from llorch.runtime.kernels.cpu.arguments import float_bits
+from llorch.runtime.kernels.cpu.multiply import Product
+from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
+from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, TOKEN
+from llorch.runtime.programs.known import Unknown, product_of, require, require_known
+from llorch.runtime.traits import Rope, Traits
+
+
+class Steps:
+    """Steps that are recorded one after the other, for a number of tokens.
+
+    x: the hidden states, a layer's input and its output. token: the address of a TOKEN, filled by `at`.
+    """
+
+    def __init__(self, traits: Traits, recorder: Recorder) -> None:
+        self.traits, self.recorder = traits, recorder
+        self.x = recorder.floats("x", traits.hidden_size)
+        self.added = recorder.floats("added", traits.hidden_size)
+        self._token = np.zeros(len(TOKEN.names), np.int64)
+        self.token = self._token.ctypes.data
+        self._kept = np.zeros((traits.n_layers, 2), np.int64)
+        self._scores = np.zeros(0, np.float32)
+        self._angles: dict[Rope, tuple[Floats, Floats]] = {}
+        for number, rope in enumerate({rope for rope in traits.ropes if rope is not None}):
+            require_known(rope)
+            cosine, sine = (
+                recorder.floats(f"{name}{number}", rope.n_rot // 2) for name in ("cosine", "sine")
+            )
+            self._angles[rope] = cosine, sine
+        self._scale = recorder.constant([traits.residual_scale])
+
+    def at(self, cache: Cache, threads: int) -> None:
+        """What depends on the request and its position."""
+        room = threads * (cache.planned + 2 * LANES)
+        if len(self._scores) < room:
+            self._scores = np.zeros(room, np.float32)
+        values = {"planned": cache.planned, "position": cache.length, "scores": self._scores.ctypes.data}
+        self._token[:] = TOKEN.filled(values)
+        self._kept[:] = cache.addresses
+        positions = np.arange(cache.length, cache.length + self.recorder.rows)
+        for rope, (cosine, sine) in self._angles.items():
+            angles = (positions[:, None] * np.array(rope.planned_for(cache.planned))).reshape(-1)
+            cosine.values[: len(angles)] = np.cos(angles) * rope.scale
+            sine.values[: len(angles)] = np.sin(angles) * rope.scale
+
+    def kept(self, layer: int, which: int = 0) -> int:
+        """The address of the place where stands the address of what a layer keeps: see `Cache.addresses`."""
+        return self._kept.ctypes.data + self._kept.itemsize * (2 * layer + which)
+
+    def angles(self, rope: Rope) -> tuple[Floats, Floats]:
+        """Cosines and sines of the tokens' positions."""
+        return self._angles[rope]
+
+    def normed(self, norm: Norm | None, source: Floats, name: str) -> Floats:
+        """The norm of rows in memory of a name; they themselves where there is no norm."""
+        if norm is None:
+            return source
+        target = self.recorder.floats(name, source.width)
+        self.norm(norm, source, target, source.width)
+        return target
+
+    def norm(self, norm: Norm, source: Floats, target: Floats, width: int) -> None:
+        """Of every part of a width."""
+        require_known(norm)
+        require(width % LANES == 0 and (norm.bias is None or norm.bias.dim() == 1))
+        if norm.weight is None:
+            raise Unknown(norm)
+        weight = norm.weight.float().contiguous().numpy()
+        slots = {"weight": self.recorder.constant(weight.reshape(-1)), "eps": float_bits(norm.eps)}
+        if weight.ndim == 2:
+            slots["period"] = len(weight)
+        if norm.bias is not None:
+            slots["bias"] = self.recorder.constant(norm.bias.float().numpy())
+        self.recorder.norm(norm.kind, source, target, width, **slots)
+
+    def multiply(self, operand: Floats, calls: Sequence[tuple[Linear, Floats]]) -> None:
+        """Products with one operand, each into memory of its own; of rows that lie apart in as many pieces."""
+        found = []
+        for linear, target in calls:
+            weight, first = linear.weight, 0
+            pieces = weight.parts if isinstance(weight, Rows) and linear.bias is None else [weight]
+            for piece in pieces:
+                slots = {"y": target.address + 4 * first, "y_bytes": 4 * target.width}
+                found.append((product_of(Linear(piece, linear.bias)), slots))
+                first += piece.rows
+        self.recorder.multiply(operand, found)
+
+    def multiply_parts(self, operand: Floats, calls: Sequence[tuple[Product, Floats]]) -> None:
+        """The same of products that are found already."""
+        self.recorder.multiply(operand, [(product, {"y": target.address}) for product, target in calls])
+
+    def output(
+        self, linear: Linear, source: Floats, norm: Norm | None, residual: Floats, target: Floats
+    ) -> None:
+        """target = residual + scale · norm(W source)."""
+        if norm is None:
+            slots = {"residual": residual.address, "factor": self._scale, "y": target.address}
+            self.recorder.multiply(source, [(product_of(linear), slots)])
+        else:
+            self.multiply(source, [(linear, self.added)])
+            self.add(norm, target)
+
+    def add(self, norm: Norm | None, target: Floats) -> None:
+        """target += scale · norm(added)."""
+        if norm is not None:
+            self.norm(norm, self.added, self.added, self.added.width)
+        self.recorder.add(self.added, target, self.traits.residual_scale)
+
+    def gate(self, activation: str, gate: Floats, up: Floats | None) -> None:
+        """gate = act(gate) · up."""
+        require(activation in ACTIVATIONS)
+        self.recorder.gate(activation, gate, up)
