@@ -13,7 +13,7 @@ import click
 from llorch.base.sarif import SarifResult, SarifRule, sarif
 from llorch.commands import cli
 from llorch.commands.cli import Cell, text, write_table
-from llorch.commands.ledger import MODEL
+from llorch.commands.ledger import INSPECTED_MODEL
 
 if TYPE_CHECKING:
     from llorch.formats.scan import Allowance, Finding
@@ -23,7 +23,7 @@ NAME = "llorch-scan"
 
 @cli.command(NAME, example=f"{NAME} model.gguf\n{NAME} downloads/model --strict --sarif scan.sarif")
 @click.argument(
-    "paths", metavar="FILE…", nargs=-1, required=True, type=MODEL, shell_complete=cli.complete_model
+    "paths", metavar="FILE…", nargs=-1, required=True, type=INSPECTED_MODEL, shell_complete=cli.complete_model
 )
 @click.option("--strict", is_flag=True, help="End with 1 if anything is to be warned of.")
 @cli.allow_option

@@ -118,7 +118,7 @@ def main(
     it run, and make of English more than a guess? `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
     recorded: Recorded | Failure | None = None
-    artifact = locate_model(artifact, url)
+    artifact = locate_model(artifact, url, for_use=False)
     if other_source and against is None:
         raise click.UsageError("--other-source is for --against FILE, which is not given.")
     if against is not None and not (alone or other_source or just_written or artifact.is_file()):

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         mode_option,
         reference_argument,
         registry_option,
+        trust_option,
         verify_option,
     )
     from llorch.commands.cli.signals import SIGNALS, Signalled
@@ -106,6 +107,7 @@ __all__ = [
     "size",
     "subcommand",
     "text",
+    "trust_option",
     "verify_in_fresh_process",
     "verify_option",
     "write_document",
@@ -153,6 +155,7 @@ __getattr__, __dir__ = lazy_names(
             "mode_option",
             "reference_argument",
             "registry_option",
+            "trust_option",
             "verify_option",
         ],
         "signals": ["SIGNALS", "Signalled"],

@@ -76,6 +76,17 @@ def registry_option(function: F) -> F:
     )(function)
 
 
+def trust_option(function: F) -> F:
+    """--trust-config, which the function gets as `trust`."""
+    return click.option(
+        "--trust-config",
+        "trust",
+        metavar="FILE.json",
+        type=PATH,
+        help="Another Sigstore than the public one, as its client trust configuration.",
+    )(function)
+
+
 def reference_argument(name: str = "reference", metavar: str = "REF") -> Callable[[F], F]:
     """A name, digest or run of the registry; shells complete its names."""
     return click.argument(

@@ -123,7 +123,7 @@ def main(
     as_json: bool,
 ) -> int:
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
-    source = locate_model(source, url)
+    source = locate_model(source, url, for_use=True)
     if tokenizer_only or not source.is_file():
         source = formats.model_path(source)
     folder = folder or Path(folder_name(source))
@@ -162,6 +162,8 @@ class Done:
         """The registry's failure before a check's, as `failures.EXIT_CODES` has them in order."""
         if isinstance(self.recorded, Failure):
             return self.recorded.exit_code
+        if self.recorded.refused is not None:
+            return 1
         if isinstance(self.report, Failure):
             return self.report.exit_code
         return {"FAILED": 1, "INCOMPLETE": 7}.get(self.report.outcome, 0) if self.report is not None else 0
@@ -241,6 +243,8 @@ def convert_and_check(
             raise
     if isinstance(recorded, Recorded) and (taken := name_taken(recorded)):
         cli.note(NAME, taken)
+    if isinstance(recorded, Recorded) and recorded.refused is not None:
+        cli.note(NAME, recorded.refused)
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)

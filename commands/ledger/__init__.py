@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         record_fetch,
         record_smoke_test,
     )
-    from llorch.commands.ledger.locate import MODEL, locate_model, registry_location
+    from llorch.commands.ledger.locate import INSPECTED_MODEL, MODEL, locate_model, registry_location
     from llorch.commands.ledger.record import (
         Recorded,
         adopt_folder,
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
         load_registry_ahead,
         name_taken,
         record_conversion,
+        record_signature,
         record_verification,
     )
     from llorch.commands.ledger.run import TrackedRun, tracked_run
 
 __all__ = [
+    "INSPECTED_MODEL",
     "MODEL",
     "FetchResult",
     "FetchedModel",
@@ -42,6 +44,7 @@ __all__ = [
     "name_taken",
     "record_conversion",
     "record_fetch",
+    "record_signature",
     "record_smoke_test",
     "record_verification",
     "registry_location",
@@ -59,7 +62,7 @@ __getattr__, __dir__ = lazy_names(
             "record_fetch",
             "record_smoke_test",
         ],
-        "locate": ["MODEL", "locate_model", "registry_location"],
+        "locate": ["INSPECTED_MODEL", "MODEL", "locate_model", "registry_location"],
         "record": [
             "Recorded",
             "adopt_folder",
@@ -67,6 +70,7 @@ __getattr__, __dir__ = lazy_names(
             "load_registry_ahead",
             "name_taken",
             "record_conversion",
+            "record_signature",
             "record_verification",
         ],
         "run": ["TrackedRun", "tracked_run"],
