@@ -113,17 +113,14 @@ def signer_of(key: Path | None, identity: str | None, issuer: str | None, trust:
 
     if (key is None) == (identity is None) or (identity is None) != (issuer is None):
         raise click.UsageError("--key is needed, or --identity with --issuer.")
+    check: Callable[[Path, Envelope], None]
     if key is not None:
         public = signatures.public_key(key)
         name = f"key:{signatures.key_id(public)}"
-
-        def check(_: Path, envelope: Envelope) -> None:
-            signatures.verify_envelope(envelope, public)
+        check = lambda _, envelope: signatures.verify_envelope(envelope, public)  # noqa: E731
     else:
         name = f"identity:{identity} issuer:{issuer}"
-
-        def check(place: Path, _: Envelope) -> None:
-            signatures.verify_identity(place, str(identity), str(issuer), trust=trust)
+        check = lambda place, _: signatures.verify_identity(place, str(identity), str(issuer), trust=trust)  # noqa: E731
 
     def problems(place: Path, envelope: Envelope) -> list[str]:
         try:

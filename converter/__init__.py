@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from llorch.converter.options import DTYPE_ALIASES, ConvertOptions, parse_size
     from llorch.converter.provenance.record import Conversion
+    from llorch.converter.provenance.source_signature import SourceSignature, read_source_signature
     from llorch.converter.round_trip import round_trip_differences
     from llorch.converter.tokenizer_only import TokenizerFolder, convert_tokenizer
     from llorch.converter.write.target import discard_unfinished
@@ -35,6 +36,7 @@ __all__ = [
     "NotEnoughSpace",
     "OnlyVocabulary",
     "RoundTripError",
+    "SourceSignature",
     "TargetBusy",
     "TargetExists",
     "TokenizerFolder",
@@ -42,6 +44,7 @@ __all__ = [
     "convert_tokenizer",
     "discard_unfinished",
     "parse_size",
+    "read_source_signature",
     "round_trip_differences",
 ]
 
@@ -52,6 +55,7 @@ __getattr__, __dir__ = lazy_names(
         "errors": ["NotEnoughSpace", "OnlyVocabulary", "RoundTripError", "TargetBusy", "TargetExists"],
         "options": ["ConvertOptions", "DTYPE_ALIASES", "parse_size"],
         "provenance.record": ["Conversion"],
+        "provenance.source_signature": ["SourceSignature", "read_source_signature"],
         "round_trip": ["round_trip_differences"],
         "tokenizer_only": ["TokenizerFolder", "convert_tokenizer"],
         "write.target": ["discard_unfinished"],

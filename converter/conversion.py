@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.progress import Progress
@@ -55,6 +55,9 @@ from llorch.formats.tokenizer import (
     sentencepiece_model,
 )
 
+if TYPE_CHECKING:
+    from llorch.converter.provenance.source_signature import SourceSignature
+
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
 
@@ -97,6 +100,7 @@ def convert(
     threads: int | None = None,
     force: bool = False,
     allow: Sequence[Allowance] = (),
+    source_signature: SourceSignature | None = None,
     run_id: str | None = None,
     started: datetime | None = None,
     progress: Progress | None = None,
@@ -106,7 +110,8 @@ def convert(
 
     options: what decides the bytes; choices: its fields by name, as dtype="bfloat16", max_shard_size="5GB".
     threads: by default one a core. force: replace what is at `folder`.
-    allow: findings of the scan that somebody takes: recorded, and not warned of. run_id: a UUID by which the caller
+    allow: findings of the scan that somebody takes: recorded, and not warned of. source_signature: who signed it,
+    recorded once its bytes are found to be those that were signed. run_id: a UUID by which the caller
     knows this run, kept in conversion.json; started: when it began, now by default. progress: called with (bytes
     done, bytes in all).
     A conversion that was killed is continued by the next one of the same source and options to the same folder.
@@ -147,6 +152,9 @@ def convert(
                 data.require_unchanged()  # if it was written to while we read, that is what is wrong
             files = _write_others(staging, work, digests)
             conversion = _conversion(target.folder, work, options, run, files, digests, scales)
+            if source_signature is not None:
+                source_signature.require_same(conversion.sources)
+                conversion = replace(conversion, source_signature=source_signature.to_json())
             conversion = _write_records(staging, conversion)
             _require_written(work.layout, staging.folder)
             target.publish()

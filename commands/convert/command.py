@@ -33,7 +33,7 @@ from llorch.verification import Report
 
 if TYPE_CHECKING:
     from llorch.base.progress import Progress
-    from llorch.converter import Conversion, ConvertOptions
+    from llorch.converter import Conversion, ConvertOptions, SourceSignature
     from llorch.converter.quantization import ReferenceComparison
     from llorch.formats.scan import Allowance
     from llorch.registry import Location
@@ -81,6 +81,12 @@ class DtypeType(click.Choice[str]):
     help="Begin another weights file above this.",
 )
 @cli.verify_option("How thoroughly the result is checked.")
+@click.option(
+    "--source-key",
+    metavar="FILE.pem",
+    type=cli.PATH,
+    help="The public key that signed SOURCE: verified, and recorded; another key's, or none, is an error.",
+)
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
 @cli.registry_option
 @click.option("--threads", type=click.IntRange(min=1), help="How many work.  [default: all cores]")
@@ -110,6 +116,7 @@ def main(
     dtype: str,
     max_shard_size: int,
     level: str,
+    source_key: Path | None,
     name: str | None,
     url: str | None,
     threads: int | None,
@@ -135,7 +142,16 @@ def main(
     options = converter.ConvertOptions(dtype, max_shard_size, strict, allow_unknown)
     location = registry_location(url)
     done = convert_and_check(
-        source, folder, options, level, name, location, threads=threads, force=force, allow=taken
+        source,
+        folder,
+        options,
+        level,
+        name,
+        location,
+        threads=threads,
+        force=force,
+        allow=taken,
+        source_key=source_key,
     )
     if done is None:
         return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
@@ -207,6 +223,7 @@ def convert_and_check(
     threads: int | None = None,
     force: bool = False,
     allow: Sequence[Allowance] = (),
+    source_key: Path | None = None,
 ) -> Done | None:
     """Converts, verifies and records; says on stderr what is to be warned of, and what went wrong after the conversion.
 
@@ -217,6 +234,7 @@ def convert_and_check(
     with tracked_run("convert", there, options.to_json(), location, is_there=source.is_file) as run:
         try:
             formats.model_path(source)  # within the run: that a file is no model is how it failed
+            signature = None if source_key is None else source_signed_by(source, source_key)
             with cli.progress("converting") as progress, output_errors_told_apart(source, folder):
                 conversion = converter.convert(
                     source,
@@ -225,6 +243,7 @@ def convert_and_check(
                     allow=allow,
                     threads=threads,
                     force=force,
+                    source_signature=signature,
                     run_id=run.id,
                     started=run.started,
                     progress=loading_registry(progress),
@@ -264,6 +283,20 @@ def loading_registry(progress: Progress | None) -> Progress:
             progress(done, total)
 
     return report
+
+
+def source_signed_by(source: Path, key: Path) -> SourceSignature:
+    """Who signed the source's files and what they were then. Raises InputError where it was not this key."""
+    from llorch.formats import signatures  # cryptography, which a conversion without a key does not need
+    from llorch.formats.gguf import read_header  # NumPy, as above
+
+    public = signatures.public_key(key)
+    parts = [part.path for part in read_header(source).parts]
+    return converter.read_source_signature(
+        parts,
+        f"key:{signatures.key_id(public)}",
+        lambda _, envelope: signatures.verify_envelope(envelope, public),
+    )
 
 
 def without_check(folder: Path, recorded: Recorded | Failure) -> str:

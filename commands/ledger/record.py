@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from llorch.registry import (
 
 if TYPE_CHECKING:
     from llorch.commands.ledger.run import TrackedRun
-    from llorch.registry import Location, Registry, RunRecord
+    from llorch.registry import Location, Registry, RunRecord, SignatureRecord
     from llorch.verification import Report
 
 
@@ -78,7 +78,8 @@ def record_conversion(
         with Registry(location.url) as store:
             source = converted.edges[0].artifact.digest
             before = None if chosen else name_of_another(store, name, source, made.digest)
-            refused = record_named(store, converted, {name: made.digest})
+            signatures = signatures_of_source(converted, conversion)
+            refused = record_named(store, converted, {name: made.digest}, signatures)
     except (RegistryError, RefusedRequest, OSError) as error:
         again = f"{folder} is kept, `llorch-registry adopt {folder}` records it"
         return recording_failure(location, error, again)
@@ -87,12 +88,25 @@ def record_conversion(
     return Recorded(location.shown, name, made.digest, before)
 
 
-def record_named(store: Registry, run: RunRecord, names: Mapping[str, str]) -> list[str]:
+def signatures_of_source(converted: RunRecord, conversion: Mapping[str, Any]) -> list[SignatureRecord]:
+    """Who signed the source, as this very conversion has verified it: what a folder says of itself proves nothing."""
+    from llorch.registry import SignatureRecord
+
+    signed = conversion["source_signature"]
+    if signed is None or converted.finished_at is None:
+        return []
+    digest, file = converted.edges[0].artifact.digest, signed["files"][0]["name"]
+    return [SignatureRecord(digest, signed["signer"], file, converted.finished_at)]
+
+
+def record_named(
+    store: Registry, run: RunRecord, names: Mapping[str, str], signatures: Sequence[SignatureRecord] = ()
+) -> list[str]:
     """Records a run and what its outputs are called; without the names that a policy refuses, of which it says why."""
     try:
-        store.record(run, names=names)
+        store.record(run, signatures=signatures, names=names)
     except RefusedByPolicy:
-        store.record(run)
+        store.record(run, signatures=signatures)
     else:
         return []
     refusals = []

@@ -386,7 +386,8 @@ def test_show_prints_an_artifact_with_the_downloads_that_it_came_by(told: Regist
 ANSWERS = {
     "list": (), "show": ("tiny",), "path": (), "lineage": ("tiny",), "whence": ("known.bin",), "history": (),
     "diff": ("tiny", "tiny"), "affected": ("--builder", "llorch<0.2"), "alias": ("tiny",),
-    "policy": ("tiny@prod", "--key", KEY), "tag": ("tiny", "tiny@prod"), "rm": ("tiny",), "prune": ("--dry-run",), "export": ("tiny", "--as", "slsa"),
+    "policy": ("tiny@prod", "--key", KEY),
+    "tag": ("tiny", "tiny@prod"), "rm": ("tiny",), "prune": ("--dry-run",), "export": ("tiny", "--as", "slsa"),
     "merge": ("other.db",), "migrate": (), "verify": (), "adopt": ("Tiny",), "reproduce": (uid("mine"), "--dry-run"),
 }  # fmt: skip
 
