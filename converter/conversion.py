@@ -20,7 +20,7 @@ from llorch.base.times import now_milliseconds, rfc3339_milliseconds
 from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
 from llorch.converter.findings import Findings, scan_source
-from llorch.converter.model_card import MODEL_CARD, model_card
+from llorch.converter.model_card import MODEL_CARD, card_facts, model_card
 from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
 from llorch.converter.plan.dtype_choice import AUTO, choose_dtypes
@@ -335,6 +335,7 @@ def _conversion(
         findings=tuple(work.findings.to_json()),
         source_tensors=_source_tensors(work.header, digests),
         source_metadata=metadata_digests(work.header.metadata),
+        card=card_facts(work.header.metadata),
         started=run.started,
         finished=rfc3339_milliseconds(now_milliseconds()),
     )

@@ -103,7 +103,7 @@ class FetchedModel:
             files=files,
             architecture=self.architecture,
             dtype=self.dtype,
-            facts={"licence": licence} if licence else {},
+            facts={"license": licence} if licence else {},
         )
 
 

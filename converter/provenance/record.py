@@ -98,7 +98,8 @@ class Conversion:
     threads does not. assumed, keys_not_needed, unused: as `llorch.converter.plan.plan.Plan` has them. notes: what the
     tokenizer took for granted. templates: what each chat template reaches for, by the path of its file. run: the UUID
     by which the caller knows it, if it was told. started, finished: RFC 3339, UTC, whole seconds.
-    source_signature: who signed the source, where that was verified.
+    card: what the source says of itself (licence, base model, …) by the names of a model card. source_signature: who
+    signed the source, where that was verified.
     """
 
     folder: Path
@@ -123,6 +124,7 @@ class Conversion:
     source_metadata: Mapping[str, str]
     started: str
     finished: str
+    card: Mapping[str, str | list[str]] = field(default_factory=dict)
     source_signature: Mapping[str, object] | None = None
     records: tuple[WrittenFile, ...] = field(default=())
 
@@ -154,6 +156,7 @@ class Conversion:
             ),
             "source_tensors": [asdict(tensor) for tensor in self.source_tensors],
             "source_metadata": dict(self.source_metadata),
+            "card": dict(self.card),
             "source_signature": None if self.source_signature is None else dict(self.source_signature),
             "options": dict(self.options),
             "tools": dict(self.tools),
