@@ -73,7 +73,9 @@ def test_a_sound_conversion_passes_and_a_changed_one_does_not(
     data[-3] ^= 1
     weights.write_bytes(data)
     assert run_step(action, "Verify", runner, folder=made, source=source) == 1
-    assert any(one["level"] == "error" for one in valid_results((tmp_path / "llorch-verify.sarif").read_bytes()))
+    assert any(
+        one["level"] == "error" for one in valid_results((tmp_path / "llorch-verify.sarif").read_bytes())
+    )
     (tmp_path / "made" / "modeling.py").write_text("")
     assert run_step(action, "Scan", runner, folder=made) == 1
 
