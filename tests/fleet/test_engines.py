@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from llorch.base.errors import UnsupportedInput
 from llorch.fleet import ENGINES, BatchFolder, Driver, Engine, EngineOptions, open_engine
 from tests.fleet.tasks import FUNCTION, settings, task_named
+
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # half a minute is too little on a busy machine
 
 NEEDED = {"ray": "ray", "dask": "distributed"}
 
