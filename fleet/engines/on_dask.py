@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import dask
 from distributed import Client, Future, LocalCluster, get_worker
 
 from llorch.fleet.engines import EngineOptions, Finished, function_named
@@ -22,9 +23,11 @@ class DaskEngine:
         self._options = options
         self._cluster = None
         if not options.address:
-            self._cluster = LocalCluster(
-                n_workers=options.workers, threads_per_worker=1, processes=True, dashboard_address=None
-            )
+            # A death is told at once: whether to try again is the driver's to say.
+            with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+                self._cluster = LocalCluster(
+                    n_workers=options.workers, threads_per_worker=1, processes=True, dashboard_address=None
+                )
         self._client = Client(options.address or self._cluster, set_as_default=False)
         self._futures: dict[str, Future] = {}
         self._ended: queue.Queue[tuple[str, Future]] = queue.Queue()
@@ -83,7 +86,7 @@ class DaskEngine:
 
 
 def _finished(key: str, future: Future) -> Finished:
-    """What a future gave. Dask itself tries a task again whose worker died, and gives up at the third death."""
+    """What a future gave. A cluster that was there before tries a task again by itself whose worker died."""
     if future.status == "finished":
         return Finished(key, future.result())
     error = future.exception() if future.status == "error" else future.status
