@@ -274,22 +274,27 @@ class Subject:
             for name in ("n_layers", "hidden_size", "vocabulary_size"):
                 if getattr(one, name) != getattr(other, name):
                     raise CannotCheck(f"{name} is not the same in both: traits.structure says more")
-        found = None
-        if (
-            self.level == "quick"
-        ):  # what float32 does to this model matters only where the readings differ at all
-            found = self._in_lockstep(source, folder, None)
-        if found is None or not found.is_quiet:
-            path = self.folder if self._source is None else self.source
-            rounded = None if self._source is None else self.rounding
-            found = self._in_lockstep(source, folder, self._opened(path, rounded, "float64"))
-        return found
+        if self.level == "quick" or not self.sizes.is_small:
+            # what float32 does to this model matters only where the readings differ at all
+            found = self._in_lockstep(source, folder)
+            if found.is_quiet or found.noise is not None:
+                return found
+        return self._in_lockstep(source, folder, self._exact_reading())
 
-    def _in_lockstep(self, source: Model | None, folder: Model, exact: Model | None) -> Found:
+    def _in_lockstep(self, source: Model | None, folder: Model, exact: Model | None = None) -> Found:
         from llorch.verification.lockstep import Lockstep  # torch, as above
 
-        run = Lockstep(source, folder, exact, self.sizes, self.prose, self.layers)
-        return run.run(len(self.prose_once) if self.level == "full" else 0, self.progress)
+        lockstep = Lockstep(source, folder, exact, self.sizes, self.prose, self.layers)
+        found = lockstep.run(len(self.prose_once) if self.level == "full" else 0, self.progress)
+        if exact is None and not found.is_quiet and found.is_certain:
+            lockstep.measure_noise(self._exact_reading())
+        return found
+
+    def _exact_reading(self) -> Model:
+        """The source's reading in float64, or the folder's where there is no source."""
+        if self._source is None:
+            return self._opened(self.folder, None, "float64")
+        return self._opened(self.source, self.rounding, "float64")
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
         """Which of these (name, bytes) are hashed: quick what fits in `QUICK_BYTES`, full all.
