@@ -5,24 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.times import rfc3339_seconds
 from llorch.base.version import __version__
 from llorch.formats import read_safetensors
 from llorch.formats.gguf import read_header
-from llorch.verification.check import LEVELS, CannotCheck
-from llorch.verification.checks import CHECKS
-from llorch.verification.file_digests import sha256
+from llorch.verification.check import LEVELS, CannotCheck, Check
+from llorch.verification.file_digests import FileDigests
 from llorch.verification.report import Report, Result, Status
 from llorch.verification.subject import Subject
 
+BESIDE = ("files.digests", "source.digest", "round_trip")  # they ask nothing of the runtime
 OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # what a pattern of names leaves
 LIBRARIES = ("numpy", "tokenizers", "torch")
 
@@ -68,34 +70,66 @@ def verify(
         if path.exists():
             raise UnsupportedInput("is no folder: converted folders are what is verified", path=path)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    from llorch.runtime import choose_device, start_device
-
-    started = now()
+    started, digests = now(), FileDigests()
     if against is not None:
         source: Path | None = Path(against)
         read_header(against)
     else:
-        source = recorded_source(path)
-    chosen = choose_device(device)
-    start_device(chosen)
-    subject = Subject(path, source, level=level, device=chosen)
-    if device == "auto":
-        subject.stay_within_memory()
-    with subject:
-        results = []
+        source = recorded_source(path, digests)
+    with Subject(path, source, level=level, device=device, digests=digests) as subject:
         subject.pattern = tensors
         subject.just_written = just_written
-        for check in CHECKS.values():
-            if tensors is not None and check.name not in OF_TENSORS:
-                continue
-            if LEVELS.index(check.level) <= LEVELS.index(level):
-                subject.progress = partial(progress, check.name)
-                subject.progress(0, 1)
-                results.append(told_once(check(subject), subject))
+        if tensors is None:
+            subject.hash_ahead()
+        from llorch.runtime import choose_device, start_device  # torch: seconds, in which files are hashed
+        from llorch.verification.checks import CHECKS
+
+        subject.device = choose_device(device)
+        start_device(subject.device)
+        if device == "auto":
+            subject.stay_within_memory()
+        checks = [check for check in CHECKS.values() if LEVELS.index(check.level) <= LEVELS.index(level)]
+        if tensors is None:
+            results = make(checks, subject, progress, BESIDE)
+        else:
+            results = make([check for check in checks if check.name in OF_TENSORS], subject, progress)
     named = None if source is None else os.fspath(source)
     found = vars(subject).get("lockstep")
     curves = None if found is None else found.to_json()
+    results = told_once(results)
     return Report(os.fspath(path), named, level, subject.device, started, now(), tools(), results, curves)
+
+
+def make(
+    checks: Sequence[Check[Subject]], subject: Subject, progress: Progress, beside: Collection[str] = ()
+) -> list[Result]:
+    """Every check's result, in order. beside: names of those that are made in a thread, one after the other."""
+    made: list[Result | Future[Result]] = []
+    stopped = Event()
+
+    def in_thread(check: Check[Subject]) -> Result:
+        def unless_stopped(done: int, total: int) -> None:  # noqa: ARG001
+            if stopped.is_set():
+                raise CancelledError
+
+        subject.progress = unless_stopped
+        return check(subject)
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            for check in checks:
+                if check.name in beside:
+                    made.append(pool.submit(in_thread, check))
+                    continue
+                subject.progress = partial(progress, check.name)
+                subject.progress(0, 1)
+                made.append(check(subject))
+            return [one.result() if isinstance(one, Future) else one for one in made]
+        except BaseException:
+            stopped.set()
+            subject.digests.close()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def memory_needed(folder: Path) -> int | None:
@@ -109,19 +143,22 @@ def memory_needed(folder: Path) -> int | None:
     return None if sizes.is_small else sizes.bound
 
 
-def told_once(result: Result, subject: Subject) -> Result:
-    """The result; skipped, where an earlier check has said why nothing can be measured."""
-    if result.status in (Status.ERROR, Status.SKIPPED) and not result.optional:
-        first = subject.first_said.setdefault(result.detail, result.name)
-        if result.status == Status.ERROR and subject.failed:
-            return replace(
-                result, status=Status.SKIPPED, detail=f"{subject.failed[0]} says why: {result.detail}"
-            )
-        if first != result.name:
-            return replace(result, status=Status.SKIPPED, detail=f"{first} says why")
-    if result.status in (Status.FAILED, Status.ERROR):
-        subject.failed.append(result.name)
-    return result
+def told_once(results: Iterable[Result]) -> list[Result]:
+    """The results; skipped, where an earlier check has said why nothing can be measured."""
+    first_said: dict[str, str] = {}
+    failed, told = "", []
+    for result in results:
+        why = ""
+        if result.status in (Status.ERROR, Status.SKIPPED) and not result.optional:
+            first = first_said.setdefault(result.detail, result.name)
+            if result.status == Status.ERROR and failed:
+                why = f"{failed} says why: {result.detail}"
+            elif first != result.name:
+                why = f"{first} says why"
+        told.append(replace(result, status=Status.SKIPPED, detail=why) if why else result)
+        if told[-1].status in (Status.FAILED, Status.ERROR):
+            failed = failed or result.name
+    return told
 
 
 def tools() -> dict[str, str]:
@@ -130,13 +167,13 @@ def tools() -> dict[str, str]:
     return found | {name: version(name) for name in LIBRARIES}
 
 
-def recorded_source(folder: Path) -> Path | None:
+def recorded_source(folder: Path, digests: FileDigests) -> Path | None:
     """The source that conversion.json names, if it is still there and still the same bytes."""
     try:
-        sources = Subject(folder, None, level="quick", device="cpu").record["sources"]
+        sources = Subject(folder, None, level="quick", device="cpu", digests=digests).record["sources"]
         found = [folder / source["path"] for source in sources]
         same = all(
-            path.is_file() and path.stat().st_size == source["size"] and sha256(path) == source["sha256"]
+            path.is_file() and path.stat().st_size == source["size"] and digests.of(path) == source["sha256"]
             for path, source in zip(found, sources, strict=True)
         )
     except (CannotCheck, InputError, KeyError, TypeError, OSError):

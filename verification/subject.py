@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from llorch.formats import SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, read_header
 from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer
 from llorch.verification.check import CannotCheck
+from llorch.verification.file_digests import FileDigests
 from llorch.verification.readings import LAYERS, Sizes, open_reading, rounding_of, sizes_of
 from llorch.verification.sample import PROSE
 
@@ -45,6 +48,10 @@ LEAST_LAYERS = 3  # that quick runs, however large they are: the first, the last
 MOST_KINDS = 6  # of layers of which quick runs one each, however large they are
 
 T = TypeVar("T")
+
+
+def _silent(done: int, total: int) -> None:
+    """Tells nobody."""
 
 
 class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
@@ -73,19 +80,24 @@ class Subject:
     Whatever needs the source raises CannotCheck where there is none, and InputError for what is malformed.
     """
 
-    def __init__(self, folder: Path, source: Path | None, *, level: str, device: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: Path | None,
+        *,
+        level: str,
+        device: str,
+        digests: FileDigests | None = None,
+    ) -> None:
         self.folder = folder
         self.level = level
         self.device = device
-        self.progress: Callable[[int, int], None] = lambda done, total: None  # noqa: ARG005  # of the check that is made
+        self.digests = digests or FileDigests()
+        self._of_thread = threading.local()
         self.pattern: str | None = (
             None  # of tensors' names that are looked at, or None for what the level can afford
         )
         self.just_written = False  # whether the digests of files are those that this run has just made
-        self.first_said: dict[
-            str, str
-        ] = {}  # why something could not be read, and the check that said so first
-        self.failed: list[str] = []  # checks that failed so far
         self._source = source
         self._models: list[Model] = []
 
@@ -95,8 +107,19 @@ class Subject:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.digests.close()
         for model in self._models:
             model.close()
+
+    @property
+    def progress(self) -> Callable[[int, int], None]:
+        """Told how far the check is that this thread makes."""
+        told: Callable[[int, int], None] = getattr(self._of_thread, "progress", _silent)
+        return told
+
+    @progress.setter
+    def progress(self, told: Callable[[int, int], None]) -> None:
+        self._of_thread.progress = told
 
     def stay_within_memory(self) -> None:
         """Takes the processor where the device has no room for all readings at once, and says so in the log."""
@@ -134,6 +157,36 @@ class Subject:
         return self.json(RECORD)
 
     @cached_property
+    def digested_files(self) -> Sequence[Mapping[str, Any]]:
+        """The rows of conversion.json of the files that are there; the card is prose, and people edit it."""
+        rows = self.record["files"]
+        return [row for row in rows if row["role"] != "card" and (self.folder / row["path"]).is_file()]
+
+    @cached_property
+    def hashed_files(self) -> Collection[Path]:
+        """Which of them this level hashes."""
+        names = self.affordable((row["path"], row["size"]) for row in self.digested_files)
+        return {self.folder / name for name in names}
+
+    @cached_property
+    def source_sizes(self) -> Mapping[Path, int]:
+        """The source's parts."""
+        return {part.path: part.identity.size for part in self.header.parts}
+
+    @cached_property
+    def hashed_sources(self) -> Collection[Path]:
+        """Which of them this level hashes."""
+        return {
+            Path(n) for n in self.affordable((str(path), size) for path, size in self.source_sizes.items())
+        }
+
+    def hash_ahead(self) -> None:
+        """Begins with the digests that the checks will ask for; those say what cannot be read."""
+        for paths in ("hashed_files", "hashed_sources"):
+            with suppress(CannotCheck, InputError, OSError, LookupError, TypeError, AttributeError):
+                self.digests.begin(getattr(self, paths))
+
+    @cached_property
     def config(self) -> Mapping[str, Any]:
         """config.json."""
         return self.json("config.json")
@@ -168,9 +221,16 @@ class Subject:
 
     @once
     def source_text(self) -> Text:
-        """What the source says of text; no weight is read for it."""
+        """What the source says of text; no weight is read for it.
+
+        Where tokenizer.json is to the byte what the source's keys lead to, its tokenizer is the folder's.
+        """
         from llorch import runtime  # torch: two seconds that the checks before did not need
 
+        name = "tokenizer.json"
+        with suppress(InputError, OSError):
+            if (self.folder / name).read_bytes() == self.vocabulary.files()[name]:
+                return runtime.read_text(self.source, self.vocabulary, self.folder_text.tokenizer)
         return runtime.read_text(self.source, self.vocabulary)
 
     @once

@@ -11,7 +11,6 @@ from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.converter import round_trip_differences
 from llorch.verification.check import Measured, check, counted, spread
-from llorch.verification.file_digests import digests, sha256
 from llorch.verification.subject import Subject
 
 QUICK_WEIGHTS = 1 << 27  # that quick takes back, in equal shares of the tensors
@@ -41,37 +40,32 @@ def files_listed(subject: Subject) -> Measured:
 @check("files.digests", at_most=0, unit="files", because="every bit that was written is in a recorded digest")
 def files_digests(subject: Subject) -> Measured:
     """Sizes and SHA-256 of the files are those of conversion.json; the card is prose, and people edit it."""
-    rows = [
-        row
-        for row in subject.record["files"]
-        if row["role"] != "card" and (subject.folder / row["path"]).is_file()
-    ]
-    affordable = subject.affordable((row["path"], row["size"]) for row in rows)
-    hashed = digests([subject.folder / name for name in affordable])
+    rows, hashed = subject.digested_files, subject.hashed_files
     differences = []
     for row in rows:
         path = subject.folder / row["path"]
         if path.stat().st_size != row["size"]:
             differences.append(f"{shown(row['path'])} has {path.stat().st_size} bytes, not {row['size']}")
-        elif path in hashed and hashed[path] != row["sha256"]:
+        elif path in hashed and subject.digests.of(path) != row["sha256"]:
             differences.append(f"{shown(row['path'])} has another SHA-256")
-    return counted(differences, f"{len(affordable)} of {len(rows)} files hashed", compared=len(rows))
+    return counted(differences, f"{len(hashed)} of {len(rows)} files hashed", compared=len(rows))
 
 
 @check("source.digest", at_most=0, unit="files", because="the record speaks of one source and no other")
 def source_digest(subject: Subject) -> Measured:
     """The source is the file whose size and digest conversion.json has."""
     recorded = {row["sha256"] for row in subject.record["sources"]}
-    sizes = {str(part.path): part.identity.size for part in subject.header.parts}
-    affordable = subject.affordable(sizes.items())
+    sizes, hashed = subject.source_sizes, subject.hashed_sources
     named = {row["size"] for row in subject.record["sources"]}
-    differences = [f"{shown(name)} has {size} bytes" for name, size in sizes.items() if size not in named]
-    differences += [
-        f"{shown(name)} has another SHA-256"
-        for name in sorted(affordable)
-        if sizes[name] in named and sha256(Path(name)) not in recorded
+    differences = [
+        f"{shown(str(path))} has {size} bytes" for path, size in sizes.items() if size not in named
     ]
-    return counted(differences, f"{len(affordable)} of {len(sizes)} files hashed", compared=len(sizes))
+    differences += [
+        f"{shown(str(path))} has another SHA-256"
+        for path in sorted(hashed)
+        if sizes[path] in named and subject.digests.of(path) not in recorded
+    ]
+    return counted(differences, f"{len(hashed)} of {len(sizes)} files hashed", compared=len(sizes))
 
 
 @check(
