@@ -38,10 +38,8 @@ QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
 JUST_WRITTEN_BYTES = 32 << 20  # that quick hashes of what the same run has written and hashed
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
 LOGITS_BYTES = 512 << 20  # most that the logits of one reading may take
-LOCKSTEP_FLOP = 1e10  # what a quick lockstep computes with each reading of the layers that it runs
-LOCKSTEP_BYTES = (
-    256 << 20
-)  # of float32 that the layers of a quick lockstep take, of a model that is not small
+LOCKSTEP_FLOP = 6e9  # what a quick lockstep computes with each reading of the layers that it runs
+LOCKSTEP_BYTES = 128 << 20  # of float32 that the layers of a quick lockstep take
 FULL_FLOP = 1.2e12  # what a full check computes with each reading: half a minute on two cores
 LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 24, 200, 2048
 LEAST_LAYERS = 3  # that quick runs, however large they are: the first, the last, and one between them
@@ -303,7 +301,7 @@ class Subject:
     def layers(self) -> Sequence[int]:
         """Which layers are run: all, or for quick what fits in `LOCKSTEP_BYTES`, by position, kind and digest."""
         traits = self.folder_reading.traits
-        if self.level == "full" or self.sizes.is_small:
+        if self.level == "full":
             return range(traits.n_layers)
         kinds = {
             index: (traits.windows[index], traits.ropes[index], self._layer_shapes(index))

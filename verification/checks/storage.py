@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from llorch.base.errors import InputError
@@ -13,7 +14,7 @@ from llorch.converter import round_trip_differences
 from llorch.verification.check import Measured, check, counted, spread
 from llorch.verification.subject import Subject
 
-QUICK_WEIGHTS = 1 << 27  # that quick takes back, in equal shares of the tensors
+QUICK_WEIGHTS = 1 << 27  # that quick takes back: of each tensor all, or as many as of any other
 QUICK_TENSORS = 2048  # of which it takes some back: a mixture has tens of thousands
 
 RECORDS = frozenset({RECORD, "provenance.intoto.json"})  # they speak of the others
@@ -113,7 +114,7 @@ def round_trip_of_weights(subject: Subject) -> Measured:
         outputs = [output for output in outputs if fnmatch.fnmatchcase(output.name, subject.pattern)]
     elif subject.level == "quick":
         outputs = spread(outputs, QUICK_TENSORS)
-        sample = QUICK_WEIGHTS // max(1, len(outputs))
+        sample = equal_share([output.weights for output in outputs], QUICK_WEIGHTS)
     found = []
     for difference in round_trip_differences(
         subject.header, outputs, subject.folder, sample=sample, threads=torch.get_num_threads()
@@ -128,3 +129,18 @@ def round_trip_of_weights(subject: Subject) -> Measured:
     compared, all_weights = (sum(getattr(one, name) for one in found) for name in ("compared", "weights"))
     share = "" if compared == all_weights else f", {compared:,} of their {all_weights:,} weights"
     return Measured(differing, where, f"{len(found)} of {len(subject.outputs)} tensors{share}")
+
+
+def equal_share(sizes: Sequence[int], most: int) -> int:
+    """How much of each of some things may be taken, so that it is at most so much of all, and the small ones whole.
+
+    >>> equal_share([10, 100, 100], 110)
+    50
+    """
+    left, each = most, 0
+    for taken, size in enumerate(sorted(sizes)):
+        each = left // (len(sizes) - taken)
+        if size > each:
+            return each
+        left -= size
+    return max(sizes, default=0)
