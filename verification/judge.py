@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import platform
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import version
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 
 from llorch.base.errors import InputError, UnsupportedInput
+from llorch.base.file_digests import FileDigests
 from llorch.base.times import rfc3339_seconds
 from llorch.base.version import __version__
 from llorch.formats import read_safetensors
 from llorch.formats.gguf import read_header
 from llorch.verification.check import LEVELS, CannotCheck, Check
-from llorch.verification.file_digests import FileDigests
 from llorch.verification.report import Report, Result, Status
 from llorch.verification.subject import Subject
 
 BESIDE = ("files.digests", "source.digest", "round_trip")  # they ask nothing of the runtime
 OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # what a pattern of names leaves
-LIBRARIES = ("numpy", "tokenizers", "torch")
+LIBRARIES, OPTIONAL = ("numpy", "tokenizers", "torch"), ("transformers",)
+ROOMS = ("base", "formats", "converter", "runtime", "verification")
 
 
 Progress = Callable[[str, int, int], None]
@@ -45,6 +49,8 @@ def verify(
     *,
     tensors: str | None = None,
     just_written: bool = False,
+    finished: Mapping[str, Result] = MappingProxyType({}),
+    digests: FileDigests | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Judges whether `folder` is the model that the GGUF file `against` holds.
@@ -55,7 +61,8 @@ def verify(
     and both fit, else cpu, which a warning in the log then says.
     tensors: a pattern of names, as shells have them: those are taken back, and nothing else is checked.
     just_written: whoever calls has hashed source and folder in this same run, and quick need not do it again.
-    progress: told how far it is, check by check and within one.
+    finished: by name, what was found of the same bytes before: those checks are not made. digests: of files that
+    were hashed a moment ago; closed in the end. progress: told how far it is, check by check and within one.
 
     Raises OSError and InputError for a folder or source that is not there or no such thing; whatever else is
     wrong with them is in the report.
@@ -70,7 +77,7 @@ def verify(
         if path.exists():
             raise UnsupportedInput("is no folder: converted folders are what is verified", path=path)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    started, digests = now(), FileDigests()
+    started, digests = now(), digests or FileDigests()
     if against is not None:
         source: Path | None = Path(against)
         read_header(against)
@@ -90,7 +97,7 @@ def verify(
             subject.stay_within_memory()
         checks = [check for check in CHECKS.values() if LEVELS.index(check.level) <= LEVELS.index(level)]
         if tensors is None:
-            results = make(checks, subject, progress, BESIDE)
+            results = make(checks, subject, progress, BESIDE, finished)
         else:
             results = make([check for check in checks if check.name in OF_TENSORS], subject, progress)
     named = None if source is None else os.fspath(source)
@@ -101,9 +108,16 @@ def verify(
 
 
 def make(
-    checks: Sequence[Check[Subject]], subject: Subject, progress: Progress, beside: Collection[str] = ()
+    checks: Sequence[Check[Subject]],
+    subject: Subject,
+    progress: Progress,
+    beside: Collection[str] = (),
+    finished: Mapping[str, Result] = MappingProxyType({}),
 ) -> list[Result]:
-    """Every check's result, in order. beside: names of those that are made in a thread, one after the other."""
+    """Every check's result, in order. beside: names of those that are made in a thread, one after the other.
+
+    finished: results of checks that are not made.
+    """
     made: list[Result | Future[Result]] = []
     stopped = Event()
 
@@ -118,12 +132,14 @@ def make(
     with ThreadPoolExecutor(1) as pool:
         try:
             for check in checks:
-                if check.name in beside:
+                if check.name in finished:
+                    made.append(finished[check.name])
+                elif check.name in beside:
                     made.append(pool.submit(in_thread, check))
-                    continue
-                subject.progress = partial(progress, check.name)
-                subject.progress(0, 1)
-                made.append(check(subject))
+                else:
+                    subject.progress = partial(progress, check.name)
+                    subject.progress(0, 1)
+                    made.append(check(subject))
             return [one.result() if isinstance(one, Future) else one for one in made]
         except BaseException:
             stopped.set()
@@ -146,7 +162,7 @@ def memory_needed(folder: Path) -> int | None:
 def told_once(results: Iterable[Result]) -> list[Result]:
     """The results; skipped, where an earlier check has said why nothing can be measured."""
     first_said: dict[str, str] = {}
-    failed, told = "", []
+    failed, judged = "", []
     for result in results:
         why = ""
         if result.status in (Status.ERROR, Status.SKIPPED) and not result.optional:
@@ -155,16 +171,31 @@ def told_once(results: Iterable[Result]) -> list[Result]:
                 why = f"{failed} says why: {result.detail}"
             elif first != result.name:
                 why = f"{first} says why"
-        told.append(replace(result, status=Status.SKIPPED, detail=why) if why else result)
-        if told[-1].status in (Status.FAILED, Status.ERROR):
+        judged.append(replace(result, status=Status.SKIPPED, detail=why) if why else result)
+        if judged[-1].status in (Status.FAILED, Status.ERROR):
             failed = failed or result.name
-    return told
+    return judged
 
 
 def tools() -> dict[str, str]:
-    """What measures, with versions."""
-    found = {"llorch": __version__, "python": platform.python_version()}
-    return found | {name: version(name) for name in LIBRARIES}
+    """What measures, with versions. llorch.code: of the modules that a result depends on, a digest."""
+    found = {"llorch": __version__, "llorch.code": code_digest(), "python": platform.python_version()}
+    found |= {name: version(name) for name in LIBRARIES}
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+@cache
+def code_digest() -> str:
+    """The first digits of the SHA-256 of the modules of the rooms that a verification runs through."""
+    digest, package = hashlib.sha256(), Path(__file__).parent.parent
+    for room in ROOMS:
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def recorded_source(folder: Path, digests: FileDigests) -> Path | None:

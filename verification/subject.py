@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.file_digests import FileDigests
 from llorch.base.record_files import RECORD
 from llorch.converter.plan import make_plan
 from llorch.formats import SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, read_header
 from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer
 from llorch.verification.check import CannotCheck
-from llorch.verification.file_digests import FileDigests
 from llorch.verification.readings import LAYERS, Sizes, open_reading, rounding_of, sizes_of
 from llorch.verification.sample import PROSE
 
@@ -112,12 +112,12 @@ class Subject:
     @property
     def progress(self) -> Callable[[int, int], None]:
         """Told how far the check is that this thread makes."""
-        told: Callable[[int, int], None] = getattr(self._of_thread, "progress", _silent)
-        return told
+        progress: Callable[[int, int], None] = getattr(self._of_thread, "progress", _silent)
+        return progress
 
     @progress.setter
-    def progress(self, told: Callable[[int, int], None]) -> None:
-        self._of_thread.progress = told
+    def progress(self, progress: Callable[[int, int], None]) -> None:
+        self._of_thread.progress = progress
 
     def stay_within_memory(self) -> None:
         """Takes the processor where the device has no room for all readings at once, and says so in the log."""
