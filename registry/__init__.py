@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from llorch.registry.query.listing import Filter
     from llorch.registry.query.reference import name_from, parse_alias
     from llorch.registry.query.reproduce import Reproduction
-    from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, Policy, RunAnswer
+    from llorch.registry.records.answers import ArtifactAnswer, Check, ListedArtifact, Policy, RunAnswer
     from llorch.registry.records.processes import Process, this_process
     from llorch.registry.records.records import (
         ArtifactKind,
@@ -65,6 +65,7 @@ __all__ = [
     "ArtifactDiff",
     "ArtifactKind",
     "ArtifactRecord",
+    "Check",
     "CheckRecord",
     "CheckStatus",
     "EdgeRecord",
@@ -130,7 +131,7 @@ __getattr__, __dir__ = lazy_names(
         "query.listing": ["Filter"],
         "query.reference": ["name_from", "parse_alias"],
         "query.reproduce": ["Reproduction"],
-        "records.answers": ["ArtifactAnswer", "ListedArtifact", "Policy", "RunAnswer"],
+        "records.answers": ["ArtifactAnswer", "Check", "ListedArtifact", "Policy", "RunAnswer"],
         "records.processes": ["Process", "this_process"],
         "records.records": [
             "ArtifactKind",

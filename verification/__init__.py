@@ -18,7 +18,7 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.verification.cost import measure_cost
-    from llorch.verification.judge import memory_needed, now, tools, verify
+    from llorch.verification.judge import memory_needed, now, recorded_source, tools, verify
     from llorch.verification.matrix import (
         FORMATS,
         Candidate,
@@ -54,6 +54,7 @@ __all__ = [
     "memory_needed",
     "now",
     "passed_before",
+    "recorded_source",
     "report_page",
     "report_sarif",
     "run_row",
@@ -66,7 +67,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "cost": ["measure_cost"],
-        "judge": ["memory_needed", "now", "tools", "verify"],
+        "judge": ["memory_needed", "now", "recorded_source", "tools", "verify"],
         "matrix": [
             "Candidate",
             "FORMATS",

@@ -181,12 +181,10 @@ def layered_logits(model: Model, ids: Sequence[int], layers: Sequence[int], size
         return run.logits(run.end())
 
 
-def next_tokens(model: Model, ids: Sequence[int], count: int, sizes: Sizes) -> list[int]:
-    """The most probable tokens after some, one by one, in the memory of a layer; the lowest id among equals."""
-    import numpy as np
-
-    known = list(ids)
-    layers = range(model.traits.n_layers)
+def next_tokens(model: Model, ids: Sequence[int], count: int) -> list[int]:
+    """The most probable tokens after some, one by one; the lowest id among equals."""
+    cache, pending, made = model.new_cache(len(ids) + count), list(ids), list[int]()
     for _ in range(count):
-        known.append(int(np.argmax(layered_logits(model, known, layers, sizes)[-1].numpy())))
-    return known[len(ids) :]
+        made.append(int(model.step(pending, cache).numpy().argmax()))
+        pending = made[-1:]
+    return made

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from llorch.commands.ledger.earlier import finished_checks
     from llorch.commands.ledger.fetch import (
         FetchedModel,
         FetchResult,
@@ -37,6 +38,7 @@ __all__ = [
     "TrackedRun",
     "adopt_folder",
     "checked_name",
+    "finished_checks",
     "from_adoption",
     "from_fetch",
     "load_registry_ahead",
@@ -54,6 +56,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "earlier": ["finished_checks"],
         "fetch": [
             "FetchResult",
             "FetchedModel",

@@ -163,5 +163,6 @@ def check_record(artifact: str, result: Result) -> CheckRecord:
         threshold=repr(result.at_most),
         op="<=",
         unit=result.unit,
-        detail={"where": result.where, "detail": result.detail, "because": result.because},
+        detail={"where": result.where, "detail": result.detail, "because": result.because}
+        | ({"made": result.made} if result.made else {}),
     )
