@@ -54,7 +54,8 @@ def sign_by_identity(payload: bytes, *, token: str | None = None, trust: Path | 
         config = _trust_config(trust)
         identity = _identity_token(token, config)
         with SigningContext.from_trust_config(config).signer(identity) as signer:
-            return signer.sign_dsse(Statement(payload)).to_json().encode() + b"\n"
+            bundle: str = signer.sign_dsse(Statement(payload)).to_json()
+            return bundle.encode() + b"\n"
 
 
 def _trust_config(trust: Path | None) -> ClientTrustConfig:
