@@ -88,8 +88,8 @@ class SettingType(click.ParamType[tuple[str, object]]):
     type=DtypeType(),
     default="auto",
     show_default=True,
-    help="Type of the weights. auto: the narrowest that loses nothing; bfloat16 for a quantized source, but for gpt-oss' "
-    "MXFP4 experts, which stay as they are.",
+    help="Type of the weights. auto: the narrowest that loses nothing; bfloat16 for a quantized source, but for "
+    "gpt-oss' MXFP4 experts, which stay as they are.",
 )
 @click.option(
     "--max-shard-size",
