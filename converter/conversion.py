@@ -140,7 +140,11 @@ def convert(
                 "holds a vocabulary and no tensor", hint="its tokenizer alone can be written"
             )
         planned = make_plan(
-            header, tokenizer, allow_unknown=options.allow_unknown, keep_blocks=options.dtype == AUTO
+            header,
+            tokenizer,
+            allow_unknown=options.allow_unknown,
+            keep_blocks=options.dtype == AUTO,
+            settings=options.set,
         )
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     )
     from llorch.verification.matrix_run import run_row
     from llorch.verification.page import report_page
+    from llorch.verification.reference_config import (
+        ConfigComparison,
+        compare_configs,
+        read_reference_config,
+    )
     from llorch.verification.report import Report, Result, Status
     from llorch.verification.sample import PROMPT
     from llorch.verification.sarif import report_sarif
@@ -41,11 +46,13 @@ __all__ = [
     "FORMATS",
     "PROMPT",
     "Candidate",
+    "ConfigComparison",
     "Report",
     "Result",
     "Row",
     "Status",
     "candidates",
+    "compare_configs",
     "compared",
     "counts",
     "digest_of_model",
@@ -54,6 +61,7 @@ __all__ = [
     "memory_needed",
     "now",
     "passed_before",
+    "read_reference_config",
     "recorded_source",
     "report_page",
     "report_sarif",
@@ -81,6 +89,7 @@ __getattr__, __dir__ = lazy_names(
         ],
         "matrix_run": ["run_row"],
         "page": ["report_page"],
+        "reference_config": ["ConfigComparison", "compare_configs", "read_reference_config"],
         "report": ["Report", "Result", "Status"],
         "sample": ["PROMPT"],
         "sarif": ["report_sarif"],

@@ -185,6 +185,14 @@ class Subject:
                 self.digests.begin(getattr(self, paths))
 
     @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """What the caller of the conversion said of the model that the source does not say: `--set`."""
+        if not (self.folder / RECORD).exists():
+            return {}
+        found = self.record.get("options", {}).get("set", {})
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
     def config(self) -> Mapping[str, Any]:
         """config.json."""
         return self.json("config.json")

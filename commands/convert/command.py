@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from llorch import converter, formats
+from llorch import converter, formats, verification
 from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import NO_SUCH_FILE, Failure, OutputError, size
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from llorch.converter.quantization import ReferenceComparison
     from llorch.formats.scan import Allowance
     from llorch.registry import Location
+    from llorch.verification import ConfigComparison
 
 NAME = "llorch-convert"
 
@@ -55,6 +56,23 @@ class DtypeType(click.Choice[str]):
         return super().convert(converter.DTYPE_ALIASES.get(value, value), param, ctx)
 
 
+class SettingType(click.ParamType[tuple[str, object]]):
+    """A key of config.json and its value."""
+
+    name = "setting"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, object]:
+        """(key, value); a usage error for what is none."""
+        if isinstance(value, tuple):  # click passes what it has converted through here again
+            return value
+        try:
+            return converter.parse_setting(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @cli.command(NAME, example=f"{NAME} SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --verify full")
 @click.argument("source", type=cli.PATH, shell_complete=cli.complete_model)
 @click.option(
@@ -70,7 +88,8 @@ class DtypeType(click.Choice[str]):
     type=DtypeType(),
     default="auto",
     show_default=True,
-    help="Type of the weights. auto: the narrowest that loses nothing; bfloat16 for a quantized source.",
+    help="Type of the weights. auto: the narrowest that loses nothing; bfloat16 for a quantized source, but for "
+    "gpt-oss' MXFP4 experts, which stay as they are.",
 )
 @click.option(
     "--max-shard-size",
@@ -79,6 +98,20 @@ class DtypeType(click.Choice[str]):
     default="5GB",
     show_default=True,
     help="Begin another weights file above this.",
+)
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    type=SettingType(),
+    multiple=True,
+    help="What the file does not say of the model: a key of config.json, and its value as JSON or as text.",
+)
+@click.option(
+    "--reference-config",
+    metavar="DIR",
+    type=cli.PATH,
+    help="The original's folder, or its config.json: says what of ours differs in effect.",
 )
 @cli.verify_option("How thoroughly the result is checked.")
 @click.option(
@@ -115,6 +148,8 @@ def main(
     folder: Path | None,
     dtype: str,
     max_shard_size: int,
+    settings: Sequence[tuple[str, object]],
+    reference_config: Path | None,
     level: str,
     source_key: Path | None,
     name: str | None,
@@ -139,7 +174,10 @@ def main(
         return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
     quantization_page.require_place(page, folder, reference, force=force)
     original = quantization_page.read_original(reference)
-    options = converter.ConvertOptions(dtype, max_shard_size, strict, allow_unknown)
+    original_config = (
+        None if reference_config is None else verification.read_reference_config(reference_config)
+    )
+    options = converter.ConvertOptions(dtype, max_shard_size, strict, allow_unknown, dict(settings))
     location = registry_location(url)
     done = convert_and_check(
         source,
@@ -155,6 +193,8 @@ def main(
     )
     if done is None:
         return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
+    if original_config is not None:
+        done = replace(done, config=verification.compare_configs(done.conversion.folder, original_config))
     error = None if page is None else quantization_page.draw(done.conversion, page, original)
     if isinstance(error, Failure):
         cli.note(NAME, error.message)
@@ -167,11 +207,15 @@ def main(
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A conversion, what its verification said (None: not asked for), and where both are recorded."""
+    """A conversion, what its verification said (None: not asked for), and where both are recorded.
+
+    config: how its config.json differs from an original's, if there was one to compare with.
+    """
 
     conversion: Conversion
     report: Report | Failure | None
     recorded: Recorded | Failure
+    config: ConfigComparison | None = None
 
     @property
     def exit_code(self) -> int:
@@ -187,7 +231,8 @@ class Done:
     def to_json(self, error: ReferenceComparison | Failure | None = None) -> dict[str, object]:
         """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.
 
-        reference: the error of each tensor, if there was something to compare with.
+        reference: the error of each tensor, reference_config: how config.json differs from the original's, if there
+        was something to compare with.
         """
         return {
             "schema": "llorch.convert/v1",
@@ -196,6 +241,7 @@ class Done:
             "verification": self.report.to_json() if self.report is not None else None,
             "registry": self.recorded.to_json(),
             "reference": error.to_json() if error is not None else None,
+            "reference_config": self.config.to_json() if self.config is not None else None,
         }
 
     def summary(self) -> str:
@@ -206,6 +252,9 @@ class Done:
         lines = [f"converted  {shown(made.folder, 200, quoted=False)}  ({what})"]
         if isinstance(self.report, Report):
             lines += [f"verified   {self.report.outcome}  ({self.report.sentence})"]
+        if self.config is not None:
+            lines += [f"config     {effect}" for effect in self.config.effects]
+            lines += [f"config     {self.config.sentence}"]
         if isinstance(self.recorded, Recorded):
             at = f"{self.recorded.digest[:18]}, in {self.recorded.registry}"
             lines += [f"recorded   {self.recorded.name}  ({at})"]

@@ -48,7 +48,12 @@ class Config:
     def of_folder(cls, folder: Path) -> Config:
         """The config of a folder whose `model_type` has a row here."""
         path = folder / "config.json"
-        plain = cls(read_json(path), {}, path)
+        return cls.of_values(read_json(path), path)
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, object], path: Path) -> Config:
+        """The config of what a file's JSON says, whose `model_type` has a row here."""
+        plain = cls(values, {}, path)
         kind = plain.text("model_type")
         if kind not in FAMILIES:
             raise plain.unsupported("model_type", f"is {shown(kind)}; known are {', '.join(FAMILIES)}")

@@ -332,6 +332,8 @@ LFM2_DEFAULTS = _class(
     tie_word_embeddings=True,
     conv_L_cache=3,
     block_auto_adjust_ff_dim=True,
+    block_ffn_dim_multiplier=1.0,
+    block_multiple_of=256,
 )
 
 GPT2: Names = {
@@ -950,7 +952,7 @@ FAMILIES: dict[str, ClassFacts] = {
         by_kind={"attention": LFM2_ATTENTION, "short convolution": SHORT_CONV},
         **LFM2,
         defaults=LFM2_DEFAULTS,
-        supported={"conv_bias": (False,), "block_auto_adjust_ff_dim": (False,)},
+        supported={"conv_bias": (False,)},
     ),
     "lfm2_moe": ClassFacts(
         class_name="Lfm2MoeForCausalLM",
@@ -978,6 +980,7 @@ FAMILIES: dict[str, ClassFacts] = {
         **LFM2,
         defaults={
             **LFM2_DEFAULTS,
+            "block_auto_adjust_ff_dim": False,
             "num_dense_layers": 2,
             "norm_topk_prob": True,
             "routed_scaling_factor": 1.0,
