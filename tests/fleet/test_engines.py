@@ -72,13 +72,13 @@ def test_a_cancelled_task_gives_nothing_and_its_slot_is_free_again(engine: Engin
         assert list(engine.results(0.02)) == []
     engine.cancel(slow.key)
     engine.submit(other.key, other.needs, {"task": {"output": "a"}, **fields})
-    ended = []
+    ended: list[tuple[str, object]] = []
     while not ended:
         ended = [(one.key, (one.outcome or {}).get("status")) for one in engine.results(0.1)]
     assert ended == [(other.key, "converted")]
 
 
 def test_an_engine_whose_extra_is_missing_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENGINES, "absent", ("no_such_library", "Engine", "absent"))  # type: ignore[arg-type]
+    monkeypatch.setitem(ENGINES, "absent", ("no_such_library", "Engine", "absent"))
     with pytest.raises(UnsupportedInput, match=r"pip install 'llorch\[absent\]'"):
         open_engine("absent", EngineOptions(FUNCTION, 1))
