@@ -197,8 +197,12 @@ def shards(models: Sequence[Path], count: int, folder: Path, drivers: Sequence[i
         ]
         assert [process.wait() for process in running] == [0] * number
         took = time.perf_counter() - began
+        ends = sorted(path.stat().st_mtime for path in (out / STATE / "receipts").iterdir())
+        steady = (count - number) / (ends[-1] - ends[number - 1])  # once each worker has ended its first
         shutil.rmtree(out)
-        print(f"{count} tasks, {number} drivers of one worker: {took:.1f} s, {count / took:.2f} tasks/s")
+        print(
+            f"{count} tasks, {number} drivers of one worker: {took:.1f} s in all, then {steady:.2f} tasks/s"
+        )
 
 
 def costs(models: Sequence[Path], count: int, folder: Path) -> None:
