@@ -5,7 +5,7 @@
     python -m benchmarks.fleet costs MODEL.gguf …                # of a conversion, for commands/batch/estimates.py
     python -m benchmarks.fleet simulate                          # discrete events, seeded, and the plan's prediction
 
-Results go to a folder in --folder and are removed as tasks end. Prints tables for docs/fleet.md.
+Results go to a folder in --folder, which has room for all of a run, and are removed. Prints tables for docs/fleet.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pathlib import Path
 
 from llorch.base.version import __version__
 from llorch.commands.batch.estimates import needs_of
-from llorch.commands.batch.task import RUN_TASK, run_task
+from llorch.commands.batch.running import RUN_TASK
+from llorch.commands.batch.task import run_task
 from llorch.converter import ConvertOptions
 from llorch.fleet import (
     STATE,
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("what", choices=["overhead", "shards", "costs", "simulate"])
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--tasks", type=int, default=8)
+    parser.add_argument("--drivers", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     given = parser.parse_args()
     if given.what == "simulate":
@@ -91,9 +93,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         os.environ["LLORCH_REGISTRY"] = str(Path(folder) / "team.db")
-        {"overhead": overhead, "shards": shards, "costs": costs}[given.what](
-            given.models, given.tasks, Path(folder)
-        )
+        if given.what == "shards":
+            shards(given.models, given.tasks, Path(folder), given.drivers)
+        else:
+            {"overhead": overhead, "costs": costs}[given.what](given.models, given.tasks, Path(folder))
 
 
 def tasks_of(model: Path, count: int) -> list[Task]:
@@ -167,14 +170,13 @@ def overhead(models: Sequence[Path], count: int, folder: Path) -> None:
     )
 
 
-def shards(models: Sequence[Path], count: int, folder: Path) -> None:
-    """One driver with one worker beside four of them, each with its shard, from the first's start to the last's end."""
+def shards(models: Sequence[Path], count: int, folder: Path, drivers: Sequence[int]) -> None:
+    """One driver with one worker, and four of them with a shard each: from the first's start to the last's end."""
     tasks = tasks_of(models[0], count)
     plan = folder / "plan.jsonl"
     plan.write_bytes(written_plan(Plan(ConvertOptions().to_json(), {"llorch": __version__}, "none", tasks)))
-    took = {}
-    for drivers in (1, 4):
-        out = folder / f"out{drivers}"
+    for number in drivers:
+        out = folder / f"out{number}"
         began = time.perf_counter()
         words = [
             sys.executable,
@@ -189,27 +191,18 @@ def shards(models: Sequence[Path], count: int, folder: Path) -> None:
         ]
         running = [
             subprocess.Popen(
-                [*words, "--shard", f"{n}/{drivers}", "--node", f"n{n}"], stdout=subprocess.DEVNULL
+                [*words, "--shard", f"{n}/{number}", "--node", f"n{n}"], stdout=subprocess.DEVNULL
             )
-            for n in range(1, drivers + 1)
+            for n in range(1, number + 1)
         ]
-        while any(process.poll() is None for process in running):
-            time.sleep(0.2)
-            remove_ended(tasks, out)
-        took[drivers] = time.perf_counter() - began
-        assert [process.returncode for process in running] == [0] * drivers
-    sizes = [len(tasks_of_shard(tasks, Shard(n, 4, ""))) for n in range(1, 5)]
-    print(
-        f"{count} tasks: one driver {took[1]:.1f} s, four shards {sizes} {took[4]:.1f} s:"
-        f" {took[1] / took[4]:.2f} times"
-    )
-
-
-def remove_ended(tasks: Sequence[Task], out: Path) -> None:
-    """Takes away the folders of tasks with a receipt: a disk holds few of them."""
-    for key in BatchFolder(out / STATE).finished():
-        task = next(task for task in tasks if task.key == key)
-        shutil.rmtree(out / task.output, ignore_errors=True)
+        assert [process.wait() for process in running] == [0] * number
+        took = time.perf_counter() - began
+        ends = sorted(path.stat().st_mtime for path in (out / STATE / "receipts").iterdir())
+        steady = (count - number) / (ends[-1] - ends[number - 1])  # once each worker has ended its first
+        shutil.rmtree(out)
+        print(
+            f"{count} tasks, {number} drivers of one worker: {took:.1f} s in all, then {steady:.2f} tasks/s"
+        )
 
 
 def costs(models: Sequence[Path], count: int, folder: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NAME = "llorch-batch"
 SHARE_OF_MEMORY = 0.9  # of the machine's, that tasks may take
 ENGINES = ("local", "ray", "dask")
+RUN_TASK = "llorch.commands.batch.warm:run_task"  # as an engine names it
 
 commands = click.Group()
 
@@ -229,7 +230,6 @@ def carried_out(
 
 def opened_engine(chosen: Choices) -> Engine:
     """The engine, whose workers write to a log a machine."""
-    from llorch.commands.batch.task import RUN_TASK
     from llorch.fleet import EngineOptions, open_engine
 
     log = os.fspath(chosen.state / "logs" / f"{chosen.node}.log")

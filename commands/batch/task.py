@@ -38,7 +38,6 @@ from llorch.registry import Location, name_from
 from llorch.verification import Report
 
 COMMAND = "llorch batch"
-RUN_TASK = f"{__name__}:run_task"  # as an engine names it
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 AGAIN = (5, 6)  # exit codes of what may go better another time: reading, writing, a network, a busy target
