@@ -33,7 +33,7 @@ from llorch.commands.ledger import (
     tracked_run,
 )
 from llorch.commands.ledger.conversion import source_edge
-from llorch.converter import ConvertOptions
+from llorch.converter import ConvertOptions, discard_unfinished
 from llorch.registry import Location, name_from
 from llorch.verification import Report
 
@@ -196,6 +196,9 @@ def _checked_again(
 ) -> tuple[Report | Failure | None, Recorded | Failure]:
     """Of a folder that is there: recorded, for it may not have been, and checked."""
     formats.model_path(source)  # the source that is to be compared with is still there
+    discard_unfinished(
+        work.folder
+    )  # killed between the folder's name and the end, it left a lock and a staging
     recorded = record_conversion(work.folder, document, name_from(work.folder.name), work.location)
     if work.level == "none" or isinstance(recorded, Failure):
         return None, recorded
