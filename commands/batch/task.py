@@ -40,6 +40,7 @@ from llorch.verification import Report
 COMMAND = "llorch batch"
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNRECORDED = 4  # the exit code of a registry that cannot be used now
 AGAIN = (5, 6)  # exit codes of what may go better another time: reading, writing, a network, a busy target
 
 
@@ -143,7 +144,7 @@ def _converted(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
     clock.lap("convert")
     _require_planned(work, document)
     if isinstance(recorded, Failure):
-        return _failed(recorded.reason, recorded.message, again=True)
+        return _failed(recorded.reason, recorded.message, again=recorded.exit_code in (*AGAIN, UNRECORDED))
     if isinstance(report, Failure):
         return _failed(report.reason, report.message, again=True)
     if report is not None and report.outcome == "FAILED":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,24 +85,35 @@ def test_one_driver_and_four_shards_agree(planned: Planned, alone: Path) -> None
     assert set(require_ended_once(plan, alone / "shards").values()) == {"converted"}
 
 
+def require(library: str) -> None:
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+
+
+def by_ray(plan: Path, out: Path) -> None:
+    require("ray")
+    with ray_cluster() as address:
+        by_engine(plan, out, "--engine", "ray", "--address", address)
+
+
+def by_dask(plan: Path, out: Path) -> None:
+    require("distributed")
+    with dask_cluster() as address:
+        by_engine(plan, out, "--engine", "dask", "--address", address)
+
+
 @pytest.mark.slow
-def test_two_hundred_models_are_the_same_by_every_engine(planned: Planned, alone: Path) -> None:
+@pytest.mark.parametrize("other", [by_shards, by_ray, by_dask], ids=["shards", "ray", "dask"])
+def test_two_hundred_models_are_the_same_by_every_engine(
+    other: Callable[[Path, Path], None], planned: Planned, alone: Path
+) -> None:
     plan = planned(MANY)
+    other(plan, alone / "other")
     by_engine(plan, alone / "local", "--workers", "2")
-    by_shards(plan, alone / "shards")
-    outs = ["shards"]
-    for name, library, cluster in (("ray", "ray", ray_cluster), ("dask", "distributed", dask_cluster)):
-        if find_spec(library) is None:
-            print(f"{name}: not run, {library} is not installed")
-            continue
-        with cluster() as address:
-            by_engine(plan, alone / name, "--engine", name, "--address", address)
-        outs.append(name)
     assert len(trees(alone / "local")) == MANY
-    for out in outs:
-        assert trees(alone / out) == trees(alone / "local"), out
-        assert known(alone / f"{out}.db") == known(alone / "local.db"), out
-        assert set(require_ended_once(plan, alone / out).values()) == {"converted"}
+    assert trees(alone / "other") == trees(alone / "local")
+    assert known(alone / "other.db") == known(alone / "local.db")
+    assert set(require_ended_once(plan, alone / "other").values()) == {"converted"}
 
 
 @pytest.mark.slow
