@@ -33,7 +33,7 @@ def c4nary(program: Path) -> Scanner:
     """c4nary: a finding of WARN or FAIL about the template, in a header that holds nothing else."""
 
     def objects(template: str, folder: Path) -> bool:
-        command = [program, "scan", as_gguf(template, folder), "--json"]
+        command: list[str | Path] = [program, "scan", as_gguf(template, folder), "--json"]
         found = json.loads(subprocess.run(command, capture_output=True, text=True).stdout).get("findings", [])
         ours_alone = [one for one in found if str(one.get("rule_id", one.get("rule", ""))).startswith("TPL")]
         return any(str(one.get("severity", "")).upper() in ("WARN", "FAIL") for one in ours_alone)
@@ -58,7 +58,7 @@ def modelaudit(program: Path) -> Scanner:
         for number, template in enumerate(templates):
             as_jinja(template, folder / f"{number}" / "chat_template.jinja")
         environment = {**os.environ, "PROMPTFOO_DISABLE_TELEMETRY": "1", "NO_ANALYTICS": "1"}
-        command = [program, "scan", folder, "--format", "json", "--no-cache"]
+        command: list[str | Path] = [program, "scan", folder, "--format", "json", "--no-cache"]
         result = subprocess.run(command, capture_output=True, text=True, env=environment)
         issues = json.loads(result.stdout[result.stdout.index("{") :]).get("issues", [])
         places = [
