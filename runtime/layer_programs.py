@@ -70,6 +70,10 @@ KNOWN: Mapping[type, frozenset[str]] = {
     Norm: frozenset(["kind", "eps", "weight", "bias"]),
 }
 
+# Programs of up to so many tokens are kept once they are recorded: of the tokens that requests decode together, whose
+# number changes from step to step. Their memory is a few hundred kilobytes.
+FEW = 16
+
 
 class Unknown(Exception):
     """Something that there are no steps for."""
@@ -109,19 +113,32 @@ class LayerPrograms:
 
         Before anything is computed, Unknown where the program cannot be made.
         """
+        places = range(cache.length, cache.length + len(tokens))
+        hidden = self._computed(tokens, [cache] * len(tokens), places)
+        cache.advance(len(tokens))
+        return hidden
+
+    def hidden_together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """The same of several requests, each with one token that follows its own cache's."""
+        hidden = self._computed(tokens, caches, [cache.length for cache in caches])
+        for cache in caches:
+            cache.advance(1)
+        return hidden
+
+    def _computed(self, tokens: Tensor, caches: Sequence[Cache], places: Sequence[int]) -> Tensor:
+        """caches, places: of each token, its request's cache and its position there."""
         with self._lock:
             count, hidden_size = len(tokens), self._traits.hidden_size
             layers, threads = self._layers(count), pool(torch.get_num_threads())
             rows = self._weights.embedding.rows_at(tokens) * self._traits.embedding_scale
             layers.x.values[: count * hidden_size] = rows.numpy().reshape(-1)
-            layers.at(cache, threads.threads)
+            layers.at(caches, places, threads.threads)
             threads.run(layers.program)
-            cache.advance(count)
             result = layers.result.values[: count * hidden_size].reshape(count, hidden_size)
             return torch.from_numpy(result.copy())
 
     def _layers(self, count: int) -> _Layers:
-        """The program for so many tokens: that of one is kept, and the last of several."""
+        """The program for so many tokens: those of few are kept, and the last of many."""
         found = self._recorded.get(count)
         if found is None:
             _require(count == 1 or self._several)
@@ -130,7 +147,8 @@ class LayerPrograms:
             except Unknown:
                 self._several = False
                 raise
-            self._recorded = {kept: old for kept, old in self._recorded.items() if kept == 1} | {count: found}
+            few = {kept: old for kept, old in self._recorded.items() if kept <= FEW}
+            self._recorded = few | {count: found}
         return found
 
 
@@ -145,7 +163,7 @@ class _Layers:
             recorder.floats(name, traits.heads * traits.head_dim) for name in ("q", "mixed")
         )
         self._k, self._v = (recorder.floats(name, traits.kv_heads * traits.head_dim) for name in ("k", "v"))
-        self._token = np.zeros(len(TOKEN.names), np.int64)
+        self._tokens = np.zeros((recorder.rows, len(TOKEN.names)), np.int64)
         self._scores = np.zeros(0, np.float32)
         self._angles: dict[Rope, tuple[Floats, Floats]] = {}
         for number, rope in enumerate({rope for rope in traits.ropes if rope is not None}):
@@ -160,16 +178,22 @@ class _Layers:
         self.result = self._normed(weights.final_norm, self.x, "normed")
         self.program = recorder.program()
 
-    def at(self, cache: Cache, threads: int) -> None:
-        """What depends on the request and its position."""
-        room = threads * (cache.planned + 2 * LANES)
-        if len(self._scores) < room:
-            self._scores = np.zeros(room, np.float32)
-        values = {"cache": cache.storage.data_ptr(), "planned": cache.planned, "position": cache.length}
-        self._token[:] = TOKEN.filled(values | {"scores": self._scores.ctypes.data})
-        positions = np.arange(cache.length, cache.length + self.recorder.rows)
+    def at(self, caches: Sequence[Cache], places: Sequence[int], threads: int) -> None:
+        """What depends on the requests and their positions; of each token, its cache and its place there."""
+        planned = np.array([cache.planned for cache in caches])
+        room = int(planned.max()) + 2 * LANES
+        if len(self._scores) < threads * room:
+            self._scores = np.zeros(threads * room, np.float32)
+        columns = {
+            "cache": [cache.storage.data_ptr() for cache in caches], "planned": planned, "position": places,
+            "scores": self._scores.ctypes.data, "room": room,
+        }  # fmt: skip
+        for name, values in columns.items():
+            self._tokens[:, TOKEN.slot(name)] = values
+        lengths, which = np.unique(planned, return_inverse=True)
         for rope, (cosine, sine) in self._angles.items():
-            angles = (positions[:, None] * np.array(rope.planned_for(cache.planned))).reshape(-1)
+            frequencies = np.array([rope.planned_for(length) for length in lengths.tolist()])[which]
+            angles = (np.array(places)[:, None] * frequencies).reshape(-1)
             cosine.values[: len(angles)] = np.cos(angles) * rope.scale
             sine.values[: len(angles)] = np.sin(angles) * rope.scale
 
@@ -224,7 +248,7 @@ class _Layers:
                 _require(traits.head_norm == "row" and norm.weight is not None and norm.weight.dim() == 1)
                 self._norm(norm, rows, rows, rows.width)
         slots = {
-            "q": self._q.address, "k": self._k.address, "v": self._v.address, "token": self._token.ctypes.data,
+            "q": self._q.address, "k": self._k.address, "v": self._v.address, "tokens": self._tokens.ctypes.data,
             "layer": index, "heads": traits.heads, "kv_heads": traits.kv_heads, "head_dim": traits.head_dim,
         }  # fmt: skip
         if rope is not None:
@@ -234,7 +258,7 @@ class _Layers:
             "halves" if rope is None else rope.pairs, traits.heads + 2 * traits.kv_heads, slots
         )
         slots = {
-            "q": self._q.address, "target": self._mixed.address, "token": self._token.ctypes.data, "layer": index,
+            "q": self._q.address, "target": self._mixed.address, "tokens": self._tokens.ctypes.data, "layer": index,
             "kv_heads": traits.kv_heads, "group": traits.heads // traits.kv_heads,
             "window": traits.windows[index] or 0, "scale": float_bits(traits.attention_scale),
         }  # fmt: skip

@@ -1,4 +1,7 @@
-"""The kernel of attention of new tokens over the cache: its items are tokens of a head, then those of the next head."""
+"""The kernel of attention of new tokens over the cache: its items are tokens of a head, then those of the next head.
+
+Every token has its own cache: those of one request share it, and each sees those before it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD,
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.functions import exponential, quotient, tangent
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.small_steps import LANES, NAME, TOKEN
+from llorch.runtime.kernels.cpu.small_steps import LANES, NAME, TOKEN, TOKEN_BYTES
 
-# q: turned queries, (tokens, heads, head_dim); target: what is mixed of the values, as q. token: the address of
-# a TOKEN, whose position is the first one's. group: heads of queries that share one of keys. window: positions that a
-# query sees, 0 for all. scale: a float32's bits.
-ATTEND = Table("q", "target", "token", "layer", "kv_heads", "group", "window", "tokens", "scale", "softcap")
+# q: turned queries, (count, heads, head_dim); target: what is mixed of the values, as q. tokens: the address of the
+# first TOKEN of `count`. group: heads of queries that share one of keys. window: positions that a query sees, 0 for
+# all. scale: a float32's bits.
+ATTEND = Table("q", "target", "tokens", "layer", "kv_heads", "group", "window", "count", "scale", "softcap")
 
 LOWEST = -3.0e38
 # Keys at a time: their sums over channels go into one vector together.
@@ -25,27 +28,27 @@ def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> st
     """softmax(scale · q Kᵀ) V, the scores capped by c · tanh(s / c) before. head_dim: a multiple of 16."""
     module = ir.Module(f"attention-{head_dim}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    q, target, token, layer, kv_heads, group, window, tokens = (
+    q, target, tokens, layer, kv_heads, group, window, count = (
         ATTEND.read(emit, name) for name in ATTEND.names[:8]
     )
-    cache, planned, position, scores = (
-        emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names
-    )
-    head_bytes = planned * (4 * head_dim)
-    keys_of_layer = cache + layer * 2 * kv_heads * head_bytes
-    row = scores + emit.arguments[THREAD] * (planned + 2 * LANES) * 4
     parts = range(0, head_dim, LANES)
     mixed = [emit.variable(emit.zeros(LANES)) for _ in parts]
     top, total = emit.variable(emit.zeros(LANES)), emit.variable(emit.zeros(LANES))
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
-        head = emit.of(emit.builder.udiv(item.ir, tokens.ir))
-        place = item - head * tokens
+        head = emit.of(emit.builder.udiv(item.ir, count.ir))
+        place = item - head * count
+        token = tokens + place * TOKEN_BYTES
+        cache, planned, position, scores, room = (
+            emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names
+        )
+        row = scores + emit.arguments[THREAD] * room * 4
         own = (place * kv_heads * group + head) * (4 * head_dim)
-        seen = position + place + 1
+        seen = position + 1
         oldest = emit.less(emit.index(0), window).choose(seen - window, emit.index(0))
         oldest = emit.less(oldest, emit.index(0)).choose(emit.index(0), oldest)
         kv = emit.of(emit.builder.udiv(head.ir, group.ir))
-        keys = keys_of_layer + kv * head_bytes
+        head_bytes = planned * (4 * head_dim)
+        keys = cache + (layer * 2 * kv_heads + kv) * head_bytes
         values = keys + kv_heads * head_bytes
         query = [emit.load(q + own, FLOAT, LANES, 4 * part) for part in parts]
         _scores(emit, query, keys, row, oldest, seen)

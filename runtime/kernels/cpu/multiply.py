@@ -103,6 +103,7 @@ class Columns:
         # an exact product beside one in int8 has its columns without planes
         fill = COLUMNS if self.by_panels else self.several
         self.padded = -(-rows // fill) * fill
+        self._scratch: dict[int, NDArray[np.uint8]] = {}
 
     def planes(self, type: QuantType) -> int:
         """How many int8 planes a product with this type's weights reads; 0: float32."""
@@ -133,7 +134,7 @@ class Columns:
         kernel = self.kernels.tile(blocks.type, self.mode, self.rounded)
         tile = tile_rows(processor, blocks.columns, exact=exact)
         size = panel_bytes(processor, blocks.columns, exact=exact)
-        scratch = np.empty(threads * size, np.uint8)
+        scratch = self._scratch.setdefault(size, np.empty(threads * size, np.uint8))
         kept.append(scratch)
         values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
         table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})

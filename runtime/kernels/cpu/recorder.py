@@ -150,7 +150,7 @@ class Recorder:
         self._small(text, lambda p: rotate_kernel(p, pairs), ROTATE, slots, self.rows * heads, share)
 
     def attend(self, head_dim: int, heads: int, softcap: float | None, slots: dict[str, int]) -> None:
-        """Attention of the queries over the cache."""
+        """Attention of the queries, each over its own request's cache."""
         name = f"attention-{head_dim}{'' if softcap is None else '-capped'}"
         if softcap is not None:
             slots = slots | {"softcap": float_bits(softcap)}
@@ -159,7 +159,7 @@ class Recorder:
             name,
             lambda p: attention_kernel(p, head_dim, capped=capped),
             ATTEND,
-            slots | {"tokens": self.rows},
+            slots | {"count": self.rows},
             self.rows * heads,
             QUERIES_AT_ONCE,
         )
