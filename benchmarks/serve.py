@@ -1,10 +1,10 @@
 """Prints what a server gives to 1, 2, 4 and 8 clients at once: tokens a second, and how long a first token takes.
 
-`python -m benchmarks.serve MODEL [--clients 1,2,4,8] [--rounds 5] [--prompt-tokens 64] [--generate-tokens 64]`. The server
-is `llorch run serve MODEL` in a process of its own; the clients are threads of this one, each with a prompt of its own,
-and ask for a stream. With `--engine` there is no HTTP: the clients' requests go to the scheduler of this process, which is
-what a machine without uvicorn can run. In a round every number of clients has its turn; a ratio is the median of those of
-the rounds.
+`python -m benchmarks.serve MODEL [--clients 1,2,4,8] [--rounds 5] [--prompt-tokens 32] [--generate-tokens 96]`. The
+server is `llorch run serve MODEL` in a process of its own; the clients are threads of this one, each with a prompt of
+its own, and ask for a stream. With `--engine` there is no HTTP: the requests go to the scheduler of this process, which
+a machine without uvicorn can run. In a round every number of clients has its turn; a ratio is the median of all rounds'.
+
 """
 
 from __future__ import annotations
@@ -42,16 +42,20 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--clients", default="1,2,4,8")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--prompt-tokens", type=int, default=64)
-    parser.add_argument("--generate-tokens", type=int, default=64)
+    parser.add_argument("--prompt-tokens", type=int, default=32)
+    parser.add_argument("--generate-tokens", type=int, default=96)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--mode", default="fast", choices=["exact", "verify", "fast"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--engine", action="store_true", help="the scheduler in this process, without HTTP")
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(
+        options.threads
+    )  # of every thread, the scheduler's too; before torch is loaded
     counts = [int(count) for count in options.clients.split(",")]
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} threads, device {options.device}, mode "
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"{options.threads} threads, device {options.device}, mode "
         f"{options.mode}, {options.prompt_tokens} tokens read, {options.generate_tokens} written, "
         f"{'scheduler alone' if options.engine else 'streamed over HTTP'}, medians of {options.rounds} rounds\n"
     )
@@ -65,7 +69,9 @@ def main() -> None:
     print("| clients | tokens/s | times one client | first token, median s | first token, worst s |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     for count, taken in turns.items():
-        ratio = statistics.median(own.rate / one.rate for own, one in zip(taken, turns[counts[0]], strict=True))
+        ratio = statistics.median(
+            own.rate / one.rate for own, one in zip(taken, turns[counts[0]], strict=True)
+        )
         firsts = [first for turn in taken for first in turn.first_s]
         print(
             f"| {count} | {statistics.median(turn.rate for turn in taken):.1f} | {ratio:.2f} "
@@ -79,7 +85,9 @@ def together(ask: Ask, count: int, round: int, options: argparse.Namespace) -> T
     ready = threading.Barrier(count + 1)
 
     def one(client: int) -> None:
-        prompt = [300 + (97 * (client + 64 * round) + 7 * place) % 5000 for place in range(options.prompt_tokens)]
+        prompt = [
+            300 + (97 * (client + 64 * round) + 7 * place) % 5000 for place in range(options.prompt_tokens)
+        ]
         ready.wait()
         found[client] = ask(prompt, options.generate_tokens)
 
@@ -99,8 +107,7 @@ def server(options: argparse.Namespace, clients: int) -> Iterator[Ask]:
     """The command, asked over HTTP as llama-server is: by token ids, and without an end that a model chooses."""
     command = [sys.executable, "-m", "llorch.commands.run", "serve", options.model, "--slots", str(clients)]
     command += ["--mode", options.mode, "--device", options.device]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
             said = process.stdout.readline()
@@ -146,15 +153,12 @@ class Unheard:
 @contextmanager
 def engine(options: argparse.Namespace, clients: int) -> Iterator[Ask]:
     """The scheduler that a server has, in this process."""
-    import torch
-
     from llorch import runtime
     from llorch.runtime.request import Request
     from llorch.runtime.sampling import Sampling
     from llorch.runtime.serving.job import Event, Failed, Finished, Job, Token
     from llorch.runtime.serving.scheduler import Scheduler
 
-    torch.set_num_threads(options.threads)
     model = runtime.load(options.model, mode=options.mode, device=options.device)
     scheduler = Scheduler(model, slots=clients, max_queue=0, cache_bytes=1 << 40, observer=Unheard())
 

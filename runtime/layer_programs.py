@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from llorch.runtime.blocks.cache import Cache
@@ -105,7 +106,7 @@ class LayerPrograms:
         _require(traits.head_dim % LANES == 0 and traits.hidden_size % 32 == 0)
         self._traits, self._weights, self._mode = traits, weights, numbers.mode
         self._lock = threading.Lock()
-        self._recorded: dict[int, _Layers] = {}
+        self._recorded: dict[tuple[int, bool], _Layers] = {}
         self._several = True  # whether more than one token can be computed so
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
@@ -120,16 +121,18 @@ class LayerPrograms:
 
     def hidden_together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """The same of several requests, each with one token that follows its own cache's."""
-        hidden = self._computed(tokens, caches, [cache.length for cache in caches])
+        hidden = self._computed(tokens, caches, [cache.length for cache in caches], together=True)
         for cache in caches:
             cache.advance(1)
         return hidden
 
-    def _computed(self, tokens: Tensor, caches: Sequence[Cache], places: Sequence[int]) -> Tensor:
+    def _computed(
+        self, tokens: Tensor, caches: Sequence[Cache], places: Sequence[int], *, together: bool = False
+    ) -> Tensor:
         """caches, places: of each token, its request's cache and its position there."""
         with self._lock:
             count, hidden_size = len(tokens), self._traits.hidden_size
-            layers, threads = self._layers(count), pool(torch.get_num_threads())
+            layers, threads = self._layers(count, together), pool(torch.get_num_threads())
             rows = self._weights.embedding.rows_at(tokens) * self._traits.embedding_scale
             layers.x.values[: count * hidden_size] = rows.numpy().reshape(-1)
             layers.at(caches, places, threads.threads)
@@ -137,18 +140,19 @@ class LayerPrograms:
             result = layers.result.values[: count * hidden_size].reshape(count, hidden_size)
             return torch.from_numpy(result.copy())
 
-    def _layers(self, count: int) -> _Layers:
+    def _layers(self, count: int, together: bool) -> _Layers:
         """The program for so many tokens: those of few are kept, and the last of many."""
-        found = self._recorded.get(count)
+        found = self._recorded.get((count, together))
         if found is None:
             _require(count == 1 or self._several)
+            recorder = Recorder(self._mode, available(), count, together=together)
             try:
-                found = _Layers(self._traits, self._weights, Recorder(self._mode, available(), count))
+                found = _Layers(self._traits, self._weights, recorder)
             except Unknown:
                 self._several = False
                 raise
-            few = {kept: old for kept, old in self._recorded.items() if kept <= FEW}
-            self._recorded = few | {count: found}
+            few = {kept: old for kept, old in self._recorded.items() if kept[0] <= FEW}
+            self._recorded = few | {(count, together): found}
         return found
 
 
@@ -184,12 +188,12 @@ class _Layers:
         room = int(planned.max()) + 2 * LANES
         if len(self._scores) < threads * room:
             self._scores = np.zeros(threads * room, np.float32)
-        columns = {
+        columns: dict[str, ArrayLike] = {
             "cache": [cache.storage.data_ptr() for cache in caches], "planned": planned, "position": places,
             "scores": self._scores.ctypes.data, "room": room,
         }  # fmt: skip
         for name, values in columns.items():
-            self._tokens[:, TOKEN.slot(name)] = values
+            self._tokens[:, TOKEN.slot(name)] = np.asarray(values)
         lengths, which = np.unique(planned, return_inverse=True)
         for rope, (cosine, sine) in self._angles.items():
             frequencies = np.array([rope.planned_for(length) for length in lengths.tolist()])[which]

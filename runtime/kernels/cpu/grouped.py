@@ -81,9 +81,7 @@ _BY_NAME: dict[str, Grouped] = {}
 GROUPED: Mapping[str, Grouped] = MappingProxyType(_BY_NAME)
 
 
-def grouped(
-    name: str, *, group: int, bits: int, by_words: bool = False
-) -> Callable[[Describe], Describe]:
+def grouped(name: str, *, group: int, bits: int, by_words: bool = False) -> Callable[[Describe], Describe]:
     """Enters a type's description into the table."""
 
     def enter(describe: Describe) -> Describe:

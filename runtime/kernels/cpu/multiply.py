@@ -141,7 +141,9 @@ class Columns:
         kernel = self.kernels.tile(blocks.type, self.mode, self.rounded)
         tile = tile_rows(processor, blocks.columns, exact=exact)
         size = panel_bytes(processor, blocks.columns, exact=exact)
-        scratch = self._scratch.setdefault(size, aligned(threads * size)[0])
+        if size not in self._scratch:  # products share it: a thread works on one of them at a time
+            self._scratch[size] = aligned(threads * size)[0]
+        scratch = self._scratch[size]
         kept.append(scratch)
         values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
         table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})

@@ -24,12 +24,12 @@ GATE = Table("gate", "up", "target")
 # Items are vectors of 16: target += factor · source. factor: a float32's bits.
 ADD = Table("source", "target", "factor")
 # What all layers of a run share, a table for each token, one after the other: where its cache's keys of the first layer
-# begin, how many positions that has room for, the token's position; and memory for scores, `room` float32 a thread, which
-# are `planned` and two vectors or more.
+# begin, how many positions that has room for, the token's position; and memory for scores, `room` float32 a thread:
+# `planned` and two vectors, or more.
 TOKEN = Table("cache", "planned", "position", "scores", "room")
 TOKEN_BYTES = 8 * len(TOKEN.names)
-# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. tokens: the address
-# of the first TOKEN. cosine, sine: n_rot / 2 float32 a token.
+# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. tokens: where the
+# first TOKEN is. cosine, sine: n_rot / 2 float32 a token.
 ROTATE = Table("q", "k", "v", "tokens", "cosine", "sine", "n_rot", "layer", "heads", "kv_heads", "head_dim")
 
 
@@ -133,7 +133,9 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
         place = emit.of(emit.builder.udiv(number.ir, every.ir))
         item = number - place * every
         token = tokens + place * TOKEN_BYTES
-        cache, planned, position = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[:3])
+        cache, planned, position = (
+            emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[:3]
+        )
         head_bytes = planned * row_bytes
         keys = cache + layer * 2 * kv_heads * head_bytes + position * row_bytes
         values = keys + kv_heads * head_bytes

@@ -175,7 +175,9 @@ class _Codes(_Panel):
         bases = [self.row(weights, row + lane, last) for lane in range(self.lanes)]
         scales = place + self.width * self.lanes
         minima = scales + self.groups * (4 * self.lanes)
-        ahead = weights + (row + self.lanes) * PRODUCT.read(emit, "row_bytes")  # the next rows, in memory's order
+        ahead = weights + (row + self.lanes) * PRODUCT.read(
+            emit, "row_bytes"
+        )  # the next rows, in memory's order
         a_step = type.block_bytes * self.lanes
         with emit.loop(emit.index(0), self.steps(type.weights)) as step:
             for line in range(0, a_step, LINE_BYTES):
