@@ -3,8 +3,7 @@
 `python -m benchmarks.serve MODEL [--clients 1,2,4,8] [--rounds 5] [--prompt-tokens 32] [--generate-tokens 96]`. The
 server is `llorch run serve MODEL` in a process of its own; the clients are threads of this one, each with a prompt of
 its own, and ask for a stream. With `--engine` there is no HTTP: the requests go to the scheduler of this process, which
-a machine without uvicorn can run. In a round every number of clients has its turn; a ratio is the median of all rounds'.
-
+a machine without uvicorn can run. In a round every number of clients has its turn; ratios are medians of the rounds'.
 """
 
 from __future__ import annotations
