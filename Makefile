@@ -38,7 +38,7 @@ lint: $(SETUP)  ## ruff, mypy, import contracts, declared dependencies, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/deptry base commands converter formats registry runtime sources verification
+	$(BIN)/deptry base commands converter fleet formats registry runtime sources verification
 	$(BIN)/codespell
 
 bench: $(SETUP)  ## prints the tables of docs/benchmarks.md

@@ -6,6 +6,7 @@ Source: OASIS, Static Analysis Results Interchange Format 2.1.0; only what consu
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -80,4 +81,4 @@ def _result(result: SarifResult, index: Mapping[str, int]) -> dict[str, object]:
 
 def _uri(path: str) -> str:
     """A relative path as SARIF wants it: a URI reference, whatever characters it has."""
-    return quote(path)
+    return quote(os.fsencode(path))

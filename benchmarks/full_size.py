@@ -6,9 +6,11 @@ for Q4_K_M (src/llama-quant.cpp, `llama_tensor_get_type_impl`): rows that are no
 
 from __future__ import annotations
 
+import math
+import os
 import random
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +26,7 @@ SPECIAL = 22  # tokens; as many as Qwen2.5 has
 BLOCKS_AT_ONCE = 1 << 14
 
 Value = str | int | float | list[str] | list[int]
+Tensors = list[tuple[str, tuple[int, ...], str]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Shape:
     architecture: str
     vocabulary: int
     merges: int
-    keys: dict[str, int | float]
+    keys: Mapping[str, Value]
     tensors: tuple[tuple[str, tuple[int, ...], str], ...]
 
 
@@ -119,8 +122,11 @@ def phi_3_mini() -> Shape:
 SHAPES = {"qwen2.5-0.5b": qwen2_5_0_5b, "phi-3-mini": phi_3_mini}
 
 
-def write_model(shape: Shape, path: Path, *, weights: bool = True) -> None:
-    """The whole file; the same bytes for the same shape. weights: else there is a hole in their place."""
+def write_model(shape: Shape, path: Path, *, weights: bool = True, hole_above: int | None = None) -> None:
+    """The whole file; the same bytes for the same shape.
+
+    weights: else there is a hole in their place; hole_above: in the place of tensors of more weights.
+    """
     values: dict[str, Value] = {
         "general.architecture": shape.architecture,
         **{f"{shape.architecture}.{key}": value for key, value in shape.keys.items()},
@@ -140,8 +146,11 @@ def write_model(shape: Shape, path: Path, *, weights: bool = True) -> None:
         if not weights:
             file.truncate(file.tell() + offset)
             return
-        for _, extents, quant in shape.tensors:
-            _write_weights(file, extents, by_name(quant), generator)
+        for name, extents, quant in shape.tensors:
+            if hole_above is not None and math.prod(extents) > hole_above:
+                file.truncate(file.seek(_padded(_nbytes(extents, by_name(quant))), os.SEEK_CUR))
+            else:
+                _write_weights(file, extents, by_name(quant), generator, negative=name.endswith("ssm_a"))
 
 
 def vocabulary(size: int, count: int) -> dict[str, Value]:
@@ -171,10 +180,16 @@ def vocabulary(size: int, count: int) -> dict[str, Value]:
 
 
 def _write_weights(
-    file: BinaryIO, extents: Sequence[int], quant: QuantType, generator: np.random.Generator
+    file: BinaryIO,
+    extents: Sequence[int],
+    quant: QuantType,
+    generator: np.random.Generator,
+    *,
+    negative: bool,
 ) -> None:
     for count in _steps(int(np.prod(extents)) // quant.weights):
-        file.write(random_blocks(quant, count, generator).tobytes())
+        blocks = random_blocks(quant, count, generator)
+        file.write((-np.abs(blocks.view("<f4")) if negative else blocks).tobytes())
     file.write(bytes(-file.tell() % ALIGNMENT))
 
 

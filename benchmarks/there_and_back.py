@@ -161,9 +161,9 @@ def script() -> Path:
     return found
 
 
-def there_and_back(file: Path, scratch: Path, llama_cpp: Path) -> Path:
+def there_and_back(file: Path, scratch: Path, llama_cpp: Path, *, dtype: str = "float32") -> Path:
     """`file` converted into a folder in `scratch`, and the GGUF that llama.cpp's script makes of that folder."""
-    convert(file, scratch / "folder", dtype="float32")
+    convert(file, scratch / "folder", dtype=dtype)
     metadata = read_header(file).metadata
     pre = metadata.text("tokenizer.ggml.pre", "")
     predicts = any(key.endswith(".nextn_predict_layers") for key in metadata)

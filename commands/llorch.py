@@ -13,6 +13,7 @@ NAME = "llorch"
 
 # Subcommand → where it is declared, and its line in `llorch --help`: each is loaded when it is asked for.
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "batch": ("llorch.commands.batch", "Convert thousands of models over many machines."),
     "convert": ("llorch.commands.convert", "Make a safetensors folder of a GGUF file, and check it."),
     "fetch": ("llorch.commands.fetch", "Fetch a model, prove it, record where it came from."),
     "registry": ("llorch.commands.registry", "Look up which folder came from which file."),

@@ -13,7 +13,7 @@ import click
 from llorch.base.sarif import SarifResult, SarifRule, sarif
 from llorch.commands import cli
 from llorch.commands.cli import Cell, text, write_table
-from llorch.commands.ledger import MODEL
+from llorch.commands.ledger import INSPECTED_MODEL
 
 if TYPE_CHECKING:
     from llorch.formats.scan import Allowance, Finding
@@ -23,7 +23,7 @@ NAME = "llorch-scan"
 
 @cli.command(NAME, example=f"{NAME} model.gguf\n{NAME} downloads/model --strict --sarif scan.sarif")
 @click.argument(
-    "paths", metavar="FILE…", nargs=-1, required=True, type=MODEL, shell_complete=cli.complete_model
+    "paths", metavar="FILE…", nargs=-1, required=True, type=INSPECTED_MODEL, shell_complete=cli.complete_model
 )
 @click.option("--strict", is_flag=True, help="End with 1 if anything is to be warned of.")
 @cli.allow_option
@@ -61,9 +61,7 @@ def main(
     if unknown := [rule for rule in accepted if rule not in RULES]:
         raise click.UsageError(f"{unknown[0]!r} is no rule.")
     found = [
-        one if len(paths) == 1 else replace(one, where=f"{path}: {one.where}")
-        for path in paths
-        for one in scan_folder(present(path))
+        one if len(paths) == 1 else located(path, one) for path in paths for one in scan_folder(present(path))
     ]
     allowances: list[Allowance] = []
     if allow is not None and (allow.exists() or not accepted):
@@ -85,6 +83,12 @@ def main(
             cli.note(NAME, f"allowed by {allowance.by} ({allowance.reason}): {one}")
     warned = [one for one in standing if one.level == "warning"]
     return 1 if strict and warned else 0
+
+
+def located(path: Path, finding: Finding) -> Finding:
+    """A finding of one of several paths, by the whole path of its file."""
+    folder = path if path.is_dir() else path.parent
+    return finding if folder == Path() else replace(finding, where=f"{folder.as_posix()}/{finding.where}")
 
 
 def present(path: Path) -> Path:
@@ -129,9 +133,15 @@ def as_sarif(standing: Sequence[Finding], taken: Sequence[tuple[Finding, Allowan
     return sarif("scan", rules, results)
 
 
+def place_of(where: str) -> tuple[str, str]:
+    """The file of a finding, and the key within it; only of a .gguf file there is one."""
+    file, separator, within = where.rpartition(".gguf: ")
+    return (f"{file}.gguf", within) if separator else (where, "")
+
+
 def result(finding: Finding, suppressed: str | None = None) -> SarifResult:
     """A finding as SARIF has it; the place is the file, the key within it is said in the message."""
-    file, _, within = finding.where.partition(": ")
+    file, within = place_of(finding.where)
     message = f"{within}: {finding.what}" if within else finding.what
     return SarifResult(finding.rule, finding.level, message, file, finding.line, suppressed)
 

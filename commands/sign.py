@@ -1,9 +1,11 @@
-"""`llorch sign`: who stands for a folder, and for how it was made."""
+"""`llorch sign`: who stands for a folder or a file, and for how a folder was made."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +13,49 @@ import click
 
 from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.commands import cli
-from llorch.commands.ledger import MODEL
+from llorch.commands.ledger import INSPECTED_MODEL
 
 NAME = "llorch-sign"
 ATTESTATION = ".intoto.jsonl"  # beside the folder: a file in it would be another folder
 PASSWORD = "LLORCH_KEY_PASSWORD"  # noqa: S105 - the variable's name
+TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105 - as Sigstore's own client calls it
 
 
-@cli.command(NAME, example=f"{NAME} smollm2 --key release.pem")
-@click.argument("folder", metavar="FOLDER", type=MODEL, shell_complete=cli.complete_model)
-@click.option("--key", metavar="FILE.pem", type=cli.PATH, required=True, help="The private key.")
+@cli.command(NAME, example=f"{NAME} smollm2 --key release.pem\n{NAME} model.gguf --identity")
+@click.argument("model", metavar="MODEL", type=INSPECTED_MODEL, shell_complete=cli.complete_model)
+@click.option("--key", metavar="FILE.pem", type=cli.PATH, help="The private key.")
+@click.option(
+    "--identity", is_flag=True, help="Sign as whoever an OpenID provider takes you for, by Sigstore."
+)
+@cli.trust_option
 @click.option(
     "--rehash", is_flag=True, help="Read every file, instead of what the conversion recorded of it."
 )
-def main(folder: Path, key: Path, rehash: bool, as_json: bool) -> int:
-    """Sign FOLDER: its files as OpenSSF model signing does, in model.sig, and its provenance as a DSSE envelope.
+def main(
+    model: Path, key: Path | None, identity: bool, trust: Path | None, rehash: bool, as_json: bool
+) -> int:
+    """Sign MODEL, a folder or a file, as OpenSSF model signing does; of a folder also its provenance, as DSSE.
 
-    The digests are those of conversion.json, so that nothing is read again. A password of the key is read from
-    LLORCH_KEY_PASSWORD.
+    A folder's signature is model.sig in it, a file's is FILE.sig beside it. The digests are those of conversion.json,
+    so that nothing is read again. A password of the key is read from LLORCH_KEY_PASSWORD, an identity's token from
+    SIGSTORE_ID_TOKEN; without one the CI job's is taken, or a browser asks.
     """
     from llorch.formats import signatures  # cryptography, 0.1 s, and --help does not need it
 
-    require_folder(folder)
-    password = os.environ.get(PASSWORD)
-    secret = signatures.private_key(key, password.encode() if password else None)
-    files = signatures.file_digests(folder, None if rehash else recorded_digests(folder))
-    envelope = signatures.sign_payload(signatures.model_statement(folder.resolve().name, files), secret)
-    (folder / signatures.SIGNATURE).write_bytes(signatures.bundle(envelope, secret.public_key()))
-    written = [folder / signatures.SIGNATURE]
-    if (folder / PROVENANCE).exists():
-        attested = signatures.sign_payload((folder / PROVENANCE).read_bytes(), secret)
-        place = attestation_of(folder)
-        place.write_text(json.dumps(attested.to_json()) + "\n", encoding="utf-8")
-        written.append(place)
+    if (key is None) != identity:
+        raise click.UsageError("one of --key and --identity is needed.")
+    if trust is not None and not identity:
+        raise click.UsageError("--trust-config goes with --identity.")
+    require_model(model)
+    signer = key_signer(key) if key is not None else identity_signer(trust)
+    files = signatures.file_digests(model, None if rehash else recorded_digests(model))
+    place = signatures.signature_of(model)
+    place.write_bytes(signer.bundle(signatures.model_statement(model.resolve().name, files)))
+    written = [place]
+    if (model / PROVENANCE).exists():
+        attested = attestation_of(model)
+        attested.write_bytes(signer.attestation((model / PROVENANCE).read_bytes()))
+        written.append(attested)
     if as_json:
         document = {
             "schema": "llorch.sign/v1",
@@ -57,16 +69,50 @@ def main(folder: Path, key: Path, rehash: bool, as_json: bool) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """How statements are signed. bundle: about files, as `model.sig`; attestation: about a conversion, as a line."""
+
+    bundle: Callable[[bytes], bytes]
+    attestation: Callable[[bytes], bytes]
+
+
+def key_signer(key: Path) -> Signer:
+    """By a private key, which may have a password."""
+    from llorch.formats import signatures  # as in `main`
+
+    password = os.environ.get(PASSWORD)
+    secret = signatures.private_key(key, password.encode() if password else None)
+
+    def attestation(statement: bytes) -> bytes:
+        return (json.dumps(signatures.sign_payload(statement, secret).to_json()) + "\n").encode()
+
+    return Signer(
+        lambda statement: signatures.bundle(signatures.sign_payload(statement, secret), secret.public_key()),
+        attestation,
+    )
+
+
+def identity_signer(trust: Path | None) -> Signer:
+    """By whoever an OpenID provider takes the user for; both statements are Sigstore bundles."""
+    from llorch.formats import signatures  # as in `main`
+
+    def signed(statement: bytes) -> bytes:
+        return signatures.sign_by_identity(statement, token=os.environ.get(TOKEN), trust=trust)
+
+    return Signer(signed, signed)
+
+
 def attestation_of(folder: Path) -> Path:
     """Where the signed statement about a folder lies."""
     whole = folder.resolve()
     return whole.with_name(whole.name + ATTESTATION)
 
 
-def require_folder(folder: Path) -> None:
-    """An error that says so if there is no such folder."""
-    if not folder.is_dir():
-        raise NotADirectoryError(20, "is no folder", os.fspath(folder))
+def require_model(model: Path) -> None:
+    """An error that says so if there is no such folder or file."""
+    if not model.is_dir() and not model.is_file():
+        raise FileNotFoundError(2, "there is no such folder or file", os.fspath(model))
 
 
 def recorded_digests(folder: Path) -> dict[str, tuple[str, int]]:

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llorch import formats, verification
+from llorch import formats, runtime, verification
+from llorch.base.file_digests import FileDigests
 from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Cell, Failure, text, write_table
-from llorch.commands.ledger import Recorded, locate_model, record_verification, registry_location, tracked_run
+from llorch.commands.ledger import (
+    Recorded,
+    finished_checks,
+    locate_model,
+    record_verification,
+    registry_location,
+    tracked_run,
+)
 from llorch.registry import sha256_of
 
 if TYPE_CHECKING:
@@ -71,6 +79,11 @@ class WithMatrix(cli.Guarded):
 @cli.registry_option
 @click.option("--strict", is_flag=True, help="End with 1 also for what the scan warns of.")
 @cli.allow_option
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Make the checks too that passed before on the same bytes, as the registry has it.",
+)
 @click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
 @click.option(
     "--tensors", metavar="GLOB", help="Take back the tensors of these names, and check nothing else."
@@ -103,6 +116,7 @@ def main(
     url: str | None,
     strict: bool,
     allow: Path | None,
+    again: bool,
     no_record: bool,
     other_source: bool,
     just_written: bool,
@@ -118,7 +132,7 @@ def main(
     it run, and make of English more than a guess? `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
     recorded: Recorded | Failure | None = None
-    artifact = locate_model(artifact, url)
+    artifact = locate_model(artifact, url, for_use=False)
     if other_source and against is None:
         raise click.UsageError("--other-source is for --against FILE, which is not given.")
     if against is not None and not (alone or other_source or just_written or artifact.is_file()):
@@ -147,7 +161,7 @@ def main(
                 progress=progress,
             )
     else:
-        report, recorded = verify_and_record(artifact, against, level, device, location)
+        report, recorded = verify_and_record(artifact, against, level, device, location, again=again)
     if reference is not None:
         report = replace(
             report, reference=verification.measure_cost(artifact, reference, level=level, device=device)
@@ -186,14 +200,31 @@ def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
 
 
 def verify_and_record(
-    artifact: Path, against: Path | None, level: str, device: str, location: Location
+    artifact: Path, against: Path | None, level: str, device: str, location: Location, *, again: bool
 ) -> tuple[Report, Recorded | Failure | None]:
-    """The verification as a run that the registry is told of, unless the folder is not what is recorded."""
+    """The verification as a run that the registry is told of, unless the folder is not what is recorded.
+
+    again: whether checks are made that passed before on the same bytes.
+    """
     params = {"level": level, "device": device}
     folder = os.fspath(artifact.absolute())
     with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
+        digests, before = FileDigests(), {}
+        if not again:
+            against = against or verification.recorded_source(artifact, digests)
+            with cli.progress(f"hashing {artifact.name}") as hashing:
+                there = runtime.choose_device(device)  # as it will be recorded
+                before = finished_checks(artifact, against, level, there, location, digests, hashing)
         with checks_shown() as progress:
-            report = verification.verify(artifact, against, level=level, device=device, progress=progress)
+            report = verification.verify(
+                artifact,
+                against,
+                level=level,
+                device=device,
+                finished=before,
+                digests=digests,
+                progress=progress,
+            )
         recorded = record_verification(artifact, report, run, location) if is_of_record(report) else None
     return report, recorded
 
@@ -271,7 +302,8 @@ def rows(report: Report) -> list[list[Cell]]:
 
 def found_at(result: Result) -> Cell:
     """Where the worst was found, and what was compared; of what did not pass, all of it."""
-    cell = text("; ".join(filter(None, [result.where, result.detail])))
+    made = f"made {result.made}" if result.made else ""
+    cell = text("; ".join(filter(None, [made, result.where, result.detail])))
     return cell if result.status in ("PASSED", "SKIPPED") else Cell(cell.full, cell.full, below=True)
 
 

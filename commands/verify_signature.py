@@ -1,92 +1,152 @@
-"""`llorch verify-signature`: whether a folder still is what somebody signed, and how it was made what they said."""
+"""`llorch verify-signature`: whether a model still is what somebody signed, and was made as they said."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from llorch.base.errors import MalformedInput
 from llorch.base.record_files import PROVENANCE
 from llorch.commands import cli
-from llorch.commands.ledger import MODEL
-from llorch.commands.sign import attestation_of, require_folder
+from llorch.commands.cli import Failure
+from llorch.commands.ledger import INSPECTED_MODEL, Recorded, record_signature, registry_location
+from llorch.commands.sign import attestation_of, require_model
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from llorch.formats.signatures import Envelope
 
 NAME = "llorch-verify-signature"
 
 
-@cli.command(NAME, example=f"{NAME} smollm2 --key release.pub.pem")
-@click.argument("folder", metavar="FOLDER", type=MODEL, shell_complete=cli.complete_model)
-@click.option("--key", metavar="FILE.pem", type=cli.PATH, required=True, help="The public key.")
+@cli.command(
+    NAME,
+    example=f"{NAME} smollm2 --key release.pub.pem\n"
+    f"{NAME} model.gguf --identity release@example.org --issuer https://accounts.example.org",
+)
+@click.argument("model", metavar="MODEL", type=INSPECTED_MODEL, shell_complete=cli.complete_model)
+@click.option("--key", metavar="FILE.pem", type=cli.PATH, help="The public key.")
+@click.option("--identity", metavar="WHO", help="Who is to have signed it, by Sigstore.")
+@click.option("--issuer", metavar="URL", help="Which OpenID provider says who --identity is.")
+@cli.trust_option
 @click.option(
     "--signature",
     "given",
     metavar="FILE",
     type=cli.PATH,
-    help="[default: FOLDER/model.sig]",
+    help="[default: model.sig in a folder, FILE.sig beside a file]",
 )
-def main(folder: Path, key: Path, given: Path | None, as_json: bool) -> int:
-    """Check that KEY signed FOLDER and that every file is as it was then. Ends with 1 if not, and says what differs.
+@cli.registry_option
+@click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
+def main(
+    model: Path,
+    key: Path | None,
+    identity: str | None,
+    issuer: str | None,
+    trust: Path | None,
+    given: Path | None,
+    url: str | None,
+    no_record: bool,
+    as_json: bool,
+) -> int:
+    """Check that KEY, or WHO, signed MODEL and that every file is as it was then. Ends with 1 if not, and says what is.
 
-    Where FOLDER.intoto.jsonl lies beside it, the statement about the conversion is checked too.
+    Where FOLDER.intoto.jsonl lies beside a folder, the statement about the conversion is checked too. The registry is
+    told who signed, if it knows the model: names can demand that, by `llorch-registry policy`.
     """
     from llorch.formats import signatures  # cryptography, 0.1 s, and --help does not need it
 
-    require_folder(folder)
-    public = signatures.public_key(key)
-    place = given or folder / signatures.SIGNATURE
+    signer = signer_of(key, identity, issuer, trust)
+    require_model(model)
+    place = given or signatures.signature_of(model)
     envelope, signed = signatures.read_bundle(place)
-    problems = []
-    try:
-        signatures.verify_envelope(envelope, public)
-    except signatures.WrongSignature as error:
-        problems.append(f"{place.name}: {error}")
-    found = signatures.file_digests(folder)
+    problems = signer.problems(place, envelope)
+    found = signatures.file_digests(model)
     problems += signed.differences(found)
-    attested = attestation_of(folder)
-    if attested.exists():
-        problems += attestation_problems(folder, attested, public, found)
+    attested = attestation_of(model) if model.is_dir() else None
+    if attested is not None and attested.exists():
+        problems += attestation_problems(model, attested, signer, found)
+    else:
+        attested = None
+    recorded = None
+    if not problems and not no_record:
+        recorded = record_signature(model, found, signer.name, place.name, registry_location(url))
     for one in problems:
         cli.note(NAME, one)
+    if isinstance(recorded, Failure):
+        cli.note(NAME, recorded.message)
     if as_json:
         cli.write_json({
             "schema": "llorch.verify-signature/v1",
+            "signer": signer.name,
             "signed_files": len(signed.files),
-            "attestation": os.fspath(attested) if attested.exists() else None,
+            "attestation": None if attested is None else os.fspath(attested),
             "problems": problems,
+            "registry": None if recorded is None else recorded.to_json(),
         })  # fmt: skip
     elif not problems:
-        also = " and its provenance" if attested.exists() else ""
-        click.echo(f"signed     {folder}: {len(signed.files)} files{also}")
-    return 1 if problems else 0
+        also = " and its provenance" if attested is not None else ""
+        click.echo(f"signed     {model}: {len(signed.files)} files{also}")
+        if isinstance(recorded, Recorded):
+            click.echo(f"recorded   {recorded.name}  (signed by {signer.name[:16]}…, in {recorded.registry})")
+    if problems:
+        return 1
+    return recorded.exit_code if isinstance(recorded, Failure) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Who is to have signed. name: as the registry spells it. problems: what is wrong with a file's signature."""
+
+    name: str
+    problems: Callable[[Path, Envelope], list[str]]
+
+
+def signer_of(key: Path | None, identity: str | None, issuer: str | None, trust: Path | None) -> Expected:
+    """Whoever the options name. Raises UsageError, and what reading a key does."""
+    from llorch.formats import signatures  # as in `main`
+
+    if (key is None) == (identity is None) or (identity is None) != (issuer is None):
+        raise click.UsageError("--key is needed, or --identity with --issuer.")
+    check: Callable[[Path, Envelope], None]
+    if key is not None:
+        public = signatures.public_key(key)
+        name = f"key:{signatures.key_id(public)}"
+        check = lambda _, envelope: signatures.verify_envelope(envelope, public)  # noqa: E731
+    else:
+        name = f"identity:{identity} issuer:{issuer}"
+        check = lambda place, _: signatures.verify_identity(place, str(identity), str(issuer), trust=trust)  # noqa: E731
+
+    def problems(place: Path, envelope: Envelope) -> list[str]:
+        try:
+            check(place, envelope)
+        except signatures.WrongSignature as error:
+            return [f"{place.name}: {error}"]
+        return []
+
+    return Expected(name, problems)
 
 
 def attestation_problems(
-    folder: Path, attested: Path, key: ec.EllipticCurvePublicKey, found: Mapping[str, str]
+    folder: Path, attested: Path, signer: Expected, found: Mapping[str, str]
 ) -> list[str]:
     """What is wrong with the signed statement beside a folder."""
     from llorch.formats import signatures  # as in `main`
 
-    lines = attested.read_text(encoding="utf-8").splitlines()
     try:
-        envelope = signatures.Envelope.from_json(json.loads(lines[0]), attested)
+        document: Any = json.loads(attested.read_text(encoding="utf-8").splitlines()[0])
+        envelope = signatures.Envelope.from_json(document.get("dsseEnvelope", document), attested)
         subjects = {one["name"]: one["digest"]["sha256"] for one in json.loads(envelope.payload)["subject"]}
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, MalformedInput):
             raise
         raise MalformedInput("holds no statement in a DSSE envelope", path=attested) from None
-    problems = []
-    try:
-        signatures.verify_envelope(envelope, key)
-    except signatures.WrongSignature as error:
-        problems.append(f"{attested.name}: {error}")
+    problems = signer.problems(attested, envelope)
     if not (folder / PROVENANCE).exists() or (folder / PROVENANCE).read_bytes() != envelope.payload:
         problems.append(f"{PROVENANCE}: is not the statement that was signed")
     problems += [

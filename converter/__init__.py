@@ -23,9 +23,12 @@ if TYPE_CHECKING:
         TargetExists,
     )
     from llorch.converter.options import DTYPE_ALIASES, ConvertOptions, parse_size
+    from llorch.converter.plan.settings import parse_setting
     from llorch.converter.provenance.record import Conversion
+    from llorch.converter.provenance.source_signature import SourceSignature, read_source_signature
     from llorch.converter.round_trip import round_trip_differences
     from llorch.converter.tokenizer_only import TokenizerFolder, convert_tokenizer
+    from llorch.converter.write.target import discard_unfinished
 
 __all__ = [
     "DTYPE_ALIASES",
@@ -34,12 +37,16 @@ __all__ = [
     "NotEnoughSpace",
     "OnlyVocabulary",
     "RoundTripError",
+    "SourceSignature",
     "TargetBusy",
     "TargetExists",
     "TokenizerFolder",
     "convert",
     "convert_tokenizer",
+    "discard_unfinished",
+    "parse_setting",
     "parse_size",
+    "read_source_signature",
     "round_trip_differences",
 ]
 
@@ -49,8 +56,11 @@ __getattr__, __dir__ = lazy_names(
         "conversion": ["convert"],
         "errors": ["NotEnoughSpace", "OnlyVocabulary", "RoundTripError", "TargetBusy", "TargetExists"],
         "options": ["ConvertOptions", "DTYPE_ALIASES", "parse_size"],
+        "plan.settings": ["parse_setting"],
         "provenance.record": ["Conversion"],
+        "provenance.source_signature": ["SourceSignature", "read_source_signature"],
         "round_trip": ["round_trip_differences"],
         "tokenizer_only": ["TokenizerFolder", "convert_tokenizer"],
+        "write.target": ["discard_unfinished"],
     },
 )

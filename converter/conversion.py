@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.progress import Progress
@@ -20,10 +20,10 @@ from llorch.base.times import now_milliseconds, rfc3339_milliseconds
 from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
 from llorch.converter.findings import Findings, scan_source
-from llorch.converter.model_card import MODEL_CARD, model_card
+from llorch.converter.model_card import MODEL_CARD, card_facts, model_card
 from llorch.converter.options import Choices, ConvertOptions
 from llorch.converter.plan.config import with_dtype
-from llorch.converter.plan.dtype_choice import choose_dtypes
+from llorch.converter.plan.dtype_choice import AUTO, choose_dtypes
 from llorch.converter.plan.float16 import float16_warnings
 from llorch.converter.plan.plan import Plan, make_plan, require_decoder
 from llorch.converter.plan.schedule import Placed, written_order
@@ -54,6 +54,9 @@ from llorch.formats.tokenizer import (
     build_tokenizer,
     sentencepiece_model,
 )
+
+if TYPE_CHECKING:
+    from llorch.converter.provenance.source_signature import SourceSignature
 
 # More threads than this wait for one another at the written file's digest, which takes its bytes in order.
 MOST_THREADS = 8
@@ -97,6 +100,7 @@ def convert(
     threads: int | None = None,
     force: bool = False,
     allow: Sequence[Allowance] = (),
+    source_signature: SourceSignature | None = None,
     run_id: str | None = None,
     started: datetime | None = None,
     progress: Progress | None = None,
@@ -106,7 +110,8 @@ def convert(
 
     options: what decides the bytes; choices: its fields by name, as dtype="bfloat16", max_shard_size="5GB".
     threads: by default one a core. force: replace what is at `folder`.
-    allow: findings of the scan that somebody takes: recorded, and not warned of. run_id: a UUID by which the caller
+    allow: findings of the scan that somebody takes: recorded, and not warned of. source_signature: who signed it,
+    recorded once its bytes are found to be those that were signed. run_id: a UUID by which the caller
     knows this run, kept in conversion.json; started: when it began, now by default. progress: called with (bytes
     done, bytes in all).
     A conversion that was killed is continued by the next one of the same source and options to the same folder.
@@ -134,7 +139,13 @@ def convert(
             raise OnlyVocabulary(
                 "holds a vocabulary and no tensor", hint="its tokenizer alone can be written"
             )
-        planned = make_plan(header, tokenizer, allow_unknown=options.allow_unknown)
+        planned = make_plan(
+            header,
+            tokenizer,
+            allow_unknown=options.allow_unknown,
+            keep_blocks=options.dtype == AUTO,
+            settings=options.set,
+        )
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:
                 work = _prepared(header, tokenizer, planned, data, options, allow)
@@ -145,6 +156,9 @@ def convert(
                 data.require_unchanged()  # if it was written to while we read, that is what is wrong
             files = _write_others(staging, work, digests)
             conversion = _conversion(target.folder, work, options, run, files, digests, scales)
+            if source_signature is not None:
+                source_signature.require_same(conversion.sources)
+                conversion = replace(conversion, source_signature=source_signature.to_json())
             conversion = _write_records(staging, conversion)
             _require_written(work.layout, staging.folder)
             target.publish()
@@ -325,6 +339,7 @@ def _conversion(
         findings=tuple(work.findings.to_json()),
         source_tensors=_source_tensors(work.header, digests),
         source_metadata=metadata_digests(work.header.metadata),
+        card=card_facts(work.header.metadata),
         started=run.started,
         finished=rfc3339_milliseconds(now_milliseconds()),
     )
@@ -360,13 +375,14 @@ def _tensor_rows(work: Work, digests: pipeline.Digests) -> tuple[TensorRow, ...]
             for s in output.segments
         ]
         operation = output.operation
+        done = operation if operation is not None else output.part
         rows.append(
             TensorRow(
                 name=output.name,
                 dtype=stored.dtype,
                 shape=output.shape,
                 sources=tuple(sources),
-                operation=None if operation is None else operation.name,
+                operation=None if done is None else done.name,
                 parameters={} if operation is None else operation.parameters,
                 file=work.layout.files[stored.part].name,
                 offset=stored.offset,

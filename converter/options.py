@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
 from llorch.converter.plan.dtype import TORCH_NAMES
@@ -31,6 +31,7 @@ class Choices(TypedDict, total=False):
     max_shard_size: int | str
     strict: bool
     allow_unknown: bool
+    set: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,20 @@ class ConvertOptions:
     dtype: "auto", "float32", "float16" or "bfloat16", or a short name of one (bf16, fp16, f32); auto is the
     narrowest that loses nothing, and bfloat16 for a quantized source. max_shard_size: bytes of tensors in a file,
     also as "5GB" or "512MiB"; one tensor is never cut. strict: warnings are errors. allow_unknown: tensors and keys
-    that the architecture does not know are left out, with a warning, and are no error.
+    that the architecture does not know are left out, with a warning, and are no error. set: keys of config.json that
+    the file does not say, and their values; one that the file does say, or that nobody knows, is an error.
 
     Raises ValueError for a value that means nothing.
 
     >>> ConvertOptions(dtype="bf16", max_shard_size="1GB")
-    ConvertOptions(dtype='bfloat16', max_shard_size=1000000000, strict=False, allow_unknown=False)
+    ConvertOptions(dtype='bfloat16', max_shard_size=1000000000, strict=False, allow_unknown=False, set={})
     """
 
     dtype: str = AUTO
     max_shard_size: int | str = 5 * 10**9
     strict: bool = False
     allow_unknown: bool = False
+    set: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         dtype = DTYPE_ALIASES.get(self.dtype, self.dtype)
@@ -69,8 +72,9 @@ class ConvertOptions:
         return parse_size(self.max_shard_size)
 
     def to_json(self) -> dict[str, Any]:
-        """As conversion.json and the registry have it."""
-        return asdict(self)
+        """As conversion.json and the registry have it; `set` only where something is set."""
+        said = asdict(self)
+        return said if self.set else {name: value for name, value in said.items() if name != "set"}
 
 
 def parse_size(size: int | str) -> int:

@@ -20,8 +20,9 @@ from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.converter.errors import RoundTripError
 from llorch.converter.plan.dtype import DType, Float32, Written, rounding_error, widened
-from llorch.converter.plan.schedule import PIECE_WEIGHTS, Slice, slices
+from llorch.converter.plan.schedule import PIECE_WEIGHTS, Slice, bands, slices
 from llorch.converter.plan.tensors import PlannedTensor, with_scales
+from llorch.converter.schema.block_parts import U8, BlockPart, Bytes
 from llorch.converter.schema.operations import Operation
 from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, TensorData
@@ -67,6 +68,13 @@ def require_round_trip(
         raise RoundTripError(f"{name}: the inverse of {operation} does not give back {differing} weights")
 
 
+def require_blocks_back(name: str, part: BlockPart, before: Bytes, written: Bytes) -> None:
+    """RoundTripError unless the bytes of blocks that were written, (n, nbytes), are those of the source again."""
+    differing = np.count_nonzero(part.backward(written) != before)
+    if differing:
+        raise RoundTripError(f"{name}: the inverse of {part.name} does not give back {differing} bytes")
+
+
 def round_trip_differences(
     header: Header,
     outputs: Collection[PlannedTensor],
@@ -102,9 +110,11 @@ def _stored(stored: SafetensorsModel, output: PlannedTensor, folder: Path) -> Sa
     where, found = f"tensor {shown(output.name)}", stored.tensors.get(output.name)
     if found is None:
         raise MalformedInput("is missing", where=where, path=folder)
-    if found.shape != output.shape or found.dtype not in DType.__members__:
+    known = {U8} if output.part is not None else DType.__members__
+    if found.shape != output.shape or found.dtype not in known:
+        expected = "floats" if output.part is None else U8
         raise MalformedInput(
-            f"is {found.dtype} {list(found.shape)}, expected floats {list(output.shape)}",
+            f"is {found.dtype} {list(found.shape)}, expected {expected} {list(output.shape)}",
             where=where,
             path=stored.parts[found.part].path,
         )
@@ -119,13 +129,23 @@ def _difference(
     sample: int | None,
 ) -> Difference:
     compared, differing, worst = 0, 0, (-1.0, "", 0)
-    size = DType(stored.dtype).storage.itemsize
-    for index, piece in _sampled(output, sample):
-        tensor, start = piece.segment.source, piece.start - piece.segment.source.offset
-        raw = source.read(tensor, start, start + piece.nbytes)
+    storage = np.dtype(np.uint8) if output.part is not None else DType(stored.dtype).storage
+    size = storage.itemsize
+    for index, piece, raw in _read(output, source, sample):
+        tensor = piece.segment.source
         region = written.read(stored, piece.at * size, (piece.at + piece.extent) * size)
-        now = piece.places(region.view(DType(stored.dtype).storage)).reshape(-1)
-        compared += piece.weights
+        now = piece.places(region.view(storage)).reshape(-1)
+        compared += piece.elements
+        if piece.segment.part is not None:
+            wrong_bytes = _differing_bytes(piece.segment.part, raw, now)
+            differing += len(wrong_bytes)
+            at = int(wrong_bytes[0]) if len(wrong_bytes) else 0
+            worst = max(
+                worst,
+                (float(len(wrong_bytes) > 0), tensor.name, piece.first + at),
+                key=lambda found: found[0],
+            )
+            continue
         # the plain definitions judge the first slice of each tensor, and whatever is not the same bit for bit
         if index and _is_same(piece, raw, now):
             worst = max(worst, (0.0, tensor.name, piece.first), key=lambda found: found[0])
@@ -138,8 +158,10 @@ def _difference(
         differing += int(np.count_nonzero(wrong))
         at = int(distance.argmax())
         if distance[at] > worst[0]:
-            worst = float(distance[at]), tensor.name, piece.first + at
+            worst = float(distance[at]), tensor.name, piece.weight_at(at)
     done = dict.fromkeys(str(s.operation) for s in output.segments if s.operation is not None)
+    if output.part is not None:
+        done = {output.part.name: None}
     return Difference(
         output.name,
         stored.dtype,
@@ -151,6 +173,17 @@ def _difference(
     )
 
 
+def _read(
+    output: PlannedTensor, source: TensorData, sample: int | None
+) -> Iterator[tuple[int, Slice, Bytes]]:
+    """What of an output is compared, with its number and the source's bytes, in bands where slices are large."""
+    for index, piece in _sampled(output, sample):
+        start = piece.start - piece.segment.source.offset
+        raw = source.read(piece.segment.source, start, start + piece.nbytes)
+        for band, of_band in bands(piece, raw):
+            yield index, band, of_band
+
+
 def _sampled(output: PlannedTensor, sample: int | None) -> Sequence[tuple[int, Slice]]:
     """The slices of all segments, or so many of them as a sample has room for, with their place among all."""
     most = PIECE_WEIGHTS
@@ -160,8 +193,15 @@ def _sampled(output: PlannedTensor, sample: int | None) -> Sequence[tuple[int, S
     numbered = list(enumerate(found))
     if sample is None or output.weights <= sample:
         return numbered
-    count = max(1, sample // max(piece.weights for piece in found))
+    count = max(1, sample // max(piece.elements for piece in found))
     return [numbered[round(at * (len(found) - 1) / max(1, count - 1))] for at in range(count)]
+
+
+def _differing_bytes(part: BlockPart, raw: Bytes, now: Bytes) -> NDArray[np.int64]:
+    """Of a slice's blocks the first weight of each whose bytes do not come back, once for each such byte."""
+    before = part.of_blocks(raw)
+    blocks, _ = np.nonzero(part.backward(now.reshape(before.shape)) != before)
+    return blocks * part.quant.weights
 
 
 def _is_same(piece: Slice, raw: NDArray[np.uint8], now: Written) -> bool:

@@ -60,6 +60,13 @@ class SafetensorsTensor:
     offset: int
     nbytes: int
 
+    @property
+    def weights(self) -> int:
+        """How many weights of a model it holds: of MXFP4's blocks two a byte, and of their scales none."""
+        if self.dtype == "U8":
+            return 2 * self.nbytes if self.name.endswith("_blocks") else 0
+        return math.prod(self.shape)
+
     def __str__(self) -> str:
         return f"tensor {shown(self.name)} ({self.dtype}, {' × '.join(map(str, self.shape))})"
 

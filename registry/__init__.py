@@ -18,7 +18,13 @@ from llorch.base.lazy import lazy_names
 if TYPE_CHECKING:
     from llorch.registry.database.location import Location, locate
     from llorch.registry.digests import HashedFile, hashed_files, sha256_of, tree1
-    from llorch.registry.errors import InvalidReference, RefusedRequest, RegistryError, UnknownReference
+    from llorch.registry.errors import (
+        InvalidReference,
+        RefusedByPolicy,
+        RefusedRequest,
+        RegistryError,
+        UnknownReference,
+    )
     from llorch.registry.query.affected import Affected
     from llorch.registry.query.diff import ArtifactDiff
     from llorch.registry.query.history import ListedRun
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     from llorch.registry.query.listing import Filter
     from llorch.registry.query.reference import name_from, parse_alias
     from llorch.registry.query.reproduce import Reproduction
-    from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, RunAnswer
+    from llorch.registry.records.answers import ArtifactAnswer, Check, ListedArtifact, Policy, RunAnswer
     from llorch.registry.records.processes import Process, this_process
     from llorch.registry.records.records import (
         ArtifactKind,
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
         Json,
         RunKind,
         RunRecord,
+        SignatureRecord,
         SourceKind,
         SourceRecord,
         TensorRecord,
@@ -58,6 +65,7 @@ __all__ = [
     "ArtifactDiff",
     "ArtifactKind",
     "ArtifactRecord",
+    "Check",
     "CheckRecord",
     "CheckStatus",
     "EdgeRecord",
@@ -73,8 +81,10 @@ __all__ = [
     "ListedArtifact",
     "ListedRun",
     "Location",
+    "Policy",
     "Process",
     "Prunable",
+    "RefusedByPolicy",
     "RefusedRequest",
     "Registry",
     "RegistryError",
@@ -82,6 +92,7 @@ __all__ = [
     "RunAnswer",
     "RunKind",
     "RunRecord",
+    "SignatureRecord",
     "SourceKind",
     "SourceRecord",
     "Spool",
@@ -104,7 +115,13 @@ __getattr__, __dir__ = lazy_names(
     {
         "database.location": ["Location", "locate"],
         "digests": ["HashedFile", "hashed_files", "sha256_of", "tree1"],
-        "errors": ["InvalidReference", "RefusedRequest", "RegistryError", "UnknownReference"],
+        "errors": [
+            "InvalidReference",
+            "RefusedByPolicy",
+            "RefusedRequest",
+            "RegistryError",
+            "UnknownReference",
+        ],
         "query.affected": ["Affected"],
         "query.diff": ["ArtifactDiff"],
         "query.history": ["ListedRun"],
@@ -114,7 +131,7 @@ __getattr__, __dir__ = lazy_names(
         "query.listing": ["Filter"],
         "query.reference": ["name_from", "parse_alias"],
         "query.reproduce": ["Reproduction"],
-        "records.answers": ["ArtifactAnswer", "ListedArtifact", "RunAnswer"],
+        "records.answers": ["ArtifactAnswer", "Check", "ListedArtifact", "Policy", "RunAnswer"],
         "records.processes": ["Process", "this_process"],
         "records.records": [
             "ArtifactKind",
@@ -127,6 +144,7 @@ __getattr__, __dir__ = lazy_names(
             "Json",
             "RunKind",
             "RunRecord",
+            "SignatureRecord",
             "SourceKind",
             "SourceRecord",
             "TensorRecord",

@@ -108,13 +108,17 @@ def digest_of(path: Path, progress: Progress | None = None) -> str:
     return "sha256:" + sha256_of(path, progress)
 
 
-def hashed_files(folder: Path, progress: Progress | None = None) -> list[HashedFile]:
-    """Every file of a folder but the excluded; records of runs are among them, for their own rows."""
+def hashed_files(
+    folder: Path, progress: Progress | None = None, sha256: Callable[[Path], str] | None = None
+) -> list[HashedFile]:
+    """Every file of a folder but the excluded; records of runs are among them, for their own rows.
+
+    sha256: how one is hashed, by default `sha256_of`.
+    """
     paths = list(walk(folder))
     total, done, hashed = sum(size for _, size in paths), 0, []
     for path, size in paths:
-        sha256 = sha256_of(folder / path)
-        hashed.append(HashedFile(path, sha256, size))
+        hashed.append(HashedFile(path, (sha256 or sha256_of)(folder / path), size))
         done += size
         if progress:
             progress(done, total)

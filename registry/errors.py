@@ -13,6 +13,7 @@
     ├── ConflictingRecord         it contradicts what is recorded under the same identity
     ├── InvalidReference          no form of REF, or a name that names may not have
     ├── UnknownReference          nothing is recorded under it
+    ├── RefusedByPolicy           a name demands a signature that nobody has verified (exit 1)
     ├── AmbiguousReference        more than one thing is
     └── ChangedInput              what went into a run is not to be had any more
 
@@ -123,6 +124,12 @@ class AmbiguousReference(RefusedRequest):
         super().__init__(f"{shown(reference)} may mean any of {', '.join(candidates)}")
         self.reference = reference
         self.candidates = tuple(candidates)
+
+
+class RefusedByPolicy(RefusedRequest):
+    """A name demands a signature, and what it means, or is to mean, has none that was verified."""
+
+    reason = "policy"
 
 
 class ChangedInput(RefusedRequest):

@@ -20,7 +20,7 @@ from llorch.registry.database.engine import TIMEOUT_S, Database
 from llorch.registry.database.upgrade import migrate, require_current
 from llorch.registry.digests import Progress, digest_of
 from llorch.registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
-from llorch.registry.query import listing, lookup
+from llorch.registry.query import listing, lookup, policies
 from llorch.registry.query.diff import ArtifactDiff, diff_artifacts
 from llorch.registry.query.history import ListedRun, list_runs
 from llorch.registry.query.identify import Identification, identify, seen
@@ -35,8 +35,8 @@ from llorch.registry.query.reference import (
     parse_reference,
 )
 from llorch.registry.query.reproduce import Reproduction, reproduction
-from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, RunAnswer
-from llorch.registry.records.records import RunKind, RunRecord, TensorRecord
+from llorch.registry.records.answers import ArtifactAnswer, ListedArtifact, Policy, RunAnswer
+from llorch.registry.records.records import RunKind, RunRecord, SignatureRecord, TensorRecord
 from llorch.registry.write import aliases, prune
 from llorch.registry.write.aliases import AliasChange
 from llorch.registry.write.prune import Prunable
@@ -79,19 +79,27 @@ class Registry:
         return migrate(self._database)
 
     def record(
-        self, *runs: RunRecord, names: Mapping[str, str] | None = None, at: datetime | None = None
+        self,
+        *runs: RunRecord,
+        signatures: Sequence[SignatureRecord] = (),
+        names: Mapping[str, str] | None = None,
+        at: datetime | None = None,
     ) -> None:
-        """Records runs with all they touched, and then names; a run told twice is recorded once.
+        """Records runs with all they touched, signatures, and then names; a run told twice is recorded once.
 
         names: `name` or `name@alias` → the digest that it means from `at` on, now by default.
-        Raises ConflictingRecord, InvalidReference and, for a digest that nothing has, UnknownReference.
+        Raises ConflictingRecord, InvalidReference, RefusedByPolicy for a name that demands a signature and, for a
+        digest that nothing has, UnknownReference.
         """
-        from llorch.registry.write import recording  # questions do without it
+        from llorch.registry.write import recording  # questions do without these
+        from llorch.registry.write.policies import record_signature
 
         require_current(self._database, write=True)
         with self._database.writing() as connection:
             for run in runs:
                 recording.record_run(connection, run)
+            for signature in signatures:
+                record_signature(connection, signature)
             for name, digest in (names or {}).items():
                 aliases.set_alias(connection, name, digest, at=at or datetime.now(UTC))
 
@@ -100,7 +108,8 @@ class Registry:
     ) -> str | None:
         """Lets `name` or `name@alias` mean what a reference does, nothing if it is None; returns the digest.
 
-        Raises what `show` does, and UnknownReference for the removal of a name that there is not.
+        Raises what `show` does, RefusedByPolicy for a name that demands a signature, and UnknownReference for the
+        removal of a name that there is not.
         """
         wanted = None if reference is None else self._parsed(reference)
         require_current(self._database, write=True)
@@ -119,6 +128,43 @@ class Registry:
         """What a name's aliases, or one `name@alias`, meant when; the latest change first."""
         with self._reading() as connection:
             return aliases.alias_log(connection, name) if connection else []
+
+    def set_policy(
+        self, name: str, signers: Sequence[str], *, actor: str | None = None, reason: str | None = None
+    ) -> Policy:
+        """Lets `name` or `name@alias` demand a signature by one of some signers from now on; nothing if none is given.
+
+        What the name means stays; where that has no such signature, its use is refused. Raises InvalidReference and
+        RefusedRecord.
+        """
+        from llorch.registry.write.policies import set_policy  # questions do without it
+
+        require_current(self._database, write=True)
+        with self._database.writing() as connection:
+            set_policy(connection, name, signers, at=datetime.now(UTC), actor=actor, reason=reason)
+            return policies.policy_log(connection, *parse_alias(name))[0]
+
+    def policies(self) -> Sequence[Policy]:
+        """Every name that demands a signature."""
+        with self._reading() as connection:
+            return policies.policies_in_force(connection) if connection else []
+
+    def policy_log(self, name: str) -> Sequence[Policy]:
+        """What `name` or `name@alias` demanded when; the latest change first."""
+        wanted = parse_alias(name)
+        with self._reading() as connection:
+            return policies.policy_log(connection, *wanted) if connection else []
+
+    def require_allowed(self, reference: str) -> None:
+        """RefusedByPolicy if `reference` is a name that demands a signature which its artifact does not have.
+
+        A digest or a path demands nothing. Raises what `show` does.
+        """
+        wanted = parse_reference(reference)
+        if isinstance(wanted, NameReference):
+            with self._artifact(reference) as (connection, artifact_id):
+                digest = lookup.digest_of(connection, artifact_id)
+                policies.require_allowed(connection, wanted.name, wanted.alias, digest)
 
     def merge(self, other: Registry) -> Merged:
         """Adds all that another registry knows, but for where things lie; that one stays as it is.

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from llorch.runtime.description import Description, describe
     from llorch.runtime.devices import choose_device, start_device
     from llorch.runtime.errors import ContextFull, DoesNotFit, RequestError, UnknownToken
-    from llorch.runtime.from_folder.config import Config
+    from llorch.runtime.from_folder import traits_of_config
+    from llorch.runtime.from_folder.config import Config, read_json
     from llorch.runtime.generate import Generation, Stream
     from llorch.runtime.kernels.cpu.offered import Offer, offered
     from llorch.runtime.loading import load, read_text, require_room
@@ -74,10 +75,12 @@ __all__ = [
     "measure_perplexity",
     "measure_speed",
     "offered",
+    "read_json",
     "read_text",
     "require_room",
     "soak",
     "start_device",
+    "traits_of_config",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -90,7 +93,8 @@ __getattr__, __dir__ = lazy_names(
         "description": ["Description", "describe"],
         "devices": ["start_device", "choose_device"],
         "errors": ["ContextFull", "DoesNotFit", "RequestError", "UnknownToken"],
-        "from_folder.config": ["Config"],
+        "from_folder": ["traits_of_config"],
+        "from_folder.config": ["Config", "read_json"],
         "generate": ["Generation", "Stream"],
         "kernels.cpu.offered": ["Offer", "offered"],
         "loading": ["load", "read_text", "require_room"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,6 +35,8 @@ from llorch.runtime.model import Model
 from llorch.runtime.text.model_text import Text
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from llorch.formats.tokenizer import TokenizerFiles
 
 LOG = logging.getLogger("llorch.runtime")
@@ -125,14 +126,17 @@ def require_room(
         raise DoesNotFit(Path(readings[0][0]), device, total, free, whole)
 
 
-def read_text(path: str | os.PathLike[str], files: TokenizerFiles | None = None) -> Text:
+def read_text(
+    path: str | os.PathLike[str], files: TokenizerFiles | None = None, tokenizer: Tokenizer | None = None
+) -> Text:
     """What a .gguf file or a folder says of text, without its weights: a file that is only a vocabulary has it too.
 
-    files: of a .gguf file, what its keys lead to, where that was built before.
+    files: of a .gguf file, what its keys lead to, where that was built before. tokenizer: of their tokenizer.json,
+    where that was loaded before.
     Raises InputError where there is no tokenizer or it cannot be understood, OSError where it cannot be read.
     """
     file = Path(path)
-    return folder_text(file) if file.is_dir() else _gguf_text(read_header(file), files)
+    return folder_text(file) if file.is_dir() else _gguf_text(read_header(file), files, tokenizer)
 
 
 def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
@@ -192,7 +196,7 @@ def _load_folder(
         numbers = replace(numbers, mode=Mode.EXACT)  # its weights are floats
     sizes = {name: tensor.nbytes for name, tensor in read.stored.tensors.items()}
     places = _placed(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
-    numbers = _kept(numbers, sum(math.prod(t.shape) for t in read.stored.tensors.values()), widened_bytes)
+    numbers = _kept(numbers, sum(t.weights for t in read.stored.tensors.values()), widened_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
         weights = build_folder_weights(read, shards, numbers, places)
@@ -242,13 +246,13 @@ def _free_bytes(device: torch.device) -> tuple[int, int]:
     return torch.cuda.mem_get_info(device) if device.type == "cuda" else (sys.maxsize, sys.maxsize)
 
 
-def _gguf_text(header: Header, files: TokenizerFiles | None = None) -> Text:
+def _gguf_text(header: Header, files: TokenizerFiles | None = None, loaded: Tokenizer | None = None) -> Text:
     # the tokenizer is built when text is first asked for: a judge of logits never needs it
     from llorch.formats.tokenizer import build_tokenizer, load_tokenizer
 
     try:
         files = files or build_tokenizer(header.metadata)
-        tokenizer = load_tokenizer(files)
+        tokenizer = load_tokenizer(files, loaded)
     except InputError as error:
         raise error.in_file(header.path) from error.__cause__
     never = header.metadata.integers("tokenizer.ggml.suppress_tokens", None)

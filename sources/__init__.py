@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llorch.sources.fetch_source import fetch_source
     from llorch.sources.local.destination import Destination
     from llorch.sources.offer import Offer, Remote, RemoteFile
-    from llorch.sources.preview.preview import Preview, preview_models
+    from llorch.sources.preview.preview import Preview, preview_file, preview_models
     from llorch.sources.scan import LocalModel, find_models, prove_in_place
     from llorch.sources.select.files import FileFilter, ending, models_of
     from llorch.sources.select.reference import HubReference, UrlReference, parse_source
@@ -50,6 +50,7 @@ __all__ = [
     "models_of",
     "open_source",
     "parse_source",
+    "preview_file",
     "preview_models",
     "prove_in_place",
 ]
@@ -62,7 +63,7 @@ __getattr__, __dir__ = lazy_names(
         "fetch_source": ["fetch_source"],
         "local.destination": ["Destination"],
         "offer": ["Offer", "Remote", "RemoteFile"],
-        "preview.preview": ["Preview", "preview_models"],
+        "preview.preview": ["Preview", "preview_file", "preview_models"],
         "scan": ["LocalModel", "find_models", "prove_in_place"],
         "select.files": ["FileFilter", "ending", "models_of"],
         "select.reference": ["HubReference", "UrlReference", "parse_source"],

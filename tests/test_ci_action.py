@@ -14,6 +14,7 @@ import yaml
 
 from llorch.converter import convert
 from tests.models.tiny import random_llama
+from tests.sarif import valid_results
 
 ROOT = Path(__file__).parent.parent
 ACTION = ROOT / ".github" / "actions" / "verify-conversion" / "action.yml"
@@ -65,11 +66,16 @@ def test_a_sound_conversion_passes_and_a_changed_one_does_not(
     assert run_step(action, "Scan", runner, folder=made) == 0
     assert (tmp_path / "output").read_text() == f"sarif={tmp_path}/llorch-scan.sarif\n"
     assert run_step(action, "Verify", runner, folder=made, source=source) == 0
+    assert (tmp_path / "output").read_text().endswith(f"sarif={tmp_path}/llorch-verify.sarif\n")
+    assert valid_results((tmp_path / "llorch-scan.sarif").read_bytes()) == []
     weights = tmp_path / "made" / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-3] ^= 1
     weights.write_bytes(data)
     assert run_step(action, "Verify", runner, folder=made, source=source) == 1
+    assert any(
+        one["level"] == "error" for one in valid_results((tmp_path / "llorch-verify.sarif").read_bytes())
+    )
     (tmp_path / "made" / "modeling.py").write_text("")
     assert run_step(action, "Scan", runner, folder=made) == 1
 

@@ -12,7 +12,17 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-ROOMS = ("base", "commands", "converter", "formats", "registry", "runtime", "sources", "verification")
+ROOMS = (
+    "base",
+    "commands",
+    "converter",
+    "fleet",
+    "formats",
+    "registry",
+    "runtime",
+    "sources",
+    "verification",
+)
 MODULES_OF_A_ROOM = 17  # some sixteen
 MAY_REACH_INSIDE = 20
 

@@ -142,11 +142,12 @@ def models_of_the_test_data() -> dict[str, Path]:
     """Name → file, of the families that llorch converts."""
     data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
     known = {architecture.gguf for architecture in architectures()}
-    return {
+    floats = {
         file.parent.name: file
         for file in sorted(data.glob("*/*/f32.gguf"))
         if read_header(file).metadata.text("general.architecture") in known
     }
+    return floats | {f"{file.parent.name}-mxfp4": file for file in sorted(data.glob("*/*/mxfp4.gguf"))}
 
 
 def built(name: str, folder: Path) -> Path:
@@ -159,7 +160,8 @@ def run_all(file: Path, pythons: Mapping[str, str]) -> dict[str, dict[str, str]]
     """Reader → its receipt for one model."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "folder")
-        convert(file, folder, dtype="float32")
+        packed = any(tensor.type.name == "MXFP4" for tensor in read_header(file).tensors.values())
+        convert(file, folder, dtype="auto" if packed else "float32")
         with load(folder) as model:
             prompt = next((text for text in PROMPTS if only_tokens(model, text)), PROMPTS[0])
             ours = model.generate(prompt, max_new_tokens=TOKENS)
@@ -316,6 +318,8 @@ WHY: Mapping[tuple[str, str], str] = {
     ("mistralrs", "gemma4-e"): "It looks for `model.language_model.…`, the names of the class with towers.",
     ("mistralrs", "gemma4-moe"): "It looks for `model.language_model.…`, the names of the class with towers.",
     ("mistralrs", "gptoss"): f"`gpt_oss.rs`: {MXFP4}.",
+    ("mistralrs", "gptoss-mxfp4"): "It loads. With the plain rope in config.json instead of yarn it says our text but "
+    "for its first token; without windows it stays as far away; no more was found out.",
     ("mlx-lm", "gptoss"): f"`gpt_oss.py`, `sanitize`: {MXFP4}.",
     ("mistralrs", "granitehybrid"): f"`granite.rs`: {ONE_NORM}.",
     ("mlx-lm", "granitehybrid"): f"`granitemoehybrid.py`: {ONE_NORM}.",

@@ -109,6 +109,8 @@ def try_commands(programs: Path, place: Path) -> None:
     tried("llorch-registry", "list")
     tried("llorch-run", "generate", "tiny", "-p", "a b", "--max-new-tokens", "4")
     tried("llorch-run", "info", "tiny.gguf")
+    tried("llorch", "batch", "plan", "tiny.gguf", "-o", "plan.jsonl")
+    tried("llorch-batch", "run", "plan.jsonl", "--out", "batch", "--workers", "1")
     with served(desk) as url:
         tried("llorch-fetch", f"{url}/tiny.gguf", "--dry-run")
     check = (

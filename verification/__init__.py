@@ -18,7 +18,7 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.verification.cost import measure_cost
-    from llorch.verification.judge import memory_needed, now, tools, verify
+    from llorch.verification.judge import memory_needed, now, recorded_source, tools, verify
     from llorch.verification.matrix import (
         FORMATS,
         Candidate,
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     )
     from llorch.verification.matrix_run import run_row
     from llorch.verification.page import report_page
+    from llorch.verification.reference_config import (
+        ConfigComparison,
+        compare_configs,
+        read_reference_config,
+    )
     from llorch.verification.report import Report, Result, Status
     from llorch.verification.sample import PROMPT
     from llorch.verification.sarif import report_sarif
@@ -41,11 +46,13 @@ __all__ = [
     "FORMATS",
     "PROMPT",
     "Candidate",
+    "ConfigComparison",
     "Report",
     "Result",
     "Row",
     "Status",
     "candidates",
+    "compare_configs",
     "compared",
     "counts",
     "digest_of_model",
@@ -54,6 +61,8 @@ __all__ = [
     "memory_needed",
     "now",
     "passed_before",
+    "read_reference_config",
+    "recorded_source",
     "report_page",
     "report_sarif",
     "run_row",
@@ -66,7 +75,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "cost": ["measure_cost"],
-        "judge": ["memory_needed", "now", "tools", "verify"],
+        "judge": ["memory_needed", "now", "recorded_source", "tools", "verify"],
         "matrix": [
             "Candidate",
             "FORMATS",
@@ -80,6 +89,7 @@ __getattr__, __dir__ = lazy_names(
         ],
         "matrix_run": ["run_row"],
         "page": ["report_page"],
+        "reference_config": ["ConfigComparison", "compare_configs", "read_reference_config"],
         "report": ["Report", "Result", "Status"],
         "sample": ["PROMPT"],
         "sarif": ["report_sarif"],

@@ -26,7 +26,7 @@ def measure_cost(folder: Path, original: Path, *, level: str, device: str) -> di
         tested = subject.folder_reading
         reference = open_reading(original, subject.sizes, subject.device)
         try:
-            run = Lockstep(reference, tested, reference, subject.sizes, subject.prose, subject.layers)
+            run = Lockstep(reference, tested, None, subject.sizes, subject.prose, subject.layers)
             found = run.run(len(subject.prose_once), subject.progress)
         finally:
             reference.close()

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import version
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Event
+from types import MappingProxyType
 
 from llorch.base.errors import InputError, UnsupportedInput
+from llorch.base.file_digests import FileDigests
 from llorch.base.times import rfc3339_seconds
 from llorch.base.version import __version__
 from llorch.formats import read_safetensors
 from llorch.formats.gguf import read_header
-from llorch.verification.check import LEVELS, CannotCheck
-from llorch.verification.checks import CHECKS
-from llorch.verification.file_digests import sha256
+from llorch.verification.check import LEVELS, CannotCheck, Check
 from llorch.verification.report import Report, Result, Status
 from llorch.verification.subject import Subject
 
+BESIDE = ("files.digests", "source.digest", "round_trip")  # they ask nothing of the runtime
 OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # what a pattern of names leaves
-LIBRARIES = ("numpy", "tokenizers", "torch")
+LIBRARIES, OPTIONAL = ("numpy", "tokenizers", "torch"), ("transformers",)
+ROOMS = ("base", "formats", "converter", "runtime", "verification")
 
 
 Progress = Callable[[str, int, int], None]
@@ -43,6 +49,8 @@ def verify(
     *,
     tensors: str | None = None,
     just_written: bool = False,
+    finished: Mapping[str, Result] = MappingProxyType({}),
+    digests: FileDigests | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Judges whether `folder` is the model that the GGUF file `against` holds.
@@ -53,7 +61,8 @@ def verify(
     and both fit, else cpu, which a warning in the log then says.
     tensors: a pattern of names, as shells have them: those are taken back, and nothing else is checked.
     just_written: whoever calls has hashed source and folder in this same run, and quick need not do it again.
-    progress: told how far it is, check by check and within one.
+    finished: by name, what was found of the same bytes before: those checks are not made. digests: of files that
+    were hashed a moment ago; closed in the end. progress: told how far it is, check by check and within one.
 
     Raises OSError and InputError for a folder or source that is not there or no such thing; whatever else is
     wrong with them is in the report.
@@ -68,34 +77,75 @@ def verify(
         if path.exists():
             raise UnsupportedInput("is no folder: converted folders are what is verified", path=path)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    from llorch.runtime import choose_device, start_device
-
-    started = now()
+    started, digests = now(), digests or FileDigests()
     if against is not None:
         source: Path | None = Path(against)
         read_header(against)
     else:
-        source = recorded_source(path)
-    chosen = choose_device(device)
-    start_device(chosen)
-    subject = Subject(path, source, level=level, device=chosen)
-    if device == "auto":
-        subject.stay_within_memory()
-    with subject:
-        results = []
+        source = recorded_source(path, digests)
+    with Subject(path, source, level=level, device=device, digests=digests) as subject:
         subject.pattern = tensors
         subject.just_written = just_written
-        for check in CHECKS.values():
-            if tensors is not None and check.name not in OF_TENSORS:
-                continue
-            if LEVELS.index(check.level) <= LEVELS.index(level):
-                subject.progress = partial(progress, check.name)
-                subject.progress(0, 1)
-                results.append(told_once(check(subject), subject))
+        if tensors is None:
+            subject.hash_ahead()
+        from llorch.runtime import choose_device, start_device  # torch: seconds, in which files are hashed
+        from llorch.verification.checks import CHECKS
+
+        subject.device = choose_device(device)
+        start_device(subject.device)
+        if device == "auto":
+            subject.stay_within_memory()
+        checks = [check for check in CHECKS.values() if LEVELS.index(check.level) <= LEVELS.index(level)]
+        if tensors is None:
+            results = make(checks, subject, progress, BESIDE, finished)
+        else:
+            results = make([check for check in checks if check.name in OF_TENSORS], subject, progress)
     named = None if source is None else os.fspath(source)
     found = vars(subject).get("lockstep")
     curves = None if found is None else found.to_json()
+    results = told_once(results)
     return Report(os.fspath(path), named, level, subject.device, started, now(), tools(), results, curves)
+
+
+def make(
+    checks: Sequence[Check[Subject]],
+    subject: Subject,
+    progress: Progress,
+    beside: Collection[str] = (),
+    finished: Mapping[str, Result] = MappingProxyType({}),
+) -> list[Result]:
+    """Every check's result, in order. beside: names of those that are made in a thread, one after the other.
+
+    finished: results of checks that are not made.
+    """
+    made: list[Result | Future[Result]] = []
+    stopped = Event()
+
+    def in_thread(check: Check[Subject]) -> Result:
+        def unless_stopped(done: int, total: int) -> None:  # noqa: ARG001
+            if stopped.is_set():
+                raise CancelledError
+
+        subject.progress = unless_stopped
+        return check(subject)
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            for check in checks:
+                if check.name in finished:
+                    made.append(finished[check.name])
+                elif check.name in beside:
+                    made.append(pool.submit(in_thread, check))
+                else:
+                    subject.progress = partial(progress, check.name)
+                    subject.progress(0, 1)
+                    made.append(check(subject))
+            return [one.result() if isinstance(one, Future) else one for one in made]
+        except BaseException:
+            stopped.set()
+            subject.digests.close()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def memory_needed(folder: Path) -> int | None:
@@ -109,34 +159,52 @@ def memory_needed(folder: Path) -> int | None:
     return None if sizes.is_small else sizes.bound
 
 
-def told_once(result: Result, subject: Subject) -> Result:
-    """The result; skipped, where an earlier check has said why nothing can be measured."""
-    if result.status in (Status.ERROR, Status.SKIPPED) and not result.optional:
-        first = subject.first_said.setdefault(result.detail, result.name)
-        if result.status == Status.ERROR and subject.failed:
-            return replace(
-                result, status=Status.SKIPPED, detail=f"{subject.failed[0]} says why: {result.detail}"
-            )
-        if first != result.name:
-            return replace(result, status=Status.SKIPPED, detail=f"{first} says why")
-    if result.status in (Status.FAILED, Status.ERROR):
-        subject.failed.append(result.name)
-    return result
+def told_once(results: Iterable[Result]) -> list[Result]:
+    """The results; skipped, where an earlier check has said why nothing can be measured."""
+    first_said: dict[str, str] = {}
+    failed, judged = "", []
+    for result in results:
+        why = ""
+        if result.status in (Status.ERROR, Status.SKIPPED) and not result.optional:
+            first = first_said.setdefault(result.detail, result.name)
+            if result.status == Status.ERROR and failed:
+                why = f"{failed} says why: {result.detail}"
+            elif first != result.name:
+                why = f"{first} says why"
+        judged.append(replace(result, status=Status.SKIPPED, detail=why) if why else result)
+        if judged[-1].status in (Status.FAILED, Status.ERROR):
+            failed = failed or result.name
+    return judged
 
 
 def tools() -> dict[str, str]:
-    """What measures, with versions."""
-    found = {"llorch": __version__, "python": platform.python_version()}
-    return found | {name: version(name) for name in LIBRARIES}
+    """What measures, with versions. llorch.code: of the modules that a result depends on, a digest."""
+    found = {"llorch": __version__, "llorch.code": code_digest(), "python": platform.python_version()}
+    found |= {name: version(name) for name in LIBRARIES}
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
-def recorded_source(folder: Path) -> Path | None:
+@cache
+def code_digest() -> str:
+    """The first digits of the SHA-256 of the modules of the rooms that a verification runs through."""
+    digest, package = hashlib.sha256(), Path(__file__).parent.parent
+    for room in ROOMS:
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def recorded_source(folder: Path, digests: FileDigests) -> Path | None:
     """The source that conversion.json names, if it is still there and still the same bytes."""
     try:
-        sources = Subject(folder, None, level="quick", device="cpu").record["sources"]
+        sources = Subject(folder, None, level="quick", device="cpu", digests=digests).record["sources"]
         found = [folder / source["path"] for source in sources]
         same = all(
-            path.is_file() and path.stat().st_size == source["size"] and sha256(path) == source["sha256"]
+            path.is_file() and path.stat().st_size == source["size"] and digests.of(path) == source["sha256"]
             for path, source in zip(found, sources, strict=True)
         )
     except (CannotCheck, InputError, KeyError, TypeError, OSError):

@@ -7,8 +7,7 @@ parted, each further layer is given the source's input, so that every layer that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,24 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llorch.runtime import LogitsComparison, compare_logits
+from llorch.runtime import LogitsComparison
 from llorch.verification.check import NOISES
 from llorch.verification.diagnosis import explained
 from llorch.verification.readings import Run, Sizes, release
+from llorch.verification.sequences import Ended, Pair, compare_sequences
 
 if TYPE_CHECKING:
     from llorch.runtime import Model, Observe
 
 CHUNKED, CHUNKS = (
     96,
-    (7, 1, 24),
+    (7, 1),
 )  # tokens that are also computed in chunks: no power of two, one alone, and the rest
 NOISE_POSITIONS = (
     32  # positions at which the source's reading is computed in float64 too; a third of a short text
 )
 LEAST_NOISE_POSITIONS = 8
 EDGE = 32  # tokens at the beginning and at the end of the context, with nothing between them; a third of a short text
-LOGITS_ROWS_BYTES = 64 << 20  # of a reading's logits at a time
 KL_LIMIT, MEAN_LIMIT = 1e-9, 1e-10  # nats: those that the checks of logits have for a model without noise
 HIDDEN_LIMIT, HIDDEN_CEILING = 1e-5, 1e-3  # relative RMS: the fault table's, and for a model of much noise
 
@@ -127,6 +126,11 @@ class Found:
         )
 
     @property
+    def is_certain(self) -> bool:
+        """Whether no noise, however large, would excuse what was found at any step."""
+        return not any(one.relative <= HIDDEN_CEILING for one in self.faults)
+
+    @property
     def extent(self) -> str:
         """`3 of 32 layers`, or `32 layers`."""
         return (
@@ -154,7 +158,7 @@ class Lockstep:
         self.source, self.folder, self.exact, self.sizes = source, folder, exact, sizes
         self.text, self.layers = text, layers
         self.found = Found(layers, folder.traits.n_layers, len(text))
-        self._noise: dict[str, float] = {}
+        self._first: Ended | None = None  # the source's end at the positions at which noise is measured
 
     @torch.inference_mode()
     def run(self, once: int, progress: Progress) -> Found:
@@ -171,8 +175,7 @@ class Lockstep:
         exact_seen: dict[str, Tensor] = {}
         exact = None
         if self.exact is not None:
-            noted = min(NOISE_POSITIONS, max(share, LEAST_NOISE_POSITIONS))
-            exact = Run(self.exact, self.text[:noted], observe=keep(exact_seen))
+            exact = Run(self.exact, self.text[: self._noted], observe=keep(exact_seen))
         self._compare(None, seen, exact_seen)
         for done, index in enumerate(self.layers):
             progress(done, len(self.layers) + 1)
@@ -180,6 +183,32 @@ class Lockstep:
         progress(len(self.layers), len(self.layers) + 1)
         self._end(texts, longs, chunked, exact, once)
         return self.found
+
+    @property
+    def _noted(self) -> int:
+        """Positions at which noise is measured."""
+        return min(NOISE_POSITIONS, max(len(self.text) // 3, LEAST_NOISE_POSITIONS))
+
+    @torch.inference_mode()
+    def measure_noise(self, exact: Model) -> None:
+        """Of the logits alone, after a run without `exact`; where no step is above its limit nothing else needs it."""
+        run = Run(exact, self.text[: self._noted])
+        for index in self.layers:
+            run.layer(index)
+            release(exact, index, self.sizes)
+        self._compare_noise(run, run.end())
+
+    def _compare_noise(self, exact: Run, end: Tensor) -> None:
+        assert self._first is not None
+        noise = Pair("noise", (0, "text"), (1, "text"))
+        readings = [Ended(exact, {"text": end}), self._first]
+        self.found.noise = compare_sequences(readings, [noise]).pairs["noise"]
+        self._release_heads(reading.run for reading in readings)
+
+    def _release_heads(self, runs: Iterable[Run]) -> None:
+        for model in {id(run.model): run.model for run in runs}.values():
+            if not self.sizes.is_small:
+                model.decoder.weights.head.weight.release()
 
     def _layer(
         self, index: int, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run | None
@@ -229,20 +258,25 @@ class Lockstep:
         exact_seen: dict[str, Tensor] = {}
         exact_end = None if exact is None else exact.end(keep(exact_seen))
         self._compare(None, seen, exact_seen)
-        found = self.found
+        readings = [Ended(run, {"text": end}) for run, end in zip(texts, ends, strict=True)]
+        self._first = Ended(texts[0], {"text": ends[0][: self._noted]})
+        last = len(readings) - 1
+        pairs = [Pair("chunked", (last, "text"), (last, "chunked"))]
+        readings[last] = Ended(texts[-1], {"text": ends[-1], "chunked": chunked.end()})
+        if last:
+            readings = [
+                Ended(reading.run, {**reading.sequences, "long": long.end()})
+                for reading, long in zip(readings, longs, strict=True)
+            ]
+            pairs += [Pair("logits", (0, "text"), (1, "text")), Pair("long", (0, "long"), (1, "long"))]
+        compared = compare_sequences(readings, pairs, once if last else 0)
+        found, by_name = self.found, compared.pairs
+        found.logits, found.chunked, found.long = map(by_name.get, ("logits", "chunked", "long"))
+        if compared.losses:
+            found.losses = compared.losses[0], compared.losses[1]
+        self._release_heads(reading.run for reading in readings)
         if exact is not None and exact_end is not None:
-            found.noise = in_pieces((exact, exact_end), (texts[0], ends[0][: len(exact_end)]))
-        found.chunked = in_pieces((texts[-1], ends[-1][: len(chunked.ids)]), (chunked, chunked.end()))
-        if len(texts) > 1:
-            found.logits = in_pieces((texts[0], ends[0]), (texts[1], ends[1]))
-            found.long = in_pieces((longs[0], longs[0].end()), (longs[1], longs[1].end()))
-            if once:
-                one, other = (losses(run, end[:once]) for run, end in zip(texts, ends, strict=True))
-                found.losses = one, other
-        used = texts if exact is None else (*texts, exact)
-        for model in {id(run.model): run.model for run in used}.values():
-            if not self.sizes.is_small:
-                model.decoder.weights.head.weight.release()
+            self._compare_noise(exact, exact_end)
 
     def _compare(self, layer: int | None, seen: Sequence[Observed], exact: Observed) -> None:
         """The steps of one layer; what is above its limit is a fault of the first step that is."""
@@ -333,27 +367,3 @@ def edges(n_ctx: int, most: int) -> tuple[list[int], int]:
     """So many places at the beginning and at the end of a context, and for how many positions they are planned."""
     size = min(most, n_ctx // 2) or 1
     return sorted({*range(size), *range(n_ctx - size, n_ctx)}), n_ctx
-
-
-def in_pieces(reference: tuple[Run, Tensor], tested: tuple[Run, Tensor]) -> LogitsComparison:
-    """Compares the logits of two runs, so many rows at a time as `LOGITS_ROWS_BYTES` allows, shared out to threads."""
-    rows = max(1, LOGITS_ROWS_BYTES // (4 * reference[0].model.vocabulary_size))
-    threads, parts = max(1, torch.get_num_threads()), list[LogitsComparison]()
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(reference[1]), rows):
-            both = [run.logits(end[start : start + rows]).numpy() for run, end in (reference, tested)]
-            shares = min(threads, len(both[0]))
-            parts += pool.map(compare_logits, *(np.array_split(logits, shares) for logits in both))
-    return LogitsComparison.joined(parts)
-
-
-def losses(run: Run, end: Tensor) -> float:
-    """Mean negative log-likelihood of the tokens after the first, in nats; NaN where there is no second."""
-    total, rows = 0.0, max(1, LOGITS_ROWS_BYTES // (4 * run.model.vocabulary_size))
-    last = len(end) - 1
-    for start in range(0, last, rows):
-        stop = min(start + rows, last)
-        targets = torch.tensor(run.ids[start + 1 : stop + 1])
-        logits = run.logits(end[start:stop])
-        total += float(torch.nn.functional.cross_entropy(logits.double(), targets, reduction="sum"))
-    return total / last if last else math.nan

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llorch.verification.file_digests import sha256
+from llorch.base.file_digests import sha256
 
 SCHEMA = "llorch.matrix/v1"
 SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # gguf-split's ending: the first part stands for all

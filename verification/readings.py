@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +49,7 @@ def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
     layers: dict[str, int] = {}
     for name, tensor in tensors.items():
         part = name.removeprefix(LAYERS).split(".", 1)[0] if name.startswith(LAYERS) else name
-        layers[part] = layers.get(part, 0) + math.prod(tensor.shape)
+        layers[part] = layers.get(part, 0) + tensor.weights
     of_layers = [size for name, size in layers.items() if name.isdigit()]
     return Sizes(sum(layers.values()), max(of_layers, default=0))
 
@@ -62,8 +61,11 @@ def rounding_of(
 
     wide: tensors that stay in float32 whatever the others are in, as a router's bias does; the source's reading never
     rounds them. Where all others are of one 16-bit type, that. Else None: the folder is float32, or lost nothing.
+    Blocks that stay as they are (U8) are numbers of bfloat16, and stand beside float16 only where nothing was rounded.
     """
     dtypes = {tensor.dtype for name, tensor in tensors.items() if name not in wide}
+    if dtypes == {"U8", "BF16"}:
+        return "bfloat16"
     return ROUNDED.get(dtypes.pop()) if len(dtypes) == 1 else None
 
 
@@ -179,12 +181,10 @@ def layered_logits(model: Model, ids: Sequence[int], layers: Sequence[int], size
         return run.logits(run.end())
 
 
-def next_tokens(model: Model, ids: Sequence[int], count: int, sizes: Sizes) -> list[int]:
-    """The most probable tokens after some, one by one, in the memory of a layer; the lowest id among equals."""
-    import numpy as np
-
-    known = list(ids)
-    layers = range(model.traits.n_layers)
+def next_tokens(model: Model, ids: Sequence[int], count: int) -> list[int]:
+    """The most probable tokens after some, one by one; the lowest id among equals."""
+    cache, pending, made = model.new_cache(len(ids) + count), list(ids), list[int]()
     for _ in range(count):
-        known.append(int(np.argmax(layered_logits(model, known, layers, sizes)[-1].numpy())))
-    return known[len(ids) :]
+        made.append(int(model.step(pending, cache).numpy().argmax()))
+        pending = made[-1:]
+    return made

@@ -27,6 +27,7 @@ class Result:
 
     value: in `unit`; None where nothing was measured. where: the tensor, file or position of the worst.
     detail: what was compared, or why nothing was. optional: where it is skipped, nothing that was asked for is missing.
+    made: when, RFC 3339, if it was not made in this verification but in an earlier one of the same bytes.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Result:
     detail: str
     seconds: float
     optional: bool = False
+    made: str = ""
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Result:
@@ -61,6 +63,7 @@ class Result:
             else f"measured {self.value}; {self.detail}",
             "seconds": round(self.seconds, 3),
             "optional": self.optional,
+            "made": self.made,
         }
 
 
@@ -110,6 +113,9 @@ class Report:
         counts = ", ".join(f"{count} {status.lower()}" for status, count in self.counts.items())
         bad = [result for result in self.results if result.status in (Status.FAILED, Status.ERROR)]
         names = f"; failed: {', '.join(result.name for result in bad)}" if bad else ""
+        if kept := [result for result in self.results if result.made]:
+            latest = max(result.made for result in kept)
+            names += f"; {len(kept)} of them made before, {latest}, of the same bytes (--again makes them)"
         return f"{counts or 'no check was made'} in {sum(r.seconds for r in self.results):.1f} s{names}"
 
     @classmethod

@@ -5,8 +5,11 @@ Source: OASIS, Static Analysis Results Interchange Format 2.1.0, sections 3.13 t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from llorch.base.version import __version__
 from llorch.verification.report import Report, Result, Status
@@ -29,12 +32,12 @@ def report_sarif(report: Report) -> dict[str, Any]:
         {
             "id": one.name,
             "shortDescription": {"text": one.because},
-            "properties": {"unit": one.unit, "limit": one.at_most},
+            "properties": {"unit": one.unit, "limit": repr(one.at_most)},  # as text: JSON has no infinity
         }
         for one in report.results
     ]
     found = [
-        _result(one, index)
+        _result(one, index, file_of(report, one))
         for index, one in enumerate(report.results)
         if one.status in LEVELS and not one.optional
     ]
@@ -47,9 +50,19 @@ def report_sarif(report: Report) -> dict[str, Any]:
     }
 
 
-def _result(one: Result, rule: int) -> dict[str, Any]:
+def file_of(report: Report, one: Result) -> str:
+    """Which file a result is about, as a URI relative to what was verified; a .gguf file is all there is of it."""
+    whole = Path(report.folder)
+    name = (
+        whole.name
+        if whole.suffix.lower() == ".gguf"
+        else FILES.get(one.name.split(".")[0], "model.safetensors")
+    )
+    return quote(os.fsencode(name))
+
+
+def _result(one: Result, rule: int, file: str) -> dict[str, Any]:
     message = "; ".join(filter(None, (one.where, one.detail))) or one.because
-    file = FILES.get(one.name.split(".")[0], "model.safetensors")
     place = {"artifactLocation": {"uri": file, "uriBaseId": "FOLDER"}}
     return {
         "ruleId": one.name,

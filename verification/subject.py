@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
+from llorch.base.file_digests import FileDigests
 from llorch.base.record_files import RECORD
 from llorch.converter.plan import make_plan
 from llorch.formats import SafetensorsTensor, read_safetensors
@@ -35,16 +38,18 @@ QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
 JUST_WRITTEN_BYTES = 32 << 20  # that quick hashes of what the same run has written and hashed
 QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
 LOGITS_BYTES = 512 << 20  # most that the logits of one reading may take
-LOCKSTEP_FLOP = 1e10  # what a quick lockstep computes with each reading of the layers that it runs
-LOCKSTEP_BYTES = (
-    256 << 20
-)  # of float32 that the layers of a quick lockstep take, of a model that is not small
+LOCKSTEP_FLOP = 6e9  # what a quick lockstep computes with each reading of the layers that it runs
+LOCKSTEP_BYTES = 128 << 20  # of float32 that the layers of a quick lockstep take
 FULL_FLOP = 1.2e12  # what a full check computes with each reading: half a minute on two cores
 LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 24, 200, 2048
 LEAST_LAYERS = 3  # that quick runs, however large they are: the first, the last, and one between them
 MOST_KINDS = 6  # of layers of which quick runs one each, however large they are
 
 T = TypeVar("T")
+
+
+def _silent(done: int, total: int) -> None:
+    """Tells nobody."""
 
 
 class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
@@ -73,19 +78,24 @@ class Subject:
     Whatever needs the source raises CannotCheck where there is none, and InputError for what is malformed.
     """
 
-    def __init__(self, folder: Path, source: Path | None, *, level: str, device: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: Path | None,
+        *,
+        level: str,
+        device: str,
+        digests: FileDigests | None = None,
+    ) -> None:
         self.folder = folder
         self.level = level
         self.device = device
-        self.progress: Callable[[int, int], None] = lambda done, total: None  # noqa: ARG005  # of the check that is made
+        self.digests = digests or FileDigests()
+        self._of_thread = threading.local()
         self.pattern: str | None = (
             None  # of tensors' names that are looked at, or None for what the level can afford
         )
         self.just_written = False  # whether the digests of files are those that this run has just made
-        self.first_said: dict[
-            str, str
-        ] = {}  # why something could not be read, and the check that said so first
-        self.failed: list[str] = []  # checks that failed so far
         self._source = source
         self._models: list[Model] = []
 
@@ -95,8 +105,19 @@ class Subject:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.digests.close()
         for model in self._models:
             model.close()
+
+    @property
+    def progress(self) -> Callable[[int, int], None]:
+        """Told how far the check is that this thread makes."""
+        progress: Callable[[int, int], None] = getattr(self._of_thread, "progress", _silent)
+        return progress
+
+    @progress.setter
+    def progress(self, progress: Callable[[int, int], None]) -> None:
+        self._of_thread.progress = progress
 
     def stay_within_memory(self) -> None:
         """Takes the processor where the device has no room for all readings at once, and says so in the log."""
@@ -134,6 +155,44 @@ class Subject:
         return self.json(RECORD)
 
     @cached_property
+    def digested_files(self) -> Sequence[Mapping[str, Any]]:
+        """The rows of conversion.json of the files that are there; the card is prose, and people edit it."""
+        rows = self.record["files"]
+        return [row for row in rows if row["role"] != "card" and (self.folder / row["path"]).is_file()]
+
+    @cached_property
+    def hashed_files(self) -> Collection[Path]:
+        """Which of them this level hashes."""
+        names = self.affordable((row["path"], row["size"]) for row in self.digested_files)
+        return {self.folder / name for name in names}
+
+    @cached_property
+    def source_sizes(self) -> Mapping[Path, int]:
+        """The source's parts."""
+        return {part.path: part.identity.size for part in self.header.parts}
+
+    @cached_property
+    def hashed_sources(self) -> Collection[Path]:
+        """Which of them this level hashes."""
+        return {
+            Path(n) for n in self.affordable((str(path), size) for path, size in self.source_sizes.items())
+        }
+
+    def hash_ahead(self) -> None:
+        """Begins with the digests that the checks will ask for; those say what cannot be read."""
+        for paths in ("hashed_files", "hashed_sources"):
+            with suppress(CannotCheck, InputError, OSError, LookupError, TypeError, AttributeError):
+                self.digests.begin(getattr(self, paths))
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """What the caller of the conversion said of the model that the source does not say: `--set`."""
+        if not (self.folder / RECORD).exists():
+            return {}
+        found = self.record.get("options", {}).get("set", {})
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
     def config(self) -> Mapping[str, Any]:
         """config.json."""
         return self.json("config.json")
@@ -163,13 +222,21 @@ class Subject:
     def outputs(self) -> Sequence[PlannedTensor]:
         """The tensors that the source's header leads to."""
         # What is unknown was refused, or left out with a warning, when the folder was made.
-        return make_plan(self.header, self.vocabulary, allow_unknown=True).outputs
+        packed = any(tensor.dtype == "U8" for tensor in self.tensors.values())
+        return make_plan(self.header, self.vocabulary, allow_unknown=True, keep_blocks=packed).outputs
 
     @once
     def source_text(self) -> Text:
-        """What the source says of text; no weight is read for it."""
+        """What the source says of text; no weight is read for it.
+
+        Where tokenizer.json is to the byte what the source's keys lead to, its tokenizer is the folder's.
+        """
         from llorch import runtime  # torch: two seconds that the checks before did not need
 
+        name = "tokenizer.json"
+        with suppress(InputError, OSError):
+            if (self.folder / name).read_bytes() == self.vocabulary.files()[name]:
+                return runtime.read_text(self.source, self.vocabulary, self.folder_text.tokenizer)
         return runtime.read_text(self.source, self.vocabulary)
 
     @once
@@ -242,7 +309,7 @@ class Subject:
     def layers(self) -> Sequence[int]:
         """Which layers are run: all, or for quick what fits in `LOCKSTEP_BYTES`, by position, kind and digest."""
         traits = self.folder_reading.traits
-        if self.level == "full" or self.sizes.is_small:
+        if self.level == "full":
             return range(traits.n_layers)
         kinds = {
             index: (traits.windows[index], traits.ropes[index], self._layer_shapes(index))
@@ -273,22 +340,27 @@ class Subject:
             for name in ("n_layers", "hidden_size", "vocabulary_size"):
                 if getattr(one, name) != getattr(other, name):
                     raise CannotCheck(f"{name} is not the same in both: traits.structure says more")
-        found = None
-        if (
-            self.level == "quick"
-        ):  # what float32 does to this model matters only where the readings differ at all
-            found = self._in_lockstep(source, folder, None)
-        if found is None or not found.is_quiet:
-            path = self.folder if self._source is None else self.source
-            rounded = None if self._source is None else self.rounding
-            found = self._in_lockstep(source, folder, self._opened(path, rounded, "float64"))
-        return found
+        if self.level == "quick" or not self.sizes.is_small:
+            # what float32 does to this model matters only where the readings differ at all
+            found = self._in_lockstep(source, folder)
+            if found.is_quiet or found.noise is not None:
+                return found
+        return self._in_lockstep(source, folder, self._exact_reading())
 
-    def _in_lockstep(self, source: Model | None, folder: Model, exact: Model | None) -> Found:
+    def _in_lockstep(self, source: Model | None, folder: Model, exact: Model | None = None) -> Found:
         from llorch.verification.lockstep import Lockstep  # torch, as above
 
-        run = Lockstep(source, folder, exact, self.sizes, self.prose, self.layers)
-        return run.run(len(self.prose_once) if self.level == "full" else 0, self.progress)
+        lockstep = Lockstep(source, folder, exact, self.sizes, self.prose, self.layers)
+        found = lockstep.run(len(self.prose_once) if self.level == "full" else 0, self.progress)
+        if exact is None and not found.is_quiet and found.is_certain:
+            lockstep.measure_noise(self._exact_reading())
+        return found
+
+    def _exact_reading(self) -> Model:
+        """The source's reading in float64, or the folder's where there is no source."""
+        if self._source is None:
+            return self._opened(self.folder, None, "float64")
+        return self._opened(self.source, self.rounding, "float64")
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
         """Which of these (name, bytes) are hashed: quick what fits in `QUICK_BYTES`, full all.

@@ -20,7 +20,7 @@ from llorch.base.version import __version__
 
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
-    1: "a check failed; what was written is kept",
+    1: "a check failed, a task of a batch, or a policy of the registry refused; what was written is kept",
     2: "the command line is wrong",
     3: "the input is missing, malformed or unsupported; nothing was written",
     4: "the registry cannot be used; a finished conversion is kept, and the line says how to record it",
@@ -37,6 +37,7 @@ EXIT_CODES: Mapping[int, str] = {
 FAILURES: Sequence[tuple[str, int, str]] = (
     ("click.exceptions.ClickException", 2, "usage"),
     ("llorch.runtime.errors.RequestError", 2, "request"),
+    ("llorch.registry.errors.RefusedByPolicy", 1, "policy"),
     ("llorch.registry.errors.RefusedRequest", 3, "refused"),
     ("llorch.registry.errors.RegistryError", 4, "unusable"),
     ("llorch.base.errors.UnsupportedInput", 3, "unsupported"),

@@ -51,10 +51,39 @@ class PathType(click.Path):
 PATH = PathType()
 
 
+class SizeType(click.ParamType[int]):
+    """Bytes, as a number with or without a unit: 5GB, 512MiB, 100000."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes, at least one."""
+        from llorch.converter import parse_size  # NumPy, which --help does not need
+
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+SIZE = SizeType()
+
+
 def registry_option(function: F) -> F:
     """--registry, which the function gets as `url`."""
     return click.option(
         "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
+    )(function)
+
+
+def trust_option(function: F) -> F:
+    """--trust-config, which the function gets as `trust`."""
+    return click.option(
+        "--trust-config",
+        "trust",
+        metavar="FILE.json",
+        type=PATH,
+        help="Another Sigstore than the public one, as its client trust configuration.",
     )(function)
 
 

@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import click
 
@@ -78,6 +79,17 @@ def age(when: str | None, now: datetime | None = None) -> Cell:
         if seconds >= length:
             return Cell(when, f"{int(seconds // length)} {unit} ago")
     return Cell(when, "now")
+
+
+def duration(seconds: float | None) -> Cell:
+    """A length of time in its two largest units: `3 h 12 min`, `45 s`, `0.2 s`."""
+    if seconds is None:
+        return Cell("", "")
+    whole = round(seconds)
+    for (length, unit), (shorter, name) in pairwise(((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))):
+        if whole >= length:
+            return Cell(repr(seconds), f"{whole // length} {unit} {whole % length // shorter} {name}")
+    return Cell(repr(seconds), f"{whole} s" if seconds >= 10 else f"{seconds:.1f} s")
 
 
 def digest(value: str | None) -> Cell:

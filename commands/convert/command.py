@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from llorch import converter, formats
+from llorch import converter, formats, verification
 from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import NO_SUCH_FILE, Failure, OutputError, size
@@ -33,30 +33,16 @@ from llorch.verification import Report
 
 if TYPE_CHECKING:
     from llorch.base.progress import Progress
-    from llorch.converter import Conversion, ConvertOptions
+    from llorch.converter import Conversion, ConvertOptions, SourceSignature
     from llorch.converter.quantization import ReferenceComparison
     from llorch.formats.scan import Allowance
     from llorch.registry import Location
+    from llorch.verification import ConfigComparison
 
 NAME = "llorch-convert"
 
 SUFFIX = ".gguf"
 SPLIT = re.compile(r"-\d{5}-of-\d{5}$")  # gguf-split's ending for the parts of one model
-
-
-class SizeType(click.ParamType[int]):
-    """Bytes, as a number with or without a unit: 5GB, 512MiB, 100000."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes, at least one."""
-        from llorch.converter import parse_size  # NumPy, which --help does not need
-
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class DtypeType(click.Choice[str]):
@@ -68,6 +54,23 @@ class DtypeType(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The long name."""
         return super().convert(converter.DTYPE_ALIASES.get(value, value), param, ctx)
+
+
+class SettingType(click.ParamType[tuple[str, object]]):
+    """A key of config.json and its value."""
+
+    name = "setting"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, object]:
+        """(key, value); a usage error for what is none."""
+        if isinstance(value, tuple):  # click passes what it has converted through here again
+            return value
+        try:
+            return converter.parse_setting(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @cli.command(NAME, example=f"{NAME} SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2 --verify full")
@@ -85,17 +88,38 @@ class DtypeType(click.Choice[str]):
     type=DtypeType(),
     default="auto",
     show_default=True,
-    help="Type of the weights. auto: the narrowest that loses nothing; bfloat16 for a quantized source.",
+    help="Type of the weights. auto: the narrowest that loses nothing; bfloat16 for a quantized source, but for "
+    "gpt-oss' MXFP4 experts, which stay as they are.",
 )
 @click.option(
     "--max-shard-size",
     metavar="SIZE",
-    type=SizeType(),
+    type=cli.SIZE,
     default="5GB",
     show_default=True,
     help="Begin another weights file above this.",
 )
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    type=SettingType(),
+    multiple=True,
+    help="What the file does not say of the model: a key of config.json, and its value as JSON or as text.",
+)
+@click.option(
+    "--reference-config",
+    metavar="DIR",
+    type=cli.PATH,
+    help="The original's folder, or its config.json: says what of ours differs in effect.",
+)
 @cli.verify_option("How thoroughly the result is checked.")
+@click.option(
+    "--source-key",
+    metavar="FILE.pem",
+    type=cli.PATH,
+    help="The public key that signed SOURCE: verified, and recorded; another key's, or none, is an error.",
+)
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
 @cli.registry_option
 @click.option("--threads", type=click.IntRange(min=1), help="How many work.  [default: all cores]")
@@ -124,7 +148,10 @@ def main(
     folder: Path | None,
     dtype: str,
     max_shard_size: int,
+    settings: Sequence[tuple[str, object]],
+    reference_config: Path | None,
     level: str,
+    source_key: Path | None,
     name: str | None,
     url: str | None,
     threads: int | None,
@@ -138,7 +165,7 @@ def main(
     as_json: bool,
 ) -> int:
     """Convert SOURCE, a .gguf file, into a safetensors folder, check it in a new process, record both."""
-    source = locate_model(source, url)
+    source = locate_model(source, url, for_use=True)
     if tokenizer_only or not source.is_file():
         source = formats.model_path(source)
     folder = folder or Path(folder_name(source))
@@ -147,13 +174,27 @@ def main(
         return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
     quantization_page.require_place(page, folder, reference, force=force)
     original = quantization_page.read_original(reference)
-    options = converter.ConvertOptions(dtype, max_shard_size, strict, allow_unknown)
+    original_config = (
+        None if reference_config is None else verification.read_reference_config(reference_config)
+    )
+    options = converter.ConvertOptions(dtype, max_shard_size, strict, allow_unknown, dict(settings))
     location = registry_location(url)
     done = convert_and_check(
-        source, folder, options, level, name, location, threads=threads, force=force, allow=taken
+        source,
+        folder,
+        options,
+        level,
+        name,
+        location,
+        threads=threads,
+        force=force,
+        allow=taken,
+        source_key=source_key,
     )
     if done is None:
         return write_tokenizer(source, folder, force=force, strict=strict, as_json=as_json, allow=taken)
+    if original_config is not None:
+        done = replace(done, config=verification.compare_configs(done.conversion.folder, original_config))
     error = None if page is None else quantization_page.draw(done.conversion, page, original)
     if isinstance(error, Failure):
         cli.note(NAME, error.message)
@@ -166,17 +207,23 @@ def main(
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A conversion, what its verification said (None: not asked for), and where both are recorded."""
+    """A conversion, what its verification said (None: not asked for), and where both are recorded.
+
+    config: how its config.json differs from an original's, if there was one to compare with.
+    """
 
     conversion: Conversion
     report: Report | Failure | None
     recorded: Recorded | Failure
+    config: ConfigComparison | None = None
 
     @property
     def exit_code(self) -> int:
         """The registry's failure before a check's, as `failures.EXIT_CODES` has them in order."""
         if isinstance(self.recorded, Failure):
             return self.recorded.exit_code
+        if self.recorded.refused is not None:
+            return 1
         if isinstance(self.report, Failure):
             return self.report.exit_code
         return {"FAILED": 1, "INCOMPLETE": 7}.get(self.report.outcome, 0) if self.report is not None else 0
@@ -184,7 +231,8 @@ class Done:
     def to_json(self, error: ReferenceComparison | Failure | None = None) -> dict[str, object]:
         """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.
 
-        reference: the error of each tensor, if there was something to compare with.
+        reference: the error of each tensor, reference_config: how config.json differs from the original's, if there
+        was something to compare with.
         """
         return {
             "schema": "llorch.convert/v1",
@@ -193,6 +241,7 @@ class Done:
             "verification": self.report.to_json() if self.report is not None else None,
             "registry": self.recorded.to_json(),
             "reference": error.to_json() if error is not None else None,
+            "reference_config": self.config.to_json() if self.config is not None else None,
         }
 
     def summary(self) -> str:
@@ -203,6 +252,9 @@ class Done:
         lines = [f"converted  {shown(made.folder, 200, quoted=False)}  ({what})"]
         if isinstance(self.report, Report):
             lines += [f"verified   {self.report.outcome}  ({self.report.sentence})"]
+        if self.config is not None:
+            lines += [f"config     {effect}" for effect in self.config.effects]
+            lines += [f"config     {self.config.sentence}"]
         if isinstance(self.recorded, Recorded):
             at = f"{self.recorded.digest[:18]}, in {self.recorded.registry}"
             lines += [f"recorded   {self.recorded.name}  ({at})"]
@@ -220,6 +272,7 @@ def convert_and_check(
     threads: int | None = None,
     force: bool = False,
     allow: Sequence[Allowance] = (),
+    source_key: Path | None = None,
 ) -> Done | None:
     """Converts, verifies and records; says on stderr what is to be warned of, and what went wrong after the conversion.
 
@@ -230,6 +283,7 @@ def convert_and_check(
     with tracked_run("convert", there, options.to_json(), location, is_there=source.is_file) as run:
         try:
             formats.model_path(source)  # within the run: that a file is no model is how it failed
+            signature = None if source_key is None else source_signed_by(source, source_key)
             with cli.progress("converting") as progress, output_errors_told_apart(source, folder):
                 conversion = converter.convert(
                     source,
@@ -238,6 +292,7 @@ def convert_and_check(
                     allow=allow,
                     threads=threads,
                     force=force,
+                    source_signature=signature,
                     run_id=run.id,
                     started=run.started,
                     progress=loading_registry(progress),
@@ -256,6 +311,8 @@ def convert_and_check(
             raise
     if isinstance(recorded, Recorded) and (taken := name_taken(recorded)):
         cli.note(NAME, taken)
+    if isinstance(recorded, Recorded) and recorded.refused is not None:
+        cli.note(NAME, recorded.refused)
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
@@ -275,6 +332,20 @@ def loading_registry(progress: Progress | None) -> Progress:
             progress(done, total)
 
     return report
+
+
+def source_signed_by(source: Path, key: Path) -> SourceSignature:
+    """Who signed the source's files and what they were then. Raises InputError where it was not this key."""
+    from llorch.formats import signatures  # cryptography, which a conversion without a key does not need
+    from llorch.formats.gguf import read_header  # NumPy, as above
+
+    public = signatures.public_key(key)
+    parts = [part.path for part in read_header(source).parts]
+    return converter.read_source_signature(
+        parts,
+        f"key:{signatures.key_id(public)}",
+        lambda _, envelope: signatures.verify_envelope(envelope, public),
+    )
 
 
 def without_check(folder: Path, recorded: Recorded | Failure) -> str:

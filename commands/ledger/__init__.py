@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from llorch.commands.ledger.earlier import finished_checks
     from llorch.commands.ledger.fetch import (
         FetchedModel,
         FetchResult,
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
         record_fetch,
         record_smoke_test,
     )
-    from llorch.commands.ledger.locate import MODEL, locate_model, registry_location
+    from llorch.commands.ledger.locate import INSPECTED_MODEL, MODEL, locate_model, registry_location
     from llorch.commands.ledger.record import (
         Recorded,
         adopt_folder,
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
         load_registry_ahead,
         name_taken,
         record_conversion,
+        record_signature,
         record_verification,
     )
     from llorch.commands.ledger.run import TrackedRun, tracked_run
 
 __all__ = [
+    "INSPECTED_MODEL",
     "MODEL",
     "FetchResult",
     "FetchedModel",
@@ -35,6 +38,7 @@ __all__ = [
     "TrackedRun",
     "adopt_folder",
     "checked_name",
+    "finished_checks",
     "from_adoption",
     "from_fetch",
     "load_registry_ahead",
@@ -42,6 +46,7 @@ __all__ = [
     "name_taken",
     "record_conversion",
     "record_fetch",
+    "record_signature",
     "record_smoke_test",
     "record_verification",
     "registry_location",
@@ -51,6 +56,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "earlier": ["finished_checks"],
         "fetch": [
             "FetchResult",
             "FetchedModel",
@@ -59,7 +65,7 @@ __getattr__, __dir__ = lazy_names(
             "record_fetch",
             "record_smoke_test",
         ],
-        "locate": ["MODEL", "locate_model", "registry_location"],
+        "locate": ["INSPECTED_MODEL", "MODEL", "locate_model", "registry_location"],
         "record": [
             "Recorded",
             "adopt_folder",
@@ -67,6 +73,7 @@ __getattr__, __dir__ = lazy_names(
             "load_registry_ahead",
             "name_taken",
             "record_conversion",
+            "record_signature",
             "record_verification",
         ],
         "run": ["TrackedRun", "tracked_run"],

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from llorch.commands.ledger.run import TrackedRun
     from llorch.verification import Report, Result
 
+# What an export says of a model that its source said of itself.
+CARD_FACTS = ("license", "license_name", "license_link", "base_model", "language", "datasets")
 UNEQUAL = ("FAILED", "ERROR")  # how a check ends where two files are not known to be one
 
 
@@ -79,6 +81,7 @@ def source_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
         dtype=next(iter(types), None),
         facts={
             "bits_per_weight": document["quantization"]["bits_per_weight"],
+            **{name: document["card"][name] for name in CARD_FACTS if name in document.get("card", {})},
             **({"metadata": document["source_metadata"]} if "source_metadata" in document else {}),
         },
         weights_digest=document.get("source_weights"),  # until version 0.2 a source's tensors were not hashed
@@ -160,5 +163,6 @@ def check_record(artifact: str, result: Result) -> CheckRecord:
         threshold=repr(result.at_most),
         op="<=",
         unit=result.unit,
-        detail={"where": result.where, "detail": result.detail, "because": result.because},
+        detail={"where": result.where, "detail": result.detail, "because": result.because}
+        | ({"made": result.made} if result.made else {}),
     )

@@ -16,7 +16,7 @@ from llorch.base.errors import InputError
 from llorch.base.version import __version__
 from llorch.commands.cli import Failure
 from llorch.commands.ledger.conversion import check_record
-from llorch.commands.ledger.record import Recorded, recording_failure
+from llorch.commands.ledger.record import Recorded, record_named, recording_failure
 from llorch.formats.gguf import read_header
 from llorch.registry import (
     ArtifactKind,
@@ -103,7 +103,7 @@ class FetchedModel:
             files=files,
             architecture=self.architecture,
             dtype=self.dtype,
-            facts={"licence": licence} if licence else {},
+            facts={"license": licence} if licence else {},
         )
 
 
@@ -269,9 +269,11 @@ def record_fetch(
             for model, artifact in zip(came.models, artifacts, strict=True)
         }
         with Registry(location.url) as store:
-            store.record(run_record, names=names)
+            refused = record_named(store, run_record, names)
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, "the files are kept, `llorch-fetch --adopt` records them")
+    if refused:
+        return Failure(1, "policy", f"recorded, but: {'; '.join(refused)}")
     return [Recorded(location.shown, title, digest) for title, digest in names.items()]
 
 

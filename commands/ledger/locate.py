@@ -23,14 +23,19 @@ class ModelType(cli.PathType):
 
     name = "model"
 
+    def __init__(self, *, for_use: bool) -> None:
+        super().__init__()
+        self.for_use = for_use
+
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
         """The path of it; raises what `locate_model` does."""
-        return locate_model(super().convert(value, param, ctx), None)
+        return locate_model(super().convert(value, param, ctx), None, for_use=self.for_use)
 
 
-MODEL = ModelType()
+MODEL = ModelType(for_use=True)
+INSPECTED_MODEL = ModelType(for_use=False)  # to be signed, scanned or checked: what a policy waits for
 
 
 def registry_location(option: str | None) -> Location:
@@ -40,12 +45,14 @@ def registry_location(option: str | None) -> Location:
     return locate(option, os.environ, Path.cwd())
 
 
-def locate_model(model: Path, registry: str | None) -> Path:
+def locate_model(model: Path, registry: str | None, *, for_use: bool) -> Path:
     """The file or folder: as given, or where the registry last saw what it knows by that name on this machine.
 
     What is neither comes back as it is where it reads like a file or `owner/repo`, so that whoever opens it says what
-    is missing. Raises FileNotFoundError for what reads like a name and is none, UnsupportedInput for a model that is
-    known and lies nowhere on this machine.
+    is missing. for_use: whether a name's policy must be met.
+
+    Raises FileNotFoundError for what reads like a name and is none, UnsupportedInput for a model that is known and lies
+    nowhere on this machine, RefusedByPolicy.
     """
     if os.path.lexists(model):
         return model
@@ -62,6 +69,9 @@ def locate_model(model: Path, registry: str | None) -> Path:
             return model
         what = f"no such file or folder, nor a name in the registry {location.shown}"
         raise FileNotFoundError(2, what, str(model)) from error
+    if for_use:
+        with Registry(location.url) as store:
+            store.require_allowed(str(model))
     if not isinstance(answer, ArtifactAnswer):
         raise UnsupportedInput(f"{shown(str(model))} is a run, not a model", hint="name what it made")
     here = [Path(place.path) for place in answer.places if place.host == socket.gethostname()]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from llorch.base.shown import shown
 from llorch.commands.cli import Failure, os_error_line
 from llorch.registry import (
     InvalidReference,
+    RefusedByPolicy,
     RefusedRequest,
     RegistryError,
     UnknownReference,
@@ -29,7 +31,7 @@ from llorch.registry import (
 
 if TYPE_CHECKING:
     from llorch.commands.ledger.run import TrackedRun
-    from llorch.registry import Location, Registry
+    from llorch.registry import Location, Registry, RunRecord, SignatureRecord
     from llorch.verification import Report
 
 
@@ -38,12 +40,14 @@ class Recorded:
     """Where something was recorded. registry: without a password.
 
     before: the digest that the name meant until now, where nobody chose the name and it is of another source.
+    refused: why it was not given the name that it should have; `name` is its digest then.
     """
 
     registry: str
     name: str
     digest: str
     before: str | None = None
+    refused: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """What --json says of it."""
@@ -74,11 +78,44 @@ def record_conversion(
         with Registry(location.url) as store:
             source = converted.edges[0].artifact.digest
             before = None if chosen else name_of_another(store, name, source, made.digest)
-            store.record(converted, names={name: made.digest})
+            signatures = signatures_of_source(converted, conversion)
+            refused = record_named(store, converted, {name: made.digest}, signatures)
     except (RegistryError, RefusedRequest, OSError) as error:
         again = f"{folder} is kept, `llorch-registry adopt {folder}` records it"
         return recording_failure(location, error, again)
+    if refused:
+        return Recorded(location.shown, made.digest, made.digest, refused=refused[0])
     return Recorded(location.shown, name, made.digest, before)
+
+
+def signatures_of_source(converted: RunRecord, conversion: Mapping[str, Any]) -> list[SignatureRecord]:
+    """Who signed the source, as this very conversion has verified it: what a folder says of itself proves nothing."""
+    from llorch.registry import SignatureRecord
+
+    signed = conversion["source_signature"]
+    if signed is None or converted.finished_at is None:
+        return []
+    digest, file = converted.edges[0].artifact.digest, signed["files"][0]["name"]
+    return [SignatureRecord(digest, signed["signer"], file, converted.finished_at)]
+
+
+def record_named(
+    store: Registry, run: RunRecord, names: Mapping[str, str], signatures: Sequence[SignatureRecord] = ()
+) -> list[str]:
+    """Records a run and what its outputs are called; without the names that a policy refuses, of which it says why."""
+    try:
+        store.record(run, signatures=signatures, names=names)
+    except RefusedByPolicy:
+        store.record(run, signatures=signatures)
+    else:
+        return []
+    refusals = []
+    for name, digest in names.items():
+        try:
+            store.record(names={name: digest})
+        except RefusedByPolicy as refusal:
+            refusals.append(f"{refusal}; then `llorch-registry tag {digest[:18]} {name}` names it")
+    return refusals
 
 
 def name_of_another(store: Registry, name: str, source: str, made: str) -> str | None:
@@ -135,6 +172,34 @@ def record_verification(
     return Recorded(location.shown, next(iter(names), made), made)
 
 
+def record_signature(
+    model: Path, files: Mapping[str, str], signer: str, signature: str, location: Location
+) -> Recorded | Failure | None:
+    """Records that somebody's signature of a model was verified; None if the registry does not know the model.
+
+    files: path → SHA-256 as read now, of a file itself by ".". signature: the name of the file that holds it.
+    """
+    from llorch.registry import ArtifactAnswer, HashedFile, Registry, SignatureRecord, tree1  # as above
+
+    if not location.is_there:
+        return None
+    try:
+        digest = (
+            tree1(HashedFile(path, sha256, (model / path).stat().st_size) for path, sha256 in files.items())
+            if model.is_dir()
+            else f"sha256:{files['.']}"
+        )
+        with Registry(location.url) as store:
+            store.record(signatures=[SignatureRecord(digest, signer, signature, datetime.now(UTC))])
+            known = store.show(digest)
+    except UnknownReference:
+        return None
+    except (RegistryError, RefusedRequest, OSError) as error:
+        return recording_failure(location, error, "the same command tries again")
+    names = known.names if isinstance(known, ArtifactAnswer) else ()
+    return Recorded(location.shown, next(iter(names), digest), digest)
+
+
 def recording_failure(location: Location, error: Exception, again: str) -> Failure:
     """Why a registry was not told, and how it still can be."""
     what = os_error_line(error) if isinstance(error, OSError) else str(error)
@@ -145,7 +210,8 @@ def recording_failure(location: Location, error: Exception, again: str) -> Failu
 def adopt_folder(folder: Path, name: str | None, location: Location) -> Recorded:
     """Records a converted folder by its conversion.json, once its files are found to be those listed there.
 
-    Raises InputError for a folder that is no such thing or was changed, OSError, RegistryError.
+    Raises InputError for a folder that is no such thing or was changed, OSError, RegistryError, and RefusedByPolicy
+    when it is recorded and does not get its name.
     """
     from llorch.commands.ledger.conversion import conversion_run  # as in `record`
     from llorch.registry import Registry, hashed_files
@@ -167,7 +233,8 @@ def adopt_folder(folder: Path, name: str | None, location: Location) -> Recorded
         raise MalformedInput(f"{shown(added[0])} is not listed in {RECORD}: it is another model", path=folder)
     name = name or name_from(folder.name)
     with Registry(location.url) as store:
-        store.record(converted, names={name: made.digest})
+        if refused := record_named(store, converted, {name: made.digest}):
+            raise RefusedByPolicy(refused[0])
     return Recorded(location.shown, name, made.digest)
 
 

@@ -13,7 +13,7 @@ from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, digest, size, text, write_document
 from llorch.commands.ledger import adopt_folder, checked_name, registry_location
-from llorch.commands.registry import changes, exchange, queries
+from llorch.commands.registry import changes, exchange, policy, queries
 from llorch.commands.registry.output import (
     NAME,
     Since,
@@ -43,7 +43,7 @@ def main() -> None:
     """Look up conversions: which folder came from which file, by which run, and what was checked."""
 
 
-for part in (queries, changes, exchange):
+for part in (queries, changes, policy, exchange):
     main.commands.update(part.commands.commands)
 
 
@@ -72,7 +72,10 @@ def list_(
         found = store.list(Filter(**wanted), limit=None if sort else limit)
     if sort:
         found = sorted(found, key=SORTS[sort])[:limit]
-    write_answers("list", "artifacts", found, TITLES, row_of, as_json, output_format)
+    signed = any(row.signers for row in found)
+    titles = (*TITLES, "signed by") if signed else TITLES
+    cells = (lambda row: (*row_of(row), signers(row.signers))) if signed else row_of
+    write_answers("list", "artifacts", found, titles, cells, as_json, output_format)
     if not found:
         cli.note(NAME, why_nothing(url, wanted))
 
@@ -159,6 +162,11 @@ def readable(answer: Mapping[str, Any]) -> dict[str, Any]:
     checks = [check.get("result", check) for check in answer["checks"]]
     kept = ("name", "status", "value", "op", "threshold", "unit")
     return {**answer, "checks": [{key: check[key] for key in kept} for check in checks]}
+
+
+def signers(found: Sequence[str]) -> Cell:
+    """Whose signatures were verified; of a key the first digits for a person."""
+    return Cell(" ".join(found), ", ".join(one[:16] if one.startswith("key:") else one for one in found))
 
 
 def row_of(row: ListedArtifact) -> Sequence[Cell]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
 
-FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
+FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "spdx", "model-card")
 
 
 @cli.subcommand(commands, "export", example=f"{NAME} export smollm2 --as cyclonedx -o smollm2.cdx.json")
@@ -38,7 +38,7 @@ FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "model-card")
 def export(
     reference: str, form: str, output: Path | None, url: str | None, as_json: bool, output_format: str | None
 ) -> None:
-    """Write what is recorded of REF as SLSA provenance, a CycloneDX bill of materials or a model card."""
+    """Write what is recorded of REF as SLSA provenance, a bill of materials (CycloneDX, SPDX 3 AI) or a model card."""
     with open_registry(url) as store:
         document = store.export(reference, form)  # type: ignore[arg-type]  # click has checked it
     if output is not None:

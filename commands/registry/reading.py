@@ -11,7 +11,7 @@ from llorch.base.times import rfc3339
 from llorch.commands.cli import Cell, age, digest, flat, size, text, write_rows, write_table
 
 if TYPE_CHECKING:
-    from llorch.registry import ArtifactAnswer, ArtifactDiff
+    from llorch.registry import ArtifactAnswer, ArtifactDiff, Policy, SignatureRecord
 
 SHOWN = 8  # names in a list of differences
 SIZES = ("size_bytes",)
@@ -37,6 +37,8 @@ def write_artifact(found: ArtifactAnswer) -> None:
             [text("first seen"), age(rfc3339(found.first_seen_at))],
             *([text(key), text(flat(value))] for key, value in found.facts.items()),
             *([text("place"), text(place.path)] for place in found.places),
+            *([text("signed by"), signature(one)] for one in found.signatures),
+            *([text("policy"), demand(one)] for one in found.policies),
             *([text("fetched"), text(f"{one.repository}/{one.path}")] for one in found.sources),
         ]
     )
@@ -64,6 +66,21 @@ def write_artifact(found: ArtifactAnswer) -> None:
         ],
     )
     write_checks(found)
+
+
+def signature(found: SignatureRecord) -> Cell:
+    """Whose signature was verified, and when."""
+    whole = f"{found.signer} in {found.file}, verified {rfc3339(found.verified_at)}"
+    return Cell(text(whole).full, text(whole).brief, below=True)
+
+
+def demand(found: Policy) -> Cell:
+    """What a name demands, who said so, and whether this has it."""
+    by = f", set by {found.actor}" if found.actor else ""
+    why = f" ({found.reason})" if found.reason else ""
+    met = "met" if found.is_met else "NOT MET: its use by this name is refused"
+    whole = f"{found.name} demands a signature by {' or '.join(found.signers)}{by}{why}: {met}"
+    return Cell(text(whole).full, text(whole).brief, below=True)
 
 
 def write_checks(found: ArtifactAnswer) -> None:

@@ -103,7 +103,7 @@ def serve(
 
     from llorch.runtime import serving
 
-    found = formats.model_path(locate_model(model, url), folders=True)
+    found = formats.model_path(locate_model(model, url, for_use=True), folders=True)
     keys = serving.Keys(read_keys(api_key_file, os.environ))
     if not is_loopback(host) and not keys:
         raise click.UsageError(f"to listen on {host} needs a key: give --api-key-file or ${KEY_VARIABLE}")

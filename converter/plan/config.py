@@ -14,6 +14,7 @@ from llorch.base.shown import shown
 from llorch.converter.plan.dtype import DType
 from llorch.converter.plan.published import fill_in
 from llorch.converter.plan.rope import Rope, spelled
+from llorch.converter.plan.settings import Settings, require_settings
 from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import REQUIRED, Metadata
@@ -69,9 +70,15 @@ class Config:
 
 
 def build_config(
-    architecture: Architecture, evidence: Evidence, rope: Rope, *, flags: Mapping[str, bool], tied: bool
+    architecture: Architecture,
+    evidence: Evidence,
+    rope: Rope,
+    *,
+    flags: Mapping[str, bool],
+    tied: bool,
+    settings: Settings,
 ) -> Config:
-    """Config.json for an architecture; an InputError names the key whose value cannot be said."""
+    """Config.json for an architecture; an InputError names the key whose value cannot be said, or set."""
     keys, sizes = evidence.keys, evidence.sizes
     names = {k: s for k, s in {**DECODER_SIZES, **architecture.sizes}.items() if s in sizes}
     assumed: dict[str, object] = {**architecture.assumed, **rope.assumed}
@@ -97,8 +104,11 @@ def build_config(
         values[name] = assumed[name] = derive(evidence)
     values |= spelled(architecture, rope, keys, sizes)
     published = fill_in(architecture.model_type, values)
-    values |= published
+    require_settings(settings, architecture, values | published, assumed | published)
+    published = fill_in(architecture.model_type, {**values, **settings})  # some follow from what is set
+    values |= {**published, **settings}
     assumed |= published
+    assumed = {key: value for key, value in assumed.items() if key not in settings}
     return Config(dict(sorted(values.items())), dict(sorted(assumed.items())))
 
 

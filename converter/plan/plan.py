@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from llorch.converter.architectures import choose_architecture, refuse_what_is_n
 from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
 from llorch.converter.plan.layer_arrays import layer_tensors
 from llorch.converter.plan.rope import TABLES, Table, read_rope
+from llorch.converter.plan.settings import Settings
 from llorch.converter.plan.sizes import read_layers, read_sizes
 from llorch.converter.plan.tensors import Assignment, PlannedTensor, Segment, assign, names_of
 from llorch.converter.schema.architecture import Architecture, Evidence, Sizes
@@ -87,15 +89,25 @@ class Plan:
     tied: bool
 
 
-def make_plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = False) -> Plan:
+def make_plan(
+    header: Header,
+    vocabulary: Vocabulary,
+    *,
+    allow_unknown: bool = False,
+    keep_blocks: bool = False,
+    settings: Settings = MappingProxyType({}),
+) -> Plan:
     """What becomes of every tensor and key of a model.
+
+    keep_blocks: quantized blocks that the class can hold stay as they are, as gpt-oss' experts can. settings: keys of
+    config.json that no metadata key says, and what the caller says of them.
 
     Raises UnsupportedInput for an architecture, tensor, key or rope scaling that is not known (with
     `allow_unknown`, unknown tensors and keys are warnings instead), MalformedInput for a header that
     contradicts itself. Of the data only the few numbers of the rope tables are read.
     """
     keys = Keys(header.metadata, _architecture_name(header))
-    evidence = Evidence(keys, header.tensors)
+    evidence = Evidence(keys, header.tensors, keeps_blocks=keep_blocks)
     architecture = choose_architecture(evidence)
     tensors = {**header.tensors, **layer_tensors(header, architecture.layer_arrays)}
     sizes, warnings = read_sizes(architecture, Evidence(keys, tensors))
@@ -105,7 +117,7 @@ def make_plan(header: Header, vocabulary: Vocabulary, *, allow_unknown: bool = F
     warnings += _unknown_tensors(assignment, architecture, allow_unknown)
     rope = read_rope(architecture, keys, sizes, _rope_tables(header, assignment))
     tied = "lm_head.weight" in assignment.absent
-    config = build_config(architecture, evidence, rope, flags=assignment.flags, tied=tied)
+    config = build_config(architecture, evidence, rope, flags=assignment.flags, tied=tied, settings=settings)
     used = {ARCHITECTURE, *SPECIAL_IDS.values(), *architecture.layer_arrays, *vocabulary.used_keys}
     generation = build_generation_config(header.metadata, sizes["vocab"], vocabulary.eos_token_ids, used)
     not_needed, unknown_keys = _leftover_keys(keys, used)

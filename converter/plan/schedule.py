@@ -12,9 +12,10 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from llorch.converter.plan.tensors import OutputTensor, PlannedTensor, Segment
@@ -22,6 +23,7 @@ from llorch.formats import BITS, SafetensorsTensor
 from llorch.formats.gguf import Header
 
 Region = NDArray[Any]
+Bytes = NDArray[np.uint8]
 
 PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the cache when it is hashed and written
 
@@ -39,8 +41,9 @@ class Slice:
     """Some of the weights of a segment, whole units of what must stay together.
 
     part, start, nbytes: the source bytes. first, weights: of the source tensor, counted in weights.
-    at: where they go in the output tensor, counted in weights; where they are spread, the region of `extent` weights
-    that they share with others begins there.
+    at: where they go in the output tensor, counted in its elements, which are weights or bytes of blocks; where they
+    are spread, the region of `extent` elements that they share with others begins there.
+    row: of a band, weights of a whole row of the source, of which it has some columns from `first` on; else 0.
     """
 
     segment: Segment
@@ -50,15 +53,28 @@ class Slice:
     first: int
     weights: int
     at: int
+    row: int = 0
+
+    def weight_at(self, index: int) -> int:
+        """Which weight of the source tensor is the slice's number `index`."""
+        if not self.row:
+            return self.first + index
+        row, column = divmod(index, self.segment.columns)
+        return self.first + row * self.row + column
+
+    @property
+    def elements(self) -> int:
+        """How many elements of the output they are."""
+        return self.segment.elements(self.weights)
 
     @property
     def extent(self) -> int:
-        """Weights of the output from `at` on that these are among."""
+        """Elements of the output from `at` on that these are among."""
         spread = self.segment.spread
-        return self.weights * (1 if spread is None else spread.step)
+        return self.elements * (1 if spread is None else spread.step)
 
     def places(self, region: Region) -> Region:
-        """Of the output's weights from `at` on, a view of those that are these."""
+        """Of the output's elements from `at` on, a view of those that are these."""
         spread = self.segment.spread
         if spread is None:
             return region
@@ -76,11 +92,16 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Weights that are read, converted and written. fed: the digests of what is written take them as they pass."""
+    """Weights that are read, converted and written.
+
+    fed: the digests of what is written take them as they pass. first: nothing before it has read these bytes, which the
+    source's digest takes once.
+    """
 
     placed: Placed
     slice: Slice
     fed: bool
+    first: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +146,65 @@ def slices(output: PlannedTensor, index: int, most: int = PIECE_WEIGHTS) -> Iter
     quant = segment.source.type
     part, start, _ = source_range(segment)
     shared = 0 if segment.spread is None else segment.spread.offset
-    before = sum(s.weights for s in output.segments[: index - shared])
+    before = sum(s.elements(s.weights) for s in output.segments[: index - shared])
     step = slice_weights(segment, most)
     for at in range(0, segment.weights, step):
         weights = min(step, segment.weights - at)
         offset, nbytes = (n // quant.weights * quant.block_bytes for n in (at, weights))
-        place = before + at * (1 if segment.spread is None else segment.spread.step)
+        place = before + segment.elements(at) * (1 if segment.spread is None else segment.spread.step)
         yield Slice(
             segment, part, start + offset, nbytes, segment.first * segment.columns + at, weights, place
         )
+
+
+def has_bands(segment: Segment, most: int = PIECE_WEIGHTS) -> bool:
+    """Whether a slice of a segment is one unit that is too large to be converted at once, and can be done in bands."""
+    operation, spread = segment.operation, segment.spread
+    if operation is None or not operation.kind.bands or segment.unit_rows * segment.columns <= most:
+        return False
+    whole_runs = spread is None or segment.unit_rows % spread.run == 0
+    return whole_runs and segment.unit_rows == operation.unit_rows and len(segment.source.shape) > 1
+
+
+def band_weights(segment: Segment, most: int = PIECE_WEIGHTS) -> int:
+    """Weights that are converted at once: those of a slice, or of a band of it, whole blocks of every row."""
+    if not has_bands(segment, most):
+        return slice_weights(segment, most)
+    blocks = segment.source.type.weights
+    return segment.unit_rows * min(max(most // segment.unit_rows // blocks, 1) * blocks, segment.columns)
+
+
+def bands(piece: Slice, raw: Bytes, most: int = PIECE_WEIGHTS) -> Iterator[tuple[Slice, Bytes]]:
+    """A slice and its source bytes; band by band, some columns of all rows each, where it is too large at once.
+
+    A band is a slice like any other: of a tensor that has its columns alone, to its own place in the output.
+    """
+    segment, operation = piece.segment, piece.segment.operation
+    if operation is None or not has_bands(segment, most):
+        yield piece, raw
+        return
+    rows, quant = segment.unit_rows, segment.source.type
+    step, by_row = 1 if segment.spread is None else segment.spread.step, raw.reshape(rows, -1)
+    width = band_weights(segment, most) // rows
+    for first in range(0, segment.columns, width):
+        columns = min(width, segment.columns - first)
+        begin, end = (n // quant.weights * quant.block_bytes for n in (first, first + columns))
+        narrow = replace(
+            segment,
+            source=replace(segment.source, shape=(rows, columns)),
+            first=0,
+            rows=rows,
+            operation=operation.of_columns(columns),
+        )
+        band = replace(
+            piece,
+            segment=narrow,
+            first=piece.first + first,
+            weights=rows * columns,
+            at=piece.at + first * rows * step,
+            row=segment.columns,
+        )
+        yield band, np.ascontiguousarray(by_row[:, begin:end]).reshape(-1)
 
 
 def schedule(
@@ -148,7 +219,7 @@ def schedule(
         for number, tensor in enumerate(placed)
         for index, segment in enumerate(tensor.output.segments)
     )
-    turns = _Turns(placed, finished, [number for _, number, _ in segments])
+    turns = _Turns(placed, finished, [number for _, number, _ in segments], most)
     yield from turns.read_back(most)
     for part, group in itertools.groupby(segments, key=lambda row: row[0][0]):
         done = 0
@@ -156,9 +227,9 @@ def schedule(
             if placed[number].output.name in finished:
                 continue
             yield from _passed(part, done, start, most)
-            fed = turns.begin(number)
+            fed, first = turns.begin(number), stop > done  # another part of the same blocks has read them
             for piece in slices(placed[number].output, index, most):
-                yield Converted(placed[number], piece, fed)
+                yield Converted(placed[number], piece, fed, first)
             done = stop
             turns.end(number)
             yield from turns.read_back(most)
@@ -170,12 +241,14 @@ def schedule(
 class _Turns:
     """Whose turn it is in each written file: its digest takes the tensors in their order."""
 
-    def __init__(self, placed: Sequence[Placed], finished: Collection[str], visits: Sequence[int]) -> None:
+    def __init__(
+        self, placed: Sequence[Placed], finished: Collection[str], visits: Sequence[int], most: int
+    ) -> None:
         self._placed = placed
         self._missing = [
             0 if tensor.output.name in finished else len(tensor.output.segments) for tensor in placed
         ]
-        self._in_order = _in_order(placed, visits)
+        self._in_order = _in_order(placed, visits, most)
         self._fed: set[int] = set()
         self._queues: list[list[int]] = [[] for _ in range(1 + max(tensor.stored.part for tensor in placed))]
         for number in reversed(range(len(placed))):
@@ -204,17 +277,18 @@ class _Turns:
                         yield ReadBack(self._placed[number], start, min(step, nbytes - start))
 
 
-def _in_order(placed: Sequence[Placed], visits: Sequence[int]) -> set[int]:
+def _in_order(placed: Sequence[Placed], visits: Sequence[int], most: int) -> set[int]:
     """The tensors whose segments lie in the source in the order of their rows, and are visited in one go.
 
-    Visited in one go: else another tensor of the file might get its turn in between.
+    Visited in one go: else another tensor of the file might get its turn in between. None that is done in bands, whose
+    memory is that of the band before.
     """
     runs = Counter(number for number, _ in itertools.groupby(visits))
     return {
         number
         for number, tensor in enumerate(placed)
         if runs[number] == 1
-        and all(segment.spread is None for segment in tensor.output.segments)
+        and all(s.spread is None and not has_bands(s, most) for s in tensor.output.segments)
         and list(tensor.output.segments) == sorted(tensor.output.segments, key=source_range)
     }
 

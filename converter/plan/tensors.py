@@ -13,6 +13,7 @@ from llorch.converter.plan.dtype import Float32
 from llorch.converter.plan.sizes import Layers, shape_of
 from llorch.converter.plan.weight_scales import Scale, input_scales, require_weights, scales_of
 from llorch.converter.schema.architecture import Rule, Sizes, Spread
+from llorch.converter.schema.block_parts import U8, BlockPart
 from llorch.converter.schema.operations import Operation
 from llorch.formats.gguf import Tensor, TensorData
 
@@ -41,7 +42,8 @@ class Segment:
 
     The row view of a tensor of rank ≥ 2 is (product of all extents but the last, last extent), of rank 1
     (n, 1). scale: what all of its weights are multiplied by before anything else, if there is such a tensor.
-    operation: on float32 rows; None copies. spread: where the result goes; None is one weight after the other.
+    operation: on float32 rows; None copies. part: which bytes of its blocks go on as they are; None dequantizes.
+    spread: where the result goes; None is one weight after the other.
     """
 
     source: Tensor
@@ -49,6 +51,7 @@ class Segment:
     rows: int
     scale: Scale | None = None
     operation: Operation | None = None
+    part: BlockPart | None = None
     spread: Spread | None = None
 
     @property
@@ -61,6 +64,10 @@ class Segment:
         """How many weights it holds."""
         return self.rows * self.columns
 
+    def elements(self, weights: int) -> int:
+        """Elements of the output that so many of its weights become: one each, or bytes of their blocks."""
+        return weights if self.part is None else self.part.elements(weights)
+
     @property
     def unit_rows(self) -> int:
         """Rows that must stay together: pieces are multiples of it, as its first row and its number of rows are.
@@ -71,7 +78,8 @@ class Segment:
         if len(self.source.shape) == 1:
             unit = math.lcm(unit, self.source.type.weights)
         if self.spread is not None:
-            unit = math.lcm(unit, self.spread.run // math.gcd(self.spread.run, self.columns))
+            row = self.elements(self.columns)
+            unit = math.lcm(unit, self.spread.run // math.gcd(self.spread.run, row))
         return unit
 
     def scaled(self, weights: Float32) -> Float32:
@@ -94,7 +102,7 @@ class PlannedTensor:
 
     @property
     def weights(self) -> int:
-        """How many weights it holds."""
+        """How many weights it holds; of blocks that stay as they are, bytes."""
         return math.prod(self.shape)
 
     @property
@@ -102,6 +110,11 @@ class PlannedTensor:
         """The one that all of its segments have; None where they have none or several."""
         first = self.segments[0].operation
         return first if all(segment.operation == first for segment in self.segments) else None
+
+    @property
+    def part(self) -> BlockPart | None:
+        """Which bytes of quantized blocks it holds as they are; None where it holds weights."""
+        return self.segments[0].part
 
     @property
     def moves(self) -> bool:
@@ -304,6 +317,7 @@ class _Joined:
     becomes: tuple[int, ...] | None
     extents: list[tuple[int, ...]]
     slices: list[list[list[Segment]]]
+    part: BlockPart | None = None
 
     def output(self) -> PlannedTensor:
         shape = self.extents[0]
@@ -318,6 +332,7 @@ class _Joined:
                     where=f"tensor {shown(segment.source.name)}",
                 )
         shape = (*shape[:axis], joined, *shape[axis + 1 :]) if self.becomes is None else self.becomes
+        shape = shape if self.part is None else self.part.shape(shape)
         return PlannedTensor(self.name, shape, self.dtype, segments)
 
     def _in_order(self) -> list[Segment]:
@@ -344,6 +359,10 @@ def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, l
         [replace(segment, operation=operation, spread=spread) for segment in one]
         for one in found.slices(rule, layer)
     ]
+    if rule.parts:
+        for part in rule.parts:
+            _add_part(outputs, f"{target}{part.suffix}", part, shape, slices)
+        return
     placeholder = re.search(r"\{\w\}", target)
     if placeholder is None:
         targets = {target: (shape, slices)}
@@ -357,6 +376,27 @@ def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, l
         joined = outputs.setdefault(name, _Joined(name, rule.dtype or None, becomes, [], []))
         joined.extents.append(extent)
         joined.slices.append(segments)
+
+
+def _add_part(
+    outputs: dict[str, _Joined],
+    target: str,
+    part: BlockPart,
+    shape: tuple[int, ...],
+    slices: Sequence[Sequence[Segment]],
+) -> None:
+    """One part of a source's blocks, to a target of which several sources may hold rows."""
+    joined = outputs.setdefault(target, _Joined(target, U8, None, [], [], part))
+    joined.extents.append(shape)
+    offset = len(joined.slices)
+    joined.slices.append([[_of_part(segment, part, offset) for segment in one] for one in slices])
+
+
+def _of_part(segment: Segment, part: BlockPart, offset: int) -> Segment:
+    spread = segment.spread
+    if spread is not None:
+        spread = replace(spread, run=part.elements(spread.run), offset=offset)
+    return replace(segment, part=part, spread=spread)
 
 
 def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
@@ -375,21 +415,23 @@ def _require_each_once(
     outputs: Sequence[PlannedTensor], unused: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> tuple[str, ...]:
     """The tensors that no output and no reason names; MalformedInput for one used in part or twice."""
-    ranges: dict[str, list[tuple[int, int]]] = {}
+    ranges: dict[tuple[str, str], list[tuple[int, int]]] = {}
     rows: dict[str, int] = {}
     scales: set[str] = set()
     for output in outputs:
         for segment in output.segments:
-            ranges.setdefault(segment.source.name, []).append((segment.first, segment.first + segment.rows))
+            part = "" if segment.part is None else segment.part.name
+            used = ranges.setdefault((segment.source.name, part), [])
+            used.append((segment.first, segment.first + segment.rows))
             rows[segment.source.name] = _rows_of(segment.source)
             if segment.scale is not None:
                 scales.add(segment.scale.tensor.name)
-    for name, used in ranges.items():
+    for (name, _), used in ranges.items():
         if not _cover(sorted(used), rows[name]):
             raise MalformedInput(
                 "is there beside other tensors that hold the same weights", where=f"tensor {shown(name)}"
             )
-    unknown = tuple(n for n in tensors if n not in ranges and n not in unused and n not in scales)
+    unknown = tuple(n for n in tensors if n not in rows and n not in unused and n not in scales)
     require_weights(unknown, tensors)
     return unknown
 

@@ -98,6 +98,8 @@ class Conversion:
     threads does not. assumed, keys_not_needed, unused: as `llorch.converter.plan.plan.Plan` has them. notes: what the
     tokenizer took for granted. templates: what each chat template reaches for, by the path of its file. run: the UUID
     by which the caller knows it, if it was told. started, finished: RFC 3339, UTC, whole seconds.
+    card: what the source says of itself (licence, base model, …) by the names of a model card. source_signature: who
+    signed the source, where that was verified.
     """
 
     folder: Path
@@ -122,6 +124,8 @@ class Conversion:
     source_metadata: Mapping[str, str]
     started: str
     finished: str
+    card: Mapping[str, str | list[str]] = field(default_factory=dict)
+    source_signature: Mapping[str, object] | None = None
     records: tuple[WrittenFile, ...] = field(default=())
 
     @property
@@ -152,6 +156,8 @@ class Conversion:
             ),
             "source_tensors": [asdict(tensor) for tensor in self.source_tensors],
             "source_metadata": dict(self.source_metadata),
+            "card": dict(self.card),
+            "source_signature": None if self.source_signature is None else dict(self.source_signature),
             "options": dict(self.options),
             "tools": dict(self.tools),
             "times": {"started": self.started, "finished": self.finished},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from llorch.base.provenance import BUILD_TYPE, BUILDER_ID
@@ -39,15 +40,7 @@ def statement(conversion: Conversion, record: WrittenFile) -> dict[str, object]:
                 "buildType": BUILD_TYPE,
                 "externalParameters": _texts(conversion.options),
                 "internalParameters": {"threads": str(conversion.threads)},
-                "resolvedDependencies": [
-                    {
-                        "name": "input",
-                        "uri": f"file:{quote(source.name)}",
-                        "digest": {"sha256": source.sha256},
-                        "annotations": {"size": str(source.size)},
-                    }
-                    for source in conversion.sources
-                ],
+                "resolvedDependencies": [*_inputs(conversion), *_signatures(conversion)],
             },
             "runDetails": {
                 "builder": {"id": BUILDER_ID, "version": dict(conversion.tools)},
@@ -60,6 +53,30 @@ def statement(conversion: Conversion, record: WrittenFile) -> dict[str, object]:
             },
         },
     }
+
+
+def _inputs(conversion: Conversion) -> list[dict[str, object]]:
+    """The source's files, with who signed them where that was verified."""
+    signed = conversion.source_signature
+    signer = {} if signed is None else {"signedBy": str(signed["signer"])}
+    return [
+        {
+            "name": "input",
+            "uri": f"file:{quote(source.name)}",
+            "digest": {"sha256": source.sha256},
+            "annotations": {"size": str(source.size), **signer},
+        }
+        for source in conversion.sources
+    ]
+
+
+def _signatures(conversion: Conversion) -> list[dict[str, object]]:
+    """The files that hold the source's signatures, so that they can be verified again."""
+    files: Any = () if conversion.source_signature is None else conversion.source_signature["files"]
+    return [
+        {"name": "input-signature", "uri": f"file:{quote(one['name'])}", "digest": {"sha256": one["sha256"]}}
+        for one in files
+    ]
 
 
 def _run_of(conversion: Conversion, record: WrittenFile) -> uuid.UUID:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from llorch.converter.schema.block_parts import BlockPart
 from llorch.converter.schema.keys import Keys
 from llorch.converter.schema.operations import Operation
 from llorch.formats.gguf import REQUIRED, Tensor
@@ -63,6 +64,8 @@ class Rule:
     rows: the order of its rows in the target, where that is another. becomes: the target's shape, where that is
         not the source's; "" is a number without dimensions. between: how it is spread over the target.
     dtype: what it is written in whatever was asked for ("F32"); empty is as all others.
+    parts: its quantized blocks stay as they are, in a tensor for each of these, named after the target; `run` of
+        `between` counts weights.
     """
 
     source: str
@@ -77,6 +80,7 @@ class Rule:
     becomes: str | None = None
     between: Between | None = None
     dtype: str = ""
+    parts: tuple[BlockPart, ...] = ()
 
     def source_in(self, layer: int) -> str:
         """The GGUF name in a layer."""
@@ -150,11 +154,15 @@ class RopeLayout(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a table's functions may look at: keys, tensors and, once they are known, sizes."""
+    """What a table's functions may look at: keys, tensors and, once they are known, sizes.
+
+    keeps_blocks: whether quantized blocks that a class can hold are to stay as they are.
+    """
 
     keys: Keys
     tensors: Mapping[str, Tensor]
     sizes: Sizes = field(default_factory=dict)
+    keeps_blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

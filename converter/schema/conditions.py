@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from llorch.converter.schema.architecture import Evidence
+
+EXPERTS = re.compile(r"blk\.\d+\.ffn_(gate|up|down|gate_up)_exps\.(weight|scale)")
 
 
 def has_experts(evidence: Evidence) -> bool:
@@ -70,3 +74,13 @@ def has_second_norm(evidence: Evidence) -> bool:
 def has_several_key_heads(evidence: Evidence) -> bool:
     """Several heads of keys, and one norm a block."""
     return evidence.keys.count("attention.head_count_kv", 1) > 1 and not has_second_norm(evidence)
+
+
+def experts_stay_mxfp4(evidence: Evidence) -> bool:
+    """All experts are MXFP4 blocks, with no scale beside them, and blocks are to stay as they are."""
+    types = {
+        tensor.type.name if name.endswith(".weight") else "a scale"
+        for name, tensor in evidence.tensors.items()
+        if EXPERTS.fullmatch(name)
+    }
+    return evidence.keeps_blocks and types == {"MXFP4"}

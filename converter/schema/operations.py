@@ -25,6 +25,7 @@ class OperationKind:
     """An operation before its parameters are known: calling it with them gives an Operation.
 
     name, parameters: the forward function's. unit: the parameter that counts a unit's rows; None is one row.
+    bands: it can be done to some columns of a unit, whose result is some rows of the unit's: `Operation.of_columns`.
     moves: it only moves values, so forward and backward are exact whatever the bits (NaNs, −0.0).
     exact: what it calculates is as exact as its argument; otherwise the model's own weight is only near the result, and
         the type to write it in cannot be seen from the result's bits.
@@ -36,6 +37,7 @@ class OperationKind:
     unit: str | None
     moves: bool
     exact: bool = True
+    bands: bool = False
     _backward: Function | None = field(default=None, repr=False)
     _slope: Slope | None = field(default=None, repr=False)
 
@@ -102,6 +104,10 @@ class Operation:
         """Transformers → GGUF."""
         return self.kind.backward(rows, **self.parameters)
 
+    def of_columns(self, columns: int) -> Operation:
+        """The same for a unit of so many columns, where the kind has `bands`."""
+        return Operation(self.kind, MappingProxyType({**self.parameters, "columns": columns}))
+
     def with_sizes(self, sizes: Mapping[str, int]) -> Operation:
         """The same with numbers for the names among its parameters; KeyError for a name that is no size."""
         numbers = {k: sizes[v] if isinstance(v, str) else v for k, v in self.parameters.items()}
@@ -117,13 +123,13 @@ OPERATIONS: Mapping[str, OperationKind] = MappingProxyType(_OPERATIONS)
 
 
 def operation(
-    *, moves: bool, unit: str | None = None, exact: bool = True
+    *, moves: bool, unit: str | None = None, exact: bool = True, bands: bool = False
 ) -> Callable[[Function], OperationKind]:
     """Enters a forward function into the table; its inverse follows right under it."""
 
     def enter(forward: Function) -> OperationKind:
         parameters = tuple(inspect.signature(forward).parameters)[1:]
-        kind = OperationKind(forward.__name__, forward, parameters, unit, moves, exact)
+        kind = OperationKind(forward.__name__, forward, parameters, unit, moves, exact, bands)
         _OPERATIONS[kind.name] = kind
         return kind
 
@@ -162,7 +168,7 @@ def add_one(w: Rows) -> Rows:
     return w + np.float32(1)
 
 
-@operation(moves=True, unit="rows")
+@operation(moves=True, unit="rows", bands=True)
 def transpose(w: Rows, rows: int, columns: int) -> Rows:
     """Matrices of (rows, columns), one below the other, an expert or a head each → each one transposed.
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.converter.plan.schedule import PIECE_WEIGHTS, element_bytes, slice_weights
+from llorch.converter.plan.schedule import PIECE_WEIGHTS, band_weights, element_bytes, slice_weights
 from llorch.converter.plan.tensors import OutputTensor
 
 Bytes = NDArray[np.uint8]
+
+MOST_BYTES = 300 << 20  # what eight threads have for pieces of a million weights
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +30,10 @@ class Buffer:
 
 
 class BufferPool:
-    """`count` buffers, each large enough for any piece of these outputs; safe for many threads."""
+    """Buffers, each large enough for any piece of these outputs; safe for many threads.
+
+    count: how many at most; fewer where pieces are so large that they would take more than MOST_BYTES, one at least.
+    """
 
     def __init__(
         self, outputs: Sequence[OutputTensor], count: int, piece_weights: int = PIECE_WEIGHTS
@@ -40,12 +45,13 @@ class BufferPool:
             for segment in output.segments:
                 weights, quant = slice_weights(segment, piece_weights), segment.source.type
                 source = max(source, weights // quant.weights * quant.block_bytes)
+                weights = band_weights(segment, piece_weights)
                 written = max(written, weights * element_bytes(output))
-                as_stored = segment.operation is None and segment.scale is None
+                as_stored = segment.operation is None and segment.scale is None and segment.part is None
                 between = max(between, 0 if as_stored else weights * 4)
         self._free: queue.SimpleQueue[Buffer | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        for _ in range(count):
+        for _ in range(max(1, min(count, MOST_BYTES // (source + written + between)))):
             self._free.put(Buffer(_memory(source), _memory(written), _memory(between)))
 
     def acquire(self) -> Buffer | None:

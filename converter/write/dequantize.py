@@ -11,7 +11,8 @@ from llorch.base.shown import shown
 from llorch.converter.plan.dtype import DType, Written, all_finite
 from llorch.converter.plan.schedule import Slice
 from llorch.converter.plan.tensors import OutputTensor
-from llorch.converter.round_trip import require_round_trip
+from llorch.converter.round_trip import require_blocks_back, require_round_trip
+from llorch.converter.schema.block_parts import BlockPart
 from llorch.converter.write.buffers import Buffer, Bytes
 from llorch.formats.quants import QuantType, decode, numpy_kernels
 
@@ -36,10 +37,14 @@ def converted_bytes(
 ) -> Bytes:
     """The bytes to write for the piece's source bytes `raw` (little-endian): those, or others in the buffer.
 
+    Blocks that stay as they are are dequantized all the same, to find what is not finite.
+
     Raises MalformedInput for weights that are not finite, UnsupportedInput for finite ones that the output's type
     cannot hold; both name the tensor, and the block or weight.
     """
     quant, dtype = piece.segment.source.type, str(output.dtype)
+    if piece.segment.part is not None:
+        return _part_of(piece.segment.part, output, piece, raw, buffer, dequantize)
     storage, operation, scale = DType(dtype).storage, piece.segment.operation, piece.segment.scale
     if operation is None and scale is None and quant.name == dtype:
         _require(all_finite(raw.view(storage), dtype), piece, raw, dtype)
@@ -67,6 +72,18 @@ def converted_bytes(
     return written.view(np.uint8)
 
 
+def _part_of(
+    part: BlockPart, output: OutputTensor, piece: Slice, raw: Bytes, buffer: Buffer, dequantize: Dequantize
+) -> Bytes:
+    weights = _view(buffer.between, DType.F32.storage, piece.weights)
+    _require(dequantize(piece.segment.source.type, raw, weights) < 0, piece, raw, DType.F32)
+    before = part.of_blocks(raw)
+    written = buffer.written[: before.size].reshape(before.shape)
+    written[...] = part.forward(before)
+    require_blocks_back(output.name, part, before, written)
+    return written.reshape(-1)
+
+
 def _view(memory: Bytes, storage: np.dtype[np.generic], count: int) -> Written:
     return memory[: count * storage.itemsize].view(storage)
 
@@ -84,9 +101,9 @@ def _not_finite(piece: Slice, raw: Bytes, dtype: str) -> InputError:
     odd = np.flatnonzero(~np.isfinite(weights))
     if len(odd):
         at = int(odd[0])
-        block = (piece.first + at) // quant.weights
+        block = piece.weight_at(at) // quant.weights
         place = f"block {block} ({quant.name})" if quant.weights > 1 else f"weight {block}"
-        offset = piece.start + at // quant.weights * quant.block_bytes
+        offset = piece.segment.source.offset + block * quant.block_bytes
         return MalformedInput(f"{place} is not finite ({weights[at]})", where=where, offset=offset)
     largest = float(np.abs(weights).max())
     larger = "bfloat16 or float32" if dtype == "F16" else "float32"

@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from llorch.converter.plan.schedule import (
     Piece,
     Placed,
     ReadBack,
+    bands,
     element_bytes,
     schedule,
 )
@@ -204,15 +205,16 @@ class _Pipeline:
             case Passed(part, start, nbytes):
                 data.read_file_into(part, start, buffer.source[:nbytes])
                 self._of_source[part].add(start, buffer.source[:nbytes], self._buffers.retain(buffer))
-            case Converted(placed, part):
+            case Converted(placed=placed, slice=part):
                 tensor, source = part.segment.source, buffer.source[: part.nbytes]
                 data.read_file_into(part.part, part.start, source, where=f"tensor {shown(tensor.name)}")
-                self._of_source[part.part].add(part.start, source, self._buffers.retain(buffer))
                 raw = data.little_endian(tensor, source)
-                self._job.scales.see(tensor, raw)
-                self._write(
-                    piece, converted_bytes(placed.output, part, raw, buffer, self._dequantize), buffer
-                )
+                if piece.first:
+                    self._of_source[part.part].add(part.start, source, self._buffers.retain(buffer))
+                    self._job.scales.see(tensor, raw)
+                for band, of_band in bands(part, raw, self._job.piece_weights):
+                    written = converted_bytes(placed.output, band, of_band, buffer, self._dequantize)
+                    self._write(replace(piece, slice=band), written, buffer)
             case ReadBack(placed, start, nbytes):
                 self._wait_until_written(placed.output.name)
                 bytes_back = buffer.written[:nbytes]

@@ -241,6 +241,19 @@ class Target:
                     parent.rmdir()
 
 
+def discard_unfinished(folder: str | os.PathLike[str]) -> None:
+    """Takes away what killed conversions to `folder` left beside it; the folder itself stays as it is.
+
+    Raises TargetBusy while another process writes it, OSError.
+    """
+    parent = Path(os.path.abspath(folder)).parent  # noqa: PTH100  # as in `Target`
+    if parent.is_dir():
+        target = Target(folder, force=True)
+        with target:
+            for staging in target._left_behind():
+                staging.discard()
+
+
 def _what_else(others: Sequence[str]) -> str:
     """Why a folder is not replaced, whatever was asked."""
     names = ", ".join(shown(name) for name in others[:MOST_NAMED])

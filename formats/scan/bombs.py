@@ -54,8 +54,12 @@ def size_findings(where: str, node: nodes.BinExpr, left: Value, right: Value) ->
     """Texts and lists repeated more often than any prompt is long, and widths in a `%` format."""
     if isinstance(node, nodes.Mul):
         times = [one for one in (number(node.left), number(node.right)) if one is not None]
+        times += [*whole_numbers(left), *whole_numbers(right)]
         sized = any(isinstance(one, str | bytes | list | tuple) for one in (*left.values, *right.values))
-        counted = not (number(node.left) is not None and number(node.right) is not None)
+        counted = not all(
+            number(one) is not None or whole_numbers(value)
+            for one, value in ((node.left, left), (node.right, right))
+        )
         if times and max(map(abs, times)) >= (MOST_WIDTH if sized else MOST_RANGE) and counted:
             yield Finding("exhausts", where, node.lineno, f"repeats something {max(times):,} times")
     if isinstance(node, nodes.Pow):
@@ -75,7 +79,9 @@ def wide_formats(where: str, node: nodes.Node, value: Value) -> Iterator[Finding
             yield Finding("exhausts", where, node.lineno, f"a width of {width[:20]}")
 
 
-def width_findings(where: str, node: nodes.Filter | nodes.Call, name: str, base: Value) -> Iterator[Finding]:
+def width_findings(
+    where: str, node: nodes.Filter | nodes.Call, name: str, base: Value, arguments: Sequence[Value]
+) -> Iterator[Finding]:
     """`center(10**9)` and its like; formats of a width."""
     if name in ("format", "format_map"):
         yield from wide_formats(where, node, base)
@@ -83,15 +89,22 @@ def width_findings(where: str, node: nodes.Filter | nodes.Call, name: str, base:
         return
     given = [*node.args, *(one.value for one in node.kwargs)]
     widths = [one for one in map(number, given) if one is not None]
+    widths += [one for value in arguments for one in whole_numbers(value)]
     if widths and max(map(abs, widths)) >= MOST_WIDTH:
         yield Finding("exhausts", where, node.lineno, f"{name} to {max(widths):,} characters")
 
 
-def range_findings(where: str, node: nodes.Call) -> Iterator[Finding]:
+def whole_numbers(value: Value) -> list[int]:
+    """Of what an expression can be, the whole numbers."""
+    return [one for one in value.values if isinstance(one, int) and not isinstance(one, bool)]
+
+
+def range_findings(where: str, node: nodes.Call, arguments: Sequence[Value]) -> Iterator[Finding]:
     """A range that is huge by its numbers, or a large multiple of what is given."""
-    for argument in node.args:
-        known = number(argument)
-        if known is not None and abs(known) >= MOST_RANGE - 1:
+    for argument, value in zip(node.args, arguments, strict=True):
+        written = number(argument)
+        known = max([*whole_numbers(value), *([] if written is None else [written])], key=abs, default=0)
+        if abs(known) >= MOST_RANGE - 1:
             yield Finding("exhausts", where, node.lineno, f"range({known:,})")
         for inner in [argument, *argument.find_all((nodes.Mul, nodes.Pow))]:
             if isinstance(inner, nodes.Mul):
@@ -113,10 +126,12 @@ def growth_findings(where: str, node: nodes.For) -> Iterator[Finding]:
             if isinstance(target, nodes.Name | nodes.NSRef)
             else None
         )
-        for made in [assign.node, *assign.node.find_all((nodes.Concat, nodes.Add))]:
+        for made in [assign.node, *assign.node.find_all((nodes.Concat, nodes.Add, nodes.Mul))]:
             parts = list(flat_sum(made)) if isinstance(made, nodes.Concat | nodes.Add) else []
+            if isinstance(made, nodes.Mul):
+                parts = [made.left, made.right]
             if name is not None and sum(_named(part) == name for part in parts) >= 2:
-                yield Finding("exhausts", where, assign.lineno, "a text that doubles in a loop")
+                yield Finding("exhausts", where, assign.lineno, "what doubles in a loop")
                 break
 
 
@@ -158,8 +173,11 @@ def endless_macros(tree: nodes.Template) -> Iterator[nodes.Macro]:
 def always_called(body: Sequence[nodes.Node]) -> Iterator[str]:
     """Names that are called on every way through statements."""
     for node in body:
-        if isinstance(node, nodes.If | nodes.CondExpr | nodes.For | nodes.And | nodes.Or | nodes.Macro):
+        if isinstance(node, nodes.If) and isinstance(node.test, nodes.Const) and node.test.value:
+            yield from always_called(node.body)
+        elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For | nodes.And | nodes.Or | nodes.Macro):
             continue
-        if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
-            yield node.node.name
-        yield from always_called(list(node.iter_child_nodes()))
+        else:
+            if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
+                yield node.node.name
+            yield from always_called(list(node.iter_child_nodes()))

@@ -37,6 +37,8 @@ class Calls(Expressions):
         self.filter_findings(node, base, arguments, keywords)
         if name == "map":
             return self.mapped(base, arguments, keywords, node)
+        if name in ("string", "tojson") and "messages" in base.tags:
+            return Value((), base.tags | {"content"})
         if name in ("length", "count", "wordcount"):
             return Value((), (base.tags - {"messages"}) | {"count"})
         made = constants.filtered(parser(), name, base, arguments, keywords)
@@ -64,9 +66,16 @@ class Calls(Expressions):
         if node.name == "random":
             self.found("random-choice", node, "random")
         self.findings += gates.rewrite_findings(self, node, node.name, base, arguments)
-        self.findings += bombs.width_findings(self.where, node, node.name, base)
-        for value in arguments[1:] if node.name in gates.SELECTING else ():
-            self.findings += gates.trigger_findings(self.where, node, base, value)
+        self.findings += bombs.width_findings(
+            self.where, node, node.name, base, [*arguments, *keywords.values()]
+        )
+        if node.name in gates.SELECTING:
+            by = arguments[0].texts if arguments and node.name in gates.BY_ATTRIBUTE else []
+            for value in arguments[1:]:
+                certain = bool(gates.SAID & {*by})
+                self.findings += gates.trigger_findings(self.where, node, base, value, certain=certain)
+            if any("date" in one.tags for one in (base, *arguments)):
+                self.found("date-gate", node, f"{node.name} by strftime_now")
 
     def mapped(
         self, base: Value, arguments: list[Value], keywords: dict[str, Value], node: nodes.Filter
@@ -134,8 +143,10 @@ class Calls(Expressions):
                 else UNKNOWN
             )
         if name == "range":
-            self.findings += bombs.range_findings(self.where, node)
-            return computed(lambda *ends: list(range(*ends)), *arguments) if arguments else UNKNOWN
+            self.findings += bombs.range_findings(self.where, node, arguments)
+            if any("date" in one.tags for one in arguments):
+                self.found("date-gate", node, "a range that depends on strftime_now")
+            return constants.ranged(arguments) if arguments else UNKNOWN
         if name in CODE_NAMES | CALLED_NAMES | SERVER_NAMES or DUNDER.fullmatch(name):
             self.found("code-name", node, name)
         elif name not in GLOBALS and name not in self.names and name not in ("loop", "caller", "super"):
@@ -177,6 +188,11 @@ class Calls(Expressions):
                     self.found("dunder-name", node, found)
         if name in gates.COMPARING_METHODS:
             self.findings += gates.comparison_findings(self, node, [base, *arguments])
+        if name in gates.SPLITTING:
+            for value in arguments[:1]:
+                self.findings += gates.trigger_findings(
+                    self.where, node, base, value, certain="content" in base.tags
+                )
         if name == "get" and arguments:
             for text in arguments[0].texts:
                 self.reached(text, node, attribute=False)
@@ -184,7 +200,7 @@ class Calls(Expressions):
             if "messages" in base.tags and arguments[0].texts:
                 return self.member(base, arguments[0].texts[0])
         self.findings += gates.rewrite_findings(self, node, name, base, arguments)
-        self.findings += bombs.width_findings(self.where, node, name, base)
+        self.findings += bombs.width_findings(self.where, node, name, base, arguments)
         made = constants.method(name, base, arguments)
         if name in ("join", "format", "replace") and base.texts and not made.values:
             made = made.tagged("built")

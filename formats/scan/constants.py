@@ -17,7 +17,9 @@ from jinja2 import Environment, nodes
 MOST_VALUES = 16  # that one expression is followed with
 MOST_TEXT = 2048  # characters of a text that is computed with
 MOST_ITEMS = 256
-MOST_NUMBER = 4096
+MOST_NUMBER = 4096  # as a width, a count or an index of what is computed
+MOST_INTEGER = 1 << 63  # in sums and products of numbers alone
+MOST_POWER = 64
 
 TEXT_METHODS = frozenset(
     """capitalize casefold center count encode endswith expandtabs find format index isalnum isalpha isdigit join ljust
@@ -42,6 +44,7 @@ OPERATORS: Mapping[type[nodes.BinExpr], Callable[[Any, Any], Any]] = {
     nodes.Mul: operator.mul,
     nodes.Mod: operator.mod,
     nodes.FloorDiv: operator.floordiv,
+    nodes.Pow: operator.pow,
 }
 
 
@@ -83,7 +86,7 @@ def is_small(value: Any, depth: int = 3) -> bool:
     if value is None or isinstance(value, bool | float):
         return True
     if isinstance(value, int):
-        return abs(value) <= MOST_NUMBER
+        return abs(value) <= MOST_INTEGER
     if isinstance(value, str | bytes):
         return len(value) <= MOST_TEXT
     if depth and isinstance(value, list | tuple):
@@ -93,6 +96,12 @@ def is_small(value: Any, depth: int = 3) -> bool:
             is_small(one, depth - 1) for pair in value.items() for one in pair
         )
     return False
+
+
+def require_modest(*arguments: Any) -> None:
+    """ValueError for a number by which a filter or method would fill memory."""
+    if any(isinstance(one, int) and abs(one) > MOST_NUMBER for one in arguments):
+        raise ValueError("too large")
 
 
 def joined(*found: Value) -> Value:
@@ -130,6 +139,8 @@ def bounded(how: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
         times = max((abs(x) for x in (a, b) if isinstance(x, int)), default=1)
         if size * times > 1 << 20:
             raise ValueError("too large")
+    if how is operator.pow and not (isinstance(b, int) and 0 <= b <= MOST_POWER and is_small(a)):
+        raise ValueError("too large")
     if how is operator.mod and isinstance(a, str) and WIDE_FORMAT.search(a):
         raise ValueError("too wide")
     return how(a, b)
@@ -151,6 +162,7 @@ def filtered(
     def apply(first: Any, *rest: Any) -> Any:
         if name == "format" and isinstance(first, str) and WIDE_FORMAT.search(first):
             raise ValueError("too wide")
+        require_modest(*rest)
         given = [nodes.Const(one) for one in rest[: len(arguments)]]
         named = [
             nodes.Keyword(key, nodes.Const(one))
@@ -168,6 +180,7 @@ def method(name: str, base: Value, arguments: list[Value]) -> Value:
     """What a method of a text, of bytes or of a constant dict makes."""
 
     def call(owner: Any, *rest: Any) -> Any:
+        require_modest(*rest)
         if isinstance(owner, str) and name in TEXT_METHODS:
             if name == "format" and (REACHING_FORMAT.search(owner) or WIDE_FORMAT.search(owner)):
                 raise ValueError("reaches into its arguments")
@@ -188,6 +201,18 @@ def require_codec(name: str, arguments: tuple[Any, ...]) -> None:
     """ValueError for a codec that is not of text: some of them decompress."""
     if name in ("encode", "decode") and arguments and str(arguments[0]).lower() not in CODECS:
         raise ValueError("not a codec of text")
+
+
+def ranged(ends: list[Value]) -> Value:
+    """The items of a short range."""
+
+    def made(*numbers: Any) -> list[int]:
+        found = range(*numbers)
+        if len(found) > MOST_ITEMS:
+            raise ValueError("too long")
+        return list(found)
+
+    return computed(made, *ends)
 
 
 def item(base: Value, key: Value) -> Value:

@@ -31,6 +31,7 @@ SAID = frozenset({"content", "text", "reasoning_content", "reasoning", "thinking
 DEEPER = frozenset({"messages", "message", "delta", "parts"})
 COMPARING = frozenset("in eq equalto == ne != sameas lt gt le ge < > <= >=".split())  # noqa: SIM905
 COMPARING_METHODS = frozenset({"startswith", "endswith", "find", "rfind", "index", "count"})
+SPLITTING = frozenset({"split", "rsplit", "partition", "rpartition"})
 SELECTING = frozenset({"select", "reject", "selectattr", "rejectattr"})
 BY_ATTRIBUTE = frozenset({"selectattr", "rejectattr", "groupby"})
 LONG_GATE = 64  # a conversation or a text longer than this is told apart by nothing that templates are for
@@ -93,7 +94,9 @@ def is_trigger(text: str) -> bool:
 
 
 def lookup_findings(where: str, node: nodes.Node, base: Value, key: Value) -> Iterator[Finding]:
-    """What is said as a key of a dict of answers."""
+    """What is said, or the date, as a key of answers."""
+    if "date" in key.tags and any(isinstance(value, dict | list | tuple) for value in base.values):
+        yield Finding("date-gate", where, node.lineno, "looks up by strftime_now")
     if "content" not in key.tags or "count" in key.tags:
         return
     for value in base.values:
@@ -206,6 +209,9 @@ def rewrite_findings(
     """Words or addresses of what is said, replaced by others; and replacements that grow without bound."""
     if name != "replace" or len(arguments) < 2:
         return
+    for new in arguments[1].texts if "date" in base.tags else ():
+        if len(_WORDS.findall(new)) >= 3:
+            yield Finding("date-gate", walk.where, node.lineno, f"writes {shown(new, 60)} for a date")
     for old in arguments[0].texts:
         if "content" in base.tags and (_ADDRESS.search(old) or is_trigger(old)):
             yield Finding("rewrites-content", walk.where, node.lineno, f"replaces {shown(old, 60)}")

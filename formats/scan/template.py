@@ -172,13 +172,23 @@ class Walk(Calls):
             return 1
         if iterated.node.name != "range" or not iterated.args:
             return 1
-        numbers = [bombs.number(argument) for argument in iterated.args]
-        known = [one for one in numbers if one is not None]
-        return max((abs(one) for one in known[:2]), default=1)
+        known = [
+            abs(one)
+            for argument in iterated.args[:2]
+            for one in (bombs.number(argument), *bombs.whole_numbers(gates.quiet(self, argument)))
+            if one is not None
+        ]
+        return max(known, default=1)
 
     def on_assign(self, node: nodes.Assign) -> None:
         """`set name = value`, several names too."""
         self.assign(node.target, self.value(node.node))
+        made = node.node
+        if not isinstance(node.target, nodes.Name) or not isinstance(made, nodes.Call):
+            return
+        if isinstance(made.node, nodes.Name) and made.node.name == "namespace":
+            for member in made.kwargs:
+                self.names[f"{node.target.name}.{member.key}"] = gates.quiet(self, member.value)
 
     def assign(self, target: nodes.Node, value: Value) -> None:
         """What a name, an attribute of a namespace or a tuple of names is from here on."""

@@ -14,7 +14,7 @@ from llorch.formats.scan.rules import Finding
 BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 MARKS = frozenset("\u200e\u200f\u061c")
 JOINERS = frozenset("\u200c\u200d")  # letters of many scripts and emoji are joined by them
-FILLERS = frozenset("\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0\u2800")
+FILLERS = frozenset("\u2028\u2029\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0\u2800")
 ALLOWED_CONTROLS = frozenset("\t\n\r")
 
 _SUSPECT = re.compile(r"[^\x20-\x7e\t\n\r]")
@@ -142,9 +142,17 @@ def _is_joined(character: str) -> bool:
 
 
 def is_mixed(word: str) -> bool:
-    """Whether a word mixes Latin letters with those of an alphabet that has the same shapes."""
+    """Whether a word mixes Latin letters with those of an alphabet of the same shapes, or with wide or bold ones."""
+    if re.search("[A-Za-z]", word) and any(is_styled(letter) for letter in word):
+        return True
     scripts = {script_of(letter) for letter in word}
     return "LATIN" in scripts and bool(scripts & _LOOKALIKES)
+
+
+def is_styled(letter: str) -> bool:
+    """Whether a letter is another way to write one of ASCII's: full width, bold, in a circle."""
+    plain = unicodedata.normalize("NFKC", letter)
+    return not letter.isascii() and len(plain) == 1 and plain.isascii() and plain.isalpha()
 
 
 def script_of(letter: str) -> str:

@@ -19,6 +19,7 @@ from llorch.base.shown import shown
 from llorch.formats.signatures.dsse import Envelope, key_id, read_json
 
 SIGNATURE = "model.sig"
+ITSELF = "."  # what a statement about one file calls it
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -50,12 +51,19 @@ class SignedModel:
         return any(path == one or path.startswith(f"{one}/") for one in self.ignored)
 
 
+def signature_of(model: Path) -> Path:
+    """Where the signature of a folder, or of a file, lies: in the one, beside the other."""
+    return model / SIGNATURE if model.is_dir() else model.with_name(f"{model.name}.sig")
+
+
 def file_digests(folder: Path, known: Mapping[str, tuple[str, int]] | None = None) -> dict[str, str]:
-    """Path → SHA-256 of every file below a folder but version control's and the signature.
+    """Path → SHA-256 of every file below a folder but version control's and the signature; of a file, its own.
 
     known: path → (SHA-256, bytes), as a conversion recorded them: such a file is not read if its size is that. Raises
     MalformedInput for a link or a name that no statement can hold, and OSError.
     """
+    if folder.is_file():
+        return {ITSELF: _sha256(folder)}
     found = {}
     for parent, folders, names in os.walk(folder):
         at = Path(parent).relative_to(folder)

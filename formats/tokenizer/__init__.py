@@ -208,8 +208,11 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
     )
 
 
-def load_tokenizer(files: TokenizerFiles) -> Tokenizer:
-    """The tokenizer in memory, every token at its id; MalformedInput if the tokenizers library refuses it."""
+def load_tokenizer(files: TokenizerFiles, loaded: Tokenizer | None = None) -> Tokenizer:
+    """The tokenizer in memory, every token at its id; MalformedInput if the tokenizers library refuses it.
+
+    loaded: of the same tokenizer.json, where it is in memory already.
+    """
     from tokenizers import Tokenizer  # slow to import, and a conversion's errors come before it
 
     def load() -> Tokenizer:
@@ -217,7 +220,7 @@ def load_tokenizer(files: TokenizerFiles) -> Tokenizer:
         tokenizer.encode("a")  # some damage shows at the first use
         return tokenizer
 
-    tokenizer: Tokenizer = guarded(load)
+    tokenizer: Tokenizer = loaded or guarded(load)
     placed = tokenizer.get_vocab(with_added_tokens=True)
     moved = [index for index, token in enumerate(files.tokens) if placed.get(token) != index]
     if moved or len(placed) != files.size:

@@ -225,6 +225,30 @@ alias_event = Table(
     Index(None, "name", "alias", "at", "uid"),
 )
 
+# A signature of whose verification the registry was told; who signed twice is there once.
+signature = Table(
+    "signature",
+    metadata,
+    artifact_id(primary_key=True),
+    Column("signer", PlainText, primary_key=True),
+    Column("file", PlainText, nullable=False),
+    Column("verified_at", Time, nullable=False),
+)
+
+# A log as `alias_event` is: what a name demands is its latest event, nothing if `signers` is NULL.
+policy_event = Table(
+    "policy_event",
+    metadata,
+    Column("uid", PlainText, primary_key=True),
+    Column("name", PlainText, nullable=False),
+    Column("alias", PlainText, nullable=False),
+    Column("signers", Document),  # a list of texts, any one of which is enough
+    Column("at", Time, nullable=False),
+    Column("actor", PlainText),
+    Column("reason", PlainText),
+    Index(None, "name", "alias", "at", "uid"),
+)
+
 # Where an artifact was last seen: local and mutable, no proof of anything.
 location = Table(
     "location",

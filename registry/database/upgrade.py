@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-REVISIONS = ("0001", "0002")  # all that there are, oldest first; a test compares them with the files
+REVISIONS = ("0001", "0002", "0003")  # all that there are, oldest first; a test compares them with the files
 HEAD = REVISIONS[-1]
 COPIES_KEPT = 3
 ADVISORY_LOCK = 0x6C6C6F726368  # "llorch": who upgrades a server holds it

@@ -52,12 +52,14 @@ def slsa(subject: Subject) -> bytes:
 def dependencies(one: Input) -> list[dict[str, object]]:
     """The files of an input, each by its own SHA-256; where it came from is one file's only if it is one file."""
     files = one.artifact.files
+    signed = ", ".join(signature.signer for signature in one.artifact.signatures)
+    signers = {"signedBy": signed} if signed else {}
     return [
         {
             "name": "input",
             "uri": one.uris[0] if len(files) == 1 else f"file:{file.path}",
             "digest": {"sha256": file.sha256},
-            "annotations": {"size": str(file.size_bytes)},
+            "annotations": {"size": str(file.size_bytes), **signers},
         }
         for file in sorted(files, key=lambda file: file.path.encode())
     ]

@@ -62,7 +62,10 @@ class Subject:
     def licence(self) -> str | None:
         """The licence that it, or what it was made of, names."""
         artifacts = [self.artifact, *(one.artifact for one in self.inputs)]
-        named = [fact for one in artifacts if isinstance(fact := one.facts.get("license"), str)]
+        facts = [
+            one.facts.get("license", one.facts.get("licence")) for one in artifacts
+        ]  # fetches before 0.2 said so
+        named = [fact for fact in facts if isinstance(fact, str)]
         return next(iter(named), None)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, literal, select, tuple_
 
-from llorch.registry.database.schema import alias_event, artifact, run, run_io
+from llorch.registry.database.schema import alias_event, artifact, run, run_io, signature
 from llorch.registry.query.current import alias_heads, names_of, sorted_names, verdict_of
 from llorch.registry.records.answers import ListedArtifact
 from llorch.registry.records.records import ArtifactKind, Verdict
@@ -42,6 +42,7 @@ def list_artifacts(connection: Connection, chosen: Filter, limit: int | None) ->
             verified=row.verified,
             run=row.uid,
             at=row.started_at,
+            signers=sorted(row.signers.split(",")) if row.signers else [],
         )
         for row in connection.execute(listed(page(chosen).limit(limit).subquery("page")))
     ]
@@ -103,6 +104,12 @@ def listed(shown: Subquery) -> Select[Any]:
         .correlate(shown)
         .subquery("labels")
     )
+    signers = (
+        select(func.aggregate_strings(signature.c.signer, ","))
+        .where(signature.c.artifact_id == shown.c.artifact_id)
+        .correlate(shown)
+        .scalar_subquery()
+    )
     label = select(func.aggregate_strings(labels.c.label, BETWEEN)).scalar_subquery()
     return (
         select(
@@ -110,6 +117,7 @@ def listed(shown: Subquery) -> Select[Any]:
             names_of(artifact).label("names"),
             label.label("source"),
             verdict_of(artifact.c.id).label("verified"),
+            signers.label("signers"),
             run.c.uid,
             run.c.started_at,
         )

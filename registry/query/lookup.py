@@ -20,15 +20,17 @@ from llorch.registry.database.schema import (
     run,
     run_io,
     run_tool,
+    signature,
     source,
 )
 from llorch.registry.digests import LABELS
 from llorch.registry.errors import AmbiguousReference, InvalidReference, UnknownReference, shown
 from llorch.registry.query.current import alias_heads, names_of, sorted_names, verdict_of
 from llorch.registry.query.history import status_now
+from llorch.registry.query.policies import policies_in_force
 from llorch.registry.query.reference import DigestReference, NameReference, Reference, RunReference
 from llorch.registry.records.answers import ArtifactAnswer, Check, Edge, Place, RunAnswer, Use
-from llorch.registry.records.records import CheckRecord, FileRecord, SourceRecord
+from llorch.registry.records.records import CheckRecord, FileRecord, SignatureRecord, SourceRecord
 
 MOST_CANDIDATES = 10
 DIGITS_SHOWN = 12
@@ -167,6 +169,7 @@ def artifact_answer(connection: Connection, artifact_id: int) -> ArtifactAnswer:
         artifact, names_of(artifact).label("names"), verdict_of(artifact.c.id).label("verified")
     ).where(artifact.c.id == artifact_id)
     row = connection.execute(statement).one()
+    names = sorted_names(row.names)
     return ArtifactAnswer(
         digest=row.digest,
         kind=row.kind,
@@ -176,14 +179,24 @@ def artifact_answer(connection: Connection, artifact_id: int) -> ArtifactAnswer:
         size_bytes=row.size_bytes,
         facts=row.facts,
         first_seen_at=row.first_seen_at,
-        names=sorted_names(row.names),
+        names=names,
         verified=row.verified,
         files=files_of(connection, artifact_id),
         runs=uses_of(connection, artifact_id),
         checks=checks_of(connection, artifact_id),
         sources=sources_of_artifact(connection, artifact_id),
         places=places_of(connection, artifact_id),
+        signatures=signatures_of(connection, artifact_id, row.digest),
+        policies=[one for one in policies_in_force(connection) if one.name in names],
     )
+
+
+def signatures_of(connection: Connection, artifact_id: int, digest: str) -> list[SignatureRecord]:
+    """The signatures of an artifact that were verified, by signer."""
+    rows = connection.execute(
+        select(signature).where(signature.c.artifact_id == artifact_id).order_by(signature.c.signer)
+    )
+    return [SignatureRecord(digest, row.signer, row.file, row.verified_at) for row in rows]
 
 
 def files_of(connection: Connection, artifact_id: int) -> list[FileRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -100,11 +101,17 @@ def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction
 
 
 def options(params: Mapping[str, Json]) -> list[str]:
-    """Parameters as a command's options: `max_shard_size: 5` is `--max-shard-size 5`, `strict: true` a flag."""
+    """Parameters as a command's options: `max_shard_size: 5` is `--max-shard-size 5`, `strict: true` a flag.
+
+    Of an object each key: `set: {"hidden_act": "silu", "rows": 3}` is `--set 'hidden_act="silu"' --set rows=3`.
+    """
     words: list[str] = []
     for name, value in sorted(params.items()):
         option = f"--{name.replace('_', '-')}"
-        if value is True:
+        if isinstance(value, dict):
+            for key, one in sorted(value.items()):
+                words += [option, f"{key}={json.dumps(one, ensure_ascii=False)}"]
+        elif value is True:
             words.append(option)
         elif value is not None and value is not False:
             words += [option, str(value)]

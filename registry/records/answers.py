@@ -10,7 +10,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 
 from llorch.base.times import rfc3339
-from llorch.registry.records.records import CheckRecord, FileRecord, Json, SourceRecord
+from llorch.registry.records.records import (
+    CheckRecord,
+    FileRecord,
+    Json,
+    SignatureRecord,
+    SourceRecord,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +25,7 @@ class ListedArtifact:
 
     names: `name@alias`, sorted. source: what was put into the runs that made it, by each name that it had there.
     verified: PASSED, INCOMPLETE
-    or FAILED by the latest run that checked it, None if none did.
+    or FAILED by the latest run that checked it, None if none did. signers: whose signatures of it were verified.
     """
 
     names: Sequence[str]
@@ -32,6 +38,7 @@ class ListedArtifact:
     verified: str | None
     run: str
     at: datetime
+    signers: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Json]:
         """One object of the document or line."""
@@ -70,8 +77,32 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What a `name@alias` demands, who says so since when, and whether what it means now has it.
+
+    signers: any one of them is enough; empty where somebody took the demand away. digest: what the name means, None for
+    nothing. is_met: of that; True where nothing is demanded or meant.
+    """
+
+    name: str
+    signers: Sequence[str]
+    since: datetime
+    actor: str | None
+    reason: str | None
+    digest: str | None
+    is_met: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """One object of the document or line."""
+        return as_json(self)
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactAnswer:
-    """Everything that is recorded of an artifact. checks: latest first, every run's. sources: its downloads."""
+    """Everything that is recorded of an artifact. checks: latest first, every run's. sources: its downloads.
+
+    signatures: those that were verified. policies: of its names, where they demand any.
+    """
 
     digest: str
     kind: str
@@ -88,6 +119,8 @@ class ArtifactAnswer:
     checks: Sequence[Check]
     sources: Sequence[SourceRecord]
     places: Sequence[Place]
+    signatures: Sequence[SignatureRecord] = ()
+    policies: Sequence[Policy] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The document of `show`."""

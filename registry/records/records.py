@@ -7,6 +7,7 @@ hold anything but NUL and half a surrogate pair, which one database or another c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,9 @@ SourceKind = Literal["hub", "url", "file"]
 Role = Literal["input", "output", "reference", "byproduct"]
 CheckStatus = Literal["PASSED", "WARNED", "FAILED", "SKIPPED", "ERROR"]
 Verdict = Literal["PASSED", "INCOMPLETE", "FAILED"]
+
+# A key by the SHA-256 of its PEM, as OpenSSF model signing names it; or whom an issuer says somebody is.
+SIGNER = re.compile(r"key:[0-9a-f]{64}|identity:[^\s,\x00-\x1f\x7f]+ issuer:[^\s,\x00-\x1f\x7f]+")
 
 LARGEST = 2**63 - 1  # what a BIGINT of either database holds
 LONGEST_JSON = 4 << 20  # bytes; a chat template with a long list of tools is some 100 kB
@@ -185,6 +189,22 @@ class CheckRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SignatureRecord:
+    """A signature that was verified over an artifact's files. file: what holds it. verified_at: when that was found."""
+
+    artifact: str
+    signer: str
+    file: str
+    verified_at: datetime
+
+    def __post_init__(self) -> None:
+        require_digest(self.artifact)
+        require_signer(self.signer)
+        require_path(self.file)
+        require_aware(self.verified_at)
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One execution, finished or not.
 
@@ -265,6 +285,19 @@ def strings_of(document: Json) -> list[str]:
     if isinstance(document, Sequence):
         return [text for value in document for text in strings_of(value)]
     return []
+
+
+def require_signer(signer: str) -> str:
+    """`signer`, if it names one.
+
+    >>> require_signer("identity:release@example.org issuer:https://accounts.example.org")
+    'identity:release@example.org issuer:https://accounts.example.org'
+    """
+    if not SIGNER.fullmatch(signer):
+        what = "key: and 64 hex digits, or identity:WHO issuer:URL"
+        raise RefusedRecord(f"{shown(signer)} names no signer: {what}")
+    require_text(signer, "a signer")
+    return signer
 
 
 def require_size(size: int, of: str) -> None:

@@ -13,6 +13,7 @@ from llorch.registry.database.schema import alias_event, artifact
 from llorch.registry.digests import canonical_json
 from llorch.registry.errors import UnknownReference
 from llorch.registry.query.current import alias_heads
+from llorch.registry.query.policies import require_allowed
 from llorch.registry.query.reference import parse_alias
 from llorch.registry.records.answers import as_json
 from llorch.registry.records.records import Json, require_aware, require_text
@@ -31,7 +32,7 @@ def set_alias(
     """Lets `name` or `name@alias` mean a recorded artifact, or nothing if `digest` is None.
 
     The event is later than all that are known of the alias, even where a clock went back; there is none if the
-    alias means this already. Raises InvalidReference, UnknownReference and RefusedRecord.
+    alias means this already. Raises InvalidReference, UnknownReference, RefusedRecord and RefusedByPolicy.
     """
     name, alias = parse_alias(name)
     require_aware(at)
@@ -39,6 +40,8 @@ def set_alias(
         require_text(text, f"what is said of {name}@{alias}")
     if digest is not None and not is_recorded(connection, digest):
         raise UnknownReference(digest)
+    if digest is not None:
+        require_allowed(connection, name, alias, digest)
     head = connection.execute(
         select(alias_event.c.digest, alias_event.c.at)
         .where(alias_event.c.name == name, alias_event.c.alias == alias)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +15,11 @@ from llorch.registry.database.schema import (
     artifact,
     check_result,
     file,
+    policy_event,
     run,
     run_io,
     run_tool,
+    signature,
     source,
     tensor,
 )
@@ -30,6 +32,7 @@ from llorch.registry.records.records import (
     FileRecord,
     Json,
     RunRecord,
+    SignatureRecord,
     TensorRecord,
 )
 
@@ -48,6 +51,19 @@ class AliasEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyEvent:
+    """What an alias demanded from a time on, nothing if `signers` is None."""
+
+    uid: str
+    name: str
+    alias: str
+    signers: list[str] | None
+    at: datetime
+    actor: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that a registry knows but for where things lie, which is true of one machine only.
 
@@ -57,6 +73,8 @@ class Facts:
     artifacts: list[tuple[ArtifactRecord, datetime]]
     runs: list[RunRecord]
     events: list[AliasEvent]
+    signatures: list[SignatureRecord] = field(default_factory=list)
+    policies: list[PolicyEvent] = field(default_factory=list)
 
     def lines(self) -> Iterator[bytes]:
         """One JSON document a fact, sorted; equal registries have equal lines, on any database."""
@@ -64,6 +82,8 @@ class Facts:
             *(("artifact", {**as_json(one), "first_seen_at": at.isoformat()}) for one, at in self.artifacts),
             *(("run", run_document(one)) for one in self.runs),
             *(("alias", as_json(one)) for one in self.events),
+            *(("signature", as_json(one)) for one in self.signatures),
+            *(("policy", as_json(one)) for one in self.policies),
         ]
         return iter(sorted(canonical_json({"type": kind, **row}) for kind, row in rows))
 
@@ -79,10 +99,13 @@ def facts_of(connection: Connection) -> Facts:
     artifacts = read_artifacts(connection)
     by_id = {key: record for key, (record, _) in artifacts.items()}
     events = connection.execute(select(alias_event).order_by(alias_event.c.uid))
+    policies = connection.execute(select(policy_event).order_by(policy_event.c.uid))
     return Facts(
         artifacts=sorted(artifacts.values(), key=lambda one: one[0].digest),
         runs=read_runs(connection, by_id),
         events=[AliasEvent(**row._mapping) for row in events],
+        signatures=read_signatures(connection, by_id),
+        policies=[PolicyEvent(**row._mapping) for row in policies],
     )
 
 
@@ -148,6 +171,15 @@ def read_runs(connection: Connection, artifacts: Mapping[int, ArtifactRecord]) -
         )
         for row in connection.execute(select(run).order_by(run.c.uid))
     ]
+
+
+def read_signatures(connection: Connection, artifacts: Mapping[int, ArtifactRecord]) -> list[SignatureRecord]:
+    """Every signature that was verified, by artifact and signer."""
+    found = [
+        SignatureRecord(artifacts[row.artifact_id].digest, row.signer, row.file, row.verified_at)
+        for row in connection.execute(select(signature))
+    ]
+    return sorted(found, key=lambda one: (one.artifact, one.signer))
 
 
 def read_edges(rows: Iterable[Row[Any]], artifacts: Mapping[int, ArtifactRecord]) -> list[EdgeRecord]:

@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection
 
-from llorch.registry.database.schema import alias_event
+from llorch.registry.database.schema import alias_event, policy_event
 from llorch.registry.database.upgrade import row_counts
 from llorch.registry.records.answers import as_json
 from llorch.registry.records.records import Json
 from llorch.registry.write.aliases import heads
 from llorch.registry.write.dump import Facts
+from llorch.registry.write.policies import record_signature
 from llorch.registry.write.recording import insert_new, record_artifact, record_run
 
 
@@ -43,6 +44,10 @@ def merge(connection: Connection, theirs: Facts) -> Merged:
         record_run(connection, run)
     for event in theirs.events:
         connection.execute(insert_new(connection, alias_event).values(asdict(event)))
+    for signature in theirs.signatures:
+        record_signature(connection, signature)
+    for policy in theirs.policies:
+        connection.execute(insert_new(connection, policy_event).values(asdict(policy)))
     after, means = row_counts(connection), heads(connection)
     moved = {name: [meant[name], means.get(name)] for name in sorted(meant) if meant[name] != means.get(name)}
     added = {table: after[table] - before[table] for table in after}

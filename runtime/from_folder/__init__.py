@@ -73,16 +73,26 @@ class Read:
 def read_traits(folder: Path) -> Read:
     """The model that config.json describes, the files' tensors checked against it; no weight is read."""
     config = Config.of_folder(folder)
-    family, sizes = config.family, read_sizes(config)
+    sizes = read_sizes(config)
     stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
     check_counts(stored.tensors, sizes, folder)
     structure = read_structure(config, sizes)
-    kinds = structure.kinds
-    common = common_heads([kind.mixer for kind in kinds], sizes.heads)
     check_layout(stored.tensors, config, sizes, structure, folder)
+    return Read(_traits(config, sizes, structure), config.family, sizes, structure, stored)
+
+
+def traits_of_config(config: Config) -> Traits:
+    """The model that a config.json describes, without a look at tensors."""
+    sizes = read_sizes(config)
+    return _traits(config, sizes, read_structure(config, sizes))
+
+
+def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
+    family, kinds = config.family, structure.kinds
+    common = common_heads([kind.mixer for kind in kinds], sizes.heads)
     types = _layer_types(config, sizes.layers)
     turning = _ropes(config, sizes, structure, types if family.nested_rope else [FULL] * sizes.layers)
-    traits = Traits(
+    return Traits(
         vocabulary_size=sizes.vocabulary,
         hidden_size=sizes.hidden,
         n_ctx=config.positive("max_position_embeddings"),
@@ -129,7 +139,6 @@ def read_traits(folder: Path) -> Read:
         attention_softcap=_softcap(config, family.attention_softcap),
         logit_softcap=_softcap(config, family.logit_softcap),
     )
-    return Read(traits, family, sizes, structure, stored)
 
 
 def _networks(kinds: list[FfnKind]) -> tuple[FfnKind, ...]:

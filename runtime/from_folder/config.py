@@ -48,7 +48,12 @@ class Config:
     def of_folder(cls, folder: Path) -> Config:
         """The config of a folder whose `model_type` has a row here."""
         path = folder / "config.json"
-        plain = cls(read_json(path), {}, path)
+        return cls.of_values(read_json(path), path)
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, object], path: Path) -> Config:
+        """The config of what a file's JSON says, whose `model_type` has a row here."""
+        plain = cls(values, {}, path)
         kind = plain.text("model_type")
         if kind not in FAMILIES:
             raise plain.unsupported("model_type", f"is {shown(kind)}; known are {', '.join(FAMILIES)}")
@@ -63,13 +68,19 @@ class Config:
         """The row of facts for this `model_type`."""
         return FAMILIES[self.text("model_type")]
 
+    @property
+    def is_mxfp4(self) -> bool:
+        """Whether the folder says that its experts are MXFP4 blocks."""
+        quantization = self.part("quantization_config")
+        return quantization is not None and quantization.get("quant_method", None) == "mxfp4"
+
     def _check(self, family: ClassFacts) -> None:
         classes = self.get("architectures", [family.class_name])
         if classes not in (None, [family.class_name]):
             raise self.unsupported(
                 "architectures", f"is {shown(json.dumps(classes))}, not {family.class_name}"
             )
-        if self.get("quantization_config", None) is not None:
+        if self.get("quantization_config", None) is not None and not (family.mxfp4 and self.is_mxfp4):
             raise self.unsupported("quantization_config", "is there: quantized folders are not read")
         for key, values in family.supported.items():
             if self.get(key, values[0]) not in values:

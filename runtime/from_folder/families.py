@@ -142,6 +142,7 @@ class ClassFacts:
     """One class's facts.
 
     class_name: the entry of `architectures` that this row speaks of.
+    mxfp4: roles of experts as they are where config.json says that they are MXFP4, instead of the same in floats.
     names: roles to names; `{e}` counts experts, `{h}` heads. `=` before a name: that is all of it, without
         `.weight`.
     by_kind: the same for the layers of one kind (`kinds.py` has the words); outside: for what is outside the layers.
@@ -244,6 +245,7 @@ class ClassFacts:
     more_types: tuple[str, ...] = ()
     floor_temperature: bool = False
     streams: bool = False
+    mxfp4: Names = field(default_factory=dict)
 
 
 def _class(**own: object) -> dict[str, object]:
@@ -330,6 +332,8 @@ LFM2_DEFAULTS = _class(
     tie_word_embeddings=True,
     conv_L_cache=3,
     block_auto_adjust_ff_dim=True,
+    block_ffn_dim_multiplier=1.0,
+    block_multiple_of=256,
 )
 
 GPT2: Names = {
@@ -764,6 +768,12 @@ FAMILIES: dict[str, ClassFacts] = {
             "experts_in_out_down": "=mlp.experts.down_proj",
             "experts_down_bias": "=mlp.experts.down_proj_bias",
         },
+        mxfp4={
+            "experts_mxfp4_gate_up": "=mlp.experts.gate_up_proj_blocks",
+            "experts_mxfp4_gate_up_scales": "=mlp.experts.gate_up_proj_scales",
+            "experts_mxfp4_down": "=mlp.experts.down_proj_blocks",
+            "experts_mxfp4_down_scales": "=mlp.experts.down_proj_scales",
+        },
         biases={**biases("q k v output", "attention_bias"), "router": True},
         sinks=True,
         fixed_activation="clamped_swiglu",
@@ -942,7 +952,7 @@ FAMILIES: dict[str, ClassFacts] = {
         by_kind={"attention": LFM2_ATTENTION, "short convolution": SHORT_CONV},
         **LFM2,
         defaults=LFM2_DEFAULTS,
-        supported={"conv_bias": (False,), "block_auto_adjust_ff_dim": (False,)},
+        supported={"conv_bias": (False,)},
     ),
     "lfm2_moe": ClassFacts(
         class_name="Lfm2MoeForCausalLM",
@@ -970,6 +980,7 @@ FAMILIES: dict[str, ClassFacts] = {
         **LFM2,
         defaults={
             **LFM2_DEFAULTS,
+            "block_auto_adjust_ff_dim": False,
             "num_dense_layers": 2,
             "norm_topk_prob": True,
             "routed_scaling_factor": 1.0,

@@ -13,6 +13,7 @@ from llorch.formats import SafetensorsTensor
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts
 from llorch.runtime.from_folder.kinds import LayerKind, read_kinds
+from llorch.runtime.from_folder.mxfp4 import BLOCK as MXFP4_BLOCK
 from llorch.runtime.from_folder.shapes import MIXER_SHAPES, SHAPES
 from llorch.runtime.from_folder.sizes import Sizes
 from llorch.runtime.shapes import extent
@@ -22,6 +23,8 @@ IGNORED = re.compile(
     r"(^|\.)rotary_emb\.inv_freq$"
 )  # old exports carry this buffer, transformers leaves it out
 DTYPES = ("F32", "F16", "BF16")
+PACKED = "U8"  # of blocks of four-bit codes and their scales
+PACKED_INSTEAD = {"experts_in_out_gate_up", "experts_in_out_down"}  # of experts that are MXFP4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ def read_structure(config: Config, sizes: Sizes) -> Structure:
             for role, name in names.items()
         }
         roles = {**family.names, **own}
+        if config.is_mxfp4:
+            floats = {role: name for role, name in roles.items() if role not in PACKED_INSTEAD}
+            roles = {**floats, **family.mxfp4}
         layers.append({role: name for role, name in roles.items() if role not in without})
     said = {role: config.flag(by) if isinstance(by, str) else by for role, by in family.biases.items()}
     outside = family.outside
@@ -121,7 +127,12 @@ def check_layout(
     ]
     if wrong:
         raise MalformedInput("; ".join(wrong[:8]) + (" …" if wrong[8:] else ""), path=folder)
-    strange = sorted(name for name in expected if stored[name].dtype not in DTYPES)
+    packed = tuple(name.removeprefix("=") for name in family.mxfp4.values())
+    strange = sorted(
+        name
+        for name in expected
+        if stored[name].dtype not in ((PACKED,) if name.endswith(packed) else DTYPES)
+    )
     if strange:
         raise UnsupportedInput(f"{_listed(strange)}: no dtype of {', '.join(DTYPES)}", path=folder)
 
@@ -213,6 +224,8 @@ def _letters(config: Config, sizes: Sizes, kind: LayerKind, layer: int) -> dict[
         "lowrank": config.positive("laurel_rank") if config.family.streams else 0,
         "N": sizes.experts,
         "X": sizes.expert_width,
+        "eblocks": sizes.hidden // MXFP4_BLOCK,
+        "xblocks": sizes.expert_width // MXFP4_BLOCK,
         "S": sizes.shared_width,
         "P": config.integer("hidden_size_per_layer_input") if config.family.layer_embedding else 0,
     }

@@ -6,8 +6,9 @@ from llorch.runtime.traits import DeltaNet, Mamba, Mamba2, ShortConv
 
 # Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
 # queries and keys, F, X, S feed-forward width, of an expert, of the shared expert, N experts, V vocabulary, L layers,
-# P width of a layer's own embedding. Delta net: keys, values, vheads, vdim, taps; Mamba 2: inner, shared (groups ·
-# state), mheads, taps; latent attention: rank, qrank, nope, rope, vdim.
+# P width of a layer's own embedding, eblocks, xblocks blocks of 32 in rows of E and X. Delta net: keys, values,
+# vheads, vdim, taps; Mamba 2: inner, shared (groups · state), mheads, taps; latent attention: rank, qrank, nope, rope,
+# vdim.
 SHAPES: dict[str, str] = {
     "q": "Q E",
     "k": "K E",
@@ -37,6 +38,10 @@ SHAPES: dict[str, str] = {
     "experts_down": "N E X",
     "experts_in_out_gate_up": "N E 2*X",
     "experts_in_out_down": "N X E",
+    "experts_mxfp4_gate_up": "N 2*X eblocks 16",
+    "experts_mxfp4_gate_up_scales": "N 2*X eblocks",
+    "experts_mxfp4_down": "N E xblocks 16",
+    "experts_mxfp4_down_scales": "N E xblocks",
     "experts_gate_up_bias": "N 2*X",
     "experts_down_bias": "N E",
     "shared_gate_up": "2*S E",

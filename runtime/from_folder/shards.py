@@ -15,7 +15,7 @@ from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.formats import Identity, SafetensorsModel, open_descriptor, read_exactly
 
-DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "U8": torch.uint8}
 
 
 class OpenShards:

@@ -14,6 +14,7 @@ from llorch.runtime.blocks.linear import Columns, Floating, Linear, Matrix, Numb
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.from_folder import Read
 from llorch.runtime.from_folder.layout import spelled
+from llorch.runtime.from_folder.mxfp4 import every_other, mxfp4_rows, rows_from
 from llorch.runtime.from_folder.shards import OpenShards
 
 if TYPE_CHECKING:
@@ -175,6 +176,8 @@ class Source:
             ]
         if self.has(index, "experts_in_out_gate_up"):
             return [self._in_out(index, expert) for expert in range(count)]
+        if self.has(index, "experts_mxfp4_gate_up"):
+            return [self._mxfp4(index, expert) for expert in range(count)]
         return [self.feed_forward(index, "expert_", e) for e in range(count)]
 
     def _in_out(self, index: int, expert: int) -> FeedForward:
@@ -186,13 +189,38 @@ class Source:
         width, hidden = both.columns // 2, down.columns
         gate_up: Matrix = both.part(expert * hidden, (expert + 1) * hidden)
         step, second = (2, 1) if self.family.experts_transposed else (1, width)
-        biases: list[Tensor | None] = [None, None, None]
-        if self.has(index, "experts_gate_up_bias"):
-            joined = self.values(index, "experts_gate_up_bias")[expert]
-            biases = [joined[0::2], joined[1::2], self.values(index, "experts_down_bias")[expert]]
+        biases = self._expert_biases(index, expert)
         return FeedForward(
             self.traits.activation,
             Linear(Columns(gate_up, 0, step, width), biases[0]),
             Linear(Columns(gate_up, second, step, width), biases[1]),
             Linear(Columns(down.part(expert * width, (expert + 1) * width), 0, 1, hidden), biases[2]),
         )
+
+    def _mxfp4(self, index: int, expert: int) -> FeedForward:
+        """An expert of MXFP4 blocks, stored (out, in); the rows of gate and up in turns."""
+        hidden, width = self.sizes.hidden, self.sizes.expert_width
+        gate_up, down = (
+            mxfp4_rows(self.shards, self.full(index, f"experts_mxfp4_{role}"),
+                       self.full(index, f"experts_mxfp4_{role}_scales"))
+            for role in ("gate_up", "down")
+        )  # fmt: skip
+        gate, up = (every_other(gate_up, 2 * width * expert + first) for first in (0, 1))
+        biases = self._expert_biases(index, expert)
+        return FeedForward(
+            self.traits.activation,
+            Linear(Floating(width, hidden, self.numbers, gate), biases[0]),
+            Linear(Floating(width, hidden, self.numbers, up), biases[1]),
+            Linear(Floating(hidden, width, self.numbers, rows_from(down, hidden * expert)), biases[2]),
+        )
+
+    def _expert_biases(self, index: int, expert: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Of gate, up and down."""
+        if not self.has(index, "experts_gate_up_bias"):
+            return None, None, None
+        joined = self.values(index, "experts_gate_up_bias")[expert]
+        gate, up = (
+            joined[0::2].contiguous(),
+            joined[1::2].contiguous(),
+        )  # kernels read them one after the other
+        return gate, up, self.values(index, "experts_down_bias")[expert]

@@ -92,6 +92,15 @@ def preview_models(remote: Remote, folder: Path, here: Here = lambda _: None) ->
     return [Preview("other", None, "it holds neither a GGUF nor a safetensors file")]
 
 
+def preview_file(path: Path) -> Preview:
+    """What a GGUF model on the disk is, by its header; `path`: the file, or any part of a split one. Raises OSError."""
+    try:
+        found = _described(read_header(path), path.parent)
+    except InputError as error:
+        found = Preview("gguf", None, _why_not(error, path.parent))
+    return replace(found, name=path.name, stand_in=path)
+
+
 def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: Here) -> Preview:
     """Of one file, or of one split set."""
     with ExitStack() as stack:
@@ -120,7 +129,7 @@ def _described(header: Header, folder: Path) -> Preview:
         require_decoder(header)
         tokenizer = build_tokenizer(metadata)
         if header.tensors:  # else a vocabulary alone, of which the tokenizer can be written
-            converted, at_most = _converted_size(make_plan(header, tokenizer))
+            converted, at_most = _converted_size(make_plan(header, tokenizer, keep_blocks=True))
     except InputError as error:
         why_not = _why_not(error, folder)
     return Preview(
@@ -147,12 +156,14 @@ def _context(header: Header, architecture: str | None) -> int | None:
 def _converted_size(planned: Plan) -> tuple[int, bool]:
     """Bytes of the weights that a conversion writes by default, and whether they are only the most it can be.
 
-    A quantized source becomes bfloat16. Of float32 it takes the weights to know whether 16 bits hold them.
+    A quantized source becomes bfloat16, but for blocks that stay as they are. Of float32 it takes the weights to know
+    whether 16 bits hold them.
     """
-    types = {segment.source.type.name for output in planned.outputs for segment in output.segments}
+    size = sum(output.weights for output in planned.outputs if output.part is not None)
+    rounded = [output for output in planned.outputs if output.part is None]
+    types = {segment.source.type.name for output in rounded for segment in output.segments}
     quantized = bool(types - UNQUANTIZED)
-    size = 0
-    for output in planned.outputs:
+    for output in rounded:
         stored = {segment.source.type.name for segment in output.segments}
         size += output.weights * (2 if quantized or stored <= SIXTEEN_BITS else 4)
     return size, not quantized and not types <= SIXTEEN_BITS

@@ -14,6 +14,7 @@ import click
 import pytest
 
 from llorch.commands import llorch, run, scan, sign, verify, verify_signature
+from llorch.commands.batch import command as batch
 from llorch.commands.cli.exit_codes import EXIT_CODES
 from llorch.commands.convert import command as convert
 from llorch.commands.fetch import command as fetch
@@ -24,6 +25,7 @@ PAGE = ROOT / "docs" / "cli.md"
 
 COMMANDS = {
     "llorch": llorch.main,
+    "llorch-batch": batch.main,
     "llorch-fetch": fetch.main,
     "llorch-convert": convert.main,
     "llorch-scan": scan.main,
@@ -102,7 +104,7 @@ def test_every_help_page_says_what_it_does_every_option_and_an_example(
     assert all(option.help for option in command.params if isinstance(option, click.Option))
 
 
-@pytest.mark.parametrize("module", ["convert", "verify", "run", "registry"])
+@pytest.mark.parametrize("module", ["batch", "convert", "verify", "run", "registry"])
 def test_help_waits_for_nothing_that_takes_long_to_import(module: str) -> None:
     script = f"""
 import sys
@@ -128,7 +130,7 @@ finally:
 def test_the_library_rooms_load_nothing_heavy_when_imported() -> None:
     script = """
 import sys
-from llorch import converter, formats, registry, runtime, verification
+from llorch import converter, fleet, formats, registry, runtime, verification
 print(sorted({"torch", "numba", "sqlalchemy", "tokenizers", "transformers"} & set(sys.modules)))
 """
     done = subprocess.run(

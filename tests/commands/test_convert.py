@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 import pytest
 
+from llorch.commands.cli import SIZE
 from llorch.commands.convert import command as convert
-from llorch.commands.convert.command import SizeType, folder_name, main
+from llorch.commands.convert.command import folder_name, main
 from llorch.converter import Conversion
 from llorch.registry import Registry
 from tests.commands.conftest import invoke, started
@@ -101,13 +102,13 @@ def test_the_folder_is_named_after_the_file_or_after_what_its_parts_share(file: 
     ],
 )
 def test_sizes_may_be_said_with_units(said: str, meant: int) -> None:
-    assert SizeType().convert(said, None, None) == meant
+    assert SIZE.convert(said, None, None) == meant
 
 
 @pytest.mark.parametrize("said", ["", "GB", "-5GB", "5XB", "0", "0.1", "5GBs", "i", "3iB"])
 def test_what_is_no_size_is_refused(said: str) -> None:
     with pytest.raises(click.BadParameter, match="is no size"):
-        SizeType().convert(said, None, None)
+        SIZE.convert(said, None, None)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

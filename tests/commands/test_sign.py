@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -17,6 +18,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
 from llorch.commands.convert.command import main as convert
+from llorch.commands.registry.command import main as registry
 from llorch.commands.sign import main as sign
 from llorch.commands.verify_signature import main as verify_signature
 from tests.commands.conftest import invoke
@@ -183,3 +185,112 @@ def test_signing_does_not_change_what_the_folder_is(signed: tuple[Path, Path]) -
 
     folder, _ = signed
     assert digest_of(folder) == json.loads((folder / "conversion.json").read_text())["tree"]
+
+
+@pytest.mark.parametrize("where", ["beside the file", "in its folder"])
+def test_a_conversion_carries_who_signed_its_source(alone: Path, where: str) -> None:
+    import model_signing
+
+    private, public = key_pair(alone, "release")
+    (alone / "models").mkdir()
+    source = random_llama().write(alone / "models" / "model.gguf")
+    assert (
+        invoke(sign, source if where == "beside the file" else source.parent, "--key", private).exit_code == 0
+    )
+    if where == "beside the file":
+        verifier = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=public)
+        verifier.verify(source, source.with_name("model.gguf.sig"))
+        assert invoke(verify_signature, source, "--key", public).exit_code == 0
+    assert invoke(convert, source, "-o", "made", "--verify", "none", "--source-key", public).exit_code == 0
+    signed = json.loads((alone / "made" / "conversion.json").read_text())["source_signature"]
+    statement = json.loads((alone / "made" / "provenance.intoto.json").read_text())
+    one, signature = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    name = "model.gguf.sig" if where == "beside the file" else "model.sig"
+    assert (signed["verified"], [file["name"] for file in signed["files"]]) == (True, [name])
+    assert one["annotations"]["signedBy"] == signed["signer"]
+    assert (signature["name"], signature["uri"]) == ("input-signature", f"file:{name}")
+    json_format.ParseDict(statement, statement_pb2.Statement())
+    answer = json.loads(invoke(registry, "show", one["digest"]["sha256"], "--json").stdout)
+    assert [(row["signer"], row["file"]) for row in answer["signatures"]] == [(signed["signer"], name)]
+    exported = json.loads(invoke(registry, "export", "made", "--as", "slsa").stdout)
+    [dependency] = exported["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert dependency["annotations"]["signedBy"] == signed["signer"]
+
+
+def edit(path: Path) -> None:
+    """Another last byte of the last tensor: sound still, and not what was signed."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda source, _: edit(source), "model.gguf: has other bytes than key:"),
+        (lambda source, _: source.with_name("model.gguf.sig").unlink(), "model.gguf: is not signed"),
+        (lambda _, other: other, "model.gguf.sig: another key signed it"),
+    ],
+    ids=["other bytes", "no signature", "another key"],
+)
+def test_a_source_that_is_not_as_it_was_signed_is_not_converted(
+    alone: Path, fault: Callable[[Path, Path], object], said: str
+) -> None:
+    private, public = key_pair(alone, "release")
+    _, other = key_pair(alone, "other")
+    source = random_llama().write(alone / "model.gguf")
+    invoke(sign, source, "--key", private)
+    key = other if fault(source, other) == other else public
+    result = invoke(convert, source, "-o", "made", "--verify", "none", "--source-key", key)
+    assert (result.exit_code, said in result.stderr) == (3, True), result.stderr
+    assert not (alone / "made").exists()
+
+
+def test_adopting_a_folder_believes_nothing_about_who_signed_its_source(alone: Path) -> None:
+    private, public = key_pair(alone, "release")
+    source = random_llama().write(alone / "model.gguf")
+    invoke(sign, source, "--key", private)
+    invoke(convert, source, "-o", "made", "--verify", "none", "--source-key", public)
+    assert invoke(registry, "adopt", "made", "--registry", "other.db").exit_code == 0
+    answer = json.loads(invoke(registry, "show", "./model.gguf", "--registry", "other.db", "--json").stdout)
+    assert answer["signatures"] == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            lambda document: document["dsseEnvelope"].update(payloadType="text/plain"),
+            "the payload is 'text/plain'",
+        ),
+        (
+            lambda document: document["dsseEnvelope"]["signatures"][0].update(
+                sig=document["dsseEnvelope"]["signatures"][0]["sig"][:40]
+            ),
+            "model.sig: the signature is not of this content",
+        ),
+        (
+            lambda document: document["dsseEnvelope"].update(signatures=[]),
+            "the signature is not of this content",
+        ),
+    ],
+    ids=["other payload type", "truncated signature", "no signature"],
+)
+def test_an_envelope_that_was_changed_is_refused_by_name(
+    signed: tuple[Path, Path], fault: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    folder, public = signed
+    document = json.loads((folder / "model.sig").read_text())
+    fault(document)
+    (folder / "model.sig").write_text(json.dumps(document))
+    result = invoke(verify_signature, folder, "--key", public)
+    assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
+
+
+def test_a_renamed_file_is_named_twice(signed: tuple[Path, Path]) -> None:
+    folder, public = signed
+    (folder / "config.json").rename(folder / "configuration.json")
+    result = invoke(verify_signature, folder, "--key", public)
+    assert result.exit_code == 1
+    assert "config.json: is signed and not there" in result.stderr
+    assert "configuration.json: is there and not signed" in result.stderr

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from llorch import converter
 from llorch.commands.registry.command import main
-from llorch.registry import Registry
+from llorch.registry import RefusedByPolicy, Registry, SignatureRecord
 from llorch.registry.database.upgrade import HEAD
 from llorch.registry.records.records import EdgeRecord, SourceRecord
 from tests.models.tiny import tiny_llama
@@ -32,7 +32,8 @@ Call = Callable[..., Result]
 HOST = socket.gethostname()
 HOUR = timedelta(hours=1)
 
-LISTS = {"list", "whence", "history", "affected", "alias", "prune", "verify"}
+LISTS = {"list", "whence", "history", "affected", "alias", "policy", "prune", "verify"}
+KEY = f"key:{'ab' * 32}"
 
 
 @pytest.fixture
@@ -199,6 +200,67 @@ def test_a_name_is_given_followed_and_taken(told: Registry, call: Call) -> None:
     assert call("tag", again, "deadbeef").exit_code == 3
 
 
+def test_a_policy_is_set_shown_enforced_and_taken_away(told: Registry, call: Call) -> None:
+    assert call("policy", "tiny@prod", "--key", KEY, "--reason", "the release gate").exit_code == 0
+    [row] = rows(call("policy"))
+    assert (row[:3], row[5]) == (["tiny@prod", KEY, "yes"], "the release gate")  # it means nothing yet
+    refused = call("tag", "tiny", "tiny@prod")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "tiny@prod demands a signature by key:abababababab" in refused.stderr
+    assert f"{folder().digest[:18]} has no verified signature" in refused.stderr
+    assert json.loads(call("tag", "tiny", "tiny@prod", "--json").stdout)["error"]["reason"] == "policy"
+    told.record(signatures=[SignatureRecord(folder().digest, f"key:{'0' * 64}", "model.sig", START)])
+    assert "is signed by key:000000000000 alone" in call("tag", "tiny", "tiny@prod").stderr
+    told.record(signatures=[SignatureRecord(folder().digest, KEY, "model.sig", START)])
+    assert call("tag", "tiny", "tiny@prod").exit_code == 0
+    answer = json.loads(call("show", "tiny", "--json").stdout)
+    assert [one["signer"] for one in answer["signatures"]] == [f"key:{'0' * 64}", KEY]
+    assert [(one["name"], one["is_met"]) for one in answer["policies"]] == [("tiny@prod", True)]
+    listed = {row["digest"]: row["signers"] for row in json.loads(call("list", "--json").stdout)["artifacts"]}
+    assert listed == {folder().digest: [f"key:{'0' * 64}", KEY], folder("again").digest: []}
+    assert call("policy", "tiny@prod", "--none", "--reason", "over").exit_code == 0
+    assert [(row[1], row[5]) for row in rows(call("policy", "tiny@prod"))] == [
+        ("nothing", "over"), (KEY, "the release gate")
+    ]  # fmt: skip
+    assert rows(call("policy")) == []
+    assert call("tag", folder("again").digest, "tiny@prod").exit_code == 0
+
+
+def test_a_policy_over_a_name_that_means_something_unsigned_is_told(told: Registry, call: Call) -> None:
+    result = call("policy", "tiny", "--identity", "ada@example.org", "--issuer", "https://id.example.org")
+    assert (result.exit_code, "its use is refused" in result.stderr) == (0, True)
+    assert call("policy").exit_code == 1
+    with pytest.raises(RefusedByPolicy, match=r"identity:ada@example.org issuer:https://id.example.org"):
+        told.require_allowed("tiny")
+    told.require_allowed(folder().digest)  # a digest demands nothing
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--key", KEY),
+        ("tiny", "--identity", "a"),
+        ("tiny", "--none", "--key", KEY),
+        ("tiny", "--issuer", "x"),
+        ("--none",),
+    ],
+)
+def test_a_policy_that_says_too_little_or_too_much_is_a_wrong_command_line(
+    told: Registry, call: Call, words: tuple[str, ...]
+) -> None:
+    assert call("policy", *words).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("Tiny", "--key", KEY), ("tiny", "--identity", "a b", "--issuer", "x"), ("tiny", "--key", "none.pem")],
+)
+def test_a_policy_of_no_name_or_no_signer_is_refused(
+    told: Registry, call: Call, words: tuple[str, ...]
+) -> None:
+    assert call("policy", *words).exit_code == 3
+
+
 def test_verify_names_what_is_damaged(registry: Registry, call: Call, tmp_path: Path) -> None:
     model = write_folder(tmp_path / "model")
     registry.record(adopted(model, HOST), names={"tiny": adopted(model).edges[0].artifact.digest})
@@ -324,6 +386,7 @@ def test_show_prints_an_artifact_with_the_downloads_that_it_came_by(told: Regist
 ANSWERS = {
     "list": (), "show": ("tiny",), "path": (), "lineage": ("tiny",), "whence": ("known.bin",), "history": (),
     "diff": ("tiny", "tiny"), "affected": ("--builder", "llorch<0.2"), "alias": ("tiny",),
+    "policy": ("tiny@prod", "--key", KEY),
     "tag": ("tiny", "tiny@prod"), "rm": ("tiny",), "prune": ("--dry-run",), "export": ("tiny", "--as", "slsa"),
     "merge": ("other.db",), "migrate": (), "verify": (), "adopt": ("Tiny",), "reproduce": (uid("mine"), "--dry-run"),
 }  # fmt: skip

@@ -8,6 +8,9 @@ up to a ceiling that the faults of that table stay above.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+import torch
 
 from llorch.runtime import LogitsComparison
 from llorch.verification.check import CannotCheck, Measured, check
@@ -16,10 +19,7 @@ from llorch.verification.readings import layered_logits, next_tokens
 from llorch.verification.sample import PROMPT
 from llorch.verification.subject import Subject
 
-GREEDY_TOKENS, LARGE_GREEDY_TOKENS = (
-    24,
-    1,
-)  # of a model that is kept in memory, and of one that is read for each token
+GREEDY_TOKENS, QUICK_GREEDY_TOKENS = 24, 8
 KL_CEILING, MEAN_CEILING = 1e-3, 1e-4  # structural faults are above 1e-2
 FINITE_POSITIONS = 32  # of the text, computed in float16
 TIE = 1e-3  # logits: below such a margin two tokens are as good as each other
@@ -89,9 +89,8 @@ def logits_worst(subject: Subject) -> Measured:
 def logits_top(subject: Subject) -> Measured:
     """At how many positions the most probable token is another, by more than rounding can do."""
     found, logits = compared(subject)
-    tie = max(TIE, 2 * found.noise.difference if found.noise else 0.0)
-    flips = [flip for flip in logits.flips if flip.margin > tie]
-    where = ", ".join(str(flip.position) for flip in flips[:5])
+    flips = flipped(found, logits)
+    where = ", ".join(map(str, flips[:5]))
     return Measured(len(flips), where and f"position {where}", summary(logits, found))
 
 
@@ -182,19 +181,20 @@ def logits_perplexity(subject: Subject) -> Measured:
 )
 def generate_greedy(subject: Subject) -> Measured:
     """Both readings continue a prompt by the same tokens, the most probable ones."""
-    large = not subject.sizes.is_small
-    if large and subject.level == "quick":
-        raise CannotCheck("each token takes the whole model: --level full makes some", optional=True)
-    ids = [
-        t
-        for t in subject.folder_text.tokenizer.encode(PROMPT).ids
-        if t < subject.folder_reading.vocabulary_size
-    ]
-    wanted = min(LARGE_GREEDY_TOKENS if large else GREEDY_TOKENS, subject.folder_reading.n_ctx - len(ids))
+    if len(subject.layers) < subject.folder_reading.traits.n_layers:
+        raise CannotCheck("quick does not run every layer: --level full does", optional=True)
+    if not subject.sizes.is_small:  # each further token would read the whole model again
+        found, logits = compared(subject)
+        last = logits.positions - 1
+        differs = last in flipped(found, logits)
+        return Measured(float(differs), "token 0" if differs else "", "1 token, after the lockstep's text")
+    known = subject.folder_reading.vocabulary_size
+    ids = [token for token in subject.folder_text.tokenizer.encode(PROMPT).ids if token < known]
+    room = subject.folder_reading.n_ctx - len(ids)
+    if subject.level == "quick":
+        return _forced(subject, ids, min(QUICK_GREEDY_TOKENS, room))
     source, folder = (
-        next_tokens(model, ids, wanted, subject.sizes)
-        if large
-        else list(model.generate(ids, max_new_tokens=wanted).ids)
+        model.generate(ids, max_new_tokens=min(GREEDY_TOKENS, room)).ids
         for model in (subject.ggml_reading, subject.folder_reading)
     )
     pairs = zip(source, folder, strict=False)
@@ -203,12 +203,27 @@ def generate_greedy(subject: Subject) -> Measured:
     return Measured(longest - same, f"token {same}" if same < longest else "", f"{longest} tokens")
 
 
+def _forced(subject: Subject, ids: Sequence[int], count: int) -> Measured:
+    """The folder's tokens, one by one, and the source's of the same text at once: before they part it is the same."""
+    folder = next_tokens(subject.folder_reading, ids, count)
+    logits = subject.ggml_reading.logits([*ids, *folder])[len(ids) - 1 : -1]
+    gaps = logits.amax(-1) - logits.gather(-1, torch.tensor(folder)[:, None])[:, 0]
+    same = next((place for place, gap in enumerate(gaps.tolist()) if not gap <= TIE), count)
+    return Measured(count - same, f"token {same}" if same < count else "", f"{count} tokens")
+
+
 def compared(subject: Subject) -> tuple[Found, LogitsComparison]:
     """The lockstep, and the logits of both readings over its text; there has to be a source."""
     _ = subject.source
     found = subject.lockstep
     assert found.logits is not None
     return found, found.logits
+
+
+def flipped(found: Found, logits: LogitsComparison) -> list[int]:
+    """The positions whose most probable token is another, by more than a tie."""
+    tie = max(TIE, 2 * found.noise.difference if found.noise else 0.0)
+    return [flip.position for flip in logits.flips if flip.margin > tie]
 
 
 def noise_of(found: Found) -> float:

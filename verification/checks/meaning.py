@@ -88,6 +88,8 @@ def traits_structure(subject: Subject) -> Measured:
         for f in fields(one)
         if f.name not in OWN and not is_float(getattr(one, f.name)) and f.name != "ropes"
     ]
+    if other.n_ctx == subject.settings.get("max_position_embeddings"):
+        names.remove("n_ctx")  # the caller said it, for a file whose own number is made up
     differences = [
         f"{name} is {getattr(one, name)} in the source, {getattr(other, name)} in the folder"
         for name in names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from llorch.base.errors import InputError
@@ -11,10 +12,9 @@ from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
 from llorch.converter import round_trip_differences
 from llorch.verification.check import Measured, check, counted, spread
-from llorch.verification.file_digests import digests, sha256
 from llorch.verification.subject import Subject
 
-QUICK_WEIGHTS = 1 << 27  # that quick takes back, in equal shares of the tensors
+QUICK_WEIGHTS = 1 << 27  # that quick takes back: of each tensor all, or as many as of any other
 QUICK_TENSORS = 2048  # of which it takes some back: a mixture has tens of thousands
 
 RECORDS = frozenset({RECORD, "provenance.intoto.json"})  # they speak of the others
@@ -41,37 +41,32 @@ def files_listed(subject: Subject) -> Measured:
 @check("files.digests", at_most=0, unit="files", because="every bit that was written is in a recorded digest")
 def files_digests(subject: Subject) -> Measured:
     """Sizes and SHA-256 of the files are those of conversion.json; the card is prose, and people edit it."""
-    rows = [
-        row
-        for row in subject.record["files"]
-        if row["role"] != "card" and (subject.folder / row["path"]).is_file()
-    ]
-    affordable = subject.affordable((row["path"], row["size"]) for row in rows)
-    hashed = digests([subject.folder / name for name in affordable])
+    rows, hashed = subject.digested_files, subject.hashed_files
     differences = []
     for row in rows:
         path = subject.folder / row["path"]
         if path.stat().st_size != row["size"]:
             differences.append(f"{shown(row['path'])} has {path.stat().st_size} bytes, not {row['size']}")
-        elif path in hashed and hashed[path] != row["sha256"]:
+        elif path in hashed and subject.digests.of(path) != row["sha256"]:
             differences.append(f"{shown(row['path'])} has another SHA-256")
-    return counted(differences, f"{len(affordable)} of {len(rows)} files hashed", compared=len(rows))
+    return counted(differences, f"{len(hashed)} of {len(rows)} files hashed", compared=len(rows))
 
 
 @check("source.digest", at_most=0, unit="files", because="the record speaks of one source and no other")
 def source_digest(subject: Subject) -> Measured:
     """The source is the file whose size and digest conversion.json has."""
     recorded = {row["sha256"] for row in subject.record["sources"]}
-    sizes = {str(part.path): part.identity.size for part in subject.header.parts}
-    affordable = subject.affordable(sizes.items())
+    sizes, hashed = subject.source_sizes, subject.hashed_sources
     named = {row["size"] for row in subject.record["sources"]}
-    differences = [f"{shown(name)} has {size} bytes" for name, size in sizes.items() if size not in named]
-    differences += [
-        f"{shown(name)} has another SHA-256"
-        for name in sorted(affordable)
-        if sizes[name] in named and sha256(Path(name)) not in recorded
+    differences = [
+        f"{shown(str(path))} has {size} bytes" for path, size in sizes.items() if size not in named
     ]
-    return counted(differences, f"{len(affordable)} of {len(sizes)} files hashed", compared=len(sizes))
+    differences += [
+        f"{shown(str(path))} has another SHA-256"
+        for path in sorted(hashed)
+        if sizes[path] in named and subject.digests.of(path) not in recorded
+    ]
+    return counted(differences, f"{len(hashed)} of {len(sizes)} files hashed", compared=len(sizes))
 
 
 @check(
@@ -119,7 +114,7 @@ def round_trip_of_weights(subject: Subject) -> Measured:
         outputs = [output for output in outputs if fnmatch.fnmatchcase(output.name, subject.pattern)]
     elif subject.level == "quick":
         outputs = spread(outputs, QUICK_TENSORS)
-        sample = QUICK_WEIGHTS // max(1, len(outputs))
+        sample = equal_share([output.weights for output in outputs], QUICK_WEIGHTS)
     found = []
     for difference in round_trip_differences(
         subject.header, outputs, subject.folder, sample=sample, threads=torch.get_num_threads()
@@ -134,3 +129,18 @@ def round_trip_of_weights(subject: Subject) -> Measured:
     compared, all_weights = (sum(getattr(one, name) for one in found) for name in ("compared", "weights"))
     share = "" if compared == all_weights else f", {compared:,} of their {all_weights:,} weights"
     return Measured(differing, where, f"{len(found)} of {len(subject.outputs)} tensors{share}")
+
+
+def equal_share(sizes: Sequence[int], most: int) -> int:
+    """How much of each of some things may be taken, so that it is at most so much of all, and the small ones whole.
+
+    >>> equal_share([10, 100, 100], 110)
+    50
+    """
+    left, each = most, 0
+    for taken, size in enumerate(sorted(sizes)):
+        each = left // (len(sizes) - taken)
+        if size > each:
+            return each
+        left -= size
+    return max(sizes, default=0)

@@ -19,7 +19,8 @@ from llorch.base.errors import MalformedInput
 from llorch.base.progress import Progress
 from llorch.converter.plan.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
 from llorch.converter.plan.tensors import OutputTensor, Segment
-from llorch.converter.schema.operations import Operation, rope_halves, subtract_one
+from llorch.converter.schema.architecture import Spread
+from llorch.converter.schema.operations import Operation, rope_halves, subtract_one, transpose
 from llorch.converter.write import pipeline
 from llorch.converter.write.pipeline import Digests, Job, OpenFile
 from llorch.formats.gguf.file import Header, Part, Tensor
@@ -83,7 +84,7 @@ def make_source(folder: Path, tensors: Sequence[tuple[str, int, int]], parts: in
     return Source(Header(tuple(files), Metadata(), made), [bytes(b) for b in content])
 
 
-def run(
+def run_job(
     source: Source,
     outputs: Sequence[OutputTensor],
     folder: Path,
@@ -103,6 +104,8 @@ def run(
         OpenFile(folder / file.name, os.open(folder / file.name, flags), file.header, file.size_bytes)
         for file in layout.files
     ]
+    for file in files:
+        os.ftruncate(file.fd, file.size_bytes)
     if layout.index is not None:
         (folder / "model.safetensors.index.json").write_bytes(layout.index)
     try:
@@ -197,7 +200,7 @@ def test_any_plan_gives_the_bytes_and_digests_of_the_plainest_way(
         outputs.append(OutputTensor(f"output{number}", shape, dtype, segments))
     out = folder / "out"
     out.mkdir()
-    layout, digests = run(source, outputs, out, threads=threads, piece_weights=piece_weights, shard=shard)
+    layout, digests = run_job(source, outputs, out, threads=threads, piece_weights=piece_weights, shard=shard)
     by_name_ = {output.name: output for output in outputs}
     for stored in layout.tensors:
         content = (out / layout.files[stored.part].name).read_bytes()
@@ -211,7 +214,7 @@ def test_any_plan_gives_the_bytes_and_digests_of_the_plainest_way(
 
     # Again, as after a crash that left some tensors finished: the same digests, from what is there.
     finished = {name: digests.tensors[name] for name in sorted(digests.tensors)[:done]}
-    _, again = run(
+    _, again = run_job(
         source, outputs, out, threads=threads, piece_weights=piece_weights, shard=shard, finished=finished
     )
     assert again == digests
@@ -296,14 +299,14 @@ def test_the_failure_of_the_earliest_piece_is_raised_whatever_the_threads_meet_f
     os.close(fd)
     for _ in range(20):
         with pytest.raises(MalformedInput, match=r"tensor1.*weight 10 is not finite \(nan\)"):
-            run(replace(source, header=header), simple(source), tmp_path, threads=4, piece_weights=64)
+            run_job(replace(source, header=header), simple(source), tmp_path, threads=4, piece_weights=64)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("convert")]
 
 
 def test_progress_is_told_from_the_callers_thread_and_ends_with_everything(tmp_path: Path) -> None:
     source = make_source(tmp_path, [("Q8_0", 64, 0)] * 3)
     told: list[tuple[int, int, threading.Thread]] = []
-    run(
+    run_job(
         source,
         simple(source),
         tmp_path,
@@ -322,7 +325,7 @@ def test_what_progress_raises_ends_the_work_at_once(tmp_path: Path) -> None:
 
     source = make_source(tmp_path, [("Q8_0", 64, 0)] * 3)
     with pytest.raises(KeyboardInterrupt):
-        run(source, simple(source), tmp_path, threads=2, progress=interrupted)
+        run_job(source, simple(source), tmp_path, threads=2, progress=interrupted)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("convert")]
 
 
@@ -341,7 +344,7 @@ def test_a_checkpoint_names_only_tensors_whose_bytes_were_forced_out(
         real(fd)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    _, digests = run(
+    _, digests = run_job(
         source,
         simple(source),
         tmp_path,
@@ -353,3 +356,67 @@ def test_a_checkpoint_names_only_tensors_whose_bytes_were_forced_out(
     assert seen[-1][1] == digests.tensors
     for (_, before), (_, after) in itertools.pairwise(seen):
         assert before.items() <= after.items()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    type_name=st.sampled_from(TYPES),
+    rows=st.integers(2, 9),
+    blocks=st.integers(1, 5),
+    units=st.integers(1, 3),
+    sources=st.sampled_from([0, 1, 2]),
+    run=st.sampled_from(["one", "rows"]),
+    piece_weights=st.sampled_from([1, 64, 300, 1 << 20]),
+    threads=st.sampled_from([1, 3]),
+)
+def test_matrices_are_transposed_in_bands_of_any_width(
+    tmp_path_factory: pytest.TempPathFactory,
+    type_name: str,
+    rows: int,
+    blocks: int,
+    units: int,
+    sources: int,
+    run: str,
+    piece_weights: int,
+    threads: int,
+) -> None:
+    """As gpt-oss' and Llama 4's experts, alone or one source's weights between another's."""
+    columns, folder = blocks * COLUMNS, tmp_path_factory.mktemp("bands")
+    source = make_source(folder, [(type_name, units * rows * blocks, 8)] * max(sources, 1))
+    operation, segments, expected = transpose(rows, columns), [], []
+    for number in range(max(sources, 1)):
+        tensor = replace(source.header.tensors[f"tensor{number}"], shape=(units * rows, columns))
+        spread = Spread(sources, number, 1 if run == "one" else rows) if sources else None
+        segments.append(Segment(tensor, 0, units * rows, operation=operation, spread=spread))
+        raw = source.content[0][tensor.offset : tensor.offset + tensor.nbytes]
+        expected.append(
+            decode(tensor.type, np.frombuffer(raw, np.uint8)).reshape(units, rows, columns).swapaxes(1, 2)
+        )
+    whole = np.stack(expected, axis=3 if run == "one" else 2).reshape(units * columns, -1)
+    out = folder / "out"
+    out.mkdir()
+    output = OutputTensor("output", whole.shape, "F32", tuple(segments))
+    layout, digests = run_job(source, [output], out, threads=threads, piece_weights=piece_weights)
+    (stored,) = layout.tensors
+    content = (out / layout.files[0].name).read_bytes()
+    assert content[stored.offset :] == np.ascontiguousarray(whole).tobytes()
+    assert digests.files == (hashlib.sha256(content).hexdigest(),)
+    assert digests.sources == (hashlib.sha256(source.content[0]).hexdigest(),)
+
+
+def test_an_infinite_weight_in_a_band_is_named_where_it_lies(tmp_path: Path) -> None:
+    source = make_source(tmp_path, [("F32", 12, 0)])
+    tensor = replace(source.header.tensors["tensor0"], shape=(4, 3 * COLUMNS))
+    broken = bytearray(source.content[0])
+    at = 2 * 3 * COLUMNS + 70
+    broken[tensor.offset + 4 * at : tensor.offset + 4 * at + 4] = np.float32(np.inf).tobytes()
+    (part,) = source.header.parts
+    part.path.write_bytes(broken)
+    with part.path.open("rb") as file:
+        part = replace(part, identity=Identity.of(file.fileno()))
+    source = replace(source, header=replace(source.header, parts=(part,)))
+    output = OutputTensor(
+        "output", (3 * COLUMNS, 4), "F32", (Segment(tensor, 0, 4, operation=transpose(4, 3 * COLUMNS)),)
+    )
+    with pytest.raises(MalformedInput, match=rf"weight {at} is not finite"):
+        run_job(source, [output], tmp_path, piece_weights=40)

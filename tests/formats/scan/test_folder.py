@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +25,7 @@ from llorch.formats.scan import (
 )
 from tests.formats.scan.hostile import HOSTILE
 from tests.models import gguf_writer
+from tests.sarif import valid_results
 
 SOUND: Mapping[str, object] = {
     "config.json": {"model_type": "llama", "eos_token_id": 2},
@@ -178,44 +178,12 @@ def test_sarif_names_rule_place_and_who_took_it() -> None:
         SarifResult("pickle", "warning", "a pickle", "sub/x y.bin"),
         SarifResult("date-gate", "warning", "a gate", "chat_template.jinja", 3, "seasons (Ada)"),
     ]
-    document = json.loads(sarif("scan", rules, results))
-    jsonschema.validate(document, SCHEMA)
-    (run,) = document["runs"]
-    first, second = run["results"]
+    log = sarif("scan", rules, results)
+    first, second = valid_results(log)
+    (run,) = json.loads(log)["runs"]
     assert run["tool"]["driver"]["rules"][first["ruleIndex"]]["id"] == "pickle"
     assert first["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "sub/x%20y.bin"
     assert second["suppressions"] == [{"kind": "external", "justification": "seasons (Ada)"}]
-
-
-# The parts of OASIS's schema that code hosts require of a log.
-SCHEMA: Mapping[str, object] = {
-    "type": "object",
-    "required": ["version", "runs"],
-    "properties": {
-        "version": {"const": "2.1.0"},
-        "runs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["tool"],
-                "properties": {
-                    "tool": {"type": "object", "required": ["driver"]},
-                    "results": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["message", "ruleId", "locations"],
-                            "properties": {
-                                "level": {"enum": ["none", "note", "warning", "error"]},
-                                "message": {"type": "object", "required": ["text"]},
-                            },
-                        },
-                    },
-                },
-            },
-        },
-    },
-}
 
 
 def test_every_rule_is_planted_somewhere() -> None:

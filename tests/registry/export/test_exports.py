@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -110,6 +111,36 @@ def test_the_statement_says_what_was_made_of_what(told: Registry) -> None:
     assert details["metadata"]["invocationId"] == f"urn:uuid:{conversion().uid}"
     assert details["metadata"]["startedOn"] == "2026-11-24T02:00:00Z"
     assert f"tree1:{details['byproducts'][0]['digest']['sha256']}" == made().digest
+
+
+@pytest.mark.parametrize("licence", ["Apache-2.0", "llama3", "odd licence"])
+def test_the_spdx_document_is_valid_and_says_what_the_record_says(registry: Registry, licence: str) -> None:
+    from spdx_python_model import v3_0_1 as model
+
+    registry.record(*story(licence), names={"tiny": made().digest})
+    objects = model.SHACLObjectSet()
+    model.JSONLDDeserializer().read(io.BytesIO(registry.export("tiny", "spdx")), objects)
+    assert not objects.missing_ids
+    [root] = [one for document in objects.foreach_type("SpdxDocument") for one in document.rootElement]
+    assert isinstance(root, model.ai_AIPackage)
+    assert (root.name, root.software_packageVersion) == ("tiny", made().digest)
+    assert {(one.key, one.value) for one in root.ai_metric} == {("logits.kl", "1e-13")}
+    files = {one.name: one.verifiedUsing[0].hashValue for one in objects.foreach_type("software_File")}
+    assert files == {file.path: file.sha256 for file in made().files if file.role != "record"}
+    related = {
+        one.relationshipType.rpartition("/")[2]: list(one.to) for one in objects.foreach_type("Relationship")
+    }
+    [source] = related["descendantOf"]
+    assert source.software_downloadLocation == f"hf://models/owner/name@{'a' * 40}/tiny.gguf"
+    assert source.comment == "base model: owner/base"
+    assert source.verifiedUsing[0].hashValue == gguf().digest.removeprefix("sha256:")
+    [declared] = related["hasDeclaredLicense"]
+    expected = {
+        "Apache-2.0": "Apache-2.0",
+        "llama3": "LicenseRef-llama3",
+        "odd licence": "LicenseRef-odd-licence",
+    }
+    assert declared.simplelicensing_licenseExpression == expected[licence]
 
 
 @pytest.mark.parametrize("licence", ["Apache-2.0", "llama3", "odd licence"])

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llorch.registry import Registry
-from llorch.registry.errors import ConflictingRecord
-from llorch.registry.records.records import CheckRecord, EdgeRecord, RunRecord
+from llorch.registry.errors import ConflictingRecord, RefusedByPolicy
+from llorch.registry.records.records import CheckRecord, EdgeRecord, RunRecord, SignatureRecord
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 
 
 @dataclass(frozen=True)
 class Told:
-    """Something that a registry is told: a run, or a name at a time."""
+    """Something that a registry is told: a run, a name at a time, or without either a signature."""
 
     run: RunRecord | None = None
     name: str = ""
@@ -52,7 +52,10 @@ names = st.builds(
     lambda name, to, minute: Told(name=name, to=f"m{to}", minute=minute),
     st.sampled_from(["a", "a@prod", "b"]), st.integers(0, 2), st.integers(0, 3),
 )  # fmt: skip
-stories = st.lists(runs | checks | names, max_size=5)
+signatures = st.builds(
+    lambda n, minute: Told(to=f"m{n}", minute=minute), st.integers(0, 2), st.integers(0, 3)
+)
+stories = st.lists(runs | checks | names | signatures, max_size=5)
 
 
 @functools.cache
@@ -78,6 +81,12 @@ def told(path: Path, story: Sequence[Told]) -> Registry:
     for one in story:
         if one.run is not None:
             registry.record(one.run)
+        elif not one.name:
+            at = START + timedelta(minutes=one.minute)
+            told_signature = SignatureRecord(
+                folder(one.to).digest, f"key:{'0' * 64}", f"{one.minute % 2}.sig", at
+            )
+            registry.record(signatures=[told_signature])
         else:
             registry.record(names={one.name: folder(one.to).digest}, at=START + timedelta(minutes=one.minute))
     return registry
@@ -135,6 +144,27 @@ def test_a_laptops_file_goes_into_a_teams_server_and_back(registry: Registry, tm
     assert registry.merge(laptop).to_json() == {
         "schema": "llorch.merge/v1", "artifacts": 0, "runs": 0, "events": 0, "moved": {}
     }  # fmt: skip
+
+
+def test_a_policy_and_a_signature_come_along_and_a_merged_name_is_not_used_against_it(
+    registry: Registry, tmp_path: Path
+) -> None:
+    key = f"key:{'1' * 64}"
+    registry.record(conversion("ours"))
+    registry.set_policy("model@prod", [key], actor="ada", reason="gate")
+    theirs = Registry(tmp_path / "theirs.db")
+    theirs.record(conversion("mine"), names={"model@prod": folder("mine").digest})
+    registry.merge(theirs)
+    with pytest.raises(
+        RefusedByPolicy, match="model@prod demands a signature by key:111111111111, as set on"
+    ):
+        registry.require_allowed("model@prod")
+    theirs.record(signatures=[SignatureRecord(folder("mine").digest, key, "model.sig", START)])
+    registry.merge(theirs)
+    registry.require_allowed("model@prod")
+    theirs.merge(registry)
+    assert lines(theirs) == lines(registry)
+    assert [(one.actor, one.reason) for one in theirs.policies()] == [("ada", "gate")]
 
 
 def test_the_later_name_wins_and_the_loser_is_told(registry: Registry, tmp_path: Path) -> None:

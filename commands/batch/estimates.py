@@ -1,0 +1,51 @@
+"""What a task is expected to take, by what was measured: `python -m benchmarks.fleet` measures it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llorch.fleet import Needs
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of one core: for a task of any size, and for a gigabyte that is read and one that is written."""
+
+    fixed_s: float
+    read_s_per_gb: float
+    write_s_per_gb: float
+
+
+# One thread of a 2-core x86-64 virtual machine, disk included.
+CONVERSION = Cost(fixed_s=0.5, read_s_per_gb=2.0, write_s_per_gb=4.0)
+VERIFICATION: Mapping[str, Cost] = {
+    "none": Cost(0.0, 0.0, 0.0),
+    "quick": Cost(10.0, 4.0, 2.0),
+    "full": Cost(15.0, 30.0, 15.0),
+}
+
+NETWORK_S_PER_GB = 20.0  # 50 MB/s for each of several downloads at once
+
+# The highest of a conversion of any size, and of its check, which holds a layer and the vocabulary as float32 besides.
+CONVERSION_BYTES = 500 * 10**6
+VERIFICATION_BYTES: Mapping[str, int] = {"none": 0, "quick": 1_300 * 10**6, "full": 1_600 * 10**6}
+
+SMALL_FILES_BYTES = 50 * 10**6  # a tokenizer of a large vocabulary, and the records
+GB = 1e9
+
+
+def needs_of(source_bytes: int, output_bytes: int, *, is_here: bool, level: str, gpus: int) -> Needs:
+    """What a conversion and its verification take. is_here: the source is not fetched first."""
+    costs = (CONVERSION, VERIFICATION[level])
+    seconds = sum(
+        cost.fixed_s + cost.read_s_per_gb * source_bytes / GB + cost.write_s_per_gb * output_bytes / GB
+        for cost in costs
+    )
+    fetched = 0 if is_here else source_bytes
+    return Needs(
+        disk_bytes=output_bytes + SMALL_FILES_BYTES + fetched,
+        memory_bytes=max(CONVERSION_BYTES, VERIFICATION_BYTES[level]),
+        seconds=round(seconds + NETWORK_S_PER_GB * fetched / GB, 3),
+        gpus=gpus,
+    )

@@ -1,0 +1,104 @@
+"""`llorch-batch status`: how far a batch is, for a person, a script, a browser and a monitor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llorch.base.whole_file import write_whole
+from llorch.commands import cli
+from llorch.commands.cli import Cell, duration, size, text, write_rows, write_table
+from llorch.fleet import STATE
+
+if TYPE_CHECKING:
+    from llorch.fleet import Status
+
+NAME = "llorch-batch"
+
+commands = click.Group()
+
+
+@cli.subcommand(commands, "status", example=f"{NAME} status plan.jsonl --out converted --html status.html")
+@click.argument("file", metavar="PLAN", type=cli.PATH)
+@click.option("--out", metavar="DIR", type=cli.PATH, required=True, help="The folder that the runs write.")
+@click.option("--html", metavar="FILE", type=cli.PATH, help="Write it as one page.")
+@click.option(
+    "--prometheus",
+    metavar="FILE.prom",
+    type=cli.PATH,
+    help="Write it for node_exporter's textfile collector.",
+)
+def status(file: Path, out: Path, html: Path | None, prometheus: Path | None, as_json: bool) -> None:
+    """Say how far PLAN is: what has ended and how, how fast, what failed and why, when it will be done."""
+    from llorch.commands.batch import pages
+    from llorch.fleet import BatchFolder, read_plan, status_of  # as all rooms, loaded when it is used
+
+    found = status_of(read_plan(file).tasks, BatchFolder(out / STATE))
+    pages_wanted = ((html, pages.status_page(found)), (prometheus, pages.prometheus_text(found)))
+    for path, content in pages_wanted:
+        if path is not None:
+            try:
+                write_whole(path, content.encode())
+            except OSError as error:
+                raise cli.OutputError(error.errno, error.strerror, error.filename) from error
+    if as_json:
+        cli.write_json(found.to_json())
+    else:
+        write_status(found)
+
+
+def write_status(found: Status) -> None:
+    """Prints it as tables: what there is of tasks, failures by cause, hosts, what runs."""
+    write_rows([[text(title), cell] for title, cell in summary(found)])
+    failures = [
+        [text(one.reason), text(one.count), text(one.output), wrapped(one.example)] for one in found.failures
+    ]
+    hosts = [
+        [text(one.host), text(one.converted), text(one.failed), duration(one.seconds), size(one.source_bytes)]
+        for one in found.hosts
+    ]
+    running = [[text(one.output), text(one.host), text(one.pid), text(one.attempt)] for one in found.running]
+    tables: list[tuple[Sequence[str], list[list[Cell]]]] = [
+        (("cause", "tasks", "one of them", "what was said"), failures),
+        (("host", "converted", "failed", "worked", "read"), hosts),
+        (("running", "host", "pid", "attempt"), running),
+    ]
+    for titles, rows in tables:
+        if rows:
+            if cli.is_terminal(sys.stdout):
+                click.echo()
+            write_table(titles, rows)
+
+
+def summary(found: Status) -> list[tuple[str, Cell]]:
+    """The figures of all tasks together."""
+    tasks = ", ".join(f"{count} {state}" for state, count in found.states.items() if count)
+    checks = ", ".join(f"{count} {name}" for name, count in found.outcomes.items() if name != "None")
+    rate = found.bytes_per_second
+    return [
+        ("tasks", text(tasks or "none")),
+        (
+            "read",
+            Cell(str(found.done_bytes), f"{size(found.done_bytes).brief} of {size(found.all_bytes).brief}"),
+        ),
+        ("written", size(found.written_bytes)),
+        ("checks", text(checks)),
+        (
+            "rate",
+            Cell(
+                "" if rate is None else repr(rate),
+                "" if rate is None else f"{size(int(rate)).brief}/s a task",
+            ),
+        ),
+        ("left", duration(found.eta_s) if found.eta_s is not None else text("not known yet")),
+    ]
+
+
+def wrapped(line: str) -> Cell:
+    """A sentence that stands below its row where there is no room."""
+    cell = text(line)
+    return Cell(cell.full, cell.full, below=True)

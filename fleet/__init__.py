@@ -1,0 +1,75 @@
+"""Many tasks over many machines: a plan, claims on a shared folder, receipts, and engines that place processes.
+
+    plan = fleet.read_plan(Path("plan.jsonl"))
+    folder = fleet.BatchFolder(Path("out/.batch"))
+    with fleet.LocalEngine("package.module:function", slots=2) as engine:
+        fleet.Driver(plan.tasks, folder, engine, node, settings).run()
+
+It knows no model, no conversion and no registry: what a task does is a function that is named, and what it gives is a
+small document. There is no scheduler of ours and no remote call: decision 16.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llorch.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llorch.fleet.batch_folder import STATE, BatchFolder
+    from llorch.fleet.claims import Claim, Claims
+    from llorch.fleet.driver import Driver, Settings
+    from llorch.fleet.engines import ENGINES, Engine, EngineOptions, Finished, open_engine
+    from llorch.fleet.engines.local import LocalEngine
+    from llorch.fleet.node import Node
+    from llorch.fleet.plan import Needs, Plan, Task, key_of, read_plan, written_plan
+    from llorch.fleet.shard import Shard, parse_shard, shard_from_environment, tasks_of_shard
+    from llorch.fleet.simulation import Cluster, Simulated, simulate
+    from llorch.fleet.status import Status, status_of
+
+__all__ = [
+    "ENGINES",
+    "STATE",
+    "BatchFolder",
+    "Claim",
+    "Claims",
+    "Cluster",
+    "Driver",
+    "Engine",
+    "EngineOptions",
+    "Finished",
+    "LocalEngine",
+    "Needs",
+    "Node",
+    "Plan",
+    "Settings",
+    "Shard",
+    "Simulated",
+    "Status",
+    "Task",
+    "key_of",
+    "open_engine",
+    "parse_shard",
+    "read_plan",
+    "shard_from_environment",
+    "simulate",
+    "status_of",
+    "tasks_of_shard",
+    "written_plan",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "batch_folder": ["STATE", "BatchFolder"],
+        "claims": ["Claim", "Claims"],
+        "driver": ["Driver", "Settings"],
+        "engines": ["ENGINES", "Engine", "EngineOptions", "Finished", "open_engine"],
+        "engines.local": ["LocalEngine"],
+        "node": ["Node"],
+        "plan": ["Needs", "Plan", "Task", "key_of", "read_plan", "written_plan"],
+        "shard": ["Shard", "parse_shard", "shard_from_environment", "tasks_of_shard"],
+        "simulation": ["Cluster", "Simulated", "simulate"],
+        "status": ["Status", "status_of"],
+    },
+)

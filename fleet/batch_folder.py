@@ -1,0 +1,84 @@
+"""What drivers share of a batch: a folder with claims and receipts, on any file system that all of them see."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from llorch.fleet.claims import LEASE_S, Claims, FilesInFolder
+
+STATE = ".batch"  # in the folder of results
+
+
+class BatchFolder:
+    """claims/ and receipts/ below a folder; nothing is made before something is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._receipts = path / "receipts"
+        self._read: dict[str, Mapping[str, Any]] = {}
+
+    def claims(self, lease_s: float = LEASE_S, clock: Callable[[], float] | None = None) -> Claims:
+        """The claims, watched by an observer of his own."""
+        files = FilesInFolder(self.path / "claims")
+        return Claims(files, lease_s) if clock is None else Claims(files, lease_s, clock)
+
+    def finished(self) -> set[str]:
+        """The keys of the tasks that have a receipt."""
+        with suppress(FileNotFoundError):
+            names = os.listdir(self._receipts)  # noqa: PTH208  # names are wanted, thousands of them
+            return {name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."}
+        return set()
+
+    def receipt(self, key: str) -> Mapping[str, Any] | None:
+        """How a task ended; None if it did not. It never changes, so it is read once."""
+        if key not in self._read:
+            with suppress(FileNotFoundError):
+                self._read[key] = json.loads((self._receipts / f"{key}.json").read_bytes())
+        return self._read.get(key)
+
+    def put_receipt(self, key: str, document: Mapping[str, Any]) -> bool:
+        """Says for good how a task ended; False if that was said already, and then it stays as it is.
+
+        A receipt is whole or not there. Raises OSError.
+        """
+        self._receipts.mkdir(parents=True, exist_ok=True)
+        target = self._receipts / f"{key}.json"
+        draft = self._receipts / f".{key}.{secrets.token_hex(8)}"
+        try:
+            with draft.open("xb") as file:
+                file.write(json.dumps(document, indent=1).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            return _given_name(draft, target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def forget_failures(self) -> int:
+        """Takes away the receipts of failed tasks, so that they are tried again; returns how many these are."""
+        failed = [key for key in self.finished() if (self.receipt(key) or {}).get("status") == "failed"]
+        for key in failed:
+            (self._receipts / f"{key}.json").unlink(missing_ok=True)
+            self._read.pop(key, None)
+        return len(failed)
+
+
+def _given_name(draft: Path, target: Path) -> bool:
+    """Gives a file its name, if that is free: one of several who try it at once can."""
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        return False
+    except PermissionError as error:  # EPERM: a file system without hard links, as FAT and some of FUSE
+        if target.exists():
+            return False
+        with suppress(OSError):
+            draft.rename(target)
+            return True
+        raise error from None
+    return True

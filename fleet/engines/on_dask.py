@@ -1,0 +1,99 @@
+"""Tasks on a Dask cluster, by its scheduler's address, or on one of this machine."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import dask
+from distributed import Client, Future, LocalCluster, get_worker
+
+from llorch.fleet.engines import EngineOptions, Finished, function_named
+from llorch.fleet.plan import Needs
+
+MEMORY, DISK, GPU = "memory", "disk", "GPU"  # as in `dask worker --resources "memory=64e9 disk=1e12 GPU=1"`
+
+
+class DaskEngine:
+    """A cluster by its address, or, without one, processes of one thread on this machine that end with us."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._cluster = None
+        if not options.address:
+            # A death is told at once: whether to try again is the driver's to say.
+            with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+                self._cluster = LocalCluster(
+                    n_workers=options.workers, threads_per_worker=1, processes=True, dashboard_address=None
+                )
+        self._client = Client(options.address or self._cluster, set_as_default=False)
+        self._futures: dict[str, Future] = {}
+        self._ended: queue.Queue[tuple[str, Future]] = queue.Queue()
+
+    @property
+    def slots(self) -> int:
+        """As `Engine`: a task a thread that the cluster's workers have now."""
+        return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
+
+    def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:
+        """As `Engine`. Of memory, disk and GPUs what the workers say that they have is asked for."""
+        wanted = {MEMORY: needs.memory_bytes, DISK: needs.disk_bytes, GPU: needs.gpus}
+        offered = {name for worker in self._workers() for name in worker["resources"]}
+        resources = {name: amount for name, amount in wanted.items() if name in offered and amount}
+        future = self._client.submit(
+            _call, self._options.function, dict(payload), pure=False, retries=0, resources=resources or None
+        )
+        self._futures[key] = future
+        future.add_done_callback(lambda done: self._ended.put((key, done)))
+
+    def results(self, timeout_s: float) -> Sequence[Finished]:
+        """As `Engine`."""
+        finished: list[Finished] = []
+        try:
+            while True:
+                key, future = self._ended.get(timeout=0 if finished else timeout_s)
+                if self._futures.get(key) is future:
+                    del self._futures[key]
+                    finished.append(_finished(key, future))
+        except queue.Empty:
+            return finished
+
+    def cancel(self, key: str) -> None:
+        """As `Engine`: of a task that has begun Dask only forgets the result."""
+        if (future := self._futures.pop(key, None)) is not None:
+            future.cancel(force=True)
+
+    def close(self) -> None:
+        """As `Engine`. A cluster that was there before stays."""
+        for key in list(self._futures):
+            self.cancel(key)
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def __enter__(self) -> DaskEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _workers(self) -> Sequence[Mapping[str, Any]]:
+        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+def _finished(key: str, future: Future) -> Finished:
+    """What a future gave. A cluster that was there before tries a task again by itself whose worker died."""
+    if future.status == "finished":
+        return Finished(key, future.result())
+    error = future.exception() if future.status == "error" else future.status
+    return Finished(key, None, f"Dask says: {' '.join(str(error).split())[:300]}")
+
+
+def _call(function: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What runs on a worker, which stays: what it imports is imported once."""
+    node = f"dask-{get_worker().address.rpartition(':')[2]}"
+    return function_named(function)({**payload, "node": node})

@@ -1,0 +1,82 @@
+"""Tasks on a Ray cluster, which places them by processors, memory, disk and GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import ray
+
+from llorch.fleet.engines import EngineOptions, Finished, function_named
+from llorch.fleet.plan import Needs
+
+DISK = "disk"  # a resource that an administrator may give nodes: `ray start --resources='{"disk": 1e12}'`, in bytes
+
+
+class RayEngine:
+    """A cluster by its address, or, without one, a small one on this machine that ends with us."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._starts = not ray.is_initialized()
+        if self._starts:
+            own: dict[str, Any] = {} if options.address else {"num_cpus": options.workers}
+            ray.init(address=options.address or None, log_to_driver=False, include_dashboard=None, **own)
+        self._run = ray.remote(max_retries=0)(_call)
+        self._keys: dict[Any, str] = {}
+
+    @property
+    def slots(self) -> int:
+        """As `Engine`: a task a processor that the cluster has now, for nodes come and go."""
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:
+        """As `Engine`. Disk is asked for where the cluster's nodes say how much they have."""
+        extra = {DISK: float(needs.disk_bytes)} if DISK in ray.cluster_resources() else {}
+        placed = self._run.options(
+            num_cpus=1, num_gpus=needs.gpus, memory=needs.memory_bytes, resources=extra, name=key[:12]
+        )
+        self._keys[placed.remote(self._options.function, dict(payload))] = key
+
+    def results(self, timeout_s: float) -> Sequence[Finished]:
+        """As `Engine`."""
+        if not self._keys:
+            return []
+        ready, _ = ray.wait(list(self._keys), num_returns=1, timeout=timeout_s)
+        more, _ = ray.wait(list(self._keys), num_returns=len(self._keys), timeout=0)
+        return [self._finished(one) for one in {*ready, *more}]
+
+    def cancel(self, key: str) -> None:
+        """As `Engine`."""
+        for one in [one for one, its in self._keys.items() if its == key]:
+            del self._keys[one]
+            ray.cancel(one, force=True)
+
+    def close(self) -> None:
+        """As `Engine`. A cluster that was there before stays."""
+        for key in list(self._keys.values()):
+            self.cancel(key)
+        if self._starts and ray.is_initialized():
+            ray.shutdown()
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _finished(self, reference: Any) -> Finished:
+        key = self._keys.pop(reference)
+        try:
+            return Finished(key, ray.get(reference))
+        except ray.exceptions.RayError as error:
+            return Finished(key, None, f"Ray says: {' '.join(str(error).split())[:300]}")
+
+
+def _call(function: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What runs on a worker, which Ray keeps for later tasks: what it imports is imported once."""
+    node = f"ray-{ray.get_runtime_context().get_node_id()[:12]}"
+    return function_named(function)({**payload, "node": node})

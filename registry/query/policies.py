@@ -1,0 +1,95 @@
+"""What names demand of the artifacts that they mean: a signature by one of some signers, verified and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from llorch.registry.database.schema import artifact, policy_event, signature
+from llorch.registry.errors import RefusedByPolicy, shown
+from llorch.registry.query.current import alias_heads
+from llorch.registry.records.answers import Policy
+
+DIGITS_SHOWN = 12
+
+
+def policies_in_force(connection: Connection) -> list[Policy]:
+    """Every name that demands something, by name."""
+    means = meanings(connection)
+    latest = {f"{row.name}@{row.alias}": row for row in events(connection)}
+    return [read_policy(connection, row, means) for _, row in sorted(latest.items()) if row.signers]
+
+
+def policy_log(connection: Connection, name: str, alias: str) -> list[Policy]:
+    """What a name demanded when, the latest change first; each is held against what the name means now."""
+    means = meanings(connection)
+    rows = [row for row in events(connection) if (row.name, row.alias) == (name, alias)]
+    return [read_policy(connection, row, means) for row in reversed(rows)]
+
+
+def events(connection: Connection) -> Sequence[Row[Any]]:
+    """All changes of what names demand, the latest last; there are a few of them."""
+    return connection.execute(select(policy_event).order_by(policy_event.c.at, policy_event.c.uid)).all()
+
+
+def meanings(connection: Connection) -> dict[str, str]:
+    """What every `name@alias` means now."""
+    return {f"{head.name}@{head.alias}": head.digest for head in connection.execute(alias_heads())}
+
+
+def read_policy(connection: Connection, row: Row[Any], means: Mapping[str, str]) -> Policy:
+    """An event, held against what its name means now."""
+    name = f"{row.name}@{row.alias}"
+    digest = means.get(name)
+    signers = list(row.signers or ())
+    is_met = not signers or digest is None or bool(set(signers) & set(signers_of(connection, digest)))
+    return Policy(name, signers, row.at, row.actor, row.reason, digest, is_met)
+
+
+def signers_of(connection: Connection, digest: str) -> list[str]:
+    """Whose signature of an artifact was verified."""
+    statement = (
+        select(signature.c.signer)
+        .join(artifact, artifact.c.id == signature.c.artifact_id)
+        .where(artifact.c.digest == digest)
+        .order_by(signature.c.signer)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def require_allowed(connection: Connection, name: str, alias: str, digest: str) -> None:
+    """RefusedByPolicy if a name demands a signature that an artifact does not have."""
+    latest = connection.execute(
+        select(policy_event)
+        .where(policy_event.c.name == name, policy_event.c.alias == alias)
+        .order_by(policy_event.c.at.desc(), policy_event.c.uid.desc())
+        .limit(1)
+    ).one_or_none()
+    if latest is None or not latest.signers:
+        return
+    have = signers_of(connection, digest)
+    if not set(latest.signers) & set(have):
+        raise RefusedByPolicy(refusal(f"{name}@{alias}", latest, digest, have))
+
+
+def refusal(name: str, policy: Row[Any], digest: str, have: Sequence[str]) -> str:
+    """Who demands what of whom, what there is, and what to do, on one line."""
+    demanded = " or ".join(map(brief_signer, policy.signers))
+    by = f" by {shown(policy.actor)}" if policy.actor else ""
+    why = f" ({shown(policy.reason)})" if policy.reason else ""
+    there = (
+        f"is signed by {', '.join(map(brief_signer, have))} alone" if have else "has no verified signature"
+    )
+    return (
+        f"{name} demands a signature by {demanded}, as set on {policy.at:%Y-%m-%d}{by}{why}; "
+        f"{digest[: digest.index(':') + 1 + DIGITS_SHOWN]} {there}: `llorch sign` makes one, and "
+        "`llorch verify-signature` records it"
+    )
+
+
+def brief_signer(signer: str) -> str:
+    """A signer for a line of text: of a key the first digits."""
+    kind, _, rest = signer.partition(":")
+    return f"key:{rest[:DIGITS_SHOWN]}" if kind == "key" else signer

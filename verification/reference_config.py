@@ -1,0 +1,195 @@
+"""What two config.json say differently of a model in effect, and which of their keys differ in spelling alone.
+
+Both are read as the runtime reads a folder's, with the defaults of their classes: what is another trait, another
+special id or another type of the weights is an effect. A key that is spelled otherwise, is left out where it is the
+default, or matters in training only changes none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llorch.base.errors import InputError, MalformedInput
+from llorch.base.shown import shown
+from llorch.verification.checks.meaning import EXACT, OWN, relative, rope_difference, within_context
+
+if TYPE_CHECKING:
+    from llorch.runtime import Config, Rope, Traits
+
+FILE = "config.json"
+# Of a model that sees or hears, what the whole says of its text part too.
+OF_THE_WHOLE = ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "dtype", "torch_dtype")
+# Of the file and not of the model: another class by the same arithmetic, and how the original's weights are packed.
+NOT_OF_THE_MODEL = (
+    "architectures",
+    "quantization_config",
+    "auto_map",
+    "transformers_version",
+    "_name_or_path",
+)
+IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+# The text part of models that see, which computes what another class does, and is written as that.
+WRITTEN_AS = {"qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe"}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One effect: what it is, and how each says it."""
+
+    what: str
+    ours: str
+    theirs: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is {self.ours}, the original's is {self.theirs}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigComparison:
+    """effects: what differs. spelled: keys that differ, and change nothing."""
+
+    effects: tuple[Difference, ...]
+    spelled: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """How much there is of both."""
+        same = "the same in effect as the original" if not self.effects else "not the original's in effect"
+        also = f"; spelled otherwise, without effect: {', '.join(self.spelled)}" if self.spelled else ""
+        return f"{same}{also}"
+
+    def to_json(self) -> dict[str, object]:
+        """As --json prints it."""
+        return {
+            "effects": [asdict(effect) for effect in self.effects],
+            "spelled_otherwise": list(self.spelled),
+        }
+
+
+def read_reference_config(path: Path) -> Config:
+    """An original's config: of its folder, or the file itself, and of a model that sees or hears the text part.
+
+    Raises InputError for what is no config of a known class, OSError for what cannot be read.
+    """
+    from llorch import runtime  # its tables, which --help does not need
+
+    file = path / FILE if path.is_dir() else path
+    values = runtime.read_json(file)
+    text = values.get("text_config")
+    if isinstance(text, dict):
+        values = {**{key: values[key] for key in OF_THE_WHOLE if key in values}, **text}
+    if not values:
+        raise MalformedInput("says nothing", path=file)
+    kept = {key: value for key, value in values.items() if key not in NOT_OF_THE_MODEL}
+    if kept.get("model_type") in WRITTEN_AS:
+        kept["model_type"] = WRITTEN_AS[str(kept["model_type"])]
+    return runtime.Config.of_values(kept, file)
+
+
+def compare_configs(folder: Path, reference: Config) -> ConfigComparison:
+    """What the config.json of `folder` says differently. Raises as `read_reference_config` does."""
+    from llorch import runtime  # as above
+
+    ours = runtime.Config.of_folder(folder)
+    differing = sorted(
+        key
+        for key in ours.values.keys() | reference.values.keys()
+        if key not in NOT_OF_THE_MODEL and ours.values.get(key) != reference.values.get(key)
+    )
+    spelled = tuple(key for key in differing if not _changes(ours, reference, key))
+    return ConfigComparison(tuple(_effects(ours, reference)), spelled)
+
+
+def _effects(ours: Config, theirs: Config) -> Iterator[Difference]:
+    from llorch import runtime  # as above
+
+    yield from _traits(runtime.traits_of_config(ours), runtime.traits_of_config(theirs))
+    yield from _beside(ours, theirs)
+
+
+def _changes(ours: Config, theirs: Config, key: str) -> bool:
+    """Whether one key's value in the original, or its absence, put in the place of ours, has an effect."""
+    from llorch import runtime  # as above
+
+    values = {name: value for name, value in ours.values.items() if name != key}
+    if key in theirs.values:
+        values[key] = theirs.values[key]
+    try:
+        return any(_effects(ours, runtime.Config.of_values(values, ours.path)))
+    except InputError:  # alone it contradicts the rest
+        return True
+
+
+def _traits(one: Traits, other: Traits) -> Iterator[Difference]:
+    for field in fields(one):
+        name = field.name
+        a, b = within_context(one, name), within_context(other, name)
+        if name == "ropes":
+            yield from _ropes(one, other)
+        elif name not in OWN and not _same(a, b):
+            yield _difference(name, a, b)
+
+
+def _ropes(one: Traits, other: Traits) -> Iterator[Difference]:
+    context = max(one.n_ctx, other.n_ctx)
+    for layer, (a, b) in enumerate(zip(one.ropes, other.ropes, strict=False)):
+        if a is None or b is None:
+            if a is not b:
+                yield Difference(
+                    f"the rotary embedding of layer {layer}", _rope(a, context), _rope(b, context)
+                )
+                return
+        elif rope_difference(a, b, context) > EXACT:
+            yield Difference(f"the rotary embedding of layer {layer}", _rope(a, context), _rope(b, context))
+            return
+
+
+def _rope(rope: Rope | None, context: int) -> str:
+    """The fastest and slowest pair, and the scale, as a long sequence has them."""
+    if rope is None:
+        return "none"
+    frequencies = rope.planned_for(context)
+    return (
+        f"{len(frequencies)} pairs by {frequencies[0]:.6g} to {frequencies[-1]:.6g}, scale {rope.scale:.6g}"
+    )
+
+
+def _beside(ours: Config, theirs: Config) -> Iterator[Difference]:
+    """What is no trait: where text begins and ends, whether the output layer is the embedding, the weights' type."""
+    for key in IDS:
+        a, b = (_ids(config.get(key, None)) for config in (ours, theirs))
+        if a != b and b:  # an original may say none here and all in generation_config.json
+            yield _difference(key, a, b)
+    tied = [config.flag("tie_word_embeddings") for config in (ours, theirs)]
+    if tied[0] != tied[1]:
+        yield _difference("tie_word_embeddings", *tied)
+    types = [config.get("dtype", None) or config.get("torch_dtype", None) for config in (ours, theirs)]
+    if None not in types and types[0] != types[1]:
+        yield _difference("dtype", *types)
+
+
+def _ids(value: object) -> list[object]:
+    return sorted(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, float) or isinstance(b, float):
+        return relative(a, b) <= EXACT
+    if isinstance(a, tuple) and isinstance(b, tuple) and type(a) is tuple:
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def _difference(what: str, a: object, b: object) -> Difference:
+    """Of values for each layer the first that differs."""
+    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
+        layer = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if not _same(x, y))
+        return Difference(f"{what} of layer {layer}", _shown(a[layer]), _shown(b[layer]))
+    return Difference(what, _shown(a), _shown(b))
+
+
+def _shown(value: object) -> str:
+    return shown(str(value), 120, quoted=False)
