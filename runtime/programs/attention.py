@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from llorch.runtime.kernels.cpu.arguments import float_bits
 from llorch.runtime.kernels.cpu.recorder import Floats
-from llorch.runtime.kernels.cpu.steps.small_steps import LANES
 from llorch.runtime.programs.known import Unknown, product_of, require, require_known
 from llorch.runtime.programs.steps import Steps
 from llorch.runtime.traits import Heads
@@ -17,7 +16,6 @@ def attention(steps: Steps, index: int, weights: Attention, normed: Floats) -> F
     traits, recorder, shape = steps.traits, steps.recorder, steps.traits.mixer(index)
     if weights.k is None or weights.v is None or not isinstance(shape, Heads):
         raise Unknown(weights)
-    require(shape.head_dim % LANES == 0)
     q, mixed = (recorder.floats(name, shape.heads * shape.head_dim) for name in ("q", "mixed"))
     k, v = (recorder.floats(name, shape.kv_heads * shape.head_dim) for name in ("k", "v"))
     gate = recorder.floats("output gate", q.width) if traits.output_gate else None
@@ -56,10 +54,10 @@ def _rotate_and_mix(
     steps: Steps, index: int, shape: Heads, rows: tuple[Floats, Floats, Floats], mixed: Floats
 ) -> None:
     traits, rope = steps.traits, steps.traits.ropes[index]
-    q, k, v = rows
+    (q, k, v), place = rows, steps.tokens(index)
     slots = {
-        "q": q.address, "k": k.address, "v": v.address, "token": steps.token, "keys": steps.kept(index),
-        "heads": shape.heads, "kv_heads": shape.kv_heads, "head_dim": shape.head_dim,
+        "q": q.address, "k": k.address, "v": v.address, "heads": shape.heads, "kv_heads": shape.kv_heads,
+        "head_dim": shape.head_dim, "tokens": place["tokens"], "layer": index,
     }  # fmt: skip
     if rope is not None:
         cosine, sine = steps.angles(rope)
@@ -67,8 +65,7 @@ def _rotate_and_mix(
     pairs = "halves" if rope is None else rope.pairs
     steps.recorder.rotate(pairs, shape.heads + 2 * shape.kv_heads, slots)
     slots = {
-        "q": q.address, "target": mixed.address, "token": steps.token, "keys": steps.kept(index),
-        "kv_heads": shape.kv_heads, "group": shape.heads // shape.kv_heads,
+        "q": q.address, "target": mixed.address, "kv_heads": shape.kv_heads, "group": shape.heads // shape.kv_heads,
         "window": traits.windows[index] or 0, "scale": float_bits(traits.attention_scale),
-    }  # fmt: skip
+    } | place  # fmt: skip
     steps.recorder.attend(shape.head_dim, shape.heads, traits.attention_softcap, slots)

@@ -7,6 +7,7 @@ knows: a part, or a field of one, that it does not know is `Unknown`, and the de
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,13 +17,18 @@ from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.kernels.cpu.pool import available, pool
 from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
+from llorch.runtime.kernels.cpu.steps.small_steps import LANES
 from llorch.runtime.programs.attention import attention
 from llorch.runtime.programs.feed_forward import feed_forward
 from llorch.runtime.programs.known import Unknown, require, require_known
 from llorch.runtime.programs.recurrent import recurrent
 from llorch.runtime.programs.steps import Steps
-from llorch.runtime.traits import Traits
+from llorch.runtime.traits import Heads, Traits
 from llorch.runtime.weights import Attention, Layer, RecurrentMixer, Weights
+
+# Programs of up to so many tokens are kept once they are recorded: of the tokens that requests decode together, whose
+# number changes from step to step. Their memory is a few hundred kilobytes.
+FEW = 16
 
 
 class LayerPrograms:
@@ -35,10 +41,11 @@ class LayerPrograms:
         require(numbers.has_kernels and numbers.rounded is None)
         require_known(traits)
         require_known(weights)
-        require(traits.hidden_size % 32 == 0)
+        heads = [mixer for mixer in map(traits.mixer, range(traits.n_layers)) if isinstance(mixer, Heads)]
+        require(traits.hidden_size % 32 == 0 and all(mixer.head_dim % LANES == 0 for mixer in heads))
         self._traits, self._weights, self._mode = traits, weights, numbers.mode
         self._lock = threading.Lock()
-        self._recorded: dict[int, _Layers] = {}
+        self._recorded: dict[tuple[int, bool], _Layers] = {}
         self._several = True  # whether more than one token can be computed so
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
@@ -46,28 +53,45 @@ class LayerPrograms:
 
         Before anything is computed, Unknown where the program cannot be made.
         """
+        places = range(cache.length, cache.length + len(tokens))
+        hidden = self._computed(tokens, [cache] * len(tokens), places)
+        cache.advance(len(tokens))
+        return hidden
+
+    def hidden_together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """The same of several requests, each with one token that follows its own cache's."""
+        hidden = self._computed(tokens, caches, [cache.length for cache in caches], together=True)
+        for cache in caches:
+            cache.advance(1)
+        return hidden
+
+    def _computed(
+        self, tokens: Tensor, caches: Sequence[Cache], places: Sequence[int], *, together: bool = False
+    ) -> Tensor:
+        """caches, places: of each token, its request's cache and its position there."""
         with self._lock:
             count, hidden_size = len(tokens), self._traits.hidden_size
-            layers, threads = self._layers(count), pool(torch.get_num_threads())
+            layers, threads = self._layers(count, together), pool(torch.get_num_threads())
             rows = self._weights.embedding.rows_at(tokens) * self._traits.embedding_scale
             layers.steps.x.values[: count * hidden_size] = rows.numpy().reshape(-1)
-            layers.steps.at(cache, threads.threads)
+            layers.steps.at(caches, places, threads.threads)
             threads.run(layers.program)
-            cache.advance(count)
             result = layers.result.values[: count * hidden_size].reshape(count, hidden_size)
             return torch.from_numpy(result.copy())
 
-    def _layers(self, count: int) -> _Layers:
-        """The program for so many tokens: that of one is kept, and the last of several."""
-        found = self._recorded.get(count)
+    def _layers(self, count: int, together: bool) -> _Layers:
+        """The program for so many tokens: those of few are kept, and the last of many."""
+        found = self._recorded.get((count, together))
         if found is None:
             require(count == 1 or self._several)
+            recorder = Recorder(self._mode, available(), count, together=together)
             try:
-                found = _Layers(self._traits, self._weights, Recorder(self._mode, available(), count))
+                found = _Layers(self._traits, self._weights, recorder)
             except Unknown:
                 self._several = False
                 raise
-            self._recorded = {kept: old for kept, old in self._recorded.items() if kept == 1} | {count: found}
+            few = {kept: old for kept, old in self._recorded.items() if kept[0] <= FEW}
+            self._recorded = few | {(count, together): found}
         return found
 
 

@@ -58,10 +58,9 @@ def _convolution(
     """In place; gates: of what goes in, and of what comes out."""
     require(rows.width % LANES == 0 and taps.shape[1] > 1)
     slots = {
-        "source": rows.address, "target": rows.address, "channels": rows.width, "tokens": steps.recorder.rows,
-        "taps": _constant(steps, taps.T), "state": steps.kept(index),
+        "source": rows.address, "target": rows.address, "channels": rows.width, "taps": _constant(steps, taps.T),
         "bias": _constant(steps, torch.zeros(rows.width) if bias is None else bias),
-    }  # fmt: skip
+    } | steps.tokens(index)  # fmt: skip
     if gates is not None:
         slots |= {"before": gates[0].address, "after": gates[1].address}
     count, gated = taps.shape[1], gates is not None
@@ -85,10 +84,10 @@ def _delta_net(steps: Steps, index: int, mixer: GatedDeltaNet, normed: Floats) -
     key_of = recorder.indices(mixer.key_of.tolist())
     slots = {
         "mixed": mixed.address, "step": step.address, "write": write.address, "decay": _constant(steps, mixer.decay),
-        "step_bias": _constant(steps, mixer.step_bias), "key_of": key_of, "state": steps.kept(index, 1),
-        "target": said.address, "tokens": recorder.rows, "key_heads": shape.key_heads,
+        "step_bias": _constant(steps, mixer.step_bias), "key_of": key_of,
+        "target": said.address, "key_heads": shape.key_heads,
         "value_heads": shape.value_heads, "key_dim": shape.key_dim, "value_dim": shape.value_dim,
-    }  # fmt: skip
+    } | steps.tokens(index)  # fmt: skip
     recorder.small(
         f"delta-{width}",
         lambda processor: recurrences.delta_kernel(processor, width),
@@ -112,9 +111,8 @@ def _mamba2(steps: Steps, index: int, mixer: Mamba2Mixer, normed: Floats) -> Flo
     slots = {
         "mixed": mixed.address, "step": step.address, "decay": _constant(steps, mixer.decay),
         "step_bias": _constant(steps, mixer.step_bias), "skip": _constant(steps, mixer.skip),
-        "state": steps.kept(index, 1), "target": said.address, "tokens": recorder.rows, "heads": shape.heads,
-        "head_dim": shape.head_dim, "groups": shape.groups,
-    }  # fmt: skip
+        "target": said.address, "heads": shape.heads, "head_dim": shape.head_dim, "groups": shape.groups,
+    } | steps.tokens(index)  # fmt: skip
     recorder.small(
         f"space-of-heads-{shape.state}",
         lambda processor: recurrences.space_of_heads_kernel(processor, shape.state),
@@ -140,9 +138,9 @@ def _mamba(steps: Steps, index: int, mixer: MambaMixer, normed: Floats) -> Float
     steps.multiply(low, [(mixer.step, step)])
     slots = {
         "value": value.address, "step": step.address, "into": into.address, "out_of": out_of.address,
-        "decay": _constant(steps, mixer.decay), "skip": _constant(steps, mixer.skip), "state": steps.kept(index, 1),
-        "target": said.address, "tokens": recorder.rows, "channels": shape.inner,
-    }  # fmt: skip
+        "decay": _constant(steps, mixer.decay), "skip": _constant(steps, mixer.skip),
+        "target": said.address, "channels": shape.inner,
+    } | steps.tokens(index)  # fmt: skip
     recorder.small(
         f"space-of-channels-{shape.state}",
         lambda processor: recurrences.space_of_channels_kernel(processor, shape.state),

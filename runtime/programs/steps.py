@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.linear import Linear, Rows
@@ -20,16 +21,14 @@ from llorch.runtime.traits import Rope, Traits
 class Steps:
     """Steps that are recorded one after the other, for a number of tokens.
 
-    x: the hidden states, a layer's input and its output. token: the address of a TOKEN, filled by `at`.
+    x: the hidden states, a layer's input and its output.
     """
 
     def __init__(self, traits: Traits, recorder: Recorder) -> None:
         self.traits, self.recorder = traits, recorder
         self.x = recorder.floats("x", traits.hidden_size)
         self.added = recorder.floats("added", traits.hidden_size)
-        self._token = np.zeros(len(TOKEN.names), np.int64)
-        self.token = self._token.ctypes.data
-        self._kept = np.zeros((traits.n_layers, 2), np.int64)
+        self._tokens = np.zeros((recorder.rows, len(TOKEN.names)), np.int64)
         self._scores = np.zeros(0, np.float32)
         self._angles: dict[Rope, tuple[Floats, Floats]] = {}
         for number, rope in enumerate({rope for rope in traits.ropes if rope is not None}):
@@ -40,23 +39,28 @@ class Steps:
             self._angles[rope] = cosine, sine
         self._scale = recorder.constant([traits.residual_scale])
 
-    def at(self, cache: Cache, threads: int) -> None:
-        """What depends on the request and its position."""
-        room = threads * (cache.planned + 2 * LANES)
-        if len(self._scores) < room:
-            self._scores = np.zeros(room, np.float32)
-        values = {"planned": cache.planned, "position": cache.length, "scores": self._scores.ctypes.data}
-        self._token[:] = TOKEN.filled(values)
-        self._kept[:] = cache.addresses
-        positions = np.arange(cache.length, cache.length + self.recorder.rows)
+    def at(self, caches: Sequence[Cache], places: Sequence[int], threads: int) -> None:
+        """What depends on the requests and their positions; of each token, its cache and its place there."""
+        planned = np.array([cache.planned for cache in caches])
+        room = int(planned.max()) + 2 * LANES
+        if len(self._scores) < threads * room:
+            self._scores = np.zeros(threads * room, np.float32)
+        columns: dict[str, ArrayLike] = {
+            "cache": [cache.addresses.ctypes.data for cache in caches], "planned": planned, "position": places,
+            "scores": self._scores.ctypes.data, "room": room,
+        }  # fmt: skip
+        for name, values in columns.items():
+            self._tokens[:, TOKEN.slot(name)] = np.asarray(values)
+        lengths, which = np.unique(planned, return_inverse=True)
         for rope, (cosine, sine) in self._angles.items():
-            angles = (positions[:, None] * np.array(rope.planned_for(cache.planned))).reshape(-1)
+            frequencies = np.array([rope.planned_for(length) for length in lengths.tolist()])[which]
+            angles = (np.array(places)[:, None] * frequencies).reshape(-1)
             cosine.values[: len(angles)] = np.cos(angles) * rope.scale
             sine.values[: len(angles)] = np.sin(angles) * rope.scale
 
-    def kept(self, layer: int, which: int = 0) -> int:
-        """The address of the place where stands the address of what a layer keeps: see `Cache.addresses`."""
-        return self._kept.ctypes.data + self._kept.itemsize * (2 * layer + which)
+    def tokens(self, layer: int) -> dict[str, int]:
+        """The slots by which a kernel finds what a layer keeps of each token's request."""
+        return {"tokens": self._tokens.ctypes.data, "layer": layer, "count": self.recorder.rows}
 
     def angles(self, rope: Rope) -> tuple[Floats, Floats]:
         """Cosines and sines of the tokens' positions."""

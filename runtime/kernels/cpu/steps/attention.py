@@ -1,4 +1,7 @@
-"""The kernel of attention of new tokens over the cache: its items are tokens of a head, then those of the next head."""
+"""The kernel of attention of new tokens over the cache: its items are heads of tokens.
+
+Every token has its own cache: those of one request share it, and each sees those before it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD,
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient, tangent
-from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME, TOKEN
+from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME, TOKEN, TOKEN_BYTES, kept_of
 
-# q: turned queries, (tokens, heads, head_dim); target: what is mixed of the values, as q. token: the address of
-# a TOKEN, whose position is the first one's. group: heads of queries that share one of keys. window: positions that a
-# query sees, 0 for all. scale: a float32's bits.
-ATTEND = Table("q", "target", "token", "keys", "kv_heads", "group", "window", "tokens", "scale", "softcap")
+# q: turned queries, (count, heads, head_dim); target: what is mixed of the values, as q. tokens: the address of the
+# first TOKEN of `count`. group: heads of queries that share one of keys. window: positions that a query sees, 0 for
+# all. scale: a float32's bits. together: 0 where the tokens are of one request, and all of a head come before the next
+# head; 1 where each is of its own, and all heads of it come before the next one: so that keys are read again soon.
+ATTEND = Table(
+    "q", "target", "tokens", "layer", "kv_heads", "group", "window", "count", "together", "scale", "softcap"
+)
 
 LOWEST = -3.0e38
 # Keys at a time: their sums over channels go into one vector together.
@@ -25,25 +31,30 @@ def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> st
     """softmax(scale · q Kᵀ) V, the scores capped by c · tanh(s / c) before. head_dim: a multiple of 16."""
     module = ir.Module(f"attention-{head_dim}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    q, target, token, keys_of_layer, kv_heads, group, window, tokens = (
-        ATTEND.read(emit, name) for name in ATTEND.names[:8]
+    q, target, tokens, layer, kv_heads, group, window, count, together = (
+        ATTEND.read(emit, name) for name in ATTEND.names[:9]
     )
-    planned, position, scores = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names)
-    head_bytes = planned * (4 * head_dim)
-    keys_of_layer = emit.load(keys_of_layer, INDEX)
-    row = scores + emit.arguments[THREAD] * (planned + 2 * LANES) * 4
+    one_each, heads = emit.less(emit.index(0), together), kv_heads * group
+    inner = one_each.choose(heads, count)
     parts = range(0, head_dim, LANES)
     mixed = [emit.variable(emit.zeros(LANES)) for _ in parts]
     top, total = emit.variable(emit.zeros(LANES)), emit.variable(emit.zeros(LANES))
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
-        head = emit.of(emit.builder.udiv(item.ir, tokens.ir))
-        place = item - head * tokens
-        own = (place * kv_heads * group + head) * (4 * head_dim)
-        seen = position + place + 1
+        outer = emit.of(emit.builder.udiv(item.ir, inner.ir))
+        rest = item - outer * inner
+        head, place = one_each.choose(rest, outer), one_each.choose(outer, rest)
+        token = tokens + place * TOKEN_BYTES
+        planned, position, scores, room = (
+            emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[1:]
+        )
+        row = scores + emit.arguments[THREAD] * room * 4
+        own = (place * heads + head) * (4 * head_dim)
+        seen = position + 1
         oldest = emit.less(emit.index(0), window).choose(seen - window, emit.index(0))
         oldest = emit.less(oldest, emit.index(0)).choose(emit.index(0), oldest)
         kv = emit.of(emit.builder.udiv(head.ir, group.ir))
-        keys = keys_of_layer + kv * head_bytes
+        head_bytes = planned * (4 * head_dim)
+        keys = kept_of(emit, token, layer) + kv * head_bytes
         values = keys + kv_heads * head_bytes
         query = [emit.load(q + own, FLOAT, LANES, 4 * part) for part in parts]
         _scores(emit, query, keys, row, oldest, seen)

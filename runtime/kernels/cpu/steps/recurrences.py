@@ -6,8 +6,6 @@ item needs another one's result. Formulas: `llorch.runtime.blocks`, delta_net, m
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from llvmlite import ir
 
 from llorch.formats.vector_code import FLOAT, INDEX, Value
@@ -15,58 +13,70 @@ from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.functions import exponential, logarithm_above_one, quotient
-from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME
+from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME, TOKEN_BYTES, kept_of
 
 UNIT_EPS = 1e-6  # of a delta net's queries and keys; `llorch.runtime.blocks.delta_net`
 NARROW = 4  # lanes of what is one number
 WIDEST = 64  # channels of values that one item of a delta net takes
 
-# In all tables, state: the address of the place where a memory's address stands. Rows of tokens follow one another.
+# In all tables, tokens: where the first TOKEN of `count` is: tokens of one request, one after the other, or each of its
+# own. Their rows follow one another.
 # Items are vectors of 16 channels. taps: (n, channels), the newest last. before, after: what a gated one multiplies its
 # input and its result by.
-CONVOLVE = Table("source", "target", "channels", "tokens", "taps", "bias", "state", "before", "after")
+CONVOLVE = Table(
+    "source", "target", "channels", "taps", "bias", "before", "after", "tokens", "layer", "count"
+)
 # Items are parts of value heads. mixed: rows of all queries, keys, values. step, write: a number for each head.
 # key_of: 64-bit indices.
 DELTA = Table(
-    "mixed", "step", "write", "decay", "step_bias", "key_of", "state", "target", "tokens", "key_heads", "value_heads",
-    "key_dim", "value_dim",
+    "mixed", "step", "write", "decay", "step_bias", "key_of", "target", "tokens", "layer", "count",
+    "key_heads", "value_heads", "key_dim", "value_dim",
 )  # fmt: skip
 # Items are heads. mixed: rows of x, B and C. step: a number for each head.
 SPACE_OF_HEADS = Table(
-    "mixed", "step", "decay", "step_bias", "skip", "state", "target", "tokens", "heads", "head_dim", "groups"
+    "mixed",
+    "step",
+    "decay",
+    "step_bias",
+    "skip",
+    "target",
+    "tokens",
+    "layer",
+    "count",
+    "heads",
+    "head_dim",
+    "groups",
 )
 # Items are channels. value, step: a number for each. decay: (channels, size).
 SPACE_OF_CHANNELS = Table(
-    "value", "step", "into", "out_of", "decay", "skip", "state", "target", "tokens", "channels"
+    "value", "step", "into", "out_of", "decay", "skip", "target", "tokens", "layer", "count", "channels"
 )
 
 
 def convolution_kernel(processor: Processor, taps: int, *, gated: bool) -> str:
     """silu(Σ tap · input + bias), or after · Σ tap · (before · input); taps: at least two."""
     emit = Emitter(ir.Module(f"convolution-{taps}"), NAME, ARGUMENTS, processor)
-    source, target, channels, tokens, weights, bias, state, before, after = (
+    source, target, channels, weights, bias, before, after, tokens, layer, count = (
         CONVOLVE.read(emit, name) for name in CONVOLVE.names
     )
-    past, row_bytes = emit.load(state, INDEX), channels * 4
+    row_bytes = channels * 4
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
         at = item * (4 * LANES)
-        window = [emit.variable(emit.load(past + row_bytes * n + at, FLOAT, LANES)) for n in range(taps - 1)]
-        with emit.loop(emit.index(0), tokens) as token:
+        with emit.loop(emit.index(0), count) as token:
             behind = token * row_bytes + at
+            past = kept_of(emit, tokens + token * TOKEN_BYTES, layer) + at
             x = emit.load(source + behind, FLOAT, LANES)
             x = x * emit.load(before + behind, FLOAT, LANES) if gated else x
+            window = [*(emit.load(past + row_bytes * n, FLOAT, LANES) for n in range(taps - 1)), x]
             total = emit.zeros(LANES) if gated else emit.load(bias + at, FLOAT, LANES)
-            for n, value in enumerate([*(variable.value for variable in window), x]):
+            for n, value in enumerate(window):
                 total = emit.fused(emit.load(weights + row_bytes * n + at, FLOAT, LANES), value, total)
-            for older, newer in pairwise(window):
-                older.value = newer.value
-            window[-1].value = x
+            for n, value in enumerate(window[1:]):
+                emit.store(value, past + row_bytes * n)
             made = (
                 total * emit.load(after + behind, FLOAT, LANES) if gated else ACTIVATIONS["silu"](emit, total)
             )
             emit.store(made, target + behind)
-        for n, variable in enumerate(window):
-            emit.store(variable.value, past + row_bytes * n + at)
     emit.back()
     return str(emit.module)
 
@@ -79,61 +89,41 @@ def delta_part(value_dim: int) -> int:
 def delta_kernel(processor: Processor, width: int) -> str:
     """A gated delta net's memory; width: `delta_part`. Widths of heads: multiples of 16."""
     emit = Emitter(ir.Module(f"delta-{width}"), NAME, ARGUMENTS, processor)
-    (
-        mixed,
-        step,
-        write,
-        decay,
-        step_bias,
-        key_of,
-        state,
-        target,
-        tokens,
-        key_heads,
-        value_heads,
-        key_dim,
-        value_dim,
-    ) = (DELTA.read(emit, name) for name in DELTA.names)
+    mixed, step, write, decay, step_bias, key_of, target, tokens, layer, count = (
+        DELTA.read(emit, name) for name in DELTA.names[:10]
+    )
+    key_heads, value_heads, key_dim, value_dim = (DELTA.read(emit, name) for name in DELTA.names[10:])
     parts = range(0, width, LANES)
     said, read = ([emit.variable(emit.zeros(LANES)) for _ in parts] for _ in range(2))
     squares = [emit.variable(emit.zeros(LANES)) for _ in range(3)]
-    row_bytes, keys_bytes, memory = value_dim * 4, key_heads * key_dim * 4, emit.load(state, INDEX)
+    row_bytes, keys_bytes = value_dim * 4, key_heads * key_dim * 4
     mixed_bytes = keys_bytes * 2 + value_heads * row_bytes
     of_a_head = emit.of(emit.builder.udiv(value_dim.ir, emit.index(width).ir))
+    of_width = _inverse_root(emit, emit.of(emit.builder.sitofp(key_dim.ir, FLOAT)), 0.0)
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
         head = emit.of(emit.builder.udiv(item.ir, of_a_head.ir))
         column = (item - head * of_a_head) * (4 * width)
-        own = memory + head * key_dim * row_bytes + column
         of_keys = emit.load(key_of + head * 8, INDEX) * key_dim * 4
-        with emit.loop(emit.index(0), tokens) as token:
+        with emit.loop(emit.index(0), count) as token:
+            memory = (
+                kept_of(emit, tokens + token * TOKEN_BYTES, layer, 1) + head * key_dim * row_bytes + column
+            )
             q = mixed + token * mixed_bytes + of_keys
             k, v = q + keys_bytes, mixed + token * mixed_bytes + keys_bytes * 2 + head * row_bytes + column
-            for variable in (*said, *read, *squares):
-                variable.value = emit.zeros(LANES)
-            with emit.loop(emit.index(0), key_dim, LANES) as first:
-                a, b = (emit.load(one + first * 4, FLOAT, LANES) for one in (q, k))
-                for variable, (left, right) in zip(squares, ((a, a), (b, b), (a, b)), strict=True):
-                    variable.value = emit.fused(left, right, variable.value)
-            of_q, of_k = (_inverse_root(emit, emit.total(variable.value)) for variable in squares[:2])
-            of_q = of_q * _inverse_root(emit, emit.of(emit.builder.sitofp(key_dim.ir, FLOAT)), 0.0)
             number = (token * value_heads + head) * 4
             heat = emit.load(step + number, FLOAT) + emit.load(step_bias + head * 4, FLOAT)
             kept = _exponential(emit, emit.load(decay + head * 4, FLOAT) * _softplus(emit, heat))
             written = ACTIVATIONS["sigmoid"](emit, emit.load(write + number, FLOAT).spread(NARROW))[0]
-            with emit.loop(emit.index(0), key_dim) as channel:
-                a, b = (emit.load(one + channel * 4, FLOAT) for one in (q, k))
-                for part, of_said, of_read in zip(parts, said, read, strict=True):
-                    weights = emit.load(own + channel * row_bytes, FLOAT, LANES, 4 * part)
-                    of_said.value = emit.fused(b, weights, of_said.value)
-                    of_read.value = emit.fused(a, weights, of_read.value)
-            both = emit.total(squares[2].value) * of_q * of_k
+            of_q, of_k, both = _angle(emit, q, k, key_dim, squares)
+            of_q, both = of_q * of_width, both * of_q * of_k * of_width
+            _read_twice(emit, (q, k), memory, key_dim, row_bytes, (read, said))
             for part, of_said, of_read in zip(parts, said, read, strict=True):
                 new = (emit.load(v, FLOAT, LANES, 4 * part) - of_said.value * (kept * of_k)) * written
                 out = emit.fused(both, new, of_read.value * (kept * of_q))
                 emit.store(out, target + (token * value_heads + head) * row_bytes + column, 4 * part)
                 of_said.value = new * of_k
             with emit.loop(emit.index(0), key_dim) as channel:
-                b, row = emit.load(k + channel * 4, FLOAT), own + channel * row_bytes
+                b, row = emit.load(k + channel * 4, FLOAT), memory + channel * row_bytes
                 for part, of_said in zip(parts, said, strict=True):
                     weights = emit.load(row, FLOAT, LANES, 4 * part)
                     emit.store(emit.fused(b, of_said.value, weights * kept), row, 4 * part)
@@ -141,19 +131,53 @@ def delta_kernel(processor: Processor, width: int) -> str:
     return str(emit.module)
 
 
+def _angle(
+    emit: Emitter, q: Value, k: Value, width: Value, squares: list[Variable]
+) -> tuple[Value, Value, Value]:
+    """1 / |q|, 1 / |k| and q · k; squares: three variables to sum in."""
+    for variable in squares:
+        variable.value = emit.zeros(LANES)
+    with emit.loop(emit.index(0), width, LANES) as first:
+        a, b = (emit.load(one + first * 4, FLOAT, LANES) for one in (q, k))
+        for variable, (left, right) in zip(squares, ((a, a), (b, b), (a, b)), strict=True):
+            variable.value = emit.fused(left, right, variable.value)
+    of_q, of_k, both = (emit.total(variable.value) for variable in squares)
+    return _inverse_root(emit, of_q), _inverse_root(emit, of_k), both
+
+
+def _read_twice(
+    emit: Emitter,
+    vectors: tuple[Value, Value],
+    memory: Value,
+    rows: Value,
+    row_bytes: Value,
+    sums: tuple[list[Variable], list[Variable]],
+) -> None:
+    """Two vectors times a memory's rows, which are read once."""
+    for variable in (*sums[0], *sums[1]):
+        variable.value = emit.zeros(LANES)
+    with emit.loop(emit.index(0), rows) as row:
+        factors = [emit.load(vector + row * 4, FLOAT) for vector in vectors]
+        for part in range(len(sums[0])):
+            weights = emit.load(memory + row * row_bytes, FLOAT, LANES, 4 * LANES * part)
+            for factor, variables in zip(factors, sums, strict=True):
+                variables[part].value = emit.fused(factor, weights, variables[part].value)
+
+
 def space_of_heads_kernel(processor: Processor, size: int) -> str:
     """Mamba 2's memory, of `size` numbers, a multiple of 16, for each channel of a head."""
     emit = Emitter(ir.Module(f"space-of-heads-{size}"), NAME, ARGUMENTS, processor)
-    mixed, step, decay, step_bias, skip, state, target, tokens, heads, head_dim, groups = (
+    mixed, step, decay, step_bias, skip, target, tokens, layer, count, heads, head_dim, groups = (
         SPACE_OF_HEADS.read(emit, name) for name in SPACE_OF_HEADS.names
     )
-    memory, inner = emit.load(state, INDEX), heads * head_dim
+    inner = heads * head_dim
     channels = inner + groups * (2 * size)
     of_a_group = emit.of(emit.builder.udiv(heads.ir, groups.ir))
     sums = _chains(emit, size)
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as head:
         group = emit.of(emit.builder.udiv(head.ir, of_a_group.ir)) * (4 * size)
-        with emit.loop(emit.index(0), tokens) as token:
+        with emit.loop(emit.index(0), count) as token:
+            memory = kept_of(emit, tokens + token * TOKEN_BYTES, layer, 1)
             row = mixed + token * channels * 4
             into, out_of = row + inner * 4 + group, row + (inner + groups * size) * 4 + group
             heat = emit.load(step + (token * heads + head) * 4, FLOAT) + emit.load(
@@ -174,13 +198,14 @@ def space_of_heads_kernel(processor: Processor, size: int) -> str:
 def space_of_channels_kernel(processor: Processor, size: int) -> str:
     """The first Mamba's memory, of `size` numbers, a multiple of 16, for each channel."""
     emit = Emitter(ir.Module(f"space-of-channels-{size}"), NAME, ARGUMENTS, processor)
-    value, step, into, out_of, decay, skip, state, target, tokens, channels = (
+    value, step, into, out_of, decay, skip, target, tokens, layer, count, channels = (
         SPACE_OF_CHANNELS.read(emit, name) for name in SPACE_OF_CHANNELS.names
     )
-    memory, sums = emit.load(state, INDEX), _chains(emit, size)
+    sums = _chains(emit, size)
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as channel:
         behind = channel * (4 * size)
-        with emit.loop(emit.index(0), tokens) as token:
+        with emit.loop(emit.index(0), count) as token:
+            memory = kept_of(emit, tokens + token * TOKEN_BYTES, layer, 1)
             number = (token * channels + channel) * 4
             x, stepped = emit.load(value + number, FLOAT), _softplus(emit, emit.load(step + number, FLOAT))
             kept = [

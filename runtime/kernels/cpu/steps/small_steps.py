@@ -23,13 +23,20 @@ NORM = Table("source", "target", "width", "weight", "period", "bias", "eps")
 GATE = Table("gate", "up", "target")
 # Items are vectors of 16: target += factor · source. factor: a float32's bits.
 ADD = Table("source", "target", "factor")
-# What all layers of a run share: how many positions the cache has room for, the first token's position, and memory for
-# scores, `planned` float32 and two vectors a thread.
-TOKEN = Table("planned", "position", "scores")
-# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. token: the address
-# of a TOKEN. cosine, sine: n_rot / 2 float32 a token. keys: where the address of the layer's keys stands, behind which
-# its values follow.
-ROTATE = Table("q", "k", "v", "token", "cosine", "sine", "n_rot", "keys", "heads", "kv_heads", "head_dim")
+# What all layers of a run share, a table for each token, one after the other: where its cache's addresses lie, two for
+# every layer (`Cache.addresses`), how many positions that has room for, the token's position; and memory for scores,
+# `room` float32 a thread: `planned` and two vectors, or more.
+TOKEN = Table("cache", "planned", "position", "scores", "room")
+TOKEN_BYTES = 8 * len(TOKEN.names)
+# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. tokens: where the
+# first TOKEN is. cosine, sine: n_rot / 2 float32 a token.
+ROTATE = Table("q", "k", "v", "tokens", "cosine", "sine", "n_rot", "layer", "heads", "kv_heads", "head_dim")
+
+
+def kept_of(emit: Emitter, token: Value, layer: Value, which: int = 0) -> Value:
+    """Where begins what a layer keeps of a token's request; token: the address of its TOKEN."""
+    addresses = emit.load(token, INDEX, offset=8 * TOKEN.slot("cache"))
+    return emit.load(addresses + layer * 16, INDEX, offset=8 * which)
 
 
 def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
@@ -127,19 +134,20 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
     """Turns the heads of queries in place, and puts the turned keys and the values into the cache."""
     module = ir.Module(f"rotate-{pairs}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    q, k, v, token, cosine, sine, n_rot, keys, heads, kv_heads, head_dim = (
+    q, k, v, tokens, cosine, sine, n_rot, layer, heads, kv_heads, head_dim = (
         ROTATE.read(emit, name) for name in ROTATE.names
     )
-    planned, position = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[:2])
     row_bytes = head_dim * 4
-    head_bytes = planned * row_bytes
-    keys = emit.load(keys, INDEX) + position * row_bytes
-    values = keys + kv_heads * head_bytes
     half = emit.of(emit.builder.lshr(n_rot.ir, emit.index(1).ir))
     every = heads + kv_heads * 2
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as number:
         place = emit.of(emit.builder.udiv(number.ir, every.ir))
         item = number - place * every
+        token = tokens + place * TOKEN_BYTES
+        planned, position = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[1:3])
+        head_bytes = planned * row_bytes
+        keys = kept_of(emit, token, layer) + position * row_bytes
+        values = keys + kv_heads * head_bytes
         of_q = emit.less(item, heads)
         of_k = emit.less(item, heads + kv_heads)
         kv = item - heads
@@ -148,7 +156,7 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
         own_v = v + (place * kv_heads + kv - kv_heads) * row_bytes
         source = of_q.choose(own_q, of_k.choose(own_k, own_v))
         cached = of_k.choose(keys + kv * head_bytes, values + (kv - kv_heads) * head_bytes)
-        target = of_q.choose(source, cached + place * row_bytes)
+        target = of_q.choose(source, cached)
         angle = place * half * 4
         turned = of_k.choose(half, emit.index(0))
         with emit.loop(emit.index(0), turned) as pair:
