@@ -145,14 +145,27 @@ class Model:
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
         """As the decoder's, but for rounding, by programs of kernels where there are some."""
-        one = self.sessions is None and not self.decoder.weights.devices
-        if one and len(tokens) and cache.length + len(tokens) <= cache.planned:
+        if len(tokens) and cache.length + len(tokens) <= cache.planned:
             with suppress(Unknown):
-                if self._programs is None:
-                    self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)
+                programs = self._layer_programs()
                 chunks = torch.split(tokens, PREFILL_CHUNK)
-                return torch.cat([self._programs.hidden(chunk, cache) for chunk in chunks])
+                return torch.cat([programs.hidden(chunk, cache) for chunk in chunks])
         return self.decoder.hidden(tokens, cache)
+
+    def hidden_together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """As the decoder's, one token of each request, by a program of kernels where there is one."""
+        if len(tokens) and all(cache.length < cache.planned for cache in caches):
+            with suppress(Unknown):
+                return self._layer_programs().hidden_together(tokens, caches)
+        return self.decoder.hidden_together(tokens, caches)
+
+    def _layer_programs(self) -> LayerPrograms:
+        """Unknown where the model's devices, or a part of it, have none."""
+        if self.sessions is not None or self.decoder.weights.devices:
+            raise Unknown
+        if self._programs is None:
+            self._programs = LayerPrograms(self.traits, self.decoder.weights, self.numbers)
+        return self._programs
 
     @torch.inference_mode()
     def logits(
@@ -218,7 +231,7 @@ class Model:
         Their products are computed as one, which rounds otherwise than one alone: see `batches`.
         """
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
-        return self.decoder.logits(self.decoder.hidden_together(tokens, caches)).to("cpu", torch.float32)
+        return self.decoder.logits(self.hidden_together(tokens, caches)).to("cpu", torch.float32)
 
     def stream(
         self,

@@ -142,10 +142,10 @@ class FileMatrix(Matrix):
     def rows_at(self, ids: Tensor) -> Tensor:
         """As for every matrix; a row that is asked for twice is widened once."""
         if self._kept is not None:
-            return self._kept[ids]
+            return self._kept.index_select(0, ids)  # see `Packed.rows_at`
         distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
         rows = torch.cat([self._fresh(row, row + 1) for row in distinct.tolist()])
-        return rows[torch.from_numpy(where).to(rows.device)]
+        return rows.index_select(0, torch.from_numpy(where).to(rows.device))
 
     def _fresh(self, start: int, stop: int) -> Tensor:
         # torch's memory is aligned to 64 bytes, NumPy's to 16: a product's bits may depend on that
@@ -200,12 +200,11 @@ class Packed(FileMatrix):
         """As for every tensor of a file; all of them dequantized at once, where the file's numbers are the weights."""
         if self.keeps or self._scales is not None:
             return super().rows_at(ids)
-        distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
-        raw = self._whole().reshape(self.rows, self._row_bytes)[distinct]
-        out = torch.empty((len(distinct), self.columns))
+        # by NumPy: torch's brackets wake its threads, which then wait where the kernels' want to work
+        raw = self._whole().reshape(self.rows, self._row_bytes)[ids.cpu().numpy()]
+        out = torch.empty((len(ids), self.columns))
         dequantize_into(self._type, raw.reshape(-1), out.numpy().reshape(-1))
-        rows = self._as_used(out)
-        return rows[torch.from_numpy(where).to(rows.device)]
+        return self._as_used(out)
 
     def _whole(self) -> NDArray[np.uint8]:
         if self._raw is None:

@@ -31,6 +31,31 @@ TINY = ("gemma2", "gemma3", "llama", "mixtral", "phi2", "phi3", "qwen2", "qwen2m
     "name", [*(f"tiny/{name}" for name in TINY), *(f"families/{name}" for name in FAMILIES)]
 )
 def test_together_is_alone(test_data: Path, name: str, mode: str) -> None:
+    require_alone(test_data, name, mode, PROMPTS)
+
+
+@pytest.mark.parametrize("mode", runtime.Mode)
+@pytest.mark.parametrize("count", [2, 5, 8, 17])
+def test_however_many_they_are(test_data: Path, count: int, mode: str) -> None:
+    """By rows or by panels, padded or not; and with more positions than a window of gemma3's."""
+    prompts = [
+        [(7 * place + client) % 250 for place in range(1 + 23 * (client % 5))] for client in range(count)
+    ]
+    require_alone(test_data, "tiny/gemma3", mode, prompts)
+
+
+def test_programs_of_kernels_compute_it_where_there_are_some(
+    test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(*_: object) -> None:
+        raise AssertionError("the decoder was asked")
+
+    monkeypatch.setattr("llorch.runtime.decoder.Decoder.hidden_together", unexpected)
+    require_alone(test_data, "tiny/llama", "fast", PROMPTS)
+
+
+def require_alone(test_data: Path, name: str, mode: str, prompts: list[list[int]]) -> None:
+    """Three steps of requests together are those of each alone, whatever came before."""
     file = test_data / name / "q4_k_m.gguf"
     if not file.exists():
         pytest.skip(f"there is no {name} among the test data")
@@ -39,15 +64,15 @@ def test_together_is_alone(test_data: Path, name: str, mode: str) -> None:
     except UnsupportedInput as error:
         pytest.skip(str(error))
     with model:
-        together, alone = ([model.new_cache(40) for _ in PROMPTS] for _ in range(2))
-        for ids, one, other in zip(PROMPTS, together, alone, strict=True):
+        together, alone = ([model.new_cache(len(ids) + 7) for ids in prompts] for _ in range(2))
+        for ids, one, other in zip(prompts, together, alone, strict=True):
             model.step(ids, one)
             model.step(ids, other)
         for step in range(3):
-            tokens = [11 + step, 12 + step, 13 + step]
+            tokens = [11 + step + client for client in range(len(prompts))]
             found = model.step_together(tokens, together)
             expected = torch.stack([model.step([t], cache) for t, cache in zip(tokens, alone, strict=True)])
             log_found, log_expected = found.double().log_softmax(-1), expected.double().log_softmax(-1)
             nats = (log_expected.exp() * (log_expected - log_found)).sum(-1)
             assert nats.max() < (1e-8 if model.mode == "exact" else FAST_NATS)
-        assert [cache.length for cache in together] == [len(ids) + 3 for ids in PROMPTS]
+        assert [cache.length for cache in together] == [len(ids) + 3 for ids in prompts]

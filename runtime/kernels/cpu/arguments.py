@@ -21,19 +21,18 @@ class Table:
 
     def __init__(self, *names: str) -> None:
         self.names = names
+        self._slots = {name: slot for slot, name in enumerate(names)}
 
     def filled(self, values: Mapping[str, int]) -> NDArray[np.int64]:
         """The table in memory; slots without a value are 0. KeyError for a name that it does not have."""
-        table = np.zeros(len(self.names), np.int64)
+        filled = [0] * len(self.names)
         for name, value in values.items():
-            table[self.slot(name)] = value
-        return table
+            filled[self._slots[name]] = value
+        return np.array(filled, np.int64)
 
     def slot(self, name: str) -> int:
-        """Where a name's value stands."""
-        if name not in self.names:
-            raise KeyError(name)
-        return self.names.index(name)
+        """Where a name's value stands; KeyError for a name that it does not have."""
+        return self._slots[name]
 
     def read(self, emit: Emitter, name: str, element: Any = INDEX) -> Value:
         """The slot's value in a kernel that is called with a table."""

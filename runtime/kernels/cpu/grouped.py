@@ -63,12 +63,17 @@ Describe = Callable[[Run], Groups]
 
 @dataclass(frozen=True)
 class Grouped:
-    """A type's description. group: weights under one scale. bits: how many of a code may be set."""
+    """A type's description. group: weights under one scale. bits: how many of a code may be set.
+
+    by_words: whether its codes come of its fields' bytes one by one, four in a row of four in a row, so that a word of
+    each of many rows can be taken apart together.
+    """
 
     type: QuantType
     group: int
     bits: int
     describe: Describe
+    by_words: bool
 
 
 _BY_NAME: dict[str, Grouped] = {}
@@ -76,23 +81,23 @@ _BY_NAME: dict[str, Grouped] = {}
 GROUPED: Mapping[str, Grouped] = MappingProxyType(_BY_NAME)
 
 
-def grouped(name: str, *, group: int, bits: int) -> Callable[[Describe], Describe]:
+def grouped(name: str, *, group: int, bits: int, by_words: bool = False) -> Callable[[Describe], Describe]:
     """Enters a type's description into the table."""
 
     def enter(describe: Describe) -> Describe:
-        _BY_NAME[name] = Grouped(by_name(name), group, bits, describe)
+        _BY_NAME[name] = Grouped(by_name(name), group, bits, describe, by_words)
         return describe
 
     return enter
 
 
-@grouped("Q4_0", group=32, bits=4)
+@grouped("Q4_0", group=32, bits=4, by_words=True)
 def _q4_0(run: Run) -> Groups:
     d = run.each("d")
     return Groups([_nibbles(b, "qs") for b in run.blocks], d, d * 8.0)
 
 
-@grouped("Q4_1", group=32, bits=4)
+@grouped("Q4_1", group=32, bits=4, by_words=True)
 def _q4_1(run: Run) -> Groups:
     return Groups([_nibbles(b, "qs") for b in run.blocks], run.each("d"), run.each("m") * -1.0)
 
@@ -108,7 +113,7 @@ def _q5_1(run: Run) -> Groups:
     return Groups([_fifth(b) for b in run.blocks], run.each("d"), run.each("m") * -1.0)
 
 
-@grouped("Q8_0", group=32, bits=8)
+@grouped("Q8_0", group=32, bits=8, by_words=True)
 def _q8_0(run: Run) -> Groups:
     d = run.each("d")
     return Groups([b.numbers("qs", 0, 32) + 128 for b in run.blocks], d, d * 128.0)
@@ -144,7 +149,7 @@ def _nvfp4(run: Run) -> Groups:
     return Groups(codes, d, d * 12.0)
 
 
-@grouped("Q4_K", group=32, bits=4)
+@grouped("Q4_K", group=32, bits=4, by_words=True)
 def _q4_k(run: Run) -> Groups:
     (b,) = run.blocks
     codes = []
@@ -154,7 +159,7 @@ def _q4_k(run: Run) -> Groups:
     return Groups(codes, *_six_bits(b))
 
 
-@grouped("Q5_K", group=32, bits=5)
+@grouped("Q5_K", group=32, bits=5, by_words=True)
 def _q5_k(run: Run) -> Groups:
     (b,) = run.blocks
     high, codes = b.numbers("qh", 0, 32), []
@@ -166,7 +171,7 @@ def _q5_k(run: Run) -> Groups:
     return Groups(codes, *_six_bits(b))
 
 
-@grouped("Q6_K", group=16, bits=6)
+@grouped("Q6_K", group=16, bits=6, by_words=True)
 def _q6_k(run: Run) -> Groups:
     (b,) = run.blocks
     codes = []
@@ -181,7 +186,7 @@ def _q6_k(run: Run) -> Groups:
     return Groups(codes, scales, scales * 32.0)
 
 
-@grouped("Q2_K", group=16, bits=2)
+@grouped("Q2_K", group=16, bits=2, by_words=True)
 def _q2_k(run: Run) -> Groups:
     (b,) = run.blocks
     packed = b.numbers("scales", 0, 16)
@@ -189,7 +194,7 @@ def _q2_k(run: Run) -> Groups:
     return Groups(list(_pairs_of_bits(b)), scales, b.numbers("dmin") * (packed >> 4).floats())
 
 
-@grouped("Q3_K", group=16, bits=3)
+@grouped("Q3_K", group=16, bits=3, by_words=True)
 def _q3_k(run: Run) -> Groups:
     (b,) = run.blocks
     low, high = b.numbers("scales", 0, 8), b.numbers("scales", 8, 4)
@@ -219,7 +224,7 @@ def _iq4_xs(run: Run) -> Groups:
     return Groups(codes, scales, scales * 127.0)
 
 
-@grouped("TQ2_0", group=32, bits=2)
+@grouped("TQ2_0", group=32, bits=2, by_words=True)
 def _tq2_0(run: Run) -> Groups:
     (b,) = run.blocks
     scales = b.numbers("d").spread(8)

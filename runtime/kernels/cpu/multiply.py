@@ -12,15 +12,16 @@ from torch import Tensor
 
 from llorch.formats.quants import QuantType
 from llorch.runtime.kernels.cpu.library import Quantized, library, planes_of
-from llorch.runtime.kernels.cpu.pool import Program, Step, pool, together
+from llorch.runtime.kernels.cpu.pool import Program, Step, aligned, pool, together
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
 from llorch.runtime.kernels.cpu.tiles import COLUMNS, panel_bytes, tile_rows
 from llorch.runtime.mode import Mode
 
 # Columns that a product's kernel takes at a time, where there are several; each makes that many sums in registers.
 SEVERAL = 4
-# From so many columns on, weights are laid out anew for all of them.
-BY_PANELS = 12
+# From so many columns on, times their planes, weights are laid out anew for all of them: measured, of types with 32
+# weights a block, of those with more, and in float32.
+BY_PANELS_OF_32, BY_PANELS, BY_EXACT_PANELS = 5, 9, 48
 # Bytes of weights that a thread takes at a time: small, so that threads end together; large beside the taking.
 GRAIN_BYTES = 1 << 15
 QUANTIZED_AT_ONCE = 64  # groups of activations
@@ -98,15 +99,22 @@ class Columns:
     def __init__(self, rows: int, mode: Mode, rounded: str | None = None) -> None:
         self.mode, self.rounded, self.kernels = mode, rounded, library()
         planes = 1 if rounded else max(1, mode.planes)
-        self.by_panels = planes * rows >= BY_PANELS
-        self.several = 1 if rows == 1 else SEVERAL // planes
-        # an exact product beside one in int8 has its columns without planes
-        fill = COLUMNS if self.by_panels else self.several
+        self.rows, self.several = rows, 1 if rows == 1 else SEVERAL // planes
+        # products beside each other may differ in planes, and in whether they go by panels
+        fill = COLUMNS if planes * rows >= BY_PANELS_OF_32 else self.several
         self.padded = -(-rows // fill) * fill
+        self._scratch: dict[int, NDArray[np.uint8]] = {}
 
     def planes(self, type: QuantType) -> int:
         """How many int8 planes a product with this type's weights reads; 0: float32."""
         return 0 if self.rounded else planes_of(type, self.mode)
+
+    def by_panels(self, type: QuantType) -> bool:
+        """Whether the product with this type's weights lays them out anew."""
+        planes = self.planes(type)
+        if not planes:
+            return self.rows >= BY_EXACT_PANELS
+        return planes * self.rows >= (BY_PANELS_OF_32 if type.weights == GROUP else BY_PANELS)
 
     def quantize(self, room: Quantized, source: int) -> Step:
         """What fills a room from float32 at an address."""
@@ -125,7 +133,7 @@ class Columns:
         if product.bias is not None:
             values["bias"] = product.bias.data_ptr()
         kept.append(product)
-        if not self.by_panels:
+        if not self.by_panels(blocks.type):
             kernel = self.kernels.product(blocks.type, self.mode, self.several, self.rounded)
             table = PRODUCT.filled(values | {"turns": self.padded // self.several})
             return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
@@ -133,7 +141,9 @@ class Columns:
         kernel = self.kernels.tile(blocks.type, self.mode, self.rounded)
         tile = tile_rows(processor, blocks.columns, exact=exact)
         size = panel_bytes(processor, blocks.columns, exact=exact)
-        scratch = np.empty(threads * size, np.uint8)
+        if size not in self._scratch:  # products share it: a thread works on one of them at a time
+            self._scratch[size] = aligned(threads * size)[0]
+        scratch = self._scratch[size]
         kept.append(scratch)
         values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
         table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})

@@ -43,13 +43,10 @@ class Floats:
 
 
 class Recorder:
-    """Steps for `rows` tokens at a time, in a numeric mode.
+    """Steps for `rows` tokens at a time, in a numeric mode. together: each of a request of its own."""
 
-    padded: rows of memory, with those that fill the kernels' columns.
-    """
-
-    def __init__(self, mode: Mode, threads: int, rows: int) -> None:
-        self.rows, self.threads, self.kernels = rows, threads, library()
+    def __init__(self, mode: Mode, threads: int, rows: int, *, together: bool = False) -> None:
+        self.rows, self.threads, self.together, self.kernels = rows, threads, together, library()
         self._columns = Columns(rows, mode)
         self._steps: list[Step] = []
         self._kept: list[object] = []
@@ -156,7 +153,7 @@ class Recorder:
         self.small(text, lambda p: rotate_kernel(p, pairs), ROTATE, slots, self.rows * heads, share)
 
     def attend(self, head_dim: int, heads: int, softcap: float | None, slots: dict[str, int]) -> None:
-        """Attention of the queries over the cache."""
+        """Attention of the queries, each over its own request's cache."""
         name = f"attention-{head_dim}{'' if softcap is None else '-capped'}"
         if softcap is not None:
             slots = slots | {"softcap": float_bits(softcap)}
@@ -165,7 +162,7 @@ class Recorder:
             name,
             lambda p: attention_kernel(p, head_dim, capped=capped),
             ATTEND,
-            slots | {"tokens": self.rows},
+            slots | {"count": self.rows, "together": int(self.together)},
             self.rows * heads,
             QUERIES_AT_ONCE,
         )

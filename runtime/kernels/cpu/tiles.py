@@ -19,7 +19,14 @@ from llorch.runtime.kernels.cpu.dot import bytes_of, dot4
 from llorch.runtime.kernels.cpu.emit import Emitter
 from llorch.runtime.kernels.cpu.grouped import Grouped, Run
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT, rounded_weights, sixteens, weights_of_expert
+from llorch.runtime.kernels.cpu.products import (
+    GROUP,
+    LINE_BYTES,
+    PRODUCT,
+    rounded_weights,
+    sixteens,
+    weights_of_expert,
+)
 
 NAME = "product"
 
@@ -40,7 +47,7 @@ def tile_rows(processor: Processor, width: int, *, exact: bool) -> int:
 
 
 def panel_bytes(processor: Processor, width: int, *, exact: bool) -> int:
-    """Memory that a thread needs for its tile."""
+    """Memory that a thread needs for its tile, in whole cache lines: a vector across two costs twice."""
     a_row = 4 * width if exact else width + 2 * 4 * (width // 16)
     return tile_rows(processor, width, exact=exact) * a_row + 64
 
@@ -94,32 +101,25 @@ class _Panel(ABC):
         )
 
     @abstractmethod
-    def unpack(self, base: Value, block: Value, place: Value, lane: Value) -> None:
-        """Puts one step's weights of the row that begins at `base` into a lane of the panel."""
+    def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
+        """Unpacks rows from `row` up to `last`; what the panel has room for beyond is the last row again."""
 
     @abstractmethod
     def sums(self, place: Value, first: Value) -> list[Value]:
         """Of the columns from the `first` on, each a vector of the panel's rows."""
-
-    @property
-    @abstractmethod
-    def step(self) -> int:
-        """Weights that are unpacked at a time."""
 
     def place(self, behind: Value) -> Value:
         """Where the panel of the row that is `behind` the tile's first one begins."""
         number = self.emit.of(self.emit.builder.udiv(behind.ir, self.emit.index(self.lanes).ir))
         return self.base + number * self.size
 
-    def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
-        """Unpacks rows from `row` up to `last`; what the panel has room for beyond is the last row again."""
-        emit = self.emit
-        steps = emit.of(emit.builder.udiv(self.width.ir, emit.index(self.step).ir))
-        with emit.loop(emit.index(0), emit.index(self.lanes)) as lane:
-            of = emit.smaller(row + lane, last - 1)
-            base = weights + of * PRODUCT.read(emit, "row_bytes")
-            with emit.loop(emit.index(0), steps) as step:
-                self.unpack(base, step, place, lane)
+    def row(self, weights: Value, number: Value, last: Value) -> Value:
+        """Where a row begins; that of the last one before `last` for those beyond."""
+        return weights + self.emit.smaller(number, last - 1) * PRODUCT.read(self.emit, "row_bytes")
+
+    def steps(self, taken: int) -> Value:
+        """How often so many weights are in a row."""
+        return self.emit.of(self.emit.builder.udiv(self.width.ir, self.emit.index(taken).ir))
 
     def store(self, row: Value, sums: list[Value], turn: Value, last: Value) -> None:
         """Adds up planes, the bias and what else is to be added, and stores the turn's results up to row `last`."""
@@ -169,24 +169,43 @@ class _Codes(_Panel):
         self.groups = emit.of(emit.builder.lshr(self.width.ir, emit.index(shift).ir))
         self.size = self.width * self.lanes + self.groups * (8 * self.lanes)
 
-    @property
-    def step(self) -> int:
-        return self.grouped.type.weights
-
-    def unpack(self, base: Value, block: Value, place: Value, lane: Value) -> None:
+    def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
+        """All rows at once, a block of each: columns of their words are stored, where single words were slower."""
         emit, type, group = self.emit, self.grouped.type, self.grouped.group
-        pointer = emit.pointer(base + block * type.block_bytes)
-        found = self.grouped.describe(Run([Block(emit.builder, type, pointer, emit.processor.has)]))
-        at = place + block * (type.weights * self.lanes) + lane * 4
-        for index, codes in enumerate(found.codes):
-            words = codes.as_integers(32)
-            for four in range(words.lanes):
-                emit.store(words[four], at, (index * GROUP + 4 * four) * self.lanes)
-        scales = place + self.width * self.lanes + block * (type.weights // group * 4 * self.lanes) + lane * 4
+        bases = [self.row(weights, row + lane, last) for lane in range(self.lanes)]
+        scales = place + self.width * self.lanes
         minima = scales + self.groups * (4 * self.lanes)
-        for index in range(type.weights // group):
-            emit.store(found.scales[index], scales, 4 * self.lanes * index)
-            emit.store(found.minima[index], minima, 4 * self.lanes * index)
+        ahead = weights + (row + self.lanes) * PRODUCT.read(
+            emit, "row_bytes"
+        )  # the next rows, in memory's order
+        a_step = type.block_bytes * self.lanes
+        with emit.loop(emit.index(0), self.steps(type.weights)) as step:
+            for line in range(0, a_step, LINE_BYTES):
+                emit.prefetch(ahead + step * a_step, line)
+            pointers = [emit.pointer(base + step * type.block_bytes) for base in bases]
+            blocks = [Block(emit.builder, type, pointer, emit.processor.has) for pointer in pointers]
+            of_scales, of_minima = self._scales(blocks)
+            for index, words in enumerate(self._words(blocks)):
+                emit.store(words, place + (step * type.weights + index * GROUP) * self.lanes)
+            behind = step * (type.weights // group * 4 * self.lanes)
+            emit.store(of_scales, scales + behind)
+            emit.store(of_minima, minima + behind)
+
+    def _words(self, blocks: list[Block]) -> list[Value]:
+        """Codes of one block of each row, 32 weights at a time: four of every row, then the next four."""
+        if self.grouped.by_words:
+            together = _SideBySide(self.emit, self.grouped.type, blocks)
+            return list(self.grouped.describe(Run([together])).codes)
+        each = [self.grouped.describe(Run([block])).codes for block in blocks]
+        return [_transposed([row.as_integers(32) for row in rows]) for rows in zip(*each, strict=True)]
+
+    def _scales(self, blocks: list[Block]) -> tuple[Value, Value]:
+        """Scales and minima of one block of each row: those of every row's first group, then of the second."""
+        if self.grouped.type.weights == GROUP:
+            found = self.grouped.describe(Run(blocks))
+            return found.scales, found.minima
+        each = [self.grouped.describe(Run([block])) for block in blocks]
+        return _transposed([one.scales for one in each]), _transposed([one.minima for one in each])
 
     def sums(self, place: Value, first: Value) -> list[Value]:
         emit, lanes, group = self.emit, self.lanes, self.grouped.group
@@ -239,19 +258,21 @@ class _Floats(_Panel):
         self.type, self.rounded = type, rounded
         self.size = self.width * (4 * self.lanes)
 
-    @property
-    def step(self) -> int:
-        return self.type.weights * blocks_of_step(self.type)
-
-    def unpack(self, base: Value, block: Value, place: Value, lane: Value) -> None:
-        emit = self.emit
-        pointer = emit.pointer(base + block * (self.type.block_bytes * blocks_of_step(self.type)))
-        vectors = sixteens(self.type, Block(emit.builder, self.type, pointer, emit.processor.has))
-        at = place + block * (self.step * 4 * self.lanes) + lane * 4
-        for index, weights in enumerate(vectors):
-            weights = rounded_weights(weights, self.rounded)
-            for each in range(weights.lanes):
-                emit.store(weights[each], at, (index * weights.lanes + each) * 4 * self.lanes)
+    def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
+        """Row by row, weight by weight: it is slow, and paid back by many columns alone."""
+        emit, taken = self.emit, self.type.weights * blocks_of_step(self.type)
+        with (
+            emit.loop(emit.index(0), emit.index(self.lanes)) as lane,
+            emit.loop(emit.index(0), self.steps(taken)) as step,
+        ):
+            base = self.row(weights, row + lane, last)
+            pointer = emit.pointer(base + step * (self.type.block_bytes * blocks_of_step(self.type)))
+            vectors = sixteens(self.type, Block(emit.builder, self.type, pointer, emit.processor.has))
+            at = place + step * (taken * 4 * self.lanes) + lane * 4
+            for index, found in enumerate(vectors):
+                found = rounded_weights(found, self.rounded)
+                for each in range(found.lanes):
+                    emit.store(found[each], at, (index * found.lanes + each) * 4 * self.lanes)
 
     def sums(self, place: Value, first: Value) -> list[Value]:
         emit, lanes = self.emit, self.lanes
@@ -272,3 +293,29 @@ class _Floats(_Panel):
             for each, part in zip(sums, parts, strict=True):
                 each.value = each.value + part.value
         return [each.value for each in sums]
+
+
+class _SideBySide(Block):
+    """Blocks of some rows as one, whose bytes are a word of every row, then the next word of every row.
+
+    Single numbers are those of the first: of use is only what becomes of the bytes.
+    """
+
+    def __init__(self, emit: Emitter, type: QuantType, blocks: list[Block]) -> None:
+        super().__init__(emit.builder, type, blocks[0].address, blocks[0].has)
+        self._blocks = blocks
+
+    def numbers(self, field: str, first: int = 0, count: int = 0) -> Value:
+        """Of a field of bytes, `count` numbers of each row; else the first block's."""
+        rows = [block.numbers(field, first, count) for block in self._blocks]
+        if not count or count % 4 or rows[0].element != BYTE:
+            return rows[0]
+        return _transposed([row.as_integers(32) for row in rows]).as_integers(8)
+
+
+def _transposed(rows: list[Value]) -> Value:
+    """The first lane of every row, then the second of every row, and so on. rows: a power of two of them."""
+    while len(rows) > 1:
+        half = len(rows) // 2
+        rows = [one.in_turn_with(other) for one, other in zip(rows[:half], rows[half:], strict=True)]
+    return rows[0]

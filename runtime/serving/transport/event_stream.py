@@ -61,11 +61,18 @@ class EventStream(Response):
             self._closed()
 
     async def _write(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        await asyncio.wait_for(send(start), self._write_s)
+        await self._send(
+            send, {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
         async for event in self._events:
-            await asyncio.wait_for(send(body_message(event, more=True)), self._write_s)
-        await asyncio.wait_for(send(body_message(b"", more=False)), self._write_s)
+            await self._send(send, body_message(event, more=True))
+        await self._send(send, body_message(b"", more=False))
+
+    async def _send(self, send: Send, message: Message) -> None:
+        async with asyncio.timeout(
+            self._write_s
+        ):  # unlike `wait_for` it makes no task, of which each token had one
+            await send(message)
 
 
 def body_message(body: bytes, *, more: bool) -> Message:

@@ -166,7 +166,7 @@ def swapped_nibbles(run: Run) -> Groups:
 def test_a_kernel_that_is_wrong_is_found_before_it_is_used(
     fault: grouped.Describe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faulty = {**GROUPED, "Q4_0": Grouped(by_name("Q4_0"), 32, 4, fault)}
+    faulty = {**GROUPED, "Q4_0": Grouped(by_name("Q4_0"), 32, 4, fault, by_words=True)}
     monkeypatch.setattr("llorch.runtime.kernels.cpu.library.GROUPED", faulty)
     with pytest.raises(KernelMismatch, match="product-Q4_0-1-1"):
         Library(library().processor).product(by_name("Q4_0"), Mode.FAST, 1)
