@@ -19,9 +19,11 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from llorch.base.errors import InputError, MalformedInput
+from llorch.base.progress import Progress
 from llorch.base.shown import shown
 from llorch.sources.download import FetchedFile
 from llorch.sources.errors import Damaged, Missing
@@ -72,17 +74,23 @@ def find_models(path: Path) -> Sequence[LocalModel]:
     return models
 
 
-def prove_in_place(model: LocalModel) -> tuple[Sequence[FetchedFile], Mapping[str, int]]:
+def prove_in_place(
+    model: LocalModel, progress: Progress | None = None
+) -> tuple[Sequence[FetchedFile], Mapping[str, int]]:
     """Proves a model where it lies; returns its files, and check → how many files it was made of.
 
+    progress: called with (bytes done, bytes in all).
     Raises Damaged for bytes that are not those promised, InputError for a file that is not what its name says.
     """
-    files = []
+    files, done = list[FetchedFile](), 0
+    total = sum(path.stat().st_size for _, path in model.files)
     for file, path in model.files:
+        within = None if progress is None else partial(_within, progress, done, total)
         try:
-            files.append(FetchedFile(path, prove(file, path), "here"))
+            files.append(FetchedFile(path, prove(file, path, progress=within), "here"))
         except NotAsPromised as error:
             raise Damaged(str(path), str(error), hint="fetch it again") from None
+        done += files[-1].proven.size
     with tempfile.TemporaryDirectory(prefix="llorch-") as name:
         for file, path in model.files:
             link = Path(name) / file.path
@@ -96,6 +104,11 @@ def prove_in_place(model: LocalModel) -> tuple[Sequence[FetchedFile], Mapping[st
                 (path for file, path in model.files if Path(name) / file.path == broken), broken
             )
             raise
+
+
+def _within(progress: Progress, before: int, total: int, read: int) -> None:
+    """Says how much of all files is read, in one of them."""
+    progress(before + read, total)
 
 
 def _found_at(path: Path) -> Iterator[LocalModel]:

@@ -33,7 +33,7 @@ LIBRARIES, OPTIONAL = ("numpy", "tokenizers", "torch"), ("transformers",)
 ROOMS = ("base", "formats", "converter", "runtime", "verification")
 
 
-Progress = Callable[[str, int, int], None]
+CheckProgress = Callable[[str, int, int], None]
 """Told the name of the check that is made, and how much of it is done."""
 
 
@@ -51,7 +51,7 @@ def verify(
     just_written: bool = False,
     finished: Mapping[str, Result] = MappingProxyType({}),
     digests: FileDigests | None = None,
-    progress: Progress = silent,
+    progress: CheckProgress = silent,
 ) -> Report:
     """Judges whether `folder` is the model that the GGUF file `against` holds.
 
@@ -110,7 +110,7 @@ def verify(
 def make(
     checks: Sequence[Check[Subject]],
     subject: Subject,
-    progress: Progress,
+    progress: CheckProgress,
     beside: Collection[str] = (),
     finished: Mapping[str, Result] = MappingProxyType({}),
 ) -> list[Result]:

@@ -81,7 +81,7 @@ def open_registry(url: str | None, *, drain_spool: bool = True) -> Registry:
         # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.
         with contextlib.suppress(RegistryError), Registry(location.url, timeout_s=PATIENCE_S) as registry:
             spool.take_in(registry)
-    return Registry(location.url)
+    return Registry(location.url, waiting=cli.progress)
 
 
 def host() -> str:

@@ -34,6 +34,16 @@ def test_the_source_that_the_record_names_is_taken_while_it_is_there(made: Path)
     assert report.outcome == "PASSED"
 
 
+def test_it_says_which_check_it_makes_and_how_far_it_is_within_the_long_ones(made: Path) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+    report = verify(made, progress=lambda name, done, total: told.setdefault(name, []).append((done, total)))
+    beside = {"files.digests", "source.digest", "round_trip"}  # in a thread of their own
+    assert set(told) >= {result.name for result in report.results} - beside
+    counted = told["lockstep"][1:]  # the first says that it begins
+    assert counted == sorted(counted)
+    assert counted[-1][1] > 1
+
+
 def test_tensors_of_more_than_a_piece_whose_rows_do_not_divide_it_are_taken_back(tmp_path: Path) -> None:
     source = random_llama(layers=1, width=768, heads=8, feed_forward=2048).write(tmp_path / "source.gguf")
     converter.convert(source, tmp_path / "made")
