@@ -50,15 +50,16 @@ def cut(text: str, most: int) -> str:
     >>> cut("模型.gguf", 6)
     '模型.…'
     """
-    if width(text) <= most:
-        return text
-    left, kept = most - 1, ""
-    for character in text:
-        left -= _columns(character)
-        if left < 0:
-            break
-        kept += character
-    return f"{kept}…"
+    return text if width(text) <= most else f"{head(text, most - 1)}…"
+
+
+def head(text: str, most: int) -> str:
+    """As many characters of `text`, from its beginning, as have room in so many columns."""
+    for place, character in enumerate(text):
+        most -= _columns(character)
+        if most < 0:
+            return text[:place]
+    return text
 
 
 def _columns(character: str) -> int:

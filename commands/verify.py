@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -175,11 +176,14 @@ def main(
     if as_json:
         cli.write_json({**report.to_json(), "registry": None if recorded is None else recorded.to_json()})
     else:
-        write_table(("check", "status", "value", "at most", "unit", "where and what"), rows(report))
+        titles = ("check", "status", "value", "at most", "unit", "where and what")
+        write_table(titles, rows(report), spared=("unit",))
         where = f"; recorded in {recorded.registry}" if isinstance(recorded, Recorded) else ""
         cli.note(NAME, f"{artifact}: {report.outcome}: {report.sentence}{where}")
         if recorded is None and not is_of_record(report) and not (alone or artifact.is_file()):
             what = "it, or its source, is not what conversion.json lists: that is said of this place and not recorded"
+            if not (artifact / RECORD).exists():
+                what = f"without {RECORD} nothing is recorded of it"
             cli.note(NAME, f"{artifact}: {what}")
     if isinstance(recorded, Failure):
         cli.note(NAME, recorded.message)
@@ -295,17 +299,30 @@ def write_reports(report: Report, html: Path | None, sarif: Path | None) -> None
 
 
 def rows(report: Report) -> list[list[Cell]]:
-    """One row a check."""
+    """One row a check; for a person one for all that were not made for the same reason."""
+    found, alike = [], dict[str, list[str]]()
+    for result in report.results:
+        if result.status == "SKIPPED" and cli.is_terminal(sys.stdout):
+            alike.setdefault(result.detail, []).append(result.name)
+        else:
+            found.append(row(result))
+    for why, names in alike.items():
+        what = names[0] if len(names) == 1 else f"{len(names)} checks"
+        listed = "" if len(names) == 1 else f": {', '.join(names)}"
+        cell = Cell("", f"{why}{listed}", below=True)
+        found.append([text(what), text("SKIPPED"), Cell("", ""), Cell("", ""), Cell("", ""), cell])
+    return found
+
+
+def row(result: Result) -> list[Cell]:
+    """A check as a row."""
     return [
-        [
-            text(result.name),
-            text(result.status),
-            number(result.value),
-            number(result.at_most),
-            text(result.unit),
-            found_at(result),
-        ]
-        for result in report.results
+        Cell(result.name, result.name, whole=True),
+        Cell(result.status, result.status, whole=True),
+        number(result.value),
+        number(result.at_most),
+        text(result.unit),
+        found_at(result),
     ]
 
 

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from llorch.sources.select.files import ending, models_of, parts_of
 
 REPOSITORY = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
 BLOB = re.compile(r"sha256:([0-9a-f]{64})")
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.safetensors)")
 MODEL_LAYER = "application/vnd.ollama.image.model"
 MOST_MANIFEST = 1 << 20  # bytes; one has some hundreds
 
@@ -56,11 +57,10 @@ class LocalModel:
     @property
     def title(self) -> str:
         """What to call it in a table."""
-        return (
-            self.files[0][1].as_posix()
-            if self.kind == "file"
-            else f"{self.repository}:{self.files[0][0].path}"
-        )
+        file, path = self.files[0]
+        if self.kind != "file":
+            return f"{self.repository}:{file.path}"
+        return path.as_posix() if ending(path.name) == ".gguf" else self.repository
 
 
 def find_models(path: Path) -> Sequence[LocalModel]:
@@ -142,10 +142,21 @@ def _folder(folder: Path) -> Iterator[LocalModel]:
     """A converted or downloaded folder, or a tree of GGUF files."""
     if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
         names = sorted(path for path in folder.iterdir() if path.is_file() and ending(path.name) != ".gguf")
+        _require_all_shards(folder, {path.name for path in names})
         yield _unpromised(folder, names)
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and ending(path.name) == ".gguf"]
     for model in models_of([_listed(folder, path) for path in paths]):
         yield _unpromised(folder, [folder / file.path for file in model])
+
+
+def _require_all_shards(folder: Path, names: Collection[str]) -> None:
+    """MalformedInput where the names of the shards say that there are more of them."""
+    for found in filter(None, map(SHARD.fullmatch, sorted(names))):
+        every = [f"{found[1]}-{n:05}-of-{found[2]}{found[3]}" for n in range(1, int(found[2]) + 1)]
+        if missing := [name for name in every if name not in names]:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            what = f"lacks {shown(missing[0])}{more} of {len(every)} files of weights"
+            raise MalformedInput(what, path=folder, hint="fetch or copy what is missing")
 
 
 def _snapshots(path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llorch.base.errors import InputError
+from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.base.version import __version__
 from llorch.commands.cli import Failure, progress
 from llorch.commands.ledger.conversion import check_record
@@ -99,7 +100,7 @@ class FetchedModel:
         return ArtifactRecord(
             digest=single if self.kind in ("gguf", "file") else tree,
             kind=self.kind,
-            size_bytes=sum(file.size_bytes for file in files),
+            size_bytes=sum(file.size_bytes for file in files if file.path not in (RECORD, PROVENANCE)),
             files=files,
             architecture=self.architecture,
             dtype=self.dtype,
