@@ -27,7 +27,6 @@ from llorch.commands.ledger import (
     registry_location,
     tracked_run,
 )
-from llorch.registry import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,11 +132,12 @@ def main(
     it run, and make of English more than a guess? `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
     recorded: Recorded | Failure | None = None
+    digests = FileDigests()
     artifact = locate_model(artifact, url, for_use=False)
     if other_source and against is None:
         raise click.UsageError("--other-source is for --against FILE, which is not given.")
     if against is not None and not (alone or other_source or just_written or artifact.is_file()):
-        require_source(artifact, against)
+        require_source(artifact, against, digests)
     if alone or not is_folder_of_weights(artifact):
         artifact = formats.model_path(artifact, folders=True)
     location = registry_location(url)
@@ -162,10 +162,11 @@ def main(
                 device=device,
                 tensors=tensors,
                 just_written=just_written,
+                digests=digests,
                 progress=progress,
             )
     else:
-        report, recorded = verify_and_record(artifact, against, level, device, location, again=again)
+        report, recorded = verify_and_record(artifact, against, level, device, location, digests, again=again)
     if reference is not None:
         with checks_shown() as progress:
             cost = verification.measure_cost(
@@ -209,7 +210,14 @@ def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
 
 
 def verify_and_record(
-    artifact: Path, against: Path | None, level: str, device: str, location: Location, *, again: bool
+    artifact: Path,
+    against: Path | None,
+    level: str,
+    device: str,
+    location: Location,
+    digests: FileDigests,
+    *,
+    again: bool,
 ) -> tuple[Report, Recorded | Failure | None]:
     """The verification as a run that the registry is told of, unless the folder is not what is recorded.
 
@@ -218,7 +226,7 @@ def verify_and_record(
     params = {"level": level, "device": device}
     folder = os.fspath(artifact.absolute())
     with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
-        digests, before = FileDigests(), {}
+        before: dict[str, Result] = {}
         if not again:
             against = against or verification.recorded_source(artifact, digests)
             with cli.progress(f"hashing {artifact.name}") as hashing:
@@ -248,7 +256,7 @@ def is_of_record(report: Report) -> bool:
     return content == {"PASSED"} and status.get("source.digest") not in ("FAILED", "ERROR")
 
 
-def require_source(artifact: Path, against: Path) -> None:
+def require_source(artifact: Path, against: Path, digests: FileDigests) -> None:
     """UsageError for a file that conversion.json does not name as the source, by size and digest."""
     try:
         rows = json.loads((artifact / RECORD).read_bytes())["sources"]
@@ -261,7 +269,7 @@ def require_source(artifact: Path, against: Path) -> None:
     same = {sha256 for size, sha256 in recorded if size == length}
     if same:
         with cli.progress(f"hashing {against.name}") as progress:
-            same &= {sha256_of(against, progress)}
+            same &= {digests.of(against, progress)}
     if not same:
         raise click.UsageError(
             f"--against {shown(against, 200)} is not the file that {artifact / RECORD} names"
