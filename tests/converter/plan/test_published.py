@@ -116,7 +116,7 @@ def test_the_last_mixture_of_ernie_is_the_last_layer_as_published() -> None:
 
 
 def test_gemma4_says_its_global_heads_where_keys_are_values_and_null_elsewhere() -> None:
-    values = {"head_dim": 256, "num_key_value_heads": 8, "attention_k_eq_v": True}
+    values: dict[str, object] = {"head_dim": 256, "num_key_value_heads": 8, "attention_k_eq_v": True}
     values |= {"per_layer_config": {"5": {"head_dim": 512, "num_key_value_heads": 2}}}
     published = {"global_head_dim": 512, "num_global_key_value_heads": 2}
     assert fill_in("gemma4_text", values) == published
