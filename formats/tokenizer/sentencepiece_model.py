@@ -231,12 +231,12 @@ def _describe_trainer(trainer: protobuf.TrainerSpec, kind: str, pieces: _Pieces)
 
 def _describe_normalizer(normalizer: protobuf.NormalizerSpec, kind: str, metadata: Metadata) -> None:
     charsmap = read_charsmap(metadata) if kind == "t5" else b""
-    remove = metadata.flag(REMOVE_BLANKS, False)
+    remove = kind == "t5" and metadata.flag(
+        REMOVE_BLANKS, False
+    )  # of the other kind llama.cpp takes none out
     normalizer.name = "nmt_nfkc" if charsmap else "identity"
     normalizer.precompiled_charsmap = charsmap
-    normalizer.add_dummy_prefix = metadata.flag(ADD_SPACE_PREFIX, kind == "llama") or (
-        kind == "t5" and remove
-    )
+    normalizer.add_dummy_prefix = metadata.flag(ADD_SPACE_PREFIX, kind == "llama") or remove
     normalizer.remove_extra_whitespaces = remove
 
 

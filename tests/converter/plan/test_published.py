@@ -112,17 +112,12 @@ def test_what_the_file_says_is_kept() -> None:
 
 
 def test_the_last_mixture_of_ernie_is_the_last_layer_as_published() -> None:
-    layers = {"num_hidden_layers": 28}
-    assert fill_in("ernie4_5_moe", layers) == {"moe_layer_end_index": 27}
+    assert fill_in("ernie4_5_moe", {"num_hidden_layers": 28}) == {"moe_layer_end_index": 27}
 
 
 def test_gemma4_says_its_global_heads_where_keys_are_values_and_null_elsewhere() -> None:
-    values = {
-        "head_dim": 256,
-        "num_key_value_heads": 8,
-        "attention_k_eq_v": True,
-        "per_layer_config": {"5": {"head_dim": 512, "num_key_value_heads": 2}},
-    }
+    values: dict[str, object] = {"head_dim": 256, "num_key_value_heads": 8, "attention_k_eq_v": True}
+    values |= {"per_layer_config": {"5": {"head_dim": 512, "num_key_value_heads": 2}}}
     published = {"global_head_dim": 512, "num_global_key_value_heads": 2}
     assert fill_in("gemma4_text", values) == published
     without = {**values, "attention_k_eq_v": False}
