@@ -18,6 +18,7 @@ from llorch.commands import cli
 from llorch.commands.cli import Cell, text, write_rows, write_table
 from llorch.commands.conversation import converse, interrupt_cancels
 from llorch.commands.ledger import MODEL
+from llorch.commands.remote import add_remote
 from llorch.commands.run_documents import (
     contents_document,
     contents_rows,
@@ -295,6 +296,9 @@ add_serve(main, example=f"{NAME} serve SmolLM2-135M-Instruct.Q4_1.gguf --port 80
 
 
 add_soak(main, example=f"{NAME} soak smollm2 --minutes 5")
+
+
+add_remote(main, example=f"{NAME} remote gpu-box cuda debug-inference --model smollm2")
 
 
 @cli.subcommand(main, "bench", example=f"{NAME} bench SmolLM2-135M-Instruct.Q4_1.gguf --threads 2")

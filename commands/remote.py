@@ -1,0 +1,197 @@
+"""`llorch-run remote HOST BACKEND debug-inference`: one answer of a model on another machine, and all that explains it.
+
+The other machine is reached by the system's ssh, which asks nothing and checks host keys as it always does. What comes
+back is a bundle: a folder with what the machine is, what its llorch answered, what it said, and how long that took.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from llorch import converter
+from llorch.base.times import rfc3339
+from llorch.base.version import __version__
+from llorch.commands import cli
+
+HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.:-]*)")
+BACKENDS = ("cpu", "cuda", "mps")
+SSH_FAILED = 255  # by ssh(1): its own error, and not the command's
+CONNECT_S = 15
+OUTPUT_BYTES = 16 << 20  # of each stream that is kept
+# What is asked of the other machine before: what it is. Every line is an answer of its own, and none may fail the rest.
+ENVIRONMENT = (
+    "uname -a; nproc 2>/dev/null; uptime; command -v llorch-run; llorch-run --version; python3 --version; "
+    "nvidia-smi --query-gpu=name,memory.total,memory.used,driver_version --format=csv,noheader 2>/dev/null; exit 0"
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command on the other machine. code: None where the time was over."""
+
+    code: int | None
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+
+def add_remote(group: click.Group, example: str) -> None:
+    """Makes `remote` a command of a group."""
+    command = cli.subcommand(group, "remote", example)
+    for option in reversed(OPTIONS):
+        option(remote)
+    command(remote)
+
+
+OPTIONS = (
+    click.argument("host"),
+    click.argument("backend", type=click.Choice(BACKENDS)),
+    click.argument("action", type=click.Choice(["debug-inference"])),
+    click.option(
+        "--model", required=True, help="The model there: a path, or a name of that machine's registry."
+    ),
+    click.option(
+        "-p",
+        "--prompt",
+        default="The capital of France is",
+        show_default=True,
+        help="The text to go on from.",
+    ),
+    click.option(
+        "-n", "--max-new-tokens", type=click.IntRange(1, 4096), default=16, show_default=True, help="At most."
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=1),
+        default=300.0,
+        show_default=True,
+        help="Seconds for all of it.",
+    ),
+    click.option(
+        "-o", "--output", type=cli.PATH, help="The bundle, a new folder.  [default: debug-HOST-TIME]"
+    ),
+)
+
+
+def remote(
+    host: str,
+    backend: str,
+    action: str,
+    model: str,
+    prompt: str,
+    max_new_tokens: int,
+    timeout: float,
+    output: Path | None,
+    as_json: bool,
+) -> int:
+    """Run a prompt on HOST with BACKEND by its own llorch, and bring back a bundle that explains the answer.
+
+    It ends with the other machine's exit code, with 5 where that was not reached, was lost, or took too long.
+    """
+    if not HOST.fullmatch(host):
+        raise click.UsageError(
+            f"HOST {host!r} is no name of a machine: write host, user@host, or a name of ssh's config"
+        )
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        raise OSError("there is no ssh on this machine's PATH")
+    begun = datetime.now(UTC)
+    stamp = begun.strftime("%Y%m%dT%H%M%SZ")
+    bundle = output or Path(f"debug-{re.sub('[^A-Za-z0-9.-]', '-', host)}-{stamp}")
+    if bundle.exists():
+        raise converter.TargetExists(bundle, "exists: give --output another name")
+    until = time.monotonic() + timeout
+    asked = [
+        "llorch-run",
+        "generate",
+        model,
+        "-p",
+        prompt,
+        "-n",
+        str(max_new_tokens),
+        "--device",
+        backend,
+        "--json",
+    ]
+    with tempfile.TemporaryDirectory(dir=bundle.absolute().parent, prefix=f".{bundle.name}.") as staging:
+        folder = Path(staging) / "bundle"
+        folder.mkdir()
+        there = over_ssh(ssh, host, ENVIRONMENT, until)
+        answer = over_ssh(ssh, host, shlex.join(asked), until) if there.code == 0 else there
+        outcome = judged(there, answer)
+        write_bundle(folder, there, answer)
+        document = {
+            "schema": "llorch.remote/v1",
+            "host": host,
+            "backend": backend,
+            "action": action,
+            "command": asked,
+            "started": rfc3339(begun),
+            "outcome": outcome,
+            "exit_code": answer.code,
+            "seconds": {"environment": round(there.seconds, 3), "inference": round(answer.seconds, 3)},
+            "llorch_here": __version__,
+        }
+        (folder / "bundle.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        folder.rename(bundle)
+    if as_json:
+        cli.write_json({**document, "bundle": str(bundle)})
+    else:
+        click.echo(f"{outcome}: {bundle}")
+    if outcome in ("answered", "failed there"):
+        return answer.code or 0
+    return 5
+
+
+def over_ssh(ssh: str, host: str, command: str, until: float) -> Ran:
+    """A command of the other machine's shell; ssh is given no chance to ask, and HOST none to be an option."""
+    call = [ssh, "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}", "-T", "--", host, command]
+    begun = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603  # the system's ssh, without a shell here
+        call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=max(0.1, until - begun))
+        code: int | None = process.returncode
+    except subprocess.TimeoutExpired:
+        process.kill()
+        stdout, stderr = process.communicate()
+        code = None
+    except BaseException:  # a signal to us: the connection ends, and with it the command there
+        process.kill()
+        process.wait()
+        raise
+    return Ran(code, stdout[:OUTPUT_BYTES], stderr[:OUTPUT_BYTES], time.monotonic() - begun)
+
+
+def judged(there: Ran, answer: Ran) -> str:
+    """What became of it, in words that stay."""
+    if there.code is None or answer.code is None:
+        return "timed out"
+    if SSH_FAILED in (there.code, answer.code) or there.code < 0 or answer.code < 0:
+        return "connection lost" if there.code == 0 else "not reached"
+    if answer.code:
+        return "failed there"
+    try:
+        json.loads(answer.stdout)
+    except ValueError:
+        return "no answer"
+    return "answered"
+
+
+def write_bundle(folder: Path, there: Ran, answer: Ran) -> None:
+    """What was said, as it was said."""
+    (folder / "environment.txt").write_bytes(there.stdout)
+    (folder / "response.json").write_bytes(answer.stdout if answer is not there else b"")
+    (folder / "log.txt").write_bytes(there.stderr + (answer.stderr if answer is not there else b""))
