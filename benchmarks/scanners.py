@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -29,26 +30,71 @@ def ours(templates: Sequence[str], _: Path) -> list[bool]:
     return [any(one.level == "warning" for one in scan_template(text)) for text in templates]
 
 
+RUN_S, RUN_BYTES = 3, 2 << 30  # for one template
+
+# Calls a command's entry point once a line of arguments, in one process: starting each anew takes most of the time.
+CALLS = """
+import contextlib, importlib.metadata, io, json, sys
+name = sys.argv[1]
+main = next(e for e in importlib.metadata.entry_points(group="console_scripts") if e.name == name).load()
+answers = []
+for words in json.load(sys.stdin):
+    sys.argv, out = [name, *words], io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+            code = main()
+    except SystemExit as ended:
+        code = ended.code
+    except Exception:
+        code = 1
+    answers.append([code or 0, out.getvalue()])
+json.dump(answers, sys.stdout)
+"""
+
+
+def called(program: Path, lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    """The exit code and stdout of a command for each line of arguments."""
+    command: list[str | Path] = [program.with_name("python"), "-c", CALLS, program.name]
+    result = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, check=True)
+    return [(code, text) for code, text in json.loads(result.stdout)]
+
+
 def c4nary(program: Path) -> Scanner:
     """c4nary: a finding of WARN or FAIL about the template, in a header that holds nothing else."""
 
-    def objects(template: str, folder: Path) -> bool:
-        command: list[str | Path] = [program, "scan", as_gguf(template, folder), "--json"]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True).stdout).get("findings", [])
-        ours_alone = [one for one in found if str(one.get("rule_id", one.get("rule", ""))).startswith("TPL")]
-        return any(str(one.get("severity", "")).upper() in ("WARN", "FAIL") for one in ours_alone)
+    def objects(answer: str) -> bool:
+        found = json.loads(answer or "{}").get("findings", [])
+        about = [one for one in found if str(one.get("rule_id", one.get("rule", ""))).startswith("TPL")]
+        return any(str(one.get("severity", "")).upper() in ("WARN", "FAIL") for one in about)
 
-    return lambda templates, folder: [objects(one, folder) for one in templates]
+    def scan(templates: Sequence[str], folder: Path) -> list[bool]:
+        files = [as_gguf(text, folder / f"{number}.gguf") for number, text in enumerate(templates)]
+        return [objects(text) for _, text in called(program, [["scan", str(one), "--json"] for one in files])]
+
+    return scan
 
 
 def glyphhound(program: Path) -> Scanner:
-    """glyphhound: its exit code."""
+    """glyphhound: its exit code. It renders templates, so a bomb goes off: a run has so much time and memory."""
 
-    def objects(template: str, folder: Path) -> bool:
-        file = as_jinja(template, folder / "chat_template.jinja")
-        return subprocess.run([program, "scan", file], capture_output=True).returncode != 0
+    def objects(template: str, file: Path) -> bool:
+        try:
+            result = subprocess.run(
+                [program, "scan", as_jinja(template, file)],
+                capture_output=True,
+                timeout=RUN_S,
+                preexec_fn=bounded,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return result.returncode != 0
 
-    return lambda templates, folder: [objects(one, folder) for one in templates]
+    return lambda templates, folder: [objects(one, folder / "chat_template.jinja") for one in templates]
+
+
+def bounded() -> None:
+    """In a process that is to be: no more memory than this."""
+    resource.setrlimit(resource.RLIMIT_AS, (RUN_BYTES, RUN_BYTES))
 
 
 def modelaudit(program: Path) -> Scanner:
@@ -78,12 +124,12 @@ def as_jinja(template: str, file: Path) -> Path:
     return file
 
 
-def as_gguf(template: str, folder: Path) -> Path:
+def as_gguf(template: str, file: Path) -> Path:
     """A header that holds the template and nothing else."""
     model = gguf_writer.Model()
     model.key("general.architecture", gguf_writer.one(gguf_writer.STRING, "llama"))
     model.key("tokenizer.chat_template", gguf_writer.one(gguf_writer.STRING, template))
-    return model.write(folder / "model.gguf")
+    return model.write(file)
 
 
 MAKERS: Mapping[str, Callable[[Path], Scanner]] = {

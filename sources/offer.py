@@ -50,7 +50,8 @@ class Offer:
 
     kind, repository: as recorded; of a URL the folder that the file is in, without its query.
     endpoint: of the hub, without credentials. requested, revision: as asked, and the commit that it was.
-    licence: as the card says. files: those that were asked for. left_out: path → why it was not taken.
+    licence: as the card says. files: those that were asked for. left_out: path → why it was not taken. templates: files
+    that were not asked for and hold the repository's own chat template, where all of its files were listed.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Offer:
     gated: bool
     files: tuple[RemoteFile, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    templates: tuple[RemoteFile, ...] = ()
 
     @property
     def size(self) -> int:

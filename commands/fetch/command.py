@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -25,12 +26,13 @@ from llorch.verification import Report
 if TYPE_CHECKING:
     from llorch.commands.convert.command import Done
     from llorch.commands.ledger import FetchedModel, FetchResult, Recorded
-    from llorch.formats.scan import Allowance
+    from llorch.formats.scan import Allowance, Finding
     from llorch.registry import Location
     from llorch.sources import Destination, Preview, Remote
 
 NAME = "llorch-fetch"
 SHA256 = re.compile(r"[0-9a-f]{64}")
+MOST_TEMPLATE = 4 << 20  # bytes of a file with a template that is read for comparing
 
 EXAMPLE = f"""{NAME} Qwen/Qwen2.5-0.5B-Instruct-GGUF --quant Q4_K_M --dry-run
 {NAME} Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf --to models
@@ -159,12 +161,13 @@ def main(
         place = sources.destination_for(remote, folder, str(reference), overwrite=overwrite)
         came = fetched(remote, place, str(reference), force=force, chosen_files=bool(include))
         recorded = ledger.record_fetch(came, run, {**chosen, "endpoint": came.endpoint}, name, location)
+        differing = template_differences(came, remote)
     for path, why in came.left_out:
         cli.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
     for model in came.models:
         if model.lacks_tokenizer:
             cli.note(NAME, f"warning: {shown(model.title, 200, quoted=False)}: no tokenizer came with it")
-    require_no_findings(came, cli.allowances(allow), strict=strict)
+    require_no_findings(came, differing, cli.allowances(allow), strict=strict)
     reports = (
         [] if level == "none" or converts else [tried(model, came, level, location) for model in came.models]
     )
@@ -226,11 +229,36 @@ def fetched(
     return ledger.from_fetch(found, previews)
 
 
-def require_no_findings(came: FetchResult, allow: Sequence[Allowance], *, strict: bool) -> None:
-    """Tells what came with the weights, before anything loads; with `strict`, UnsupportedInput for a warning."""
+def template_differences(came: FetchResult, remote: Remote) -> list[Finding]:
+    """Where the repository's own chat template, which was not asked for, is another than that of what came.
+
+    Nothing of it is kept. What cannot be read is not compared.
+    """
+    from llorch.formats.scan import scan_files  # as in `main`
+
+    ours = [one.path for one in came.files if one.proven.path.endswith(".gguf")]
+    found = []
+    with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
+        for file in remote.offer.templates if ours else ():
+            if file.size is None or file.size > MOST_TEMPLATE:
+                continue
+            copy = Path(scratch) / file.name
+            with contextlib.suppress(sources.SourceError, OSError):
+                copy.write_bytes(remote.read(file, file.size, 0))
+                found += scan_files([(ours[0], "model.gguf"), (copy, file.path)])
+    return [one for one in found if one.rule == "template-differs"]
+
+
+def require_no_findings(
+    came: FetchResult, more: Sequence[Finding], allow: Sequence[Allowance], *, strict: bool
+) -> None:
+    """Tells what came with the weights, before anything loads; with `strict`, UnsupportedInput for a warning.
+
+    more: what was found of files that did not come.
+    """
     from llorch.formats.scan import not_allowed, scan_files  # as in `main`
 
-    found = scan_files((one.path, one.proven.path) for one in came.files)
+    found = [*scan_files((one.path, one.proven.path) for one in came.files), *more]
     warned = [one for one in not_allowed(found, allow)[0] if one.level == "warning"]
     for one in warned:
         cli.note(NAME, f"warning: {one}")

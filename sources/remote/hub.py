@@ -36,6 +36,10 @@ Hooks = list[Callable[..., Any]]
 Choose = Callable[[Sequence[RemoteFile]], tuple[Sequence[RemoteFile], Sequence[tuple[str, str]]]]
 
 
+# Where transformers looks for a chat template, in its order.
+TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+
+
 class HubRepository:
     """Files of one repository at one commit; a context manager, within which huggingface_hub's client is listened to.
 
@@ -161,6 +165,7 @@ class HubRepository:
             gated=bool(info.gated),
             files=tuple(files),
             left_out=tuple(left_out),
+            templates=tuple(one for one in listed if one.path in TEMPLATES and one not in files),
         )
 
     def _listed(self, commit: str) -> list[RemoteFile]:

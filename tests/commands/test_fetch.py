@@ -334,3 +334,31 @@ def test_a_stopped_fetch_leaves_nothing_to_load_and_the_next_one_goes_on(
     assert {path.name: path.read_bytes() for path in (alone / "models").iterdir()} == dripping
     statuses = [one["status"] for one in asked("history")["runs"]]
     assert statuses == ["succeeded", "died" if number == signal.SIGKILL else "failed"]
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+def test_a_repositorys_own_template_that_differs_from_the_files_is_told(
+    hub: Hub, alone: Path, name: str
+) -> None:
+    inside, own = "{{ messages[0].content }}", "{{ messages[0].content }}<end>"
+    model = random_llama()
+    model.key("tokenizer.chat_template", one(STRING, inside))
+    content = model.write(alone / "made.gguf").read_bytes()
+    said = {True: own, False: inside}
+    for differs, text in said.items():
+        file = text if name.endswith(".jinja") else json.dumps({"chat_template": text})
+        hub.repository(f"org/differs-{differs}", {FILE: content, name: file.encode()}).commit({})
+        words = (
+            f"org/differs-{differs}",
+            "--include",
+            "*.gguf",
+            "--to",
+            f"models-{differs}",
+            "--verify",
+            "none",
+        )
+        result = run(*words, "--strict")
+        assert ("template-differs" in result.stderr, result.exit_code) == (differs, 3 if differs else 0), (
+            result.stderr
+        )
+        assert not (alone / f"models-{differs}" / name).exists()
