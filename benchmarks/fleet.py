@@ -20,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from llorch.base.version import __version__
 from llorch.commands.batch.estimates import needs_of
@@ -137,13 +138,14 @@ def looped(tasks: Sequence[Task], folder: Path) -> Iterator[float]:
         shutil.rmtree(folder / task.output)
 
 
-def batched(tasks: Sequence[Task], folder: Path) -> Iterator[float]:
-    """Seconds between the ends of two tasks in a warm pool of one worker: claims, receipts and pipes included."""
-    ends: list[float] = []
+def batched(tasks: Sequence[Task], folder: Path) -> Iterator[tuple[float, float]]:
+    """Of each task but the first in a warm pool of one worker: seconds since the end before, and of its own work."""
+    ends: list[tuple[float, float, float]] = []
 
-    def on_end(task: Task, _: object) -> None:
-        ends.append(time.perf_counter())
-        shutil.rmtree(folder / task.output)
+    def on_end(task: Task, receipt: Mapping[str, Any]) -> None:
+        end = time.perf_counter()
+        shutil.rmtree(folder / task.output)  # as `looped` does between two tasks
+        ends.append((end, time.perf_counter(), sum(receipt["seconds"].values())))
 
     with LocalEngine(EngineOptions(RUN_TASK, 1)) as engine:
         Driver(
@@ -155,7 +157,7 @@ def batched(tasks: Sequence[Task], folder: Path) -> Iterator[float]:
             task_fields=fields_of(folder),
             on_end=on_end,
         ).run()
-    yield from (after - before for before, after in pairwise(ends))
+    yield from ((end - before, own) for (_, before, _), (end, _, own) in pairwise(ends))
 
 
 def overhead(models: Sequence[Path], count: int, folder: Path) -> None:
@@ -164,10 +166,13 @@ def overhead(models: Sequence[Path], count: int, folder: Path) -> None:
     (folder / "loop").mkdir()
     (folder / "batch").mkdir()
     loop = statistics.median(list(looped(tasks, folder / "loop"))[1:])
-    batch = statistics.median(batched(tasks, folder / "batch"))
+    found = list(batched(tasks, folder / "batch"))
+    batch = statistics.median(whole for whole, _ in found)
+    beside = statistics.median(whole - own for whole, own in found)
     print(
         f"a task called in a loop {loop:.3f} s, in a warm pool {batch:.3f} s: {100 * (batch / loop - 1):+.1f} %"
     )
+    print(f"of which {1000 * beside:.1f} ms are beside its own work, {100 * beside / loop:.2f} % of it")
 
 
 def shards(models: Sequence[Path], count: int, folder: Path, drivers: Sequence[int]) -> None:

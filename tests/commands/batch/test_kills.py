@@ -54,7 +54,7 @@ def carried_through(plan: Path, out: Path, url: str, kills: int, seed: int) -> d
     nodes = {name: node(plan, out, name, *more) for name in ("one", "two")}
     tasks = {task.key for task in read_plan(plan).tasks}
     while sum(killed.values()) < kills and not tasks <= BatchFolder(out / STATE).finished():
-        time.sleep(drawn.uniform(0.05, 1.2))
+        time.sleep(drawn.uniform(0.2, 2.5))
         name, what = drawn.choice(sorted(nodes)), drawn.choice(sorted(killed))
         if nodes[name].poll() is not None:
             nodes[name] = node(plan, out, name, *more)
