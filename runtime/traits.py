@@ -118,12 +118,16 @@ class Mamba2:
 
 @dataclass(frozen=True, slots=True)
 class Mamba:
-    """A state space of the first Mamba's kind: a vector for each channel."""
+    """A state space of the first Mamba's kind: a vector for each channel.
+
+    eps: of the norms, without a weight, of the step's low rank, B and C; None where they are not normed.
+    """
 
     inner: int
     rank: int
     state: int
     taps: int
+    eps: float | None = None
 
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:

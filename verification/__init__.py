@@ -17,6 +17,11 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from llorch.verification.compare.config import (
+        ConfigComparison,
+        compare_configs,
+        read_reference_config,
+    )
     from llorch.verification.cost import measure_cost
     from llorch.verification.judge import memory_needed, now, recorded_source, tools, verify
     from llorch.verification.matrix.matrix import (
@@ -32,11 +37,6 @@ if TYPE_CHECKING:
     )
     from llorch.verification.matrix.run import run_row
     from llorch.verification.page import report_page
-    from llorch.verification.reference_config import (
-        ConfigComparison,
-        compare_configs,
-        read_reference_config,
-    )
     from llorch.verification.report import Report, Result, Status
     from llorch.verification.sample import PROMPT
     from llorch.verification.sarif import report_sarif
@@ -89,7 +89,7 @@ __getattr__, __dir__ = lazy_names(
         ],
         "matrix.run": ["run_row"],
         "page": ["report_page"],
-        "reference_config": ["ConfigComparison", "compare_configs", "read_reference_config"],
+        "compare.config": ["ConfigComparison", "compare_configs", "read_reference_config"],
         "report": ["Report", "Result", "Status"],
         "sample": ["PROMPT"],
         "sarif": ["report_sarif"],

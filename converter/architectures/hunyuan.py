@@ -1,10 +1,16 @@
-"""Hunyuan, the dense ones of 0.5B to 7B: q and k are normed when they are rotated.
+"""Hunyuan, the dense ones of 0.5B to 7B and A13B with experts: q and k are normed when they are rotated.
 
-Source: llama.cpp, conversion/hunyuan.py and src/models/hunyuan-dense.cpp; transformers, models/hunyuan_v1_dense.
+Source: llama.cpp, conversion/hunyuan.py, src/models/hunyuan-dense.cpp and hunyuan-moe.cpp;
+transformers, models/hunyuan_v1_dense and models/hunyuan_v1_moe.
 """
 
+from dataclasses import replace
+
 from llorch.converter.schema import rows
-from llorch.converter.schema.architecture import Architecture, Key, in_layers
+from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
+from llorch.converter.schema.derived_values import in_every_layer
+
+HEAD_NORMS = rows.renamed(rows.HEAD_NORMS, {"q_norm": "query_layernorm", "k_norm": "key_layernorm"})
 
 HUNYUAN_DENSE = Architecture(
     gguf="hunyuan-dense",
@@ -15,7 +21,7 @@ HUNYUAN_DENSE = Architecture(
         *in_layers(
             *rows.INPUT_NORM,
             *rows.ATTENTION,
-            *rows.renamed(rows.HEAD_NORMS, {"q_norm": "query_layernorm", "k_norm": "key_layernorm"}),
+            *HEAD_NORMS,
             *rows.FFN_NORM,
             *rows.GATED_FFN,
         ),
@@ -31,4 +37,42 @@ HUNYUAN_DENSE = Architecture(
         "pretraining_tp": 1,
         "use_cache": True,
     },
+)
+
+HUNYUAN_MOE = replace(
+    HUNYUAN_DENSE,
+    gguf="hunyuan-moe",
+    model_type="hunyuan_v1_moe",
+    class_name="HunYuanMoEV1ForCausalLM",
+    tensors=(
+        *rows.EMBEDDING,
+        *in_layers(
+            *rows.INPUT_NORM,
+            *rows.ATTENTION,
+            *HEAD_NORMS,
+            *rows.FFN_NORM,
+            Rule("ffn_gate_inp.weight", "mlp.gate.wg.weight", "experts hidden"),
+            # the class has one width for its experts and for the network beside them
+            Rule("ffn_gate_exps.weight", "mlp.experts.{e}.gate_proj.weight", "experts ff hidden"),
+            Rule("ffn_up_exps.weight", "mlp.experts.{e}.up_proj.weight", "experts ff hidden"),
+            Rule("ffn_down_exps.weight", "mlp.experts.{e}.down_proj.weight", "experts hidden ff"),
+            Rule("ffn_gate_shexp.weight", "mlp.shared_mlp.gate_proj.weight", "ff hidden"),
+            Rule("ffn_up_shexp.weight", "mlp.shared_mlp.up_proj.weight", "ff hidden"),
+            Rule("ffn_down_shexp.weight", "mlp.shared_mlp.down_proj.weight", "hidden ff"),
+        ),
+        *rows.FINAL_NORM,
+        *rows.HEAD,
+    ),
+    keys=(
+        *HUNYUAN_DENSE.keys,
+        Key("expert_shared_count", kind=Kind.INTEGER, default=1, only=(1,)),
+        Key("expert_weights_scale", default=1.0, unset=0.0, only=(1.0,)),
+    ),
+    sizes={"num_experts": "experts"},
+    derived={
+        "moe_intermediate_size": in_every_layer("ff"),
+        "moe_topk": in_every_layer("experts_used"),
+        "num_shared_expert": in_every_layer(1),
+    },
+    assumed={**HUNYUAN_DENSE.assumed, "output_router_logits": False},
 )

@@ -4,9 +4,12 @@ Source: llama.cpp, conversion/mamba.py, src/models/mamba.cpp and mamba-base.cpp;
 models/mamba2.
 """
 
+from dataclasses import replace
+
 from llorch.converter.schema import rows
 from llorch.converter.schema.architecture import Architecture, Key, Kind, RopeLayout, Rule, in_layers
 from llorch.converter.schema.block_sizes import mamba2_sizes, mamba_sizes
+from llorch.converter.schema.conditions import norms_steps
 from llorch.converter.schema.derived_values import expansion
 from llorch.converter.schema.operations import log_negative
 
@@ -51,7 +54,7 @@ MAMBA = Architecture(
     rope=RopeLayout.NONE,
     block_sizes=(mamba_sizes,),
     tensors=(*AROUND, *in_layers(*NORM, *MIXER, below=BELOW)),
-    keys=(*KEYS, Key("ssm.dt_b_c_rms", kind=Kind.FLAG, default=False, only=(False,))),  # true is Falcon Mamba
+    keys=(*KEYS, Key("ssm.dt_b_c_rms", kind=Kind.FLAG, default=False, only=(False,))),
     sizes={
         "conv_kernel": "conv_kernel",
         "intermediate_size": "inner",
@@ -60,6 +63,15 @@ MAMBA = Architecture(
     },
     derived={"expand": expansion},
     assumed=ASSUMED,
+)
+
+FALCON_MAMBA = replace(
+    MAMBA,
+    when=norms_steps,
+    model_type="falcon_mamba",
+    class_name="FalconMambaForCausalLM",
+    keys=(*KEYS, Key("ssm.dt_b_c_rms", kind=Kind.FLAG, only=(True,))),
+    assumed={**ASSUMED, "mixer_rms_eps": 1e-6},
 )
 
 MAMBA2 = Architecture(

@@ -76,6 +76,11 @@ def has_several_key_heads(evidence: Evidence) -> bool:
     return evidence.keys.count("attention.head_count_kv", 1) > 1 and not has_second_norm(evidence)
 
 
+def norms_steps(evidence: Evidence) -> bool:
+    """A Mamba's step, B and C are normed, as Falcon Mamba's are."""
+    return evidence.keys.flag("ssm.dt_b_c_rms", False)
+
+
 def experts_stay_mxfp4(evidence: Evidence) -> bool:
     """All experts are MXFP4 blocks, with no scale beside them, and blocks are to stay as they are."""
     types = {

@@ -115,6 +115,13 @@ def size_or_none(name: str) -> Callable[[Evidence], object]:
     return lambda evidence: evidence.sizes.get(name)
 
 
+def in_every_layer(value: str | int) -> Callable[[Evidence], object]:
+    """A list with the same number for every layer: a size's, or one that does not vary."""
+    return lambda evidence: (
+        [evidence.sizes[value] if isinstance(value, str) else value] * evidence.sizes["layers"]
+    )
+
+
 def keys_are_values(evidence: Evidence) -> object:
     """attention_k_eq_v: a layer has keys and no values of its own."""
     names = evidence.tensors.keys()

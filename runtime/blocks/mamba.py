@@ -86,6 +86,10 @@ class MambaMixer:
         value, z = self.inward(x).chunk(2, dim=-1)
         value = functional.silu(convolve(value, self.taps, self.conv_bias, past))
         low, into, out_of = torch.split(self.parameters(value), [s.rank, s.state, s.state], dim=-1)
+        if s.eps is not None:
+            low, into, out_of = (
+                functional.rms_norm(one, one.shape[-1:], eps=s.eps) for one in (low, into, out_of)
+            )
         step = functional.softplus(self.step(low))
         y = torch.empty_like(value)
         for t in range(positions):

@@ -288,7 +288,7 @@ def _routing(config: Config) -> Routing | None:
     experts = config.family.experts
     if experts is None or not config.get(expert_count_key(config)) or _without_mixture(config):
         return None
-    count, used = config.positive(expert_count_key(config)), config.positive(experts.used)
+    count, used = config.positive(expert_count_key(config)), _used(config, experts.used)
     if used > count:
         raise config.malformed(experts.used, f"is {used}, there are {count} experts")
     by = experts.renormalised
@@ -304,6 +304,16 @@ def _routing(config: Config) -> Routing | None:
         "two best" if experts.scores == "sigmoid" else "best",
         experts.weighs_input,
     )
+
+
+def _used(config: Config, key: str) -> int:
+    """How many experts are chosen, which a class may say for each layer."""
+    if not isinstance(config.get(key), list):
+        return config.positive(key)
+    each = set(config.numbers(key))
+    if len(each) != 1:
+        raise config.unsupported(key, "is not the same in every layer")
+    return Config({key: int(each.pop())}, {}, config.path).positive(key)
 
 
 def _chunks(config: Config, layers: int) -> tuple[int | None, ...]:

@@ -119,8 +119,8 @@ class Experts:
 
     renormalised: a key, or what the class always does. width, shared_width: keys of the experts' widths.
     shared_count: the key of how many experts' widths the shared network has, where `shared_width` is that of one.
-    used: the key of how many are chosen. scores, group_worth, weighs_input: as in `Routing`. scale, groups,
-        groups_used: keys.
+    used: the key of how many are chosen, one number or a list of the same for every layer. scores, group_worth,
+        weighs_input: as in `Routing`. scale, groups, groups_used: keys.
     """
 
     count: tuple[str, ...]
@@ -1111,6 +1111,26 @@ FAMILIES: dict[str, ClassFacts] = {
             num_key_value_heads=2, head_dim=128, max_position_embeddings=131072, rms_norm_eps=1.5625e-07
         ),
     ),
+    "glm": ClassFacts(
+        class_name="GlmForCausalLM",
+        names={
+            **ATTENTION,
+            "attention_norm": "input_layernorm",
+            "ffn_norm": "post_attention_layernorm",
+            "gate_up": "mlp.gate_up_proj",
+            "down": "mlp.down_proj",
+        },
+        pairs="interleaved",
+        biases=biases("q k v", "attention_bias"),
+        partial_rotary=0.5,
+        defaults=_class(
+            num_key_value_heads=2,
+            head_dim=128,
+            max_position_embeddings=131072,
+            rms_norm_eps=1.5625e-07,
+            attention_bias=True,
+        ),
+    ),
     "ernie4_5": ClassFacts(
         class_name="Ernie4_5ForCausalLM",
         names=LLAMA,
@@ -1202,6 +1222,31 @@ FAMILIES: dict[str, ClassFacts] = {
         head_norm="head",
         head_norm_after_rope=True,
         defaults=_class(max_position_embeddings=2048, rms_norm_eps=1e-5),
+    ),
+    "hunyuan_v1_moe": ClassFacts(
+        class_name="HunYuanMoEV1ForCausalLM",
+        names={
+            **ATTENTION,
+            **NORMS,
+            **EXPERTS,
+            "router": "mlp.gate.wg",
+            "shared_gate": "mlp.shared_mlp.gate_proj",
+            "shared_up": "mlp.shared_mlp.up_proj",
+            "shared_down": "mlp.shared_mlp.down_proj",
+            "q_norm": "self_attn.query_layernorm",
+            "k_norm": "self_attn.key_layernorm",
+        },
+        biases=biases("q k v output", "attention_bias"),
+        head_norm="head",
+        head_norm_after_rope=True,
+        experts=Experts(
+            ("num_experts", "num_local_experts"),
+            True,
+            "intermediate_size",
+            "intermediate_size",
+            used="moe_topk",
+        ),
+        defaults=_class(max_position_embeddings=2048, rms_norm_eps=1e-5, moe_topk=1),
     ),
     "olmoe": ClassFacts(
         class_name="OlmoeForCausalLM",
@@ -1416,6 +1461,39 @@ FAMILIES: dict[str, ClassFacts] = {
             conv_kernel=4,
             time_step_rank="auto",
             tie_word_embeddings=True,
+        ),
+        supported={"use_conv_bias": (True,), "use_bias": (False,)},
+    ),
+    "falcon_mamba": ClassFacts(
+        class_name="FalconMambaForCausalLM",
+        names={
+            "attention_norm": "norm",
+            "mamba_in": "mixer.in_proj",
+            "conv": "mixer.conv1d",
+            "conv_bias": "=mixer.conv1d.bias",
+            "step_low": "mixer.x_proj",
+            "step": "mixer.dt_proj",
+            "a_log": "=mixer.A_log",
+            "skip": "=mixer.D",
+            "mixer_output": "mixer.out_proj",
+        },
+        mixers="mamba",
+        ffns="none",
+        eps="layer_norm_epsilon",
+        rotates=False,
+        biases={"step": True},
+        embedding="backbone.embeddings",
+        layers="backbone.layers",
+        final_norm="backbone.norm_f",
+        defaults=_class(
+            max_position_embeddings=1 << 20,  # the class has no limit; the number is llama.cpp's converter's
+            layer_norm_epsilon=1e-5,
+            state_size=16,
+            expand=2,
+            conv_kernel=4,
+            time_step_rank="auto",
+            tie_word_embeddings=True,
+            mixer_rms_eps=1e-6,
         ),
         supported={"use_conv_bias": (True,), "use_bias": (False,)},
     ),

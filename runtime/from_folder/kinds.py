@@ -163,6 +163,7 @@ def _mamba(config: Config, _: Heads, layers: int) -> list[Mixer]:
             -(-hidden // 16) if rank == "auto" else config.positive("time_step_rank"),
             config.positive("state_size"),
             config.positive("conv_kernel"),
+            None if config.get("mixer_rms_eps", None) is None else config.number("mixer_rms_eps"),
         )
     ] * layers
 

@@ -239,6 +239,7 @@ FAMILIES: dict[str, ArchitectureFacts] = {
         sliding=Sliding(period=0),
     ),
     "qwen2": ArchitectureFacts(pairs="halves", final_optional=("output.bias",)),
+    "qwen2vl": ArchitectureFacts(pairs="halves"),
     "qwen2moe": ArchitectureFacts(
         pairs="halves", experts="shared", experts_renormalised=False, head_required=True
     ),
@@ -482,6 +483,8 @@ FAMILIES: dict[str, ArchitectureFacts] = {
         gating=2,
     ),
     "glm4": ArchitectureFacts(pairs="interleaved", norms=FOUR_NORMS, ffn=FUSED, fused_gate=True),
+    "chatglm": ArchitectureFacts(pairs="interleaved", ffn=FUSED, fused_gate=True),
+    "exaone": ArchitectureFacts(pairs="halves", rope_factors="freqs"),
     "ernie4_5": ArchitectureFacts(pairs="interleaved", optional=LLAMA_BIASES, rope_base=500000.0),
     "ernie4_5-moe": ArchitectureFacts(
         pairs="interleaved",
@@ -507,6 +510,9 @@ FAMILIES: dict[str, ArchitectureFacts] = {
         sliding=Sliding(period=4, full_turns=False),
     ),
     "hunyuan-dense": ArchitectureFacts(pairs="halves", head_norms="head", head_norm_after_rope=True),
+    "hunyuan-moe": ArchitectureFacts(
+        pairs="halves", head_norms="head", head_norm_after_rope=True, experts="always", shared=SHARED_EXPERTS
+    ),
     "olmoe": ArchitectureFacts(
         pairs="halves", head_norms="row", experts="always", experts_renormalised=False, head_required=True
     ),

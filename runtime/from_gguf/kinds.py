@@ -109,11 +109,15 @@ def _all_mamba2(keys: Keys, sizes: Sizes) -> list[Mixer]:
     return [_mamba2(keys)] * sizes.layers
 
 
+# No key says it: the original's, where llama.cpp takes the epsilon of the layers' norms (mamba-base.cpp).
+FALCON_MAMBA_EPS = 1e-6
+
+
 def _mamba(keys: Keys, sizes: Sizes) -> list[Mixer]:
-    if keys.flag("ssm.dt_b_c_rms", False):
-        raise keys.wrong("ssm.dt_b_c_rms", "is true, a Falcon Mamba, which this decoder does not compute")
     names = ("ssm.inner_size", "ssm.time_step_rank", "ssm.state_size", "ssm.conv_kernel")
-    return [Mamba(*(keys.positive(name) for name in names))] * sizes.layers
+    eps = FALCON_MAMBA_EPS if keys.flag("ssm.dt_b_c_rms", False) else None
+    inner, rank, state, taps = (keys.positive(name) for name in names)
+    return [Mamba(inner, rank, state, taps, eps)] * sizes.layers
 
 
 def _where_heads(keys: Keys, sizes: Sizes, other: Mixer) -> list[Mixer]:

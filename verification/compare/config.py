@@ -40,11 +40,11 @@ class Difference:
     """One effect: what it is, and how each says it."""
 
     what: str
-    own: str
+    written: str
     original: str
 
     def __str__(self) -> str:
-        return f"{self.what} is {self.own}, the original's is {self.original}"
+        return f"{self.what} is {self.written}, the original's is {self.original}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +93,32 @@ def compare_configs(folder: Path, reference: Config) -> ConfigComparison:
     """What the config.json of `folder` says differently. Raises as `read_reference_config` does."""
     from llorch import runtime  # as above
 
-    own = runtime.Config.of_folder(folder)
+    written = runtime.Config.of_folder(folder)
     differing = sorted(
         key
-        for key in own.values.keys() | reference.values.keys()
-        if key not in NOT_OF_THE_MODEL and own.values.get(key) != reference.values.get(key)
+        for key in written.values.keys() | reference.values.keys()
+        if key not in NOT_OF_THE_MODEL and written.values.get(key) != reference.values.get(key)
     )
-    spelled = tuple(key for key in differing if not _changes(own, reference, key))
-    return ConfigComparison(tuple(_effects(own, reference)), spelled)
+    spelled = tuple(key for key in differing if not _changes(written, reference, key))
+    return ConfigComparison(tuple(_effects(written, reference)), spelled)
 
 
-def _effects(own: Config, original: Config) -> Iterator[Difference]:
+def _effects(written: Config, original: Config) -> Iterator[Difference]:
     from llorch import runtime  # as above
 
-    yield from _traits(runtime.traits_of_config(own), runtime.traits_of_config(original))
-    yield from _beside(own, original)
+    yield from _traits(runtime.traits_of_config(written), runtime.traits_of_config(original))
+    yield from _beside(written, original)
 
 
-def _changes(own: Config, original: Config, key: str) -> bool:
-    """Whether one key's value in the original, or its absence, put in the place of its own, has an effect."""
+def _changes(written: Config, original: Config, key: str) -> bool:
+    """Whether one key's value in the original, or its absence, put in the place of the written one, has an effect."""
     from llorch import runtime  # as above
 
-    values = {name: value for name, value in own.values.items() if name != key}
+    values = {name: value for name, value in written.values.items() if name != key}
     if key in original.values:
         values[key] = original.values[key]
     try:
-        return any(_effects(own, runtime.Config.of_values(values, own.path)))
+        return any(_effects(written, runtime.Config.of_values(values, written.path)))
     except InputError:  # alone it contradicts the rest
         return True
 
@@ -157,16 +157,16 @@ def _rope(rope: Rope | None, context: int) -> str:
     )
 
 
-def _beside(own: Config, original: Config) -> Iterator[Difference]:
+def _beside(written: Config, original: Config) -> Iterator[Difference]:
     """What is no trait: where text begins and ends, whether the output layer is the embedding, the weights' type."""
     for key in IDS:
-        a, b = (_ids(config.get(key, None)) for config in (own, original))
+        a, b = (_ids(config.get(key, None)) for config in (written, original))
         if a != b and b:  # an original may say none here and all in generation_config.json
             yield _difference(key, a, b)
-    tied = [config.flag("tie_word_embeddings") for config in (own, original)]
+    tied = [config.flag("tie_word_embeddings") for config in (written, original)]
     if tied[0] != tied[1]:
         yield _difference("tie_word_embeddings", *tied)
-    types = [config.get("dtype", None) or config.get("torch_dtype", None) for config in (own, original)]
+    types = [config.get("dtype", None) or config.get("torch_dtype", None) for config in (written, original)]
     if None not in types and types[0] != types[1]:
         yield _difference("dtype", *types)
 

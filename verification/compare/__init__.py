@@ -1,0 +1,1 @@
+"""What is laid beside an original: its config.json."""
