@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+
+Progress = Callable[[int, int], None]
 
 CHUNK = 1 << 20
 THREADS = 8  # no disk is faster than these
@@ -28,15 +30,15 @@ class FileDigests:
         self._stopped = Event()
         self._found: dict[Path, Future[str]] = {}
 
-    def begin(self, paths: Iterable[Path]) -> None:
-        """Begins with some files."""
+    def begin(self, paths: Iterable[Path], progress: Progress | None = None) -> None:
+        """Begins with some files. progress: called in a thread with the bytes of a file that are done, and all."""
         for path in paths:
             if path not in self._found:
-                self._found[path] = self._pool.submit(sha256, path, self._stopped)
+                self._found[path] = self._pool.submit(sha256, path, self._stopped, progress)
 
-    def of(self, path: Path) -> str:
-        """Of one file, in hexadecimal digits; OSError where it cannot be read."""
-        self.begin([path])
+    def of(self, path: Path, progress: Progress | None = None) -> str:
+        """Of one file, in hexadecimal digits; OSError where it cannot be read. progress: if it begins only now."""
+        self.begin([path], progress)
         return self._found[path].result()
 
     def close(self) -> None:
@@ -45,12 +47,15 @@ class FileDigests:
         self._pool.shutdown(cancel_futures=True)
 
 
-def sha256(path: Path, stopped: Event | None = None) -> str:
+def sha256(path: Path, stopped: Event | None = None, progress: Progress | None = None) -> str:
     """Of one file, in hexadecimal digits; CancelledError when told to stop."""
-    digest = hashlib.sha256()
+    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             if stopped is not None and stopped.is_set():
                 raise CancelledError
             digest.update(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 
 
 def shown(text: str | bytes | os.PathLike[str], most: int = 80, *, quoted: bool = True) -> str:
@@ -32,3 +33,36 @@ def _visible(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # what surrogateescape made of a byte
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal, or letters of a monospace font, `text` takes: two for a CJK letter.
+
+    >>> width("模型.gguf")
+    9
+    """
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def cut(text: str, most: int) -> str:
+    """`text` in at most `most` columns; what was cut ends in …
+
+    >>> cut("模型.gguf", 6)
+    '模型.…'
+    """
+    return text if width(text) <= most else f"{head(text, most - 1)}…"
+
+
+def head(text: str, most: int) -> str:
+    """As many characters of `text`, from its beginning, as have room in so many columns."""
+    for place, character in enumerate(text):
+        most -= _columns(character)
+        if most < 0:
+            return text[:place]
+    return text
+
+
+def _columns(character: str) -> int:
+    if unicodedata.east_asian_width(character) in "WF":
+        return 2
+    return 0 if unicodedata.category(character) in ("Mn", "Me", "Cf") else 1

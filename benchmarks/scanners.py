@@ -1,7 +1,8 @@
 """Who finds what: this scan beside the public scanners that are installed, on hostile and on published templates.
 
-`pip install c4nary glyphhound` puts them there, in any environment; `--bin DIR` says where their commands are.
-A hostile template counts as found if a scanner objects to it at all; a published one, as a false alarm.
+`pip install c4nary glyphhound modelaudit` puts them there, in any environment; `--bin DIR` says where their commands
+are. A hostile template counts as found if a scanner objects to it at all; a published one, as a false alarm.
+picklescan, fickling and modelscan read pickles and no templates.
 """
 
 from __future__ import annotations
@@ -11,50 +12,70 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from llorch.formats.scan import scan_template
 from tests.formats.scan.hostile import HOSTILE
 from tests.models import gguf_writer
 
-Scanner = Callable[[str, Path], bool]
+Scanner = Callable[
+    [Sequence[str], Path], list[bool]
+]  # templates, a folder to write in → which are objected to
 
 
-def ours(template: str, _: Path) -> bool:
+def ours(templates: Sequence[str], _: Path) -> list[bool]:
     """This scan."""
-    return any(one.level == "warning" for one in scan_template(template))
+    return [any(one.level == "warning" for one in scan_template(text)) for text in templates]
 
 
 def c4nary(program: Path) -> Scanner:
-    """c4nary: a finding of WARN or FAIL about the template."""
+    """c4nary: a finding of WARN or FAIL about the template, in a header that holds nothing else."""
 
-    def scan(template: str, folder: Path) -> bool:
-        result = subprocess.run(
-            [program, "scan", as_gguf(template, folder), "--json"], capture_output=True, text=True
-        )
-        found = json.loads(result.stdout).get("findings", [])
-        return any(
-            str(one.get("severity", "")).upper() in ("WARN", "FAIL") for one in found if about_template(one)
-        )
+    def objects(template: str, folder: Path) -> bool:
+        command: list[str | Path] = [program, "scan", as_gguf(template, folder), "--json"]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True).stdout).get("findings", [])
+        ours_alone = [one for one in found if str(one.get("rule_id", one.get("rule", ""))).startswith("TPL")]
+        return any(str(one.get("severity", "")).upper() in ("WARN", "FAIL") for one in ours_alone)
 
-    return scan
-
-
-def about_template(finding: dict[str, object]) -> bool:
-    """Whether a finding of c4nary's is not about what a header without a model lacks."""
-    return str(finding.get("rule_id", finding.get("id", finding.get("rule", "")))).startswith("TPL")
+    return lambda templates, folder: [objects(one, folder) for one in templates]
 
 
 def glyphhound(program: Path) -> Scanner:
     """glyphhound: its exit code."""
 
-    def scan(template: str, folder: Path) -> bool:
-        file = folder / "chat_template.jinja"
-        file.write_text(template, encoding="utf-8", newline="")
+    def objects(template: str, folder: Path) -> bool:
+        file = as_jinja(template, folder / "chat_template.jinja")
         return subprocess.run([program, "scan", file], capture_output=True).returncode != 0
 
+    return lambda templates, folder: [objects(one, folder) for one in templates]
+
+
+def modelaudit(program: Path) -> Scanner:
+    """modelaudit: an issue of WARNING or CRITICAL in the file; all files in one run, for it is slow to begin."""
+
+    def scan(templates: Sequence[str], folder: Path) -> list[bool]:
+        for number, template in enumerate(templates):
+            as_jinja(template, folder / f"{number}" / "chat_template.jinja")
+        environment = {**os.environ, "PROMPTFOO_DISABLE_TELEMETRY": "1", "NO_ANALYTICS": "1"}
+        command: list[str | Path] = [program, "scan", folder, "--format", "json", "--no-cache"]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        issues = json.loads(result.stdout[result.stdout.index("{") :]).get("issues", [])
+        places = [
+            str(one.get("location", ""))
+            for one in issues
+            if str(one.get("severity", "")).lower() in ("warning", "critical", "error")
+        ]
+        return [any(f"{folder}/{number}/" in place for place in places) for number in range(len(templates))]
+
     return scan
+
+
+def as_jinja(template: str, file: Path) -> Path:
+    """A file that holds the template."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(template, encoding="utf-8", newline="")
+    return file
 
 
 def as_gguf(template: str, folder: Path) -> Path:
@@ -65,10 +86,17 @@ def as_gguf(template: str, folder: Path) -> Path:
     return model.write(folder / "model.gguf")
 
 
+MAKERS: Mapping[str, Callable[[Path], Scanner]] = {
+    "c4nary": c4nary,
+    "glyphhound": glyphhound,
+    "modelaudit": modelaudit,
+}
+
+
 def scanners(folder: Path | None) -> dict[str, Scanner]:
     """Ours, and those whose commands are there."""
     found: dict[str, Scanner] = {"llorch": ours}
-    for name, make in (("c4nary", c4nary), ("glyphhound", glyphhound)):
+    for name, make in MAKERS.items():
         if folder is not None and os.access(folder / name, os.X_OK):
             found[name] = make(folder / name)
     return found
@@ -81,20 +109,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     known = scanners(options.bin)
     published = sorted(options.published.rglob("*.jinja")) if options.published else []
+    rows = [(kind, template) for kind, (_, templates) in HOSTILE.items() for template in templates]
+    rows += [("published", file.read_text(encoding="utf-8")) for file in published]
+    found = {}
+    for name, scan in known.items():
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = scan([template for _, template in rows], Path(folder))
     print("| kind | templates | " + " | ".join(known) + " |")
     print("| --- | --- | " + " | ".join("---" for _ in known) + " |")
-    totals = dict.fromkeys(known, 0)
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, (_, templates) in HOSTILE.items():
-            counts = {name: sum(scan(one, Path(folder)) for one in templates) for name, scan in known.items()}
-            totals = {name: totals[name] + counts[name] for name in known}
-            print(f"| {kind} | {len(templates)} | " + " | ".join(map(str, counts.values())) + " |")
-        every = sum(len(templates) for _, templates in HOSTILE.values())
-        print(f"| **all hostile** | {every} | " + " | ".join(map(str, totals.values())) + " |")
-        if published:
-            texts = [file.read_text(encoding="utf-8") for file in published]
-            alarms = {name: sum(scan(one, Path(folder)) for one in texts) for name, scan in known.items()}
-            print(f"| **published, alarms** | {len(texts)} | " + " | ".join(map(str, alarms.values())) + " |")
+    for kind in [*HOSTILE, "published"]:
+        print(row(kind, [index for index, (one, _) in enumerate(rows) if one == kind], found))
+    print(row("**all hostile**", [index for index, (one, _) in enumerate(rows) if one != "published"], found))
+
+
+def row(title: str, indices: Sequence[int], found: Mapping[str, Sequence[bool]]) -> str:
+    """How many of some templates each scanner objects to."""
+    counts = [str(sum(answers[index] for index in indices)) for answers in found.values()]
+    return f"| {title} | {len(indices)} | {' | '.join(counts)} |"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -196,7 +197,8 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
 
     No weight is read: a .gguf file that is only a vocabulary will do.
     """
-    encoded = runtime.read_text(formats.model_path(model, folders=True)).tokenizer.encode(words)
+    with cli.progress(f"reading the tokenizer of {model.name}"):
+        encoded = runtime.read_text(formats.model_path(model, folders=True)).tokenizer.encode(words)
     rows = list(zip(encoded.ids, encoded.tokens, strict=True))
     if as_json:
         tokens = [{"id": token, "piece": piece} for token, piece in rows]
@@ -217,7 +219,8 @@ def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: b
         ids = loaded.tokenizer.encode(words).ids
         if not ids:
             raise click.UsageError(f"TEXT {words!r} has no token, so there is nothing to go on from")
-        last = loaded.logits(ids)[-1]
+        with cli.progress(f"computing {len(ids):,} positions"):
+            last = loaded.logits(ids)[-1]
         best = last.topk(min(top, len(last)))
         rows = [
             (token, loaded.tokenizer.decode([token], skip_special_tokens=False), value)
@@ -248,7 +251,7 @@ def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: b
 def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_json: bool) -> None:
     """Measure the perplexity of the text in FILE, else of stdin's, by llama-perplexity's windows."""
     content = text_of(file)
-    with opened(model, device, mode) as loaded, cli.progress("windows", in_bytes=False) as progress:
+    with opened(model, device, mode) as loaded, cli.progress("perplexity", in_bytes=False) as progress:
         found = runtime.measure_perplexity(loaded, content, n_ctx=n_ctx, progress=progress)
     document = {
         "perplexity": found.value,
@@ -341,7 +344,8 @@ def bench(
 
 def opened(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
-    loaded = runtime.load(formats.model_path(model, folders=True), device=device, mode=mode)
+    with cli.progress(f"loading {model.name}"):
+        loaded = runtime.load(formats.model_path(model, folders=True), device=device, mode=mode)
     if loaded.placed:
         cli.note(NAME, loaded.placed)
     return loaded
@@ -365,7 +369,9 @@ def write_stream(stream: Stream, *, silent: bool, cut: str = "--max-new-tokens")
     """
     began = time.monotonic()
     try:
-        for piece in stream:
+        with cli.progress("reading the prompt"):
+            first = next(stream, "")
+        for piece in itertools.chain([first], stream):
             if not silent:
                 click.echo(seen(piece), nl=False)
     finally:

@@ -48,7 +48,8 @@ def main(
         raise click.UsageError("--trust-config goes with --identity.")
     require_model(model)
     signer = key_signer(key) if key is not None else identity_signer(trust)
-    files = signatures.file_digests(model, None if rehash else recorded_digests(model))
+    with cli.progress(f"hashing {model.name}"):
+        files = signatures.file_digests(model, None if rehash else recorded_digests(model))
     place = signatures.signature_of(model)
     place.write_bytes(signer.bundle(signatures.model_statement(model.resolve().name, files)))
     written = [place]

@@ -55,10 +55,9 @@ def soak(model: Path, minutes: float, seed: int, answers: bool, mode: str, devic
     if child.returncode:
         return child.returncode  # it has said why
     expected = json.loads(child.stdout)["answers"]
-    with (
-        runtime.load(path, device=device, mode=mode) as loaded,
-        cli.progress("soaking", in_bytes=False) as bar,
-    ):
+    with cli.progress(f"loading {path.name}"):
+        loaded = runtime.load(path, device=device, mode=mode)
+    with loaded, cli.progress("soaking", in_bytes=False) as bar:
         found = runtime.soak(loaded, expected, seed=seed, seconds=60 * minutes, progress=bar)
         used = loaded.mode
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,6 @@ from llorch.commands.ledger import (
     registry_location,
     tracked_run,
 )
-from llorch.registry import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,25 +132,29 @@ def main(
     it run, and make of English more than a guess? `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
     recorded: Recorded | Failure | None = None
+    digests = FileDigests()
     artifact = locate_model(artifact, url, for_use=False)
     if other_source and against is None:
         raise click.UsageError("--other-source is for --against FILE, which is not given.")
     if against is not None and not (alone or other_source or just_written or artifact.is_file()):
-        require_source(artifact, against)
+        require_source(artifact, against, digests)
     if alone or not is_folder_of_weights(artifact):
         artifact = formats.model_path(artifact, folders=True)
     location = registry_location(url)
     suspicious = warned_of(artifact, cli.allowances(allow))
-    if not (alone or as_json or artifact.is_file()) and (needed := verification.memory_needed(artifact)):
+    with cli.progress(f"reading {artifact.name}"):
+        needed = None if alone or as_json or artifact.is_file() else verification.memory_needed(artifact)
+    if needed:
         cli.note(NAME, f"{artifact}: needs at most {needed / 1e6:,.0f} MB of memory")
     if alone or artifact.is_file():
         if against is not None:
             raise click.UsageError("--against is for a folder, and not with --alone.")
         if tensors is not None or reference is not None:
             raise click.UsageError("--tensors and --reference are for a folder, and not with --alone.")
-        report = verification.smoke_test(artifact, level=level, device=device)
-    elif no_record or tensors is not None or not location.is_there:
         with checks_shown() as progress:
+            report = verification.smoke_test(artifact, level=level, device=device, progress=progress)
+    elif no_record or tensors is not None or not location.is_there:
+        with checks_shown(of_conversion=just_written) as progress:
             report = verification.verify(
                 artifact,
                 against,
@@ -158,23 +162,29 @@ def main(
                 device=device,
                 tensors=tensors,
                 just_written=just_written,
+                digests=digests,
                 progress=progress,
             )
     else:
-        report, recorded = verify_and_record(artifact, against, level, device, location, again=again)
+        report, recorded = verify_and_record(artifact, against, level, device, location, digests, again=again)
     if reference is not None:
-        report = replace(
-            report, reference=verification.measure_cost(artifact, reference, level=level, device=device)
-        )
+        with checks_shown() as progress:
+            cost = verification.measure_cost(
+                artifact, reference, level=level, device=device, progress=progress
+            )
+        report = replace(report, reference=cost)
     write_reports(report, html, sarif)
     if as_json:
         cli.write_json({**report.to_json(), "registry": None if recorded is None else recorded.to_json()})
     else:
-        write_table(("check", "status", "value", "at most", "unit", "where and what"), rows(report))
+        titles = ("check", "status", "value", "at most", "unit", "where and what")
+        write_table(titles, rows(report), spared=("unit",))
         where = f"; recorded in {recorded.registry}" if isinstance(recorded, Recorded) else ""
         cli.note(NAME, f"{artifact}: {report.outcome}: {report.sentence}{where}")
         if recorded is None and not is_of_record(report) and not (alone or artifact.is_file()):
             what = "it, or its source, is not what conversion.json lists: that is said of this place and not recorded"
+            if not (artifact / RECORD).exists():
+                what = f"without {RECORD} nothing is recorded of it"
             cli.note(NAME, f"{artifact}: {what}")
     if isinstance(recorded, Failure):
         cli.note(NAME, recorded.message)
@@ -200,7 +210,14 @@ def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
 
 
 def verify_and_record(
-    artifact: Path, against: Path | None, level: str, device: str, location: Location, *, again: bool
+    artifact: Path,
+    against: Path | None,
+    level: str,
+    device: str,
+    location: Location,
+    digests: FileDigests,
+    *,
+    again: bool,
 ) -> tuple[Report, Recorded | Failure | None]:
     """The verification as a run that the registry is told of, unless the folder is not what is recorded.
 
@@ -209,7 +226,7 @@ def verify_and_record(
     params = {"level": level, "device": device}
     folder = os.fspath(artifact.absolute())
     with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
-        digests, before = FileDigests(), {}
+        before: dict[str, Result] = {}
         if not again:
             against = against or verification.recorded_source(artifact, digests)
             with cli.progress(f"hashing {artifact.name}") as hashing:
@@ -239,7 +256,7 @@ def is_of_record(report: Report) -> bool:
     return content == {"PASSED"} and status.get("source.digest") not in ("FAILED", "ERROR")
 
 
-def require_source(artifact: Path, against: Path) -> None:
+def require_source(artifact: Path, against: Path, digests: FileDigests) -> None:
     """UsageError for a file that conversion.json does not name as the source, by size and digest."""
     try:
         rows = json.loads((artifact / RECORD).read_bytes())["sources"]
@@ -252,7 +269,7 @@ def require_source(artifact: Path, against: Path) -> None:
     same = {sha256 for size, sha256 in recorded if size == length}
     if same:
         with cli.progress(f"hashing {against.name}") as progress:
-            same &= {sha256_of(against, progress)}
+            same &= {digests.of(against, progress)}
     if not same:
         raise click.UsageError(
             f"--against {shown(against, 200)} is not the file that {artifact / RECORD} names"
@@ -261,13 +278,17 @@ def require_source(artifact: Path, against: Path) -> None:
 
 
 @contextlib.contextmanager
-def checks_shown() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows a person which check is made and how far it is; an interrupt says how to go on."""
+def checks_shown(*, of_conversion: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows a person which check is made and how far it is; an interrupt says how to go on.
+
+    of_conversion: it is the check of one that waits for it, and that says so itself.
+    """
     try:
         with cli.progress("checking", in_bytes=False) as bar:
-            yield lambda name, done, total: bar(done, total) if bar else None  # noqa: ARG005
-    except KeyboardInterrupt:
-        cli.note(NAME, "interrupted: nothing was written; the same command begins again")
+            yield lambda name, done, total: bar.step(f"checking {name}", done, total) if bar else None
+    except cli.Signalled:
+        if not of_conversion:
+            cli.note(NAME, "interrupted: nothing was written; the same command begins again")
         raise
 
 
@@ -286,17 +307,30 @@ def write_reports(report: Report, html: Path | None, sarif: Path | None) -> None
 
 
 def rows(report: Report) -> list[list[Cell]]:
-    """One row a check."""
+    """One row a check; for a person one for all that were not made for the same reason."""
+    found, alike = [], dict[str, list[str]]()
+    for result in report.results:
+        if result.status == "SKIPPED" and cli.is_terminal(sys.stdout):
+            alike.setdefault(result.detail, []).append(result.name)
+        else:
+            found.append(row(result))
+    for why, names in alike.items():
+        what = names[0] if len(names) == 1 else f"{len(names)} checks"
+        listed = "" if len(names) == 1 else f": {', '.join(names)}"
+        cell = Cell("", f"{why}{listed}", below=True)
+        found.append([text(what), text("SKIPPED"), Cell("", ""), Cell("", ""), Cell("", ""), cell])
+    return found
+
+
+def row(result: Result) -> list[Cell]:
+    """A check as a row."""
     return [
-        [
-            text(result.name),
-            text(result.status),
-            number(result.value),
-            number(result.at_most),
-            text(result.unit),
-            found_at(result),
-        ]
-        for result in report.results
+        Cell(result.name, result.name, whole=True),
+        Cell(result.status, result.status, whole=True),
+        number(result.value),
+        number(result.at_most),
+        text(result.unit),
+        found_at(result),
     ]
 
 

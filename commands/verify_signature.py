@@ -66,7 +66,8 @@ def main(
     place = given or signatures.signature_of(model)
     envelope, signed = signatures.read_bundle(place)
     problems = signer.problems(place, envelope)
-    found = signatures.file_digests(model)
+    with cli.progress(f"hashing {model.name}"):
+        found = signatures.file_digests(model)
     problems += signed.differences(found)
     attested = attestation_of(model) if model.is_dir() else None
     if attested is not None and attested.exists():

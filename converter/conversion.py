@@ -210,7 +210,7 @@ def _prepared(
     layout = lay_out(((o.name, str(o.dtype), o.shape) for o in outputs), options.shard_bytes)
     by_name = {output.name: output for output in outputs}
     placed = tuple(Placed(by_name[stored.name], stored) for stored in layout.tensors)
-    sentencepiece = sentencepiece_model(header.metadata)
+    sentencepiece = sentencepiece_model(header.metadata, tokenizer.vocabulary)
     others = {
         "config.json": _json(with_dtype(planned.config, choice.dtype)),
         "generation_config.json": _json(planned.generation_config),

@@ -61,11 +61,12 @@ def convert_tokenizer(
         warnings = (*tokenizer.warnings, *findings.warnings)
         if warnings and strict:
             raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
-        sentencepiece = sentencepiece_model(header.metadata)
-        load_tokenizer(tokenizer)  # what the library refuses is refused before anything is written
+        sentencepiece = sentencepiece_model(header.metadata, tokenizer.vocabulary)
+        contents = tokenizer.files()
+        # What the library refuses is refused before anything is written.
+        load_tokenizer(tokenizer, content=contents["tokenizer.json"])
     except InputError as error:
         raise error.in_file(header.path) from error.__cause__
-    contents = tokenizer.files()
     if sentencepiece.content is not None:
         contents[TOKENIZER_MODEL] = sentencepiece.content
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}

@@ -353,12 +353,16 @@ def _read_sharded(folder: Path, index: Path, *, links: bool) -> SafetensorsModel
         if error.errno == errno.ELOOP:
             raise MalformedInput("is a symbolic link", path=index) from None
         raise
-    parts: list[Part] = []
-    for part, name in enumerate(sorted(set(weight_map.values()))):
-        try:
-            parts.append(_read_file(folder / name, part, links=links))
-        except FileNotFoundError:
-            raise MalformedInput(f"names {shown(name)}, which is not there", path=index) from None
+    names = sorted(set(weight_map.values()))
+    if missing := [name for name in names if not (folder / name).exists()]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        are = "are" if more else "is"
+        raise MalformedInput(
+            f"names {shown(missing[0])}{more}, which {are} not there",
+            path=index,
+            hint="fetch or copy what is missing",
+        )
+    parts = [_read_file(folder / name, part, links=links) for part, name in enumerate(names)]
     listed = [(t.name, file.path.name) for file, tensors in parts for t in tensors]
     differing = sorted(set(listed).symmetric_difference(weight_map.items()))
     if differing:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from llorch.base.progress import Progress
 from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.registry.errors import RefusedRecord, shown
 
@@ -29,7 +30,6 @@ EXCLUDED = frozenset((".git", ".gitignore", ".gitattributes", ".github", ".cache
 RECORDS = frozenset((RECORD, PROVENANCE, "bom.cdx.json", "model.sig"))
 
 CHUNK = 1 << 20
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,19 @@ def hashed_files(
     paths = list(walk(folder))
     total, done, hashed = sum(size for _, size in paths), 0, []
     for path, size in paths:
-        hashed.append(HashedFile(path, (sha256 or sha256_of)(folder / path), size))
+        if sha256 is None:
+            within = None if progress is None else part_of(progress, done, total)
+            digest = sha256_of(folder / path, within)
+        else:
+            digest = sha256(folder / path)
+        hashed.append(HashedFile(path, digest, size))
         done += size
-        if progress:
-            progress(done, total)
     return hashed
+
+
+def part_of(progress: Progress, before: int, total: int) -> Progress:
+    """The progress of one file among `total` bytes, of which so many were before it."""
+    return lambda done, _: progress(before + done, total)
 
 
 def walk(folder: Path) -> Iterable[tuple[str, int]]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from llorch.base.progress import Progress, Waiting, not_shown
 from llorch.registry.database.engine import TIMEOUT_S, Database
 from llorch.registry.database.upgrade import migrate, require_current
-from llorch.registry.digests import Progress, digest_of
+from llorch.registry.digests import digest_of
 from llorch.registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
 from llorch.registry.query import listing, lookup, policies
 from llorch.registry.query.diff import ArtifactDiff, diff_artifacts
@@ -51,16 +52,20 @@ if TYPE_CHECKING:
 class Registry:
     """A registry in an SQLite file, which is made when something is recorded, or on a PostgreSQL server.
 
-    url: a path or a SQLAlchemy URL. timeout_s: how long to wait for other writers. Nothing is opened here;
-    every method may raise what `llorch.registry.errors` draws under RegistryError.
+    url: a path or a SQLAlchemy URL. timeout_s: how long to wait for other writers. waiting: within what it gives, other
+    writers are waited for, and files are hashed. Nothing is opened here; every method may raise what
+    `llorch.registry.errors` draws under RegistryError.
 
     >>> with Registry("registry.db") as registry:
     ...     registry.list()
     []
     """
 
-    def __init__(self, url: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> None:
-        self._database = Database(url, timeout_s=timeout_s)
+    def __init__(
+        self, url: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S, waiting: Waiting = not_shown
+    ) -> None:
+        self._database = Database(url, timeout_s=timeout_s, waiting=waiting)
+        self._waiting = waiting
 
     def __enter__(self) -> Registry:
         return self
@@ -201,7 +206,9 @@ class Registry:
         with self._database.writing() as connection:  # what could not be recorded is not begun
             prune.note_gone(connection, host, [], datetime.now(UTC))
         try:
-            removed += (one for one in found if prune.remove(one))
+            for one in found:
+                with self._waiting(f"hashing {Path(one.path).name}") as progress:
+                    removed += [one] if prune.remove(one, progress) else []
         finally:
             if removed:
                 with self._database.writing() as connection:
@@ -357,5 +364,7 @@ class Registry:
         """A reference's meaning by its form; of a path the digest of what lies there, before a transaction."""
         parsed = parse_reference(reference)
         if isinstance(parsed, PathReference):
-            return digest_of(Path(parsed.path).expanduser())
+            path = Path(parsed.path).expanduser()
+            with self._waiting(f"hashing {path.name}") as progress:
+                return digest_of(path, progress)
         return parsed

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from llorch.base.errors import InputError
+from llorch.base.progress import Progress
 from llorch.sources.errors import Damaged
 from llorch.sources.local.destination import Destination
 from llorch.sources.local.proof import NotAsPromised, Proven, prove, require_sound
 from llorch.sources.local.staging import DownloadStaging
-from llorch.sources.offer import Offer, Progress, Remote, RemoteFile
+from llorch.sources.offer import Offer, Remote, RemoteFile
 
 How = Literal["here", "kept", "fetched"]
 

@@ -12,9 +12,6 @@ from llorch.base.shown import shown
 Kind = Literal["hub", "url", "file"]
 EtagKind = Literal["sha256", "git-sha1", "opaque"]
 
-# (bytes done, bytes in all), from the caller's own thread; what it raises ends the work.
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:

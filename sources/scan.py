@@ -17,11 +17,13 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from llorch.base.errors import InputError, MalformedInput
+from llorch.base.progress import Progress
 from llorch.base.shown import shown
 from llorch.sources.download import FetchedFile
 from llorch.sources.errors import Damaged, Missing
@@ -32,6 +34,7 @@ from llorch.sources.select.files import ending, models_of, parts_of
 
 REPOSITORY = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
 BLOB = re.compile(r"sha256:([0-9a-f]{64})")
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.safetensors)")
 MODEL_LAYER = "application/vnd.ollama.image.model"
 MOST_MANIFEST = 1 << 20  # bytes; one has some hundreds
 
@@ -54,11 +57,10 @@ class LocalModel:
     @property
     def title(self) -> str:
         """What to call it in a table."""
-        return (
-            self.files[0][1].as_posix()
-            if self.kind == "file"
-            else f"{self.repository}:{self.files[0][0].path}"
-        )
+        file, path = self.files[0]
+        if self.kind != "file":
+            return f"{self.repository}:{file.path}"
+        return path.as_posix() if ending(path.name) == ".gguf" else self.repository
 
 
 def find_models(path: Path) -> Sequence[LocalModel]:
@@ -72,17 +74,23 @@ def find_models(path: Path) -> Sequence[LocalModel]:
     return models
 
 
-def prove_in_place(model: LocalModel) -> tuple[Sequence[FetchedFile], Mapping[str, int]]:
+def prove_in_place(
+    model: LocalModel, progress: Progress | None = None
+) -> tuple[Sequence[FetchedFile], Mapping[str, int]]:
     """Proves a model where it lies; returns its files, and check → how many files it was made of.
 
+    progress: called with (bytes done, bytes in all).
     Raises Damaged for bytes that are not those promised, InputError for a file that is not what its name says.
     """
-    files = []
+    files, done = list[FetchedFile](), 0
+    total = sum(path.stat().st_size for _, path in model.files)
     for file, path in model.files:
+        within = None if progress is None else partial(_within, progress, done, total)
         try:
-            files.append(FetchedFile(path, prove(file, path), "here"))
+            files.append(FetchedFile(path, prove(file, path, progress=within), "here"))
         except NotAsPromised as error:
             raise Damaged(str(path), str(error), hint="fetch it again") from None
+        done += files[-1].proven.size
     with tempfile.TemporaryDirectory(prefix="llorch-") as name:
         for file, path in model.files:
             link = Path(name) / file.path
@@ -96,6 +104,11 @@ def prove_in_place(model: LocalModel) -> tuple[Sequence[FetchedFile], Mapping[st
                 (path for file, path in model.files if Path(name) / file.path == broken), broken
             )
             raise
+
+
+def _within(progress: Progress, before: int, total: int, read: int) -> None:
+    """Says how much of all files is read, in one of them."""
+    progress(before + read, total)
 
 
 def _found_at(path: Path) -> Iterator[LocalModel]:
@@ -129,10 +142,21 @@ def _folder(folder: Path) -> Iterator[LocalModel]:
     """A converted or downloaded folder, or a tree of GGUF files."""
     if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
         names = sorted(path for path in folder.iterdir() if path.is_file() and ending(path.name) != ".gguf")
+        _require_all_shards(folder, {path.name for path in names})
         yield _unpromised(folder, names)
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and ending(path.name) == ".gguf"]
     for model in models_of([_listed(folder, path) for path in paths]):
         yield _unpromised(folder, [folder / file.path for file in model])
+
+
+def _require_all_shards(folder: Path, names: Collection[str]) -> None:
+    """MalformedInput where the names of the shards say that there are more of them."""
+    for found in filter(None, map(SHARD.fullmatch, sorted(names))):
+        every = [f"{found[1]}-{n:05}-of-{found[2]}{found[3]}" for n in range(1, int(found[2]) + 1)]
+        if missing := [name for name in every if name not in names]:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            what = f"lacks {shown(missing[0])}{more} of {len(every)} files of weights"
+            raise MalformedInput(what, path=folder, hint="fetch or copy what is missing")
 
 
 def _snapshots(path: Path) -> list[Path]:

@@ -326,8 +326,7 @@ WHY: Mapping[tuple[str, str], str] = {
     ("transformers 4", "granitehybrid"): f"4.57's `GraniteMoeHybridRMSNormGated`: {ONE_NORM}.",
     ("transformers 4", "deepseek2-lite"): "4.57's DeepSeek V2 does not multiply the scores' scale by yarn's mscale; "
     "5 does, as llama.cpp does.",
-    ("mlx-lm", "ernie4_5-moe"): "`ernie4_5_moe.py` compares layers with `moe_layer_end_index` as it is, and -1 is "
-    "transformers' word for the last layer.",
+    ("mlx-lm", "ernie4_5-moe"): "`ernie4_5_moe.py`, `sanitize`: it drops the bias by which the experts are chosen.",
     ("mlx-lm", "phi3"): "`rope_utils.py`, `SuScaledRoPE`: it takes the long factors for short prompts too.",
     ("mlx-lm", "cohere2"): f"`cohere2.py`: {ODD_SIZES}.",
     ("transformers", "mistral4"): "`Mistral4ForCausalLM` is there, and `AutoModelForCausalLM` has no row for it.",

@@ -5,21 +5,27 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from llorch.converter.quantization import compare_with_reference, read_reference
+from llorch.verification.judge import CheckProgress, silent
 from llorch.verification.subject import Subject
 
 
-def measure_cost(folder: Path, original: Path, *, level: str, device: str) -> dict[str, object]:
+def measure_cost(
+    folder: Path, original: Path, *, level: str, device: str, progress: CheckProgress = silent
+) -> dict[str, object]:
     """Errors of the tensors, the largest first, and the divergence of the folder's reading from the original's.
 
-    kl: nats at each position of a text; perplexity: of the original and of the folder. Raises InputError where the
+    progress: told what is measured, and how much of it is done. kl: nats at each position of a text; perplexity: of the
+    original and of the folder. Raises InputError where the
     original is malformed or another model, OSError where it cannot be read.
     """
     from llorch.verification.lockstep import Lockstep  # torch
     from llorch.verification.readings import open_reading
 
+    progress("the tensors' errors", 0, 1)
     errors = compare_with_reference(folder, read_reference(original)).errors
     ordered = sorted(errors, key=lambda error: -(math.inf if error.relative is None else error.relative))
     with Subject(folder, None, level=level, device=device) as subject:
@@ -27,7 +33,7 @@ def measure_cost(folder: Path, original: Path, *, level: str, device: str) -> di
         reference = open_reading(original, subject.sizes, subject.device)
         try:
             run = Lockstep(reference, tested, None, subject.sizes, subject.prose, subject.layers)
-            found = run.run(len(subject.prose_once), subject.progress)
+            found = run.run(len(subject.prose_once), partial(progress, "divergence"))
         finally:
             reference.close()
     assert found.logits is not None

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -27,13 +28,25 @@ from llorch.verification.check import LEVELS, CannotCheck, Check
 from llorch.verification.report import Report, Result, Status
 from llorch.verification.subject import Subject
 
+# Checks of what every other one needs: where one of them failed, an error of a later one has its cause there.
+STRUCTURE = (
+    "files.listed",
+    "safetensors.structure",
+    "tensors.planned",
+    "config.sizes",
+    "config.tied",
+    "traits.structure",
+)
+UNFIT = re.compile(
+    r"'?([^\s']+)'? (?:is missing|has shape )"
+)  # as `files.listed` and `tensors.planned` say it
 BESIDE = ("files.digests", "source.digest", "round_trip")  # they ask nothing of the runtime
 OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # what a pattern of names leaves
 LIBRARIES, OPTIONAL = ("numpy", "tokenizers", "torch"), ("transformers",)
 ROOMS = ("base", "formats", "converter", "runtime", "verification")
 
 
-Progress = Callable[[str, int, int], None]
+CheckProgress = Callable[[str, int, int], None]
 """Told the name of the check that is made, and how much of it is done."""
 
 
@@ -51,7 +64,7 @@ def verify(
     just_written: bool = False,
     finished: Mapping[str, Result] = MappingProxyType({}),
     digests: FileDigests | None = None,
-    progress: Progress = silent,
+    progress: CheckProgress = silent,
 ) -> Report:
     """Judges whether `folder` is the model that the GGUF file `against` holds.
 
@@ -110,7 +123,7 @@ def verify(
 def make(
     checks: Sequence[Check[Subject]],
     subject: Subject,
-    progress: Progress,
+    progress: CheckProgress,
     beside: Collection[str] = (),
     finished: Mapping[str, Result] = MappingProxyType({}),
 ) -> list[Result]:
@@ -160,21 +173,55 @@ def memory_needed(folder: Path) -> int | None:
 
 
 def told_once(results: Iterable[Result]) -> list[Result]:
-    """The results; skipped, where an earlier check has said why nothing can be measured."""
-    first_said: dict[str, str] = {}
-    failed, judged = "", []
+    """The results; skipped, where an earlier check has said why nothing can be measured.
+
+    One cause is told once: a file or tensor that lacks or does not fit, what every later check needs of the files, or
+    the same trouble in the same words.
+    """
+    first_said, unfit = dict[str, str](), dict[str, str]()
+    failed, judged = list[str](), list[Result]()
     for result in results:
-        why = ""
-        if result.status in (Status.ERROR, Status.SKIPPED) and not result.optional:
-            first = first_said.setdefault(result.detail, result.name)
-            if result.status == Status.ERROR and failed:
-                why = f"{failed} says why: {result.detail}"
-            elif first != result.name:
-                why = f"{first} says why"
-        judged.append(replace(result, status=Status.SKIPPED, detail=why) if why else result)
-        if judged[-1].status in (Status.FAILED, Status.ERROR):
-            failed = failed or result.name
+        troubled = result.status in (Status.FAILED, Status.ERROR)
+        if not troubled and result.status != Status.SKIPPED:
+            judged.append(result)
+            continue
+        why = _said_before(result, first_said, unfit, failed)
+        if why:
+            judged.append(replace(result, status=Status.SKIPPED, value=None, where="", detail=why))
+            continue
+        judged.append(result)
+        first_said.setdefault(result.where if result.status == Status.FAILED else result.detail, result.name)
+        if troubled:
+            failed.append(result.name)
+        if found := UNFIT.match(result.where):
+            unfit[found[1]] = result.name
     return judged
+
+
+def _said_before(
+    result: Result, first_said: Mapping[str, str], unfit: Mapping[str, str], failed: Sequence[str]
+) -> str:
+    """What to say of a result whose cause an earlier one has said; empty where none has.
+
+    unfit: files and tensors that a check has named as missing or of another shape, and that check.
+    """
+    words = f"{result.where} {result.detail}"
+    for name, check in unfit.items():
+        if _names(words, name):
+            return f"{check} says why"
+    if result.status == Status.FAILED:
+        return ""
+    if (first := first_said.get(result.detail)) is not None:
+        return f"{first} says why"
+    if result.status == Status.ERROR and failed:
+        structural = next((name for name in failed if name in STRUCTURE), None)
+        return f"{structural} says why" if structural else f"{failed[0]} says why: {result.detail}"
+    return ""
+
+
+def _names(words: str, name: str) -> bool:
+    """Whether some words hold the name of a file or tensor, whole and not as a part of another."""
+    return name in words and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", words) is not None
 
 
 def tools() -> dict[str, str]:

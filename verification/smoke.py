@@ -19,7 +19,7 @@ from llorch import runtime
 from llorch.base.errors import UnsupportedInput
 from llorch.base.shown import shown
 from llorch.verification.check import CannotCheck, Check, Measured, check, counted
-from llorch.verification.judge import now, tools
+from llorch.verification.judge import CheckProgress, now, silent, tools
 from llorch.verification.report import Report
 from llorch.verification.sample import PROSE
 from llorch.verification.subject import LEAST_POSITIONS, LOGITS_BYTES, QUICK_FLOP, QUICK_POSITIONS
@@ -149,12 +149,18 @@ SMOKE_CHECKS: Mapping[str, Check[SmokeSubject]] = MappingProxyType(
 )
 
 
-def smoke_test(path: str | os.PathLike[str], level: str = "quick", device: str = "cpu") -> Report:
+def smoke_test(
+    path: str | os.PathLike[str],
+    level: str = "quick",
+    device: str = "cpu",
+    *,
+    progress: CheckProgress = silent,
+) -> Report:
     """Runs a .gguf file or a folder by itself; what the runtime does not know is skipped, so INCOMPLETE.
 
     level: "quick" computes as many positions as a few seconds allow, "full" a whole text. device: where; "auto" is
-    cuda if there. Raises OSError for what is not there and InputError for what is no model; whatever else is wrong
-    with it is in the report.
+    cuda if there. progress: told which check is made. Raises OSError for what is not there and InputError for what is
+    no model; whatever else is wrong with it is in the report.
     """
     from llorch.runtime import choose_device  # torch: two seconds that a wrong path should not cost
 
@@ -164,5 +170,8 @@ def smoke_test(path: str | os.PathLike[str], level: str = "quick", device: str =
     with SmokeSubject(file, level=level, device=choose_device(device)) as lone:
         with suppress(CannotCheck):  # each check says it
             _ = lone.description
-        results = [one(lone) for one in SMOKE_CHECKS.values()]
+        results = []
+        for one in SMOKE_CHECKS.values():
+            progress(one.name, 0, 1)
+            results.append(one(lone))
         return Report(os.fspath(file), None, level, lone.device, started, now(), tools(), results)

@@ -33,13 +33,14 @@ from llorch.commands.ledger import (
     tracked_run,
 )
 from llorch.commands.ledger.conversion import source_edge
-from llorch.converter import ConvertOptions
+from llorch.converter import ConvertOptions, discard_unfinished
 from llorch.registry import Location, name_from
 from llorch.verification import Report
 
 COMMAND = "llorch batch"
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNRECORDED = 4  # the exit code of a registry that cannot be used now
 AGAIN = (5, 6)  # exit codes of what may go better another time: reading, writing, a network, a busy target
 
 
@@ -143,7 +144,7 @@ def _converted(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
     clock.lap("convert")
     _require_planned(work, document)
     if isinstance(recorded, Failure):
-        return _failed(recorded.reason, recorded.message, again=True)
+        return _failed(recorded.reason, recorded.message, again=recorded.exit_code in (*AGAIN, UNRECORDED))
     if isinstance(report, Failure):
         return _failed(report.reason, report.message, again=True)
     if report is not None and report.outcome == "FAILED":
@@ -196,6 +197,9 @@ def _checked_again(
 ) -> tuple[Report | Failure | None, Recorded | Failure]:
     """Of a folder that is there: recorded, for it may not have been, and checked."""
     formats.model_path(source)  # the source that is to be compared with is still there
+    discard_unfinished(
+        work.folder
+    )  # killed between the folder's name and the end, it left a lock and a staging
     recorded = record_conversion(work.folder, document, name_from(work.folder.name), work.location)
     if work.level == "none" or isinstance(recorded, Failure):
         return None, recorded

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         group,
         is_terminal,
         note,
-        progress,
         subcommand,
         write_json,
     )
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
         trust_option,
         verify_option,
     )
+    from llorch.commands.cli.progress_bar import Bar, progress
     from llorch.commands.cli.signals import SIGNALS, Signalled
     from llorch.commands.cli.tables import (
         UNITS,
@@ -70,6 +70,7 @@ __all__ = [
     "SIGNALS",
     "SIZE",
     "UNITS",
+    "Bar",
     "Cell",
     "ChildFailed",
     "F",
@@ -130,7 +131,6 @@ __getattr__, __dir__ = lazy_names(
             "group",
             "is_terminal",
             "note",
-            "progress",
             "subcommand",
             "write_json",
         ],
@@ -158,6 +158,7 @@ __getattr__, __dir__ = lazy_names(
             "trust_option",
             "verify_option",
         ],
+        "progress_bar": ["Bar", "progress"],
         "signals": ["SIGNALS", "Signalled"],
         "tables": [
             "Cell",

@@ -25,7 +25,6 @@ from llorch.commands.cli.signals import Signalled, end_by, end_by_broken_pipe, s
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 F = TypeVar("F", bound=Callable[..., Any])
-Progress = Callable[[int, int], None]
 
 
 class Guarded(click.Command):
@@ -174,20 +173,3 @@ def quiet_warnings() -> Iterator[None]:
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def progress(what: str, *, in_bytes: bool = True) -> Iterator[Progress | None]:
-    """A bar for what is done of what is to do where a person looks at stderr; else None, and nothing shows."""
-    if not is_terminal(sys.stderr):
-        yield None
-        return
-    from rich.console import Console  # 0.1 s, and only for a terminal
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

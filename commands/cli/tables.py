@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +18,12 @@ from itertools import pairwise
 
 import click
 
-from llorch.base.shown import shown
+from llorch.base.shown import cut, head, shown, width
 from llorch.commands.cli.declaration import is_terminal
 
 GAP = "  "
 NARROWEST = 6  # no column is cut below this
+ENOUGH = 32  # of a column that may be cut: a name is known by so much of it
 LONGEST = 1 << 20  # characters of a value that no terminal cuts
 
 INDENT = "    "  # of what stands below its row
@@ -98,10 +98,30 @@ def digest(value: str | None) -> Cell:
     return Cell(value or "", f"{label}:{digits[:12]}" if label else digits[:12], whole=True)
 
 
-def write_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Prints rows on stdout; an empty table prints nothing."""
+def write_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, spared: Sequence[str] = ()) -> None:
+    """Prints rows on stdout; an empty table prints nothing.
+
+    spared: columns that a terminal without room for all is not shown, the first of them first.
+    """
+    if not rows or not is_terminal(sys.stdout):
+        write_rows(rows)
+        return
     header = [Cell("", title.replace("_", " ").upper()) for title in titles]
-    write_rows([header, *rows] if rows and is_terminal(sys.stdout) else rows)
+    left_out = set(columns_without_room([header, *rows], [titles.index(title) for title in spared]))
+    write_rows([[cell for n, cell in enumerate(row) if n not in left_out] for row in (header, *rows)])
+
+
+def columns_without_room(rows: Sequence[Sequence[Cell]], spared: Sequence[int]) -> Sequence[int]:
+    """As many of the columns `spared`, from the first on, as it takes for the others to have `ENOUGH` each."""
+    wanted = []
+    for column in zip(*rows, strict=True):
+        widest = max(0 if cell.below else width(cell.brief) for cell in column)
+        wanted.append(len(GAP) + (widest if any(cell.whole for cell in column) else min(widest, ENOUGH)))
+    excess, count = sum(wanted) - len(GAP) - shutil.get_terminal_size().columns, 0
+    while excess > 0 and count < len(spared):
+        excess -= wanted[spared[count]]
+        count += 1
+    return spared[:count]
 
 
 def write_rows(rows: Sequence[Sequence[Cell]]) -> None:
@@ -136,17 +156,17 @@ def flat(value: object) -> object:
     return (json.dumps(value) if value else "") if isinstance(value, dict | list) else value
 
 
-def fitted(rows: Sequence[Sequence[Cell]], width: int) -> list[str]:
-    """Rows as lines of at most `width` characters: the widest column is cut first, none below `NARROWEST`.
+def fitted(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
+    """Rows as lines of at most `room` columns of a terminal: the widest column is cut first, none below `NARROWEST`.
 
     A column with a cell that is whole is not cut. What is to stand below its row takes no part in the widths where it
     does not fit beside the rest.
     """
     columns = list(zip(*rows, strict=True))
-    beside = [max(0 if cell.below else len(cell.brief) for cell in column) for column in columns]
-    room = width - sum(beside) - len(GAP) * (len(beside) - 1)
+    beside = [max(0 if cell.below else width(cell.brief) for cell in column) for column in columns]
+    left = room - sum(beside) - len(GAP) * (len(beside) - 1)
     wrapped = [
-        any(cell.below and len(cell.brief) > (room + wide) for cell, wide in zip(row, beside, strict=True))
+        any(cell.below and width(cell.brief) > left + wide for cell, wide in zip(row, beside, strict=True))
         for row in rows
     ]
     kept = [
@@ -154,39 +174,53 @@ def fitted(rows: Sequence[Sequence[Cell]], width: int) -> list[str]:
         for row, down in zip(rows, wrapped, strict=True)
     ]
     lines = []
-    for row, down, line in zip(rows, wrapped, _in_columns(kept, width), strict=True):
+    for row, down, line in zip(rows, wrapped, _in_columns(kept, room), strict=True):
         lines.append(line)
         if down:
             for cell in row:
                 if cell.below:
-                    lines += textwrap.wrap(
-                        cell.brief,
-                        width,
-                        initial_indent=INDENT,
-                        subsequent_indent=INDENT,
-                        break_on_hyphens=False,
-                    )
+                    lines += [INDENT + part for part in wrap(cell.brief, room - len(INDENT))]
     return lines
 
 
-def _in_columns(rows: Sequence[Sequence[Cell]], width: int) -> list[str]:
+def wrap(words: str, room: int) -> list[str]:
+    """Text in lines of at most `room` columns, between its words where it can be."""
+    lines, line = [], ""
+    for word in words.split(" "):
+        if line and width(f"{line} {word}") > room:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+        while width(line) > room:
+            start = head(line, room) or line[:1]
+            lines.append(start)
+            line = line[len(start) :]
+    return [*lines, line] if line else lines
+
+
+def _in_columns(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
     """A line for each row."""
     columns = list(zip(*rows, strict=True))
-    widths = [max(len(cell.brief) for cell in column) for column in columns]
+    widths = [max(width(cell.brief) for cell in column) for column in columns]
     whole = [any(cell.whole for cell in column) for column in columns]
-    excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
+    excess = sum(widths) + len(GAP) * (len(widths) - 1) - room
     while excess > 0:
-        room = [0 if kept else size for size, kept in zip(widths, whole, strict=True)]
-        if max(room) <= NARROWEST:
+        spare = [0 if kept else size for size, kept in zip(widths, whole, strict=True)]
+        if max(spare) <= NARROWEST:
             break
-        widths[room.index(max(room))] -= 1
+        widths[spare.index(max(spare))] -= 1
         excess -= 1
     return [
-        GAP.join(cut(cell.brief, size).ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()[
-            :width
-        ]
+        cut(GAP.join(padded(cell.brief, size) for cell, size in zip(row, widths, strict=True)).rstrip(), room)
         for row in rows
     ]
+
+
+def padded(words: str, room: int) -> str:
+    """Text in exactly `room` columns."""
+    kept = cut(words, room)
+    return kept + " " * (room - width(kept))
 
 
 def coloured(line: str) -> str:
@@ -203,8 +237,3 @@ def in_colour() -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or is_terminal(sys.stdout)
-
-
-def cut(cell: str, room: int) -> str:
-    """`cell` in at most `room` characters; what was cut ends in …"""
-    return cell if len(cell) <= room else cell[: room - 1] + "…"

@@ -72,7 +72,8 @@ def one_adopted(model: LocalModel, name: str | None, location: Location) -> Outc
     path = os.fspath(model.files[0][1])
     try:
         with tracked_run("adopt", path, {"path": path}, location, is_there=lambda: True) as run:
-            files, checks = sources.prove_in_place(model)
+            with cli.progress(f"proving {Path(path).name}") as progress:
+                files, checks = sources.prove_in_place(model, progress)
             came = ledger.from_adoption(model, files, checks)
             return model, came, ledger.record_fetch(came, run, {"path": path}, name, location)
     except (SourceError, InputError, OSError) as error:

@@ -198,7 +198,8 @@ def show(remote: Remote, place: Destination, as_json: bool) -> int:
 def looked_at(remote: Remote, place: Destination, scratch: Path) -> Sequence[Preview]:
     """What the models are; of a server that sends no ranges nothing is known before they are here."""
     try:
-        return sources.preview_models(remote, scratch, place.existing)
+        with cli.progress(f"reading headers of {remote.offer.repository}"):
+            return sources.preview_models(remote, scratch, place.existing)
     except NoRanges as error:
         cli.note(NAME, f"warning: {error}; it is looked at when it is here")
         return []

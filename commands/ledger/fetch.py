@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llorch.base.errors import InputError
+from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.base.version import __version__
-from llorch.commands.cli import Failure
+from llorch.commands.cli import Failure, progress
 from llorch.commands.ledger.conversion import check_record
 from llorch.commands.ledger.record import Recorded, record_named, recording_failure
 from llorch.formats.gguf import read_header
@@ -99,7 +100,7 @@ class FetchedModel:
         return ArtifactRecord(
             digest=single if self.kind in ("gguf", "file") else tree,
             kind=self.kind,
-            size_bytes=sum(file.size_bytes for file in files),
+            size_bytes=sum(file.size_bytes for file in files if file.path not in (RECORD, PROVENANCE)),
             files=files,
             architecture=self.architecture,
             dtype=self.dtype,
@@ -268,7 +269,7 @@ def record_fetch(
             name if name and len(artifacts) == 1 else name_from(model.title): artifact.digest
             for model, artifact in zip(came.models, artifacts, strict=True)
         }
-        with Registry(location.url) as store:
+        with Registry(location.url, waiting=progress) as store:
             refused = record_named(store, run_record, names)
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, "the files are kept, `llorch-fetch --adopt` records them")
@@ -340,7 +341,7 @@ def record_smoke_test(
                 checks=[check_record(artifact.digest, result) for result in report.results],
                 exit_code=1 if report.outcome == "FAILED" else 0,
             )
-        with Registry(location.url) as store:
+        with Registry(location.url, waiting=progress) as store:
             store.record(run_record)
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, f"`llorch-verify {model.path}` tries again")

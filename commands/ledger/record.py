@@ -18,7 +18,7 @@ import click
 from llorch.base.errors import MalformedInput
 from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
-from llorch.commands.cli import Failure, os_error_line
+from llorch.commands.cli import Failure, os_error_line, progress
 from llorch.registry import (
     InvalidReference,
     RefusedByPolicy,
@@ -75,7 +75,7 @@ def record_conversion(
         converted = conversion_run(folder, conversion)
         made = converted.output()
         assert made is not None, "a conversion has an output"
-        with Registry(location.url) as store:
+        with Registry(location.url, waiting=progress) as store:
             source = converted.edges[0].artifact.digest
             before = None if chosen else name_of_another(store, name, source, made.digest)
             signatures = signatures_of_source(converted, conversion)
@@ -161,7 +161,7 @@ def record_verification(
     assert output is not None, "a conversion has an output"
     made = output.digest
     try:
-        with Registry(location.url) as store:
+        with Registry(location.url, waiting=progress) as store:
             known = store.show(made)
             store.record(verification_run(converted, report, run))
     except UnknownReference:
@@ -189,7 +189,7 @@ def record_signature(
             if model.is_dir()
             else f"sha256:{files['.']}"
         )
-        with Registry(location.url) as store:
+        with Registry(location.url, waiting=progress) as store:
             store.record(signatures=[SignatureRecord(digest, signer, signature, datetime.now(UTC))])
             known = store.show(digest)
     except UnknownReference:
@@ -225,14 +225,15 @@ def adopt_folder(folder: Path, name: str | None, location: Location) -> Recorded
         raise MalformedInput(f"is no record of a conversion: {error}", path=path) from error
     made = converted.output()
     assert made is not None, "a conversion has an output"
-    found = {file.path: file.sha256 for file in hashed_files(folder)}
+    with progress(f"hashing {folder.name}") as bar:
+        found = {file.path: file.sha256 for file in hashed_files(folder, bar)}
     listed = {file.path for file in made.files}
     if changed := sorted(file.path for file in made.files if found.get(file.path) != file.sha256):
         raise MalformedInput(f"{shown(changed[0])} is missing or is not what {RECORD} says", path=folder)
     if added := sorted(found.keys() - listed):
         raise MalformedInput(f"{shown(added[0])} is not listed in {RECORD}: it is another model", path=folder)
     name = name or name_from(folder.name)
-    with Registry(location.url) as store:
+    with Registry(location.url, waiting=progress) as store:
         if refused := record_named(store, converted, {name: made.digest}):
             raise RefusedByPolicy(refused[0])
     return Recorded(location.shown, name, made.digest)

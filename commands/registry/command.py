@@ -27,6 +27,12 @@ from llorch.commands.registry.reading import write_artifact
 if TYPE_CHECKING:
     from llorch.registry import ArtifactAnswer, ListedArtifact, Location, RunAnswer
 
+SPARED = (
+    "source",
+    "dtype",
+    "format",
+    "made",
+)  # on a narrow terminal: names and digests are what is asked for
 TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
 
 KINDS = ("gguf", "gguf-split", "hf-folder", "adapter", "file")
@@ -75,7 +81,7 @@ def list_(
     signed = any(row.signers for row in found)
     titles = (*TITLES, "signed by") if signed else TITLES
     cells = (lambda row: (*row_of(row), signers(row.signers))) if signed else row_of
-    write_answers("list", "artifacts", found, titles, cells, as_json, output_format)
+    write_answers("list", "artifacts", found, titles, cells, as_json, output_format, spared=SPARED)
     if not found:
         cli.note(NAME, why_nothing(url, wanted))
 

@@ -81,7 +81,7 @@ def open_registry(url: str | None, *, drain_spool: bool = True) -> Registry:
         # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.
         with contextlib.suppress(RegistryError), Registry(location.url, timeout_s=PATIENCE_S) as registry:
             spool.take_in(registry)
-    return Registry(location.url)
+    return Registry(location.url, waiting=cli.progress)
 
 
 def host() -> str:
@@ -119,8 +119,13 @@ def write_answers(
     cells: Callable[[A], Sequence[Cell]],
     as_json: bool,
     output_format: str | None,
+    *,
+    spared: Sequence[str] = (),
 ) -> None:
-    """Prints answers as rows: a table, one JSON document with them under `key`, a JSON line each, or CSV."""
+    """Prints answers as rows: a table, one JSON document with them under `key`, a JSON line each, or CSV.
+
+    spared: as `write_table` has it.
+    """
     documents = [answer.to_json() for answer in answers]
     if as_json or output_format == "json":
         cli.write_json({"schema": f"llorch.{schema}/v1", key: documents})
@@ -130,4 +135,4 @@ def write_answers(
     elif output_format == "csv":
         write_csv(documents)
     else:
-        write_table(titles, [cells(answer) for answer in answers])
+        write_table(titles, [cells(answer) for answer in answers], spared=spared)

@@ -160,7 +160,8 @@ def history(
     """List runs, the latest first: all of them, or those that REF took part in; failed and died ones too."""
     with open_registry(url) as store:
         found = store.history(reference, kind=kind, limit=limit)  # type: ignore[arg-type]  # click has checked it
-    write_answers("history", "runs", found, RUN_TITLES, run_row, as_json, output_format)
+    spared = ("source", "inputs", "outputs")
+    write_answers("history", "runs", found, RUN_TITLES, run_row, as_json, output_format, spared=spared)
 
 
 def run_row(run: ListedRun) -> Sequence[Cell]:

@@ -146,12 +146,13 @@ def loaded(path: Path, device: str, mode: str) -> Model:
     """The model with its tokenizer, ready to run."""
     from llorch import runtime
 
-    model = runtime.load(path, device=device, mode=mode)
-    try:
-        _ = model.text
-    except Exception:
-        model.close()
-        raise
+    with cli.progress(f"loading {path.name}"):
+        model = runtime.load(path, device=device, mode=mode)
+        try:
+            _ = model.text
+        except Exception:
+            model.close()
+            raise
     return model
 
 

@@ -58,6 +58,5 @@ ERNIE4_5_MOE = Architecture(
         Key("leading_dense_block_count", "moe_layer_start_index", Kind.INTEGER, default=0, least=0),
     ),
     sizes={"moe_intermediate_size": "expert_ff", "moe_k": "experts_used", "moe_num_experts": "experts"},
-    assumed={**ASSUMED, "moe_layer_end_index": -1, "moe_norm_min": 1e-12, "output_router_logits": False,
-             "router_aux_loss_coef": 0.001},
+    assumed={**ASSUMED, "moe_norm_min": 1e-12, "output_router_logits": False, "router_aux_loss_coef": 0.001},
 )  # fmt: skip

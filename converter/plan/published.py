@@ -18,7 +18,8 @@ Values = Mapping[str, object]
 class Published:
     """One family's keys.
 
-    source: whose config.json has them. keys: name in config.json → its value, or a function of the keys known so far;
+    source: whose config.json has them, looked up in copies of it; where none was found, the class that has the key is
+    named beside the row. keys: name in config.json → its value, or a function of the keys known so far;
     what it gives as None is left out.
     """
 
@@ -60,6 +61,13 @@ def period_of_full_layers(values: Values) -> object:
     return period if full == list(range(period, len(types) + 1, period)) else None
 
 
+def last_layer(values: Values) -> object:
+    """The number of the last layer, from 0."""
+    layers = values["num_hidden_layers"]
+    assert isinstance(layers, int)
+    return layers - 1
+
+
 def letters_of_layers(values: Values) -> object:
     """L for a layer with a window and G for one without, as often as they repeat; None where no layer has one."""
     types = values["layer_types"]
@@ -80,6 +88,14 @@ def of_full_layers(key: str) -> Callable[[Values], object]:
         return full.get(key, values[key])
 
     return read
+
+
+def of_full_layers_with_one_projection(values: Values) -> object:
+    """Heads of Gemma 4's layers without a window where keys and values are one projection; elsewhere null.
+
+    So it is published, and transformers' class heeds it there alone.
+    """
+    return of_full_layers("num_key_value_heads")(values) if values["attention_k_eq_v"] else None
 
 
 def of_product(values: Values, *keys: str) -> int:
@@ -129,22 +145,25 @@ PUBLISHED: Mapping[str, Published] = {
         "deepseek-ai/DeepSeek-V3", {**BY_SIGMOID, "moe_layer_freq": 1, "topk_method": "noaux_tc"}
     ),
     "dots1": Published("rednote-hilab/dots.llm1.inst", {**BY_SIGMOID, "topk_method": "noaux_tc"}),
+    # The last layer that may be a mixture. transformers' class has -1 for it, which mlx-lm takes as it is.
+    "ernie4_5_moe": Published("baidu/ERNIE-4.5-21B-A3B-PT", {"moe_layer_end_index": last_layer}),
     "exaone4": Published("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": letters_of_layers}),
     "gemma3_text": Published("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
     "gemma4_text": Published(
         "google/gemma-4-E2B-it",
         {
             "global_head_dim": of_full_layers("head_dim"),
-            "num_global_key_value_heads": of_full_layers("num_key_value_heads"),
+            "num_global_key_value_heads": of_full_layers_with_one_projection,
         },
     ),
     "glm4_moe_lite": Published(
         "zai-org/GLM-4.7-Flash", {"first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"}
     ),
-    # llama.cpp's converter takes the end of text from here; the class's own value is of no vocabulary but the first.
+    # llama.cpp's converter takes the end of text from here; transformers' class has 3 where the key is absent.
     "hunyuan_v1_dense": Published("tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}),
     "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
-    # The original's limit is infinity, for which JSON has no number: float16's largest cuts off no step either.
+    # The original's limit is infinity, for which JSON has no number, and which transformers 5 writes as an object that
+    # 4 does not read: float16's largest cuts off no step either.
     "mamba2": Published(
         "mistralai/Mamba-Codestral-7B-v0.1",
         {
@@ -171,8 +190,5 @@ PUBLISHED: Mapping[str, Published] = {
     "qwen3": Published("Qwen/Qwen3-8B", WINDOW_OFF),
     "qwen3_moe": Published("Qwen/Qwen3-30B-A3B", WINDOW_OFF),
     "smollm3": Published("HuggingFaceTB/SmolLM3-3B", {**WINDOW_OFF, "pretraining_tp": 2}),
-    "starcoder2": Published(
-        "bigcode/starcoder2-3b",
-        {"mlp_type": "default", "norm_type": "layer_norm", "attention_softmax_in_fp32": True},
-    ),
+    "starcoder2": Published("bigcode/starcoder2-15b", {"mlp_type": "default", "norm_type": "layer_norm"}),
 }

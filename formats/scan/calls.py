@@ -8,6 +8,7 @@ from llorch.formats.scan import bombs, constants, gates
 from llorch.formats.scan.constants import UNKNOWN, Value, computed, joined, one_of
 from llorch.formats.scan.expressions import MOST_STEPS, Expressions, parser
 from llorch.formats.scan.names import CALLED_NAMES, CODE_NAMES, DUNDER, GLOBALS, SERVER_NAMES
+from llorch.formats.scan.rules import Finding
 
 
 def keyword_pairs(node: nodes.Filter) -> list[nodes.Keyword]:
@@ -75,7 +76,9 @@ class Calls(Expressions):
                 certain = bool(gates.SAID & {*by})
                 self.findings += gates.trigger_findings(self.where, node, base, value, certain=certain)
             if any("date" in one.tags for one in (base, *arguments)):
-                self.found("date-gate", node, f"{node.name} by strftime_now")
+                self.findings.append(
+                    Finding("date-gate", self.where, node.lineno, f"{node.name} by strftime_now")
+                )
 
     def mapped(
         self, base: Value, arguments: list[Value], keywords: dict[str, Value], node: nodes.Filter
@@ -145,7 +148,9 @@ class Calls(Expressions):
         if name == "range":
             self.findings += bombs.range_findings(self.where, node, arguments)
             if any("date" in one.tags for one in arguments):
-                self.found("date-gate", node, "a range that depends on strftime_now")
+                self.findings.append(
+                    Finding("date-gate", self.where, node.lineno, "a range that depends on strftime_now")
+                )
             return constants.ranged(arguments) if arguments else UNKNOWN
         if name in CODE_NAMES | CALLED_NAMES | SERVER_NAMES or DUNDER.fullmatch(name):
             self.found("code-name", node, name)

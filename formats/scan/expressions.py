@@ -163,7 +163,7 @@ class Expressions(ABC):
         self.findings += bombs.size_findings(self.where, node, left, right)
         made = constants.binary(node, left, right)
         if isinstance(node, nodes.Mul) and "date" in left.tags | right.tags:
-            self.found("date-gate", node, "repeats by strftime_now")
+            self.findings.append(Finding("date-gate", self.where, node.lineno, "repeats by strftime_now"))
         if isinstance(node, nodes.Add | nodes.Mod) and (left.texts or right.texts):
             made = made.tagged("built")
         return self.made_text(made, node)
@@ -184,7 +184,7 @@ class Expressions(ABC):
         sides = [self.value(node.expr), *(self.value(one.expr) for one in node.ops)]
         self.findings += gates.comparison_findings(self, node, sides)
         if any("date" in one.tags for one in sides):
-            self.found("date-gate", node, "a condition on strftime_now")
+            self.findings.append(Finding("date-gate", self.where, node.lineno, "a condition on strftime_now"))
         tags = frozenset().union(*(one.tags for one in sides))
         return Value((True, False), tags & {"date", "content"})
 

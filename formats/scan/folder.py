@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from llorch.base.errors import InputError
 from llorch.base.shown import shown
 from llorch.formats.gguf import read_header
-from llorch.formats.scan.licences import licence_findings
 from llorch.formats.scan.metadata import TEMPLATE, scan_metadata
 from llorch.formats.scan.rules import Finding, distinct
+from llorch.formats.scan.settings import scan_card, scan_settings
 from llorch.formats.scan.template import scan_template
 from llorch.formats.scan.text import scan_characters, scan_text
 
@@ -27,17 +27,21 @@ MOST_FILES = 10_000
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill", ".npy", ".npz"})
 ARRAYS = frozenset({".npy", ".npz"})  # pickles only if their header says so
 PROGRAMS = frozenset(
-    {".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".cmd", ".ps1", ".pyd", ".pyc", ".pyz", ".whl", ".jar"}
+    """.so .dll .dylib .exe .sh .bash .zsh .bat .cmd .ps1 .pyd .pyc .pyo .pyz .whl .egg .jar .js .mjs .cjs .vbs .wsf
+    .hta .msi .scr .com .lnk .desktop .command .scpt .appimage .wasm .reg .rb .pl .php .lua""".split()  # noqa: SIM905
 )
-PICKLE_START = re.compile(rb"\x80[\x02-\x05]|\(?[cC](?:os|posix|builtins|__builtin__|subprocess)\n")
-BINARIES = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xfe\xed\xfa", b"#!")
-TEXTS = frozenset({".md", ".txt", ".json", ".jinja", ".yaml", ".yml", ""})
-
-SUPPRESSING = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")
-FORCING = (
-    "forced_decoder_ids", "forced_bos_token_id", "forced_eos_token_id", "force_words_ids", "sequence_bias",
-    "constraints",
-)  # fmt: skip
+NUMBERED = re.compile(r"\.so(?:\.\d+)+$")  # libx.so.1
+# Protocols 2 and later by their first opcode; 0 and 1 by what a list, a dict or a global begins with.
+PICKLE_START = re.compile(
+    rb"\x80[\x02-\x05]|\([dl]p\d+\n|[\]})]q[\x00-\xff]|\(?c(?:[A-Za-z_][\w.]*)\n[A-Za-z_][\w.]*\n"
+)
+# Keras' lambdas, TensorFlow's graphs, NeMo's archives and R's objects run code, or may, when they are loaded.
+CODE_FORMATS = frozenset({".keras", ".h5", ".hdf5", ".pb", ".nemo", ".rds", ".rda"})
+ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+ARCHIVE_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")
+BINARIES = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xfe\xed\xfa", b"#!", b"\0asm")
+PROSE = frozenset({".md", ".txt", ".html", ".htm", ".svg"})
+TEXTS = PROSE | {".json", ".jinja", ".yaml", ".yml", ""}
 
 
 def scan_folder(folder: Path) -> list[Finding]:
@@ -74,7 +78,8 @@ def _scan(files: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in (".git", ".cache"))
-        for name in sorted(names):
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in sorted([*names, *links]):
             path = Path(parent) / name
             yield path, path.relative_to(folder).as_posix()
 
@@ -82,6 +87,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 def _file(path: Path, relative: str) -> Iterator[Finding]:
     """One file, by its name and its first bytes, then by what it says."""
     yield from scan_characters(relative.encode("utf-8", "replace").decode(), relative, lines=False)
+    if path.is_symlink() and path.readlink().is_absolute():
+        yield Finding("outside-path", relative, None, "a link to " + shown(os.fspath(path.readlink()), 100))
     if not path.is_file():
         return
     suffix = path.suffix.lower()
@@ -89,10 +96,14 @@ def _file(path: Path, relative: str) -> Iterator[Finding]:
         start = stream.read(64)
     if suffix in (".py", ".pyw", ".pyi", ".ipynb"):
         yield Finding("python-file", relative, None, f"{path.stat().st_size} bytes")
-    elif suffix in PROGRAMS or start.startswith(BINARIES):
+    elif suffix in PROGRAMS or NUMBERED.search(path.name.lower()) or start.startswith(BINARIES):
         yield Finding("executable-file", relative, None, suffix or "a program by its first bytes")
     elif _is_pickle(suffix, path, start):
         yield Finding("pickle", relative, None, suffix or "a pickle by its first bytes")
+    elif suffix in CODE_FORMATS:
+        yield Finding("code-format", relative, None, suffix)
+    elif suffix in ARCHIVES or start.startswith(ARCHIVE_STARTS):
+        yield Finding("archive", relative, None, suffix or "an archive by its first bytes")
     elif suffix == ".gguf" and start[:4] in (b"GGUF", b"FUGG"):
         yield from _gguf(path, relative)
     elif suffix in TEXTS:
@@ -103,9 +114,18 @@ def _is_pickle(suffix: str, path: Path, start: bytes) -> bool:
     if suffix in ARRAYS:
         with path.open("rb") as stream:
             return b"'|O'" in stream.read(4096) or b"'O'" in start
-    if PICKLE_START.match(start):
+    if PICKLE_START.match(start) or (start.startswith(b"PK") and _holds_pickle(path)):
         return True
     return suffix in PICKLES and not start.startswith(b"GGUF")
+
+
+def _holds_pickle(path: Path) -> bool:
+    """Whether a zip file is one of torch's, whatever it is called."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith((".pkl", ".pickle")) for name in archive.namelist()[:MOST_FILES])
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
 
 
 def _gguf(path: Path, relative: str) -> Iterator[Finding]:
@@ -131,88 +151,12 @@ def _text(path: Path, relative: str, suffix: str) -> Iterator[Finding]:
         except (ValueError, RecursionError) as error:
             yield Finding("unreadable-file", relative, None, shown(f"no JSON: {error}", 120, quoted=False))
             return
-        if isinstance(document, dict):
-            yield from _json(document, path.name, relative)
-    elif suffix in (".md", ".txt") or path.name.upper().startswith(("LICEN", "NOTICE", "README")):
+        yield from scan_settings(document, relative)
+    elif suffix in PROSE or path.name.upper().startswith(("LICEN", "NOTICE", "README")):
         text = path.read_bytes()[:MOST_TEXT].decode("utf-8", "replace")
         yield from scan_text(text, relative)
         if path.name == "README.md":
-            yield from _card(text, relative)
-
-
-def _json(document: Mapping[str, Any], name: str, relative: str) -> Iterator[Finding]:
-    if document.get("auto_map"):
-        yield Finding(
-            "remote-code", relative, None, shown(json.dumps(document["auto_map"]), 120, quoted=False)
-        )
-    if name == "tokenizer.json":
-        yield from _tokenizer(document, relative)
-    elif name == "tokenizer_config.json":
-        yield from _tokenizer_config(document, relative)
-    if name in ("generation_config.json", "config.json"):
-        yield from _generation(document, relative)
-
-
-def _tokenizer(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
-    """Normalizers and decoders that replace words, special tokens that are not what they seem."""
-    for part, rule in (("normalizer", "rewriting-normalizer"), ("pre_tokenizer", "rewriting-normalizer"),
-                       ("decoder", "rewriting-decoder")):  # fmt: skip
-        for step in _steps(document.get(part)):
-            if step.get("type") == "Replace" and not _is_space_handling(step):
-                pattern = step.get("pattern")
-                sought = next(iter(pattern.values()), "") if isinstance(pattern, dict) else pattern
-                what = f"{part} writes {shown(str(step.get('content')), 40)} for {shown(str(sought), 60)}"
-                yield Finding(rule, relative, None, what)
-    for token in document.get("added_tokens") or ():
-        if isinstance(token, dict) and token.get("special") and isinstance(token.get("content"), str):
-            yield from scan_characters(
-                token["content"][:256], f"{relative}: token {token.get('id')}", lines=False
-            )
-
-
-def _steps(part: object) -> Iterator[Mapping[str, Any]]:
-    """A normalizer's steps, however they are nested."""
-    left, seen = [part], 0
-    while left and seen < 1000:
-        seen += 1
-        one = left.pop()
-        if isinstance(one, dict):
-            yield one
-            for name in ("normalizers", "pretokenizers", "decoders"):
-                left += one[name] if isinstance(one.get(name), list) else []
-
-
-def _is_space_handling(step: Mapping[str, Any]) -> bool:
-    """Whether a Replace only turns one kind of blank, mark or quote into another, as published tokenizers do."""
-    pattern, content = step.get("pattern"), step.get("content")
-    sought = next(iter(pattern.values()), "") if isinstance(pattern, dict) else pattern
-    if not isinstance(sought, str) or not isinstance(content, str):
-        return False
-    letters = [
-        one for one in re.sub(r"\\[a-zA-Z]|\{\d+,?\d*\}|\\p\{\w+\}", "", sought) + content if one.isalnum()
-    ]
-    return not letters and len(content) <= 4 and ".*" not in sought and ".+" not in sought
-
-
-def _tokenizer_config(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
-    for name, text in templates_of_config(document).items():
-        yield from scan_template(text, f"{relative}: {name}")
-    for key, value in document.items():
-        content = value.get("content") if isinstance(value, dict) else value
-        if key.endswith("_token") and isinstance(content, str):
-            yield from scan_characters(content[:256], f"{relative}: {key}", lines=False)
-
-
-def templates_of_config(document: Mapping[str, Any]) -> dict[str, str]:
-    """The chat templates of a tokenizer_config.json by name, in both forms that it has had."""
-    found = document.get("chat_template")
-    if isinstance(found, str):
-        return {"chat_template": found}
-    return {
-        f"chat_template {one.get('name')}": one["template"]
-        for one in found or ()
-        if isinstance(one, dict) and isinstance(one.get("template"), str)
-    }
+            yield from scan_card(text, relative)
 
 
 def _templates(path: Path, name: str) -> dict[str, str]:
@@ -233,51 +177,3 @@ def _templates(path: Path, name: str) -> dict[str, str]:
         found = document.get("chat_template") if isinstance(document, dict) else None
         return {name: found} if isinstance(found, str) else {}
     return {}
-
-
-def _generation(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
-    """Settings that decide what is said, whoever asks."""
-    for key in SUPPRESSING:
-        if document.get(key):
-            yield Finding(
-                "suppressed-end",
-                relative,
-                None,
-                f"{key}: {shown(json.dumps(document[key]), 80, quoted=False)}",
-            )
-    for key in FORCING:
-        if document.get(key) is not None and document[key] != []:
-            yield Finding(
-                "forced-tokens",
-                relative,
-                None,
-                f"{key}: {shown(json.dumps(document[key]), 80, quoted=False)}",
-            )
-    smallest = document.get("min_new_tokens") or document.get("min_length")
-    if isinstance(smallest, int | float) and smallest > 256:
-        yield Finding("suppressed-end", relative, None, f"at least {smallest} tokens in every answer")
-    if (
-        relative.endswith("generation_config.json")
-        and "eos_token_id" in document
-        and document["eos_token_id"] in (-1, [])
-    ):
-        yield Finding("suppressed-end", relative, None, "eos_token_id names no token")
-
-
-def _card(text: str, relative: str) -> Iterator[Finding]:
-    """The licence and the base model in a card's first block."""
-    block = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    if block is None:
-        return
-    fields: dict[str, list[str]] = {}
-    key = ""
-    for line in block[1].splitlines():
-        if found := re.match(r"([A-Za-z_]+):\s*(.*)$", line):
-            key, value = found[1], found[2]
-            fields[key] = [value.strip("'\" ")] if value.strip() else []
-        elif key and (item := re.match(r"\s*-\s+(.+)$", line)):
-            fields[key].append(item[1].strip("'\" "))
-    details = [*fields.get("license_name", []), *fields.get("license_link", [])]
-    yield from licence_findings(
-        relative, next(iter(fields.get("license", [])), ""), fields.get("base_model", []), details
-    )

@@ -109,14 +109,20 @@ RULES = rules(
     Rule("mixed-script", "warning", "a word of letters from two alphabets that look alike: it is not what it seems",
          "compare it with the original's"),
     # Beside the weights.
-    Rule("remote-code", "warning", "a config names Python to load (auto_map): trust_remote_code would run it",
+    Rule("remote-code", "warning", "a config names Python to load (auto_map, custom_generate and their like): "
+         "trust_remote_code would run it",
          "load it without trust_remote_code, or read the code"),
     Rule("python-file", "warning", "Python files lie beside the weights", "delete them, or read them before anything "
          "loads"),
     Rule("pickle", "warning", "a file in Python's pickle format, which runs code when it is loaded",
          "use the safetensors files"),
+    Rule("code-format", "warning", "a format that may carry code which runs when it is loaded: Keras, TensorFlow, "
+         "NeMo, R",
+         "use the safetensors files"),
+    Rule("archive", "warning", "an archive: what is in it was not looked at", "unpack it elsewhere, and scan that"),
+    Rule("outside-path", "warning", "a link or an index leads out of the folder", "delete it"),
     Rule("executable-file", "warning", "a program or library lies beside the weights", "delete it"),
-    Rule("rewriting-normalizer", "warning", "a tokenizer replaces or removes words before the model sees them",
+    Rule("rewriting-normalizer", "warning", "a tokenizer replaces, removes or adds words before the model sees them",
          "take the tokenizer of the original repository"),
     Rule("rewriting-decoder", "warning", "a tokenizer replaces words in what the model says",
          "take the tokenizer of the original repository"),

@@ -21,6 +21,7 @@ from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import Form, bpe, byte_characters
 from llorch.formats.tokenizer.charsmap import CHARSMAP
 from llorch.formats.tokenizer.delimiters import with_delimiters
+from llorch.formats.tokenizer.document import document_bytes
 from llorch.formats.tokenizer.padding import padding_starts, without_padding
 from llorch.formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer
 from llorch.formats.tokenizer.sentencepiece_model import (
@@ -112,6 +113,7 @@ class TokenizerFiles:
     tokens: the texts by id, of which there are `size`.
     eos_token_ids: every id that ends an answer, EOS first; for generation_config.json.
     unused_ids: tokens that no text has and no model should say; padding at the end is not among the tokens at all.
+    vocabulary: as the file has it, padding included.
     template_reports: what each chat template reaches for, by the path of its file.
     notes: what was assumed; warnings: what may differ from the tokenizer that the model was trained with.
     """
@@ -126,6 +128,7 @@ class TokenizerFiles:
     eos_token_ids: list[int]
     unused_ids: list[int]
     tokens: list[str]
+    vocabulary: Vocabulary
     used_keys: frozenset[str]
     notes: list[str]
     warnings: list[str]
@@ -138,7 +141,7 @@ class TokenizerFiles:
     def files(self) -> dict[str, bytes]:
         """Contents by path in the folder; templates are the file's text to the byte."""
         out = {
-            "tokenizer.json": _dumped(self.tokenizer_json, indent=None),
+            "tokenizer.json": document_bytes(self.tokenizer_json),
             "tokenizer_config.json": _dumped(self.tokenizer_config),
             "special_tokens_map.json": _dumped(self.special_tokens_map),
         }
@@ -155,7 +158,7 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
     """
     model = metadata.text(MODEL)
     require_known(model)
-    vocabulary = read_vocabulary(metadata)
+    stored = vocabulary = read_vocabulary(metadata)
     pre, warnings = _pretokenizer(metadata, model)
     if vocabulary.empty:
         more = f" and {len(vocabulary.empty) - 1} more" if len(vocabulary.empty) > 1 else ""
@@ -201,6 +204,7 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
         ids=special.ids,
         eos_token_ids=special.end_ids,
         tokens=tokens,
+        vocabulary=stored,
         used_keys=frozenset(key for key in metadata if key in USED or key.startswith(f"{TEMPLATE}.")),
         unused_ids=[i for i, kind in enumerate(vocabulary.types[:size]) if kind == TokenType.UNUSED],
         notes=[*recipe.notes, *([_padding_note(size, padding)] if padding else [])],
@@ -208,15 +212,17 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
     )
 
 
-def load_tokenizer(files: TokenizerFiles, loaded: Tokenizer | None = None) -> Tokenizer:
+def load_tokenizer(
+    files: TokenizerFiles, loaded: Tokenizer | None = None, *, content: bytes | None = None
+) -> Tokenizer:
     """The tokenizer in memory, every token at its id; MalformedInput if the tokenizers library refuses it.
 
-    loaded: of the same tokenizer.json, where it is in memory already.
+    loaded: of the same tokenizer.json, where it is in memory already. content: its bytes, where they are.
     """
     from tokenizers import Tokenizer  # slow to import, and a conversion's errors come before it
 
     def load() -> Tokenizer:
-        tokenizer = Tokenizer.from_str(json.dumps(files.tokenizer_json, ensure_ascii=False))
+        tokenizer = Tokenizer.from_buffer(content or document_bytes(files.tokenizer_json))
         tokenizer.encode("a")  # some damage shows at the first use
         return tokenizer
 
@@ -338,5 +344,5 @@ def _padding_note(size: int, padding: int) -> str:
     return f"{padding} tokens from id {size} on only fill up the rows of the embedding: tokenizer.json is without them"
 
 
-def _dumped(value: Json, indent: int | None = 2) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=indent) + "\n").encode()
+def _dumped(value: Json) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()

@@ -6,11 +6,16 @@ Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_bpe_session`.
 from __future__ import annotations
 
 import itertools
-from typing import Literal, cast
+import operator
+from collections.abc import Collection, Iterable
+from typing import Literal
+
+import numpy as np
 
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf.metadata import Metadata
+from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.pretokenizers import PreTokenizer
 from llorch.formats.tokenizer.special import SpecialTokens, post_processor
 from llorch.formats.tokenizer.vocabulary import (
@@ -75,19 +80,29 @@ def bpe(
     )
 
 
-def read_merges(metadata: Metadata, vocabulary: Vocabulary, *, raw: bool) -> list[tuple[str, str]]:
+def read_merges(metadata: Metadata, vocabulary: Vocabulary, *, raw: bool) -> Merges:
     """The merges in order of rank; of equal ones the first is kept, as the library would keep the last."""
     lines = dict.fromkeys(decoded(metadata.texts(MERGES), MERGES, "merge"))
+    return _plain_merges(lines, vocabulary) or _any_merges(lines, vocabulary, raw=raw)
+
+
+def _plain_merges(lines: Collection[str], vocabulary: Vocabulary) -> Merges | None:
+    """The merges of nearly every vocabulary, all at once; None where a line is not two tokens and one blank."""
+    if not all(line.count(" ") == 1 for line in lines):
+        return None
+    parts = " ".join(lines).split(" ")
+    left, right = parts[::2], parts[1::2]
+    ids = [
+        np.fromiter(map(vocabulary.ids.get, texts, itertools.repeat(-1)), np.int32, len(lines))
+        for texts in (left, right, map(operator.add, left, right))
+    ]
+    return None if any((column < 0).any() for column in ids) else Merges(vocabulary.tokens, *ids)
+
+
+def _any_merges(lines: Iterable[str], vocabulary: Vocabulary, *, raw: bool) -> Merges:
+    """The merges of any vocabulary, line by line; MalformedInput for a line that is none."""
     ids = vocabulary.ids
-    # Nearly every vocabulary passes here; what follows looks at one line after another for the others.
-    split_at_blanks = [tuple(line.split(" ")) for line in lines]
-    if (
-        all(len(parts) == 2 for parts in split_at_blanks)
-        and ids.keys() >= set(itertools.chain.from_iterable(split_at_blanks))
-        and all(map(ids.__contains__, map("".join, split_at_blanks)))
-    ):
-        return cast("list[tuple[str, str]]", split_at_blanks)
-    pairs = []
+    rows = []
     unusable: list[str] = []
     for line in lines:
         cut = line.find(" ", 1)  # a part may itself begin with a blank
@@ -96,28 +111,26 @@ def read_merges(metadata: Metadata, vocabulary: Vocabulary, *, raw: bool) -> lis
             raise MalformedInput(
                 f"{shown(line)} is not two parts with a blank between", where=f"key '{MERGES}'"
             )
-        if left in ids and right in ids and left + right in ids:
-            pairs.append((left, right))
-            continue
-        if raw:  # converters write a blank inside a part as Ġ
+        if raw and not (left in ids and right in ids and left + right in ids):
+            # Converters write a blank inside a part as Ġ.
             left, right = (part if part in ids else part.replace("Ġ", " ") for part in (left, right))
-            if left in ids and right in ids and left + right in ids:
-                pairs.append((left, right))
-                continue
-        unusable.append(line)
+        if left in ids and right in ids and left + right in ids:
+            rows.append((ids[left], ids[right], ids[left + right]))
+        else:
+            unusable.append(line)
     if unusable:
         raise MalformedInput(_unusable(unusable, ids), where=f"key '{MERGES}'")
-    return pairs
+    return Merges.of_rows(vocabulary.tokens, rows)
 
 
-def merges_from_ranks(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+def merges_from_ranks(vocabulary: Vocabulary) -> Merges:
     """The merges of a vocabulary in whose order they were learnt, as tiktoken keeps it: a token's id is its rank.
 
     The last merge of a token is what is left of it when all merges of lower rank are done.
     Source: openai/tiktoken, tiktoken/_educational.py, `bpe_encode`.
     """
     require_short_tokens(vocabulary)
-    ids, merges = vocabulary.ids, []
+    ids, rows = vocabulary.ids, []
     for rank, token in enumerate(vocabulary.tokens):
         if vocabulary.types[rank] != TokenType.NORMAL:
             continue
@@ -130,20 +143,20 @@ def merges_from_ranks(vocabulary: Vocabulary) -> list[tuple[str, str]]:
             at = ranks.index(lowest)
             parts[at : at + 2] = [parts[at] + parts[at + 1]]
         if len(parts) == 2 and parts[0] in ids and parts[1] in ids:
-            merges.append((parts[0], parts[1]))
-    return merges
+            rows.append((ids[parts[0]], ids[parts[1]], rank))
+    return Merges.of_rows(vocabulary.tokens, rows)
 
 
 def bpe_model(
     vocabulary: Vocabulary,
-    merges: list[tuple[str, str]],
+    merges: Merges,
     *,
     ignore_merges: bool = False,
     byte_fallback: bool = False,
     fuse_unk: bool = False,
     unk_token: str | None = None,
 ) -> Json:
-    """A BPE model of tokenizer.json over all tokens; merges as pairs, since a part may hold a blank."""
+    """A BPE model of tokenizer.json over all tokens."""
     return {
         "type": "BPE",
         "dropout": None,

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from llorch.base.shown import shown
+from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.special import END_TEXTS
 from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
 
@@ -42,12 +43,12 @@ def with_delimiters(vocabulary: Vocabulary, templates: Iterable[str], model: Jso
     ]
     if not named or not vocabulary.typed:
         return Delimiters(vocabulary, ())
-    made = {left + right for left, right in model.get("merges", [])}
+    merges: Merges | None = model.get("merges")
     control, left = [], []
     for index in sorted(named):
         text = vocabulary.tokens[index]
         sure = text in END_TEXTS and text in written
-        if sure or ("merges" in model and text not in made):
+        if sure or (merges is not None and not merges.make(index)):
             control.append(index)
         elif text in written:
             left.append(index)

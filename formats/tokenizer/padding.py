@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from llorch.formats.gguf.metadata import Metadata
+from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.special import FIM_KEYS, SpecialTokens
 from llorch.formats.tokenizer.vocabulary import MODEL, Json, TokenType, Vocabulary
 
@@ -19,7 +20,7 @@ SENTENCEPIECE_KINDS = ("llama", "t5")  # whose own vocabularies may have UNUSED 
 def padding_starts(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> int:
     """The id from which on all tokens are padding; the size of the vocabulary where there is none.
 
-    model: of tokenizer.json. What a key names or a merge makes is no padding.
+    model: of tokenizer.json. What a key names or a merge is about is no padding.
     """
     kind = metadata.text(MODEL)
     size = len(vocabulary)
@@ -28,10 +29,10 @@ def padding_starts(metadata: Metadata, vocabulary: Vocabulary, special: SpecialT
         first -= 1
     if first == size:
         return size
-    named = {*special.ids.values(), *(metadata.integer(key, None) for key in FIM_KEYS)}
-    padding = {vocabulary.tokens[index]: index for index in range(first, size)}
-    made = {padding.get(left + right) for left, right in model.get("merges", [])}
-    return max([first, *(index + 1 for index in named | made if index is not None and index >= first)])
+    merges: Merges | None = model.get("merges")
+    joined = -1 if merges is None else merges.highest_id()
+    named = (*special.ids.values(), *(metadata.integer(key, None) for key in FIM_KEYS), joined)
+    return max([first, *(index + 1 for index in named if index is not None and index >= first)])
 
 
 def without_padding(model: Json, first: int) -> Json:

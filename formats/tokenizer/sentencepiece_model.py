@@ -7,9 +7,10 @@ change no text's ids.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llorch.base.shown import shown
 from llorch.formats.gguf.metadata import Metadata
@@ -48,6 +49,8 @@ USER_DEFINED_FAMILIES = ("gemma", "gemma2", "gemma3", "gemma3n")
 # Settings of the trainer that have no effect on a finished model, as the published models of these kinds have them.
 TRAINER = {"split_digits": True, "allow_whitespace_only_pieces": True}
 
+PIECES_AT_ONCE = 1 << 13  # as protobuf's messages a piece takes ten times the memory of its bytes
+
 
 @dataclass(frozen=True, slots=True)
 class SentencePieceFile:
@@ -57,15 +60,16 @@ class SentencePieceFile:
     note: str = ""
 
 
-def sentencepiece_model(metadata: Metadata) -> SentencePieceFile:
+def sentencepiece_model(metadata: Metadata, vocabulary: Vocabulary | None = None) -> SentencePieceFile:
     """The tokenizer.model of a file's vocabulary; the same bytes for the same metadata.
 
+    vocabulary: the file's, where it has been read already.
     It raises what `build_tokenizer` raises for a vocabulary that contradicts itself.
     """
     kind = metadata.text(MODEL)
     if kind not in SENTENCEPIECE_KINDS:
         return SentencePieceFile(None)
-    vocabulary = read_vocabulary(metadata)
+    vocabulary = vocabulary or read_vocabulary(metadata)
     scores = read_scores(metadata, len(vocabulary))
     if scores is None or (kind == "llama" and has_one_score(vocabulary, scores)):
         return _refused("all tokens have one score: their order is that of the merges, which it cannot hold")
@@ -74,7 +78,12 @@ def sentencepiece_model(metadata: Metadata) -> SentencePieceFile:
     unknown = _unknown(vocabulary, special, size)
     if unknown is None:
         return _refused("no piece is the unknown one")
-    content = _serialized(metadata, kind, vocabulary, scores, special, size=size, unknown=unknown)
+    roles = {role: _role(role, vocabulary, special, size) for role in ("bos", "eos", "pad")}
+    if roles["pad"] in (unknown, roles["bos"], roles["eos"]):
+        roles["pad"] = -1  # a converter's stand-in
+    user_defined = metadata.text("general.architecture", "") in USER_DEFINED_FAMILIES
+    added_type = TokenType.USER_DEFINED if user_defined else TokenType.CONTROL
+    content = _serialized(metadata, kind, _Pieces(vocabulary, scores, size, unknown, roles, added_type))
     why = _why_refused(content)
     return SentencePieceFile(content) if why is None else _refused(why)
 
@@ -130,54 +139,60 @@ def _unknown(vocabulary: Vocabulary, special: SpecialTokens, size: int) -> int |
     return None
 
 
-def _serialized(
-    metadata: Metadata,
-    kind: str,
-    vocabulary: Vocabulary,
-    scores: list[float],
-    special: SpecialTokens,
-    *,
-    size: int,
-    unknown: int,
-) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """The first `size` tokens as pieces.
+
+    added_type: what those are that came from added_tokens_decoder as CONTROL.
+    """
+
+    vocabulary: Vocabulary
+    scores: list[float]
+    size: int
+    unknown: int
+    roles: Mapping[str, int]
+    added_type: TokenType
+
+    def piece(self, index: int) -> tuple[str, float, TokenType]:
+        """Text, score and type of a piece."""
+        text, score = self.vocabulary.tokens[index], self.scores[index]
+        kind = _piece_type(self.vocabulary, index, self.unknown)
+        added = index == self.unknown or is_added(self.vocabulary, self.scores, index)
+        if added and kind == TokenType.CONTROL and index not in self.roles.values():
+            kind = self.added_type
+        if kind == TokenType.USER_DEFINED:
+            text = text.replace(" ", BLANK)
+        return text, 0.0 if added and score == ADDED_SCORE else score, kind
+
+    def user_defined(self) -> list[str]:
+        """The texts of the user-defined pieces."""
+        special = (i for i, kind in enumerate(self.vocabulary.types[: self.size]) if kind != TokenType.NORMAL)
+        return [text for text, _, kind in map(self.piece, special) if kind == TokenType.USER_DEFINED]
+
+
+def _serialized(metadata: Metadata, kind: str, pieces: _Pieces) -> bytes:
+    """The ModelProto, some thousand pieces at a time: messages of one kind in a row are one message."""
     from sentencepiece import sentencepiece_model_pb2 as protobuf  # protobuf takes a while to import
 
-    model = protobuf.ModelProto()
-    roles = {role: _role(role, vocabulary, special, size) for role in ("bos", "eos", "pad")}
-    if roles["pad"] in (unknown, roles["bos"], roles["eos"]):
-        roles["pad"] = -1  # a converter's stand-in
-    ends = {unknown, *roles.values()}
-    user_defined = metadata.text("general.architecture", "") in USER_DEFINED_FAMILIES
-    add, tokens, types = model.pieces.add, vocabulary.tokens, vocabulary.types
-    for index in range(size):
-        if types[index] == TokenType.NORMAL and index != unknown:  # nearly all of them
-            add(piece=tokens[index], score=scores[index])
-            continue
-        piece_type = _piece_type(vocabulary, index, unknown)
-        added = index == unknown or is_added(vocabulary, scores, index)
-        if user_defined and added and piece_type == TokenType.CONTROL and index not in ends:
-            piece_type = TokenType.USER_DEFINED
-        piece = add(
-            piece=tokens[index], score=0.0 if added and scores[index] == ADDED_SCORE else scores[index]
-        )
-        if piece_type == TokenType.USER_DEFINED:
-            piece.piece = tokens[index].replace(" ", BLANK)
-            model.trainer_spec.user_defined_symbols.append(piece.piece)
-        if piece_type != TokenType.NORMAL:
-            piece.type = int(piece_type)
-    byte_fallback = TokenType.BYTE in types[:size]
-    _describe_trainer(model, kind, roles, unknown, byte_fallback=byte_fallback)
-    normalizer = model.normalizer_spec
-    charsmap = read_charsmap(metadata) if kind == "t5" else b""
-    remove = metadata.flag(REMOVE_BLANKS, False)
-    normalizer.name = "nmt_nfkc" if charsmap else "identity"
-    normalizer.precompiled_charsmap = charsmap
-    normalizer.add_dummy_prefix = metadata.flag(ADD_SPACE_PREFIX, kind == "llama") or (
-        kind == "t5" and remove
-    )
-    normalizer.remove_extra_whitespaces = remove
-    serialized: bytes = model.SerializeToString(deterministic=True)
-    return serialized
+    content = io.BytesIO()
+    tokens, scores, types = pieces.vocabulary.tokens, pieces.scores, pieces.vocabulary.types
+    for first in range(0, pieces.size, PIECES_AT_ONCE):
+        part = protobuf.ModelProto()
+        add = part.pieces.add
+        for index in range(first, min(first + PIECES_AT_ONCE, pieces.size)):
+            if types[index] == TokenType.NORMAL and index != pieces.unknown:  # nearly all of them
+                add(piece=tokens[index], score=scores[index])
+                continue
+            text, score, piece_type = pieces.piece(index)
+            piece = add(piece=text, score=score)
+            if piece_type != TokenType.NORMAL:
+                piece.type = int(piece_type)
+        content.write(part.SerializeToString(deterministic=True))
+    last = protobuf.ModelProto()
+    _describe_trainer(last.trainer_spec, kind, pieces)
+    _describe_normalizer(last.normalizer_spec, kind, metadata)
+    content.write(last.SerializeToString(deterministic=True))
+    return content.getvalue()
 
 
 def _role(role: str, vocabulary: Vocabulary, special: SpecialTokens, size: int) -> int:
@@ -201,19 +216,28 @@ def _piece_type(vocabulary: Vocabulary, index: int, unknown: int) -> TokenType:
     return TokenType.NORMAL if kind == TokenType.UNDEFINED else kind
 
 
-def _describe_trainer(
-    model: protobuf.ModelProto, kind: str, roles: Mapping[str, int], unknown: int, *, byte_fallback: bool
-) -> None:
-    trainer: Any = model.trainer_spec
+def _describe_trainer(trainer: protobuf.TrainerSpec, kind: str, pieces: _Pieces) -> None:
     trainer.model_type = trainer.BPE if kind == "llama" else trainer.UNIGRAM
-    trainer.vocab_size = len(model.pieces)
+    trainer.vocab_size = pieces.size
+    trainer.user_defined_symbols.extend(pieces.user_defined())
     for name, value in TRAINER.items():
         setattr(trainer, name, value)
-    trainer.byte_fallback = byte_fallback
-    for role, index in {"unk": unknown, **roles}.items():
+    trainer.byte_fallback = TokenType.BYTE in pieces.vocabulary.types[: pieces.size]
+    for role, index in {"unk": pieces.unknown, **pieces.roles}.items():
         setattr(trainer, f"{role}_id", index)
-        if index >= 0 and model.pieces[index].piece != getattr(trainer, f"{role}_piece"):
-            setattr(trainer, f"{role}_piece", model.pieces[index].piece)
+        if index >= 0 and (text := pieces.piece(index)[0]) != getattr(trainer, f"{role}_piece"):
+            setattr(trainer, f"{role}_piece", text)
+
+
+def _describe_normalizer(normalizer: protobuf.NormalizerSpec, kind: str, metadata: Metadata) -> None:
+    charsmap = read_charsmap(metadata) if kind == "t5" else b""
+    remove = metadata.flag(REMOVE_BLANKS, False)
+    normalizer.name = "nmt_nfkc" if charsmap else "identity"
+    normalizer.precompiled_charsmap = charsmap
+    normalizer.add_dummy_prefix = metadata.flag(ADD_SPACE_PREFIX, kind == "llama") or (
+        kind == "t5" and remove
+    )
+    normalizer.remove_extra_whitespaces = remove
 
 
 def _why_refused(content: bytes) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput
 from llorch.formats.gguf.metadata import Metadata
+from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
 
 ID_KEYS = {
@@ -154,14 +155,14 @@ def written_roles(vocabulary: Vocabulary, special: SpecialTokens, model: Json) -
     So an ordinary word is not named, though a key points at it: a token that the file types as normal and
     that merges make from text. Without types, ids that keys point at are special.
     """
+    merges: Merges | None = model.get("merges")
     roles = []
     for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"):
         index = special.ids.get(role)
         if index is None:
             continue
-        text = vocabulary.tokens[index]
         ordinary = vocabulary.types[index] == TokenType.NORMAL and (
-            len(text) == 1 or any(left + right == text for left, right in model.get("merges", []))
+            len(vocabulary.tokens[index]) == 1 or (merges is not None and merges.make(index))
         )
         if not ordinary or not vocabulary.typed:
             roles.append(role)

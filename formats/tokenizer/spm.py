@@ -6,8 +6,12 @@ token with the highest score are joined first, the leftmost of equals.
 
 from __future__ import annotations
 
+import numpy as np
+
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import BLANK, bpe_model, raw_decoder, read_merges, replace
+from llorch.formats.tokenizer.cuts import all_cuts
+from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.special import SpecialTokens, post_processor
 from llorch.formats.tokenizer.vocabulary import (
     MERGES,
@@ -58,27 +62,21 @@ def spm(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) -> R
     )
 
 
-def merges_from_scores(vocabulary: Vocabulary, scores: list[float]) -> list[tuple[str, str]]:
+def merges_from_scores(vocabulary: Vocabulary, scores: list[float]) -> Merges:
     """Every cut of a token into two tokens, by score, then id, then place of the cut.
 
     Tokens of every type count, control ones too, as they do in llama.cpp. UnsupportedInput for a vocabulary
     whose tokens are so long that this would take minutes.
     """
     require_short_tokens(vocabulary)
-    ids = vocabulary.ids
-    merges: list[tuple[str, str]] = []
-    for index in sorted(range(len(scores)), key=lambda index: (-scores[index], index)):
-        token = vocabulary.tokens[index]
-        for cut in range(1, len(token)):
-            left = token[:cut]
-            if left in ids and (right := token[cut:]) in ids:
-                merges.append((left, right))
-    return merges
+    cuts = all_cuts(vocabulary.tokens)
+    order = np.argsort(-np.array(scores)[cuts.made], kind="stable")
+    return Merges(vocabulary.tokens, *(column[order].astype(np.int32) for column in cuts))
 
 
 def has_one_score(vocabulary: Vocabulary, scores: list[float]) -> bool:
     """Whether the scores of the ordinary tokens say nothing about their order."""
-    ordinary = {
-        score for score, kind in zip(scores, vocabulary.types, strict=True) if kind == TokenType.NORMAL
-    }
-    return len(ordinary) == 1
+    pairs = zip(scores, vocabulary.types, strict=True)
+    ordinary = (score for score, kind in pairs if kind == TokenType.NORMAL)
+    first = next(ordinary, None)
+    return first is not None and all(score == first for score in ordinary)

@@ -124,7 +124,8 @@ def require_unused_scores_fit(metadata: Metadata, size: int) -> None:
 
 def require_short_tokens(vocabulary: Vocabulary) -> None:
     """UnsupportedInput if the tokens are so long that trying all their cuts would take minutes."""
-    work = sum(len(token) ** 2 for token in vocabulary.tokens)
+    lengths = np.fromiter(map(len, vocabulary.tokens), np.int64, len(vocabulary))
+    work = int(lengths @ lengths)
     if work > MOST_WORK:
         raise UnsupportedInput(
             f"tokens are too long to find their merges: {work} steps, at most {MOST_WORK}",

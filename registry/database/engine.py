@@ -19,7 +19,9 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from llorch.base.progress import Waiting, not_shown
 from llorch.registry.database.location import without_password
+from llorch.registry.database.lock_holder import lock_holder
 from llorch.registry.database.schema import dumps
 from llorch.registry.errors import (
     NotARegistry,
@@ -30,12 +32,15 @@ from llorch.registry.errors import (
     shown,
 )
 
+UNSEEN_S = 0.2  # a writer is waited for so long before it is said
 TIMEOUT_S = 60.0  # the lock is not fair: under 16 hot writers the longest wait measured was 20 s
+
+HELD = "{holder} held it for longer than {timeout:g} s; try again"
 
 # What SQLite's error names begin with, and what that is to a caller.
 SQLITE_ERRORS: tuple[tuple[str, type[RegistryError], str], ...] = (
-    ("SQLITE_BUSY", RegistryLocked, "another process held it for longer than {timeout:g} s; try again"),
-    ("SQLITE_LOCKED", RegistryLocked, "another process held it for longer than {timeout:g} s; try again"),
+    ("SQLITE_BUSY", RegistryLocked, HELD),
+    ("SQLITE_LOCKED", RegistryLocked, HELD),
     ("SQLITE_NOTADB", NotARegistry, "is no SQLite database"),
     ("SQLITE_CORRUPT", NotARegistry, "is damaged; its copies are named like it and end in .bak-…"),
     ("SQLITE_READONLY", RegistryReadOnly, "cannot be written"),
@@ -55,12 +60,16 @@ POSTGRESQL_READING: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "pos
 class Database:
     """One SQLite file or PostgreSQL database, by path or SQLAlchemy URL; nothing is opened before it is used.
 
-    path: the file, None for a server. shown: how messages name it, never with a password.
+    path: the file, None for a server. shown: how messages name it, never with a password. waiting: within what it gives
+    other writers are waited for.
     Raises RegistryUnreachable for a URL of another kind.
     """
 
-    def __init__(self, url: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S, waiting: Waiting = not_shown
+    ) -> None:
         self.timeout_s = timeout_s
+        self._waiting = waiting
         self.shown = without_password(os.fspath(url))
         self.path: Path | None = None
         parsed = self._parsed(os.fspath(url))
@@ -100,7 +109,8 @@ class Database:
         code = str(getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or "")
         for start, cls, what in (*SQLITE_ERRORS, *POSTGRESQL_ERRORS):
             if code.startswith(start):
-                return cls(f"registry {self.shown}: {what.format(timeout=self.timeout_s)}")
+                what = what.format(timeout=self.timeout_s, holder=self._holder() or "another process")
+                return cls(f"registry {self.shown}: {what}")
         line = " ".join(str(error).split())[:300]
         if type(error).__name__ == "OperationalError" and not code and self.path is None:
             return RegistryUnreachable(f"registry {self.shown}: {without_password(line)}")
@@ -134,8 +144,32 @@ class Database:
     def _sqlite(self) -> Engine:
         """An engine that opens a file which is there, and begins transactions itself."""
         engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool, json_serializer=dumps)
-        event.listen(engine, "begin", begin)
+        event.listen(engine, "begin", self._begin)
         return engine
+
+    def _begin(self, connection: Connection) -> None:
+        """Begins a transaction of SQLite's as what it is going to be; a writer may have to wait for others."""
+        if not connection.get_execution_options().get("write", True):
+            connection.exec_driver_sql("BEGIN")
+            return
+        driver = connection.connection.driver_connection
+        assert driver is not None, "a connection that begins is open"
+        unseen_s = min(UNSEEN_S, self.timeout_s)
+        try:
+            driver.execute(f"PRAGMA busy_timeout = {unseen_s * 1000:.0f}")
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_BUSY"):
+                raise
+            held = f", which {holder} holds" if (holder := self._holder()) else ""
+            with self._waiting(f"waiting for the registry {self.shown}{held}"):
+                driver.execute(f"PRAGMA busy_timeout = {(self.timeout_s - unseen_s) * 1000:.0f}")
+                driver.execute("BEGIN IMMEDIATE")
+        driver.execute(f"PRAGMA busy_timeout = {self.timeout_s * 1000:.0f}")
+
+    def _holder(self) -> str | None:
+        """The process that holds the write lock, where the system says which."""
+        return None if self.path is None else lock_holder(self.path)
 
     def _connect(self) -> sqlite3.Connection:
         """A connection with its settings in force; never makes a file."""
@@ -165,12 +199,6 @@ class Database:
             raise RegistryUnreachable(
                 f"registry {self.shown}: PostgreSQL needs psycopg: pip install 'llorch[postgres]'"
             ) from None
-
-
-def begin(connection: Connection) -> None:
-    """Begins a transaction of SQLite's as what it is going to be."""
-    write = connection.get_execution_options().get("write", True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def journal_mode(version: tuple[int, ...]) -> str:

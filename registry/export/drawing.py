@@ -1,64 +1,102 @@
-"""A lineage as a picture: a tree of text, Graphviz's language, or SVG without any other program."""
+"""A lineage as a picture: a tree of text, Graphviz's language, or SVG without any other program.
+
+Runs that did the same to the same artifacts are one node, with how many they are and from when to when.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from llorch.base.shown import cut, width
 from llorch.registry.errors import printable
+from llorch.registry.export.layout import Box, Edge, Picture, Size, laid_out
 from llorch.registry.query.lineage import INTO, OUT_OF, Arrow, ArtifactNode, Lineage, RunNode
 
 DIGITS = 12
-LINE, GAP_X, GAP_Y, PADDING, LETTER = (
-    18,
-    60,
-    24,
-    10,
-    7.2,
-)  # pixels; LETTER is a 12 px monospace letter's width
+LINE, PADDING, LETTER = 18, 10, 7.2  # pixels; LETTER is a 12 px monospace letter's width
+LONGEST = 44  # letters of a line in a box; SVG's title has all of it
 FILL = {"PASSED": "#e6f4ea", "FAILED": "#fce8e6", "INCOMPLETE": "#fef7e0", None: "#ffffff"}
+RUN_FILL = "#eef2f7"
+# A font of one width, then those that have the letters of Chinese, Japanese and Korean names at twice that width.
+FONTS = (
+    "DejaVu Sans Mono", "Menlo", "Consolas", "Noto Sans Mono CJK SC", "Noto Sans CJK SC", "Noto Sans CJK JP",
+    "Noto Sans CJK KR", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "monospace",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroup:
+    """Runs that did the same; the first and the last of them, in the order of time."""
+
+    first: RunNode
+    last: RunNode
+    count: int
+
+
+def grouped(lineage: Lineage, *, by_name: bool = False) -> tuple[list[RunGroup], list[Arrow]]:
+    """Equal runs as groups, and the arrows of the first run of each, each arrow once.
+
+    by_name: runs that called an artifact otherwise are others.
+    """
+    parts: dict[str, dict[Arrow, None]] = {run.uid: {} for run in lineage.runs}
+    for arrow in lineage.arrows:
+        parts[arrow.run][Arrow("", arrow.role, arrow.digest, arrow.label if by_name else None)] = None
+    groups: dict[object, list[RunNode]] = {}
+    for run in lineage.runs:
+        did = (run.kind, run.status, run.verdict, run.tool, run.source)
+        groups.setdefault((did, frozenset(parts[run.uid])), []).append(run)
+    firsts = {runs[0].uid for runs in groups.values()}
+    mine = {(arrow.run, arrow.role, arrow.digest): arrow for arrow in reversed(lineage.arrows)}
+    arrows = [arrow for arrow in reversed(mine.values()) if arrow.run in firsts]
+    return [RunGroup(runs[0], runs[-1], len(runs)) for runs in groups.values()], arrows
 
 
 def as_tree(lineage: Lineage) -> str:
     """What the root came from, then what was made of it, as indented text."""
-    nodes = {node.digest: node for node in lineage.artifacts}
-    lines = [" · ".join(artifact_lines(nodes[lineage.root]))]
-    branches = [
-        *branch(lineage, lineage.root, up=True, met={lineage.root}),
-        *branch(lineage, lineage.root, up=False, met={lineage.root}),
-    ]
+    tree = Tree(lineage)
+    lines = [" · ".join(artifact_lines(tree.nodes[lineage.root]))]
+    met = {lineage.root}
+    branches = [*tree.branch(lineage.root, up=True, met=met), *tree.branch(lineage.root, up=False, met=met)]
     return "\n".join(lines + indented(branches))
 
 
 Branch = tuple[str, list["Branch"]]
 
 
-def branch(lineage: Lineage, digest: str, *, up: bool, met: set[str]) -> list[Branch]:
-    """The runs that made an artifact, or that it went into, each with what stands at its other end."""
-    nodes = {node.digest: node for node in lineage.artifacts}
-    found: list[Branch] = []
-    for run in lineage.runs:
-        mine = [arrow for arrow in lineage.arrows if arrow.run == run.uid]
-        wanted = OUT_OF if up else ("input",)  # what was only compared with it is no child of it
-        if not any(arrow.digest == digest and arrow.role in wanted for arrow in mine):
-            continue
-        others = [arrow for arrow in mine if arrow.digest != digest and (arrow.role in INTO) is up]
-        below: list[Branch] = [
-            (
-                " · ".join(artifact_lines(nodes[arrow.digest], arrow.label)),
-                branch(lineage, arrow.digest, up=up, met=met | {arrow.digest})
-                if arrow.digest not in met
-                else [],
-            )
-            for arrow in others
-        ]
-        own = next((arrow.label for arrow in mine if arrow.digest == digest), None)
-        lines = run_lines(run)
-        if own and own != nodes[digest].label:  # other runs called it otherwise
-            lines[0] += f" as {printable(own)}"
-        found.append((f"{'by' if up else 'into'} {' · '.join(lines)}", below))
-    return found
+class Tree:
+    """A lineage as branches of its root."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self.nodes = {node.digest: node for node in lineage.artifacts}
+        self._groups, self._arrows = grouped(lineage, by_name=True)
+
+    def branch(self, digest: str, *, up: bool, met: set[str]) -> list[Branch]:
+        """The runs that made an artifact, or that it went into, each with what stands at its other end."""
+        found: list[Branch] = []
+        for group in self._groups:
+            mine = [arrow for arrow in self._arrows if arrow.run == group.first.uid]
+            wanted = OUT_OF if up else ("input",)  # what was only compared with it is no child of it
+            if not any(arrow.digest == digest and arrow.role in wanted for arrow in mine):
+                continue
+            below: list[Branch] = [
+                (
+                    " · ".join(artifact_lines(self.nodes[arrow.digest], arrow.label)),
+                    self.branch(arrow.digest, up=up, met=met | {arrow.digest})
+                    if arrow.digest not in met
+                    else [],
+                )
+                for arrow in mine
+                if arrow.digest != digest and (arrow.role in INTO) is up
+            ]
+            own = next((arrow.label for arrow in mine if arrow.digest == digest), None)
+            lines = run_lines(group)
+            if own and own != self.nodes[digest].label:  # other runs called it otherwise
+                lines[0] += f" as {printable(own)}"
+            found.append((f"{'by' if up else 'into'} {' · '.join(lines)}", below))
+        return found
 
 
 def indented(branches: Sequence[Branch]) -> list[str]:
@@ -79,12 +117,15 @@ def artifact_lines(node: ArtifactNode, called: str | None = None) -> list[str]:
     return [printable(line) for line in (title, f"{label}:{digits[:DIGITS]}", facts) if line]
 
 
-def run_lines(node: RunNode) -> list[str]:
-    """What is written on a run."""
+def run_lines(group: RunGroup) -> list[str]:
+    """What is written on a run, or on several that are equal."""
+    node = group.first
     ended = node.verdict if node.kind == "verify" and node.status == "succeeded" else node.status
     how = f"{node.kind} {ended}" if ended and ended != "succeeded" else node.kind
+    times = dict.fromkeys(f"{run.at:%Y-%m-%d %H:%M}" for run in (node, group.last))
     tool = f"llorch {node.tool}" if node.tool else None
-    lines = (how, f"{node.at:%Y-%m-%d %H:%M}", tool, *short_source(node.source or ""))
+    how += f" ×{group.count}" if group.count > 1 else ""
+    lines = (how, " – ".join(times), tool, *short_source(node.source or ""))
     return [printable(line) for line in lines if line]
 
 
@@ -95,19 +136,27 @@ def short_source(source: str) -> tuple[str, str]:
     return repository, f"{name}{at}{revision[:DIGITS]}"
 
 
+def ends(arrow: Arrow) -> tuple[str, str]:
+    """From which node an arrow goes to which."""
+    return (arrow.digest, arrow.run) if arrow.role in INTO else (arrow.run, arrow.digest)
+
+
 def as_dot(lineage: Lineage) -> str:
     """The graph in Graphviz's language."""
-    lines = ["digraph lineage {", "  rankdir=LR;", '  node [fontname="monospace", fontsize=10];']
+    groups, arrows = grouped(lineage)
+    fonts = json.dumps(",".join(FONTS))
+    lines = ["digraph lineage {", "  rankdir=LR;", f"  node [fontname={fonts}, fontsize=10];"]
     for node in lineage.artifacts:
         style = f'shape=box, style=filled, fillcolor="{FILL[node.verified]}"'
         lines.append(f"  {json.dumps(node.digest)} [{style}, label={dot_label(artifact_lines(node))}];")
     lines += [
-        f"  {json.dumps(run.uid)} [shape=ellipse, label={dot_label(run_lines(run))}];" for run in lineage.runs
+        f"  {json.dumps(group.first.uid)} [shape=ellipse, label={dot_label(run_lines(group))}];"
+        for group in groups
     ]
-    for arrow in lineage.arrows:
-        ends = (arrow.digest, arrow.run) if arrow.role in INTO else (arrow.run, arrow.digest)
+    for arrow in arrows:
+        start, end = map(json.dumps, ends(arrow))
         style = " [style=dashed]" if arrow.role == "reference" else ""
-        lines.append(f"  {json.dumps(ends[0])} -> {json.dumps(ends[1])}{style};")
+        lines.append(f"  {start} -> {end}{style};")
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -118,88 +167,64 @@ def dot_label(lines: Sequence[str]) -> str:
 
 def as_svg(lineage: Lineage) -> str:
     """The graph as a picture: time goes to the right, an artifact is a box, a run a rounded one."""
+    groups, arrows = grouped(lineage)
     texts = {node.digest: artifact_lines(node) for node in lineage.artifacts}
-    texts |= {run.uid: run_lines(run) for run in lineage.runs}
-    columns = columns_of(lineage)
-    boxes, width, height = placed(columns, texts)
+    texts |= {group.first.uid: run_lines(group) for group in groups}
     fills = {node.digest: FILL[node.verified] for node in lineage.artifacts}
-    body = [svg_arrow(arrow, boxes) for arrow in lineage.arrows]
+    edges = [Edge(*ends(arrow), dashed=arrow.role == "reference") for arrow in arrows]
+    drawn = laid_out({key: size_of(lines) for key, lines in texts.items()}, edges)
+    body = [svg_arrow(edge, points) for edge, points in drawn.ways]
     body += [
-        svg_box(boxes[key], lines, fills.get(key, "#eef2f7"), round_=key not in fills)
+        svg_box(drawn.boxes[key], lines, fills.get(key, RUN_FILL), round_=key not in fills)
         for key, lines in texts.items()
     ]
-    return (
-        "\n".join(
-            [
-                f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
-                f' viewBox="0 0 {width:.0f} {height:.0f}" font-family="monospace" font-size="12">',
-                '<defs><marker id="end" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8"'
-                ' orient="auto"><path d="M0 0L8 4L0 8z" fill="#5f6368"/></marker></defs>',
-                *body,
-                "</svg>",
-            ]
-        )
-        + "\n"
-    )
+    return "\n".join([*svg_head(drawn), *body, "</svg>"]) + "\n"
 
 
-def columns_of(lineage: Lineage) -> list[list[str]]:
-    """Nodes by the longest way to them, from the left; runs are in the order of time within a column."""
-    nodes = [*(node.digest for node in lineage.artifacts), *(run.uid for run in lineage.runs)]
-    depth = dict.fromkeys(nodes, 0)
-    ways = [
-        (arrow.digest, arrow.run) if arrow.role in INTO else (arrow.run, arrow.digest)
-        for arrow in lineage.arrows
+def svg_head(drawn: Picture) -> list[str]:
+    """The beginning of the document: its size, its fonts, and the end of an arrow."""
+    fonts = escape(", ".join(f"'{font}'" if " " in font else font for font in FONTS), {'"': "&quot;"})
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{drawn.width:.0f}" height="{drawn.height:.0f}"'
+        f' viewBox="0 0 {drawn.width:.0f} {drawn.height:.0f}" font-family="{fonts}" font-size="12">',
+        '<defs><marker id="end" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8"'
+        ' orient="auto"><path d="M0 0L8 4L0 8z" fill="#5f6368"/></marker></defs>',
     ]
-    for _ in nodes:  # a way has at most this many steps, even should a damaged registry hold a ring
-        for start, end in ways:
-            depth[end] = min(max(depth[end], depth[start] + 1), len(nodes) - 1)
-    return [[node for node in nodes if depth[node] == column] for column in sorted(set(depth.values()))]
 
 
-Box = tuple[float, float, float, float]  # left, top, width, height
-
-
-def placed(
-    columns: Sequence[Sequence[str]], texts: Mapping[str, Sequence[str]]
-) -> tuple[dict[str, Box], float, float]:
-    """Where each node stands, and how large the picture is; columns are centred on one another."""
-    heights = {key: len(lines) * LINE + 2 * PADDING for key, lines in texts.items()}
-    totals = [sum(heights[key] + GAP_Y for key in column) + GAP_Y for column in columns]
-    height, left = max(totals), float(GAP_Y)
-    boxes: dict[str, Box] = {}
-    for column, total in zip(columns, totals, strict=True):
-        width = max(len(line) for key in column for line in texts[key]) * LETTER + 2 * PADDING
-        top = (height - total) / 2 + GAP_Y
-        for key in column:
-            boxes[key] = (left, top, width, heights[key])
-            top += heights[key] + GAP_Y
-        left += width + GAP_X
-    return boxes, left - GAP_X + GAP_Y, height
+def size_of(lines: Sequence[str]) -> Size:
+    """Width and height of a node with these lines."""
+    widest = max((min(width(line), LONGEST) for line in lines), default=0)
+    return widest * LETTER + 2 * PADDING, len(lines) * LINE + 2 * PADDING
 
 
 def svg_box(box: Box, lines: Sequence[str], fill: str, *, round_: bool) -> str:
-    """A node with its lines."""
-    left, top, width, height = box
+    """A node with its lines; whole, where they were cut, in its title."""
+    left, top, wide, high = box
+    x, y = left + PADDING, top + PADDING + LINE * 0.75
     spans = "".join(
-        f'<text x="{left + PADDING:.1f}" y="{top + PADDING + LINE * (n + 0.75):.1f}">{escape(line)}</text>'
+        f'<text x="{x:.1f}" y="{y + LINE * n:.1f}">{escape(cut(line, LONGEST))}</text>'
         for n, line in enumerate(lines)
     )
     corner = 14 if round_ else 2
-    return (
-        f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{corner}"'
-        f' fill="{fill}" stroke="#5f6368"/>{spans}'
+    rect = (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{high:.1f}" rx="{corner}"'
+        f' fill="{fill}" stroke="#5f6368"'
     )
+    if all(width(line) <= LONGEST for line in lines):
+        return f"{rect}/>{spans}"
+    return f"{rect}><title>{escape(chr(10).join(lines))}</title></rect>{spans}"
 
 
-def svg_arrow(arrow: Arrow, boxes: Mapping[str, Box]) -> str:
-    """A curve from a node's right side to the other's left; dashed to what was only compared with."""
-    ends = (arrow.digest, arrow.run) if arrow.role in INTO else (arrow.run, arrow.digest)
-    (left, top, width, height), (to_left, to_top, _, to_height) = boxes[ends[0]], boxes[ends[1]]
-    x, y, end_x, end_y = left + width, top + height / 2, to_left, to_top + to_height / 2
-    middle = (x + end_x) / 2
-    dashed = ' stroke-dasharray="4 3"' if arrow.role == "reference" else ""
-    return (
-        f'<path d="M{x:.1f} {y:.1f}C{middle:.1f} {y:.1f} {middle:.1f} {end_y:.1f} {end_x:.1f} {end_y:.1f}"'
-        f' fill="none" stroke="#5f6368"{dashed} marker-end="url(#end)"/>'
-    )
+def svg_arrow(edge: Edge, points: Sequence[tuple[float, float]]) -> str:
+    """A line through the gaps between the boxes, level where it passes a column; dashed for a comparison."""
+    (x, y), *rest = points
+    path = [f"M{x:.1f} {y:.1f}"]
+    for place, (to_x, to_y) in enumerate(rest):
+        middle = (x + to_x) / 2
+        bent = f"C{middle:.1f} {y:.1f} {middle:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}"
+        path.append(bent if place % 2 == 0 else f"L{to_x:.1f} {to_y:.1f}")
+        x, y = to_x, to_y
+    dashed = ' stroke-dasharray="4 3"' if edge.dashed else ""
+    end = "marker-start" if edge.turned else "marker-end"
+    return f'<path d="{"".join(path)}" fill="none" stroke="#5f6368"{dashed} {end}="url(#end)"/>'

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select
 
+from llorch.base.progress import Progress
 from llorch.registry.database.schema import artifact, file, run, run_io, tensor
 from llorch.registry.digests import (
     HashedFile,
     HashedTensor,
-    Progress,
     digest_of,
     hashed_files,
     is_excluded,

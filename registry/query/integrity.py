@@ -9,8 +9,9 @@ from typing import Literal
 
 from sqlalchemy import Connection, select
 
+from llorch.base.progress import Progress
 from llorch.registry.database.schema import artifact, file, location, tensor
-from llorch.registry.digests import Progress, is_excluded, sha256_of, walk
+from llorch.registry.digests import is_excluded, part_of, sha256_of, walk
 from llorch.registry.query.current import names_of, sorted_names
 from llorch.registry.query.tensor_ranges import sha256_of_range
 from llorch.registry.records.answers import as_json
@@ -146,10 +147,9 @@ def verify_place(expected: Expected, level: Level, progress: Progress | None = N
     for path, known in versions.items():
         # A single file lies at the place itself; the parts of a split one lie beside the first.
         at = place / path if expected.is_folder else place if is_one_file else place.parent / path
-        damages += file_damages(at, path, known, expected.tensors, level)
+        within = None if progress is None else part_of(progress, done, total)
+        damages += file_damages(at, path, known, expected.tensors, level, within)
         done += known[0].size_bytes
-        if progress:
-            progress(done, total)
     if expected.is_folder and place.is_dir():
         damages += [
             Damage(path, "added", detail="is not recorded")
@@ -160,7 +160,12 @@ def verify_place(expected: Expected, level: Level, progress: Progress | None = N
 
 
 def file_damages(
-    at: Path, path: str, known: Sequence[FileRecord], tensors: Sequence[RecordedTensor], level: Level
+    at: Path,
+    path: str,
+    known: Sequence[FileRecord],
+    tensors: Sequence[RecordedTensor],
+    level: Level,
+    progress: Progress | None = None,
 ) -> list[Damage]:
     """What is wrong with one file; each damaged tensor of it is one damage."""
     try:
@@ -172,7 +177,7 @@ def file_damages(
         detail = f"has {size} bytes, {' or '.join(map(str, sizes))} are recorded"
         named = damaged_tensors(at, path, tensors, detail) if level == "full" else []
         return named or [Damage(path, "size", detail=detail)]
-    if level == "quick" or sha256_of(at) in {one.sha256 for one in known}:
+    if level == "quick" or sha256_of(at, progress) in {one.sha256 for one in known}:
         return []
     detail = "other bytes than recorded"
     outside = Damage(path, "content", detail=f"{detail}, in no tensor: in the header or between tensors")

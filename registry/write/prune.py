@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select, update
 
+from llorch.base.progress import Progress
 from llorch.registry.database.schema import artifact, location, run, run_io
 from llorch.registry.digests import EXCLUDED, digest_of
 from llorch.registry.errors import RefusedRecord
@@ -54,7 +55,7 @@ def prunable(connection: Connection, host: str) -> list[Prunable]:
     return [Prunable(row.digest, row.path, row.size_bytes) for row in connection.execute(statement)]
 
 
-def remove(found: Prunable) -> bool:
+def remove(found: Prunable, progress: Progress | None = None) -> bool:
     """Removes a folder, if it still holds what is recorded and nothing else; False if not.
 
     Raises OSError when it cannot be read or removed.
@@ -62,7 +63,7 @@ def remove(found: Prunable) -> bool:
     path = Path(found.path)
     try:
         more = path.is_symlink() or any((path / name).exists() for name in EXCLUDED)
-        if more or digest_of(path) != found.digest:
+        if more or digest_of(path, progress) != found.digest:
             return False
     except (FileNotFoundError, RefusedRecord):
         return False

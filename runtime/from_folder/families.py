@@ -1163,7 +1163,6 @@ FAMILIES: dict[str, ClassFacts] = {
             moe_layer_interval=1,
             moe_layer_end_index=-1,
         ),
-        supported={"moe_layer_end_index": (-1,)},
     ),
     "seed_oss": ClassFacts(
         class_name="SeedOssForCausalLM",

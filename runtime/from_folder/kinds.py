@@ -221,7 +221,13 @@ def _first_dense(key: str) -> Callable[[Config, int], list[FfnKind]]:
 
 def _every_so_many(config: Config, layers: int) -> list[FfnKind]:
     first, step = config.integer("moe_layer_start_index"), config.positive("moe_layer_interval")
-    return ["mixture" if layer >= first and (layer + 1) % step == 0 else "dense" for layer in range(layers)]
+    last = config.integer("moe_layer_end_index")
+    if last == -1:  # the last one, by transformers' class
+        last = layers - 1
+    return [
+        "mixture" if first <= layer <= last and (layer + 1) % step == 0 else "dense"
+        for layer in range(layers)
+    ]
 
 
 def _by_list(config: Config, layers: int) -> list[FfnKind]:

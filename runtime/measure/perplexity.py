@@ -57,6 +57,8 @@ def measure_perplexity(
         raise RequestError(f"the text has {len(ids):,} tokens, a window {n_ctx:,}")
     first = leading_ids(model.tokenizer)[:1]
     losses = []
+    if progress is not None:
+        progress(0, windows)
     for index in range(windows):
         window = ids[index * n_ctx : (index + 1) * n_ctx]
         losses.append(window_losses(model, window, [*first, *window[len(first) :]]))

@@ -17,6 +17,7 @@ from llorch.runtime.serving.job import Event, Failed, Finished, Job
 from llorch.runtime.serving.metrics import Metrics
 from llorch.runtime.serving.scheduler import Scheduler
 from llorch.runtime.serving.settings import Card, Settings
+from llorch.runtime.serving.structured import Structures
 
 if TYPE_CHECKING:
     from llorch.runtime.model import Model
@@ -101,6 +102,7 @@ class Service:
         self.named: dict[str, Generations] = {}  # what runs under a name, so that it can be cancelled by it
         self._model: Model | None = None
         self._scheduler: Scheduler | None = None
+        self._made_structures: Structures | None = None
         self.metrics.watch("requests_processing", "Requests that have a slot.", lambda: self.running)
         self.metrics.watch("requests_deferred", "Requests that wait for a slot.", lambda: self.waiting)
 
@@ -134,6 +136,12 @@ class Service:
         )
         if self.state == "loading":
             self.state = "ready"
+
+    @property
+    def _structures(self) -> Structures:
+        if self._made_structures is None:
+            self._made_structures = Structures(self.model)
+        return self._made_structures
 
     def require_ready(self) -> None:
         """Loading or Draining unless requests are taken."""
@@ -172,15 +180,14 @@ class Service:
         return self.model.device_bytes()
 
     def constraint(self, format: ResponseFormat | None) -> Callable[[], Constraint] | None:
-        """What an answer has to look like; None where it may be any text."""
+        """What an answer has to look like; None where it may be any text. It may take a second."""
         if format is None or format.type == "text":
             return None
-        raise ApiError(
-            400,
-            f"response_format {format.type!r} is not served by this server",
-            param="response_format",
-            code="unsupported_parameter",
-        )
+        if format.type == "json_object":
+            return self._structures.following({"type": "object"})
+        if format.json_schema is None:
+            raise ApiError(400, "json_schema is missing", param="response_format.json_schema")
+        return self._structures.following(format.json_schema.document)
 
     async def drain(self) -> None:
         """Takes nothing new, and waits until all that was taken has ended."""

@@ -39,18 +39,24 @@ class NotAsPromised(Exception):
     """A file's bytes are others than its source promised; `str()` says which, and what they look like."""
 
 
-def prove(file: RemoteFile, path: Path, seen: str | None = None) -> Proven:
+def prove(
+    file: RemoteFile,
+    path: Path,
+    seen: str | None = None,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> Proven:
     """Compares the file at `path` with what its source promises.
 
-    seen: the SHA-256 of its bytes, where somebody hashed them as they came; else they are read. Raises
-    NotAsPromised.
+    seen: the SHA-256 of its bytes, where somebody hashed them as they came; else they are read. progress: called with
+    the bytes read so far. Raises NotAsPromised.
     """
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         raise NotAsPromised(f"it has {size:,} bytes, {file.size:,} were promised{_looks_like(path)}")
     git_sha1 = None
     if seen is None or (file.git_sha1 and not file.sha256):
-        seen, git_sha1 = digests(path, with_git=bool(file.git_sha1 and not file.sha256))
+        seen, git_sha1 = digests(path, with_git=bool(file.git_sha1 and not file.sha256), progress=progress)
     if file.sha256 and seen != file.sha256:
         raise NotAsPromised(f"its SHA-256 is {seen}, {file.sha256} was promised{_looks_like(path)}")
     if git_sha1 is not None and git_sha1 != file.git_sha1:
@@ -58,17 +64,22 @@ def prove(file: RemoteFile, path: Path, seen: str | None = None) -> Proven:
     return Proven(file.path, size, seen, file.promised, file.etag)
 
 
-def digests(path: Path, *, with_git: bool = False) -> tuple[str, str | None]:
+def digests(
+    path: Path, *, with_git: bool = False, progress: Callable[[int], object] | None = None
+) -> tuple[str, str | None]:
     """The SHA-256 of a file and, if asked for, the id that git gives its content; read once."""
     sha256 = hashlib.sha256()
     git = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False) if with_git else None
     buffer = bytearray(PIECE)
-    view = memoryview(buffer)
+    view, read = memoryview(buffer), 0
     with path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
             sha256.update(view[:count])
             if git is not None:
                 git.update(view[:count])
+            read += count
+            if progress is not None:
+                progress(read)
     return sha256.hexdigest(), None if git is None else git.hexdigest()
 
 

@@ -38,10 +38,15 @@ VOLATILE = (
 )
 
 
+def set_size(terminal: int, columns: int) -> None:
+    """Gives a pseudo-terminal so many columns."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
+
+
 def frame(module: str, words: Sequence[str], columns: int, here: Path) -> str:
     """The lines that the command leaves on a screen of so many columns; colours of verdicts as `‹green›PASSED‹›`."""
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
+    set_size(slave, columns)
     environment = {
         **{name: value for name, value in os.environ.items() if name not in UNSET},
         "PYTHONPATH": str(ROOT / "src"),

@@ -186,7 +186,7 @@ print("rich" in sys.modules)
         [
             sys.executable,
             "-c",
-            script.replace("print(told is None)", "told(5, 10); import time; time.sleep(0.3)"),
+            script.replace("print(told is None)", "told(5, 10); import time; time.sleep(1.5)"),
         ],
         stdout=subprocess.PIPE,
         stderr=theirs,

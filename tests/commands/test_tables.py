@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llorch.base.shown import width
 from llorch.commands.cli.tables import (
     GAP,
     NARROWEST,
@@ -18,6 +19,7 @@ from llorch.commands.cli.tables import (
     fitted,
     size,
     text,
+    wrap,
     write_table,
 )
 
@@ -156,3 +158,54 @@ def test_verdicts_are_coloured_where_colour_is_wanted(
         monkeypatch.setenv(name, value)
     assert (coloured("x  PASSED  y") != "x  PASSED  y") is colour
     assert coloured("UNPASSED") == "UNPASSED"
+
+
+LISTED = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
+SPARED = ("source", "dtype", "format", "made")
+
+
+def listed(name: str) -> list[Cell]:
+    return [
+        text(name),
+        text("llama hf-folder"),
+        text("bfloat16"),
+        size(269_060_552),
+        text(f"{name}.Q4_K_M.gguf"),
+        Cell("PASSED", "PASSED", whole=True),
+        text("10 min ago"),
+        digest("tree1:" + "ab" * 32),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny", "SmolLM2-135M-Instruct-Q4_1", "Meta-Llama-3.1-8B-Instruct", "模型" * 8]
+)
+def test_a_narrow_terminal_loses_columns_before_it_loses_names_and_digests(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llorch.commands.cli.tables.is_terminal", lambda _: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for columns in (80, 140):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        write_table(LISTED, [listed(name), listed("b")], spared=SPARED)
+        header, row, _ = capsys.readouterr().out.splitlines()
+        assert row.startswith(f"{name}  ")
+        assert row.endswith("tree1:abababababab")
+        assert width(row) <= columns
+        assert header.split()[0] == "NAME"
+        assert "DTYPE" in header or columns == 80
+
+
+def test_columns_of_wide_letters_stand_below_one_another_and_are_cut_between_letters() -> None:
+    rows = [[text("模型"), text("x")], [text("name"), text("y")]]
+    assert fitted(rows, 80) == ["模型  x", "name  y"]
+    (line,) = fitted([[text("模" * 40), digest("sha256:" + "ab" * 32)]], 40)
+    assert line.endswith("…  sha256:abababababab")
+    assert width(line) in (39, 40)
+
+
+@given(st.text("ab 模型é\u0301", max_size=80), st.integers(4, 30))
+def test_wrapped_text_fits_and_loses_nothing(words: str, room: int) -> None:
+    lines = wrap(words, room)
+    assert all(width(line) <= room for line in lines)
+    assert "".join(lines).replace(" ", "") == words.replace(" ", "")

@@ -154,3 +154,14 @@ def test_canonical_json_is_read_back_as_it_was(document: object) -> None:
         return
     assert json.loads(told) == document
     assert b"\n" not in told
+
+
+def test_progress_counts_bytes_within_a_file_and_over_all_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llorch.registry.digests.CHUNK", 10)
+    (tmp_path / "a").write_bytes(b"0" * 25)
+    (tmp_path / "b").write_bytes(b"1" * 5)
+    told: list[tuple[int, int]] = []
+    hashed_files(tmp_path, lambda done, total: told.append((done, total)))
+    assert told == [(10, 30), (20, 30), (25, 30), (30, 30)]

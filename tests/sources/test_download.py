@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import snapshot_download
@@ -202,7 +203,7 @@ def test_the_bytes_that_came_are_not_read_again(
     hub.repository(REPOSITORY, {FILE: gguf(), "README.md": b"#"})
     read: list[str] = []
 
-    def counted(path: Path, **options: bool) -> tuple[str, str | None]:
+    def counted(path: Path, **options: Any) -> tuple[str, str | None]:
         read.append(path.name)
         return digests(path, **options)
 

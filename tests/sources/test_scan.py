@@ -174,3 +174,21 @@ def test_where_there_is_no_model_it_is_said(tmp_path: Path) -> None:
         find_models(tmp_path / "nowhere")
     with pytest.raises(MalformedInput, match=r"neither a \.gguf file nor a manifest"):
         find_models(tmp_path / "notes.txt")
+
+
+def test_shards_whose_names_say_that_there_are_more_of_them_are_not_adopted(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for number in (1, 3):
+        (tmp_path / f"model-0000{number}-of-00004.safetensors").write_bytes(b"")
+    with pytest.raises(
+        MalformedInput, match=r"lacks 'model-00002-of-00004\.safetensors' and 1 more of 4 files"
+    ):
+        find_models(tmp_path)
+
+
+def test_a_folder_is_called_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "README.md").write_text("a card")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    [model] = find_models(tmp_path)
+    assert model.title == str(tmp_path)

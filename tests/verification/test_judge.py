@@ -14,7 +14,7 @@ from llorch import converter
 from llorch.base.errors import InputError
 from llorch.verification import verify
 from llorch.verification.checks import CHECKS
-from llorch.verification.report import Status
+from llorch.verification.report import Report, Status
 from llorch.verification.subject import Subject
 from tests.models.gguf_writer import STRING, one
 from tests.models.tiny import random_llama
@@ -32,6 +32,16 @@ def test_the_source_that_the_record_names_is_taken_while_it_is_there(made: Path)
     report = verify(made)
     assert report.against == os.fspath(made / ".." / "source.gguf")
     assert report.outcome == "PASSED"
+
+
+def test_it_says_which_check_it_makes_and_how_far_it_is_within_the_long_ones(made: Path) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+    report = verify(made, progress=lambda name, done, total: told.setdefault(name, []).append((done, total)))
+    beside = {"files.digests", "source.digest", "round_trip"}  # in a thread of their own
+    assert set(told) >= {result.name for result in report.results} - beside
+    counted = told["lockstep"][1:]  # the first says that it begins
+    assert counted == sorted(counted)
+    assert counted[-1][1] > 1
 
 
 def test_tensors_of_more_than_a_piece_whose_rows_do_not_divide_it_are_taken_back(tmp_path: Path) -> None:
@@ -147,3 +157,57 @@ def test_importing_the_judge_loads_neither_torch_nor_numba() -> None:
         env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_shard_that_is_missing_is_told_by_one_check_and_the_others_say_which(tmp_path: Path) -> None:
+    source = random_llama().write(tmp_path / "source.gguf")
+    converter.convert(source, tmp_path / "made", converter.ConvertOptions(max_shard_size=100_000))
+    for gone in ("model-00002-of-00005.safetensors", "model-00004-of-00005.safetensors"):
+        (tmp_path / "made" / gone).unlink()
+    assert told(verify(tmp_path / "made"), "model-00002") == ["files.listed"]
+    (tmp_path / "made" / "conversion.json").unlink()
+    report = verify(tmp_path / "made", source)
+    assert told(report, "model-00002") == ["safetensors.structure"]
+    structure = next(result for result in report.results if result.name == "safetensors.structure")
+    assert "'model-00002-of-00005.safetensors' and 1 more, which are not there" in structure.where
+    for result in report.results:
+        if result.status == Status.SKIPPED and not result.optional:
+            assert result.detail == "safetensors.structure says why"
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "config.json"])
+def test_any_other_file_that_is_missing_is_told_by_one_check_too(made: Path, file: str) -> None:
+    (made / file).unlink()
+    assert told(verify(made), f"'{file}'") == ["files.listed"]
+
+
+@pytest.mark.parametrize("name", ["model.layers.0.mlp.up_proj.weight", "model.norm.weight"])
+def test_a_tensor_of_another_shape_is_told_by_one_check(made: Path, name: str) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    tensors = numpy.load_file(made / "model.safetensors")
+    tensors[name] = tensors[name][:-1].copy()
+    numpy.save_file(tensors, made / "model.safetensors", metadata={"format": "pt"})
+    report = verify(made)
+    assert told(report, name) == ["tensors.planned"]
+    assert {result.name for result in report.results if result.status == Status.FAILED} == {
+        "files.digests",
+        "tensors.planned",
+    }
+    assert not [result for result in report.results if result.status == Status.ERROR]
+
+
+def told(report: Report, words: str) -> list[str]:
+    """The checks whose row holds these words."""
+    return [result.name for result in report.results if words in f"{result.where} {result.detail}"]
+
+
+def test_texts_that_are_cut_otherwise_are_shown_from_where_they_part(made: Path) -> None:
+    path = made / "tokenizer.json"
+    document = json.loads(path.read_text())
+    document["model"]["merges"] = document["model"]["merges"][1:]
+    path.write_text(json.dumps(document))
+    [found] = [result for result in verify(made).results if result.name == "tokenizer.ids"]
+    assert found.status == Status.FAILED
+    assert "from character 30 ('he'd SHE'S i')" in found.where, "where the first `he` is"
+    assert "256 'he'" in found.where
+    assert "104 'h', 101 'e'" in found.where

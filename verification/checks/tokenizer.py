@@ -14,7 +14,7 @@ from llorch.verification.sample import ODDITIES, PROSE, neighbours
 from llorch.verification.subject import Subject
 
 if TYPE_CHECKING:
-    from tokenizers import AddedToken, Tokenizer
+    from tokenizers import AddedToken, Encoding, Tokenizer
 
 # The ids that both sides name: the GGUF's key, and the keys of config.json and generation_config.json.
 SPECIAL_IDS = (
@@ -28,6 +28,9 @@ FRAMES = (
     " {0} ",
     "{0}{0}",
 )  # an added token by itself, inside words, between blanks, and twice
+SIDES = ("the source", "the folder")
+NEXT = 3  # tokens that are shown of either side from where two encodings part
+FOLLOWING = 12  # characters of the text that are shown from there
 MOST_ADDED = 1000  # of them whose texts are tried: some vocabularies have reserved thousands
 QUICK_IDS = 4096  # single ids that quick decodes
 TEMPLATE = "tokenizer.chat_template"
@@ -105,10 +108,27 @@ def different(one: Tokenizer, other: Tokenizer, texts: tuple[str, ...]) -> Itera
     """The texts for which two tokenizers give different ids, shown."""
     for text in texts:
         for special in (True, False):
-            a, b = (t.encode(text, add_special_tokens=special).ids for t in (one, other))
-            if a != b:
-                yield f"{shown(text, 30)}: {a[:8]} in the source, {b[:8]} in the folder"
+            a, b = (t.encode(text, add_special_tokens=special) for t in (one, other))
+            if a.ids != b.ids:
+                yield f"{shown(text, 30)}: {where_they_part(text, a, b)}"
                 break
+
+
+def where_they_part(text: str, a: Encoding, b: Encoding, sides: tuple[str, str] = SIDES) -> str:
+    """From which character of a text on two encodings differ, with the next ids and their pieces on both sides."""
+    same = next((i for i, (x, y) in enumerate(zip(a.ids, b.ids, strict=False)) if x != y), None)
+    at = min(len(a.ids), len(b.ids)) if same is None else same
+    starts = [one.offsets[at][0] for one in (a, b) if at < len(one.ids) and one.offsets[at] != (0, 0)]
+    place = min(starts, default=len(text) if at else 0)
+    found = " and ".join(f"{next_tokens(one, at)} in {side}" for one, side in zip((a, b), sides, strict=True))
+    return f"from character {place} ({shown(text[place : place + FOLLOWING])}), token {at}: {found}"
+
+
+def next_tokens(encoded: Encoding, at: int) -> str:
+    """`17 'the', 5 ' cat' …` from a token on; `its end` where there is none."""
+    rows = list(zip(encoded.ids, encoded.tokens, strict=True))[at : at + NEXT]
+    more = " …" if len(encoded.ids) > at + NEXT else ""
+    return ", ".join(f"{token} {shown(piece, 20)}" for token, piece in rows) + more or "its end"
 
 
 @check(
@@ -175,7 +195,7 @@ def different_ids(one: Tokenizer, other: Tokenizer, texts: Sequence[str]) -> Ite
     pairs = (t.encode_batch(list(texts), add_special_tokens=False) for t in (one, other))
     for text, a, b in zip(texts, *pairs, strict=True):
         if a.ids != b.ids:
-            yield f"{shown(text, 30)}: {a.ids[:8]} in the source, {b.ids[:8]} in the folder"
+            yield f"{shown(text, 30)}: {where_they_part(text, a, b)}"
 
 
 @check(

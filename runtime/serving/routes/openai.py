@@ -67,7 +67,7 @@ class OpenAI:
             max_new_tokens=body.new_tokens,
             stop=body.stops(),
             top_logprobs=body.alternatives,
-            constraint=self.service.constraint(body.response_format),
+            constraint=await asyncio.to_thread(self.service.constraint, body.response_format),
         )
         return await self._answer(request, body, ask, chat_kind(model.tokenizer))
 

@@ -79,6 +79,8 @@ def carried_through(plan: Path, out: Path, url: str, kills: int, seed: int) -> d
 def test_fifty_kills_of_workers_drivers_nodes_and_connections(planned: Planned, alone: Path) -> None:
     plan, total = planned(60), 0
     with server() as url:
+        with Registry(url) as team:
+            team.migrate()
         for round_number in range(1, 12):
             out = alone / f"out{round_number}"
             killed = carried_through(plan, out, url, 50 - total, seed=round_number)

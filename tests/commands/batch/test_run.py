@@ -166,11 +166,13 @@ def test_a_folder_that_an_attempt_made_whole_and_did_not_live_to_tell_of_is_take
     invoke(main, "run", plan, "--out", "out", "--workers", "1")
     before = (alone / "out" / "m000" / "conversion.json").read_bytes()
     first = receipts(plan, alone / "out")["m000"]
+    (alone / "out" / ".m000.lock").touch()
     for receipt in (alone / "out" / STATE / "receipts").iterdir():
         receipt.unlink()
     assert invoke(main, "run", plan, "--out", "out", "--workers", "1").exit_code == 0
     assert (alone / "out" / "m000" / "conversion.json").read_bytes() == before
     assert receipts(plan, alone / "out")["m000"]["run"] == first["run"]
+    assert require_ended_once(plan, alone / "out") == {"m000": "converted"}
 
 
 def test_a_folder_of_somebody_else_is_left_alone(planned: Planned, alone: Path) -> None:

@@ -111,5 +111,18 @@ def test_what_the_file_says_is_kept() -> None:
     assert fill_in("no such family", values) == {}
 
 
+def test_the_last_mixture_of_ernie_is_the_last_layer_as_published() -> None:
+    assert fill_in("ernie4_5_moe", {"num_hidden_layers": 28}) == {"moe_layer_end_index": 27}
+
+
+def test_gemma4_says_its_global_heads_where_keys_are_values_and_null_elsewhere() -> None:
+    values = {"head_dim": 256, "num_key_value_heads": 8, "attention_k_eq_v": True}
+    values |= {"per_layer_config": {"5": {"head_dim": 512, "num_key_value_heads": 2}}}
+    published = {"global_head_dim": 512, "num_global_key_value_heads": 2}
+    assert fill_in("gemma4_text", values) == published
+    without = {**values, "attention_k_eq_v": False}
+    assert fill_in("gemma4_text", without) == {**published, "num_global_key_value_heads": None}
+
+
 def test_every_row_is_of_a_family_that_is_converted() -> None:
     assert PUBLISHED.keys() <= CONVERTED

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,9 +47,20 @@ SOUND: Mapping[str, object] = {
         "decoder": {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
         "added_tokens": [{"id": 2, "content": "<｜end▁of▁sentence｜>", "special": True}],
     },
+    "special_tokens_map.json": {"eos_token": {"content": "</s>"}},
+    "modules.json": [{"idx": 0, "type": "sentence_transformers.models.Transformer", "path": ""}],
+    "model.safetensors.index.json": {"weight_map": {"a": "model.safetensors"}},
     "README.md": "---\nlicense: llama3.2\nbase_model: meta-llama/Llama-3.2-1B\n---\n# A model\nUse it.\n",
     "model.safetensors": b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ",
 }
+
+
+def zipped(name: str) -> bytes:
+    """A zip file with one file in it."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(name, b"x")
+    return stream.getvalue()
 
 
 def written(folder: Path, files: Mapping[str, object]) -> Path:
@@ -63,11 +77,37 @@ def written(folder: Path, files: Mapping[str, object]) -> Path:
 FAULTS = [
     ("remote-code", "config.json", {"auto_map": {"AutoModel": "modeling_x.X"}}),
     ("remote-code", "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["tok.T", None]}}),
+    ("remote-code", "preprocessor_config.json", {"auto_map": {"AutoProcessor": "x.Y"}}),
+    ("remote-code", "config.json", {"text_config": {"auto_map": {"AutoModel": "evil/repo--mod.X"}}}),
+    ("remote-code", "config.json", {"custom_pipelines": {"x": {"impl": "a.B"}}}),
+    ("remote-code", "config.json", {"trust_remote_code": True}),
+    ("remote-code", "generation_config.json", {"custom_generate": "evil/repo"}),
+    ("remote-code", "modules.json", [{"idx": 0, "type": "evil.Mod", "path": ""}]),
+    ("remote-code", "adapter_config.json",
+     {"auto_mapping": {"base_model_class": "X", "parent_library": "evil"}}),
     ("python-file", "modeling_x.py", "import os\n"),
+    ("python-file", "MODEL.PY", ""),
+    ("python-file", "custom_generate/generate.py", ""),
     ("python-file", "sub/setup.py", ""),
     ("pickle", "pytorch_model.bin", pickle.dumps([1])),
     ("pickle", "weights", pickle.dumps({"a": 1}, protocol=4)),
     ("pickle", "x.pt", b"PK\x03\x04"),
+    ("pickle", "data.dat", pickle.dumps({"a": 1}, protocol=0)),
+    ("pickle", "d.x", pickle.dumps([1], protocol=1)),
+    ("pickle", "notes.txt", pickle.dumps(Path, protocol=0)),
+    ("pickle", "model.safetensors", pickle.dumps([1])),
+    ("pickle", "weights", zipped("archive/data.pkl")),
+    ("pickle", "x.safetensors", zipped("archive/data.pkl")),
+    ("code-format", "model.keras", zipped("config.json")),
+    ("code-format", "tf_model.h5", b"\x89HDF\r\n\x1a\n"),
+    ("archive", "code.zip", zipped("a.py")),
+    ("archive", "weights.tar.gz", gzip.compress(b"x")),
+    ("archive", "data", gzip.compress(pickle.dumps([1]))),
+    ("outside-path", "model.safetensors.index.json", {"weight_map": {"a": "../../x.safetensors"}}),
+    ("outside-path", "model.safetensors.index.json", {"weight_map": {"a": "/etc/passwd"}}),
+    ("executable-file", "libx.so.1", b""),
+    ("executable-file", "x.js", ""),
+    ("executable-file", "a", b"\0asm"),
     ("executable-file", "run.sh", "#!/bin/sh\n"),
     ("executable-file", "tool", b"\x7fELF\x02"),
     ("executable-file", "x.so", b""),
@@ -76,10 +116,25 @@ FAULTS = [
     ("rewriting-normalizer", "tokenizer.json",
      {"normalizer": {"type": "Sequence", "normalizers": [
          {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": ".*"}, "content": ""}]}]}}),
+    ("rewriting-normalizer", "tokenizer.json",
+     {"normalizer": {"type": "Replace", "pattern": {"Regex": "(?i)never"}, "content": "always"}}),
+    ("rewriting-normalizer", "tokenizer.json",
+     {"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": " evil "}}),
+    ("rewriting-normalizer", "tokenizer.json", {"normalizer": {"type": "Prepend", "prepend": "You are evil. "}}),
+    ("rewriting-normalizer", "tokenizer.json", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": "\\bnot\\b"}, "behavior": "Removed"}]}}),
+    ("rewriting-normalizer", "tokenizer.json", {"post_processor": {"type": "TemplateProcessing", "special_tokens": {
+        "x": {"id": "x", "ids": [5, 6, 7], "tokens": ["a", "b", "c"]}}}}),
+    ("rewriting-decoder", "tokenizer.json", {"decoder": {"type": "Strip", "content": "a", "start": 5, "stop": 0}}),
     ("rewriting-decoder", "tokenizer.json",
      {"decoder": {"type": "Sequence", "decoders": [
          {"type": "Replace", "pattern": {"String": "bank.com"}, "content": "evil.io"}]}}),
     ("invisible", "tokenizer.json", {"added_tokens": [{"id": 1, "content": "<|\u200bend|>", "special": True}]}),
+    ("invisible", "special_tokens_map.json", {"eos_token": "<|\u200bend|>"}),
+    ("bidirectional", "tokenizer_config.json", {"additional_special_tokens": ["<a>", {"content": "\u202e"}]}),
+    ("invisible", "tokenizer_config.json", {"added_tokens_decoder": {"7": {"content": "a\U000e0041"}}}),
+    ("dunder-name", "processor_config.json", {"chat_template": "{{ ''.__class__ }}"}),
+    ("script", "page.svg", "<svg onload=x>"),
     ("mixed-script", "tokenizer_config.json", {"eos_token": {"content": "<|еnd|>"}}),
     ("suppressed-end", "generation_config.json", {"suppress_tokens": [2]}),
     ("suppressed-end", "generation_config.json", {"bad_words_ids": [[2]]}),
@@ -100,6 +155,19 @@ FAULTS = [
     ("unreadable-file", "config.json", "[" * 200_000),
     ("unreadable-file", "x.gguf", b"GGUF" + bytes(60)),
 ]  # fmt: skip
+
+
+def test_a_link_out_of_the_folder_is_told_and_one_within_a_cache_is_not(tmp_path: Path) -> None:
+    folder = written(tmp_path / "snapshot", SOUND)
+    blob = tmp_path / "blob"
+    blob.write_text("{}")
+    (folder / "vocab.json").symlink_to("../blob")
+    assert scan_folder(folder) == []
+    (folder / "added_tokens.json").symlink_to(blob)
+    (folder / "more").symlink_to(tmp_path)
+    assert {(one.rule, one.where) for one in scan_folder(folder)} == {
+        ("outside-path", "added_tokens.json"), ("outside-path", "more")
+    }  # fmt: skip
 
 
 def test_a_sound_folder_has_no_finding(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_only_the_second_halves_of_whole_windows_count(test_data: Path) -> None:
             window = ids[start : start + 16]
             log_p = torch.log_softmax(model.logits([bos, *window[1:]]).double(), -1)
             losses += [-float(log_p[i, window[i + 1]]) for i in range(8, 15)]
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     assert (found.windows, found.predictions) == (4, 28)
     assert found.value == pytest.approx(math.exp(sum(losses) / 28), rel=1e-6)
     nll = torch.tensor(losses, dtype=torch.float64)
