@@ -130,8 +130,8 @@ def filtered(scores: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], Log
         total = weights.sum() if whole else np.exp(scores - scores[ids[0]]).sum()
         stays = len(ids)
         if sampling.top_p < 1:
-            stays = np.count_nonzero(np.cumsum(weights) - weights < sampling.top_p * total)
-        stays = min(stays, np.count_nonzero(weights >= sampling.min_p * weights[0]))
+            stays = int(np.count_nonzero(np.cumsum(weights) - weights < sampling.top_p * total))
+        stays = min(stays, int(np.count_nonzero(weights >= sampling.min_p * weights[0])))
         if whole or stays < len(ids):
             break
     return ids[:stays], weights[:stays]
