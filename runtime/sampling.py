@@ -18,6 +18,8 @@ from llorch.runtime.errors import RequestError
 
 Logits = NDArray[np.float64]
 
+FIRST = 4096  # tokens, the most probable, that are looked at before all are
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -45,6 +47,11 @@ class Sampling:
         """Whether the most probable token is taken, whatever was there before."""
         return self.temperature == 0 and self.repetition_penalty == 1
 
+    @property
+    def filters(self) -> bool:
+        """Whether some tokens may not be drawn, however probable they are."""
+        return bool(self.top_k) or self.top_p < 1 or self.min_p > 0
+
     def __post_init__(self) -> None:
         expected = {
             "temperature": (
@@ -70,10 +77,7 @@ def sample_token(logits: NDArray[np.float32], seen: Sequence[int], step: int, sa
     if sampling.temperature == 0:
         return int(np.argmax(scores))  # the first of equal maxima, which torch's does not promise
     # from the largest down: a small temperature then makes zeros of the others and no infinity of it
-    ids, weights = filtered((scores - scores.max()) / sampling.temperature, sampling)
-    cumulative = np.cumsum(weights)
-    place = np.searchsorted(cumulative, uniform(sampling.seed, step) * cumulative[-1], side="right")
-    return int(ids[min(int(place), len(ids) - 1)])
+    return _drawn((scores - scores.max()) / sampling.temperature, sampling, uniform(sampling.seed, step))
 
 
 def penalized(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
@@ -92,18 +96,45 @@ def penalized_by_count(scores: Logits, new: Sequence[int], sampling: Sampling) -
     return scores
 
 
+def _drawn(scores: Logits, sampling: Sampling, share: float) -> int:
+    """The id at a share of what may be drawn, from the most probable down. scores: at most 0, the largest is 0."""
+    if not sampling.filters:
+        ids = ranked(scores, FIRST)
+        cumulative, wanted = np.cumsum(np.exp(scores[ids])), share * np.exp(scores).sum()
+        if wanted < cumulative[-1]:
+            return int(ids[np.searchsorted(cumulative, wanted, side="right")])
+    ids, weights = filtered(scores, sampling)
+    cumulative = np.cumsum(weights)
+    place = np.searchsorted(cumulative, share * cumulative[-1], side="right")
+    return int(ids[min(int(place), len(ids) - 1)])
+
+
+def ranked(scores: Logits, count: int) -> NDArray[np.int64]:
+    """The ids of the `count` largest scores by falling score, equal ones by rising id."""
+    if count >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    least = np.partition(scores, len(scores) - count)[len(scores) - count]
+    ids = np.flatnonzero(scores >= least)
+    return ids[np.argsort(-scores[ids], kind="stable")][:count]
+
+
 def filtered(scores: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], Logits]:
-    """What may be drawn: ids by falling score, equal ones by rising id, and their weights."""
-    ids = np.argsort(-scores, kind="stable")
-    if sampling.top_k:
-        ids = ids[: sampling.top_k]
-    weights = np.exp(scores[ids] - scores[ids[0]])
-    if sampling.top_p < 1:
-        before = np.cumsum(weights) - weights
-        ids = ids[before < sampling.top_p * weights.sum()]
-    weights = weights[: len(ids)]
-    stays = weights >= sampling.min_p * weights[0]
-    return ids[stays], weights[stays]
+    """What may be drawn: ids by falling score, equal ones by rising id, and their weights.
+
+    A vocabulary is sorted only as far as is needed: what stays is nearly always among the first of it.
+    """
+    for count in (FIRST, len(scores)):
+        ids = ranked(scores, sampling.top_k or count)
+        whole = bool(sampling.top_k) or len(ids) == len(scores)
+        weights = np.exp(scores[ids] - scores[ids[0]])
+        total = weights.sum() if whole else np.exp(scores - scores[ids[0]]).sum()
+        stays = len(ids)
+        if sampling.top_p < 1:
+            stays = int(np.count_nonzero(np.cumsum(weights) - weights < sampling.top_p * total))
+        stays = min(stays, int(np.count_nonzero(weights >= sampling.min_p * weights[0])))
+        if whole or stays < len(ids):
+            break
+    return ids[:stays], weights[:stays]
 
 
 def uniform(seed: int, step: int) -> float:

@@ -89,3 +89,30 @@ def test_the_uniform_numbers_are_the_upper_53_bits_of_blake2b() -> None:
 def test_values_that_mean_nothing_are_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(RequestError, match=f"{field} is {value}"):
         Sampling(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0.8),
+        Sampling(temperature=3.0),
+        Sampling(temperature=1.2, top_p=0.95),
+        Sampling(temperature=5.0, top_p=0.999),
+        Sampling(temperature=1.0, top_k=700),
+        Sampling(temperature=1.0, min_p=1e-4, top_p=0.99),
+    ],
+    ids=str,
+)
+def test_a_large_vocabulary_is_drawn_from_as_one_that_is_sorted_whole(sampling: Sampling) -> None:
+    drawn = np.random.default_rng(0)
+    for step in range(40):
+        logits = np.round(drawn.normal(0, 3, 20_000), 2).astype(np.float32)  # many are equal
+        logits[drawn.integers(0, 20_000, 50)] = -np.inf
+        scores = (logits.astype(np.float64) - logits.max()) / sampling.temperature
+        ids = np.argsort(-scores, kind="stable")[: sampling.top_k or None]
+        weights = np.exp(scores[ids])
+        stays = (np.cumsum(weights) - weights < sampling.top_p * weights.sum()) | (sampling.top_p == 1)
+        stays &= weights >= sampling.min_p * weights[0]
+        ids, cumulative = ids[stays], np.cumsum(weights[stays])
+        place = np.searchsorted(cumulative, uniform(sampling.seed, step) * cumulative[-1], side="right")
+        assert sample_token(logits, [], step, sampling) == ids[place]

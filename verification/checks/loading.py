@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 LOADED_BYTES = 1 << 30  # of weights that transformers may load: it needs all of them in memory
 POSITIONS = 64
+
+# What older transformers compute otherwise than the model says: model_type, the version that mended it, when, what.
+OTHERWISE: Sequence[tuple[str, tuple[int, int], Callable[[Mapping[str, Any]], bool], str]] = (
+    (
+        "granitemoehybrid",
+        (5, 23),
+        lambda config: int(config.get("mamba_n_groups") or 1) > 1,
+        "norms all channels of Mamba 2 at once where the model has groups",
+    ),
+)
 
 
 @check(
@@ -68,6 +78,7 @@ def transformers_logits(subject: Subject) -> Measured:
             f"transformers would load {nbytes:,} bytes, {LOADED_BYTES:,} are allowed", optional=True
         )
     library = required()
+    require_the_same_model(library, subject.config)
     import torch
 
     reading, ids = subject.ggml_reading, subject.prose[:POSITIONS]
@@ -120,6 +131,15 @@ def _class_of(library: Any, subject: Subject) -> Any:
         return library.AutoModelForCausalLM
     (name,) = subject.config.get("architectures") or [""]
     return getattr(library, str(name), library.AutoModelForCausalLM)
+
+
+def require_the_same_model(library: Any, config: Mapping[str, Any]) -> None:
+    """CannotCheck where this version is known to compute another model."""
+    version = tuple(int(part) for part in library.__version__.split(".")[:2])
+    for model_type, mended, concerns, what in OTHERWISE:
+        if config.get("model_type") == model_type and version < mended and concerns(config):
+            needed = ".".join(map(str, mended))
+            raise CannotCheck(f"transformers {library.__version__} {what}: {needed} or newer does not")
 
 
 def required() -> Any:
