@@ -222,12 +222,13 @@ def write_files(
     markdown: Path | None,
 ) -> None:
     """Writes what was asked for; OutputError where a file cannot be."""
-    from llorch.verification import matrix_pages
+    from llorch.verification import junit as junit_of
+    from llorch.verification import support_page
 
     earlier = [json.loads(path.read_bytes()) for path in receipts]
     files: list[tuple[Path | None, Callable[[], str]]] = [
-        (junit, lambda: matrix_pages.junit(rows)),
-        (markdown, lambda: matrix_pages.support_page([made, *earlier])),
+        (junit, lambda: junit_of(rows)),
+        (markdown, lambda: support_page([made, *earlier])),
     ]
     for path, content in files:
         if path is not None:

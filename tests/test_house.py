@@ -40,7 +40,6 @@ REASONS = {
     "llorch.converter.quantization_report": "as above",
     "llorch.formats.signatures": "cryptography, an extra, and only where something is signed",
     "llorch.runtime.serving": "Starlette and pydantic, an extra, and only where something is served",
-    "llorch.verification.matrix_pages": "pages of a matrix, when one is asked for",
     "llorch.registry.export.drawing": "draws only when --dot or --svg is asked for",
 }
 

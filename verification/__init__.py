@@ -19,7 +19,8 @@ from llorch.base.lazy import lazy_names
 if TYPE_CHECKING:
     from llorch.verification.cost import measure_cost
     from llorch.verification.judge import memory_needed, now, recorded_source, tools, verify
-    from llorch.verification.matrix import (
+    from llorch.verification.matrix.pages import junit, support_page
+    from llorch.verification.matrix.rows import (
         FORMATS,
         Candidate,
         Row,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         document,
         passed_before,
     )
-    from llorch.verification.matrix_run import run_row
+    from llorch.verification.matrix.run import run_row
     from llorch.verification.page import report_page
     from llorch.verification.reference_config import (
         ConfigComparison,
@@ -57,6 +58,7 @@ __all__ = [
     "counts",
     "digest_of_model",
     "document",
+    "junit",
     "measure_cost",
     "memory_needed",
     "now",
@@ -67,6 +69,7 @@ __all__ = [
     "report_sarif",
     "run_row",
     "smoke_test",
+    "support_page",
     "tools",
     "verify",
 ]
@@ -76,7 +79,8 @@ __getattr__, __dir__ = lazy_names(
     {
         "cost": ["measure_cost"],
         "judge": ["memory_needed", "now", "recorded_source", "tools", "verify"],
-        "matrix": [
+        "matrix.pages": ["junit", "support_page"],
+        "matrix.rows": [
             "Candidate",
             "FORMATS",
             "Row",
@@ -87,7 +91,7 @@ __getattr__, __dir__ = lazy_names(
             "document",
             "passed_before",
         ],
-        "matrix_run": ["run_row"],
+        "matrix.run": ["run_row"],
         "page": ["report_page"],
         "reference_config": ["ConfigComparison", "compare_configs", "read_reference_config"],
         "report": ["Report", "Result", "Status"],
