@@ -40,11 +40,11 @@ class Difference:
     """One effect: what it is, and how each says it."""
 
     what: str
-    ours: str
+    made: str
     theirs: str
 
     def __str__(self) -> str:
-        return f"{self.what} is {self.ours}, the original's is {self.theirs}"
+        return f"{self.what} is {self.made}, the original's is {self.theirs}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +93,32 @@ def compare_configs(folder: Path, reference: Config) -> ConfigComparison:
     """What the config.json of `folder` says differently. Raises as `read_reference_config` does."""
     from llorch import runtime  # as above
 
-    ours = runtime.Config.of_folder(folder)
+    made = runtime.Config.of_folder(folder)
     differing = sorted(
         key
-        for key in ours.values.keys() | reference.values.keys()
-        if key not in NOT_OF_THE_MODEL and ours.values.get(key) != reference.values.get(key)
+        for key in made.values.keys() | reference.values.keys()
+        if key not in NOT_OF_THE_MODEL and made.values.get(key) != reference.values.get(key)
     )
-    spelled = tuple(key for key in differing if not _changes(ours, reference, key))
-    return ConfigComparison(tuple(_effects(ours, reference)), spelled)
+    spelled = tuple(key for key in differing if not _changes(made, reference, key))
+    return ConfigComparison(tuple(_effects(made, reference)), spelled)
 
 
-def _effects(ours: Config, theirs: Config) -> Iterator[Difference]:
+def _effects(made: Config, theirs: Config) -> Iterator[Difference]:
     from llorch import runtime  # as above
 
-    yield from _traits(runtime.traits_of_config(ours), runtime.traits_of_config(theirs))
-    yield from _beside(ours, theirs)
+    yield from _traits(runtime.traits_of_config(made), runtime.traits_of_config(theirs))
+    yield from _beside(made, theirs)
 
 
-def _changes(ours: Config, theirs: Config, key: str) -> bool:
-    """Whether one key's value in the original, or its absence, put in the place of ours, has an effect."""
+def _changes(made: Config, theirs: Config, key: str) -> bool:
+    """Whether one key's value in the original, or its absence, put in the place of the folder's, has an effect."""
     from llorch import runtime  # as above
 
-    values = {name: value for name, value in ours.values.items() if name != key}
+    values = {name: value for name, value in made.values.items() if name != key}
     if key in theirs.values:
         values[key] = theirs.values[key]
     try:
-        return any(_effects(ours, runtime.Config.of_values(values, ours.path)))
+        return any(_effects(made, runtime.Config.of_values(values, made.path)))
     except InputError:  # alone it contradicts the rest
         return True
 
@@ -157,16 +157,16 @@ def _rope(rope: Rope | None, context: int) -> str:
     )
 
 
-def _beside(ours: Config, theirs: Config) -> Iterator[Difference]:
+def _beside(made: Config, theirs: Config) -> Iterator[Difference]:
     """What is no trait: where text begins and ends, whether the output layer is the embedding, the weights' type."""
     for key in IDS:
-        a, b = (_ids(config.get(key, None)) for config in (ours, theirs))
+        a, b = (_ids(config.get(key, None)) for config in (made, theirs))
         if a != b and b:  # an original may say none here and all in generation_config.json
             yield _difference(key, a, b)
-    tied = [config.flag("tie_word_embeddings") for config in (ours, theirs)]
+    tied = [config.flag("tie_word_embeddings") for config in (made, theirs)]
     if tied[0] != tied[1]:
         yield _difference("tie_word_embeddings", *tied)
-    types = [config.get("dtype", None) or config.get("torch_dtype", None) for config in (ours, theirs)]
+    types = [config.get("dtype", None) or config.get("torch_dtype", None) for config in (made, theirs)]
     if None not in types and types[0] != types[1]:
         yield _difference("dtype", *types)
 
