@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from llorch.verification.cost import measure_cost
     from llorch.verification.judge import memory_needed, now, recorded_source, tools, verify
-    from llorch.verification.matrix.matrix import (
+    from llorch.verification.matrix.rows import (
         FORMATS,
         Candidate,
         Row,
@@ -76,7 +76,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "cost": ["measure_cost"],
         "judge": ["memory_needed", "now", "recorded_source", "tools", "verify"],
-        "matrix.matrix": [
+        "matrix.rows": [
             "Candidate",
             "FORMATS",
             "Row",

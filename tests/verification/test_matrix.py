@@ -15,8 +15,8 @@ from llorch import converter
 from llorch.commands import cli
 from llorch.commands import matrix as command
 from llorch.verification import PROMPT
-from llorch.verification.matrix.matrix import Candidate, Row, candidates, compared, digest_of_model, document
 from llorch.verification.matrix.pages import junit, support_page
+from llorch.verification.matrix.rows import Candidate, Row, candidates, compared, digest_of_model, document
 from tests.models.tiny import random_llama
 
 DOCS = Path(__file__).parents[2] / "docs"

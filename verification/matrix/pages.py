@@ -8,7 +8,7 @@ from json import dumps
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from llorch.verification.matrix.matrix import Row, compared, counts
+from llorch.verification.matrix.rows import Row, compared, counts
 
 DEVICES = ("cpu", "cuda", "mps")
 COLUMNS = (

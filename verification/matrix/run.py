@@ -11,7 +11,7 @@ import torch
 from llorch import runtime
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.runtime import Description, Model, RequestError
-from llorch.verification.matrix.matrix import TOP, Candidate, Row, digest_of_model
+from llorch.verification.matrix.rows import TOP, Candidate, Row, digest_of_model
 from llorch.verification.sample import PROMPT
 from llorch.verification.smoke import memory_here
 
