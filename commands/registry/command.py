@@ -72,8 +72,10 @@ def list_(
     url: str | None, limit: int, sort: str | None, as_json: bool, output_format: str | None, **wanted: Any
 ) -> None:
     """List what was made, the latest first."""
+    from llorch.converter import DTYPE_ALIASES
     from llorch.registry import Filter  # SQLAlchemy
 
+    wanted["dtype"] = DTYPE_ALIASES.get(wanted["dtype"], wanted["dtype"])
     with open_registry(url) as store:
         found = store.list(Filter(**wanted), limit=None if sort else limit)
     if sort:

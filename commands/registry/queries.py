@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llorch.base.shown import shown
 from llorch.base.times import rfc3339
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, digest, text
+from llorch.commands.ledger import registry_location
 from llorch.commands.registry.output import NAME, open_registry, output_options, write_answer, write_answers
 from llorch.commands.registry.reading import write_diff
 
@@ -162,6 +164,12 @@ def history(
         found = store.history(reference, kind=kind, limit=limit)  # type: ignore[arg-type]  # click has checked it
     spared = ("source", "inputs", "outputs")
     write_answers("history", "runs", found, RUN_TITLES, run_row, as_json, output_format, spared=spared)
+    if not found:
+        asked = " ".join(filter(None, [f"--kind {kind}" if kind else "", reference]))
+        where = registry_location(url).shown
+        cli.note(
+            NAME, f"no run of {asked} is recorded in {where}" if asked else f"no run is recorded in {where}"
+        )
 
 
 def run_row(run: ListedRun) -> Sequence[Cell]:
@@ -206,6 +214,9 @@ def affected(
     with open_registry(url) as store:
         found = store.affected(builder, architecture)
     write_answers("affected", "artifacts", found, AFFECTED_TITLES, affected_row, as_json, output_format)
+    if not found:
+        of = f" of {shown(architecture)}" if architecture else ""
+        cli.note(NAME, f"nothing recorded{of} was made by {shown(builder)}")
     return 1 if found else 0
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llorch.base.errors import MalformedInput
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.merges import Merges
-from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
+from llorch.formats.tokenizer.vocabulary import TOKENS, Json, TokenType, Vocabulary
 
 ID_KEYS = {
     "bos": "tokenizer.ggml.bos_token_id",
@@ -85,17 +84,15 @@ def read_special(
 ) -> SpecialTokens:
     """The special tokens of a file. add_bos: what holds where the key is absent.
 
-    MalformedInput for an id that is no token's; a default beyond the vocabulary is no id at all.
+    An id that is no token's is left out with a warning; a default beyond the vocabulary is no id at all.
     """
     size = len(vocabulary)
-    ids = {role: index for role, key in ID_KEYS.items() if (index := _id(metadata, key, size)) is not None}
-    for key in FIM_KEYS:
-        _id(metadata, key, size)
+    ids = {role: index for role, key in ID_KEYS.items() if (index := stored_id(metadata, key)) is not None}
     wanted = {
         "bos": metadata.flag(ADD_BOS, add_bos) and family.flags,
         "eos": metadata.flag(ADD_EOS, family.add_eos) and family.flags,
     }
-    warnings = []
+    warnings = [bad for key in (*ID_KEYS.values(), *FIM_KEYS) if (bad := _bad_id(metadata, key, size))]
     for role, default in family.ids.items():
         if role in ids or default >= size or (role == "bos" and not default_bos):
             continue
@@ -234,13 +231,19 @@ def template(tokens: list[str], single: list[int | str], pair: list[int | str]) 
 
 
 def stored_id(metadata: Metadata, key: str) -> int | None:
-    """A token id as a key has it; None where the key is absent, or is -1 in either sign: "there is none"."""
-    index = metadata.integer(key, None)
-    return None if index in NO_ID else index
+    """A token id as a key has it; None where the key is absent, or is that of no token, as -1 in either sign is.
 
-
-def _id(metadata: Metadata, key: str, size: int) -> int | None:
-    index = stored_id(metadata, key)
-    if index is not None and not 0 <= index < size:
-        raise MalformedInput(f"is {index}, but the vocabulary has {size} tokens", where=f"key '{key}'")
+    Source: llama.cpp, src/llama-vocab.cpp, `bad special token`: an id outside the vocabulary is as if it were absent.
+    """
+    index, tokens = metadata.integer(key, None), metadata.texts(TOKENS, None)
+    if index is None or index < 0 or index in NO_ID or (tokens is not None and index >= len(tokens)):
+        return None
     return index
+
+
+def _bad_id(metadata: Metadata, key: str, size: int) -> str | None:
+    """What to say of a key that is the id of no token, and not the -1 that says so."""
+    index = metadata.integer(key, None)
+    if index is None or index in NO_ID or 0 <= index < size:
+        return None
+    return f"key '{key}' is {index}, and the vocabulary has {size} tokens: it is left out, as llama.cpp does"

@@ -98,6 +98,25 @@ def test_a_folder_that_we_wrote_is_adopted_by_its_own_record(source: Path) -> No
     assert "'extra.json' is not listed in conversion.json" in refused.stderr
 
 
+def test_a_folder_that_lost_its_record_is_the_same_content(source: Path) -> None:
+    converted(source, "out")
+    Path("out/conversion.json").unlink()
+    result = invoke(fetch.main, "--adopt", "out")
+    assert result.exit_code == 0, result.stderr
+    (row,) = asked("list")["artifacts"]
+    assert "out@latest" in row["names"]
+
+
+def test_an_empty_history_says_so(source: Path) -> None:
+    converted(source, "out")
+    assert (
+        "no run of --kind fetch is recorded in " in invoke(registry.main, "history", "--kind", "fetch").stderr
+    )
+    nothing = invoke(registry.main, "affected", "--builder", "llorch<0.0.1")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "nothing recorded was made by 'llorch<0.0.1'" in nothing.stderr
+
+
 def test_no_text_is_told_as_such(source: Path) -> None:
     for arguments in (("logits", source, ""), ("generate", source, "-p", "")):
         result = invoke(run.main, *arguments)

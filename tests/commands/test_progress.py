@@ -186,8 +186,9 @@ def test_a_registry_that_stays_locked_names_the_process_that_holds_it(source: Pa
 
 def test_an_interrupted_check_says_how_to_go_on(source: Path) -> None:
     assert Terminal(command("convert.command", source, "-o", "tiny", "--verify", "none")).ended()[0] == 0
-    stops = "import llorch.verification.judge as judge, signal, os\n"
-    stops += "judge.recorded_source = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
-    code, _, seen = Terminal(stops + command("verify", "tiny")).ended()
-    assert code == -2
-    assert "interrupted: nothing was written; the same command begins again" in seen
+    stop = "lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)\n"
+    for place in ("recorded_source", "verify"):
+        stops = f"import llorch.verification, signal, os\nllorch.verification.{place} = {stop}"
+        code, _, seen = Terminal(stops + command("verify", "tiny")).ended()
+        assert code == -2
+        assert seen.count("interrupted: nothing was written; the same command begins again") == 1
