@@ -1,0 +1,24 @@
+"""How transformers reads each `model_type`: one row of facts a class.
+
+Sources: transformers 5.23, models/<model_type>/modeling_*.py (names, arithmetic) and configuration_*.py (keys and their
+defaults). A role is what the decoder calls a weight; its name is what stands between `model.layers.{i}.` and `.weight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llorch.runtime.from_folder.families import gemma, gpt, hybrid, latent, llama, others, qwen
+from llorch.runtime.from_folder.families.facts import ClassFacts, Experts
+
+__all__ = ["FAMILIES", "ClassFacts", "Experts"]
+
+FAMILIES: Mapping[str, ClassFacts] = {
+    **llama.FAMILIES,
+    **qwen.FAMILIES,
+    **gemma.FAMILIES,
+    **latent.FAMILIES,
+    **hybrid.FAMILIES,
+    **gpt.FAMILIES,
+    **others.FAMILIES,
+}

@@ -1,0 +1,170 @@
+"""What is said of a class of transformers that the folder reading knows: the words of the tables beside this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llorch.runtime.traits import NormKind, RotaryPairs
+
+Names = Mapping[str, str]
+
+Bias = bool | str
+"""Whether a linear layer has a bias, or the key that says so."""
+
+
+def biases(roles: str, said_by: Bias) -> dict[str, Bias]:
+    """The same answer for several roles."""
+    return dict.fromkeys(roles.split(), said_by)
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """Keys of a mixture; `count` may be spelled in several ways.
+
+    renormalised: a key, or what the class always does. width, shared_width: keys of the experts' widths.
+    shared_count: the key of how many experts' widths the shared network has, where `shared_width` is that of one.
+    used: the key of how many are chosen, one number or a list of the same for every layer. scores, group_worth,
+        weighs_input: as in `Routing`. scale, groups, groups_used: keys.
+    """
+
+    count: tuple[str, ...]
+    renormalised: Bias
+    width: str
+    shared_width: str | None = None
+    shared_count: str | None = None
+    used: str = "num_experts_per_tok"
+    scores: Literal["softmax", "sigmoid", "softmax of the chosen"] = "softmax"
+    scale: str | None = None
+    groups: str | None = None
+    groups_used: str | None = None
+    group_worth: Literal["two best", "best"] = "two best"
+    weighs_input: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassFacts:
+    """One class's facts.
+
+    class_name: the entry of `architectures` that this row speaks of.
+    mxfp4: roles of experts as they are where config.json says that they are MXFP4, instead of the same in floats.
+    names: roles to names; `{e}` counts experts, `{h}` heads. `=` before a name: that is all of it, without
+        `.weight`.
+    by_kind: the same for the layers of one kind (`kinds.py` has the words); outside: for what is outside the layers.
+    mixers, ffns: which kind each layer is of; types_key: the list that says it.
+    head_norm_after_rope … shares_keys: as in `Traits`. keys_as_values, layer_embedding: whether the class has layers
+        without values, and embeddings a layer.
+    full_turns: whether layers with full attention are rotated, in a model that has sliding ones.
+    experts_transposed: experts are stored (in, out), the gate's columns and the up's in turns.
+    embedding, layers: where the embedding and the layers are. predicts: names of what predicts further tokens, which
+        the class leaves out; beyond: such layers follow the model's own.
+    biases: which linear roles have biases; the others have none.
+    norm_bias: whether norms have biases (norms of heads never do).
+    defaults: what the configuration class takes for keys that are absent.
+    supported: keys with the only values whose arithmetic the decoder has.
+    head_norm: how norms of queries and keys apply; `head_norm_key` switches them.
+    windows: no layers, all of them, or those of `layer_types`; `types` makes that list when it is absent.
+    window_switch: a key that must be true for windows to apply.
+    nested_rope: whether sliding and other layers have rotary parameters of their own.
+    partial_rotary: default of `partial_rotary_factor`; None where the class rotates whole heads.
+    no_rope_layers: whether the class has such a list.
+    scale keys: see `Traits`; a divisor is the key of one.
+    keys: the decoder's usual keys → the class's own. head: where the output product is. width: the key of the
+        feed-forward width; width_ratio: of how many times the hidden size it is; usual_width: that, without a key.
+    single_kv_head: a key that says that all queries share one. two_norms: a parallel block's feed-forward has a norm
+        of its own; norm_count: the key of how many norms a block has. qkv_by_kv_head: the fused rows are those of one
+        key-value head after the other, its queries, key and value. transposed: roles stored (in, out).
+    alibi: the largest exponent of its slopes. clamp: the key of the bound of queries, keys and values.
+        plain_head_norm: a key that switches the norm of rotated heads without a weight. more_types: known entries of
+        `layer_types` beside the usual two. floor_temperature, streams: whether the class has keys for these traits.
+    """
+
+    class_name: str
+    names: Names
+    norm: NormKind = "rms"
+    eps: str = "rms_norm_eps"
+    activation: str = "hidden_act"
+    pairs: RotaryPairs = "halves"
+    biases: Mapping[str, Bias] = field(default_factory=dict)
+    norm_bias: bool = False
+    final_norm: str = "model.norm"
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    supported: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    norm_offset: float = 0.0
+    head_norm: Literal["head", "row"] | None = None
+    head_norm_key: str | None = None
+    parallel: Bias = False
+    experts: Experts | None = None
+    windows: Literal["no layers", "all layers", "layer types"] = "no layers"
+    window_switch: str | None = None
+    types: Literal[
+        "all full", "by depth", "alternating by depth", "periodic", "where not rotated", "sliding first"
+    ] = "all full"
+    nested_rope: bool = False
+    partial_rotary: float | None = None
+    no_rope_layers: bool = False
+    embedding_scale: Literal["sqrt"] | None = None
+    attention_scalar: str | None = None
+    attention_multiplier: str | None = None
+    embedding_multiplier: str | None = None
+    residual_multiplier: str | None = None
+    logit_divisor: str | None = None
+    logit_multiplier: str | None = None
+    attention_softcap: str | None = None
+    logit_softcap: str | None = None
+    by_kind: Mapping[str, Names] = field(default_factory=dict)
+    outside: Names = field(default_factory=dict)
+    mixers: str = "attention"
+    ffns: str = "alike"
+    types_key: str = "layer_types"
+    full_turns: bool = True
+    head_norm_after_rope: bool = False
+    output_gate: bool = False
+    sinks: bool = False
+    value_norm: bool = False
+    temperature: bool = False
+    shares_keys: bool = False
+    keys_as_values: bool = False
+    layer_embedding: bool = False
+    experts_transposed: bool = False
+    unscaled_attention: bool = False
+    rotates: bool | str = True
+    fixed_activation: str | None = None
+    embedding: str = "model.embed_tokens"
+    layers: str = "model.layers"
+    predicts: str | None = None
+    beyond: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    head: str = "lm_head"
+    width: str = "intermediate_size"
+    width_ratio: str | None = None
+    usual_width: int | None = None
+    single_kv_head: str | None = None
+    two_norms: bool = False
+    norm_count: str | None = None
+    qkv_by_kv_head: bool = False
+    transposed: frozenset[str] = frozenset()
+    alibi: float = 0.0
+    clamp: str | None = None
+    plain_head_norm: str | None = None
+    more_types: tuple[str, ...] = ()
+    floor_temperature: bool = False
+    streams: bool = False
+    mxfp4: Names = field(default_factory=dict)
+
+
+def class_defaults(**own: object) -> dict[str, object]:
+    """Defaults of most configuration classes, and a class's own."""
+    common = {
+        "num_key_value_heads": None,
+        "head_dim": None,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+        "rope_theta": 10000.0,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "sliding_window": None,
+    }
+    return {**common, **own}
