@@ -147,7 +147,7 @@ def build_generation_config(
         if not top_k.is_integer():
             raise MalformedInput(f"is {top_k}, expected a whole number", where=f"key {shown(SAMPLING_TOP_K)}")
         sampling["top_k"] = max(int(top_k), 0)  # llama.cpp: 0 and below is no limit, as is 0 here
-    never = _unused(metadata)
+    never = [token for token in _unused(metadata) if token not in stops]  # a delimiter that was typed so
     suppressed = metadata.integers(SUPPRESSED, None)
     if suppressed is not None:
         used.add(SUPPRESSED)

@@ -35,7 +35,7 @@ def with_delimiters(vocabulary: Vocabulary, templates: Iterable[str], model: Jso
     templates: the chat templates' texts. model: of tokenizer.json, whose merges tell what text can become.
     """
     written = {text for template in templates for text in DELIMITER.findall(template)}
-    words = (TokenType.NORMAL, TokenType.UNDEFINED)
+    words = (TokenType.NORMAL, TokenType.UNDEFINED, TokenType.UNUSED)
     named = [
         index
         for text in sorted(written.union(END_TEXTS))

@@ -182,6 +182,16 @@ def test_delimiters_typed_as_words_are_cut_out_and_end_an_answer(tmp_path: Path)
     )
 
 
+@pytest.mark.parametrize("kind", [0, 1, 5])
+def test_a_delimiter_ends_an_answer_whatever_word_it_is_typed_as(tmp_path: Path, kind: int) -> None:
+    """UNDEFINED, NORMAL, UNUSED: llama.cpp overrides the type of a token that its list names."""
+    given = {"<|im_end|>": kind}
+    files = files_of(tmp_path, given, eos_token_id=256, **{"tokenizer.chat_template": CHATML})
+    assert files.eos_token_ids == [256, 257]
+    assert files.unused_ids == []
+    assert load_tokenizer(files).encode("he<|im_end|>").ids[-1] == 257
+
+
 def test_an_ordinary_word_that_merges_make_stays_one(tmp_path: Path) -> None:
     merges = ["h e", "< /", "</ s", "</s >"]
     tokens = [*BYTES, "he", "</", "</s", "</s>"]
