@@ -53,7 +53,8 @@ class Driver:
     """Tasks, the folder that drivers share, and the engine that runs them.
 
     node: whose memory and disk tasks share; None where the engine places them on many. task_fields: what the engine's
-    function is given beside the task itself. on_end: called with each task's receipt, those of others included.
+    function is given beside the task itself. passes_over: why this node leaves a task to others, None if it does not.
+    on_end: called with each task's receipt, those of others included.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Driver:
         settings: Settings | None = None,
         *,
         task_fields: Mapping[str, Any] | None = None,
+        passes_over: Callable[[Task], str | None] = lambda _: None,
         on_end: Callable[[Task, Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._settings = settings or Settings()
@@ -73,6 +75,7 @@ class Driver:
         self._engine = engine
         self._node = node
         self._fields = dict(task_fields or {})
+        self._passes_over = passes_over
         self._on_end = on_end
         longest_first = sorted(tasks, key=lambda task: (-task.needs.seconds, task.key))
         self._waiting = {task.key: _Waiting(task) for task in longest_first}
@@ -170,6 +173,8 @@ class Driver:
         """What this node lacks for a task beside all that runs on it."""
         if self._node is None:
             return None
+        if (elsewhere := self._passes_over(task)) is not None:
+            return elsewhere
         if self._full_at is not None and task.needs.disk_bytes >= self._full_at:
             return f"{self._node.name} ran out of disk with a task of {self._full_at:,} bytes"
         own = [running.needs for running, _ in self._running.values()]

@@ -38,7 +38,8 @@ class Task:
 
     key: the digest of all that decides the result, see `key_of`. source: an absolute path, a URL or
     owner/repo@commit:file, as a command takes it. identity: its digest, or its pinned revision. output: the name of the
-    folder that is made. refused: why it will not be tried, None for a task that will.
+    folder that is made. refused: why it will not be tried, None for a task that will. host: where the plan found a
+    source that is a file; empty for others.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Task:
     output_bytes: int
     needs: Needs
     refused: str | None = None
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,11 @@ def _task(row: Mapping[str, Any], number: int, path: Path) -> Task:
         task = Task(**{**row, "needs": Needs(**row["needs"])})
     except (LookupError, TypeError) as error:
         raise MalformedInput(f"is no task: {error}", where=where, path=path) from error
-    texts = (task.key, task.source, task.identity, task.output)
+    texts = (task.key, task.source, task.identity, task.output, task.host)
     numbers = (task.source_bytes, task.output_bytes, *asdict(task.needs).values())
     if not all(isinstance(text, str) for text in texts) or not KEY.fullmatch(task.key):
         raise MalformedInput(
-            "is no task: its key, source, identity and output are text", where=where, path=path
+            "is no task: its key, source, identity, output and host are text", where=where, path=path
         )
     if not OUTPUT.fullmatch(task.output):
         raise MalformedInput(f"{task.output!r} is no name of a folder", where=where, path=path)

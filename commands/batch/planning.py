@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import socket
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -94,6 +95,7 @@ def _task(key: str, candidate: Candidate, output: str, level: str, gpus: int) ->
         output_bytes=written,
         needs=needs_of(candidate.size_bytes, written, is_here=candidate.is_here, level=level, gpus=gpus),
         refused=candidate.refused,
+        host=socket.gethostname() if candidate.is_here and candidate.trouble is None else "",
     )
 
 

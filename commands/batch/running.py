@@ -268,8 +268,19 @@ def driver(
         node if chosen.engine == "local" else None,
         Settings(chosen.retries, chosen.lease_s, poll_s),
         task_fields=fields,
+        passes_over=lambda task: source_elsewhere(task, chosen.node),
         on_end=on_end,
     )
+
+
+def source_elsewhere(task: Task, node: str) -> str | None:
+    """Of a file that is not on this machine, and was planned on another: why that one should take it.
+
+    One that was planned here and is not here is gone, which its task will say.
+    """
+    if task.host in ("", socket.gethostname()) or os.path.exists(task.source):  # noqa: PTH110  # the text of a plan
+        return None
+    return f"its source is not on {node}; it was planned on {task.host}"
 
 
 def show_end(count: Count, task: Task, receipt: Mapping[str, Any]) -> None:

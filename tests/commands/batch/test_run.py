@@ -150,6 +150,21 @@ def test_a_node_whose_disk_is_full_leaves_what_it_cannot_hold_to_another(
     assert set(require_ended_once(plan, alone / "out").values()) == {"converted"}
 
 
+def test_a_file_of_another_machine_is_left_to_that_one(planned: Planned, alone: Path) -> None:
+    """Where it lies on this machine too, as on a shared folder, it is taken."""
+    plan = planned(2)
+    rows = [json.loads(line) for line in plan.read_text().splitlines()]
+    assert [row["host"] for row in rows[1:]] == [os.uname().nodename] * 2
+    plan.write_text(
+        "".join(json.dumps(row | ({"host": "far"} if "host" in row else {})) + "\n" for row in rows)
+    )
+    (alone / "models" / "m001.gguf").unlink()
+    done = invoke(main, "run", plan, "--out", "out", "--workers", "1", "--node", "near")
+    assert done.exit_code == 5
+    assert "left: m001: its source is not on near; it was planned on far" in done.stderr
+    assert sorted(trees(alone / "out")) == ["m000"]
+
+
 def test_what_needs_more_than_this_machine_may_give_is_left_with_what_it_lacks(
     planned: Planned, alone: Path
 ) -> None:
