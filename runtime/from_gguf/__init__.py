@@ -13,7 +13,7 @@ import numpy as np
 
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
-from llorch.runtime.from_gguf.families import ArchitectureFacts
+from llorch.runtime.from_gguf.facts import ArchitectureFacts
 from llorch.runtime.from_gguf.keys import Keys, Sizes, read_sizes
 from llorch.runtime.from_gguf.kinds import read_kinds
 from llorch.runtime.from_gguf.layout import check_layout

@@ -9,7 +9,8 @@ import numpy as np
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf import Header
-from llorch.runtime.from_gguf.families import FAMILIES, ArchitectureFacts
+from llorch.runtime.from_gguf.facts import ArchitectureFacts
+from llorch.runtime.from_gguf.families import FAMILIES
 
 MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from llorch.base.errors import MalformedInput
 from llorch.base.shown import shown
 from llorch.formats.gguf import Header
-from llorch.runtime.from_gguf.families import (
+from llorch.runtime.from_gguf.facts import (
     CHOICE_BIAS,
     EXPERTS,
     FUSED_EXPERTS,

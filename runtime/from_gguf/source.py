@@ -17,7 +17,7 @@ from llorch.formats.quants import decode
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear, Matrix, Numbers, Packed
 from llorch.runtime.blocks.norms import Norm
-from llorch.runtime.from_gguf.families import ArchitectureFacts
+from llorch.runtime.from_gguf.facts import ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
 from llorch.runtime.traits import Traits
 

@@ -16,7 +16,7 @@ from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture,
 from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
-from llorch.runtime.from_gguf.families import ArchitectureFacts
+from llorch.runtime.from_gguf.facts import ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
 from llorch.runtime.from_gguf.mixers import mixer_of
 from llorch.runtime.from_gguf.source import Source

@@ -1,0 +1,177 @@
+"""What is said of a family that the GGUF reading knows, and the stems that many families share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llorch.runtime.traits import Activation, NormKind, RotaryPairs, Temperature
+
+GATED = ("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight")
+UNGATED = ("ffn_up.weight", "ffn_up.bias", "ffn_down.weight", "ffn_down.bias")
+FUSED = ("ffn_up.weight", "ffn_down.weight")
+EXPERTS = ("ffn_gate_inp.weight", "ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight")
+FUSED_EXPERTS = ("ffn_gate_inp.weight", "ffn_gate_up_exps.weight", "ffn_down_exps.weight")
+SPLIT_EXPERTS = ("ffn_gate", "ffn_up", "ffn_down")  # before spring 2024: `ffn_up.{e}.weight`, one an expert
+SHARED = (
+    "ffn_gate_inp_shexp.weight",
+    "ffn_gate_shexp.weight",
+    "ffn_up_shexp.weight",
+    "ffn_down_shexp.weight",
+)
+# Roles → stems without `.weight`; what a family names otherwise, its row says.
+ROLES: Mapping[str, str] = {
+    "attention_norm": "attn_norm",
+    "attention_post_norm": "post_attention_norm",
+    "ffn_norm": "ffn_norm",
+    "ffn_post_norm": "post_ffw_norm",
+    "final_norm": "output_norm",
+    "shared_router": "ffn_gate_inp_shexp",
+}
+FFN_NORM_NAMED_POST: Mapping[str, str] = {"ffn_norm": "post_attention_norm", "attention_post_norm": ""}
+SHARED_EXPERTS = SHARED[1:]
+CHOICE_BIAS = ("exp_probs_b.bias",)
+DELTA_NET = (
+    "attn_qkv.weight", "attn_gate.weight", "ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight",
+    "ssm_out.weight",
+)  # fmt: skip
+MAMBA2 = (
+    "ssm_in.weight", "ssm_conv1d.weight", "ssm_conv1d.bias", "ssm_a", "ssm_d", "ssm_dt.bias", "ssm_norm.weight",
+    "ssm_out.weight",
+)  # fmt: skip
+SHORT_CONV = ("shortconv.in_proj.weight", "shortconv.conv.weight", "shortconv.out_proj.weight")
+MAMBA = (
+    "ssm_in.weight", "ssm_conv1d.weight", "ssm_conv1d.bias", "ssm_x.weight", "ssm_dt.weight", "ssm_dt.bias", "ssm_a",
+    "ssm_d", "ssm_out.weight",
+)  # fmt: skip
+LATENT = ("attn_kv_a_mqa.weight", "attn_kv_a_norm.weight", "attn_output.weight")
+TWO_NORMS = ("attn_norm.weight", "ffn_norm.weight")
+FOUR_NORMS = (*TWO_NORMS, "post_attention_norm.weight", "post_ffw_norm.weight")
+WITH_BIAS = ("attn_norm.weight", "attn_norm.bias", "ffn_norm.weight", "ffn_norm.bias")
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """Which layers slide when the file does not say: layer i, where i mod `period` is not the last; 0 is all.
+
+    default: the window without the key; None is no window at all, and then no layer slides.
+    local_base: rotary base of sliding layers without `rope.freq_base_swa`; None is the other layers' base.
+    scaled: whether sliding layers share the other layers' rotary scaling, or have none.
+    full_turns: whether the other layers are rotated, in a model that has sliding ones.
+    """
+
+    period: int
+    default: int | None = None
+    local_base: float | None = None
+    scaled: bool = True
+    full_turns: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchitectureFacts:
+    """One architecture's facts.
+
+    eps: the key of the norms' epsilon, where it is not that of the kind of norm. original_yarn: yarn's two
+        dimensions are not rounded, as the original has it, where ggml rounds them in every family.
+    whole_heads: whether heads are rotated whole, so that `rope.dimension_count` says their size where no key does.
+    norms, ffn, required, optional: stems of every layer; ffn is replaced by the expert stems in files with experts.
+    final: what is outside the layers beside `token_embd.weight` and `output_norm.weight`.
+    head_required: whether `output.weight` must be there; else the embedding serves where it is not.
+    parallel: always, in files without `ffn_norm.weight`, or by a key. two_norms: the stem that says, where it is there,
+        that a parallel block's feed-forward has a norm of its own.
+    fused_gate: `ffn_up` holds the gate's rows before its own.
+    head_norms: `head` weights for one head that all share, `heads` a row for each, `row` for the undivided row.
+    norm_stored_offset: what the converter added to norm weights; rounding happens on the weight without it.
+    experts: `no`, `maybe` (by `expert_count`), `always`, or `shared` (always, with a shared expert).
+    rope_base: the rotary base without `rope.freq_base`.
+    rope_factors: which tensors may divide the frequencies.
+    rope_switch: whether `rope.scaling.finetuned = false` means that nothing is rotated.
+    rope_skips: every so many layers, the last is not rotated; 0 is none.
+    roles: GGUF's names of roles, where they are not `ROLES`; an empty one is a role that the family does not have.
+    mixers: what mixes positions (`kinds.py`); recurrent: the stems that a mixer which is no attention has.
+    tiled: whether value heads are numbered [repeat][key head]. ffns: which network a layer has. mixture, shared:
+        stems of a mixture beside its
+        experts' three, and of the network that all positions share. ungated_experts: experts have no gate.
+    gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
+    temperature_beta: the published one of a family whose files do not say it.
+    head_norm_after_rope, value_norm, output_gate, sinks, temperature, shares_keys: as in `Traits`.
+    alibi: the largest exponent of its slopes, 0 where a key says it. clamps: whether a key bounds queries, keys and
+        values. learned_positions, embedding_norm, plain_head_norm, weighs_input, streams: as in `Traits` and `Routing`.
+    chunk: of the attention of layers that rotate. floor_temperature: of those that do not.
+    outside_optional: further tensors outside the layers. prediction: layers beyond the model's own may follow.
+    rotates: whether queries and keys turn by position at all. log_multiplier: what
+        makes the key of yarn's multiplier the original's number.
+    scales: which multipliers and soft-caps exist; `scales.py` has a function for each.
+    """
+
+    pairs: RotaryPairs
+    whole_heads: bool = False
+    norm: NormKind = "rms"
+    eps: str | None = None
+    activation: Activation = "silu"
+    norms: tuple[str, ...] = TWO_NORMS
+    ffn: tuple[str, ...] = GATED
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()
+    final_optional: tuple[str, ...] = ()
+    head_required: bool = False
+    parallel: bool | Literal["without ffn_norm", "use_parallel_residual"] = False
+    two_norms: str = ""
+    fused_gate: bool = False
+    head_norms: Literal["head", "heads", "row"] | None = None
+    head_norms_required: bool = True
+    norm_stored_offset: float = 0.0
+    experts: Literal["no", "maybe", "always", "shared"] = "no"
+    experts_renormalised: bool = True
+    rope_base: float = 10000.0
+    rope_factors: Literal["none", "freqs", "long and short"] = "none"
+    rope_switch: bool = False
+    rope_skips: int = 0
+    sliding: Sliding | None = None
+    scales: Literal[
+        "plain",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma4",
+        "granite",
+        "minicpm",
+        "command-r",
+        "latent",
+        "unscaled",
+    ] = "plain"
+    roles: Mapping[str, str] = field(default_factory=dict)
+    mixers: str = "attention"
+    recurrent: tuple[str, ...] = ()
+    tiled: bool = False
+    ffns: Literal["alike", "leading dense", "dense and mixture", "every so many", "where wide", "none"] = (
+        "alike"
+    )
+    mixture: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    ungated_experts: bool = False
+    gating: int = 1
+    head_norm_after_rope: bool = False
+    value_norm: bool = False
+    output_gate: bool = False
+    sinks: bool = False
+    temperature: bool = False
+    temperature_beta: float = 0.0
+    shares_keys: bool = False
+    outside_optional: tuple[str, ...] = ()
+    layer_optional: tuple[str, ...] = ()
+    prediction: bool = False
+    rotates: bool = True
+    log_multiplier: float = 0.0
+    original_yarn: bool = False
+    alibi: float | None = None
+    learned_positions: bool = False
+    embedding_norm: bool = False
+    clamps: bool = False
+    plain_head_norm: bool = False
+    weighs_input: bool = False
+    chunk: int = 0
+    floor_temperature: Temperature | None = None
+    streams: bool = False
