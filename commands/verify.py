@@ -228,7 +228,7 @@ def verify_and_record(
     with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
         before: dict[str, Result] = {}
         if not again:
-            with interrupt_noted(), cli.progress(f"hashing {artifact.name}") as hashing:
+            with interrupt_said(), cli.progress(f"hashing {artifact.name}") as hashing:
                 against = against or verification.recorded_source(artifact, digests)
                 there = runtime.choose_device(device)  # as it will be recorded
                 before = finished_checks(artifact, against, level, there, location, digests, hashing)
@@ -283,13 +283,13 @@ def checks_shown(*, of_conversion: bool = False) -> Iterator[Callable[[str, int,
 
     of_conversion: it is the check of one that waits for it, and that says so itself.
     """
-    on_interrupt = contextlib.nullcontext() if of_conversion else interrupt_noted()
+    on_interrupt = contextlib.nullcontext() if of_conversion else interrupt_said()
     with on_interrupt, cli.progress("checking", in_bytes=False) as bar:
         yield lambda name, done, total: bar.step(f"checking {name}", done, total) if bar else None
 
 
 @contextlib.contextmanager
-def interrupt_noted() -> Iterator[None]:
+def interrupt_said() -> Iterator[None]:
     """Within it an interrupt says how to go on."""
     try:
         yield

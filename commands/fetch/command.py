@@ -236,16 +236,16 @@ def template_differences(came: FetchResult, remote: Remote) -> list[Finding]:
     """
     from llorch.formats.scan import scan_files  # as in `main`
 
-    models = [one.path for one in came.files if one.proven.path.endswith(".gguf")]
+    fetched_models = [one.path for one in came.files if one.proven.path.endswith(".gguf")]
     found = []
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
-        for file in remote.offer.templates if models else ():
+        for file in remote.offer.templates if fetched_models else ():
             if file.size is None or file.size > MOST_TEMPLATE:
                 continue
             copy = Path(scratch) / file.name
             with contextlib.suppress(sources.SourceError, OSError):
                 copy.write_bytes(remote.read(file, file.size, 0))
-                found += scan_files([(models[0], "model.gguf"), (copy, file.path)])
+                found += scan_files([(fetched_models[0], "model.gguf"), (copy, file.path)])
     return [one for one in found if one.rule == "template-differs"]
 
 
