@@ -59,7 +59,7 @@ class Bar:
             self._line.stop()
 
     def _fields(self) -> dict[str, Any]:
-        """What rich's line is told; without a total its bar moves to and fro."""
+        """What rich's line shows; without a total its bar moves back and forth."""
         counted = self._total > 1
         parts = (size(n).brief if self._in_bytes else f"{n:,}" for n in (self._done, self._total))
         amount = " of ".join(parts)
