@@ -15,12 +15,12 @@ NAME = "llorch"
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "batch": ("llorch.commands.batch", "Convert thousands of models over many machines."),
     "convert": ("llorch.commands.convert", "Make a safetensors folder of a GGUF file, and check it."),
-    "fetch": ("llorch.commands.fetch", "Fetch a model, prove it, record where it came from."),
+    "fetch": ("llorch.commands.fetch", "Fetch a model, check its digests, record where it came from."),
     "registry": ("llorch.commands.registry", "Look up which folder came from which file."),
     "run": ("llorch.commands.run", "Run a model: generate, chat, logits, perplexity, info."),
-    "scan": ("llorch.commands.scan", "Look at what a file brings along besides weights."),
+    "scan": ("llorch.commands.scan", "Look for what is dangerous in a model besides its weights."),
     "sign": ("llorch.commands.sign", "Sign a folder and its provenance."),
-    "verify": ("llorch.commands.verify", "Check a converted folder against the GGUF file it was made from."),
+    "verify": ("llorch.commands.verify", "Check a converted folder against its GGUF file."),
     "verify-signature": (
         "llorch.commands.verify_signature",
         "Check who signed a folder, and that it is unchanged.",
@@ -61,7 +61,10 @@ def main() -> None:
 @main.command("completion", epilog=cli.epilog(f"{NAME} completion fish | source"))
 @click.argument("shell", type=click.Choice(cli.SHELLS))
 def completion(shell: str) -> None:
-    """Print what SHELL evaluates to complete commands, options, and names of the registry."""
+    """Print what makes a shell complete commands and options.
+
+    Names of the registry, too.
+    """
     programs: dict[str, click.Command] = {NAME: main}
     for name, (module, _) in COMMANDS.items():
         programs[f"{NAME}-{name}"] = importlib.import_module(module).main

@@ -57,11 +57,11 @@ class ListType(click.ParamType[tuple[str, ...]]):
 @click.argument("models", metavar="MODELS_DIR", type=cli.PATH)
 @click.option(
     "--devices", metavar="LIST", type=ListType(("cpu", "cuda", "mps")), default="cpu", show_default=True,
-    help="Between commas: cpu, cuda, mps. One that is not there is skipped.",
+    help="Some of cpu, cuda, mps, between commas. One that is not there is skipped.",
 )  # fmt: skip
 @click.option(
     "--formats", metavar="LIST", type=ListType(FORMATS), default="gguf,folder", show_default=True,
-    help="Between commas: gguf, folder.",
+    help="Some of gguf, folder, between commas.",
 )  # fmt: skip
 @click.option(
     "-n",
@@ -70,7 +70,7 @@ class ListType(click.ParamType[tuple[str, ...]]):
     type=click.IntRange(min=1),
     default=16,
     show_default=True,
-    help="Of each row.",
+    help="Tokens to generate in each row.",
 )
 @click.option("--junit", metavar="FILE", type=cli.PATH, help="Write the rows as JUnit's XML.")
 @click.option(
@@ -80,20 +80,22 @@ class ListType(click.ParamType[tuple[str, ...]]):
     help="Write the document that --json prints, anew after every row.",
 )
 @click.option(
-    "--resume", is_flag=True, help="Take from --receipt FILE what passed there: same bytes, same versions."
+    "--resume",
+    is_flag=True,
+    help="Do not repeat rows that passed in --receipt FILE with the same bytes and versions.",
 )
 @click.option(
     "--minutes",
     metavar="N",
     type=click.FloatRange(min=0, min_open=True),
-    help="End after so long, with 7 where rows are left: --resume goes on.",
+    help="Stop after so long, with exit code 7 if rows are left: --resume goes on.",
 )
 @click.option(
     "--receipts",
     metavar="FILE",
     type=cli.PATH,
     multiple=True,
-    help="Of earlier runs, for --markdown; several times.",
+    help="A receipt of an earlier run, for --markdown; may be repeated.",
 )
 @click.option(
     "--markdown",

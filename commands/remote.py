@@ -69,17 +69,25 @@ OPTIONS = (
         help="The text to go on from.",
     ),
     click.option(
-        "-n", "--max-new-tokens", type=click.IntRange(1, 4096), default=16, show_default=True, help="At most."
+        "-n",
+        "--max-new-tokens",
+        type=click.IntRange(1, 4096),
+        default=16,
+        show_default=True,
+        help="Tokens to generate, at most.",
     ),
     click.option(
         "--timeout",
         type=click.FloatRange(min=1),
         default=300.0,
         show_default=True,
-        help="Seconds for all of it.",
+        help="Seconds that all of it may take.",
     ),
     click.option(
-        "-o", "--output", type=cli.PATH, help="The bundle, a new folder.  [default: debug-HOST-TIME]"
+        "-o",
+        "--output",
+        type=cli.PATH,
+        help="The new folder for what comes back.  [default: debug-HOST-TIME]",
     ),
 )
 
@@ -95,9 +103,10 @@ def remote(
     output: Path | None,
     as_json: bool,
 ) -> int:
-    """Run a prompt on HOST with BACKEND by its own llorch, and bring back a bundle that explains the answer.
+    """Run a prompt on another machine, and fetch what explains it.
 
-    It ends with the other machine's exit code, with 5 where that was not reached, was lost, or took too long.
+    HOST is reached by ssh, and has a llorch of its own. It ends with the other machine's exit code, with 5 where
+    that was not reached, was lost, or took too long.
     """
     if not HOST.fullmatch(host):
         raise click.UsageError(

@@ -68,9 +68,7 @@ def length_option(default: int | None, help: str) -> Callable[[F], F]:
 def sampling_options(function: F) -> F:
     """How each token is chosen, and where it ends; in this order on the page."""
     for option in (
-        click.option(
-            "--stop", metavar="TEXT", multiple=True, help="End before this text; may be given several times."
-        ),
+        click.option("--stop", metavar="TEXT", multiple=True, help="End before this text; may be repeated."),
         click.option(
             "--seed", type=int, default=0, show_default=True, help="The same seed gives the same text."
         ),
@@ -79,31 +77,35 @@ def sampling_options(function: F) -> F:
             type=float,
             default=1.0,
             show_default=True,
-            help="Above 1, tokens that were there already are less probable.",
+            help="Above 1, tokens that occurred already are less probable.",
         ),
         click.option(
             "--min-p",
             type=float,
             default=0.0,
             show_default=True,
-            help="Only tokens at least so probable as this share of the most probable.",
+            help="Leave out tokens less probable than this share of the most probable one.",
         ),
         click.option(
             "--top-p",
             type=float,
             default=1.0,
             show_default=True,
-            help="Only the most probable tokens that together reach this.",
+            help="Choose among the most probable tokens whose probabilities add up to this.",
         ),
         click.option(
-            "--top-k", type=int, default=0, show_default=True, help="Only so many tokens; 0 is all."
+            "--top-k",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Choose among so many most probable tokens; 0 is all.",
         ),
         click.option(
             "--temperature",
             type=float,
             default=0.0,
             show_default=True,
-            help="0 takes the most probable token.",
+            help="Higher is more random; 0 takes the most probable token.",
         ),
     ):
         function = option(function)
@@ -112,7 +114,7 @@ def sampling_options(function: F) -> F:
 
 @cli.group(NAME, example=f'{NAME} generate smollm2 -p "The capital of France is"')
 def main() -> None:
-    """Run MODEL: a .gguf file, a folder with config.json and safetensors, or what the registry knows by that name."""
+    """Run MODEL: a .gguf file, a folder with config.json and safetensors, or a name of the registry."""
 
 
 @cli.subcommand(main, "generate", example=f'{NAME} generate smollm2 -p "Why is the sea salty?" --chat')
@@ -122,9 +124,9 @@ def main() -> None:
     "--prompt",
     help="The text to go on from; with --chat what the user says. - reads it from stdin, as where stdin is a pipe.",
 )
-@click.option("--file", type=cli.PATH, metavar="FILE", help="The text of this file instead.")
+@click.option("--file", type=cli.PATH, metavar="FILE", help="Read the text from this file instead.")
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
-@length_option(64, "At most.")
+@length_option(64, "Tokens to generate, at most.")
 @sampling_options
 @cli.mode_option("fast")
 @device_option
@@ -153,7 +155,7 @@ def generate(
 
 @cli.subcommand(main, "chat", example=f"{NAME} chat smollm2")
 @model_argument
-@length_option(None, "At most.  [default: what the context has room for]")
+@length_option(None, "Tokens of an answer, at most.  [default: what the context has room for]")
 @sampling_options
 @cli.mode_option("fast")
 @device_option
@@ -166,7 +168,10 @@ def chat(
     as_json: bool,
     **options: float,
 ) -> None:
-    """Talk with a model, a line at a time, until the input ends; in a terminal with a line editor."""
+    """Talk with a model, a line at a time, until the input ends.
+
+    In a terminal the line can be edited, and /help lists what else can be typed.
+    """
     sampling = sampling_of(**options)
     with opened(model, device, mode) as loaded:
         conversation = runtime.Chat(loaded)
@@ -194,7 +199,7 @@ def chat(
 @model_argument
 @click.argument("words", metavar="TEXT")
 def tokenize(model: Path, words: str, as_json: bool) -> None:
-    """Show the tokens of TEXT: their ids, and the pieces that they stand for.
+    """Show the tokens of TEXT: their ids and their pieces.
 
     No weight is read: a .gguf file that is only a vocabulary will do.
     """
@@ -211,7 +216,7 @@ def tokenize(model: Path, words: str, as_json: bool) -> None:
 @cli.subcommand(main, "logits", example=f'{NAME} logits smollm2 "The capital of France is" --top 3')
 @model_argument
 @click.argument("words", metavar="TEXT")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many tokens.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Tokens to show.")
 @cli.mode_option("exact")
 @device_option
 def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: bool) -> None:
@@ -246,11 +251,14 @@ def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: b
 )
 @model_argument
 @click.argument("file", metavar="[FILE]", type=cli.PATH, default=Path("-"))
-@click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens of a window.")
+@click.option("--n-ctx", type=int, default=512, show_default=True, help="Tokens in a window.")
 @cli.mode_option("exact")
 @device_option
 def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_json: bool) -> None:
-    """Measure the perplexity of the text in FILE, else of stdin's, by llama-perplexity's windows."""
+    """Measure the perplexity of a text, as llama-perplexity does.
+
+    The text is FILE's, else stdin's.
+    """
     content = text_of(file)
     with opened(model, device, mode) as loaded, cli.progress("perplexity", in_bytes=False) as progress:
         found = runtime.measure_perplexity(loaded, content, n_ctx=n_ctx, progress=progress)
@@ -270,7 +278,7 @@ def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_j
 @cli.subcommand(main, "info", example=f"{NAME} info SmolLM2-135M-Instruct.Q4_1.gguf")
 @model_argument
 def info(model: Path, as_json: bool) -> None:
-    """Say what a file or folder is, on one screen, without loading its weights.
+    """Say what a file or folder is, without loading its weights.
 
     What cannot be run (an adapter, an architecture that is not known) is described by its types, sizes and keys.
     """
@@ -304,17 +312,27 @@ add_remote(main, example=f"{NAME} remote gpu-box cuda debug-inference --model sm
 @cli.subcommand(main, "bench", example=f"{NAME} bench SmolLM2-135M-Instruct.Q4_1.gguf --threads 2")
 @model_argument
 @click.option(
-    "--prompt-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Read at once."
+    "--prompt-tokens",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Length of the prompt, which is read at once.",
 )
 @click.option(
-    "--generate-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="One by one."
+    "--generate-tokens",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="Tokens to generate, one by one.",
 )
 @click.option(
-    "--depth", type=click.IntRange(min=0), default=0, show_default=True, help="Positions that come before."
+    "--depth",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Tokens in the context already when measuring begins.",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="As many as there are processor cores by default."
-)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to work with.  [default: all cores]")
 @cli.mode_option("fast")
 @device_option
 def bench(
@@ -327,7 +345,10 @@ def bench(
     device: str,
     as_json: bool,
 ) -> None:
-    """Measure how fast a model reads and writes, and which part of the memory's speed that is."""
+    """Measure how fast a model reads and writes.
+
+    In tokens per second, and as a part of what the memory's speed allows.
+    """
     from llorch.runtime import choose_device  # torch, which --help does not need
 
     found = runtime.measure_speed(

@@ -25,7 +25,7 @@ NAME = "llorch-scan"
 @click.argument(
     "paths", metavar="FILE…", nargs=-1, required=True, type=INSPECTED_MODEL, shell_complete=cli.complete_model
 )
-@click.option("--strict", is_flag=True, help="End with 1 if anything is to be warned of.")
+@click.option("--strict", is_flag=True, help="End with 1 also if there are only warnings.")
 @cli.allow_option
 @click.option(
     "--sarif",
@@ -35,10 +35,14 @@ NAME = "llorch-scan"
     help="Write the findings as SARIF 2.1.0.",
 )
 @click.option(
-    "--accept", "accepted", metavar="RULE", multiple=True, help="Add its findings to the file of --allow."
+    "--accept",
+    "accepted",
+    metavar="RULE",
+    multiple=True,
+    help="Accept the findings of this rule: add them to --allow's file; may be repeated.",
 )
-@click.option("--by", "who", metavar="NAME", help="Who accepts.")
-@click.option("--reason", metavar="TEXT", help="Why.")
+@click.option("--by", "who", metavar="NAME", help="With --accept, who accepts them.")
+@click.option("--reason", metavar="TEXT", help="With --accept, why they are acceptable.")
 def main(
     paths: tuple[Path, ...],
     strict: bool,

@@ -25,7 +25,7 @@ TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105 - as Sigstore's own client calls it
 @click.argument("model", metavar="MODEL", type=INSPECTED_MODEL, shell_complete=cli.complete_model)
 @click.option("--key", metavar="FILE.pem", type=cli.PATH, help="The private key.")
 @click.option(
-    "--identity", is_flag=True, help="Sign as whoever an OpenID provider takes you for, by Sigstore."
+    "--identity", is_flag=True, help="Sign by Sigstore, as the identity that an OpenID provider vouches for."
 )
 @cli.trust_option
 @click.option(

@@ -32,9 +32,11 @@ OPTIONS = (
         type=click.FloatRange(min=0, max=24 * 60),
         default=1.0,
         show_default=True,
-        help="How long; each request is made at least once.",
+        help="How long to go on; each request is made at least once.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Which requests."),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="The same seed makes the same requests."
+    ),
     click.option("--answers", hidden=True, is_flag=True, help="Print the answers of a fresh process."),
     cli.mode_option("fast"),
     cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
@@ -42,9 +44,10 @@ OPTIONS = (
 
 
 def soak(model: Path, minutes: float, seed: int, answers: bool, mode: str, device: str, as_json: bool) -> int:
-    """Ask a model rapid and long requests at random, read prompts in chunks, cancel some, several at once.
+    """Test a model with many random requests, and watch its memory.
 
-    Each answer must be that of a fresh process, and the memory must stay flat; it ends with 1 where it does not.
+    Short and long ones, several at once, prompts read in chunks, some cancelled. Each answer must be that of a
+    fresh process, and the memory must stay flat; it ends with 1 where it does not.
     """
     path = formats.model_path(model, folders=True)
     if answers:

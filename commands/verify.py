@@ -75,18 +75,20 @@ class WithMatrix(cli.Guarded):
     help="quick looks at a part of a large model, full at all of it.",
 )
 @cli.device_option("Where the two readings are computed. auto: cuda if it is there, else cpu.")
-@click.option("--alone", is_flag=True, help="Compare it with nothing: try it out, as a .gguf file is.")
+@click.option("--alone", is_flag=True, help="Compare it with nothing, but try it out, as a .gguf file is.")
 @cli.registry_option
-@click.option("--strict", is_flag=True, help="End with 1 also for what the scan warns of.")
+@click.option("--strict", is_flag=True, help="End with 1 also if the scan warns of anything.")
 @cli.allow_option
 @click.option(
     "--again",
     is_flag=True,
-    help="Make the checks too that passed before on the same bytes, as the registry has it.",
+    help="Repeat checks that passed before on the same bytes, as the registry has it.",
 )
-@click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
+@click.option("--no-record", is_flag=True, help="Do not record the result in the registry.")
 @click.option(
-    "--tensors", metavar="GLOB", help="Take back the tensors of these names, and check nothing else."
+    "--tensors",
+    metavar="GLOB",
+    help="Check only tensors of these names, by their values in the source, and nothing else.",
 )
 @click.option(
     "--reference",
@@ -126,10 +128,11 @@ def main(
     sarif: Path | None,
     as_json: bool,
 ) -> int:
-    """Check ARTIFACT, a converted folder or its name in the registry: what was measured, how much is allowed.
+    """Check ARTIFACT, a converted folder or its name in the registry, against the file it was made from.
 
-    The registry is told of it if it knows the folder. A .gguf file, which nothing is compared with, is tried out: does
-    it run, and make of English more than a guess? `llorch-verify matrix MODELS_DIR` runs every model of a folder.
+    Each check says what was measured and how much is allowed. The result is recorded if the registry knows the folder.
+    A .gguf file is compared with nothing, but tried out: does it run, and predict English better than chance?
+    `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
     recorded: Recorded | Failure | None = None
     digests = FileDigests()

@@ -31,18 +31,20 @@ NAME = "llorch-verify-signature"
 )
 @click.argument("model", metavar="MODEL", type=INSPECTED_MODEL, shell_complete=cli.complete_model)
 @click.option("--key", metavar="FILE.pem", type=cli.PATH, help="The public key.")
-@click.option("--identity", metavar="WHO", help="Who is to have signed it, by Sigstore.")
-@click.option("--issuer", metavar="URL", help="Which OpenID provider says who --identity is.")
+@click.option(
+    "--identity", metavar="WHO", help="Who must have signed it, by Sigstore: an address, or a CI job's URL."
+)
+@click.option("--issuer", metavar="URL", help="The OpenID provider that vouches for --identity.")
 @cli.trust_option
 @click.option(
     "--signature",
     "given",
     metavar="FILE",
     type=cli.PATH,
-    help="[default: model.sig in a folder, FILE.sig beside a file]",
+    help="The signature.  [default: model.sig in a folder, FILE.sig beside a file]",
 )
 @cli.registry_option
-@click.option("--no-record", is_flag=True, help="Leave the registry as it is.")
+@click.option("--no-record", is_flag=True, help="Do not record the result in the registry.")
 def main(
     model: Path,
     key: Path | None,
@@ -54,10 +56,11 @@ def main(
     no_record: bool,
     as_json: bool,
 ) -> int:
-    """Check that KEY, or WHO, signed MODEL and that every file is as it was then. Ends with 1 if not, and says what is.
+    """Check that a key or an identity signed MODEL, and that every file is as it was then.
 
-    Where FOLDER.intoto.jsonl lies beside a folder, the statement about the conversion is checked too. The registry is
-    told who signed, if it knows the model: names can demand that, by `llorch-registry policy`.
+    Ends with 1 if not, and says what differs. Where FOLDER.intoto.jsonl lies beside a folder, the statement about
+    the conversion is checked too. Who signed is recorded if the registry knows the model: names can demand that, by
+    `llorch-registry policy`.
     """
     from llorch.formats import signatures  # cryptography, 0.1 s, and --help does not need it
 

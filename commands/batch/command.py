@@ -41,16 +41,26 @@ def main() -> None:
 @click.option("-o", "--output", metavar="FILE.jsonl", type=cli.PATH, required=True, help="The plan to write.")
 @click.option(
     "--options", "chosen", metavar="FILE.toml", type=cli.PATH,
-    help="Of every conversion: dtype, max_shard_size, strict, allow_unknown.",
+    help="Options of every conversion: dtype, max_shard_size, strict, allow_unknown.",
 )  # fmt: skip
 @click.option(
-    "--quant", metavar="TYPE", help="Of repositories only the files of this quantization, as Q4_K_M."
+    "--quant", metavar="TYPE", help="Take only files of this quantization from repositories, as Q4_K_M."
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Of repositories only files that match.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="Of repositories no files that match.")
+@click.option(
+    "--include",
+    metavar="GLOB",
+    multiple=True,
+    help="Take only files that match from repositories; may be repeated.",
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Take no files that match from repositories; may be repeated.",
+)
 @click.option(
     "--verify", "level", type=click.Choice([*LEVELS, "none"]), default="quick", show_default=True,
-    help="The verification that the plan reckons with, and that a run makes.",
+    help="How thoroughly each conversion is checked, in the plan and in its runs.",
 )  # fmt: skip
 @click.option(
     "--gpus", type=click.IntRange(min=0), default=0, show_default=True, help="GPUs that each task gets."
@@ -68,7 +78,9 @@ def plan(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Look at SOURCES, and write down what would be converted, what it needs, and what will be refused.
+    """Look at SOURCES, and write down what is to be converted.
+
+    Also what that needs, and what will be refused.
 
     SOURCES are .gguf files, folders, globs, .txt files with a source a line, owner/repo of a hub (all its GGUF models,
     of which headers alone are read), URLs, and registry:name=…,architecture=…,dtype=…
@@ -109,14 +121,22 @@ def plan(
     main, "show", example=f"{NAME} show plan.jsonl --nodes 8 --cores 16 --disk 500GB --memory 64GB"
 )
 @click.argument("file", metavar="PLAN", type=cli.PATH)
-@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines.")
+@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Number of machines.")
 @click.option(
-    "--cores", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Of each.  [default: this one's]"
+    "--cores",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    help="Cores of each machine.  [default: this one's]",
 )
-@click.option("--disk", type=SIZE, default="1TB", show_default=True, help="Of each, for tasks under way.")
-@click.option("--memory", type=SIZE, default="64GB", show_default=True, help="Of each.")
+@click.option(
+    "--disk", type=SIZE, default="1TB", show_default=True, help="Disk of each machine, for tasks under way."
+)
+@click.option("--memory", type=SIZE, default="64GB", show_default=True, help="Memory of each machine.")
 def show(file: Path, nodes: int, cores: int, disk: int, memory: int, as_json: bool) -> int:
-    """Say how long PLAN takes on machines of a size, a task a core, and how much of them it needs."""
+    """Estimate how long PLAN takes on machines of a size.
+
+    With one task on each core; and how much memory and disk it needs.
+    """
     from llorch.fleet import Cluster, read_plan, simulate
 
     made = read_plan(file)

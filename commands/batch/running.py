@@ -72,31 +72,48 @@ class Count:
 )
 @click.argument("file", metavar="PLAN", type=cli.PATH)
 @click.option(
-    "--out", metavar="DIR", type=cli.PATH, required=True, help="The folder that a folder a model goes to."
+    "--out",
+    metavar="DIR",
+    type=cli.PATH,
+    required=True,
+    help="The folder to write, with a folder for each model.",
 )
 @click.option(
     "--shard", metavar="K/N",
     help="Only this part, from 1/N to N/N.  [default: as Slurm, Kubernetes or SkyPilot say, else all]",
 )  # fmt: skip
 @click.option(
-    "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="What starts processes."
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="What starts the processes.",
 )
 @click.option(
-    "--address", default="", help="Of a Ray or Dask cluster that is there.  [default: one on this machine]"
+    "--address",
+    default="",
+    help="Address of a running Ray or Dask cluster.  [default: one is started on this machine]",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes of this machine.  [default: its cores]"
+    "--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: its cores]"
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each conversion."
 )
 @click.option(
-    "--verify", "level", type=click.Choice([*LEVELS, "none"]), help="How thoroughly.  [default: as planned]"
+    "--verify",
+    "level",
+    type=click.Choice([*LEVELS, "none"]),
+    help="How thoroughly each conversion is checked.  [default: as planned]",
 )
 @click.option(
-    "--retries", type=click.IntRange(0, 100), default=2, show_default=True, help="Of a task that failed."
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=2,
+    show_default=True,
+    help="How often a task that failed is tried again.",
 )
-@click.option("--retry-failed", is_flag=True, help="Try again what an earlier run gave up.")
+@click.option("--retry-failed", is_flag=True, help="Try tasks again that an earlier run gave up.")
 @click.option(
     "--lease", "lease_s", metavar="SECONDS", type=click.FloatRange(min=1), default=60.0, show_default=True,
     help="How long a driver may be silent before others take over its tasks.",
@@ -105,9 +122,11 @@ class Count:
 @click.option(
     "--scratch", metavar="DIR", type=cli.PATH, help="Where sources are fetched to.  [default: in --out]"
 )
-@click.option("--disk", type=SIZE, help="That tasks under way may take.  [default: all that is free]")
+@click.option("--disk", type=SIZE, help="Space that tasks under way may take.  [default: all that is free]")
 @click.option(
-    "--memory", type=SIZE, help="That tasks may take together.  [default: nine tenths of this machine's]"
+    "--memory",
+    type=SIZE,
+    help="Memory that tasks may take together.  [default: nine tenths of this machine's]",
 )
 @click.option("--force", is_flag=True, help="Replace folders in --out that other conversions wrote.")
 @cli.registry_option
@@ -131,10 +150,11 @@ def run(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """Convert what PLAN says, as many at once as this machine holds, and go on where an earlier run ended.
+    """Convert what PLAN says, as many at once as this machine holds.
 
-    Several of these may work on one plan and one --out at once, on any machines. --registry is the team's, into which
-    this machine's is merged. Ends with 1 if a task failed, with 5 if some fit no machine that works on them.
+    It goes on where an earlier run ended. Several of these may work on one plan and one --out at once, on any
+    machines. --registry is the team's, into which this machine's is merged. Ends with 1 if a task failed, with 5 if
+    some fit no machine that works on them.
     """
     from llorch.fleet import BatchFolder, read_plan, status_of, tasks_of_shard
 

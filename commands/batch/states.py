@@ -24,8 +24,8 @@ commands = click.Group()
 
 @cli.subcommand(commands, "status", example=f"{NAME} status plan.jsonl --out converted --html status.html")
 @click.argument("file", metavar="PLAN", type=cli.PATH)
-@click.option("--out", metavar="DIR", type=cli.PATH, required=True, help="The folder that the runs write.")
-@click.option("--html", metavar="FILE", type=cli.PATH, help="Write it as one page.")
+@click.option("--out", metavar="DIR", type=cli.PATH, required=True, help="The folder that `run` writes.")
+@click.option("--html", metavar="FILE", type=cli.PATH, help="Write it as a web page.")
 @click.option(
     "--prometheus",
     metavar="FILE.prom",
@@ -33,7 +33,10 @@ commands = click.Group()
     help="Write it for node_exporter's textfile collector.",
 )
 def status(file: Path, out: Path, html: Path | None, prometheus: Path | None, as_json: bool) -> None:
-    """Say how far PLAN is: what has ended and how, how fast, what failed and why, when it will be done."""
+    """Say how far PLAN is.
+
+    What has ended and how, how fast, what failed and why, and when it will be done.
+    """
     from llorch.commands.batch import pages
     from llorch.fleet import BatchFolder, read_plan, status_of  # as all rooms, loaded when it is used
 

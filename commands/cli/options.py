@@ -72,7 +72,10 @@ SIZE = SizeType()
 def registry_option(function: F) -> F:
     """--registry, which the function gets as `url`."""
     return click.option(
-        "--registry", "url", metavar="URL", help="A file or a SQLAlchemy URL; see llorch-registry path."
+        "--registry",
+        "url",
+        metavar="URL",
+        help="The registry: a file or an SQLAlchemy URL; see llorch-registry path.",
     )(function)
 
 
@@ -142,15 +145,18 @@ def mode_option(default: str) -> Callable[[F], F]:
         type=click.Choice(["exact", "verify", "fast"]),
         default=default,
         show_default=True,
-        help="Activations in float32, in two int8 planes, or in one, as llama.cpp has them. Weights that are floats, "
-        "on a processor, are exact in each; a GPU has no verify mode, and computes it exactly.",
+        help="exact has activations in float32, verify in two int8 planes, fast in one, as llama.cpp does. With "
+        "weights that are floats a processor is exact in each; a GPU has no verify mode, and computes it exactly.",
     )
 
 
 def allow_option(function: F) -> F:
     """--allow, which the function gets as a path or None; `allowances` reads it."""
     return click.option(
-        "--allow", metavar="FILE.toml", type=PATH, help="Findings that somebody takes: which, who and why."
+        "--allow",
+        metavar="FILE.toml",
+        type=PATH,
+        help="Findings of the scan that somebody accepted: which, who and why.",
     )(function)
 
 

@@ -97,7 +97,7 @@ class SettingType(click.ParamType[tuple[str, object]]):
     type=cli.SIZE,
     default="5GB",
     show_default=True,
-    help="Begin another weights file above this.",
+    help="Largest size of a weights file; a larger model is split into several.",
 )
 @click.option(
     "--set",
@@ -122,7 +122,7 @@ class SettingType(click.ParamType[tuple[str, object]]):
 )
 @click.option("--name", callback=checked_name, help="Its name in the registry.  [default: the folder's]")
 @cli.registry_option
-@click.option("--threads", type=click.IntRange(min=1), help="How many work.  [default: all cores]")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to work with.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace the folder, if a conversion wrote all that is in it.")
 @click.option("--strict", is_flag=True, help="Make an error of every warning.")
 @cli.allow_option

@@ -64,9 +64,9 @@ class Sha256Type(click.ParamType[str]):
     "folder",
     metavar="DIR",
     type=cli.PathType(file_okay=False),
-    help="Where to.  [default: huggingface_hub's cache; the current folder for a URL]",
+    help="The folder to fetch into.  [default: huggingface_hub's cache; the current folder for a URL]",
 )
-@click.option("--sha256", metavar="HEX", type=Sha256Type(), help="What a URL's file must be.")
+@click.option("--sha256", metavar="HEX", type=Sha256Type(), help="The digest that a URL's file must have.")
 @click.option("--convert", "converts", is_flag=True, help="Go on to convert it, and to verify that.")
 @click.option(
     "-o",
@@ -76,19 +76,23 @@ class Sha256Type(click.ParamType[str]):
     help="With --convert, the folder to write.  [default: as llorch-convert's]",
 )
 @cli.verify_option("How thoroughly the model is tried, or its conversion checked.")
-@click.option("--dry-run", is_flag=True, help="Only say what it is and whether it will serve.")
+@click.option(
+    "--dry-run", is_flag=True, help="Fetch nothing: only say what it is, and whether it can be converted."
+)
 @click.option("--force", is_flag=True, help="Go on though the model is not supported.")
-@click.option("--strict", is_flag=True, help="Go no further if what came has findings to be warned of.")
+@click.option("--strict", is_flag=True, help="Stop if the scan of what was fetched warns of anything.")
 @cli.allow_option
-@click.option("--overwrite", is_flag=True, help="Replace files in --to that are others.")
+@click.option("--overwrite", is_flag=True, help="Replace files in --to that differ.")
 @click.option(
     "--adopt",
     "adopted",
     metavar="PATH",
     type=cli.PATH,
-    help="Prove and record what is on the disk: a file, a folder, a cache, Ollama's store.",
+    help="Check and record what is on the disk already: a file, a folder, a cache, Ollama's store.",
 )
-@click.option("--name", callback=checked_name, help="Its name in the registry.")
+@click.option(
+    "--name", callback=checked_name, help="Its name in the registry.  [default: the file's or folder's]"
+)
 @cli.registry_option
 def main(
     source: str | None,
@@ -111,7 +115,7 @@ def main(
     url: str | None,
     as_json: bool,
 ) -> int:
-    """Fetch SOURCE, prove it, and record where it came from.
+    """Fetch SOURCE, check its digests, and record where it came from.
 
     SOURCE is owner/repo, owner/repo@revision, owner/repo:file.gguf (a split set comes whole) or an https:// URL.
     The hub is the one of HF_ENDPOINT; HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they do for `hf`.

@@ -40,7 +40,10 @@ reason_option = click.option("--reason", help="Why, for the log.")
 @cli.registry_option
 @output_options
 def alias(name: str, url: str | None, as_json: bool, output_format: str | None) -> None:
-    """Show what a name's aliases, or one of them, meant when; the latest change first. `tag` changes one."""
+    """Show what a name's aliases meant, and when.
+
+    The latest change comes first; `tag` makes one.
+    """
     with open_registry(url) as store:
         found = store.alias_log(name)
     write_answers("alias", "changes", found, ALIAS_TITLES, alias_row, as_json, output_format)
@@ -65,7 +68,10 @@ def alias_row(change: AliasChange) -> Sequence[Cell]:
 def tag(
     reference: str, name: str, reason: str | None, url: str | None, as_json: bool, output_format: str | None
 ) -> None:
-    """Let a name mean REF from now on; what it meant before stays in its log, as NAME@ALIAS~1."""
+    """Let a name mean REF from now on.
+
+    What it meant before stays in its log, as NAME@ALIAS~1.
+    """
     with open_registry(url) as store:
         means = store.set_alias(name, reference, actor=getpass.getuser(), reason=reason)
     document = {"schema": "llorch.tag/v1", "name": name, "digest": means}
@@ -87,14 +93,15 @@ def rm(name: str, reason: str | None, url: str | None, as_json: bool, output_for
 
 
 @cli.subcommand(commands, "prune", example=f"{NAME} prune --dry-run\n{NAME} prune -y")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @cli.registry_option
 @output_options
 def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_format: str | None) -> None:
-    """Remove the bytes of converted folders that no name means; what is recorded of them stays.
+    """Delete converted folders that no name means.
 
-    Only folders on this machine that hold what is recorded and nothing else; never a source or a download.
+    What is recorded of them stays. Only folders on this machine that hold what is recorded and nothing else; never
+    a source or a download.
     """
     with open_registry(url) as store:
         found = store.prune(host(), remove=False)
@@ -129,16 +136,17 @@ def prune_row(found: Prunable) -> Sequence[Cell]:
 @cli.subcommand(commands, "verify", example=f"{NAME} verify smollm2\n{NAME} verify --quick")
 @click.argument("references", metavar="[REF…]", nargs=-1, shell_complete=cli.complete_reference)
 @click.option(
-    "--quick/--full", help="Names and sizes only, which proves nothing; or every byte.  [default: full]"
+    "--quick/--full", help="Compare names and sizes, which proves nothing; or every byte.  [default: full]"
 )
 @cli.registry_option
 @output_options
 def verify(
     references: tuple[str, ...], quick: bool, url: str | None, as_json: bool, output_format: str | None
 ) -> int:
-    """Compare what lies on this machine with what is recorded: REF, or everything that was seen here.
+    """Compare what lies on this machine with what is recorded.
 
-    Offline. Damage is named by file and tensor. Ends with 1 if there is any.
+    REF, or everything that was seen here. Nothing is fetched. Damage is named by file and tensor. Ends with 1 if
+    there is any.
     """
     found: list[Integrity] = []
     with open_registry(url) as store, cli.progress("reading") as progress:
@@ -165,9 +173,10 @@ def verify_row(found: Integrity) -> Sequence[Cell]:
 @cli.registry_option
 @output_options
 def migrate(url: str | None, as_json: bool, output_format: str | None) -> None:
-    """Bring a registry's tables to this program's schema; a new database gets them.
+    """Bring a registry's tables to this version's schema.
 
-    An SQLite file is brought there whenever it is opened, after a copy; a server only by this command.
+    A new database gets them. An SQLite file is brought there whenever it is opened, after a copy; a server only by
+    this command.
     """
     with open_registry(url, drain_spool=False) as store:
         before, after = store.migrate()

@@ -57,15 +57,19 @@ for part in (queries, changes, policy, exchange):
 @cli.registry_option
 @output_options
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="At most so many rows."
+    "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="Rows to show, at most."
 )
-@click.option("--sort", type=click.Choice(list(SORTS)), help="By this, upwards.  [default: the latest first]")
+@click.option(
+    "--sort", type=click.Choice(list(SORTS)), help="Order of the rows, upwards.  [default: the latest first]"
+)
 @click.option("--name", help="Only what this name means.")
 @click.option("--kind", type=click.Choice(KINDS), help="Only this format.")
-@click.option("--architecture", help="Only this one, as llama.")
-@click.option("--dtype", help="Only this type of weights.")
+@click.option("--architecture", help="Only this architecture, as llama.")
+@click.option("--dtype", help="Only this type of weights, as Q4_K.")
 @click.option(
-    "--verified", type=click.Choice(["PASSED", "FAILED", "INCOMPLETE"]), help="Only where checks ended so."
+    "--verified",
+    type=click.Choice(["PASSED", "FAILED", "INCOMPLETE"]),
+    help="Only what was verified with this result.",
 )
 @click.option("--since", type=Since(), help="Only what was made since then: 2026-11-01, or 7d, 12h ago.")
 def list_(
@@ -111,7 +115,10 @@ def why_nothing(url: str | None, wanted: Mapping[str, Any]) -> str:
 @cli.registry_option
 @output_options
 def show(reference: str, url: str | None, as_json: bool, output_format: str | None) -> None:
-    """Show all that is recorded of REF: a name, name@alias, a digest's first digits, a run or a path."""
+    """Show all that is recorded of REF.
+
+    REF is a name, name@alias, the first digits of a digest, a run or a path.
+    """
     with open_registry(url) as store:
         answer = store.show(reference)
     write_answer(answer.to_json(), lambda: write_shown(answer), as_json, output_format)
@@ -158,7 +165,10 @@ def write_path(location: Location) -> None:
 @cli.registry_option
 @output_options
 def adopt(folder: Path, name: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
-    """Record DIR, a converted folder, by its conversion.json, after its files were compared with that."""
+    """Record DIR, a converted folder, by its conversion.json.
+
+    Its files are compared with that first.
+    """
     recorded = adopt_folder(folder, name, registry_location(url))
     line = f"recorded   {recorded.name}  ({digest(recorded.digest).brief}, in {recorded.registry})"
     document = {"schema": "llorch.adopt/v1", **recorded.to_json()}

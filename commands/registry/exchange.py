@@ -30,15 +30,18 @@ FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "spdx", "model-c
     "form",
     type=click.Choice(FORMS),
     required=True,
-    help="The format; cyclonedx is the latest of both.",
+    help="The format; cyclonedx is the latest version, cyclonedx-1.7.",
 )
-@click.option("-o", "--output", metavar="FILE", type=cli.PATH, help="Write it there.")
+@click.option("-o", "--output", metavar="FILE", type=cli.PATH, help="The file to write.  [default: stdout]")
 @cli.registry_option
 @output_options
 def export(
     reference: str, form: str, output: Path | None, url: str | None, as_json: bool, output_format: str | None
 ) -> None:
-    """Write what is recorded of REF as SLSA provenance, a bill of materials (CycloneDX, SPDX 3 AI) or a model card."""
+    """Write REF's provenance, bill of materials, or model card.
+
+    As SLSA provenance, a bill of materials in CycloneDX or SPDX 3 AI, or Markdown, on stdout or to a file.
+    """
     with open_registry(url) as store:
         document = store.export(reference, form)  # type: ignore[arg-type]  # click has checked it
     if output is not None:
@@ -60,9 +63,10 @@ def export(
 @cli.registry_option
 @output_options
 def merge(other: str, url: str | None, as_json: bool, output_format: str | None) -> None:
-    """Add all that OTHER, a file or a URL, knows. Neither order nor repetition matters; OTHER stays as it is.
+    """Add all that OTHER, a file or a URL, knows.
 
-    Where things lie is not merged: that is true of one machine.
+    Neither order nor repetition matters; OTHER stays as it is. Where things lie is not merged: that is true of one
+    machine.
     """
     if "://" not in other and not Path(other).is_file():
         raise FileNotFoundError(2, "there is no such registry", other)
@@ -87,10 +91,10 @@ def merge(other: str, url: str | None, as_json: bool, output_format: str | None)
 def reproduce(
     reference: str, dry_run: bool, url: str | None, as_json: bool, output_format: str | None
 ) -> int:
-    """Convert again as RUN did, in a temporary folder that goes away, and compare the digests.
+    """Convert again as RUN did, and compare the digests.
 
-    Its input has to be somewhere on this machine still, byte for byte. Ends with 1 if the weights differ; equal
-    weights in other files are said to be, and so are tools of another version.
+    The new folder is temporary. Its input has to be somewhere on this machine still, byte for byte. Ends with 1 if
+    the weights differ; equal weights in other files are said to be, and so are tools of another version.
     """
     with open_registry(url) as store:
         wanted = store.reproduction(reference, host())

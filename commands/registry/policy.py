@@ -35,13 +35,17 @@ FINGERPRINT = re.compile(r"(?:key:)?([0-9a-f]{64})")
     "keys",
     metavar="FILE.pem|HEX",
     multiple=True,
-    help="Demand it of this public key, or its SHA-256.",
+    help="Demand a signature by this public key, given as a file or by its SHA-256.",
 )
 @click.option(
-    "--identity", "identities", metavar="WHO", multiple=True, help="Demand it of this one, by --issuer."
+    "--identity",
+    "identities",
+    metavar="WHO",
+    multiple=True,
+    help="Demand a signature by this identity, which --issuer vouches for.",
 )
-@click.option("--issuer", metavar="URL", help="Who says who --identity is.")
-@click.option("--none", "nothing", is_flag=True, help="Demand nothing any more.")
+@click.option("--issuer", metavar="URL", help="The OpenID provider that vouches for --identity.")
+@click.option("--none", "nothing", is_flag=True, help="Demand no signature any more.")
 @click.option("--reason", help="Why, for the log.")
 @cli.registry_option
 @output_options
@@ -56,11 +60,14 @@ def policy(
     as_json: bool,
     output_format: str | None,
 ) -> int:
-    """Show which names demand a signature, or what NAME demanded when; with --key or --identity, demand it.
+    """Show or set which names demand a signature.
 
-    NAME then means nothing that none of these signed: `tag`, `convert` and `fetch` do not give it, and what it means
-    already is not run or converted by that name until `llorch verify-signature` has recorded such a signature. Shown
-    alone, ends with 1 if any name means what it should not.
+    Without options: what every name demands, or what NAME demanded and when; ends with 1 if a name means something
+    that lacks the signature.
+
+    With --key or --identity, NAME can only mean what one of these signed: `tag`, `convert` and `fetch` give it to
+    nothing else, and what it means already is neither run nor converted by that name until `llorch verify-signature`
+    has recorded such a signature.
     """
     signers = list(signers_of(keys, identities, issuer))
     if (signers or nothing) and name is None:

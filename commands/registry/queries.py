@@ -30,14 +30,14 @@ AFFECTED_TITLES = ("digest", "names", "architecture", "directly", "where")
     commands, "lineage", example=f"{NAME} lineage smollm2\n{NAME} lineage smollm2 --svg > smollm2.svg"
 )
 @cli.reference_argument()
-@click.option("--dot", "picture", flag_value="dot", help="Print it for Graphviz.")
-@click.option("--svg", "picture", flag_value="svg", help="Print it as a picture.")
+@click.option("--dot", "picture", flag_value="dot", help="Print it in the language of Graphviz.")
+@click.option("--svg", "picture", flag_value="svg", help="Print it as an SVG picture.")
 @cli.registry_option
 @output_options
 def lineage(
     reference: str, picture: str | None, url: str | None, as_json: bool, output_format: str | None
 ) -> None:
-    """Show what REF came from and what came from it, with every check on the way."""
+    """Show what REF came from, what came from it, and each check."""
     with open_registry(url) as store:
         found = store.lineage(reference)
     write_answer(
@@ -62,11 +62,12 @@ def drawing(found: Lineage, picture: str | None) -> str:
 @cli.registry_option
 @output_options
 def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_format: str | None) -> int:
-    """Hash files or folders and tell what they are and where they come from.
+    """Say what files or folders are, and where they came from.
 
-    A file or folder with another template, name, card, order or number of files is known by its weights, and what
-    differs is said; one with changed weights by the tensors that it shares. Ends with 1 if one of them is unknown, and
-    with the code of the first that cannot be read, after the answers for the others.
+    They are hashed, and known by their content. A file or folder with another template, name, card, order or number
+    of files is known by its weights, and what differs is said; one with changed weights by the tensors that it
+    shares. Ends with 1 if one of them is unknown, and with the code of the first that cannot be read, after the
+    answers for the others.
     """
     found: list[Identification] = []
     failed: list[OSError] = []
@@ -144,10 +145,12 @@ def source_shown(source: SourceRecord) -> str:
 @cli.subcommand(commands, "history", example=f"{NAME} history\n{NAME} history smollm2 --kind verify")
 @cli.reference_argument(metavar="[REF]")
 @click.option(
-    "--kind", type=click.Choice(["fetch", "convert", "verify", "adopt", "export"]), help="Only such runs."
+    "--kind",
+    type=click.Choice(["fetch", "convert", "verify", "adopt", "export"]),
+    help="Only runs of this kind.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="At most so many rows."
+    "--limit", type=click.IntRange(min=1), default=30, show_default=True, help="Rows to show, at most."
 )
 @cli.registry_option
 @output_options
@@ -159,7 +162,10 @@ def history(
     as_json: bool,
     output_format: str | None,
 ) -> None:
-    """List runs, the latest first: all of them, or those that REF took part in; failed and died ones too."""
+    """List runs, the latest first, also those that failed.
+
+    All of them, or those that REF took part in.
+    """
     with open_registry(url) as store:
         found = store.history(reference, kind=kind, limit=limit)  # type: ignore[arg-type]  # click has checked it
     spared = ("source", "inputs", "outputs")
@@ -204,13 +210,16 @@ def diff(first: str, second: str, url: str | None, as_json: bool, output_format:
 @click.option(
     "--builder", metavar="TOOL", required=True, help="A tool and its versions, as 'llorch>=0.1,<0.3'."
 )
-@click.option("--architecture", help="Only models of this one, and what was made of them.")
+@click.option("--architecture", help="Only models of this architecture, and what was made of them.")
 @cli.registry_option
 @output_options
 def affected(
     builder: str, architecture: str | None, url: str | None, as_json: bool, output_format: str | None
 ) -> int:
-    """List what versions of a tool made, and all that was made of that. Ends with 1 if there is any."""
+    """List what versions of a tool made, and what was made of that.
+
+    Ends with 1 if there is any.
+    """
     with open_registry(url) as store:
         found = store.affected(builder, architecture)
     write_answers("affected", "artifacts", found, AFFECTED_TITLES, affected_row, as_json, output_format)

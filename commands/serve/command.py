@@ -46,7 +46,11 @@ OPTIONS = (
         help="Address to listen on. Any other than this machine's own needs a key.",
     ),
     click.option(
-        "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 is any free one."
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        show_default=True,
+        help="Port to listen on; 0 is any free one.",
     ),
     cli.mode_option("fast"),
     cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
@@ -56,26 +60,30 @@ OPTIONS = (
         help=f"Keys, one a line, of which a client must send one; ${KEY_VARIABLE} holds a single one.",
     ),
     click.option(
-        "--slots", type=click.IntRange(1, 1024), default=16, show_default=True, help="Requests at a time."
+        "--slots",
+        type=click.IntRange(1, 1024),
+        default=16,
+        show_default=True,
+        help="Requests answered at a time.",
     ),
     click.option(
         "--max-queue",
         type=click.IntRange(min=0),
         default=64,
         show_default=True,
-        help="Requests that may wait.",
+        help="Requests that may wait; more are refused.",
     ),
     click.option("--served-model-name", metavar="NAME", help="What clients call it.  [default: its name]"),
     click.option(
-        "--worker-id", metavar="ID", help="What the callback is told it is.  [default: a random one]"
+        "--worker-id", metavar="ID", help="This worker's id, for --callback-url.  [default: a random one]"
     ),
-    click.option("--callback-url", metavar="URL", help="POST there once requests are taken."),
+    click.option("--callback-url", metavar="URL", help="Send a POST there once requests are accepted."),
     click.option(
         "--log-format",
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="On stderr.",
+        help="Format of the log, which goes to stderr.",
     ),
     cli.registry_option,
 )
@@ -97,7 +105,11 @@ def serve(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Serve MODEL, a .gguf file, a folder or a name of the registry, to clients of OpenAI, llama-server and workers."""
+    """Serve MODEL over HTTP, to clients of OpenAI and llama-server.
+
+    MODEL is a .gguf file, a folder or a name of the registry. With --callback-url it
+    is a dispatcher's worker.
+    """
     require_extra()
     import asyncio  # as slow to import as all the rest of `llorch-run --help`
 

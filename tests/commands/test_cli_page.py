@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from llorch.commands import llorch, run, scan, sign, verify, verify_signature
+from llorch.commands import llorch, matrix, run, scan, sign, verify, verify_signature
 from llorch.commands.batch import command as batch
 from llorch.commands.cli.exit_codes import EXIT_CODES
 from llorch.commands.convert import command as convert
@@ -74,7 +74,8 @@ def pages(name: str, command: click.Command) -> Iterator[tuple[str, click.Comman
 
 
 def all_pages() -> list[tuple[str, click.Command, str]]:
-    return [page for name, command in COMMANDS.items() for page in pages(name, command)]
+    below = {"llorch-verify matrix": matrix.matrix}  # `verify` looks for the word itself
+    return [page for name, command in (COMMANDS | below).items() for page in pages(name, command)]
 
 
 def rendered() -> str:
@@ -102,6 +103,18 @@ def test_every_help_page_says_what_it_does_every_option_and_an_example(
     assert f"Example:\n    {name.split()[0]} " in page
     assert "--json" in page or isinstance(command, click.Group) or name == "llorch completion"  # a script
     assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+def groups() -> list[str]:
+    return [name for name, command, _ in all_pages() if isinstance(command, click.Group)]
+
+
+@pytest.mark.parametrize("name", groups())
+def test_no_line_about_a_subcommand_is_cut_at_80_columns(name: str) -> None:
+    context = click.Context(COMMANDS[name], info_name=name, terminal_width=80, max_content_width=100)
+    lines = COMMANDS[name].get_help(context).partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(lines) >= 4
+    assert [line for line in lines if line.endswith("...") or not line.endswith(".")] == []
 
 
 @pytest.mark.parametrize("module", ["batch", "convert", "verify", "run", "registry"])

@@ -46,6 +46,17 @@ def test_a_command_below_llorch_is_the_program_of_its_own(alone: Path) -> None:
     assert alone_.stdout.endswith("registry.db\n")
 
 
+def test_python_runs_it_where_no_program_was_installed(alone: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "llorch", "convert", "none.gguf"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == 3
+    assert done.stderr == "llorch: none.gguf: no such file or directory\n"
+
+
 def test_alone_it_prints_its_help() -> None:
     result = invoke(main)
     assert (result.exit_code, result.stderr) == (2, "")
