@@ -38,7 +38,7 @@ COLOURS = {
 VERDICT = re.compile(rf"(?<!\S)(?:{'|'.join(COLOURS)})(?!\S)")
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-AGES = ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "min"))
+AGES: tuple[tuple[int, str], ...] = ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "min"))
 
 
 @dataclass(frozen=True, slots=True)
