@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llorch.base.errors import MalformedInput
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.vocabulary import TOKENS, Json, TokenType, Vocabulary
@@ -27,6 +28,8 @@ FIM_KEYS = tuple(
     + [f"tokenizer.ggml.{part}_token_id" for part in ("prefix", "suffix", "middle")]
 )
 NO_ID = (-1, 0xFFFFFFFF)  # llama.cpp's LLAMA_TOKEN_NULL, as i32 and as u32
+# What texts begin, end and are made with: a wrong id here is a damaged file. Any other is as good as absent.
+NEEDED = ("bos", "eos", "eot", "eom", "unk")
 ADD_BOS, ADD_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"
 
 # Texts that end an answer whatever the keys say.
@@ -84,9 +87,12 @@ def read_special(
 ) -> SpecialTokens:
     """The special tokens of a file. add_bos: what holds where the key is absent.
 
-    An id that is no token's is left out with a warning; a default beyond the vocabulary is no id at all.
+    Raises MalformedInput for an id in NEEDED that is no token's; another one is left out with a warning. A default
+    beyond the vocabulary is no id at all.
     """
     size = len(vocabulary)
+    for role in NEEDED:
+        _require_token(metadata, role, size)
     ids = {role: index for role, key in ID_KEYS.items() if (index := stored_id(metadata, key)) is not None}
     wanted = {
         "bos": metadata.flag(ADD_BOS, add_bos) and family.flags,
@@ -239,6 +245,15 @@ def stored_id(metadata: Metadata, key: str) -> int | None:
     if index is None or index < 0 or index in NO_ID or (tokens is not None and index >= len(tokens)):
         return None
     return index
+
+
+def _require_token(metadata: Metadata, role: str, size: int) -> None:
+    """MalformedInput unless the id is a token's, absent, or the -1 that says so; of EOS, that is no answer's end."""
+    key = ID_KEYS[role]
+    index = metadata.integer(key, None)
+    if index is None or 0 <= index < size or (index in NO_ID and role != "eos"):
+        return
+    raise MalformedInput(f"is {index}, but the vocabulary has {size} tokens", where=f"key '{key}'")
 
 
 def _bad_id(metadata: Metadata, key: str, size: int) -> str | None:

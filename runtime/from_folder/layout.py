@@ -13,8 +13,7 @@ from llorch.formats import SafetensorsTensor
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts
 from llorch.runtime.from_folder.kinds import LayerKind, read_kinds
-from llorch.runtime.from_folder.mxfp4 import BLOCK as MXFP4_BLOCK
-from llorch.runtime.from_folder.shapes import MIXER_SHAPES, SHAPES
+from llorch.runtime.from_folder.shapes import MIXER_SHAPES, MXFP4_BLOCK, SHAPES
 from llorch.runtime.from_folder.sizes import Sizes
 from llorch.runtime.shapes import extent
 from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from llorch.runtime.from_folder.shapes import MXFP4_BLOCK
 from llorch.runtime.from_folder.shards import OpenShards
 
-BLOCK = 32
 MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 NUMBERS = torch.tensor([*MAGNITUDES, *(-number for number in MAGNITUDES)])
 Rows = Callable[[int, int], Tensor]
@@ -31,7 +31,7 @@ def mxfp4_rows(shards: OpenShards, blocks: str, scales: str) -> Rows:
         codes = codes_of(start * blocks_in_row, stop * blocks_in_row).int()
         pairs = torch.stack([NUMBERS[codes & 15], NUMBERS[codes >> 4]], dim=-1)
         powers = exponents.to(torch.int32).reshape(-1, 1) - 127
-        return torch.ldexp(pairs.reshape(-1, BLOCK), powers).reshape(stop - start, -1)
+        return torch.ldexp(pairs.reshape(-1, MXFP4_BLOCK), powers).reshape(stop - start, -1)
 
     return read
 

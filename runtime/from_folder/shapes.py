@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from llorch.runtime.traits import DeltaNet, Mamba, Mamba2, ShortConv
 
+MXFP4_BLOCK = 32  # numbers that share a scale
 # Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
 # queries and keys, F, X, S feed-forward width, of an expert, of the shared expert, N experts, V vocabulary, L layers,
-# P width of a layer's own embedding, eblocks, xblocks blocks of 32 in rows of E and X. Delta net: keys, values,
+# P width of a layer's own embedding, eblocks, xblocks MXFP4's blocks in rows of E and X. Delta net: keys, values,
 # vheads, vdim, taps; Mamba 2: inner, shared (groups · state), mheads, taps; latent attention: rank, qrank, nope, rope,
 # vdim.
 SHAPES: dict[str, str] = {

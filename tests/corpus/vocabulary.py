@@ -46,8 +46,8 @@ def _fill(add: Add) -> None:
             "duplicat|twice|repeat|same",
         ),
         ("bos_token_id", one(U32, VOCABULARY), "range", "one past the last token", ""),
-        ("eos_token_id", one(U32, 0xFFFFFFFE), "max", "2^32-2", ""),
-        ("eos_token_id", one(I32, -2), "negative", "-2", ""),
+        ("eos_token_id", one(U32, 0xFFFFFFFF), "max", "2^32-1", ""),
+        ("eos_token_id", one(I32, -1), "negative", "-1", ""),
         ("bos_token_id", one(STRING, "<|bos|>"), "string", "a string", ""),
         (
             "merges",

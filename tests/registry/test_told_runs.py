@@ -41,7 +41,7 @@ def storage_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verifications check files and digests only, and compute no reading."""
     kept = {name: check for name, check in CHECKS.items() if name.startswith(("files.", "source."))}
     assert {"files.digests", "source.digest"} <= kept.keys()
-    monkeypatch.setattr("llorch.verification.judge.CHECKS", kept)
+    monkeypatch.setattr("llorch.verification.checks.CHECKS", kept)
 
 
 def call(command: Guarded, *arguments: object) -> Result:

@@ -103,7 +103,7 @@ def test_any_other_architectures_name_over_a_models_tensors(test_data: Path, arc
     values = {key.replace("llama.", f"{architecture}."): value for key, value in header.metadata.items()}
     name = "general.architecture"
     values[name] = Value(name, ValueType.STRING, ValueType.STRING, 0, architecture)
-    if architecture in ("llama", "minicpm", "mistral3"):  # the same tensors and keys
+    if architecture in ("llama", "exaone", "minicpm", "mistral3"):  # the same tensors and keys
         require_usable(read_with(header, values))
     else:  # other tensors, or a key of its own that is missing
         with pytest.raises(InputError):

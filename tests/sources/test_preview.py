@@ -36,7 +36,12 @@ def sparse(shape: full_size.Shape, path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A model of this shape whose weights take no room: a file of the full size with a header and a hole."""
 
     def hole(
-        file: io.BufferedWriter, extents: Sequence[int], quant: QuantType, _: np.random.Generator
+        file: io.BufferedWriter,
+        extents: Sequence[int],
+        quant: QuantType,
+        _: np.random.Generator,
+        *,
+        negative: bool,
     ) -> None:
         size = int(np.prod(extents)) // quant.weights * quant.block_bytes
         file.seek(size + -size % full_size.ALIGNMENT, io.SEEK_CUR)
