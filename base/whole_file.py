@@ -8,8 +8,23 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes `content` beside `path` and gives it the name in one step. Raises OSError, and then leaves nothing."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    """Writes `content` beside `path` and gives it the name in one step.
+
+    A link goes on leading where it led. A device or a pipe, such as /dev/stdout, is written into: it is not ours to
+    replace. Raises OSError, which names `path`, and then leaves nothing.
+    """
+    try:
+        if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):
+            with path.open("wb", buffering=0) as stream:
+                _write_all(stream.fileno(), content)
+        else:
+            _write_beside(Path(os.path.realpath(path)), content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _write_beside(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}")
     try:
         with draft.open("xb") as file:
             file.write(content)
@@ -19,3 +34,9 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]

@@ -233,20 +233,12 @@ def write_files(
     ]
     for path, content in files:
         if path is not None:
-            try:
-                path.write_text(content(), encoding="utf-8")
-            except OSError as error:
-                raise cli.OutputError(error.errno, error.strerror, error.filename) from error
+            cli.write_file(path, content())
 
 
 def write_receipt(path: Path, made: Mapping[str, Any]) -> None:
     """Writes the rows so far, the whole file or none of it; OutputError where it cannot be."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise cli.OutputError(error.errno, error.strerror, error.filename) from error
+    cli.write_file(path, json.dumps(made, indent=1) + "\n")
 
 
 def cells(row: Row) -> list[Cell]:

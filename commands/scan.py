@@ -78,7 +78,7 @@ def main(
         allowances += new
     standing, taken = not_allowed(found, allowances)
     if sarif_file is not None:
-        sarif_file.write_bytes(as_sarif(standing, taken))
+        cli.write_file(sarif_file, as_sarif(standing, taken))
     if as_json:
         cli.write_json(document(paths, standing, taken))
     else:

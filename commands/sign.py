@@ -51,11 +51,11 @@ def main(
     with cli.progress(f"hashing {model.name}"):
         files = signatures.file_digests(model, None if rehash else recorded_digests(model))
     place = signatures.signature_of(model)
-    place.write_bytes(signer.bundle(signatures.model_statement(model.resolve().name, files)))
+    cli.write_file(place, signer.bundle(signatures.model_statement(model.resolve().name, files)))
     written = [place]
     if (model / PROVENANCE).exists():
         attested = attestation_of(model)
-        attested.write_bytes(signer.attestation((model / PROVENANCE).read_bytes()))
+        cli.write_file(attested, signer.attestation((model / PROVENANCE).read_bytes()))
         written.append(attested)
     if as_json:
         document = {

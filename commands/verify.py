@@ -309,10 +309,7 @@ def write_reports(report: Report, html: Path | None, sarif: Path | None) -> None
     ]
     for file, made in pages:
         if file is not None:
-            try:
-                file.write_text(made(), encoding="utf-8")
-            except OSError as error:
-                raise cli.OutputError(error.errno, error.strerror, error.filename) from error
+            cli.write_file(file, made())
 
 
 def rows(report: Report) -> list[list[Cell]]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch.base.shown import shown
-from llorch.base.whole_file import write_whole
 from llorch.commands import cli
 from llorch.commands.batch import running, states
 from llorch.commands.cli import LEVELS, SIZE, duration, size, write_document
@@ -105,7 +104,7 @@ def plan(
     for task in made.tasks:
         if task.refused is not None:
             cli.note(NAME, f"refused: {shown(task.source, 200, quoted=False)}: {task.refused}")
-    write_whole(output, written_plan(made))
+    cli.write_file(output, written_plan(made))
     document = {"schema": "llorch.batch-planned/v1", "plan": os.fspath(output), **totals(made)}
     if as_json:
         cli.write_json(document)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llorch.base.whole_file import write_whole
 from llorch.commands import cli
 from llorch.commands.cli import Cell, duration, size, text, write_rows, write_table
 from llorch.fleet import STATE
@@ -44,10 +43,7 @@ def status(file: Path, out: Path, html: Path | None, prometheus: Path | None, as
     pages_wanted = ((html, pages.status_page(found)), (prometheus, pages.prometheus_text(found)))
     for path, content in pages_wanted:
         if path is not None:
-            try:
-                write_whole(path, content.encode())
-            except OSError as error:
-                raise cli.OutputError(error.errno, error.strerror, error.filename) from error
+            cli.write_file(path, content)
     if as_json:
         cli.write_json(found.to_json())
     else:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         is_terminal,
         note,
         subcommand,
+        write_file,
         write_json,
     )
     from llorch.commands.cli.exit_codes import (
@@ -112,6 +113,7 @@ __all__ = [
     "verify_in_fresh_process",
     "verify_option",
     "write_document",
+    "write_file",
     "write_json",
     "write_rows",
     "write_table",
@@ -132,6 +134,7 @@ __getattr__, __dir__ = lazy_names(
             "is_terminal",
             "note",
             "subcommand",
+            "write_file",
             "write_json",
         ],
         "exit_codes": [

@@ -7,20 +7,24 @@ function returns its exit code and raises what it cannot handle: `failures` says
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 
 from llorch.base.version import __version__
+from llorch.base.whole_file import write_whole
 from llorch.commands.cli.completion import completion_variable
-from llorch.commands.cli.exit_codes import failure, one_line
+from llorch.commands.cli.exit_codes import OutputError, failure, one_line
 from llorch.commands.cli.signals import Signalled, end_by, end_by_broken_pipe, signals_raised
+from llorch.commands.cli.streams import drop_output, open_closed_streams
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -39,6 +43,7 @@ class Guarded(click.Command):
         **_: Any,
     ) -> NoReturn:
         """Runs the command and ends the process."""
+        closed = open_closed_streams()
         args = list(sys.argv[1:] if args is None else args)
         name = prog_name or self.name or "llorch"
         self._main_shell_completion({}, name, complete_var or completion_variable(name))
@@ -52,6 +57,9 @@ class Guarded(click.Command):
         except BrokenPipeError:
             end_by_broken_pipe()
         except Exception as error:  # noqa: BLE001  # the one place where every error ends
+            if "stdout" in closed and isinstance(error, OSError) and error.errno == errno.EBADF:
+                error = OutputError(errno.EBADF, "is closed", "stdout")
+                drop_output()
             code = fail(error, name, args)
         sys.exit(code)
 
@@ -154,6 +162,14 @@ def fail(error: Exception, name: str, args: Sequence[str]) -> int:
 def write_json(document: Mapping[str, object]) -> None:
     """One document on stdout, in ASCII. NaN and infinity are no JSON, so whoever has them says null."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """A file that an option asks for, whole or not at all; OutputError, which names it, where it cannot be."""
+    try:
+        write_whole(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, error.filename) from error
 
 
 def note(name: str, text: str) -> None:

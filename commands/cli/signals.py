@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
+
+from llorch.commands.cli.streams import drop_output
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 IMPATIENT_S = 1.0  # a second signal this long after the first does not wait for the cleaning
@@ -60,5 +61,5 @@ def end_by(number: int) -> NoReturn:
 
 def end_by_broken_pipe() -> NoReturn:
     """Ends quietly, as SIGPIPE would have: who read our output has seen enough."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the flush at exit needs somewhere to go
+    drop_output()
     sys.exit(141)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from llorch.base.errors import InputError
-from llorch.commands.cli import Failure, failure
+from llorch.commands.cli import Failure, failure, write_file
 from llorch.converter import TargetExists
 
 if TYPE_CHECKING:
@@ -60,18 +59,7 @@ def draw(
         comparison = (
             None if original is None else reference.compare_with_reference(conversion.folder, original)
         )
-        _write(page, report_page.page(conversion, comparison))
+        write_file(page, report_page.page(conversion, comparison))
     except (OSError, InputError) as error:
         return failure(error, "llorch-convert")
     return comparison
-
-
-def _write(page: Path, content: str) -> None:
-    """Beside its place first, with the permissions that any new file has."""
-    with tempfile.TemporaryDirectory(prefix=f".{page.stem[:40]}.", dir=page.parent) as beside:
-        draft = Path(beside, "report.html")
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(page)

@@ -45,7 +45,7 @@ def export(
     with open_registry(url) as store:
         document = store.export(reference, form)  # type: ignore[arg-type]  # click has checked it
     if output is not None:
-        output.write_bytes(document)
+        cli.write_file(output, document)
     content = {"content": document.decode()} if output is None else {"file": os.fspath(output)}
     shown_as_it_is = None if output is not None else document
     write_answer(
