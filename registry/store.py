@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from llorch.base.home import expanded
 from llorch.base.progress import Progress, Waiting, not_shown
 from llorch.registry.database.engine import TIMEOUT_S, Database
 from llorch.registry.database.upgrade import migrate, require_current
@@ -364,7 +365,7 @@ class Registry:
         """A reference's meaning by its form; of a path the digest of what lies there, before a transaction."""
         parsed = parse_reference(reference)
         if isinstance(parsed, PathReference):
-            path = Path(parsed.path).expanduser()
+            path = expanded(parsed.path)
             with self._waiting(f"hashing {path.name}") as progress:
                 return digest_of(path, progress)
         return parsed

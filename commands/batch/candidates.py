@@ -16,6 +16,7 @@ import click
 
 from llorch import sources
 from llorch.base.errors import InputError, MalformedInput
+from llorch.base.home import expanded
 from llorch.registry import Filter, HashedFile, Registry, sha256_of, tree1
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def candidates(words: Sequence[str], wish: FileFilter, location: Location) -> It
     word that can mean nothing.
     """
     for word in words:
-        path = Path(word).expanduser()
+        path = expanded(word)
         if word.startswith(REGISTRY):
             yield from _of_registry(word, location)
         elif path.is_file() and path.suffix == LIST_SUFFIX:

@@ -161,6 +161,8 @@ def bug_line(error: Exception, command: str, arguments: Iterable[str]) -> str:
         log = f"the log is {shown(write_log(error, command, arguments), 200, quoted=False)}"
     except OSError as trouble:
         log = f"no log could be written: {os_error_line(trouble)}"
+    except RuntimeError:  # of platformdirs
+        log = "no log could be written: this user has no home folder"
     what = f"{type(error).__name__}{where}: {shown(str(error), 200, quoted=False)}"
     return one_line(f"this is a bug of ours: {what} ({log})")
 

@@ -31,7 +31,7 @@ class PathType(click.Path):
     """
 
     def __init__(self, *, file_okay: bool = True) -> None:
-        super().__init__(path_type=Path, file_okay=file_okay)
+        super().__init__(path_type=Path, file_okay=file_okay, readable=False)
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None

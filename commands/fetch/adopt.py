@@ -10,6 +10,7 @@ import click
 
 from llorch import sources
 from llorch.base.errors import InputError
+from llorch.base.home import expanded
 from llorch.base.record_files import RECORD
 from llorch.commands import cli
 from llorch.commands.cli import Failure, failure, text, write_table
@@ -28,7 +29,7 @@ Outcome = tuple["LocalModel", "FetchResult | Failure", "list[Recorded] | Failure
 
 def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
     """Proves and records every model at a path; the exit code of the first that could not be, else 0."""
-    folder = path.expanduser()
+    folder = expanded(path)
     if (folder / RECORD).is_file():  # ours: its own record says what it is and where it came from
         return own_adopted(folder, name, url, as_json)
     models = sources.find_models(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from llorch.commands.registry.output import (
     host,
     open_registry,
     output_options,
+    user,
     write_answer,
     write_answers,
 )
@@ -73,7 +73,7 @@ def tag(
     What it meant before stays in its log, as NAME@ALIAS~1.
     """
     with open_registry(url) as store:
-        means = store.set_alias(name, reference, actor=getpass.getuser(), reason=reason)
+        means = store.set_alias(name, reference, actor=user(), reason=reason)
     document = {"schema": "llorch.tag/v1", "name": name, "digest": means}
     line = f"tagged     {name}  ({digest(means).brief})"
     write_answer(document, lambda: click.echo(line), as_json, output_format)
@@ -87,7 +87,7 @@ def tag(
 def rm(name: str, reason: str | None, url: str | None, as_json: bool, output_format: str | None) -> None:
     """Take a name away. What it meant stays recorded, and its bytes stay too until `prune`."""
     with open_registry(url) as store:
-        store.set_alias(name, None, actor=getpass.getuser(), reason=reason)
+        store.set_alias(name, None, actor=user(), reason=reason)
     document = {"schema": "llorch.rm/v1", "name": name}
     write_answer(document, lambda: click.echo(f"removed    {name}"), as_json, output_format)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import getpass
 import json
+import os
 import re
 import socket
 import sys
@@ -82,6 +84,14 @@ def open_registry(url: str | None, *, drain_spool: bool = True) -> Registry:
         with contextlib.suppress(RegistryError), Registry(location.url, timeout_s=PATIENCE_S) as registry:
             spool.take_in(registry)
     return Registry(location.url, waiting=cli.progress)
+
+
+def user() -> str:
+    """Who runs this, as changes of names are recorded; by number where the machine has no name for them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # in this order: before Python 3.13, since, on Windows
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def host() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 from llorch.base.times import rfc3339
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, text
-from llorch.commands.registry.output import NAME, open_registry, output_options, write_answers
+from llorch.commands.registry.output import NAME, open_registry, output_options, user, write_answers
 
 if TYPE_CHECKING:
     from llorch.registry import Policy
@@ -76,9 +75,7 @@ def policy(
         raise click.UsageError("--none demands nothing, and goes with no --key or --identity.")
     with open_registry(url) as store:
         if name is not None and (signers or nothing):
-            found: Sequence[Policy] = [
-                store.set_policy(name, signers, actor=getpass.getuser(), reason=reason)
-            ]
+            found: Sequence[Policy] = [store.set_policy(name, signers, actor=user(), reason=reason)]
         else:
             found = store.policies() if name is None else store.policy_log(name)
     write_answers("policy", "policies", found, TITLES, policy_row, as_json, output_format)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from llorch.base.errors import InputError
+from llorch.base.folder_walk import walk
 from llorch.base.shown import shown
 from llorch.formats.gguf import read_header
 from llorch.formats.scan.metadata import TEMPLATE, scan_metadata
@@ -76,7 +77,7 @@ def _scan(files: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in walk(folder):
         folders[:] = sorted(name for name in folders if name not in (".git", ".cache"))
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         for name in sorted([*names, *links]):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from llorch.base.errors import MalformedInput
+from llorch.base.folder_walk import walk
 from llorch.base.shown import shown
 from llorch.formats.signatures.dsse import Envelope, key_id, read_json
 
@@ -65,7 +65,7 @@ def file_digests(folder: Path, known: Mapping[str, tuple[str, int]] | None = Non
     if folder.is_file():
         return {ITSELF: _sha256(folder)}
     found = {}
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in walk(folder):
         at = Path(parent).relative_to(folder)
         top = at == Path()
         folders[:] = sorted(name for name in folders if not (top and name in IGNORED))

@@ -95,8 +95,12 @@ def machine_code(name: str, text: str, target: Target, folders: tuple[Path, ...]
 
 
 def cache_folders() -> tuple[Path, ...]:
-    """Beside this file's own bytecode, else, where that cannot be written, in the user's cache."""
-    return Path(__file__).parent / "__pycache__", platformdirs.user_cache_path("llorch") / "kernels"
+    """Beside this file's own bytecode, else, where that cannot be written, in the user's cache, if there is one."""
+    beside = Path(__file__).parent / "__pycache__"
+    try:
+        return beside, platformdirs.user_cache_path("llorch") / "kernels"
+    except RuntimeError:  # a user without a home folder
+        return (beside,)
 
 
 def _compiled(text: str, target: Target) -> bytes:

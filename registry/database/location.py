@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llorch.base.home import expanded
+
 VARIABLE = "LLORCH_REGISTRY"
 FILE = "registry.db"
 
@@ -43,7 +45,7 @@ class Location:
         """The folder of runs that it was not told of yet: beside a file, and in the platform's for a server."""
         if self.path is not None:
             return self.path.with_name(f"{self.path.name}.runs")
-        return data_folder() / f"runs-{hashlib.sha256(self.shown.encode()).hexdigest()[:16]}"
+        return (data_folder() or Path.cwd()) / f"runs-{hashlib.sha256(self.shown.encode()).hexdigest()[:16]}"
 
 
 def locate(option: str | None, env: Mapping[str, str], cwd: Path) -> Location:
@@ -58,19 +60,25 @@ def locate(option: str | None, env: Mapping[str, str], cwd: Path) -> Location:
         return Location(absolute(env[VARIABLE], cwd), f"{VARIABLE} says so")
     if (cwd / FILE).exists():
         return Location(str(cwd / FILE), f"the current folder has a {FILE}")
-    return Location(str(data_folder() / FILE), "the platform's folder for data; nothing says otherwise")
+    if folder := data_folder():
+        return Location(str(folder / FILE), "the platform's folder for data; nothing says otherwise")
+    return Location(str(cwd / FILE), "the current folder; this user has no home folder")
 
 
-def data_folder() -> Path:
-    """Where the platform keeps a user's data."""
+def data_folder() -> Path | None:
+    """Where the platform keeps a user's data; None for a user without a home folder, as a container may run us."""
     import platformdirs  # asks the environment itself, and is not always needed
 
-    return platformdirs.user_data_path("llorch", appauthor=False)
+    try:
+        found = platformdirs.user_data_path("llorch", appauthor=False)
+    except RuntimeError:
+        return None
+    return found if found.is_absolute() else None  # earlier versions of platformdirs keep the ~
 
 
 def absolute(text: str, cwd: Path) -> str:
     """A URL as it is, a path from the root."""
-    return text if "://" in text else str(cwd / Path(text).expanduser())
+    return text if "://" in text else str(cwd / expanded(text))
 
 
 def without_password(url: str) -> str:

@@ -57,8 +57,9 @@ REGISTRY = """
 ## Where the registry is
 
 `--registry`, a path or a SQLAlchemy URL; else what `LLORCH_REGISTRY` names; else `./registry.db` if it is there; else
-`registry.db` in the platform's data folder. `llorch-registry path` says which, and why. A registry that cannot be used
-never costs a conversion: the folder is kept, and `llorch-registry adopt FOLDER` records it by its `conversion.json`.
+`registry.db` in the platform's data folder, or for a user without a home folder in the current one. `llorch-registry
+path` says which, and why. A registry that cannot be used never costs a conversion: the folder is kept, and
+`llorch-registry adopt FOLDER` records it by its `conversion.json`.
 """
 
 
