@@ -16,7 +16,7 @@ from llorch.formats.gguf import Metadata
 
 MODEL_CARD = "README.md"
 
-# Key of the card → `general.KEY` of GGUF, a text.
+# Key of the card → `general.KEY` of GGUF, a text; where it is several, all are in the card.
 TEXTS = {
     "license": "license",
     "license_name": "license.name",
@@ -63,13 +63,12 @@ def card_facts(metadata: Metadata) -> Facts:
     """What the keys between the dashes say: only what the file says, never what might be guessed."""
     facts: Facts = {}
     for name, key in TEXTS.items():
-        text = metadata.text(f"general.{key}", "")
-        if text:
-            facts[name] = text
+        said = [text for text in metadata.described(f"general.{key}") if text]
+        if said:
+            facts[name] = said[0] if len(said) == 1 else said
     for name, key in LISTS.items():
-        texts = metadata.texts(f"general.{key}", None)
-        if texts is not None and len(texts):
-            facts[name] = [text.decode("utf-8", "replace") for text in map(texts.raw, range(len(texts)))]
+        if texts := metadata.described(f"general.{key}"):
+            facts[name] = texts
     for name, key in OTHERS.items():
         found = [_reference(metadata, f"general.{key}.{i}") for i in range(_count(metadata, key))]
         if any(found):
@@ -78,15 +77,18 @@ def card_facts(metadata: Metadata) -> Facts:
 
 
 def _count(metadata: Metadata, key: str) -> int:
-    count = metadata.integer(f"general.{key}.count", 0)
-    return min(count, sum(name.startswith(f"general.{key}.") for name in metadata))
+    count = metadata.get(f"general.{key}.count")
+    if count is None or not isinstance(count.data, int):
+        return 0
+    return min(count.data, sum(name.startswith(f"general.{key}.") for name in metadata))
 
 
 def _reference(metadata: Metadata, prefix: str) -> str:
     """A model or a data set by its id on the Hub, else by its address, else by its name."""
-    address = metadata.text(f"{prefix}.repo_url", "") or metadata.text(f"{prefix}.url", "")
+    said = {name: "".join(metadata.described(f"{prefix}.{name}")[:1]) for name in ("repo_url", "url", "name")}
+    address = said["repo_url"] or said["url"]
     on_the_hub = _HUB.fullmatch(address)
-    return on_the_hub[1] if on_the_hub else address or metadata.text(f"{prefix}.name", "")
+    return on_the_hub[1] if on_the_hub else address or said["name"]
 
 
 def _yaml(values: Mapping[str, str | list[str]]) -> list[str]:

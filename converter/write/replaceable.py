@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from llorch.base.record_files import PROVENANCE, RECORD
 
 MOST_BYTES = 256 << 20  # of a record; the largest that a header can lead to is a fifth of it
 
+SCHEMA = re.compile(r"llorch\.(?:conversion|tokenizer)/v\d+")  # any program may call a file conversion.json
+
 
 def others_in(folder: Path) -> Iterator[str]:
     """The paths in `folder` that no conversion wrote, nearest first: none of an empty folder.
 
-    Where there is no conversion.json, or one that lists no files, that is everything. A subfolder is named as one,
-    with a `/`, unless something in it is listed. OSError for what cannot be read.
+    Where there is no conversion.json, or one that is not ours or lists no files, that is everything. A subfolder is
+    named as one, with a `/`, unless something in it is listed. OSError for what cannot be read.
     """
     listed = _listed(folder)
     kept = {name.partition("/")[0] for name in listed if "/" in name}
@@ -45,6 +48,8 @@ def _listed(folder: Path) -> set[str]:
         if path.is_symlink() or path.stat().st_size > MOST_BYTES:
             return set()
         document = json.loads(path.read_bytes())
+        if not SCHEMA.fullmatch(document["schema"]):
+            return set()
         names = {str(row["path"]) for row in document["files"]}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return set()

@@ -232,6 +232,16 @@ class Metadata(Mapping[str, Value]):
             raise value.wrong("an array of strings")
         return value.data
 
+    def described(self, key: str) -> list[str]:
+        """The texts of a key that only describes: a string, or an array's; none where it is neither, or not there.
+
+        Writers differ in which they use, and llama.cpp, which shows such keys and reads none, takes what is there.
+        """
+        data = None if (value := self._values.get(key)) is None else value.data
+        if isinstance(data, StringArray):
+            return [data.raw(i).decode("utf-8", "replace") for i in range(len(data))]
+        return [data] if isinstance(data, str) else []
+
     def integers(self, key: str, default: D | Required = REQUIRED) -> NDArray[np.integer] | D:
         """An array of integers (a read-only view); an array of bools serves as one of 0 and 1."""
         value = self._find(key, default)

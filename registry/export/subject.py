@@ -65,8 +65,8 @@ class Subject:
         facts = [
             one.facts.get("license", one.facts.get("licence")) for one in artifacts
         ]  # fetches before 0.2 said so
-        named = [fact for fact in facts if isinstance(fact, str)]
-        return next(iter(named), None)
+        named = [", ".join(map(str, fact)) if isinstance(fact, list) else fact for fact in facts]
+        return next((fact for fact in named if isinstance(fact, str)), None)
 
 
 def subject_of(connection: Connection, artifact_id: int, asked: NameReference | None = None) -> Subject:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from tests.commands.conftest import ROOT
 
 # Root reads everything but without these; the tools that take them away are Linux's.
-LIMITS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+LIMITS: Sequence[str] = (
+    ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+)
 needs_a_limit = pytest.mark.skipif(
     bool(LIMITS) and shutil.which(LIMITS[0]) is None, reason="root cannot be limited: there is no setpriv"
 )

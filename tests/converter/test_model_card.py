@@ -68,3 +68,32 @@ def test_what_the_file_does_not_say_is_not_in_the_card(tmp_path: Path) -> None:
     path.write_bytes(tiny_llama().drop("general.name").build())
     card = model_card(read_header(path).metadata).decode()
     assert card.split("---")[1] == '\nlibrary_name: "transformers"\n'
+
+
+def test_several_licences_are_all_in_the_card(tmp_path: Path) -> None:
+    model = tiny_llama()
+    model.key("general.license", array(STRING, ["mit", "apache-2.0"]))
+    model.key("general.author", array(STRING, ["Somebody"]))
+    model.key("general.languages", one(STRING, "en"))
+    (tmp_path / "tiny.gguf").write_bytes(model.build())
+    convert(tmp_path / "tiny.gguf", tmp_path / "folder")
+    card: Any = Card.load(model_path=tmp_path / "folder")
+    assert (card.license, card.author, card.languages) == (["mit", "apache-2.0"], "Somebody", ["en"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("license", one(U32, 7)),
+        ("license.link", array(U32, [7])),
+        ("tags", one(U32, 7)),
+        ("base_model.count", one(STRING, "1")),
+        ("base_model.0.repo_url", one(U32, 7)),
+    ],
+)
+def test_a_description_of_another_type_is_no_reason_to_refuse(key: str, value: Value, tmp_path: Path) -> None:
+    model = tiny_llama().key("general.base_model.count", one(U32, 1))
+    model.key(f"general.{key}", value)
+    (tmp_path / "tiny.gguf").write_bytes(model.build())
+    convert(tmp_path / "tiny.gguf", tmp_path / "folder")
+    assert "7" not in (tmp_path / "folder" / "README.md").read_text()

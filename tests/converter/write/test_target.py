@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import stat
 from io import FileIO
@@ -21,7 +20,8 @@ from llorch.converter.write.target import Target
 KEY = "0" * 64
 SIZES = {"model.safetensors": 100}
 WRITTEN = ["config.json", "conversion.json", "model.safetensors"]
-LISTED = json.dumps({"files": [{"path": "config.json"}, {"path": "model.safetensors"}]}).encode()
+OURS = b'{"schema": "llorch.conversion/v1", "files": %s}'
+LISTED = OURS % b'[{"path": "config.json"}, {"path": "model.safetensors"}]'
 
 
 def write(target: Target, content: bytes = b"new", key: str = KEY) -> Staging:
@@ -165,12 +165,29 @@ THESIS = {".git/HEAD": b"ref: refs/heads/main", "thesis.tex": b"forty pages", "d
         (THESIS, "'.git/', 'data/', 'thesis.tex'"),
         ({"conversion.json": LISTED, "note.txt": b"mine"}, "'note.txt'"),
         ({"conversion.json": LISTED, **THESIS}, "'.git/', 'data/', 'thesis.tex'"),
-        ({"conversion.json": b'{"files": [{"path": "a/b.jinja"}]}', "a/mine": b"mine"}, "'a/mine'"),
-        ({"conversion.json": b'{"files": []}'}, "'conversion.json'"),
+        ({"conversion.json": OURS % b'[{"path": "a/b.jinja"}]', "a/mine": b"mine"}, "'a/mine'"),
+        ({"conversion.json": OURS % b"[]"}, "'conversion.json'"),
+        (
+            {"conversion.json": LISTED.replace(b"llorch.", b"others."), "config.json": b""},
+            "'config.json', 'conv",
+        ),
+        ({"conversion.json": LISTED.replace(b'"schema"', b'"scheme"')}, "'conversion.json'"),
+        ({"conversion.json": LISTED.replace(b'"llorch.conversion/v1"', b"1")}, "'conversion.json'"),
         ({"conversion.json": b"{"}, "'conversion.json'"),
         ({"conversion.json": LISTED, "1": b"", "2": b"", "3": b"", "4": b""}, "'1', '2', '3' and more"),
     ],
-    ids=["project", "a note", "project and conversion", "subfolder", "empty record", "no record", "many"],
+    ids=[
+        "project",
+        "a note",
+        "project and conversion",
+        "subfolder",
+        "empty record",
+        "another program's record",
+        "a record of no schema",
+        "an odd schema",
+        "no record",
+        "many",
+    ],
 )
 def test_force_replaces_only_what_a_conversion_wrote(
     tmp_path: Path, files: dict[str, bytes], named: str
