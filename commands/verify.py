@@ -207,6 +207,8 @@ def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
 
     found = scan_folder(artifact) if artifact.exists() else []
     warned = [one for one in not_allowed(found, allow)[0] if one.level == "warning"]
+    if artifact.is_file():  # that it cannot be read is the error that comes next
+        warned = [one for one in warned if one.rule != "unreadable-file"]
     for one in warned:
         cli.note(NAME, f"warning: {one}")
     return bool(warned)

@@ -133,7 +133,10 @@ def _gguf(path: Path, relative: str) -> Iterator[Finding]:
     try:
         header = read_header(path)
     except InputError as error:
-        yield Finding("unreadable-file", relative, None, shown(str(error), 200, quoted=False))
+        what = str(error).removeprefix(
+            f"{shown(path, 200, quoted=False)}: "
+        )  # the finding names the file itself
+        yield Finding("unreadable-file", relative, None, shown(what, 200, quoted=False))
         return
     for one in scan_metadata(header.metadata):
         yield Finding(one.rule, f"{relative}: {one.where}", one.line, one.what)

@@ -169,7 +169,7 @@ THESIS = {".git/HEAD": b"ref: refs/heads/main", "thesis.tex": b"forty pages", "d
         ({"conversion.json": OURS % b"[]"}, "'conversion.json'"),
         (
             {"conversion.json": LISTED.replace(b"llorch.", b"others."), "config.json": b""},
-            "'config.json', 'conv",
+            "'config.json', 'conversion.json'",
         ),
         ({"conversion.json": LISTED.replace(b'"schema"', b'"scheme"')}, "'conversion.json'"),
         ({"conversion.json": LISTED.replace(b'"llorch.conversion/v1"', b"1")}, "'conversion.json'"),

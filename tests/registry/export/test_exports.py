@@ -42,7 +42,7 @@ def made() -> ArtifactRecord:
     )
 
 
-def story(licence: str = "Apache-2.0", label: str = "tiny.gguf") -> list[RunRecord]:
+def story(licence: str | list[str] = "Apache-2.0", label: str = "tiny.gguf") -> list[RunRecord]:
     """A download, a conversion, a verification."""
     source = replace(gguf(), facts={"license": licence, "base_model": "owner/base", "language": ["no", "en"]})
     came = SourceRecord("hub", "owner/name", "tiny.gguf", source.digest, "main", "a" * 40)
@@ -111,6 +111,11 @@ def test_the_statement_says_what_was_made_of_what(told: Registry) -> None:
     assert details["metadata"]["invocationId"] == f"urn:uuid:{conversion().uid}"
     assert details["metadata"]["startedOn"] == "2026-11-24T02:00:00Z"
     assert f"tree1:{details['byproducts'][0]['digest']['sha256']}" == made().digest
+
+
+def test_several_licences_are_all_named(registry: Registry) -> None:
+    registry.record(*story(["mit", "apache-2.0"]), names={"tiny": made().digest})
+    assert "mit, apache-2.0" in registry.export("tiny", "model-card").decode()
 
 
 @pytest.mark.parametrize("licence", ["Apache-2.0", "llama3", "odd licence"])
