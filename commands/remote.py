@@ -152,7 +152,7 @@ def remote(
             "seconds": {"environment": round(there.seconds, 3), "inference": round(answer.seconds, 3)},
             "llorch_here": __version__,
         }
-        (folder / "bundle.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        cli.write_file(folder / "bundle.json", json.dumps(document, indent=2) + "\n")
         folder.rename(bundle)
     if as_json:
         cli.write_json({**document, "bundle": str(bundle)})
@@ -201,6 +201,6 @@ def judged(there: Ran, answer: Ran) -> str:
 
 def write_bundle(folder: Path, there: Ran, answer: Ran) -> None:
     """What was said, as it was said."""
-    (folder / "environment.txt").write_bytes(there.stdout)
-    (folder / "response.json").write_bytes(answer.stdout if answer is not there else b"")
-    (folder / "log.txt").write_bytes(there.stderr + (answer.stderr if answer is not there else b""))
+    cli.write_file(folder / "environment.txt", there.stdout)
+    cli.write_file(folder / "response.json", answer.stdout if answer is not there else b"")
+    cli.write_file(folder / "log.txt", there.stderr + (answer.stderr if answer is not there else b""))

@@ -73,8 +73,8 @@ def main(
     if accepted and allow is not None:
         standing, _ = not_allowed(found, allowances)
         new = accepting([one for one in standing if one.rule in accepted], who or "", reason or "")
-        with allow.open("a", encoding="utf-8") as file:
-            file.writelines(f"{one.to_toml()}\n" for one in new)
+        before = allow.read_text(encoding="utf-8") if allow.exists() else ""
+        cli.write_file(allow, before + "".join(f"{one.to_toml()}\n" for one in new))
         allowances += new
     standing, taken = not_allowed(found, allowances)
     if sarif_file is not None:
