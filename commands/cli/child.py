@@ -40,13 +40,17 @@ def run_command(
 
 def verify_in_fresh_process(path: Path, level: str, *options: str) -> Report | Failure:
     """The report of `llorch-verify PATH`, which shares nothing with this process but the disk, and records nothing."""
-    child = run_command("verify", os.fspath(path), "--level", level, *options, "--no-record", "--json")
+    again = f"llorch-verify {shown(path, 200, quoted=False)}"
+    try:
+        child = run_command("verify", os.fspath(path), "--level", level, *options, "--no-record", "--json")
+    except OSError as error:  # no memory or right to start another process
+        why = f"{error.strerror}, what it was of is kept: {again} tries again"
+        return Failure(5, "io", f"the verification could not be started: {why}")
     if child.returncode in (0, 1, 7):  # 7: some checks could not be made, which the report says
         from llorch.verification import Report  # a few milliseconds that --help does not need
 
         return Report.from_json(json.loads(child.stdout))
     how = f"signal {-child.returncode}" if child.returncode < 0 else f"status {child.returncode}"
-    again = f"llorch-verify {shown(path, 200, quoted=False)}"
     return Failure(
         1, "unverified", f"the verification ended with {how}, what it was of is kept: {again} tries again"
     )

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -239,6 +240,20 @@ def test_a_verification_that_could_not_be_made_ends_with_1_and_keeps_the_folder(
     assert result.exit_code == 1
     assert "ended with signal 9" in result.stderr
     assert Path("out/model.safetensors").is_file()
+
+
+def test_a_verification_that_cannot_be_started_is_told_and_the_folder_is_kept_and_recorded(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/dev/null")  # nobody may run it
+    result = invoke(main, source, "-o", "out")
+    assert result.exit_code == 5
+    assert result.stderr == (
+        "llorch-convert: the verification could not be started: Permission denied, what it was of is kept: "
+        f"llorch-verify {Path('out').absolute()} tries again\n"
+    )
+    assert "recorded   out" in result.stdout
+    assert Path("out", "config.json").is_file()
 
 
 def test_warnings_are_lines_on_stderr_and_strict_makes_errors_of_them(alone: Path) -> None:
