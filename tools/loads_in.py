@@ -329,8 +329,8 @@ WHY: Mapping[tuple[str, str], str] = {
     ("mlx-lm", "ernie4_5-moe"): "`ernie4_5_moe.py`, `sanitize`: it drops the bias by which the experts are chosen.",
     ("mlx-lm", "phi3"): "`rope_utils.py`, `SuScaledRoPE`: it takes the long factors for short prompts too.",
     ("mlx-lm", "cohere2"): f"`cohere2.py`: {ODD_SIZES}.",
-    ("mistralrs", "hunyuan-moe"): "It loads. Without `use_qk_norm` it leaves the norms of queries and keys out; with it, as the "
-    "folder has it now, it says another text still, and no more was found out.",
+    ("mistralrs", "hunyuan-moe"): "It loads. Without `use_qk_norm` it leaves the norms of queries and keys "
+    "out; with it, as the folder has it now, it says another text still, and no more was found out.",
     ("mlx-lm", "mamba2"): f"`mamba2.py`, `MambaRMSNormGated`: {ONE_NORM}.",
     ("transformers 4", "mamba2"): f"4.57's `MambaRMSNormGated`: {ONE_NORM}.",
     ("mlx-lm", "chatglm"): "`glm.py` turns whole heads: its config has no `partial_rotary_factor`.",

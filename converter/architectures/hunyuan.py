@@ -36,7 +36,7 @@ HUNYUAN_DENSE = Architecture(
         "initializer_range": 0.02,
         "pretraining_tp": 1,
         "use_cache": True,
-        "use_qk_norm": True,  # transformers knows no model without it; mistral.rs leaves the norms out where it is absent
+        "use_qk_norm": True,  # mistral.rs leaves the norms out where it is absent
     },
 )
 
