@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
-Progress = Callable[[int, int], None]
+from llorch.base.cores import allowed_cores
+from llorch.base.progress import Progress
 
 CHUNK = 1 << 20
 THREADS = 8  # no disk is faster than these
@@ -25,8 +25,7 @@ class FileDigests:
     """
 
     def __init__(self) -> None:
-        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(min(THREADS, allowed))
+        self._pool = ThreadPoolExecutor(min(THREADS, allowed_cores()))
         self._stopped = Event()
         self._found: dict[Path, Future[str]] = {}
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from llorch.base.cores import allowed_cores
 from llorch.base.errors import InputError, UnsupportedInput
 from llorch.base.progress import Progress
 from llorch.base.record_files import PROVENANCE, RECORD
@@ -178,17 +179,10 @@ class Run:
 
 def _threads(threads: int | None) -> int:
     if threads is None:
-        return min(_cores(), MOST_THREADS)
+        return min(allowed_cores(), MOST_THREADS)
     if threads < 1:
         raise ValueError(f"threads is {threads}, not at least 1")
     return threads
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _prepared(

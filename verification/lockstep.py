@@ -7,7 +7,7 @@ parted, each further layer is given the source's input, so that every layer that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llorch.base.progress import Progress
 from llorch.runtime import LogitsComparison
 from llorch.verification.check import NOISES
 from llorch.verification.diagnosis import explained
@@ -36,7 +37,6 @@ EDGE = 32  # tokens at the beginning and at the end of the context, with nothing
 KL_LIMIT, MEAN_LIMIT = 1e-9, 1e-10  # nats: those that the checks of logits have for a model without noise
 HIDDEN_LIMIT, HIDDEN_CEILING = 1e-5, 1e-3  # relative RMS: the fault table's, and for a model of much noise
 
-Progress = Callable[[int, int], None]
 Observed = Mapping[str, Tensor]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llorch.base.cores import allowed_cores
 from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.batch.states import write_status
@@ -169,7 +170,7 @@ def run(
         out=out,
         engine=engine,
         address=address,
-        workers=workers or machine_cores(),
+        workers=workers or allowed_cores(),
         threads=threads,
         level=level or made.level,
         retries=retries,
@@ -207,11 +208,6 @@ def chosen_shard(said: str | None, environment: Mapping[str, str]) -> Shard | No
         return parse_shard(said) if said is not None else shard_from_environment(environment)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--shard") from None
-
-
-def machine_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine_memory() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,9 @@ from llorch.registry import RefusedRequest, RegistryError
 
 if TYPE_CHECKING:
     from llorch.base.file_digests import FileDigests
+    from llorch.base.progress import Progress
     from llorch.registry import ArtifactAnswer, Check, Location, Registry
     from llorch.verification import Result
-
-Progress = Callable[[int, int], None]
 
 # They hold conversion.json against the files, and it is no part of the artifact.
 OF_THE_RECORD = ("files.listed", "files.digests", "source.digest")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +59,8 @@ def load_registry_ahead() -> None:
     """Begins to load what `record_conversion` needs; half a second that passes while the weights wait for the disk."""
 
     def load() -> None:
-        from llorch.registry import Registry  # noqa: F401  # all of SQLAlchemy
+        with suppress(Exception):  # whoever records meets it again, and says it
+            from llorch.registry import Registry  # noqa: F401  # all of SQLAlchemy
 
     threading.Thread(target=load, daemon=True).start()
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from llorch.base.cores import allowed_cores
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear, Numbers
-from llorch.runtime.kernels.cpu.pool import available, pool
+from llorch.runtime.kernels.cpu.pool import pool
 from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
 from llorch.runtime.kernels.cpu.steps.small_steps import LANES
 from llorch.runtime.programs.attention import attention
@@ -84,7 +85,7 @@ class LayerPrograms:
         found = self._recorded.get((count, together))
         if found is None:
             require(count == 1 or self._several)
-            recorder = Recorder(self._mode, available(), count, together=together)
+            recorder = Recorder(self._mode, allowed_cores(), count, together=together)
             try:
                 found = _Layers(self._traits, self._weights, recorder)
             except Unknown:

@@ -8,13 +8,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llorch.base.cores import allowed_cores
 from llorch.formats.vector_code import machine_code, this_machine
 from llorch.runtime.kernels.cpu import scheduler
 from llorch.runtime.kernels.cpu.processor import processor_of
@@ -123,24 +122,13 @@ _making = threading.Lock()
 
 def pool(threads: int) -> Pool:
     """The process's pool of so many threads; a fork has its own."""
-    threads = max(1, min(threads, available()))
+    threads = max(1, min(threads, allowed_cores()))
     with _making:
         key = os.getpid(), threads
         found = _pools.get(key)
         if found is None:
             found = _pools[key] = Pool(threads)
         return found
-
-
-@cache
-def available() -> int:
-    """Processors that this process may use at once, by its affinity and its control group's quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()[:2]
-        return max(1, min(allowed, -(-int(quota) // int(period))))
-    except (OSError, ValueError):  # no such group, or "max"
-        return allowed
 
 
 def _yielding() -> tuple[int, Any]:

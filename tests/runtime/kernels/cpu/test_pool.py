@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llorch.runtime.kernels.cpu.pool import Pool, Program, Step, available, pool
+from llorch.base.cores import allowed_cores
+from llorch.runtime.kernels.cpu.pool import Pool, Program, Step, pool
 
 SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
@@ -96,4 +97,4 @@ def test_callers_at_the_same_time_wait_for_each_other(threads: Pool) -> None:
 
 def test_a_process_has_one_pool_of_a_size_and_none_beyond_its_processors() -> None:
     assert pool(1) is pool(1)
-    assert pool(10**6).threads == available()
+    assert pool(10**6).threads == allowed_cores()

@@ -1,0 +1,25 @@
+"""How many cores are ours: a container's quota counts, and a number that says nothing does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from llorch.base import cores
+
+OURS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("100000 100000", 1), ("50000 100000", 1), ("max 100000", OURS), ("", OURS), ("99900000 100000", OURS)],
+)
+def test_a_quota_counts_where_it_is_the_smaller(
+    text: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text(text)
+    monkeypatch.setattr(cores, "QUOTA", quota)
+    assert cores.allowed_cores.__wrapped__() == expected
