@@ -6,17 +6,17 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from llorch import converter, formats, verification
-from llorch.base.shown import shown
 from llorch.commands import cli
-from llorch.commands.cli import NO_SUCH_FILE, Failure, OutputError, size
+from llorch.commands.cli import NO_SUCH_FILE, Failure, OutputError
 from llorch.commands.convert import quantization_page
+from llorch.commands.convert.result import ConvertResult
 from llorch.commands.convert.tokenizer import write_tokenizer
 from llorch.commands.ledger import (
     Recorded,
@@ -34,10 +34,8 @@ from llorch.verification import Report
 if TYPE_CHECKING:
     from llorch.base.progress import Progress
     from llorch.converter import Conversion, ConvertOptions, SourceSignature
-    from llorch.converter.quantization import ReferenceComparison
     from llorch.formats.scan import Allowance
     from llorch.registry import Location
-    from llorch.verification import ConfigComparison
 
 NAME = "llorch-convert"
 
@@ -205,62 +203,6 @@ def main(
     return error.exit_code if isinstance(error, Failure) else done.exit_code
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A conversion, what its verification said (None: not asked for), and where both are recorded.
-
-    config: how its config.json differs from an original's, if there was one to compare with.
-    """
-
-    conversion: Conversion
-    report: Report | Failure | None
-    recorded: Recorded | Failure
-    config: ConfigComparison | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """The registry's failure before a check's, as `failures.EXIT_CODES` has them in order."""
-        if isinstance(self.recorded, Failure):
-            return self.recorded.exit_code
-        if self.recorded.refused is not None:
-            return 1
-        if isinstance(self.report, Failure):
-            return self.report.exit_code
-        return {"FAILED": 1, "INCOMPLETE": 7}.get(self.report.outcome, 0) if self.report is not None else 0
-
-    def to_json(self, error: ReferenceComparison | Failure | None = None) -> dict[str, object]:
-        """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.
-
-        reference: the error of each tensor, reference_config: how config.json differs from the original's, if there
-        was something to compare with.
-        """
-        return {
-            "schema": "llorch.convert/v1",
-            "folder": os.fspath(self.conversion.folder),
-            "conversion": self.conversion.to_json(),
-            "verification": self.report.to_json() if self.report is not None else None,
-            "registry": self.recorded.to_json(),
-            "reference": error.to_json() if error is not None else None,
-            "reference_config": self.config.to_json() if self.config is not None else None,
-        }
-
-    def summary(self) -> str:
-        """Three lines for a person: what was written, what the checks said, where it is recorded."""
-        made = self.conversion
-        written = size(sum(file.size for file in made.files)).brief
-        what = f"{made.architecture}, {made.dtype}, {len(made.tensors)} tensors, {written}"
-        lines = [f"converted  {shown(made.folder, 200, quoted=False)}  ({what})"]
-        if isinstance(self.report, Report):
-            lines += [f"verified   {self.report.outcome}  ({self.report.sentence})"]
-        if self.config is not None:
-            lines += [f"config     {effect}" for effect in self.config.effects]
-            lines += [f"config     {self.config.sentence}"]
-        if isinstance(self.recorded, Recorded):
-            at = f"{self.recorded.digest[:18]}, in {self.recorded.registry}"
-            lines += [f"recorded   {self.recorded.name}  ({at})"]
-        return "\n".join(lines)
-
-
 def convert_and_check(
     source: Path,
     folder: Path,
@@ -273,7 +215,7 @@ def convert_and_check(
     force: bool = False,
     allow: Sequence[Allowance] = (),
     source_key: Path | None = None,
-) -> Done | None:
+) -> ConvertResult | None:
     """Converts, verifies and records; says on stderr what is to be warned of, and what went wrong after the conversion.
 
     Raises what `converter.convert` does, but for OnlyVocabulary: of a source without weights
@@ -316,7 +258,7 @@ def convert_and_check(
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
-    return Done(conversion, report, recorded)
+    return ConvertResult(conversion, report, recorded)
 
 
 def loading_registry(progress: Progress | None) -> Progress:

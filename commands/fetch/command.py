@@ -24,7 +24,7 @@ from llorch.sources import NoRanges
 from llorch.verification import Report
 
 if TYPE_CHECKING:
-    from llorch.commands.convert.command import Done
+    from llorch.commands.convert.result import ConvertResult
     from llorch.commands.ledger import FetchedModel, FetchResult, Recorded
     from llorch.formats.scan import Allowance, Finding
     from llorch.registry import Location
@@ -283,7 +283,7 @@ def tried(model: FetchedModel, came: FetchResult, level: str, location: Location
     return trouble or report
 
 
-def converted(came: FetchResult, output: Path | None, level: str, location: Location) -> Done:
+def converted(came: FetchResult, output: Path | None, level: str, location: Location) -> ConvertResult:
     """What llorch-convert makes of the one GGUF model that came."""
     from llorch.commands.convert import command as convert  # as in `main`
     from llorch.converter import ConvertOptions
@@ -316,7 +316,7 @@ def document(
     came: FetchResult,
     recorded: Sequence[Recorded] | Failure,
     reports: Sequence[Report | Failure],
-    done: Done | None,
+    done: ConvertResult | None,
 ) -> dict[str, object]:
     """What --json prints; conversion: the document of llorch-convert, with --convert."""
     registry = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
