@@ -21,7 +21,8 @@ from llorch.base.shown import shown
 from llorch.converter.errors import RoundTripError
 from llorch.converter.plan.dtype import DType, Float32, Written, rounding_error, widened
 from llorch.converter.plan.schedule import PIECE_WEIGHTS, Slice, bands, slices
-from llorch.converter.plan.tensors import PlannedTensor, with_scales
+from llorch.converter.plan.segments import PlannedTensor
+from llorch.converter.plan.tensors import with_scales
 from llorch.converter.schema.block_parts import U8, BlockPart, Bytes
 from llorch.converter.schema.operations import Operation
 from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from llorch.converter.plan.dtype_choice import UNQUANTIZED
     from llorch.converter.plan.plan import Plan, make_plan, require_decoder
     from llorch.converter.plan.rope import TABLES
-    from llorch.converter.plan.tensors import PlannedTensor
+    from llorch.converter.plan.segments import PlannedTensor
 
 __all__ = [
     "TABLES",
@@ -27,6 +27,6 @@ __getattr__, __dir__ = lazy_names(
         "dtype_choice": ["UNQUANTIZED"],
         "plan": ["Plan", "make_plan", "require_decoder"],
         "rope": ["TABLES"],
-        "tensors": ["PlannedTensor"],
+        "segments": ["PlannedTensor"],
     },
 )

@@ -18,7 +18,7 @@ import numpy as np
 from llorch.base.shown import shown
 from llorch.converter.plan.dtype import DType, Float32
 from llorch.converter.plan.schedule import slices
-from llorch.converter.plan.tensors import OutputTensor, PlannedTensor
+from llorch.converter.plan.segments import OutputTensor, PlannedTensor
 from llorch.formats.gguf import TensorData
 from llorch.formats.quants import decode
 

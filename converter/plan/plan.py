@@ -15,9 +15,10 @@ from llorch.converter.architectures import choose_architecture, refuse_what_is_n
 from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
 from llorch.converter.plan.layer_arrays import layer_tensors
 from llorch.converter.plan.rope import TABLES, Table, read_rope
+from llorch.converter.plan.segments import PlannedTensor, Segment
 from llorch.converter.plan.settings import Settings
 from llorch.converter.plan.sizes import read_layers, read_sizes
-from llorch.converter.plan.tensors import Assignment, PlannedTensor, Segment, assign, names_of
+from llorch.converter.plan.tensors import Assignment, assign, names_of
 from llorch.converter.schema.architecture import Architecture, Evidence, Sizes
 from llorch.converter.schema.keys import Keys
 from llorch.converter.schema.not_yet import TYPES

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.converter.plan.tensors import OutputTensor, PlannedTensor, Segment
+from llorch.converter.plan.segments import OutputTensor, PlannedTensor, Segment
 from llorch.formats import BITS, SafetensorsTensor
 from llorch.formats.gguf import Header
 

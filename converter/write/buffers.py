@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.converter.plan.schedule import PIECE_WEIGHTS, band_weights, element_bytes, slice_weights
-from llorch.converter.plan.tensors import OutputTensor
+from llorch.converter.plan.segments import OutputTensor
 
 Bytes = NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.shown import shown
 from llorch.converter.plan.dtype import DType, Written, all_finite
 from llorch.converter.plan.schedule import Slice
-from llorch.converter.plan.tensors import OutputTensor
+from llorch.converter.plan.segments import OutputTensor
 from llorch.converter.round_trip import require_blocks_back, require_round_trip
 from llorch.converter.schema.block_parts import BlockPart
 from llorch.converter.write.buffers import Buffer, Bytes

@@ -13,7 +13,7 @@ from llorch.converter import convert
 from llorch.converter.errors import RoundTripError
 from llorch.converter.plan.dtype import all_finite, rounding_error, widened
 from llorch.converter.plan.plan import make_plan
-from llorch.converter.plan.tensors import PlannedTensor
+from llorch.converter.plan.segments import PlannedTensor
 from llorch.converter.round_trip import Difference, require_round_trip, round_trip_differences
 from llorch.converter.schema.operations import rope_halves, subtract_one
 from llorch.formats.gguf.file import Header, read_header

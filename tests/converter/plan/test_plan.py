@@ -9,7 +9,7 @@ import pytest
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.converter.plan.plan import Plan, make_plan
-from llorch.converter.plan.tensors import PlannedTensor
+from llorch.converter.plan.segments import PlannedTensor
 from llorch.formats.gguf.file import Header
 from tests.converter.executed import Tokens
 from tests.converter.headers import LLAMA_TENSORS, TOKENS, Shape, header_of, llama

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from llorch.base.errors import MalformedInput
 from llorch.base.progress import Progress
 from llorch.converter.plan.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
-from llorch.converter.plan.tensors import OutputTensor, Segment
+from llorch.converter.plan.segments import OutputTensor, Segment
 from llorch.converter.schema.architecture import Spread
 from llorch.converter.schema.operations import Operation, rope_halves, subtract_one, transpose
 from llorch.converter.write import pipeline
