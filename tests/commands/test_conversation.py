@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from llorch.commands.conversation import command
+from llorch.commands.run.conversation import command
 from tests.commands.conftest import ROOT
 from tests.models.gguf_writer import STRING, U32, one
 from tests.models.tiny import random_llama

@@ -14,7 +14,7 @@ from llorch.commands import scan as scan_command
 from llorch.commands.convert.command import main as convert
 from llorch.commands.registry.command import main as registry
 from llorch.commands.run import main
-from llorch.commands.run_documents import info_rows
+from llorch.commands.run.documents import info_rows
 from llorch.runtime import describe
 from tests.commands.conftest import invoke, started
 from tests.models.gguf_writer import I32, STRING, U32, Value, array, one
@@ -212,7 +212,7 @@ def test_what_cannot_be_done_ends_in_one_line(source: Path, arguments: list[str]
 
 
 def test_on_a_terminal_nothing_that_a_model_says_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llorch.commands import run
+    from llorch.commands.run import command as run
 
     monkeypatch.setattr("llorch.commands.cli.is_terminal", lambda _: True)
     assert run.seen("a\x1b[2J\nb\tc\u202e") == "a\\x1b[2J\nb\tc\\u202e"

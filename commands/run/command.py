@@ -16,10 +16,9 @@ from llorch import formats, runtime
 from llorch.base.errors import UnsupportedInput
 from llorch.commands import cli
 from llorch.commands.cli import Cell, text, write_rows, write_table
-from llorch.commands.conversation import converse, interrupt_cancels
 from llorch.commands.ledger import MODEL
-from llorch.commands.remote import add_remote
-from llorch.commands.run_documents import (
+from llorch.commands.run.conversation import converse, interrupt_cancels
+from llorch.commands.run.documents import (
     contents_document,
     contents_rows,
     generation_document,
@@ -28,9 +27,10 @@ from llorch.commands.run_documents import (
     speed_document,
     speed_rows,
 )
-from llorch.commands.run_input import prompt_of, said, text_of
+from llorch.commands.run.input import prompt_of, said, text_of
+from llorch.commands.run.remote import add_remote
+from llorch.commands.run.soak import add_soak
 from llorch.commands.serve.command import add_serve
-from llorch.commands.soak import add_soak
 
 if TYPE_CHECKING:
     from llorch.runtime import Model, Sampling, Stream
@@ -423,7 +423,3 @@ def seen(piece: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in piece
     )
-
-
-if __name__ == "__main__":
-    main()
