@@ -23,6 +23,7 @@ from llorch import converter
 from llorch.base.times import rfc3339
 from llorch.base.version import __version__
 from llorch.commands import cli
+from llorch.commands.run.options import NAME
 
 HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.:-]*)")
 BACKENDS = ("cpu", "cuda", "mps")
@@ -46,52 +47,42 @@ class Ran:
     seconds: float
 
 
-def add_remote(group: click.Group, example: str) -> None:
-    """Makes `remote` a command of a group."""
-    command = cli.subcommand(group, "remote", example)
-    for option in reversed(OPTIONS):
-        option(remote)
-    command(remote)
+commands = click.Group()  # `llorch.commands.run.command` takes it into its own
 
 
-OPTIONS = (
-    click.argument("host"),
-    click.argument("backend", type=click.Choice(BACKENDS)),
-    click.argument("action", type=click.Choice(["debug-inference"])),
-    click.option(
-        "--model", required=True, help="The model there: a path, or a name of that machine's registry."
-    ),
-    click.option(
-        "-p",
-        "--prompt",
-        default="The capital of France is",
-        show_default=True,
-        help="The text to go on from.",
-    ),
-    click.option(
-        "-n",
-        "--max-new-tokens",
-        type=click.IntRange(1, 4096),
-        default=16,
-        show_default=True,
-        help="Tokens to generate, at most.",
-    ),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=1),
-        default=300.0,
-        show_default=True,
-        help="Seconds that all of it may take.",
-    ),
-    click.option(
-        "-o",
-        "--output",
-        type=cli.PATH,
-        help="The new folder for what comes back.  [default: debug-HOST-TIME]",
-    ),
+@cli.subcommand(commands, "remote", example=f"{NAME} remote gpu-box cuda debug-inference --model smollm2")
+@click.argument("host")
+@click.argument("backend", type=click.Choice(BACKENDS))
+@click.argument("action", type=click.Choice(["debug-inference"]))
+@click.option("--model", required=True, help="The model there: a path, or a name of that machine's registry.")
+@click.option(
+    "-p",
+    "--prompt",
+    default="The capital of France is",
+    show_default=True,
+    help="The text to go on from.",
 )
-
-
+@click.option(
+    "-n",
+    "--max-new-tokens",
+    type=click.IntRange(1, 4096),
+    default=16,
+    show_default=True,
+    help="Tokens to generate, at most.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    help="Seconds that all of it may take.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=cli.PATH,
+    help="The new folder for what comes back.  [default: debug-HOST-TIME]",
+)
 def remote(
     host: str,
     backend: str,

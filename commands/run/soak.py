@@ -12,37 +12,26 @@ from llorch import formats, runtime
 from llorch.commands import cli
 from llorch.commands.cli import Cell, size, text, write_rows
 from llorch.commands.ledger import MODEL
+from llorch.commands.run.options import NAME
 
-NAME = "llorch-run"
 SHOWN = 5  # wrong answers
 
-
-def add_soak(group: click.Group, example: str) -> None:
-    """Makes `soak` a command of a group."""
-    command = cli.subcommand(group, "soak", example)
-    for option in reversed(OPTIONS):
-        option(soak)
-    command(soak)
+commands = click.Group()  # `llorch.commands.run.command` takes it into its own
 
 
-OPTIONS = (
-    click.argument("model", type=MODEL, shell_complete=cli.complete_model),
-    click.option(
-        "--minutes",
-        type=click.FloatRange(min=0, max=24 * 60),
-        default=1.0,
-        show_default=True,
-        help="How long to go on; each request is made at least once.",
-    ),
-    click.option(
-        "--seed", type=int, default=0, show_default=True, help="The same seed makes the same requests."
-    ),
-    click.option("--answers", hidden=True, is_flag=True, help="Print the answers of a fresh process."),
-    cli.mode_option("fast"),
-    cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
+@cli.subcommand(commands, "soak", example=f"{NAME} soak smollm2 --minutes 5")
+@click.argument("model", type=MODEL, shell_complete=cli.complete_model)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, max=24 * 60),
+    default=1.0,
+    show_default=True,
+    help="How long to go on; each request is made at least once.",
 )
-
-
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same requests.")
+@click.option("--answers", hidden=True, is_flag=True, help="Print the answers of a fresh process.")
+@cli.mode_option("fast")
+@cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
 def soak(model: Path, minutes: float, seed: int, answers: bool, mode: str, device: str, as_json: bool) -> int:
     """Test a model with many random requests, and watch its memory.
 

@@ -29,66 +29,58 @@ KEY_BYTES = 4096
 TOGETHER_S = 0.2  # timeout(1) signals the process and then its group: two so close are one
 
 
-def add_serve(group: click.Group, example: str) -> None:
-    """Makes `serve` a command of a group."""
-    command = cli.subcommand(group, "serve", example)
-    for option in reversed(OPTIONS):
-        option(serve)
-    command(serve)
+commands = click.Group()  # `llorch.commands.run.command` takes it into its own
 
 
-OPTIONS = (
-    click.argument("model", type=cli.PATH, shell_complete=cli.complete_model),
-    click.option(
-        "--host",
-        default="127.0.0.1",
-        show_default=True,
-        help="Address to listen on. Any other than this machine's own needs a key.",
-    ),
-    click.option(
-        "--port",
-        type=click.IntRange(0, 65535),
-        default=0,
-        show_default=True,
-        help="Port to listen on; 0 is any free one.",
-    ),
-    cli.mode_option("fast"),
-    cli.device_option("Where it is computed. auto: cuda if it is there, else cpu."),
-    click.option(
-        "--api-key-file",
-        type=cli.PATH,
-        help=f"Keys, one a line, of which a client must send one; ${KEY_VARIABLE} holds a single one.",
-    ),
-    click.option(
-        "--slots",
-        type=click.IntRange(1, 1024),
-        default=16,
-        show_default=True,
-        help="Requests answered at a time.",
-    ),
-    click.option(
-        "--max-queue",
-        type=click.IntRange(min=0),
-        default=64,
-        show_default=True,
-        help="Requests that may wait; more are refused.",
-    ),
-    click.option("--served-model-name", metavar="NAME", help="What clients call it.  [default: its name]"),
-    click.option(
-        "--worker-id", metavar="ID", help="This worker's id, for --callback-url.  [default: a random one]"
-    ),
-    click.option("--callback-url", metavar="URL", help="Send a POST there once requests are accepted."),
-    click.option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Format of the log, which goes to stderr.",
-    ),
-    cli.registry_option,
+@cli.subcommand(commands, "serve", example="llorch-run serve SmolLM2-135M-Instruct.Q4_1.gguf --port 8080")
+@click.argument("model", type=cli.PATH, shell_complete=cli.complete_model)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. Any other than this machine's own needs a key.",
 )
-
-
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port to listen on; 0 is any free one.",
+)
+@cli.mode_option("fast")
+@cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
+@click.option(
+    "--api-key-file",
+    type=cli.PATH,
+    help=f"Keys, one a line, of which a client must send one; ${KEY_VARIABLE} holds a single one.",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="Requests answered at a time.",
+)
+@click.option(
+    "--max-queue",
+    type=click.IntRange(min=0),
+    default=64,
+    show_default=True,
+    help="Requests that may wait; more are refused.",
+)
+@click.option("--served-model-name", metavar="NAME", help="What clients call it.  [default: its name]")
+@click.option(
+    "--worker-id", metavar="ID", help="This worker's id, for --callback-url.  [default: a random one]"
+)
+@click.option("--callback-url", metavar="URL", help="Send a POST there once requests are accepted.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the log, which goes to stderr.",
+)
+@cli.registry_option
 def serve(
     model: Path,
     host: str,

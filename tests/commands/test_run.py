@@ -212,10 +212,10 @@ def test_what_cannot_be_done_ends_in_one_line(source: Path, arguments: list[str]
 
 
 def test_on_a_terminal_nothing_that_a_model_says_acts_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llorch.commands.run import command as run
+    from llorch.commands.run import generation
 
     monkeypatch.setattr("llorch.commands.cli.is_terminal", lambda _: True)
-    assert run.seen("a\x1b[2J\nb\tc\u202e") == "a\\x1b[2J\nb\tc\\u202e"
+    assert generation.seen("a\x1b[2J\nb\tc\u202e") == "a\\x1b[2J\nb\tc\\u202e"
 
 
 def test_bench_measures_both_halves_and_names_what_it_measured(source: Path) -> None:
