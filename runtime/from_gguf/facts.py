@@ -31,6 +31,8 @@ ROLES: Mapping[str, str] = {
 }
 FFN_NORM_NAMED_POST: Mapping[str, str] = {"ffn_norm": "post_attention_norm", "attention_post_norm": ""}
 SHARED_EXPERTS = SHARED[1:]
+FINAL_BIAS = ("output_norm.bias",)
+LLAMA_BIASES = ("attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
 CHOICE_BIAS = ("exp_probs_b.bias",)
 DELTA_NET = (
     "attn_qkv.weight", "attn_gate.weight", "ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight",

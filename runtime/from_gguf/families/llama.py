@@ -1,0 +1,138 @@
+"""How llama.cpp reads Llama, Mistral and what has their block; a row of facts an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llorch.runtime.from_gguf.facts import (
+    CHOICE_BIAS,
+    FFN_NORM_NAMED_POST,
+    FINAL_BIAS,
+    FUSED,
+    LLAMA_BIASES,
+    SHARED_EXPERTS,
+    WITH_BIAS,
+    ArchitectureFacts,
+    Sliding,
+)
+from llorch.runtime.traits import Temperature
+
+# Queries of layers that do not rotate grow with their position; src/models/llama4.cpp has these numbers built in.
+FLOOR_TEMPERATURE = Temperature(0.1, 8192, offset=1, unrotated_only=True)
+
+FAMILIES: Mapping[str, ArchitectureFacts] = {
+    "llama": ArchitectureFacts(
+        pairs="interleaved",
+        whole_heads=True,
+        optional=LLAMA_BIASES,
+        experts="maybe",
+        rope_factors="freqs",
+        sliding=Sliding(period=0),
+    ),
+    "mistral3": ArchitectureFacts(
+        pairs="interleaved", optional=LLAMA_BIASES, rope_factors="freqs", temperature=True, log_multiplier=1.0
+    ),
+    "olmo2": ArchitectureFacts(
+        pairs="halves",
+        norms=("post_attention_norm.weight", "post_ffw_norm.weight"),
+        head_norms="row",
+        head_required=True,
+        sliding=Sliding(period=4, scaled=False),
+    ),
+    "olmoe": ArchitectureFacts(
+        pairs="halves", head_norms="row", experts="always", experts_renormalised=False, head_required=True
+    ),
+    "stablelm": ArchitectureFacts(
+        pairs="halves",
+        norm="layer",
+        norms=("attn_norm.weight", "attn_norm.bias"),
+        optional=("ffn_norm.weight", "ffn_norm.bias"),
+        final=FINAL_BIAS,
+        head_required=True,
+        parallel="without ffn_norm",
+        head_norms="heads",
+        head_norms_required=False,
+    ),
+    "smollm3": ArchitectureFacts(pairs="interleaved", rope_skips=4),
+    "minimax-m2": ArchitectureFacts(
+        pairs="halves", head_norms="row", experts="always", mixture=CHOICE_BIAS, gating=0
+    ),
+    "ernie4_5": ArchitectureFacts(pairs="interleaved", optional=LLAMA_BIASES, rope_base=500000.0),
+    "ernie4_5-moe": ArchitectureFacts(
+        pairs="interleaved",
+        optional=("attn_output.bias",),
+        rope_base=500000.0,
+        experts="always",
+        ffns="every so many",
+        mixture=CHOICE_BIAS,
+        shared=SHARED_EXPERTS,
+    ),
+    "seed_oss": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight", "post_attention_norm.weight"),
+        roles=FFN_NORM_NAMED_POST,
+        optional=("attn_output.bias",),
+    ),
+    "exaone": ArchitectureFacts(pairs="halves", rope_factors="freqs"),
+    "exaone4": ArchitectureFacts(
+        pairs="halves",
+        norms=("post_attention_norm.weight", "post_ffw_norm.weight"),
+        head_norms="head",
+        rope_base=1000000.0,
+        rope_factors="freqs",
+        sliding=Sliding(period=4, full_turns=False),
+    ),
+    "hunyuan-dense": ArchitectureFacts(pairs="halves", head_norms="head", head_norm_after_rope=True),
+    "hunyuan-moe": ArchitectureFacts(
+        pairs="halves", head_norms="head", head_norm_after_rope=True, experts="always", shared=SHARED_EXPERTS
+    ),
+    "dots1": ArchitectureFacts(
+        pairs="halves",
+        head_norms="head",
+        experts="always",
+        ffns="leading dense",
+        mixture=CHOICE_BIAS,
+        shared=SHARED_EXPERTS,
+        experts_renormalised=False,
+        gating=2,
+    ),
+    "arcee": ArchitectureFacts(pairs="interleaved", activation="relu2", ffn=FUSED, rope_factors="freqs"),
+    "nemotron": ArchitectureFacts(
+        pairs="halves",
+        norm="layer",
+        activation="relu2",
+        norms=WITH_BIAS,
+        norm_stored_offset=1.0,
+        ffn=FUSED,
+        optional=("attn_output.bias", "ffn_up.bias", "ffn_down.bias"),
+        final=FINAL_BIAS,
+    ),
+    "apertus": ArchitectureFacts(
+        pairs="halves",
+        activation="xielu",
+        ffn=FUSED,
+        optional=("attn_output.bias",),
+        head_norms="head",
+        rope_factors="freqs",
+    ),
+    "llama4": ArchitectureFacts(
+        pairs="interleaved",
+        rope_factors="freqs",
+        experts="always",
+        experts_renormalised=False,
+        ffns="every so many",
+        shared=SHARED_EXPERTS,
+        gating=2,
+        weighs_input=True,
+        rope_skips=4,
+        plain_head_norm=True,
+        head_norm_after_rope=True,
+        chunk=8192,
+        floor_temperature=FLOOR_TEMPERATURE,
+    ),
+    "internlm2": ArchitectureFacts(pairs="interleaved", head_required=True),
+    "xverse": ArchitectureFacts(pairs="interleaved", head_required=True),
+    "minicpm": ArchitectureFacts(
+        pairs="interleaved", optional=LLAMA_BIASES, rope_factors="freqs", scales="minicpm"
+    ),
+}
