@@ -3,58 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from llorch.base.cores import allowed_cores
-from llorch.base.errors import InputError, UnsupportedInput
+from llorch.base.errors import InputError
 from llorch.base.progress import Progress
 from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.base.times import now_milliseconds, rfc3339_milliseconds
-from llorch.base.version import __version__
 from llorch.converter.errors import OnlyVocabulary
-from llorch.converter.findings import Findings, scan_source
-from llorch.converter.model_card import MODEL_CARD, card_facts, model_card
+from llorch.converter.json_file import json_bytes
+from llorch.converter.model_card import MODEL_CARD
 from llorch.converter.options import Choices, ConvertOptions
-from llorch.converter.plan.config import with_dtype
-from llorch.converter.plan.dtype_choice import AUTO, choose_dtypes
-from llorch.converter.plan.float16 import float16_warnings
-from llorch.converter.plan.plan import Plan, make_plan, require_decoder
-from llorch.converter.plan.schedule import Placed, written_order
-from llorch.converter.plan.tensors import with_scales
-from llorch.converter.provenance.record import (
-    Conversion,
-    Source,
-    SourceRows,
-    SourceTensor,
-    TensorRow,
-    WrittenFile,
-    text_of,
-    tools,
-)
+from llorch.converter.plan.dtype_choice import AUTO
+from llorch.converter.plan.plan import make_plan, require_decoder
+from llorch.converter.provenance.conversion import Run, record_of
+from llorch.converter.provenance.record import Conversion, WrittenFile
 from llorch.converter.provenance.statement import statement
-from llorch.converter.quantization.block_scales import ScaleRange, ScaleRanges
-from llorch.converter.quantization.stats import quantization_of
+from llorch.converter.quantization.block_scales import ScaleRanges
+from llorch.converter.work import Work, prepare_work
 from llorch.converter.write import pipeline
 from llorch.converter.write.staging import Staging
 from llorch.converter.write.target import Target
-from llorch.formats import INDEX, Layout, lay_out, read_safetensors
-from llorch.formats.gguf import Header, Tensor, TensorData, metadata_digests, read_header
+from llorch.formats import INDEX, Layout, read_safetensors
+from llorch.formats.gguf import TensorData, read_header
 from llorch.formats.scan import Allowance
-from llorch.formats.tokenizer import (
-    TOKENIZER_MODEL,
-    TemplateReport,
-    TokenizerFiles,
-    build_tokenizer,
-    sentencepiece_model,
-)
+from llorch.formats.tokenizer import build_tokenizer
 
 if TYPE_CHECKING:
     from llorch.converter.provenance.source_signature import SourceSignature
@@ -70,27 +50,6 @@ ROLES = {
     RECORD: "record",
     PROVENANCE: "record",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """All that is decided before a byte is written.
-
-    dtype: the model's. placed: in the layout's order. others: name → content of the small files. notes: what the
-    tokenizer took for granted. warnings: of the tokenizer, the header and the dtypes. templates: what each chat
-    template reaches for, by its file. findings: what a scan of the source's texts objects to.
-    """
-
-    header: Header
-    planned: Plan
-    dtype: str
-    layout: Layout
-    placed: tuple[Placed, ...]
-    others: Mapping[str, bytes]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    templates: Mapping[str, TemplateReport]
-    findings: Findings
 
 
 def convert(
@@ -149,14 +108,14 @@ def convert(
         )
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:
-                work = _prepared(header, tokenizer, planned, data, options, allow)
+                work = prepare_work(header, tokenizer, planned, data, options, allow)
                 del tokenizer  # what it says is in `work`, and a large vocabulary takes a hundred megabytes
                 staging, digests, seen = _write_weights(target, data, work, run.threads, progress)
-                scales = seen.all_of(_sources(work), data)
+                scales = seen.all_of(work.sources, data)
             finally:
                 data.require_unchanged()  # if it was written to while we read, that is what is wrong
             files = _write_others(staging, work, digests)
-            conversion = _conversion(target.folder, work, options, run, files, digests, scales)
+            conversion = record_of(target.folder, work, options, run, files, digests, scales)
             if source_signature is not None:
                 source_signature.require_same(conversion.sources)
                 conversion = replace(conversion, source_signature=source_signature.to_json())
@@ -168,15 +127,6 @@ def convert(
     return conversion
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What does not decide the bytes, and is recorded all the same."""
-
-    id: str | None
-    started: str
-    threads: int
-
-
 def _threads(threads: int | None) -> int:
     if threads is None:
         return min(allowed_cores(), MOST_THREADS)
@@ -185,56 +135,14 @@ def _threads(threads: int | None) -> int:
     return threads
 
 
-def _prepared(
-    header: Header,
-    tokenizer: TokenizerFiles,
-    planned: Plan,
-    data: TensorData,
-    options: ConvertOptions,
-    allow: Sequence[Allowance],
-) -> Work:
-    """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
-    choice = choose_dtypes(with_scales(planned.outputs, data), data, options.dtype)
-    findings = scan_source(header.metadata, tokenizer, allow)
-    overflow = float16_warnings(planned.architecture, choice.dtype)
-    warnings = (*tokenizer.warnings, *findings.warnings, *planned.warnings, *choice.warnings, *overflow)
-    if warnings and options.strict:
-        raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
-    outputs = written_order(choice.outputs)
-    layout = lay_out(((o.name, str(o.dtype), o.shape) for o in outputs), options.shard_bytes)
-    by_name = {output.name: output for output in outputs}
-    placed = tuple(Placed(by_name[stored.name], stored) for stored in layout.tensors)
-    sentencepiece = sentencepiece_model(header.metadata, tokenizer.vocabulary)
-    others = {
-        "config.json": _json(with_dtype(planned.config, choice.dtype)),
-        "generation_config.json": _json(planned.generation_config),
-        **tokenizer.files(),
-        MODEL_CARD: model_card(header.metadata),
-        **({} if sentencepiece.content is None else {TOKENIZER_MODEL: sentencepiece.content}),
-        **({INDEX: layout.index} if layout.index is not None else {}),
-    }
-    return Work(
-        header=header,
-        planned=planned,
-        dtype=choice.dtype.torch_name,
-        layout=layout,
-        placed=placed,
-        others=others,
-        notes=(*tokenizer.notes, *filter(None, [sentencepiece.note])),
-        warnings=warnings,
-        templates=tokenizer.template_reports,
-        findings=findings,
-    )
-
-
 def _write_weights(
     target: Target, data: TensorData, work: Work, threads: int, progress: Progress | None
 ) -> tuple[Staging, pipeline.Digests, ScaleRanges]:
     """The weights' files, complete in a staging: a new one, or one that a crashed run left with the same key."""
-    key, layout = _key(work), work.layout
+    layout = work.layout
     sizes = {file.name: file.size_bytes for file in layout.files}
     while True:
-        staging = target.stage(key, sizes, sum(map(len, work.others.values())))
+        staging = target.stage(work.key, sizes, sum(map(len, work.others.values())))
         with ExitStack() as stack:
             files, left = [], []
             for file in layout.files:
@@ -251,26 +159,6 @@ def _write_weights(
         if all(digests.tensors[name] == digest for name, digest in finished.items()):
             return staging, digests, job.scales
         target.discard()  # the crash took more than the journal knows: all of it again
-
-
-def _sources(work: Work) -> list[Tensor]:
-    """The source tensors that are converted, in the header's order."""
-    used = {segment.source.name for placed in work.placed for segment in placed.output.segments}
-    return [tensor for name, tensor in work.header.tensors.items() if name in used]
-
-
-def _key(work: Work) -> str:
-    """The digest of all that the weights' files depend on."""
-    rows = [
-        (
-            p.output.name,
-            [(s.source.name, s.first, s.rows, str(s.operation), str(s.spread)) for s in p.output.segments],
-        )
-        for p in work.placed
-    ]
-    parts = [astuple(part.identity) for part in work.header.parts]
-    files = [(file.name, hashlib.sha256(file.header).hexdigest()) for file in work.layout.files]
-    return hashlib.sha256(json.dumps([__version__, parts, files, rows]).encode()).hexdigest()
 
 
 def _write_others(staging: Staging, work: Work, digests: pipeline.Digests) -> tuple[WrittenFile, ...]:
@@ -291,100 +179,12 @@ def _file(name: str, content: bytes) -> WrittenFile:
 
 def _write_records(staging: Staging, conversion: Conversion) -> Conversion:
     """conversion.json, and the statement that names its digest."""
-    content = _json(conversion.to_json())
+    content = json_bytes(conversion.to_json())
     staging.write_file(RECORD, content)
     record = _file(RECORD, content)
-    content = _json(statement(conversion, record), sort_keys=True)
+    content = json_bytes(statement(conversion, record), sort_keys=True)
     staging.write_file(PROVENANCE, content)
     return replace(conversion, records=(record, _file(PROVENANCE, content)))
-
-
-def _conversion(
-    folder: Path,
-    work: Work,
-    options: ConvertOptions,
-    run: Run,
-    files: tuple[WrittenFile, ...],
-    digests: pipeline.Digests,
-    scales: Mapping[str, ScaleRange],
-) -> Conversion:
-    sources = [
-        Source(part.path, os.path.relpath(part.path, folder), sha256, part.identity.size)
-        for part, sha256 in zip(work.header.parts, digests.sources, strict=True)
-    ]
-    return Conversion(
-        folder=folder,
-        architecture=work.planned.architecture,
-        dtype=work.dtype,
-        sources=tuple(sources),
-        files=files,
-        tensors=_tensor_rows(work, digests),
-        quantization=quantization_of(work.header, scales),
-        options=options.to_json(),
-        threads=run.threads,
-        tools=tools(),
-        assumed=work.planned.assumed,
-        keys_not_needed=work.planned.keys_not_needed,
-        unused=work.planned.unused,
-        notes=work.notes,
-        warnings=work.warnings,
-        run=run.id,
-        templates=work.templates,
-        findings=tuple(work.findings.to_json()),
-        source_tensors=_source_tensors(work.header, digests),
-        source_metadata=metadata_digests(work.header.metadata),
-        card=card_facts(work.header.metadata),
-        started=run.started,
-        finished=rfc3339_milliseconds(now_milliseconds()),
-    )
-
-
-def _source_tensors(header: Header, digests: pipeline.Digests) -> tuple[SourceTensor, ...]:
-    return tuple(
-        SourceTensor(
-            name=tensor.name,
-            dtype=tensor.type.name,
-            shape=tensor.shape,
-            file=text_of(header.parts[tensor.part].path.name),
-            offset=tensor.offset,
-            size=tensor.nbytes,
-            sha256=digests.source_tensors[tensor.name],
-        )
-        for tensor in header.tensors.values()
-    )
-
-
-def _tensor_rows(work: Work, digests: pipeline.Digests) -> tuple[TensorRow, ...]:
-    rows = []
-    for output, stored in ((placed.output, placed.stored) for placed in work.placed):
-        sources = [
-            SourceRows(
-                s.source.name,
-                s.source.type.name,
-                s.first,
-                s.rows,
-                None if s.scale is None else s.scale.value,
-                None if s.operation is None or output.operation is not None else str(s.operation),
-            )
-            for s in output.segments
-        ]
-        operation = output.operation
-        done = operation if operation is not None else output.part
-        rows.append(
-            TensorRow(
-                name=output.name,
-                dtype=stored.dtype,
-                shape=output.shape,
-                sources=tuple(sources),
-                operation=None if done is None else done.name,
-                parameters={} if operation is None else operation.parameters,
-                file=work.layout.files[stored.part].name,
-                offset=stored.offset,
-                size=stored.nbytes,
-                sha256=digests.tensors[output.name],
-            )
-        )
-    return tuple(rows)
 
 
 def _require_written(layout: Layout, folder: Path) -> None:
@@ -395,8 +195,3 @@ def _require_written(layout: Layout, folder: Path) -> None:
         raise RuntimeError(f"what was written cannot be read: {error}") from error
     if found != layout.tensors:
         raise RuntimeError("what was written is not what was laid out")
-
-
-def _json(document: Mapping[str, object], *, sort_keys: bool = False) -> bytes:
-    text = json.dumps(document, indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
