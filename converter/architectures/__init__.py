@@ -9,7 +9,7 @@ import pkgutil
 from llorch.base.errors import UnsupportedInput
 from llorch.base.shown import shown
 from llorch.converter.schema.architecture import Architecture, Evidence
-from llorch.converter.schema.not_yet import what_it_is
+from llorch.converter.schema.not_yet import PARTLY, what_it_is
 
 
 def architectures() -> tuple[Architecture, ...]:
@@ -24,14 +24,18 @@ def choose_architecture(evidence: Evidence) -> Architecture:
     """
     name = evidence.keys.prefix
     named = [a for a in architectures() if a.gguf == name]
+    special = [a for a in named if a.when is not None and a.when(evidence)]
+    general = [a for a in named if a.when is None]
+    if named and not special and not general:
+        raise UnsupportedInput(
+            f"is {shown(name)}, {PARTLY[name]}: not converted yet", where="key 'general.architecture'"
+        )
     if not named:
         refuse_what_is_not_yet(name)
         known = ", ".join(sorted({a.gguf for a in architectures()}))
         raise UnsupportedInput(
             f"is {shown(name)}, which is not known; known are {known}", where="key 'general.architecture'"
         )
-    special = [a for a in named if a.when is not None and a.when(evidence)]
-    general = [a for a in named if a.when is None]
     if len(special) > 1:
         classes = ", ".join(a.class_name for a in special)
         raise UnsupportedInput(f"fits several classes: {classes}", where="key 'general.architecture'")

@@ -97,6 +97,8 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
                       ("shared_ff", "expert_shared_feed_forward_length")):  # fmt: skip
         seen = _extent_in_tensors(architecture, tensors, size)
         said = _said(keys, key, several=architecture.layer_sizes is not None)
+        if size == "ff" and said is not None:
+            said //= architecture.widths_in_key
         if seen is None and said is None and _is_named(architecture, size):
             raise keys.wrong(key, "is missing, and no tensor's shape gives it")
         if seen is not None and said is not None and seen != said:

@@ -41,6 +41,11 @@ def has_window(evidence: Evidence) -> bool:
     return evidence.keys.integer("attention.sliding_window", 0) > 0
 
 
+def has_other_than_40_layers(evidence: Evidence) -> bool:
+    """It is not Baichuan's 13B, which llama.cpp knows by its layers (src/models/baichuan.cpp)."""
+    return evidence.keys.count("block_count") != 40
+
+
 def has_temperature(evidence: Evidence) -> bool:
     """Queries are scaled by their position."""
     return evidence.keys.has("attention.temperature_scale")

@@ -39,6 +39,11 @@ KINDS = (
     NotYet("a model that fills in tokens and does not write from left to right", ("dream", "llada", "llada-moe")),
 )  # fmt: skip
 
+# Of names that are known, what fits none of their classes.
+PARTLY: Mapping[str, str] = {
+    "baichuan": "of 40 layers: the 13B, which has alibi where the 7B rotates, and no class has that beside its norms",
+}
+
 TYPES: Mapping[str, str] = {
     "adapter": "a LoRA adapter, which changes the weights of another file's model",
     "imatrix": "an importance matrix, which is no model",

@@ -336,10 +336,11 @@ def _alibi(config: Config) -> float:
 
 
 def _clamp(config: Config) -> float | None:
-    part = config.part("attn_config") if config.family.clamp is not None else None
-    if part is None or part.get(config.family.clamp or "", None) is None:
+    if config.family.clamp is None:
         return None
-    return part.number(config.family.clamp or "") or None
+    *within, key = config.family.clamp.split(".")
+    part = config.part(within[0]) if within else config
+    return None if part is None or part.get(key, None) is None else part.number(key) or None
 
 
 def _streams(config: Config) -> Streams | None:

@@ -152,11 +152,12 @@ def _ignored(config: Config, sizes: Sizes) -> Callable[[str], bool]:
 
 def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, tuple[int, ...]]:
     family = config.family
-    expected = {
+    expected: dict[str, tuple[int, ...]] = {
         f"{family.embedding}.weight": (sizes.vocabulary, sizes.hidden),
         f"{family.head}.weight": (sizes.vocabulary, sizes.hidden),
-        f"{family.final_norm}.weight": (sizes.hidden,),
     }
+    if not family.bare_norms:
+        expected[f"{family.final_norm}.weight"] = (sizes.hidden,)
     if family.norm_bias:
         expected[f"{family.final_norm}.bias"] = (sizes.hidden,)
     if "head" in structure.biased:

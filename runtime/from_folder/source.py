@@ -99,11 +99,17 @@ class Source:
     def norm(self, index: int, role: str) -> Norm | None:
         """A layer's norm, None where it has none."""
         name = self.structure.layers[index].get(role)
+        if role in self.family.bare_norms:
+            return self.bare_norm()
         if name is None:
             return None
         of_head = role in ("q_norm", "k_norm")
         names = [f"{self.family.layers}.{index}.{one}" for one in spelled(name, role, self.sizes)]
         return self.norm_of(names, biased=self.family.norm_bias and not of_head)
+
+    def bare_norm(self) -> Norm:
+        """A norm without a weight."""
+        return Norm(self.family.norm, self.traits.norm_eps, None)
 
     def required_norm(self, index: int, role: str) -> Norm:
         """A norm that the layout requires."""

@@ -41,7 +41,7 @@ def build_weights(
     return Weights(
         embedding=embedding,
         layers=[_layer(at[places[index]] if places else source, index) for index in range(read.sizes.layers)],
-        final_norm=last.norm_of([read.family.final_norm], biased=read.family.norm_bias),
+        final_norm=_final_norm(last),
         head=Linear(head, last.vector(f"{named}.bias") if "head" in read.structure.biased else None),
         layer_embeddings=_layer_embeddings(source),
         positions=source.matrix(f"{outside['positions']}.weight") if "positions" in outside else None,
@@ -49,6 +49,12 @@ def build_weights(
         streams=_streams(source),
         devices=places,
     )
+
+
+def _final_norm(source: Source) -> Norm:
+    if source.family.bare_norms:
+        return source.bare_norm()
+    return source.norm_of([source.family.final_norm], biased=source.family.norm_bias)
 
 
 def _embedding_norm(source: Source) -> Norm | None:

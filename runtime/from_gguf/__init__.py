@@ -59,7 +59,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         parallel=_is_parallel(keys, header, family),
         two_norms=_is_parallel(keys, header, family) and f"blk.0.{family.two_norms}" in header.tensors,
         chunks=tuple(None if rope is None else family.chunk for rope in turning) if family.chunk else (),
-        alibi=_alibi(keys, family),
+        alibi=_alibi(keys, sizes, family),
         learned_positions=family.learned_positions,
         embedding_norm=family.embedding_norm,
         qkv_clamp=(keys.number("attention.clamp_kqv", 0.0) or None) if family.clamps else None,
@@ -100,8 +100,10 @@ def _head_norm(header: Header, family: ArchitectureFacts) -> Literal["head", "ro
 WITHOUT_PLAIN_NORM = 128  # experts of Llama 4 Maverick, which has no norm of heads: src/models/llama4.cpp
 
 
-def _alibi(keys: Keys, family: ArchitectureFacts) -> float:
+def _alibi(keys: Keys, sizes: Sizes, family: ArchitectureFacts) -> float:
     """The largest exponent: the family's, or a key's."""
+    if sizes.layers == family.alibi_layers:
+        return 8.0
     if family.alibi is None:
         return 0.0
     return family.alibi or keys.number("attention.max_alibi_bias", 0.0)

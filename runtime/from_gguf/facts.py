@@ -84,6 +84,7 @@ class ArchitectureFacts:
         that a parallel block's feed-forward has a norm of its own.
     fused_gate: `ffn_up` holds the gate's rows before its own.
     head_norms: `head` weights for one head that all share, `heads` a row for each, `row` for the undivided row.
+    bare_norms: no norm has a weight.
     norm_stored_offset: what the converter added to norm weights; rounding happens on the weight without it.
     experts: `no`, `maybe` (by `expert_count`), `always`, or `shared` (always, with a shared expert).
     rope_base: the rotary base without `rope.freq_base`.
@@ -98,7 +99,8 @@ class ArchitectureFacts:
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
     temperature_beta: the published one of a family whose files do not say it.
     head_norm_after_rope, value_norm, output_gate, sinks, temperature, shares_keys: as in `Traits`.
-    alibi: the largest exponent of its slopes, 0 where a key says it. clamps: whether a key bounds queries, keys and
+    alibi: the largest exponent of its slopes, 0 where a key says it. alibi_layers: so many layers say that a model has
+        it, of 8, and that nothing is rotated. clamps: whether a key bounds queries, keys and
         values. learned_positions, embedding_norm, plain_head_norm, weighs_input, streams: as in `Traits` and `Routing`.
     chunk: of the attention of layers that rotate. floor_temperature: of those that do not.
     outside_optional: further tensors outside the layers. prediction: layers beyond the model's own may follow.
@@ -124,6 +126,7 @@ class ArchitectureFacts:
     fused_gate: bool = False
     head_norms: Literal["head", "heads", "row"] | None = None
     head_norms_required: bool = True
+    bare_norms: bool = False
     norm_stored_offset: float = 0.0
     experts: Literal["no", "maybe", "always", "shared"] = "no"
     experts_renormalised: bool = True
@@ -169,6 +172,7 @@ class ArchitectureFacts:
     log_multiplier: float = 0.0
     original_yarn: bool = False
     alibi: float | None = None
+    alibi_layers: int = 0
     learned_positions: bool = False
     embedding_norm: bool = False
     clamps: bool = False

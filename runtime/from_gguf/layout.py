@@ -113,7 +113,9 @@ def _feed_forward(described: Described, kind: FfnKind, prefix: str) -> tuple[lis
 
 def _names(described: Described) -> tuple[set[str], set[str]]:
     family, header = described.family, described.header
-    required = {"token_embd.weight", f"{role(family, 'final_norm')}.weight", *family.final}
+    required = {"token_embd.weight", *family.final}
+    if not family.bare_norms:
+        required |= {f"{role(family, 'final_norm')}.weight"}
     if family.learned_positions:
         required |= {"position_embd.weight"}
     if family.embedding_norm:

@@ -26,7 +26,7 @@ def ropes(
 ) -> tuple[Rope | None, ...]:
     """Each layer's rotary embedding, None where a layer is not rotated."""
     family = keys.family
-    if not family.rotates:
+    if not family.rotates or sizes.layers == family.alibi_layers:
         return (None,) * sizes.layers
     if family.rope_switch and not keys.flag("rope.scaling.finetuned", True):
         return (None,) * sizes.layers

@@ -117,6 +117,10 @@ class Source:
             return None
         return Norm(self.traits.norm, self.traits.norm_eps, weight, self.vector(f"{stem}.bias"))
 
+    def bare_norm(self) -> Norm:
+        """A norm without a weight."""
+        return Norm(self.traits.norm, self.traits.norm_eps, None)
+
     def required_norm(self, stem: str) -> Norm:
         """A norm that the layout requires."""
         norm = self.norm(stem)

@@ -51,7 +51,7 @@ def build_weights(
     weights = Weights(
         embedding=embedding,
         layers=layers,
-        final_norm=last.required_norm(role(family, "final_norm")),
+        final_norm=last.bare_norm() if family.bare_norms else last.required_norm(role(family, "final_norm")),
         head=Linear(head, last.vector("output.bias")),
         layer_embeddings=_layer_embeddings(source),
         positions=source.matrix("position_embd.weight") if source.traits.learned_positions else None,
@@ -69,8 +69,10 @@ def _layer(source: Source, index: int) -> Layer:
     attention = None if isinstance(mixer, NoMixer) else mixer_of(source, index)
 
     def norm(name: str) -> Norm | None:
-        stems = (f"{prefix}{stem}" for stem in role(family, name).split())
+        stems = [f"{prefix}{stem}" for stem in role(family, name).split()]
         there = next((stem for stem in stems if source.has(f"{stem}.weight")), None)
+        if family.bare_norms and stems:
+            return source.bare_norm()
         return None if there is None else source.norm(there)
 
     first = norm("attention_norm")

@@ -25,7 +25,8 @@ class FamilyRecipe:
     """How one model is made and written.
 
     config: of its config class. names: modules of a layer → GGUF names. outside: the same for the rest.
-    changes: tensors of a layer, by all of their name → what they become. norms_plus_one: but for those of a gate.
+    changes: tensors of a layer, by all of their name → what they become. joined: GGUF names → the tensors of a layer
+    that are one below the other in them. norms_plus_one: but for those of a gate.
     keys: metadata under the architecture's prefix, all of it. layers: what stands before a layer's number.
     """
 
@@ -36,6 +37,7 @@ class FamilyRecipe:
     keys: Mapping[str, Value]
     outside: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, Change] = field(default_factory=dict)
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     permuted: bool = False
     norms_plus_one: bool = False
     layers: str = "model.layers"
@@ -153,6 +155,7 @@ LATENT_KEYS = {"attention.head_count": 5, "attention.head_count_kv": 1, "attenti
                "attention.value_length": 28, "attention.key_length_mla": 18, "attention.value_length_mla": 10,
                "attention.kv_lora_rank": 28, "rope.dimension_count": 6, "leading_dense_block_count": 1}  # fmt: skip
 
+QKV = {f"attn_qkv.{x}": tuple(f"self_attn.{part}_proj.{x}" for part in "qkv") for x in ("weight", "bias")}
 LAYER = {"attention.layer_norm_epsilon": 1e-5}
 FALCON = {"self_attention.query_key_value": "attn_qkv", "self_attention.dense": "attn_output",
           "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}  # fmt: skip
@@ -437,6 +440,47 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
         {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **RMS, **THETA, "rope.dimension_count": 10},
         permuted=True,
     ),
+    "olmo": FamilyRecipe(
+        "olmo", "OlmoForCausalLM", {**OF_HIDDEN, "clip_qkv": 0.6, "rope_parameters": ROPE},
+        {**ATTENTION, **GATED}, {**OF_HIDDEN_KEYS, **LAYER, **THETA, "attention.clamp_kqv": 0.6}, permuted=True,
+    ),
+    "baichuan": FamilyRecipe(
+        "baichuan", "LlamaForCausalLM", {**OF_HIDDEN, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **RMS, **THETA, "rope.dimension_count": 10},
+        permuted=True,
+    ),
+    "orion": FamilyRecipe(
+        "orion", "StableLmForCausalLM",
+        {**OF_HIDDEN, "layer_norm_eps": 1e-5, "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}},
+        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **LAYER, **THETA},
+    ),
+    "codeshell": FamilyRecipe(
+        "codeshell", "Starcoder2ForCausalLM",
+        {**OF_HIDDEN, "norm_epsilon": 1e-5, "sliding_window": None, "use_bias": True,
+         "hidden_act": "gelu_pytorch_tanh", "rope_parameters": ROPE},
+        {**TWO_NORMS, "self_attn.o_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"},
+        {**OF_HIDDEN_KEYS, **LAYER, **THETA, "rope.scaling.type": "linear", "rope.scaling.factor": 1.0},
+        joined=QKV,
+    ),
+    "pangu-embedded": FamilyRecipe(
+        "pangu-embedded", "LlamaForCausalLM",
+        {**HEADS, "attention_bias": True, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, **GATED}, {**HEAD_KEYS, **RMS, **THETA, "rope.dimension_count": 12},
+    ),
+    "maincoder": FamilyRecipe(
+        "maincoder", "HunYuanDenseV1ForCausalLM", {**HEADS, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, **GATED},
+        {**HEAD_KEYS, **RMS, **THETA, "rope.dimension_count": 12},
+        changes={"self_attn.query_layernorm.weight": lambda w: {"attn_q_norm.weight": permuted(w, 1)},
+                 "self_attn.key_layernorm.weight": lambda w: {"attn_k_norm.weight": permuted(w, 1)}},
+        permuted=True,
+    ),
+    "qwen": FamilyRecipe(
+        "qwen", "Qwen2ForCausalLM", {"num_attention_heads": 6, "num_key_value_heads": 6, "rope_parameters": ROPE},
+        {**TWO_NORMS, **GATED, "self_attn.o_proj": "attn_output"},
+        {"attention.head_count": 6, **RMS, **THETA, "feed_forward_length": 2 * FF, "rope.dimension_count": 10},
+        joined=QKV,
+    ),
     "minicpm": FamilyRecipe(
         "minicpm", "GraniteForCausalLM",
         {**OF_HIDDEN, "embedding_multiplier": 12.0, "residual_multiplier": 1.4 / 3**0.5, "logits_scaling": 60 / 256,
@@ -502,13 +546,13 @@ class MadeFamily:
     model: Any
 
 
-def build(name: str, folder: Path) -> MadeFamily:
-    """Makes the model of FAMILY_RECIPES[name]: the original in `folder`/original, the GGUF as `folder`/model.gguf."""
+def build(name: str, folder: Path, recipe: FamilyRecipe | None = None) -> MadeFamily:
+    """Makes the model of FAMILY_RECIPES[name], or of one of that name: its original and, as model.gguf, its GGUF."""
     import torch
     import transformers
     from safetensors.numpy import load_file
 
-    recipe = FAMILY_RECIPES[name]
+    recipe = recipe or FAMILY_RECIPES[name]
     model_class = getattr(transformers, recipe.class_name)
     common = {
         "vocab_size": VOCAB, "hidden_size": HIDDEN, "intermediate_size": FF, "num_hidden_layers": 3,
@@ -576,6 +620,8 @@ def _forward(recipe: FamilyRecipe, config: Any, tensors: Mapping[str, Array]) ->
     }
     written: dict[str, Array] = {}
     stacks: dict[str, dict[int, Array]] = {}
+    parts = {part: (ours, place) for ours, of in recipe.joined.items() for place, part in enumerate(of)}
+    joins: dict[str, dict[int, Array]] = {}
     for name, tensor in tensors.items():
         plus_one = recipe.norms_plus_one and name.endswith("norm.weight") and "linear_attn" not in name
         weights = tensor + np.float32(1) if plus_one else tensor
@@ -589,6 +635,10 @@ def _forward(recipe: FamilyRecipe, config: Any, tensors: Mapping[str, Array]) ->
         if whole in recipe.changes:
             written |= {f"{prefix}{ours}": w for ours, w in recipe.changes[whole](weights).items()}
             continue
+        if whole in parts:
+            ours, number = parts[whole]
+            joins.setdefault(f"{prefix}{ours}", {})[number] = weights
+            continue
         place = whole.removesuffix(f".{kind}")
         expert = re.search(r"\.experts\.(\d+)", place)
         ours = recipe.names[place if expert is None else place.replace(f".{expert[1]}", ".{e}", 1)]
@@ -599,4 +649,5 @@ def _forward(recipe: FamilyRecipe, config: Any, tensors: Mapping[str, Array]) ->
             written[f"{prefix}{ours}.{kind}"] = weights
         else:
             stacks.setdefault(f"{prefix}{ours}.{kind}", {})[int(expert[1])] = weights
+    written |= {name: np.concatenate([join[part] for part in sorted(join)]) for name, join in joins.items()}
     return written | {name: np.stack([stack[e] for e in range(len(stack))]) for name, stack in stacks.items()}

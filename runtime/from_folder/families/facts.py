@@ -60,7 +60,8 @@ class ClassFacts:
     embedding, layers: where the embedding and the layers are. predicts: names of what predicts further tokens, which
         the class leaves out; beyond: such layers follow the model's own.
     biases: which linear roles have biases; the others have none.
-    norm_bias: whether norms have biases (norms of heads never do).
+    norm_bias: whether norms have biases (norms of heads never do). bare_norms: roles of norms without a weight, where
+        none has one, the final norm neither.
     defaults: what the configuration class takes for keys that are absent.
     supported: keys with the only values whose arithmetic the decoder has.
     head_norm: how norms of queries and keys apply; `head_norm_key` switches them.
@@ -75,9 +76,10 @@ class ClassFacts:
     single_kv_head: a key that says that all queries share one. two_norms: a parallel block's feed-forward has a norm
         of its own; norm_count: the key of how many norms a block has. qkv_by_kv_head: the fused rows are those of one
         key-value head after the other, its queries, key and value. transposed: roles stored (in, out).
-    alibi: the largest exponent of its slopes. clamp: the key of the bound of queries, keys and values.
-        plain_head_norm: a key that switches the norm of rotated heads without a weight. more_types: known entries of
-        `layer_types` beside the usual two. floor_temperature, streams: whether the class has keys for these traits.
+    alibi: the largest exponent of its slopes. clamp: the key of the bound of queries, keys and values, `part.key`
+        where it is within. plain_head_norm: a key that switches the norm of rotated heads without a weight.
+        more_types: known entries of `layer_types` beside the usual two. floor_temperature, streams: whether the class
+        has keys for these traits.
     """
 
     class_name: str
@@ -88,6 +90,7 @@ class ClassFacts:
     pairs: RotaryPairs = "halves"
     biases: Mapping[str, Bias] = field(default_factory=dict)
     norm_bias: bool = False
+    bare_norms: tuple[str, ...] = ()
     final_norm: str = "model.norm"
     defaults: Mapping[str, object] = field(default_factory=dict)
     supported: Mapping[str, tuple[object, ...]] = field(default_factory=dict)

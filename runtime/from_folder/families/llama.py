@@ -49,6 +49,17 @@ FAMILIES: Mapping[str, ClassFacts] = {
             num_experts_per_tok=2,
         ),
     ),
+    "olmo": ClassFacts(
+        class_name="OlmoForCausalLM",
+        names={**ATTENTION, **GATED},
+        norm="layer",
+        bare_norms=("attention_norm", "ffn_norm"),
+        eps="layer_norm_eps",
+        biases=biases("q k v output", "attention_bias"),
+        clamp="clip_qkv",
+        defaults=class_defaults(max_position_embeddings=2048, layer_norm_eps=1e-5, clip_qkv=None),
+        supported={"layer_norm_eps": (1e-5,)},
+    ),
     "olmo2": ClassFacts(
         class_name="Olmo2ForCausalLM",
         names={**ATTENTION, **GATED, **HEAD_NORMS, **POST_NORMS},

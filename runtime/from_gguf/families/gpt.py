@@ -18,6 +18,8 @@ EARLY: dict[str, Any] = {
     "rotates": False,
 }
 
+STARCODER2: dict[str, Any] = {**EARLY, "activation": "gelu_tanh", "rotates": True}
+
 FAMILIES: Mapping[str, ArchitectureFacts] = {
     "phi2": ArchitectureFacts(
         pairs="halves",
@@ -30,15 +32,8 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         head_required=True,
         parallel=True,
     ),
-    "starcoder2": ArchitectureFacts(
-        pairs="halves",
-        norm="layer",
-        activation="gelu_tanh",
-        norms=WITH_BIAS,
-        ffn=UNGATED,
-        required=("attn_output.bias",),
-        final=FINAL_BIAS,
-    ),
+    "starcoder2": ArchitectureFacts(**STARCODER2),
+    "codeshell": ArchitectureFacts(**STARCODER2, head_required=True),
     "falcon": ArchitectureFacts(
         pairs="halves",
         norm="layer",

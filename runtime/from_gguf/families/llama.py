@@ -20,6 +20,8 @@ from llorch.runtime.traits import Temperature
 # Queries of layers that do not rotate grow with their position; src/models/llama4.cpp has these numbers built in.
 FLOOR_TEMPERATURE = Temperature(0.1, 8192, offset=1, unrotated_only=True)
 
+NO_POST_NORMS = {"attention_post_norm": "", "ffn_post_norm": ""}
+
 FAMILIES: Mapping[str, ArchitectureFacts] = {
     "llama": ArchitectureFacts(
         pairs="interleaved",
@@ -31,6 +33,9 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
     ),
     "mistral3": ArchitectureFacts(
         pairs="interleaved", optional=LLAMA_BIASES, rope_factors="freqs", temperature=True, log_multiplier=1.0
+    ),
+    "olmo": ArchitectureFacts(
+        pairs="interleaved", norm="layer", norms=(), bare_norms=True, roles=NO_POST_NORMS, clamps=True
     ),
     "olmo2": ArchitectureFacts(
         pairs="halves",
@@ -130,6 +135,12 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         chunk=8192,
         floor_temperature=FLOOR_TEMPERATURE,
     ),
+    "baichuan": ArchitectureFacts(pairs="interleaved", head_required=True, alibi_layers=40),
+    "orion": ArchitectureFacts(
+        pairs="halves", norm="layer", norms=WITH_BIAS, final=FINAL_BIAS, head_required=True
+    ),
+    "pangu-embedded": ArchitectureFacts(pairs="halves", required=("attn_output.bias",), rope_factors="freqs"),
+    "maincoder": ArchitectureFacts(pairs="interleaved", head_norms="head", head_norm_after_rope=True),
     "internlm2": ArchitectureFacts(pairs="interleaved", head_required=True),
     "xverse": ArchitectureFacts(pairs="interleaved", head_required=True),
     "minicpm": ArchitectureFacts(

@@ -22,6 +22,7 @@ QWEN35: dict[str, Any] = {
 MIXTURE: dict[str, Any] = {"experts": "always", "shared": SHARED}
 
 FAMILIES: Mapping[str, ArchitectureFacts] = {
+    "qwen": ArchitectureFacts(pairs="halves", head_required=True),
     "qwen2": ArchitectureFacts(pairs="halves", final_optional=("output.bias",)),
     "qwen2vl": ArchitectureFacts(pairs="halves"),
     "qwen2moe": ArchitectureFacts(

@@ -15,6 +15,7 @@ from llorch.converter.plan.plan import make_plan
 from llorch.converter.plan.sizes import shape_of
 from llorch.converter.plan.tensors import FUSED
 from llorch.converter.schema.architecture import Architecture, Rule, in_layers
+from llorch.converter.schema.not_yet import PARTLY
 from tests.converter.headers import LLAMA_KEYS, LLAMA_TENSORS, TOKENS, header_of
 
 FOLDER = Path(llorch.converter.architectures.__file__).parent
@@ -90,7 +91,8 @@ def test_every_row_is_whole(architecture: Architecture) -> None:
 
 @pytest.mark.parametrize("gguf", sorted({a.gguf for a in architectures()}))
 def test_one_architecture_of_a_name_has_no_condition(gguf: str) -> None:
-    assert [a.when for a in architectures() if a.gguf == gguf].count(None) == 1
+    """But of names that some files have which no class is."""
+    assert [a.when for a in architectures() if a.gguf == gguf].count(None) == (gguf not in PARTLY)
 
 
 def test_a_layers_rules_get_their_prefixes() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llorch.converter.architectures import architectures
 from llorch.converter.schema.architecture import Architecture
-from llorch.converter.schema.not_yet import KINDS, TYPES
+from llorch.converter.schema.not_yet import KINDS, PARTLY, TYPES
 
 PAGE = Path(__file__).parents[3] / "docs" / "architectures.md"
 
@@ -69,7 +69,8 @@ def rendered() -> str:
 def refusals() -> list[tuple[str, str]]:
     """Names, and what files of them are."""
     kinds = [(", ".join(kind.names), kind.what) for kind in KINDS]
-    return [*kinds, *((f"{name} (type)", what) for name, what in TYPES.items())]
+    partly = list(PARTLY.items())
+    return [*kinds, *partly, *((f"{name} (type)", what) for name, what in TYPES.items())]
 
 
 def refused(names_and_what: tuple[str, str]) -> str:

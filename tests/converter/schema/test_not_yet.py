@@ -11,7 +11,8 @@ from gguf import GGUFWriter
 from llorch.base.errors import UnsupportedInput
 from llorch.converter import convert
 from llorch.converter.architectures import architectures
-from llorch.converter.schema.not_yet import KINDS, TYPES
+from llorch.converter.schema.not_yet import KINDS, PARTLY, TYPES
+from tests.models.from_transformers import _add, tokenizer_keys
 
 NAMES = [(name, kind.what) for kind in KINDS for name in kind.names]
 
@@ -33,14 +34,24 @@ def test_a_type_is_refused_by_what_it_is(kind: str, tmp_path: Path) -> None:
     assert TYPES[kind] in str(refusal.value)
 
 
+def test_what_fits_no_class_of_a_known_name_is_refused_by_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedInput) as refusal:
+        convert(written(tmp_path, "baichuan", layers=40), tmp_path / "out")
+    assert PARTLY["baichuan"] in str(refusal.value)
+    assert PARTLY.keys() <= {a.gguf for a in architectures()}
+
+
 def test_what_is_known_is_not_refused() -> None:
     assert {a.gguf for a in architectures()}.isdisjoint({name for name, _ in NAMES})
 
 
-def written(folder: Path, architecture: str, kind: str = "model") -> Path:
+def written(folder: Path, architecture: str, kind: str = "model", layers: int = 0) -> Path:
     path = folder / "model.gguf"
     writer = GGUFWriter(path, architecture)
     writer.add_type(kind)
+    writer.add_block_count(layers)
+    for key, value in tokenizer_keys().items():
+        _add(writer, key, value)
     writer.add_tensor("some.weight", np.zeros((2, 2), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -1,0 +1,38 @@
+"""Families whose original comes as code, and those that no script's output is here of: llama.cpp computes the same.
+
+It keeps keys and values in half precision, which is what is left of a difference; the least trait moves more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.llama_cpp_logits import asked, log_probabilities
+from llorch.formats.gguf import read_header
+from llorch.runtime import load
+from tests.models.families import FAMILY_RECIPES, FamilyRecipe, build
+
+# Baichuan's sizes are told by their layers: llama.cpp rotates with 32, has alibi with 40, and neither with others.
+RECIPES = {
+    **{name: FAMILY_RECIPES[name] for name in ("olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen")},
+    **{f"baichuan-{n}": replace(FAMILY_RECIPES["baichuan"], config={
+        **FAMILY_RECIPES["baichuan"].config, "num_hidden_layers": n}) for n in (32, 40)},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "recipe"), RECIPES.items(), ids=list(RECIPES))
+def test_llama_cpp_computes_what_is_read_of_the_file(name: str, recipe: FamilyRecipe, tmp_path: Path) -> None:
+    file = build(name, tmp_path, recipe).gguf
+    prompts, tokens, text_id = asked(read_header(file))
+    expected = log_probabilities(file, prompts, tokens, text_id)
+    with load(file) as model:
+        found = [torch.log_softmax(model.logits(prompt)[-1], -1).numpy() for prompt in prompts]
+    assert np.abs(np.stack(found) - expected).max() < (
+        0.05 if recipe.config.get("num_hidden_layers", 3) < 9 else 0.5
+    )
