@@ -40,7 +40,8 @@ STRUCTURE = (
 UNFIT = re.compile(
     r"'?([^\s']+)'? (?:is missing|has shape )"
 )  # as `files.listed` and `tensors.planned` say it
-BESIDE = ("files.digests", "source.digest", "round_trip")  # they ask nothing of the runtime
+# They ask nothing of the readings: each takes seconds of a processor that waits for a device, or for another core.
+BESIDE = ("files.digests", "source.digest", "round_trip", "tokenizer.auto", "transformers.tokens")
 OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # what a pattern of names leaves
 LIBRARIES, OPTIONAL = ("numpy", "tokenizers", "torch"), ("transformers",)
 ROOMS = ("base", "formats", "converter", "runtime", "verification")
@@ -108,6 +109,8 @@ def verify(
         start_device(subject.device)
         if device == "auto":
             subject.stay_within_memory()
+        if tensors is None and not finished:
+            subject.open_ahead()
         checks = [check for check in CHECKS.values() if LEVELS.index(check.level) <= LEVELS.index(level)]
         if tensors is None:
             results = make(checks, subject, progress, BESIDE, finished)

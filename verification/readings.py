@@ -149,8 +149,9 @@ class Run:
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Of rows of what `end` gave, float32 in main memory."""
-        return self.model.decoder.logits(hidden).float().cpu()
+        """Of rows of what `end` gave, float32, on a device that can compare them in float64."""
+        logits = self.model.decoder.logits(hidden).float()
+        return logits.cpu() if logits.device.type == "mps" else logits
 
 
 def cuts(positions: int, chunks: Sequence[int]) -> Iterator[tuple[int, int]]:

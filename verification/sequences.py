@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,16 +55,16 @@ def compare_sequences(
     found = defaultdict[str, list[LogitsComparison]](list)
     last = min(once, len(readings[0].sequences[text])) - 1
     losses = [0.0] * len(readings) if once else []
-    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        for start, logits in _pieces(readings):
-            for pair in pairs:
-                one, other = (logits[index].get(name) for index, name in (pair.reference, pair.tested))
-                if one is not None and other is not None:
-                    found[pair.name] += _compared(one, other, pool)
-            for index in range(len(losses)):
-                if start < last:
-                    scored = logits[index][text][: last - start]
-                    losses[index] += _loss(scored, readings[index].run.ids[start + 1 :])
+    for start, logits in _pieces(readings):
+        for pair in pairs:
+            one, other = (logits[index].get(name) for index, name in (pair.reference, pair.tested))
+            if one is not None and other is not None:
+                size = min(len(one), len(other))
+                found[pair.name].append(compare_logits(one[:size], other[:size]))
+        for index in range(len(losses)):
+            if start < last:
+                scored = logits[index][text][: last - start]
+                losses[index] += _loss(scored, readings[index].run.ids[start + 1 :])
     means = tuple(total / last if last > 0 else math.nan for total in losses)
     return Compared({name: LogitsComparison.joined(parts) for name, parts in found.items()}, means)
 
@@ -91,13 +89,6 @@ def _logits(reading: Ended, piece: slice) -> dict[str, Tensor]:
     return dict(zip(parts, torch.split(logits, [len(part) for part in parts.values()]), strict=True))
 
 
-def _compared(one: Tensor, other: Tensor, pool: ThreadPoolExecutor) -> list[LogitsComparison]:
-    """Rows of two sequences, shared out to threads."""
-    both = [rows[: min(len(one), len(other))].numpy() for rows in (one, other)]
-    shares = min(max(1, torch.get_num_threads()), len(both[0]))
-    return list(pool.map(compare_logits, *(np.array_split(rows, shares) for rows in both)))
-
-
 def _loss(logits: Tensor, following: Sequence[int]) -> float:
-    targets = torch.tensor(following[: len(logits)])
+    targets = torch.tensor(following[: len(logits)], device=logits.device)
     return float(torch.nn.functional.cross_entropy(logits.double(), targets, reduction="sum"))

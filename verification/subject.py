@@ -53,20 +53,25 @@ def _silent(done: int, total: int) -> None:
 
 
 class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
-    """A cached property whose refusal is kept too: what could not be opened is not opened again by the next check."""
+    """A cached property of which threads wait for each other; its refusal is kept too, and not tried again."""
 
     def __init__(self, function: Callable[[Any], T]) -> None:
         refused: weakref.WeakKeyDictionary[Any, Exception] = weakref.WeakKeyDictionary()
+        lock = threading.RLock()
 
         @wraps(function)
         def tried(subject: Any) -> T:
-            if subject in refused:
-                raise refused[subject]
-            try:
-                return function(subject)
-            except (CannotCheck, InputError) as error:
-                refused[subject] = error
-                raise
+            with lock:
+                if self.attrname in vars(subject):  # made while this thread waited
+                    return vars(subject)[self.attrname]  # type: ignore[no-any-return]
+                if subject in refused:
+                    raise refused[subject]
+                try:
+                    made = vars(subject)[self.attrname] = function(subject)
+                except (CannotCheck, InputError) as error:
+                    refused[subject] = error
+                    raise
+                return made
 
         super().__init__(tried)
 
@@ -98,6 +103,7 @@ class Subject:
         self.just_written = False  # whether the digests of files are those that this run has just made
         self._source = source
         self._models: list[Model] = []
+        self._opening: threading.Thread | None = None
 
     def __enter__(self) -> Subject:
         return self
@@ -106,6 +112,8 @@ class Subject:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.digests.close()
+        if self._opening is not None:
+            self._opening.join()
         for model in self._models:
             model.close()
 
@@ -141,7 +149,7 @@ class Subject:
             raise CannotCheck("there is no source to compare with: --against names one")
         return self._source
 
-    @cached_property
+    @once
     def header(self) -> Header:
         """Of the source."""
         return read_header(self.source)
@@ -184,6 +192,18 @@ class Subject:
             with suppress(CannotCheck, InputError, OSError, LookupError, TypeError, AttributeError):
                 self.digests.begin(getattr(self, paths))
 
+    def open_ahead(self) -> None:
+        """Begins to load both readings where that takes a device's time; what is wrong with them the checks say."""
+
+        def open_both() -> None:
+            for name in ("folder_reading", "ggml_reading"):
+                with suppress(Exception):  # the first check that needs it meets it again
+                    getattr(self, name)
+
+        if self.device != "cpu":
+            self._opening = threading.Thread(target=open_both, name="open-readings")
+            self._opening.start()
+
     @cached_property
     def settings(self) -> Mapping[str, Any]:
         """What the caller of the conversion said of the model that the source does not say: `--set`."""
@@ -208,17 +228,17 @@ class Subject:
             raise MalformedInput("is no JSON object", path=path)
         return document
 
-    @cached_property
+    @once
     def tensors(self) -> Mapping[str, SafetensorsTensor]:
         """What the folder's safetensors files hold, read strictly."""
         return read_safetensors(self.folder, links=True).tensors
 
-    @cached_property
+    @once
     def vocabulary(self) -> TokenizerFiles:
         """The tokenizer that the source's keys lead to."""
         return build_tokenizer(self.header.metadata)
 
-    @cached_property
+    @once
     def outputs(self) -> Sequence[PlannedTensor]:
         """The tensors that the source's header leads to."""
         # What is unknown was refused, or left out with a warning, when the folder was made.

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 VOCABULARY_TILE = 1 << 14  # tokens at a time: a 262k vocabulary in float64 is 2 MB a position
-
-Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,41 +105,46 @@ class LogitsComparison:
         return max((flip.margin for flip in self.flips), default=0.0)
 
 
-def compare_logits(reference: ArrayLike, tested: ArrayLike) -> LogitsComparison:
-    """Compares logits, (positions, vocabulary) each.
+def compare_logits(reference: ArrayLike | Tensor, tested: ArrayLike | Tensor) -> LogitsComparison:
+    """Compares logits, (positions, vocabulary) each, where they lie: on one device, which has float64.
 
     ValueError for shapes that differ, or where there is nothing to compare: a check of nothing has not passed.
     """
-    p, q = np.asarray(reference, np.float32), np.asarray(tested, np.float32)
+    p, q = _rows(reference), _rows(tested)
     if p.shape != q.shape or p.ndim != 2 or 0 in p.shape:
-        raise ValueError(f"logits of shapes {p.shape} and {q.shape} cannot be compared")
+        raise ValueError(f"logits of shapes {tuple(p.shape)} and {tuple(q.shape)} cannot be compared")
     p_norm, q_norm = log_sum_exp(p), log_sum_exp(q)
-    kl, difference, at = np.zeros(len(p)), -1.0, (0, 0)
-    offset = q.mean(1, dtype=np.float64) - p.mean(1, dtype=np.float64)
+    kl, difference, at = torch.zeros_like(p_norm), -1.0, (0, 0)
+    offset = q.mean(1, dtype=torch.float64) - p.mean(1, dtype=torch.float64)
     for start in range(0, p.shape[1], VOCABULARY_TILE):
         tile = slice(start, start + VOCABULARY_TILE)
-        a, b = p[:, tile].astype(np.float64), q[:, tile].astype(np.float64)
+        a, b = p[:, tile].double(), q[:, tile].double()
         log_p, log_q = a - p_norm[:, None], b - q_norm[:, None]
-        kl += (np.exp(log_p) * (log_p - log_q)).sum(1)
-        apart = np.abs(b - a - offset[:, None])
-        if not apart.max() <= difference:  # so that a NaN is found and stays
-            position, token = np.unravel_index(int(apart.argmax()), apart.shape)
-            difference, at = float(apart.max()), (int(position), start + int(token))
-    return LogitsComparison(kl, difference, at, _flips(p, q))
+        kl += (log_p.exp() * (log_p - log_q)).sum(1)
+        apart = (b - a - offset[:, None]).abs()
+        largest = float(apart.max())
+        if not largest <= difference:  # so that a NaN is found and stays
+            position, token = divmod(int(apart.argmax()), apart.shape[1])
+            difference, at = largest, (position, start + token)
+    return LogitsComparison(kl.cpu().numpy(), difference, at, _flips(p, q))
 
 
-def log_sum_exp(rows: Rows) -> NDArray[np.float64]:
+def log_sum_exp(rows: Tensor) -> Tensor:
     """ln Σ exp of every row, in float64, tile by tile."""
-    largest: NDArray[np.float64] = rows.max(1).astype(np.float64)
-    total = np.zeros(len(rows))
+    largest = rows.amax(1).double()
+    total = torch.zeros_like(largest)
     for start in range(0, rows.shape[1], VOCABULARY_TILE):
-        total += np.exp(rows[:, start : start + VOCABULARY_TILE].astype(np.float64) - largest[:, None]).sum(1)
-    return largest + np.log(total)
+        total += (rows[:, start : start + VOCABULARY_TILE].double() - largest[:, None]).exp().sum(1)
+    return largest + total.log()
 
 
-def _flips(p: Rows, q: Rows) -> tuple[Flip, ...]:
-    top_p, top_q = p.argmax(1), q.argmax(1)
-    return tuple(
-        Flip(int(i), int(top_p[i]), int(top_q[i]), float(p[i, top_p[i]]) - float(p[i, top_q[i]]))
-        for i in np.flatnonzero(top_p != top_q)
-    )
+def _rows(logits: ArrayLike | Tensor) -> Tensor:
+    return logits.float() if isinstance(logits, Tensor) else torch.tensor(np.asarray(logits, np.float32))
+
+
+def _flips(p: Tensor, q: Tensor) -> tuple[Flip, ...]:
+    tops = torch.stack([p.argmax(1), q.argmax(1)])
+    by_p, margins = tops[0], p.gather(1, tops.T)
+    at = (by_p != tops[1]).nonzero()[:, 0]
+    rows = zip(at.tolist(), tops[:, at].T.tolist(), margins[at].tolist(), strict=True)
+    return tuple(Flip(i, mine, theirs, best - other) for i, (mine, theirs), (best, other) in rows)

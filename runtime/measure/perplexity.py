@@ -76,7 +76,7 @@ def window_losses(model: Model, window: Sequence[int], read: Sequence[int]) -> N
     middle = len(window) // 2
     tokens = torch.tensor(read, dtype=torch.int64, device=model.numbers.device)
     hidden = model.decoder.hidden(tokens, model.new_cache(len(read)))
-    logits = model.decoder.logits(hidden[middle:-1]).to("cpu", torch.float32).numpy()
-    chosen = logits[np.arange(len(logits)), np.asarray(window[middle + 1 :])]
-    losses: NDArray[np.float64] = log_sum_exp(logits) - chosen.astype(np.float64)
+    logits = model.decoder.logits(hidden[middle:-1]).to("cpu", torch.float32)
+    chosen = logits.gather(1, torch.tensor(window[middle + 1 :])[:, None])[:, 0]
+    losses: NDArray[np.float64] = (log_sum_exp(logits) - chosen.double()).numpy()
     return losses

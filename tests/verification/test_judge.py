@@ -14,6 +14,7 @@ from llorch import converter
 from llorch.base.errors import InputError
 from llorch.verification import verify
 from llorch.verification.checks import CHECKS
+from llorch.verification.judge import BESIDE
 from llorch.verification.report import Report, Status
 from llorch.verification.subject import Subject
 from tests.models.gguf_writer import STRING, one
@@ -37,8 +38,7 @@ def test_the_source_that_the_record_names_is_taken_while_it_is_there(made: Path)
 def test_it_says_which_check_it_makes_and_how_far_it_is_within_the_long_ones(made: Path) -> None:
     told: dict[str, list[tuple[int, int]]] = {}
     report = verify(made, progress=lambda name, done, total: told.setdefault(name, []).append((done, total)))
-    beside = {"files.digests", "source.digest", "round_trip"}  # in a thread of their own
-    assert set(told) >= {result.name for result in report.results} - beside
+    assert set(told) >= {result.name for result in report.results} - set(BESIDE)
     counted = told["lockstep"][1:]  # the first says that it begins
     assert counted == sorted(counted)
     assert counted[-1][1] > 1

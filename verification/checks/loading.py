@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from llorch.base.shown import shown
 from llorch.verification.check import CannotCheck, Measured, check, counted
 from llorch.verification.checks.behaviour import KL_CEILING, noise_of
+from llorch.verification.library import required_transformers
 from llorch.verification.readings import Run, release
 from llorch.verification.sample import ODDITIES, PROSE
 from llorch.verification.subject import Subject
@@ -40,7 +40,7 @@ OTHERWISE: Sequence[tuple[str, tuple[int, int], Callable[[Mapping[str, Any]], bo
 )
 def transformers_tokens(subject: Subject) -> Measured:
     """AutoTokenizer gives the ids that the source's tokenizer gives."""
-    library = required()
+    library = required_transformers("AutoTokenizer")
     source = subject.source_text.tokenizer
     try:
         loaded = library.AutoTokenizer.from_pretrained(subject.folder, local_files_only=True)
@@ -77,7 +77,7 @@ def transformers_logits(subject: Subject) -> Measured:
         raise CannotCheck(
             f"transformers would load {nbytes:,} bytes, {LOADED_BYTES:,} are allowed", optional=True
         )
-    library = required()
+    library = required_transformers("AutoConfig", "AutoModelForCausalLM")
     require_the_same_model(library, subject.config)
     import torch
 
@@ -99,8 +99,9 @@ def transformers_logits(subject: Subject) -> Measured:
         expected = run.logits(run.end())
     from llorch.runtime import compare_logits
 
-    found = compare_logits(expected.numpy(), exact[:, : expected.shape[1]].numpy())
-    cost = compare_logits(exact.numpy(), used.numpy()).kl_mean
+    exact, used = exact.to(expected.device), used.to(expected.device)
+    found = compare_logits(expected, exact[:, : expected.shape[1]])
+    cost = compare_logits(exact, used).kl_mean
     detail = f"{found.positions} positions; {named} costs {cost:.1e} nats of it"
     return Measured(found.kl_mean, f"worst at position {found.kl_max_at}", detail, noise_of(subject.lockstep))
 
@@ -120,8 +121,8 @@ def _logits(library: Any, subject: Subject, dtype: Any, ids: Sequence[int]) -> T
         .to(subject.device)
     )
     with torch.inference_mode():
-        logits: Tensor = loaded(torch.tensor([list(ids)], device=subject.device)).logits[0].float()
-    return logits.cpu()
+        logits: Tensor = loaded(torch.tensor([list(ids)], device=subject.device)).logits[0]
+    return logits.float()
 
 
 def _class_of(library: Any, subject: Subject) -> Any:
@@ -140,14 +141,3 @@ def require_the_same_model(library: Any, config: Mapping[str, Any]) -> None:
         if config.get("model_type") == model_type and version < mended and concerns(config):
             needed = ".".join(map(str, mended))
             raise CannotCheck(f"transformers {library.__version__} {what}: {needed} or newer does not")
-
-
-def required() -> Any:
-    """The library, where it is installed."""
-    if find_spec("transformers") is None:
-        raise CannotCheck("transformers is not installed: the extra `verify` brings it", optional=True)
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers

@@ -10,6 +10,7 @@ from llorch.base.errors import InputError
 from llorch.base.shown import shown
 from llorch.formats.tokenizer import stored_id
 from llorch.verification.check import CannotCheck, Measured, check, counted, spread
+from llorch.verification.library import required_transformers
 from llorch.verification.sample import ODDITIES, PROSE, neighbours
 from llorch.verification.subject import Subject
 
@@ -68,22 +69,19 @@ def tokenizer_auto(subject: Subject) -> Measured:
     if subject.level == "quick" and is_as_planned(subject):
         return counted([], "by the table of models: tokenizer_config.json is as planned", compared=1)
     try:
-        from transformers import AutoTokenizer  # seconds, and only where it is there
-        from transformers.utils import logging
-    except ImportError:
+        library = required_transformers("AutoTokenizer")
+    except CannotCheck:
         warned = [text for text in subject.vocabulary.warnings if text.startswith("transformers ")]
         return counted(warned, "by the table of models: transformers is not installed", compared=1)
     texts = (*ODDITIES, *PROSE.split("\n\n"))
     by_folder = subject.folder_text.tokenizer
-    talk = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)  # what it says of config.json is no progress of ours
     try:
-        auto = AutoTokenizer.from_pretrained(subject.folder, local_files_only=True, trust_remote_code=False)
+        auto = library.AutoTokenizer.from_pretrained(
+            subject.folder, local_files_only=True, trust_remote_code=False
+        )
         theirs = [auto(text, add_special_tokens=False)["input_ids"] for text in texts]
     except Exception as error:  # noqa: BLE001  # whatever it is, nobody can use the folder's tokenizer
         return Measured(len(texts), f"{type(error).__name__}: {shown(str(error), 100, quoted=False)}")
-    finally:
-        logging.set_verbosity(talk)
     differences = (
         f"{shown(text, 30)}: {a[:8]} by tokenizer.json, {b[:8]} by {type(auto).__name__}"
         for text, b in zip(texts, theirs, strict=True)
