@@ -19,16 +19,25 @@ from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass
 from llorch.runtime.errors import ContextFull
-from llorch.runtime.traits import Heads, Rope, Temperature, Traits
-from llorch.runtime.weights import Attention, Layer, LayerEmbedding, RecurrentMixer, Weights
+from llorch.runtime.traits import Rope, Temperature, Traits
+from llorch.runtime.weights import (
+    Attention,
+    AttentionAndSpace,
+    Layer,
+    LayerEmbedding,
+    MixerWeights,
+    RecurrentMixer,
+    Weights,
+)
 
 Observe = Callable[[int | None, str, Tensor], Tensor | None]
 """Told (layer or None, step, value) after each step; a tensor that it returns is used in the value's place.
 
 Outside the layers the steps are `embedding`, `final_norm` and `logits`; in a layer `input`, `attention_norm`, `q`,
-`k`, `v`, `attention` (before its output product), `attention_output`, `ffn_norm`, `ffn_output` and `output`. Values are
-(positions, width); q, k and v (heads, positions, head_dim), q and k rotated and their channels in the order of
-`halves`, so that two readings compare; what is returned for q or k is not used.
+`k`, `v`, `attention` (before its output product), `space` (of a state space beside it), `attention_output`,
+`ffn_norm`, `ffn_output` and `output`. Values are (positions, width); q, k and v (heads, positions, head_dim), q and k
+rotated and their channels in the order of `halves`, so that two readings compare; what is returned for q or k is not
+used.
 """
 
 
@@ -241,14 +250,15 @@ class Decoder:
         act = ACTIVATIONS[self.traits.activation]
         return layer.norm(layer.output(act(layer.gate(x)) * own[index]))
 
-    def _mixed(
-        self, x: Tensor, index: int, weights: Attention | LatentAttention | RecurrentMixer, step: Step
-    ) -> Tensor:
+    def _mixed(self, x: Tensor, index: int, weights: MixerWeights, step: Step) -> Tensor:
         """What the layer's mixer makes of its input, whatever its kind."""
         if isinstance(weights, Attention):
             return self._attention(x, index, weights, step)
+        if isinstance(weights, AttentionAndSpace):
+            attended = self._attention(x, index, weights.attention, step)
+            return attended + step.observed(_recurrent(x, index, weights.space, step), index, "space")
         if not isinstance(weights, LatentAttention):
-            return torch.cat([weights(x[part.rows], part.cache.state(index)) for part in step.parts])
+            return _recurrent(x, index, weights, step)
         rope, heat = self.traits.ropes[index], step.temperature
         mixed = [
             weights.mixed(
@@ -325,8 +335,7 @@ class Decoder:
         if not self.traits.output_gate:
             return self._heads(weights.q(x), weights.q_norm, index, "heads"), None
         rows = weights.q(x)
-        shape = self.traits.mixer(index)
-        assert isinstance(shape, Heads)
+        shape = self.traits.heads_of(index)
         split = rows.view(len(x), shape.heads, 2, shape.head_dim)
         q = self._heads(split[:, :, 0].reshape(len(x), -1), weights.q_norm, index, "heads")
         return q, split[:, :, 1].reshape(len(x), -1)
@@ -344,8 +353,7 @@ class Decoder:
         self, rows: Tensor, norm: Norm | None, index: int, which: Literal["heads", "kv_heads"]
     ) -> Tensor:
         """(positions, heads · head_dim) → (heads, positions, head_dim), normed where the model norms."""
-        shape = self.traits.mixer(index)
-        assert isinstance(shape, Heads)
+        shape = self.traits.heads_of(index)
         early = not self.traits.head_norm_after_rope
         if self.traits.head_norm == "row" and early:
             rows = _normed(norm, rows)
@@ -353,6 +361,11 @@ class Decoder:
         if self.traits.head_norm == "head" and early:
             split = _normed(norm, split)
         return split.transpose(0, 1).contiguous()
+
+
+def _recurrent(x: Tensor, index: int, weights: RecurrentMixer, step: Step) -> Tensor:
+    """What a recurrence makes of its input; each request's state goes on."""
+    return torch.cat([weights(x[part.rows], part.cache.state(index)) for part in step.parts])
 
 
 def _angles(rope: Rope, parts: Sequence[_Part], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -163,21 +163,35 @@ class Latent:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadsAndSpace:
+    """Attention and a state space side by side: both read the layer's input, and what they give is added."""
+
+    heads: Heads
+    space: Mamba2
+
+
+@dataclass(frozen=True, slots=True)
 class NoMixer:
     """A layer that is a feed-forward network alone."""
 
 
-Mixer = Heads | DeltaNet | Mamba2 | Mamba | ShortConv | Latent | NoMixer
 Recurrent = DeltaNet | Mamba2 | Mamba | ShortConv
+SingleMixer = Heads | Recurrent | Latent | NoMixer
+Mixer = SingleMixer | HeadsAndSpace
+
+
+def parts(mixer: Mixer) -> tuple[SingleMixer, ...]:
+    """The mixers that stand side by side in a layer; of every other kind the mixer itself."""
+    return (mixer.heads, mixer.space) if isinstance(mixer, HeadsAndSpace) else (mixer,)
 
 
 def common_heads(mixers: Sequence[Mixer], heads: int) -> Heads:
     """The heads that speak for a model whose layers differ: of its first attention; else so many without width."""
-    for mixer in mixers:
-        if isinstance(mixer, Heads):
-            return mixer
-        if isinstance(mixer, Latent):
-            return Heads(mixer.heads, mixer.heads, mixer.rope)
+    for single in (part for mixer in mixers for part in parts(mixer)):
+        if isinstance(single, Heads):
+            return single
+        if isinstance(single, Latent):
+            return Heads(single.heads, single.heads, single.rope)
     return Heads(heads, heads, 0)
 
 
@@ -314,13 +328,21 @@ class Traits:
         """What mixes positions in a layer."""
         return self.mixers[layer] if self.mixers else Heads(self.heads, self.kv_heads, self.head_dim)
 
+    def heads_of(self, layer: int) -> Heads:
+        """The heads of a layer that has attention, whatever stands beside it."""
+        (heads,) = (part for part in parts(self.mixer(layer)) if isinstance(part, Heads))
+        return heads
+
     def keys_of(self, layer: int) -> int:
         """The layer whose keys and values a layer reads."""
         return self.keys_from[layer] if self.keys_from else layer
 
     def cached_numbers(self, layer: int, positions: int) -> int:
         """How many numbers a layer keeps of so many positions."""
-        match self.mixer(layer):
+        return sum(self._cached_by(part, layer, positions) for part in parts(self.mixer(layer)))
+
+    def _cached_by(self, mixer: SingleMixer, layer: int, positions: int) -> int:
+        match mixer:
             case Heads() as heads:
                 return 2 * heads.kv_heads * heads.head_dim * positions if self.keys_of(layer) == layer else 0
             case Latent() as latent:

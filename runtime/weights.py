@@ -44,6 +44,22 @@ RecurrentMixer = GatedDeltaNet | Mamba2Mixer | MambaMixer | ShortConvolution
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionAndSpace:
+    """Attention and a state space over the same input, side by side."""
+
+    attention: Attention
+    space: Mamba2Mixer
+
+    def linears(self) -> Iterator[Linear]:
+        """The products of both."""
+        yield from self.attention.linears()
+        yield from self.space.linears()
+
+
+MixerWeights = Attention | LatentAttention | RecurrentMixer | AttentionAndSpace
+
+
+@dataclass(frozen=True, slots=True)
 class LayerEmbedding:
     """A layer's way in for its own embedding of every token: out(act(gate x) · embedding), normed."""
 
@@ -79,7 +95,7 @@ class Layer:
     scale: what the layer's result is multiplied by. updates, bypass: where a position has several states.
     """
 
-    attention: Attention | LatentAttention | RecurrentMixer | None
+    attention: MixerWeights | None
     ffn: FeedForward | Mixture | DenseAndMixture | None
     attention_norm: Norm | None = None
     attention_post_norm: Norm | None = None

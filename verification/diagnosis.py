@@ -28,6 +28,7 @@ STEPS: Mapping[str, str] = {
     "scores": "the products of queries and keys, which are not rotated: their weights, bias, norm or heads",
     "v": "the values: their weights or bias",
     "attention": "attention itself: scale, soft-cap, mask, window or the order of heads",
+    "space": "the state space beside attention",
     "attention_output": "attention's output product, or the norm after it",
     "ffn_norm": "the norm before the feed-forward: its weights, offset or epsilon",
     "ffn_output": "the feed-forward",

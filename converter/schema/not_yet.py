@@ -31,8 +31,8 @@ KINDS = (
     NotYet("a draft of another model's tokens", ("dflash", "eagle3", "gemma4-assistant")),
     NotYet("a recurrent model whose block is not computed here", ("arwkv7", "rwkv6", "rwkv6qwen2", "rwkv7")),
     NotYet(
-        "a model with attention and a state space side by side, or with blocks that are not computed here",
-        ("falcon-h1", "jamba", "kimi-linear", "plamo2"),
+        "a model with attention and a recurrence whose blocks are not computed here",
+        ("jamba", "kimi-linear", "plamo2"),
     ),
     NotYet("a model whose attention is not computed here", ("deepseek32", "deepseek4", "glm-dsa", "glm5-next")),
     NotYet("routed by transformers in another way than by llama.cpp", ("phimoe",)),

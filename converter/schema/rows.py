@@ -144,7 +144,7 @@ GATED_ATTENTION = (
     Rule("attn_v.weight", "self_attn.v_proj.weight", "kv hidden"),
     Rule("attn_output.weight", "self_attn.o_proj.weight", "hidden q"),
 )
-MAMBA2 = (
+MAMBA2_WITHOUT_NORM = (
     Rule("ssm_in.weight", "in_proj.weight", "2*inner+2*ssm_groups*state+ssm_heads hidden"),
     Rule("ssm_conv1d.weight", "conv1d.weight", "inner+2*ssm_groups*state conv_kernel",
          becomes="inner+2*ssm_groups*state 1 conv_kernel"),
@@ -152,9 +152,10 @@ MAMBA2 = (
     Rule("ssm_dt.bias", "dt_bias", "ssm_heads"),
     Rule("ssm_a", "A_log", "ssm_heads 1", log_negative(), becomes="ssm_heads"),
     Rule("ssm_d", "D", "ssm_heads 1", becomes="ssm_heads"),
-    Rule("ssm_norm.weight", "norm.weight", "ssm_groups group_inner", becomes="inner"),
     Rule("ssm_out.weight", "out_proj.weight", "hidden inner"),
 )  # fmt: skip
+MAMBA2_NORM = (Rule("ssm_norm.weight", "norm.weight", "ssm_groups group_inner", becomes="inner"),)
+MAMBA2 = (*MAMBA2_WITHOUT_NORM, *MAMBA2_NORM)
 
 
 def below(rules: tuple[Rule, ...], prefix: str) -> tuple[Rule, ...]:

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llorch.runtime.errors import ContextFull
-from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv, Traits
+from llorch.runtime.traits import (
+    DeltaNet,
+    Heads,
+    Latent,
+    Mamba,
+    Mamba2,
+    ShortConv,
+    SingleMixer,
+    Traits,
+    parts,
+)
 
 
 class Cache:
@@ -39,25 +49,29 @@ class Cache:
         self._keys: dict[int, Tensor] = {}
         self._latents: dict[int, Tensor] = {}
         self._states: dict[int, tuple[Tensor, ...]] = {}
-        if (
-            not traits.mixers and not devices
-        ):  # all layers alike: one piece of memory, which kernels take as a whole
+        if not traits.mixers and not traits.keys_from and not devices:
+            # all layers alike: one piece of memory, which kernels take as a whole
             shape = (traits.n_layers, 2, traits.kv_heads, planned, traits.head_dim)
             self._stored = torch.empty(shape, dtype=dtype, device=device)
             self._keys = dict(enumerate(self._stored))
             return
         for layer in range(traits.n_layers):
-            mixer, device = traits.mixer(layer), devices[layer] if devices else device
-            match mixer:
-                case Heads() if traits.keys_of(layer) == layer:
-                    shape = (2, mixer.kv_heads, planned, mixer.head_dim)  # type: ignore[assignment]
-                    self._keys[layer] = torch.empty(shape, dtype=dtype, device=device)
-                case Latent():
-                    width = mixer.rank + mixer.rope
-                    self._latents[layer] = torch.empty((1, planned, width), dtype=dtype, device=device)
-                case DeltaNet() | Mamba2() | Mamba() | ShortConv():
-                    shapes = mixer.state_shapes
-                    self._states[layer] = tuple(torch.zeros(s, dtype=dtype, device=device) for s in shapes)
+            place = devices[layer] if devices else device
+            for mixer in parts(traits.mixer(layer)):
+                if not isinstance(mixer, Heads) or traits.keys_of(layer) == layer:
+                    self._allocate(layer, mixer, dtype, place)
+
+    def _allocate(self, layer: int, mixer: SingleMixer, dtype: torch.dtype, device: torch.device) -> None:
+        match mixer:
+            case Heads():
+                shape = (2, mixer.kv_heads, self.planned, mixer.head_dim)
+                self._keys[layer] = torch.empty(shape, dtype=dtype, device=device)
+            case Latent():
+                width = mixer.rank + mixer.rope
+                self._latents[layer] = torch.empty((1, self.planned, width), dtype=dtype, device=device)
+            case DeltaNet() | Mamba2() | Mamba() | ShortConv():
+                shapes = mixer.state_shapes
+                self._states[layer] = tuple(torch.zeros(s, dtype=dtype, device=device) for s in shapes)
 
     def tensors(self) -> Iterator[Tensor]:
         """All that is kept."""

@@ -297,10 +297,11 @@ class Columns(Matrix):
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """y = x · Wᵀ + b. weight: (out, in). bias: (out,) or None. x: (…, in) in the arithmetic's dtype."""
+    """y = (x · Wᵀ + b) · s. weight: (out, in). bias, scale: (out,) or None. x: (…, in) in the arithmetic's dtype."""
 
     weight: Matrix
     bias: Tensor | None = None
+    scale: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
@@ -308,14 +309,14 @@ class Linear:
         return y
 
     def product(self) -> Product | None:
-        """What a kernel multiplies with; None where there is none."""
+        """What a kernel multiplies with, all but the scale; None where there is none."""
         blocks = self.weight.blocks()
         if blocks is None or not can_multiply(blocks.type, blocks.columns):
             return None
         return Product(blocks, self.bias)
 
     def by_tiles(self, x: Tensor) -> Tensor:
-        """(…, in) → (…, out), of widened weights: by tiles of rows, unless the matrix is kept so anyway."""
+        """(…, in) → (…, out), not yet scaled, of widened weights: by tiles of rows, unless they are kept so anyway."""
         product = self.weight.times(x, self.bias)
         if product is not None:
             return product
@@ -341,7 +342,8 @@ def multiplied(x: Tensor, *linears: Linear) -> list[Tensor]:
     if ready:
         flat = x.reshape(rows, x.shape[-1])
         results = iter(multiply(flat, ready, numbers.mode, ROUNDED_NAMES[numbers.rounded]))
-    return [
+    made = [
         linear.by_tiles(x) if product is None else next(results).reshape(*x.shape[:-1], linear.weight.rows)
         for linear, product in zip(linears, products, strict=True)
     ]
+    return [y if linear.scale is None else y * linear.scale for y, linear in zip(made, linears, strict=True)]

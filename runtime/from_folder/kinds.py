@@ -9,7 +9,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llorch.runtime.from_folder.config import Config
-from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba, Mamba2, Mixer, NoMixer, ShortConv
+from llorch.runtime.traits import (
+    DeltaNet,
+    FfnKind,
+    Heads,
+    HeadsAndSpace,
+    Latent,
+    Mamba,
+    Mamba2,
+    Mixer,
+    NoMixer,
+    ShortConv,
+    parts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,7 @@ def read_kinds(config: Config, usual: Heads, layers: int) -> list[LayerKind]:
     shared = config.integer("num_kv_shared_layers", 0) if config.family.shares_keys else 0
     sources = _sources(config, layers, shared)
     return [
-        LayerKind(mixer, ffn, source, frozenset({WORDS[type(mixer)], ffn, *_more(config, source, layer)}))
+        LayerKind(mixer, ffn, source, frozenset({ffn, *_words(mixer), *_more(config, source, layer)}))
         for layer, (mixer, ffn, source) in enumerate(zip(mixers, ffns, sources, strict=True))
     ]
 
@@ -45,6 +57,10 @@ WORDS: Mapping[type, str] = {
 }
 
 
+def _words(mixer: Mixer) -> list[str]:
+    return [WORDS[type(part)] for part in parts(mixer)]
+
+
 def _more(config: Config, source: int, layer: int) -> list[str]:
     """Words beside the kinds of mixer and network."""
     more = ["own keys"] if source == layer else []
@@ -54,6 +70,8 @@ def _more(config: Config, source: int, layer: int) -> list[str]:
         more.append("layer embedding")
     if config.family.norm_count is not None:
         more.append("two norms" if _norms(config) == 2 else "one norm")
+    if config.family.normed_space is not None and config.flag(config.family.normed_space):
+        more.append("normed space")
     if config.family.mixers == "latent":
         more.append("whole queries" if config.get("q_lora_rank") is None else "low rank queries")
     return more
@@ -129,12 +147,31 @@ def _delta_net(config: Config, usual: Heads, layers: int) -> list[Mixer]:
     return _listed(config, layers, {"linear_attention": net, "full_attention": usual})
 
 
+GRANITE_MAMBA2 = ("mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_d_conv")
+
+
 def _granite_hybrid(config: Config, usual: Heads, layers: int) -> list[Mixer]:
-    mamba = _mamba2(
-        config, "mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_d_conv"
-    )
+    mamba = _mamba2(config, *GRANITE_MAMBA2)
     kinds: dict[str, Mixer] = {"mamba": mamba, "linear_attention": mamba}
     return _listed(config, layers, {**kinds, "attention": usual, "full_attention": usual})
+
+
+def _falcon_h1(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    """Source: transformers, models/falcon_h1, whose norm of the space may also be before its gate."""
+    inner = int(config.number("mamba_expand") * config.positive("hidden_size"))
+    if config.get("mamba_d_ssm") is not None:
+        inner = config.positive("mamba_d_ssm")
+    if config.get("mamba_d_head") == "auto":
+        each = inner // config.positive("mamba_n_heads")
+        config = Config({**config.values, "mamba_d_head": each}, config.defaults, config.path)
+    space = _mamba2(config, *GRANITE_MAMBA2)
+    if space.inner != inner:
+        raise config.malformed(
+            "mamba_d_ssm", f"is {inner}, and {space.heads} heads have {space.inner} channels"
+        )
+    if config.flag("mamba_rms_norm") and config.flag("mamba_norm_before_gate"):
+        raise config.unsupported("mamba_norm_before_gate", "is true, which this decoder does not compute")
+    return [HeadsAndSpace(usual, space)] * layers
 
 
 def _nemotron_h(config: Config, usual: Heads, layers: int) -> list[Mixer]:
@@ -199,6 +236,7 @@ MIXERS: Mapping[str, Callable[[Config, Heads, int], list[Mixer]]] = {
     "attention": _attention,
     "delta net or attention": _delta_net,
     "granite hybrid": _granite_hybrid,
+    "falcon h1": _falcon_h1,
     "nemotron h": _nemotron_h,
     "lfm2": _lfm2,
     "mamba": _mamba,

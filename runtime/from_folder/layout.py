@@ -13,10 +13,20 @@ from llorch.formats import SafetensorsTensor
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts
 from llorch.runtime.from_folder.kinds import LayerKind, read_kinds
-from llorch.runtime.from_folder.shapes import MIXER_SHAPES, MXFP4_BLOCK, SHAPES
+from llorch.runtime.from_folder.multipliers import RowMultipliers, read_multipliers
+from llorch.runtime.from_folder.shapes import MXFP4_BLOCK, SHAPES, shape_rule
 from llorch.runtime.from_folder.sizes import Sizes
 from llorch.runtime.shapes import extent
-from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv
+from llorch.runtime.traits import (
+    DeltaNet,
+    Heads,
+    Latent,
+    Mamba,
+    Mamba2,
+    ShortConv,
+    SingleMixer,
+    parts,
+)
 
 IGNORED = re.compile(
     r"(^|\.)rotary_emb\.inv_freq$"
@@ -31,6 +41,7 @@ class Structure:
     """What a config switches on: the kinds of its layers, the roles of each, and which of them have biases.
 
     tied: whether the embedding serves as the head when the folder has none. outside: roles of the whole model.
+    multipliers: of roles whose products are multiplied.
     """
 
     kinds: Sequence[LayerKind]
@@ -38,6 +49,7 @@ class Structure:
     outside: Mapping[str, str]
     biased: frozenset[str]
     tied: bool
+    multipliers: Mapping[str, RowMultipliers]
 
     def has(self, role: str) -> bool:
         """Whether any layer has it."""
@@ -76,6 +88,7 @@ def read_structure(config: Config, sizes: Sizes) -> Structure:
         outside=outside,
         biased=frozenset(role for role, answer in said.items() if answer),
         tied=config.flag("tie_word_embeddings"),
+        multipliers=read_multipliers(config, kinds[0].mixer, _letters(config, sizes, kinds[0], 0)),
     )
 
 
@@ -168,8 +181,7 @@ def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, t
         for role, name in roles.items():
             shape = _head_norm_shape(family, role, sizes, kind)
             if shape is None:
-                rule = MIXER_SHAPES.get(type(kind.mixer), {}).get(role) or SHAPES[role]
-                rule = "2*Q E" if role == "q" and family.output_gate else rule
+                rule = "2*Q E" if role == "q" and family.output_gate else shape_rule(kind.mixer, role)
                 shape = tuple(extent(term, letters) for term in rule.split())
                 shape = shape[::-1] if role in family.transposed else shape
             biased = role in structure.biased or (
@@ -229,27 +241,32 @@ def _letters(config: Config, sizes: Sizes, kind: LayerKind, layer: int) -> dict[
         "S": sizes.shared_width,
         "P": config.integer("hidden_size_per_layer_input") if config.family.layer_embedding else 0,
     }
-    match kind.mixer:
+    for part in parts(kind.mixer):
+        letters |= _letters_of(part, config)
+    return letters
+
+
+def _letters_of(mixer: SingleMixer, config: Config) -> dict[str, int]:
+    """Those that only one kind of mixer has."""
+    match mixer:
         case Heads(heads, kv_heads, dim):
-            return {**letters, "Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads}
+            return {"Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads}
         case DeltaNet() as net:
             keys, values = net.key_heads * net.key_dim, net.value_heads * net.value_dim
             own = {"keys": keys, "values": values, "vheads": net.value_heads, "vdim": net.value_dim}
-            return {**letters, **own, "taps": net.taps}
+            return {**own, "taps": net.taps}
         case Mamba2() as mamba:
             shared = mamba.groups * mamba.state
-            own = {"inner": mamba.inner, "shared": shared, "mheads": mamba.heads, "taps": mamba.taps}
-            return {**letters, **own}
-        case Mamba() as mamba1:
-            own = {"inner": mamba1.inner, "steprank": mamba1.rank, "state": mamba1.state, "taps": mamba1.taps}
-            return {**letters, **own}
+            return {"inner": mamba.inner, "shared": shared, "mheads": mamba.heads, "taps": mamba.taps}
+        case Mamba(inner, rank, state, taps):
+            return {"inner": inner, "steprank": rank, "state": state, "taps": taps}
         case ShortConv() as conv:
-            return {**letters, "taps": conv.taps}
+            return {"taps": conv.taps}
         case Latent() as latent:
             own = {"rank": latent.rank, "nope": latent.nope, "rope": latent.rope, "vdim": latent.value}
             low = config.get("q_lora_rank")
-            return {**letters, **own, "qrank": 0 if low is None else config.positive("q_lora_rank")}
-    return letters
+            return {**own, "qrank": 0 if low is None else config.positive("q_lora_rank")}
+    return {}
 
 
 def _listed(names: list[str]) -> str:

@@ -11,11 +11,11 @@ from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.short_conv import ShortConvolution
 from llorch.runtime.from_folder.source import Source
-from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv
-from llorch.runtime.weights import Attention, RecurrentMixer
+from llorch.runtime.traits import DeltaNet, Heads, HeadsAndSpace, Latent, Mamba, Mamba2, ShortConv
+from llorch.runtime.weights import Attention, AttentionAndSpace, MixerWeights
 
 
-def mixer_of(source: Source, index: int) -> Attention | LatentAttention | RecurrentMixer:
+def mixer_of(source: Source, index: int) -> MixerWeights:
     """A layer's mixer; the layout has been checked."""
     shape = source.structure.kinds[index].mixer
     match shape:
@@ -27,6 +27,10 @@ def mixer_of(source: Source, index: int) -> Attention | LatentAttention | Recurr
             return _delta_net(source, index, shape)
         case Mamba2():
             return _mamba2(source, index, shape)
+        case HeadsAndSpace():
+            return AttentionAndSpace(
+                _attention(source, index, shape.heads), _mamba2(source, index, shape.space)
+            )
         case Mamba():
             return MambaMixer(
                 shape,
@@ -157,8 +161,7 @@ def _write_and_step(whole: Matrix, shape: DeltaNet) -> tuple[Linear, Linear]:
 
 
 def _mamba2(source: Source, index: int, shape: Mamba2) -> Mamba2Mixer:
-    norm = source.norm_of([source.name(index, "gated_norm")], biased=False)
-    assert norm.weight is not None
+    norm = source.optional(index, "gated_norm")
     return Mamba2Mixer(
         shape,
         inward=source.linear(index, "mamba_in"),
@@ -167,6 +170,6 @@ def _mamba2(source: Source, index: int, shape: Mamba2) -> Mamba2Mixer:
         step_bias=source.values(index, "step_bias"),
         decay=source.decay(index),
         skip=source.values(index, "skip"),
-        norm=Norm("rms", norm.eps, norm.weight.view(shape.groups, -1)),
+        norm=None if norm is None else Norm("rms", source.traits.norm_eps, norm.view(shape.groups, -1)),
         output=source.linear(index, "mixer_output"),
     )

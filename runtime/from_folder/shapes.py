@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llorch.runtime.traits import DeltaNet, Mamba, Mamba2, ShortConv
+from llorch.runtime.traits import DeltaNet, Mamba, Mamba2, Mixer, ShortConv, parts
 
 MXFP4_BLOCK = 32  # numbers that share a scale
 # Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
@@ -121,3 +121,11 @@ MIXER_SHAPES: dict[type, dict[str, str]] = {
     },
     ShortConv: {"conv": "E 1 taps", "mixer_output": "E E"},
 }
+# Of roles whose rows have several multipliers, one for each of these parts: z, x, B, C and every head's step.
+ROW_PARTS = {"mamba_in": "inner inner shared shared mheads"}
+
+
+def shape_rule(mixer: Mixer, role: str) -> str:
+    """The shape of a role in a layer with this mixer."""
+    own = (MIXER_SHAPES.get(type(part), {}).get(role) for part in parts(mixer))
+    return next(filter(None, own), None) or SHAPES[role]

@@ -86,7 +86,16 @@ class Source:
         matrix = self.matrix(self.full(index, role, expert))
         if role in self.family.transposed:
             matrix = Columns(matrix, 0, 1, matrix.columns)
-        return Linear(matrix, bias)
+        return Linear(matrix, bias, self._multiplier(role))
+
+    def _multiplier(self, role: str) -> Tensor | None:
+        """What each row's product is multiplied by; None where that is 1."""
+        found = self.structure.multipliers.get(role)
+        if found is None:
+            return None
+        rows, factors = zip(*found, strict=True)
+        scale = torch.tensor(factors, dtype=torch.float64).repeat_interleave(torch.tensor(rows))
+        return scale.to(self.numbers.device, self.numbers.dtype)
 
     def norm_of(self, names: list[str], *, biased: bool, offset: float | None = None) -> Norm:
         """A norm whose weight is the tensors', each a row, and the class's offset."""

@@ -32,14 +32,16 @@ ROLES: Mapping[str, str] = {
 FFN_NORM_NAMED_POST: Mapping[str, str] = {"ffn_norm": "post_attention_norm", "attention_post_norm": ""}
 SHARED_EXPERTS = SHARED[1:]
 FINAL_BIAS = ("output_norm.bias",)
-LLAMA_BIASES = ("attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
+FFN_BIASES = ("ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
+LLAMA_BIASES = ("attn_output.bias", *FFN_BIASES)
 CHOICE_BIAS = ("exp_probs_b.bias",)
 DELTA_NET = (
     "attn_qkv.weight", "attn_gate.weight", "ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight",
     "ssm_out.weight",
 )  # fmt: skip
+MAMBA2_NORM = "ssm_norm.weight"
 MAMBA2 = (
-    "ssm_in.weight", "ssm_conv1d.weight", "ssm_conv1d.bias", "ssm_a", "ssm_d", "ssm_dt.bias", "ssm_norm.weight",
+    "ssm_in.weight", "ssm_conv1d.weight", "ssm_conv1d.bias", "ssm_a", "ssm_d", "ssm_dt.bias", MAMBA2_NORM,
     "ssm_out.weight",
 )  # fmt: skip
 SHORT_CONV = ("shortconv.in_proj.weight", "shortconv.conv.weight", "shortconv.out_proj.weight")

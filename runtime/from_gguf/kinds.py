@@ -9,7 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llorch.runtime.from_gguf.keys import Keys, Sizes
-from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba, Mamba2, Mixer, NoMixer, ShortConv
+from llorch.runtime.traits import (
+    DeltaNet,
+    FfnKind,
+    Heads,
+    HeadsAndSpace,
+    Latent,
+    Mamba,
+    Mamba2,
+    Mixer,
+    NoMixer,
+    ShortConv,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,11 @@ def _mamba2_or_attention(keys: Keys, sizes: Sizes) -> list[Mixer]:
     return _where_heads(keys, sizes, _mamba2(keys))
 
 
+def _attention_and_mamba2(keys: Keys, sizes: Sizes) -> list[Mixer]:
+    heads = Heads(sizes.heads, sizes.kv_heads, sizes.head_dim)
+    return [HeadsAndSpace(heads, _mamba2(keys))] * sizes.layers
+
+
 def _conv_or_attention(keys: Keys, sizes: Sizes) -> list[Mixer]:
     return _where_heads(keys, sizes, ShortConv(sizes.hidden, keys.positive("shortconv.l_cache")))
 
@@ -172,6 +188,7 @@ MIXERS: Mapping[str, Callable[[Keys, Sizes], list[Mixer]]] = {
     "mamba": _mamba,
     "mamba2": _all_mamba2,
     "mamba2 or attention": _mamba2_or_attention,
+    "attention and mamba2": _attention_and_mamba2,
     "short convolution or attention": _conv_or_attention,
     "one each": _one_each,
     "latent": _latent,

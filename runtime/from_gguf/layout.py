@@ -25,7 +25,18 @@ from llorch.runtime.from_gguf.keys import Sizes
 from llorch.runtime.from_gguf.kinds import LayerKind
 from llorch.runtime.from_gguf.shapes import HEAD_NORM_SHAPES, MIXER_SHAPES, SCALED, SHAPES, WIDTHS
 from llorch.runtime.shapes import extent
-from llorch.runtime.traits import DeltaNet, FfnKind, Heads, Latent, Mamba, Mamba2, Mixer, NoMixer, ShortConv
+from llorch.runtime.traits import (
+    DeltaNet,
+    FfnKind,
+    Heads,
+    Latent,
+    Mamba,
+    Mamba2,
+    NoMixer,
+    ShortConv,
+    SingleMixer,
+    parts,
+)
 
 OBSOLETE = "attn_rot_embd.weight"  # old converters wrote it, nothing reads it
 
@@ -155,14 +166,13 @@ def _of_layer(described: Described, kind: LayerKind, prefix: str) -> tuple[list[
     family = described.family
     must, may = _feed_forward(described, kind.ffn, prefix)
     must, may = [*family.norms, *must], [*family.layer_optional, *may]
-    if isinstance(kind.mixer, Heads):
-        mixing, may_mix = _attention(
-            described, prefix, reads_others=kind.keys_from != int(prefix.split(".")[1])
-        )
-        return [*must, *mixing], [*may, *may_mix]
-    if isinstance(kind.mixer, NoMixer):
-        return must, may
-    must += family.recurrent
+    for mixer in parts(kind.mixer):
+        if isinstance(mixer, Heads):
+            reads_others = kind.keys_from != int(prefix.split(".")[1])
+            mixing, may_mix = _attention(described, prefix, reads_others=reads_others)
+            must, may = [*must, *mixing], [*may, *may_mix]
+        elif not isinstance(mixer, NoMixer):
+            must += family.recurrent
     if isinstance(kind.mixer, Latent):
         joined = f"{prefix}attn_kv_b.weight" in described.header.tensors
         must += ["attn_kv_b.weight"] if joined else ["attn_k_b.weight", "attn_v_b.weight"]
@@ -198,14 +208,17 @@ def _misshaped(described: Described, name: str) -> str | None:
     prefix, stem = _split(name)
     mixer = described.kinds[int(prefix.split(".")[1])].mixer if prefix else described.kinds[0].mixer
     rule = SHAPES.get(EXPERT_NUMBER.sub(".{e}.", stem), "")
-    rule = MIXER_SHAPES.get(type(mixer), {}).get(stem, rule)
+    for part in parts(mixer):
+        rule = MIXER_SHAPES.get(type(part), {}).get(stem, rule)
     if family.head_norms is not None and stem in ("attn_q_norm.weight", "attn_k_norm.weight"):
         rule = HEAD_NORM_SHAPES[family.head_norms][stem == "attn_k_norm.weight"]
     if family.fused_gate and stem == "ffn_up.weight":
         rule = "2*F E"
     if family.output_gate and stem == "attn_q.weight":
         rule = "2*Q E"
-    known = _known(described, mixer, prefix)
+    known: dict[str, int] = {}
+    for part in parts(mixer):
+        known |= _known(described, part, prefix)
     expected = tuple(_size(term, described, known, prefix) for term in rule.split())
     if _squeezed(tensor.shape) == _squeezed(expected):
         return None
@@ -235,7 +248,7 @@ def _width(letter: str, header: Header, prefix: str) -> int:
     return down.shape[-1]
 
 
-def _known(described: Described, mixer: Mixer, prefix: str) -> dict[str, int]:
+def _known(described: Described, mixer: SingleMixer, prefix: str) -> dict[str, int]:
     sizes = described.sizes
     known = {
         "E": sizes.hidden, "V": sizes.vocabulary, "L": sizes.layers, "N": sizes.experts, "H": sizes.heads,

@@ -13,11 +13,11 @@ from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.short_conv import ShortConvolution
 from llorch.runtime.from_gguf.source import Source
-from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2, ShortConv
-from llorch.runtime.weights import Attention, RecurrentMixer
+from llorch.runtime.traits import DeltaNet, Heads, HeadsAndSpace, Latent, Mamba, Mamba2, ShortConv
+from llorch.runtime.weights import Attention, AttentionAndSpace, MixerWeights
 
 
-def mixer_of(source: Source, index: int) -> Attention | LatentAttention | RecurrentMixer:
+def mixer_of(source: Source, index: int) -> MixerWeights:
     """A layer's mixer; the layout has been checked."""
     prefix, shape = f"blk.{index}.", source.traits.mixer(index)
     match shape:
@@ -29,6 +29,10 @@ def mixer_of(source: Source, index: int) -> Attention | LatentAttention | Recurr
             return _delta_net(source, prefix, shape)
         case Mamba2():
             return _mamba2(source, prefix, shape)
+        case HeadsAndSpace():
+            return AttentionAndSpace(
+                _attention(source, prefix, shape.heads), _mamba2(source, prefix, shape.space)
+            )
         case Mamba():
             return _mamba(source, prefix, shape)
         case ShortConv():

@@ -19,6 +19,7 @@ SHAPES: dict[str, str] = {
     "attn_norm.bias": "E",
     "ffn_norm.weight": "E",
     "ffn_norm.bias": "E",
+    "ffn_norm": "E",
     "post_attention_norm.weight": "E",
     "post_ffw_norm.weight": "E",
     "attn_q.weight": "Q E",

@@ -112,7 +112,8 @@ class Source:
     def norm(self, stem: str) -> Norm | None:
         """A norm, None where the file has none."""
         gated = stem.endswith("ssm_norm")  # after the gate: its weight is stored as it is
-        weight = self.vector(f"{stem}.weight", 0.0 if gated else self.family.norm_stored_offset)
+        name = stem if self.has(stem) else f"{stem}.weight"
+        weight = self.vector(name, 0.0 if gated else self.family.norm_stored_offset)
         if weight is None:
             return None
         return Norm(self.traits.norm, self.traits.norm_eps, weight, self.vector(f"{stem}.bias"))

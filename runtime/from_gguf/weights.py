@@ -70,10 +70,9 @@ def _layer(source: Source, index: int) -> Layer:
 
     def norm(name: str) -> Norm | None:
         stems = [f"{prefix}{stem}" for stem in role(family, name).split()]
-        there = next((stem for stem in stems if source.has(f"{stem}.weight")), None)
         if family.bare_norms and stems:
             return source.bare_norm()
-        return None if there is None else source.norm(there)
+        return next((found for stem in stems if (found := source.norm(stem)) is not None), None)
 
     first = norm("attention_norm")
     embedding = None

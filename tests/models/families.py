@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class FamilyRecipe:
     config: of its config class. names: modules of a layer → GGUF names. outside: the same for the rest.
     changes: tensors of a layer, by all of their name → what they become. joined: GGUF names → the tensors of a layer
     that are one below the other in them. norms_plus_one: but for those of a gate.
+    folded: tensors, by the end of their name → the same with what multiplies their product in them, which a file has
+        no other place for: a folder holds them so.
     keys: metadata under the architecture's prefix, all of it. layers: what stands before a layer's number.
     """
 
@@ -38,6 +40,7 @@ class FamilyRecipe:
     outside: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, Change] = field(default_factory=dict)
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folded: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
     permuted: bool = False
     norms_plus_one: bool = False
     layers: str = "model.layers"
@@ -116,6 +119,27 @@ def squeezed(name: str) -> Change:
     return lambda w: {name: w[:, 0]}
 
 
+def times(*factors: float) -> Callable[[Array], Array]:
+    """By one after the other, in float32."""
+
+    def multiplied(w: Array) -> Array:
+        for factor in factors:
+            w = w * np.float32(factor)
+        return w
+
+    return multiplied
+
+
+def times_by_rows(factor: float, *parts: tuple[int, float]) -> Callable[[Array], Array]:
+    """conversion/falcon_h1.py: all rows by one number, then so many of them each by one of their own."""
+
+    def multiplied(w: Array) -> Array:
+        rows = [np.full(count, own, np.float32) for count, own in parts]
+        return w * np.float32(factor) * np.concatenate(rows)[:, None]
+
+    return multiplied
+
+
 ATTENTION = {
     f"self_attn.{one}_proj": f"attn_{two}" for one, two in zip("qkvo", ("q", "k", "v", "output"), strict=True)
 }
@@ -181,6 +205,30 @@ GPT2_OUTSIDE = {
     "transformer.wpe": "position_embd",
     "transformer.ln_f": "output_norm",
 }
+
+FALCON_H1 = FamilyRecipe(
+    "falcon-h1", "FalconH1ForCausalLM",
+    {**HEADS, "mamba_d_ssm": 66, "mamba_n_heads": 6, "mamba_d_head": 11, "mamba_n_groups": 3, "mamba_d_state": 13,
+     "mamba_d_conv": 3, "mamba_chunk_size": 16, "attention_in_multiplier": 0.7, "attention_out_multiplier": 0.9375,
+     "key_multiplier": 0.390625, "ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.2357,
+     "ssm_multipliers": [0.35, 0.25, 0.3535, 0.5, 0.45], "mlp_multipliers": [0.8838, 0.5859375],
+     "embedding_multiplier": 5.65, "lm_head_multiplier": 0.039, "rope_parameters": ROPE},
+    {**ATTENTION, "input_layernorm": "attn_norm", "mamba.in_proj": "ssm_in", "mamba.out_proj": "ssm_out",
+     **{f"feed_forward.{x}_proj": f"ffn_{x}" for x in ("gate", "up", "down")}},
+    {**HEAD_KEYS, **RMS, **THETA, "ssm.conv_kernel": 3, "ssm.inner_size": 66, "ssm.state_size": 13,
+     "ssm.time_step_rank": 6, "ssm.group_count": 3, "vocab_size": VOCAB},
+    outside={"model.final_layernorm": "output_norm"},
+    changes={"mamba.A_log": lambda w: {"ssm_a": -np.exp(w)[:, None]}, "mamba.D": column("ssm_d"),
+             "mamba.dt_bias": renamed("ssm_dt.bias"), "mamba.conv1d.weight": squeezed("ssm_conv1d.weight"),
+             "mamba.conv1d.bias": renamed("ssm_conv1d.bias"), "pre_ff_layernorm.weight": renamed("ffn_norm")},
+    folded={"model.embed_tokens.weight": times(5.65), "lm_head.weight": times(0.039),
+            "self_attn.q_proj.weight": times(0.7), "self_attn.k_proj.weight": times(0.390625, 0.7),
+            "self_attn.v_proj.weight": times(0.7), "self_attn.o_proj.weight": times(0.9375),
+            "mamba.in_proj.weight": times_by_rows(1.25, (66, 0.35), (66, 0.25), (39, 0.3535), (39, 0.5), (6, 0.45)),
+            "mamba.out_proj.weight": times(0.2357), "feed_forward.gate_proj.weight": times(0.8838),
+            "feed_forward.gate_proj.bias": times(0.8838), "feed_forward.down_proj.weight": times(0.5859375),
+            "feed_forward.down_proj.bias": times(0.5859375)},
+)  # fmt: skip
 
 FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     "dots1": FamilyRecipe(
@@ -494,6 +542,12 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
         {**ATTENTION, **TWO_NORMS, "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"},
         {**OF_HIDDEN_KEYS, **LAYER, **THETA, "rope.dimension_count": 6}, norms_plus_one=True,
     ),
+    "falcon-h1": FALCON_H1,
+    "falcon-h1-normed": replace(
+        FALCON_H1,
+        config={**FALCON_H1.config, "mamba_rms_norm": True, "mamba_norm_before_gate": False, "mlp_bias": True},
+        changes={**FALCON_H1.changes, "mamba.norm.weight": lambda w: {"ssm_norm.weight": w.reshape(3, -1)}},
+    ),
     "gemma3n": FamilyRecipe(
         "gemma3n", "Gemma3nForCausalLM",
         {**HEADS, "num_hidden_layers": 5, "intermediate_size": [92, 92, 76, 92, 92], "num_kv_shared_layers": 2,
@@ -539,7 +593,10 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
 
 @dataclass(frozen=True)
 class MadeFamily:
-    """What was made: the GGUF, the original's tensors as transformers saved them, and the original itself."""
+    """What was made: the GGUF, the tensors that its folder must hold, and the original itself.
+
+    tensors: the original's as transformers saved them, with its multipliers in them where a file has them so.
+    """
 
     gguf: Path
     tensors: Mapping[str, Array]
@@ -567,7 +624,10 @@ def build(name: str, folder: Path, recipe: FamilyRecipe | None = None) -> MadeFa
         for tensor_name, tensor in model.state_dict().items():
             tensor.copy_(_weights(tensor_name, tensor.shape, recipe))
     model.save_pretrained(folder / "original")
-    tensors = load_file(folder / "original" / "model.safetensors")
+    tensors = {
+        name: next((fold(w) for end, fold in recipe.folded.items() if name.endswith(end)), w)
+        for name, w in load_file(folder / "original" / "model.safetensors").items()
+    }
     _write(folder / "model.gguf", recipe, model.config, tensors)
     return MadeFamily(folder / "model.gguf", tensors, model)
 

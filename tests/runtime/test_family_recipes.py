@@ -1,43 +1,112 @@
-"""Families made small and random here, with sizes that hide nothing: converted bit for bit, read twice, cut."""
+"""Families made small and random here, with sizes that hide nothing: converted bit for bit, read twice, cut, judged."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from llorch.converter import convert
 from llorch.runtime import load
 from llorch.verification import verify
 from tests.converter.executed import executed, plan_of
 from tests.families import as_bfloat16
-from tests.models.families import FAMILY_RECIPES, build
+from tests.models.families import FAMILY_RECIPES, MadeFamily, build
 
 POSITIONS = 70
+# A state of random weights makes much of a rounding; the least trait that shows moves a logit by a tenth.
+MEAN_LIMIT, LIMIT = 1e-5, 1e-3
 
 
-@pytest.mark.parametrize("name", FAMILY_RECIPES)
-def test_a_family_comes_back_and_both_readings_compute_the_original(name: str, tmp_path: Path) -> None:
-    made = build(name, tmp_path)
-    planned = plan_of(made.gguf)
-    near = {o.name for o in planned.outputs if any(s.operation and not s.operation.exact for s in o.segments)}
-    found = {n: as_bfloat16(w) if n in near else w for n, w in executed(made.gguf, planned).items()}
-    assert {n: w.shape for n, w in found.items()} == {n: w.shape for n, w in made.tensors.items()}
-    assert [n for n, w in found.items() if w.tobytes() != made.tensors[n].tobytes()] == []
+@dataclass(frozen=True)
+class Family:
+    """A recipe's original, its GGUF, the folder that comes of it, and what transformers computes of the original."""
+
+    made: MadeFamily
+    folder: Path
+    ids: list[int]
+    logits: NDArray[np.float32]
+
+    @property
+    def readings(self) -> tuple[Path, Path]:
+        """What must be the same model."""
+        return self.made.gguf, self.folder
+
+
+@pytest.fixture(scope="module", params=FAMILY_RECIPES)
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    place = tmp_path_factory.mktemp("family")
+    made = build(request.param, place)
     ids = torch.randint(0, 258, (1, POSITIONS), generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
-        expected = made.model(ids, use_cache=False).logits[0].numpy()
+        logits = made.model(ids, use_cache=False).logits[0].numpy()
+    convert(made.gguf, place / "folder")
+    return Family(made, place / "folder", ids[0].tolist(), logits)
+
+
+def test_the_tensors_come_back(family: Family) -> None:
+    gguf, tensors = family.made.gguf, family.made.tensors
+    planned = plan_of(gguf)
+    near = {o.name for o in planned.outputs if any(s.operation and not s.operation.exact for s in o.segments)}
+    found = {n: as_bfloat16(w) if n in near else w for n, w in executed(gguf, planned).items()}
+    assert {n: w.shape for n, w in found.items()} == {n: w.shape for n, w in tensors.items()}
+    assert [n for n, w in found.items() if w.tobytes() != tensors[n].tobytes()] == []
+
+
+def test_both_readings_compute_the_original(family: Family) -> None:
+    for path in family.readings:
+        require_logits(path, family.ids, family.logits)
+
+
+def test_any_cutting_gives_the_same_logits(family: Family) -> None:
+    """A state is a kind of cache: in float64, where nothing but rounding could differ."""
+    for path in family.readings:
+        with load(path, dtype="float64") as model:
+            whole = model.logits(family.ids)
+            for chunk in (1, 7, 64):
+                torch.testing.assert_close(model.logits(family.ids, chunk=chunk), whole, rtol=0, atol=1e-6)
+
+
+def test_a_request_leaves_nothing_behind(family: Family) -> None:
+    """The same request gives the same tokens before and after another one that was given up half-way."""
+    with load(family.made.gguf) as model:
+        first = model.generate(family.ids, max_new_tokens=6).ids
+        given_up = model.stream(family.ids[::-1], max_new_tokens=6)
+        given_up.cancel()
+        assert list(given_up) == []
+        assert model.generate(family.ids, max_new_tokens=6).ids == first
+
+
+def test_what_a_request_keeps_is_what_was_said(family: Family) -> None:
+    with load(family.made.gguf) as model:
+        cache = model.new_cache(50)
+        held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in cache.tensors()}
+        assert sum(held.values()) == model.traits.cache_bytes(50)
+
+
+def test_the_conversion_passes_every_check(family: Family) -> None:
+    assert verify(family.folder, family.made.gguf, level="full").outcome == "PASSED"
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in FAMILY_RECIPES.items() if recipe.folded])
+def test_an_originals_own_multipliers_are_heeded(name: str, tmp_path: Path) -> None:
+    """Where a file has them in its weights: the original, which has them in its config, is the same model."""
+    made = build(name, tmp_path)
     convert(made.gguf, tmp_path / "folder")
-    for path in (made.gguf, tmp_path / "folder"):
-        with load(path) as model:
-            apart = np.abs(model.logits(ids[0].tolist()).numpy() - expected)
-        # a state of random weights makes much of a rounding; the least trait that shows moves a logit by a tenth
-        assert apart.mean() < 1e-5
-        assert apart.max() < 1e-3
-    with load(made.gguf, dtype="float64") as model:
-        whole = model.logits(ids[0].tolist())
-        for chunk in (1, 7, 64):
-            torch.testing.assert_close(model.logits(ids[0].tolist(), chunk=chunk), whole, rtol=0, atol=1e-6)
-    assert verify(tmp_path / "folder", made.gguf, level="full").outcome == "PASSED"
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "original" / file).write_bytes((tmp_path / "folder" / file).read_bytes())
+    ids = torch.arange(POSITIONS) * 7 % 258
+    with torch.no_grad():
+        logits = made.model(ids[None], use_cache=False).logits[0].numpy()
+    require_logits(tmp_path / "original", ids.tolist(), logits)
+
+
+def require_logits(path: Path, ids: list[int], expected: NDArray[np.float32]) -> None:
+    with load(path) as model:
+        apart = np.abs(model.logits(ids).numpy() - expected)
+    assert apart.mean() < MEAN_LIMIT
+    assert apart.max() < LIMIT

@@ -1,7 +1,7 @@
 """Faults of what only the families beyond the first have: operations, blocks and traits, one planted at a time.
 
-As `mutations`: what is changed in a float32 folder of a tiny model of the test data's families, the checks that must
-fail, and what each must say of where it lies.
+As `mutations`: what is changed in a float32 folder of a tiny model of the test data's families, or else of a recipe's,
+the checks that must fail, and what each must say of where it lies.
 """
 
 from __future__ import annotations
@@ -83,6 +83,13 @@ weights("llama4", "gate and up exchanged", "model.layers.1.feed_forward.experts.
         "layer 1, ffn_output")
 weights("deepseek2", "k_b and v_b exchanged", f"{LAYER}self_attn.kv_b_proj.weight", halves_exchanged(0), "layer 0")
 weights("granitehybrid", "D dropped", f"{LAYER}mamba.D", zeros, "layer 0, attention_output")
+weights("falcon-h1-normed", "D dropped", f"{LAYER}mamba.D", zeros, "layer 0, space")
+weights("falcon-h1-normed", "B and C exchanged", f"{LAYER}mamba.in_proj.weight",
+        lambda w: np.concatenate([w[:132], w[171:210], w[132:171], w[210:]]), "layer 0, space")
+weights("falcon-h1-normed", "the gated norm 1", f"{LAYER}mamba.norm.weight", lambda w: w * 0 + 1, "layer 0, space")
+weights("falcon-h1", "the state space dropped", f"{LAYER}mamba.out_proj.weight", zeros, "layer 0, space")
+weights("falcon-h1", "attention dropped", f"{LAYER}self_attn.o_proj.weight", zeros, "layer 0, attention_output")
+weights("falcon-h1", "keys multiplied again", f"{LAYER}self_attn.k_proj.weight", lambda w: w * 0.390625, "layer 0, k")
 weights("mamba", "D dropped", "backbone.layers.0.mixer.D", zeros, "layer 0, attention_output")
 weights("mamba", "the step's bias dropped", "backbone.layers.0.mixer.dt_proj.bias", zeros,
         "layer 0, attention_output")
@@ -119,6 +126,20 @@ config("llama4", "every layer rotates", {"no_rope_layers": [1, 1, 1, 1]}, ("trai
 config("llama4", "smaller chunks", {"attention_chunk_size": 16}, ("traits.structure", "chunks"))
 config("llama4", "no temperature", {"attn_temperature_tuning": False}, ("traits.structure", "temperature"))
 config("granitehybrid", "residual multiplier 1", {"residual_multiplier": 1.0}, ("traits.numbers", "residual_scale"))
+config("falcon-h1", "keys multiplied again", {"key_multiplier": 0.390625}, ("lockstep", "layer 0, k"))
+config("falcon-h1", "attention's input multiplied again", {"attention_in_multiplier": 0.7}, ("lockstep", "layer 0, v"))
+config("falcon-h1", "attention's output multiplied again", {"attention_out_multiplier": 0.9375},
+       ("lockstep", "layer 0, attention_output"))
+config("falcon-h1", "the space's input multiplied again", {"ssm_in_multiplier": 1.25}, ("lockstep", "layer 0, space"))
+config("falcon-h1", "the space's parts multiplied again", {"ssm_multipliers": [1.0, 1.0, 1.0, 1.0, 0.45]},
+       ("lockstep", "layer 0, space"))
+config("falcon-h1", "the space's output multiplied again", {"ssm_out_multiplier": 0.2357},
+       ("lockstep", "layer 0, space"))
+config("falcon-h1", "gates multiplied again", {"mlp_multipliers": [0.8838, 1.0]}, ("lockstep", "layer 0, ffn_output"))
+config("falcon-h1", "downs multiplied again", {"mlp_multipliers": [1.0, 0.5859375]},
+       ("lockstep", "layer 0, ffn_output"))
+config("falcon-h1", "tokens multiplied again", {"embedding_multiplier": 5.65}, ("traits.numbers", "embedding_scale"))
+config("falcon-h1", "logits multiplied again", {"lm_head_multiplier": 0.039}, ("traits.numbers", "logit_scale"))
 config("exaone4", "another window", {"sliding_window": 7}, ("traits.structure", "windows"))
 rope("mistral3", "no temperature", {"llama_4_scaling_beta": 0.0}, ("traits.structure", "temperature"))
 rope("minimaxm2", "whole heads rotate", {"partial_rotary_factor": 1.0}, ("traits.rope", "layer 0"))

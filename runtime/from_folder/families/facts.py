@@ -80,6 +80,8 @@ class ClassFacts:
         where it is within. plain_head_norm: a key that switches the norm of rotated heads without a weight.
         more_types: known entries of `layer_types` beside the usual two. floor_temperature, streams: whether the class
         has keys for these traits.
+    normed_space: a key that switches the norm of a state space behind its gate. multipliers: roles → keys of what their
+        products are multiplied by (`multipliers.py`).
     """
 
     class_name: str
@@ -155,6 +157,8 @@ class ClassFacts:
     floor_temperature: bool = False
     streams: bool = False
     mxfp4: Names = field(default_factory=dict)
+    normed_space: str | None = None
+    multipliers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def class_defaults(**own: object) -> dict[str, object]:

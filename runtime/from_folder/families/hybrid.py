@@ -8,6 +8,9 @@ from typing import Any
 from llorch.runtime.from_folder.families.facts import ClassFacts, Experts, Names, biases, class_defaults
 from llorch.runtime.from_folder.families.names import ATTENTION, NORMS
 
+# Of the state space's steps; transformers writes infinity, which JSON does not have, as an object.
+NO_LIMIT: tuple[object, ...] = ([0.0, {"__float__": "Infinity"}], None)
+
 SHORT_CONV: Names = {
     "short_in": "conv.in_proj",
     "conv": "conv.conv",
@@ -145,6 +148,65 @@ FAMILIES: Mapping[str, ClassFacts] = {
             intermediate_size=None,
         ),
         supported={"mamba_conv_bias": (True,), "mamba_proj_bias": (False,)},
+    ),
+    "falcon_h1": ClassFacts(
+        class_name="FalconH1ForCausalLM",
+        names={
+            **ATTENTION,
+            **{role: name for role, name in mamba2("mamba").items() if role != "gated_norm"},
+            "attention_norm": "input_layernorm",
+            "ffn_norm": "pre_ff_layernorm",
+            "gate": "feed_forward.gate_proj",
+            "up": "feed_forward.up_proj",
+            "down": "feed_forward.down_proj",
+        },
+        by_kind={"normed space": {"gated_norm": "mamba.norm"}},
+        mixers="falcon h1",
+        normed_space="mamba_rms_norm",
+        biases=biases("gate up down", "mlp_bias"),
+        final_norm="model.final_layernorm",
+        embedding_multiplier="embedding_multiplier",
+        logit_multiplier="lm_head_multiplier",
+        multipliers={
+            "q": ("attention_in_multiplier",),
+            "k": ("attention_in_multiplier", "key_multiplier"),
+            "v": ("attention_in_multiplier",),
+            "output": ("attention_out_multiplier",),
+            "mamba_in": ("ssm_in_multiplier", "ssm_multipliers"),
+            "mixer_output": ("ssm_out_multiplier",),
+            "gate": ("mlp_multipliers[0]",),
+            "down": ("mlp_multipliers[1]",),
+        },
+        defaults=class_defaults(
+            num_key_value_heads=8,
+            max_position_embeddings=8192,
+            rms_norm_eps=1e-5,
+            mamba_d_ssm=1024,
+            mamba_expand=2,
+            mamba_n_heads=128,
+            mamba_d_head="auto",
+            mamba_n_groups=1,
+            mamba_d_state=256,
+            mamba_d_conv=4,
+            mamba_rms_norm=False,
+            mamba_norm_before_gate=True,
+            embedding_multiplier=1.0,
+            lm_head_multiplier=1.0,
+            attention_in_multiplier=1.0,
+            attention_out_multiplier=1.0,
+            key_multiplier=1.0,
+            ssm_in_multiplier=1.0,
+            ssm_out_multiplier=1.0,
+            ssm_multipliers=[1.0] * 5,
+            mlp_multipliers=[1.0] * 2,
+        ),
+        supported={
+            "attention_bias": (False,),
+            "mamba_conv_bias": (True,),
+            "mamba_proj_bias": (False,),
+            "projectors_bias": (False,),
+            "time_step_limit": NO_LIMIT,
+        },
     ),
     "nemotron_h": ClassFacts(
         class_name="NemotronHForCausalLM",

@@ -7,10 +7,12 @@ from typing import Any
 
 from llorch.runtime.from_gguf.facts import (
     CHOICE_BIAS,
+    FFN_BIASES,
     FUSED,
     LLAMA_BIASES,
     MAMBA,
     MAMBA2,
+    MAMBA2_NORM,
     SHARED_EXPERTS,
     SHORT_CONV,
     ArchitectureFacts,
@@ -64,6 +66,14 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         shared=SHARED_EXPERTS,
         rope_switch=True,
         scales="granite",
+    ),
+    "falcon-h1": ArchitectureFacts(
+        pairs="halves",
+        norms=("attn_norm.weight", "ffn_norm"),
+        mixers="attention and mamba2",
+        recurrent=tuple(stem for stem in MAMBA2 if stem != MAMBA2_NORM),
+        optional=FFN_BIASES,
+        layer_optional=(MAMBA2_NORM,),
     ),
     "nemotron_h": ArchitectureFacts(**NEMOTRON),
     "nemotron_h_moe": ArchitectureFacts(
