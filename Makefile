@@ -32,6 +32,7 @@ family: $(SETUP)  ## NAME=seed_oss: proves one family: round trip, both readings
 	@test -n "$(NAME)" || { echo "make family NAME=…, a model_type or general.architecture, as seed_oss"; exit 2; }
 	$(BIN)/pytest -k "$(NAME)" tests/converter tests/runtime tests/verification
 	$(BIN)/python -m tests.converter.architectures.test_architectures_page
+	$(BIN)/python -m tests.runtime.test_runtime_page
 
 lint: $(SETUP)  ## ruff, mypy, import contracts, declared dependencies, spelling; changes nothing
 	$(BIN)/ruff check .
@@ -49,6 +50,7 @@ docs: $(SETUP)  ## makes the generated pages again; fails if one differed
 	$(BIN)/python -m tests.verification.test_checks_page
 	$(BIN)/python -m tests.verification.test_matrix
 	$(BIN)/python -m tests.converter.architectures.test_architectures_page
+	$(BIN)/python -m tests.runtime.test_runtime_page
 	$(BIN)/python -m tests.formats.scan.test_rules_page
 	$(BIN)/python -m tests.formats.quants.test_types_page
 	$(BIN)/python -m tests.formats.tokenizer.tokenizers_page

@@ -94,7 +94,7 @@ def odd_kv_heads(keys: Tensors, _: Tensors) -> None:
         (
             unknown_architecture,
             UnsupportedInput,
-            "the architecture 'jamba' is unknown; known are llama, phi2",
+            "the architecture 'jamba' is unknown; known are llama, ",
         ),
         (uneven_heads, UnsupportedInput, "key 'llama.attention.head_count': differs between layers: [4, 8]"),
         (no_epsilon, MalformedInput, "key 'llama.attention.layer_norm_rms_epsilon': is missing"),
