@@ -526,7 +526,8 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     "qwen": FamilyRecipe(
         "qwen", "Qwen2ForCausalLM", {"num_attention_heads": 6, "num_key_value_heads": 6, "rope_parameters": ROPE},
         {**TWO_NORMS, **GATED, "self_attn.o_proj": "attn_output"},
-        {"attention.head_count": 6, **RMS, **THETA, "feed_forward_length": 2 * FF, "rope.dimension_count": 10},
+        {"attention.head_count": 6, **RMS, **THETA, "feed_forward_length": 2 * FF, "rope.dimension_count": 10,
+         "tokenizer.ggml.pre": "qwen2"},
         joined=QKV,
     ),
     "minicpm": FamilyRecipe(
