@@ -332,9 +332,10 @@ class Decoder:
 
     def _queries(self, x: Tensor, index: int, weights: Attention) -> tuple[Tensor, Tensor | None]:
         """(heads, positions, head_dim), and the output's gate (positions, heads · head_dim) where there is one."""
-        if not self.traits.output_gate:
-            return self._heads(weights.q(x), weights.q_norm, index, "heads"), None
         rows = weights.q(x)
+        if not self.traits.output_gate or weights.gate is not None:
+            gate = None if weights.gate is None else weights.gate(x)
+            return self._heads(rows, weights.q_norm, index, "heads"), gate
         shape = self.traits.heads_of(index)
         split = rows.view(len(x), shape.heads, 2, shape.head_dim)
         q = self._heads(split[:, :, 0].reshape(len(x), -1), weights.q_norm, index, "heads")

@@ -237,7 +237,7 @@ class Traits:
     mixers: what mixes positions in each layer, where that is not attention with `heads`, `kv_heads` and `head_dim` in
         all of them. ffns: the kind of each layer's feed-forward network, where they are not all of one kind.
     keys_from: the layer whose keys and values a layer reads, where that is not each its own.
-    output_gate: attention's result is multiplied by the sigmoid of a gate, whose rows stand beside the query's.
+    output_gate: attention's result is multiplied by the sigmoid of a gate.
     sinks: each head's softmax has one more logit, which takes its share and gives nothing.
     value_norm: values are RMS-normed without a weight. head_norm_after_rope: queries and keys are normed when rotated.
     plain_head_norm: that norm has no weight, and is in those layers alone that rotate.

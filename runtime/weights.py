@@ -23,7 +23,8 @@ class Attention:
     """The products around attention; norms of queries and keys where the model has them.
 
     k, v: None where the layer reads another's; v alone where the values are the keys, before their norm.
-    value_norm: of each head's value. sinks: a logit for each head.
+    value_norm: of each head's value. sinks: a logit for each head. gate: of the output, where its rows do not stand
+    beside the query's.
     """
 
     q: Linear
@@ -34,10 +35,11 @@ class Attention:
     k_norm: Norm | None = None
     value_norm: Norm | None = None
     sinks: Tensor | None = None
+    gate: Linear | None = None
 
     def linears(self) -> Iterator[Linear]:
         """Its products."""
-        yield from filter(None, (self.q, self.k, self.v, self.output))
+        yield from filter(None, (self.q, self.k, self.v, self.output, self.gate))
 
 
 RecurrentMixer = GatedDeltaNet | Mamba2Mixer | MambaMixer | ShortConvolution

@@ -52,15 +52,9 @@ SIZES = {
 }
 KEYS = (
     Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
-    Key("expert_weights_scale", "routed_scaling_factor", default=1.0, unset=0.0),
-    Key("expert_shared_count", "n_shared_experts", Kind.INTEGER, default=1, least=1),
+    *rows.WEIGHED_AND_SHARED,
+    *rows.GROUPS,
 )
-GROUPS = (
-    Key("expert_group_count", "n_group", Kind.INTEGER, default=1, unset=0),
-    Key("expert_group_used_count", "topk_group", Kind.INTEGER, default=1, unset=0),
-)
-FIRST_DENSE = Key("leading_dense_block_count", "first_k_dense_replace", Kind.INTEGER, default=0)
-RENORMALISED = Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=False)
 ASSUMED = {
     "attention_bias": False,
     "attention_dropout": 0.0,
@@ -81,7 +75,7 @@ DEEPSEEK_V3 = Architecture(
     kinds=KINDS,
     block_sizes=(latent_sizes,),
     tensors=(*AROUND, *ATTENTION, *in_layers(*rows.CHOICE_BIAS, of="mixture")),
-    keys=(*KEYS, *GROUPS, FIRST_DENSE, RENORMALISED,
+    keys=(*KEYS, *rows.FIRST_DENSE, *rows.RENORMALISED,
           Key("expert_gating_func", kind=Kind.INTEGER, default=1, only=(2,))),  # sigmoid
     sizes={**SIZES, "qk_head_dim": "qk_dim"},
     derived={"q_lora_rank": size_or_none("q_rank")},
@@ -97,7 +91,7 @@ DEEPSEEK_V2 = Architecture(
     kinds=KINDS,
     block_sizes=(latent_sizes,),
     tensors=(*AROUND, *ATTENTION),
-    keys=(*KEYS, *GROUPS, FIRST_DENSE,
+    keys=(*KEYS, *rows.FIRST_DENSE,
           Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=False, only=(False,)),
           Key("expert_gating_func", kind=Kind.INTEGER, default=1, unset=0, only=(1,))),  # softmax
     sizes=SIZES,
@@ -130,9 +124,8 @@ GLM4_MOE_LITE = Architecture(
             of=PREDICTION,
         ),
     ),
-    keys=(*KEYS, *GROUPS, RENORMALISED,
-          Key("expert_gating_func", kind=Kind.INTEGER, default=2, unset=0, only=(2,)),  # the first files lacked it
-          Key("nextn_predict_layers", "num_nextn_predict_layers", Kind.INTEGER, default=0)),
+    keys=(*KEYS, *rows.RENORMALISED, *rows.PREDICTION_COUNT,
+          Key("expert_gating_func", kind=Kind.INTEGER, default=2, unset=0, only=(2,))),  # the first files lacked it
     sizes=SIZES,
     derived={
         "mlp_layer_types": layer_types(dense_then_mixture, {"dense": "dense", "mixture": "sparse"}),

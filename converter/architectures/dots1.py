@@ -23,10 +23,9 @@ DOTS1 = Architecture(
     keys=(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
         Key("expert_gating_func", kind=Kind.INTEGER, default=2, unset=0, only=(2,)),  # sigmoid
-        Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=False),
-        Key("expert_weights_scale", "routed_scaling_factor", default=1.0, unset=0.0),
-        Key("expert_shared_count", "n_shared_experts", Kind.INTEGER, default=1, least=1),
-        Key("leading_dense_block_count", "first_k_dense_replace", Kind.INTEGER, default=0),
+        *rows.RENORMALISED,
+        *rows.WEIGHED_AND_SHARED,
+        *rows.FIRST_DENSE,
     ),
     sizes={
         "moe_intermediate_size": "expert_ff",

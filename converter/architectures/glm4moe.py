@@ -14,6 +14,7 @@ BLOCK = (
     *rows.flagged(rows.HEAD_NORMS, "use_qk_norm"),
     *rows.FFN_NORM_NAMED_POST,
 )
+KEYS = (*rows.WEIGHED_AND_SHARED, *rows.GROUPS, *rows.FIRST_DENSE, *rows.PREDICTION_COUNT)
 MIXTURE = (*rows.EXPERTS, *rows.CHOICE_BIAS, *rows.SHARED_EXPERTS)
 
 GLM4MOE = Architecture(
@@ -37,12 +38,7 @@ GLM4MOE = Architecture(
             "expert_gating_func", kind=Kind.INTEGER, default=2, only=(0, 2)
         ),  # sigmoid, which files may leave unsaid
         Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=True),
-        Key("expert_weights_scale", "routed_scaling_factor", default=1.0, unset=0.0),
-        Key("expert_shared_count", "n_shared_experts", Kind.INTEGER, default=1, least=1),
-        Key("expert_group_count", "n_group", Kind.INTEGER, default=1, unset=0),
-        Key("expert_group_used_count", "topk_group", Kind.INTEGER, default=1, unset=0),
-        Key("leading_dense_block_count", "first_k_dense_replace", Kind.INTEGER, default=0),
-        Key("nextn_predict_layers", "num_nextn_predict_layers", Kind.INTEGER, default=0),
+        *KEYS,
     ),
     sizes={
         "moe_intermediate_size": "expert_ff",

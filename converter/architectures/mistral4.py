@@ -7,8 +7,6 @@ Source: llama.cpp, conversion/mistral.py and src/models/mistral4.cpp; transforme
 from llorch.converter.architectures.deepseek import (
     APART,
     AROUND,
-    FIRST_DENSE,
-    GROUPS,
     KEYS,
     KINDS,
     LATENT,
@@ -47,8 +45,7 @@ MISTRAL4 = Architecture(
         *in_layers(*rows.GATED_FFN, of="dense"),
         *in_layers(*EXPERTS, *rows.SHARED_EXPERTS, of="mixture"),
     ),
-    keys=(*KEYS, *GROUPS, FIRST_DENSE,
-          Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=False),
+    keys=(*KEYS, *rows.FIRST_DENSE, *rows.RENORMALISED,
           Key("expert_gating_func", kind=Kind.INTEGER, default=1, unset=0, only=(1,))),  # softmax
     sizes={
         "head_dim": "qk_dim",

@@ -124,6 +124,8 @@ WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
 BY_SIGMOID: Mapping[str, object] = {"scoring_func": "sigmoid"}
 
 PUBLISHED: Mapping[str, Published] = {
+    # No copy was found: llama.cpp's converter looks for it.
+    "afmoe": Published("arcee-ai/Trinity-Mini", {"score_func": "sigmoid"}),
     "apertus": Published(
         "swiss-ai/Apertus-8B-Instruct-2509", {"mlp_bias": False, "post_norm": False, "qk_norm": True}
     ),
@@ -148,6 +150,8 @@ PUBLISHED: Mapping[str, Published] = {
     # The last layer that may be a mixture. transformers' class has -1 for it, which mlx-lm takes as it is.
     "ernie4_5_moe": Published("baidu/ERNIE-4.5-21B-A3B-PT", {"moe_layer_end_index": last_layer}),
     "exaone4": Published("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": letters_of_layers}),
+    # No copy was found: llama.cpp's converter looks for it, and its runtime demands what that writes.
+    "exaone_moe": Published("LGAI-EXAONE/K-EXAONE-236B-A23B", BY_SIGMOID),
     "gemma3_text": Published("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
     "gemma4_text": Published(
         "google/gemma-4-E2B-it",

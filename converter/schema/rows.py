@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llorch.converter.schema.architecture import PREDICTION, Rule, in_layers
+from llorch.converter.schema.architecture import PREDICTION, Key, Kind, Rule, in_layers
 from llorch.converter.schema.operations import log_negative, rope_halves, subtract_one
 
 EMBEDDING = (Rule("token_embd.weight", "model.embed_tokens.weight", "vocab hidden"),)
@@ -178,3 +178,16 @@ FUSED_EXPERTS = (
     Rule("ffn_up_exps.weight", "block_sparse_moe.input_linear.weight", "experts expert_ff hidden"),
     Rule("ffn_down_exps.weight", "block_sparse_moe.output_linear.weight", "experts hidden expert_ff"),
 )
+
+# Keys of DeepSeek's way of having experts, by the names of its config.json.
+WEIGHED_AND_SHARED = (
+    Key("expert_weights_scale", "routed_scaling_factor", default=1.0, unset=0.0),
+    Key("expert_shared_count", "n_shared_experts", Kind.INTEGER, default=1, least=1),
+)
+GROUPS = (
+    Key("expert_group_count", "n_group", Kind.INTEGER, default=1, unset=0),
+    Key("expert_group_used_count", "topk_group", Kind.INTEGER, default=1, unset=0),
+)
+FIRST_DENSE = (Key("leading_dense_block_count", "first_k_dense_replace", Kind.INTEGER, default=0),)
+RENORMALISED = (Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=False),)
+PREDICTION_COUNT = (Key("nextn_predict_layers", "num_nextn_predict_layers", Kind.INTEGER, default=0),)

@@ -124,7 +124,7 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
         keys_from=()
         if all(kind.keys_from == layer for layer, kind in enumerate(kinds))
         else tuple(kind.keys_from for kind in kinds),
-        output_gate=family.output_gate,
+        output_gate=family.output_gate or structure.has("output_gate"),
         sinks=family.sinks,
         value_norm=family.value_norm,
         head_norm_after_rope=family.head_norm_after_rope
@@ -259,7 +259,8 @@ def _attention_scale(config: Config, sizes: Sizes) -> float:
 
 
 def _embedding_scale(config: Config, sizes: Sizes) -> float:
-    if config.family.embedding_scale == "sqrt":
+    switch = config.family.embedding_scale_switch
+    if config.family.embedding_scale == "sqrt" and (switch is None or config.flag(switch)):
         return math.sqrt(sizes.hidden)
     return _number(config, config.family.embedding_multiplier, 1.0)
 

@@ -270,7 +270,9 @@ def _every_so_many(config: Config, layers: int) -> list[FfnKind]:
 
 
 def _by_list(config: Config, layers: int) -> list[FfnKind]:
-    listed = config.get("mlp_layer_types")
+    listed = config.get("mlp_layer_types", None)
+    if listed is None and config.get("first_k_dense_replace", None) is not None:
+        return _first_dense("first_k_dense_replace")(config, layers)
     kinds: Mapping[object, FfnKind] = {"dense": "dense", "sparse": "mixture"}
     if not isinstance(listed, list) or len(listed) != layers or not set(listed) <= kinds.keys():
         raise config.malformed("mlp_layer_types", f"is not a list of {layers} of dense and sparse")

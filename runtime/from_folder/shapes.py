@@ -16,6 +16,7 @@ SHAPES: dict[str, str] = {
     "v": "K E",
     "qkv": "Q+2*K E",
     "output": "E Q",
+    "output_gate": "Q E",
     "gate": "F E",
     "up": "F E",
     "gate_up": "2*F E",

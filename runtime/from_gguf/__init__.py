@@ -13,7 +13,7 @@ import numpy as np
 
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
-from llorch.runtime.from_gguf.facts import ArchitectureFacts
+from llorch.runtime.from_gguf.facts import OWN_GATE, ArchitectureFacts
 from llorch.runtime.from_gguf.keys import Keys, Sizes, read_sizes
 from llorch.runtime.from_gguf.kinds import read_kinds
 from llorch.runtime.from_gguf.layout import check_layout
@@ -70,7 +70,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         mixers=() if alike else tuple(kind.mixer for kind in kinds),
         ffns=_networks([kind.ffn for kind in kinds]),
         keys_from=() if own_keys else tuple(kind.keys_from for kind in kinds),
-        output_gate=family.output_gate,
+        output_gate=family.output_gate or OWN_GATE in family.required,
         sinks=family.sinks,
         value_norm=family.value_norm,
         head_norm_after_rope=family.head_norm_after_rope and (plain_norm or not family.plain_head_norm),

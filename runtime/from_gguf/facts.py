@@ -50,6 +50,7 @@ MAMBA = (
     "ssm_d", "ssm_out.weight",
 )  # fmt: skip
 LATENT = ("attn_kv_a_mqa.weight", "attn_kv_a_norm.weight", "attn_output.weight")
+OWN_GATE = "attn_gate.weight"  # of attention's output, where its rows do not stand beside the query's
 TWO_NORMS = ("attn_norm.weight", "ffn_norm.weight")
 FOUR_NORMS = (*TWO_NORMS, "post_attention_norm.weight", "post_ffw_norm.weight")
 WITH_BIAS = ("attn_norm.weight", "attn_norm.bias", "ffn_norm.weight", "ffn_norm.bias")
@@ -100,7 +101,8 @@ class ArchitectureFacts:
         experts' three, and of the network that all positions share. ungated_experts: experts have no gate.
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
     temperature_beta: the published one of a family whose files do not say it.
-    head_norm_after_rope, value_norm, output_gate, sinks, temperature, shares_keys: as in `Traits`.
+    output_gate: the queries' rows have a gate's beside them. head_norm_after_rope, value_norm, sinks, temperature,
+        shares_keys: as in `Traits`.
     alibi: the largest exponent of its slopes, 0 where a key says it. alibi_layers: so many layers say that a model has
         it, of 8, and that nothing is rotated. clamps: whether a key bounds queries, keys and
         values. learned_positions, embedding_norm, plain_head_norm, weighs_input, streams: as in `Traits` and `Routing`.

@@ -12,6 +12,7 @@ from llorch.runtime.blocks.linear import Linear, Matrix, Rows
 from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.short_conv import ShortConvolution
+from llorch.runtime.from_gguf.facts import OWN_GATE
 from llorch.runtime.from_gguf.source import Source
 from llorch.runtime.traits import DeltaNet, Heads, HeadsAndSpace, Latent, Mamba, Mamba2, ShortConv
 from llorch.runtime.weights import Attention, AttentionAndSpace, MixerWeights
@@ -71,6 +72,7 @@ def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
         plain or source.norm(f"{prefix}attn_k_norm"),
         Norm("rms", traits.norm_eps, None) if traits.value_norm else None,
         source.vector(f"{prefix}attn_sinks.weight"),
+        source.linear(f"{prefix}attn_gate") if OWN_GATE in source.family.required else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llorch.runtime.traits import DeltaNet, Latent, Mamba, Mamba2
+from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2
 
 # Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
 # queries and keys, F, X, S feed-forward width of the layer, of an expert, of the shared expert, N experts, V
@@ -100,6 +100,7 @@ SHAPES: dict[str, str] = {
 }
 # Of the mixers that share stems, each one's own.
 MIXER_SHAPES: dict[type, dict[str, str]] = {
+    Heads: {"attn_gate.weight": "Q E"},
     DeltaNet: {
         "attn_qkv.weight": "2*keys+values E",
         "ssm_conv1d.weight": "2*keys+values taps",

@@ -18,8 +18,11 @@ from llorch.runtime import load
 from tests.models.families import FAMILY_RECIPES, FamilyRecipe, build
 
 # Baichuan's sizes are told by their layers: llama.cpp rotates with 32, has alibi with 40, and neither with others.
+NAMES = (
+    "olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen", "bailingmoe2", "afmoe", "exaone-moe",
+)  # fmt: skip
 RECIPES = {
-    **{name: FAMILY_RECIPES[name] for name in ("olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen")},
+    **{name: FAMILY_RECIPES[name] for name in NAMES},
     **{f"baichuan-{n}": replace(FAMILY_RECIPES["baichuan"], config={
         **FAMILY_RECIPES["baichuan"].config, "num_hidden_layers": n}) for n in (32, 40)},
 }  # fmt: skip

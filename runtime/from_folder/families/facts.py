@@ -53,8 +53,8 @@ class ClassFacts:
         `.weight`.
     by_kind: the same for the layers of one kind (`kinds.py` has the words); outside: for what is outside the layers.
     mixers, ffns: which kind each layer is of; types_key: the list that says it.
-    head_norm_after_rope … shares_keys: as in `Traits`. keys_as_values, layer_embedding: whether the class has layers
-        without values, and embeddings a layer.
+    head_norm_after_rope … shares_keys: as in `Traits`, output_gate: the queries' rows have a gate's beside
+        them. keys_as_values, layer_embedding: whether the class has layers without values, and embeddings a layer.
     full_turns: whether layers with full attention are rotated, in a model that has sliding ones.
     experts_transposed: experts are stored (in, out), the gate's columns and the up's in turns.
     embedding, layers: where the embedding and the layers are. predicts: names of what predicts further tokens, which
@@ -70,7 +70,7 @@ class ClassFacts:
     nested_rope: whether sliding and other layers have rotary parameters of their own.
     partial_rotary: default of `partial_rotary_factor`; None where the class rotates whole heads.
     no_rope_layers: whether the class has such a list.
-    scale keys: see `Traits`; a divisor is the key of one.
+    scale keys: see `Traits`; a divisor is the key of one. embedding_scale_switch: the key without which there is none.
     keys: the decoder's usual keys → the class's own. head: where the output product is. width: the key of the
         feed-forward width; width_ratio: of how many times the hidden size it is; usual_width: that, without a key.
     single_kv_head: a key that says that all queries share one. two_norms: a parallel block's feed-forward has a norm
@@ -110,6 +110,7 @@ class ClassFacts:
     partial_rotary: float | None = None
     no_rope_layers: bool = False
     embedding_scale: Literal["sqrt"] | None = None
+    embedding_scale_switch: str | None = None
     attention_scalar: str | None = None
     attention_multiplier: str | None = None
     embedding_multiplier: str | None = None
