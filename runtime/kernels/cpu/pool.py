@@ -25,7 +25,7 @@ LOOKS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A kernel at an address, its table, the items that it has, and how many of them a thread takes at a time.
+    """A kernel at an address, its table, the items that it has, and how many of them a thread takes at least.
 
     waits: of how many steps up to this one all items are done before the next begins; 0 where the next needs none of
     them.
@@ -83,6 +83,7 @@ class Pool:
         self._memory, self._state = aligned(scheduler.STATE_BYTES)
         self._words = self._memory.view(np.int64)
         self._words[scheduler.YIELD // 8], self._library = _yielding()
+        self._words[scheduler.SHARES // 8] = 2 * threads
         self._one_program, self._woken = threading.Lock(), threading.Condition()
         self._asleep = self._wakes = 0
         self._recent: list[Program] = []  # what a late thread may still be reading

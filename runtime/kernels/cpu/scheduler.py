@@ -1,7 +1,8 @@
 """The machine code that runs a program, a list of steps, on several threads without returning to Python.
 
-A step is a kernel, its table, and how many items it has; threads take a few items at a time until none is left, and go
-on when all are done. So a thread that the system has put aside delays only what it holds, and one that comes late finds
+A step is a kernel, its table, and how many items it has; threads take a share of what is left until nothing is, and go
+on when all is done. Shares begin large, since a thread reads fastest what lies in one piece, and become small, so that
+threads end together. So a thread that the system has put aside delays only what it holds, and one that comes late finds
 its place. Which thread did an item does not show in the result.
 """
 
@@ -21,15 +22,16 @@ RUN, WORK = "run", "work"
 COUNT, RUNS = (1 << 32) - 1, (1 << 31) - 1
 
 LINE = 64  # bytes: what threads write to often lies apart from what they only read
-# Of a step, in bytes: its kernel's address, its table's, its items, how many are taken at a time, of how many steps up
+# Of a step, in bytes: its kernel's address, its table's, its items, how many are taken at least, of how many steps up
 # to it all must be done before the next begins; then, on a line of their own, the next item and how many are done.
 STEP_BYTES = 2 * LINE
 KERNEL, TABLE, ITEMS, GRAIN, WAITS, NEXT, DONE = 0, 8, 16, 24, 32, LINE, LINE + 8
 # Both counters have the run's number in their upper half.
 # Of the state that all threads share, each on its own line: the number of the last run; how many threads may be reading
-# a program; which was last begun, and its steps; the system's call that lets others run.
+# a program; which was last begun, and its steps; the system's call that lets others run, and of what is left of a step
+# a thread takes one part in so many.
 STATE_BYTES = 4 * LINE
-SEQUENCE, INSIDE, PROGRAM, STEPS, YIELD = 0, LINE, 2 * LINE, 2 * LINE + 8, 3 * LINE
+SEQUENCE, INSIDE, PROGRAM, STEPS, YIELD, SHARES = 0, LINE, 2 * LINE, 2 * LINE + 8, 3 * LINE, 3 * LINE + 8
 
 # Looks at another thread's progress before others are let run in between; each takes some ten nanoseconds.
 PATIENCE = 2000
@@ -54,7 +56,7 @@ def _execute(module: Any, processor: Processor) -> None:
     """execute(state, program, steps, thread, run): all of a program, or as much as there is left of it."""
     emit = Emitter(module, "execute", 5, processor)
     state, program, steps, thread, run = emit.arguments
-    step = emit.variable(emit.index(0))
+    step, shares = emit.variable(emit.index(0)), emit.load(state, INDEX, offset=SHARES, align=8)
     with _forever(emit) as stay_if:
         stay_if(emit.less(step.value, steps))
         at = program + step.value * STEP_BYTES
@@ -65,7 +67,8 @@ def _execute(module: Any, processor: Processor) -> None:
             seen = _seen(emit, at, NEXT)
             first = seen & COUNT
             stay_while(_both(emit, (seen >> 32).equals(run), emit.less(first, items)))
-            stop = emit.smaller(first + grain, items)
+            share = emit.of(emit.builder.udiv((items - first).ir, shares.ir))
+            stop = emit.smaller(first + emit.less(share, grain).choose(grain, share), items)
             with emit.when(_replaced(emit, at, NEXT, seen, seen - first + stop)):
                 emit.call_at(kernel, VOID, table, first, stop, thread)
                 _added(emit, at, DONE, stop - first)

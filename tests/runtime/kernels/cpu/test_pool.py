@@ -41,18 +41,28 @@ def test_every_item_is_done_once(threads: Pool, items: int, grain: int) -> None:
         assert sorted(done) == list(range(items))
 
 
+@pytest.mark.parametrize(("items", "grain"), [(100, 1), (100, 7), (5, 100)])
+def test_a_thread_takes_a_share_of_what_is_left(threads: Pool, items: int, grain: int) -> None:
+    taken: list[tuple[int, int]] = []
+    step, _alive = step_of(lambda _t, start, stop, _n: taken.append((start, stop)), items, grain)
+    threads.run(Program([step]))
+    for start, stop in taken:
+        left = items - start
+        assert stop - start == min(left, max(grain, left // (2 * threads.threads)))
+
+
 def test_a_step_begins_when_the_one_before_is_done(threads: Pool) -> None:
     log: list[int] = []
 
-    def slow(_table: int, start: int, _stop: int, _thread: int) -> None:
+    def slow(_table: int, start: int, stop: int, _thread: int) -> None:
         if start == 0:
             time.sleep(0.01)
-        log.append(0)
+        log.extend([0] * (stop - start))
 
     steps = [
         step_of(slow, 4, 1),
-        step_of(lambda *_: log.append(1), 3, 1),
-        step_of(lambda *_: log.append(2), 2, 1),
+        step_of(lambda _t, start, stop, _n: log.extend([1] * (stop - start)), 3, 1),
+        step_of(lambda _t, start, stop, _n: log.extend([2] * (stop - start)), 2, 1),
     ]
     program = Program([step for step, _ in steps])
     for _ in range(5):
