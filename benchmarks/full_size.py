@@ -119,6 +119,11 @@ def phi_3_mini() -> Shape:
     return Shape("phi3", vocabulary, vocabulary - 256 - SPECIAL, keys, tuple(tensors))
 
 
+def of_layer(layer: int, *tensors: tuple[str, tuple[int, ...], str]) -> Tensors:
+    """The tensors of a layer, named without what stands before."""
+    return [(f"blk.{layer}.{name}", shape, quant) for name, shape, quant in tensors]
+
+
 SHAPES = {"qwen2.5-0.5b": qwen2_5_0_5b, "phi-3-mini": phi_3_mini}
 
 

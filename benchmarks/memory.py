@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from benchmarks.convert import child
-from benchmarks.full_size import Shape, Tensors, write_model
+from benchmarks.full_size import Shape, Tensors, of_layer, write_model
 
 BOUND = 500 * 10**6
 SMALL = 1 << 20  # weights of a tensor that is written
@@ -130,11 +130,6 @@ def llama_4_scout(experts: str) -> Callable[[], Shape]:
         }, tuple(tensors))  # fmt: skip
 
     return shape
-
-
-def of_layer(layer: int, *tensors: tuple[str, tuple[int, ...], str]) -> Tensors:
-    """The tensors of a layer, named without what stands before."""
-    return [(f"blk.{layer}.{name}", shape, quant) for name, shape, quant in tensors]
 
 
 # Name → the model, and what is asked of the conversion.

@@ -33,7 +33,8 @@ PRODUCT = Table(
 
 GROUP = 32  # weights, and activations under one scale
 
-# How far ahead of the block that is multiplied memory is asked for: measured, nearer gave nothing.
+# How far ahead of the block that is multiplied memory is asked for: measured, nearer gave nothing. Products in float32
+# ask for nothing: the processor follows them by itself, and of float16 asking took up to 0.7 of the speed.
 AHEAD_BYTES = 4096
 LINE_BYTES = 64
 
@@ -84,10 +85,7 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
         for variable in (variable for chains in sums for variable in chains):
             variable.value = emit.zeros(16)
         with emit.loop(emit.index(0), turns) as turn:
-            bytes_taken = step(type) * type.block_bytes
-            address = base + turn * bytes_taken
-            for line in range(0, bytes_taken, LINE_BYTES):
-                emit.prefetch(address, AHEAD_BYTES + line)
+            address = base + turn * (step(type) * type.block_bytes)
             block = Block(emit.builder, type, emit.pointer(address), processor.has)
             for index, vector in enumerate(sixteens(type, block)):
                 vector = rounded_weights(vector, rounded)
