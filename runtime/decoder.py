@@ -40,6 +40,9 @@ rotated and their channels in the order of `halves`, so that two readings compar
 used.
 """
 
+# Numbers up to which torch keeps to the thread that calls it: ATen, Parallel.h, `GRAIN_SIZE`.
+ONE_THREAD = 1 << 15
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -191,15 +194,20 @@ class Decoder:
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
-        y = self.weights.head(hidden)
-        if (
-            self.traits.logit_scale != 1.0
-        ):  # torch's threads would wait for the kernels', only to multiply by 1
-            y = y * self.traits.logit_scale
-        cap = self.traits.logit_softcap
-        y = y if cap is None else (y / cap).tanh() * cap
+        y = self._scaled(self.weights.head(hidden))
         replaced = None if observe is None else observe(None, "logits", y)
         return y if replaced is None else replaced
+
+    def _scaled(self, y: Tensor) -> Tensor:
+        """Logits as the model scales and caps them; in place."""
+        scale, cap = self.traits.logit_scale, self.traits.logit_softcap
+        if scale != 1.0 or cap is not None:
+            # of one token by pieces of a thread's size: torch's others would look for more, where the kernels' want to run
+            for piece in y.view(-1).split(ONE_THREAD) if len(y) == 1 else [y]:
+                piece *= scale
+                if cap is not None:
+                    piece.div_(cap).tanh_().mul_(cap)
+        return y
 
     def _block(self, x: Tensor, index: int, layer: Layer, step: Step) -> Tensor:
         if layer.updates is not None and layer.bypass is not None:
