@@ -202,8 +202,8 @@ class Decoder:
         """Logits as the model scales and caps them; in place."""
         scale, cap = self.traits.logit_scale, self.traits.logit_softcap
         if scale != 1.0 or cap is not None:
-            # of one token by pieces of a thread's size: torch's others would look for more, where the kernels' want to run
-            for piece in y.view(-1).split(ONE_THREAD) if len(y) == 1 else [y]:
+            # of one token by pieces: torch's other threads would look for more, where the kernels' want to run
+            for piece in torch.split(y.view(-1), ONE_THREAD) if len(y) == 1 else [y]:
                 piece *= scale
                 if cap is not None:
                     piece.div_(cap).tanh_().mul_(cap)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
-from llorch.runtime.kernels.cpu.multiply import Product
+from llorch.runtime.kernels.cpu.experts import Routed, Stack
+from llorch.runtime.kernels.cpu.products import GROUP
 from llorch.runtime.kernels.cpu.recorder import Floats
-from llorch.runtime.kernels.cpu.steps.small_steps import LANES
 from llorch.runtime.programs.known import product_of, require, require_known
 from llorch.runtime.programs.steps import Steps
 
@@ -22,12 +22,12 @@ def feed_forward(
     residual: Floats,
     target: Floats,
 ) -> None:
-    """target = residual + scale · norm(ffn(normed)); a mixture's target is its residual, and takes one token."""
+    """target = residual + scale · norm(ffn(normed)); a mixture's target is its residual."""
     require_known(ffn)
     if isinstance(ffn, FeedForward):
         steps.output(ffn.down, _active(steps, ffn, normed), norm, residual, target)
         return
-    require(residual is target and steps.recorder.rows == 1)
+    require(residual is target)
     _mixture(steps, ffn, normed)
     steps.add(norm, target)
 
@@ -47,38 +47,25 @@ def _active(steps: Steps, ffn: FeedForward, normed: Floats) -> Floats:
 
 
 def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
-    """What one token's experts add up to, and the shared one; only what they need of the weights is read."""
+    """What tokens' experts add up to, and the shared one; only what they need of the weights is read."""
     require_known(ffn.routing)
-    require(ffn.routing.scores != "sigmoid" and (ffn.routing.scale, ffn.routing.groups) == (1.0, 1))
-    recorder, used = steps.recorder, ffn.routing.used
-    scores, chosen, weights = (
-        recorder.floats(name, width)
-        for name, width in (("scores", ffn.routing.experts), ("chosen", 2 * used), ("weights", used))
-    )
-    steps.multiply(normed, [(ffn.router, scores)])
-    slots = {"scores": scores.address, "chosen": chosen.address, "weights": weights.address, "used": used}
-    # the softmax of the chosen is their share of the softmax of all
-    renormalised = int(ffn.routing.renormalised or ffn.routing.scores == "softmax of the chosen")
-    recorder.route(slots | {"experts": ffn.routing.experts, "renormalised": renormalised})
+    routing, recorder = ffn.routing, steps.recorder
+    require(routing.scores != "sigmoid" and routing.groups == 1)
     gates, ups, downs = (_stack([getattr(e, part) for e in ffn.experts]) for part in ("gate", "up", "down"))
-    width = ups[0].blocks.rows
-    require(width % 32 == 0 and gates[0].blocks.rows == width)
-    gate, up = (recorder.floats(f"experts' {name}", used * width) for name in ("gate", "up"))
-    calls = []
-    for place in range(used):
-        for (product, stride), target in ((gates, gate), (ups, up)):
-            chosen_one = {"expert": chosen.address + 8 * place, "expert_bytes": stride}
-            calls.append((product, chosen_one | {"y": target.address + 4 * width * place}))
-    recorder.multiply(normed, calls)
+    width = ups.first.blocks.rows
+    require(width % GROUP == 0 and gates.first.blocks.rows == width)
+    scores = recorder.floats("scores", routing.experts)
+    steps.multiply(normed, [(ffn.router, scores)])
+    routed = Routed(recorder, routing.experts, routing.used, (gates, ups, downs))
+    # the softmax of the chosen is their share of the softmax of all
+    renormalised = routing.renormalised or routing.scores == "softmax of the chosen"
+    routed.route(scores, renormalised=renormalised, scale=routing.scale)
+    gate, up = (routed.floats(f"experts' {name}", width) for name in ("gate", "up"))
+    routed.multiply(routed.spread(normed, (gates, ups)), [(gates, gate), (ups, up)])
     steps.gate(ffn.experts[0].activation, gate, up)
-    recorder.ready(gate, used, downs[0])
-    zeros = recorder.constant([0.0] * steps.traits.hidden_size)
-    for place in range(used):
-        slots = {
-            "y": steps.added.address, "residual": steps.added.address if place else zeros,
-            "factor": weights.address + 4 * place, "expert": chosen.address + 8 * place, "expert_bytes": downs[1],
-        }  # fmt: skip
-        recorder.multiply_row(gate, used, place, downs[0], slots)
+    made = routed.floats("experts' results", steps.traits.hidden_size)
+    routed.multiply(recorder.operands(gate, [downs.type]), [(downs, made)])
+    routed.combine(made, steps.added)
     _shared(steps, ffn, normed)
 
 
@@ -86,19 +73,24 @@ def _shared(steps: Steps, ffn: Mixture, normed: Floats) -> None:
     """Adds the expert that all tokens share."""
     if ffn.shared is None:
         return
-    factor = steps.recorder.constant([1.0])
-    if ffn.shared_gate is not None:
-        gate = steps.recorder.floats("shared gate", LANES)
-        steps.multiply(normed, [(ffn.shared_gate, gate)])
-        steps.gate("sigmoid", gate, None)
-        factor = gate.address
-    active = _active(steps, ffn.shared, normed)
-    slots = {"y": steps.added.address, "residual": steps.added.address, "factor": factor}
-    steps.recorder.multiply(active, [(product_of(ffn.shared.down), slots)])
+    recorder, active = steps.recorder, _active(steps, ffn.shared, normed)
+    if ffn.shared_gate is None:
+        slots = {
+            "y": steps.added.address,
+            "residual": steps.added.address,
+            "factor": recorder.constant([1.0]),
+        }
+        recorder.multiply(active, [(product_of(ffn.shared.down), slots)])
+        return
+    gate, made = recorder.floats("shared gate", 1), recorder.floats("shared", steps.traits.hidden_size)
+    steps.multiply(normed, [(ffn.shared_gate, gate)])
+    steps.gate("sigmoid", gate, None)
+    steps.multiply(active, [(ffn.shared.down, made)])
+    recorder.add_rows(made, gate, steps.added)
 
 
-def _stack(linears: Sequence[Linear | None]) -> tuple[Product, int]:
-    """The first of experts' matrices, and how many bytes lie from one to the next."""
+def _stack(linears: Sequence[Linear | None]) -> Stack:
+    """Experts' matrices, where they lie equally far from one another."""
     products = [product_of(linear) for linear in linears if linear is not None]
     require(len(products) == len(linears) > 1 and all(product.bias is None for product in products))
     first = products[0].blocks
@@ -108,4 +100,4 @@ def _stack(linears: Sequence[Linear | None]) -> tuple[Product, int]:
     require(
         all(product.blocks.type is first.type and product.blocks.rows == first.rows for product in products)
     )
-    return products[0], stride
+    return Stack(products[0], stride)

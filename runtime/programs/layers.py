@@ -47,7 +47,6 @@ class LayerPrograms:
         self._traits, self._weights, self._mode = traits, weights, numbers.mode
         self._lock = threading.Lock()
         self._recorded: dict[tuple[int, bool], _Layers] = {}
-        self._several = True  # whether more than one token can be computed so
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
         """The last hidden states after the final norm, (tokens, hidden_size), of tokens that follow the cache's.
@@ -84,13 +83,8 @@ class LayerPrograms:
         """The program for so many tokens: those of few are kept, and the last of many."""
         found = self._recorded.get((count, together))
         if found is None:
-            require(count == 1 or self._several)
             recorder = Recorder(self._mode, allowed_cores(), count, together=together)
-            try:
-                found = _Layers(self._traits, self._weights, recorder)
-            except Unknown:
-                self._several = False
-                raise
+            found = _Layers(self._traits, self._weights, recorder)
             few = {kept: old for kept, old in self._recorded.items() if kept[0] <= FEW}
             self._recorded = few | {(count, together): found}
         return found

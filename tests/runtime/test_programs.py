@@ -23,7 +23,6 @@ from tests.runtime.kernels.cpu.test_products import WORSE
 from tests.runtime.test_modes import known_families
 
 IDS = [3, 77, 12, 45, 9, 130, 28, 61, 7, 99, 250, 33, 18, 4, 64, 200, 41, 5, 87, 150]
-MIXTURES = ("mixtral", "qwen2moe")  # of which several tokens at once are the decoder's
 # Float32 sums in another order: the mean and the worst position of tiny models with peaked attention.
 MEAN, WORST = 1e-9, 1e-7
 
@@ -45,8 +44,7 @@ def by_programs(model: Model, ids: list[int], sizes: list[int]) -> torch.Tensor:
 def test_programs_compute_what_the_decoder_computes(test_data: Path, name: str, file: str) -> None:
     with load(test_data / "tiny" / name / file) as model:
         expected = model.logits(IDS)
-        several = [] if name in MIXTURES else [[20], [7, 13], [1, 2, 3, 4, 10]]
-        for sizes in ([1] * 20, *several):
+        for sizes in ([1] * 20, [20], [7, 13], [1, 2, 3, 4, 10]):
             apart = compare_logits(expected, by_programs(model, IDS, sizes))
             assert apart.kl_mean <= MEAN
             assert apart.kl_max <= WORST
@@ -71,9 +69,20 @@ def test_recurrences_and_layers_that_differ_are_programs(test_data: Path, name: 
     with load(test_data / "families" / name / "q4_k_m.gguf") as model:
         ids = [token % model.vocabulary_size for token in IDS]
         expected = model.logits(ids)
-        several = [] if model.traits.routing else [[20], [7, 13], [1, 2, 3, 4, 10]]
-        for sizes in ([1] * 20, *several):
+        for sizes in ([1] * 20, [20], [7, 13], [1, 2, 3, 4, 10]):
             assert compare_logits(expected, by_programs(model, ids, sizes)).kl_max <= WORST
+
+
+@pytest.mark.parametrize("mode", Mode)
+@torch.inference_mode()
+def test_experts_of_many_tokens_are_multiplied_by_panels(test_data: Path, mode: Mode) -> None:
+    """200 tokens with two of four experts each: all have enough rows for their weights to be laid out, in all modes."""
+    with load(test_data / "tiny" / "mixtral" / "q4_k_m.gguf", mode=mode) as model:
+        ids = [(7 * place + 3) % 250 for place in range(200)]
+        expected = model.decoder.logits(model.decoder.hidden(torch.tensor(ids), model.new_cache(len(ids))))
+        for sizes in ([200], [120, 1, 79]):
+            apart = compare_logits(expected, by_programs(model, ids, sizes))
+            assert apart.kl_mean <= {Mode.EXACT: MEAN, Mode.VERIFY: 1e-6, Mode.FAST: 1e-2}[mode]
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llorch.formats.quants import QuantType
-from llorch.runtime.kernels.cpu.library import Quantized, library, planes_of
+from llorch.runtime.kernels.cpu.library import Kernel, Quantized, library, planes_of
 from llorch.runtime.kernels.cpu.pool import Program, Step, aligned, pool, together
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
 from llorch.runtime.kernels.cpu.tiles import COLUMNS, panel_bytes, tile_rows
@@ -111,10 +111,14 @@ class Columns:
 
     def by_panels(self, type: QuantType) -> bool:
         """Whether the product with this type's weights lays them out anew."""
+        return self.rows >= self.least_for_panels(type)
+
+    def least_for_panels(self, type: QuantType) -> int:
+        """From how many rows on that pays."""
         planes = self.planes(type)
         if not planes:
-            return self.rows >= BY_EXACT_PANELS
-        return planes * self.rows >= (BY_PANELS_OF_32 if type.weights == GROUP else BY_PANELS)
+            return BY_EXACT_PANELS
+        return -(-(BY_PANELS_OF_32 if type.weights == GROUP else BY_PANELS) // planes)
 
     def quantize(self, room: Quantized, source: int) -> Step:
         """What fills a room from float32 at an address."""
@@ -125,29 +129,41 @@ class Columns:
 
     def step(self, product: Product, slots: dict[str, int], threads: int, kept: list[object]) -> Step:
         """The product with one matrix; slots: the operand, where results go, what is added. kept: grows by memory."""
-        blocks, planes = product.blocks, self.planes(product.blocks.type)
-        values = {
+        blocks, values = product.blocks, self.values(product, kept) | slots
+        if not self.by_panels(blocks.type):
+            table = PRODUCT.filled(values | {"turns": self.padded // self.several})
+            return Step(self.by_rows(blocks.type).address, table, blocks.rows, grain(blocks, threads))
+        kernel, tile, scratch = self.panels(blocks, threads, kept)
+        table = PRODUCT.filled(values | scratch | {"turns": self.padded // kernel.columns})
+        return Step(kernel.address, table, -(-blocks.rows // tile))
+
+    def values(self, product: Product, kept: list[object]) -> dict[str, int]:
+        """What of a product's table is the matrix's own; it is kept."""
+        blocks = product.blocks
+        kept.append(product)
+        return {
             "weights": blocks.raw.ctypes.data, "row_bytes": blocks.row_bytes, "width": blocks.columns,
             "rows": blocks.rows, "y_bytes": 4 * blocks.rows,
-        } | slots  # fmt: skip
-        if product.bias is not None:
-            values["bias"] = product.bias.data_ptr()
-        kept.append(product)
-        if not self.by_panels(blocks.type):
-            kernel = self.kernels.product(blocks.type, self.mode, self.several, self.rounded)
-            table = PRODUCT.filled(values | {"turns": self.padded // self.several})
-            return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
-        processor, exact = self.kernels.processor, not planes
-        kernel = self.kernels.tile(blocks.type, self.mode, self.rounded)
-        tile = tile_rows(processor, blocks.columns, exact=exact)
+            "bias": 0 if product.bias is None else product.bias.data_ptr(),
+        }  # fmt: skip
+
+    def by_rows(self, type: QuantType) -> Kernel:
+        """The kernel whose items are rows."""
+        return self.kernels.product(type, self.mode, self.several, self.rounded)
+
+    def panels(self, blocks: Blocks, threads: int, kept: list[object]) -> tuple[Kernel, int, dict[str, int]]:
+        """The kernel whose items are tiles, rows of a tile, and the slots of the memory that is kept for it."""
+        processor, exact = self.kernels.processor, not self.planes(blocks.type)
         size = panel_bytes(processor, blocks.columns, exact=exact)
         if size not in self._scratch:  # products share it: a thread works on one of them at a time
             self._scratch[size] = aligned(threads * size)[0]
         scratch = self._scratch[size]
         kept.append(scratch)
-        values |= {"scratch": scratch.ctypes.data, "scratch_bytes": size}
-        table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})
-        return Step(kernel.address, table, -(-blocks.rows // tile))
+        return (
+            self.kernels.tile(blocks.type, self.mode, self.rounded),
+            tile_rows(processor, blocks.columns, exact=exact),
+            {"scratch": scratch.ctypes.data, "scratch_bytes": size},
+        )
 
 
 def grain(blocks: Blocks, threads: int) -> int:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from llvmlite import ir
 
 from llorch.formats.quants import QuantType, step
-from llorch.formats.vector_code import BYTE, FLOAT, INDEX, Block, Coded, Value
+from llorch.formats.vector_code import BYTE, FLOAT, Block, Coded, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.dot import dot4
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
@@ -28,7 +28,7 @@ NAME = "product"
 # 0; factor: what the result is multiplied by before that, a float32's bits.
 PRODUCT = Table(
     "weights", "row_bytes", "rows", "width", "x", "x_scales", "x_sums16", "x_sums32", "y", "y_bytes", "bias",
-    "residual", "factor", "turns", "scratch", "scratch_bytes", "expert", "expert_bytes",
+    "residual", "factor", "turns", "scratch", "scratch_bytes",
 )  # fmt: skip
 
 GROUP = 32  # weights, and activations under one scale
@@ -45,7 +45,7 @@ def quantized_product(grouped: Grouped, processor: Processor, columns: int, plan
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     kernel = _Quantized(emit, grouped, columns * planes)
     type, width = grouped.type, PRODUCT.read(emit, "width")
-    blocks, weights = _divided(emit, width, type.weights), weights_of_expert(emit)
+    blocks, weights = _divided(emit, width, type.weights), PRODUCT.read(emit, "weights")
     with _rows_by_turns(emit) as (turn, row):
         first = turn * columns
         base = weights + row * PRODUCT.read(emit, "row_bytes")
@@ -77,7 +77,7 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
     taken = step(type) * type.weights
     turns = _divided(emit, PRODUCT.read(emit, "width"), taken)
     sums = [[emit.variable(emit.zeros(16)) for _ in range(_chains(columns))] for _ in range(columns)]
-    weights = weights_of_expert(emit)
+    weights = PRODUCT.read(emit, "weights")
     with _rows_by_turns(emit) as (round, row):
         first, width = round * columns, PRODUCT.read(emit, "width")
         columns_of_x = [PRODUCT.read(emit, "x") + (first + column) * width * 4 for column in range(columns)]
@@ -100,14 +100,6 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
             write_result(emit, emit.total(total), row, first + column)
     emit.back()
     return str(module)
-
-
-def weights_of_expert(emit: Emitter) -> Value:
-    """Where the first row begins: of the matrix, or of the expert that was chosen."""
-    expert, begin = PRODUCT.read(emit, "expert"), emit.variable(PRODUCT.read(emit, "weights"))
-    with emit.when(emit.less(emit.index(0), expert)):
-        begin.value = begin.value + emit.load(expert, INDEX) * PRODUCT.read(emit, "expert_bytes")
-    return begin.value
 
 
 def write_result(emit: Emitter, total: Value, row: Value, column: Value) -> None:

@@ -25,7 +25,6 @@ from llorch.runtime.kernels.cpu.products import (
     PRODUCT,
     rounded_weights,
     sixteens,
-    weights_of_expert,
 )
 
 NAME = "product"
@@ -68,7 +67,7 @@ def exact_tile_product(type: QuantType, processor: Processor, rounded: str | Non
 
 def _tiled(emit: Emitter, panel: _Panel) -> str:
     lanes, rows = emit.processor.lanes, PRODUCT.read(emit, "rows")
-    weights = weights_of_expert(emit)
+    weights = PRODUCT.read(emit, "weights")
     most = emit.index(TILE_BYTES // (lanes * panel.weight_bytes))
     tile = emit.smaller(emit.index(MOST_PANELS), emit.of(emit.builder.udiv(most.ir, panel.width.ir)))
     tile = emit.less(tile, emit.index(1)).choose(emit.index(1), tile) * lanes

@@ -1,4 +1,4 @@
-"""Kernels of what lies between products: norms, rotation and the cache, the gated activation, sums, routing."""
+"""Kernels of what lies between products: norms, rotation and the cache, the gated activation, sums."""
 
 from __future__ import annotations
 
@@ -169,46 +169,3 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
             emit.store(emit.load(source + channel * 4, FLOAT), target + channel * 4)
     emit.back()
     return str(module)
-
-
-# Of one token: scores of all experts; what was chosen, as 64-bit indices and float32 weights, `used` of them.
-ROUTE = Table("scores", "experts", "chosen", "weights", "used", "renormalised")
-
-
-def route_kernel(processor: Processor) -> str:
-    """Softmax over all experts, then the largest, the first of equal ones, in order; its one item is the token."""
-    module = ir.Module("route")
-    emit = Emitter(module, NAME, ARGUMENTS, processor)
-    scores, experts, chosen, weights, used, renormalised = (ROUTE.read(emit, name) for name in ROUTE.names)
-    largest = emit.variable(emit.load(scores, FLOAT))
-    with emit.loop(emit.index(0), experts) as expert:
-        largest.value = _larger(emit, emit.load(scores + expert * 4, FLOAT), largest.value)
-    total, sum_of_used = (emit.variable(emit.constant(FLOAT, 0.0)) for _ in range(2))
-    with emit.loop(emit.index(0), experts) as expert:
-        one = (emit.load(scores + expert * 4, FLOAT) - largest.value).spread(4)
-        power = exponential(emit, one)[0]
-        emit.store(power, scores + expert * 4)
-        total.value = total.value + power
-    best, at = emit.variable(emit.constant(FLOAT, -1.0)), emit.variable(emit.index(0))
-    with emit.loop(emit.index(0), used) as place:
-        best.value, at.value = emit.constant(FLOAT, -1.0), emit.index(0)
-        with emit.loop(emit.index(0), experts) as expert:
-            score = emit.load(scores + expert * 4, FLOAT)
-            above = emit.of(emit.builder.fcmp_ordered(">", score.ir, best.value.ir))
-            best.value, at.value = above.choose(score, best.value), above.choose(expert, at.value)
-        emit.store(emit.constant(FLOAT, -1.0), scores + at.value * 4)
-        weight = quotient(emit, best.value, total.value)
-        sum_of_used.value = sum_of_used.value + weight
-        emit.store(at.value, chosen + place * 8)
-        emit.store(weight, weights + place * 4)
-    with emit.when(emit.less(emit.index(0), renormalised)), emit.loop(emit.index(0), used) as place:
-        emit.store(
-            quotient(emit, emit.load(weights + place * 4, FLOAT), sum_of_used.value), weights + place * 4
-        )
-    emit.back()
-    return str(module)
-
-
-def _larger(emit: Emitter, left: Value, right: Value) -> Value:
-    above = emit.of(emit.builder.fcmp_ordered(">", left.ir, right.ir))
-    return above.choose(left, right)

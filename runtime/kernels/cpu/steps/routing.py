@@ -1,0 +1,187 @@
+"""Kernels of a mixture: which experts a token has, tokens in their experts' order and back, products with experts."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from llorch.formats.vector_code import FLOAT, INDEX, WORD, Value
+from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD, Table
+from llorch.runtime.kernels.cpu.emit import VOID, Emitter
+from llorch.runtime.kernels.cpu.processor import Processor
+from llorch.runtime.kernels.cpu.products import PRODUCT
+from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient
+from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME
+
+# Items are tokens. scores: of all experts. chosen, weights: `used` 64-bit indices and float32 a token; scale: a
+# float32's bits, what weights are multiplied by.
+ROUTE = Table("scores", "experts", "chosen", "weights", "used", "renormalised", "scale")
+# One item. chosen: the experts of `pairs` of a token and one of its experts. places: the row that each pair gets, a
+# 64-bit index. segments: a SEGMENT for each expert that was chosen, up to `active` of them; those beyond are zeros.
+# counts: memory for an index an expert. A segment's rows are filled up to a multiple of `few` or, where it has
+# at least `least`, of `many`.
+GROUP = Table("chosen", "pairs", "experts", "places", "segments", "active", "counts", "least", "few", "many")
+SEGMENT = Table("expert", "first", "count")
+SEGMENT_BYTES = 8 * len(SEGMENT.names)
+# Items are pairs: each gets its token's row, of a multiple of four bytes.
+SPREAD = Table("source", "target", "row_bytes", "places", "used")
+# Items are tokens: target = before + Σ weight · source, of the rows of its pairs. before: an address, or 0.
+COMBINE = Table("source", "target", "before", "places", "weights", "used", "width")
+# Items are tiles of the experts' rows, `tiles` of them for each segment. product: the PRODUCT of the first expert with
+# the first row; from one expert to the next, and of its operand from one row to the next, there are so many bytes.
+# A segment of less than `least` rows is multiplied by the first of two kernels, whose items are rows, else by the
+# second, whose items are tiles; each takes so many columns at a time. own: memory for a PRODUCT a thread.
+EXPERTS = Table(
+    "product", "segments", "tiles", "tile_rows", "expert_bytes", "x_bytes", "scale_bytes", "least", "own",
+    "by_rows", "columns_by_rows", "by_panels", "columns_by_panels",
+)  # fmt: skip
+OWN_BYTES = -(-8 * len(PRODUCT.names) // 64) * 64
+
+
+def route_kernel(processor: Processor) -> str:
+    """Softmax over all experts, then the largest, the first of equal ones, in order."""
+    emit = Emitter(ir.Module("route"), NAME, ARGUMENTS, processor)
+    all_scores, experts, all_chosen, all_weights, used, renormalised = (
+        ROUTE.read(emit, name) for name in ROUTE.names[:6]
+    )
+    largest, best = (emit.variable(emit.constant(FLOAT, 0.0)) for _ in range(2))
+    total, sum_of_used = (emit.variable(emit.constant(FLOAT, 0.0)) for _ in range(2))
+    at = emit.variable(emit.index(0))
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as token:
+        scores = all_scores + token * experts * 4
+        chosen, weights = all_chosen + token * used * 8, all_weights + token * used * 4
+        largest.value = emit.load(scores, FLOAT)
+        total.value = sum_of_used.value = emit.constant(FLOAT, 0.0)
+        with emit.loop(emit.index(0), experts) as expert:
+            largest.value = _larger(emit, emit.load(scores + expert * 4, FLOAT), largest.value)
+        with emit.loop(emit.index(0), experts) as expert:
+            one = (emit.load(scores + expert * 4, FLOAT) - largest.value).spread(4)
+            power = exponential(emit, one)[0]
+            emit.store(power, scores + expert * 4)
+            total.value = total.value + power
+        with emit.loop(emit.index(0), used) as place:
+            best.value, at.value = emit.constant(FLOAT, -1.0), emit.index(0)
+            with emit.loop(emit.index(0), experts) as expert:
+                score = emit.load(scores + expert * 4, FLOAT)
+                above = emit.of(emit.builder.fcmp_ordered(">", score.ir, best.value.ir))
+                best.value, at.value = above.choose(score, best.value), above.choose(expert, at.value)
+            emit.store(emit.constant(FLOAT, -1.0), scores + at.value * 4)
+            weight = quotient(emit, best.value, total.value)
+            sum_of_used.value = sum_of_used.value + weight
+            emit.store(at.value, chosen + place * 8)
+            emit.store(weight, weights + place * 4)
+        whole = emit.less(emit.index(0), renormalised).choose(sum_of_used.value, emit.constant(FLOAT, 1.0))
+        with emit.loop(emit.index(0), used) as place:
+            weight = quotient(emit, emit.load(weights + place * 4, FLOAT), whole)
+            emit.store(weight * ROUTE.read(emit, "scale", FLOAT), weights + place * 4)
+    emit.back()
+    return str(emit.module)
+
+
+def group_kernel(processor: Processor) -> str:
+    """Counts each expert's pairs, gives each expert rows of its own, and each pair one of them."""
+    emit = Emitter(ir.Module("group"), NAME, ARGUMENTS, processor)
+    chosen, pairs, experts, places, segments, active, counts, least, few, many = (
+        GROUP.read(emit, name) for name in GROUP.names
+    )
+    zero, one = emit.index(0), emit.index(1)
+    with emit.loop(zero, experts) as expert:
+        emit.store(zero, counts + expert * 8)
+    with emit.loop(zero, pairs) as pair:
+        at = counts + emit.load(chosen + pair * 8, INDEX) * 8
+        emit.store(emit.load(at, INDEX) + one, at)
+    first, segment = emit.variable(zero), emit.variable(zero)
+    first.value = segment.value = zero
+    with emit.loop(zero, experts) as expert:
+        count = emit.load(counts + expert * 8, INDEX)
+        emit.store(first.value, counts + expert * 8)
+        with emit.when(emit.less(zero, count)):
+            values = {"expert": expert, "first": first.value, "count": count}
+            for name, value in values.items():
+                emit.store(value, segments + segment.value * SEGMENT_BYTES, 8 * SEGMENT.slot(name))
+            whole = emit.less(count, least).choose(few, many)
+            rounded = emit.of(emit.builder.udiv((count + whole - one).ir, whole.ir)) * whole
+            first.value, segment.value = first.value + rounded, segment.value + one
+    with emit.loop(segment.value, active) as empty:
+        emit.store(zero, segments + empty * SEGMENT_BYTES, 8 * SEGMENT.slot("count"))
+    with emit.loop(zero, pairs) as pair:
+        at = counts + emit.load(chosen + pair * 8, INDEX) * 8
+        place = emit.load(at, INDEX)
+        emit.store(place, places + pair * 8)
+        emit.store(place + one, at)
+    emit.back()
+    return str(emit.module)
+
+
+def spread_kernel(processor: Processor) -> str:
+    """Copies a token's row to each of its pairs."""
+    emit = Emitter(ir.Module("spread"), NAME, ARGUMENTS, processor)
+    source, target, row_bytes, places, used = (SPREAD.read(emit, name) for name in SPREAD.names)
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as pair:
+        begin = source + emit.of(emit.builder.udiv(pair.ir, used.ir)) * row_bytes
+        end = target + emit.load(places + pair * 8, INDEX) * row_bytes
+        with emit.loop(emit.index(0), row_bytes, 4) as behind:
+            emit.store(emit.load(begin + behind, WORD), end + behind)
+    emit.back()
+    return str(emit.module)
+
+
+def combine_kernel(processor: Processor) -> str:
+    """The weighted sum of what a token's experts made of it, in the order in which they were chosen."""
+    emit = Emitter(ir.Module("combine"), NAME, ARGUMENTS, processor)
+    source, target, before, places, weights, used, width = (
+        COMBINE.read(emit, name) for name in COMBINE.names
+    )
+    total = emit.variable(emit.zeros(LANES))
+    with (
+        emit.loop(emit.arguments[START], emit.arguments[STOP]) as token,
+        emit.loop(emit.index(0), width, LANES) as channel,
+    ):
+        behind = (token * width + channel) * 4
+        total.value = emit.zeros(LANES)
+        with emit.when(emit.less(emit.index(0), before)):
+            total.value = emit.load(before + behind, FLOAT, LANES)
+        with emit.loop(token * used, token * used + used) as pair:
+            row = source + (emit.load(places + pair * 8, INDEX) * width + channel) * 4
+            weight = emit.load(weights + pair * 4, FLOAT)
+            total.value = emit.fused(emit.load(row, FLOAT, LANES), weight, total.value)
+        emit.store(total.value, target + behind)
+    emit.back()
+    return str(emit.module)
+
+
+def experts_kernel(processor: Processor) -> str:
+    """Calls a product's kernel for a tile of an expert's rows and the columns of its segment."""
+    emit = Emitter(ir.Module("experts"), NAME, ARGUMENTS, processor)
+    read = {name: EXPERTS.read(emit, name) for name in EXPERTS.names}
+    own, thread, rows = read["own"] + emit.arguments[THREAD] * OWN_BYTES, emit.arguments[THREAD], None
+    given = {name: emit.load(read["product"], INDEX, offset=8 * PRODUCT.slot(name)) for name in PRODUCT.names}
+    rows = given["rows"]
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
+        segment = emit.of(emit.builder.udiv(item.ir, read["tiles"].ir))
+        part, at = item - segment * read["tiles"], read["segments"] + segment * SEGMENT_BYTES
+        expert, first, count = (emit.load(at, INDEX, offset=8 * SEGMENT.slot(name)) for name in SEGMENT.names)
+        is_few = emit.less(count, read["least"])
+        kernel, columns = (
+            is_few.choose(read[f"{what}by_rows"], read[f"{what}by_panels"]) for what in ("", "columns_")
+        )
+        moved = {
+            "weights": expert * read["expert_bytes"], "x": first * read["x_bytes"],
+            "x_scales": first * read["scale_bytes"], "x_sums32": first * read["scale_bytes"],
+            "x_sums16": first * read["scale_bytes"] * 2, "y": first * given["y_bytes"],
+        }  # fmt: skip
+        for name, value in given.items():
+            value = value + moved[name] if name in moved else value
+            if name == "turns":
+                value = emit.of(emit.builder.udiv((count + columns - 1).ir, columns.ir))
+            emit.store(value, own, 8 * PRODUCT.slot(name))
+        row = part * read["tile_rows"]
+        start = is_few.choose(row, part)
+        stop = is_few.choose(emit.smaller(row + read["tile_rows"], rows), part + 1)
+        emit.call_at(kernel, VOID, own, start, stop, thread)
+    emit.back()
+    return str(emit.module)
+
+
+def _larger(emit: Emitter, left: Value, right: Value) -> Value:
+    above = emit.of(emit.builder.fcmp_ordered(">", left.ir, right.ir))
+    return above.choose(left, right)
