@@ -57,6 +57,11 @@ def needed(traits: Traits, held: Held, positions: int) -> Memory:
     """What a request of so many positions, prompt and answer, takes."""
     rows = min(PREFILL_CHUNK, positions)
     activations = rows * (4 * traits.hidden_size + 3 * held.widest + 4 * traits.heads * traits.head_dim)
+    if (
+        traits.routing is not None
+    ):  # a row for each of a token's experts, and what fills their kernels' columns
+        pairs = rows * traits.routing.used
+        activations += (pairs + 7 * min(pairs, traits.routing.experts)) * held.widest
     scores = 3 * min(SCORE_BYTES // 4, traits.heads * rows * positions)
     logits = 8 * traits.vocabulary_size
     return Memory(
