@@ -1,4 +1,4 @@
-"""docs/runtime.md says which architectures the code knows, and the limits that it has; `make docs` writes the former."""
+"""docs/runtime.md says which architectures the code knows, and its limits; `make docs` writes the former."""
 
 from __future__ import annotations
 
