@@ -113,8 +113,11 @@ def lfm2_350m() -> Shape:
 
 
 def deepseek_v2_lite(layers: int = 3) -> Shape:
-    """Three layers of DeepSeek-V2-Lite: latent attention of rank 512; one dense network, then 64 experts."""
-    hidden, ff, experts, heads, rank, vocabulary = 2048, 1408, 64, 16, 512, 102400
+    """Three layers of DeepSeek-V2-Lite: latent attention of rank 512; one dense network, then 64 experts.
+
+    Queries are those of DeepSeek-V2, of rank 1536: llama.cpp takes a model without such only where it has 27 layers.
+    """
+    hidden, ff, experts, heads, rank, vocabulary, low = 2048, 1408, 64, 16, 512, 102400, 1536
     nope, rope, value = 128, 64, 128
     tensors: Tensors = [("token_embd.weight", (vocabulary, hidden), "Q4_K")]
     for i in range(layers):
@@ -134,7 +137,8 @@ def deepseek_v2_lite(layers: int = 3) -> Shape:
         tensors += of_layer(
             i, *network,
             ("attn_norm.weight", (hidden,), "F32"), ("ffn_norm.weight", (hidden,), "F32"),
-            ("attn_q.weight", (heads * (nope + rope), hidden), "Q4_K"),
+            ("attn_q_a.weight", (low, hidden), "Q4_K"), ("attn_q_a_norm.weight", (low,), "F32"),
+            ("attn_q_b.weight", (heads * (nope + rope), low), "Q4_K"),
             ("attn_kv_a_mqa.weight", (rank + rope, hidden), "Q4_K"), ("attn_kv_a_norm.weight", (rank,), "F32"),
             ("attn_k_b.weight", (heads, rank, nope), "Q5_0"), ("attn_v_b.weight", (heads, value, rank), "Q4_K"),
             ("attn_output.weight", (hidden, heads * value), "Q4_K"),
@@ -143,7 +147,8 @@ def deepseek_v2_lite(layers: int = 3) -> Shape:
     return Shape("deepseek2", vocabulary, 99757, {
         "block_count": layers, "context_length": 163840, "embedding_length": hidden, "feed_forward_length": 10944,
         "attention.head_count": heads, "attention.head_count_kv": 1, "attention.layer_norm_rms_epsilon": 1e-6,
-        "attention.kv_lora_rank": rank, "attention.key_length": rank + rope, "attention.value_length": rank,
+        "attention.q_lora_rank": low, "attention.kv_lora_rank": rank, "attention.key_length": rank + rope,
+        "attention.value_length": rank,
         "attention.key_length_mla": nope + rope, "attention.value_length_mla": value, "rope.dimension_count": rope,
         "rope.freq_base": 10000.0, "leading_dense_block_count": 1, "expert_count": experts, "expert_used_count": 6,
         "expert_shared_count": 2, "expert_feed_forward_length": ff, "expert_weights_scale": 1.0,

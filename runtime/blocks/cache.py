@@ -82,10 +82,10 @@ class Cache:
 
     @cached_property
     def addresses(self) -> NDArray[np.int64]:
-        """(layers, 2): where a layer's keys begin, behind which its values follow; or a recurrence's two memories."""
+        """(layers, 2): where a layer's keys begin, its values behind them; its latents; or a recurrence's memories."""
         found = np.zeros((self._layers, 2), np.int64)
-        for layer, keys in self._keys.items():
-            found[layer, 0] = keys.data_ptr()
+        for layer, kept in (*self._keys.items(), *self._latents.items()):
+            found[layer, 0] = kept.data_ptr()
         for layer, state in self._states.items():
             found[layer, : len(state)] = [memory.data_ptr() for memory in state]
         return found

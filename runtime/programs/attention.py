@@ -6,7 +6,7 @@ from llorch.runtime.kernels.cpu.arguments import float_bits
 from llorch.runtime.kernels.cpu.recorder import Floats
 from llorch.runtime.programs.known import Unknown, product_of, require, require_known
 from llorch.runtime.programs.steps import Steps
-from llorch.runtime.traits import Heads
+from llorch.runtime.traits import Heads, Traits
 from llorch.runtime.weights import Attention
 
 
@@ -66,6 +66,14 @@ def _rotate_and_mix(
     steps.recorder.rotate(pairs, shape.heads + 2 * shape.kv_heads, slots)
     slots = {
         "q": q.address, "target": mixed.address, "kv_heads": shape.kv_heads, "group": shape.heads // shape.kv_heads,
-        "window": traits.windows[index] or 0, "scale": float_bits(traits.attention_scale),
-    } | place  # fmt: skip
-    steps.recorder.attend(shape.head_dim, shape.heads, traits.attention_softcap, slots)
+        "window": traits.windows[index] or 0, "of_head": 1, "of_token": shape.heads,
+    } | place | scores_of(traits)  # fmt: skip
+    steps.recorder.attend(shape.head_dim, shape.heads, slots)
+
+
+def scores_of(traits: Traits) -> dict[str, int]:
+    """The slots that say what becomes of scores."""
+    slots = {"scale": float_bits(traits.attention_scale)}
+    if traits.attention_softcap is not None:
+        slots["softcap"] = float_bits(traits.attention_softcap)
+    return slots

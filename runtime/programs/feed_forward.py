@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
-from llorch.runtime.kernels.cpu.experts import Routed, Stack
+from llorch.runtime.kernels.cpu.experts import Routed
 from llorch.runtime.kernels.cpu.products import GROUP
 from llorch.runtime.kernels.cpu.recorder import Floats
+from llorch.runtime.kernels.cpu.segments import Results, Stack
 from llorch.runtime.programs.known import product_of, require, require_known
 from llorch.runtime.programs.steps import Steps
 
@@ -61,10 +62,12 @@ def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
     renormalised = routing.renormalised or routing.scores == "softmax of the chosen"
     routed.route(scores, renormalised=renormalised, scale=routing.scale)
     gate, up = (routed.floats(f"experts' {name}", width) for name in ("gate", "up"))
-    routed.multiply(routed.spread(normed, (gates, ups)), [(gates, gate), (ups, up)])
+    routed.multiply(
+        routed.spread(normed, (gates, ups)), [(gates, Results.rows_of(gate)), (ups, Results.rows_of(up))]
+    )
     steps.gate(ffn.experts[0].activation, gate, up)
     made = routed.floats("experts' results", steps.traits.hidden_size)
-    routed.multiply(recorder.operands(gate, [downs.type]), [(downs, made)])
+    routed.multiply(recorder.operands(gate, [downs.type]), [(downs, Results.rows_of(made))])
     routed.combine(made, steps.added)
     _shared(steps, ffn, normed)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from llorch.runtime.blocks.delta_net import GatedDeltaNet
 from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.latent import HeadMatrices, LatentAttention
 from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
@@ -68,6 +69,10 @@ KNOWN: Mapping[type, frozenset[str]] = {
         ["shape", "inward", "taps", "conv_bias", "parameters", "step", "decay", "skip", "output"]
     ),
     ShortConvolution: frozenset(["inward", "taps", "outward"]),
+    LatentAttention: frozenset(
+        ["shape", "q", "down", "norm", "up_keys", "up_values", "output", "q_down", "q_norm"]
+    ),
+    HeadMatrices: frozenset(["rows", "each", "first", "count", "transposed"]),
     Linear: frozenset(["weight", "bias"]),
     Norm: frozenset(["kind", "eps", "weight", "bias"]),
 }

@@ -15,6 +15,7 @@ from torch import Tensor
 from llorch.base.cores import allowed_cores
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.experts import FeedForward, Mixture
+from llorch.runtime.blocks.latent import LatentAttention
 from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.kernels.cpu.pool import pool
 from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
@@ -22,6 +23,7 @@ from llorch.runtime.kernels.cpu.steps.small_steps import LANES
 from llorch.runtime.programs.attention import attention
 from llorch.runtime.programs.feed_forward import feed_forward
 from llorch.runtime.programs.known import Unknown, require, require_known
+from llorch.runtime.programs.latent import latent_attention
 from llorch.runtime.programs.recurrent import recurrent
 from llorch.runtime.programs.steps import Steps
 from llorch.runtime.traits import Heads, Traits
@@ -125,6 +127,8 @@ class _Layers:
         """What the layer's mixer leaves, and the product that makes its output of it."""
         if isinstance(mixer, Attention):
             return mixer.output, attention(self.steps, index, mixer, normed)
+        if isinstance(mixer, LatentAttention):
+            return mixer.output, latent_attention(self.steps, index, mixer, normed)
         if not isinstance(mixer, RecurrentMixer):
             raise Unknown(type(mixer))
         return recurrent(self.steps, index, mixer, normed)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.decode_shapes import deepseek_v2_lite
+from benchmarks.full_size import Tensors, of_layer, write_model
 from llorch.formats.vector_code import this_machine
 from llorch.runtime import Mode, compare_logits, load
 from llorch.runtime.blocks.cache import Cache
@@ -81,6 +83,58 @@ def test_experts_of_many_tokens_are_multiplied_by_panels(test_data: Path, mode: 
         ids = [(7 * place + 3) % 250 for place in range(200)]
         expected = model.decoder.logits(model.decoder.hidden(torch.tensor(ids), model.new_cache(len(ids))))
         for sizes in ([200], [120, 1, 79]):
+            apart = compare_logits(expected, by_programs(model, ids, sizes))
+            assert apart.kl_mean <= {Mode.EXACT: MEAN, Mode.VERIFY: 1e-6, Mode.FAST: 1e-2}[mode]
+
+
+@pytest.fixture(scope="module")
+def latent_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of latent attention with DeepSeek-V2-Lite's keys, of a rank that products have kernels for."""
+    heads, hidden, rank, nope, rope, value = 3, 96, 64, 32, 16, 32
+    shape = deepseek_v2_lite(0)
+    tensors: Tensors = [("token_embd.weight", (300, hidden), "Q8_0")]
+    for layer in range(2):
+        dense: Tensors = [
+            ("ffn_gate.weight", (128, hidden), "Q5_0"), ("ffn_up.weight", (128, hidden), "Q5_0"),
+            ("ffn_down.weight", (hidden, 128), "Q8_0"),
+        ]  # fmt: skip
+        experts: Tensors = [
+            ("ffn_gate_inp.weight", (4, hidden), "F32"), ("ffn_gate_exps.weight", (4, 64, hidden), "Q5_0"),
+            ("ffn_up_exps.weight", (4, 64, hidden), "Q5_0"), ("ffn_down_exps.weight", (4, hidden, 64), "Q8_0"),
+            *((name.replace(".", "_shexp."), extents, type) for name, extents, type in dense),
+        ]  # fmt: skip
+        tensors += of_layer(
+            layer, *(experts if layer else dense),
+            ("attn_norm.weight", (hidden,), "F32"), ("ffn_norm.weight", (hidden,), "F32"),
+            ("attn_q_a.weight", (64, hidden), "Q5_0"), ("attn_q_a_norm.weight", (64,), "F32"),
+            ("attn_q_b.weight", (heads * (nope + rope), 64), "Q5_0"),
+            ("attn_kv_a_mqa.weight", (rank + rope, hidden), "Q8_0"), ("attn_kv_a_norm.weight", (rank,), "F32"),
+            ("attn_k_b.weight", (heads, rank, nope), "Q5_0"), ("attn_v_b.weight", (heads, value, rank), "Q8_0"),
+            ("attn_output.weight", (hidden, heads * value), "Q5_0"),
+        )  # fmt: skip
+    tensors += [("output_norm.weight", (hidden,), "F32"), ("output.weight", (300, hidden), "Q8_0")]
+    own = {
+        "block_count": 2, "embedding_length": hidden, "feed_forward_length": 128, "attention.head_count": heads,
+        "attention.q_lora_rank": 64, "attention.kv_lora_rank": rank, "attention.key_length": rank + rope,
+        "attention.value_length": rank,
+        "attention.key_length_mla": nope + rope, "attention.value_length_mla": value, "rope.dimension_count": rope,
+        "expert_count": 4, "expert_used_count": 2, "expert_shared_count": 2, "expert_feed_forward_length": 64,
+        "vocab_size": 300,
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("latent") / "latent.gguf"
+    write_model(
+        replace(shape, vocabulary=300, merges=20, keys={**shape.keys, **own}, tensors=tuple(tensors)), path
+    )
+    return path
+
+
+@pytest.mark.parametrize("mode", Mode)
+@torch.inference_mode()
+def test_latent_attention_is_a_program(latent_model: Path, mode: Mode) -> None:
+    with load(latent_model, mode=mode) as model:
+        ids = [(7 * place + 3) % 250 for place in range(60)]
+        expected = model.decoder.logits(model.decoder.hidden(torch.tensor(ids), model.new_cache(len(ids))))
+        for sizes in ([1] * 60, [60], [2, 7, 50, 1]):
             apart = compare_logits(expected, by_programs(model, ids, sizes))
             assert apart.kl_mean <= {Mode.EXACT: MEAN, Mode.VERIFY: 1e-6, Mode.FAST: 1e-2}[mode]
 

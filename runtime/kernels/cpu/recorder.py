@@ -79,6 +79,10 @@ class Recorder:
         self.kept.append(made)
         return made.address
 
+    def integers(self, name: str, count: int) -> int:
+        """Memory for 64-bit integers, each as long as two float32; the same for the same name and count."""
+        return self.floats(name, 2 * count, 1).address
+
     def indices(self, values: Sequence[int]) -> int:
         """The address of 64-bit integers that stay."""
         made = np.array(values, np.int64)
@@ -158,15 +162,12 @@ class Recorder:
         text = f"rotate-{pairs}"
         self.small(text, lambda p: rotate_kernel(p, pairs), ROTATE, slots, self.rows * heads, share)
 
-    def attend(self, head_dim: int, heads: int, softcap: float | None, slots: dict[str, int]) -> None:
-        """Attention of the queries, each over its own request's cache."""
-        name = f"attention-{head_dim}{'' if softcap is None else '-capped'}"
-        if softcap is not None:
-            slots = slots | {"softcap": float_bits(softcap)}
-        capped = softcap is not None
+    def attend(self, head_dim: int, heads: int, slots: dict[str, int], latent: int | None = None) -> None:
+        """Attention of the queries, each over its own request's cache; the scores capped where slots name a softcap."""
+        capped = "softcap" in slots
         self.small(
-            name,
-            lambda p: attention_kernel(p, head_dim, capped=capped),
+            f"attention-{head_dim}{'-capped' if capped else ''}{'' if latent is None else f'-latent-{latent}'}",
+            lambda p: attention_kernel(p, head_dim, capped=capped, latent=latent),
             ATTEND,
             slots | {"count": self.rows, "together": int(self.together)},
             self.rows * heads,

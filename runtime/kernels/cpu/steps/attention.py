@@ -14,29 +14,38 @@ from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient, tangent
 from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME, TOKEN, TOKEN_BYTES, kept_of
 
-# q: turned queries, (count, heads, head_dim); target: what is mixed of the values, as q. tokens: the address of the
+# q: turned queries; target: what is mixed of the values; of both, a head of a token is row head · of_head + token ·
+# of_token. tokens: the address of the
 # first TOKEN of `count`. group: heads of queries that share one of keys. window: positions that a query sees, 0 for
 # all. scale: a float32's bits. together: 0 where the tokens are of one request, and all of a head come before the next
 # head; 1 where each is of its own, and all heads of it come before the next one: so that keys are read again soon.
 ATTEND = Table(
-    "q", "target", "tokens", "layer", "kv_heads", "group", "window", "count", "together", "scale", "softcap"
-)
+    "q", "target", "tokens", "layer", "kv_heads", "group", "window", "count", "together", "of_head", "of_token",
+    "scale", "softcap",
+)  # fmt: skip
 
 LOWEST = -3.0e38
 # Keys at a time: their sums over channels go into one vector together.
 TOGETHER = 4
 
 
-def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> str:
-    """softmax(scale · q Kᵀ) V, the scores capped by c · tanh(s / c) before. head_dim: a multiple of 16."""
+def attention_kernel(
+    processor: Processor, head_dim: int, *, capped: bool = False, latent: int | None = None
+) -> str:
+    """softmax(scale · q Kᵀ) V, the scores capped by c · tanh(s / c) before.
+
+    head_dim: a multiple of 16. latent: how many channels of a key are its value too, a multiple of 16; None where
+    values of their own follow the keys.
+    """
     module = ir.Module(f"attention-{head_dim}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    q, target, tokens, layer, kv_heads, group, window, count, together = (
-        ATTEND.read(emit, name) for name in ATTEND.names[:9]
+    q, target, tokens, layer, kv_heads, group, window, count, together, of_head, of_token = (
+        ATTEND.read(emit, name) for name in ATTEND.names[:11]
     )
+    value_dim = head_dim if latent is None else latent
     one_each, heads = emit.less(emit.index(0), together), kv_heads * group
     inner = one_each.choose(heads, count)
-    parts = range(0, head_dim, LANES)
+    parts = range(0, value_dim, LANES)
     mixed = [emit.variable(emit.zeros(LANES)) for _ in parts]
     top, total = emit.variable(emit.zeros(LANES)), emit.variable(emit.zeros(LANES))
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
@@ -48,15 +57,17 @@ def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> st
             emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[1:]
         )
         row = scores + emit.arguments[THREAD] * room * 4
-        own = (place * heads + head) * (4 * head_dim)
+        own = head * of_head + place * of_token
         seen = position + 1
         oldest = emit.less(emit.index(0), window).choose(seen - window, emit.index(0))
         oldest = emit.less(oldest, emit.index(0)).choose(emit.index(0), oldest)
         kv = emit.of(emit.builder.udiv(head.ir, group.ir))
         head_bytes = planned * (4 * head_dim)
         keys = kept_of(emit, token, layer) + kv * head_bytes
-        values = keys + kv_heads * head_bytes
-        query = [emit.load(q + own, FLOAT, LANES, 4 * part) for part in parts]
+        values = keys + kv_heads * head_bytes if latent is None else keys
+        query = [
+            emit.load(q + own * (4 * head_dim), FLOAT, LANES, 4 * part) for part in range(0, head_dim, LANES)
+        ]
         _scores(emit, query, keys, row, oldest, seen)
         _top(emit, row, oldest, seen, top, capped=capped)
         highest = emit.call(f"llvm.vector.reduce.fmax.v{LANES}f32", FLOAT, top.value)
@@ -74,7 +85,7 @@ def attention_kernel(processor: Processor, head_dim: int, *, capped: bool) -> st
                 variable.value = emit.fused(weight, emit.load(value, FLOAT, LANES, 4 * part), variable.value)
         inverse = quotient(emit, emit.constant(FLOAT, 1.0), emit.total(total.value))
         for part, variable in zip(parts, mixed, strict=True):
-            emit.store(variable.value * inverse, target + own, 4 * part)
+            emit.store(variable.value * inverse, target + own * (4 * value_dim), 4 * part)
     emit.back()
     return str(module)
 

@@ -1,15 +1,15 @@
-"""Kernels of a mixture: which experts a token has, tokens in their experts' order and back, products with experts."""
+"""Kernels of a mixture: which experts a token has, its row to where each expert's rows stand, and results back."""
 
 from __future__ import annotations
 
 from llvmlite import ir
 
 from llorch.formats.vector_code import FLOAT, INDEX, WORD, Value
-from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD, Table
-from llorch.runtime.kernels.cpu.emit import VOID, Emitter
+from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
+from llorch.runtime.kernels.cpu.emit import Emitter
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.products import PRODUCT
 from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient
+from llorch.runtime.kernels.cpu.steps.segments import SEGMENT, SEGMENT_BYTES
 from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME
 
 # Items are tokens. scores: of all experts. chosen, weights: `used` 64-bit indices and float32 a token; scale: a
@@ -20,21 +20,10 @@ ROUTE = Table("scores", "experts", "chosen", "weights", "used", "renormalised", 
 # counts: memory for an index an expert. A segment's rows are filled up to a multiple of `few` or, where it has
 # at least `least`, of `many`.
 GROUP = Table("chosen", "pairs", "experts", "places", "segments", "active", "counts", "least", "few", "many")
-SEGMENT = Table("expert", "first", "count")
-SEGMENT_BYTES = 8 * len(SEGMENT.names)
 # Items are pairs: each gets its token's row, of a multiple of four bytes.
 SPREAD = Table("source", "target", "row_bytes", "places", "used")
 # Items are tokens: target = before + Σ weight · source, of the rows of its pairs. before: an address, or 0.
 COMBINE = Table("source", "target", "before", "places", "weights", "used", "width")
-# Items are tiles of the experts' rows, `tiles` of them for each segment. product: the PRODUCT of the first expert with
-# the first row; from one expert to the next, and of its operand from one row to the next, there are so many bytes.
-# A segment of less than `least` rows is multiplied by the first of two kernels, whose items are rows, else by the
-# second, whose items are tiles; each takes so many columns at a time. own: memory for a PRODUCT a thread.
-EXPERTS = Table(
-    "product", "segments", "tiles", "tile_rows", "expert_bytes", "x_bytes", "scale_bytes", "least", "own",
-    "by_rows", "columns_by_rows", "by_panels", "columns_by_panels",
-)  # fmt: skip
-OWN_BYTES = -(-8 * len(PRODUCT.names) // 64) * 64
 
 
 def route_kernel(processor: Processor) -> str:
@@ -95,7 +84,7 @@ def group_kernel(processor: Processor) -> str:
         count = emit.load(counts + expert * 8, INDEX)
         emit.store(first.value, counts + expert * 8)
         with emit.when(emit.less(zero, count)):
-            values = {"expert": expert, "first": first.value, "count": count}
+            values = {"matrix": expert, "first": first.value, "count": count}
             for name, value in values.items():
                 emit.store(value, segments + segment.value * SEGMENT_BYTES, 8 * SEGMENT.slot(name))
             whole = emit.less(count, least).choose(few, many)
@@ -145,39 +134,6 @@ def combine_kernel(processor: Processor) -> str:
             weight = emit.load(weights + pair * 4, FLOAT)
             total.value = emit.fused(emit.load(row, FLOAT, LANES), weight, total.value)
         emit.store(total.value, target + behind)
-    emit.back()
-    return str(emit.module)
-
-
-def experts_kernel(processor: Processor) -> str:
-    """Calls a product's kernel for a tile of an expert's rows and the columns of its segment."""
-    emit = Emitter(ir.Module("experts"), NAME, ARGUMENTS, processor)
-    read = {name: EXPERTS.read(emit, name) for name in EXPERTS.names}
-    own, thread, rows = read["own"] + emit.arguments[THREAD] * OWN_BYTES, emit.arguments[THREAD], None
-    given = {name: emit.load(read["product"], INDEX, offset=8 * PRODUCT.slot(name)) for name in PRODUCT.names}
-    rows = given["rows"]
-    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
-        segment = emit.of(emit.builder.udiv(item.ir, read["tiles"].ir))
-        part, at = item - segment * read["tiles"], read["segments"] + segment * SEGMENT_BYTES
-        expert, first, count = (emit.load(at, INDEX, offset=8 * SEGMENT.slot(name)) for name in SEGMENT.names)
-        is_few = emit.less(count, read["least"])
-        kernel, columns = (
-            is_few.choose(read[f"{what}by_rows"], read[f"{what}by_panels"]) for what in ("", "columns_")
-        )
-        moved = {
-            "weights": expert * read["expert_bytes"], "x": first * read["x_bytes"],
-            "x_scales": first * read["scale_bytes"], "x_sums32": first * read["scale_bytes"],
-            "x_sums16": first * read["scale_bytes"] * 2, "y": first * given["y_bytes"],
-        }  # fmt: skip
-        for name, value in given.items():
-            value = value + moved[name] if name in moved else value
-            if name == "turns":
-                value = emit.of(emit.builder.udiv((count + columns - 1).ir, columns.ir))
-            emit.store(value, own, 8 * PRODUCT.slot(name))
-        row = part * read["tile_rows"]
-        start = is_few.choose(row, part)
-        stop = is_few.choose(emit.smaller(row + read["tile_rows"], rows), part + 1)
-        emit.call_at(kernel, VOID, own, start, stop, thread)
     emit.back()
     return str(emit.module)
 

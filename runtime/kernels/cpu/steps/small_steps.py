@@ -130,6 +130,24 @@ def add_kernel(processor: Processor) -> str:
     return str(module)
 
 
+def turn(
+    emit: Emitter,
+    pairs: Literal["interleaved", "halves"],
+    moved: tuple[Value, Value],
+    angles: tuple[Value, Value],
+    half: Value,
+    count: Value,
+) -> None:
+    """Turns `count` of `half` pairs of channels by a token's angles. moved: from where, and to where."""
+    (source, target), (cosine, sine) = moved, angles
+    with emit.loop(emit.index(0), count) as pair:
+        one, other = (pair * 8, pair * 8 + 4) if pairs == "interleaved" else (pair * 4, (pair + half) * 4)
+        a, b = (emit.load(source + channel, FLOAT) for channel in (one, other))
+        c, s = (emit.load(table + pair * 4, FLOAT) for table in (cosine, sine))
+        emit.store(a * c - b * s, target + one)
+        emit.store(b * c + a * s, target + other)
+
+
 def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"]) -> str:
     """Turns the heads of queries in place, and puts the turned keys and the values into the cache."""
     module = ir.Module(f"rotate-{pairs}")
@@ -159,12 +177,7 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
         target = of_q.choose(source, cached)
         angle = place * half * 4
         turned = of_k.choose(half, emit.index(0))
-        with emit.loop(emit.index(0), turned) as pair:
-            one, other = (pair * 8, pair * 8 + 4) if pairs == "interleaved" else (pair * 4, (pair + half) * 4)
-            a, b = (emit.load(source + channel, FLOAT) for channel in (one, other))
-            c, s = (emit.load(table + angle + pair * 4, FLOAT) for table in (cosine, sine))
-            emit.store(a * c - b * s, target + one)
-            emit.store(b * c + a * s, target + other)
+        turn(emit, pairs, (source, target), (cosine + angle, sine + angle), half, turned)
         with emit.loop(turned * 2, head_dim) as channel:
             emit.store(emit.load(source + channel * 4, FLOAT), target + channel * 4)
     emit.back()

@@ -1,0 +1,110 @@
+"""Products with many matrices, recorded as steps: each multiplies its own rows, which stand beside one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from llorch.formats.quants import QuantType
+from llorch.runtime.kernels.cpu.multiply import Product
+from llorch.runtime.kernels.cpu.pool import Step, aligned
+from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
+from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
+from llorch.runtime.kernels.cpu.steps.segments import OWN_BYTES, SEGMENTS, segments_kernel
+from llorch.runtime.kernels.cpu.tiles import COLUMNS, tile_rows
+
+Operands = Mapping[int, dict[str, int]]
+"""By the number of int8 planes, 0 for float32: the slots by which a product reads its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Matrices alike in shape and type. stride: bytes from one to the next."""
+
+    first: Product
+    stride: int
+
+    @property
+    def type(self) -> QuantType:
+        """Of their weights."""
+        return self.first.blocks.type
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Where results go, in bytes: from one column to the next, from one segment's first column to the next column's,
+    and from one matrix's results to the next one's.
+    """
+
+    address: int
+    column: int
+    first: int
+    matrix: int = 0
+
+    @classmethod
+    def rows_of(cls, target: Floats) -> Results:
+        """A row of its own for every column."""
+        return cls(target.address, 4 * target.width, 4 * target.width)
+
+
+class Segments:
+    """Rows in the order of `active` matrices that multiply them; those of one begin where its kernels' columns do.
+
+    segments: the address of as many SEGMENT. rows: of the memory for all. few, many: of how many rows a multiple is
+    filled, where a segment has less than `least`, and where it has more.
+    """
+
+    def __init__(
+        self, recorder: Recorder, active: int, rows: int, segments: int, stacks: Sequence[Stack]
+    ) -> None:
+        self.recorder, self.active, self.rows, self.segments = recorder, active, rows, segments
+        self.few, self.many = recorder.columns.several, filled_to(recorder)
+        self.least = max(recorder.columns.least_for_panels(stack.type) for stack in stacks)
+        self._own = aligned(recorder.threads * OWN_BYTES)
+        recorder.keep(self._own)
+
+    def floats(self, name: str, width: int) -> Floats:
+        """Memory for all rows, of a width."""
+        return self.recorder.floats(name, width, self.rows)
+
+    def multiply(self, operands: Operands, calls: Sequence[tuple[Stack, Results]]) -> None:
+        """Products with the same rows that do not need each other."""
+        self.recorder.record_together([self._product(operands, stack, results) for stack, results in calls])
+
+    def _product(self, operands: Operands, stack: Stack, results: Results) -> Step:
+        recorder, columns, blocks = self.recorder, self.recorder.columns, stack.first.blocks
+        planes, by_rows = columns.planes(stack.type), columns.by_rows(stack.type)
+        values = columns.values(stack.first, recorder.kept) | operands[planes]
+        values |= {"y": results.address, "y_bytes": results.column}
+        tile, by_panels = tile_rows(recorder.kernels.processor, blocks.columns, exact=not planes), by_rows
+        if recorder.rows >= self.least:
+            by_panels, tile, scratch = columns.panels(blocks, recorder.threads, recorder.kept)
+            values |= scratch
+        table, tiles, each = (
+            PRODUCT.filled(values),
+            -(-blocks.rows // tile),
+            row_bytes(blocks.columns, planes),
+        )
+        recorder.keep(table)
+        slots = {
+            "product": table.ctypes.data, "segments": self.segments, "tiles": tiles, "tile_rows": tile,
+            "matrix_bytes": stack.stride, "y_matrix_bytes": results.matrix, "y_first_bytes": results.first,
+            "x_bytes": each["x"], "scale_bytes": each["x_scales"], "least": self.least, "own": self._own[1],
+            "by_rows": by_rows.address, "columns_by_rows": by_rows.columns,
+            "by_panels": by_panels.address, "columns_by_panels": by_panels.columns,
+        }  # fmt: skip
+        kernel = recorder.kernels.small("segments", segments_kernel)
+        return Step(kernel.address, SEGMENTS.filled(slots), self.active * tiles)
+
+
+def filled_to(recorder: Recorder) -> int:
+    """Of how many rows a multiple is filled at most."""
+    return 1 if recorder.rows == 1 else COLUMNS
+
+
+def row_bytes(width: int, planes: int) -> dict[str, int]:
+    """From one row to the next, of what a product reads of an operand."""
+    if not planes:
+        return {"x": 4 * width, "x_scales": 0}
+    scales = 4 * planes * (width // GROUP)
+    return {"x": planes * width, "x_scales": scales, "x_sums32": scales, "x_sums16": 2 * scales}

@@ -1,0 +1,50 @@
+"""The kernel between the products of latent attention: queries are taken apart and turned, latents are kept."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from llvmlite import ir
+
+from llorch.formats.vector_code import FLOAT, INDEX
+from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
+from llorch.runtime.kernels.cpu.emit import Emitter
+from llorch.runtime.kernels.cpu.processor import Processor
+from llorch.runtime.kernels.cpu.steps.small_steps import NAME, TOKEN, TOKEN_BYTES, kept_of, turn
+
+# Items are heads of a token and, after them, its latent vector; then those of the next token. q: (tokens, heads, nope +
+# rope). c, turning: (tokens, rank), (tokens, rope). plain: (heads, padded, nope), what is not turned of the queries.
+# queries: (heads, padded, rank + rope), whose turned channels are filled. cosine, sine: rope / 2 float32 a token.
+LATENT = Table(
+    "q", "c", "turning", "plain", "queries", "tokens", "cosine", "sine", "layer", "heads", "nope", "rope", "rank",
+    "padded",
+)  # fmt: skip
+
+
+def latent_kernel(processor: Processor, pairs: Literal["interleaved", "halves"]) -> str:
+    """Copies what is not turned of queries, turns the rest; stores the latent and the turned key into the cache."""
+    emit = Emitter(ir.Module(f"latent-{pairs}"), NAME, ARGUMENTS, processor)
+    q, c, turning, plain, queries, tokens, cosine, sine, layer, heads, nope, rope, rank, padded = (
+        LATENT.read(emit, name) for name in LATENT.names
+    )
+    half = emit.of(emit.builder.lshr(rope.ir, emit.index(1).ir))
+    every, latent_bytes = heads + 1, (rank + rope) * 4
+    with emit.loop(emit.arguments[START], emit.arguments[STOP]) as number:
+        place = emit.of(emit.builder.udiv(number.ir, every.ir))
+        head, token = number - place * every, tokens + place * TOKEN_BYTES
+        position = emit.load(token, INDEX, offset=8 * TOKEN.slot("position"))
+        kept, row = kept_of(emit, token, layer) + position * latent_bytes, head * padded + place
+        of_query = emit.less(head, heads)
+        own = q + (place * heads + head) * (nope + rope) * 4
+        source = of_query.choose(own, c + place * rank * 4)
+        target = of_query.choose(plain + row * nope * 4, kept)
+        with emit.loop(emit.index(0), of_query.choose(nope, rank)) as channel:
+            emit.store(emit.load(source + channel * 4, FLOAT), target + channel * 4)
+        moved = (
+            of_query.choose(own + nope * 4, turning + place * rope * 4),
+            of_query.choose(queries + row * latent_bytes, kept) + rank * 4,
+        )
+        angle = place * half * 4
+        turn(emit, pairs, moved, (cosine + angle, sine + angle), half, half)
+    emit.back()
+    return str(emit.module)
