@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from llorch.formats.quants import decode, numpy_kernels
 
 SAMPLED_WEIGHTS = 1 << 18  # of a slice where a tensor is sampled: small, so that there are several of them
 LEAST_WEIGHTS = 1 << 12  # of a slice, however small the sample is
+PLAIN_WEIGHTS = 1 << 14  # at a tensor's beginning, of which compiled and plain definitions must say the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class Difference:
     """How one written tensor, taken back, differs from the source.
 
     weights: of the tensor. compared: how many of them were. differing: weights further from the source than allowed.
-    worst: the largest distance of any weight, allowed or not; 0 where all bits are those of the source rounded once.
-    source, index: where that is, counted in weights of the source tensor.
+    worst: the largest distance of those that differ, or where none does of any; 0 where all bits are those of the
+    source rounded once. source, index: where that is, counted in weights of the source tensor.
     """
 
     name: str
@@ -129,7 +131,8 @@ def _difference(
     written: TensorData,
     sample: int | None,
 ) -> Difference:
-    compared, differing, worst = 0, 0, (-1.0, "", 0)
+    compared, differing = 0, 0
+    worst = (False, -1.0, "", 0)  # whether it is further than allowed, how far, and where
     storage = np.dtype(np.uint8) if output.part is not None else DType(stored.dtype).storage
     size = storage.itemsize
     for index, piece, raw in _read(output, source, sample):
@@ -141,15 +144,15 @@ def _difference(
             wrong_bytes = _differing_bytes(piece.segment.part, raw, now)
             differing += len(wrong_bytes)
             at = int(wrong_bytes[0]) if len(wrong_bytes) else 0
+            is_wrong = len(wrong_bytes) > 0
             worst = max(
-                worst,
-                (float(len(wrong_bytes) > 0), tensor.name, piece.first + at),
-                key=lambda found: found[0],
+                worst, (is_wrong, float(is_wrong), tensor.name, piece.first + at), key=itemgetter(0, 1)
             )
             continue
-        # the plain definitions judge the first slice of each tensor, and whatever is not the same bit for bit
-        if index and _is_same(piece, raw, now):
-            worst = max(worst, (0.0, tensor.name, piece.first), key=lambda found: found[0])
+        # the plain definitions judge small tensors, and whatever is not the same bit for bit
+        tried = 0 if index else PLAIN_WEIGHTS
+        if piece.weights > tried and _is_same(piece, raw, now, tried):
+            worst = max(worst, (False, 0.0, tensor.name, piece.first), key=itemgetter(0, 1))
             continue
         was = piece.segment.scaled(decode(tensor.type, raw))
         operation = piece.segment.operation
@@ -157,9 +160,9 @@ def _difference(
             was = was.reshape(-1, piece.segment.columns)
         distance, wrong = _distances(operation, was, now, stored.dtype)
         differing += int(np.count_nonzero(wrong))
-        at = int(distance.argmax())
-        if distance[at] > worst[0]:
-            worst = float(distance[at]), tensor.name, piece.weight_at(at)
+        at = int((np.where(wrong, distance, -1.0) if wrong.any() else distance).argmax())
+        place = (bool(wrong[at]), float(distance[at]), tensor.name, piece.weight_at(at))
+        worst = max(worst, place, key=itemgetter(0, 1))
     done = dict.fromkeys(str(s.operation) for s in output.segments if s.operation is not None)
     if output.part is not None:
         done = {output.part.name: None}
@@ -169,7 +172,7 @@ def _difference(
         output.weights,
         compared,
         differing,
-        *worst,
+        *worst[1:],
         ", ".join(done) if done else None,
     )
 
@@ -187,14 +190,13 @@ def _read(
 
 def _sampled(output: PlannedTensor, sample: int | None) -> Sequence[tuple[int, Slice]]:
     """The slices of all segments, or so many of them as a sample has room for, with their place among all."""
-    most = PIECE_WEIGHTS
-    if sample is not None:
-        most = min(SAMPLED_WEIGHTS, max(LEAST_WEIGHTS, sample // 2))
+    sampled = None if sample is None or sample >= output.weights else sample
+    most = PIECE_WEIGHTS if sampled is None else min(SAMPLED_WEIGHTS, max(LEAST_WEIGHTS, sampled // 2))
     found = [piece for index in range(len(output.segments)) for piece in slices(output, index, most)]
     numbered = list(enumerate(found))
-    if sample is None or output.weights <= sample:
+    if sampled is None:
         return numbered
-    count = max(1, sample // max(piece.elements for piece in found))
+    count = max(1, sampled // max(piece.elements for piece in found))
     return [numbered[round(at * (len(found) - 1) / max(1, count - 1))] for at in range(count)]
 
 
@@ -205,20 +207,28 @@ def _differing_bytes(part: BlockPart, raw: Bytes, now: Bytes) -> NDArray[np.int6
     return blocks * part.quant.weights
 
 
-def _is_same(piece: Slice, raw: NDArray[np.uint8], now: Written) -> bool:
-    """Whether a slice that was copied or moved has the bits of the source rounded once; False where it was neither."""
+def _is_same(piece: Slice, raw: Bytes, now: Written, tried: int) -> bool:
+    """Whether a slice that was copied or moved has the bits of the source rounded once; False where it was neither.
+
+    tried: weights at its beginning of which the compiled definition must give what the plain one gives; False if not.
+    """
     from llorch.formats.quants.compiled import dequantize_into  # LLVM, for those that compare many weights
 
-    segment, operation = piece.segment, piece.segment.operation
+    segment, operation, type = piece.segment, piece.segment.operation, piece.segment.source.type
     if segment.scale is not None or not (operation is None or operation.moves):
         return False
     expected = np.empty(now.shape, now.dtype)
-    dequantize_into(segment.source.type, raw, expected)
+    dequantize_into(type, raw, expected)
+    blocks = tried // type.weights
+    plain = np.empty(blocks * type.weights, now.dtype)
+    numpy_kernels.dequantize_into(type, raw[: blocks * type.block_bytes], plain)
     back = now
     if operation is not None:
         back = np.ascontiguousarray(operation.backward(now.reshape(-1, segment.columns))).reshape(-1)
     bits = f"<u{now.dtype.itemsize}"
-    return np.array_equal(back.view(bits), expected.view(bits))
+    return np.array_equal(plain.view(bits), expected[: plain.size].view(bits)) and np.array_equal(
+        back.view(bits), expected.view(bits)
+    )
 
 
 def _distances(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput
 from llorch.converter import convert
@@ -14,9 +15,15 @@ from llorch.converter.errors import RoundTripError
 from llorch.converter.plan.dtype import all_finite, rounding_error, widened
 from llorch.converter.plan.plan import make_plan
 from llorch.converter.plan.segments import PlannedTensor
-from llorch.converter.round_trip import Difference, require_round_trip, round_trip_differences
+from llorch.converter.round_trip import (
+    PLAIN_WEIGHTS,
+    Difference,
+    require_round_trip,
+    round_trip_differences,
+)
 from llorch.converter.schema.operations import rope_halves, subtract_one
 from llorch.formats.gguf.file import Header, read_header
+from llorch.formats.quants import QuantType, compiled
 from llorch.formats.safetensors import read_safetensors
 from llorch.formats.tokenizer import build_tokenizer
 from tests.models.tiny import tiny_llama
@@ -89,6 +96,38 @@ def test_a_change_in_a_moved_row_is_told_at_its_place_in_the_source(tiny: Path, 
         2 * 32 + 3,
     )
     assert difference.operation == "rope_halves(head_dim=8)"
+
+
+@pytest.mark.parametrize("index", [0, PLAIN_WEIGHTS + 9], ids=["at the beginning", "further on"])
+def test_one_wrong_weight_of_a_tensor_that_compiled_definitions_judge(
+    index: int, test_data: Path, tmp_path: Path
+) -> None:
+    source, name = test_data / "tiny" / "llama" / "q4_k_m.gguf", "model.layers.1.mlp.down_proj.weight"
+    convert(source, tmp_path / "out")
+    header, outputs = planned(source)
+    flip(tmp_path / "out", name, index, bit=0)
+    (found,) = round_trip_differences(header, outputs, tmp_path / "out", [name])
+    assert found.weights > PLAIN_WEIGHTS
+    assert (found.differing, found.index) == (1, index)
+
+
+def test_a_compiled_definition_that_is_wrong_as_the_folder_is_hides_nothing(
+    test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, name = test_data / "tiny" / "llama" / "q4_k_m.gguf", "model.layers.1.mlp.down_proj.weight"
+    convert(source, tmp_path / "out")
+    header, outputs = planned(source)
+    flip(tmp_path / "out", name, 0, bit=0)
+    right = compiled.dequantize_into
+
+    def wrong(type: QuantType, raw: NDArray[np.uint8], out: NDArray[np.uint16]) -> int:
+        found = right(type, raw, out)
+        out[0] ^= 1
+        return found
+
+    monkeypatch.setattr(compiled, "dequantize_into", wrong)
+    (found,) = round_trip_differences(header, outputs, tmp_path / "out", [name])
+    assert (found.differing, found.index) == (1, 0)
 
 
 def test_only_the_tensors_asked_for_are_compared(tiny: Path, tmp_path: Path) -> None:
