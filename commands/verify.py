@@ -134,6 +134,8 @@ def main(
     A .gguf file is compared with nothing, but tried out: does it run, and predict English better than chance?
     `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
+    # before torch is loaded, whose threads else spin for a while after each product, on cores that our kernels want
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     recorded: Recorded | Failure | None = None
     digests = FileDigests()
     artifact = locate_model(artifact, url, for_use=False)
@@ -144,7 +146,8 @@ def main(
     if alone or not is_folder_of_weights(artifact):
         artifact = formats.model_path(artifact, folders=True)
     location = registry_location(url)
-    suspicious = warned_of(artifact, cli.allowances(allow))
+    # what was just converted was scanned before it was
+    suspicious = not just_written and warned_of(artifact, cli.allowances(allow))
     with cli.progress(f"reading {artifact.name}"):
         needed = None if alone or as_json or artifact.is_file() else verification.memory_needed(artifact)
     if needed:

@@ -45,7 +45,7 @@ ROUNDED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Header,
     device: str = "cpu",
     dtype: Literal["float32", "float64", "float16"] = "float32",
     rounded: Literal["bfloat16", "float16"] | None = None,
@@ -53,7 +53,7 @@ def load(
     mode: Mode | str = Mode.EXACT,
     widened_bytes: int = DEQUANTIZED_BYTES,
 ) -> Model:
-    """A model from a .gguf file or from a folder with config.json and safetensors.
+    """A model from a .gguf file, or its header that was read before, or a folder with config.json and safetensors.
 
     device: any that torch knows, or "auto": cuda if it is there and the model fits, else cpu. On CUDA weights are held
         as they are stored. Several with commas, "cuda:0,cuda:1": its layers in order, shared out like the free
@@ -74,7 +74,7 @@ def load(
     >>> model.logits(model.tokenizer.encode("Once upon").ids).dtype
     torch.float32
     """
-    file = Path(path)
+    file = path if isinstance(path, Header) else Path(path)
     devices = device.split(",")
     if len(devices) > 1:
         return _load(file, *_of_several(devices, dtype, rounded, Mode(mode)), widened_bytes)
@@ -98,9 +98,11 @@ def _of_several(
     return each[0], tuple(numbers.device for numbers in each)
 
 
-def _load(file: Path, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int) -> Model:
-    if not file.is_dir():
-        return _load_gguf(file, numbers, devices, widened_bytes)
+def _load(
+    file: Path | Header, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int
+) -> Model:
+    if isinstance(file, Header) or not file.is_dir():
+        return _load_gguf(_header(file), numbers, devices, widened_bytes)
     if numbers.rounded is not None:
         raise ValueError("rounded is for GGUF files: a folder's weights are used as they are")
     return _load_folder(file, numbers, devices, widened_bytes)
@@ -127,16 +129,23 @@ def require_room(
 
 
 def read_text(
-    path: str | os.PathLike[str], files: TokenizerFiles | None = None, tokenizer: Tokenizer | None = None
+    path: str | os.PathLike[str] | Header,
+    files: TokenizerFiles | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Text:
     """What a .gguf file or a folder says of text, without its weights: a file that is only a vocabulary has it too.
 
-    files: of a .gguf file, what its keys lead to, where that was built before. tokenizer: of their tokenizer.json,
-    where that was loaded before.
+    path: or the header of a file, that was read before. files: of a .gguf file, what its keys lead to, where that was
+    built before. tokenizer: of their tokenizer.json, where that was loaded before.
     Raises InputError where there is no tokenizer or it cannot be understood, OSError where it cannot be read.
     """
-    file = Path(path)
-    return folder_text(file) if file.is_dir() else _gguf_text(read_header(file), files, tokenizer)
+    if not isinstance(path, Header) and Path(path).is_dir():
+        return folder_text(Path(path))
+    return _gguf_text(_header(path), files, tokenizer)
+
+
+def _header(file: str | os.PathLike[str] | Header) -> Header:
+    return file if isinstance(file, Header) else read_header(file)
 
 
 def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
@@ -170,8 +179,10 @@ def _in_mode(numbers: Numbers, mode: Mode) -> Numbers:
     return replace(numbers, mode=mode)
 
 
-def _load_gguf(path: Path, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int) -> Model:
-    header = read_header(path)
+def _load_gguf(
+    header: Header, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int
+) -> Model:
+    path = header.path
     with ExitStack() as opened:
         data = opened.enter_context(TensorData(header))
         try:

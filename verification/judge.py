@@ -41,7 +41,7 @@ UNFIT = re.compile(
     r"'?([^\s']+)'? (?:is missing|has shape )"
 )  # as `files.listed` and `tensors.planned` say it
 # They ask nothing of the readings: each takes seconds of a processor that waits for a device, or for another core.
-BESIDE = ("files.digests", "source.digest", "round_trip", "tokenizer.auto", "transformers.tokens")
+BESIDE = ("round_trip", "files.digests", "source.digest", "tokenizer.auto", "transformers.tokens")
 OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # what a pattern of names leaves
 LIBRARIES, OPTIONAL = ("numpy", "tokenizers", "torch"), ("transformers",)
 ROOMS = ("base", "formats", "converter", "runtime", "verification")
@@ -92,12 +92,10 @@ def verify(
             raise UnsupportedInput("is no folder: converted folders are what is verified", path=path)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
     started, digests = now(), digests or FileDigests()
-    if against is not None:
-        source: Path | None = Path(against)
-        read_header(against)
-    else:
-        source = recorded_source(path, digests)
+    source = recorded_source(path, digests) if against is None else Path(against)
     with Subject(path, source, level=level, device=device, digests=digests) as subject:
+        if against is not None:
+            subject.header = read_header(against)
         subject.pattern = tensors
         subject.just_written = just_written
         if tensors is None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llorch.formats import SafetensorsTensor
+    from llorch.formats.gguf import Header
     from llorch.runtime import Model, Observe
 
 KEPT_BYTES = 576 << 20  # a model up to this size in float32 stays widened: it is used again and again
@@ -70,7 +71,7 @@ def rounding_of(
 
 
 def open_reading(
-    path: Path,
+    path: Path | Header,
     sizes: Sizes,
     device: str,
     rounded: Literal["bfloat16", "float16"] | None = None,

@@ -256,8 +256,8 @@ class Subject:
         name = "tokenizer.json"
         with suppress(InputError, OSError):
             if (self.folder / name).read_bytes() == self.vocabulary.files()[name]:
-                return runtime.read_text(self.source, self.vocabulary, self.folder_text.tokenizer)
-        return runtime.read_text(self.source, self.vocabulary)
+                return runtime.read_text(self.header, self.vocabulary, self.folder_text.tokenizer)
+        return runtime.read_text(self.header, self.vocabulary)
 
     @once
     def folder_text(self) -> Text:
@@ -279,7 +279,7 @@ class Subject:
     @once
     def ggml_reading(self) -> Model:
         """The source, by ggml's conventions; with every weight as the folder can hold it."""
-        return self._opened(self.source, self.rounding)
+        return self._opened(self.header, self.rounding)
 
     @once
     def folder_reading(self) -> Model:
@@ -292,7 +292,7 @@ class Subject:
 
     def _opened(
         self,
-        path: Path,
+        path: Path | Header,
         rounded: Literal["bfloat16", "float16"] | None,
         dtype: Literal["float16", "float32", "float64"] = "float32",
     ) -> Model:
@@ -380,7 +380,7 @@ class Subject:
         """The source's reading in float64, or the folder's where there is no source."""
         if self._source is None:
             return self._opened(self.folder, None, "float64")
-        return self._opened(self.source, self.rounding, "float64")
+        return self._opened(self.header, self.rounding, "float64")
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
         """Which of these (name, bytes) are hashed: quick what fits in `QUICK_BYTES`, full all.

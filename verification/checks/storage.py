@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from llorch.base.cores import allowed_cores
 from llorch.base.errors import InputError
 from llorch.base.record_files import RECORD
 from llorch.base.shown import shown
@@ -14,7 +15,7 @@ from llorch.converter import round_trip_differences
 from llorch.verification.check import Measured, check, counted, spread
 from llorch.verification.subject import Subject
 
-QUICK_WEIGHTS = 1 << 27  # that quick takes back: of each tensor all, or as many as of any other
+QUICK_WEIGHTS = 1 << 32  # that quick takes back: of each tensor all, or as many as of any other
 QUICK_TENSORS = 2048  # of which it takes some back: a mixture has tens of thousands
 
 RECORDS = frozenset({RECORD, "provenance.intoto.json"})  # they speak of the others
@@ -107,8 +108,6 @@ def round_trip_of_weights(subject: Subject) -> Measured:
     What was copied or moved is so bit for bit, after one rounding; what was calculated with is as near as the
     rounding of float32 and of the written type allows.
     """
-    import torch  # it knows how many threads this process may use
-
     outputs, sample = subject.outputs, None
     if subject.pattern is not None:
         outputs = [output for output in outputs if fnmatch.fnmatchcase(output.name, subject.pattern)]
@@ -117,7 +116,7 @@ def round_trip_of_weights(subject: Subject) -> Measured:
         sample = equal_share([output.weights for output in outputs], QUICK_WEIGHTS)
     found = []
     for difference in round_trip_differences(
-        subject.header, outputs, subject.folder, sample=sample, threads=torch.get_num_threads()
+        subject.header, outputs, subject.folder, sample=sample, threads=allowed_cores()
     ):
         found.append(difference)
         subject.progress(len(found), len(outputs))
