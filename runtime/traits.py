@@ -92,13 +92,17 @@ class DeltaNet:
 
 @dataclass(frozen=True, slots=True)
 class Mamba2:
-    """A state space of Mamba 2's kind: a matrix for each head, inputs and outputs shared by groups of them."""
+    """A state space of Mamba 2's kind: a matrix for each head, inputs and outputs shared by groups of them.
+
+    least_step: what a smaller step counts as.
+    """
 
     heads: int
     head_dim: int
     groups: int
     state: int
     taps: int
+    least_step: float = 0.0
 
     @property
     def inner(self) -> int:

@@ -56,6 +56,7 @@ ASSUMED = {
     "mlp_bias": False,
     "mlp_hidden_act": "relu2",
     "residual_in_fp32": False,
+    "time_step_min": 0.001,  # of transformers' class, which has no step smaller than this
     "use_bias": False,
     "use_cache": True,
     "use_conv_bias": True,

@@ -48,7 +48,7 @@ class Mamba2Mixer:
             one.reshape(positions, s.groups, s.state).repeat_interleave(s.heads // s.groups, dim=1)
             for one in (into, out_of)
         )
-        step = functional.softplus(step + self.step_bias)
+        step = functional.softplus(step + self.step_bias).clamp(min=s.least_step)
         kept = (step * self.decay).exp()
         y = torch.empty_like(value)
         for t in range(positions):

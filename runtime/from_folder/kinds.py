@@ -6,7 +6,7 @@ Sources: transformers 5.23, models/<model_type>/modeling_*.py and configuration_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.traits import (
@@ -175,7 +175,9 @@ def _falcon_h1(config: Config, usual: Heads, layers: int) -> list[Mixer]:
 
 
 def _nemotron_h(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    """Source: transformers, models/nemotron_h, `NemotronHMamba2Mixer.time_step_limit`."""
     mamba = _mamba2(config, "mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel")
+    mamba = replace(mamba, least_step=config.number("time_step_min"))
     kinds: dict[str, Mixer] = {"mamba": mamba, "linear_attention": mamba, "mlp": NoMixer(), "moe": NoMixer()}
     return _listed(config, layers, {**kinds, "attention": usual, "full_attention": usual})
 

@@ -100,7 +100,7 @@ class ArchitectureFacts:
         stems of a mixture beside its
         experts' three, and of the network that all positions share. ungated_experts: experts have no gate.
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
-    temperature_beta: the published one of a family whose files do not say it.
+    temperature_beta, least_step: the published ones of families whose files do not say them.
     output_gate: the queries' rows have a gate's beside them. head_norm_after_rope, value_norm, sinks, temperature,
         shares_keys: as in `Traits`.
     alibi: the largest exponent of its slopes, 0 where a key says it. alibi_layers: so many layers say that a model has
@@ -168,6 +168,7 @@ class ArchitectureFacts:
     sinks: bool = False
     temperature: bool = False
     temperature_beta: float = 0.0
+    least_step: float = 0.0
     shares_keys: bool = False
     outside_optional: tuple[str, ...] = ()
     layer_optional: tuple[str, ...] = ()

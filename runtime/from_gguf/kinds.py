@@ -6,7 +6,7 @@ Sources: llama.cpp, src/models/<architecture>.cpp, `load_arch_hparams` and `load
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llorch.runtime.from_gguf.keys import Keys, Sizes
 from llorch.runtime.traits import (
@@ -139,7 +139,7 @@ def _where_heads(keys: Keys, sizes: Sizes, other: Mixer) -> list[Mixer]:
 
 
 def _mamba2_or_attention(keys: Keys, sizes: Sizes) -> list[Mixer]:
-    return _where_heads(keys, sizes, _mamba2(keys))
+    return _where_heads(keys, sizes, replace(_mamba2(keys), least_step=keys.family.least_step))
 
 
 def _attention_and_mamba2(keys: Keys, sizes: Sizes) -> list[Mixer]:

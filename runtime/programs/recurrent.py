@@ -114,8 +114,8 @@ def _mamba2(steps: Steps, index: int, mixer: Mamba2Mixer, normed: Floats) -> Flo
         "target": said.address, "heads": shape.heads, "head_dim": shape.head_dim, "groups": shape.groups,
     } | steps.tokens(index)  # fmt: skip
     recorder.small(
-        f"space-of-heads-{shape.state}",
-        lambda processor: recurrences.space_of_heads_kernel(processor, shape.state),
+        recurrences.space_of_heads(shape.state, shape.least_step),
+        lambda processor: recurrences.space_of_heads_kernel(processor, shape.state, shape.least_step),
         recurrences.SPACE_OF_HEADS,
         slots,
         shape.heads,

@@ -15,7 +15,8 @@ import torch
 from benchmarks.llama_cpp_logits import asked, log_probabilities
 from llorch.formats.gguf import read_header
 from llorch.runtime import load
-from tests.models.families import FAMILY_RECIPES, FamilyRecipe, build
+from tests.models.families import FAMILY_RECIPES, build
+from tests.models.family_recipe import FamilyRecipe
 
 # Baichuan's sizes are told by their layers: llama.cpp rotates with 32, has alibi with 40, and neither with others.
 NAMES = (

@@ -15,7 +15,8 @@ from llorch.runtime import load
 from llorch.verification import verify
 from tests.converter.executed import executed, plan_of
 from tests.families import as_bfloat16
-from tests.models.families import FAMILY_RECIPES, MadeFamily, build
+from tests.models.families import FAMILY_RECIPES, build
+from tests.models.family_recipe import MadeFamily
 
 POSITIONS = 70
 # A state of random weights makes much of a rounding; the least trait that shows moves a logit by a tenth.

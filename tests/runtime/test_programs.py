@@ -13,6 +13,8 @@ from benchmarks.full_size import Tensors, of_layer, write_model
 from llorch.formats.vector_code import this_machine
 from llorch.runtime import Mode, compare_logits, load
 from llorch.runtime.blocks.cache import Cache
+from llorch.runtime.blocks.mamba import Mamba2Mixer
+from llorch.runtime.decoder import Decoder
 from llorch.runtime.kernels.cpu import multiply, recorder
 from llorch.runtime.kernels.cpu.library import Library
 from llorch.runtime.kernels.cpu.processor import Instructions, Processor, processor_of
@@ -63,6 +65,23 @@ def test_models_compute_the_same_by_whichever_serves(test_data: Path, name: str)
         apart = compare_logits(expected, model.decoder.logits(torch.cat(rows)))
         assert apart.kl_mean <= MEAN
         assert apart.kl_max <= WORST
+
+
+@torch.inference_mode()
+def test_a_least_step_of_a_state_space_is_heeded(test_data: Path) -> None:
+    with load(test_data / "families" / "granitehybrid" / "f32.gguf") as model:
+        without, layers = model.logits(IDS), model.decoder.weights.layers
+        assert isinstance(layers, list)
+        for index, layer in enumerate(layers):
+            if isinstance(mixer := layer.attention, Mamba2Mixer):
+                floored = replace(mixer, shape=replace(mixer.shape, least_step=0.7))
+                layers[index] = replace(layer, attention=floored)
+        expected = Decoder(model.traits, model.decoder.weights).hidden(
+            torch.tensor(IDS), model.new_cache(len(IDS))
+        )
+        logits = model.decoder.logits(expected)
+        assert compare_logits(without, logits).kl_mean > 1e-3
+        assert compare_logits(logits, by_programs(model, IDS, [1] * 20)).kl_mean <= MEAN
 
 
 @pytest.mark.parametrize("name", ["qwen35", "qwen3next", "granitehybrid", "lfm2", "nemotron"])

@@ -126,6 +126,7 @@ config("llama4", "every layer rotates", {"no_rope_layers": [1, 1, 1, 1]}, ("trai
 config("llama4", "smaller chunks", {"attention_chunk_size": 16}, ("traits.structure", "chunks"))
 config("llama4", "no temperature", {"attn_temperature_tuning": False}, ("traits.structure", "temperature"))
 config("granitehybrid", "residual multiplier 1", {"residual_multiplier": 1.0}, ("traits.numbers", "residual_scale"))
+config("nemotronhmoe", "no least step", {"time_step_min": 0.0}, ("traits.structure", "mixers"))
 config("falcon-h1", "keys multiplied again", {"key_multiplier": 0.390625}, ("lockstep", "layer 0, k"))
 config("falcon-h1", "attention's input multiplied again", {"attention_in_multiplier": 0.7}, ("lockstep", "layer 0, v"))
 config("falcon-h1", "attention's output multiplied again", {"attention_out_multiplier": 0.9375},

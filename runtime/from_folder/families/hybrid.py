@@ -245,6 +245,7 @@ FAMILIES: Mapping[str, ClassFacts] = {
         layers="backbone.layers",
         final_norm="backbone.norm_f",
         defaults=class_defaults(
+            time_step_min=0.001,
             head_dim=128,
             num_key_value_heads=8,
             max_position_embeddings=4096,

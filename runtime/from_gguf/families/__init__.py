@@ -14,9 +14,9 @@ ups', as its converter can write them. A tensor that llama.cpp would not look fo
 its scaling. A weight's `.scale` is heeded in every family, where of llama.cpp's graphs only llama's, qwen3's and
 qwen3moe's heed that of a feed-forward network. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by
 llama.cpp's 10000. gpt-oss' yarn does not round its two dimensions, exaone4 has its windows whatever the number of
-layers, and mistral4 its temperature, as the originals have them and llama.cpp has not. falcon's, gptneox' and mpt's
-GELU is the original's, where ggml's is the tanh form in every family, and gemma3n's spread of gates is over N, not
-N − 1.
+layers, mistral4 its temperature and nemotron_h its least step, as the originals have them and llama.cpp has not.
+falcon's, gptneox' and mpt's GELU is the original's, where ggml's is the tanh form in every family, and gemma3n's spread
+of gates is over N, not N − 1.
 """
 
 from __future__ import annotations

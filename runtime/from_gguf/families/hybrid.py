@@ -26,6 +26,7 @@ NEMOTRON: dict[str, Any] = {
     "ffn": FUSED,
     "mixers": "one each",
     "recurrent": MAMBA2,
+    "least_step": 0.001,
     "ffns": "where wide",
     "rotates": False,
     "eps": "attention.layer_norm_epsilon",

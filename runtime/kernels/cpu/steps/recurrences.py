@@ -164,9 +164,14 @@ def _read_twice(
                 variables[part].value = emit.fused(factor, weights, variables[part].value)
 
 
-def space_of_heads_kernel(processor: Processor, size: int) -> str:
+def space_of_heads(size: int, least_step: float) -> str:
+    """The kernel's name."""
+    return f"space-of-heads-{size}" + (f"-steps-from-{least_step}" if least_step else "")
+
+
+def space_of_heads_kernel(processor: Processor, size: int, least_step: float) -> str:
     """Mamba 2's memory, of `size` numbers, a multiple of 16, for each channel of a head."""
-    emit = Emitter(ir.Module(f"space-of-heads-{size}"), NAME, ARGUMENTS, processor)
+    emit = Emitter(ir.Module(space_of_heads(size, least_step)), NAME, ARGUMENTS, processor)
     mixed, step, decay, step_bias, skip, target, tokens, layer, count, heads, head_dim, groups = (
         SPACE_OF_HEADS.read(emit, name) for name in SPACE_OF_HEADS.names
     )
@@ -184,6 +189,8 @@ def space_of_heads_kernel(processor: Processor, size: int) -> str:
                 step_bias + head * 4, FLOAT
             )
             stepped = _softplus(emit, heat)
+            if least_step:
+                stepped = emit.call("llvm.maxnum.f32", FLOAT, stepped, emit.constant(FLOAT, least_step))
             kept = _exponential(emit, stepped * emit.load(decay + head * 4, FLOAT)).spread(LANES)
             with emit.loop(head * head_dim, (head + 1) * head_dim) as channel:
                 x = emit.load(row + channel * 4, FLOAT)
