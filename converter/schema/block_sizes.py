@@ -76,7 +76,8 @@ def latent_sizes(evidence: Evidence) -> Mapping[str, int]:
     keys, sizes = evidence.keys, evidence.sizes
     rank, rope = keys.count("attention.kv_lora_rank"), keys.count("rope.dimension_count")
     whole = keys.count("attention.key_length_mla", keys.count("attention.key_length"))
-    value = keys.count("attention.value_length_mla", keys.count("attention.value_length"))
+    usual = sizes["hidden"] // sizes["heads"]
+    value = keys.count("attention.value_length_mla", keys.count("attention.value_length", usual))
     if not rope < whole:
         raise keys.wrong("rope.dimension_count", f"is {rope}, expected less than the head's {whole}")
     heads = sizes["heads"]

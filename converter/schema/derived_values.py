@@ -254,6 +254,29 @@ def mpt_attention(evidence: Evidence) -> object:
     }
 
 
+def dbrx_attention(evidence: Evidence) -> object:
+    """attn_config of DBRX: key-value heads, the bound of queries, keys and values, and the rotary base."""
+    keys = evidence.keys
+    return {
+        "clip_qkv": keys.decimal("attention.clamp_kqv") or None,
+        "kv_n_heads": evidence.sizes["kv_heads"],
+        "rope_theta": keys.positive("rope.freq_base", 10000.0),
+    }
+
+
+def dbrx_experts(evidence: Evidence) -> object:
+    """ffn_config of DBRX, whose chosen weights are divided by their sum, as by the 1-norm."""
+    return {
+        "ffn_act_fn": {"name": "silu"},
+        "ffn_hidden_size": evidence.sizes["ff"],
+        "moe_jitter_eps": 0.01,
+        "moe_loss_weight": 0.05,
+        "moe_normalize_expert_weights": 1.0,
+        "moe_num_experts": evidence.sizes["experts"],
+        "moe_top_k": evidence.sizes["experts_used"],
+    }
+
+
 def usual_residual_scale(sizes: Sizes) -> float:
     """Of MiniCPM without a key: llama.cpp, src/models/minicpm.cpp."""
     return 1.4 / math.sqrt(sizes["layers"])

@@ -1,4 +1,4 @@
-"""Files that are no decoder known here: what each is, so that it is refused by what it is.
+"""Files that are nothing known here: what each is, so that it is refused by what it is.
 
 Names are llama.cpp's, of `general.architecture` and `general.type`; what has no row is refused by its name alone.
 """
@@ -32,11 +32,31 @@ KINDS = (
     NotYet("a recurrent model whose block is not computed here", ("arwkv7", "rwkv6", "rwkv6qwen2", "rwkv7")),
     NotYet(
         "a model with attention and a recurrence whose blocks are not computed here",
-        ("jamba", "kimi-linear", "plamo2"),
+        ("bailingmoe3", "jamba", "kimi-linear", "minimax-01", "plamo2", "qwen4exp"),
     ),
-    NotYet("a model whose attention is not computed here", ("deepseek32", "deepseek4", "glm-dsa", "glm5-next")),
+    NotYet(
+        "a model whose attention is not computed here",
+        ("deepseek32", "deepseek4", "dots3note", "glm-dsa", "glm5-next", "kimi-k3", "minimax-m3"),
+    ),
     NotYet("routed by transformers in another way than by llama.cpp", ("phimoe",)),
-    NotYet("a model that fills in tokens and does not write from left to right", ("dream", "llada", "llada-moe")),
+    NotYet(
+        "a model that fills in tokens and does not write from left to right",
+        ("dream", "llada", "llada-moe", "rnd1"),
+    ),
+    NotYet("a model that draws and sees with tokens of its own", ("chameleon",)),
+    NotYet("a model whose layers each have weights for text and others for images", ("cogvlm",)),
+    NotYet("a model that goes through its layers several times", ("hrm_text", "nanbeige")),
+    NotYet("a name of llama.cpp that it builds no model of", ("gptj",)),
+    NotYet(
+        "a model of a class of transformers that has no table here yet",
+        ("bitnet", "cohere2moe", "deci", "granite_swa", "hunyuan_vl", "hy_v3", "hy_v4", "laguna", "mellum", "mimo2",
+         "muse-glimmer", "paddleocr"),
+    ),
+    NotYet(
+        "a model whose class comes as code, and that no class of transformers is by another name",
+        ("arctic", "bailingmoe", "deepseek", "deepseek2-ocr", "graniteswitch", "grok", "grovemoe", "jais", "maple",
+         "openelm", "plamo", "plamo3", "plm", "refact", "smallthinker", "spark2_5", "step35", "talkie"),
+    ),
 )  # fmt: skip
 
 # Of names that are known, what fits none of their classes.

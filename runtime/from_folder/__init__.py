@@ -134,8 +134,8 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
         else 0,
         temperature=_temperature(config),
         embedding_scale=_embedding_scale(config, sizes),
-        residual_scale=_number(config, family.residual_multiplier, 1.0),
-        logit_scale=_logit_scale(config),
+        residual_scale=_residual_scale(config, sizes),
+        logit_scale=_logit_scale(config, sizes),
         attention_softcap=_softcap(config, family.attention_softcap),
         logit_softcap=_softcap(config, family.logit_softcap),
     )
@@ -265,7 +265,15 @@ def _embedding_scale(config: Config, sizes: Sizes) -> float:
     return _number(config, config.family.embedding_multiplier, 1.0)
 
 
-def _logit_scale(config: Config) -> float:
+def _residual_scale(config: Config, sizes: Sizes) -> float:
+    if config.family.residual_depth is not None:
+        return config.number(config.family.residual_depth) / math.sqrt(sizes.layers)
+    return _number(config, config.family.residual_multiplier, 1.0)
+
+
+def _logit_scale(config: Config, sizes: Sizes) -> float:
+    if config.family.logit_base is not None:
+        return config.positive(config.family.logit_base) / sizes.hidden
     divisor = _number(config, config.family.logit_divisor, 1.0)
     if divisor == 0:
         raise config.malformed(config.family.logit_divisor or "", "is 0, the logits are divided by it")

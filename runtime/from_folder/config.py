@@ -58,10 +58,20 @@ class Config:
         if kind not in FAMILIES:
             raise plain.unsupported("model_type", f"is {shown(kind)}; known are {', '.join(FAMILIES)}")
         family = FAMILIES[kind]
-        usual = {key: plain.values[own] for key, own in family.keys.items() if own in plain.values}
+        usual = {
+            key: part.values[own.rpartition(".")[2]]
+            for key, own in family.keys.items()
+            if (part := plain._holder(own)) is not None
+        }
         config = cls({**usual, **plain.values}, family.defaults, path)
         config._check(FAMILIES[kind])
         return config
+
+    def _holder(self, path: str) -> Config | None:
+        """The object that holds a key, this one or `part` of `part.key`; None where there is no such key."""
+        within, _, key = path.rpartition(".")
+        holder = self.part(within) if within else self
+        return holder if holder is not None and key in holder.values else None
 
     @property
     def family(self) -> ClassFacts:

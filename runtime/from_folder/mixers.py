@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from llorch.runtime.blocks.delta_net import GatedDeltaNet
@@ -104,13 +106,18 @@ def _latent(source: Source, index: int, shape: Latent) -> LatentAttention:
         shape,
         q=source.linear(index, "latent_q_up" if low else "latent_q"),
         down=source.linear(index, "latent_down"),
-        norm=source.required_norm(index, "latent_norm"),
+        norm=_of_latent(source, index, "latent_norm"),
         up_keys=HeadMatrices(joined, both, 0, shape.nope),
         up_values=HeadMatrices(joined, both, shape.nope, shape.value),
         output=source.linear(index, "latent_output"),
         q_down=source.linear(index, "q_down") if low else None,
-        q_norm=source.required_norm(index, "latent_q_norm") if low else None,
+        q_norm=_of_latent(source, index, "latent_q_norm") if low else None,
     )
+
+
+def _of_latent(source: Source, index: int, role: str) -> Norm:
+    norm = source.required_norm(index, role)
+    return replace(norm, eps=source.family.latent_eps or norm.eps)
 
 
 def _delta_net(source: Source, index: int, shape: DeltaNet) -> GatedDeltaNet:

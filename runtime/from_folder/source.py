@@ -189,11 +189,24 @@ class Source:
                 )
                 for e in range(count)
             ]
+        if self.has(index, "experts_gate"):
+            return [self._stacked(index, expert) for expert in range(count)]
         if self.has(index, "experts_in_out_gate_up"):
             return [self._in_out(index, expert) for expert in range(count)]
         if self.has(index, "experts_mxfp4_gate_up"):
             return [self._mxfp4(index, expert) for expert in range(count)]
         return [self.feed_forward(index, "expert_", e) for e in range(count)]
+
+    def _stacked(self, index: int, expert: int) -> FeedForward:
+        """An expert among all, one below the other; gate and up stored (out, in), down (in, out)."""
+        width, hidden = self.sizes.expert_width, self.sizes.hidden
+        gate, up, down = (
+            self.matrix_of(index, role).part(expert * width, (expert + 1) * width)
+            for role in ("experts_gate", "experts_up", "experts_in_out")
+        )
+        return FeedForward(
+            self.traits.activation, Linear(gate), Linear(up), Linear(Columns(down, 0, 1, hidden))
+        )
 
     def _in_out(self, index: int, expert: int) -> FeedForward:
         """An expert stored (in, out); the columns of gate and up in turns, or one half after the other."""

@@ -96,9 +96,10 @@ class ArchitectureFacts:
     rope_skips: every so many layers, the last is not rotated; 0 is none.
     roles: GGUF's names of roles, where they are not `ROLES`; an empty one is a role that the family does not have.
     mixers: what mixes positions (`kinds.py`); recurrent: the stems that a mixer which is no attention has.
-    tiled: whether value heads are numbered [repeat][key head]. ffns: which network a layer has. mixture, shared:
-        stems of a mixture beside its
-        experts' three, and of the network that all positions share. ungated_experts: experts have no gate.
+    latent_eps: of the norms of latent vectors, where it is not that of the others.
+    tiled: whether value heads are numbered [repeat][key head]. ffns: which network a layer has.
+    mixture, shared: stems of a mixture beside its experts' three, and of the network that all positions share.
+        ungated_experts: experts have no gate.
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
     temperature_beta, least_step: the published ones of families whose files do not say them.
     output_gate: the queries' rows have a gate's beside them. head_norm_after_rope, value_norm, sinks, temperature,
@@ -154,6 +155,7 @@ class ArchitectureFacts:
     roles: Mapping[str, str] = field(default_factory=dict)
     mixers: str = "attention"
     recurrent: tuple[str, ...] = ()
+    latent_eps: float | None = None
     tiled: bool = False
     ffns: Literal["alike", "leading dense", "dense and mixture", "every so many", "where wide", "none"] = (
         "alike"

@@ -164,7 +164,7 @@ def _latent(keys: Keys, sizes: Sizes) -> list[Mixer]:
     rank, rope = keys.positive("attention.kv_lora_rank"), sizes.n_rot
     whole = keys.positive("attention.key_length_mla", keys.positive("attention.key_length", sizes.head_dim))
     value = keys.positive(
-        "attention.value_length_mla", keys.positive("attention.value_length", sizes.head_dim)
+        "attention.value_length_mla", keys.positive("attention.value_length", sizes.hidden // sizes.heads)
     )
     if not rope < whole:
         raise keys.wrong("rope.dimension_count", f"is {rope}, expected less than the head's {whole}")

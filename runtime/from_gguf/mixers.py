@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -107,13 +108,18 @@ def _latent(source: Source, prefix: str, shape: Latent) -> LatentAttention:
         shape,
         q=source.linear(f"{prefix}attn_q_b" if low else f"{prefix}attn_q"),
         down=source.linear(f"{prefix}attn_kv_a_mqa"),
-        norm=source.required_norm(f"{prefix}attn_kv_a_norm"),
+        norm=_of_latent(source, f"{prefix}attn_kv_a_norm"),
         up_keys=keys,
         up_values=values,
         output=source.linear(f"{prefix}attn_output"),
         q_down=source.linear(f"{prefix}attn_q_a") if low else None,
-        q_norm=source.required_norm(f"{prefix}attn_q_a_norm") if low else None,
+        q_norm=_of_latent(source, f"{prefix}attn_q_a_norm") if low else None,
     )
+
+
+def _of_latent(source: Source, stem: str) -> Norm:
+    norm = source.required_norm(stem)
+    return replace(norm, eps=source.family.latent_eps or norm.eps)
 
 
 def _delta_net(source: Source, prefix: str, shape: DeltaNet) -> GatedDeltaNet:

@@ -17,6 +17,7 @@ SHAPES: dict[str, str] = {
     "output.bias": "V",
     "attn_norm.weight": "E",
     "attn_norm.bias": "E",
+    "attn_output_norm.weight": "E",
     "ffn_norm.weight": "E",
     "ffn_norm.bias": "E",
     "ffn_norm": "E",

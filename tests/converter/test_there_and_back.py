@@ -42,7 +42,7 @@ MADE = sorted(  # by llama.cpp's script itself, of families that are converted
 WRITTEN_BY_TESTS = (
     "command-r", "granite", "llama-biases", "llama-yarn", "mistral-uneven", "olmo2", "qwen2-wide-heads", "qwen3-moe",
     "smollm3", "stablelm", "starcoder2", "cohere2", "deepseek2-lite", "dots1", "granitemoe", "hunyuan-dense", "lfm2moe",
-    "qwen35moe", "olmo", "afmoe", "exaone-moe",
+    "qwen35moe", "olmo", "afmoe", "exaone-moe", "jais2", "dbrx",
 )  # fmt: skip
 
 

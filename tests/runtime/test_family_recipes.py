@@ -19,8 +19,8 @@ from tests.models.families import FAMILY_RECIPES, build
 from tests.models.family_recipe import MadeFamily
 
 POSITIONS = 70
-# A state of random weights makes much of a rounding; the least trait that shows moves a logit by a tenth.
-MEAN_LIMIT, LIMIT = 1e-5, 1e-3
+# Random weights make much of a rounding, transformers' own too; the least trait that shows moves a logit by a tenth.
+MEAN_LIMIT, LIMIT = 2e-5, 1e-3
 
 
 @dataclass(frozen=True)

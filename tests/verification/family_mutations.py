@@ -100,8 +100,18 @@ weights("falcon40", "norms of attention and feed-forward alike", "transformer.h.
 weights("nemotron", "norm's 1 added twice", f"{LAYER}input_layernorm.weight", plus_one, "layer 0, attention_norm")
 weights("apertus", "alpha_p of another layer", f"{LAYER}mlp.act_fn.alpha_p", plus_one, "layer 0, ffn_output")
 weights("apertus", "alpha_n dropped", f"{LAYER}mlp.act_fn.alpha_n", lambda w: w - 4, "layer 0, ffn_output")
+weights("maincoder", "a norm's pairs left side by side", f"{LAYER}self_attn.query_layernorm.weight",
+        lambda w: w.reshape(2, -1).T.reshape(-1), "layer 0, q")
+weights("dbrx", "down left (out, in)", "transformer.blocks.0.ffn.experts.mlp.w2",
+        lambda w: w.reshape(7, 20, 60).swapaxes(1, 2).reshape(140, 60), "layer 0, ffn_output")
+weights("codeshell", "the bias of queries dropped", f"{LAYER}self_attn.q_proj.bias", zeros, "layer 0, q")
 
 # blocks
+weights("afmoe", "the output's gate dropped", f"{LAYER}self_attn.gate_proj.weight", zeros, "layer 0, attention")
+weights("afmoe", "expert bias dropped", "model.layers.2.mlp.expert_bias", zeros, "layer 2, ffn_output")
+weights("exaone-moe", "expert bias dropped", "model.layers.1.mlp.e_score_correction_bias", zeros,
+        "layer 1, ffn_output")
+weights("jais2", "the bias of up dropped", f"{LAYER}mlp.up_proj.bias", zeros, "layer 0, ffn_output")
 weights("glm4moe", "expert bias dropped", "model.layers.1.mlp.gate.e_score_correction_bias", zeros,
         "layer 1, ffn_output")
 weights("nemotronhmoe", "expert bias dropped", "backbone.layers.1.mixer.gate.e_score_correction_bias", zeros,
@@ -142,6 +152,18 @@ config("falcon-h1", "downs multiplied again", {"mlp_multipliers": [1.0, 0.585937
 config("falcon-h1", "tokens multiplied again", {"embedding_multiplier": 5.65}, ("traits.numbers", "embedding_scale"))
 config("falcon-h1", "logits multiplied again", {"lm_head_multiplier": 0.039}, ("traits.numbers", "logit_scale"))
 config("exaone4", "another window", {"sliding_window": 7}, ("traits.structure", "windows"))
+config("olmo", "nothing bounded", {"clip_qkv": None}, ("traits.structure", "qkv_clamp"))
+config("afmoe", "the embedding as it is", {"mup_enabled": False}, ("traits.numbers", "embedding_scale"))
+config("afmoe", "another layer attends to all", {"layer_types": ["full_attention"] + ["sliding_attention"] * 4},
+       ("traits.structure", "windows"), ("traits.rope", "layer 0"))
+config("bailingmoe2", "groups ignored", {"n_group": 1, "topk_group": 1}, ("traits.structure", "routing"))
+config("bailingmoe2", "heads not normed", {"use_qk_norm": False}, ("traits.structure", "head_norm"))
+config("dbrx", "nothing bounded", {"attn_config": {"clip_qkv": None, "kv_n_heads": 3, "rope_theta": 50000.0}},
+       ("traits.structure", "qkv_clamp"))
+config("minicpm3", "another depth", {"scale_depth": 1.0}, ("traits.numbers", "residual_scale"))
+config("minicpm3", "another base of the logits", {"dim_model_base": 128}, ("traits.numbers", "logit_scale"))
+config("minicpm3", "the embedding as it is", {"scale_emb": 1}, ("traits.numbers", "embedding_scale"))
+rope("orion", "half a head rotates", {"partial_rotary_factor": 0.6}, ("traits.rope", "layer 0"))
 rope("mistral3", "no temperature", {"llama_4_scaling_beta": 0.0}, ("traits.structure", "temperature"))
 rope("minimaxm2", "whole heads rotate", {"partial_rotary_factor": 1.0}, ("traits.rope", "layer 0"))
 rope("qwen35", "another base", {"rope_theta": 12345.0}, ("traits.rope", "layer"))

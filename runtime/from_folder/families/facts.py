@@ -67,12 +67,16 @@ class ClassFacts:
     head_norm: how norms of queries and keys apply; `head_norm_key` switches them.
     windows: no layers, all of them, or those of `layer_types`; `types` makes that list when it is absent.
     window_switch: a key that must be true for windows to apply.
+    latent_eps: of the norms of latent vectors, where it is not that of the others.
+    residual_depth: the key of the residual scale times the root of the number of layers. logit_base: of the hidden size
+        over what logits are divided by.
     nested_rope: whether sliding and other layers have rotary parameters of their own.
     partial_rotary: default of `partial_rotary_factor`; None where the class rotates whole heads.
     no_rope_layers: whether the class has such a list.
     scale keys: see `Traits`; a divisor is the key of one. embedding_scale_switch: the key without which there is none.
-    keys: the decoder's usual keys → the class's own. head: where the output product is. width: the key of the
-        feed-forward width; width_ratio: of how many times the hidden size it is; usual_width: that, without a key.
+    keys: the decoder's usual keys → the class's own, `part.key` where it is within. head: where the output product is.
+    width: the key of the feed-forward width; width_ratio: of how many times the hidden size it is; usual_width: that,
+        without a key.
     single_kv_head: a key that says that all queries share one. two_norms: a parallel block's feed-forward has a norm
         of its own; norm_count: the key of how many norms a block has. qkv_by_kv_head: the fused rows are those of one
         key-value head after the other, its queries, key and value. transposed: roles stored (in, out).
@@ -115,7 +119,10 @@ class ClassFacts:
     attention_multiplier: str | None = None
     embedding_multiplier: str | None = None
     residual_multiplier: str | None = None
+    residual_depth: str | None = None
     logit_divisor: str | None = None
+    logit_base: str | None = None
+    latent_eps: float | None = None
     logit_multiplier: str | None = None
     attention_softcap: str | None = None
     logit_softcap: str | None = None

@@ -353,6 +353,21 @@ FAMILIES: Mapping[str, ClassFacts] = {
         biases={**biases("q k v output", "attention_bias"), **biases("up down", "mlp_bias")},
         defaults=class_defaults(max_position_embeddings=4096, rms_norm_eps=1e-5, hidden_act="relu2"),
     ),
+    "jais2": ClassFacts(
+        class_name="Jais2ForCausalLM",
+        names={**ATTENTION, **NORMS, "up": "mlp.up_proj", "down": "mlp.down_proj"},
+        norm="layer",
+        eps="layer_norm_eps",
+        norm_bias=True,
+        biases={**biases("q k v output", "attention_bias"), **biases("up down", "mlp_bias")},
+        defaults=class_defaults(
+            max_position_embeddings=8192,
+            layer_norm_eps=1e-5,
+            hidden_act="relu2",
+            attention_bias=True,
+            mlp_bias=True,
+        ),
+    ),
     "nemotron": ClassFacts(
         class_name="NemotronForCausalLM",
         names={**ATTENTION, **NORMS, "up": "mlp.up_proj", "down": "mlp.down_proj"},

@@ -20,6 +20,14 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         log_multiplier=10.0,
         scales="latent",
     ),
+    "minicpm3": ArchitectureFacts(
+        pairs="halves",
+        mixers="latent",
+        recurrent=LATENT,
+        latent_eps=1e-6,
+        rope_factors="long and short",
+        scales="minicpm",
+    ),
     "mistral4": ArchitectureFacts(
         pairs="interleaved",
         mixers="latent",

@@ -13,6 +13,7 @@ from llorch.runtime.from_gguf.facts import (
     LLAMA_BIASES,
     OWN_GATE,
     SHARED_EXPERTS,
+    UNGATED,
     WITH_BIAS,
     ArchitectureFacts,
     Sliding,
@@ -144,6 +145,15 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         prediction=True,
     ),
     "arcee": ArchitectureFacts(pairs="interleaved", activation="relu2", ffn=FUSED, rope_factors="freqs"),
+    "jais2": ArchitectureFacts(
+        pairs="halves",
+        norm="layer",
+        activation="relu2",
+        norms=WITH_BIAS,
+        ffn=UNGATED,
+        required=("attn_output.bias",),
+        final=FINAL_BIAS,
+    ),
     "nemotron": ArchitectureFacts(
         pairs="halves",
         norm="layer",

@@ -41,6 +41,15 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         sliding=Sliding(period=4, full_turns=False),
         scales="command-r",
     ),
+    "dbrx": ArchitectureFacts(
+        pairs="halves",
+        norm="layer",
+        norms=("attn_norm.weight", "attn_output_norm.weight"),
+        roles={"ffn_norm": "attn_output_norm"},
+        head_required=True,
+        experts="always",
+        clamps=True,
+    ),
     "granite": ArchitectureFacts(
         pairs="interleaved",
         optional=LLAMA_BIASES,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf import GGUFWriter
+from gguf import MODEL_ARCH_NAMES, GGUFWriter
 
 from llorch.base.errors import UnsupportedInput
 from llorch.converter import convert
@@ -39,6 +39,11 @@ def test_what_fits_no_class_of_a_known_name_is_refused_by_what_it_is(tmp_path: P
         convert(written(tmp_path, "baichuan", layers=40), tmp_path / "out")
     assert PARTLY["baichuan"] in str(refusal.value)
     assert PARTLY.keys() <= {a.gguf for a in architectures()}
+
+
+def test_every_name_of_llama_cpp_is_converted_or_refused_by_what_it_is() -> None:
+    known = {a.gguf for a in architectures()} | {name for name, _ in NAMES}
+    assert set(MODEL_ARCH_NAMES.values()) - known - {"mmproj"} == set()
 
 
 def test_what_is_known_is_not_refused() -> None:
