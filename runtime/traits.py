@@ -10,6 +10,7 @@ from typing import Literal
 RotaryPairs = Literal["interleaved", "halves"]
 NormKind = Literal["rms", "layer"]
 Activation = Literal["silu", "gelu_tanh", "gelu", "relu2", "clamped_swiglu", "xielu"]
+Scores = Literal["softmax", "sigmoid", "softmax of the chosen", "sparse mixer"]
 FfnKind = Literal["dense", "mixture", "dense and mixture", "none"]
 
 
@@ -42,7 +43,9 @@ class Rope:
 class Routing:
     """How a mixture chooses: the `used` largest scores of all experts, ties by index.
 
-    scores: softmax or sigmoid of the router's output over all experts, or softmax over those that it chose.
+    scores: softmax or sigmoid of the router's output over all experts, or softmax over those that it chose; or, as a
+        sparse mixer has it, each one chosen has its share of a softmax over those not chosen before that are near it:
+        within twice `jitter` of the larger of both.
     renormalised: whether the chosen weights are divided by their sum. scale: what they are multiplied by then.
     groups, groups_used: experts stand in so many groups, and come from the best of them only; a group's worth is the
         sum of its two best scores, or its best one (`group_worth`).
@@ -52,12 +55,13 @@ class Routing:
     experts: int
     used: int
     renormalised: bool
-    scores: Literal["softmax", "sigmoid", "softmax of the chosen"] = "softmax"
+    scores: Scores = "softmax"
     scale: float = 1.0
     groups: int = 1
     groups_used: int = 1
     group_worth: Literal["two best", "best"] = "two best"
     weighs_input: bool = False
+    jitter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,13 @@ from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, 
 from llorch.converter.schema.conditions import has_experts
 from llorch.converter.schema.operations import rope_halves
 
+EXPERTS = (
+    Rule("ffn_gate_inp.weight", "block_sparse_moe.gate.weight", "experts hidden"),
+    Rule("ffn_gate_exps.weight", "block_sparse_moe.experts.{e}.w1.weight", "experts ff hidden"),
+    Rule("ffn_down_exps.weight", "block_sparse_moe.experts.{e}.w2.weight", "experts hidden ff"),
+    Rule("ffn_up_exps.weight", "block_sparse_moe.experts.{e}.w3.weight", "experts ff hidden"),
+)
+
 MIXTRAL = Architecture(
     gguf="llama",
     when=has_experts,
@@ -24,10 +31,7 @@ MIXTRAL = Architecture(
             Rule("attn_output.weight", "self_attn.o_proj.weight", "hidden q"),
             Rule("attn_rot_embd.weight", unused="frequencies that follow from rope_theta"),
             Rule("ffn_norm.weight", "post_attention_layernorm.weight", "hidden"),
-            Rule("ffn_gate_inp.weight", "block_sparse_moe.gate.weight", "experts hidden"),
-            Rule("ffn_gate_exps.weight", "block_sparse_moe.experts.{e}.w1.weight", "experts ff hidden"),
-            Rule("ffn_down_exps.weight", "block_sparse_moe.experts.{e}.w2.weight", "experts hidden ff"),
-            Rule("ffn_up_exps.weight", "block_sparse_moe.experts.{e}.w3.weight", "experts ff hidden"),
+            *EXPERTS,
         ),
         Rule("output_norm.weight", "model.norm.weight", "hidden"),
         Rule("output.weight", "lm_head.weight", "vocab hidden", absent="tied to token_embd.weight"),

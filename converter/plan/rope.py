@@ -63,6 +63,8 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
     scaling: Parameters | None
     if LONG in tables or SHORT in tables:
         scaling = _longrope(keys, sizes, _scaled(keys, kind, _twins(tables)), assumed)
+        scaling |= architecture.rope_constants
+        assumed |= architecture.rope_constants
     elif kind == "longrope":
         raise keys.wrong("rope.scaling.type", f"is longrope, but {LONG} and {SHORT} are missing")
     elif FREQS in tables and not np.all(tables[FREQS] == 1):
@@ -178,7 +180,7 @@ def _version_4(architecture: Architecture, scaling: Parameters | None) -> Parame
         return None
     if scaling["rope_type"] != "longrope":
         return {**scaling, **({"type": scaling["rope_type"]} if "mscale" in scaling else {})}
-    kept = ["short_factor", "long_factor", "factor", "attention_factor"]
+    kept = ["short_factor", "long_factor", "factor", "attention_factor", *architecture.rope_constants]
     if not architecture.only_longrope:  # there 5 takes the context for it, whatever stands beside
         kept.append("original_max_position_embeddings")
     return {"type": "longrope", **{key: scaling[key] for key in kept if key in scaling}}

@@ -38,7 +38,6 @@ KINDS = (
         "a model whose attention is not computed here",
         ("deepseek32", "deepseek4", "dots3note", "glm-dsa", "glm5-next", "kimi-k3", "minimax-m3"),
     ),
-    NotYet("routed by transformers in another way than by llama.cpp", ("phimoe",)),
     NotYet(
         "a model that fills in tokens and does not write from left to right",
         ("dream", "llada", "llada-moe", "rnd1"),

@@ -158,6 +158,8 @@ def choose_experts(
     scores: Tensor, routing: Routing, choice_bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Router scores (positions, experts) → weights and indices, (positions, used), the largest first."""
+    if routing.scores == "sparse mixer":
+        return _mixed_sparsely(scores, routing)
     if routing.scores == "sigmoid":
         probabilities = torch.sigmoid(scores)
     else:
@@ -173,6 +175,18 @@ def choose_experts(
     if routing.renormalised:
         weights = weights / (weights.sum(-1, keepdim=True) + SMALLEST_SUM)
     return weights * routing.scale, indices
+
+
+def _mixed_sparsely(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
+    """Source: transformers, models/phimoe, `sparsemixer`, which does this twice."""
+    left, weights, indices = scores, [], []
+    for _ in range(routing.used):
+        best, index = left.max(dim=-1, keepdim=True)
+        far = (best - scores) / torch.maximum(scores.abs(), best) > 2 * routing.jitter
+        weights.append(torch.softmax(left.masked_fill(far, float("-inf")), dim=-1).gather(1, index))
+        indices.append(index)
+        left = left.scatter(1, index, float("-inf"))
+    return torch.cat(weights, dim=1), torch.cat(indices, dim=1)
 
 
 def _of_the_best_groups(worth: Tensor, routing: Routing) -> Tensor:

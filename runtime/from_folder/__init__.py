@@ -312,6 +312,7 @@ def _routing(config: Config) -> Routing | None:
         groups_used,
         "two best" if experts.scores == "sigmoid" else "best",
         experts.weighs_input,
+        _number(config, experts.jitter, 0.0),
     )
 
 

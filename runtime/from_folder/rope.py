@@ -214,7 +214,11 @@ def _yarn_attention_factor(parameters: Config, factor: float) -> float:
 def _longrope(config: Config, parameters: Config, plain: list[float]) -> Computed:
     original = _original(config, parameters)
     factor = _factor_or_ratio(config, parameters, original)
-    if parameters.get("attention_factor", None) is not None:
+    if config.family.mscales:
+        scale = parameters.number("short_mscale")
+        if parameters.number("long_mscale") != scale:
+            raise parameters.unsupported("long_mscale", f"is not short_mscale, {scale}")
+    elif parameters.get("attention_factor", None) is not None:
         scale = parameters.number("attention_factor")
     else:
         scale = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(max(original, 2)))

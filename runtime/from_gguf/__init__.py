@@ -168,6 +168,15 @@ def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
     used = keys.metadata.integer(keys.full("expert_group_used_count"), 0) or groups
     if sizes.experts % groups or not 0 < used <= groups:
         raise keys.wrong("expert_group_count", f"is {groups}, of {sizes.experts} experts, {used} used")
+    if family.sparse_mixer:
+        return Routing(
+            sizes.experts,
+            sizes.experts_used,
+            False,
+            "sparse mixer",
+            group_worth="best",
+            jitter=family.sparse_mixer,
+        )
     normed = keys.flag("expert_weights_norm", family.experts_renormalised)
     return Routing(
         sizes.experts,

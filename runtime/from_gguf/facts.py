@@ -100,6 +100,8 @@ class ArchitectureFacts:
     tiled: whether value heads are numbered [repeat][key head]. ffns: which network a layer has.
     mixture, shared: stems of a mixture beside its experts' three, and of the network that all positions share.
         ungated_experts: experts have no gate.
+    sparse_mixer: the jitter of a family whose experts are chosen so. longrope_scale: what cosine and sine grow by with
+        two lists of factors, where the original has another number than llama.cpp's converter.
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
     temperature_beta, least_step: the published ones of families whose files do not say them.
     output_gate: the queries' rows have a gate's beside them. head_norm_after_rope, value_norm, sinks, temperature,
@@ -164,6 +166,8 @@ class ArchitectureFacts:
     shared: tuple[str, ...] = ()
     ungated_experts: bool = False
     gating: int = 1
+    sparse_mixer: float = 0.0
+    longrope_scale: float = 0.0
     head_norm_after_rope: bool = False
     value_norm: bool = False
     output_gate: bool = False

@@ -67,6 +67,8 @@ def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = Non
     else:
         plain = [f / factor for f in plain]
     short, long = _divisors(keys, sizes, kind, factors)
+    if long is not None and keys.family.longrope_scale:
+        scale = keys.family.longrope_scale
     return Rope(
         n_rot=sizes.n_rot,
         pairs=keys.family.pairs,

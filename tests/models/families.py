@@ -221,7 +221,7 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
                  "router.per_expert_scale": renamed("ffn_down_exps.scale"),
                  "experts.gate_up_proj": renamed("ffn_gate_up_exps.weight"),
                  "experts.down_proj": renamed("ffn_down_exps.weight")},
-        outside={"rope_freqs": "rope_freqs"},
+        tables={"rope_freqs.weight": [1.0] * 2 + [1e30] * 8},  # a fifth of ten pairs turns
     ),
     "falcon-7b": FamilyRecipe(
         "falcon", "FalconForCausalLM",
@@ -307,6 +307,22 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "expert_shared_count": 2, "leading_dense_block_count": 2, "expert_weights_norm": True,
          "expert_weights_scale": 2.826, "expert_gating_func": 2, "attention.sliding_window": 11},
         changes={"mlp.expert_bias": renamed("exp_probs_b.bias")},
+    ),
+    "phimoe": FamilyRecipe(
+        "phimoe", "PhimoeForCausalLM",
+        {**OF_HIDDEN, "intermediate_size": 20, "num_local_experts": 7, "num_experts_per_tok": 2, "lm_head_bias": True,
+         "attention_bias": True, "router_jitter_noise": 0.01, "sliding_window": None,
+         "rope_parameters": {**ROPE, "rope_type": "longrope", "short_factor": [1.0, 1.1, 1.3, 1.7, 2.9],
+                             "long_factor": [1.5, 2.0, 3.0, 4.0, 5.0], "original_max_position_embeddings": 256,
+                             "short_mscale": 1.243163121016122, "long_mscale": 1.243163121016122}},
+        {**ATTENTION, **TWO_NORMS, "block_sparse_moe.gate": "ffn_gate_inp",
+         **{f"block_sparse_moe.experts.{{e}}.{theirs}": f"ffn_{ours}_exps"
+            for theirs, ours in (("w1", "gate"), ("w2", "down"), ("w3", "up"))}},
+        {**OF_HIDDEN_KEYS, **RMS, **THETA, "feed_forward_length": 20, "expert_count": 7, "expert_used_count": 2,
+         "attention.sliding_window": 0, "rope.dimension_count": 10, "rope.scaling.original_context_length": 256,
+         "rope.scaling.attn_factor": 1.0},
+        tables={"rope_factors_short.weight": [1.0, 1.1, 1.3, 1.7, 2.9],
+                "rope_factors_long.weight": [1.5, 2.0, 3.0, 4.0, 5.0]},
     ),
     "jais2": FamilyRecipe(
         "jais2", "Jais2ForCausalLM", {**OF_HIDDEN, "layer_norm_eps": 1e-5, "rope_parameters": ROPE},

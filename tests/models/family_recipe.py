@@ -30,7 +30,8 @@ class FamilyRecipe:
     folded: tensors, by the end of their name → the same with what multiplies their product in them, which a file has
         no other place for: a folder holds them so.
     keys: metadata, all of it, under the architecture's prefix but for that of the tokenizer and the like; a value may
-        be a function of the original's tensors. layers: what stands before a layer's number.
+        be a function of the original's tensors. tables: `rope_…` tensors → their entries.
+    layers: what stands before a layer's number.
     """
 
     gguf: str
@@ -42,6 +43,7 @@ class FamilyRecipe:
     changes: Mapping[str, Change] = field(default_factory=dict)
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     folded: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
+    tables: Mapping[str, list[float]] = field(default_factory=dict)
     permuted: bool = False
     norms_plus_one: bool = False
     layers: str = "model.layers"
@@ -275,8 +277,7 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
     for key, value in {**own, **tokenizer_keys(), **whole}.items():
         _add(writer, key, value)
     written = _forward(recipe, config, tensors)
-    if "rope_freqs" in recipe.outside:  # a fifth of ten pairs turns
-        written["rope_freqs.weight"] = np.array([1.0] * 2 + [1e30] * 8, np.float32)
+    written |= {name: np.array(table, np.float32) for name, table in recipe.tables.items()}
     for whole_name in ("altup_proj", "altup_unembd_proj"):  # conversion/gemma.py: one tensor for the three
         if f"{whole_name}.0.weight" in written:
             parts = [written.pop(f"{whole_name}.{s}.weight") for s in range(3)]

@@ -152,14 +152,16 @@ config("falcon-h1", "downs multiplied again", {"mlp_multipliers": [1.0, 0.585937
 config("falcon-h1", "tokens multiplied again", {"embedding_multiplier": 5.65}, ("traits.numbers", "embedding_scale"))
 config("falcon-h1", "logits multiplied again", {"lm_head_multiplier": 0.039}, ("traits.numbers", "logit_scale"))
 config("exaone4", "another window", {"sliding_window": 7}, ("traits.structure", "windows"))
-config("olmo", "nothing bounded", {"clip_qkv": None}, ("traits.structure", "qkv_clamp"))
+config("olmo", "nothing bounded", {"clip_qkv": None}, ("traits.numbers", "qkv_clamp"))
 config("afmoe", "the embedding as it is", {"mup_enabled": False}, ("traits.numbers", "embedding_scale"))
 config("afmoe", "another layer attends to all", {"layer_types": ["full_attention"] + ["sliding_attention"] * 4},
        ("traits.structure", "windows"), ("traits.rope", "layer 0"))
 config("bailingmoe2", "groups ignored", {"n_group": 1, "topk_group": 1}, ("traits.structure", "routing"))
-config("bailingmoe2", "heads not normed", {"use_qk_norm": False}, ("traits.structure", "head_norm"))
 config("dbrx", "nothing bounded", {"attn_config": {"clip_qkv": None, "kv_n_heads": 3, "rope_theta": 50000.0}},
-       ("traits.structure", "qkv_clamp"))
+       ("traits.numbers", "qkv_clamp"))
+config("phimoe", "a mixer that is not sparse", {"router_jitter_noise": 10.0}, ("traits.structure", "routing"))
+rope("phimoe", "angles grow as llama.cpp's do", {"short_mscale": 1.0, "long_mscale": 1.0},
+     ("traits.rope", "layer 0"))
 config("minicpm3", "another depth", {"scale_depth": 1.0}, ("traits.numbers", "residual_scale"))
 config("minicpm3", "another base of the logits", {"dim_model_base": 128}, ("traits.numbers", "logit_scale"))
 config("minicpm3", "the embedding as it is", {"scale_emb": 1}, ("traits.numbers", "embedding_scale"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llorch.runtime.traits import NormKind, RotaryPairs
+from llorch.runtime.traits import NormKind, RotaryPairs, Scores
 
 Names = Mapping[str, str]
 
@@ -26,7 +26,7 @@ class Experts:
     renormalised: a key, or what the class always does. width, shared_width: keys of the experts' widths.
     shared_count: the key of how many experts' widths the shared network has, where `shared_width` is that of one.
     used: the key of how many are chosen, one number or a list of the same for every layer. scores, group_worth,
-        weighs_input: as in `Routing`. scale, groups, groups_used: keys.
+        weighs_input: as in `Routing`. scale, groups, groups_used, jitter: keys.
     """
 
     count: tuple[str, ...]
@@ -35,12 +35,13 @@ class Experts:
     shared_width: str | None = None
     shared_count: str | None = None
     used: str = "num_experts_per_tok"
-    scores: Literal["softmax", "sigmoid", "softmax of the chosen"] = "softmax"
+    scores: Scores = "softmax"
     scale: str | None = None
     groups: str | None = None
     groups_used: str | None = None
     group_worth: Literal["two best", "best"] = "two best"
     weighs_input: bool = False
+    jitter: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,8 @@ class ClassFacts:
         over what logits are divided by.
     nested_rope: whether sliding and other layers have rotary parameters of their own.
     partial_rotary: default of `partial_rotary_factor`; None where the class rotates whole heads.
-    no_rope_layers: whether the class has such a list.
+    no_rope_layers: whether the class has such a list. mscales: a longrope's factor on cosine and sine is said by two
+        keys, of short sequences and of long ones.
     scale keys: see `Traits`; a divisor is the key of one. embedding_scale_switch: the key without which there is none.
     keys: the decoder's usual keys → the class's own, `part.key` where it is within. head: where the output product is.
     width: the key of the feed-forward width; width_ratio: of how many times the hidden size it is; usual_width: that,
@@ -113,6 +115,7 @@ class ClassFacts:
     nested_rope: bool = False
     partial_rotary: float | None = None
     no_rope_layers: bool = False
+    mscales: bool = False
     embedding_scale: Literal["sqrt"] | None = None
     embedding_scale_switch: str | None = None
     attention_scalar: str | None = None

@@ -22,6 +22,13 @@ EXPERTS: Names = {
     "expert_down": "mlp.experts.{e}.down_proj",
 }
 
+MIXTRAL_EXPERTS: Names = {
+    "router": "block_sparse_moe.gate",
+    "expert_gate": "block_sparse_moe.experts.{e}.w1",
+    "expert_up": "block_sparse_moe.experts.{e}.w3",
+    "expert_down": "block_sparse_moe.experts.{e}.w2",
+}
+
 LLAMA: Names = {**ATTENTION, **NORMS, **GATED}
 
 POST_NORMS: Names = {

@@ -13,6 +13,7 @@ from llorch.runtime.from_folder.families.names import (
     GATED,
     HEAD_NORMS,
     LLAMA,
+    MIXTRAL_EXPERTS,
     NORMS,
     SHARED_EXPERTS,
 )
@@ -32,6 +33,33 @@ FAMILIES: Mapping[str, ClassFacts] = {
         defaults=class_defaults(
             rms_norm_eps=1e-5, max_position_embeddings=4096, original_max_position_embeddings=4096
         ),
+    ),
+    "phimoe": ClassFacts(
+        class_name="PhimoeForCausalLM",
+        names={**ATTENTION, **NORMS, **MIXTRAL_EXPERTS},
+        norm="layer",
+        norm_bias=True,
+        biases={**biases("q k v output", "attention_bias"), "head": "lm_head_bias"},
+        experts=Experts(
+            ("num_local_experts",),
+            False,
+            "intermediate_size",
+            scores="sparse mixer",
+            jitter="router_jitter_noise",
+        ),
+        windows="all layers",
+        mscales=True,
+        defaults=class_defaults(
+            num_key_value_heads=8,
+            max_position_embeddings=131072,
+            rms_norm_eps=1e-5,
+            rope_theta=1e6,
+            num_local_experts=16,
+            num_experts_per_tok=2,
+            router_jitter_noise=0.01,
+            lm_head_bias=False,
+        ),
+        supported={"num_experts_per_tok": (2,)},
     ),
     "dbrx": ClassFacts(
         class_name="DbrxForCausalLM",

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from llorch.runtime.from_gguf.facts import (
     CHOICE_BIAS,
     FFN_NORM_NAMED_POST,
+    FINAL_BIAS,
     FOUR_NORMS,
     FUSED,
     LLAMA_BIASES,
     SHARED_EXPERTS,
+    WITH_BIAS,
     ArchitectureFacts,
     Sliding,
 )
@@ -21,6 +23,20 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         ffn=FUSED,
         fused_gate=True,
         rope_factors="long and short",
+        sliding=Sliding(period=0),
+    ),
+    "phimoe": ArchitectureFacts(
+        pairs="halves",
+        norm="layer",
+        eps="attention.layer_norm_rms_epsilon",
+        norms=WITH_BIAS,
+        required=("attn_output.bias",),
+        final=(*FINAL_BIAS, "output.bias"),
+        head_required=True,
+        experts="always",
+        sparse_mixer=0.01,
+        rope_factors="long and short",
+        longrope_scale=1.243163121016122,
         sliding=Sliding(period=0),
     ),
     "command-r": ArchitectureFacts(
