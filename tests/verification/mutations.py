@@ -386,6 +386,17 @@ rope(
     lambda r: r | {"long_factor": r["short_factor"], "short_factor": r["long_factor"]},
     ("traits.rope", "layer 0"),
 )
+mutation(
+    "mistral", "rope base of transformers 4 alone", lambda pair: pair.edit("config.json", rope_theta=11000.0),
+    ("traits.rope", "layer 0, by rope_theta and rope_scaling alone"),
+)  # fmt: skip
+mutation(
+    "llama", "rope base of transformers 5 alone",
+    lambda pair: pair.edit(
+        "config.json", rope_parameters=pair.json("config.json")["rope_parameters"] | {"rope_theta": 550000.0}
+    ),
+    ("traits.rope", "layer 0, by rope_parameters alone"),
+)  # fmt: skip
 config(
     "gemma2",
     "window one shorter",
@@ -507,6 +518,11 @@ def drop_merges(document: Any) -> None:
     document["model"]["merges"] = document["model"]["merges"][4:]
 
 
+def exchange_merges(document: Any) -> None:
+    merges = document["model"]["merges"]
+    merges[-2:] = reversed(merges[-2:])
+
+
 def exchange_ids(document: Any) -> None:
     vocabulary = document["model"]["vocab"]
     one, other = [token for token in vocabulary if len(token) == 1 and token.isalpha()][:2]
@@ -558,6 +574,7 @@ tokenizer(
     ("transformers.tokens", "by AutoTokenizer"),
     ("tokenizer.ids", "in the source"),
 )
+tokenizer("llama", "the last two merges exchanged", exchange_merges, ("tokenizer.merges", "number"))
 tokenizer("llama", "two ids exchanged", exchange_ids, ("tokenizer.vocabulary", "in the source"))
 tokenizer(
     "mistral",

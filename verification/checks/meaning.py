@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from llorch.runtime import Config
+from llorch.runtime import Config, traits_of_config
 from llorch.verification.check import Measured, check, counted, worst
 from llorch.verification.subject import Subject
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 OWN = {"norm_offset", "pairs"}  # each reading has its own, for weights as they are stored there
 EXACT = 1e-7  # a float32 metadata value and the decimal that it is the nearest to
+
+# Spellings of rope: transformers 5 reads one key, 4 several, and two of those are within the one.
+NEWER, OLDER = "rope_parameters", ("rope_theta", "rope_scaling", "rope_local_base_freq")
+BESIDE = ("rope_theta", "partial_rotary_factor")
 
 LAYER = re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")  # a layer's number in a tensor's name
 
@@ -131,8 +135,38 @@ def traits_numbers(subject: Subject) -> Measured:
     because="an angle is position × frequency: what is nothing at the start is a fault far out",
 )
 def traits_rope(subject: Subject) -> Measured:
-    """Every rotary frequency of every layer, short and long, and the scale of the scores."""
-    return worst(rope_differences(subject.ggml_reading.traits, subject.folder_reading.traits))
+    """Every rotary frequency of every layer, short and long, and the scale of the scores, by each spelling of them."""
+    source = subject.ggml_reading.traits
+    found = list(rope_differences(source, subject.folder_reading.traits))
+    for spelling, config in spellings(Config.of_folder(subject.folder)):
+        apart = rope_differences(source, traits_of_config(config))
+        found += [(difference, f"{layer}, by {spelling} alone") for difference, layer in apart]
+    return worst(found)
+
+
+def spellings(config: Config) -> Iterator[tuple[str, Config]]:
+    """Of a config.json that says rope in two spellings, what it says to who reads the one, and to who reads the other.
+
+    Where a spelling is not whole, the other fills it in, and it is none of its own.
+    """
+    parameters = config.values.get(NEWER)
+    if not isinstance(parameters, dict):
+        return
+    parts = [part for part in parameters.values() if isinstance(part, dict)] or [parameters]
+    if all("rope_theta" in part for part in parts):
+        yield NEWER, without(config, OLDER)
+    beside = {key for part in parts for key in part if key in BESIDE}
+    if any(part.get("rope_type", "default") != "default" for part in parts):
+        beside.add("rope_scaling")
+    if "rope_theta" in config.values and beside <= config.values.keys():
+        yield "rope_theta and rope_scaling", without(config, [NEWER])
+
+
+def without(config: Config, keys: Collection[str]) -> Config:
+    """The same without some keys; the class's defaults stay."""
+    return Config(
+        {key: value for key, value in config.values.items() if key not in keys}, config.defaults, config.path
+    )
 
 
 def rope_differences(one: Traits, other: Traits) -> Iterator[tuple[float, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ FOLLOWING = 12  # characters of the text that are shown from there
 MOST_ADDED = 1000  # of them whose texts are tried: some vocabularies have reserved thousands
 QUICK_IDS = 4096  # single ids that quick decodes
 TEMPLATE = "tokenizer.chat_template"
+MERGES = "tokenizer.ggml.merges"
 NAMED = "additional_chat_templates"  # the folder of the templates that have a name
 
 
@@ -143,6 +145,33 @@ def tokenizer_vocabulary(subject: Subject) -> Measured:
         f"{shown(t, 30)}: {one.get(t)} in the source, {other.get(t)} in the folder" for t in differing
     )
     return counted(shown_tokens, f"{len(one)} tokens", compared=len(one))
+
+
+@check(
+    "tokenizer.merges",
+    at_most=0,
+    unit="merges",
+    because="the first merge that applies is made, so their order decides what becomes of words that no text here has",
+)
+def tokenizer_merges(subject: Subject) -> Measured:
+    """The merges of both tokenizers are the same in the same order, where the source has any."""
+    if MERGES not in subject.header.metadata:  # of scores several orders can be made that come to the same
+        return counted([], "the source has none", compared=1)
+    if (size := size_of_the_same(subject)) is not None:
+        return counted([], f"{size} tokens", compared=size)
+    one, other = (merges(text.tokenizer) for text in (subject.source_text, subject.folder_text))
+    differences = (
+        f"number {number} is {shown(str(a), 40)} in the source, {shown(str(b), 40)} in the folder"
+        for number, (a, b) in enumerate(itertools.zip_longest(one, other))
+        if a != b
+    )
+    return counted(differences, f"{len(one)} merges", compared=max(1, len(one)))
+
+
+def merges(tokenizer: Tokenizer) -> Sequence[object]:
+    """The merges by rank, as the library writes them; none of a model of another kind."""
+    found = json.loads(tokenizer.to_str())["model"].get("merges")
+    return found if isinstance(found, list) else []
 
 
 @check(
