@@ -51,24 +51,33 @@ def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
     """What tokens' experts add up to, and the shared one; only what they need of the weights is read."""
     require_known(ffn.routing)
     routing, recorder = ffn.routing, steps.recorder
-    require(routing.scores != "sigmoid" and routing.groups == 1)
-    gates, ups, downs = (_stack([getattr(e, part) for e in ffn.experts]) for part in ("gate", "up", "down"))
-    width = ups.first.blocks.rows
-    require(width % GROUP == 0 and gates.first.blocks.rows == width)
+    require(routing.groups == 1 and (ffn.choice_bias is None or routing.scores != "softmax of the chosen"))
+    for expert in ffn.experts:
+        require_known(expert)
+    gated = ffn.experts[0].gate is not None
+    parts = ("gate", "up") if gated else ("up",)
+    inward = [_stack([getattr(expert, part) for expert in ffn.experts]) for part in parts]
+    down = _stack([expert.down for expert in ffn.experts])
+    width = inward[0].first.blocks.rows
+    require(width % GROUP == 0 and all(stack.first.blocks.rows == width for stack in inward))
     scores = recorder.floats("scores", routing.experts)
     steps.multiply(normed, [(ffn.router, scores)])
-    routed = Routed(recorder, routing.experts, routing.used, (gates, ups, downs))
-    # the softmax of the chosen is their share of the softmax of all
-    renormalised = routing.renormalised or routing.scores == "softmax of the chosen"
-    routed.route(scores, renormalised=renormalised, scale=routing.scale)
-    gate, up = (routed.floats(f"experts' {name}", width) for name in ("gate", "up"))
-    routed.multiply(
-        routed.spread(normed, (gates, ups)), [(gates, Results.rows_of(gate)), (ups, Results.rows_of(up))]
+    routed = Routed(recorder, routing.experts, routing.used, (*inward, down))
+    routed.route(
+        scores,
+        "sigmoid" if routing.scores == "sigmoid" else "softmax",
+        0 if ffn.choice_bias is None else recorder.constant(ffn.choice_bias.float().numpy()),
+        # the softmax of the chosen is their share of the softmax of all
+        renormalised=routing.renormalised or routing.scores == "softmax of the chosen",
+        scale=routing.scale,
     )
-    steps.gate(ffn.experts[0].activation, gate, up)
-    made = routed.floats("experts' results", steps.traits.hidden_size)
-    routed.multiply(recorder.operands(gate, [downs.type]), [(downs, Results.rows_of(made))])
-    routed.combine(made, steps.added)
+    made = [routed.floats(f"experts' {part}", width) for part in parts]
+    results = [(stack, Results.rows_of(target)) for stack, target in zip(inward, made, strict=True)]
+    routed.multiply(routed.spread(normed, inward), results)
+    steps.gate(ffn.experts[0].activation, made[0], made[1] if gated else None)
+    said = routed.floats("experts' results", steps.traits.hidden_size)
+    routed.multiply(recorder.operands(made[0], [down.type]), [(down, Results.rows_of(said))])
+    routed.combine(said, steps.added)
     _shared(steps, ffn, normed)
 
 

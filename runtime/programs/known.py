@@ -58,7 +58,7 @@ KNOWN: Mapping[type, frozenset[str]] = {
     ),
     Attention: frozenset(["q", "k", "v", "output", "q_norm", "k_norm"]),
     FeedForward: frozenset(["activation", "gate", "up", "down"]),
-    Mixture: frozenset(["routing", "router", "experts", "shared", "shared_gate"]),
+    Mixture: frozenset(["routing", "router", "experts", "shared", "shared_gate", "choice_bias"]),
     GatedDeltaNet: frozenset(
         ["shape", "qkv", "gate", "step", "write", "taps", "decay", "step_bias", "key_of", "norm", "output"]
     ),

@@ -84,9 +84,22 @@ def test_a_least_step_of_a_state_space_is_heeded(test_data: Path) -> None:
         assert compare_logits(logits, by_programs(model, IDS, [1] * 20)).kl_mean <= MEAN
 
 
-@pytest.mark.parametrize("name", ["qwen35", "qwen3next", "granitehybrid", "lfm2", "nemotron"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen35",
+        "qwen3next",
+        "granitehybrid",
+        "lfm2",
+        "nemotron",
+        "nemotronhmoe",
+        "glm4moe",
+        "minimaxm2",
+        "olmoe",
+    ],
+)
 @torch.inference_mode()
-def test_recurrences_and_layers_that_differ_are_programs(test_data: Path, name: str) -> None:
+def test_recurrences_mixtures_and_layers_that_differ_are_programs(test_data: Path, name: str) -> None:
     with load(test_data / "families" / name / "q4_k_m.gguf") as model:
         ids = [token % model.vocabulary_size for token in IDS]
         expected = model.logits(ids)

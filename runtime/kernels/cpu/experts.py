@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from llorch.runtime.kernels.cpu.arguments import float_bits
 from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
@@ -23,13 +24,27 @@ class Routed(Segments):
         self._weights = recorder.floats("experts' weights", used).address
         self._chosen, self._places = (recorder.integers(name, self.pairs) for name in ("chosen", "places"))
 
-    def route(self, scores: Floats, *, renormalised: bool, scale: float) -> None:
-        """Chooses every token's experts by its scores, which are not kept, and finds places for them."""
+    def route(
+        self,
+        scores: Floats,
+        kind: Literal["softmax", "sigmoid"],
+        bias: int,
+        *,
+        renormalised: bool,
+        scale: float,
+    ) -> None:
+        """Chooses every token's experts by its scores, which are not kept, and finds places for them.
+
+        bias: the address of what is added for the choice alone, or 0.
+        """
         slots = {
-            "scores": scores.address, "experts": self.experts, "chosen": self._chosen, "weights": self._weights,
-            "used": self.used, "renormalised": int(renormalised), "scale": float_bits(scale),
+            "scores": scores.address, "worth": self.recorder.floats("worth", self.experts).address, "bias": bias,
+            "experts": self.experts, "chosen": self._chosen, "weights": self._weights, "used": self.used,
+            "renormalised": int(renormalised), "scale": float_bits(scale),
         }  # fmt: skip
-        self.recorder.small("route", routing.route_kernel, routing.ROUTE, slots, self.recorder.rows)
+        self.recorder.small(
+            f"route-{kind}", lambda p: routing.route_kernel(p, kind), routing.ROUTE, slots, self.recorder.rows
+        )
         slots = {
             "chosen": self._chosen, "pairs": self.pairs, "experts": self.experts, "places": self._places,
             "segments": self.segments, "active": self.active, "counts": self.recorder.integers("counts", self.experts),

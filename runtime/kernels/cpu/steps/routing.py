@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from llvmlite import ir
 
 from llorch.formats.vector_code import FLOAT, INDEX, WORD, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
-from llorch.runtime.kernels.cpu.emit import Emitter
+from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient
 from llorch.runtime.kernels.cpu.steps.segments import SEGMENT, SEGMENT_BYTES
-from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME
+from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME
 
-# Items are tokens. scores: of all experts. chosen, weights: `used` 64-bit indices and float32 a token; scale: a
-# float32's bits, what weights are multiplied by.
-ROUTE = Table("scores", "experts", "chosen", "weights", "used", "renormalised", "scale")
+NARROW = 4  # lanes of what is one number
+LOWEST = -3.0e38
+SMALLEST_SUM = 1e-20  # `llorch.runtime.blocks.experts`
+
+# Items are tokens. scores: of all experts; they become probabilities. worth: memory for as many numbers. bias: what is
+# added to probabilities for the choice alone, a float32 an expert, or 0. chosen, weights: `used` 64-bit indices and
+# float32 a token; scale: a float32's bits, what weights are multiplied by.
+ROUTE = Table("scores", "worth", "bias", "experts", "chosen", "weights", "used", "renormalised", "scale")
 # One item. chosen: the experts of `pairs` of a token and one of its experts. places: the row that each pair gets, a
 # 64-bit index. segments: a SEGMENT for each expert that was chosen, up to `active` of them; those beyond are zeros.
 # counts: memory for an index an expert. A segment's rows are filled up to a multiple of `few` or, where it has
@@ -26,44 +33,65 @@ SPREAD = Table("source", "target", "row_bytes", "places", "used")
 COMBINE = Table("source", "target", "before", "places", "weights", "used", "width")
 
 
-def route_kernel(processor: Processor) -> str:
-    """Softmax over all experts, then the largest, the first of equal ones, in order."""
-    emit = Emitter(ir.Module("route"), NAME, ARGUMENTS, processor)
-    all_scores, experts, all_chosen, all_weights, used, renormalised = (
-        ROUTE.read(emit, name) for name in ROUTE.names[:6]
+def route_kernel(processor: Processor, scores: Literal["softmax", "sigmoid"]) -> str:
+    """Probabilities of all experts, then the largest, with their bias, the first of equal ones, in order."""
+    emit = Emitter(ir.Module(f"route-{scores}"), NAME, ARGUMENTS, processor)
+    all_scores, all_worth, bias, experts, all_chosen, all_weights, used, renormalised = (
+        ROUTE.read(emit, name) for name in ROUTE.names[:8]
     )
-    largest, best = (emit.variable(emit.constant(FLOAT, 0.0)) for _ in range(2))
-    total, sum_of_used = (emit.variable(emit.constant(FLOAT, 0.0)) for _ in range(2))
+    best, whole = (emit.variable(emit.constant(FLOAT, 0.0)) for _ in range(2))
     at = emit.variable(emit.index(0))
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as token:
-        scores = all_scores + token * experts * 4
+        probabilities, worth = all_scores + token * experts * 4, all_worth + token * experts * 4
         chosen, weights = all_chosen + token * used * 8, all_weights + token * used * 4
-        largest.value = emit.load(scores, FLOAT)
-        total.value = sum_of_used.value = emit.constant(FLOAT, 0.0)
+        PROBABILITIES[scores](emit, probabilities, experts, whole)
         with emit.loop(emit.index(0), experts) as expert:
-            largest.value = _larger(emit, emit.load(scores + expert * 4, FLOAT), largest.value)
-        with emit.loop(emit.index(0), experts) as expert:
-            one = (emit.load(scores + expert * 4, FLOAT) - largest.value).spread(4)
-            power = exponential(emit, one)[0]
-            emit.store(power, scores + expert * 4)
-            total.value = total.value + power
+            best.value = emit.load(probabilities + expert * 4, FLOAT)
+            with emit.when(emit.less(emit.index(0), bias)):
+                best.value = best.value + emit.load(bias + expert * 4, FLOAT)
+            emit.store(best.value, worth + expert * 4)
+        whole.value = emit.constant(FLOAT, SMALLEST_SUM)
         with emit.loop(emit.index(0), used) as place:
-            best.value, at.value = emit.constant(FLOAT, -1.0), emit.index(0)
+            best.value, at.value = emit.constant(FLOAT, LOWEST), emit.index(0)
             with emit.loop(emit.index(0), experts) as expert:
-                score = emit.load(scores + expert * 4, FLOAT)
-                above = emit.of(emit.builder.fcmp_ordered(">", score.ir, best.value.ir))
-                best.value, at.value = above.choose(score, best.value), above.choose(expert, at.value)
-            emit.store(emit.constant(FLOAT, -1.0), scores + at.value * 4)
-            weight = quotient(emit, best.value, total.value)
-            sum_of_used.value = sum_of_used.value + weight
+                one = emit.load(worth + expert * 4, FLOAT)
+                above = emit.of(emit.builder.fcmp_ordered(">", one.ir, best.value.ir))
+                best.value, at.value = above.choose(one, best.value), above.choose(expert, at.value)
+            emit.store(emit.constant(FLOAT, LOWEST), worth + at.value * 4)
+            weight = emit.load(probabilities + at.value * 4, FLOAT)
+            whole.value = whole.value + weight
             emit.store(at.value, chosen + place * 8)
             emit.store(weight, weights + place * 4)
-        whole = emit.less(emit.index(0), renormalised).choose(sum_of_used.value, emit.constant(FLOAT, 1.0))
+        divisor = emit.less(emit.index(0), renormalised).choose(whole.value, emit.constant(FLOAT, 1.0))
         with emit.loop(emit.index(0), used) as place:
-            weight = quotient(emit, emit.load(weights + place * 4, FLOAT), whole)
+            weight = quotient(emit, emit.load(weights + place * 4, FLOAT), divisor)
             emit.store(weight * ROUTE.read(emit, "scale", FLOAT), weights + place * 4)
     emit.back()
     return str(emit.module)
+
+
+def _softmax(emit: Emitter, scores: Value, experts: Value, number: Variable) -> None:
+    number.value = emit.load(scores, FLOAT)
+    with emit.loop(emit.index(0), experts) as expert:
+        score = emit.load(scores + expert * 4, FLOAT)
+        above = emit.of(emit.builder.fcmp_ordered(">", score.ir, number.value.ir))
+        number.value = above.choose(score, number.value)
+    largest, number.value = number.value, emit.constant(FLOAT, 0.0)
+    with emit.loop(emit.index(0), experts) as expert:
+        power = exponential(emit, (emit.load(scores + expert * 4, FLOAT) - largest).spread(NARROW))[0]
+        emit.store(power, scores + expert * 4)
+        number.value = number.value + power
+    with emit.loop(emit.index(0), experts) as expert:
+        emit.store(quotient(emit, emit.load(scores + expert * 4, FLOAT), number.value), scores + expert * 4)
+
+
+def _sigmoid(emit: Emitter, scores: Value, experts: Value, _: Variable) -> None:
+    with emit.loop(emit.index(0), experts) as expert:
+        score = emit.load(scores + expert * 4, FLOAT).spread(NARROW)
+        emit.store(ACTIVATIONS["sigmoid"](emit, score)[0], scores + expert * 4)
+
+
+PROBABILITIES = {"softmax": _softmax, "sigmoid": _sigmoid}
 
 
 def group_kernel(processor: Processor) -> str:
@@ -136,8 +164,3 @@ def combine_kernel(processor: Processor) -> str:
         emit.store(total.value, target + behind)
     emit.back()
     return str(emit.module)
-
-
-def _larger(emit: Emitter, left: Value, right: Value) -> Value:
-    above = emit.of(emit.builder.fcmp_ordered(">", left.ir, right.ir))
-    return above.choose(left, right)
