@@ -97,8 +97,9 @@ def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) ->
     base: Parameters = {"rope_theta": rope.theta}
     if architecture.rope is RopeLayout.PARTIAL:
         base["partial_rotary_factor"] = partial_rotary_factor(sizes["rope_dim"], sizes["head_dim"])
-    if architecture.rope is RopeLayout.PROPORTIONAL:
-        local = keys.positive("rope.freq_base_swa", 10000.0)
+    if architecture.rope in (RopeLayout.PROPORTIONAL, RopeLayout.SCALED_FULL_ATTENTION_OF_5):
+        usual = 10000.0 if architecture.rope is RopeLayout.PROPORTIONAL else rope.theta
+        local = keys.positive("rope.freq_base_swa", usual)
         full = {"rope_type": "default", **base, **(rope.scaling or {})}
         return {"rope_parameters": _by_layer_type(full, {"rope_type": "default", "rope_theta": local})}
     base |= _sections(architecture, keys)

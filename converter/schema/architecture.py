@@ -148,6 +148,7 @@ class RopeLayout(enum.Enum):
     )
     BY_LAYER_TYPE = "full_attention scaled, sliding_attention with a base of its own and unscaled"
     SCALED_FULL_ATTENTION = "full_attention scaled, sliding_attention with the same base and unscaled"
+    SCALED_FULL_ATTENTION_OF_5 = "the same, of a class that only transformers 5 has"
     PROPORTIONAL = "full_attention proportional, sliding_attention with a base of its own"
     NONE = "none"
 

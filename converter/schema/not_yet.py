@@ -48,8 +48,8 @@ KINDS = (
     NotYet("a name of llama.cpp that it builds no model of", ("gptj",)),
     NotYet(
         "a model of a class of transformers that has no table here yet",
-        ("bitnet", "cohere2moe", "deci", "granite_swa", "hunyuan_vl", "hy_v3", "hy_v4", "laguna", "mellum", "mimo2",
-         "muse-glimmer", "paddleocr"),
+        ("bitnet", "cohere2moe", "deci", "granite_swa", "hunyuan_vl", "hy_v3", "hy_v4", "laguna", "mimo2",
+         "muse-glimmer"),
     ),
     NotYet(
         "a model whose class comes as code, and that no class of transformers is by another name",

@@ -324,6 +324,24 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
         tables={"rope_factors_short.weight": [1.0, 1.1, 1.3, 1.7, 2.9],
                 "rope_factors_long.weight": [1.5, 2.0, 3.0, 4.0, 5.0]},
     ),
+    "mellum": FamilyRecipe(
+        "mellum", "MellumForCausalLM",
+        {**HEADS, "num_hidden_layers": 5, "moe_intermediate_size": 20, "num_experts": 7, "num_experts_per_tok": 3,
+         "sliding_window": 11,
+         "layer_types": ["sliding_attention"] * 3 + ["full_attention", "sliding_attention"],
+         "rope_parameters": {
+             "full_attention": {**ROPE, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+             "sliding_attention": {**ROPE, "rope_theta": 9000.0}}},
+        {**ATTENTION, **HEAD_NORMS, **TWO_NORMS, **EXPERTS},
+        {**HEAD_KEYS, **RMS, **THETA, **MIXTURE_KEYS, "attention.sliding_window": 11, "rope.freq_base_swa": 9000.0,
+         "attention.sliding_window_pattern": [True, True, True, False, True], "rope.scaling.type": "yarn",
+         "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 64},
+    ),
+    "paddleocr": FamilyRecipe(
+        "paddleocr", "LlamaForCausalLM", {**OF_HIDDEN, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, **GATED},
+        {**OF_HIDDEN_KEYS, **RMS, **THETA, "rope.dimension_sections": [2, 2, 1, 0]},
+    ),
     "jais2": FamilyRecipe(
         "jais2", "Jais2ForCausalLM", {**OF_HIDDEN, "layer_norm_eps": 1e-5, "rope_parameters": ROPE},
         {**ATTENTION, **TWO_NORMS, "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"},

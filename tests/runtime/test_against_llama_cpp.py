@@ -21,7 +21,7 @@ from tests.models.family_recipe import FamilyRecipe
 # Baichuan's sizes are told by their layers: llama.cpp rotates with 32, has alibi with 40, and neither with others.
 NAMES = (
     "olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen", "bailingmoe2", "afmoe", "exaone-moe", "jais2",
-    "dbrx", "minicpm3",
+    "dbrx", "minicpm3", "paddleocr",
 )  # fmt: skip
 RECIPES = {
     **{name: FAMILY_RECIPES[name] for name in NAMES},

@@ -162,6 +162,8 @@ config("dbrx", "nothing bounded", {"attn_config": {"clip_qkv": None, "kv_n_heads
 config("phimoe", "a mixer that is not sparse", {"router_jitter_noise": 10.0}, ("traits.structure", "routing"))
 rope("phimoe", "angles grow as llama.cpp's do", {"short_mscale": 1.0, "long_mscale": 1.0},
      ("traits.rope", "layer 0"))
+config("mellum", "another layer attends to all", {"layer_types": ["full_attention"] + ["sliding_attention"] * 4},
+       ("traits.structure", "windows"), ("traits.rope", "layer 0"))
 config("minicpm3", "another depth", {"scale_depth": 1.0}, ("traits.numbers", "residual_scale"))
 config("minicpm3", "another base of the logits", {"dim_model_base": 128}, ("traits.numbers", "logit_scale"))
 config("minicpm3", "the embedding as it is", {"scale_emb": 1}, ("traits.numbers", "embedding_scale"))

@@ -90,6 +90,14 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         rope_factors="freqs",
         sliding=Sliding(period=4, full_turns=False),
     ),
+    "paddleocr": ArchitectureFacts(pairs="halves", rope_base=500000.0),
+    "mellum": ArchitectureFacts(
+        pairs="halves",
+        head_norms="head",
+        head_required=True,
+        experts="always",
+        sliding=Sliding(period=4, scaled=False),
+    ),
     "exaone-moe": ArchitectureFacts(
         pairs="halves",
         head_norms="head",

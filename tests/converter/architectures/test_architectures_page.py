@@ -34,6 +34,7 @@ KL divergence and the largest difference of log-probabilities), and by nothing e
 | mistral4 | has no temperature, which its converter does not write | 8e-4 | 8e-1 |
 | gemma3n | divides the variance of a layer's gates by N − 1, not by N; and as gemma4 | 7e-5 | 1e-1 |
 | gemma4 | takes GELU from a table of half-precision values | 5e-7 | 9e-3 |
+| mellum | rotates the layers with a window by the others' base, here 50000 for 9000 | 4e-1 | 8 |
 | phimoe | weighs experts by a softmax over all, not by a sparse mixer, and grows angles by another number | 2 | 1e1 |
 | minicpm3 | norms latent vectors with the ε of the other norms, 1e-5; the original has 1e-6 there | 3e-11 | 1e-4 |
 | falcon | takes GELU's tanh form from that table, where the original has the error function | 5e-8 | 5e-5 |
