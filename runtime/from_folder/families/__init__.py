@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llorch.runtime.from_folder.families import gemma, gpt, hybrid, latent, llama, others, qwen
+from llorch.runtime.from_folder.families import gemma, gpt, hybrid, latent, llama, mixtures, others, qwen
 from llorch.runtime.from_folder.families.facts import ClassFacts, Experts
 
 __all__ = ["FAMILIES", "ClassFacts", "Experts"]
 
 FAMILIES: Mapping[str, ClassFacts] = {
     **llama.FAMILIES,
+    **mixtures.FAMILIES,
     **qwen.FAMILIES,
     **gemma.FAMILIES,
     **latent.FAMILIES,

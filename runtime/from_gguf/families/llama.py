@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from llorch.runtime.from_gguf.facts import (
     CHOICE_BIAS,
@@ -24,6 +25,13 @@ from llorch.runtime.traits import Temperature
 FLOOR_TEMPERATURE = Temperature(0.1, 8192, offset=1, unrotated_only=True)
 
 NO_POST_NORMS = {"attention_post_norm": "", "ffn_post_norm": ""}
+# Dense layers first, then experts chosen by a bias too, with a network beside them that all positions share.
+DEEPSEEK_EXPERTS: dict[str, Any] = {
+    "experts": "always",
+    "ffns": "leading dense",
+    "mixture": CHOICE_BIAS,
+    "shared": SHARED_EXPERTS,
+}
 
 FAMILIES: Mapping[str, ArchitectureFacts] = {
     "llama": ArchitectureFacts(
@@ -102,10 +110,7 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         pairs="halves",
         head_norms="head",
         head_required=True,
-        experts="always",
-        ffns="leading dense",
-        mixture=CHOICE_BIAS,
-        shared=SHARED_EXPERTS,
+        **DEEPSEEK_EXPERTS,
         experts_renormalised=False,
         gating=0,
         prediction=True,
@@ -117,10 +122,7 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         norms=FOUR_NORMS,
         required=(OWN_GATE,),
         head_norms="head",
-        experts="always",
-        ffns="leading dense",
-        mixture=CHOICE_BIAS,
-        shared=SHARED_EXPERTS,
+        **DEEPSEEK_EXPERTS,
         gating=2,
         rope_skips=4,
         sliding=Sliding(period=4),
@@ -133,10 +135,7 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
     "dots1": ArchitectureFacts(
         pairs="halves",
         head_norms="head",
-        experts="always",
-        ffns="leading dense",
-        mixture=CHOICE_BIAS,
-        shared=SHARED_EXPERTS,
+        **DEEPSEEK_EXPERTS,
         experts_renormalised=False,
         gating=2,
     ),
@@ -144,10 +143,7 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         pairs="halves",
         head_norms="head",
         head_required=True,
-        experts="always",
-        ffns="leading dense",
-        mixture=CHOICE_BIAS,
-        shared=SHARED_EXPERTS,
+        **DEEPSEEK_EXPERTS,
         experts_renormalised=False,
         gating=0,
         prediction=True,
