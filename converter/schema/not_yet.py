@@ -52,7 +52,7 @@ KINDS = (
          "muse-glimmer"),
     ),
     NotYet(
-        "a model whose class comes as code, and that no class of transformers is by another name",
+        "a model whose class comes as code, and no class of transformers was found to be the same",
         ("arctic", "bailingmoe", "deepseek", "deepseek2-ocr", "graniteswitch", "grok", "grovemoe", "jais", "maple",
          "openelm", "plamo", "plamo3", "plm", "refact", "smallthinker", "spark2_5", "step35", "talkie"),
     ),
