@@ -99,10 +99,10 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     ),
     "cohere2": FamilyRecipe(
         "cohere2", "Cohere2ForCausalLM",
-        {**HEADS, "num_hidden_layers": 5, "sliding_window": 11, "logit_scale": 0.37, "tie_word_embeddings": True,
-         "layer_norm_eps": 1e-5, "rope_parameters": ROPE},
+        {**OF_HIDDEN, "head_dim": 10, "num_hidden_layers": 5, "sliding_window": 11, "logit_scale": 0.37,
+         "tie_word_embeddings": True, "layer_norm_eps": 1e-5, "rope_parameters": ROPE},
         {**ATTENTION, **GATED, "input_layernorm": "attn_norm"},
-        {**HEAD_KEYS, **THETA, "attention.layer_norm_epsilon": 1e-5, "attention.sliding_window": 11,
+        {**OF_HIDDEN_KEYS, **THETA, "attention.layer_norm_epsilon": 1e-5, "attention.sliding_window": 11,
          "logit_scale": 0.37, "rope.scaling.type": "none"},
     ),
     "hunyuan-dense": FamilyRecipe(
@@ -377,9 +377,10 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     ),
     "chatglm": FamilyRecipe(
         "chatglm", "GlmForCausalLM",
-        {**HEADS, "attention_bias": True, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5}},
+        {**OF_HIDDEN, "head_dim": 10, "attention_bias": True,
+         "rope_parameters": {**ROPE, "partial_rotary_factor": 0.6}},
         {**ATTENTION, **TWO_NORMS, "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down"},
-        {**HEAD_KEYS, **RMS, **THETA, "rope.dimension_count": 6},
+        {**OF_HIDDEN_KEYS, **RMS, **THETA, "rope.dimension_count": 6},
     ),
     "hunyuan-moe": FamilyRecipe(
         "hunyuan-moe", "HunYuanMoEV1ForCausalLM",
@@ -428,11 +429,11 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     ),
     "mpt": FamilyRecipe(
         "mpt", "MptForCausalLM",
-        {"d_model": HIDDEN, "n_heads": 6, "n_layers": 3, "expansion_ratio": 2, "max_seq_len": CONTEXT,
+        {"d_model": HIDDEN, "n_heads": 6, "n_layers": 3, "expansion_ratio": 4, "max_seq_len": CONTEXT,
          "attn_config": {"clip_qkv": 0.75}, "tie_word_embeddings": True},
         {"norm_1": "attn_norm", "norm_2": "ffn_norm", "attn.Wqkv": "attn_qkv", "attn.out_proj": "attn_output",
          "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down"},
-        {"attention.head_count": 6, **LAYER, "feed_forward_length": 2 * HIDDEN, "attention.max_alibi_bias": 8.0,
+        {"attention.head_count": 6, **LAYER, "feed_forward_length": 4 * HIDDEN, "attention.max_alibi_bias": 8.0,
          "attention.clamp_kqv": 0.75},
         outside={"transformer.wte": "token_embd", "transformer.norm_f": "output_norm"}, layers="transformer.blocks",
     ),

@@ -328,8 +328,8 @@ DENSE: Mapping[str, FamilyRecipe] = {
         {**HEAD_KEYS, **RMS, **THETA, "rope.dimension_count": 12}, permuted=True,
     ),
     "ernie4_5": FamilyRecipe(
-        "ernie4_5", "Ernie4_5ForCausalLM", {**OF_HIDDEN, "tie_word_embeddings": True, "rope_parameters": ROPE},
-        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **RMS, **THETA},
+        "ernie4_5", "Ernie4_5ForCausalLM", {**HEADS, "tie_word_embeddings": True, "rope_parameters": ROPE},
+        {**ATTENTION, **TWO_NORMS, **GATED}, {**HEAD_KEYS, **RMS, **THETA},
     ),
     "exaone4": FamilyRecipe(
         "exaone4", "Exaone4ForCausalLM",
@@ -380,9 +380,11 @@ MIXTURES: Mapping[str, FamilyRecipe] = {
         {**HEAD_KEYS, **RMS, **THETA, **MIXTURE_KEYS, "rope.dimension_sections": [2, 2, 2, 0], **QWEN_PRE},
     ),
     "olmoe": FamilyRecipe(
-        "olmoe", "OlmoeForCausalLM", {**OF_HIDDEN, **EXPERT_CONFIG, "intermediate_size": 20, "rope_parameters": ROPE},
+        "olmoe", "OlmoeForCausalLM",
+        {**OF_HIDDEN, **EXPERT_CONFIG, "num_key_value_heads": 6, "intermediate_size": 20, "rope_parameters": ROPE},
         {**ATTENTION, **TWO_NORMS, **HEAD_NORMS, **EXPERTS},
-        {**OF_HIDDEN_KEYS, **RMS, **THETA, "expert_count": 7, "expert_used_count": 3},
+        {"attention.head_count": 6, "attention.head_count_kv": 6, **RMS, **THETA, "expert_count": 7,
+         "expert_used_count": 3},
     ),
     "minimax-m2": FamilyRecipe(
         "minimax-m2", "MiniMaxM2ForCausalLM",
