@@ -38,6 +38,7 @@ DOES: dict[str, str] = {
     "gpt2": GELU,
     "gptneox": GELU_FOR_ERF,
     "llama": f"{NO_WINDOW} (Mistral 7B of 2023)",
+    "mellum": "rotates the layers with a window by the other layers' base",
     "minicpm": "where the file has no `logit_scale`, divides by the number that the original multiplies with",
     "mistral4": "has no temperature, which its converter does not write",
     "mpt": GELU_FOR_ERF,
