@@ -80,9 +80,9 @@ class Stream(Iterator[str]):
         request = self._request
         ahead: Iterator[int] | None = None
         while pending := request.pending():
-            if ahead is None and request.takes_most_probable:
+            if ahead is None and request.decodes and (choice := request.choice) is not None:
                 wanted = request.wanted - len(request.ids)
-                ahead = self._model.most_probable(pending[0], request.cache, wanted, request.never)
+                ahead = self._model.tokens_after(pending[0], request.cache, wanted, choice)
             if self._cancelled:
                 piece = request.end("cancelled")
             elif ahead is not None:

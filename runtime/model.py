@@ -21,7 +21,7 @@ from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.mode import Mode
 from llorch.runtime.programs.known import Unknown
 from llorch.runtime.programs.layers import LayerPrograms
-from llorch.runtime.sampling import Sampling
+from llorch.runtime.sampling import Choice, Sampling
 from llorch.runtime.text.model_text import Text
 from llorch.runtime.traits import Traits
 from llorch.runtime.weights import Weights
@@ -100,9 +100,14 @@ class Model:
     def batches(self) -> bool:
         """Whether tokens of several requests may be computed in one step.
 
-        Not in exact mode, where that would change bits, and not on a GPU, whose steps are recorded for one.
+        Not in exact mode, where that would change bits, but on a GPU, whose kernels compute each row by itself.
         """
-        return self.mode != "exact" and self.sessions is None
+        return self.mode != "exact" if self.sessions is None else self.sessions.fused
+
+    @property
+    def chooses(self) -> bool:
+        """Whether its device chooses tokens itself, so that no logits come back: see `choose_together`."""
+        return self.sessions is not None and self.sessions.fused
 
     @property
     def n_ctx(self) -> int:
@@ -212,24 +217,32 @@ class Model:
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
         return self.decoder.logits(self.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
 
-    def most_probable(
-        self, token: int, cache: Cache, wanted: int, never: Sequence[int]
-    ) -> Iterator[int] | None:
-        """The tokens after `token`, each the most probable one, computed a little ahead of what is taken.
+    def tokens_after(self, token: int, cache: Cache, wanted: int, choice: Choice) -> Iterator[int] | None:
+        """So many tokens after `token`, chosen by the device and computed a little ahead of what is taken.
 
-        cache: used for nothing else from then on. never: ids that are not taken. None where the device has no way to
-        do that: then `step` gives logits to choose by.
+        cache: used for nothing else from then on. choice: of the first one; those after it count on. None where the
+        device has no way to do that: then `step` gives logits to choose by.
         """
-        if self.sessions is None:
-            return None
-        return self.sessions.most_probable(token, cache, wanted, never)
+        return None if self.sessions is None else self.sessions.tokens_after(token, cache, wanted, choice)
+
+    def choose_together(
+        self, ids: Sequence[int], caches: Sequence[Cache], choices: Sequence[Choice]
+    ) -> list[int]:
+        """The next token of several requests, each after one more token, where the model `chooses`.
+
+        The bits, and so the tokens, are those of each request alone.
+        """
+        assert self.sessions is not None
+        return self.sessions.choose_together(ids, caches, choices)
 
     @torch.inference_mode()
     def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
         """Logits of several requests, each after one more token: (requests, vocabulary), float32, in main memory.
 
-        Their products are computed as one, which rounds otherwise than one alone: see `batches`.
+        On a processor their products are computed as one, which rounds otherwise than one alone: see `batches`.
         """
+        if self.sessions is not None and (logits := self.sessions.logits_together(ids, caches)) is not None:
+            return logits.cpu()
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.numbers.device)
         return self.decoder.logits(self.hidden_together(tokens, caches)).to("cpu", torch.float32)
 

@@ -16,7 +16,7 @@ from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.errors import ContextFull, RequestError
 from llorch.runtime.memory import PREFILL_CHUNK
 from llorch.runtime.mode import Mode
-from llorch.runtime.sampling import Sampling, sample_token
+from llorch.runtime.sampling import Choice, Sampling, sample_token
 from llorch.runtime.text.model_text import Text
 from llorch.runtime.text.text_stream import TextStream
 
@@ -58,10 +58,8 @@ class RunsRequests(Protocol):
     def step(self, ids: Sequence[int], cache: Cache) -> Tensor:
         """Logits after the last of these tokens: (vocabulary,), float32, in main memory."""
 
-    def most_probable(
-        self, token: int, cache: Cache, wanted: int, never: Sequence[int]
-    ) -> Iterator[int] | None:
-        """Greedy tokens after `token`, computed ahead, where the device can; else None."""
+    def tokens_after(self, token: int, cache: Cache, wanted: int, choice: Choice) -> Iterator[int] | None:
+        """So many tokens after `token`, chosen and computed ahead by the device, where it can; else None."""
 
 
 class Constraint(Protocol):
@@ -168,15 +166,11 @@ class Request:
         return self.finish is None and self._computed == len(self.prompt_ids)
 
     @property
-    def takes_most_probable(self) -> bool:
-        """Whether the next tokens are the most probable ones but for `never`, and nothing else is asked of them."""
-        plain = self._constraint is None and self._top_logprobs is None
-        return self.decodes and self.sampling.is_greedy and plain
-
-    @property
-    def never(self) -> Sequence[int]:
-        """Tokens that are not taken."""
-        return self._never
+    def choice(self) -> Choice | None:
+        """How the next token is chosen; None where more than its logits decides, or is asked for."""
+        if self._constraint is not None or self._top_logprobs is not None or self.sampling.looks_back:
+            return None
+        return Choice(self.sampling, len(self.ids), self._never)
 
     def pending(self) -> tuple[int, ...]:
         """The tokens to compute next: a chunk of the prompt or the newest token, none once it has ended."""

@@ -43,9 +43,9 @@ class Sampling:
     frequency_penalty: float = 0.0
 
     @property
-    def is_greedy(self) -> bool:
-        """Whether the most probable token is taken, whatever was there before."""
-        return self.temperature == 0 and self.repetition_penalty == 1
+    def looks_back(self) -> bool:
+        """Whether a choice depends on which tokens were there before."""
+        return self.repetition_penalty != 1 or bool(self.presence_penalty or self.frequency_penalty)
 
     @property
     def filters(self) -> bool:
@@ -68,6 +68,18 @@ class Sampling:
         for name, (holds, what) in expected.items():
             if not holds:
                 raise RequestError(f"{name} is {getattr(self, name)}, expected {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a token is chosen that nothing but its logits decides.
+
+    step: new tokens before it. never: ids that are not taken.
+    """
+
+    sampling: Sampling
+    step: int = 0
+    never: Sequence[int] = ()
 
 
 def sample_token(logits: NDArray[np.float32], seen: Sequence[int], step: int, sampling: Sampling) -> int:

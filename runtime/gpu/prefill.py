@@ -18,10 +18,10 @@ from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.decoder import Decoder
 from llorch.runtime.gpu.fuse import plain, qkv
 from llorch.runtime.gpu.matrix import runs, together
+from llorch.runtime.gpu.memory import GpuCache, ropes
 from llorch.runtime.kernels.cuda import launch
-from llorch.runtime.kernels.cuda.launch import Emitted
+from llorch.runtime.kernels.cuda.launch import Caches, Emitted
 from llorch.runtime.mode import Mode
-from llorch.runtime.traits import Rope
 from llorch.runtime.weights import Attention
 
 SIZES = (64, 128, 256, 512)  # of prompts in fast mode, the last a prefill's chunk
@@ -37,43 +37,47 @@ class Recorded:
 
 
 class Prefill:
-    """A model's first tokens, or more of them, over one cache.
+    """A model's first tokens, or more of them, over one cache of so many positions at a time.
 
-    stored: (layers, 2, kv_heads, positions, head_dim). angles: cosines and sines of its positions, of each embedding.
+    stored: a place in memory, from which on caches are found.
     """
 
-    def __init__(self, decoder: Decoder, stored: Tensor, angles: dict[Rope, Tensor]) -> None:
+    def __init__(self, decoder: Decoder, stored: Tensor, capacity: int) -> None:
         self.decoder, self.traits = decoder, decoder.traits
-        self.stored, self.angles = stored, angles
         self.fast = decoder.weights.head.weight.numbers.mode is Mode.FAST
         self.dtype = torch.bfloat16 if self.fast else torch.float32
-        self.place = torch.zeros(2, dtype=torch.int32, device=stored.device)
+        self._ropes = ropes(self.traits)
+        table = torch.zeros(3 + len(self._ropes), 1, dtype=torch.int64, device=stored.device)
+        self._table, self.place = table, table[:2, 0]
+        angles = {rope: table[3 + n] for n, rope in enumerate(self._ropes)}
+        self.caches = Caches(stored, table[2], angles, capacity)
         self._recorded: dict[int, Recorded | None] = {}
 
-    def last_hidden(self, ids: Sequence[int], first: int) -> Tensor:
+    def last_hidden(self, ids: Sequence[int], cache: GpuCache) -> Tensor:
         """The last of the new positions' hidden states after the final norm, (1, hidden_size).
 
-        ids: the tokens of the positions from `first` on, whose keys and values go into the cache.
+        ids: the tokens that follow what the cache holds, into which their keys and values go.
 
         In fast mode so many tokens are computed as the next size has, and what is beyond the last is not used: the
         second time a size is needed it is recorded, and replayed from then on with the same bits.
         """
-        new = len(ids)
-        self.place.copy_(torch.tensor([first, new], dtype=torch.int32))
+        new, device = len(ids), self._table.device
+        offsets = cache.offsets(self.caches.stored, self._ropes)
+        self._table.copy_(torch.tensor([cache.length, new, *offsets])[:, None])
         routed = self.traits.routing is not None  # which experts a prompt needs the host must know
-        if not self.fast or routed or new > SIZES[-1] or not self.stored.is_cuda:
-            hidden = self._hidden(torch.tensor(ids).to(self.stored.device), first)
+        if not self.fast or routed or new > SIZES[-1] or device.type != "cuda":
+            hidden = self._hidden(torch.tensor(ids).to(device), cache)
             return self._final(*(part[..., -1:, :] for part in hidden))
         size = next(size for size in SIZES if size >= new)
         padded = torch.tensor([*ids, *[0] * (size - new)])
         recorded = self._recorded.get(size)
         if recorded is None:
-            tokens = padded.to(self.stored.device)
-            made = self._hidden(tokens, first)
+            tokens = padded.to(device)
+            made = self._hidden(tokens, cache)
             if size in self._recorded:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph):
-                    recorded_made = self._hidden(tokens, first)
+                    recorded_made = self._hidden(tokens, cache)
                 self._recorded[size] = Recorded(graph, tokens, recorded_made)
             else:
                 self._recorded[size] = None
@@ -83,7 +87,7 @@ class Prefill:
             made = recorded.made
         return self._final(*(part[..., new - 1 : new, :] for part in made))
 
-    def _hidden(self, ids: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    def _hidden(self, ids: Tensor, cache: GpuCache) -> tuple[Tensor, Tensor]:
         """The hidden states before the last block's output is added, and that: (new, hidden), (parts, new, hidden)."""
         weights = self.decoder.weights
         hidden = weights.embedding.rows_at(ids) * self.traits.embedding_scale
@@ -96,7 +100,7 @@ class Prefill:
             hidden, x = self._norm(
                 layer.attention_norm, hidden, parts, post, torch.float32 if wide else self.dtype
             )
-            attended = self._attention(index, attention, x, first)
+            attended = self._attention(index, attention, x, cache)
             if self.traits.parallel:
                 parts = torch.stack([attended, self._feed_forward(ffn, x)])
             else:
@@ -118,38 +122,34 @@ class Prefill:
     ) -> tuple[Tensor, Tensor]:
         out = Emitted.row_major(torch.empty(hidden.shape, dtype=dtype, device=hidden.device))
         after = hidden if parts is None else torch.empty_like(hidden)
-        launch.add_and_norm(hidden, after, parts, None, post, norm, out, self.traits.residual_scale)
+        launch.add_and_norm(
+            hidden, after, parts, None, post, norm, out, self.traits.residual_scale, few=False
+        )
         return after, out.plain
 
-    def _attention(self, index: int, weights: Attention, x: Tensor, first: int) -> Tensor:
-        traits, rope, new = self.traits, self.traits.ropes[index], len(x)
+    def _attention(self, index: int, weights: Attention, x: Tensor, cache: GpuCache) -> Tensor:
+        traits, new = self.traits, len(x)
         rows = _multiplied(qkv(weights), x)
-        keys, values = self.stored[index]
         queries = torch.empty((traits.heads, new, traits.head_dim), dtype=self.dtype, device=x.device)
         launch.turn_many(
             rows,
-            keys,
-            values,
+            self.caches,
             queries,
             self.place,
+            layer=index,
             traits=traits,
-            angles=None if rope is None else self.angles[rope],
-            rope=rope,
             q_norm=weights.q_norm,
             k_norm=weights.k_norm,
         )
-        window = traits.windows[index]
         if self.fast:
             out = torch.empty((new, traits.heads * traits.head_dim), dtype=self.dtype, device=x.device)
-            launch.attend_many(queries, keys, values, out, self.place, traits=traits, window=window)
+            launch.attend_many(queries, self.caches, out, self.place, layer=index, traits=traits)
         else:
-            stop = first + new
             mixed = attend(
                 queries,
-                keys[:, :stop],
-                values[:, :stop],
+                *cache.read(index, new),
                 scale=traits.attention_scale,
-                window=window,
+                window=traits.windows[index],
                 softcap=traits.attention_softcap,
             )
             out = mixed.transpose(0, 1).reshape(new, -1)

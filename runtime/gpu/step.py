@@ -1,10 +1,12 @@
 """One decode step of a model on a GPU: every kernel of it, in order, on buffers that stay where they are.
 
-Run as it stands it computes one token; recorded once, it is one CUDA graph. Nothing in it depends on what ran before
-but the token, the position and the cache below it.
+Run as it stands it computes one token of each of some requests; recorded once, it is one CUDA graph. Nothing in it
+depends on what ran before but the tokens, the positions and the caches below them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,14 +14,13 @@ from torch import Tensor
 from llorch.runtime.blocks.experts import FeedForward, Mixture, choose_experts
 from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
-from llorch.runtime.blocks.rope import rotation
 from llorch.runtime.decoder import Decoder
 from llorch.runtime.gpu.fuse import plain, qkv
 from llorch.runtime.gpu.matrix import PackedOnGpu, runs, together
+from llorch.runtime.gpu.memory import ropes
 from llorch.runtime.kernels.cuda import launch
-from llorch.runtime.kernels.cuda.launch import Emitted
+from llorch.runtime.kernels.cuda.launch import Caches, Emitted
 from llorch.runtime.mode import Mode
-from llorch.runtime.traits import Rope
 from llorch.runtime.weights import Attention, Layer
 
 SPLIT_POSITIONS = 256  # of a cache for each program that reads one head
@@ -27,33 +28,31 @@ FEWEST_SPLITS, MOST_SPLITS = 4, 16
 
 
 class DecodeStep:
-    """A model's next token over one cache.
+    """The next token of some requests, over a cache each, all of the same capacity; a row each.
 
-    stored: (layers, 2, kv_heads, positions, head_dim) float32, the cache. planned: positions that the request may
-    grow to, by which its rotary embeddings are chosen. token, position: the input, one number each. logits: the
-    output, (vocabulary,) float32; `token` and `position` are then those of the next step, the token the most probable.
+    stored: a place in memory, from which on caches are found. token, position: the input, (rows,) int64; `table` holds
+    both and where the caches are, a column a request. never: (rows, vocabulary), −∞ where an id is not taken. logits:
+    the output, (rows, vocabulary) float32; `token` and `position` are then those of the next step, the token the most
+    probable. A row's bits are those of it alone, whatever the others are and how many.
     """
 
-    def __init__(self, decoder: Decoder, stored: Tensor, planned: int) -> None:
-        self.decoder, self.traits, self.stored = decoder, decoder.traits, stored
-        self.device = stored.device
+    def __init__(self, decoder: Decoder, stored: Tensor, capacity: int, rows: int = 1) -> None:
+        self.decoder, self.traits = decoder, decoder.traits
+        self.device, self.rows = stored.device, rows
         numbers = decoder.weights.head.weight.numbers
         self.fast = numbers.mode is Mode.FAST
-        self.token = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self.position = torch.zeros(1, dtype=torch.int32, device=self.device)
-        self.never = torch.zeros(self.traits.vocabulary_size, device=self.device)
+        self.ropes = ropes(self.traits)
+        self.table = torch.zeros(3 + len(self.ropes), rows, dtype=torch.int64, device=self.device)
+        self.token, self.position = self.table[0], self.table[1]
+        angles = {rope: self.table[3 + n] for n, rope in enumerate(self.ropes)}
+        self.caches = Caches(stored, self.table[2], angles, capacity)
+        self.never = torch.zeros(rows, self.traits.vocabulary_size, device=self.device)
         self._buffers: dict[tuple[object, ...], Tensor | Emitted] = {}
-        self.angles = {
-            rope: self._table(rope, planned) for rope in set(self.traits.ropes) if rope is not None
-        }
-        self.splits = min(MOST_SPLITS, max(FEWEST_SPLITS, -(-stored.shape[3] // SPLIT_POSITIONS)))
-        self.hidden, self._after = torch.empty((2, 1, self.traits.hidden_size), device=self.device).unbind()
-        self.logits = torch.empty(self.traits.vocabulary_size, device=self.device)
-
-    def plan(self, planned: int) -> None:
-        """Chooses the rotary embeddings of a request that may grow to so many positions."""
-        for rope, table in self.angles.items():
-            table.copy_(self._table(rope, planned))
+        self.splits = min(MOST_SPLITS, max(FEWEST_SPLITS, -(-capacity // SPLIT_POSITIONS)))
+        self.hidden, self._after = torch.empty(
+            (2, rows, self.traits.hidden_size), device=self.device
+        ).unbind()
+        self.logits = torch.empty(rows, self.traits.vocabulary_size, device=self.device)
 
     def run(self) -> None:
         """Launches it."""
@@ -81,18 +80,14 @@ class DecodeStep:
         self._head(weights.head, x)
 
     def _head(self, head: Linear, x: Emitted) -> None:
-        self._multiplied("head", [head], x, into=self.logits[None, None])
+        self._multiplied("head", [head], x, into=self.logits[None])
         if self.traits.logit_scale != 1:
             self.logits.mul_(self.traits.logit_scale)
         cap = self.traits.logit_softcap
         if cap is not None:
             self.logits.div_(cap).tanh_().mul_(cap)
-        scratch = self._buffer("best", (launch.TOP_PROGRAMS,))
+        scratch = self._buffer("best", (self.rows, launch.TOP_PROGRAMS))
         launch.most_probable(self.logits, self.never, scratch, self.token, self.position)
-
-    def _table(self, rope: Rope, planned: int) -> Tensor:
-        """Cosines and sines of all positions of the cache, (2, positions, n_rot / 2)."""
-        return torch.stack(rotation(rope, range(self.stored.shape[3]), planned, self.stored))
 
     def _buffer(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Memory under a name; the same for every layer, since the layers run one after the other."""
@@ -121,11 +116,9 @@ class DecodeStep:
         readers: list[Linear],
     ) -> Emitted:
         """Adds the last block's output to the hidden state, and gives its norm."""
-        out = self._emitted("normed", 1, self.traits.hidden_size, readers)
-        rows = None if parts is None else parts[:, None]
-        launch.add_and_norm(
-            self.hidden, self._after, rows, shares, post, norm, out, self.traits.residual_scale
-        )
+        out = self._emitted("normed", self.rows, self.traits.hidden_size, readers)
+        scale = self.traits.residual_scale
+        launch.add_and_norm(self.hidden, self._after, parts, shares, post, norm, out, scale, few=True)
         if parts is not None:
             self.hidden, self._after = self._after, self.hidden
         return out
@@ -139,17 +132,17 @@ class DecodeStep:
         splits: int | None = None,
         into: Tensor | None = None,
     ) -> Tensor:
-        """Products of one x beside one another, in the buffer of a name or in another: (1, splits, Σ rows)."""
+        """Products of one x beside one another, in the buffer of a name or in another: (splits, rows, Σ widths)."""
         found = runs(linears)
         if into is None:
             if splits is None:
                 splits = min(_splits(run, x.fast) for run in found)
             width = sum(linear.weight.rows for linear in linears)
-            into = self._buffer(name, (1, splits, width))
+            into = self._buffer(name, (splits, self.rows, width))
         at = 0
         for run in found:
             rows = sum(linear.weight.rows for linear in run)
-            self._launch(run, x, into[:, :, at : at + rows])
+            self._launch(run, x, into[:, :, at : at + rows].transpose(0, 1))
             at += rows
         return into
 
@@ -182,29 +175,24 @@ class DecodeStep:
         return found
 
     def _attention(self, index: int, weights: Attention, x: Emitted) -> Tensor:
-        """The output product's parts, (splits, hidden)."""
-        traits, rope = self.traits, self.traits.ropes[index]
-        rows = self._multiplied("qkv", qkv(weights), x)[0]
-        keys, values = self.stored[index]
-        width = traits.heads * traits.head_dim
-        out = self._emitted("attended", 1, width, [weights.output])
-        padded = launch.padded(traits.head_dim)
+        """The output product's parts, (splits, rows, hidden)."""
+        traits = self.traits
+        products = self._multiplied("qkv", qkv(weights), x)
+        out = self._emitted("attended", self.rows, traits.heads * traits.head_dim, [weights.output])
+        shape = (self.rows, traits.heads, self.splits)
         launch.attend(
-            rows,
-            keys,
-            values,
+            products.transpose(0, 1),
+            self.caches,
             self.position,
             out,
-            sums=self._buffer("sums", (traits.heads, self.splits, padded)),
-            tops=self._buffer("tops", (traits.heads, self.splits, 2)),
+            layer=index,
+            sums=self._buffer("sums", (*shape, launch.padded(traits.head_dim))),
+            tops=self._buffer("tops", (*shape, 2)),
             traits=traits,
-            angles=None if rope is None else self.angles[rope],
-            rope=rope,
             q_norm=weights.q_norm,
             k_norm=weights.k_norm,
-            window=traits.windows[index],
         )
-        return self._multiplied("output", [weights.output], out)[0]
+        return self._multiplied("output", [weights.output], out)
 
     def _feed_forward(
         self, ffn: FeedForward | Mixture, x: Emitted, attended: Tensor | None
@@ -215,77 +203,70 @@ class DecodeStep:
         inner = self._inner(ffn, x)
         before = 0 if attended is None else len(attended)
         splits = _splits([ffn.down], inner.fast)
-        parts = self._buffer("parts", (1, before + splits, self.traits.hidden_size))
+        parts = self._buffer("parts", (before + splits, self.rows, self.traits.hidden_size))
         if attended is not None:
-            parts[0, :before].copy_(attended)
-        self._multiplied("down", [ffn.down], inner, into=parts[0, before:][None])
-        return parts[0], None
+            parts[:before].copy_(attended)
+        self._multiplied("down", [ffn.down], inner, into=parts[before:])
+        return parts, None
 
     def _inner(self, ffn: FeedForward, x: Emitted) -> Emitted:
         rows = ffn.up.weight.rows
-        out = self._emitted("inner", 1, rows, [ffn.down])
+        out = self._emitted("inner", self.rows, rows, [ffn.down])
         if ffn.gate is None:
-            launch.gated(self._multiplied("up", [ffn.up], x), None, out, ffn.activation)
+            up = self._multiplied("up", [ffn.up], x)
+            launch.gated(up.transpose(0, 1), None, out, ffn.activation)
         else:
-            both = self._multiplied("gate_up", [ffn.gate, ffn.up], x)
+            both = self._multiplied("gate_up", [ffn.gate, ffn.up], x).transpose(0, 1)
             launch.gated(both[..., :rows], both[..., rows:], out, ffn.activation)
         return out
 
     def _mixture(self, mixture: Mixture, x: Emitted, attended: Tensor | None) -> tuple[Tensor, Tensor]:
-        used, hidden = mixture.routing.used, self.traits.hidden_size
-        scores = self._multiplied("router", [mixture.router], x, splits=1)[:, 0]
+        used, rows, hidden = mixture.routing.used, self.rows, self.traits.hidden_size
+        scores = self._multiplied("router", [mixture.router], x, splits=1)[0]
         weights, chosen = choose_experts(scores, mixture.routing)
         before = 0 if attended is None else len(attended)
         after = 0 if mixture.shared is None else 1
-        parts = self._buffer("parts", (before + used + after, hidden))
-        shares = self._buffer("shares", (before + used + after,))
+        parts = self._buffer("parts", (before + used + after, rows, hidden))
+        shares = self._buffer("shares", (before + used + after, rows))
         shares.fill_(1.0)
-        shares[before : before + used].copy_(weights[0])
+        shares[before : before + used].copy_(weights.T)
         if attended is not None:
             parts[:before].copy_(attended)
-        expert = mixture.experts[0]
+        routed = parts[before : before + used].view(used * rows, 1, hidden)
+        self._routed(mixture.experts, x, chosen.T.reshape(-1), routed)
+        if mixture.shared is not None:
+            if mixture.shared_gate is not None:
+                gate_value = self._multiplied("shared_gate", [mixture.shared_gate], x, splits=1)[0, :, 0]
+                shares[-1].copy_(torch.sigmoid(gate_value))
+            shared = self._inner(mixture.shared, x)
+            self._multiplied("shared", [mixture.shared.down], shared, into=parts[-1:])
+        return parts, shares
+
+    def _routed(self, experts: Sequence[FeedForward], x: Emitted, ids: Tensor, out: Tensor) -> None:
+        """The networks of the experts `ids`: of the first one of each row of x, then of the second one of each."""
+        expert = experts[0]
         assert expert.gate is not None
         gate, up, down = (linear.weight for linear in (expert.gate, expert.up, expert.down))
+        second = experts[1].up.weight
         assert isinstance(gate, PackedOnGpu)
         assert isinstance(up, PackedOnGpu)
         assert isinstance(down, PackedOnGpu)
-        second = mixture.experts[1].up.weight
         assert isinstance(second, PackedOnGpu)
-        inner = self._emitted("routed", used, up.rows, [expert.down])
-        ids = chosen[0].contiguous()
-        both = self._buffer("routed_gate_up", (2, used, 1, up.rows))
-        for matrix, y in ((gate, both[0]), (up, both[1])):
-            cut = launch.blocking(up.rows, matrix.held.planes, fast=x.fast).with_splits(1)
-            launch.packed_linear(
-                matrix.held.planes,
-                x,
-                y,
-                start=matrix.start,
-                rows=up.rows,
-                expert=ids,
-                per_expert=second.start - up.start,
-                cut=cut,
-            )
+        inner = self._emitted("routed", len(ids), up.rows, [expert.down])
+        both = self._buffer("routed_gate_up", (2, len(ids), 1, up.rows))
+        step = second.start - up.start
+        self._by_expert(gate, x, both[0], ids, step)
+        self._by_expert(up, x, both[1], ids, step)
         launch.gated(both[0], both[1], inner, expert.activation)
-        cut = launch.blocking(hidden, down.held.planes, fast=inner.fast).with_splits(1)
-        routed = parts[before : before + used].view(used, 1, hidden)
+        self._by_expert(down, inner, out, ids, down.rows)
+
+    def _by_expert(self, first: PackedOnGpu, x: Emitted, y: Tensor, ids: Tensor, per_expert: int) -> None:
+        """Products with the matrices of some experts. first: the first one's, `per_expert` rows before the next."""
+        planes = first.held.planes
+        cut = launch.blocking(first.rows, planes, fast=x.fast).with_splits(1)
         launch.packed_linear(
-            down.held.planes,
-            inner,
-            routed,
-            start=down.start,
-            rows=hidden,
-            expert=ids,
-            per_expert=hidden,
-            cut=cut,
+            planes, x, y, start=first.start, rows=first.rows, expert=ids, per_expert=per_expert, cut=cut
         )
-        if mixture.shared is not None:
-            if mixture.shared_gate is not None:
-                gate_value = self._multiplied("shared_gate", [mixture.shared_gate], x, splits=1)[0, 0]
-                shares[-1:].copy_(torch.sigmoid(gate_value))
-            shared = self._inner(mixture.shared, x)
-            self._multiplied("shared", [mixture.shared.down], shared, into=parts[-1:][None])
-        return parts, shares
 
 
 def _inputs(layer: Layer) -> list[Linear]:

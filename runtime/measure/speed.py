@@ -19,6 +19,7 @@ from llorch.runtime.errors import RequestError
 from llorch.runtime.loading import load
 from llorch.runtime.mode import Mode
 from llorch.runtime.model import Model
+from llorch.runtime.sampling import Choice, Sampling
 from llorch.runtime.weights import Attention, Weights
 
 READ_BYTES = 1 << 28  # summed by each thread: beyond any cache
@@ -133,7 +134,8 @@ def _write(model: Model, count: int, depth: int) -> float:
     cache = model.new_cache(ahead + count)
     token = int(model.step(_tokens(model, ahead), cache).argmax())
     begun = time.perf_counter()
-    made = model.most_probable(token, cache, count, ())  # as a greedy request has them, where a device can
+    choice = Choice(Sampling())
+    made = model.tokens_after(token, cache, count, choice)  # as a request has them, where a device can
     if made is not None:
         for _ in made:
             pass

@@ -12,7 +12,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -168,12 +169,32 @@ class Scheduler:
             self._compute([prefilling])
             if prefilling in self._running and not prefilling.request.decodes:
                 self._running.append(self._running.pop(self._running.index(prefilling)))  # prompts take turns
+        if self.model.chooses:
+            self._choose([job for job in decoding if job.request.choice is not None])
+            decoding = [job for job in decoding if job.request.choice is None]
         if self.model.batches and len(decoding) > 1:
             self._compute(decoding)
         else:
             for job in decoding:
                 if not job.cancelled:
                     self._compute([job])
+
+    def _choose(self, jobs: Sequence[Job]) -> None:
+        """The next token of these jobs, which the device computes and chooses."""
+        if not jobs:
+            return
+        requests = [job.request for job in jobs]
+        try:
+            tokens = self.model.choose_together(
+                [request.ids[-1] for request in requests],
+                [request.cache for request in requests],
+                [choice for request in requests if (choice := request.choice) is not None],
+            )
+        except Exception as error:  # noqa: BLE001  # as in `_compute`
+            self._end(jobs, error)
+            return
+        for job, token in zip(jobs, tokens, strict=True):
+            self._give(job, partial(job.request.take, token), 1)
 
     def _compute(self, jobs: Sequence[Job]) -> None:
         """One step of these jobs, all of one kind; an error ends those whose step it was."""
@@ -188,13 +209,14 @@ class Scheduler:
             self._end(jobs, error)
             return
         for job, row, ids in zip(jobs, logits, pending, strict=True):
-            self._give(job, row, len(ids))
+            self._give(job, partial(job.request.accept, row.numpy()), len(ids))
 
-    def _give(self, job: Job, logits: torch.Tensor, computed: int) -> None:
+    def _give(self, job: Job, accept: Callable[[], Step], computed: int) -> None:
+        """What follows from a step of so many tokens. accept: the request's part in it."""
         had = len(job.request.ids)
         decoding = job.request.decodes
         try:
-            job.give(job.request.accept(logits.numpy()))
+            job.give(accept())
         except Exception as error:  # noqa: BLE001  # sampling and text are the job's own too
             self._end([job], error)
             return

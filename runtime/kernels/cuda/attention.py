@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from llorch.runtime.kernels.cuda.pointwise import begin, emit
+from llorch.runtime.kernels.cuda.pointwise import begin, emit, row_of
 
 
 @triton.jit
@@ -95,6 +95,12 @@ def _turned(
 
 
 @triton.jit
+def _cache(stored, cache_at, layer):
+    """A request's keys of one layer, behind which its values follow: its memory is found from another place."""
+    return stored + tl.multiple_of(tl.load(cache_at), 16) + layer
+
+
+@triton.jit
 def _score(score, scale, softcap, CAPPED: tl.constexpr):
     score *= scale
     if CAPPED:
@@ -107,11 +113,11 @@ def attend_one(
     sums,
     tops,
     qkv,
-    keys,
-    values,
-    cos,
-    sin,
+    stored,
+    cache_at,
+    angles_at,
     position,
+    layer,
     q_weight,
     q_bias,
     k_weight,
@@ -119,6 +125,7 @@ def attend_one(
     norm_stride,
     heads,
     kv_heads,
+    row_stride,
     stride,
     capacity,
     window,
@@ -140,18 +147,27 @@ def attend_one(
 ):
     """One head over a share of the positions; the last share's program adds the new token, and stores it.
 
-    sums: (heads, splits, DB), Σ exp(score − top) · value. tops: (heads, splits, 2), the top score and the sum of the
-    weights exp(score − top).
+    Programs are heads, shares, and rows: requests, each with a position and a cache of its own. stored: a place in
+    memory; cache_at, angles_at: (rows,), how many numbers from there on its cache, and its cosines, begin; layer: from
+    a cache's beginning to the layer's keys (kv_heads, capacity, D), which its values follow, as the sines follow the
+    cosines (capacity, NROT / 2). sums: (rows, heads, splits, DB), Σ exp(score − top) · value. tops: (rows, heads,
+    splits, 2), the top score and the sum of the weights exp(score − top).
     """
     begin(CHAINED)
-    head, split = tl.program_id(0), tl.program_id(1)
+    head, split, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     group = heads // kv_heads
     kv = head // group
-    pos = tl.load(position)
+    pos = tl.load(position + row).to(tl.int32)
     i = tl.arange(0, DB)
     inside = i < D
-    cos += pos * (NROT // 2)
-    sin += pos * (NROT // 2)
+    qkv += row * row_stride
+    keys = _cache(stored, cache_at + row, layer)
+    values = keys + (kv_heads * capacity).to(tl.int64) * D
+    cos = stored
+    sin = stored
+    if NROT > 0:
+        cos = _cache(stored, angles_at + row, pos * (NROT // 2))
+        sin = cos + capacity * (NROT // 2)
     q = _turned(
         qkv, 0, head, heads, cos, sin, q_weight, q_bias, norm_stride, stride, eps,
         PARTS, D, DB, NROT, PAIRS, NORM, KIND,
@@ -197,7 +213,7 @@ def attend_one(
         if head % group == 0:
             tl.store(keys + pos * D + i, k_new, mask=inside)
             tl.store(values + pos * D + i, v_new, mask=inside)
-    at = head * SPLITS + split
+    at = (row * heads + head) * SPLITS + split
     tl.store(sums + at * DB + i, acc)
     tl.store(tops + at * 2, top)
     tl.store(tops + at * 2 + 1, total)
@@ -205,16 +221,16 @@ def attend_one(
 
 @triton.jit
 def combine(
-    plain, x, xd, xs, sums, tops, columns, groups,
+    plain, x, xd, xs, sums, tops, heads, columns, groups,
     D: tl.constexpr, DB: tl.constexpr, SPLITS: tl.constexpr, FAST: tl.constexpr, EMIT: tl.constexpr,
     CHAINED: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
-    """The shares of all heads as one row (heads · D), emitted. Programs are blocks of B columns."""
+    """The shares of all heads as one row (heads · D), emitted. Programs are blocks of B columns, and rows."""
     begin(CHAINED)
-    k0 = tl.program_id(0) * B
+    k0, row = tl.program_id(0) * B, tl.program_id(1)
     k = k0 + tl.arange(0, B)
     inside = k < columns
-    head = k // D
+    head = row * heads + k // D
     top = tl.full((B,), float("-inf"), tl.float32)
     for s in tl.static_range(SPLITS):
         top = tl.maximum(top, tl.load(tops + (head * SPLITS + s) * 2, mask=inside, other=0.0))
@@ -225,17 +241,18 @@ def combine(
         weight = tl.exp(tl.load(tops + at * 2, mask=inside, other=0.0) - top)
         total += weight * tl.load(tops + at * 2 + 1, mask=inside, other=1.0)
         acc += weight * tl.load(sums + at * DB + k % D, mask=inside, other=0.0)
+    plain, x, xd, xs = row_of(row, columns, plain, x, xd, xs, groups, FAST)
     emit(acc / total, k0, columns, plain, x, xd, xs, groups, B, FAST, EMIT)
 
 
 @triton.jit
 def turn_many(
     queries,
-    keys,
-    values,
     qkv,
-    cos,
-    sin,
+    stored,
+    cache_at,
+    angles_at,
+    layer,
     q_weight,
     q_bias,
     k_weight,
@@ -257,19 +274,25 @@ def turn_many(
 ):
     """Many tokens' queries, normed and rotated, (heads, new, D); keys and values go into the cache.
 
-    qkv: (new, (heads + 2 kv_heads) · D). place: the first token's position, and how many of the tokens count.
+    qkv: (new, (heads + 2 kv_heads) · D). stored, cache_at, angles_at, layer: as in `attend_one`, of one request.
+    place: the first token's position, and how many of the tokens count.
     Programs are tokens, and heads of queries, then of keys, then of values.
     """
     begin(CHAINED)
-    first = tl.load(place)
-    known = tl.load(place + 1)
+    first = tl.load(place).to(tl.int32)
+    known = tl.load(place + 1).to(tl.int32)
     t, head = tl.program_id(0), tl.program_id(1)
     i = tl.arange(0, DB)
     inside = i < D
     qkv += t.to(tl.int64) * ((heads + 2 * kv_heads) * D)
-    stored = i < tl.where(t < known, D, 0)
-    cos += tl.minimum(first + t, capacity - 1) * (NROT // 2)
-    sin += tl.minimum(first + t, capacity - 1) * (NROT // 2)
+    kept = i < tl.where(t < known, D, 0)
+    keys = _cache(stored, cache_at, layer)
+    values = keys + (kv_heads * capacity).to(tl.int64) * D
+    cos = stored
+    sin = stored
+    if NROT > 0:
+        cos = _cache(stored, angles_at, tl.minimum(first + t, capacity - 1) * (NROT // 2))
+        sin = cos + capacity * (NROT // 2)
     if head < heads:
         q = _turned(
             qkv,
@@ -298,19 +321,20 @@ def turn_many(
             qkv, heads * D, kv, kv_heads, cos, sin, k_weight, k_bias, norm_stride, 0, eps,
             1, D, DB, NROT, PAIRS, NORM, KIND,
         )  # fmt: skip
-        tl.store(keys + (kv * capacity + first + t).to(tl.int64) * D + i, k, mask=stored)
+        tl.store(keys + (kv * capacity + first + t).to(tl.int64) * D + i, k, mask=kept)
     else:
         kv = head - heads - kv_heads
         v = _row(qkv, (heads + kv_heads) * D + kv * D, i, inside, 0, 1)
-        tl.store(values + (kv * capacity + first + t).to(tl.int64) * D + i, v, mask=stored)
+        tl.store(values + (kv * capacity + first + t).to(tl.int64) * D + i, v, mask=kept)
 
 
 @triton.jit
 def attend_many(
     out,
     queries,
-    keys,
-    values,
+    stored,
+    cache_at,
+    layer,
     heads,
     kv_heads,
     new,
@@ -329,12 +353,12 @@ def attend_many(
 ):
     """Causal attention of many new tokens by the tensor cores: operands of bfloat16, sums of float32.
 
-    out: (new, heads · D). queries: (heads, new, D). place: as in `turn_many`. Programs are blocks of M tokens, and
-    heads.
+    out: (new, heads · D). queries: (heads, new, D). stored, cache_at, layer, place: as in `turn_many`. Programs are
+    blocks of M tokens, and heads.
     """
     begin(CHAINED)
-    first = tl.load(place)
-    known = tl.load(place + 1)
+    first = tl.load(place).to(tl.int32)
+    known = tl.load(place + 1).to(tl.int32)
     head = tl.program_id(1)
     kv = head // (heads // kv_heads)
     t = tl.program_id(0) * M + tl.arange(0, M)
@@ -342,8 +366,8 @@ def attend_many(
     inside = i < D
     here = (t < new)[:, None] & inside[None, :]
     q = tl.load(queries + (head * new + t).to(tl.int64)[:, None] * D + i[None, :], mask=here, other=0.0)
-    keys += (kv * capacity).to(tl.int64) * D
-    values += (kv * capacity).to(tl.int64) * D
+    keys = _cache(stored, cache_at, layer) + (kv * capacity).to(tl.int64) * D
+    values = keys + (kv_heads * capacity).to(tl.int64) * D
     position = first + t
     last = tl.minimum(first + tl.program_id(0) * M + M, first + known)
     oldest = 0

@@ -80,6 +80,17 @@ def emit(
 
 
 @triton.jit
+def row_of(m, columns, plain, x, xd, xs, groups, FAST: tl.constexpr):
+    """Where row m of what is emitted begins."""
+    return (
+        plain + m.to(tl.int64) * columns,
+        x + m * groups * (8 if FAST else 32),
+        xd + m * groups,
+        xs + m * groups * 2,
+    )
+
+
+@triton.jit
 def _moments(x, inside, width, eps, KIND: tl.constexpr):
     """What is subtracted from a row, and what it is then multiplied by, before a norm's weight."""
     mean = 0.0
@@ -102,12 +113,12 @@ def _applied(x, mean, factor, by, bias, k, inside, KIND: tl.constexpr):
 
 
 @triton.jit
-def _summed(parts, shares, k, inside, part_stride, PARTS: tl.constexpr):
+def _summed(parts, shares, k, inside, part_stride, rows, PARTS: tl.constexpr):
     got = tl.zeros(k.shape, tl.float32)
     for p in tl.static_range(PARTS):
         part = tl.load(parts + p * part_stride + k, mask=inside, other=0.0)
         if shares is not None:
-            part *= tl.load(shares + p)
+            part *= tl.load(shares + p * rows)
         got += part
     return got
 
@@ -142,9 +153,10 @@ def add_and_norm(
 ):
     """hidden_out = hidden_in + scale · post_norm(Σ shares · parts), and its norm, emitted.
 
-    Programs are blocks of C columns, each of which looks at the whole row, and rows.
+    shares: (parts, rows), or None for ones. Programs are blocks of C columns, each of which looks at the whole row, and
+    rows.
     """
-    m = tl.program_id(1)
+    m, rows = tl.program_id(1), tl.num_programs(1)
     k0 = tl.program_id(0) * C
     c = k0 + tl.arange(0, C)
     within = c < width
@@ -156,12 +168,14 @@ def add_and_norm(
     hidden_in += m.to(tl.int64) * width
     hidden_out += m.to(tl.int64) * width
     parts += m.to(tl.int64) * width
+    if shares is not None:
+        shares += m
     k = tl.arange(0, B)
     inside = k < width
     value = tl.load(hidden_in + k, mask=inside, other=0.0)
     block = tl.load(hidden_in + c, mask=within, other=0.0)
     if PARTS > 0:
-        got = _summed(parts, shares, k, inside, part_stride, PARTS)
+        got = _summed(parts, shares, k, inside, part_stride, rows, PARTS)
         mean, factor = _moments(got, inside, width, eps, POST)
         if POST != "none":
             post_by = tl.load(post_weight + k, mask=inside, other=0.0)
@@ -170,23 +184,13 @@ def add_and_norm(
             post_by = 1.0
             post_by_block = 1.0
         value += scale * _applied(got, mean, factor, post_by, post_bias, k, inside, POST)
-        got = _summed(parts, shares, c, within, part_stride, PARTS)
+        got = _summed(parts, shares, c, within, part_stride, rows, PARTS)
         block += scale * _applied(got, mean, factor, post_by_block, post_bias, c, within, POST)
         tl.store(hidden_out + c, block, mask=within)
     mean, factor = _moments(value, inside, width, eps, KIND)
-    emit(
-        _applied(block, mean, factor, by, bias, c, within, KIND),
-        k0,
-        width,
-        plain + m.to(tl.int64) * width,
-        x + m * groups * (8 if FAST else 32),
-        xd + m * groups,
-        xs + m * groups * 2,
-        groups,
-        C,
-        FAST,
-        EMIT,
-    )
+    normed = _applied(block, mean, factor, by, bias, c, within, KIND)
+    plain, x, xd, xs = row_of(m, width, plain, x, xd, xs, groups, FAST)
+    emit(normed, k0, width, plain, x, xd, xs, groups, C, FAST, EMIT)
 
 
 @triton.jit
@@ -226,19 +230,8 @@ def gated(
     value = activated(value, ACT)
     if GATED:
         value *= factor
-    emit(
-        value,
-        k0,
-        columns,
-        plain + m.to(tl.int64) * columns,
-        x + m * groups * (8 if FAST else 32),
-        xd + m * groups,
-        xs + m * groups * 2,
-        groups,
-        B,
-        FAST,
-        EMIT,
-    )
+    plain, x, xd, xs = row_of(m, columns, plain, x, xd, xs, groups, FAST)
+    emit(value, k0, columns, plain, x, xd, xs, groups, B, FAST, EMIT)
 
 
 @triton.jit
@@ -361,15 +354,18 @@ def _allowed(logits, never, i, inside):
 
 @triton.jit
 def top_of_blocks(tops, logits, never, width, share, CHAINED: tl.constexpr, B: tl.constexpr):
-    """The largest logit of each program's share."""
+    """The largest logit of each program's share. Programs are shares, and rows."""
     begin(CHAINED)
+    row = tl.program_id(1)
+    logits += row.to(tl.int64) * width
+    never += row.to(tl.int64) * width
     first = tl.program_id(0) * share
     last = tl.minimum(first + share, width)
     top = tl.full((B,), float("-inf"), tl.float32)
     for start in range(first, last, B):
         i = start + tl.arange(0, B)
         top = tl.maximum(top, _allowed(logits, never, i, i < last))
-    tl.store(tops + tl.program_id(0), tl.max(top, 0))
+    tl.store(tops + row * tl.num_programs(0) + tl.program_id(0), tl.max(top, 0))
 
 
 @triton.jit
@@ -377,10 +373,16 @@ def first_top(
     token, position, tops, logits, never, width, share,
     PROGRAMS: tl.constexpr, CHAINED: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
-    """The lowest id whose logit is the largest of all, which is in the first share that has it; the next position."""
+    """The lowest id whose logit is the largest of all, which is in the first share that has it; the next position.
+
+    Programs are rows.
+    """
     begin(CHAINED)
+    row = tl.program_id(0)
+    logits += row.to(tl.int64) * width
+    never += row.to(tl.int64) * width
     programs = tl.arange(0, PROGRAMS)
-    every = tl.load(tops + programs)
+    every = tl.load(tops + row * PROGRAMS + programs)
     top = tl.max(every, 0)
     chosen = tl.min(tl.where(every == top, programs, PROGRAMS), 0)
     first = chosen * share
@@ -390,5 +392,5 @@ def first_top(
         i = start + tl.arange(0, B)
         value = _allowed(logits, never, i, i < last)
         found = tl.minimum(found, tl.where((value == top) & (i < last), i, 2147483647))
-    tl.store(token, tl.min(found, 0).to(tl.int64))
-    tl.store(position, tl.load(position) + 1)
+    tl.store(token + row, tl.min(found, 0).to(tl.int64))
+    tl.store(position + row, tl.load(position + row) + 1)

@@ -1,4 +1,4 @@
-"""Triton kernels: a packed or a float matrix times one row of activations.
+"""Triton kernels: a packed or a float matrix times rows of activations, each by itself: its sums are those of it alone.
 
 A thread stands for four rows of the matrix and walks along its columns, so that nothing is added up across threads
 but once at the end: over the groups of columns that a program takes side by side, in a fixed order. Long products of
@@ -188,7 +188,7 @@ def packed_product(
     return tl.sum(acc, 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["x_rows"])
 def packed_linear(
     y,
     bias,
@@ -208,8 +208,9 @@ def packed_linear(
     groups: tl.constexpr,
     per_split,
     per_expert,
-    y_stride,
-    x_stride,
+    y_row_stride,
+    y_split_stride,
+    x_rows,
     BITS: tl.constexpr,
     HALVES: tl.constexpr,
     ZERO: tl.constexpr,
@@ -220,12 +221,13 @@ def packed_linear(
     KS: tl.constexpr,
     LINES: tl.constexpr,
 ):
-    """y[row of x, split, rows]: programs are blocks of rows, splits of the columns, rows of x.
+    """y[row, split, rows]: programs are blocks of rows, splits of the columns, rows of y.
 
-    expert: indices, one for each row of x, of blocks of `per_expert` rows; None takes the rows from `start` on.
-    x_stride: rows of x apart, in groups of 32 columns; 0 gives all programs the same row.
+    expert: indices, one for each row of y, of blocks of `per_expert` rows; None takes the rows from `start` on.
+    x_rows: rows of x; rows of y beyond take them again.
     """
     split, m = tl.program_id(1), tl.program_id(2)
+    x_row = m % x_rows
     inner = tl.program_id(0) * BN
     row0 = start + inner
     first = split * per_split
@@ -243,9 +245,9 @@ def packed_linear(
         minimum,
         d,
         dmin,
-        x + m * x_stride * (8 if FAST else 32),
-        xd + m * x_stride,
-        xs + m * x_stride * 2,
+        x + x_row * groups * (8 if FAST else 32),
+        xd + x_row * groups,
+        xs + x_row * groups * 2,
         row0,
         first,
         last,
@@ -267,7 +269,8 @@ def packed_linear(
     if bias is not None:  # noqa: SIM102 the one is known when it is compiled, the other is not
         if split == 0:
             got += tl.load(bias + n, mask=inside, other=0.0)
-    tl.store(y + (m * tl.num_programs(1) + split).to(tl.int64) * y_stride + n, got, mask=inside)
+    y += m.to(tl.int64) * y_row_stride + split * y_split_stride
+    tl.store(y + n, got, mask=inside)
 
 
 @triton.jit

@@ -79,16 +79,17 @@ def test_widened_rows_and_tiles_have_the_bits_of_the_definition(name: str, devic
     assert torch.equal(launch.widen_tiles(planes, 0, ROWS, half).cpu(), weights.to(half))
 
 
-def test_the_most_probable_token_is_the_first_of_the_largest(device: torch.device) -> None:
+def test_the_most_probable_token_of_a_row_is_the_first_of_the_largest(device: torch.device) -> None:
     from llorch.runtime.kernels.cuda import launch
 
-    logits = torch.zeros(5000, device=device)
-    logits[[777, 778, 4999]] = 3.0
-    never, scratch = torch.zeros(5000, device=device), torch.empty(launch.TOP_PROGRAMS, device=device)
-    token = torch.zeros(1, dtype=torch.int64, device=device)
-    position = torch.tensor([41], dtype=torch.int32, device=device)
+    logits = torch.zeros(2, 5000, device=device)
+    logits[0, [777, 778, 4999]] = 3.0
+    logits[1, 4000] = 1.0
+    never, scratch = torch.zeros_like(logits), torch.empty(2, launch.TOP_PROGRAMS, device=device)
+    token = torch.zeros(2, dtype=torch.int64, device=device)
+    position = torch.tensor([41, 7], device=device)
     launch.most_probable(logits, never, scratch, token, position)
-    assert (token.item(), position.item()) == (777, 42)
-    never[777] = float("-inf")
+    assert (token.tolist(), position.tolist()) == ([777, 4000], [42, 8])
+    never[0, 777] = float("-inf")
     launch.most_probable(logits, never, scratch, token, position)
-    assert (token.item(), position.item()) == (778, 43)
+    assert (token.tolist(), position.tolist()) == ([778, 4000], [43, 9])

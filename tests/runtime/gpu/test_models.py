@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pytest
 import torch
 
 from llorch import runtime
 from llorch.converter import convert
 from llorch.runtime.errors import DoesNotFit, RequestError
+from llorch.runtime.sampling import Choice, Sampling, sample_token
 from llorch.verification import verify
 from tests.models.tiny import random_llama
 
@@ -53,14 +53,59 @@ def test_a_second_request_has_the_bits_of_the_first(file: Path, held_on_gpu: str
 
 
 @pytest.mark.slow
-def test_tokens_computed_ahead_are_the_most_probable_ones(file: Path, held_on_gpu: str) -> None:
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.8, top_k=40, top_p=0.9, seed=3)])
+def test_tokens_computed_ahead_are_those_that_logits_give(
+    file: Path, held_on_gpu: str, sampling: Sampling
+) -> None:
     model = runtime.load(file, device=held_on_gpu)
-    made = model.generate(PROMPT, max_new_tokens=2).ids
+    made = model.generate(PROMPT, max_new_tokens=3, sampling=sampling).ids
     by_logits, ids = [], list(PROMPT)
-    for _ in range(2):
-        by_logits.append(int(np.argmax(stepped(model, ids, prompt=len(PROMPT))[-1].numpy())))
+    for step in range(3):
+        logits = stepped(model, ids, prompt=len(PROMPT))[-1].numpy()
+        by_logits.append(sample_token(logits, ids, step, sampling))
         ids.append(by_logits[-1])
     assert list(made) == by_logits[: len(made)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_requests_together_have_the_bits_of_each_alone(file: Path, held_on_gpu: str, mode: str) -> None:
+    model = runtime.load(file, device=held_on_gpu, mode=mode)
+    prompts = [PROMPT, [80, 81], [7, 7, 7]]  # three: a row of the step for four is computed twice
+    alone = [stepped(model, [*prompt, 11, 12], prompt=len(prompt)) for prompt in prompts]
+    caches = [model.new_cache(len(prompt) + 2) for prompt in prompts]
+    for prompt, cache in zip(prompts, caches, strict=True):
+        model.step(prompt, cache)
+    for step, token in enumerate((11, 12), 1):
+        together = model.step_together([token] * 3, caches)
+        assert torch.equal(together, torch.stack([rows[step] for rows in alone]))
+
+
+@pytest.mark.slow
+def test_tokens_chosen_together_are_those_of_each_alone(file: Path, held_on_gpu: str) -> None:
+    model = runtime.load(file, device=held_on_gpu)
+    drawn, greedy = Choice(Sampling(1.2, seed=5), never=(3, 4)), Choice(Sampling(), never=[9])
+    caches = [model.new_cache(len(PROMPT) + 1) for _ in range(4)]
+    for cache in caches:
+        model.step(PROMPT, cache)
+    together = model.choose_together([11, 11], caches[:2], [drawn, greedy])
+    alone = [
+        model.tokens_after(11, cache, 1, choice)
+        for cache, choice in zip(caches[2:], (drawn, greedy), strict=True)
+    ]
+    assert [[token] for token in together] == [list(made) for made in alone if made is not None]
+
+
+@pytest.mark.slow
+def test_requests_that_take_turns_compute_what_each_does_alone(file: Path, held_on_gpu: str) -> None:
+    model = runtime.load(file, device=held_on_gpu)
+    prompts = [PROMPT, [80, 81]]
+    alone = [model.generate(prompt, max_new_tokens=4).ids for prompt in prompts]
+    streams = [model.stream(prompt, max_new_tokens=4) for prompt in prompts]
+    for _ in range(5):
+        for stream in streams:
+            next(stream, None)
+    assert [tuple(stream.ids) for stream in streams] == alone
 
 
 @pytest.mark.slow

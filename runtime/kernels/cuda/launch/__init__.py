@@ -1,6 +1,6 @@
 """The kernels called from torch tensors: how many programs of which size, and buffers of the right shape."""
 
-from llorch.runtime.kernels.cuda.launch.attention import attend, attend_many, turn_many
+from llorch.runtime.kernels.cuda.launch.attention import Caches, attend, attend_many, turn_many
 from llorch.runtime.kernels.cuda.launch.emitted import Emitted, padded
 from llorch.runtime.kernels.cuda.launch.matrices import (
     Blocking,
@@ -15,6 +15,7 @@ from llorch.runtime.kernels.cuda.launch.rows import TOP_PROGRAMS, add_and_norm, 
 __all__ = [
     "TOP_PROGRAMS",
     "Blocking",
+    "Caches",
     "Emitted",
     "add_and_norm",
     "attend",

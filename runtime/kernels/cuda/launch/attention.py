@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from llorch.runtime.kernels.cuda import attention
@@ -18,40 +21,58 @@ def _row_stride(norm: Norm | None, head_dim: int) -> int:
     return 0 if shared else head_dim
 
 
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """Where some requests have their keys and values, which a recorded launch finds out when it is replayed.
+
+    stored: a place in memory, float32. at: (rows,) int64, how many numbers from there on each row's cache begins:
+    (layers, 2, kv_heads, capacity, head_dim). angles: by rotary embedding the same of its cosines and sines, (2,
+    capacity, n_rot / 2).
+    """
+
+    stored: Tensor
+    at: Tensor
+    angles: Mapping[Rope, Tensor]
+    capacity: int
+
+    def layer(self, index: int, traits: Traits) -> int:
+        """Numbers before a layer's keys."""
+        return index * 2 * traits.kv_heads * self.capacity * traits.head_dim
+
+    def angles_at(self, rope: Rope | None) -> Tensor:
+        """Where an embedding's cosines begin; anything for a layer that has none."""
+        return self.at if rope is None else self.angles[rope]
+
+
 def attend(
     qkv: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    caches: Caches,
     position: Tensor,
     out: Emitted,
     *,
+    layer: int,
     sums: Tensor,
     tops: Tensor,
     traits: Traits,
-    angles: Tensor | None,
-    rope: Rope | None,
     q_norm: Norm | None,
     k_norm: Norm | None,
-    window: int | None,
 ) -> None:
-    """One token's attention over a cache, whose place `position` it fills.
+    """Attention of rows of one token each over a cache each, whose places `position` (rows,) they fill.
 
-    qkv: (parts, (heads + 2 kv_heads) · head_dim), the products' parts. keys, values: (kv_heads, positions, head_dim).
-    angles: cosines and sines (2, positions, n_rot / 2). sums, tops: scratch, see the kernel. out: emitted.
+    qkv: (rows, parts, (heads + 2 kv_heads) · head_dim), the products' parts. sums, tops: scratch, see the kernel.
     """
-    heads, splits, width = sums.shape
-    short = keys.shape[1] <= 256 * splits  # one warp needs no barrier, and a share has few steps
-    kind = "none" if q_norm is None or k_norm is None else traits.head_norm or "none"
-    cos, sin = (position, position) if angles is None else (angles[0], angles[1])
-    attention.attend_one[heads, splits](
+    rows, heads, splits, width = sums.shape
+    rope, window = traits.ropes[layer], traits.windows[layer]
+    short = caches.capacity <= 256 * splits  # one warp needs no barrier, and a share has few steps
+    attention.attend_one[heads, splits, rows](
         sums,
         tops,
         qkv,
-        keys,
-        values,
-        cos,
-        sin,
+        caches.stored,
+        caches.at,
+        caches.angles_at(rope),
         position,
+        caches.layer(layer, traits),
         None if q_norm is None else q_norm.weight,
         None if q_norm is None else q_norm.bias,
         None if k_norm is None else k_norm.weight,
@@ -60,17 +81,18 @@ def attend(
         heads,
         traits.kv_heads,
         qkv.stride(0),
-        keys.shape[1],
+        qkv.stride(1),
+        caches.capacity,
         window or 0,
         traits.attention_scale,
         traits.attention_softcap or 1.0,
         traits.norm_eps if q_norm is None else q_norm.eps,
-        PARTS=len(qkv),
+        PARTS=qkv.shape[1],
         D=traits.head_dim,
         DB=width,
         NROT=0 if rope is None else rope.n_rot,
         PAIRS="none" if rope is None else rope.pairs,
-        NORM=kind,
+        NORM=_normed(traits, q_norm, k_norm),
         KIND=traits.norm if q_norm is None else q_norm.kind,
         WINDOW=window is not None,
         CAPPED=traits.attention_softcap is not None,
@@ -80,10 +102,11 @@ def attend(
         **chained(qkv),
     )
     columns = out.plain.shape[1]
-    attention.combine[-(-columns // PACK_COLUMNS),](
+    attention.combine[-(-columns // PACK_COLUMNS), rows](
         *out.buffers,
         sums,
         tops,
+        heads,
         columns,
         out.groups,
         D=traits.head_dim,
@@ -99,31 +122,27 @@ def attend(
 
 def turn_many(
     qkv: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    caches: Caches,
     queries: Tensor,
     place: Tensor,
     *,
+    layer: int,
     traits: Traits,
-    angles: Tensor | None,
-    rope: Rope | None,
     q_norm: Norm | None,
     k_norm: Norm | None,
 ) -> None:
-    """Many tokens' products (new, (heads + 2 kv_heads) · head_dim) to queries (heads, new, head_dim) and the cache.
+    """Many tokens' products (new, (heads + 2 kv_heads) · head_dim) to queries (heads, new, head_dim) and one cache.
 
-    place: int32 on the device, the first token's position and how many of the tokens count.
+    place: on the device, the first token's position and how many of the tokens count.
     """
-    new = len(qkv)
-    kind = "none" if q_norm is None or k_norm is None else traits.head_norm or "none"
-    cos, sin = (qkv, qkv) if angles is None else (angles[0], angles[1])
+    new, rope = len(qkv), traits.ropes[layer]
     attention.turn_many[new, traits.heads + 2 * traits.kv_heads](
         queries,
-        keys,
-        values,
         qkv,
-        cos,
-        sin,
+        caches.stored,
+        caches.at,
+        caches.angles_at(rope),
+        caches.layer(layer, traits),
         None if q_norm is None else q_norm.weight,
         None if q_norm is None else q_norm.bias,
         None if k_norm is None else k_norm.weight,
@@ -133,13 +152,13 @@ def turn_many(
         traits.kv_heads,
         new,
         place,
-        keys.shape[1],
+        caches.capacity,
         traits.norm_eps if q_norm is None else q_norm.eps,
         D=traits.head_dim,
         DB=padded(traits.head_dim),
         NROT=0 if rope is None else rope.n_rot,
         PAIRS="none" if rope is None else rope.pairs,
-        NORM=kind,
+        NORM=_normed(traits, q_norm, k_norm),
         KIND=traits.norm if q_norm is None else q_norm.kind,
         num_warps=1,
         **chained(qkv),
@@ -147,27 +166,21 @@ def turn_many(
 
 
 def attend_many(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    out: Tensor,
-    place: Tensor,
-    *,
-    traits: Traits,
-    window: int | None,
+    queries: Tensor, caches: Caches, out: Tensor, place: Tensor, *, layer: int, traits: Traits
 ) -> None:
-    """Queries (heads, new, head_dim) bfloat16 over the cache up to themselves → out (new, heads · head_dim)."""
-    new = queries.shape[1]
+    """Queries (heads, new, head_dim) bfloat16 over one cache up to themselves → out (new, heads · head_dim)."""
+    new, window = queries.shape[1], traits.windows[layer]
     attention.attend_many[-(-new // QUERY_BLOCK), traits.heads](
         out,
         queries,
-        keys,
-        values,
+        caches.stored,
+        caches.at,
+        caches.layer(layer, traits),
         traits.heads,
         traits.kv_heads,
         new,
         place,
-        keys.shape[1],
+        caches.capacity,
         window or 0,
         traits.attention_scale,
         traits.attention_softcap or 1.0,
@@ -180,3 +193,8 @@ def attend_many(
         num_warps=4,
         **chained(queries),
     )
+
+
+def _normed(traits: Traits, q_norm: Norm | None, k_norm: Norm | None) -> str:
+    """Over what queries and keys are normed."""
+    return "none" if q_norm is None or k_norm is None else traits.head_norm or "none"

@@ -80,14 +80,14 @@ def packed_linear(
     """Rows [start, start + rows) of a packed matrix times x.
 
     y: (m, splits, …) float32, written along its last dimension from its first element on; the splits are the
-    blocking's. start: a multiple of 32. expert: (m,) indices; each takes `per_expert` rows, a multiple of 32.
+    blocking's. x: m rows, or fewer that are taken again and again. start: a multiple of 32. expert: (m,) indices; each
+    takes `per_expert` rows, a multiple of 32.
     """
     rows = planes.rows if rows is None else rows
     groups = planes.columns // GROUP
     cut = cut or blocking(rows, planes, fast=x.fast)
     m, splits = y.shape[:2]
     assert splits == cut.splits
-    assert y.stride(0) == splits * y.stride(1)
     products.packed_linear[-(-rows // cut.rows), splits, m](
         y,
         bias,
@@ -102,8 +102,9 @@ def packed_linear(
         groups,
         -(-groups // splits),
         per_expert,
+        y.stride(0),
         y.stride(1),
-        groups if len(x.plain) > 1 else 0,
+        len(x.plain),
         BITS=planes.bits,
         HALVES=planes.halves,
         ZERO=planes.zero,

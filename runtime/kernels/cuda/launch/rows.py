@@ -72,10 +72,14 @@ def add_and_norm(
     norm: Norm | None,
     out: Emitted,
     scale: float,
+    *,
+    few: bool,
 ) -> None:
     """after = hidden + scale · post(Σ shares · parts), and its norm, emitted.
 
-    hidden, after: (m, width), not the same memory. parts: (n, m, width), or None: then `after` is not written.
+    hidden, after: (m, width), not the same memory. parts: (n, m, width), or None: then `after` is not written. shares:
+    (n, m). few: whether there are never many rows, so that a wide one is given more of the processor; how sums are
+    ordered depends on it, and never on m.
     """
     m, width = hidden.shape
     some = norm or post
@@ -102,22 +106,22 @@ def add_and_norm(
         EMIT=out.packed,
         B=padded(width),
         C=block,
-        num_warps=16 if m == 1 and width > 2048 else 4,
+        num_warps=16 if few and width > 2048 else 4,
         **chained(hidden),
     )
 
 
 def most_probable(logits: Tensor, never: Tensor, scratch: Tensor, token: Tensor, position: Tensor) -> None:
-    """The first of the largest logits into `token` (1,) int64, and one more into `position`.
+    """The first of each row's largest logits into `token` (m,) int64, and one more into `position` (m,).
 
-    never: (vocabulary,), −∞ where an id is not taken. scratch: (TOP_PROGRAMS,) float32.
+    logits, never: (m, vocabulary), the second −∞ where an id is not taken. scratch: (m, TOP_PROGRAMS) float32.
     """
-    width = len(logits)
+    m, width = logits.shape
     share = -(-width // TOP_PROGRAMS)
-    pointwise.top_of_blocks[TOP_PROGRAMS,](
+    pointwise.top_of_blocks[TOP_PROGRAMS, m](
         scratch, logits, never, width, share, B=TOP_BLOCK, num_warps=4, **chained(logits)
     )
-    pointwise.first_top[1,](
+    pointwise.first_top[m,](
         token,
         position,
         scratch,
