@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,7 +278,9 @@ def require_source(artifact: Path, against: Path, digests: FileDigests) -> None:
     same = {sha256 for size, sha256 in recorded if size == length}
     if same:
         with cli.progress(f"hashing {against.name}") as progress:
-            same &= {digests.of(against, progress)}
+            digests.begin([against], progress)
+            import_module("llorch.runtime.devices")  # torch: a second of every comparison, beside the digest
+            same &= {digests.of(against)}
     if not same:
         raise click.UsageError(
             f"--against {shown(against, 200)} is not the file that {artifact / RECORD} names"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from itertools import accumulate
 from threading import Thread
 
 import torch
+
+from llorch.runtime.blocks.linear import has_triton
 
 
 def choose_device(device: str) -> str:
@@ -18,11 +21,18 @@ def choose_device(device: str) -> str:
 
 
 def start_device(device: str) -> None:
-    """Makes the context of a CUDA device in a thread, which takes a second; what is wrong with it `load` says."""
+    """Begins with a CUDA device in a thread: its context takes half a second, as does Triton's digest of itself.
+
+    What is wrong with it `load` says.
+    """
 
     def use() -> None:
-        with suppress(RuntimeError, AssertionError):
-            torch.empty(0, device=device)
+        with suppress(Exception):
+            row = torch.zeros(1, 32, device=device)
+            if has_triton():
+                matrix = import_module("llorch.runtime.gpu.matrix")  # Triton, in this thread
+                with matrix.on_device(row.device):
+                    matrix.launch.pack(row, fast=False)
 
     if device.startswith("cuda"):
         Thread(target=use, daemon=True).start()

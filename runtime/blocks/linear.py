@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 
@@ -307,6 +307,11 @@ class Linear:
         """(…, in) → (…, out)."""
         (y,) = multiplied(x, self)
         return y
+
+    def exact(self) -> Linear:
+        """Itself, from now on exact in every mode: what it decides must not hang on a rounding of its own."""
+        self.weight.numbers = replace(self.weight.numbers, mode=Mode.EXACT)
+        return self
 
     def product(self) -> Product | None:
         """What a kernel multiplies with, all but the scale; None where there is none."""

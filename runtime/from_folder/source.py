@@ -157,7 +157,7 @@ class Source:
         scale = self.optional(index, "router_scale")
         return Mixture(
             routing,
-            router=self.linear(index, "router"),
+            router=self.linear(index, "router").exact(),
             experts=self.experts(index, routing.experts),
             shared=self.feed_forward(index, "shared_") if self.has(index, "shared_down") else None,
             shared_gate=self.linear(index, "shared_router") if self.has(index, "shared_router") else None,

@@ -155,7 +155,7 @@ class Source:
         scale = self.vector(f"{prefix}ffn_gate_inp.scale")
         return Mixture(
             routing,
-            router=self.linear(f"{prefix}ffn_gate_inp"),
+            router=self.linear(f"{prefix}ffn_gate_inp").exact(),
             experts=experts,
             shared=self.feed_forward(prefix, "_shexp") if self.has(f"{prefix}ffn_up_shexp.weight") else None,
             shared_gate=self.linear(gate) if self.has(f"{gate}.weight") else None,

@@ -11,6 +11,7 @@ import torch
 
 from llorch import runtime
 from llorch.converter import convert
+from llorch.runtime.blocks.experts import Mixture
 from llorch.runtime.errors import DoesNotFit, RequestError
 from llorch.runtime.sampling import Choice, Sampling, sample_token
 from llorch.verification import verify
@@ -113,6 +114,20 @@ def test_fast_mode_differs_and_says_so(file: Path, held_on_gpu: str) -> None:
     exact, fast = (runtime.load(file, device=held_on_gpu, mode=mode) for mode in ("exact", "fast"))
     assert not torch.equal(stepped(exact, PROMPT, 3), stepped(fast, PROMPT, 3))
     assert (exact.mode, fast.mode) == ("exact", "fast")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [3, 20])  # by rows, and by widened weights
+def test_a_router_decides_in_float32_in_fast_mode_too(test_data: Path, held_on_gpu: str, rows: int) -> None:
+    model = runtime.load(test_data / "tiny/mixtral/q4_k_m.gguf", device=held_on_gpu, mode="fast")
+    ffn = model.decoder.weights.layers[0].ffn
+    assert isinstance(ffn, Mixture)
+    x = torch.randn(rows, model.traits.hidden_size, generator=torch.Generator().manual_seed(4))
+    router = ffn.router.weight
+    expected = x.double() @ router.dequantized(0, router.rows).double().cpu().T
+    assert torch.allclose(
+        ffn.router(x.to(router.numbers.device)).double().cpu(), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_what_does_not_fit_is_told_with_the_numbers(
