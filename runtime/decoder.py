@@ -324,6 +324,7 @@ class Decoder:
                 sinks=weights.sinks,
                 chunk=traits.chunks[index] if traits.chunks else None,
                 slopes=step.slopes,
+                position=part.cache.position,
             )
             for part in step.parts
         ]
@@ -379,7 +380,7 @@ def _recurrent(x: Tensor, index: int, weights: RecurrentMixer, step: Step) -> Te
 
 def _angles(rope: Rope, parts: Sequence[_Part], like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of all rows, each by its own position and its own request's length."""
-    found = [rotation(rope, part.places, part.cache.planned, like) for part in parts]
+    found = [part.cache.rotation(rope, part.places, like) for part in parts]
     return torch.cat([cosine for cosine, _ in found]), torch.cat([sine for _, sine in found])
 
 

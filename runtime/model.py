@@ -107,7 +107,7 @@ class Model:
     @property
     def chooses(self) -> bool:
         """Whether its device chooses tokens itself, so that no logits come back: see `choose_together`."""
-        return self.sessions is not None and self.sessions.fused
+        return self.sessions is not None and self.sessions.records
 
     @property
     def n_ctx(self) -> int:
@@ -143,7 +143,7 @@ class Model:
 
     def new_cache(self, planned: int) -> Cache:
         """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
-        if self.sessions is not None and self.sessions.fused:
+        if self.sessions is not None and self.sessions.records:
             return self.sessions.new_cache(planned)
         devices = self.decoder.weights.devices
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device, devices)

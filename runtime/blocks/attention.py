@@ -19,6 +19,7 @@ def attend(
     sinks: Tensor | None = None,
     chunk: int | None = None,
     slopes: Tensor | None = None,
+    position: Tensor | None = None,
 ) -> Tensor:
     """Causal attention of the newest positions over everything cached.
 
@@ -27,7 +28,8 @@ def attend(
     window: how many positions back a query sees, itself included; None is all.
     softcap: c · tanh(s / c) of the scaled scores, before the mask. sinks: (heads,), a logit more in each
     head's softmax that nothing belongs to. chunk: a query sees no key of an earlier chunk of so many positions. slopes:
-    (heads,), what a head's score loses for each position between a query and a key. Returns (heads, new, value_dim).
+    (heads,), what a head's score loses for each position between a query and a key. position: (1,), on the device, of
+    the one query; keys beyond it are numbers, and are not seen. Returns (heads, new, value_dim).
 
     torch's own `is_causal` is not used: it aligns the triangle to the upper left, so that with a filled cache
     the newest tokens would see the oldest keys only.
@@ -41,23 +43,25 @@ def attend(
         stop = min(start + tile, new)
         newest = seen - new + stop  # positions before this exist for the tile's last query
         first = newest - (stop - start)  # the position of the tile's first query
-        oldest = 0 if window is None else max(0, first - window + 1)
-        oldest = oldest if chunk is None else max(oldest, first // chunk * chunk)
+        oldest = 0 if window is None or position is not None else max(0, first - window + 1)
+        oldest = oldest if chunk is None or position is not None else max(oldest, first // chunk * chunk)
         # query head h reads the keys of h // group: its group's queries stand together as rows of one product
         queries = q[:, start:stop].reshape(kv_heads, -1, head_dim)
         scores = (queries @ k[:, oldest:newest].transpose(1, 2)) * scale
         if softcap is not None:
             scores = (scores / softcap).tanh_() * softcap
+        by_head = scores.view(heads, stop - start, -1)
+        some = (
+            stop - start > 1 or position is not None
+        )  # all that is there one query sees, if it is the newest
+        if some or slopes is not None:
+            key = torch.arange(oldest, newest, device=q.device)[None, :]
+            query = torch.arange(first, newest, device=q.device) if position is None else position
+            query = query[:, None]
         if slopes is not None:
-            scores.view(heads, stop - start, -1).sub_(
-                slopes[:, None, None] * _distances(first, newest, oldest, q)
-            )
-        if stop - start > 1:
-            seen_by = _visible(stop - start, newest - oldest, window, q.device)
-            seen_by = (
-                seen_by if chunk is None else seen_by & _in_chunk(first, newest, oldest, chunk, q.device)
-            )
-            scores.view(heads, stop - start, -1).masked_fill_(~seen_by, float("-inf"))
+            by_head.sub_(slopes[:, None, None] * (query - key).to(q.dtype))
+        if some:
+            by_head.masked_fill_(~_visible(query, key, window, chunk), float("-inf"))
         weights = _softmax(scores, sinks, stop - start)
         out[:, start:stop] = (weights @ v[:, oldest:newest]).view(heads, stop - start, value_dim)
     return out
@@ -71,24 +75,11 @@ def _softmax(scores: Tensor, sinks: Tensor | None, queries: int) -> Tensor:
     return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
 
 
-def _visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
-    """(queries, keys) bool: which keys each query sees, the last query standing at the last key."""
-    query = torch.arange(keys - queries, keys, device=device)[:, None]
-    key = torch.arange(keys, device=device)[None, :]
+def _visible(query: Tensor, key: Tensor, window: int | None, chunk: int | None) -> Tensor:
+    """(queries, keys) bool: which keys each query sees, both by their positions."""
     visible = key <= query
-    return visible if window is None else visible & (key > query - window)
-
-
-def _distances(first: int, newest: int, oldest: int, like: Tensor) -> Tensor:
-    """(queries, keys): how many positions a key stands before each query."""
-    query = torch.arange(first, newest, device=like.device)[:, None]
-    return (query - torch.arange(oldest, newest, device=like.device)[None, :]).to(like.dtype)
-
-
-def _in_chunk(first: int, newest: int, oldest: int, chunk: int, device: torch.device) -> Tensor:
-    """(queries, keys) bool: whether a key is of the query's own chunk of positions."""
-    query = torch.arange(first, newest, device=device)[:, None]
-    return query // chunk == torch.arange(oldest, newest, device=device)[None, :] // chunk
+    visible = visible if window is None else visible & (key > query - window)
+    return visible if chunk is None else visible & (query // chunk == key // chunk)
 
 
 def alibi_slopes(heads: int, largest: float, like: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llorch.runtime.blocks.rope import rotation
 from llorch.runtime.errors import ContextFull
 from llorch.runtime.traits import (
     DeltaNet,
@@ -17,6 +18,7 @@ from llorch.runtime.traits import (
     Latent,
     Mamba,
     Mamba2,
+    Rope,
     ShortConv,
     SingleMixer,
     Traits,
@@ -72,6 +74,34 @@ class Cache:
             case DeltaNet() | Mamba2() | Mamba() | ShortConv():
                 shapes = mixer.state_shapes
                 self._states[layer] = tuple(torch.zeros(s, dtype=dtype, device=device) for s in shapes)
+
+    @property
+    def position(self) -> Tensor | None:
+        """Of the one new token, where it is only known on the device; None where `length` says it."""
+        return None
+
+    def rotation(self, rope: Rope, places: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the new positions, (positions, n_rot / 2) each."""
+        return rotation(rope, places, self.planned, like)
+
+    def share(self, memory: Cache) -> None:
+        """Keeps what it keeps in the memory of another one."""
+        self._layers, self._stored, self._keys = memory._layers, memory._stored, memory._keys
+        self._latents, self._states = memory._latents, memory._states
+
+    def forget(self) -> None:
+        """Makes the states of recurrences those of no past; of keys and latent vectors only a length tells."""
+        for state in self._states.values():
+            for memory in state:
+                memory.zero_()
+
+    def keys(self, layer: int) -> Tensor:
+        """Memory for a layer's keys and values, (2, kv_heads, planned, head_dim)."""
+        return self._keys[layer]
+
+    def latents(self, layer: int) -> Tensor:
+        """Memory for a layer's latent vectors, (1, planned, width)."""
+        return self._latents[layer]
 
     def tensors(self) -> Iterator[Tensor]:
         """All that is kept."""

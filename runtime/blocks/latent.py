@@ -85,7 +85,7 @@ class LatentAttention:
         if temperature is not None:
             q = q * temperature
         seen = cache.extended_latents(layer, torch.cat([self.norm(c)[None], k_turning], dim=-1))
-        out = attend(q, seen, seen[..., : s.rank], scale=scale)
+        out = attend(q, seen, seen[..., : s.rank], scale=scale, position=cache.position)
         return (out @ self.up_values().transpose(1, 2)).transpose(0, 1).reshape(len(x), -1)
 
     def linears(self) -> Iterator[Linear]:

@@ -10,8 +10,13 @@ from torch import Tensor
 from llorch.runtime.sampling import Choice, uniform
 
 
-def parameters(choices: Sequence[Choice], like: Tensor) -> Tensor:
-    """How each row is drawn, (5, rows) float64: temperature, top-k, top-p, min-p, and its random number."""
+def parameters(choices: Sequence[Choice], like: Tensor) -> Tensor | None:
+    """How each row is drawn, (5, rows) float64: temperature, top-k, top-p, min-p, and its random number.
+
+    None where each row takes the most probable token. like: logits.
+    """
+    if not any(choice.sampling.temperature for choice in choices):
+        return None
     rows = [
         (
             choice.sampling.temperature,

@@ -11,7 +11,13 @@ from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.traits import Rope, Traits
 
 
-class GpuCache(Cache):
+class StepCache(Cache):
+    """The cache of a request whose steps are recorded. table: what a step that another one took over knew of it."""
+
+    table: Tensor | None = None
+
+
+class GpuCache(StepCache):
     """A request's cache, with room for at least the positions that it is planned for.
 
     stored: (layers, 2, kv_heads, capacity, head_dim) float32. angles: cosines and sines of the positions, (2, capacity,
@@ -23,7 +29,6 @@ class GpuCache(Cache):
         self.length = 0
         self.capacity = stored.shape[3]
         self.angles = angles
-        self.table: Tensor | None = None  # what a step that another request took over knew of this one
         self._stored = stored
         self._keys = dict(enumerate(stored))
         self._latents = {}

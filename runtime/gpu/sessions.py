@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,11 +15,13 @@ from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.rope import rotation
 from llorch.runtime.decoder import Decoder
 from llorch.runtime.errors import ContextFull
-from llorch.runtime.gpu.draw import drawn, parameters
+from llorch.runtime.gpu.draw import parameters
 from llorch.runtime.gpu.fuse import fuse
 from llorch.runtime.gpu.matrix import on_device
-from llorch.runtime.gpu.memory import GpuCache, no_place, ropes
+from llorch.runtime.gpu.memory import GpuCache, StepCache, no_place, ropes
 from llorch.runtime.gpu.prefill import Prefill
+from llorch.runtime.gpu.recorded import RecordedStep
+from llorch.runtime.gpu.slots import Slot, SlotCache, can_record
 from llorch.runtime.gpu.step import DecodeStep
 from llorch.runtime.sampling import Choice
 from llorch.runtime.traits import Rope
@@ -27,68 +30,8 @@ SMALLEST = 256  # positions of a cache; from there on they double, so that few g
 MOST_ROWS = (
     32  # requests of a step; of fewer there are steps for 1, 2, 4 …, of which some rows may be computed twice
 )
+DRAWS = 64  # steps whose random numbers go to the device at once: it waits for the host then
 AHEAD = 3  # steps that are on their way while the host looks at a token
-
-
-class RecordedStep:
-    """A decode step, its graph once it was run, and whose state stays in it from one token to the next."""
-
-    def __init__(self, step: DecodeStep) -> None:
-        self.step = step
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._never: list[Sequence[int]] = [()] * step.rows
-        self._holder: weakref.ref[GpuCache] | None = None
-
-    def begin(self, ids: Sequence[int], caches: Sequence[GpuCache]) -> None:
-        """Takes requests in, after one more token each; rows that are left compute the first one once more."""
-        self._leave()
-        place = self.step.caches.stored
-        columns = [
-            [token, cache.length, *cache.offsets(place, self.step.ropes)]
-            for token, cache in zip(ids, caches, strict=True)
-        ]
-        columns += columns[:1] * (self.step.rows - len(columns))
-        self.step.table.copy_(torch.tensor(columns).T)
-
-    def resume(self, cache: GpuCache) -> None:
-        """Takes a request in that goes on from its last token here, without a look at it by the host."""
-        if self._holder is None or self._holder() is not cache:
-            self._leave()
-            assert cache.table is not None
-            self.step.table.copy_(cache.table)
-            self._holder = weakref.ref(cache)
-
-    def _leave(self) -> None:
-        """Leaves the state of a request that is to be resumed with its cache."""
-        left = None if self._holder is None else self._holder()
-        if left is not None and left.table is not None:
-            left.table.copy_(self.step.table)
-        self._holder = None
-
-    def choose(self, choices: Sequence[Choice]) -> None:
-        """One step, after which its tokens are those chosen."""
-        for row, choice in enumerate(choices):
-            if self._never[row] is not choice.never:
-                self._never[row] = choice.never
-                self.step.never[row].zero_()
-                self.step.never[row, list(choice.never)] = float("-inf")
-        self.launch()
-        if any(choice.sampling.temperature for choice in choices):
-            how = parameters([*choices, *[choices[0]] * (self.step.rows - len(choices))], self.step.logits)
-            token = drawn(self.step.logits + self.step.never, how)
-            self.step.token.copy_(torch.where(how[0] > 0, token, self.step.token))
-
-    def launch(self) -> None:
-        """One step. The first one is run as it is, which compiles its kernels, and recorded then."""
-        if self._graph is not None:
-            self._graph.replay()
-            return
-        self.step.run()
-        if self.step.device.type == "cuda":
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self.step.run()
-            self._graph = graph
 
 
 class Sessions:
@@ -99,6 +42,8 @@ class Sessions:
         numbers = decoder.weights.head.weight.numbers
         one = numbers.dtype == torch.float32 and not decoder.weights.devices  # a step is one device's graph
         self.fused = one and decoder.traits.is_plain and fuse(decoder.weights)
+        self.records = self.fused or (one and can_record(decoder.traits, decoder.weights))
+        self._slots: dict[int, list[Slot]] = defaultdict(list)
         self._place = no_place(device)
         self._steps: dict[tuple[int, int], RecordedStep] = {}
         self._prefills: dict[int, Prefill] = {}
@@ -106,8 +51,8 @@ class Sessions:
         self._lock = threading.RLock()  # what is launched for one request stays together
 
     @torch.inference_mode()
-    def new_cache(self, planned: int) -> GpuCache:
-        """As `Model.new_cache`."""
+    def new_cache(self, planned: int) -> StepCache:
+        """As `Model.new_cache`, where steps are recorded."""
         traits = self._decoder.traits
         if planned > traits.n_ctx:
             raise ContextFull(planned, traits.n_ctx, "the request")
@@ -115,11 +60,22 @@ class Sessions:
         while capacity < planned:
             capacity *= 2
         capacity = min(capacity, traits.n_ctx)
+        if not self.fused:
+            return self._slot_cache(capacity, planned)
         shape = (traits.n_layers, 2, traits.kv_heads, capacity, traits.head_dim)
         with self._lock:
             stored = torch.empty(shape, device=self._device)
             angles = {rope: self._angles_of(rope, capacity, planned) for rope in ropes(traits)}
         return GpuCache(stored, angles, planned)
+
+    def _slot_cache(self, capacity: int, planned: int) -> SlotCache:
+        with self._lock, on_device(self._device):
+            free = self._slots[capacity]
+            slot = free.pop() if free else Slot(self._decoder, capacity, self._device)
+            slot.begin(self._decoder.traits, planned)
+        cache = SlotCache(slot, planned)
+        weakref.finalize(cache, free.append, slot)
+        return cache
 
     def _angles_of(self, rope: Rope, capacity: int, planned: int) -> Tensor:
         """Cosines and sines of all positions of a cache, (2, capacity, n_rot / 2)."""
@@ -160,7 +116,10 @@ class Sessions:
         order, made = list[int](), list[Tensor]()
         with self._lock, on_device(self._device):
             for places, recorded in self._begun(ids, mine):
-                recorded.choose([choices[place] for place in places])
+                chosen = [choices[place] for place in places]
+                padding = chosen[:1] * (recorded.step.rows - len(places))
+                how = parameters([*chosen, *padding], recorded.step.logits)
+                recorded.choose([choice.never for choice in chosen], how)
                 order += places
                 made.append(recorded.step.token[: len(places)].clone())
             tokens = torch.cat(made).tolist()
@@ -173,7 +132,7 @@ class Sessions:
         if mine is None:
             return None
         with self._lock, on_device(self._device):
-            recorded = self._step(mine[0].capacity, 1)
+            recorded = self._step(mine[0])
             recorded.begin([token], mine)
             mine[0].table = recorded.step.table.clone()
         return self._ahead(mine[0], recorded, wanted, choice)
@@ -193,50 +152,61 @@ class Sessions:
         cache.advance(len(ids))
         return hidden
 
-    def _ours(self, caches: Sequence[Cache]) -> list[GpuCache] | None:
-        mine = [cache for cache in caches if isinstance(cache, GpuCache)]
-        if not self.fused or len(mine) < len(caches):
+    def _ours(self, caches: Sequence[Cache]) -> list[StepCache] | None:
+        mine = [cache for cache in caches if isinstance(cache, StepCache)]
+        if len(mine) < len(caches):
             return None
         for cache in mine:
             _require_place(cache, 1)
         return mine
 
     def _begun(
-        self, ids: Sequence[int], caches: Sequence[GpuCache]
+        self, ids: Sequence[int], caches: Sequence[StepCache]
     ) -> Iterator[tuple[list[int], RecordedStep]]:
         """Steps that have taken all requests in, and the places of these; to be launched before the next is asked for.
 
-        Requests of equal caches share a step. Their positions are counted on.
+        Requests of equal caches share a step, where it is none of a slot's own. Their positions are counted on.
         """
-        groups = defaultdict[int, list[int]](list)
+        groups = defaultdict[object, list[int]](list)
         for place, cache in enumerate(caches):
-            groups[cache.capacity].append(place)
-        for capacity, members in groups.items():
+            groups[cache.capacity if isinstance(cache, GpuCache) else cache].append(place)
+        for members in groups.values():
             for first in range(0, len(members), MOST_ROWS):
                 places = members[first : first + MOST_ROWS]
-                recorded = self._step(capacity, 1 << (len(places) - 1).bit_length())
+                recorded = self._step(caches[places[0]], len(places))
                 recorded.begin([ids[place] for place in places], [caches[place] for place in places])
                 for place in places:
                     caches[place].advance(1)
                 yield places, recorded
 
-    def _step(self, capacity: int, rows: int) -> RecordedStep:
-        key = capacity, rows
+    def _step(self, cache: StepCache, requests: int = 1) -> RecordedStep:
+        """The step of so many requests, with caches like this one."""
+        if isinstance(cache, SlotCache):
+            return cache.slot.recorded
+        assert isinstance(cache, GpuCache)
+        key = cache.capacity, 1 << (requests - 1).bit_length()
         if key not in self._steps:
-            self._steps[key] = RecordedStep(DecodeStep(self._decoder, self._place, capacity, rows))
+            self._steps[key] = RecordedStep(DecodeStep(self._decoder, self._place, *key))
         return self._steps[key]
 
-    def _ahead(self, cache: GpuCache, recorded: RecordedStep, wanted: int, choice: Choice) -> Iterator[int]:
+    def _ahead(self, cache: StepCache, recorded: RecordedStep, wanted: int, choice: Choice) -> Iterator[int]:
         on_gpu = self._device.type == "cuda"
         places = [torch.empty(1, dtype=torch.int64, pin_memory=on_gpu) for _ in range(AHEAD)]
         done = [_event() if on_gpu else None for _ in range(AHEAD)]
         waiting: deque[int] = deque()
+        hows: Tensor | None = None
         for n in range(wanted):
             if len(waiting) == AHEAD:
                 yield _taken(places, done, waiting.popleft())
             with self._lock, on_device(self._device), torch.inference_mode():
                 recorded.resume(cache)
-                recorded.choose([Choice(choice.sampling, choice.step + n, choice.never)])
+                if n % DRAWS == 0:
+                    hows = parameters(
+                        [replace(choice, step=choice.step + n + i) for i in range(DRAWS)],
+                        recorded.step.logits,
+                    )
+                how = None if hows is None else hows[:, n % DRAWS, None]
+                recorded.choose([choice.never], how)
                 places[n % AHEAD].copy_(recorded.step.token, non_blocking=True)
                 event = done[n % AHEAD]
                 if event is not None:

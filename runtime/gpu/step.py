@@ -17,7 +17,8 @@ from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.decoder import Decoder
 from llorch.runtime.gpu.fuse import plain, qkv
 from llorch.runtime.gpu.matrix import PackedOnGpu, runs, together
-from llorch.runtime.gpu.memory import ropes
+from llorch.runtime.gpu.memory import GpuCache, StepCache, ropes
+from llorch.runtime.gpu.recorded import Step
 from llorch.runtime.kernels.cuda import launch
 from llorch.runtime.kernels.cuda.launch import Caches, Emitted
 from llorch.runtime.mode import Mode
@@ -27,13 +28,11 @@ SPLIT_POSITIONS = 256  # of a cache for each program that reads one head
 FEWEST_SPLITS, MOST_SPLITS = 4, 16
 
 
-class DecodeStep:
+class DecodeStep(Step):
     """The next token of some requests, over a cache each, all of the same capacity; a row each.
 
-    stored: a place in memory, from which on caches are found. token, position: the input, (rows,) int64; `table` holds
-    both and where the caches are, a column a request. never: (rows, vocabulary), −∞ where an id is not taken. logits:
-    the output, (rows, vocabulary) float32; `token` and `position` are then those of the next step, the token the most
-    probable. A row's bits are those of it alone, whatever the others are and how many.
+    stored: a place in memory, from which on caches are found; the table has, behind a position, where a cache and its
+    angles are. A row's bits are those of it alone, whatever the others are and how many.
     """
 
     def __init__(self, decoder: Decoder, stored: Tensor, capacity: int, rows: int = 1) -> None:
@@ -54,8 +53,13 @@ class DecodeStep:
         ).unbind()
         self.logits = torch.empty(rows, self.traits.vocabulary_size, device=self.device)
 
+    def column(self, token: int, cache: StepCache) -> list[int]:
+        """As of every step."""
+        assert isinstance(cache, GpuCache)
+        return [token, cache.length, *cache.offsets(self.caches.stored, self.ropes)]
+
     def run(self) -> None:
-        """Launches it."""
+        """As of every step."""
         weights = self.decoder.weights
         embedding = weights.embedding
         if isinstance(embedding, PackedOnGpu):

@@ -29,7 +29,9 @@ def test_every_row_is_drawn_as_the_sampler_draws_it(choices: list[Choice], seed:
     logits = (4 * random.standard_normal((len(choices), size))).astype(np.float32)
     logits[:, :: 1 + seed % 5] = np.round(logits[:, :: 1 + seed % 5])  # equal ones
     logits[:, 1] = -np.inf
-    found = drawn(torch.from_numpy(logits), parameters(choices, torch.from_numpy(logits)))
+    how = parameters(choices, torch.from_numpy(logits))
+    assert how is not None
+    found = drawn(torch.from_numpy(logits), how)
     expected = [
         sample_token(row, [0] * choice.step, choice.step, choice.sampling)
         for row, choice in zip(logits, choices, strict=True)
@@ -40,5 +42,11 @@ def test_every_row_is_drawn_as_the_sampler_draws_it(choices: list[Choice], seed:
 def test_shares_of_draws_are_those_of_the_probabilities() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0]]).expand(4000, 3)
     choices = [Choice(Sampling(1.0, seed=seed)) for seed in range(4000)]
-    shares = torch.bincount(drawn(logits, parameters(choices, logits)), minlength=3) / 4000
+    how = parameters(choices, logits)
+    assert how is not None
+    shares = torch.bincount(drawn(logits, how), minlength=3) / 4000
     assert shares.tolist() == pytest.approx(logits[0].softmax(-1).tolist(), abs=0.03)
+
+
+def test_nothing_is_drawn_where_the_most_probable_is_taken() -> None:
+    assert parameters([Choice(Sampling(top_k=3))], torch.zeros(1, 5)) is None

@@ -117,6 +117,26 @@ def test_fast_mode_differs_and_says_so(file: Path, held_on_gpu: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("family", ["lfm2", "qwen35", "mamba"])
+def test_recurrent_layers_are_stepped_by_what_can_be_recorded(
+    test_data: Path, held_on_gpu: str, family: str
+) -> None:
+    file, ids = test_data / "families" / family / "f32.gguf", [5, 9, 2, 70, 11]
+    model = runtime.load(file, device=held_on_gpu)
+    assert model.sessions is not None
+    assert model.sessions.records
+    assert not model.sessions.fused
+    expected = runtime.load(file).logits(ids)
+    first = stepped(model, ids, prompt=3)
+    assert torch.allclose(first, expected[2:], atol=1e-4)
+    assert torch.equal(
+        stepped(model, ids, prompt=3), first
+    )  # in the same memory, whose states were another's
+    drawn = [model.generate(ids, max_new_tokens=3).ids for model in (model, runtime.load(file))]
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [3, 20])  # by rows, and by widened weights
 def test_a_router_decides_in_float32_in_fast_mode_too(test_data: Path, held_on_gpu: str, rows: int) -> None:
     model = runtime.load(test_data / "tiny/mixtral/q4_k_m.gguf", device=held_on_gpu, mode="fast")
