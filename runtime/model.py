@@ -227,10 +227,10 @@ class Model:
 
     def choose_together(
         self, ids: Sequence[int], caches: Sequence[Cache], choices: Sequence[Choice]
-    ) -> list[int]:
-        """The next token of several requests, each after one more token, where the model `chooses`.
+    ) -> Callable[[], list[int]]:
+        """Begins with the next token of several requests, each after one more token, where the model `chooses`.
 
-        The bits, and so the tokens, are those of each request alone.
+        Called, what is returned waits for the tokens. The bits, and so the tokens, are those of each request alone.
         """
         assert self.sessions is not None
         return self.sessions.choose_together(ids, caches, choices)

@@ -196,6 +196,10 @@ class Request:
             return step
         return Step(step.token, step.text, *_logprobs(chosen_of, token, self._top_logprobs or 0))
 
+    def ends_with(self, token: int) -> bool:
+        """Whether this next token is certain to be its last: its text may be, too."""
+        return token in self._end_ids or len(self.ids) + 1 == self.wanted
+
     def take(self, token: int) -> Step:
         """What follows from the next token, however it was chosen."""
         if token in self._end_ids:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -109,7 +109,7 @@ class Sessions:
     @torch.inference_mode()
     def choose_together(
         self, ids: Sequence[int], caches: Sequence[Cache], choices: Sequence[Choice]
-    ) -> list[int]:
+    ) -> Callable[[], list[int]]:
         """As `Model.choose_together`."""
         mine = self._ours(caches)
         assert mine is not None
@@ -122,8 +122,7 @@ class Sessions:
                 recorded.choose([choice.never for choice in chosen], how)
                 order += places
                 made.append(recorded.step.token[: len(places)].clone())
-            tokens = torch.cat(made).tolist()
-        return [token for _, token in sorted(zip(order, tokens, strict=True))]
+        return lambda: [token for _, token in sorted(zip(order, torch.cat(made).tolist(), strict=True))]
 
     @torch.inference_mode()
     def tokens_after(self, token: int, cache: Cache, wanted: int, choice: Choice) -> Iterator[int] | None:

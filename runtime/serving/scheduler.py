@@ -13,12 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from llorch.runtime.request import Step
+from llorch.runtime.sampling import Choice
 from llorch.runtime.serving.errors import Draining, QueueFull
 from llorch.runtime.serving.job import Job
 
@@ -62,6 +64,7 @@ class Scheduler:
         self._observer = observer
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
+        self._owed: dict[Job, int] = {}  # tokens that were chosen and not given yet
         self._changed = threading.Condition()
         self._closed = False
         self._draining = False
@@ -144,6 +147,7 @@ class Scheduler:
             if ended:
                 self._changed.notify_all()
         for job in ended:
+            self._owed.pop(job, None)
             job.cancel()
             self._observer.ended("cancelled")
         for job in started:
@@ -180,21 +184,38 @@ class Scheduler:
                     self._compute([job])
 
     def _choose(self, jobs: Sequence[Job]) -> None:
-        """The next token of these jobs, which the device computes and chooses."""
-        if not jobs:
+        """The next token of these jobs, which the device computes while those of the last round are given.
+
+        A request that turns out to have ended with its last token has computed one in vain.
+        """
+        for job in [job for job in jobs if job in self._owed and job.request.ends_with(self._owed[job])]:
+            self._pay(job)
+        going = [job for job in jobs if job in self._running]
+        if not going:
             return
-        requests = [job.request for job in jobs]
         try:
             tokens = self.model.choose_together(
-                [request.ids[-1] for request in requests],
-                [request.cache for request in requests],
-                [choice for request in requests if (choice := request.choice) is not None],
+                [self._owed.get(job, job.request.ids[-1]) for job in going],
+                [job.request.cache for job in going],
+                [self._choice(job) for job in going],
             )
+            for job in going:
+                if job in self._owed:
+                    self._pay(job)
+            found = tokens()
         except Exception as error:  # noqa: BLE001  # as in `_compute`
-            self._end(jobs, error)
+            self._end([job for job in going if job in self._running], error)
             return
-        for job, token in zip(jobs, tokens, strict=True):
-            self._give(job, partial(job.request.take, token), 1)
+        self._owed |= {job: token for job, token in zip(going, found, strict=True) if job in self._running}
+
+    def _choice(self, job: Job) -> Choice:
+        choice = job.request.choice
+        assert choice is not None
+        return replace(choice, step=choice.step + (job in self._owed))
+
+    def _pay(self, job: Job) -> None:
+        """Gives a job the token that it is owed."""
+        self._give(job, partial(job.request.take, self._owed.pop(job)), 1)
 
     def _compute(self, jobs: Sequence[Job]) -> None:
         """One step of these jobs, all of one kind; an error ends those whose step it was."""
@@ -242,6 +263,7 @@ class Scheduler:
     def _release(self, job: Job, how: str) -> None:
         with self._changed:
             self._running.remove(job)
+            self._owed.pop(job, None)
             if job.started_at is not None:
                 self._mean_s += 0.2 * (time.monotonic() - job.started_at - self._mean_s)
             self._changed.notify_all()

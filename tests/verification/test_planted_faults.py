@@ -263,7 +263,7 @@ def positions_begin_again_with_every_chunk(_: Pair, monkeypatch: pytest.MonkeyPa
     def from_zero(what: Any, positions: range, *rest: Any) -> Any:
         return right_rotation(what, range(len(positions)), *rest)
 
-    monkeypatch.setattr("llorch.runtime.decoder.rotation", from_zero)
+    monkeypatch.setattr("llorch.runtime.blocks.cache.rotation", from_zero)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -224,10 +224,12 @@ def packed_linear(
     """y[row, split, rows]: programs are blocks of rows, splits of the columns, rows of y.
 
     expert: indices, one for each row of y, of blocks of `per_expert` rows; None takes the rows from `start` on.
-    x_rows: rows of x; rows of y beyond take them again.
+    x_rows: rows of x; by experts, rows of y beyond take them again.
     """
     split, m = tl.program_id(1), tl.program_id(2)
-    x_row = m % x_rows
+    x_row = m
+    if expert is not None:
+        x_row = m % x_rows
     inner = tl.program_id(0) * BN
     row0 = start + inner
     first = split * per_split

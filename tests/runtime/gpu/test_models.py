@@ -89,7 +89,7 @@ def test_tokens_chosen_together_are_those_of_each_alone(file: Path, held_on_gpu:
     caches = [model.new_cache(len(PROMPT) + 1) for _ in range(4)]
     for cache in caches:
         model.step(PROMPT, cache)
-    together = model.choose_together([11, 11], caches[:2], [drawn, greedy])
+    together = model.choose_together([11, 11], caches[:2], [drawn, greedy])()
     alone = [
         model.tokens_after(11, cache, 1, choice)
         for cache, choice in zip(caches[2:], (drawn, greedy), strict=True)

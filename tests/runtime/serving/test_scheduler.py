@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from llorch import runtime
 from llorch.runtime import Model, Sampling
 from llorch.runtime.request import Request
+from llorch.runtime.sampling import sample_token
 from llorch.runtime.serving.errors import Draining, QueueFull
 from llorch.runtime.serving.job import Event, Failed, Finished, Job, Started, Token
 from llorch.runtime.serving.metrics import Metrics
@@ -172,6 +173,36 @@ def test_where_the_mode_allows_tokens_are_computed_as_one_batch(
         assert heard.text == model.generate(prompt, max_new_tokens=24).text
     scheduler.close()
     assert max(sizes) == 8
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, HOT], ids=["greedy", "drawn"])
+def test_tokens_that_the_device_chooses_are_given_while_it_computes_the_next_ones(
+    model: Model, monkeypatch: pytest.MonkeyPatch, sampling: Sampling
+) -> None:
+    def choose_together(self: Model, ids: Any, caches: Any, choices: Any) -> Any:
+        rows = [self.step([token], cache).numpy() for token, cache in zip(ids, caches, strict=True)]
+        for row, choice in zip(rows, choices, strict=True):
+            row[list(choice.never)] = float("-inf")
+        return lambda: [
+            sample_token(row, [0] * choice.step, choice.step, choice.sampling)
+            for row, choice in zip(rows, choices, strict=True)
+        ]
+
+    alone = [model.generate(prompt, max_new_tokens=24, sampling=sampling) for prompt in PROMPTS]
+    stop = alone[0].text[3:5]
+    stopped = model.generate(PROMPTS[0], max_new_tokens=24, sampling=sampling, stop=[stop])
+    monkeypatch.setattr(Model, "chooses", True)
+    monkeypatch.setattr(Model, "choose_together", choose_together)
+    scheduler = scheduler_of(model, slots=9)
+    jobs = [job_of(model, prompt, 24, sampling) for prompt in PROMPTS]
+    jobs.append(job_of(model, PROMPTS[0], 24, sampling, stop=[stop]))
+    scheduler.submit([job for job, _ in jobs])
+    for (_, heard), expected in zip(jobs, [*alone, stopped], strict=True):
+        last = heard.wait()
+        assert isinstance(last, Finished)
+        assert (heard.text, last.finish) == (expected.text, expected.finish)
+    assert scheduler.wait_idle(10)
+    scheduler.close()
 
 
 def test_what_is_beyond_the_queue_is_refused_with_a_time_and_nothing_of_it_is_kept(model: Model) -> None:
