@@ -13,15 +13,14 @@ from torch import Tensor
 from llorch.formats.quants import QuantType, decode
 from llorch.runtime.blocks.linear import Matrix, Numbers
 from llorch.runtime.gpu.matrix import FloatOnGpu, Held, PackedOnGpu
-from llorch.runtime.kernels.cuda import launch
-from llorch.runtime.kernels.cuda.planes import TILE, plane_bytes, repack
+from llorch.runtime.kernels.cuda.planes import TILE, plane_bytes, repack, widen
 from llorch.runtime.kernels.cuda.unpack import FORMS
 
 PIECE_BYTES = 16 << 20
 BUFFERS = 4  # of a piece each: while one is copied the others are read
 READERS = 8  # threads: one reads a cached file at a few gigabytes a second
 FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-ROUND_ROWS = 1 << 13  # of a matrix that are rounded at a time
+ROUND_WEIGHTS = 1 << 24  # that are rounded at a time; by torch, since Triton takes a second to begin with
 
 Read = Callable[[int, NDArray[np.uint8]], None]
 """Fills a buffer with the bytes of a tensor from the given one on."""
@@ -89,9 +88,10 @@ def packed_matrix(
         if numbers.rounded is None:
             return PackedOnGpu(rows, columns, numbers, Held(planes))
         rounded = torch.empty((rows, columns), dtype=numbers.rounded, device=numbers.device)
-        for first in range(0, rows, ROUND_ROWS):
-            count = min(ROUND_ROWS, rows - first)
-            rounded[first : first + count] = launch.widen_tiles(planes, first, count, numbers.rounded)
+        step = max(TILE, ROUND_WEIGHTS // columns // TILE * TILE)
+        for first in range(0, rows, step):
+            last = min(first + step, rows)
+            rounded[first:last] = widen(planes.tiles(first, last))
         return FloatOnGpu(rounded, numbers)
     if type.name in FLOATS:
         weights = raw.view(FLOATS[type.name]).view(rows, columns)

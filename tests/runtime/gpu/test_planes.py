@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llorch.formats.quants import BY_ID, QuantType, by_name, decode
+from llorch.runtime.blocks.linear import Numbers
 from llorch.runtime.kernels.cuda.planes import TILE, joined, plane_bytes, repack, widen
 from llorch.runtime.kernels.cuda.unpack import FORMS
 from tests.formats.quants.reference import by_gguf_py
@@ -106,3 +107,22 @@ def test_factors_of_rows_multiply_them() -> None:
     factors = torch.tensor([1.0, 2.0, 0.5, 3.0])
     plain = widen(repack(type, raw, 4, COLUMNS))
     assert bits(widen(repack(type, raw, 4, COLUMNS, factors))) == bits(plain * factors[:, None])
+
+
+@pytest.mark.parametrize("rounded", [torch.bfloat16, torch.float16])
+def test_weights_are_rounded_once_when_they_are_loaded(
+    device: torch.device, rounded: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llorch.runtime.gpu import transfer
+
+    monkeypatch.setattr(transfer, "ROUND_WEIGHTS", 2 * TILE * COLUMNS)
+    type, raw = by_name("Q6_K"), blocks(by_name("Q6_K"), rows=100)
+
+    def read(start: int, out: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
+        out[:] = raw[start : start + len(out)]
+
+    numbers = Numbers(torch.float32, device, rounded)
+    matrix = transfer.packed_matrix(transfer.Uploader(device), numbers, type, 100, COLUMNS, read)
+    assert isinstance(matrix, transfer.FloatOnGpu)
+    expected = torch.from_numpy(decode(type, raw)).view(100, COLUMNS).to(rounded)
+    assert bits(matrix.weights.float().cpu()) == bits(expected.float())

@@ -80,8 +80,8 @@ def packed_linear(
     """Rows [start, start + rows) of a packed matrix times x.
 
     y: (m, splits, …) float32, written along its last dimension from its first element on; the splits are the
-    blocking's. x: m rows. start: a multiple of 32. expert: (m,) indices; each takes `per_expert` rows, a multiple of 32, and
-    rows of x are then taken again and again, if they are fewer.
+    blocking's. x: m rows. start: a multiple of 32. expert: (m,) indices; each takes `per_expert` rows, a multiple of
+    32, and rows of x are then taken again and again, if they are fewer.
     """
     rows = planes.rows if rows is None else rows
     groups = planes.columns // GROUP
