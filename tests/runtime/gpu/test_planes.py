@@ -114,6 +114,7 @@ def test_weights_are_rounded_once_when_they_are_loaded(
     device: torch.device, rounded: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from llorch.runtime.gpu import transfer
+    from llorch.runtime.gpu.matrix import FloatOnGpu
 
     monkeypatch.setattr(transfer, "ROUND_WEIGHTS", 2 * TILE * COLUMNS)
     type, raw = by_name("Q6_K"), blocks(by_name("Q6_K"), rows=100)
@@ -123,6 +124,6 @@ def test_weights_are_rounded_once_when_they_are_loaded(
 
     numbers = Numbers(torch.float32, device, rounded)
     matrix = transfer.packed_matrix(transfer.Uploader(device), numbers, type, 100, COLUMNS, read)
-    assert isinstance(matrix, transfer.FloatOnGpu)
+    assert isinstance(matrix, FloatOnGpu)
     expected = torch.from_numpy(decode(type, raw)).view(100, COLUMNS).to(rounded)
     assert bits(matrix.weights.float().cpu()) == bits(expected.float())
