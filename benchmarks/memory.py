@@ -100,11 +100,11 @@ def qwen3_5_35b_a3b(layers: int = 4) -> Shape:
     }, tuple(tensors))  # fmt: skip
 
 
-def llama_4_scout(experts: str, count: int = 16) -> Callable[[], Shape]:
-    """So many experts of 5120 × 8192, of this type; one layer, whose folder has 8 GB with all 16."""
+def llama_4_scout(experts: str) -> Callable[[], Shape]:
+    """16 experts of 5120 × 8192, of this type; one layer, whose folder has 8 GB."""
 
     def shape() -> Shape:
-        hidden, ff, vocabulary = 5120, 8192, 202048
+        hidden, ff, count, vocabulary = 5120, 8192, 16, 202048
         tensors: Tensors = [
             ("token_embd.weight", (vocabulary, hidden), "Q4_K"),
             *of_layer(
@@ -138,7 +138,6 @@ CASES: Mapping[str, tuple[Callable[[], Shape], str]] = {
     "gpt-oss-20b, dequantized": (gpt_oss_20b, "bfloat16"),
     "Qwen3.5-35B-A3B": (qwen3_5_35b_a3b, "auto"),
     "Llama-4-Scout, Q4_K": (llama_4_scout("Q4_K"), "bfloat16"),
-    "Llama-4-Scout, Q4_K, 4 experts": (llama_4_scout("Q4_K", 4), "bfloat16"),
     "Llama-4-Scout, BF16": (llama_4_scout("BF16"), "bfloat16"),
 }
 
