@@ -1,59 +1,84 @@
 """A converted folder goes back to GGUF by llama.cpp's own script, and the first file comes out again.
 
-    python -m benchmarks.there_and_back [FILE.gguf …]        # by default the test data's and what demo/ has
-    python -m benchmarks.there_and_back --llama-cpp DIR FILE.gguf
+    python -m benchmarks.there_and_back [NAME|FILE.gguf …]     # by default every model of docs/loads-in.md, and demo/
+    python -m benchmarks.there_and_back --llama-cpp DIR --keep
 
 The script reads what originals are: what it finds in our folder, every reader of an original finds. It is that of the
 source package of llama-cpp-python, fetched by digest into this user's cache unless --llama-cpp names one; nothing of it
 is copied here. Compared are all tensors, bit for bit (with --outtype f32), all keys, those of the tokenizer too, and
-what llama.cpp computes from both files. The differences that are habits of the script, and none of the folder, are
-listed in HABITS with their reasons.
+what llama.cpp computes from both files. A model that only the tests make has fewer keys than the script writes: its own
+come back, and the script's file then goes there and back whole. The differences that are habits of the script, and none
+of the folder, are listed in HABITS with their reasons. --keep keeps the outcomes for docs/loads-in.md, of which
+`python -m tools.loads_in` makes the page.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import platformdirs
+from numpy.typing import NDArray
 
-from benchmarks.llama_cpp_logits import differences_of_logits
+from benchmarks.llama_cpp_logits import CannotRun, differences_of_logits
 from llorch.base.errors import UnsupportedInput
 from llorch.converter import convert
 from llorch.formats.gguf import Header, TensorData, read_header
 from llorch.formats.quants import decode
+from tests.models import families, from_transformers
+from tests.models.from_transformers import RECIPES, permuted
 
 ROOT = Path(__file__).parent.parent
+RECEIPTS = ROOT / "docs" / "there-and-back.json"
 PACKAGE = "llama-cpp-python==0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 ARCHIVE = "llama_cpp_python-0.3.36"
 
 # What the script is told: the pre-tokenizer that the first file names (a tiny vocabulary is in no table of hashes),
-# that a file without prediction layers was made with its option --no-mtp, and that Mistral 4's text class is the one
-# that it knows inside the class that sees images.
+# that a file without prediction layers was made with its option --no-mtp, that Mistral 4's text class is the one that
+# it knows inside the class that sees images, and that Hunyuan A13B's vocabulary is in tokenizer.json (it reads it out
+# of the code that the original brings). It was written for transformers 4, whose classes keep keys that 5 takes out of
+# the dictionary of a config, as gpt_neox's rotary_pct: those of config.json are put beside. Its imports take seconds,
+# so that one process imports, and a fork of it makes each file.
 RUN = """
-import sys
-source, folder, out, pre, mtp = sys.argv[1:]
-sys.path[:0] = [source, source + "/gguf-py"]
+import json, os, sys
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/gguf-py"]
 import conversion
 from conversion.base import ModelBase, TextModel
+from conversion.hunyuan import HunYuanMoEModel
 from conversion.mistral3 import Mistral3Model
-if pre:
-    TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
-ModelBase.no_mtp = mtp == "no-mtp"
+from transformers import AutoConfig, AutoTokenizer
+import convert_hf_to_gguf
 ModelBase.register("Mistral4ForCausalLM")(Mistral3Model)
 conversion.TEXT_MODEL_MAP["Mistral4ForCausalLM"] = "mistral3"
-import convert_hf_to_gguf
-sys.argv = ["convert_hf_to_gguf.py", folder, "--outfile", out, "--outtype", "f32"]
-convert_hf_to_gguf.main()
+HunYuanMoEModel.set_vocab = TextModel._set_vocab_gpt2
+known = ModelBase.load_hparams
+ModelBase.load_hparams = staticmethod(
+    lambda folder, *form, **forms: {**json.load(open(folder / "config.json")), **known(folder, *form, **forms)}
+)
+for line in sys.stdin:
+    folder, out, log, pre, predicts = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+        if pre:
+            TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+        ModelBase.no_mtp = not predicts
+        sys.argv = ["convert_hf_to_gguf.py", folder, "--outfile", out, "--outtype", "f32"]
+        convert_hf_to_gguf.main()
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 Keys = Mapping[str, Any]
@@ -73,8 +98,13 @@ def is_the_usual_head(first: Keys, old: object, new: object) -> bool:
 
 
 def is_the_default_base(_first: Keys, old: object, new: object) -> bool:
-    """The base of the layers with a window that llama.cpp takes where the file says none."""
-    return old is None and new == 10000.0
+    """The base that llama.cpp takes where the file says none."""
+    return {old, new} == {None, 10000.0}
+
+
+def is_falcons_context(_first: Keys, _old: object, new: object) -> bool:
+    """What the script writes whatever the original was."""
+    return new == 2048
 
 
 def is_left_out(_first: Keys, _old: object, new: object) -> bool:
@@ -94,15 +124,33 @@ HABITS: dict[str, tuple[Callable[[Keys, object, object], bool], str]] = {
     ".attention.key_length": (is_the_usual_head, "written where config.json has head_dim"),
     ".attention.value_length": (is_the_usual_head, "written where config.json has head_dim"),
     "gemma3.rope.freq_base_swa": (is_the_default_base, "written since 2025"),
+    "falcon.context_length": (is_falcons_context, "the script's number for all originals, which do not say it"),
+    "falcon.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
+    "gptneox.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
     "stablelm.use_parallel_residual": (
         is_told_by_the_tensors, "the script's value for originals that do not say it; llama.cpp looks for the norm"
     ),
 }  # fmt: skip
 
-# Architectures whose file holds the text part of a model that sees images: the folder is of the class that computes the
-# same for text, and so is the file that comes back, without the keys of the vision tower's features.
-WRITTEN_AS = {"qwen3vl": "qwen3", "qwen3vlmoe": "qwen3moe"}
+# Architectures whose folder is of a class that computes the same, and so is the file that comes back: without the keys
+# of a vision tower's features, and with the rows of queries and keys as that one has them.
+WRITTEN_AS = {
+    "exaone": "llama", "internlm2": "llama", "minicpm": "granite", "qwen2vl": "qwen2", "qwen3vl": "qwen3",
+    "qwen3vlmoe": "qwen3moe", "xverse": "llama",
+}  # fmt: skip
 VISION_KEYS = ("n_deepstack_layers", "rope.dimension_sections")
+IN_PAIRS = {"exaone"}  # whose rows are those of two halves, and llama's are pairs
+NOISE = 0.05  # nats: how far the programs of two architectures are apart, whose cache is float16
+
+# The models that tests make of families of which no file is in the test data, with a vocabulary that the script reads.
+MADE_BY_TESTS = (
+    "afmoe", "bloom", "chatglm", "cohere2", "command-r", "deepseek2-lite", "dots1", "ernie4_5-moe", "exaone",
+    "exaone-moe", "falcon-11b", "falcon-7b", "falcon-mamba", "gemma", "gemma4-moe", "glm-4.7-flash", "gpt2",
+    "gptneox", "granite", "granitemoe", "hunyuan-dense", "hunyuan-moe", "internlm2", "lfm2moe", "mamba2",
+    "minicpm", "mpt", "olmo", "olmo2", "olmo3", "qwen2vl", "qwen3-moe", "qwen35moe", "smollm3", "stablelm",
+    "starcoder", "starcoder2", "xverse",
+)  # fmt: skip
+CAME_BACK, NOT_RUN = "came back", "llama.cpp itself runs no file of such sizes"
 
 
 class ScriptError(Exception):
@@ -110,34 +158,70 @@ class ScriptError(Exception):
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("names", nargs=-1, metavar="[NAME|FILE.gguf …]")
 @click.option("--llama-cpp", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="A checkout of llama.cpp.")  # fmt: skip
-def main(files: Sequence[Path], llama_cpp: Path | None) -> None:
-    """Takes FILES to folders and back, and prints every difference; exit 1 if there is one that is no habit."""
-    data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
-    files = files or [*sorted(data.glob("*/*/f32.gguf")), *sorted((ROOT / "demo").glob("*.gguf"))]
+@click.option("--keep", is_flag=True, help=f"Keep the outcomes in docs/{RECEIPTS.name}.")
+def main(names: Sequence[str], llama_cpp: Path | None, keep: bool) -> None:
+    """Takes models to folders and back, and prints every difference; exit 1 if there is one that is no habit."""
+    files = models()
+    if unknown := [name for name in names if name not in files and not Path(name).is_file()]:
+        raise click.UsageError(f"no model and no file: {', '.join(unknown)}; models are {', '.join(files)}")
+    chosen = {name: files[name] if name in files else Path(name) for name in names} or files
     source = llama_cpp or script()
+    receipts: dict[str, dict[str, str]] = (
+        json.loads(RECEIPTS.read_text()) if keep and RECEIPTS.exists() else {}
+    )
     wrong = 0
-    for file in files:
-        try:
-            found = outcome(file, source)
-        except UnsupportedInput as error:
-            click.echo(f"{file.parent.name}/{file.name}: not converted: {error.what[:40]} …")
-            continue
+    for name, file in chosen.items():
+        found, remark = outcome(name, file, source)
         wrong += len(found)
-        click.echo(f"{file.parent.name}/{file.name}: {'; '.join(found) if found else 'came back'}")
+        said = "; ".join(found) or f"{CAME_BACK}{remark and f' ({remark})'}"
+        click.echo(f"{name}: {said}")
+        receipts[name] = {"result": said, "day": f"{datetime.now(UTC):%Y-%m-%d}", "version": PACKAGE}
+        if keep:
+            RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     sys.exit(1 if wrong else 0)
 
 
-def outcome(file: Path, llama_cpp: Path) -> list[str]:
-    """Every difference between a file and what comes back of it; UnsupportedInput if it is not converted."""
-    with tempfile.TemporaryDirectory() as scratch:
+def models() -> dict[str, Path | None]:
+    """Name → its file, None for one that the tests make."""
+    data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
+    made = {file.parent.name: file for file in sorted(data.glob("*/*/f32.gguf"))}
+    return {
+        **made,
+        **dict.fromkeys(MADE_BY_TESTS),
+        **{file.stem: file for file in sorted((ROOT / "demo").glob("*.gguf"))},
+    }
+
+
+def outcome(name: str, file: Path | None, llama_cpp: Path) -> tuple[list[str], str]:
+    """Every difference between a model's file (None: the tests' recipe) and what comes back of it, and a remark."""
+    with tempfile.TemporaryDirectory() as directory:
+        scratch = Path(directory)
+        first = file or made_by_tests(name, scratch)
         try:
-            back = there_and_back(file, Path(scratch), llama_cpp)
+            back = there_and_back(first, scratch, llama_cpp)
+            found = list(differences(first, back, more_keys=file is None))
+            if file is None:
+                again = scratch / "again"
+                again.mkdir()
+                found += differences(back, there_and_back(back, again, llama_cpp))
+        except UnsupportedInput as error:
+            return [f"not converted: {error.what[:40]} …"], ""
         except ScriptError as error:
-            return [f"the script refuses the folder: {error}"]
-        return [*differences(file, back), *differences_of_logits(file, back, Path(scratch))]
+            return [f"the script refuses the folder: {error}"], ""
+        noise = NOISE if read_header(first).metadata.text("general.architecture") in WRITTEN_AS else 0.0
+        try:
+            return found + list(differences_of_logits(first, back, scratch, noise=noise)), ""
+        except CannotRun:
+            return found, NOT_RUN
+
+
+def made_by_tests(name: str, folder: Path) -> Path:
+    """The file of a recipe of the tests."""
+    build = from_transformers.build if name in RECIPES else families.build
+    return build(name, folder).gguf
 
 
 def script() -> Path:
@@ -165,24 +249,37 @@ def there_and_back(file: Path, scratch: Path, llama_cpp: Path, *, dtype: str = "
     """`file` converted into a folder in `scratch`, and the GGUF that llama.cpp's script makes of that folder."""
     convert(file, scratch / "folder", dtype=dtype)
     metadata = read_header(file).metadata
-    pre = metadata.text("tokenizer.ggml.pre", "")
+    back, log = scratch / "back.gguf", scratch / "log"
     predicts = any(key.endswith(".nextn_predict_layers") for key in metadata)
-    back = scratch / "back.gguf"
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, llama_cpp, scratch / "folder", back, pre, "mtp" if predicts else "no-mtp"],
-        check=False, capture_output=True, text=True, cwd=scratch, env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    if done.returncode:
-        raise ScriptError(done.stderr.strip().splitlines()[-1])
+    job = [scratch / "folder", back, log, metadata.text("tokenizer.ggml.pre", ""), predicts]
+    process = running_script(llama_cpp)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(job, default=str) + "\n")
+    process.stdin.flush()
+    if process.stdout.readline().strip() != "0":
+        raise ScriptError(log.read_text().strip().splitlines()[-1])
     return back
 
 
-def differences(file: Path, back: Path) -> Iterator[str]:
-    """What is not as it was and no habit of the script: tensors first, then keys."""
+@functools.cache
+def running_script(llama_cpp: Path) -> subprocess.Popen[str]:
+    """The process that makes files, one a line that it is given; it ends when its input does."""
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, llama_cpp],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+
+
+def differences(file: Path, back: Path, *, more_keys: bool = False) -> Iterator[str]:
+    """What is not as it was and no habit of the script: tensors first, then keys.
+
+    more_keys: the second file may have keys that the first has not.
+    """
     first, second = read_header(file), read_header(back)
     yield from tensor_differences(first, second)
     before, after = as_written(values(first)), values(second)
-    for key in sorted({*before, *after}):
+    for key in sorted(before if more_keys else {*before, *after}):
         if is_difference(key, before, after):
             yield f"key {key}: {described(before.get(key), after.get(key))}"
 
@@ -195,14 +292,26 @@ def tensor_differences(first: Header, second: Header) -> Iterator[str]:
         for name in sorted(first.tensors.keys() & second.tensors.keys()):
             one, other = first.tensors[name], second.tensors[name]
             if one.shape != other.shape:
-                yield f"tensor {name} is {one.shape}, was {other.shape}"
+                yield f"tensor {name} was {one.shape}, is {other.shape}"
                 continue
-            bits = [
-                np.ascontiguousarray(decode(tensor.type, data.read(tensor)), np.float32).view(np.uint32)
+            old, new = (
+                np.ascontiguousarray(decode(tensor.type, data.read(tensor)), np.float32).reshape(tensor.shape)
                 for tensor, data in ((one, before), (other, after))
-            ]
-            if not np.array_equal(bits[0], bits[1]):
-                yield f"tensor {name}: {np.count_nonzero(bits[0] != bits[1])} weights differ"
+            )
+            differ = in_the_second(old, name, first).view(np.uint32) != new.view(np.uint32)
+            if differ.any():
+                yield f"tensor {name}: {np.count_nonzero(differ)} weights differ"
+
+
+def in_the_second(weights: NDArray[np.float32], name: str, first: Header) -> NDArray[np.float32]:
+    """A tensor as the architecture that comes back has its rows."""
+    architecture = first.metadata.text("general.architecture")
+    heads = {"attn_q": "head_count", "attn_k": "head_count_kv"}.get(name.split(".")[-2])
+    if architecture not in IN_PAIRS or heads is None:
+        return weights
+    return np.ascontiguousarray(
+        permuted(weights, first.metadata.integer(f"{architecture}.attention.{heads}"))
+    )
 
 
 def values(header: Header) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import click
 
+from benchmarks.there_and_back import HABITS
+from benchmarks.there_and_back import RECEIPTS as WAYS_BACK
 from llorch.converter import convert
 from llorch.converter.architectures import architectures
 from llorch.formats.gguf import read_header
@@ -106,7 +108,9 @@ SCRIPTS["transformers 4"] = SCRIPTS["transformers"]
 # Read from the sources of what cannot run here; tests hold every family's config.json to it.
 READ_ONLY = {
     "candle": "2a13b0f3f (2026-08-14): every required field of its config types is there, with its type "
-    "(tests/converter/plan/required_fields.py)",
+    "(tests/converter/plan/required_fields.py). Its bigcode, chatglm and mpt read no config.json: their sizes stand in "
+    "candle's own code. Its mamba looks for `backbone.embedding`, as in the upload before -hf; the folder has "
+    "`backbone.embeddings`, as transformers does",
     "vLLM": "not run: it needs an accelerator that it supports; it builds transformers' own config class",
 }
 
@@ -135,7 +139,7 @@ def main(names: Sequence[str], runs: Sequence[str], more: Sequence[str]) -> None
                     receipts.setdefault(reader, {})[name] = receipt
                     click.echo(f"{name}: {reader}: {receipt['result']}")
                 RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    PAGE.write_text(page(receipts))
+    PAGE.write_text(page(receipts, json.loads(WAYS_BACK.read_text())))
 
 
 def models_of_the_test_data() -> dict[str, Path]:
@@ -220,13 +224,14 @@ def with_longer_context(folder: Path) -> Path:
 
 def text_of_bytes(folder: Path, ids: Sequence[int]) -> str:
     """The text of tokens whose bytes are joined and then decoded, as mistral.rs does; `tokenizers` decodes each run of
-    byte tokens that is no text as one mark for every byte.
+    byte tokens that is no text as one mark for every byte. Special tokens are no text to either.
     """
-    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
-    tokens = {index: token for token, index in vocabulary.items()}
+    document = json.loads((folder / "tokenizer.json").read_text())
+    tokens = {index: token for token, index in document["model"]["vocab"].items()}
+    special = {token["id"] for token in document["added_tokens"] if token["special"]}
     parts = (
         bytes([int(token[3:5], 16)]) if BYTE_TOKEN.fullmatch(token) else token.replace("▁", " ").encode()
-        for token in (tokens[index] for index in ids)
+        for token in (tokens[index] for index in ids if index not in special)
     )
     return b"".join(parts).decode("utf-8", "replace")
 
@@ -239,8 +244,10 @@ def same_text(one: str, other: str) -> bool:
     return one.replace("\ufffd", "").strip() == other.replace("\ufffd", "").strip()
 
 
-def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
-    """The page, from the receipts alone."""
+def page(
+    receipts: Mapping[str, Mapping[str, Mapping[str, str]]], back: Mapping[str, Mapping[str, str]]
+) -> str:
+    """The page, from the receipts alone: of the readers, and of the ways back to GGUF."""
     readers = sorted(receipts)
     families = sorted({name for rows in receipts.values() for name in rows})
     lines = [
@@ -271,13 +278,29 @@ def page(receipts: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
     ]
     lines += ["", "## Where the text is another", "", *(remarks or ["Nowhere."])]
     lines += ["", "## Read, not run", "", *(f"- {reader}: {what}" for reader, what in READ_ONLY.items())]
-    lines += [
+    return "\n".join([*lines, "", *there_and_back(back), ""])
+
+
+def there_and_back(receipts: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The section on llama.cpp's script."""
+    days = sorted({row["day"] for row in receipts.values()})
+    versions = sorted({row["version"] for row in receipts.values()})
+    return [
+        "## Back to GGUF",
         "",
-        "llama.cpp's `convert_hf_to_gguf.py` turns every folder back into the GGUF file that it came from, but for the",
-        "habits listed in `benchmarks/there_and_back.py`: `python -m benchmarks.there_and_back`.",
+        "llama.cpp's `convert_hf_to_gguf.py` makes a GGUF file of the folder again: all tensors bit for bit, all keys,",
+        "those of the tokenizer too, and llama.cpp's log-probabilities are those of the first file, but for the habits",
+        "of the script below. `python -m benchmarks.there_and_back --keep` makes the runs; these are of",
+        f"{', '.join(days)}, with {', '.join(versions)}.",
         "",
+        "| model | outcome |",
+        "|---|---|",
+        *(f"| {name} | {row['result']} |" for name, row in sorted(receipts.items())),
+        "",
+        "| key | habit |",
+        "|---|---|",
+        *(f"| `{name}` | {why} |" for name, (_, why) in HABITS.items()),
     ]
-    return "\n".join(lines)
 
 
 def cell(row: Mapping[str, str] | None) -> str:
@@ -318,8 +341,9 @@ WHY: Mapping[tuple[str, str], str] = {
     ("mistralrs", "gemma4-e"): "It looks for `model.language_model.…`, the names of the class with towers.",
     ("mistralrs", "gemma4-moe"): "It looks for `model.language_model.…`, the names of the class with towers.",
     ("mistralrs", "gptoss"): f"`gpt_oss.rs`: {MXFP4}.",
-    ("mistralrs", "gptoss-mxfp4"): "It loads. With the plain rope in config.json instead of yarn it says our text but "
-    "for its first token; without windows it stays as far away; no more was found out.",
+    ("mistralrs", "gptoss-mxfp4"): "`mxfp4/mod.rs`, `gather_forward_dequantize`, its way on a CPU, counts the experts "
+    "of a token in its input, which is (tokens, 1, width), and so computes one of them. Tried: with one expert a token "
+    "in config.json (`num_experts_per_tok` 1) it says our text.",
     ("mlx-lm", "gptoss"): f"`gpt_oss.py`, `sanitize`: {MXFP4}.",
     ("mistralrs", "granitehybrid"): f"`granite.rs`: {ONE_NORM}.",
     ("mlx-lm", "granitehybrid"): f"`granitemoehybrid.py`: {ONE_NORM}.",
@@ -329,8 +353,10 @@ WHY: Mapping[tuple[str, str], str] = {
     ("mlx-lm", "ernie4_5-moe"): "`ernie4_5_moe.py`, `sanitize`: it drops the bias by which the experts are chosen.",
     ("mlx-lm", "phi3"): "`rope_utils.py`, `SuScaledRoPE`: it takes the long factors for short prompts too.",
     ("mlx-lm", "cohere2"): f"`cohere2.py`: {ODD_SIZES}.",
-    ("mistralrs", "hunyuan-moe"): "It loads. Without `use_qk_norm` it leaves the norms of queries and keys "
-    "out; with it, as the folder has it now, it says another text still, and no more was found out.",
+    ("mistralrs", "hunyuan-moe"): "`hunyuan_v1_moe.rs`, `hunyuan_moe_apply_capacity_mask`: of a prompt an expert takes "
+    "no more than max(k, k · tokens / experts) tokens and the rest go without; llama.cpp and transformers have no such "
+    "bound. Tried: after a prompt of at most k tokens, or with all experts for every token (`moe_topk` 7), it says our "
+    "text.",
     ("mlx-lm", "mamba2"): f"`mamba2.py`, `MambaRMSNormGated`: {ONE_NORM}.",
     ("transformers 4", "mamba2"): f"4.57's `MambaRMSNormGated`: {ONE_NORM}.",
     ("mlx-lm", "chatglm"): "`glm.py` turns whole heads: its config has no `partial_rotary_factor`.",

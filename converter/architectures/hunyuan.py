@@ -75,5 +75,9 @@ HUNYUAN_MOE = replace(
         "moe_topk": in_every_layer("experts_used"),
         "num_shared_expert": in_every_layer(1),
     },
-    assumed={**HUNYUAN_DENSE.assumed, "output_router_logits": False},
+    assumed={
+        **HUNYUAN_DENSE.assumed,
+        "output_router_logits": False,
+        "use_mixed_mlp_moe": True,  # mistral.rs leaves the shared expert out where it is absent
+    },
 )

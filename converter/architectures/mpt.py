@@ -1,6 +1,7 @@
 """MPT 7B and 30B: no rotation but alibi, no biases, queries, keys and values bounded.
 
-transformers' class has alibi always, and its exponents by its default: a file that says another is refused.
+transformers' class has alibi always, and its exponents by its default: a file that says another is refused. It is found
+by model_type, so that the class is called as the originals call it, by which llama.cpp's converter and vLLM find it.
 Source: llama.cpp, conversion/mpt.py and src/models/mpt.cpp; transformers, models/mpt.
 """
 
@@ -11,7 +12,7 @@ from llorch.converter.schema.derived_values import mpt_attention, width_ratio
 MPT = Architecture(
     gguf="mpt",
     model_type="mpt",
-    class_name="MptForCausalLM",
+    class_name="MPTForCausalLM",
     head_dim="never",
     rope=RopeLayout.NONE,
     tensors=(

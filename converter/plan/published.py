@@ -105,11 +105,30 @@ def of_product(values: Values, *keys: str) -> int:
     return math.prod(size for size in sizes if isinstance(size, int))
 
 
+def multiple_of_the_vocabulary(values: Values) -> int:
+    """The published 8 of Mamba, to a multiple of which candle pads the vocabulary; 1 where that would add rows."""
+    return 1 if of_product(values, "vocab_size") % 8 else 8
+
+
+def rope_ratio(values: Values) -> float:
+    """How many times ChatGLM's usual base of 10,000 the rotation's base is."""
+    base = values["rope_theta"]
+    assert isinstance(base, float | int)
+    return base / 10000
+
+
 def dense_layers(values: Values) -> object:
     """How many layers, from the first, are dense, where mlp_layer_types says it layer by layer."""
     types = values["mlp_layer_types"]
     assert isinstance(types, list)
     return next((i for i, kind in enumerate(types) if kind != "dense"), len(types))
+
+
+def sparse_layers(values: Values) -> list[bool]:
+    """Which layers are mixtures, where mlp_layer_types says it layer by layer."""
+    types = values["mlp_layer_types"]
+    assert isinstance(types, list)
+    return [kind == "sparse" for kind in types]
 
 
 MAY_BE_LEFT_OUT = frozenset({"sliding_window_pattern"})  # where no number says what layer_types says
@@ -151,7 +170,7 @@ PUBLISHED: Mapping[str, Published] = {
     "ernie4_5_moe": Published("baidu/ERNIE-4.5-21B-A3B-PT", {"moe_layer_end_index": last_layer}),
     "exaone4": Published("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": letters_of_layers}),
     # No copy was found: llama.cpp's converter looks for it, and its runtime demands what that writes.
-    "exaone_moe": Published("LGAI-EXAONE/K-EXAONE-236B-A23B", BY_SIGMOID),
+    "exaone_moe": Published("LGAI-EXAONE/K-EXAONE-236B-A23B", {**BY_SIGMOID, "is_moe_layer": sparse_layers}),
     "gemma3_text": Published("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
     "gemma4_text": Published(
         "google/gemma-4-E2B-it",
@@ -160,12 +179,35 @@ PUBLISHED: Mapping[str, Published] = {
             "num_global_key_value_heads": of_full_layers_with_one_projection,
         },
     ),
+    # llama.cpp's converter takes the context, the norms' epsilon and the rotation's base by the names of ChatGLM alone.
+    "glm": Published(
+        "zai-org/glm-4-9b-chat",
+        {
+            "layernorm_epsilon": same_as("rms_norm_eps"),
+            "rope_ratio": rope_ratio,
+            "seq_length": same_as("max_position_embeddings"),
+        },
+    ),
+    # The original says no scoring_func: llama.cpp knows its 47 layers, and takes softmax for any other number of them.
     "glm4_moe_lite": Published(
-        "zai-org/GLM-4.7-Flash", {"first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"}
+        "zai-org/GLM-4.7-Flash",
+        {**BY_SIGMOID, "first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"},
     ),
     # llama.cpp's converter takes the end of text from here; transformers' class has 3 where the key is absent.
     "hunyuan_v1_dense": Published("tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}),
     "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
+    # candle finds the sizes by the names of the upload before -hf, which the -hf one has beside its own.
+    "mamba": Published(
+        "state-spaces/mamba-130m-hf",
+        {
+            "d_inner": same_as("intermediate_size"),
+            "d_model": same_as("hidden_size"),
+            "fused_add_norm": True,
+            "n_layer": same_as("num_hidden_layers"),
+            "pad_vocab_size_multiple": multiple_of_the_vocabulary,
+            "rms_norm": True,
+        },
+    ),
     # The original's limit is infinity, for which JSON has no number, and which transformers 5 writes as an object that
     # 4 does not read: float16's largest cuts off no step either.
     "mamba2": Published(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llorch.base.shown import shown
@@ -73,6 +73,8 @@ def sentencepiece_model(metadata: Metadata, vocabulary: Vocabulary | None = None
     scores = read_scores(metadata, len(vocabulary))
     if scores is None or (kind == "llama" and has_one_score(vocabulary, scores)):
         return _refused("all tokens have one score: their order is that of the merges, which it cannot hold")
+    if kind == "llama" and not vocabulary.typed:
+        vocabulary = _with_byte_types(vocabulary)
     special = read_special(metadata, vocabulary, FAMILIES[kind], add_bos=False)
     size = piece_count(metadata, vocabulary, scores)
     unknown = _unknown(vocabulary, special, size)
@@ -86,6 +88,16 @@ def sentencepiece_model(metadata: Metadata, vocabulary: Vocabulary | None = None
     content = _serialized(metadata, kind, _Pieces(vocabulary, scores, size, unknown, roles, added_type))
     why = _why_refused(content)
     return SentencePieceFile(content) if why is None else _refused(why)
+
+
+def _with_byte_types(vocabulary: Vocabulary) -> Vocabulary:
+    """A vocabulary whose file gives no types: llama.cpp finds the tokens of bytes by their texts."""
+    ids = (vocabulary.ids.get(f"<0x{byte:02X}>") for byte in range(256))
+    types = [*vocabulary.types]
+    for index in ids:
+        if index is not None:
+            types[index] = TokenType.BYTE
+    return replace(vocabulary, types=types)
 
 
 def is_added(vocabulary: Vocabulary, scores: list[float], index: int) -> bool:

@@ -85,8 +85,8 @@ class Config:
         return quantization is not None and quantization.get("quant_method", None) == "mxfp4"
 
     def _check(self, family: ClassFacts) -> None:
-        classes = self.get("architectures", [family.class_name])
-        if classes not in (None, [family.class_name]):
+        classes = self.get("architectures", None)
+        if classes not in (None, *([name] for name in (family.class_name, *family.other_names))):
             raise self.unsupported(
                 "architectures", f"is {shown(json.dumps(classes))}, not {family.class_name}"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,36 +13,17 @@ from benchmarks.llama_cpp_logits import differences_of_logits
 from benchmarks.there_and_back import (
     HABITS,
     differences,
+    in_the_second,
     is_difference,
+    models,
     outcome,
     script,
-    tensor_differences,
     there_and_back,
-    values,
 )
-from llorch.converter.architectures import architectures
 from llorch.formats.gguf import read_header
-from tests.conftest import REPOSITORY, absent
-from tests.models import families, from_transformers
-from tests.models.from_transformers import RECIPES
-from tests.models.gguf_writer import F32, TYPE_F32, one
+from tests.conftest import absent
+from tests.models.gguf_writer import F32, STRING, TYPE_F32, U32, one
 from tests.models.tiny import WIDTH, tiny_llama
-
-DATA = Path(os.environ.get("LLORCH_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
-CONVERTED = {architecture.model_type for architecture in architectures()}
-MADE = sorted(  # by llama.cpp's script itself, of families that are converted
-    folder.relative_to(DATA).as_posix()
-    for folder in (*DATA.glob("tiny/*"), *DATA.glob("families/*"))
-    if (folder / "config.json").is_file()
-    and json.loads((folder / "config.json").read_text())["model_type"] in CONVERTED
-)
-# Of the other recipes the vocabulary is none that the script reads for the family, or what they write is a file's of
-# another year, which the script writes in today's form.
-WRITTEN_BY_TESTS = (
-    "command-r", "granite", "llama-biases", "llama-yarn", "mistral-uneven", "olmo2", "qwen2-wide-heads", "qwen3-moe",
-    "smollm3", "stablelm", "starcoder2", "cohere2", "deepseek2-lite", "dots1", "granitemoe", "hunyuan-dense", "lfm2moe",
-    "qwen35moe", "olmo", "afmoe", "exaone-moe", "jais2", "dbrx",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -60,29 +40,10 @@ def llama_cpp() -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MADE)
-def test_a_folder_goes_back_to_the_file_it_came_from(name: str, test_data: Path, llama_cpp: Path) -> None:
-    assert outcome(test_data / name / "f32.gguf", llama_cpp) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["real_model", "gemma_model"])
-def test_a_real_folder_goes_back(model: str, request: pytest.FixtureRequest, llama_cpp: Path) -> None:
-    assert outcome(request.getfixturevalue(model), llama_cpp) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", WRITTEN_BY_TESTS)
-def test_tensors_and_keys_of_families_without_a_published_file_come_back(
-    name: str, tmp_path: Path, llama_cpp: Path
-) -> None:
-    """Of keys that the recipe does not write the script writes some more, which is no difference here."""
-    build = from_transformers.build if name in RECIPES else families.build
-    file = build(name, tmp_path).gguf
-    second = there_and_back(file, tmp_path, llama_cpp)
-    assert list(tensor_differences(read_header(file), read_header(second))) == []
-    before, after = (values(read_header(path)) for path in (file, second))
-    assert [key for key in before if is_difference(key, before, after)] == []
+@pytest.mark.parametrize("name", models())
+def test_a_folder_goes_back_to_the_file_it_came_from(name: str, llama_cpp: Path) -> None:
+    found, _ = outcome(name, models()[name], llama_cpp)
+    assert found == []
 
 
 @pytest.mark.slow
@@ -139,6 +100,16 @@ def test_a_change_of_a_weight_of_a_key_and_of_a_token_is_seen(tmp_path: Path) ->
     assert len(found) == 2
     assert found[0].startswith("tensor output_norm.weight")
     assert found[1] == "key llama.rope.freq_base: was 10000.0, is 20000.0"
+
+
+def test_rows_of_two_halves_are_compared_as_pairs(tmp_path: Path) -> None:
+    file = tmp_path / "exaone.gguf"
+    model = tiny_llama().key("general.architecture", one(STRING, "exaone"))
+    file.write_bytes(model.key("exaone.attention.head_count", one(U32, 2)).build())
+    header = read_header(file)
+    rows = np.arange(8, dtype=np.float32)[:, None]
+    assert in_the_second(rows, "blk.0.attn_q.weight", header)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert in_the_second(rows, "blk.0.attn_v.weight", header) is rows
 
 
 def test_a_habit_excuses_what_it_says_and_no_more() -> None:

@@ -42,7 +42,6 @@ from tests.models.family_recipe import (
     SHARED,
     THETA,
     TWO_NORMS,
-    VOCAB,
     FamilyRecipe,
     MadeFamily,
     column,
@@ -60,6 +59,12 @@ from tests.models.family_recipe import (
     transposed,
 )
 from tests.models.from_transformers import permuted
+from tests.models.vocabularies import VOCAB, byte_level, gemma4, sentencepiece
+
+# What llama.cpp's converter writes for these families whatever the original says, as every published one has it.
+FOUR_WIDE, BASE = 4 * HIDDEN, {"rope_theta": 10000.0, "rope_type": "default"}
+WIDE_KEYS, BASE_KEYS = {"feed_forward_length": FOUR_WIDE}, {"rope.freq_base": 10000.0}
+GLM_TOKENS = ("<|endoftext|>", "[gMASK]", "<|user|>", "<|observation|>")
 
 FALCON_H1 = FamilyRecipe(
     "falcon-h1", "FalconH1ForCausalLM",
@@ -89,12 +94,13 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     **FAMILIES_OF_ODD_SIZES,
     "dots1": FamilyRecipe(
         "dots1", "Dots1ForCausalLM",
-        {**HEADS, "moe_intermediate_size": 20, "n_routed_experts": 7, "n_shared_experts": 2, "num_experts_per_tok": 3,
-         "first_k_dense_replace": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.7, "sliding_window": None,
-         "rope_parameters": ROPE},
+        {**HEADS, "num_key_value_heads": 6, "moe_intermediate_size": 20, "n_routed_experts": 7, "n_shared_experts": 2,
+         "num_experts_per_tok": 3, "first_k_dense_replace": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.7,
+         "sliding_window": None, "rope_parameters": ROPE},
         {**ATTENTION, **HEAD_NORMS, **TWO_NORMS, **GATED, **EXPERTS, **SHARED},
-        {**HEAD_KEYS, **RMS, **THETA, **MIXTURE_KEYS, "expert_shared_count": 2, "leading_dense_block_count": 1,
-         "expert_gating_func": 2, "expert_weights_norm": True, "expert_weights_scale": 1.7},
+        {**HEAD_KEYS, "attention.head_count_kv": 6, **RMS, **THETA, **MIXTURE_KEYS, "expert_shared_count": 2,
+         "leading_dense_block_count": 1, "expert_gating_func": 2, "expert_weights_norm": True,
+         "expert_weights_scale": 1.7},
         changes=CHOICE_BIAS,
     ),
     "cohere2": FamilyRecipe(
@@ -124,12 +130,13 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     "ernie4_5-moe": FamilyRecipe(
         "ernie4_5-moe", "Ernie4_5_MoeForCausalLM",
         {**OF_HIDDEN, "num_hidden_layers": 5, "moe_num_experts": 7, "moe_k": 3, "moe_intermediate_size": 20,
-         "moe_num_shared_experts": 2, "moe_layer_start_index": 1, "moe_layer_interval": 2,
+         "moe_num_shared_experts": 2, "moe_layer_start_index": 1, "moe_layer_interval": 2, "intermediate_size": 120,
          "tie_word_embeddings": True, "rope_parameters": ROPE},
         {**ATTENTION, **TWO_NORMS, **GATED, **EXPERTS, **SHARED},
         {**OF_HIDDEN_KEYS, **RMS, **THETA, **MIXTURE_KEYS, "expert_shared_count": 2, "interleave_moe_layer_step": 2,
-         "leading_dense_block_count": 1},
-        changes={"mlp.moe_statics.e_score_correction_bias": lambda w: {"exp_probs_b.bias": w[0]}},
+         "leading_dense_block_count": 1, "expert_shared_feed_forward_length": 40},
+        changes={"mlp.moe_statics.e_score_correction_bias": renamed("exp_probs_b.bias")},
+        vocabulary=sentencepiece(),
     ),
     "lfm2moe": FamilyRecipe(
         "lfm2moe", "Lfm2MoeForCausalLM",
@@ -195,6 +202,8 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "expert_weights_scale": 1.8, "expert_weights_norm": True, "expert_gating_func": 2,
          "general.name": "GLM-4.7-Flash"},
         changes={"self_attn.kv_b_proj.weight": latent(5, 12), **CHOICE_BIAS},
+        vocabulary=byte_level(*GLM_TOKENS, bos="[gMASK]", eot="<|user|>", unknown="<|endoftext|>",
+                              eom="<|observation|>"),
     ),
     "gemma4-moe": FamilyRecipe(
         "gemma4", "Gemma4ForCausalLM",
@@ -216,28 +225,30 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "attention.key_length": 20, "attention.value_length": 20, "attention.key_length_swa": 12,
          "attention.value_length_swa": 12, "rope.dimension_count": 20, "rope.dimension_count_swa": 12,
          "rope.freq_base_swa": 10000.0, "attention.sliding_window": 11, "final_logit_softcapping": 30.0,
-         "attention.sliding_window_pattern": [True, False, True, False]},
+         "attention.sliding_window_pattern": [True, False, True, False], "embedding_length_per_layer_input": 0,
+         "attention.shared_kv_layers": 0},
         changes={"layer_scalar": renamed("layer_output_scale.weight"), "router.scale": renamed("ffn_gate_inp.scale"),
                  "router.per_expert_scale": renamed("ffn_down_exps.scale"),
                  "experts.gate_up_proj": renamed("ffn_gate_up_exps.weight"),
                  "experts.down_proj": renamed("ffn_down_exps.weight")},
         tables={"rope_freqs.weight": [1.0] * 2 + [1e30] * 8},  # a fifth of ten pairs turns
+        vocabulary=gemma4(),
     ),
     "falcon-7b": FamilyRecipe(
         "falcon", "FalconForCausalLM",
-        {"num_attention_heads": 6, "multi_query": True, "ffn_hidden_size": FF, "tie_word_embeddings": True,
-         "rope_parameters": ROPE},
+        {"num_attention_heads": 6, "multi_query": True, "ffn_hidden_size": FOUR_WIDE, "tie_word_embeddings": True,
+         "rope_parameters": BASE},
         {**FALCON, "input_layernorm": "attn_norm"},
-        {"attention.head_count": 6, "attention.head_count_kv": 1, **LAYER, **THETA, "feed_forward_length": FF},
+        {"attention.head_count": 6, "attention.head_count_kv": 1, **LAYER, **BASE_KEYS, **WIDE_KEYS},
         changes={"self_attention.query_key_value.weight": renamed("attn_qkv.weight")},
         outside=FALCON_OUTSIDE, layers="transformer.h",
     ),
     "falcon-11b": FamilyRecipe(
         "falcon", "FalconForCausalLM",
         {"num_attention_heads": 6, "num_kv_heads": 3, "new_decoder_architecture": True, "num_ln_in_parallel_attn": 1,
-         "ffn_hidden_size": FF, "rope_parameters": ROPE},
+         "ffn_hidden_size": FOUR_WIDE, "rope_parameters": BASE},
         {**FALCON, "input_layernorm": "attn_norm"},
-        {**OF_HIDDEN_KEYS, **LAYER, **THETA, "feed_forward_length": FF},
+        {**OF_HIDDEN_KEYS, **LAYER, **BASE_KEYS, **WIDE_KEYS},
         changes=qkv_by_head("self_attention.query_key_value", 3, 2),
         outside=FALCON_OUTSIDE, layers="transformer.h",
     ),
@@ -377,10 +388,11 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     ),
     "chatglm": FamilyRecipe(
         "chatglm", "GlmForCausalLM",
-        {**OF_HIDDEN, "head_dim": 10, "attention_bias": True,
-         "rope_parameters": {**ROPE, "partial_rotary_factor": 0.6}},
+        {"num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 12, "attention_bias": True,
+         "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5}},
         {**ATTENTION, **TWO_NORMS, "mlp.gate_up_proj": "ffn_up", "mlp.down_proj": "ffn_down"},
-        {**OF_HIDDEN_KEYS, **RMS, **THETA, "rope.dimension_count": 6},
+        {"attention.head_count": 5, "attention.head_count_kv": 1, **RMS, **THETA, "rope.dimension_count": 6},
+        vocabulary=byte_level(*GLM_TOKENS, eos="<|endoftext|>", eot="<|user|>", unknown="<|endoftext|>"),
     ),
     "hunyuan-moe": FamilyRecipe(
         "hunyuan-moe", "HunYuanMoEV1ForCausalLM",
@@ -393,38 +405,40 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     ),
     "gpt2": FamilyRecipe(
         "gpt2", "GPT2LMHeadModel",
-        {"n_embd": HIDDEN, "n_head": 6, "n_inner": FF, "n_positions": CONTEXT, "tie_word_embeddings": True},
-        GPT2, {"attention.head_count": 6, **LAYER},
+        {"n_embd": HIDDEN, "n_head": 6, "n_positions": CONTEXT, "tie_word_embeddings": True},
+        GPT2, {"attention.head_count": 6, **LAYER, **WIDE_KEYS},
         changes={f"{module}.weight": transposed(f"{name}.weight") for module, name in GPT2_MATRICES.items()},
         outside=GPT2_OUTSIDE, layers="transformer.h",
     ),
     "starcoder": FamilyRecipe(
         "starcoder", "GPTBigCodeForCausalLM",
-        {"n_embd": HIDDEN, "n_head": 6, "n_inner": FF, "n_positions": CONTEXT, "tie_word_embeddings": True},
-        GPT2, {"attention.head_count": 6, "attention.head_count_kv": 1, **LAYER},
+        {"n_embd": HIDDEN, "n_head": 6, "n_positions": CONTEXT, "tie_word_embeddings": True},
+        GPT2, {"attention.head_count": 6, "attention.head_count_kv": 1, **LAYER, **WIDE_KEYS},
         outside=GPT2_OUTSIDE, layers="transformer.h",
     ),
     "bloom": FamilyRecipe(
         "bloom", "BloomForCausalLM",
         {"n_head": 6, "seq_length": CONTEXT, "tie_word_embeddings": True},
         {**FALCON, **TWO_NORMS}, {"attention.head_count": 6, "attention.head_count_kv": 6, **LAYER,
-                                  "feed_forward_length": 4 * HIDDEN},
+                                  **WIDE_KEYS},
         changes=qkv_by_head("self_attention.query_key_value", 6, 1),
         outside={"transformer.word_embeddings_layernorm": "token_embd_norm", **FALCON_OUTSIDE}, layers="transformer.h",
     ),
     "gptneox": FamilyRecipe(
         "gptneox", "GPTNeoXForCausalLM",
-        {"num_attention_heads": 6, "layer_norm_eps": 1e-5, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.4}},
+        {"num_attention_heads": 6, "layer_norm_eps": 1e-5, "intermediate_size": FOUR_WIDE,
+         "rope_parameters": {**BASE, "partial_rotary_factor": 0.4}},
         GPTNEOX,
-        {"attention.head_count": 6, **LAYER, **THETA, "rope.dimension_count": 4, "use_parallel_residual": True},
+        {"attention.head_count": 6, **LAYER, **BASE_KEYS, **WIDE_KEYS, "rope.dimension_count": 4,
+         "use_parallel_residual": True},
         changes=qkv_by_head("attention.query_key_value", 6, 1), outside=GPTNEOX_OUTSIDE, layers="gpt_neox.layers",
     ),
     "gptneox-sequential": FamilyRecipe(
         "gptneox", "GPTNeoXForCausalLM",
         {"num_attention_heads": 6, "layer_norm_eps": 1e-5, "use_parallel_residual": False,
-         "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}},
+         "rope_parameters": {**BASE, "partial_rotary_factor": 1.0}},
         GPTNEOX,
-        {"attention.head_count": 6, **LAYER, **THETA, "rope.dimension_count": 10, "use_parallel_residual": False},
+        {"attention.head_count": 6, **LAYER, **BASE_KEYS, "rope.dimension_count": 10, "use_parallel_residual": False},
         changes=qkv_by_head("attention.query_key_value", 6, 1), outside=GPTNEOX_OUTSIDE, layers="gpt_neox.layers",
     ),
     "mpt": FamilyRecipe(
@@ -433,7 +447,7 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "attn_config": {"clip_qkv": 0.75}, "tie_word_embeddings": True},
         {"norm_1": "attn_norm", "norm_2": "ffn_norm", "attn.Wqkv": "attn_qkv", "attn.out_proj": "attn_output",
          "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down"},
-        {"attention.head_count": 6, **LAYER, "feed_forward_length": 4 * HIDDEN, "attention.max_alibi_bias": 8.0,
+        {"attention.head_count": 6, **LAYER, **WIDE_KEYS, "attention.max_alibi_bias": 8.0,
          "attention.clamp_kqv": 0.75},
         outside={"transformer.wte": "token_embd", "transformer.norm_f": "output_norm"}, layers="transformer.blocks",
     ),
@@ -492,7 +506,9 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
         "minicpm", "GraniteForCausalLM",
         {**OF_HIDDEN, "embedding_multiplier": 12.0, "residual_multiplier": 1.4 / 3**0.5, "logits_scaling": 60 / 256,
          "attention_multiplier": 10**-0.5, "rope_parameters": ROPE},
-        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **RMS, **THETA}, permuted=True,
+        {**ATTENTION, **TWO_NORMS, **GATED},
+        {**OF_HIDDEN_KEYS, **RMS, **THETA, "embedding_scale": 12.0, "residual_scale": 1.4 / 3**0.5,
+         "logit_scale": 60 / 256}, permuted=True,
     ),
     "nemotron": FamilyRecipe(
         "nemotron", "NemotronForCausalLM",
@@ -500,6 +516,7 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "rope_parameters": {**ROPE, "partial_rotary_factor": 0.6}},
         {**ATTENTION, **TWO_NORMS, "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"},
         {**OF_HIDDEN_KEYS, **LAYER, **THETA, "rope.dimension_count": 6}, norms_plus_one=True,
+        vocabulary=sentencepiece(),
     ),
     "falcon-h1": FALCON_H1,
     "falcon-h1-normed": replace(

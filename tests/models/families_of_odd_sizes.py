@@ -32,7 +32,6 @@ from tests.models.family_recipe import (
     SHARED,
     THETA,
     TWO_NORMS,
-    VOCAB,
     Change,
     FamilyRecipe,
     column,
@@ -45,7 +44,8 @@ from tests.models.family_recipe import (
     tiled,
     tiled_decay,
 )
-from tests.models.from_transformers import Array, Value
+from tests.models.from_transformers import Array
+from tests.models.vocabularies import VOCAB, Value
 
 UNGATED = {f"mlp.{one}_proj": f"ffn_{one}" for one in ("up", "down")}
 POST_NORMS = {

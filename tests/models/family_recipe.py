@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.models.from_transformers import Array, Value, _add, permuted, tokenizer_keys
+from tests.models.from_transformers import Array, _add, permuted
+from tests.models.vocabularies import VOCAB, Value, byte_level, token_ids
 
-VOCAB, HIDDEN, FF, CONTEXT = 272, 60, 92, 256
+HIDDEN, FF, CONTEXT = 60, 92, 256
 Change = Callable[[Array], Mapping[str, Array]]
 
 
@@ -31,7 +32,7 @@ class FamilyRecipe:
         no other place for: a folder holds them so.
     keys: metadata, all of it, under the architecture's prefix but for that of the tokenizer and the like; a value may
         be a function of the original's tensors. tables: `rope_…` tensors → their entries.
-    layers: what stands before a layer's number.
+    layers: what stands before a layer's number. vocabulary: the tokenizer's keys.
     """
 
     gguf: str
@@ -47,6 +48,7 @@ class FamilyRecipe:
     permuted: bool = False
     norms_plus_one: bool = False
     layers: str = "model.layers"
+    vocabulary: Mapping[str, Value] = field(default_factory=byte_level)
 
 
 def renamed(name: str) -> Change:
@@ -231,8 +233,8 @@ def make(recipe: FamilyRecipe, seed: int, folder: Path) -> MadeFamily:
     model_class = getattr(transformers, recipe.class_name)
     common = {
         "vocab_size": VOCAB, "hidden_size": HIDDEN, "intermediate_size": FF, "num_hidden_layers": 3,
-        "max_position_embeddings": CONTEXT, "bos_token_id": 0, "eos_token_id": 257, "pad_token_id": None,
-        "tie_word_embeddings": False, "rms_norm_eps": 1e-5, "norm_eps": 1e-5,
+        "max_position_embeddings": CONTEXT, "tie_word_embeddings": False, "rms_norm_eps": 1e-5, "norm_eps": 1e-5,
+        **token_ids(recipe.vocabulary),
     }  # fmt: skip
     config_class = model_class.config_class
     config_class = getattr(config_class, "sub_configs", {}).get("text_config", config_class)
@@ -274,7 +276,7 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
         key: value for key, value in keys.items() if key.startswith(("general.", "tokenizer.", "xielu."))
     }
     own = {f"{recipe.gguf}.{key}": value for key, value in keys.items() if key not in whole}
-    for key, value in {**own, **tokenizer_keys(), **whole}.items():
+    for key, value in {**own, **recipe.vocabulary, **whole}.items():
         _add(writer, key, value)
     written = _forward(recipe, config, tensors)
     written |= {name: np.array(table, np.float32) for name, table in recipe.tables.items()}

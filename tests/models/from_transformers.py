@@ -2,7 +2,7 @@
 
 The forward direction is written out here from llama.cpp's `conversion/`, with NumPy, and shares nothing with
 `converter`. Weights are bfloat16 values in float32, none of them neutral. The vocabulary is byte-level BPE
-with bos at id 0.
+with bos at id 0, where a recipe has no other.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Value = str | bool | int | float | list[Any]
+from tests.models.vocabularies import VOCAB, Value, byte_level, sentencepiece, token_ids
 
-VOCAB, HIDDEN, FF, HEADS, KV_HEADS, CONTEXT = 272, 64, 96, 4, 2, 256
+Array = NDArray[np.float32]
+
+HIDDEN, FF, HEADS, KV_HEADS, CONTEXT = 64, 96, 4, 2, 256
 
 ATTENTION = {
     "self_attn.q_proj": "attn_q",
@@ -54,7 +55,7 @@ class Recipe:
     norms_plus_one: as its Gemma classes add 1. fused: q, k and v as one attn_qkv.
     split_experts: a tensor for each expert, as before 2024.
     keys: metadata under the architecture's prefix beyond the common ones. dropped: common ones left out.
-    tables: names of `rope_…` tensors beside the model's own → their entries.
+    tables: names of `rope_…` tensors beside the model's own → their entries. vocabulary: the tokenizer's keys.
     """
 
     gguf: str
@@ -68,6 +69,7 @@ class Recipe:
     keys: Mapping[str, Value] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     tables: Mapping[str, list[float]] = field(default_factory=dict)
+    vocabulary: Mapping[str, Value] = field(default_factory=byte_level)
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ RECIPES: Mapping[str, Recipe] = {
         norms_plus_one=True,
         keys={"attention.layer_norm_rms_epsilon": 1e-6, "attention.key_length": 24,
         "attention.value_length": 24},
+        vocabulary=sentencepiece(),
     ),
     "gemma2-defaults": Recipe(
         "gemma2", "Gemma2ForCausalLM",
@@ -374,7 +377,7 @@ def build(name: str, folder: Path) -> TinyModel:
     common = {
         "vocab_size": VOCAB, "hidden_size": HIDDEN, "intermediate_size": FF, "num_hidden_layers": 2,
         "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "max_position_embeddings": CONTEXT,
-        "bos_token_id": 0, "eos_token_id": 257, "pad_token_id": None, "tie_word_embeddings": False,
+        "tie_word_embeddings": False, **token_ids(recipe.vocabulary),
     }  # fmt: skip
     if recipe.gguf == "phi2":
         common["intermediate_size"] = 4 * HIDDEN
@@ -418,7 +421,7 @@ def write_gguf(path: Path, recipe: Recipe, config: Any, tensors: Mapping[str, Ar
             _add(writer, f"{recipe.gguf}.{key}", value)
     _add(writer, "general.name", "Tiny")
     _add(writer, "general.sampling.temp", 0.6)
-    for key, value in tokenizer_keys().items():
+    for key, value in recipe.vocabulary.items():
         _add(writer, key, value)
     for name, tensor in forward(
         recipe, config.num_attention_heads, config.num_key_value_heads, tensors
@@ -441,26 +444,6 @@ def _add(writer: Any, key: str, value: Value) -> None:
         list: writer.add_array,
     }
     adders[type(value)](key, value)
-
-
-def tokenizer_keys() -> dict[str, Value]:
-    """A byte-level vocabulary of VOCAB entries: bos at 0, the bytes, eos, a few merges, padding."""
-    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [byte for byte in range(256) if byte not in keep]
-    letters = {byte: chr(byte) for byte in keep} | {byte: chr(256 + n) for n, byte in enumerate(rest)}
-    tokens = ["<|bos|>", *(letters[byte] for byte in range(256)), "<|eos|>", "he", "ll", "llo", "hello"]
-    types = [3] + [1] * 256 + [3] + [1] * 4 + [5] * (VOCAB - len(tokens))
-    tokens += [f"[PAD{n}]" for n in range(len(tokens), VOCAB)]
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "gpt-2",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": types,
-        "tokenizer.ggml.merges": ["h e", "l l", "ll o", "he llo"],
-        "tokenizer.ggml.bos_token_id": 0,
-        "tokenizer.ggml.eos_token_id": 257,
-        "tokenizer.ggml.add_bos_token": False,
-    }
 
 
 def forward(recipe: Recipe, heads: int, kv_heads: int, tensors: Mapping[str, Array]) -> dict[str, Array]:

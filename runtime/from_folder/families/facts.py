@@ -48,7 +48,7 @@ class Experts:
 class ClassFacts:
     """One class's facts.
 
-    class_name: the entry of `architectures` that this row speaks of.
+    class_name: the entry of `architectures` that this row speaks of. other_names: other entries for the same class.
     mxfp4: roles of experts as they are where config.json says that they are MXFP4, instead of the same in floats.
     names: roles to names; `{e}` counts experts, `{h}` heads. `=` before a name: that is all of it, without
         `.weight`.
@@ -92,6 +92,7 @@ class ClassFacts:
 
     class_name: str
     names: Names
+    other_names: tuple[str, ...] = ()
     norm: NormKind = "rms"
     eps: str = "rms_norm_eps"
     activation: str = "hidden_act"

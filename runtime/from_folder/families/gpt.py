@@ -210,7 +210,8 @@ FAMILIES: Mapping[str, ClassFacts] = {
         ),
     ),
     "mpt": ClassFacts(
-        class_name="MptForCausalLM",
+        class_name="MPTForCausalLM",
+        other_names=("MptForCausalLM",),
         names={
             "attention_norm": "norm_1",
             "ffn_norm": "norm_2",

@@ -19,7 +19,8 @@ from llorch.converter.plan.plan import Plan
 from tests.converter.executed import executed, plan_of
 from tests.families import FAMILIES
 from tests.models.families import FAMILY_RECIPES
-from tests.models.from_transformers import RECIPES, VOCAB, build
+from tests.models.from_transformers import RECIPES, build
+from tests.models.vocabularies import VOCAB
 
 TINY = ("gemma2", "gemma3", "llama", "mistral", "mixtral", "phi2", "phi3", "qwen2", "qwen2moe", "qwen3")
 

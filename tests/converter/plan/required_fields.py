@@ -2,7 +2,8 @@
 
 Read from their sources: candle 2a13b0f3f (candle-transformers/src/models), mistral.rs 9e922623f (mistralrs-core/src),
 mlx-lm 0.32.2 (mlx_lm/models, the fields of ModelArgs; Python, so that no types are checked at load). A field is
-`name:type`, the type as Rust writes it. mistral and phi read as llama and phi by mlx-lm's own table of names.
+`name:type`, the type as Rust writes it. mistral and phi read as llama and phi by mlx-lm's own table of names. Of
+Hunyuan A13B those are here as well without which mistral.rs computes another model.
 """
 
 # reader → model_type → fields
@@ -63,6 +64,7 @@ REQUIRED: dict[str, dict[str, str]] = {
             "hidden_size:usize intermediate_size:usize vocab_size:usize num_hidden_layers:usize "
             "num_attention_heads:usize rms_norm_eps:f64 max_position_embeddings:usize"
         ),
+        "mamba": ("d_model:usize n_layer:usize vocab_size:usize pad_vocab_size_multiple:usize"),
         "mamba2": ("hidden_size:usize num_hidden_layers:usize vocab_size:usize"),
         "mistral": (
             "vocab_size:usize hidden_size:usize intermediate_size:usize num_hidden_layers:usize "
@@ -73,6 +75,11 @@ REQUIRED: dict[str, dict[str, str]] = {
             "num_attention_heads:usize num_key_value_heads:usize hidden_act:str "
             "max_position_embeddings:usize rms_norm_eps:f64 rope_theta:f64 sliding_window:usize "
             "num_experts_per_tok:usize num_local_experts:usize use_flash_attn:bool"
+        ),
+        "olmo": (
+            "vocab_size:usize hidden_size:usize intermediate_size:usize attention_bias:bool "
+            "num_hidden_layers:usize num_attention_heads:usize num_key_value_heads:usize hidden_act:str "
+            "max_position_embeddings:usize rope_theta:f64 tie_word_embeddings:bool"
         ),
         "olmo2": (
             "vocab_size:usize hidden_size:usize intermediate_size:usize attention_bias:bool "
@@ -201,6 +208,12 @@ REQUIRED: dict[str, dict[str, str]] = {
             "num_attention_heads:usize num_key_value_heads:usize max_position_embeddings:usize "
             "rms_norm_eps:f64 rope_theta:f64 hidden_act:str"
         ),
+        "hunyuan_v1_moe": (
+            "vocab_size:usize hidden_size:usize intermediate_size:usize num_hidden_layers:usize "
+            "num_attention_heads:usize num_key_value_heads:usize max_position_embeddings:usize "
+            "rms_norm_eps:f64 rope_theta:f64 hidden_act:str num_experts:usize num_shared_expert:list "
+            "moe_topk:list use_mixed_mlp_moe:bool use_qk_norm:bool"
+        ),
         "llama": (
             "hidden_act:str hidden_size:usize intermediate_size:usize vocab_size:usize "
             "num_hidden_layers:usize num_attention_heads:usize num_key_value_heads:usize rms_norm_eps:f64 "
@@ -272,6 +285,7 @@ REQUIRED: dict[str, dict[str, str]] = {
         ),
     },
     "mlx-lm": {
+        "afmoe": ("model_type layer_types"),
         "apertus": (
             "model_type hidden_size num_hidden_layers intermediate_size mlp_bias num_attention_heads "
             "attention_bias rms_norm_eps vocab_size num_key_value_heads max_position_embeddings "
@@ -302,6 +316,15 @@ REQUIRED: dict[str, dict[str, str]] = {
             "vocab_size num_key_value_heads max_position_embeddings rope_theta head_dim "
             "tie_word_embeddings rope_scaling sliding_window sliding_window_pattern"
         ),
+        "exaone_moe": (
+            "model_type vocab_size hidden_size intermediate_size moe_intermediate_size num_hidden_layers "
+            "num_attention_heads num_key_value_heads head_dim num_experts num_experts_per_tok "
+            "num_shared_experts rms_norm_eps max_position_embeddings sliding_window layer_types is_moe_layer"
+        ),
+        "falcon_mamba": (
+            "model_type vocab_size hidden_size intermediate_size state_size num_hidden_layers conv_kernel "
+            "use_bias use_conv_bias time_step_rank"
+        ),
         "gemma": (
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads head_dim "
             "rms_norm_eps vocab_size num_key_value_heads"
@@ -314,6 +337,10 @@ REQUIRED: dict[str, dict[str, str]] = {
         "gemma3_text": ("model_type"),
         "gemma3n": ("model_type text_config"),
         "gemma4_text": ("model_type"),
+        "glm": (
+            "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads rms_norm_eps "
+            "vocab_size head_dim num_key_value_heads"
+        ),
         "glm4": (
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads "
             "attention_bias head_dim rms_norm_eps vocab_size num_key_value_heads partial_rotary_factor "
@@ -327,6 +354,12 @@ REQUIRED: dict[str, dict[str, str]] = {
             "rope_scaling use_qk_norm tie_word_embeddings attention_bias partial_rotary_factor"
         ),
         "glm4_moe_lite": ("model_type"),
+        "gpt2": ("model_type n_ctx n_embd n_head n_layer n_positions layer_norm_epsilon vocab_size"),
+        "gpt_bigcode": ("model_type n_embd n_layer n_inner n_head n_positions layer_norm_epsilon vocab_size"),
+        "gpt_neox": (
+            "model_type max_position_embeddings hidden_size num_attention_heads num_hidden_layers "
+            "layer_norm_eps vocab_size rotary_emb_base rotary_pct"
+        ),
         "gpt_oss": ("model_type"),
         "granite": (
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads rms_norm_eps "
@@ -364,6 +397,11 @@ REQUIRED: dict[str, dict[str, str]] = {
             "vocab_size"
         ),
         "llama4": ("text_config model_type"),
+        "llama4_text": (
+            "model_type hidden_size num_attention_heads num_hidden_layers vocab_size intermediate_size "
+            "intermediate_size_mlp num_key_value_heads rms_norm_eps rope_theta head_dim tie_word_embeddings "
+            "no_rope_layers use_qk_norm"
+        ),
         "mamba": (
             "model_type vocab_size hidden_size intermediate_size state_size num_hidden_layers conv_kernel "
             "use_bias use_conv_bias time_step_rank"

@@ -115,6 +115,17 @@ def test_the_last_mixture_of_ernie_is_the_last_layer_as_published() -> None:
     assert fill_in("ernie4_5_moe", {"num_hidden_layers": 28}) == {"moe_layer_end_index": 27}
 
 
+def test_mamba_pads_no_vocabulary_beyond_its_rows() -> None:
+    values: dict[str, object] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3}
+    assert fill_in("mamba", {**values, "vocab_size": 272})["pad_vocab_size_multiple"] == 8
+    assert fill_in("mamba", {**values, "vocab_size": 270})["pad_vocab_size_multiple"] == 1
+
+
+def test_the_rotation_of_glm_4_is_told_as_chatglm_says_it() -> None:
+    values: dict[str, object] = {"max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 5e6}
+    assert fill_in("glm", values) == {"layernorm_epsilon": 1e-5, "rope_ratio": 500.0, "seq_length": 64}
+
+
 def test_gemma4_says_its_global_heads_where_keys_are_values_and_null_elsewhere() -> None:
     values: dict[str, object] = {"head_dim": 256, "num_key_value_heads": 8, "attention_k_eq_v": True}
     values |= {"per_layer_config": {"5": {"head_dim": 512, "num_key_value_heads": 2}}}

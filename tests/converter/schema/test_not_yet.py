@@ -12,7 +12,8 @@ from llorch.base.errors import UnsupportedInput
 from llorch.converter import convert
 from llorch.converter.architectures import architectures
 from llorch.converter.schema.not_yet import KINDS, PARTLY, TYPES
-from tests.models.from_transformers import _add, tokenizer_keys
+from tests.models.from_transformers import _add
+from tests.models.vocabularies import byte_level
 
 NAMES = [(name, kind.what) for kind in KINDS for name in kind.names]
 
@@ -55,7 +56,7 @@ def written(folder: Path, architecture: str, kind: str = "model", layers: int = 
     writer = GGUFWriter(path, architecture)
     writer.add_type(kind)
     writer.add_block_count(layers)
-    for key, value in tokenizer_keys().items():
+    for key, value in byte_level().items():
         _add(writer, key, value)
     writer.add_tensor("some.weight", np.zeros((2, 2), np.float32))
     writer.write_header_to_file()
