@@ -327,7 +327,6 @@ VALUE_WIDTH = (
     "its kernel for a CPU gives back heads as wide as the queries' where the values' are narrower, and then multiplies "
     "by `o_proj`, which is as wide as the values' (`shape mismatch in matmul`)"
 )
-ODD_SIZES = "the test model's head size is not width / heads, which its layers insist on"
 
 # (reader, family) → why its text is another, or why it refuses, from its source; those marked were tried.
 WHY: Mapping[tuple[str, str], str] = {
@@ -352,7 +351,6 @@ WHY: Mapping[tuple[str, str], str] = {
     "5 does, as llama.cpp does.",
     ("mlx-lm", "ernie4_5-moe"): "`ernie4_5_moe.py`, `sanitize`: it drops the bias by which the experts are chosen.",
     ("mlx-lm", "phi3"): "`rope_utils.py`, `SuScaledRoPE`: it takes the long factors for short prompts too.",
-    ("mlx-lm", "cohere2"): f"`cohere2.py`: {ODD_SIZES}.",
     ("mistralrs", "hunyuan-moe"): "`hunyuan_v1_moe.rs`, `hunyuan_moe_apply_capacity_mask`: of a prompt an expert takes "
     "no more than max(k, k · tokens / experts) tokens and the rest go without; llama.cpp and transformers have no such "
     "bound. Tried: after a prompt of at most k tokens, or with all experts for every token (`moe_topk` 7), it says our "
@@ -362,8 +360,6 @@ WHY: Mapping[tuple[str, str], str] = {
     ("mlx-lm", "chatglm"): "`glm.py` turns whole heads: its config has no `partial_rotary_factor`.",
     ("mlx-lm", "gpt2"): "`gpt2.py`, `sanitize`: it looks for `h.…`, as OpenAI's upload names its weights, where "
     "transformers writes `transformer.h.…`.",
-    ("mlx-lm", "gptneox"): "`gpt_neox.py` makes the feed-forward four times as wide as the model, whatever "
-    "`intermediate_size` says; the test model's is not.",
     ("mlx-lm", "llama4"): "It looks for `language_model.…`, the names of the class with towers.",
     ("transformers", "mistral4"): "`Mistral4ForCausalLM` is there, and `AutoModelForCausalLM` has no row for it.",
 }  # fmt: skip

@@ -11,7 +11,6 @@ COHERE2 = Architecture(
     gguf="cohere2",
     model_type="cohere2",
     class_name="Cohere2ForCausalLM",
-    head_dim="unusual",
     tensors=(
         *rows.EMBEDDING,
         *in_layers(
