@@ -21,6 +21,12 @@ Parameters = dict[str, object]
 FREQS, LONG, SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
 TABLES = (FREQS, LONG, SHORT)
 
+ONLY_OF_5 = (RopeLayout.PROPORTIONAL, RopeLayout.SCALED_FULL_ATTENTION_OF_5)
+SAME_BASE = (
+    RopeLayout.SCALED_FULL_ATTENTION,
+    RopeLayout.SCALED_FULL_ATTENTION_OF_5,
+)  # unless the file says two
+
 # Yarn's own, of DeepSeek's published files, and what llama.cpp and transformers take where none are said.
 YARN_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 
@@ -90,16 +96,16 @@ def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) ->
     """The keys of config.json, in both spellings.
 
     transformers 4 reads rope_theta and rope_scaling; 5 reads rope_parameters, which a rope_scaling that is
-    not null replaces: so both say the same.
+    not null replaces: so both say the same. Two bases are said to 5 alone where the class of 4 reads one.
     """
     if architecture.rope is RopeLayout.NONE:
         return {}
     base: Parameters = {"rope_theta": rope.theta}
     if architecture.rope is RopeLayout.PARTIAL:
         base["partial_rotary_factor"] = partial_rotary_factor(sizes["rope_dim"], sizes["head_dim"])
-    if architecture.rope in (RopeLayout.PROPORTIONAL, RopeLayout.SCALED_FULL_ATTENTION_OF_5):
-        usual = 10000.0 if architecture.rope is RopeLayout.PROPORTIONAL else rope.theta
-        local = keys.positive("rope.freq_base_swa", usual)
+    usual = rope.theta if architecture.rope in SAME_BASE else 10000.0
+    local = keys.positive("rope.freq_base_swa", usual)
+    if architecture.rope in ONLY_OF_5 or (architecture.rope in SAME_BASE and local != rope.theta):
         full = {"rope_type": "default", **base, **(rope.scaling or {})}
         return {"rope_parameters": _by_layer_type(full, {"rope_type": "default", "rope_theta": local})}
     base |= _sections(architecture, keys)
@@ -112,15 +118,11 @@ def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) ->
     if rope.scaling is not None and rope.scaling["rope_type"] == "longrope":
         config["original_max_position_embeddings"] = rope.scaling["original_max_position_embeddings"]
     if architecture.rope is RopeLayout.BY_LAYER_TYPE:
-        local = keys.positive("rope.freq_base_swa", 10000.0)
         sliding = {"rope_type": "default", "rope_theta": local}
         return {**config, "rope_local_base_freq": local, "rope_parameters": _by_layer_type(whole, sliding)}
     if architecture.rope is RopeLayout.SCALED_FULL_ATTENTION:
-        local = keys.positive("rope.freq_base_swa", rope.theta)
-        return {
-            **config,
-            "rope_parameters": _by_layer_type(whole, {"rope_type": "default", "rope_theta": local}),
-        }
+        sliding = {"rope_type": "default", "rope_theta": local}
+        return {**config, "rope_parameters": _by_layer_type(whole, sliding)}
     return {**config, "rope_parameters": whole}
 
 

@@ -155,11 +155,20 @@ def spellings(config: Config) -> Iterator[tuple[str, Config]]:
     parts = [part for part in parameters.values() if isinstance(part, dict)] or [parameters]
     if all("rope_theta" in part for part in parts):
         yield NEWER, without(config, OLDER)
-    beside = {key for part in parts for key in part if key in BESIDE}
+    beside = {"rope_theta", *(key for part in parts for key in part if key in BESIDE)}
     if any(part.get("rope_type", "default") != "default" for part in parts):
         beside.add("rope_scaling")
-    if "rope_theta" in config.values and beside <= config.values.keys():
-        yield "rope_theta and rope_scaling", without(config, [NEWER])
+    if beside <= config.values.keys() and (not config.family.nested_rope or config.family.older_base):
+        yield "rope_theta and rope_scaling", as_older(config)
+
+
+def as_older(config: Config) -> Config:
+    """What transformers 4 reads, whose classes may have no base of the sliding layers' own."""
+    older = without(config, [NEWER])
+    if config.family.older_base != "rope_theta":
+        return older
+    values = {**older.values, "rope_local_base_freq": older.values["rope_theta"]}
+    return Config(values, older.defaults, older.path)
 
 
 def without(config: Config, keys: Collection[str]) -> Config:

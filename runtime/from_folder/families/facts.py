@@ -71,7 +71,8 @@ class ClassFacts:
     latent_eps: of the norms of latent vectors, where it is not that of the others.
     residual_depth: the key of the residual scale times the root of the number of layers. logit_base: of the hidden size
         over what logits are divided by.
-    nested_rope: whether sliding and other layers have rotary parameters of their own.
+    nested_rope: whether sliding and other layers have rotary parameters of their own. older_base: of such a class, the
+        key that transformers 4 reads the sliding layers' base by; None where only transformers 5 has the class.
     partial_rotary: default of `partial_rotary_factor`; None where the class rotates whole heads.
     no_rope_layers: whether the class has such a list. mscales: a longrope's factor on cosine and sine is said by two
         keys, of short sequences and of long ones.
@@ -114,6 +115,7 @@ class ClassFacts:
         "all full", "by depth", "alternating by depth", "periodic", "where not rotated", "sliding first"
     ] = "all full"
     nested_rope: bool = False
+    older_base: str | None = None
     partial_rotary: float | None = None
     no_rope_layers: bool = False
     mscales: bool = False

@@ -57,6 +57,7 @@ FAMILIES: Mapping[str, ClassFacts] = {
         windows="layer types",
         types="periodic",
         nested_rope=True,
+        older_base="rope_theta",
         defaults=class_defaults(
             max_position_embeddings=2048,
             rms_norm_eps=1e-5,
