@@ -145,8 +145,9 @@ class Decoder:
         """
         part = _Part(cache, slice(0, len(ids)))
         x, step = self._begin(ids, [part], observe, places)
-        if places is not None:
-            angles = {rope: rotation(rope, places, planned or cache.planned, x) for rope in step.angles}
+        if places is not None or planned is not None:
+            turned, longest = places or part.places, planned or cache.planned
+            angles = {rope: rotation(rope, turned, longest, x) for rope in step.angles}
             step = replace(step, angles=angles)
         return x, step
 

@@ -171,11 +171,11 @@ class Lockstep:
         seen: list[dict[str, Tensor]] = [{} for _ in models]
         texts = [Run(m, self.text, observe=keep(kept)) for m, kept in zip(models, seen, strict=True)]
         longs = [Run(m, edge_ids, places=places, planned=planned) for m in models]
-        chunked = Run(self.folder, self.text[:CHUNKED], CHUNKS)
+        chunked = self._beginning(self.folder, CHUNKED, CHUNKS)
         exact_seen: dict[str, Tensor] = {}
         exact = None
         if self.exact is not None:
-            exact = Run(self.exact, self.text[: self._noted], observe=keep(exact_seen))
+            exact = self._beginning(self.exact, self._noted, observe=keep(exact_seen))
         self._compare(None, seen, exact_seen)
         for done, index in enumerate(self.layers):
             progress(done, len(self.layers) + 1)
@@ -183,6 +183,12 @@ class Lockstep:
         progress(len(self.layers), len(self.layers) + 1)
         self._end(texts, longs, chunked, exact, once)
         return self.found
+
+    def _beginning(
+        self, model: Model, most: int, chunks: Sequence[int] = (), observe: Observe | None = None
+    ) -> Run:
+        """The text's first tokens, to be compared with all of it: by the rotary list that all of it turns by."""
+        return Run(model, self.text[:most], chunks, planned=len(self.text), observe=observe)
 
     @property
     def _noted(self) -> int:
@@ -192,7 +198,7 @@ class Lockstep:
     @torch.inference_mode()
     def measure_noise(self, exact: Model) -> None:
         """Of the logits alone, after a run without `exact`; where no step is above its limit nothing else needs it."""
-        run = Run(exact, self.text[: self._noted])
+        run = self._beginning(exact, self._noted)
         for index in self.layers:
             run.layer(index)
             release(exact, index, self.sizes)
