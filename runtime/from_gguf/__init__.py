@@ -66,7 +66,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         plain_head_norm=plain_norm,
         streams=_streams(keys, family),
         sparsity=_sparsity(keys, sizes, family),
-        routing=_routing(keys, sizes),
+        routing=_routing(keys, sizes) if any("mixture" in kind.ffn for kind in kinds) else None,
         mixers=() if alike else tuple(kind.mixer for kind in kinds),
         ffns=_networks([kind.ffn for kind in kinds]),
         keys_from=() if own_keys else tuple(kind.keys_from for kind in kinds),
