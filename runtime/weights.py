@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,6 +59,16 @@ class AttentionAndSpace:
 
 
 MixerWeights = Attention | LatentAttention | RecurrentMixer | AttentionAndSpace
+
+# Products that go into a memory which is read by what it says itself: int8's error in them grows from token to token.
+# Measured on 16 texts of random ids: Qwen3-Next's fixture was up to 4.8e-2 nats from exact, and is 7.9e-3.
+FINER: Mapping[type, Sequence[str]] = {GatedDeltaNet: ("qkv",)}
+
+
+def with_finer_products(mixer: MixerWeights) -> MixerWeights:
+    """The same, whose products of that kind are computed in `Mode.finer`."""
+    products = {name: replace(getattr(mixer, name), finer=True) for name in FINER.get(type(mixer), ())}
+    return replace(mixer, **products)
 
 
 @dataclass(frozen=True, slots=True)

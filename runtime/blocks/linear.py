@@ -297,11 +297,15 @@ class Columns(Matrix):
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """y = (x · Wᵀ + b) · s. weight: (out, in). bias, scale: (out,) or None. x: (…, in) in the arithmetic's dtype."""
+    """y = (x · Wᵀ + b) · s. weight: (out, in). bias, scale: (out,) or None. x: (…, in) in the arithmetic's dtype.
+
+    finer: whether the processor's kernels compute it in `Mode.finer`.
+    """
 
     weight: Matrix
     bias: Tensor | None = None
     scale: Tensor | None = None
+    finer: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
@@ -318,7 +322,8 @@ class Linear:
         blocks = self.weight.blocks()
         if blocks is None or not can_multiply(blocks.type, blocks.columns):
             return None
-        return Product(blocks, self.bias)
+        mode = self.weight.numbers.mode
+        return Product(blocks, self.bias, mode.finer if self.finer else mode)
 
     def by_tiles(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out), not yet scaled, of widened weights: by tiles of rows, unless they are kept so anyway."""

@@ -76,7 +76,7 @@ def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
     routed.multiply(routed.spread(normed, inward), results)
     steps.gate(ffn.experts[0].activation, made[0], made[1] if gated else None)
     said = routed.floats("experts' results", steps.traits.hidden_size)
-    routed.multiply(recorder.operands(made[0], [down.type]), [(down, Results.rows_of(said))])
+    routed.multiply(recorder.operands(made[0], [down.first]), [(down, Results.rows_of(said))])
     routed.combine(said, steps.added)
     _shared(steps, ffn, normed)
 

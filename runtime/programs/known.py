@@ -73,7 +73,7 @@ KNOWN: Mapping[type, frozenset[str]] = {
         ["shape", "q", "down", "norm", "up_keys", "up_values", "output", "q_down", "q_norm"]
     ),
     HeadMatrices: frozenset(["rows", "each", "first", "count", "transposed"]),
-    Linear: frozenset(["weight", "bias"]),
+    Linear: frozenset(["weight", "bias", "finer"]),
     Norm: frozenset(["kind", "eps", "weight", "bias"]),
 }
 
@@ -108,5 +108,4 @@ def product_of(linear: Linear, start: int = 0, stop: int | None = None) -> Produ
         raise Unknown
     if not start and stop is None:
         return product
-    bias = None if product.bias is None else product.bias[start:stop]
-    return Product(product.blocks.part(start, product.blocks.rows if stop is None else stop), bias)
+    return product.part(start, product.blocks.rows if stop is None else stop)

@@ -47,7 +47,7 @@ def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: F
     }  # fmt: skip
     items = recorder.rows * (s.heads + 1)
     recorder.small(f"latent-{rope.pairs}", lambda p: latent_kernel(p, rope.pairs), LATENT, slots, items)
-    heads.multiply(recorder.operands(plain, [keys.type]), [(keys, Results.rows_of(queries))])
+    heads.multiply(recorder.operands(plain, [keys.first]), [(keys, Results.rows_of(queries))])
     slots = {
         "q": queries.address, "target": mixed.address, "kv_heads": 1, "group": s.heads,
         "of_head": padded, "of_token": 1,
@@ -56,7 +56,7 @@ def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: F
     said = recorder.floats("said", s.heads * s.value)
     # a row for each token, in which every head has its place
     results = Results(said.address, column=4 * said.width, first=0, matrix=4 * s.value)
-    heads.multiply(recorder.operands(mixed, [values.type]), [(values, results)])
+    heads.multiply(recorder.operands(mixed, [values.first]), [(values, results)])
     return said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -96,7 +97,7 @@ class Steps:
             pieces = weight.parts if isinstance(weight, Rows) and linear.bias is None else [weight]
             for piece in pieces:
                 slots = {"y": target.address + 4 * first, "y_bytes": 4 * target.width}
-                found.append((product_of(Linear(piece, linear.bias)), slots))
+                found.append((product_of(replace(linear, weight=piece)), slots))
                 first += piece.rows
         self.recorder.multiply(operand, found)
 

@@ -55,8 +55,8 @@ class Routed(Segments):
     def spread(self, operand: Floats, stacks: Sequence[Stack]) -> Operands:
         """Tokens' rows as operands of products with these matrices, a copy for each of a token's experts."""
         recorder, found = self.recorder, {}
-        operands = recorder.operands(operand, [stack.type for stack in stacks])
-        for planes in {recorder.columns.planes(stack.type) for stack in stacks}:
+        operands = recorder.operands(operand, [stack.first for stack in stacks])
+        for planes in {recorder.columns.planes(stack.first) for stack in stacks}:
             found[planes] = {"x": self.floats("of experts", operand.width).address}
             if planes:
                 found[planes] = recorder.room(operand, planes, self.rows).as_operand()

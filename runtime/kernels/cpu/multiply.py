@@ -52,10 +52,16 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One matrix to multiply with, and the bias of its rows."""
+    """One matrix to multiply with, and the bias of its rows. mode: its own; None: that of the model."""
 
     blocks: Blocks
     bias: Tensor | None = None
+    mode: Mode | None = None
+
+    def part(self, start: int, stop: int) -> Product:
+        """Of rows [start, stop)."""
+        bias = None if self.bias is None else self.bias[start:stop]
+        return Product(self.blocks.part(start, stop), bias, self.mode)
 
 
 def can_multiply(type: QuantType, columns: int) -> bool:
@@ -75,7 +81,7 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
     memory[:rows] = x
     kept: list[object] = []
     operands, ready = {0: {"x": memory.data_ptr()}}, list[Step]()
-    for planes in sorted({columns.planes(product.blocks.type) for product in products} - {0}):
+    for planes in sorted({columns.planes(product) for product in products} - {0}):
         room = Quantized.room(columns.padded, width, planes)
         kept.append(room)
         operands[planes] = room.as_operand()
@@ -83,7 +89,7 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
     steps, results = list[Step](), list[Tensor]()
     for product in products:
         y = torch.empty((columns.padded, product.blocks.rows))
-        slots = operands[columns.planes(product.blocks.type)] | {"y": y.data_ptr()}
+        slots = operands[columns.planes(product)] | {"y": y.data_ptr()}
         steps.append(columns.step(product, slots, threads.threads, kept))
         results.append(y[:rows])
     threads.run(Program([*together(ready), *together(steps)]))
@@ -105,20 +111,20 @@ class Columns:
         self.padded = -(-rows // fill) * fill
         self._scratch: dict[int, NDArray[np.uint8]] = {}
 
-    def planes(self, type: QuantType) -> int:
-        """How many int8 planes a product with this type's weights reads; 0: float32."""
-        return 0 if self.rounded else planes_of(type, self.mode)
+    def planes(self, product: Product) -> int:
+        """How many int8 planes a product reads; 0: float32."""
+        return 0 if self.rounded else planes_of(product.blocks.type, product.mode or self.mode)
 
-    def by_panels(self, type: QuantType) -> bool:
-        """Whether the product with this type's weights lays them out anew."""
-        return self.rows >= self.least_for_panels(type)
+    def by_panels(self, product: Product) -> bool:
+        """Whether a product lays its weights out anew."""
+        return self.rows >= self.least_for_panels(product)
 
-    def least_for_panels(self, type: QuantType) -> int:
+    def least_for_panels(self, product: Product) -> int:
         """From how many rows on that pays."""
-        planes = self.planes(type)
+        planes = self.planes(product)
         if not planes:
             return BY_EXACT_PANELS
-        return -(-(BY_PANELS_OF_32 if type.weights == GROUP else BY_PANELS) // planes)
+        return -(-(BY_PANELS_OF_32 if product.blocks.type.weights == GROUP else BY_PANELS) // planes)
 
     def quantize(self, room: Quantized, source: int) -> Step:
         """What fills a room from float32 at an address."""
@@ -130,10 +136,11 @@ class Columns:
     def step(self, product: Product, slots: dict[str, int], threads: int, kept: list[object]) -> Step:
         """The product with one matrix; slots: the operand, where results go, what is added. kept: grows by memory."""
         blocks, values = product.blocks, self.values(product, kept) | slots
-        if not self.by_panels(blocks.type):
-            table = PRODUCT.filled(values | {"turns": self.padded // self.several})
-            return Step(self.by_rows(blocks.type).address, table, blocks.rows, grain(blocks, threads))
-        kernel, tile, scratch = self.panels(blocks, threads, kept)
+        if not self.by_panels(product):
+            kernel = self.by_rows(product)
+            table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})
+            return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
+        kernel, tile, scratch = self.panels(product, threads, kept)
         table = PRODUCT.filled(values | scratch | {"turns": self.padded // kernel.columns})
         return Step(kernel.address, table, -(-blocks.rows // tile))
 
@@ -147,20 +154,24 @@ class Columns:
             "bias": 0 if product.bias is None else product.bias.data_ptr(),
         }  # fmt: skip
 
-    def by_rows(self, type: QuantType) -> Kernel:
+    def by_rows(self, product: Product) -> Kernel:
         """The kernel whose items are rows."""
-        return self.kernels.product(type, self.mode, self.several, self.rounded)
+        several = min(self.several, SEVERAL // max(1, self.planes(product)))
+        return self.kernels.product(product.blocks.type, product.mode or self.mode, several, self.rounded)
 
-    def panels(self, blocks: Blocks, threads: int, kept: list[object]) -> tuple[Kernel, int, dict[str, int]]:
+    def panels(
+        self, product: Product, threads: int, kept: list[object]
+    ) -> tuple[Kernel, int, dict[str, int]]:
         """The kernel whose items are tiles, rows of a tile, and the slots of the memory that is kept for it."""
-        processor, exact = self.kernels.processor, not self.planes(blocks.type)
+        blocks = product.blocks
+        processor, exact = self.kernels.processor, not self.planes(product)
         size = panel_bytes(processor, blocks.columns, exact=exact)
         if size not in self._scratch:  # products share it: a thread works on one of them at a time
             self._scratch[size] = aligned(threads * size)[0]
         scratch = self._scratch[size]
         kept.append(scratch)
         return (
-            self.kernels.tile(blocks.type, self.mode, self.rounded),
+            self.kernels.tile(blocks.type, product.mode or self.mode, self.rounded),
             tile_rows(processor, blocks.columns, exact=exact),
             {"scratch": scratch.ctypes.data, "scratch_bytes": size},
         )

@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants import QuantType
 from llorch.runtime.kernels.cpu.arguments import Table, float_bits
 from llorch.runtime.kernels.cpu.library import Quantized, library
 from llorch.runtime.kernels.cpu.multiply import Columns, Product
@@ -97,21 +96,19 @@ class Recorder:
         """Products with the same operand that do not need each other; each with where it goes and what is added."""
         columns, operands = (
             self.columns,
-            self.operands(operand, [product.blocks.type for product, _ in calls]),
+            self.operands(operand, [product for product, _ in calls]),
         )
         self.record_together(
             [
-                columns.step(
-                    product, operands[columns.planes(product.blocks.type)] | slots, self.threads, self.kept
-                )
+                columns.step(product, operands[columns.planes(product)] | slots, self.threads, self.kept)
                 for product, slots in calls
             ]
         )
 
-    def operands(self, operand: Floats, types: Iterable[QuantType]) -> dict[int, dict[str, int]]:
-        """Rows as products with these types read them: by the number of int8 planes, 0 for float32, their slots."""
+    def operands(self, operand: Floats, products: Iterable[Product]) -> dict[int, dict[str, int]]:
+        """Rows as these products read them: by the number of int8 planes, 0 for float32, their slots."""
         ready, found = [], {0: {"x": operand.address}}
-        for planes in sorted(set(map(self.columns.planes, types)) - {0}):
+        for planes in sorted(set(map(self.columns.planes, products)) - {0}):
             room = self.room(operand, planes, operand.padded)
             ready.append(self.columns.quantize(room, operand.address))
             found[planes] = room.as_operand()

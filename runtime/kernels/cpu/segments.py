@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llorch.formats.quants import QuantType
 from llorch.runtime.kernels.cpu.multiply import Product
 from llorch.runtime.kernels.cpu.pool import Step, aligned
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
@@ -23,11 +22,6 @@ class Stack:
 
     first: Product
     stride: int
-
-    @property
-    def type(self) -> QuantType:
-        """Of their weights."""
-        return self.first.blocks.type
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ class Segments:
     ) -> None:
         self.recorder, self.active, self.rows, self.segments = recorder, active, rows, segments
         self.few, self.many = recorder.columns.several, filled_to(recorder)
-        self.least = max(recorder.columns.least_for_panels(stack.type) for stack in stacks)
+        self.least = max(recorder.columns.least_for_panels(stack.first) for stack in stacks)
         self._own = aligned(recorder.threads * OWN_BYTES)
         recorder.keep(self._own)
 
@@ -73,12 +67,12 @@ class Segments:
 
     def _product(self, operands: Operands, stack: Stack, results: Results) -> Step:
         recorder, columns, blocks = self.recorder, self.recorder.columns, stack.first.blocks
-        planes, by_rows = columns.planes(stack.type), columns.by_rows(stack.type)
+        planes, by_rows = columns.planes(stack.first), columns.by_rows(stack.first)
         values = columns.values(stack.first, recorder.kept) | operands[planes]
         values |= {"y": results.address, "y_bytes": results.column}
         tile, by_panels = tile_rows(recorder.kernels.processor, blocks.columns, exact=not planes), by_rows
         if recorder.rows >= self.least:
-            by_panels, tile, scratch = columns.panels(blocks, recorder.threads, recorder.kept)
+            by_panels, tile, scratch = columns.panels(stack.first, recorder.threads, recorder.kept)
             values |= scratch
         table, tiles, each = (
             PRODUCT.filled(values),

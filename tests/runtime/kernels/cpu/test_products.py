@@ -109,6 +109,19 @@ def test_two_planes_are_a_hundred_times_nearer_than_one(name: str) -> None:
     assert two < one / 100
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 9, 48])
+@pytest.mark.parametrize("name", ["Q5_0", "Q6_K", "F32"])
+def test_products_beside_each_other_have_their_own_modes(name: str, columns: int) -> None:
+    """Each is what it is alone; of float weights all are exact."""
+    type = by_name(name)
+    blocks = Blocks(type, sample(type, ROWS * WIDTH // type.weights), WIDTH)
+    x = torch.randn(columns, WIDTH, generator=torch.Generator().manual_seed(0))
+    products = [Product(blocks), Product(blocks, mode=Mode.VERIFY)]
+    together = multiply.multiply(x, products, Mode.FAST)
+    for product, mode, found in zip(products, (Mode.FAST, Mode.VERIFY), together, strict=True):
+        assert apart(found, multiply.multiply(x, [product], mode)[0].double().numpy()) <= ALLOWED[Mode.EXACT]
+
+
 @pytest.mark.parametrize("rounded", ["BF16", "F16"])
 @pytest.mark.parametrize("name", ["Q4_K", "Q6_K", "Q8_0"])
 def test_rounded_weights_are_those_that_torch_rounds(name: str, rounded: str) -> None:
