@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from benchmarks.llama_cpp_logits import CannotRun, differences_of_logits
 from llorch.base.errors import UnsupportedInput
 from llorch.converter import convert
-from llorch.formats.gguf import Header, TensorData, read_header
+from llorch.formats.gguf import Header, Tensor, TensorData, read_header
 from llorch.formats.quants import decode
 from tests.models import families, from_transformers
 from tests.models.from_transformers import RECIPES, permuted
@@ -47,15 +47,17 @@ ARCHIVE = "llama_cpp_python-0.3.36"
 
 # What the script is told: the pre-tokenizer that the first file names (a tiny vocabulary is in no table of hashes),
 # that a file without prediction layers was made with its option --no-mtp, that Mistral 4's text class is the one that
-# it knows inside the class that sees images, and that Hunyuan A13B's vocabulary is in tokenizer.json (it reads it out
-# of the code that the original brings). It was written for transformers 4, whose classes keep keys that 5 takes out of
-# the dictionary of a config, as gpt_neox's rotary_pct: those of config.json are put beside. Its imports take seconds,
-# so that one process imports, and a fork of it makes each file.
+# it knows inside the class that sees images, that Hunyuan A13B's vocabulary is in tokenizer.json (it reads it out of
+# the code that the original brings), and that Ling's, whose folder is of GLM-4.5's class, has none of GLM's tokens. It
+# was written for transformers 4, whose classes keep keys that 5 takes out of the dictionary of a config, as gpt_neox's
+# rotary_pct: those of config.json are put beside. Its imports take seconds, so that one process imports, and a fork of
+# it makes each file.
 RUN = """
 import json, os, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/gguf-py"]
 import conversion
 from conversion.base import ModelBase, TextModel
+from conversion.glm import Glm4MoeModel
 from conversion.hunyuan import HunYuanMoEModel
 from conversion.mistral3 import Mistral3Model
 from transformers import AutoConfig, AutoTokenizer
@@ -68,12 +70,14 @@ ModelBase.load_hparams = staticmethod(
     lambda folder, *form, **forms: {**json.load(open(folder / "config.json")), **known(folder, *form, **forms)}
 )
 for line in sys.stdin:
-    folder, out, log, pre, predicts = json.loads(line)
+    folder, out, log, pre, predicts, not_glms = json.loads(line)
     child = os.fork()
     if not child:
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
         if pre:
             TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+        if not_glms:
+            Glm4MoeModel.set_vocab = TextModel._set_vocab_gpt2
         ModelBase.no_mtp = not predicts
         sys.argv = ["convert_hf_to_gguf.py", folder, "--outfile", out, "--outtype", "f32"]
         convert_hf_to_gguf.main()
@@ -107,6 +111,16 @@ def is_falcons_context(_first: Keys, _old: object, new: object) -> bool:
     return new == 2048
 
 
+def is_the_heads_size(first: Keys, old: object, new: object) -> bool:
+    """Rotated are whole heads, which llama.cpp takes where the file says nothing."""
+    return new is None and old == first[f"{first['general.architecture']}.attention.key_length"]
+
+
+def is_scaling_by_one(_first: Keys, old: object, new: object) -> bool:
+    """A linear scaling that changes nothing."""
+    return old in ("linear", 1.0) and new is None
+
+
 def is_left_out(_first: Keys, _old: object, new: object) -> bool:
     """Just one file has it."""
     return new is None
@@ -127,6 +141,9 @@ HABITS: dict[str, tuple[Callable[[Keys, object, object], bool], str]] = {
     "falcon.context_length": (is_falcons_context, "the script's number for all originals, which do not say it"),
     "falcon.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
     "gptneox.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
+    "hunyuan-dense.rope.dimension_count": (is_the_heads_size, "the script writes none; llama.cpp takes whole heads"),
+    "starcoder2.rope.scaling.type": (is_scaling_by_one, "CodeShell's, by 1, which a folder leaves out"),
+    "starcoder2.rope.scaling.factor": (is_scaling_by_one, "as the type"),
     "stablelm.use_parallel_residual": (
         is_told_by_the_tensors, "the script's value for originals that do not say it; llama.cpp looks for the norm"
     ),
@@ -135,21 +152,31 @@ HABITS: dict[str, tuple[Callable[[Keys, object, object], bool], str]] = {
 # Architectures whose folder is of a class that computes the same, and so is the file that comes back: without the keys
 # of a vision tower's features, and with the rows of queries and keys as that one has them.
 WRITTEN_AS = {
-    "exaone": "llama", "internlm2": "llama", "minicpm": "granite", "qwen2vl": "qwen2", "qwen3vl": "qwen3",
-    "qwen3vlmoe": "qwen3moe", "xverse": "llama",
+    "baichuan": "llama", "bailingmoe2": "glm4moe", "codeshell": "starcoder2", "exaone": "llama", "internlm2": "llama",
+    "maincoder": "hunyuan-dense", "minicpm": "granite", "orion": "stablelm", "paddleocr": "llama",
+    "pangu-embedded": "llama", "qwen": "qwen2", "qwen2vl": "qwen2", "qwen3vl": "qwen3", "qwen3vlmoe": "qwen3moe",
+    "xverse": "llama",
 }  # fmt: skip
 VISION_KEYS = ("n_deepstack_layers", "rope.dimension_sections")
-IN_PAIRS = {"exaone"}  # whose rows are those of two halves, and llama's are pairs
+TO_PAIRS = {
+    "exaone",
+    "paddleocr",
+    "pangu-embedded",
+}  # whose rows are those of two halves, and llama's are pairs
+TO_HALVES = {"maincoder"}  # whose rows are pairs, and hunyuan-dense's are those of two halves
 NOISE = 0.05  # nats: how far the programs of two architectures are apart, whose cache is float16
 
 # The models that tests make of families of which no file is in the test data, with a vocabulary that the script reads.
 MADE_BY_TESTS = (
-    "afmoe", "bloom", "chatglm", "cohere2", "command-r", "deepseek2-lite", "dots1", "ernie4_5-moe", "exaone",
-    "exaone-moe", "falcon-11b", "falcon-7b", "falcon-mamba", "gemma", "gemma4-moe", "glm-4.7-flash", "gpt2",
-    "gptneox", "granite", "granitemoe", "hunyuan-dense", "hunyuan-moe", "internlm2", "lfm2moe", "mamba2",
-    "minicpm", "mpt", "olmo", "olmo2", "olmo3", "qwen2vl", "qwen3-moe", "qwen35moe", "smollm3", "stablelm",
-    "starcoder", "starcoder2", "xverse",
+    "afmoe", "baichuan", "bailingmoe2", "bloom", "chatglm", "codeshell", "cohere2", "command-r", "dbrx",
+    "deepseek2-lite", "dots1", "ernie4_5-moe", "exaone", "exaone-moe", "falcon-11b", "falcon-7b", "falcon-h1",
+    "falcon-mamba", "gemma", "gemma4-moe", "glm-4.7-flash", "gpt2", "gptneox", "granite", "granitemoe", "hunyuan-dense",
+    "hunyuan-moe", "internlm2", "jais2", "lfm2moe", "maincoder", "mamba2", "mellum", "minicpm", "minicpm3", "mpt",
+    "olmo", "olmo2", "olmo3", "orion", "paddleocr", "pangu-embedded", "phimoe", "qwen", "qwen2vl", "qwen3-moe",
+    "qwen35moe", "smollm3", "stablelm", "starcoder", "starcoder2", "xverse",
 )  # fmt: skip
+# Architectures that llama.cpp computes in one way in the sizes of the original, and in another in the tests' → how.
+BY_SIZE = {"baichuan": "llama.cpp itself rotates with 32 layers alone"}
 CAME_BACK, NOT_RUN = "came back", "llama.cpp itself runs no file of such sizes"
 
 
@@ -211,7 +238,10 @@ def outcome(name: str, file: Path | None, llama_cpp: Path) -> tuple[list[str], s
             return [f"not converted: {error.what[:40]} …"], ""
         except ScriptError as error:
             return [f"the script refuses the folder: {error}"], ""
-        noise = NOISE if read_header(first).metadata.text("general.architecture") in WRITTEN_AS else 0.0
+        architecture = read_header(first).metadata.text("general.architecture")
+        if architecture in BY_SIZE:
+            return found, BY_SIZE[architecture]
+        noise = NOISE if architecture in WRITTEN_AS else 0.0
         try:
             return found + list(differences_of_logits(first, back, scratch, noise=noise)), ""
         except CannotRun:
@@ -251,7 +281,8 @@ def there_and_back(file: Path, scratch: Path, llama_cpp: Path, *, dtype: str = "
     metadata = read_header(file).metadata
     back, log = scratch / "back.gguf", scratch / "log"
     predicts = any(key.endswith(".nextn_predict_layers") for key in metadata)
-    job = [scratch / "folder", back, log, metadata.text("tokenizer.ggml.pre", ""), predicts]
+    not_glms = metadata.text("general.architecture") == "bailingmoe2"
+    job = [scratch / "folder", back, log, metadata.text("tokenizer.ggml.pre", ""), predicts, not_glms]
     process = running_script(llama_cpp)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -286,32 +317,58 @@ def differences(file: Path, back: Path, *, more_keys: bool = False) -> Iterator[
 
 def tensor_differences(first: Header, second: Header) -> Iterator[str]:
     """Tensors that only one file has, and those whose float32 values are not the same bits."""
-    for name in sorted(first.tensors.keys() ^ second.tensors.keys()):
-        yield f"tensor {name} is only in the {'first' if name in first.tensors else 'second'}"
+    parts = taken_apart(first, second)
+    for name in sorted(parts.keys() ^ second.tensors.keys()):
+        yield f"tensor {name} is only in the {'first' if name in parts else 'second'}"
     with TensorData(first) as before, TensorData(second) as after:
-        for name in sorted(first.tensors.keys() & second.tensors.keys()):
-            one, other = first.tensors[name], second.tensors[name]
-            if one.shape != other.shape:
-                yield f"tensor {name} was {one.shape}, is {other.shape}"
+        for name in sorted(parts.keys() & second.tensors.keys()):
+            whole, rows = parts[name]
+            old = in_the_second(in_float32(before, first.tensors[whole])[rows], name, first)
+            new = in_float32(after, second.tensors[name])
+            if old.shape != new.shape:
+                yield f"tensor {name} was {old.shape}, is {new.shape}"
                 continue
-            old, new = (
-                np.ascontiguousarray(decode(tensor.type, data.read(tensor)), np.float32).reshape(tensor.shape)
-                for tensor, data in ((one, before), (other, after))
-            )
-            differ = in_the_second(old, name, first).view(np.uint32) != new.view(np.uint32)
+            differ = old.view(np.uint32) != new.view(np.uint32)
             if differ.any():
                 yield f"tensor {name}: {np.count_nonzero(differ)} weights differ"
+
+
+def taken_apart(first: Header, second: Header) -> dict[str, tuple[str, slice]]:
+    """Name → the tensor of the first file, and its rows, that the second should have by that name.
+
+    Queries, keys and values that are one tensor are three where the second file has three.
+    """
+    found: dict[str, tuple[str, slice]] = {}
+    for name in first.tensors:
+        three = [name.replace("attn_qkv", f"attn_{part}") for part in "qkv"]
+        parts = three if name not in three and second.tensors.keys() >= set(three) else [name]
+        ends = np.cumsum([second.tensors[part].shape[0] for part in parts[:-1]], dtype=int).tolist()
+        starts_and_ends = zip(parts, [0, *ends], [*ends, None], strict=True)
+        found |= {part: (name, slice(start, end)) for part, start, end in starts_and_ends}
+    return found
+
+
+def in_float32(data: TensorData, tensor: Tensor) -> NDArray[np.float32]:
+    """A tensor's values."""
+    values = decode(tensor.type, data.read(tensor))
+    return np.ascontiguousarray(values, np.float32).reshape(tensor.shape)
 
 
 def in_the_second(weights: NDArray[np.float32], name: str, first: Header) -> NDArray[np.float32]:
     """A tensor as the architecture that comes back has its rows."""
     architecture = first.metadata.text("general.architecture")
-    heads = {"attn_q": "head_count", "attn_k": "head_count_kv"}.get(name.split(".")[-2])
-    if architecture not in IN_PAIRS or heads is None:
+    role = name.split(".")[-2]
+    heads = {"attn_q": "head_count", "attn_k": "head_count_kv"}.get(role)
+    if architecture not in TO_PAIRS | TO_HALVES or role not in (
+        "attn_q",
+        "attn_k",
+        "attn_q_norm",
+        "attn_k_norm",
+    ):
         return weights
-    return np.ascontiguousarray(
-        permuted(weights, first.metadata.integer(f"{architecture}.attention.{heads}"))
-    )
+    count = 1 if heads is None else first.metadata.integer(f"{architecture}.attention.{heads}")
+    order = permuted(np.arange(len(weights), dtype=np.float32), count).astype(int)
+    return np.ascontiguousarray(weights[order if architecture in TO_PAIRS else np.argsort(order)])
 
 
 def values(header: Header) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 llama.cpp weighs the chosen experts by a softmax over all, and its converter computes what cosine and sine grow by: the
 original has a number of its own, which is assumed. The class of transformers 5.23 takes the factors of short sequences
-for long ones too; the original's, and our runtime, do not.
+for long ones too; the original's, and our runtime, do not. The class is found by model_type, so that it is called as
+the originals call it, by which llama.cpp's converter, mistral.rs and vLLM find it.
 Source: llama.cpp, conversion/phi.py and src/models/phimoe.cpp; transformers, models/phimoe.
 """
 
@@ -16,7 +17,7 @@ MSCALE = 1.243163121016122  # of microsoft/Phi-3.5-MoE-instruct, for short seque
 PHIMOE = Architecture(
     gguf="phimoe",
     model_type="phimoe",
-    class_name="PhimoeForCausalLM",
+    class_name="PhiMoEForCausalLM",
     head_dim="never",
     tensors=(
         *rows.EMBEDDING,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.llama_cpp_logits import differences_of_logits
 from benchmarks.there_and_back import (
@@ -18,9 +20,10 @@ from benchmarks.there_and_back import (
     models,
     outcome,
     script,
+    tensor_differences,
     there_and_back,
 )
-from llorch.formats.gguf import read_header
+from llorch.formats.gguf import Header, read_header
 from tests.conftest import absent
 from tests.models.gguf_writer import F32, STRING, TYPE_F32, U32, one
 from tests.models.tiny import WIDTH, tiny_llama
@@ -110,6 +113,40 @@ def test_rows_of_two_halves_are_compared_as_pairs(tmp_path: Path) -> None:
     rows = np.arange(8, dtype=np.float32)[:, None]
     assert in_the_second(rows, "blk.0.attn_q.weight", header)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
     assert in_the_second(rows, "blk.0.attn_v.weight", header) is rows
+
+
+def test_rows_that_are_pairs_are_compared_as_two_halves(tmp_path: Path) -> None:
+    file = tmp_path / "maincoder.gguf"
+    model = tiny_llama().key("general.architecture", one(STRING, "maincoder"))
+    file.write_bytes(model.key("maincoder.attention.head_count_kv", one(U32, 2)).build())
+    header = read_header(file)
+    rows = np.arange(8, dtype=np.float32)
+    assert in_the_second(rows, "blk.0.attn_k.bias", header).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert in_the_second(rows, "blk.0.attn_k_norm.weight", header).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
+
+
+def test_one_tensor_of_queries_keys_and_values_is_compared_with_three(tmp_path: Path) -> None:
+    q, k, v = (np.full((rows, WIDTH), rows, np.float32) for rows in (4, 2, 3))
+    first = header_with(tmp_path / "first.gguf", {"qkv": np.concatenate([q, k, v])})
+    assert (
+        list(tensor_differences(first, header_with(tmp_path / "same.gguf", {"q": q, "k": k, "v": v}))) == []
+    )
+    for name, parts in {
+        "k": {"q": q, "k": k + 1, "v": v}, "v": {"q": q, "k": k, "v": v[:-1]}
+    }.items():  # fmt: skip
+        (found,) = tensor_differences(first, header_with(tmp_path / f"other-{name}.gguf", parts))
+        assert found.startswith(f"tensor blk.9.attn_{name}.weight")
+    assert list(tensor_differences(first, first)) == []
+
+
+def header_with(file: Path, matrices: Mapping[str, NDArray[np.float32]]) -> Header:
+    """The tiny model with further matrices of an attention."""
+    model = tiny_llama()
+    for name, matrix in matrices.items():
+        shape = list(matrix.shape[::-1])
+        model = model.tensor(f"blk.9.attn_{name}.weight", shape, TYPE_F32, data=matrix.tobytes())
+    file.write_bytes(model.build())
+    return read_header(file)
 
 
 def test_a_habit_excuses_what_it_says_and_no_more() -> None:

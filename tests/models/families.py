@@ -334,6 +334,7 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "rope.scaling.attn_factor": 1.0},
         tables={"rope_factors_short.weight": [1.0, 1.1, 1.3, 1.7, 2.9],
                 "rope_factors_long.weight": [1.5, 2.0, 3.0, 4.0, 5.0]},
+        vocabulary=sentencepiece(),
     ),
     "mellum": FamilyRecipe(
         "mellum", "MellumForCausalLM",
@@ -381,6 +382,7 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
         {"attention.head_count": 5, "attention.head_count_kv": 5, "attention.q_lora_rank": 22,
          "attention.kv_lora_rank": 28, "attention.key_length": 20, "rope.dimension_count": 6, **RMS, **THETA,
          "vocab_size": VOCAB},
+        vocabulary=sentencepiece(),
     ),
     "exaone": FamilyRecipe(
         "exaone", "LlamaForCausalLM", {**OF_HIDDEN, "rope_parameters": ROPE},
@@ -471,8 +473,8 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     ),
     "orion": FamilyRecipe(
         "orion", "StableLmForCausalLM",
-        {**OF_HIDDEN, "layer_norm_eps": 1e-5, "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}},
-        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **LAYER, **THETA},
+        {**OF_HIDDEN, "layer_norm_eps": 1e-5, "rope_parameters": {**BASE, "partial_rotary_factor": 1.0}},
+        {**ATTENTION, **TWO_NORMS, **GATED}, {**OF_HIDDEN_KEYS, **LAYER},
     ),
     "codeshell": FamilyRecipe(
         "codeshell", "Starcoder2ForCausalLM",

@@ -21,6 +21,10 @@ HIDDEN, FF, CONTEXT = 60, 92, 256
 Change = Callable[[Array], Mapping[str, Array]]
 
 
+# Class of transformers → what originals that came before it call it.
+PUBLISHED_CLASSES = {"MptForCausalLM": "MPTForCausalLM", "PhimoeForCausalLM": "PhiMoEForCausalLM"}
+
+
 @dataclass(frozen=True)
 class FamilyRecipe:
     """How one model is made and written.
@@ -49,6 +53,11 @@ class FamilyRecipe:
     norms_plus_one: bool = False
     layers: str = "model.layers"
     vocabulary: Mapping[str, Value] = field(default_factory=byte_level)
+
+    @property
+    def published_class(self) -> str:
+        """The class by the name that the originals' config.json has for it, and the folder's."""
+        return PUBLISHED_CLASSES.get(self.class_name, self.class_name)
 
 
 def renamed(name: str) -> Change:

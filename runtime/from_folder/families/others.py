@@ -35,7 +35,8 @@ FAMILIES: Mapping[str, ClassFacts] = {
         ),
     ),
     "phimoe": ClassFacts(
-        class_name="PhimoeForCausalLM",
+        class_name="PhiMoEForCausalLM",
+        other_names=("PhimoeForCausalLM",),
         names={**ATTENTION, **NORMS, **MIXTRAL_EXPERTS},
         norm="layer",
         norm_bias=True,

@@ -240,6 +240,12 @@ REQUIRED: dict[str, dict[str, str]] = {
             "num_hidden_layers:usize num_attention_heads:usize num_key_value_heads:usize rms_norm_eps:f64 "
             "rope_theta:f64 max_position_embeddings:usize original_max_position_embeddings:usize"
         ),
+        "phimoe": (
+            "vocab_size:usize hidden_act:str hidden_size:usize intermediate_size:usize "
+            "num_hidden_layers:usize num_attention_heads:usize num_key_value_heads:usize rms_norm_eps:f64 "
+            "rope_theta:f64 max_position_embeddings:usize original_max_position_embeddings:usize "
+            "lm_head_bias:bool attention_bias:bool num_local_experts:usize router_jitter_noise:f64"
+        ),
         "qwen2": (
             "vocab_size:usize hidden_size:usize intermediate_size:usize num_hidden_layers:usize "
             "num_attention_heads:usize num_key_value_heads:usize max_position_embeddings:usize "
@@ -293,6 +299,7 @@ REQUIRED: dict[str, dict[str, str]] = {
         ),
         "cohere": ("model_type"),
         "cohere2": ("model_type"),
+        "dbrx": ("model_type vocab_size d_model ffn_config attn_config n_layers n_heads"),
         "deepseek_v2": ("model_type"),
         "deepseek_v3": ("model_type"),
         "dots1": (
@@ -321,6 +328,7 @@ REQUIRED: dict[str, dict[str, str]] = {
             "num_attention_heads num_key_value_heads head_dim num_experts num_experts_per_tok "
             "num_shared_experts rms_norm_eps max_position_embeddings sliding_window layer_types is_moe_layer"
         ),
+        "falcon_h1": ("model_type"),
         "falcon_mamba": (
             "model_type vocab_size hidden_size intermediate_size state_size num_hidden_layers conv_kernel "
             "use_bias use_conv_bias time_step_rank"
@@ -411,6 +419,16 @@ REQUIRED: dict[str, dict[str, str]] = {
             "num_hidden_layers layer_norm_epsilon conv_kernel n_groups use_bias use_conv_bias "
             "tie_word_embeddings time_step_limit time_step_rank"
         ),
+        "mellum": (
+            "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads num_experts "
+            "num_experts_per_tok moe_intermediate_size rms_norm_eps vocab_size num_key_value_heads head_dim "
+            "tie_word_embeddings max_position_embeddings norm_topk_prob sliding_window layer_types"
+        ),
+        "minicpm3": (
+            "model_type hidden_size dim_model_base num_hidden_layers intermediate_size num_attention_heads "
+            "rms_norm_eps vocab_size num_key_value_heads q_lora_rank qk_nope_head_dim qk_rope_head_dim "
+            "kv_lora_rank scale_depth scale_emb max_position_embeddings"
+        ),
         "minimax_m2": (
             "model_type hidden_size intermediate_size num_attention_heads num_key_value_heads "
             "max_position_embeddings num_experts_per_tok num_local_experts shared_intermediate_size "
@@ -460,6 +478,7 @@ REQUIRED: dict[str, dict[str, str]] = {
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads rms_norm_eps "
             "vocab_size"
         ),
+        "phimoe": ("model_type"),
         "qwen2": (
             "model_type hidden_size num_hidden_layers intermediate_size num_attention_heads rms_norm_eps "
             "vocab_size num_key_value_heads"
