@@ -113,7 +113,14 @@ def is_falcons_context(_first: Keys, _old: object, new: object) -> bool:
 
 def is_the_heads_size(first: Keys, old: object, new: object) -> bool:
     """Rotated are whole heads, which llama.cpp takes where the file says nothing."""
-    return new is None and old == first[f"{first['general.architecture']}.attention.key_length"]
+    prefix = first["general.architecture"]
+    usual = first[f"{prefix}.embedding_length"] // first[f"{prefix}.attention.head_count"]
+    return new is None and bool(old == first.get(f"{prefix}.attention.key_length", usual))
+
+
+def is_both_widths(_first: Keys, old: object, new: object) -> bool:
+    """Qwen 1 counts gate and up together."""
+    return isinstance(new, int) and old == 2 * new
 
 
 def is_scaling_by_one(_first: Keys, old: object, new: object) -> bool:
@@ -141,7 +148,10 @@ HABITS: dict[str, tuple[Callable[[Keys, object, object], bool], str]] = {
     "falcon.context_length": (is_falcons_context, "the script's number for all originals, which do not say it"),
     "falcon.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
     "gptneox.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
+    "glm4moe.expert_shared_feed_forward_length": (is_left_out, "Ling's; GLM-4.5's is the experts' times their number"),
     "hunyuan-dense.rope.dimension_count": (is_the_heads_size, "the script writes none; llama.cpp takes whole heads"),
+    "qwen2.rope.dimension_count": (is_the_heads_size, "Qwen 1's; the script writes none; llama.cpp takes whole heads"),
+    "qwen2.feed_forward_length": (is_both_widths, "Qwen 1's, of gate and up together; Qwen2's is of one"),
     "starcoder2.rope.scaling.type": (is_scaling_by_one, "CodeShell's, by 1, which a folder leaves out"),
     "starcoder2.rope.scaling.factor": (is_scaling_by_one, "as the type"),
     "stablelm.use_parallel_residual": (
@@ -158,6 +168,7 @@ WRITTEN_AS = {
     "xverse": "llama",
 }  # fmt: skip
 VISION_KEYS = ("n_deepstack_layers", "rope.dimension_sections")
+RENAMED = {"bailingmoe2": (".ffn_norm.", ".post_attention_norm.")}  # part of a tensor's name → the same there
 TO_PAIRS = {
     "exaone",
     "paddleocr",
@@ -281,7 +292,7 @@ def there_and_back(file: Path, scratch: Path, llama_cpp: Path, *, dtype: str = "
     metadata = read_header(file).metadata
     back, log = scratch / "back.gguf", scratch / "log"
     predicts = any(key.endswith(".nextn_predict_layers") for key in metadata)
-    not_glms = metadata.text("general.architecture") == "bailingmoe2"
+    not_glms = "[gMASK]" not in metadata.texts("tokenizer.ggml.tokens").tolist()
     job = [scratch / "folder", back, log, metadata.text("tokenizer.ggml.pre", ""), predicts, not_glms]
     process = running_script(llama_cpp)
     assert process.stdin is not None
@@ -339,12 +350,14 @@ def taken_apart(first: Header, second: Header) -> dict[str, tuple[str, slice]]:
     Queries, keys and values that are one tensor are three where the second file has three.
     """
     found: dict[str, tuple[str, slice]] = {}
-    for name in first.tensors:
+    old, new = RENAMED.get(first.metadata.text("general.architecture"), ("", ""))
+    for whole in first.tensors:
+        name = whole.replace(old, new)
         three = [name.replace("attn_qkv", f"attn_{part}") for part in "qkv"]
         parts = three if name not in three and second.tensors.keys() >= set(three) else [name]
         ends = np.cumsum([second.tensors[part].shape[0] for part in parts[:-1]], dtype=int).tolist()
         starts_and_ends = zip(parts, [0, *ends], [*ends, None], strict=True)
-        found |= {part: (name, slice(start, end)) for part, start, end in starts_and_ends}
+        found |= {part: (whole, slice(start, end)) for part, start, end in starts_and_ends}
     return found
 
 

@@ -59,7 +59,7 @@ from tests.models.family_recipe import (
     transposed,
 )
 from tests.models.from_transformers import permuted
-from tests.models.vocabularies import VOCAB, byte_level, gemma4, sentencepiece
+from tests.models.vocabularies import VOCAB, byte_level, gemma4, sentencepiece, with_a_blank_before
 
 # What llama.cpp's converter writes for these families whatever the original says, as every published one has it.
 FOUR_WIDE, BASE = 4 * HIDDEN, {"rope_theta": 10000.0, "rope_type": "default"}
@@ -334,7 +334,7 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "rope.scaling.attn_factor": 1.0},
         tables={"rope_factors_short.weight": [1.0, 1.1, 1.3, 1.7, 2.9],
                 "rope_factors_long.weight": [1.5, 2.0, 3.0, 4.0, 5.0]},
-        vocabulary=sentencepiece(),
+        vocabulary=with_a_blank_before(),
     ),
     "mellum": FamilyRecipe(
         "mellum", "MellumForCausalLM",
@@ -377,12 +377,12 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     "minicpm3": FamilyRecipe(
         "minicpm3", "MiniCPM3ForCausalLM",
         {"num_attention_heads": 5, "num_key_value_heads": 5, "kv_lora_rank": 28, "q_lora_rank": 22,
-         "qk_nope_head_dim": 14, "qk_rope_head_dim": 6, "tie_word_embeddings": False, "rope_parameters": ROPE},
+         "qk_nope_head_dim": 14, "qk_rope_head_dim": 6, "tie_word_embeddings": False, "rope_parameters": BASE},
         {**LATENT, "self_attn.kv_b_proj": "attn_kv_b"},
         {"attention.head_count": 5, "attention.head_count_kv": 5, "attention.q_lora_rank": 22,
-         "attention.kv_lora_rank": 28, "attention.key_length": 20, "rope.dimension_count": 6, **RMS, **THETA,
+         "attention.kv_lora_rank": 28, "attention.key_length": 20, "rope.dimension_count": 6, **RMS,
          "vocab_size": VOCAB},
-        vocabulary=sentencepiece(),
+        vocabulary=with_a_blank_before(),
     ),
     "exaone": FamilyRecipe(
         "exaone", "LlamaForCausalLM", {**OF_HIDDEN, "rope_parameters": ROPE},

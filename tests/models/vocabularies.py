@@ -67,6 +67,11 @@ def sentencepiece() -> Keys:
     }
 
 
+def with_a_blank_before() -> Keys:
+    """The same tokens, of texts that get a blank in front, as they do where no key says otherwise."""
+    return {key: value for key, value in sentencepiece().items() if key != "tokenizer.ggml.add_space_prefix"}
+
+
 def gemma4() -> Keys:
     """The same tokens as Gemma 4 has them: merges instead of scores."""
     keys = {key: value for key, value in sentencepiece().items() if key != "tokenizer.ggml.pre"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,19 @@ def test_an_originals_own_multipliers_are_heeded(name: str, tmp_path: Path) -> N
     with torch.no_grad():
         logits = made.model(ids[None], use_cache=False).logits[0].numpy()
     require_logits(tmp_path / "original", ids.tolist(), logits)
+
+
+def test_a_minicpm_whose_file_says_no_scales_has_those_of_the_released_models(tmp_path: Path) -> None:
+    """As in llama.cpp, but for the logits, which it divides by what the original multiplies with."""
+    recipe = FAMILY_RECIPES["minicpm"]
+    keys = {key: value for key, value in recipe.keys.items() if not key.endswith("_scale")}
+    made = build("minicpm", tmp_path, replace(recipe, keys=keys))
+    ids = torch.arange(POSITIONS)[None] % 258
+    with torch.no_grad():
+        logits = made.model(ids, use_cache=False).logits[0].numpy()
+    convert(made.gguf, tmp_path / "folder")
+    for path in (made.gguf, tmp_path / "folder"):
+        require_logits(path, ids[0].tolist(), logits)
 
 
 def require_logits(path: Path, ids: list[int], expected: NDArray[np.float32]) -> None:
