@@ -348,10 +348,10 @@ WHY: Mapping[tuple[str, str], str] = {
     "in config.json (`num_experts_per_tok` 1) it says our text.",
     ("mistralrs", "pangu-embedded"): "`llama.rs` takes a head to be as wide as the model by its heads, and makes "
     "queries, keys and values without biases.",
-    ("mistralrs", "phimoe"): "`layers.rs`, `PhiRopeScalingConfig`: the first form fits, which has no `short_mscale` and "
-    "`long_mscale`; `phi3_5_moe.rs`, `sparsemixer`, bounds an expert's logit by the largest from above where the "
-    "original does from below. Tried: with 1 for both, and with `router_jitter_noise` 10⁹, which leaves all experts in, "
-    "it says our text.",
+    ("mistralrs", "phimoe"): "`layers.rs`, `PhiRopeScalingConfig`: its first form fits, which has no `short_mscale` "
+    "and `long_mscale`; `phi3_5_moe.rs`, `sparsemixer`, bounds an expert's logit by the largest from above, where the "
+    "original does from below. Tried: with 1 for both scales, and with `router_jitter_noise` 10⁹, which leaves all "
+    "experts in, it says our text.",
     ("mlx-lm", "gptoss"): f"`gpt_oss.py`, `sanitize`: {MXFP4}.",
     ("mistralrs", "granitehybrid"): f"`granite.rs`: {ONE_NORM}.",
     ("mlx-lm", "granitehybrid"): f"`granitemoehybrid.py`: {ONE_NORM}.",
