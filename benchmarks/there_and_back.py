@@ -181,10 +181,11 @@ NOISE = 0.05  # nats: how far the programs of two architectures are apart, whose
 MADE_BY_TESTS = (
     "afmoe", "baichuan", "bailingmoe2", "bloom", "chatglm", "codeshell", "cohere2", "command-r", "dbrx",
     "deepseek2-lite", "dots1", "ernie4_5-moe", "exaone", "exaone-moe", "falcon-11b", "falcon-7b", "falcon-h1",
-    "falcon-mamba", "gemma", "gemma4-moe", "glm-4.7-flash", "gpt2", "gptneox", "granite", "granitemoe", "hunyuan-dense",
-    "hunyuan-moe", "internlm2", "jais2", "lfm2moe", "maincoder", "mamba2", "mellum", "minicpm", "minicpm3", "mpt",
-    "olmo", "olmo2", "olmo3", "orion", "paddleocr", "pangu-embedded", "phimoe", "qwen", "qwen2vl", "qwen3-moe",
-    "qwen35moe", "smollm3", "stablelm", "starcoder", "starcoder2", "xverse",
+    "falcon-h1-normed", "falcon-mamba", "gemma", "gemma4-moe", "glm-4.7-flash", "gpt2", "gptneox", "gptneox-sequential",
+    "granite", "granitehybrid-moe", "granitemoe", "hunyuan-dense", "hunyuan-moe", "internlm2", "jais2", "lfm2moe",
+    "maincoder", "mamba2", "mellum", "minicpm", "minicpm3", "ministral3", "mpt", "olmo", "olmo2", "olmo3", "orion",
+    "paddleocr", "pangu-embedded", "phimoe", "qwen", "qwen2vl", "qwen3-moe", "qwen35moe", "smollm3",
+    "stablelm", "starcoder", "starcoder2", "xverse",
 )  # fmt: skip
 # Architectures that llama.cpp computes in one way in the sizes of the original, and in another in the tests' → how.
 BY_SIZE = {"baichuan": "llama.cpp itself rotates with 32 layers alone"}
