@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from llorch.runtime.loading import load, read_text, require_room
     from llorch.runtime.measure.compare import LogitsComparison, compare_logits
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
-    from llorch.runtime.measure.soak import Soak, fresh_answers, soak
+    from llorch.runtime.measure.soak import Fresh, Soak, fresh_answers, soak
     from llorch.runtime.measure.speed import Speed, measure_speed
     from llorch.runtime.mode import Mode
     from llorch.runtime.model import Model
@@ -49,6 +49,7 @@ __all__ = [
     "Decoder",
     "Description",
     "DoesNotFit",
+    "Fresh",
     "Generation",
     "Linear",
     "LogitsComparison",
@@ -100,7 +101,7 @@ __getattr__, __dir__ = lazy_names(
         "loading": ["load", "read_text", "require_room"],
         "measure.compare": ["LogitsComparison", "compare_logits"],
         "measure.perplexity": ["Perplexity", "measure_perplexity"],
-        "measure.soak": ["Soak", "fresh_answers", "soak"],
+        "measure.soak": ["Fresh", "Soak", "fresh_answers", "soak"],
         "measure.speed": ["Speed", "measure_speed"],
         "mode": ["Mode"],
         "model": ["Model"],

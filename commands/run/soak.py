@@ -29,7 +29,7 @@ commands = click.Group()  # `llorch.commands.run.command` takes it into its own
     help="How long to go on; each request is made at least once.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same requests.")
-@click.option("--answers", hidden=True, is_flag=True, help="Print the answers of a fresh process.")
+@click.option("--answers", hidden=True, is_flag=True, help="Print what a fresh process says.")
 @cli.mode_option("fast")
 @cli.device_option("Where it is computed. auto: cuda if it is there, else cpu.")
 def soak(model: Path, minutes: float, seed: int, answers: bool, mode: str, device: str, as_json: bool) -> int:
@@ -40,17 +40,17 @@ def soak(model: Path, minutes: float, seed: int, answers: bool, mode: str, devic
     """
     path = formats.model_path(model, folders=True)
     if answers:
-        cli.write_json({"answers": runtime.fresh_answers(path, seed, runtime.choose_device(device), mode)})
+        cli.write_json(asdict(runtime.fresh_answers(path, seed, runtime.choose_device(device), mode)))
         return 0
     options = ("--answers", "--seed", str(seed), "--mode", mode, "--device", device, "--json")
     child = cli.run_command("run", "soak", str(path), *options)
     if child.returncode:
         return child.returncode  # it has said why
-    expected = json.loads(child.stdout)["answers"]
+    fresh = runtime.Fresh(**json.loads(child.stdout))
     with cli.progress(f"loading {path.name}"):
         loaded = runtime.load(path, device=device, mode=mode)
     with loaded, cli.progress("soaking", in_bytes=False) as bar:
-        found = runtime.soak(loaded, expected, seed=seed, seconds=60 * minutes, progress=bar)
+        found = runtime.soak(loaded, fresh, seed=seed, seconds=60 * minutes, progress=bar)
         used = loaded.mode
     if as_json:
         document = {
