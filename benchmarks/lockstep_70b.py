@@ -58,6 +58,7 @@ def write_pair(place: Path, layers: int) -> tuple[Path, Path]:
     """The file and the folder, made of those of a model with three layers."""
     source, folder = place / "70b.gguf", place / "70b"
     small, made = place / "three.gguf", place / "three"
+    place.mkdir(parents=True, exist_ok=True)
     write_model(llama_70b(3), small)
     converter.convert(small, made, dtype="bfloat16", force=True)
     write_model(llama_70b(layers), source, weights=False)

@@ -30,9 +30,8 @@ CHUNKED, CHUNKS = (
     (7, 1),
 )  # tokens that are also computed in chunks: no power of two, one alone, and the rest
 NOISE_POSITIONS = (
-    32  # positions at which the source's reading is computed in float64 too; a third of a short text
+    32  # at which the source's reading is computed in float64 too: a short text's are all of them
 )
-LEAST_NOISE_POSITIONS = 8
 EDGE = 32  # tokens at the beginning and at the end of the context, with nothing between them; a third of a short text
 KL_LIMIT, MEAN_LIMIT = 1e-9, 1e-10  # nats: those that the checks of logits have for a model without noise
 HIDDEN_LIMIT, HIDDEN_CEILING = 1e-5, 1e-3  # relative RMS: the fault table's, and for a model of much noise
@@ -193,7 +192,7 @@ class Lockstep:
     @property
     def _noted(self) -> int:
         """Positions at which noise is measured."""
-        return min(NOISE_POSITIONS, max(len(self.text) // 3, LEAST_NOISE_POSITIONS))
+        return min(NOISE_POSITIONS, len(self.text))
 
     @torch.inference_mode()
     def measure_noise(self, exact: Model) -> None:
