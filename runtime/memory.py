@@ -8,7 +8,7 @@ from llorch.runtime.traits import Traits
 
 DEQUANTIZED_BYTES = (
     2 << 30
-)  # models up to this size in float32 are kept widened: each token is then ten times faster
+)  # folders up to this size in float32 are kept in memory: each token is then ten times faster
 TILE_BYTES = 16 << 20  # of float32 weights made at a time: the allocator still reuses such a piece's pages
 PREFILL_CHUNK = 512  # tokens of a prompt at a time, and between two looks at whether a request was cancelled
 SCORE_BYTES = (

@@ -24,6 +24,7 @@ from llorch.runtime.kernels.cpu.multiply import Blocks, Product, can_multiply, m
 from llorch.runtime.memory import TILE_BYTES
 from llorch.runtime.mode import Mode
 
+STORED_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 ROUNDED_NAMES = {None: None, torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
@@ -223,25 +224,36 @@ class Packed(FileMatrix):
 
 
 class Floating(FileMatrix):
-    """A float tensor of a safetensors file; `read` gives rows [start, stop) in the stored dtype."""
+    """A float tensor of a safetensors file; `read` gives rows [start, stop) in the stored dtype.
+
+    Where it is kept, and kernels multiply with it, it is kept as it is stored; widened, where something else needs it.
+    """
 
     def __init__(self, rows: int, columns: int, numbers: Numbers, read: Callable[[int, int], Tensor]) -> None:
         super().__init__(rows, columns, numbers)
         self._read = read
+        self._stored: Tensor | None = None
 
     def _fill(self, start: int, out: Tensor) -> None:
-        out.copy_(self._read(start, start + len(out)))
+        stop = start + len(out)
+        out.copy_(self._read(start, stop) if self._stored is None else self._stored[start:stop])
 
     def blocks(self) -> Blocks | None:
-        """The widened matrix, where it is kept."""
-        if not (self.keeps and self.numbers.has_kernels):
+        """The stored numbers, where they are kept."""
+        if not (self.keeps and self.numbers.has_kernels and can_multiply(by_name("F32"), self.columns)):
             return None
-        self.dequantized(0, 1)
-        assert self._kept is not None
-        return Blocks(by_name("F32"), self._kept.view(-1).numpy().view(np.uint8), self.columns)
+        if self._stored is None:
+            self._stored = self._read(0, self.rows)
+        raw = self._stored.view(-1).view(torch.uint8).numpy()
+        return Blocks(by_name(STORED_NAMES[self._stored.dtype]), raw, self.columns)
+
+    def materialize(self) -> None:
+        """As for every matrix; widened only where kernels cannot use it."""
+        if self.blocks() is None:
+            super().materialize()
 
     def _forget(self) -> None:
-        """Nothing is held: rows are read from the file whenever they are made."""
+        self._stored = None
 
 
 class _Part(Matrix):
