@@ -151,6 +151,7 @@ def _of_folder(folder: Path) -> Description:
         tensors,
         _folder_tokenizer(folder),
         chat_template(folder, tokenizer_config),
+        transposed=bool(read.family.transposed) or read.family.experts_transposed,
     )
 
 
@@ -177,9 +178,11 @@ def _described(
     tensors: list[StoredTensor],
     tokenizer: tuple[str, int],
     template: str | None,
+    *,
+    transposed: bool = False,
 ) -> Description:
     kind, tokens = tokenizer
-    held = _held(tensors, format, tokens)
+    held = _held(tensors, tokens, transposed=transposed)
     return Description(
         path,
         format,
@@ -205,12 +208,12 @@ def totals_by_type(tensors: Iterable[StoredTensor]) -> tuple[TypeTotal, ...]:
     return tuple(sorted(found.values(), key=lambda stored: -stored.size_bytes))
 
 
-def _held(tensors: list[StoredTensor], format: str, tokens: int) -> Held:
-    """As stored; a folder's all in float32 where that fits its bound.
+def _held(tensors: list[StoredTensor], tokens: int, *, transposed: bool) -> Held:
+    """As stored; in float32 what is stored the other way round, where that fits its bound.
 
     An embedding that is not the head too is never widened: its rows are made one by one.
     """
-    widened = format != "gguf" and 4 * sum(t.weights for t in tensors) <= DEQUANTIZED_BYTES
+    widened = transposed and 4 * sum(t.weights for t in tensors) <= DEQUANTIZED_BYTES
     untied = any(t.name in HEADS for t in tensors)
     asleep = EMBEDDINGS if untied else ()
     weights = sum(4 * t.weights if widened and t.name not in asleep else t.size_bytes for t in tensors)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
+from llorch import converter
 from llorch.base.errors import MalformedInput
 from llorch.runtime.description import describe
 from llorch.runtime.loading import load
@@ -62,6 +63,12 @@ def test_memory_is_weights_cache_tokenizer_and_scratch(test_data: Path) -> None:
     assert memory.total == memory.weights + memory.cache + memory.tokenizer + memory.scratch
     assert found.weights > 2 * embedding
     assert found.memory.positions == 320
+
+
+def test_a_folder_of_16_bits_is_held_in_them(test_data: Path, tmp_path: Path) -> None:
+    converter.convert(test_data / "tiny" / "llama" / "f32.gguf", tmp_path / "made", dtype="bfloat16")
+    found = describe(tmp_path / "made")
+    assert found.for_positions(10).weights == found.size_bytes == 2 * found.weights
 
 
 def test_a_folder_that_cannot_be_run_is_not_described(tmp_path: Path) -> None:
