@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 
 class InputError(ValueError):
@@ -47,7 +47,7 @@ class InputError(ValueError):
         return self
 
     def __str__(self) -> str:
-        file = f"{shown(self.path, 200, quoted=False)}: " if self.path is not None else ""
+        file = f"{printable(self.path, 200, quoted=False)}: " if self.path is not None else ""
         where = f"{self.where}: " if self.where else ""
         at = f" (at byte {self.offset})" if self.offset is not None else ""
         hint = f"; {self.hint}" if self.hint else ""

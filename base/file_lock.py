@@ -16,7 +16,7 @@ import socket
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 HELD = {errno.EAGAIN, errno.EACCES}
@@ -86,14 +86,14 @@ class FileLock:
         except OSError as error:
             holder = os.pread(fd, 200, 0)
             if error.errno in HELD:
-                raise LockHeld(shown(holder, 200, quoted=False)) from None
+                raise LockHeld(printable(holder, 200, quoted=False)) from None
             if error.errno not in NO_FLOCK:
                 raise
             if is_new:
                 return True
             if not _is_left(holder.decode("utf-8", "replace")):
-                hint = f"if that process is gone, remove {shown(self._name)}"
-                raise LockHeld(shown(holder, 200, quoted=False), hint) from None
+                hint = f"if that process is gone, remove {printable(self._name)}"
+                raise LockHeld(printable(holder, 200, quoted=False), hint) from None
             with suppress(FileNotFoundError):
                 os.unlink(self._name, dir_fd=self._folder_fd)
             return False

@@ -6,6 +6,6 @@ import os
 from pathlib import Path
 
 
-def expanded(path: str | os.PathLike[str]) -> Path:
+def expand_home(path: str | os.PathLike[str]) -> Path:
     """`~` and `~name` as a shell has them; a path as it is where they lead nowhere, of which Path makes an error."""
     return Path(os.path.expanduser(path))  # noqa: PTH111

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.convert import Measured, child
+from benchmarks.convert import Measurement, child
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -47,7 +47,7 @@ def main(files: Sequence[Path], before: Path | None, repeats: int, most: float) 
     click.echo("| --- | --- | ---: | ---: | --- | ---: |")
     above = 0
     for file in files:
-        rounds = [(converted(file, before), converted(file, ROOT)) for _ in range(repeats + 1)][1:]
+        rounds = [(convert(file, before), convert(file, ROOT)) for _ in range(repeats + 1)][1:]
         ratios = {
             name: statistics.median(getattr(now, name) / getattr(old, name) for old, now in rounds)
             for name in ("wall_s", "cpu_s", "peak_bytes")
@@ -64,7 +64,7 @@ def main(files: Sequence[Path], before: Path | None, repeats: int, most: float) 
     sys.exit(1 if above else 0)
 
 
-def converted(file: Path, tree: Path) -> Measured:
+def convert(file: Path, tree: Path) -> Measurement:
     """A conversion by a tree, whose rooms were at its top before they stood in one package."""
     packaged = (tree / "src" / "llorch").is_dir()
     code = CONVERT.format(room="llorch.converter" if packaged else "converter")

@@ -51,7 +51,7 @@ for path in out.iterdir():
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """Of a child: wall and CPU seconds, most resident memory."""
 
     wall_s: float
@@ -106,7 +106,7 @@ def main() -> None:
     print(f"CPU seconds of ours: {statistics.median(m.cpu_s for m in ours):.2f}.")
 
 
-def row(what: str, children: Sequence[Measured]) -> tuple[str, float, int]:
+def row(what: str, children: Sequence[Measurement]) -> tuple[str, float, int]:
     """What was measured several times: the median of seconds, the most memory."""
     return what, statistics.median(m.wall_s for m in children), max(m.peak_bytes for m in children)
 
@@ -117,7 +117,7 @@ def pair_by_pair(left: Sequence[float], right: Sequence[float]) -> str:
     return f"pair by pair: {' '.join(f'{ratio:.2f}' for ratio in ratios)}; median {statistics.median(ratios):.2f}"
 
 
-def child(code: str, *arguments: Path, path: Path | None = None) -> Measured:
+def child(code: str, *arguments: Path, path: Path | None = None) -> Measurement:
     """A fresh interpreter, which imports from `path` first, and compiles once; RuntimeError if it fails."""
     environment = {**os.environ, **({} if path is None else {"PYTHONPATH": str(path)})}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -127,7 +127,7 @@ def child(code: str, *arguments: Path, path: Path | None = None) -> Measured:
     wall_s = time.perf_counter() - started
     if status:
         raise RuntimeError(f"the child ended with {os.waitstatus_to_exitcode(status)}")
-    return Measured(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
+    return Measurement(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
 
 
 def write_like_dd(path: Path, size: int) -> float:

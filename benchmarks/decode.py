@@ -79,7 +79,7 @@ def measure(model: Path, options: argparse.Namespace) -> None:
     taken: dict[str, list[Turn]] = {name: [] for name in names}
     read = []
     generator = np.random.default_rng(0)
-    with started(model, names, options) as sides:
+    with start_sides(model, names, options) as sides:
         for pair in range(options.pairs + 1):
             prompt = generator.integers(300, 20000, options.prompt_tokens).tolist()
             for name in names:
@@ -102,7 +102,7 @@ def measure(model: Path, options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def started(
+def start_sides(
     model: Path, names: Sequence[str], options: argparse.Namespace
 ) -> Iterator[dict[str, subprocess.Popen[str]]]:
     """A waiting process for each side."""

@@ -41,7 +41,7 @@ from llorch.fleet import (
     Needs,
     Plan,
     Settings,
-    Simulated,
+    SimulationResult,
     Task,
     simulate,
     tasks_of_shard,
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     given = parser.parse_args()
     if given.what == "simulate":
-        simulated()
+        print_simulation()
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         os.environ["LLORCH_REGISTRY"] = str(Path(folder) / "team.db")
@@ -126,7 +126,7 @@ def fields_of(folder: Path) -> dict[str, object]:
     }
 
 
-def looped(tasks: Sequence[Task], folder: Path) -> Iterator[float]:
+def time_loop(tasks: Sequence[Task], folder: Path) -> Iterator[float]:
     """Seconds of each task's own work, called in a loop of a warm process: fetch, conversion, record."""
     fields = fields_of(folder)
     for task in tasks:
@@ -138,7 +138,7 @@ def looped(tasks: Sequence[Task], folder: Path) -> Iterator[float]:
         shutil.rmtree(folder / task.output)
 
 
-def batched(tasks: Sequence[Task], folder: Path) -> Iterator[tuple[float, float]]:
+def time_batch(tasks: Sequence[Task], folder: Path) -> Iterator[tuple[float, float]]:
     """Of each task but the first in a warm pool of one worker: seconds since the end before, and of its own work."""
     ends: list[tuple[float, float, float]] = []
 
@@ -165,8 +165,8 @@ def overhead(models: Sequence[Path], count: int, folder: Path) -> None:
     tasks = tasks_of(models[0], count + 1)
     (folder / "loop").mkdir()
     (folder / "batch").mkdir()
-    loop = statistics.median(list(looped(tasks, folder / "loop"))[1:])
-    found = list(batched(tasks, folder / "batch"))
+    loop = statistics.median(list(time_loop(tasks, folder / "loop"))[1:])
+    found = list(time_batch(tasks, folder / "batch"))
     batch = statistics.median(whole for whole, _ in found)
     beside = statistics.median(whole - own for whole, own in found)
     print(
@@ -215,13 +215,13 @@ def costs(models: Sequence[Path], count: int, folder: Path) -> None:
     for model in models:
         out = folder / model.stem
         out.mkdir()
-        took = list(looped(tasks_of(model, count + 1), out))[1:]
+        took = list(time_loop(tasks_of(model, count + 1), out))[1:]
         spread = statistics.stdev(took) / statistics.mean(took) if len(took) > 1 else 0.0
         size = model.stat().st_size / 1e9
         print(f"{model.name}: {size:.3f} GB read, {statistics.median(took):.2f} s, spread {spread:.3f}")
 
 
-def simulated() -> None:
+def print_simulation() -> None:
     """The plan's own prediction, and what comes of it with spread, stragglers and deaths."""
     drawn = random.Random(SEED)
     tasks = []
@@ -250,10 +250,10 @@ def simulated() -> None:
     print_row("simulated, a shard a node", slowest(shards_found, sum(takes)))
 
 
-def slowest(shards_found: Sequence[Simulated], worked_s: float) -> Simulated:
+def slowest(shards_found: Sequence[SimulationResult], worked_s: float) -> SimulationResult:
     """Nodes that share nothing, as one: done when the last is."""
     last = max(found.makespan_s for found in shards_found)
-    return Simulated(
+    return SimulationResult(
         makespan_s=last,
         most_done_s=sorted(found.most_done_s for found in shards_found)[len(shards_found) * 95 // 100],
         busy=worked_s / (last * NODES * CORES),
@@ -263,7 +263,7 @@ def slowest(shards_found: Sequence[Simulated], worked_s: float) -> Simulated:
     )
 
 
-def print_row(title: str, found: Simulated) -> None:
+def print_row(title: str, found: SimulationResult) -> None:
     """A line of the table."""
     hours = f"{found.makespan_s / 3600:.2f} | {found.most_done_s / 3600:.2f}"
     print(

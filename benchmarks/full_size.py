@@ -141,19 +141,19 @@ def write_model(shape: Shape, path: Path, *, weights: bool = True, hole_above: i
     with path.open("wb") as file:
         file.write(struct.pack("<4sIQQ", b"GGUF", 3, len(shape.tensors), len(values)))
         for key, value in values.items():
-            file.write(_text(key) + _encoded(value))
+            file.write(_text(key) + _encode(value))
         offset = 0
         for name, extents, quant in shape.tensors:
             file.write(_text(name) + struct.pack("<I", len(extents)))
             file.write(struct.pack(f"<{len(extents)}QIQ", *reversed(extents), by_name(quant).id, offset))
-            offset += _padded(_nbytes(extents, by_name(quant)))
+            offset += _padding_to(_nbytes(extents, by_name(quant)))
         file.write(bytes(-file.tell() % ALIGNMENT))
         if not weights:
             file.truncate(file.tell() + offset)
             return
         for name, extents, quant in shape.tensors:
             if hole_above is not None and math.prod(extents) > hole_above:
-                file.truncate(file.seek(_padded(_nbytes(extents, by_name(quant))), os.SEEK_CUR))
+                file.truncate(file.seek(_padding_to(_nbytes(extents, by_name(quant))), os.SEEK_CUR))
             else:
                 _write_weights(file, extents, by_name(quant), generator, negative=name.endswith("ssm_a"))
 
@@ -219,7 +219,7 @@ def _nbytes(extents: Sequence[int], quant: QuantType) -> int:
     return int(np.prod(extents)) // quant.weights * quant.block_bytes
 
 
-def _padded(nbytes: int) -> int:
+def _padding_to(nbytes: int) -> int:
     return nbytes + -nbytes % ALIGNMENT
 
 
@@ -228,7 +228,7 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
-def _encoded(value: Value) -> bytes:
+def _encode(value: Value) -> bytes:
     match value:
         case str():
             return struct.pack("<I", STRING) + _text(value)

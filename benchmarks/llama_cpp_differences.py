@@ -43,13 +43,13 @@ def main(names: Sequence[str]) -> None:
     receipt = json.loads(RECEIPT.read_text()) if RECEIPT.is_file() else {"models": {}}
     for name in names:
         with tempfile.TemporaryDirectory() as scratch:
-            receipt["models"][name] = row = measured(name, Path(scratch))
+            receipt["models"][name] = row = measure(name, Path(scratch))
         click.echo(f"{name}: {row}")
         receipt["versions"] = {package: version(package) for package in ("transformers", "xllamacpp")}
         RECEIPT.write_text(json.dumps(receipt, indent=1, sort_keys=True) + "\n")
 
 
-def measured(name: str, scratch: Path) -> dict[str, Any]:
+def measure(name: str, scratch: Path) -> dict[str, Any]:
     """Mean KL divergence from transformers' distribution and the largest difference of log-probabilities."""
     recipe = name.removeprefix("recipe ")
     file, ids, logits = of_recipe(recipe, scratch) if recipe != name else of_test_data(name)

@@ -52,7 +52,7 @@ def differences_of_logits(first: Path, second: Path, scratch: Path, *, noise: fl
     header = read_header(first)
     if any(tensor.type.name != "F32" for tensor in header.tensors.values()):
         first = in_float32(first, scratch / "first.gguf")
-    prompts, tokens, text_id = asked(header)
+    prompts, tokens, text_id = make_prompts(header)
     before = log_probabilities(first, prompts, tokens, text_id)
     try:
         after = log_probabilities(second, prompts, tokens, text_id)
@@ -64,7 +64,7 @@ def differences_of_logits(first: Path, second: Path, scratch: Path, *, noise: fl
         yield f"llama.cpp's log-probabilities differ by up to {apart:.2g}"
 
 
-def asked(header: Header) -> tuple[list[list[int]], int, int]:
+def make_prompts(header: Header) -> tuple[list[list[int]], int, int]:
     """Prompts of random ordinary tokens, the size of the vocabulary, and the id of one that is letters alone."""
     texts = header.metadata.texts("tokenizer.ggml.tokens")
     types = header.metadata.integers(TOKEN_TYPES, None)

@@ -49,7 +49,7 @@ def llama_70b(layers: int) -> Shape:
     return Shape("llama", VOCABULARY, VOCABULARY - 300, keys, tuple(tensors))
 
 
-def placed(layers: int) -> dict[int, int]:
+def place_layers(layers: int) -> dict[int, int]:
     """Which layers of the large model have the weights of which layer of the small one."""
     return {0: 0, min(BETWEEN, layers - 2): 1, layers - 1: 2}
 
@@ -62,12 +62,12 @@ def write_pair(place: Path, layers: int) -> tuple[Path, Path]:
     write_model(llama_70b(3), small)
     converter.convert(small, made, dtype="bfloat16", force=True)
     write_model(llama_70b(layers), source, weights=False)
-    where = {f"blk.{old}.": f"blk.{new}." for new, old in placed(layers).items()}
+    where = {f"blk.{old}.": f"blk.{new}." for new, old in place_layers(layers).items()}
     before, after = read_header(small).tensors, read_header(source).tensors
     _copy(
         small,
         source,
-        [(t.offset, after[_renamed(name, where)].offset, t.nbytes) for name, t in before.items()],
+        [(t.offset, after[_rename(name, where)].offset, t.nbytes) for name, t in before.items()],
     )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -82,7 +82,7 @@ def write_pair(place: Path, layers: int) -> tuple[Path, Path]:
     return source, folder
 
 
-def _renamed(name: str, where: dict[str, str]) -> str:
+def _rename(name: str, where: dict[str, str]) -> str:
     for old, new in where.items():
         if name.startswith(old):
             return new + name.removeprefix(old)
@@ -103,7 +103,7 @@ def _write_folder(made: Path, folder: Path, layers: int) -> None:
     small = read_safetensors(made)
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     copies, at = list[tuple[int, int, int, int]](), 0
-    old_of = placed(layers)
+    old_of = place_layers(layers)
     for index in range(-1, layers):
         prefix = f"model.layers.{old_of.get(index, 0)}."
         for name, tensor in small.tensors.items():

@@ -52,7 +52,7 @@ json.dump(answers, sys.stdout)
 """
 
 
-def called(program: Path, lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+def call(program: Path, lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
     """The exit code and stdout of a command for each line of arguments."""
     command: list[str | Path] = [program.with_name("python"), "-c", CALLS, program.name]
     result = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, check=True)
@@ -69,7 +69,7 @@ def c4nary(program: Path) -> Scanner:
 
     def scan(templates: Sequence[str], folder: Path) -> list[bool]:
         files = [as_gguf(text, folder / f"{number}.gguf") for number, text in enumerate(templates)]
-        return [objects(text) for _, text in called(program, [["scan", str(one), "--json"] for one in files])]
+        return [objects(text) for _, text in call(program, [["scan", str(one), "--json"] for one in files])]
 
     return scan
 
@@ -83,7 +83,7 @@ def glyphhound(program: Path) -> Scanner:
                 [program, "scan", as_jinja(template, file)],
                 capture_output=True,
                 timeout=RUN_S,
-                preexec_fn=bounded,
+                preexec_fn=bound_memory,
             )
         except subprocess.TimeoutExpired:
             return False
@@ -92,7 +92,7 @@ def glyphhound(program: Path) -> Scanner:
     return lambda templates, folder: [objects(one, folder / "chat_template.jinja") for one in templates]
 
 
-def bounded() -> None:
+def bound_memory() -> None:
     """In a process that is to be: no more memory than this."""
     resource.setrlimit(resource.RLIMIT_AS, (RUN_BYTES, RUN_BYTES))
 

@@ -113,12 +113,12 @@ def server(options: argparse.Namespace, clients: int) -> Iterator[Ask]:
             address = re.search(r"http://(\S+)", said)
             if address is None:
                 raise SystemExit(f"the server did not begin: {said}")
-            yield lambda prompt, new: streamed(address.group(1), prompt, new)
+            yield lambda prompt, new: stream(address.group(1), prompt, new)
         finally:
             process.terminate()
 
 
-def streamed(address: str, prompt: list[int], new: int) -> tuple[float, float]:
+def stream(address: str, prompt: list[int], new: int) -> tuple[float, float]:
     """A stream of /completion."""
     connection = http.client.HTTPConnection(address, timeout=300)
     body = {"prompt": prompt, "n_predict": new, "temperature": 0, "ignore_eos": True, "stream": True}

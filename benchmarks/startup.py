@@ -73,13 +73,13 @@ def fill(path: Path) -> None:
 
 def row(command: Sequence[str], asked_s: float, core: int) -> str:
     """One line of the table."""
-    took = [measured([str(BIN / command[0]), *command[1:]], core) for _ in range(REPEATS)]
+    took = [measure([str(BIN / command[0]), *command[1:]], core) for _ in range(REPEATS)]
     clock, processor = (statistics.median(values) for values in zip(*took, strict=True))
     shown = " ".join(command).partition(" --registry")[0]
     return f"| `{shown}` | {clock:.2f} | {processor:.2f} | ≤ {asked_s:g} |"
 
 
-def measured(command: Sequence[str], core: int) -> tuple[float, float]:
+def measure(command: Sequence[str], core: int) -> tuple[float, float]:
     """Seconds by the clock and of processor time that a command took on one core."""
     begun = time.monotonic()
     process = subprocess.Popen(

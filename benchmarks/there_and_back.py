@@ -324,7 +324,7 @@ def differences(file: Path, back: Path, *, more_keys: bool = False) -> Iterator[
     before, after = as_written(values(first)), values(second)
     for key in sorted(before if more_keys else {*before, *after}):
         if is_difference(key, before, after):
-            yield f"key {key}: {described(before.get(key), after.get(key))}"
+            yield f"key {key}: {describe(before.get(key), after.get(key))}"
 
 
 def tensor_differences(first: Header, second: Header) -> Iterator[str]:
@@ -419,7 +419,7 @@ def is_difference(key: str, first: Keys, back: Keys) -> bool:
     )
 
 
-def described(before: Any, after: Any) -> str:
+def describe(before: Any, after: Any) -> str:
     """The first three places where lists of one length differ, else both values, shortened."""
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         places = [

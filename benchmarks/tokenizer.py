@@ -31,7 +31,7 @@ def words(letters: str, count: int) -> tuple[list[str], list[str]]:
     return tokens, [f"{token[:cut]} {token[cut:]}" for cut in (1, 2) for token in tokens if cut < len(token)]
 
 
-def made(folder: Path) -> list[Path]:
+def make_vocabularies(folder: Path) -> list[Path]:
     """The two vocabularies."""
     letters = string.ascii_lowercase[:23]
     characters = byte_characters()
@@ -97,4 +97,4 @@ def main(files: list[Path]) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        main([Path(name) for name in sys.argv[1:]] or made(Path(folder)))
+        main([Path(name) for name in sys.argv[1:]] or make_vocabularies(Path(folder)))

@@ -19,7 +19,7 @@ from llorch.verification import (
     Candidate,
     Row,
     candidates,
-    compared,
+    compare_rows,
     counts,
     digest_of_model,
     document,
@@ -141,12 +141,12 @@ def matrix(
     with cli.progress("models", in_bytes=False) as progress:
         for one in run_rows(jobs, tokens, before, end):
             rows.append(one)
-            made = document(compared(rows), made=now(), tools=versions, prompt=PROMPT, tokens=tokens)
+            made = document(compare_rows(rows), made=now(), tools=versions, prompt=PROMPT, tokens=tokens)
             if receipt is not None:
                 write_receipt(receipt, made)
             if progress:
                 progress(len(rows), len(jobs))
-    rows = compared(rows)
+    rows = compare_rows(rows)
     write_files(rows, made, junit, receipts, markdown)
     if as_json:
         cli.write_json(made)

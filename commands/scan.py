@@ -65,7 +65,9 @@ def main(
     if unknown := [rule for rule in accepted if rule not in RULES]:
         raise click.UsageError(f"{unknown[0]!r} is no rule.")
     found = [
-        one if len(paths) == 1 else located(path, one) for path in paths for one in scan_folder(present(path))
+        one if len(paths) == 1 else with_whole_path(path, one)
+        for path in paths
+        for one in scan_folder(present(path))
     ]
     allowances: list[Allowance] = []
     if allow is not None and (allow.exists() or not accepted):
@@ -89,7 +91,7 @@ def main(
     return 1 if strict and warned else 0
 
 
-def located(path: Path, finding: Finding) -> Finding:
+def with_whole_path(path: Path, finding: Finding) -> Finding:
     """A finding of one of several paths, by the whole path of its file."""
     folder = path if path.is_dir() else path.parent
     return finding if folder == Path() else replace(finding, where=f"{folder.as_posix()}/{finding.where}")

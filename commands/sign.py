@@ -98,10 +98,10 @@ def identity_signer(trust: Path | None) -> Signer:
     """By whoever an OpenID provider takes the user for; both statements are Sigstore bundles."""
     from llorch.formats import signatures  # as in `main`
 
-    def signed(statement: bytes) -> bytes:
+    def sign_statement(statement: bytes) -> bytes:
         return signatures.sign_by_identity(statement, token=os.environ.get(TOKEN), trust=trust)
 
-    return Signer(signed, signed)
+    return Signer(sign_statement, sign_statement)
 
 
 def attestation_of(folder: Path) -> Path:

@@ -16,12 +16,12 @@ import click
 
 from llorch import formats, runtime, verification
 from llorch.base.file_digests import FileDigests
+from llorch.base.printable import printable
 from llorch.base.record_files import RECORD
-from llorch.base.shown import shown
 from llorch.commands import cli
 from llorch.commands.cli import Cell, Failure, text, write_table
 from llorch.commands.ledger import (
-    Recorded,
+    RecordResult,
     finished_checks,
     locate_model,
     record_verification,
@@ -40,7 +40,7 @@ NAME = "llorch-verify"
 OUTCOMES = {"PASSED": 0, "FAILED": 1, "INCOMPLETE": 7}  # exit codes
 
 
-class WithMatrix(cli.Guarded):
+class WithMatrix(cli.GuardedCommand):
     """A command of its own, but for a first word that is `matrix`: a folder of that name is `./matrix`."""
 
     def make_context(
@@ -137,7 +137,7 @@ def main(
     """
     # before torch is loaded, whose threads else spin for a while after each product, on cores that our kernels want
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    recorded: Recorded | Failure | None = None
+    recorded: RecordResult | Failure | None = None
     digests = FileDigests()
     artifact = locate_model(artifact, url, for_use=False)
     if other_source and against is None:
@@ -158,10 +158,10 @@ def main(
             raise click.UsageError("--against is for a folder, and not with --alone.")
         if tensors is not None or reference is not None:
             raise click.UsageError("--tensors and --reference are for a folder, and not with --alone.")
-        with checks_shown() as progress:
+        with show_checks() as progress:
             report = verification.smoke_test(artifact, level=level, device=device, progress=progress)
     elif no_record or tensors is not None or not location.is_there:
-        with checks_shown(of_conversion=just_written) as progress:
+        with show_checks(of_conversion=just_written) as progress:
             report = verification.verify(
                 artifact,
                 against,
@@ -175,7 +175,7 @@ def main(
     else:
         report, recorded = verify_and_record(artifact, against, level, device, location, digests, again=again)
     if reference is not None:
-        with checks_shown() as progress:
+        with show_checks() as progress:
             cost = verification.measure_cost(
                 artifact, reference, level=level, device=device, progress=progress
             )
@@ -186,7 +186,7 @@ def main(
     else:
         titles = ("check", "status", "value", "at most", "unit", "where and what")
         write_table(titles, rows(report), spared=("unit",))
-        where = f"; recorded in {recorded.registry}" if isinstance(recorded, Recorded) else ""
+        where = f"; recorded in {recorded.registry}" if isinstance(recorded, RecordResult) else ""
         cli.note(NAME, f"{artifact}: {report.outcome}: {report.sentence}{where}")
         if recorded is None and not is_of_record(report) and not (alone or artifact.is_file()):
             what = "it, or its source, is not what conversion.json lists: that is said of this place and not recorded"
@@ -227,7 +227,7 @@ def verify_and_record(
     digests: FileDigests,
     *,
     again: bool,
-) -> tuple[Report, Recorded | Failure | None]:
+) -> tuple[Report, RecordResult | Failure | None]:
     """The verification as a run that the registry is told of, unless the folder is not what is recorded.
 
     again: whether checks are made that passed before on the same bytes.
@@ -237,11 +237,11 @@ def verify_and_record(
     with tracked_run("verify", folder, params, location, is_there=artifact.is_dir) as run:
         before: dict[str, Result] = {}
         if not again:
-            with interrupt_said(), cli.progress(f"hashing {artifact.name}") as hashing:
+            with explain_interrupt(), cli.progress(f"hashing {artifact.name}") as hashing:
                 against = against or verification.recorded_source(artifact, digests)
                 there = runtime.choose_device(device)  # as it will be recorded
                 before = finished_checks(artifact, against, level, there, location, digests, hashing)
-        with checks_shown() as progress:
+        with show_checks() as progress:
             report = verification.verify(
                 artifact,
                 against,
@@ -283,24 +283,24 @@ def require_source(artifact: Path, against: Path, digests: FileDigests) -> None:
             same &= {digests.of(against)}
     if not same:
         raise click.UsageError(
-            f"--against {shown(against, 200)} is not the file that {artifact / RECORD} names"
+            f"--against {printable(against, 200)} is not the file that {artifact / RECORD} names"
             f" ({rows[0]['name']}, sha256:{rows[0]['sha256'][:12]}): --other-source compares with it all the same"
         )
 
 
 @contextlib.contextmanager
-def checks_shown(*, of_conversion: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+def show_checks(*, of_conversion: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Shows a person which check is made and how far it is; an interrupt says how to go on.
 
     of_conversion: it is the check of one that waits for it, and that says so itself.
     """
-    on_interrupt = contextlib.nullcontext() if of_conversion else interrupt_said()
+    on_interrupt = contextlib.nullcontext() if of_conversion else explain_interrupt()
     with on_interrupt, cli.progress("checking", in_bytes=False) as bar:
         yield lambda name, done, total: bar.step(f"checking {name}", done, total) if bar else None
 
 
 @contextlib.contextmanager
-def interrupt_said() -> Iterator[None]:
+def explain_interrupt() -> Iterator[None]:
     """Within it an interrupt says how to go on."""
     try:
         yield

@@ -15,7 +15,7 @@ from llorch.base.errors import MalformedInput
 from llorch.base.record_files import PROVENANCE
 from llorch.commands import cli
 from llorch.commands.cli import Failure
-from llorch.commands.ledger import INSPECTED_MODEL, Recorded, record_signature, registry_location
+from llorch.commands.ledger import INSPECTED_MODEL, RecordResult, record_signature, registry_location
 from llorch.commands.sign import attestation_of, require_model
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def main(
     elif not problems:
         also = " and its provenance" if attested is not None else ""
         click.echo(f"signed     {model}: {len(signed.files)} files{also}")
-        if isinstance(recorded, Recorded):
+        if isinstance(recorded, RecordResult):
             click.echo(f"recorded   {recorded.name}  (signed by {signer.name[:16]}…, in {recorded.registry})")
     if problems:
         return 1
@@ -104,14 +104,16 @@ def main(
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedSigner:
     """Who is to have signed. name: as the registry spells it. problems: what is wrong with a file's signature."""
 
     name: str
     problems: Callable[[Path, Envelope], list[str]]
 
 
-def signer_of(key: Path | None, identity: str | None, issuer: str | None, trust: Path | None) -> Expected:
+def signer_of(
+    key: Path | None, identity: str | None, issuer: str | None, trust: Path | None
+) -> ExpectedSigner:
     """Whoever the options name. Raises UsageError, and what reading a key does."""
     from llorch.formats import signatures  # as in `main`
 
@@ -133,11 +135,11 @@ def signer_of(key: Path | None, identity: str | None, issuer: str | None, trust:
             return [f"{place.name}: {error}"]
         return []
 
-    return Expected(name, problems)
+    return ExpectedSigner(name, problems)
 
 
 def attestation_problems(
-    folder: Path, attested: Path, signer: Expected, found: Mapping[str, str]
+    folder: Path, attested: Path, signer: ExpectedSigner, found: Mapping[str, str]
 ) -> list[str]:
     """What is wrong with the signed statement beside a folder."""
     from llorch.formats import signatures  # as in `main`

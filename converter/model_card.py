@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf import Metadata
 
 MODEL_CARD = "README.md"
@@ -51,7 +51,7 @@ def model_card(metadata: Metadata) -> bytes:
     title = name if isinstance(name, str) else metadata.text("general.architecture", "model")
     body = [
         "",
-        f"# {shown(title, 200, quoted=False)}",
+        f"# {printable(title, 200, quoted=False)}",
         "",
         "Converted from a GGUF file by llorch. conversion.json says how each tensor came about, and has the digests of",
         "the source and of every file here.",

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.errors import RoundTripError
-from llorch.converter.plan.dtype import DType, Float32, Written, rounding_error, widened
+from llorch.converter.plan.dtype import DType, Float32, Written, rounding_error, widen
 from llorch.converter.plan.schedule import PIECE_WEIGHTS, Slice, bands, slices
 from llorch.converter.plan.segments import PlannedTensor
 from llorch.converter.plan.tensors import with_scales
@@ -98,7 +98,7 @@ def round_trip_differences(
     with TensorData(header) as source, TensorData(stored) as written, ThreadPoolExecutor(threads) as pool:
 
         def difference(output: PlannedTensor) -> Difference:
-            return _difference(output, _stored(stored, output, folder), source, written, sample)
+            return _difference(output, _find_stored(stored, output, folder), source, written, sample)
 
         chosen = [output for output in outputs if tensors is None or output.name in tensors]
         try:
@@ -109,8 +109,8 @@ def round_trip_differences(
             data.require_unchanged()
 
 
-def _stored(stored: SafetensorsModel, output: PlannedTensor, folder: Path) -> SafetensorsTensor:
-    where, found = f"tensor {shown(output.name)}", stored.tensors.get(output.name)
+def _find_stored(stored: SafetensorsModel, output: PlannedTensor, folder: Path) -> SafetensorsTensor:
+    where, found = f"tensor {printable(output.name)}", stored.tensors.get(output.name)
     if found is None:
         raise MalformedInput("is missing", where=where, path=folder)
     known = {U8} if output.part is not None else DType.__members__
@@ -181,14 +181,14 @@ def _read(
     output: PlannedTensor, source: TensorData, sample: int | None
 ) -> Iterator[tuple[int, Slice, Bytes]]:
     """What of an output is compared, with its number and the source's bytes, in bands where slices are large."""
-    for index, piece in _sampled(output, sample):
+    for index, piece in _sample_slices(output, sample):
         start = piece.start - piece.segment.source.offset
         raw = source.read(piece.segment.source, start, start + piece.nbytes)
         for band, of_band in bands(piece, raw):
             yield index, band, of_band
 
 
-def _sampled(output: PlannedTensor, sample: int | None) -> Sequence[tuple[int, Slice]]:
+def _sample_slices(output: PlannedTensor, sample: int | None) -> Sequence[tuple[int, Slice]]:
     """The slices of all segments, or so many of them as a sample has room for, with their place among all."""
     sampled = None if sample is None or sample >= output.weights else sample
     most = PIECE_WEIGHTS if sampled is None else min(SAMPLED_WEIGHTS, max(LEAST_WEIGHTS, sampled // 2))
@@ -235,7 +235,7 @@ def _distances(
     operation: Operation | None, source: Float32, written: Written, dtype: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """For each weight: how far what was written leads back to is from the source, and if too far."""
-    values = widened(written, dtype)
+    values = widen(written, dtype)
     back = values if operation is None else operation.backward(values.reshape(source.shape))
     back, flat = np.ascontiguousarray(back).reshape(-1), source.reshape(-1)
     with np.errstate(invalid="ignore"):
@@ -243,7 +243,7 @@ def _distances(
     if operation is None or operation.moves:
         expected = np.empty(flat.shape, DType(dtype).storage)
         numpy_kernels.rounded_into(flat, expected)
-        wrong = back.view(np.uint32) != widened(expected, dtype).view(np.uint32)
+        wrong = back.view(np.uint32) != widen(expected, dtype).view(np.uint32)
     else:
         # Three roundings at most: forward and backward in float32, and that of the written type between them. What is
         # between them shows in the source as far as the inverse's slope takes it; twice, where the slope itself moves.

@@ -17,7 +17,7 @@ from llorch.converter.plan.config import with_dtype
 from llorch.converter.plan.dtype_choice import choose_dtypes
 from llorch.converter.plan.float16 import float16_warnings
 from llorch.converter.plan.plan import Plan
-from llorch.converter.plan.schedule import Placed, written_order
+from llorch.converter.plan.schedule import PlacedTensor, written_order
 from llorch.converter.plan.tensors import with_scales
 from llorch.formats import INDEX, Layout, lay_out
 from llorch.formats.gguf import Header, Tensor, TensorData
@@ -38,7 +38,7 @@ class Work:
     planned: Plan
     dtype: str
     layout: Layout
-    placed: tuple[Placed, ...]
+    placed: tuple[PlacedTensor, ...]
     others: Mapping[str, bytes]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -87,7 +87,7 @@ def prepare_work(
     outputs = written_order(choice.outputs)
     layout = lay_out(((o.name, str(o.dtype), o.shape) for o in outputs), options.shard_bytes)
     by_name = {output.name: output for output in outputs}
-    placed = tuple(Placed(by_name[stored.name], stored) for stored in layout.tensors)
+    placed = tuple(PlacedTensor(by_name[stored.name], stored) for stored in layout.tensors)
     sentencepiece = sentencepiece_model(header.metadata, tokenizer.vocabulary)
     others = {
         "config.json": json_bytes(with_dtype(planned.config, choice.dtype)),

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from llorch.fleet.batch_folder import STATE, BatchFolder
     from llorch.fleet.claims import Claim, Claims
     from llorch.fleet.driver import Driver, Settings
-    from llorch.fleet.engines import ENGINES, Engine, EngineOptions, Finished, open_engine
+    from llorch.fleet.engines import ENGINES, Engine, EngineOptions, TaskResult, open_engine
     from llorch.fleet.engines.local import LocalEngine
     from llorch.fleet.node import Node
     from llorch.fleet.plan import Needs, Plan, Task, key_of, read_plan, written_plan
     from llorch.fleet.shard import Shard, parse_shard, shard_from_environment, tasks_of_shard
-    from llorch.fleet.simulation import Cluster, Simulated, simulate
+    from llorch.fleet.simulation import Cluster, SimulationResult, simulate
     from llorch.fleet.status import Status, status_of
 
 __all__ = [
@@ -37,16 +37,16 @@ __all__ = [
     "Driver",
     "Engine",
     "EngineOptions",
-    "Finished",
     "LocalEngine",
     "Needs",
     "Node",
     "Plan",
     "Settings",
     "Shard",
-    "Simulated",
+    "SimulationResult",
     "Status",
     "Task",
+    "TaskResult",
     "key_of",
     "open_engine",
     "parse_shard",
@@ -64,12 +64,12 @@ __getattr__, __dir__ = lazy_names(
         "batch_folder": ["STATE", "BatchFolder"],
         "claims": ["Claim", "Claims"],
         "driver": ["Driver", "Settings"],
-        "engines": ["ENGINES", "Engine", "EngineOptions", "Finished", "open_engine"],
+        "engines": ["ENGINES", "Engine", "EngineOptions", "TaskResult", "open_engine"],
         "engines.local": ["LocalEngine"],
         "node": ["Node"],
         "plan": ["Needs", "Plan", "Task", "key_of", "read_plan", "written_plan"],
         "shard": ["Shard", "parse_shard", "shard_from_environment", "tasks_of_shard"],
-        "simulation": ["Cluster", "Simulated", "simulate"],
+        "simulation": ["Cluster", "SimulationResult", "simulate"],
         "status": ["Status", "status_of"],
     },
 )

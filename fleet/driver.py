@@ -15,7 +15,7 @@ from typing import Any
 
 from llorch.fleet.batch_folder import BatchFolder
 from llorch.fleet.claims import LEASE_S, STOPPED, Attempt, Claim
-from llorch.fleet.engines import Engine, Finished
+from llorch.fleet.engines import Engine, TaskResult
 from llorch.fleet.node import Node
 from llorch.fleet.plan import Needs, Task
 
@@ -201,7 +201,7 @@ class Driver:
         self._running[task.key] = (task, claim)
         self._engine.submit(task.key, task.needs, {**self._fields, "task": asdict(task)})
 
-    def _handle(self, finished: Finished) -> None:
+    def _handle(self, finished: TaskResult) -> None:
         """What the engine says of a task that we still hold."""
         if finished.key not in self._running:
             return

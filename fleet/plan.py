@@ -89,7 +89,7 @@ def read_plan(path: Path) -> Plan:
         lines = path.read_bytes().decode().splitlines()
     except UnicodeDecodeError as error:
         raise MalformedInput("is not UTF-8, so it is no plan", path=path, offset=error.start) from error
-    rows = [_parsed(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [_parse(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
     head = rows[0] if rows else {}
     if head.get("schema") != SCHEMA:
         hint = "`llorch batch plan` makes one"
@@ -103,7 +103,7 @@ def read_plan(path: Path) -> Plan:
         raise MalformedInput("has no options, tools or level", where="line 1", path=path) from error
 
 
-def _parsed(line: str, number: int, path: Path) -> dict[str, Any]:
+def _parse(line: str, number: int, path: Path) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

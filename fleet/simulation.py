@@ -20,7 +20,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
+class SimulationResult:
     """What came of it.
 
     makespan_s: until the last task ended. most_done_s: until 95 of 100 had; what is between the two is the tail of
@@ -60,7 +60,9 @@ class _Load:
         self.most_disk, self.most_memory = max(self.most_disk, self.disk), max(self.most_memory, self.memory)
 
 
-def simulate(tasks: Sequence[Task], cluster: Cluster, seconds: Sequence[float] | None = None) -> Simulated:
+def simulate(
+    tasks: Sequence[Task], cluster: Cluster, seconds: Sequence[float] | None = None
+) -> SimulationResult:
     """Plays the drivers' own rule: whoever has room takes the longest task that fits.
 
     seconds: what each task really takes, by default what the plan says. Refused tasks take nothing.
@@ -83,7 +85,7 @@ def simulate(tasks: Sequence[Task], cluster: Cluster, seconds: Sequence[float] |
     free = list(range(cluster.nodes))
     while waiting or events:
         for node in free:
-            for task in _taken(nodes[node], waiting, cluster):
+            for task in _take(nodes[node], waiting, cluster):
                 worked += takes[task.key]
                 heapq.heappush(events, (now + takes[task.key], task.key, node, task))
         now, _, node, task = heapq.heappop(events)
@@ -92,7 +94,7 @@ def simulate(tasks: Sequence[Task], cluster: Cluster, seconds: Sequence[float] |
         free = [node]
     most = ends[max(0, -(-len(ends) * 95 // 100) - 1)] if ends else 0.0
     capacity = now * cluster.nodes * cluster.workers
-    return Simulated(
+    return SimulationResult(
         makespan_s=now,
         most_done_s=most,
         busy=worked / capacity if capacity else 0.0,
@@ -102,7 +104,7 @@ def simulate(tasks: Sequence[Task], cluster: Cluster, seconds: Sequence[float] |
     )
 
 
-def _taken(node: _Load, waiting: list[Task], cluster: Cluster) -> list[Task]:
+def _take(node: _Load, waiting: list[Task], cluster: Cluster) -> list[Task]:
     """The tasks that a node takes now, which wait no longer."""
     taken: list[Task] = []
     place = 0

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llorch.base.errors import InputError, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.file import read_texts
 from llorch.formats.model_file import open_model_file, read_exactly
 from llorch.formats.safetensors import INDEX, SINGLE
@@ -119,7 +119,7 @@ def _in_folder(folder: Path, *, folders: bool) -> Path:
         return folder / models[0]
     if models:
         more = f" and {len(models) - NAMES_SHOWN} more" if len(models) > NAMES_SHOWN else ""
-        listed = ", ".join(shown(name, 100, quoted=False) for name in models[:NAMES_SHOWN])
+        listed = ", ".join(printable(name, 100, quoted=False) for name in models[:NAMES_SHOWN])
         raise InputError(
             f"holds several GGUF models: {listed}{more}", path=folder, hint="name one of the files"
         )

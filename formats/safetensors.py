@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.model_file import Identity, open_model_file, read_exactly
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -68,7 +68,7 @@ class SafetensorsTensor:
         return math.prod(self.shape)
 
     def __str__(self) -> str:
-        return f"tensor {shown(self.name)} ({self.dtype}, {' × '.join(map(str, self.shape))})"
+        return f"tensor {printable(self.name)} ({self.dtype}, {' × '.join(map(str, self.shape))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,9 @@ def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size:
     """
     rows = [(name, dtype, shape, math.prod(shape) * BITS[dtype] // 8) for name, dtype, shape in tensors]
     shards: list[list[SafetensorsTensor]] = []
-    for part, members in enumerate(balanced([row[3] for row in rows], max_shard_size)):
+    for part, members in enumerate(balance([row[3] for row in rows], max_shard_size)):
         shard, at = [], 0
-        for name, dtype, shape, nbytes in aligned([rows[member] for member in members]):
+        for name, dtype, shape, nbytes in align([rows[member] for member in members]):
             shard.append(SafetensorsTensor(name, dtype, shape, part, at, nbytes))
             at += nbytes
         shards.append(shard)
@@ -144,7 +144,7 @@ def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size:
 Row = tuple[str, str, tuple[int, ...], int]
 
 
-def aligned(rows: Sequence[Row]) -> Sequence[Row]:
+def align(rows: Sequence[Row]) -> Sequence[Row]:
     """The tensors of a file as given if each lies at a multiple of its element size, else larger elements first.
 
     Readers that map a file dislike a tensor that lies elsewhere.
@@ -157,7 +157,7 @@ def aligned(rows: Sequence[Row]) -> Sequence[Row]:
     return rows
 
 
-def balanced(sizes: Sequence[int], most: int) -> list[list[int]]:
+def balance(sizes: Sequence[int], most: int) -> list[list[int]]:
     """Which of these go into which shard: each of at most `most` bytes, or of one that is larger.
 
     What is above half of `most` has a shard for itself. The others are cut, in their order, at even parts of their sum,
@@ -246,7 +246,7 @@ def _tensors(fd: int, size: int, part: int) -> list[SafetensorsTensor]:
         raise MalformedInput(f"has a header of {length} bytes, more than the limit {HEADER_BYTES}", offset=0)
     text = _bytes(fd, 8, length, size, "the header")
     if not text.startswith(b"{"):
-        raise MalformedInput(f"has a header that begins with {shown(text[:8])}, not with '{{'", offset=8)
+        raise MalformedInput(f"has a header that begins with {printable(text[:8])}, not with '{{'", offset=8)
     rows = _json_object(text, "the header")
     _require_strings(rows.pop("__metadata__", {}))
     if len(rows) > TENSORS:
@@ -256,10 +256,10 @@ def _tensors(fd: int, size: int, part: int) -> list[SafetensorsTensor]:
     expected, before = 8 + length, ""
     for t in tensors:
         if t.offset != expected:
-            how = f"overlaps tensor {shown(before)}" if t.offset < expected else "leaves a hole before it"
+            how = f"overlaps tensor {printable(before)}" if t.offset < expected else "leaves a hole before it"
             raise MalformedInput(
                 f"begins at byte {t.offset}, where {expected} is expected: it {how}",
-                where=f"tensor {shown(t.name)}",
+                where=f"tensor {printable(t.name)}",
             )
         expected, before = t.offset + t.nbytes, t.name
     if expected != size:
@@ -286,7 +286,7 @@ def _json_object(text: bytes, what: str) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
             again, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-            raise MalformedInput(f"{what} has the name {shown(again)} twice: a duplicate")
+            raise MalformedInput(f"{what} has the name {printable(again)} twice: a duplicate")
         return found
 
     def no_number(name: str) -> float:
@@ -303,7 +303,11 @@ def _json_object(text: bytes, what: str) -> dict[str, Any]:
     except UnicodeError:
         raise MalformedInput(f"{what} is not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        why = "nested too deep" if isinstance(error, RecursionError) else shown(str(error), 120, quoted=False)
+        why = (
+            "nested too deep"
+            if isinstance(error, RecursionError)
+            else printable(str(error), 120, quoted=False)
+        )
         raise MalformedInput(f"{what} is not JSON: {why}") from None
     if not isinstance(parsed, dict):
         raise MalformedInput(f"{what} is no JSON object")
@@ -316,14 +320,14 @@ def _require_strings(metadata: object) -> None:
 
 
 def _row(name: str, row: object, part: int, data_offset: int) -> SafetensorsTensor:
-    where = f"tensor {shown(name)}"
+    where = f"tensor {printable(name)}"
     if not name or not name.isprintable():
         raise MalformedInput("has a name that is empty or not printable", where=where)
     if not isinstance(row, dict) or row.keys() != {"dtype", "shape", "data_offsets"}:
         raise MalformedInput("is not an object of dtype, shape and data_offsets", where=where)
     dtype, shape, offsets = row["dtype"], row["shape"], row["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
-        raise UnsupportedInput(f"has the unknown dtype {shown(str(dtype))}", where=where)
+        raise UnsupportedInput(f"has the unknown dtype {printable(str(dtype))}", where=where)
     if not _are_sizes(shape) or len(shape) > DIMENSIONS:
         raise MalformedInput(f"has a shape that is not a list of at most {DIMENSIONS} sizes", where=where)
     if not _are_sizes(offsets) or len(offsets) != 2:
@@ -358,7 +362,7 @@ def _read_sharded(folder: Path, index: Path, *, links: bool) -> SafetensorsModel
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         are = "are" if more else "is"
         raise MalformedInput(
-            f"names {shown(missing[0])}{more}, which {are} not there",
+            f"names {printable(missing[0])}{more}, which {are} not there",
             path=index,
             hint="fetch or copy what is missing",
         )
@@ -367,11 +371,13 @@ def _read_sharded(folder: Path, index: Path, *, links: bool) -> SafetensorsModel
     differing = sorted(set(listed).symmetric_difference(weight_map.items()))
     if differing:
         names = list(dict.fromkeys(name for name, _ in differing))
-        text = ", ".join(map(shown, names[:NAMES_SHOWN])) + (" …" if len(names) > NAMES_SHOWN else "")
+        text = ", ".join(map(printable, names[:NAMES_SHOWN])) + (" …" if len(names) > NAMES_SHOWN else "")
         raise MalformedInput(f"disagrees with its shards about {text}", path=index)
     total = sum(t.nbytes for _, tensors in parts for t in tensors)
     if total != total_size:
-        raise MalformedInput(f"has total_size {shown(str(total_size))}, the tensors have {total}", path=index)
+        raise MalformedInput(
+            f"has total_size {printable(str(total_size))}, the tensors have {total}", path=index
+        )
     return _together(parts)
 
 
@@ -391,5 +397,5 @@ def _read_index(index: Path, *, links: bool) -> tuple[dict[str, str], object]:
         name for name in weight_map.values() if not isinstance(name, str) or not SHARD_NAME.fullmatch(name)
     ]
     if odd:
-        raise MalformedInput(f"names the file {shown(str(odd[0]))}, which is no bare name of a shard")
+        raise MalformedInput(f"names the file {printable(str(odd[0]))}, which is no bare name of a shard")
     return weight_map, metadata["total_size"]

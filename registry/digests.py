@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from llorch.base.progress import Progress
 from llorch.base.record_files import PROVENANCE, RECORD
-from llorch.registry.errors import RefusedRecord, shown
+from llorch.registry.errors import RefusedRecord, quote_text
 
 LABELS = ("sha256", "tree1", "weights1")
 DIGEST = re.compile(rf"(?:{'|'.join(LABELS)}):[0-9a-f]{{64}}")
@@ -76,7 +76,7 @@ def tree_manifest(files: Iterable[HashedFile]) -> bytes:
         raise RefusedRecord("a folder without files has no digest")
     for file, following in itertools.pairwise(kept):
         if file.path == following.path:
-            raise RefusedRecord(f"{shown(file.path)} is listed twice")
+            raise RefusedRecord(f"{quote_text(file.path)} is listed twice")
     rows = [
         {"path": require_path(file.path), "sha256": require_sha256(file.sha256), "size": file.size_bytes}
         for file in kept
@@ -92,7 +92,7 @@ def weights1(tensors: Iterable[HashedTensor]) -> str:
         raise RefusedRecord("no tensors have no digest")
     if len(set(names)) < len(names):
         twice = next(name for name, following in itertools.pairwise(names) if name == following)
-        raise RefusedRecord(f"tensor {shown(twice)} is there twice")
+        raise RefusedRecord(f"tensor {quote_text(twice)} is there twice")
     rows = [
         {"dtype": t.dtype, "name": t.name, "sha256": require_sha256(t.sha256), "shape": list(t.shape)}
         for t in ordered
@@ -147,12 +147,14 @@ def walk(folder: Path) -> Iterable[tuple[str, int]]:
         folders.sort()
         for name in folders:
             if (Path(parent) / name).is_symlink():
-                raise RefusedRecord(f"{shown(str(at / name))} links to a folder: it is no part of a tree")
+                raise RefusedRecord(
+                    f"{quote_text(str(at / name))} links to a folder: it is no part of a tree"
+                )
         for name in sorted(names):
             path = require_path(PurePosixPath(at / name).as_posix())
             status = (Path(parent) / name).stat()
             if not stat.S_ISREG(status.st_mode):
-                raise RefusedRecord(f"{shown(path)} is no regular file")
+                raise RefusedRecord(f"{quote_text(path)} is no regular file")
             yield path, status.st_size
 
 
@@ -185,23 +187,25 @@ def require_path(path: str) -> str:
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
-        raise RefusedRecord(f"the file name {shown(path)} is not UTF-8") from None
+        raise RefusedRecord(f"the file name {quote_text(path)} is not UTF-8") from None
     if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in path):
-        raise RefusedRecord(f"the file name {shown(path)} holds a control character")
+        raise RefusedRecord(f"the file name {quote_text(path)} holds a control character")
     if any(part in ("", ".", "..") for part in parts):
-        raise RefusedRecord(f"{shown(path)} is no path within a folder")
+        raise RefusedRecord(f"{quote_text(path)} is no path within a folder")
     return path
 
 
 def require_sha256(text: str) -> str:
     """`text`, if it is 64 lower-case hex digits."""
     if not SHA256.fullmatch(text):
-        raise RefusedRecord(f"{shown(text)} is no SHA-256: 64 lower-case hex digits")
+        raise RefusedRecord(f"{quote_text(text)} is no SHA-256: 64 lower-case hex digits")
     return text
 
 
 def require_digest(text: str) -> str:
     """`text`, if it is a label, a colon and 64 lower-case hex digits."""
     if not DIGEST.fullmatch(text):
-        raise RefusedRecord(f"{shown(text)} is no digest: {', '.join(LABELS)}, a colon and 64 hex digits")
+        raise RefusedRecord(
+            f"{quote_text(text)} is no digest: {', '.join(LABELS)}, a colon and 64 hex digits"
+        )
     return text

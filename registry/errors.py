@@ -28,7 +28,7 @@ from typing import ClassVar
 LONGEST_SHOWN = 80
 
 
-def shown(text: str) -> str:
+def quote_text(text: str) -> str:
     """`text` quoted, on one line, without control characters, and bounded."""
     cut = text[:LONGEST_SHOWN] + "…" if len(text) > LONGEST_SHOWN else text
     return f"'{printable(cut)}'"
@@ -110,7 +110,9 @@ class UnknownReference(RefusedRequest):
 
     def __init__(self, reference: str, *, near: Sequence[str] = (), hint: str = "") -> None:
         meant = f"; did you mean {', '.join(near)}?" if near else ""
-        super().__init__(f"nothing is recorded as {shown(reference)}{meant}{f'; {hint}' if hint else ''}")
+        super().__init__(
+            f"nothing is recorded as {quote_text(reference)}{meant}{f'; {hint}' if hint else ''}"
+        )
         self.reference = reference
         self.near = tuple(near)
 
@@ -121,7 +123,7 @@ class AmbiguousReference(RefusedRequest):
     reason = "ambiguous"
 
     def __init__(self, reference: str, candidates: Sequence[str]) -> None:
-        super().__init__(f"{shown(reference)} may mean any of {', '.join(candidates)}")
+        super().__init__(f"{quote_text(reference)} may mean any of {', '.join(candidates)}")
         self.reference = reference
         self.candidates = tuple(candidates)
 

@@ -117,7 +117,7 @@ def fill(registry: Registry) -> None:
         made = converted.edges[1].artifact.digest
         at = model.started + timedelta(minutes=model.minutes)
         registry.record(converted, *checked, names={model.name: made}, at=at)
-    registry.record(refused())
+    registry.record(refused_run())
     qwen, again = MODELS[4], MODELS[5]
     registry.record(fetch(qwen), verification(qwen, conversion(qwen), level="full", after=timedelta(days=1)))
     registry.record(
@@ -150,7 +150,7 @@ def conversion(model: Model) -> RunRecord:
 
 def source(model: Model) -> ArtifactRecord:
     """A GGUF file."""
-    content = invented(model.file)
+    content = invent_digest(model.file)
     return ArtifactRecord(
         digest=f"sha256:{content}",
         kind="gguf",
@@ -175,11 +175,15 @@ def folder(model: Model) -> ArtifactRecord:
     }
     roles: dict[str, FileRole] = {"config.json": "config", "tokenizer.json": "tokenizer"}
     files = [
-        FileRecord(path, invented(f"{model.name} {model.dtype} {path}"), size, roles.get(path, "weights"))
+        FileRecord(
+            path, invent_digest(f"{model.name} {model.dtype} {path}"), size, roles.get(path, "weights")
+        )
         for path, size in sorted(sizes.items())
     ]
     shape = (model.shard_bytes[0] // 4096, 2048)
-    tensor = HashedTensor("model.embed_tokens.weight", "BF16", shape, invented(f"{model.name} {model.dtype}"))
+    tensor = HashedTensor(
+        "model.embed_tokens.weight", "BF16", shape, invent_digest(f"{model.name} {model.dtype}")
+    )
     return ArtifactRecord(
         digest=tree1(HashedFile(file.path, file.sha256, file.size_bytes) for file in files),
         kind="hf-folder",
@@ -202,7 +206,7 @@ def fetch(model: Model) -> RunRecord:
         path=model.file,
         artifact=fetched.digest,
         revision_requested="main",
-        revision_resolved=invented(f"commit of {model.file}")[:40],
+        revision_resolved=invent_digest(f"commit of {model.file}")[:40],
         etag=fetched.digest.removeprefix("sha256:"),
         etag_kind="sha256",
         expected_digest=fetched.digest,
@@ -252,11 +256,11 @@ def verification(
     )
 
 
-def refused() -> RunRecord:
+def refused_run() -> RunRecord:
     """A run that ended with an error, and made nothing."""
     started = day(10, 14, 13, 22)
     file = "Qwen2.5-7B-Instruct-Q6_K.gguf"
-    content = invented(file)
+    content = invent_digest(file)
     size = 4_194_304_000
     cut_short = ArtifactRecord(
         f"sha256:{content}",
@@ -281,14 +285,14 @@ def refused() -> RunRecord:
     )
 
 
-def invented(text: str) -> str:
+def invent_digest(text: str) -> str:
     """A SHA-256 that looks like any other."""
     return hashlib.sha256(f"invented: {text}".encode()).hexdigest()
 
 
 def uid(text: str, when: datetime) -> str:
     """A run id that is the same whenever the example is made."""
-    return uuid7(int(when.timestamp() * 1000), int(invented(text)[:18], 16) & ((1 << 74) - 1))
+    return uuid7(int(when.timestamp() * 1000), int(invent_digest(text)[:18], 16) & ((1 << 74) - 1))
 
 
 if __name__ == "__main__":

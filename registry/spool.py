@@ -84,7 +84,7 @@ class Spool:
             names = sorted(name for name in os.listdir(self.folder) if NOTE.fullmatch(name))  # noqa: PTH208
         except OSError:
             return {}
-        return {self.folder / name: noted(self.folder / name) for name in names}
+        return {self.folder / name: read_note(self.folder / name) for name in names}
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -92,7 +92,7 @@ class Spool:
             self.folder.rmdir()
 
 
-def noted(path: Path) -> RunRecord | None:
+def read_note(path: Path) -> RunRecord | None:
     """The run that a note tells of; None if it tells of none, or is gone."""
     try:
         return run_from_json(json.loads(path.read_bytes()))

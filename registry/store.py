@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from llorch.base.home import expanded
+from llorch.base.home import expand_home
 from llorch.base.progress import Progress, Waiting, not_shown
 from llorch.registry.database.engine import TIMEOUT_S, Database
 from llorch.registry.database.upgrade import migrate, require_current
 from llorch.registry.digests import digest_of
-from llorch.registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, shown
+from llorch.registry.errors import InvalidReference, RegistryReadOnly, UnknownReference, quote_text
 from llorch.registry.query import listing, lookup, policies
 from llorch.registry.query.diff import ArtifactDiff, diff_artifacts
 from llorch.registry.query.history import ListedRun, list_runs
-from llorch.registry.query.identify import Identification, identify, seen
+from llorch.registry.query.identify import Identification, identify, look_at
 from llorch.registry.query.integrity import Integrity, Level, expected_at, verify_place
 from llorch.registry.query.lineage import Lineage, lineage_of
 from llorch.registry.query.listing import Filter
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from llorch.registry.export.forms import Form
     from llorch.registry.query.affected import Affected
     from llorch.registry.write.dump import Facts
-    from llorch.registry.write.merge import Merged
+    from llorch.registry.write.merge import MergeResult
 
 
 class Registry:
@@ -117,7 +117,7 @@ class Registry:
         Raises what `show` does, RefusedByPolicy for a name that demands a signature, and UnknownReference for the
         removal of a name that there is not.
         """
-        wanted = None if reference is None else self._parsed(reference)
+        wanted = None if reference is None else self._parse(reference)
         require_current(self._database, write=True)
         with self._database.writing() as connection:
             digest = None
@@ -172,7 +172,7 @@ class Registry:
                 digest = lookup.digest_of(connection, artifact_id)
                 policies.require_allowed(connection, wanted.name, wanted.alias, digest)
 
-    def merge(self, other: Registry) -> Merged:
+    def merge(self, other: Registry) -> MergeResult:
         """Adds all that another registry knows, but for where things lie; that one stays as it is.
 
         Raises ConflictingRecord, and then nothing was added.
@@ -237,7 +237,7 @@ class Registry:
 
         Raises InvalidReference, UnknownReference, AmbiguousReference, and OSError for a path.
         """
-        with self._found(reference) as (connection, found):
+        with self._find(reference) as (connection, found):
             if found.kind == "run":
                 return lookup.run_answer(connection, found.id)
             return lookup.artifact_answer(connection, found.id)
@@ -249,7 +249,7 @@ class Registry:
 
     def diff(self, first: str, second: str) -> ArtifactDiff:
         """In what two artifacts differ. Raises what `show` does."""
-        other = self._parsed(second)
+        other = self._parse(second)
         with self._artifact(first) as (connection, artifact_id):
             return diff_artifacts(connection, artifact_id, lookup.find_artifact(connection, second, other))
 
@@ -280,7 +280,7 @@ class Registry:
         tensors, metadata: of a GGUF file, whose header the registry does not read; with them it is known by its
         weights.
         """
-        found = seen(path, progress, tensors, metadata)
+        found = look_at(path, progress, tensors, metadata)
         with self._reading() as connection:
             return (
                 identify(connection, found)
@@ -290,16 +290,16 @@ class Registry:
 
     def affected(self, builder: str, architecture: str | None = None) -> Sequence[Affected]:
         """What versions of a tool made, as `llorch<0.3`, and all that was made of it."""
-        from llorch.registry.query.affected import affected
+        from llorch.registry.query.affected import find_affected
 
         with self._reading() as connection:
-            return affected(connection, builder, architecture) if connection else []
+            return find_affected(connection, builder, architecture) if connection else []
 
     def reproduction(self, reference: str, host: str) -> Reproduction:
         """The command that makes a run again. Raises what `show` does, and InvalidReference."""
-        with self._found(reference) as (connection, found):
+        with self._find(reference) as (connection, found):
             if found.kind != "run":
-                raise InvalidReference(f"{shown(reference)} is an artifact; a run is made again")
+                raise InvalidReference(f"{quote_text(reference)} is an artifact; a run is made again")
             return reproduction(connection, found.id, host)
 
     def verify(
@@ -347,9 +347,9 @@ class Registry:
             yield connection
 
     @contextmanager
-    def _found(self, reference: str) -> Iterator[tuple[Connection, lookup.Found]]:
+    def _find(self, reference: str) -> Iterator[tuple[Connection, lookup.Match]]:
         """A transaction that reads, and what a reference means in it."""
-        wanted = self._parsed(reference)
+        wanted = self._parse(reference)
         with self._reading() as connection:
             if connection is None:
                 raise UnknownReference(reference, hint=f"there is no registry at {self._database.shown} yet")
@@ -358,14 +358,14 @@ class Registry:
     @contextmanager
     def _artifact(self, reference: str) -> Iterator[tuple[Connection, int]]:
         """As `_found`, of a reference that must mean an artifact."""
-        with self._found(reference) as (connection, found):
+        with self._find(reference) as (connection, found):
             yield connection, lookup.artifact_id(reference, found)
 
-    def _parsed(self, reference: str) -> Reference | str:
+    def _parse(self, reference: str) -> Reference | str:
         """A reference's meaning by its form; of a path the digest of what lies there, before a transaction."""
         parsed = parse_reference(reference)
         if isinstance(parsed, PathReference):
-            path = expanded(parsed.path)
+            path = expand_home(parsed.path)
             with self._waiting(f"hashing {path.name}") as progress:
                 return digest_of(path, progress)
         return parsed

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llorch.runtime.from_folder import traits_of_config
     from llorch.runtime.from_folder.config import Config, read_json
     from llorch.runtime.generate import Generation, Stream
-    from llorch.runtime.kernels.cpu.offered import Offer, offered
+    from llorch.runtime.kernels.cpu.offered import Offer, offer
     from llorch.runtime.loading import load, read_text, require_room
     from llorch.runtime.measure.compare import LogitsComparison, compare_logits
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
@@ -75,7 +75,7 @@ __all__ = [
     "load",
     "measure_perplexity",
     "measure_speed",
-    "offered",
+    "offer",
     "read_json",
     "read_text",
     "require_room",
@@ -97,7 +97,7 @@ __getattr__, __dir__ = lazy_names(
         "from_folder": ["traits_of_config"],
         "from_folder.config": ["Config", "read_json"],
         "generate": ["Generation", "Stream"],
-        "kernels.cpu.offered": ["Offer", "offered"],
+        "kernels.cpu.offered": ["Offer", "offer"],
         "loading": ["load", "read_text", "require_room"],
         "measure.compare": ["LogitsComparison", "compare_logits"],
         "measure.perplexity": ["Perplexity", "measure_perplexity"],

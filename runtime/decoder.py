@@ -162,7 +162,7 @@ class Decoder:
         """The final norm over what the last layer gave."""
         devices = self.weights.devices
         if self.weights.streams is not None:
-            x = self.weights.streams.merged(x.to(devices[0]) if devices else x)
+            x = self.weights.streams.merge(x.to(devices[0]) if devices else x)
         if devices:
             x = x.to(devices[-1])
         return step.observed(self.weights.final_norm(x), None, "final_norm")
@@ -179,7 +179,7 @@ class Decoder:
             places = [place for part in parts for place in part.places]
         if self.weights.positions is not None:
             x = x + self.weights.positions.rows_at(torch.tensor(places, device=ids.device))
-        x = _normed(self.weights.embedding_norm, x)
+        x = _norm(self.weights.embedding_norm, x)
         ropes = {rope for rope in self.traits.ropes if rope is not None}
         own = self.weights.layer_embeddings
         step = Step(
@@ -191,7 +191,7 @@ class Decoder:
             alibi_slopes(self.traits.heads, self.traits.alibi, x) if self.traits.alibi else None,
         )
         x = step.observed(x, None, "embedding")
-        return x if self.weights.streams is None else self.weights.streams.expanded(x), step
+        return x if self.weights.streams is None else self.weights.streams.expand(x), step
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
@@ -212,54 +212,54 @@ class Decoder:
 
     def _block(self, x: Tensor, index: int, layer: Layer, step: Step) -> Tensor:
         if layer.updates is not None and layer.bypass is not None:
-            return self._updated(x, index, layer, layer.updates, layer.bypass, step)
+            return self._update(x, index, layer, layer.updates, layer.bypass, step)
         scale, before = self.traits.residual_scale, x
-        normed = step.observed(_normed(layer.attention_norm, x), index, "attention_norm")
+        normed = step.observed(_norm(layer.attention_norm, x), index, "attention_norm")
         attended = torch.zeros_like(x)
         if layer.attention is not None:
-            attended = self._mixed(normed, index, layer.attention, step)
-            attended = _normed(layer.attention_post_norm, attended)
+            attended = self._mix(normed, index, layer.attention, step)
+            attended = _norm(layer.attention_post_norm, attended)
             attended = step.observed(attended, index, "attention_output") * scale
         if not self.traits.parallel:
             x = x + attended
-            normed = step.observed(_normed(layer.ffn_norm, x), index, "ffn_norm")
+            normed = step.observed(_norm(layer.ffn_norm, x), index, "ffn_norm")
         elif self.traits.two_norms:
-            normed = step.observed(_normed(layer.ffn_norm, before), index, "ffn_norm")
+            normed = step.observed(_norm(layer.ffn_norm, before), index, "ffn_norm")
         if layer.ffn is not None:
             fed = layer.ffn(normed, x) if isinstance(layer.ffn, DenseAndMixture) else layer.ffn(normed)
-            fed = step.observed(_normed(layer.ffn_post_norm, fed), index, "ffn_output") * scale
+            fed = step.observed(_norm(layer.ffn_post_norm, fed), index, "ffn_output") * scale
             x = x + attended + fed if self.traits.parallel else x + fed
         if layer.embedding is not None and step.own is not None:
-            x = x + self._embedded(x, index, layer.embedding, step.own)
+            x = x + self._embed(x, index, layer.embedding, step.own)
         return x if layer.scale is None else x * layer.scale
 
-    def _updated(
+    def _update(
         self, rows: Tensor, index: int, layer: Layer, updates: AlternatingUpdates, bypass: Bypass, step: Step
     ) -> Tensor:
         """One layer over the active of several states, and what that means for the others: Gemma 3n's."""
         states = torch.stack(rows.chunk(updates.shape.count, dim=-1))
         predicted = updates.predicted(states)
         active = predicted[updates.shape.active]
-        normed = step.observed(_normed(layer.attention_norm, active), index, "attention_norm")
+        normed = step.observed(_norm(layer.attention_norm, active), index, "attention_norm")
         assert isinstance(layer.attention, Attention)
-        attended = _normed(layer.attention_post_norm, self._attention(normed, index, layer.attention, step))
+        attended = _norm(layer.attention_post_norm, self._attention(normed, index, layer.attention, step))
         attended = step.observed(attended, index, "attention_output")
         x = (active + attended + bypass(normed)) / math.sqrt(2)
-        normed = step.observed(_normed(layer.ffn_norm, x), index, "ffn_norm")
+        normed = step.observed(_norm(layer.ffn_norm, x), index, "ffn_norm")
         assert isinstance(layer.ffn, FeedForward)
-        x = x + step.observed(_normed(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output")
+        x = x + step.observed(_norm(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output")
         corrected = updates.corrected(predicted, x)
         if layer.embedding is not None and step.own is not None:
             first = corrected[updates.shape.active] * updates.scale
-            corrected[1:] += self._embedded(first, index, layer.embedding, step.own)
+            corrected[1:] += self._embed(first, index, layer.embedding, step.own)
         return torch.cat(list(corrected), dim=-1)
 
-    def _embedded(self, x: Tensor, index: int, layer: LayerEmbedding, own: Tensor) -> Tensor:
+    def _embed(self, x: Tensor, index: int, layer: LayerEmbedding, own: Tensor) -> Tensor:
         """What a layer's own embedding of the tokens adds."""
         act = ACTIVATIONS[self.traits.activation]
         return layer.norm(layer.output(act(layer.gate(x)) * own[index]))
 
-    def _mixed(self, x: Tensor, index: int, weights: MixerWeights, step: Step) -> Tensor:
+    def _mix(self, x: Tensor, index: int, weights: MixerWeights, step: Step) -> Tensor:
         """What the layer's mixer makes of its input, whatever its kind."""
         if isinstance(weights, Attention):
             return self._attention(x, index, weights, step)
@@ -283,7 +283,9 @@ class Decoder:
         ]
         return weights.output(step.observed(torch.cat(mixed), index, "attention"))
 
-    def _seen(self, index: int, part: _Part, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _all_positions(
+        self, index: int, part: _Part, k: Tensor | None, v: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values of all positions so far: with the new ones, or as another layer has stored them."""
         if k is None or v is None:
             keys, values = part.cache.read(self.traits.keys_of(index), len(part.places))
@@ -291,7 +293,7 @@ class Decoder:
                 place = self.weights.devices[index]
                 return keys.to(place), values.to(place)
             return keys, values
-        return part.cache.extended(index, k[:, part.rows], v[:, part.rows])
+        return part.cache.extend(index, k[:, part.rows], v[:, part.rows])
 
     def _attention(self, x: Tensor, index: int, weights: Attention, step: Step) -> Tensor:
         traits, rope = self.traits, self.traits.ropes[index]
@@ -305,9 +307,9 @@ class Decoder:
                 k, v = k.clamp(-clamp, clamp), v.clamp(-clamp, clamp)
             v = step.observed(v, index, "v")
             k = k if rope is None else rotate(k, rope, *step.angles[rope])
-            k = _normed(weights.k_norm, k) if traits.head_norm_after_rope else k
+            k = _norm(weights.k_norm, k) if traits.head_norm_after_rope else k
         q = q if rope is None else rotate(q, rope, *step.angles[rope])
-        q = _normed(weights.q_norm, q) if traits.head_norm_after_rope else q
+        q = _norm(weights.q_norm, q) if traits.head_norm_after_rope else q
         if step.temperature is not None and self._heats(index):
             q = q * step.temperature
         if step.observe is not None:
@@ -318,7 +320,7 @@ class Decoder:
         mixed = [
             attend(
                 q[:, part.rows],
-                *self._seen(index, part, k, v),
+                *self._all_positions(index, part, k, v),
                 scale=traits.attention_scale,
                 window=traits.windows[index],
                 softcap=traits.attention_softcap,
@@ -358,7 +360,7 @@ class Decoder:
         rows = keys(x)
         k = self._heads(rows, weights.k_norm, index, "kv_heads")
         v = self._heads(rows if weights.v is None else weights.v(x), None, index, "kv_heads")
-        return k, _normed(weights.value_norm, v)
+        return k, _norm(weights.value_norm, v)
 
     def _heads(
         self, rows: Tensor, norm: Norm | None, index: int, which: Literal["heads", "kv_heads"]
@@ -367,10 +369,10 @@ class Decoder:
         shape = self.traits.heads_of(index)
         early = not self.traits.head_norm_after_rope
         if self.traits.head_norm == "row" and early:
-            rows = _normed(norm, rows)
+            rows = _norm(norm, rows)
         split = rows.view(len(rows), getattr(shape, which), shape.head_dim)
         if self.traits.head_norm == "head" and early:
-            split = _normed(norm, split)
+            split = _norm(norm, split)
         return split.transpose(0, 1).contiguous()
 
 
@@ -397,5 +399,5 @@ def _temperatures(temperature: Temperature, places: Sequence[int], like: Tensor)
     return torch.tensor(scales, dtype=torch.float64).to(like.device, like.dtype)[:, None]
 
 
-def _normed(norm: Norm | None, x: Tensor) -> Tensor:
+def _norm(norm: Norm | None, x: Tensor) -> Tensor:
     return x if norm is None else norm(x)

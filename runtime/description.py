@@ -14,7 +14,7 @@ from llorch.formats.tokenizer.templates import TemplateReport, read_templates, r
 from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.from_folder.config import read_json
 from llorch.runtime.from_folder.template import chat_template
-from llorch.runtime.memory import DEQUANTIZED_BYTES, Held, Memory, needed
+from llorch.runtime.memory import DEQUANTIZED_BYTES, HeldBytes, Memory, memory_needed
 from llorch.runtime.traits import Traits
 
 EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
@@ -72,7 +72,7 @@ class Description(Totals):
     tokenizer: str
     tokens: int
     template: TemplateReport | None
-    held: Held
+    held: HeldBytes
 
     @property
     def bits_per_weight(self) -> float:
@@ -86,7 +86,7 @@ class Description(Totals):
 
     def for_positions(self, positions: int) -> Memory:
         """What one request of so many positions takes, prompt and answer."""
-        return needed(self.traits, self.held, positions)
+        return memory_needed(self.traits, self.held, positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def _of_gguf(path: Path) -> Description:
     with TensorData(header) as data:
         traits, _ = from_gguf.read_traits(header, data)
     tensors = [StoredTensor(t.name, t.type.name, t.shape, t.nbytes) for t in header.tensors.values()]
-    return _described(
+    return _describe(
         path,
         "gguf",
         header.metadata.text("general.architecture"),
@@ -142,7 +142,7 @@ def _of_folder(folder: Path) -> Description:
     tokenizer_config = (
         read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     )
-    return _described(
+    return _describe(
         folder,
         "safetensors",
         str(config["model_type"]),
@@ -169,7 +169,7 @@ def _folder_tokenizer(folder: Path) -> tuple[str, int]:
     return str(model.get("type") or ""), len(texts.keys() | extra)
 
 
-def _described(
+def _describe(
     path: Path,
     format: str,
     architecture: str,
@@ -182,7 +182,7 @@ def _described(
     transposed: bool = False,
 ) -> Description:
     kind, tokens = tokenizer
-    held = _held(tensors, tokens, transposed=transposed)
+    held = _held_bytes(tensors, tokens, transposed=transposed)
     return Description(
         path,
         format,
@@ -208,7 +208,7 @@ def totals_by_type(tensors: Iterable[StoredTensor]) -> tuple[TypeTotal, ...]:
     return tuple(sorted(found.values(), key=lambda stored: -stored.size_bytes))
 
 
-def _held(tensors: list[StoredTensor], tokens: int, *, transposed: bool) -> Held:
+def _held_bytes(tensors: list[StoredTensor], tokens: int, *, transposed: bool) -> HeldBytes:
     """As stored; in float32 what is stored the other way round, where that fits its bound.
 
     An embedding that is not the head too is never widened: its rows are made one by one.
@@ -221,4 +221,4 @@ def _held(tensors: list[StoredTensor], tokens: int, *, transposed: bool) -> Held
     widest = max(
         (t.shape[-2] for t in tensors if len(t.shape) > 1 and t.name not in EMBEDDINGS + HEADS), default=0
     )
-    return Held(weights, whole, widest, tokens)
+    return HeldBytes(weights, whole, widest, tokens)

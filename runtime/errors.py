@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 
 class RequestError(ValueError):
@@ -55,8 +55,8 @@ class DoesNotFit(RequestError):
     def __init__(self, path: os.PathLike[str], device: str, needed: int, free: int, whole: int) -> None:
         gib = [f"{n / 2**30:.1f} GiB" for n in (needed, free, whole)]
         super().__init__(
-            f"{shown(os.fspath(path))}: its weights take {gib[0]} on {device}, of which {gib[1]} of {gib[2]} are free; "
-            "use --device cpu, or auto"
+            f"{printable(os.fspath(path))}: its weights take {gib[0]} on {device}, of which {gib[1]} of {gib[2]} are "
+            "free; use --device cpu, or auto"
         )
         self.needed = needed
         self.free = free

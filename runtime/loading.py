@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from llorch.base.errors import InputError
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats import read_safetensors
 from llorch.formats.gguf import Header, TensorData, read_header
 from llorch.formats.gguf import Tensor as StoredTensor
@@ -163,7 +163,9 @@ def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
         RuntimeError,
         AssertionError,
     ) as error:  # torch says the second of a CUDA that it was built without
-        raise RequestError(f"the device {shown(device)} cannot be used: {shown(str(error), 200)}") from error
+        raise RequestError(
+            f"the device {printable(device)} cannot be used: {printable(str(error), 200)}"
+        ) from error
     if kernels.ident is not None:
         kernels.join()
     return Numbers(DTYPES[dtype], torch.device(device), None if rounded is None else ROUNDED[rounded])
@@ -187,11 +189,11 @@ def _load_gguf(
         data = opened.enter_context(TensorData(header))
         try:
             traits, family = from_gguf.read_traits(header, data)
-            numbers = _kept(numbers, sum(t.weights for t in header.tensors.values()), widened_bytes)
+            numbers = _keep(numbers, sum(t.weights for t in header.tensors.values()), widened_bytes)
             if not numbers.on_gpu and not any(t.type.name in GROUPED for t in header.tensors.values()):
                 numbers = replace(numbers, mode=Mode.EXACT)
             sizes = {name: _stored_bytes(tensor, numbers) for name, tensor in header.tensors.items()}
-            places = _placed(path, numbers, devices, sizes, "blk.", traits.n_layers)
+            places = _place(path, numbers, devices, sizes, "blk.", traits.n_layers)
             weights = build_weights(header, data, family, traits, numbers, places)
         except InputError as error:
             raise error.in_file(path) from error.__cause__
@@ -206,8 +208,8 @@ def _load_folder(
     if not numbers.on_gpu:
         numbers = replace(numbers, mode=Mode.EXACT)  # its weights are floats
     sizes = {name: tensor.nbytes for name, tensor in read.stored.tensors.items()}
-    places = _placed(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
-    numbers = _kept(numbers, sum(t.weights for t in read.stored.tensors.values()), widened_bytes)
+    places = _place(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
+    numbers = _keep(numbers, sum(t.weights for t in read.stored.tensors.values()), widened_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
         weights = build_folder_weights(read, shards, numbers, places)
@@ -224,7 +226,7 @@ def _stored_bytes(tensor: StoredTensor, numbers: Numbers) -> int:
     return held_bytes(tensor.type, tensor.weights // tensor.shape[-1], tensor.shape[-1], numbers.rounded)
 
 
-def _placed(
+def _place(
     path: Path,
     numbers: Numbers,
     devices: Sequence[torch.device],
@@ -278,5 +280,5 @@ def _gguf_text(header: Header, files: TokenizerFiles | None = None, loaded: Toke
     )
 
 
-def _kept(numbers: Numbers, weights: int, widened_bytes: int) -> Numbers:
+def _keep(numbers: Numbers, weights: int, widened_bytes: int) -> Numbers:
     return replace(numbers, keep=weights * numbers.dtype.itemsize <= widened_bytes)

@@ -20,7 +20,7 @@ TOKEN_BYTES = 1000  # of a token in the tokenizers library: 49,152 tokens were m
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldBytes:
     """What a loaded model holds, whatever is asked of it.
 
     weights: bytes in the form they are held in. whole: bytes of the largest tensor that is read whole before it
@@ -53,7 +53,7 @@ class Memory:
         return self.weights + self.cache + self.tokenizer + self.scratch
 
 
-def needed(traits: Traits, held: Held, positions: int) -> Memory:
+def memory_needed(traits: Traits, held: HeldBytes, positions: int) -> Memory:
     """What a request of so many positions, prompt and answer, takes."""
     rows = min(PREFILL_CHUNK, positions)
     activations = rows * (4 * traits.hidden_size + 3 * held.widest + 4 * traits.heads * traits.head_dim)

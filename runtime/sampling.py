@@ -84,15 +84,15 @@ class Choice:
 
 def sample_token(logits: NDArray[np.float32], seen: Sequence[int], step: int, sampling: Sampling) -> int:
     """The id of the next token. logits: (vocabulary,). seen: prompt and new tokens. step: new tokens so far."""
-    scores = penalized(logits.astype(np.float64), seen, sampling.repetition_penalty)
+    scores = penalize(logits.astype(np.float64), seen, sampling.repetition_penalty)
     scores = penalized_by_count(scores, seen[len(seen) - step :], sampling)
     if sampling.temperature == 0:
         return int(np.argmax(scores))  # the first of equal maxima, which torch's does not promise
     # from the largest down: a small temperature then makes zeros of the others and no infinity of it
-    return _drawn((scores - scores.max()) / sampling.temperature, sampling, uniform(sampling.seed, step))
+    return _draw((scores - scores.max()) / sampling.temperature, sampling, uniform(sampling.seed, step))
 
 
-def penalized(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
+def penalize(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
     """Logits of tokens already seen made less likely, each once however often it was seen."""
     if penalty != 1:
         ids = np.unique(np.asarray(seen, np.int64))
@@ -108,20 +108,20 @@ def penalized_by_count(scores: Logits, new: Sequence[int], sampling: Sampling) -
     return scores
 
 
-def _drawn(scores: Logits, sampling: Sampling, share: float) -> int:
+def _draw(scores: Logits, sampling: Sampling, share: float) -> int:
     """The id at a share of what may be drawn, from the most probable down. scores: at most 0, the largest is 0."""
     if not sampling.filters:
-        ids = ranked(scores, FIRST)
+        ids = rank(scores, FIRST)
         cumulative, wanted = np.cumsum(np.exp(scores[ids])), share * np.exp(scores).sum()
         if wanted < cumulative[-1]:
             return int(ids[np.searchsorted(cumulative, wanted, side="right")])
-    ids, weights = filtered(scores, sampling)
+    ids, weights = filter_scores(scores, sampling)
     cumulative = np.cumsum(weights)
     place = np.searchsorted(cumulative, share * cumulative[-1], side="right")
     return int(ids[min(int(place), len(ids) - 1)])
 
 
-def ranked(scores: Logits, count: int) -> NDArray[np.int64]:
+def rank(scores: Logits, count: int) -> NDArray[np.int64]:
     """The ids of the `count` largest scores by falling score, equal ones by rising id."""
     if count >= len(scores):
         return np.argsort(-scores, kind="stable")
@@ -130,13 +130,13 @@ def ranked(scores: Logits, count: int) -> NDArray[np.int64]:
     return ids[np.argsort(-scores[ids], kind="stable")][:count]
 
 
-def filtered(scores: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], Logits]:
+def filter_scores(scores: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], Logits]:
     """What may be drawn: ids by falling score, equal ones by rising id, and their weights.
 
     A vocabulary is sorted only as far as is needed: what stays is nearly always among the first of it.
     """
     for count in (FIRST, len(scores)):
-        ids = ranked(scores, sampling.top_k or count)
+        ids = rank(scores, sampling.top_k or count)
         whole = bool(sampling.top_k) or len(ids) == len(scores)
         weights = np.exp(scores[ids] - scores[ids[0]])
         total = weights.sum() if whole else np.exp(scores - scores[ids[0]]).sum()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from llorch.sources.download import Fetched, FetchedFile, fetch
+    from llorch.sources.download import Download, FetchedFile, fetch
     from llorch.sources.errors import NoRanges, SourceError
     from llorch.sources.fetch_source import fetch_source
     from llorch.sources.local.destination import Destination
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Destination",
-    "Fetched",
+    "Download",
     "FetchedFile",
     "FileFilter",
     "HubReference",
@@ -58,7 +58,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "download": ["Fetched", "FetchedFile", "fetch"],
+        "download": ["Download", "FetchedFile", "fetch"],
         "errors": ["NoRanges", "SourceError"],
         "fetch_source": ["fetch_source"],
         "local.destination": ["Destination"],

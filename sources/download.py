@@ -30,7 +30,7 @@ class FetchedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class Download:
     """What a fetch gave. folder: where the files lie by their names. checks: check → how many files it was made of."""
 
     offer: Offer
@@ -54,7 +54,7 @@ class _Here:
     how: How
 
 
-def fetch(remote: Remote, place: Destination, source: str, progress: Progress | None = None) -> Fetched:
+def fetch(remote: Remote, place: Destination, source: str, progress: Progress | None = None) -> Download:
     """Fetches what is not at `place` already, and proves all of it.
 
     Whatever this raises, nothing that it fetched is left under a name that a loader takes: SourceError (Damaged for
@@ -66,12 +66,12 @@ def fetch(remote: Remote, place: Destination, source: str, progress: Progress | 
         landing.require_space(sum(file.size or 0 for file in missing if landing.kept(file) is None))
         counter = _Counter(sum(file.size or 0 for file in missing), progress)
         for file in missing:
-            here[file.path] = _fetched(remote, landing, file, source, counter.advance)
+            here[file.path] = _fetch(remote, landing, file, source, counter.advance)
         ready = [here[file.path] for file in remote.offer.files]
         checks = _sound_together(landing, ready, source)
         place.publish(landing, [(one.file, one.path) for one in ready if one.how != "here"])
     files = [FetchedFile(place.files / one.file.path, one.proven, one.how) for one in ready]
-    return Fetched(remote.offer, place.files, tuple(files), checks)
+    return Download(remote.offer, place.files, tuple(files), checks)
 
 
 def _already_here(remote: Remote, place: Destination, landing: DownloadStaging) -> dict[str, _Here]:
@@ -91,7 +91,7 @@ def _already_here(remote: Remote, place: Destination, landing: DownloadStaging) 
     return here
 
 
-def _fetched(
+def _fetch(
     remote: Remote, landing: DownloadStaging, file: RemoteFile, source: str, advance: Callable[[int], None]
 ) -> _Here:
     """One file, whole, proven and out of sight. Raises Damaged after it was set aside."""

@@ -14,7 +14,7 @@ What a file says of itself is told in `llorch.base.errors`; what the system refu
 
 from __future__ import annotations
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 
 class SourceError(Exception):
@@ -31,7 +31,7 @@ class SourceError(Exception):
 
     def __str__(self) -> str:
         hint = f"; {self.hint}" if self.hint else ""
-        return f"{shown(self.source, 200, quoted=False)}: {self.what}{hint}"
+        return f"{printable(self.source, 200, quoted=False)}: {self.what}{hint}"
 
 
 class ChoiceNeeded(SourceError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llorch.base.progress import Progress
-from llorch.sources.download import Fetched, fetch
+from llorch.sources.download import Download, fetch
 from llorch.sources.select.files import FileFilter
 from llorch.sources.select.reference import parse_source
 from llorch.sources.transport import destination_for, open_source
@@ -24,7 +24,7 @@ def fetch_source(
     sha256: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Fetched:
+) -> Download:
     """Fetches `source` whole, and proves every file before it has its name.
 
     source: owner/repo, owner/repo@revision, owner/repo:file.gguf (a split set comes whole), or a URL. folder: where to;

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 Kind = Literal["hub", "url", "file"]
 EtagKind = Literal["sha256", "git-sha1", "opaque"]
@@ -41,7 +41,7 @@ class RemoteFile:
         return f"git-sha1:{self.git_sha1}" if self.git_sha1 else None
 
     def __str__(self) -> str:
-        return shown(self.path, 200, quoted=False)
+        return printable(self.path, 200, quoted=False)
 
 
 @dataclass(frozen=True, slots=True)

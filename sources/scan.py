@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 
 from llorch.base.errors import InputError, MalformedInput
+from llorch.base.printable import printable
 from llorch.base.progress import Progress
-from llorch.base.shown import shown
 from llorch.sources.download import FetchedFile
 from llorch.sources.errors import Damaged, Missing
 from llorch.sources.local.proof import NotAsPromised, prove, require_sound
@@ -135,7 +135,7 @@ def _gguf_file(path: Path) -> Iterator[LocalModel]:
         yield from (model for model in _hub_snapshot(snapshot) if path in (place for _, place in model.files))
         return
     parts = [path.with_name(name) for name in parts_of(path.name)]
-    yield _unpromised(path.parent, [part for part in parts if part.is_file()])
+    yield _without_promise(path.parent, [part for part in parts if part.is_file()])
 
 
 def _folder(folder: Path) -> Iterator[LocalModel]:
@@ -143,10 +143,10 @@ def _folder(folder: Path) -> Iterator[LocalModel]:
     if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
         names = sorted(path for path in folder.iterdir() if path.is_file() and ending(path.name) != ".gguf")
         _require_all_shards(folder, {path.name for path in names})
-        yield _unpromised(folder, names)
+        yield _without_promise(folder, names)
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and ending(path.name) == ".gguf"]
-    for model in models_of([_listed(folder, path) for path in paths]):
-        yield _unpromised(folder, [folder / file.path for file in model])
+    for model in models_of([_list_file(folder, path) for path in paths]):
+        yield _without_promise(folder, [folder / file.path for file in model])
 
 
 def _require_all_shards(folder: Path, names: Collection[str]) -> None:
@@ -155,7 +155,7 @@ def _require_all_shards(folder: Path, names: Collection[str]) -> None:
         every = [f"{found[1]}-{n:05}-of-{found[2]}{found[3]}" for n in range(1, int(found[2]) + 1)]
         if missing := [name for name in every if name not in names]:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            what = f"lacks {shown(missing[0])}{more} of {len(every)} files of weights"
+            what = f"lacks {printable(missing[0])}{more} of {len(every)} files of weights"
             raise MalformedInput(what, path=folder, hint="fetch or copy what is missing")
 
 
@@ -231,7 +231,7 @@ def _model_layers(path: Path) -> Iterator[tuple[str, int | None]]:
         for layer in models:
             if (found := BLOB.fullmatch(layer["digest"])) is None:
                 raise MalformedInput(
-                    f"names the blob {shown(str(layer['digest']))}, which is no digest", path=path
+                    f"names the blob {printable(str(layer['digest']))}, which is no digest", path=path
                 )
             yield found[1], layer["size"] if isinstance(layer.get("size"), int) else None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -240,10 +240,12 @@ def _model_layers(path: Path) -> Iterator[tuple[str, int | None]]:
         raise MalformedInput("is no manifest of Ollama", path=path) from error
 
 
-def _unpromised(folder: Path, paths: Sequence[Path]) -> LocalModel:
+def _without_promise(folder: Path, paths: Sequence[Path]) -> LocalModel:
     """Files that nobody promised anything of."""
-    return LocalModel("file", str(folder), None, None, tuple((_listed(folder, path), path) for path in paths))
+    return LocalModel(
+        "file", str(folder), None, None, tuple((_list_file(folder, path), path) for path in paths)
+    )
 
 
-def _listed(folder: Path, path: Path) -> RemoteFile:
+def _list_file(folder: Path, path: Path) -> RemoteFile:
     return RemoteFile(path.relative_to(folder).as_posix(), path.stat().st_size)

@@ -36,7 +36,7 @@ def on_page_markdown(markdown: str, page: Page, config: dict[str, Any], **_: obj
 def absolute(markdown: str, page: str, repository: str) -> str:
     """A page's text, with links to what is outside docs/ leading to the repository. page: its path in docs/."""
 
-    def replaced(found: re.Match[str]) -> str:
+    def replace(found: re.Match[str]) -> str:
         target = Path(os.path.normpath(Path("docs") / Path(page).parent / found[2]))
         if target.parts[0] == "docs":
             return found[0]
@@ -45,4 +45,4 @@ def absolute(markdown: str, page: str, repository: str) -> str:
         kind = "tree" if (ROOT / target).is_dir() else "blob"
         return f"{found[1]}{repository}/{kind}/main/{target.as_posix()}{found[3] or ''}{found[4]}"
 
-    return LINK.sub(replaced, markdown)
+    return LINK.sub(replace, markdown)

@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="llorch-wheel-") as scratch:
         place = Path(scratch)
         wheel = built(place / "dist")
-        python = installed(wheel, place / "environment")
+        python = install(wheel, place / "environment")
         require_nothing_else_of_ours(python)
         try_commands(python.parent, place)
     click.echo("wheel-test: passed")
@@ -57,7 +57,7 @@ def built(dist: Path) -> Path:
     return wheel
 
 
-def installed(wheel: Path, environment: Path) -> Path:
+def install(wheel: Path, environment: Path) -> Path:
     """The interpreter of a new environment that holds the wheel and what it declares."""
     run([sys.executable, "-m", "venv", os.fspath(environment)])
     python = environment / "bin" / "python"
@@ -100,19 +100,19 @@ def try_commands(programs: Path, place: Path) -> None:
     (desk / "tiny.gguf").write_bytes(subprocess.check_output([sys.executable, "-c", make_model], cwd=ROOT))
     environment = {**os.environ, "PYTHONPATH": ".", "LLORCH_REGISTRY": os.fspath(desk / "registry.db")}
 
-    def tried(*words: str) -> None:
+    def try_command(*words: str) -> None:
         run([os.fspath(programs / words[0]), *words[1:]], cwd=desk, env=environment)
 
-    tried("llorch-convert", "tiny.gguf", "-o", "tiny")
-    tried("llorch", "convert", "tiny.gguf", "-o", "again", "--verify", "full")
-    tried("llorch-verify", "tiny")
-    tried("llorch-registry", "list")
-    tried("llorch-run", "generate", "tiny", "-p", "a b", "--max-new-tokens", "4")
-    tried("llorch-run", "info", "tiny.gguf")
-    tried("llorch", "batch", "plan", "tiny.gguf", "-o", "plan.jsonl")
-    tried("llorch-batch", "run", "plan.jsonl", "--out", "batch", "--workers", "1")
-    with served(desk) as url:
-        tried("llorch-fetch", f"{url}/tiny.gguf", "--dry-run")
+    try_command("llorch-convert", "tiny.gguf", "-o", "tiny")
+    try_command("llorch", "convert", "tiny.gguf", "-o", "again", "--verify", "full")
+    try_command("llorch-verify", "tiny")
+    try_command("llorch-registry", "list")
+    try_command("llorch-run", "generate", "tiny", "-p", "a b", "--max-new-tokens", "4")
+    try_command("llorch-run", "info", "tiny.gguf")
+    try_command("llorch", "batch", "plan", "tiny.gguf", "-o", "plan.jsonl")
+    try_command("llorch-batch", "run", "plan.jsonl", "--out", "batch", "--workers", "1")
+    with serve(desk) as url:
+        try_command("llorch-fetch", f"{url}/tiny.gguf", "--dry-run")
     check = (
         "import llorch; assert llorch.load('tiny').generate('a', max_new_tokens=2); print(llorch.__version__)"
     )
@@ -120,7 +120,7 @@ def try_commands(programs: Path, place: Path) -> None:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def serve(folder: Path) -> Iterator[str]:
     """The folder by HTTP on loopback."""
 
     class Quiet(SimpleHTTPRequestHandler):

@@ -30,7 +30,7 @@ class CannotCheck(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """What a check found: the number that is judged, where the worst lies, and what was compared.
 
     noise: what the same number is between two right computations of this model, where that was measured.
@@ -58,7 +58,7 @@ class Check(Generic[S]):
     unit: str
     because: str
     level: str
-    measure: Callable[[S], Measured]
+    measure: Callable[[S], Measurement]
     ceiling: float = -math.inf
 
     def __call__(self, subject: S) -> Result:
@@ -123,13 +123,13 @@ def check(
     fault_above: float = -math.inf,
     level: str = "quick",
     ceiling: float = -math.inf,
-) -> Callable[[Callable[[S], Measured]], Check[S]]:
+) -> Callable[[Callable[[S], Measurement]], Check[S]]:
     """Declares the measuring function under it; `llorch.verification.checks.CHECKS` finds what is declared."""
 
-    def declared(measure: Callable[[S], Measured]) -> Check[S]:
+    def declare(measure: Callable[[S], Measurement]) -> Check[S]:
         return Check(name, float(at_most), fault_above, unit, because, level, measure, ceiling)
 
-    return declared
+    return declare
 
 
 def spread(things: Sequence[T], most: int) -> Sequence[T]:
@@ -140,20 +140,20 @@ def spread(things: Sequence[T], most: int) -> Sequence[T]:
     return [things[round(at * (count - 1) / (most - 1))] for at in range(most)]
 
 
-def worst(found: Iterable[tuple[float, str]]) -> Measured:
+def worst(found: Iterable[tuple[float, str]]) -> Measurement:
     """The largest of (value, where); NaN is larger than anything, and the worst of nothing is NaN."""
     largest, place, compared = -math.inf, "", 0
     for value, where in found:
         compared += 1
         if math.isnan(value):
-            return Measured(math.nan, where)
+            return Measurement(math.nan, where)
         if value > largest:
             largest, place = value, where
-    return Measured(largest, place if largest > 0 else "") if compared else Measured(math.nan)
+    return Measurement(largest, place if largest > 0 else "") if compared else Measurement(math.nan)
 
 
-def counted(differences: Iterable[str], detail: str, *, compared: int) -> Measured:
+def count(differences: Iterable[str], detail: str, *, compared: int) -> Measurement:
     """How many differences there are among `compared` things, of which none is NaN; `where` has the first."""
     found = list(differences)
     rest = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return Measured(len(found) if compared else math.nan, f"{found[0]}{rest}" if found else "", detail)
+    return Measurement(len(found) if compared else math.nan, f"{found[0]}{rest}" if found else "", detail)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 WIDTH, HEIGHT = 720, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 700, 14, 206
@@ -36,7 +36,7 @@ class Mark:
 
 def text(value: object, most: int = MOST_SHOWN) -> str:
     """Whatever it is, as text that is no markup."""
-    return escape(shown(str(value), most, quoted=False), quote=True)
+    return escape(printable(str(value), most, quoted=False), quote=True)
 
 
 def line_chart(

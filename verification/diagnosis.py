@@ -38,7 +38,7 @@ STEPS: Mapping[str, str] = {
 }
 
 
-def explained(
+def explain(
     layer: int | None,
     step: str,
     source: Mapping[str, Tensor],
@@ -50,19 +50,19 @@ def explained(
     if one.shape != other.shape:
         return f"{STEPS.get(step, step)}: shapes {list(one.shape)} and {list(other.shape)}"
     if step in ("q", "k"):
-        return _rotated(step, one, other)
+        return _explain_rotation(step, one, other)
     if step == "attention":
-        return _attended(one, other)
+        return _explain_attention(one, other)
     fed = source.get("ffn_norm", source.get("attention_norm"))  # the second where both branches read the same
     if step == "ffn_output" and layer is not None and fed is not None:
-        return _fed(layer, fed, readings)
+        return _explain_feed_forward(layer, fed, readings)
     if step == "embedding":
         rows = [row for row in range(len(one)) if not _equal(one[row], other[row])]
-        return f"the embedding: {len(rows)} of {len(one)} positions differ" + _scaled(one, other)
-    return STEPS.get(step, step) + _scaled(one, other)
+        return f"the embedding: {len(rows)} of {len(one)} positions differ" + _explain_scale(one, other)
+    return STEPS.get(step, step) + _explain_scale(one, other)
 
 
-def _rotated(step: str, one: Tensor, other: Tensor) -> str:
+def _explain_rotation(step: str, one: Tensor, other: Tensor) -> str:
     """Queries or keys, (heads, positions, channels): position 0 is not turned, so it tells weights from rotation."""
     what = STEPS[step]
     if _equal(one[:, 0], other[:, 0]):
@@ -74,10 +74,10 @@ def _rotated(step: str, one: Tensor, other: Tensor) -> str:
         return f"permutation: {what} of position 0 are the same numbers in another order: rows stand for other channels"
     heads = [head for head in range(len(one)) if not _equal(one[head], other[head])]
     which = f" of heads {', '.join(map(str, heads[:8]))}" if len(heads) < len(one) else ""
-    return f"{what}{which}: their weights, bias or norm{_scaled(one, other)}"
+    return f"{what}{which}: their weights, bias or norm{_explain_scale(one, other)}"
 
 
-def _attended(one: Tensor, other: Tensor) -> str:
+def _explain_attention(one: Tensor, other: Tensor) -> str:
     """What attention mixed, (positions, channels): a window or a mask leaves the first positions as they are."""
     for position in range(len(one)):
         if not _equal(one[position], other[position]):
@@ -90,7 +90,7 @@ def _attended(one: Tensor, other: Tensor) -> str:
     return STEPS["attention"]
 
 
-def _fed(layer: int, x: Tensor, readings: tuple[Decoder, Decoder]) -> str:
+def _explain_feed_forward(layer: int, x: Tensor, readings: tuple[Decoder, Decoder]) -> str:
     """Which product of a feed-forward differs, by what each makes of the same input."""
     one, other = (decoder.weights.layers[layer].ffn for decoder in readings)
     mine, theirs = _products(one, x), _products(other, x)
@@ -126,7 +126,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return float((one.double() - other.double()).square().mean().sqrt()) <= SAME * scale
 
 
-def _scaled(one: Tensor, other: Tensor) -> str:
+def _explain_scale(one: Tensor, other: Tensor) -> str:
     """Whether one is a multiple of the other: a missing scale shows so."""
     square = float((one.double() * one.double()).sum())
     factor = float((one.double() * other.double()).sum()) / square if square else 1.0

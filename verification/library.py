@@ -12,7 +12,7 @@ from llorch.verification.check import CannotCheck
 _IMPORTS = Lock()
 
 
-def required_transformers(*classes: str) -> Any:
+def require_transformers(*classes: str) -> Any:
     """The library with some of its classes, silent: what it cannot do it raises. CannotCheck where it is not installed.
 
     One thread at a time imports them, of modules that import each other in circles; it takes seconds.

@@ -18,9 +18,9 @@ from torch import Tensor
 from llorch.base.progress import Progress
 from llorch.runtime import LogitsComparison
 from llorch.verification.check import NOISES
-from llorch.verification.diagnosis import explained
+from llorch.verification.diagnosis import explain
 from llorch.verification.readings import Run, Sizes, release
-from llorch.verification.sequences import Ended, Pair, compare_sequences
+from llorch.verification.sequences import FinalStates, Pair, compare_sequences
 
 if TYPE_CHECKING:
     from llorch.runtime import Model, Observe
@@ -76,7 +76,7 @@ class LayerDifference:
 
 
 @dataclass(slots=True)
-class Found:
+class LockstepResult:
     """What a lockstep found.
 
     layers: those that it ran. faults: the first step that differs in each faulty layer. explanation: of the first
@@ -156,11 +156,11 @@ class Lockstep:
     ) -> None:
         self.source, self.folder, self.exact, self.sizes = source, folder, exact, sizes
         self.text, self.layers = text, layers
-        self.found = Found(layers, folder.traits.n_layers, len(text))
-        self._first: Ended | None = None  # the source's end at the positions at which noise is measured
+        self.found = LockstepResult(layers, folder.traits.n_layers, len(text))
+        self._first: FinalStates | None = None  # the source's end at the positions at which noise is measured
 
     @torch.inference_mode()
-    def run(self, once: int, progress: Progress) -> Found:
+    def run(self, once: int, progress: Progress) -> LockstepResult:
         """Runs everything. once: tokens before the text repeats itself, for perplexity; 0 leaves that out."""
         models = [model for model in (self.source, self.folder) if model is not None]
         share = max(1, len(self.text) // 3)
@@ -174,7 +174,7 @@ class Lockstep:
         exact_seen: dict[str, Tensor] = {}
         exact = None
         if self.exact is not None:
-            exact = self._beginning(self.exact, self._noted, observe=keep(exact_seen))
+            exact = self._beginning(self.exact, self._noise_positions, observe=keep(exact_seen))
         self._compare(None, seen, exact_seen)
         for done, index in enumerate(self.layers):
             progress(done, len(self.layers) + 1)
@@ -190,14 +190,14 @@ class Lockstep:
         return Run(model, self.text[:most], chunks, planned=len(self.text), observe=observe)
 
     @property
-    def _noted(self) -> int:
+    def _noise_positions(self) -> int:
         """Positions at which noise is measured."""
         return min(NOISE_POSITIONS, len(self.text))
 
     @torch.inference_mode()
     def measure_noise(self, exact: Model) -> None:
         """Of the logits alone, after a run without `exact`; where no step is above its limit nothing else needs it."""
-        run = self._beginning(exact, self._noted)
+        run = self._beginning(exact, self._noise_positions)
         for index in self.layers:
             run.layer(index)
             release(exact, index, self.sizes)
@@ -206,7 +206,7 @@ class Lockstep:
     def _compare_noise(self, exact: Run, end: Tensor) -> None:
         assert self._first is not None
         noise = Pair("noise", (0, "text"), (1, "text"))
-        readings = [Ended(exact, {"text": end}), self._first]
+        readings = [FinalStates(exact, {"text": end}), self._first]
         self.found.noise = compare_sequences(readings, [noise]).pairs["noise"]
         self._release_heads(reading.run for reading in readings)
 
@@ -263,14 +263,14 @@ class Lockstep:
         exact_seen: dict[str, Tensor] = {}
         exact_end = None if exact is None else exact.end(keep(exact_seen))
         self._compare(None, seen, exact_seen)
-        readings = [Ended(run, {"text": end}) for run, end in zip(texts, ends, strict=True)]
-        self._first = Ended(texts[0], {"text": ends[0][: self._noted]})
+        readings = [FinalStates(run, {"text": end}) for run, end in zip(texts, ends, strict=True)]
+        self._first = FinalStates(texts[0], {"text": ends[0][: self._noise_positions]})
         last = len(readings) - 1
         pairs = [Pair("chunked", (last, "text"), (last, "chunked"))]
-        readings[last] = Ended(texts[-1], {"text": ends[-1], "chunked": chunked.end()})
+        readings[last] = FinalStates(texts[-1], {"text": ends[-1], "chunked": chunked.end()})
         if last:
             readings = [
-                Ended(reading.run, {**reading.sequences, "long": long.end()})
+                FinalStates(reading.run, {**reading.sequences, "long": long.end()})
                 for reading, long in zip(readings, longs, strict=True)
             ]
             pairs += [Pair("logits", (0, "text"), (1, "text")), Pair("long", (0, "long"), (1, "long"))]
@@ -307,7 +307,7 @@ class Lockstep:
             return
         if not self.found.faults and self.source is not None:
             readings = (self.source.decoder, self.folder.decoder)
-            self.found.explanation = explained(layer, fault.step, source, folder, readings)
+            self.found.explanation = explain(layer, fault.step, source, folder, readings)
         self.found.faults.append(fault)
 
 

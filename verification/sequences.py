@@ -17,7 +17,7 @@ LOGITS_ROWS_BYTES = 64 << 20  # of a reading's logits at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class FinalStates:
     """One reading's sequences after the final norm, by name: (positions, hidden size) each."""
 
     run: Run
@@ -34,7 +34,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class SequenceComparison:
     """What came of the pairs, by their names.
 
     losses: mean negative log-likelihood of the text's tokens after the first by each reading, in nats; NaN where there
@@ -46,8 +46,8 @@ class Compared:
 
 
 def compare_sequences(
-    readings: Sequence[Ended], pairs: Sequence[Pair], once: int = 0, text: str = "text"
-) -> Compared:
+    readings: Sequence[FinalStates], pairs: Sequence[Pair], once: int = 0, text: str = "text"
+) -> SequenceComparison:
     """Compares logits; of a sequence that is shorter than the other one, as many positions as it has.
 
     once: tokens of the sequence `text` whose losses are asked for.
@@ -66,10 +66,10 @@ def compare_sequences(
                 scored = logits[index][text][: last - start]
                 losses[index] += _loss(scored, readings[index].run.ids[start + 1 :])
     means = tuple(total / last if last > 0 else math.nan for total in losses)
-    return Compared({name: LogitsComparison.joined(parts) for name, parts in found.items()}, means)
+    return SequenceComparison({name: LogitsComparison.joined(parts) for name, parts in found.items()}, means)
 
 
-def _pieces(readings: Sequence[Ended]) -> Iterator[tuple[int, list[dict[str, Tensor]]]]:
+def _pieces(readings: Sequence[FinalStates]) -> Iterator[tuple[int, list[dict[str, Tensor]]]]:
     """Where a piece starts, and each reading's logits there, by sequence."""
     width = max(
         reading.run.model.vocabulary_size * 4 * max(1, len(reading.sequences)) for reading in readings
@@ -80,7 +80,7 @@ def _pieces(readings: Sequence[Ended]) -> Iterator[tuple[int, list[dict[str, Ten
         yield start, [_logits(reading, slice(start, start + rows)) for reading in readings]
 
 
-def _logits(reading: Ended, piece: slice) -> dict[str, Tensor]:
+def _logits(reading: FinalStates, piece: slice) -> dict[str, Tensor]:
     """Of one reading's sequences that reach so far."""
     parts = {name: end[piece] for name, end in reading.sequences.items() if len(end) > piece.start}
     if not parts:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from llorch import runtime
 from llorch.base.errors import UnsupportedInput
-from llorch.base.shown import shown
-from llorch.verification.check import CannotCheck, Check, Measured, check, counted
+from llorch.base.printable import printable
+from llorch.verification.check import CannotCheck, Check, Measurement, check, count
 from llorch.verification.judge import CheckProgress, now, silent, tools
 from llorch.verification.report import Report
 from llorch.verification.sample import PROSE
@@ -101,10 +101,10 @@ class SmokeSubject:
     unit="positions",
     because="one NaN in a weight spreads to everything after it",
 )
-def finite(lone: SmokeSubject) -> Measured:
+def finite(lone: SmokeSubject) -> Measurement:
     """At how many positions of a text a logit is no finite number."""
     bad = (~lone.logits.isfinite()).any(dim=-1).nonzero().flatten().tolist()
-    return counted(
+    return count(
         (f"position {position}" for position in bad), f"{len(lone.prose)} positions", compared=len(lone.prose)
     )
 
@@ -116,14 +116,14 @@ def finite(lone: SmokeSubject) -> Measured:
     unit="of a guess",
     because="whoever has learnt any English is less surprised by it than by chance; weights in disorder are not",
 )
-def surprise(lone: SmokeSubject) -> Measured:
+def surprise(lone: SmokeSubject) -> Measurement:
     """Mean negative log-likelihood of a text's tokens, as a share of that of a uniform guess."""
     import torch  # `import verification` does not load it
 
     targets = torch.tensor(lone.prose[1:], device=lone.logits.device)
     loss = torch.nn.functional.cross_entropy(lone.logits[:-1].double(), targets)
     guess = math.log(lone.model.vocabulary_size)
-    return Measured(float(loss) / guess, detail=f"{len(targets)} tokens, {float(loss):.2f} nats each")
+    return Measurement(float(loss) / guess, detail=f"{len(targets)} tokens, {float(loss):.2f} nats each")
 
 
 @check(
@@ -132,16 +132,16 @@ def surprise(lone: SmokeSubject) -> Measured:
     unit="texts",
     because="a text that does not come back from its tokens was not what the model was given",
 )
-def tokens_come_back(lone: SmokeSubject) -> Measured:
+def tokens_come_back(lone: SmokeSubject) -> Measurement:
     """How many texts are others after they were encoded and decoded, but for blanks at their beginning."""
     tokenizer = lone.model.tokenizer
     texts = PROSE.split("\n\n")
     lost = [
-        shown(text, 30)
+        printable(text, 30)
         for text in texts
         if tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids).strip() != text.strip()
     ]
-    return counted(lost, f"{len(texts)} texts", compared=len(texts))
+    return count(lost, f"{len(texts)} texts", compared=len(texts))
 
 
 SMOKE_CHECKS: Mapping[str, Check[SmokeSubject]] = MappingProxyType(

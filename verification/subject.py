@@ -31,7 +31,7 @@ from llorch.verification.sample import PROSE
 if TYPE_CHECKING:
     from llorch.converter.plan import PlannedTensor
     from llorch.runtime import Model, Text
-    from llorch.verification.lockstep import Found
+    from llorch.verification.lockstep import LockstepResult
 
 LOG = logging.getLogger("llorch.verification")
 QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
@@ -60,7 +60,7 @@ class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
         lock = threading.RLock()
 
         @wraps(function)
-        def tried(subject: Any) -> T:
+        def attempt(subject: Any) -> T:
             with lock:
                 if self.attrname in vars(subject):  # made while this thread waited
                     return vars(subject)[self.attrname]  # type: ignore[no-any-return]
@@ -73,7 +73,7 @@ class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
                     raise
                 return made
 
-        super().__init__(tried)
+        super().__init__(attempt)
 
 
 class Subject:
@@ -279,18 +279,18 @@ class Subject:
     @once
     def ggml_reading(self) -> Model:
         """The source, by ggml's conventions; with every weight as the folder can hold it."""
-        return self._opened(self.header, self.rounding)
+        return self._open(self.header, self.rounding)
 
     @once
     def folder_reading(self) -> Model:
         """The folder, by transformers' conventions."""
-        return self._opened(self.folder, None)
+        return self._open(self.folder, None)
 
     def in_float16(self) -> Model:
         """The folder computed in float16; a context manager of its own."""
         return open_reading(self.folder, self.sizes, self.device, dtype="float16")
 
-    def _opened(
+    def _open(
         self,
         path: Path | Header,
         rounded: Literal["bfloat16", "float16"] | None,
@@ -351,7 +351,7 @@ class Subject:
         )
 
     @once
-    def lockstep(self) -> Found:
+    def lockstep(self) -> LockstepResult:
         """Both readings layer by layer over `prose`, or the folder's alone where there is no source."""
         folder = self.folder_reading
         source = None if self._source is None else self.ggml_reading
@@ -367,7 +367,7 @@ class Subject:
                 return found
         return self._in_lockstep(source, folder, self._exact_reading())
 
-    def _in_lockstep(self, source: Model | None, folder: Model, exact: Model | None = None) -> Found:
+    def _in_lockstep(self, source: Model | None, folder: Model, exact: Model | None = None) -> LockstepResult:
         from llorch.verification.lockstep import Lockstep  # torch, as above
 
         lockstep = Lockstep(source, folder, exact, self.sizes, self.prose, self.layers)
@@ -379,8 +379,8 @@ class Subject:
     def _exact_reading(self) -> Model:
         """The source's reading in float64, or the folder's where there is no source."""
         if self._source is None:
-            return self._opened(self.folder, None, "float64")
-        return self._opened(self.header, self.rounding, "float64")
+            return self._open(self.folder, None, "float64")
+        return self._open(self.header, self.rounding, "float64")
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
         """Which of these (name, bytes) are hashed: quick what fits in `QUICK_BYTES`, full all.

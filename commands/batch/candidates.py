@@ -16,7 +16,7 @@ import click
 
 from llorch import sources
 from llorch.base.errors import InputError, MalformedInput
-from llorch.base.home import expanded
+from llorch.base.home import expand_home
 from llorch.registry import Filter, HashedFile, Registry, sha256_of, tree1
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def candidates(words: Sequence[str], wish: FileFilter, location: Location) -> It
     word that can mean nothing.
     """
     for word in words:
-        path = expanded(word)
+        path = expand_home(word)
         if word.startswith(REGISTRY):
             yield from _of_registry(word, location)
         elif path.is_file() and path.suffix == LIST_SUFFIX:
-            yield from candidates(_listed(path), wish, location)
+            yield from candidates(_read_list(path), wish, location)
         elif path.exists():
             yield from _of_path(path)
         elif GLOB.search(word) and "://" not in word:
@@ -86,7 +86,7 @@ def candidates(words: Sequence[str], wish: FileFilter, location: Location) -> It
             yield from _of_remote(word, wish)
 
 
-def _listed(path: Path) -> list[str]:
+def _read_list(path: Path) -> list[str]:
     """The sources of a list: one a line, `#` begins a comment; paths are relative to the list's folder."""
     try:
         lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands import cli
 from llorch.commands.batch import running, states
 from llorch.commands.cli import LEVELS, SIZE, duration, size, write_document
 from llorch.commands.ledger import registry_location
 
 if TYPE_CHECKING:
-    from llorch.fleet import Plan, Simulated
+    from llorch.fleet import Plan, SimulationResult
 
 NAME = "llorch-batch"
 
@@ -103,7 +103,7 @@ def plan(
         made = made_plan(found, options, level, gpus=gpus, on_task=count)
     for task in made.tasks:
         if task.refused is not None:
-            cli.note(NAME, f"refused: {shown(task.source, 200, quoted=False)}: {task.refused}")
+            cli.note(NAME, f"refused: {printable(task.source, 200, quoted=False)}: {task.refused}")
     cli.write_file(output, written_plan(made))
     document = {"schema": "llorch.batch-planned/v1", "plan": os.fspath(output), **totals(made)}
     if as_json:
@@ -163,7 +163,7 @@ def totals(made: Plan) -> dict[str, int | float]:
     }
 
 
-def shown_plan(made: Plan, found: Simulated) -> dict[str, object]:
+def shown_plan(made: Plan, found: SimulationResult) -> dict[str, object]:
     """The document of `show`. disk_bytes and memory_bytes: the most of one machine at once."""
     return {
         **totals(made),

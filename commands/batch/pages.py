@@ -116,10 +116,10 @@ def _metric(name: str, help: str, values: Sequence[tuple[Mapping[str, str], floa
         return []
     lines = [f"# HELP llorch_batch_{name} {help}", f"# TYPE llorch_batch_{name} gauge"]
     for labels, value in values:
-        said = ",".join(f'{label}="{_quoted(text)}"' for label, text in labels.items())
+        said = ",".join(f'{label}="{_quote(text)}"' for label, text in labels.items())
         lines.append(f"llorch_batch_{name}{f'{{{said}}}' if said else ''} {value!r}")
     return lines
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

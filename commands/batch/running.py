@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch.base.cores import allowed_cores
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands import cli
 from llorch.commands.batch.states import write_status
 from llorch.commands.cli import LEVELS, SIZE
@@ -307,7 +307,7 @@ def show_end(count: Count, task: Task, receipt: Mapping[str, Any]) -> None:
     if receipt["status"] == "failed":
         cli.note(
             NAME,
-            f"failed: {shown(task.output, 200, quoted=False)}: {receipt['reason']}: {receipt['message']}",
+            f"failed: {printable(task.output, 200, quoted=False)}: {receipt['reason']}: {receipt['message']}",
         )
 
 

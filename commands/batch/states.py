@@ -54,7 +54,7 @@ def write_status(found: Status) -> None:
     """Prints it as tables: what there is of tasks, failures by cause, hosts, what runs."""
     write_rows([[text(title), cell] for title, cell in summary(found)])
     failures = [
-        [text(one.reason), text(one.count), text(one.output), wrapped(one.example)] for one in found.failures
+        [text(one.reason), text(one.count), text(one.output), wrap(one.example)] for one in found.failures
     ]
     hosts = [
         [text(one.host), text(one.converted), text(one.failed), duration(one.seconds), size(one.source_bytes)]
@@ -97,7 +97,7 @@ def summary(found: Status) -> list[tuple[str, Cell]]:
     ]
 
 
-def wrapped(line: str) -> Cell:
+def wrap(line: str) -> Cell:
     """A sentence that stands below its row where there is no room."""
     cell = text(line)
     return Cell(cell.full, cell.full, below=True)

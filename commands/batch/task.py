@@ -25,7 +25,7 @@ from llorch.commands import cli
 from llorch.commands.cli import Failure
 from llorch.commands.convert.command import convert_and_check
 from llorch.commands.ledger import (
-    Recorded,
+    RecordResult,
     from_fetch,
     record_conversion,
     record_fetch,
@@ -102,9 +102,9 @@ def run_task(payload: Mapping[str, Any]) -> dict[str, Any]:
     }
     scratch = Path(work.scratch) / str(work.task["key"])
     try:
-        outcome = _converted(work, scratch, clock)
+        outcome = _convert(work, scratch, clock)
     except WrongSource as error:
-        outcome = _failed("changed", str(error))
+        outcome = _failed_result("changed", str(error))
     except Exception as error:  # noqa: BLE001  # whatever it is, it is this task's end and no other's
         outcome = _failure(cli.failure(error, COMMAND), error)
     finally:
@@ -112,29 +112,31 @@ def run_task(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {**outcome, **about, "seconds": clock.seconds}
 
 
-def _failed(reason: str, message: str, *, again: bool = False) -> dict[str, Any]:
+def _failed_result(reason: str, message: str, *, again: bool = False) -> dict[str, Any]:
     return {"status": "failed", "reason": reason, "message": cli.one_line(message), "again": again}
 
 
 def _failure(failure: Failure, error: BaseException | None = None) -> dict[str, Any]:
     """What a command would end with, as an outcome."""
     full = isinstance(error, OSError) and error.errno in NO_SPACE
-    return _failed("space" if full else failure.reason, failure.message, again=failure.exit_code in AGAIN)
+    return _failed_result(
+        "space" if full else failure.reason, failure.message, again=failure.exit_code in AGAIN
+    )
 
 
-def _converted(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
+def _convert(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
     """Fetches, converts, checks; raises what any of these does."""
     source = _source(work, scratch)
     clock.lap("fetch")
     options = ConvertOptions(**work.options)
-    document = _finished(work, options)
+    document = _finished_record(work, options)
     if document is None:
         done = convert_and_check(
             source, work.folder, options, work.level, name_from(work.folder.name), work.location,
             threads=work.threads, force=work.force,
         )  # fmt: skip
         if done is None:
-            return _failed(
+            return _failed_result(
                 "unsupported", "holds a vocabulary and no tensor: llorch-convert writes its tokenizer"
             )
         document = dict[str, Any](done.conversion.to_json())
@@ -144,11 +146,13 @@ def _converted(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
     clock.lap("convert")
     _require_planned(work, document)
     if isinstance(recorded, Failure):
-        return _failed(recorded.reason, recorded.message, again=recorded.exit_code in (*AGAIN, UNRECORDED))
+        return _failed_result(
+            recorded.reason, recorded.message, again=recorded.exit_code in (*AGAIN, UNRECORDED)
+        )
     if isinstance(report, Failure):
-        return _failed(report.reason, report.message, again=True)
+        return _failed_result(report.reason, report.message, again=True)
     if report is not None and report.outcome == "FAILED":
-        return _failed("check-failed", f"{work.folder} is kept: {report.sentence}")
+        return _failed_result("check-failed", f"{work.folder} is kept: {report.sentence}")
     return {
         "status": "converted",
         "tree": document["tree"],
@@ -181,7 +185,7 @@ def _source(work: Work, scratch: Path) -> Path:
     return fetched.files[0].path
 
 
-def _finished(work: Work, options: ConvertOptions) -> Mapping[str, Any] | None:
+def _finished_record(work: Work, options: ConvertOptions) -> Mapping[str, Any] | None:
     """The record of a folder that an earlier attempt made whole and did not live to tell of; None if there is none."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         document: Mapping[str, Any] = json.loads((work.folder / RECORD).read_bytes())
@@ -194,7 +198,7 @@ def _finished(work: Work, options: ConvertOptions) -> Mapping[str, Any] | None:
 
 def _checked_again(
     work: Work, source: Path, document: Mapping[str, Any]
-) -> tuple[Report | Failure | None, Recorded | Failure]:
+) -> tuple[Report | Failure | None, RecordResult | Failure]:
     """Of a folder that is there: recorded, for it may not have been, and checked."""
     formats.model_path(source)  # the source that is to be compared with is still there
     discard_unfinished(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llorch
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands.cli.exit_codes import Failure
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run_command(
 
 def verify_in_fresh_process(path: Path, level: str, *options: str) -> Report | Failure:
     """The report of `llorch-verify PATH`, which shares nothing with this process but the disk, and records nothing."""
-    again = f"llorch-verify {shown(path, 200, quoted=False)}"
+    again = f"llorch-verify {printable(path, 200, quoted=False)}"
     try:
         child = run_command("verify", os.fspath(path), "--level", level, *options, "--no-record", "--json")
     except OSError as error:  # no memory or right to start another process

@@ -31,7 +31,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Guarded(click.Command):
+class GuardedCommand(click.Command):
     """A click command whose every way to end is one of `failures.EXIT_CODES`."""
 
     def main(
@@ -75,14 +75,16 @@ class Guarded(click.Command):
             return 2
 
 
-class GuardedGroup(Guarded, click.Group):
+class GuardedGroup(GuardedCommand, click.Group):
     """A group of commands, guarded as one."""
 
 
-def command(name: str, example: str, cls: type[Guarded] = Guarded) -> Callable[[F], Guarded]:
+def command(
+    name: str, example: str, cls: type[GuardedCommand] = GuardedCommand
+) -> Callable[[F], GuardedCommand]:
     """Declares a function as a command of its own; its docstring is the help."""
 
-    def decorate(function: F) -> Guarded:
+    def decorate(function: F) -> GuardedCommand:
         made = click.command(
             name, cls=cls, context_settings=SETTINGS, epilog=epilog(example), no_args_is_help=True
         )(function)

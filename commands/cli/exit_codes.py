@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.base.version import __version__
 
 EXIT_CODES: Mapping[int, str] = {
@@ -138,7 +138,7 @@ def os_error_line(error: OSError) -> str:
     named = [
         name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
     ]
-    files = " → ".join(shown(name, 200, quoted=False) for name in named)
+    files = " → ".join(printable(name, 200, quoted=False) for name in named)
     return one_line(f"{files}: {what}" if files else what)
 
 
@@ -158,12 +158,12 @@ def bug_line(error: Exception, command: str, arguments: Iterable[str]) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     try:
-        log = f"the log is {shown(write_log(error, command, arguments), 200, quoted=False)}"
+        log = f"the log is {printable(write_log(error, command, arguments), 200, quoted=False)}"
     except OSError as trouble:
         log = f"no log could be written: {os_error_line(trouble)}"
     except RuntimeError:  # of platformdirs
         log = "no log could be written: this user has no home folder"
-    what = f"{type(error).__name__}{where}: {shown(str(error), 200, quoted=False)}"
+    what = f"{type(error).__name__}{where}: {printable(str(error), 200, quoted=False)}"
     return one_line(f"this is a bug of ours: {what} ({log})")
 
 

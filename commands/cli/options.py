@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands.cli.completion import complete_reference
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class PathType(click.Path):
         try:
             whole.encode()
         except UnicodeEncodeError:
-            self.fail(f"{shown(whole, 200)} is not UTF-8: rename it, or reach it by a link", param, ctx)
+            self.fail(f"{printable(whole, 200)} is not UTF-8: rename it, or reach it by a link", param, ctx)
         if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in whole):
             what = "has a line end or control character: rename it, or reach it by a link"
-            self.fail(f"{shown(whole, 200)} {what}", param, ctx)
+            self.fail(f"{printable(whole, 200)} {what}", param, ctx)
         return super().convert(value, param, ctx)
 
 

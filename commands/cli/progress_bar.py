@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands.cli.declaration import is_terminal
 from llorch.commands.cli.tables import size
 
@@ -96,7 +96,7 @@ def progress(what: str, *, in_bytes: bool = True) -> Iterator[Bar | None]:
     if not is_terminal(sys.stderr):
         yield None
         return
-    bar = Bar(shown(what, 200, quoted=False), in_bytes=in_bytes)
+    bar = Bar(printable(what, 200, quoted=False), in_bytes=in_bytes)
     try:
         yield bar
     finally:

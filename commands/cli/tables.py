@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import click
 
-from llorch.base.shown import cut, head, shown, width
+from llorch.base.printable import cut, head, printable, width
 from llorch.commands.cli.declaration import is_terminal
 
 GAP = "  "
@@ -54,7 +54,7 @@ class Cell:
 def text(value: object) -> Cell:
     """Text that may come from a file: control characters escaped; None is an empty cell."""
     whole = "" if value is None else str(value)
-    return Cell(shown(whole, LONGEST, quoted=False), shown(whole, 200, quoted=False))
+    return Cell(printable(whole, LONGEST, quoted=False), printable(whole, 200, quoted=False))
 
 
 def size(value: int | None) -> Cell:
@@ -129,9 +129,9 @@ def write_rows(rows: Sequence[Sequence[Cell]]) -> None:
     if not is_terminal(sys.stdout):
         lines = ["\t".join(cell.full for cell in row) for row in rows]
     else:
-        lines = fitted(rows, shutil.get_terminal_size().columns)
+        lines = fit(rows, shutil.get_terminal_size().columns)
     for line in lines:
-        click.echo(coloured(line), color=True)
+        click.echo(paint(line), color=True)
 
 
 def write_document(document: Mapping[str, object]) -> None:
@@ -156,7 +156,7 @@ def flat(value: object) -> object:
     return (json.dumps(value) if value else "") if isinstance(value, dict | list) else value
 
 
-def fitted(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
+def fit(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
     """Rows as lines of at most `room` columns of a terminal: the widest column is cut first, none below `NARROWEST`.
 
     A column with a cell that is whole is not cut. What is to stand below its row takes no part in the widths where it
@@ -212,18 +212,18 @@ def _in_columns(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
         widths[spare.index(max(spare))] -= 1
         excess -= 1
     return [
-        cut(GAP.join(padded(cell.brief, size) for cell, size in zip(row, widths, strict=True)).rstrip(), room)
+        cut(GAP.join(pad(cell.brief, size) for cell, size in zip(row, widths, strict=True)).rstrip(), room)
         for row in rows
     ]
 
 
-def padded(words: str, room: int) -> str:
+def pad(words: str, room: int) -> str:
     """Text in exactly `room` columns."""
     kept = cut(words, room)
     return kept + " " * (room - width(kept))
 
 
-def coloured(line: str) -> str:
+def paint(line: str) -> str:
     """The line with its verdicts in colour, where stdout is shown in colour."""
     return (
         VERDICT.sub(lambda found: click.style(found[0], fg=COLOURS[found[0]], bold=True), line)

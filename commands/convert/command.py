@@ -19,7 +19,7 @@ from llorch.commands.convert import quantization_page
 from llorch.commands.convert.result import ConvertResult
 from llorch.commands.convert.tokenizer import write_tokenizer
 from llorch.commands.ledger import (
-    Recorded,
+    RecordResult,
     checked_name,
     load_registry_ahead,
     locate_model,
@@ -199,7 +199,7 @@ def main(
     if as_json:
         cli.write_json(done.to_json(error))
     else:
-        click.echo(cli.coloured(done.summary()), color=True)
+        click.echo(cli.paint(done.summary()), color=True)
     return error.exit_code if isinstance(error, Failure) else done.exit_code
 
 
@@ -247,13 +247,13 @@ def convert_and_check(
     report = None
     if level != "none":
         try:
-            report, recorded = checked(conversion, level, recorded, location)
+            report, recorded = check_and_record(conversion, level, recorded, location)
         except cli.Signalled:
             cli.note(NAME, without_check(conversion.folder, recorded))
             raise
-    if isinstance(recorded, Recorded) and (taken := name_taken(recorded)):
+    if isinstance(recorded, RecordResult) and (taken := name_taken(recorded)):
         cli.note(NAME, taken)
-    if isinstance(recorded, Recorded) and recorded.refused is not None:
+    if isinstance(recorded, RecordResult) and recorded.refused is not None:
         cli.note(NAME, recorded.refused)
     for trouble in (report, recorded):
         if isinstance(trouble, Failure):
@@ -290,9 +290,9 @@ def source_signed_by(source: Path, key: Path) -> SourceSignature:
     )
 
 
-def without_check(folder: Path, recorded: Recorded | Failure) -> str:
+def without_check(folder: Path, recorded: RecordResult | Failure) -> str:
     """What stays of a conversion whose check was stopped, and how to go on."""
-    known = f", recorded as {recorded.name}" if isinstance(recorded, Recorded) else ""
+    known = f", recorded as {recorded.name}" if isinstance(recorded, RecordResult) else ""
     return f"{folder} is converted and kept{known}, but not checked: `llorch-verify {folder}` checks it"
 
 
@@ -324,20 +324,20 @@ def output_errors_told_apart(source: Path, folder: Path) -> Iterator[None]:
         raise
 
 
-def checked(
-    conversion: Conversion, level: str, recorded: Recorded | Failure, location: Location
-) -> tuple[Report | Failure, Recorded | Failure]:
+def check_and_record(
+    conversion: Conversion, level: str, recorded: RecordResult | Failure, location: Location
+) -> tuple[Report | Failure, RecordResult | Failure]:
     """The verification, a run of its own, and where that is recorded; nowhere if the conversion is not."""
     if isinstance(recorded, Failure):
-        return verified(conversion, level), recorded
+        return verify(conversion, level), recorded
     folder = conversion.folder
     with tracked_run("verify", os.fspath(folder), {"level": level}, location, is_there=folder.is_dir) as run:
-        report = verified(conversion, level)
+        report = verify(conversion, level)
         trouble = record_verification(folder, report, run, location)
     return report, trouble if isinstance(trouble, Failure) else recorded
 
 
-def verified(conversion: Conversion, level: str) -> Report | Failure:
+def verify(conversion: Conversion, level: str) -> Report | Failure:
     """The report of a fresh process."""
     return cli.verify_in_fresh_process(
         conversion.folder, level, "--just-written", "--against", os.fspath(conversion.sources[0].path)

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands.cli import Failure, size
-from llorch.commands.ledger import Recorded
+from llorch.commands.ledger import RecordResult
 from llorch.verification import Report
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class ConvertResult:
 
     conversion: Conversion
     report: Report | Failure | None
-    recorded: Recorded | Failure
+    recorded: RecordResult | Failure
     config: ConfigComparison | None = None
 
     @property
@@ -61,13 +61,13 @@ class ConvertResult:
         made = self.conversion
         written = size(sum(file.size for file in made.files)).brief
         what = f"{made.architecture}, {made.dtype}, {len(made.tensors)} tensors, {written}"
-        lines = [f"converted  {shown(made.folder, 200, quoted=False)}  ({what})"]
+        lines = [f"converted  {printable(made.folder, 200, quoted=False)}  ({what})"]
         if isinstance(self.report, Report):
             lines += [f"verified   {self.report.outcome}  ({self.report.sentence})"]
         if self.config is not None:
             lines += [f"config     {effect}" for effect in self.config.effects]
             lines += [f"config     {self.config.sentence}"]
-        if isinstance(self.recorded, Recorded):
+        if isinstance(self.recorded, RecordResult):
             at = f"{self.recorded.digest[:18]}, in {self.recorded.registry}"
             lines += [f"recorded   {self.recorded.name}  ({at})"]
         return "\n".join(lines)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llorch import converter
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands import cli
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_tokenizer(
         cli.write_json(document(written))
     else:
         files = f"{written.size:,} tokens, {len(written.files)} files"
-        click.echo(f"tokenizer  {shown(written.folder, 200, quoted=False)}  ({files})")
+        click.echo(f"tokenizer  {printable(written.folder, 200, quoted=False)}  ({files})")
     return 0
 
 

@@ -10,7 +10,7 @@ import click
 
 from llorch import sources
 from llorch.base.errors import InputError
-from llorch.base.home import expanded
+from llorch.base.home import expand_home
 from llorch.base.record_files import RECORD
 from llorch.commands import cli
 from llorch.commands.cli import Failure, failure, text, write_table
@@ -18,25 +18,25 @@ from llorch.commands.ledger import registry_location, tracked_run
 from llorch.sources import SourceError
 
 if TYPE_CHECKING:
-    from llorch.commands.ledger import FetchResult, Recorded
+    from llorch.commands.ledger import FetchResult, RecordResult
     from llorch.registry import Location
     from llorch.sources import LocalModel
 
 NAME = "llorch-fetch"
 
-Outcome = tuple["LocalModel", "FetchResult | Failure", "list[Recorded] | Failure | None"]
+Outcome = tuple["LocalModel", "FetchResult | Failure", "list[RecordResult] | Failure | None"]
 
 
 def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
     """Proves and records every model at a path; the exit code of the first that could not be, else 0."""
-    folder = expanded(path)
+    folder = expand_home(path)
     if (folder / RECORD).is_file():  # ours: its own record says what it is and where it came from
-        return own_adopted(folder, name, url, as_json)
+        return adopt_own(folder, name, url, as_json)
     models = sources.find_models(folder)
     if name is not None and len(models) > 1:
         raise click.UsageError(f"--name is for one model, and {len(models)} are there.")
     location = registry_location(url)
-    outcomes = [one_adopted(model, name, location) for model in models]
+    outcomes = [adopt_one(model, name, location) for model in models]
     for _, came, recorded in outcomes:
         for trouble in (came, recorded):
             if isinstance(trouble, Failure):
@@ -52,7 +52,7 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
     return failures[0].exit_code if failures else 0
 
 
-def own_adopted(folder: Path, name: str | None, url: str | None, as_json: bool) -> int:
+def adopt_own(folder: Path, name: str | None, url: str | None, as_json: bool) -> int:
     """A folder that a conversion wrote, recorded as that; 0, for what is wrong with it is raised."""
     from llorch.commands import ledger
 
@@ -66,7 +66,7 @@ def own_adopted(folder: Path, name: str | None, url: str | None, as_json: bool) 
     return 0
 
 
-def one_adopted(model: LocalModel, name: str | None, location: Location) -> Outcome:
+def adopt_one(model: LocalModel, name: str | None, location: Location) -> Outcome:
     """One model: what was found, and where it was recorded."""
     from llorch.commands import ledger
 
@@ -82,7 +82,7 @@ def one_adopted(model: LocalModel, name: str | None, location: Location) -> Outc
 
 
 def row(
-    model: LocalModel, came: FetchResult | Failure, recorded: list[Recorded] | Failure | None
+    model: LocalModel, came: FetchResult | Failure, recorded: list[RecordResult] | Failure | None
 ) -> tuple[str, ...]:
     """One line of the table."""
     if isinstance(came, Failure):
@@ -93,7 +93,7 @@ def row(
 
 
 def document(
-    model: LocalModel, came: FetchResult | Failure, recorded: list[Recorded] | Failure | None
+    model: LocalModel, came: FetchResult | Failure, recorded: list[RecordResult] | Failure | None
 ) -> dict[str, object]:
     """One model for --json."""
     registry = (

@@ -15,7 +15,7 @@ import click
 
 from llorch import sources
 from llorch.base.errors import UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands import cli
 from llorch.commands.cli import Failure, digest, size
 from llorch.commands.fetch import preview_screen
@@ -25,7 +25,7 @@ from llorch.verification import Report
 
 if TYPE_CHECKING:
     from llorch.commands.convert.result import ConvertResult
-    from llorch.commands.ledger import FetchedModel, FetchResult, Recorded
+    from llorch.commands.ledger import FetchedModel, FetchResult, RecordResult
     from llorch.formats.scan import Allowance, Finding
     from llorch.registry import Location
     from llorch.sources import Destination, Preview, Remote
@@ -163,24 +163,26 @@ def main(
         opened() as remote,
     ):
         place = sources.destination_for(remote, folder, str(reference), overwrite=overwrite)
-        came = fetched(remote, place, str(reference), force=force, chosen_files=bool(include))
+        came = fetch_files(remote, place, str(reference), force=force, chosen_files=bool(include))
         recorded = ledger.record_fetch(came, run, {**chosen, "endpoint": came.endpoint}, name, location)
         differing = template_differences(came, remote)
     for path, why in came.left_out:
-        cli.note(NAME, f"left out: {shown(path, 200, quoted=False)}: {why}")
+        cli.note(NAME, f"left out: {printable(path, 200, quoted=False)}: {why}")
     for model in came.models:
         if model.lacks_tokenizer:
-            cli.note(NAME, f"warning: {shown(model.title, 200, quoted=False)}: no tokenizer came with it")
+            cli.note(NAME, f"warning: {printable(model.title, 200, quoted=False)}: no tokenizer came with it")
     require_no_findings(came, differing, cli.allowances(allow), strict=strict)
     reports = (
-        [] if level == "none" or converts else [tried(model, came, level, location) for model in came.models]
+        []
+        if level == "none" or converts
+        else [smoke_test_model(model, came, level, location) for model in came.models]
     )
     for trouble in (recorded, *reports):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
     if not as_json:
         write_summary(came, recorded, reports)
-    done = converted(came, output, level, location) if converts else None
+    done = convert_fetched(came, output, level, location) if converts else None
     if as_json:
         cli.write_json(document(came, recorded, reports, done))
     elif done is not None:
@@ -212,7 +214,7 @@ def looked_at(remote: Remote, place: Destination, scratch: Path) -> Sequence[Pre
         return []
 
 
-def fetched(
+def fetch_files(
     remote: Remote, place: Destination, source: str, *, force: bool, chosen_files: bool
 ) -> FetchResult:
     """All files, proven and in their place; UnsupportedInput before the first of them for what will not serve.
@@ -272,7 +274,9 @@ def require_no_findings(
         raise UnsupportedInput(f"what came has findings: {rules}", path=came.repository, hint=hint)
 
 
-def tried(model: FetchedModel, came: FetchResult, level: str, location: Location) -> Report | Failure:
+def smoke_test_model(
+    model: FetchedModel, came: FetchResult, level: str, location: Location
+) -> Report | Failure:
     """What a model does when it is tried out, which is a run of its own."""
     from llorch.commands import ledger  # as in `main`
 
@@ -283,7 +287,7 @@ def tried(model: FetchedModel, came: FetchResult, level: str, location: Location
     return trouble or report
 
 
-def converted(came: FetchResult, output: Path | None, level: str, location: Location) -> ConvertResult:
+def convert_fetched(came: FetchResult, output: Path | None, level: str, location: Location) -> ConvertResult:
     """What llorch-convert makes of the one GGUF model that came."""
     from llorch.commands.convert import command as convert  # as in `main`
     from llorch.converter import ConvertOptions
@@ -302,7 +306,7 @@ def converted(came: FetchResult, output: Path | None, level: str, location: Loca
     return done
 
 
-def exit_code(recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]) -> int:
+def exit_code(recorded: Sequence[RecordResult] | Failure, reports: Sequence[Report | Failure]) -> int:
     """The registry's failure before a trial's."""
     if isinstance(recorded, Failure):
         return recorded.exit_code
@@ -314,7 +318,7 @@ def exit_code(recorded: Sequence[Recorded] | Failure, reports: Sequence[Report |
 
 def document(
     came: FetchResult,
-    recorded: Sequence[Recorded] | Failure,
+    recorded: Sequence[RecordResult] | Failure,
     reports: Sequence[Report | Failure],
     done: ConvertResult | None,
 ) -> dict[str, object]:
@@ -330,7 +334,7 @@ def document(
 
 
 def write_summary(
-    came: FetchResult, recorded: Sequence[Recorded] | Failure, reports: Sequence[Report | Failure]
+    came: FetchResult, recorded: Sequence[RecordResult] | Failure, reports: Sequence[Report | Failure]
 ) -> None:
     """Some lines for a person: what came, what proves it, what it did, where it is recorded."""
     total = size(sum(file.proven.size for file in came.files)).brief
@@ -347,10 +351,10 @@ def write_summary(
     for model, report in zip(came.models, reports, strict=False):
         if isinstance(report, Report):
             click.echo(
-                f"tried      {shown(model.title, 200, quoted=False)}: {report.outcome}  ({report.sentence})"
+                f"tried      {printable(model.title, 200, quoted=False)}: {report.outcome}  ({report.sentence})"
             )
     for model in came.models:
-        click.echo(f"at         {shown(model.path, 4096, quoted=False)}")
+        click.echo(f"at         {printable(model.path, 4096, quoted=False)}")
     if not isinstance(recorded, Failure):
         for one in recorded:
             click.echo(f"recorded   {one.name}  ({digest(one.digest).brief}, in {one.registry})")

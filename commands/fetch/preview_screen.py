@@ -40,11 +40,11 @@ def source_rows(offer: Offer) -> list[tuple[str, str]]:
         ("revision", revision),
         ("licence", offer.licence or "not said"),
         ("files", files),
-        ("digest", promised(offer)),
+        ("digest", digest_text(offer)),
     ]
 
 
-def promised(offer: Offer) -> str:
+def digest_text(offer: Offer) -> str:
     """The digest to expect of the largest file, and how many have one."""
     known = [file for file in offer.files if file.promised]
     if not known:

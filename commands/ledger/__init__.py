@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from llorch.commands.ledger.locate import INSPECTED_MODEL, MODEL, locate_model, registry_location
     from llorch.commands.ledger.record import (
-        Recorded,
+        RecordResult,
         adopt_folder,
         checked_name,
         load_registry_ahead,
@@ -34,7 +34,7 @@ __all__ = [
     "MODEL",
     "FetchResult",
     "FetchedModel",
-    "Recorded",
+    "RecordResult",
     "TrackedRun",
     "adopt_folder",
     "checked_name",
@@ -67,7 +67,7 @@ __getattr__, __dir__ = lazy_names(
         ],
         "locate": ["INSPECTED_MODEL", "MODEL", "locate_model", "registry_location"],
         "record": [
-            "Recorded",
+            "RecordResult",
             "adopt_folder",
             "checked_name",
             "load_registry_ahead",

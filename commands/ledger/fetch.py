@@ -17,7 +17,7 @@ from llorch.base.record_files import PROVENANCE, RECORD
 from llorch.base.version import __version__
 from llorch.commands.cli import Failure, progress
 from llorch.commands.ledger.conversion import check_record
-from llorch.commands.ledger.record import Recorded, record_named, recording_failure
+from llorch.commands.ledger.record import RecordResult, record_named, recording_failure
 from llorch.formats.gguf import read_header
 from llorch.registry import (
     ArtifactKind,
@@ -42,7 +42,7 @@ from llorch.sources import RemoteFile, ending, models_of
 if TYPE_CHECKING:
     from llorch.commands.ledger.run import TrackedRun
     from llorch.registry import Location
-    from llorch.sources import Fetched, FetchedFile, LocalModel, Preview
+    from llorch.sources import Download, FetchedFile, LocalModel, Preview
     from llorch.verification import Report
 
 ROLES: Mapping[str, FileRole] = {
@@ -161,7 +161,7 @@ class FetchResult:
         }
 
 
-def from_fetch(fetched: Fetched, previews: Sequence[Preview]) -> FetchResult:
+def from_fetch(fetched: Download, previews: Sequence[Preview]) -> FetchResult:
     """What a fetch gave. previews: of the same models."""
     offer = fetched.offer
     seen = {preview.name: preview for preview in previews}
@@ -235,7 +235,7 @@ def said_by_header(path: Path) -> tuple[str | None, str | None]:
 
 def record_fetch(
     came: FetchResult, run: TrackedRun, params: Mapping[str, Json], name: str | None, location: Location
-) -> list[Recorded] | Failure:
+) -> list[RecordResult] | Failure:
     """Records what came, under the run's id, and names its models; a failure says how to do it later.
 
     name: of the only model; several are named after their files.
@@ -275,7 +275,7 @@ def record_fetch(
         return recording_failure(location, error, "the files are kept, `llorch-fetch --adopt` records them")
     if refused:
         return Failure(1, "policy", f"recorded, but: {'; '.join(refused)}")
-    return [Recorded(location.shown, title, digest) for title, digest in names.items()]
+    return [RecordResult(location.shown, title, digest) for title, digest in names.items()]
 
 
 def check_records(artifact: ArtifactRecord, came: FetchResult) -> list[CheckRecord]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch.base.errors import UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands import cli
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ def locate_model(model: Path, registry: str | None, *, for_use: bool) -> Path:
         with Registry(location.url) as store:
             store.require_allowed(str(model))
     if not isinstance(answer, ArtifactAnswer):
-        raise UnsupportedInput(f"{shown(str(model))} is a run, not a model", hint="name what it made")
+        raise UnsupportedInput(f"{printable(str(model))} is a run, not a model", hint="name what it made")
     here = [Path(place.path) for place in answer.places if place.host == socket.gethostname()]
     found = next((path for path in here if path.exists()), None)
     if found is None:
         raise UnsupportedInput(
-            f"{shown(str(model))} is known to the registry {location.shown}, but lies nowhere on this machine",
+            f"{printable(str(model))} is known to the registry {location.shown}, but lies nowhere on this machine",
             hint="convert or fetch it again, or name its file or folder",
         )
     return found

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llorch.base.errors import MalformedInput
+from llorch.base.printable import printable
 from llorch.base.record_files import RECORD
-from llorch.base.shown import shown
 from llorch.commands.cli import Failure, os_error_line, progress
 from llorch.registry import (
     InvalidReference,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordResult:
     """Where something was recorded. registry: without a password.
 
     before: the digest that the name meant until now, where nobody chose the name and it is of another source.
@@ -67,7 +67,7 @@ def load_registry_ahead() -> None:
 
 def record_conversion(
     folder: Path, conversion: Mapping[str, Any], name: str | None, location: Location
-) -> Recorded | Failure:
+) -> RecordResult | Failure:
     """Records a finished conversion; a failure says how to do it later."""
     from llorch.commands.ledger.conversion import conversion_run
     from llorch.registry import Registry
@@ -86,8 +86,8 @@ def record_conversion(
         again = f"{folder} is kept, `llorch-registry adopt {folder}` records it"
         return recording_failure(location, error, again)
     if refused:
-        return Recorded(location.shown, made.digest, made.digest, refused=refused[0])
-    return Recorded(location.shown, name, made.digest, before)
+        return RecordResult(location.shown, made.digest, made.digest, refused=refused[0])
+    return RecordResult(location.shown, name, made.digest, before)
 
 
 def signatures_of_source(converted: RunRecord, conversion: Mapping[str, Any]) -> list[SignatureRecord]:
@@ -130,7 +130,7 @@ def name_of_another(store: Registry, name: str, source: str, made: str) -> str |
     return None if source in made_of else known
 
 
-def name_taken(recorded: Recorded) -> str | None:
+def name_taken(recorded: RecordResult) -> str | None:
     """What a person should know of a name that was somebody else's; None where it was not."""
     if recorded.before is None:
         return None
@@ -143,7 +143,7 @@ def name_taken(recorded: Recorded) -> str | None:
 
 def record_verification(
     folder: Path, report: Report | Failure, run: TrackedRun, location: Location
-) -> Recorded | Failure | None:
+) -> RecordResult | Failure | None:
     """Records, as `run`, that a folder was verified, or could not be; None if it is not recorded itself.
 
     The folder is what its conversion.json says; a failure says how to verify it again.
@@ -171,12 +171,12 @@ def record_verification(
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, f"`llorch-verify {folder}` tries again")
     names = known.names if isinstance(known, ArtifactAnswer) else ()
-    return Recorded(location.shown, next(iter(names), made), made)
+    return RecordResult(location.shown, next(iter(names), made), made)
 
 
 def record_signature(
     model: Path, files: Mapping[str, str], signer: str, signature: str, location: Location
-) -> Recorded | Failure | None:
+) -> RecordResult | Failure | None:
     """Records that somebody's signature of a model was verified; None if the registry does not know the model.
 
     files: path → SHA-256 as read now, of a file itself by ".". signature: the name of the file that holds it.
@@ -199,7 +199,7 @@ def record_signature(
     except (RegistryError, RefusedRequest, OSError) as error:
         return recording_failure(location, error, "the same command tries again")
     names = known.names if isinstance(known, ArtifactAnswer) else ()
-    return Recorded(location.shown, next(iter(names), digest), digest)
+    return RecordResult(location.shown, next(iter(names), digest), digest)
 
 
 def recording_failure(location: Location, error: Exception, again: str) -> Failure:
@@ -209,7 +209,7 @@ def recording_failure(location: Location, error: Exception, again: str) -> Failu
     return Failure(4, str(getattr(error, "reason", "unreachable")), f"{named}; {again}")
 
 
-def adopt_folder(folder: Path, name: str | None, location: Location) -> Recorded:
+def adopt_folder(folder: Path, name: str | None, location: Location) -> RecordResult:
     """Records a converted folder by its conversion.json, once its files are found to be those listed there.
 
     Raises InputError for a folder that is no such thing or was changed, OSError, RegistryError, and RefusedByPolicy
@@ -231,14 +231,16 @@ def adopt_folder(folder: Path, name: str | None, location: Location) -> Recorded
         found = {file.path: file.sha256 for file in hashed_files(folder, bar)}
     listed = {file.path for file in made.files}
     if changed := sorted(file.path for file in made.files if found.get(file.path) != file.sha256):
-        raise MalformedInput(f"{shown(changed[0])} is missing or is not what {RECORD} says", path=folder)
+        raise MalformedInput(f"{printable(changed[0])} is missing or is not what {RECORD} says", path=folder)
     if added := sorted(found.keys() - listed):
-        raise MalformedInput(f"{shown(added[0])} is not listed in {RECORD}: it is another model", path=folder)
+        raise MalformedInput(
+            f"{printable(added[0])} is not listed in {RECORD}: it is another model", path=folder
+        )
     name = name or name_from(folder.name)
     with Registry(location.url, waiting=progress) as store:
         if refused := record_named(store, converted, {name: made.digest}):
             raise RefusedByPolicy(refused[0])
-    return Recorded(location.shown, name, made.digest)
+    return RecordResult(location.shown, name, made.digest)
 
 
 def checked_name(_: click.Context, parameter: click.Parameter, name: str | None) -> str | None:

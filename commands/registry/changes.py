@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.base.times import rfc3339
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, digest, size, text
@@ -113,7 +113,7 @@ def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_forma
             for path in sorted(left - {one.path for one in found}):
                 cli.note(
                     NAME,
-                    f"{shown(path, 200, quoted=False)} is left: it is not what is recorded, or not there",
+                    f"{printable(path, 200, quoted=False)} is left: it is not what is recorded, or not there",
                 )
     if not found:
         cli.note(NAME, "nothing to prune: no folder here is without a name")

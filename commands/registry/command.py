@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, digest, size, text, write_document
 from llorch.commands.ledger import adopt_folder, checked_name, registry_location
@@ -106,7 +106,9 @@ def why_nothing(url: str | None, wanted: Mapping[str, Any]) -> str:
     for name in ("architecture", "dtype"):
         known = sorted({getattr(row, name) for row in every} - {None})
         if wanted[name] is not None and wanted[name] not in known:
-            return f"no {name} {shown(wanted[name])} is recorded in {where}; there are: {', '.join(known)}"
+            return (
+                f"no {name} {printable(wanted[name])} is recorded in {where}; there are: {', '.join(known)}"
+            )
     return f"none of the {len(every)} recorded in {where} passes {' '.join(asked)}"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.commands import cli
 from llorch.commands.cli import ChildFailed, Failure, digest
 from llorch.commands.registry.output import NAME, host, open_registry, output_options, write_answer
@@ -103,7 +103,7 @@ def reproduce(
         wanted = wanted.from_whole_input()
         made = made_again(wanted)
     if made is None:
-        line = " ".join(shown(word, 4096, quoted=" " in word) for word in wanted.arguments)
+        line = " ".join(printable(word, 4096, quoted=" " in word) for word in wanted.arguments)
     else:
         same = [name for name in ("weights", "tree") if made[name] == getattr(wanted, name)]
         line = f"reproduced {' and '.join(same) or 'nothing'}  ({digest(made['tree']).brief})"

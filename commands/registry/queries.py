@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.base.times import rfc3339
 from llorch.commands import cli
 from llorch.commands.cli import Cell, age, digest, text
@@ -53,7 +53,7 @@ def drawing(found: Lineage, picture: str | None) -> str:
     from llorch.registry.export import drawing  # SQLAlchemy, as every answer
 
     if picture is None:
-        return cli.coloured(f"{drawing.as_tree(found)}\n")
+        return cli.paint(f"{drawing.as_tree(found)}\n")
     return drawing.as_dot(found) if picture == "dot" else drawing.as_svg(found)
 
 
@@ -132,11 +132,11 @@ def whence_row(found: Identification) -> Sequence[Cell]:
         text(known if found.known != "file" else f"file {best.file}"),
         names,
         Cell(" ".join(best.made_from), " ".join(digest(one).brief for one in best.made_from)),
-        text(" ".join(map(source_shown, best.sources))),
+        text(" ".join(map(source_text, best.sources))),
     )
 
 
-def source_shown(source: SourceRecord) -> str:
+def source_text(source: SourceRecord) -> str:
     """A download on one line; --json has what was promised and what came."""
     revision = f"@{source.revision_resolved}" if source.revision_resolved else ""
     return f"{source.repository}/{source.path}{revision}"
@@ -224,8 +224,8 @@ def affected(
         found = store.affected(builder, architecture)
     write_answers("affected", "artifacts", found, AFFECTED_TITLES, affected_row, as_json, output_format)
     if not found:
-        of = f" of {shown(architecture)}" if architecture else ""
-        cli.note(NAME, f"nothing recorded{of} was made by {shown(builder)}")
+        of = f" of {printable(architecture)}" if architecture else ""
+        cli.note(NAME, f"nothing recorded{of} was made by {printable(builder)}")
     return 1 if found else 0
 
 

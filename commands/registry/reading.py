@@ -95,8 +95,8 @@ def write_checks(found: ArtifactAnswer) -> None:
             [
                 text(one.name),
                 Cell(one.status, one.status, whole=True),
-                measured(one.value),
-                measured(one.threshold),
+                number_cell(one.value),
+                number_cell(one.threshold),
                 text(one.unit),
             ]
             for one in latest
@@ -104,7 +104,7 @@ def write_checks(found: ArtifactAnswer) -> None:
     )
 
 
-def measured(value: str | None) -> Cell:
+def number_cell(value: str | None) -> Cell:
     """A recorded number: whole ones as such, others with two digits for a person."""
     if value is None:
         return Cell("", "–")
@@ -138,10 +138,10 @@ def write_diff(found: ArtifactDiff, first: str, second: str) -> None:
             f"only in {first}": differences.only_a,
             f"only in {second}": differences.only_b,
         }
-        write_rows(list(named(names)))
+        write_rows(list(list_rows(names)))
 
 
-def named(lists: Mapping[str, Sequence[str]]) -> Iterator[list[Cell]]:
+def list_rows(lists: Mapping[str, Sequence[str]]) -> Iterator[list[Cell]]:
     """A row for each list that is not empty, with its first names; a program gets them all."""
     for how, names in lists.items():
         if names:

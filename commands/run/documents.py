@@ -153,9 +153,9 @@ def contents_rows(found: Contents) -> list[list[Cell]]:
 
 def offer_of(found: Description) -> Offer:
     """What this machine's processor multiplies the model's weights with."""
-    from llorch.runtime import offered  # LLVM, which --help does not need
+    from llorch.runtime import offer  # LLVM, which --help does not need
 
-    return offered(stored.type for stored in found.types)
+    return offer(stored.type for stored in found.types)
 
 
 def told_of_products(offer: Offer) -> str:

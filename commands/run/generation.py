@@ -16,8 +16,8 @@ from llorch import runtime
 from llorch.commands import cli
 from llorch.commands.run.conversation import converse, interrupt_cancels
 from llorch.commands.run.documents import generation_document
-from llorch.commands.run.input import prompt_of, said
-from llorch.commands.run.options import NAME, device_option, model_argument, opened
+from llorch.commands.run.input import prompt_of, read_line
+from llorch.commands.run.options import NAME, device_option, model_argument, open_model
 
 if TYPE_CHECKING:
     from llorch.runtime import Sampling, Stream
@@ -122,7 +122,7 @@ def generate(
     """Continue a text, the most probable way or by chance."""
     sampling = sampling_of(**options)
     prompt = prompt_of(prompt, file)
-    with opened(model, device, mode) as loaded:
+    with open_model(model, device, mode) as loaded:
         ask = runtime.Chat(loaded).ask if chat else loaded.stream
         stream = ask(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
         write_stream(stream, silent=as_json)
@@ -150,7 +150,7 @@ def chat(
     In a terminal the line can be edited, and /help lists what else can be typed.
     """
     sampling = sampling_of(**options)
-    with opened(model, device, mode) as loaded:
+    with open_model(model, device, mode) as loaded:
         conversation = runtime.Chat(loaded)
 
         def answer(line: str) -> Stream:
@@ -163,7 +163,7 @@ def chat(
 
         if typed := cli.is_terminal(sys.stdin) and cli.is_terminal(sys.stderr):
             converse(NAME, conversation, answer)
-        while not typed and (line := said()):
+        while not typed and (line := read_line()):
             conversation.answered(answer(line))
     if as_json:
         messages = list(conversation.messages)
@@ -194,7 +194,7 @@ def write_stream(stream: Stream, *, silent: bool, cut: str = "--max-new-tokens")
             first = next(stream, "")
         for piece in itertools.chain([first], stream):
             if not silent:
-                click.echo(seen(piece), nl=False)
+                click.echo(escape(piece), nl=False)
     finally:
         if not silent:
             click.echo()  # also where it was interrupted: what is said of that has a line of its own
@@ -204,15 +204,15 @@ def write_stream(stream: Stream, *, silent: bool, cut: str = "--max-new-tokens")
         rate = ""
         if cli.is_terminal(sys.stderr):
             rate = f", {len(made.ids) / max(time.monotonic() - began, 1e-9):.1f} tokens a second"
-        cli.note(NAME, f"{counted(made.ids, 'token')} in mode {made.mode}, {end}{rate}")
+        cli.note(NAME, f"{count_text(made.ids, 'token')} in mode {made.mode}, {end}{rate}")
 
 
-def counted(ids: Sequence[int], what: str) -> str:
+def count_text(ids: Sequence[int], what: str) -> str:
     """`1 token`, `2 tokens`."""
     return f"{len(ids)} {what}{'' if len(ids) == 1 else 's'}"
 
 
-def seen(piece: str) -> str:
+def escape(piece: str) -> str:
     """A piece of a model's text: where a person looks, nothing in it acts on the terminal."""
     if not cli.is_terminal(sys.stdout):
         return piece

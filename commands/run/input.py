@@ -54,6 +54,6 @@ def without_line_end(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def said() -> str:
+def read_line() -> str:
     """The next line of the input; empty where it ends."""
     return next((line for line in sys.stdin if line.strip()), "").strip()

@@ -11,7 +11,7 @@ from llorch.commands import cli
 from llorch.commands.cli import Cell, text, write_rows, write_table
 from llorch.commands.run.documents import speed_document, speed_rows
 from llorch.commands.run.input import text_of
-from llorch.commands.run.options import NAME, device_option, model_argument, opened
+from llorch.commands.run.options import NAME, device_option, model_argument, open_model
 
 commands = click.Group()  # `llorch.commands.run.command` takes them into its own
 
@@ -24,7 +24,7 @@ commands = click.Group()  # `llorch.commands.run.command` takes them into its ow
 @device_option
 def logits(model: Path, words: str, top: int, mode: str, device: str, as_json: bool) -> None:
     """Show the most probable tokens after TEXT, with their logits."""
-    with opened(model, device, mode) as loaded:
+    with open_model(model, device, mode) as loaded:
         ids = loaded.tokenizer.encode(words).ids
         if not ids:
             raise click.UsageError(f"TEXT {words!r} has no token, so there is nothing to go on from")
@@ -63,7 +63,7 @@ def perplexity(model: Path, file: Path, n_ctx: int, mode: str, device: str, as_j
     The text is FILE's, else stdin's.
     """
     content = text_of(file)
-    with opened(model, device, mode) as loaded, cli.progress("perplexity", in_bytes=False) as progress:
+    with open_model(model, device, mode) as loaded, cli.progress("perplexity", in_bytes=False) as progress:
         found = runtime.measure_perplexity(loaded, content, n_ctx=n_ctx, progress=progress)
     document = {
         "perplexity": found.value,

@@ -24,7 +24,7 @@ device_option = cli.device_option(
 )
 
 
-def opened(model: Path, device: str, mode: str) -> Model:
+def open_model(model: Path, device: str, mode: str) -> Model:
     """The model, ready to run."""
     with cli.progress(f"loading {model.name}"):
         loaded = runtime.load(formats.model_path(model, folders=True), device=device, mode=mode)

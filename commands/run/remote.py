@@ -129,7 +129,7 @@ def remote(
         folder.mkdir()
         there = over_ssh(ssh, host, ENVIRONMENT, until)
         answer = over_ssh(ssh, host, shlex.join(asked), until) if there.code == 0 else there
-        outcome = judged(there, answer)
+        outcome = verdict(there, answer)
         write_bundle(folder, there, answer)
         document = {
             "schema": "llorch.remote/v1",
@@ -175,7 +175,7 @@ def over_ssh(ssh: str, host: str, command: str, until: float) -> Ran:
     return Ran(code, stdout[:OUTPUT_BYTES], stderr[:OUTPUT_BYTES], time.monotonic() - begun)
 
 
-def judged(there: Ran, answer: Ran) -> str:
+def verdict(there: Ran, answer: Ran) -> str:
     """What became of it, in words that stay."""
     if there.code is None or answer.code is None:
         return "timed out"

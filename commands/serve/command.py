@@ -126,7 +126,7 @@ def serve(
             settings,
             card,
             listening,
-            load=lambda: loaded(found, device, mode),
+            load=lambda: load_model(found, device, mode),
             identify=lambda: identify(found, card, url),
             said=lambda uri: say_ready(uri, settings, card, as_json=as_json),
         )
@@ -146,7 +146,7 @@ def require_extra() -> None:
         ) from error
 
 
-def loaded(path: Path, device: str, mode: str) -> Model:
+def load_model(path: Path, device: str, mode: str) -> Model:
     """The model with its tokenizer, ready to run."""
     from llorch import runtime
 

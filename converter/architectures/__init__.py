@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 
 from llorch.base.errors import UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.schema.architecture import Architecture, Evidence
 from llorch.converter.schema.not_yet import PARTLY, what_it_is
 
@@ -28,13 +28,13 @@ def choose_architecture(evidence: Evidence) -> Architecture:
     general = [a for a in named if a.when is None]
     if named and not special and not general:
         raise UnsupportedInput(
-            f"is {shown(name)}, {PARTLY[name]}: not converted yet", where="key 'general.architecture'"
+            f"is {printable(name)}, {PARTLY[name]}: not converted yet", where="key 'general.architecture'"
         )
     if not named:
         refuse_what_is_not_yet(name)
         known = ", ".join(sorted({a.gguf for a in architectures()}))
         raise UnsupportedInput(
-            f"is {shown(name)}, which is not known; known are {known}", where="key 'general.architecture'"
+            f"is {printable(name)}, which is not known; known are {known}", where="key 'general.architecture'"
         )
     if len(special) > 1:
         classes = ", ".join(a.class_name for a in special)
@@ -47,7 +47,7 @@ def refuse_what_is_not_yet(name: str) -> None:
     what = what_it_is(name)
     if what is not None:
         raise UnsupportedInput(
-            f"is {shown(name)}, {what}: not converted yet", where="key 'general.architecture'"
+            f"is {printable(name)}, {what}: not converted yet", where="key 'general.architecture'"
         )
 
 

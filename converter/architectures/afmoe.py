@@ -28,8 +28,8 @@ AFMOE = Architecture(
         ),
         *in_layers(*rows.GATED_FFN, of="dense"),
         *in_layers(
-            *rows.renamed(rows.EXPERTS, {"mlp.gate.": "mlp.router.gate."}),
-            *rows.renamed(rows.CHOICE_BIAS, {"gate.e_score_correction_bias": "expert_bias"}),
+            *rows.rename(rows.EXPERTS, {"mlp.gate.": "mlp.router.gate."}),
+            *rows.rename(rows.CHOICE_BIAS, {"gate.e_score_correction_bias": "expert_bias"}),
             *rows.SHARED_EXPERTS,
             of="mixture",
         ),

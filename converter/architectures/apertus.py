@@ -18,7 +18,7 @@ APERTUS = Architecture(
         *in_layers(
             Rule("attn_norm.weight", "attention_layernorm.weight", "hidden"),
             *rows.ATTENTION,
-            *rows.flagged((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "attention_bias"),
+            *rows.with_flag((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "attention_bias"),
             *rows.HEAD_NORMS,
             Rule("ffn_norm.weight", "feedforward_layernorm.weight", "hidden"),
             *rows.UNGATED_FFN,

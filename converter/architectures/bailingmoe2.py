@@ -13,8 +13,8 @@ from llorch.converter.schema.architecture import PREDICTION, Key, Kind, Rule, in
 BLOCK = (
     *rows.INPUT_NORM,
     *rows.ATTENTION,
-    *rows.flagged(rows.QKV_BIAS, "attention_bias"),
-    *rows.flagged(rows.HEAD_NORMS, "use_qk_norm"),
+    *rows.with_flag(rows.QKV_BIAS, "attention_bias"),
+    *rows.with_flag(rows.HEAD_NORMS, "use_qk_norm"),
     *rows.FFN_NORM,
 )
 

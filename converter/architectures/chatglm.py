@@ -17,7 +17,7 @@ CHATGLM = Architecture(
         *in_layers(
             *rows.INPUT_NORM,
             *rows.ATTENTION,
-            *rows.flagged(rows.QKV_BIAS, "attention_bias"),
+            *rows.with_flag(rows.QKV_BIAS, "attention_bias"),
             *rows.FFN_NORM,
             Rule("ffn_up.weight", "mlp.gate_up_proj.weight", "2*ff hidden"),
             Rule("ffn_down.weight", "mlp.down_proj.weight", "hidden ff"),

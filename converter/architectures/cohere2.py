@@ -16,7 +16,7 @@ COHERE2 = Architecture(
         *in_layers(
             *rows.INPUT_NORM,
             *rows.ATTENTION,
-            *rows.flagged((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "attention_bias"),
+            *rows.with_flag((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "attention_bias"),
             *rows.GATED_FFN,
         ),
         *rows.FINAL_NORM,

@@ -8,8 +8,8 @@ from llorch.converter.schema import rows
 from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
 from llorch.converter.schema.layer_kinds import dense_and_every_nth_mixture
 
-BIASES = rows.flagged((*rows.QKV_BIAS, *rows.OUTPUT_BIAS, *rows.FFN_BIAS), "use_bias")
-ATTENTION_BIASES = rows.flagged((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "use_bias")
+BIASES = rows.with_flag((*rows.QKV_BIAS, *rows.OUTPUT_BIAS, *rows.FFN_BIAS), "use_bias")
+ATTENTION_BIASES = rows.with_flag((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "use_bias")
 ASSUMED = {"hidden_act": "silu", "initializer_range": 0.02, "use_cache": True}
 
 ERNIE4_5 = Architecture(

@@ -11,7 +11,7 @@ from llorch.converter.schema.layer_kinds import dense_then_mixture
 
 ATTENTION = (*rows.INPUT_NORM, *rows.ATTENTION, *rows.HEAD_NORMS, *rows.FFN_NORM)
 
-CHOICE_BIAS = rows.renamed(rows.CHOICE_BIAS, {"mlp.gate.": "mlp."})
+CHOICE_BIAS = rows.rename(rows.CHOICE_BIAS, {"mlp.gate.": "mlp."})
 
 EXAONE_MOE = Architecture(
     gguf="exaone-moe",

@@ -16,7 +16,7 @@ GLM4 = Architecture(
         *in_layers(
             *rows.INPUT_NORM,
             *rows.ATTENTION,
-            *rows.flagged(rows.QKV_BIAS, "attention_bias"),
+            *rows.with_flag(rows.QKV_BIAS, "attention_bias"),
             Rule("post_attention_norm.weight", "post_self_attn_layernorm.weight", "hidden"),
             *rows.FFN_NORM,
             Rule("post_ffw_norm.weight", "post_mlp_layernorm.weight", "hidden"),

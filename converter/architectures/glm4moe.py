@@ -10,8 +10,8 @@ from llorch.converter.schema.layer_kinds import dense_then_mixture
 BLOCK = (
     *rows.INPUT_NORM,
     *rows.ATTENTION,
-    *rows.flagged(rows.QKV_BIAS, "attention_bias"),
-    *rows.flagged(rows.HEAD_NORMS, "use_qk_norm"),
+    *rows.with_flag(rows.QKV_BIAS, "attention_bias"),
+    *rows.with_flag(rows.HEAD_NORMS, "use_qk_norm"),
     *rows.FFN_NORM_NAMED_POST,
 )
 KEYS = (*rows.WEIGHED_AND_SHARED, *rows.GROUPS, *rows.FIRST_DENSE, *rows.PREDICTION_COUNT)

@@ -10,7 +10,7 @@ from llorch.converter.schema import rows
 from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
 from llorch.converter.schema.derived_values import in_every_layer
 
-HEAD_NORMS = rows.renamed(rows.HEAD_NORMS, {"q_norm": "query_layernorm", "k_norm": "key_layernorm"})
+HEAD_NORMS = rows.rename(rows.HEAD_NORMS, {"q_norm": "query_layernorm", "k_norm": "key_layernorm"})
 
 HUNYUAN_DENSE = Architecture(
     gguf="hunyuan-dense",

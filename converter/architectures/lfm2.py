@@ -15,7 +15,7 @@ NORMS = (
     Rule("attn_norm.weight", "operator_norm.weight", "hidden"),
     Rule("ffn_norm.weight", "ffn_norm.weight", "hidden"),
 )
-ATTENTION = rows.renamed(
+ATTENTION = rows.rename(
     (*rows.ATTENTION, *rows.HEAD_NORMS),
     {"o_proj": "out_proj", "q_norm": "q_layernorm", "k_norm": "k_layernorm"},
 )
@@ -50,7 +50,7 @@ LFM2 = Architecture(
     block_sizes=(short_conv_sizes,),
     tensors=(
         *rows.EMBEDDING,
-        *in_layers(*NORMS, *rows.renamed(rows.GATED_FFN, NAMES)),
+        *in_layers(*NORMS, *rows.rename(rows.GATED_FFN, NAMES)),
         *in_layers(*ATTENTION, of="attention"),
         *in_layers(*CONVOLUTION, of="conv"),
         *FINAL_NORM,
@@ -80,8 +80,8 @@ LFM2MOE = Architecture(
         *in_layers(*NORMS),
         *in_layers(*ATTENTION, of="attention"),
         *in_layers(*CONVOLUTION, of="conv"),
-        *in_layers(*rows.renamed(rows.GATED_FFN, NAMES), of="dense"),
-        *in_layers(*rows.renamed((*rows.EXPERTS, *rows.CHOICE_BIAS), NAMES), of="mixture"),
+        *in_layers(*rows.rename(rows.GATED_FFN, NAMES), of="dense"),
+        *in_layers(*rows.rename((*rows.EXPERTS, *rows.CHOICE_BIAS), NAMES), of="mixture"),
         *FINAL_NORM,
         *rows.HEAD,
     ),

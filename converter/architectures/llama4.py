@@ -38,7 +38,7 @@ LLAMA4 = Architecture(
     tensors=(
         *rows.EMBEDDING,
         *in_layers(*rows.INPUT_NORM, *rows.ATTENTION, *rows.FFN_NORM),
-        *in_layers(*rows.renamed(rows.GATED_FFN, {"mlp.": "feed_forward."}), of="dense"),
+        *in_layers(*rows.rename(rows.GATED_FFN, {"mlp.": "feed_forward."}), of="dense"),
         *in_layers(*EXPERTS, of="mixture"),
         *rows.FINAL_NORM,
         *rows.HEAD,

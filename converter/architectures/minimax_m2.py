@@ -27,7 +27,7 @@ MINIMAX_M2 = Architecture(
             *rows.ATTENTION,
             *rows.ROW_NORMS,
             *rows.FFN_NORM,
-            *rows.renamed((*rows.EXPERTS, *rows.CHOICE_BIAS), NAMES),
+            *rows.rename((*rows.EXPERTS, *rows.CHOICE_BIAS), NAMES),
         ),
         *rows.FINAL_NORM,
         *rows.HEAD,

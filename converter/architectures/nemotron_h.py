@@ -27,7 +27,7 @@ EXPERTS = (
 TENSORS = (
     Rule("token_embd.weight", "backbone.embeddings.weight", "vocab hidden"),
     *in_layers(*NORM, below=BELOW),
-    *in_layers(*rows.renamed(rows.ATTENTION_IN_PAIRS, NAMES), of="attention", below=BELOW),
+    *in_layers(*rows.rename(rows.ATTENTION_IN_PAIRS, NAMES), of="attention", below=BELOW),
     *in_layers(*rows.below(rows.MAMBA2, "mixer."), of="mamba", below=BELOW),
     Rule("output_norm.weight", "backbone.norm_f.weight", "hidden"),
     *rows.HEAD,
@@ -90,7 +90,7 @@ NEMOTRON_H_MOE = Architecture(
     block_sizes=(mamba2_sizes,),
     tensors=(
         *TENSORS,
-        *in_layers(*EXPERTS, *rows.renamed(rows.CHOICE_BIAS, NAMES), of="ffn", below=BELOW),
+        *in_layers(*EXPERTS, *rows.rename(rows.CHOICE_BIAS, NAMES), of="ffn", below=BELOW),
     ),
     keys=(
         *KEYS,

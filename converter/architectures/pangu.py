@@ -18,7 +18,7 @@ PANGU_EMBEDDED = replace(
         *in_layers(
             *rows.INPUT_NORM,
             *rows.ATTENTION,
-            *rows.flagged((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "attention_bias"),
+            *rows.with_flag((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "attention_bias"),
             *rows.FFN_NORM,
             *rows.GATED_FFN,
         ),

@@ -25,7 +25,7 @@ PHIMOE = Architecture(
             *rows.INPUT_NORM,
             Rule("attn_norm.bias", "input_layernorm.bias", "hidden"),
             *rows.ATTENTION,
-            *rows.flagged((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "attention_bias"),
+            *rows.with_flag((*rows.QKV_BIAS, *rows.OUTPUT_BIAS), "attention_bias"),
             *rows.FFN_NORM,
             Rule("ffn_norm.bias", "post_attention_layernorm.bias", "hidden"),
             *EXPERTS,

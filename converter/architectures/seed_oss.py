@@ -15,8 +15,8 @@ SEED_OSS = Architecture(
         *in_layers(
             *rows.INPUT_NORM,
             *rows.ATTENTION,
-            *rows.flagged(rows.QKV_BIAS, "attention_bias"),
-            *rows.flagged(rows.OUTPUT_BIAS, "attention_out_bias"),
+            *rows.with_flag(rows.QKV_BIAS, "attention_bias"),
+            *rows.with_flag(rows.OUTPUT_BIAS, "attention_out_bias"),
             *rows.FFN_NORM_NAMED_POST,
             *rows.GATED_FFN,
         ),

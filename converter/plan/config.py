@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.plan.dtype import DType
 from llorch.converter.plan.published import fill_in
-from llorch.converter.plan.rope import Rope, spelled
+from llorch.converter.plan.rope import Rope, rope_parameters
 from llorch.converter.plan.settings import Settings, require_settings
 from llorch.converter.schema.architecture import Architecture, Evidence, Key, Kind, Sizes
 from llorch.converter.schema.keys import Keys
@@ -102,7 +102,7 @@ def build_config(
             assumed |= {} if given else {key.config: value}
     for name, derive in architecture.derived.items():
         values[name] = assumed[name] = derive(evidence)
-    values |= spelled(architecture, rope, keys, sizes)
+    values |= rope_parameters(architecture, rope, keys, sizes)
     published = fill_in(architecture.model_type, values)
     require_settings(settings, architecture, values | published, assumed | published)
     published = fill_in(architecture.model_type, {**values, **settings})  # some follow from what is set
@@ -145,9 +145,11 @@ def build_generation_config(
         used.add(SAMPLING_TOP_K)
         top_k = metadata.number(SAMPLING_TOP_K)  # some writers have it as a float
         if not top_k.is_integer():
-            raise MalformedInput(f"is {top_k}, expected a whole number", where=f"key {shown(SAMPLING_TOP_K)}")
+            raise MalformedInput(
+                f"is {top_k}, expected a whole number", where=f"key {printable(SAMPLING_TOP_K)}"
+            )
         sampling["top_k"] = max(int(top_k), 0)  # llama.cpp: 0 and below is no limit, as is 0 here
-    never = [token for token in _unused(metadata) if token not in stops]  # a delimiter that was typed so
+    never = [token for token in _unused_ids(metadata) if token not in stops]  # a delimiter that was typed so
     suppressed = metadata.integers(SUPPRESSED, None)
     if suppressed is not None:
         used.add(SUPPRESSED)
@@ -161,7 +163,7 @@ def build_generation_config(
     return {**config, **sampling, **({"do_sample": True} if sampling.keys() - penalty.keys() else {})}
 
 
-def _unused(metadata: Metadata) -> list[int]:
+def _unused_ids(metadata: Metadata) -> list[int]:
     """The ids typed UNUSED before others: tokenizer.json has no such type, but a model need not say them.
 
     Those at the end are padding, which the tokenizer is without.
@@ -181,7 +183,7 @@ def special_ids(metadata: Metadata, vocab: int) -> dict[str, int | None]:
         token = ids[name] = stored_id(metadata, key)
         if token is not None and not 0 <= token < vocab:
             raise MalformedInput(
-                f"is {token}, outside the {vocab} rows of token_embd.weight", where=f"key {shown(key)}"
+                f"is {token}, outside the {vocab} rows of token_embd.weight", where=f"key {printable(key)}"
             )
     return ids
 
@@ -201,7 +203,8 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
     if key.only and value not in key.only:
         only = " or ".join(str(v) for v in key.only)
         raise UnsupportedInput(
-            f"is {value}; transformers' class knows only {only}", where=f"key {shown(keys.name(key.gguf))}"
+            f"is {value}; transformers' class knows only {only}",
+            where=f"key {printable(keys.name(key.gguf))}",
         )
     if key.least is not None and isinstance(value, (int, float)) and value < key.least:
         raise keys.wrong(key.gguf, f"is {value}, below {key.least:g}")

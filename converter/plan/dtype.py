@@ -61,7 +61,7 @@ _INFINITY = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 _HALF_SPACING = {"F32": (2.0**-24, 2.0**-150), "F16": (2.0**-11, 2.0**-25), "BF16": (2.0**-8, 2.0**-134)}
 
 
-def widened(weights: Written, dtype: str) -> Float32:
+def widen(weights: Written, dtype: str) -> Float32:
     """The same numbers in float32, exact."""
     if dtype == "BF16":
         return (weights.astype(np.uint32) << 16).view(np.float32)

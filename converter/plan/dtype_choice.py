@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.plan.dtype import DType, Float32
 from llorch.converter.plan.schedule import slices
 from llorch.converter.plan.segments import OutputTensor, PlannedTensor
@@ -43,7 +43,7 @@ def choose_dtypes(outputs: Sequence[PlannedTensor], data: TensorData, dtype: str
         one = DType.BF16 if dtype == AUTO else DType.from_torch(dtype)
         return DTypeChoice(tuple(output.of(output.dtype or one) for output in outputs), one, ())
     seen = [output for output in outputs if output.dtype is None and not _inexact(output)]
-    lossless = {output.name: _stored(output) or _narrowest(output, data) for output in seen}
+    lossless = {output.name: _stored_dtypes(output) or _narrowest(output, data) for output in seen}
     only = Counter[DType]()
     for output in seen:
         if len(lossless[output.name]) == 1:
@@ -58,7 +58,7 @@ def choose_dtypes(outputs: Sequence[PlannedTensor], data: TensorData, dtype: str
     wider = [name for name, dtype in by_name.items() if dtype != model and model is not DType.F32]
     warning = (
         f"{len(wider)} tensors are not {model.torch_name} as most weights are, and a loader that makes all of one "
-        f"type may round them: {', '.join(shown(name) for name in wider[:12])}{' …' if len(wider) > 12 else ''}"
+        f"type may round them: {', '.join(printable(name) for name in wider[:12])}{' …' if len(wider) > 12 else ''}"
     )
     return DTypeChoice(chosen, model, (warning,) if wider else ())
 
@@ -72,7 +72,7 @@ def _one(lossless: Sequence[DType], tie: DType) -> DType:
     return tie if tie in lossless else lossless[0]
 
 
-def _stored(output: PlannedTensor) -> tuple[DType, ...]:
+def _stored_dtypes(output: PlannedTensor) -> tuple[DType, ...]:
     """The 16-bit type that all of an output's sources have, if its weights only move."""
     types = {segment.source.type.name for segment in output.segments}
     return tuple(map(DType, types)) if output.moves and len(types) == 1 and types <= {"F16", "BF16"} else ()

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf import Header, Tensor, Value, ValueType
 from llorch.formats.quants import by_name
 
@@ -50,6 +50,6 @@ def _require(key: str, value: Value, layers: int) -> None:
         raise MalformedInput(
             f"is {value.type_name} of {len(numbers)} numbers, expected {layers} finite float32, one a layer, "
             "or one for all",
-            where=f"key {shown(key)}",
+            where=f"key {printable(key)}",
             offset=value.offset,
         )

@@ -50,13 +50,13 @@ def closed_form(table: Table, theta: float) -> dict[str, object] | None:
         if (
             near is None
             and exact_ends
-            and np.all(np.abs(again - table) <= _allowed(again, theta, low, high, context))
+            and np.all(np.abs(again - table) <= _tolerance(again, theta, low, high, context))
         ):
             near = found
     return near
 
 
-def _allowed(table: Table, theta: float, low: float, high: float, context: int) -> NDArray[np.float64]:
+def _tolerance(table: Table, theta: float, low: float, high: float, context: int) -> NDArray[np.float64]:
     """How far entries may be off when f_i is off by a few units in the last place.
 
     From the closed form, |dr/ds| ≤ r² and ds = C/(2π (hi − lo)) df: where s is near 0, r is near F, and F times as

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.architectures import choose_architecture, refuse_what_is_not_yet
 from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
 from llorch.converter.plan.layer_arrays import layer_tensors
@@ -150,7 +150,7 @@ def _architecture_name(header: Header) -> str:
     kind = header.metadata.text("general.type", "model")
     if kind != "model":
         what = TYPES.get(kind, "and only models are converted")
-        raise UnsupportedInput(f"is {shown(kind)}, {what}", where="key 'general.type'")
+        raise UnsupportedInput(f"is {printable(kind)}, {what}", where="key 'general.type'")
     name = header.metadata.text(ARCHITECTURE)
     if not name:
         raise MalformedInput("is empty", where=f"key '{ARCHITECTURE}'")
@@ -173,7 +173,7 @@ def _rope_tables(header: Header, assignment: Assignment) -> dict[str, Table]:
     for tensor in found:
         if len(tensor.shape) != 1 or tensor.type.weights != 1:
             raise MalformedInput(f"is {tensor.type.name} {list(tensor.shape)}, expected a vector of floats",
-                                 where=f"tensor {shown(tensor.name)}")  # fmt: skip
+                                 where=f"tensor {printable(tensor.name)}")  # fmt: skip
     with TensorData(header) as data:
         return {t.name: decode(t.type, data.read(t)).astype(np.float32) for t in found}
 
@@ -199,7 +199,7 @@ def _leftover_keys(keys: Keys, used: set[str]) -> tuple[dict[str, str], list[str
 def _unknown_keys(unknown: Sequence[str], architecture: Architecture, allow_unknown: bool) -> list[str]:
     if not unknown:
         return []
-    listed = f"key{'s' if len(unknown) > 1 else ''} {', '.join(shown(key) for key in unknown[:12])}"
+    listed = f"key{'s' if len(unknown) > 1 else ''} {', '.join(printable(key) for key in unknown[:12])}"
     what = f"unknown in the architecture {architecture.gguf} ({architecture.class_name})"
     if not allow_unknown:
         raise UnsupportedInput(

@@ -15,7 +15,7 @@ Values = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedKeys:
     """One family's keys.
 
     source: whose config.json has them, looked up in copies of it; where none was found, the class that has the key is
@@ -142,13 +142,13 @@ WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
 # Without it candle, mistral.rs and mlx-lm would choose by softmax, and llama.cpp's converter would not say which.
 BY_SIGMOID: Mapping[str, object] = {"scoring_func": "sigmoid"}
 
-PUBLISHED: Mapping[str, Published] = {
+PUBLISHED: Mapping[str, PublishedKeys] = {
     # No copy was found: llama.cpp's converter looks for it.
-    "afmoe": Published("arcee-ai/Trinity-Mini", {"score_func": "sigmoid"}),
-    "apertus": Published(
+    "afmoe": PublishedKeys("arcee-ai/Trinity-Mini", {"score_func": "sigmoid"}),
+    "apertus": PublishedKeys(
         "swiss-ai/Apertus-8B-Instruct-2509", {"mlp_bias": False, "post_norm": False, "qk_norm": True}
     ),
-    "cohere2": Published(
+    "cohere2": PublishedKeys(
         "CohereLabs/c4ai-command-r7b-12-2024",
         {
             "order_of_interleaved_layers": "local_attn_first",
@@ -159,20 +159,22 @@ PUBLISHED: Mapping[str, Published] = {
             "use_parallel_block": True,
         },
     ),
-    "deepseek_v2": Published(
+    "deepseek_v2": PublishedKeys(
         "deepseek-ai/DeepSeek-V2-Lite", {"moe_layer_freq": 1, "scoring_func": "softmax"}
     ),
-    "deepseek_v3": Published(
+    "deepseek_v3": PublishedKeys(
         "deepseek-ai/DeepSeek-V3", {**BY_SIGMOID, "moe_layer_freq": 1, "topk_method": "noaux_tc"}
     ),
-    "dots1": Published("rednote-hilab/dots.llm1.inst", {**BY_SIGMOID, "topk_method": "noaux_tc"}),
+    "dots1": PublishedKeys("rednote-hilab/dots.llm1.inst", {**BY_SIGMOID, "topk_method": "noaux_tc"}),
     # The last layer that may be a mixture. transformers' class has -1 for it, which mlx-lm takes as it is.
-    "ernie4_5_moe": Published("baidu/ERNIE-4.5-21B-A3B-PT", {"moe_layer_end_index": last_layer}),
-    "exaone4": Published("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": letters_of_layers}),
+    "ernie4_5_moe": PublishedKeys("baidu/ERNIE-4.5-21B-A3B-PT", {"moe_layer_end_index": last_layer}),
+    "exaone4": PublishedKeys("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": letters_of_layers}),
     # No copy was found: llama.cpp's converter looks for it, and its runtime demands what that writes.
-    "exaone_moe": Published("LGAI-EXAONE/K-EXAONE-236B-A23B", {**BY_SIGMOID, "is_moe_layer": sparse_layers}),
-    "gemma3_text": Published("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
-    "gemma4_text": Published(
+    "exaone_moe": PublishedKeys(
+        "LGAI-EXAONE/K-EXAONE-236B-A23B", {**BY_SIGMOID, "is_moe_layer": sparse_layers}
+    ),
+    "gemma3_text": PublishedKeys("google/gemma-3-1b-it", {"sliding_window_pattern": period_of_full_layers}),
+    "gemma4_text": PublishedKeys(
         "google/gemma-4-E2B-it",
         {
             "global_head_dim": of_full_layers("head_dim"),
@@ -180,7 +182,7 @@ PUBLISHED: Mapping[str, Published] = {
         },
     ),
     # llama.cpp's converter takes the context, the norms' epsilon and the rotation's base by the names of ChatGLM alone.
-    "glm": Published(
+    "glm": PublishedKeys(
         "zai-org/glm-4-9b-chat",
         {
             "layernorm_epsilon": same_as("rms_norm_eps"),
@@ -189,15 +191,17 @@ PUBLISHED: Mapping[str, Published] = {
         },
     ),
     # The original says no scoring_func: llama.cpp knows its 47 layers, and takes softmax for any other number of them.
-    "glm4_moe_lite": Published(
+    "glm4_moe_lite": PublishedKeys(
         "zai-org/GLM-4.7-Flash",
         {**BY_SIGMOID, "first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"},
     ),
     # llama.cpp's converter takes the end of text from here; transformers' class has 3 where the key is absent.
-    "hunyuan_v1_dense": Published("tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}),
-    "llama": Published("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
+    "hunyuan_v1_dense": PublishedKeys(
+        "tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}
+    ),
+    "llama": PublishedKeys("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
     # candle finds the sizes by the names of the upload before -hf, which the -hf one has beside its own.
-    "mamba": Published(
+    "mamba": PublishedKeys(
         "state-spaces/mamba-130m-hf",
         {
             "d_inner": same_as("intermediate_size"),
@@ -210,7 +214,7 @@ PUBLISHED: Mapping[str, Published] = {
     ),
     # The original's limit is infinity, for which JSON has no number, and which transformers 5 writes as an object that
     # 4 does not read: float16's largest cuts off no step either.
-    "mamba2": Published(
+    "mamba2": PublishedKeys(
         "mistralai/Mamba-Codestral-7B-v0.1",
         {
             "intermediate_size": lambda values: of_product(values, "num_heads", "head_dim"),
@@ -218,23 +222,23 @@ PUBLISHED: Mapping[str, Published] = {
             "time_step_rank": lambda values: -(-of_product(values, "hidden_size") // 16),
         },
     ),
-    "minimax_m2": Published(
+    "minimax_m2": PublishedKeys(
         "MiniMaxAI/MiniMax-M2", {**BY_SIGMOID, "shared_intermediate_size": 0, "use_routing_bias": True}
     ),
     # The first release had a window of 4096, later ones null, of which candle and mistral.rs make no number: a window
     # as long as the context hides nothing. use_flash_attn is candle's own, and no original has it.
-    "mixtral": Published(
+    "mixtral": PublishedKeys(
         "mistralai/Mixtral-8x7B-v0.1",
         {"sliding_window": same_as("max_position_embeddings"), "use_flash_attn": False},
     ),
-    "qwen2": Published(
+    "qwen2": PublishedKeys(
         "Qwen/Qwen2.5-7B-Instruct", {**WINDOW_OFF, "sliding_window": same_as("max_position_embeddings")}
     ),
-    "qwen2_moe": Published(
+    "qwen2_moe": PublishedKeys(
         "Qwen/Qwen1.5-MoE-A2.7B", {**WINDOW_OFF, "sliding_window": same_as("max_position_embeddings")}
     ),
-    "qwen3": Published("Qwen/Qwen3-8B", WINDOW_OFF),
-    "qwen3_moe": Published("Qwen/Qwen3-30B-A3B", WINDOW_OFF),
-    "smollm3": Published("HuggingFaceTB/SmolLM3-3B", {**WINDOW_OFF, "pretraining_tp": 2}),
-    "starcoder2": Published("bigcode/starcoder2-15b", {"mlp_type": "default", "norm_type": "layer_norm"}),
+    "qwen3": PublishedKeys("Qwen/Qwen3-8B", WINDOW_OFF),
+    "qwen3_moe": PublishedKeys("Qwen/Qwen3-30B-A3B", WINDOW_OFF),
+    "smollm3": PublishedKeys("HuggingFaceTB/SmolLM3-3B", {**WINDOW_OFF, "pretraining_tp": 2}),
+    "starcoder2": PublishedKeys("bigcode/starcoder2-15b", {"mlp_type": "default", "norm_type": "layer_norm"}),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.plan.llama3_rope import closed_form
 from llorch.converter.schema.architecture import Architecture, RopeLayout, Sizes
 from llorch.converter.schema.keys import Keys
@@ -63,18 +63,18 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
     kind = keys.text("rope.scaling.type", "")
     if kind not in ("", "none", "linear", "yarn", "longrope"):
         raise UnsupportedInput(
-            f"is {shown(kind)}; known are none, linear, yarn and longrope",
-            where=f"key {shown(keys.name('rope.scaling.type'))}",
+            f"is {printable(kind)}; known are none, linear, yarn and longrope",
+            where=f"key {printable(keys.name('rope.scaling.type'))}",
         )
     scaling: Parameters | None
     if LONG in tables or SHORT in tables:
-        scaling = _longrope(keys, sizes, _scaled(keys, kind, _twins(tables)), assumed)
+        scaling = _longrope(keys, sizes, _scale_tables(keys, kind, _twins(tables)), assumed)
         scaling |= architecture.rope_constants
         assumed |= architecture.rope_constants
     elif kind == "longrope":
         raise keys.wrong("rope.scaling.type", f"is longrope, but {LONG} and {SHORT} are missing")
     elif FREQS in tables and not np.all(tables[FREQS] == 1):
-        scaling = _frequencies(_scaled(keys, kind, tables)[FREQS], theta, sizes, assumed)
+        scaling = _frequencies(_scale_tables(keys, kind, tables)[FREQS], theta, sizes, assumed)
     elif kind == "yarn":
         scaling = _yarn(architecture, keys, sizes, assumed)
     else:
@@ -92,7 +92,7 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
     return Rope(theta, {**(known or {}), **further} or None, assumed)
 
 
-def spelled(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) -> Parameters:
+def rope_parameters(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) -> Parameters:
     """The keys of config.json, in both spellings.
 
     transformers 4 reads rope_theta and rope_scaling; 5 reads rope_parameters, which a rope_scaling that is
@@ -157,12 +157,13 @@ def _proportional(keys: Keys, tables: Mapping[str, Table], sizes: Sizes) -> Para
     turning = sizes["rope_pairs"] if table is None else int(np.count_nonzero(table == 1))
     if table is not None and not (np.all(table[:turning] == 1) and np.all(table[turning:] >= 1e20)):
         raise UnsupportedInput(
-            "is not 1 and then 1e30, as a proportional rotation is", where=f"tensor {shown(FREQS)}"
+            "is not 1 and then 1e30, as a proportional rotation is", where=f"tensor {printable(FREQS)}"
         )
     for key, neutral in (("rope.scaling.type", ("", "none")),):
         if (kind := keys.text(key, "")) not in neutral:
             raise UnsupportedInput(
-                f"is {shown(kind)}, beside a proportional rotation", where=f"key {shown(keys.name(key))}"
+                f"is {printable(kind)}, beside a proportional rotation",
+                where=f"key {printable(keys.name(key))}",
             )
     return {
         "rope_type": "proportional",
@@ -190,7 +191,7 @@ def _version_4(architecture: Architecture, scaling: Parameters | None) -> Parame
 
 
 def _require_table(name: str, table: Table, pairs: int) -> None:
-    where = f"tensor {shown(name)}"
+    where = f"tensor {printable(name)}"
     if table.shape != (pairs,):
         raise MalformedInput(
             f"has {table.size} entries, expected one for each of the {pairs} pairs", where=where
@@ -208,18 +209,18 @@ def _twins(tables: Mapping[str, Table]) -> Mapping[str, Table]:
     """The tables of a longrope; MalformedInput for one alone, and for one more that divides the frequencies."""
     alone = [name for name in (LONG, SHORT) if name not in tables]
     if alone:
-        raise MalformedInput("is missing, though its twin is there", where=f"tensor {shown(alone[0])}")
+        raise MalformedInput("is missing, though its twin is there", where=f"tensor {printable(alone[0])}")
     if FREQS in tables:
-        raise UnsupportedInput(f"is there beside {LONG}", where=f"tensor {shown(FREQS)}")
+        raise UnsupportedInput(f"is there beside {LONG}", where=f"tensor {printable(FREQS)}")
     return tables
 
 
-def _scaled(keys: Keys, kind: str, tables: Mapping[str, Table]) -> Mapping[str, Table]:
+def _scale_tables(keys: Keys, kind: str, tables: Mapping[str, Table]) -> Mapping[str, Table]:
     """Tables times the linear factor that llama.cpp divides by as well, whatever the type; none for `none`."""
     if kind == "yarn":
         raise UnsupportedInput(
             f"is yarn, and {next(iter(tables))} is there: transformers cannot be told both",
-            where=f"key {shown(keys.name('rope.scaling.type'))}",
+            where=f"key {printable(keys.name('rope.scaling.type'))}",
         )
     linear = _linear(keys) if kind != "none" else None
     factor = np.float32(str(linear["factor"])) if linear is not None else np.float32(1)
@@ -233,7 +234,7 @@ def _known_to(architecture: Architecture, scaling: Parameters | None, sizes: Siz
     if scaling["rope_type"] != "linear":
         raise UnsupportedInput(
             f"is {scaling['rope_type']}, of which {architecture.class_name} knows nothing",
-            where=f"key {shown(f'{architecture.gguf}.rope.scaling.type')}",
+            where=f"key {printable(f'{architecture.gguf}.rope.scaling.type')}",
         )
     factors = [scaling["factor"]] * sizes["rope_pairs"]
     return {
@@ -250,7 +251,7 @@ def _require_neutral(keys: Keys, key: str, neutral: tuple[float, ...]) -> None:
     if value not in neutral:
         raise UnsupportedInput(
             f"is {value}, which transformers cannot be told",
-            where=f"key {shown(keys.name(f'rope.scaling.{key}'))}",
+            where=f"key {printable(keys.name(f'rope.scaling.{key}'))}",
         )
 
 

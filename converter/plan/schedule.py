@@ -29,7 +29,7 @@ PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the cache when it is hash
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedTensor:
     """An output tensor and where its bytes go."""
 
     output: OutputTensor
@@ -82,7 +82,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class BytesToHash:
     """Source bytes that are read for the digest only: header, padding, tensors that are not converted now."""
 
     part: int
@@ -91,14 +91,14 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class SliceToConvert:
     """Weights that are read, converted and written.
 
     fed: the digests of what is written take them as they pass. first: nothing before it has read these bytes, which the
     source's digest takes once.
     """
 
-    placed: Placed
+    placed: PlacedTensor
     slice: Slice
     fed: bool
     first: bool = True
@@ -108,12 +108,12 @@ class Converted:
 class ReadBack:
     """Written bytes of a finished tensor, for its digests."""
 
-    placed: Placed
+    placed: PlacedTensor
     start: int
     nbytes: int
 
 
-Piece = Passed | Converted | ReadBack
+Piece = BytesToHash | SliceToConvert | ReadBack
 
 
 def written_order(outputs: Sequence[OutputTensor]) -> list[OutputTensor]:
@@ -208,7 +208,7 @@ def bands(piece: Slice, raw: Bytes, most: int = PIECE_WEIGHTS) -> Iterator[tuple
 
 
 def schedule(
-    header: Header, placed: Sequence[Placed], finished: Collection[str] = (), most: int = PIECE_WEIGHTS
+    header: Header, placed: Sequence[PlacedTensor], finished: Collection[str] = (), most: int = PIECE_WEIGHTS
 ) -> Iterator[Piece]:
     """All pieces, in an order in which every digest gets its bytes in order.
 
@@ -226,23 +226,23 @@ def schedule(
         for (_, start, stop), number, index in group:
             if placed[number].output.name in finished:
                 continue
-            yield from _passed(part, done, start, most)
+            yield from _pass_over(part, done, start, most)
             fed, first = turns.begin(number), stop > done  # another part of the same blocks has read them
             for piece in slices(placed[number].output, index, most):
-                yield Converted(placed[number], piece, fed, first)
+                yield SliceToConvert(placed[number], piece, fed, first)
             done = stop
             turns.end(number)
             yield from turns.read_back(most)
-        yield from _passed(part, done, header.parts[part].identity.size, most)
+        yield from _pass_over(part, done, header.parts[part].identity.size, most)
     for part in set(range(len(header.parts))).difference(row[0][0] for row in segments):
-        yield from _passed(part, 0, header.parts[part].identity.size, most)
+        yield from _pass_over(part, 0, header.parts[part].identity.size, most)
 
 
 class _Turns:
     """Whose turn it is in each written file: its digest takes the tensors in their order."""
 
     def __init__(
-        self, placed: Sequence[Placed], finished: Collection[str], visits: Sequence[int], most: int
+        self, placed: Sequence[PlacedTensor], finished: Collection[str], visits: Sequence[int], most: int
     ) -> None:
         self._placed = placed
         self._missing = [
@@ -277,7 +277,7 @@ class _Turns:
                         yield ReadBack(self._placed[number], start, min(step, nbytes - start))
 
 
-def _in_order(placed: Sequence[Placed], visits: Sequence[int], most: int) -> set[int]:
+def _in_order(placed: Sequence[PlacedTensor], visits: Sequence[int], most: int) -> set[int]:
     """The tensors whose segments lie in the source in the order of their rows, and are visited in one go.
 
     Visited in one go: else another tensor of the file might get its turn in between. None that is done in bands, whose
@@ -293,7 +293,7 @@ def _in_order(placed: Sequence[Placed], visits: Sequence[int], most: int) -> set
     }
 
 
-def _passed(part: int, start: int, stop: int, most: int) -> Iterator[Passed]:
+def _pass_over(part: int, start: int, stop: int, most: int) -> Iterator[BytesToHash]:
     step = most * 4
     for at in range(start, stop, step):
-        yield Passed(part, at, min(step, stop - at))
+        yield BytesToHash(part, at, min(step, stop - at))

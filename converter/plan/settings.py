@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping
 
 from llorch.base.errors import UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.schema.architecture import Architecture
 
 Settings = Mapping[str, object]
@@ -29,12 +29,12 @@ def parse_setting(text: str) -> tuple[str, object]:
     if not equals or not key.strip():
         raise ValueError(f"{text!r} is no KEY=VALUE")
     try:
-        return key.strip(), json.loads(value, parse_constant=_refused)
+        return key.strip(), json.loads(value, parse_constant=_refuse)
     except ValueError:
         return key.strip(), value
 
 
-def _refused(constant: str) -> object:
+def _refuse(constant: str) -> object:
     raise ValueError(f"{constant} is no number of JSON")
 
 
@@ -47,7 +47,7 @@ def require_settings(
     """
     free = sorted(set(assumed) & values.keys() - (architecture.derived.keys() - MADE_UP))
     for key, value in settings.items():
-        where = f"setting {shown(key)}"
+        where = f"setting {printable(key)}"
         if key not in values:
             raise UnsupportedInput(
                 f"is no key of {architecture.class_name}'s config.json that is written; "
@@ -78,4 +78,4 @@ def _is_of_a_kind(value: object, found: object) -> bool:
 
 
 def _json(value: object) -> str:
-    return shown(json.dumps(value, ensure_ascii=False), 80, quoted=False)
+    return printable(json.dumps(value, ensure_ascii=False), 80, quoted=False)

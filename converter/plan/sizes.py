@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.schema.architecture import PREDICTION, Architecture, Evidence, RopeLayout, Rule, Sizes
 from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import Tensor
@@ -91,12 +91,12 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
     warnings = []
 
     def overrule(key: str, said: int, seen: int) -> None:
-        warnings.append(f"key {shown(keys.name(key))} is {said}, the tensors say {seen}: theirs is taken")
+        warnings.append(f"key {printable(keys.name(key))} is {said}, the tensors say {seen}: theirs is taken")
 
     for size, key in (("ff", "feed_forward_length"), ("expert_ff", "expert_feed_forward_length"),
                       ("shared_ff", "expert_shared_feed_forward_length")):  # fmt: skip
         seen = _extent_in_tensors(architecture, tensors, size)
-        said = _said(keys, key, several=architecture.layer_sizes is not None)
+        said = _width_of(keys, key, several=architecture.layer_sizes is not None)
         if size == "ff" and said is not None:
             said //= architecture.widths_in_key
         if seen is None and said is None and _is_named(architecture, size):
@@ -114,11 +114,11 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
     return sizes, warnings
 
 
-def _said(keys: Keys, key: str, *, several: bool) -> int | None:
+def _width_of(keys: Keys, key: str, *, several: bool) -> int | None:
     """The one width that a key says, of those layers that have one; the smallest, where layers may differ."""
     widths = sorted({width for width in keys.by_layer(key, None) if width})
     if len(widths) > 1 and not several:
-        raise UnsupportedInput("differs between layers", where=f"key {shown(keys.name(key))}")
+        raise UnsupportedInput("differs between layers", where=f"key {printable(keys.name(key))}")
     return widths[0] if widths else None
 
 
@@ -207,7 +207,7 @@ def _heads(
         head_dim = _head_dim(keys, tensors, hidden, heads, kv_heads)
     if keys.count("attention.value_length", head_dim) != head_dim:
         what = f"is {keys.count('attention.value_length')}, not the {head_dim} of q and k"
-        raise UnsupportedInput(what, where=f"key {shown(keys.name('attention.value_length'))}")
+        raise UnsupportedInput(what, where=f"key {printable(keys.name('attention.value_length'))}")
     if architecture.head_dim == "never" and heads * head_dim != hidden:
         what = f"is {heads}, and {heads} heads of {head_dim} are not the hidden size {hidden}"
         raise keys.wrong("attention.head_count", what)
@@ -234,7 +234,7 @@ def _kv_heads(architecture: Architecture, keys: Keys, heads: int) -> int:
     counts = sorted({count for count in keys.by_layer("attention.head_count_kv", heads) if count})
     if len(counts) > 1 and architecture.layer_sizes is None:
         raise UnsupportedInput(
-            "differs between layers", where=f"key {shown(keys.name('attention.head_count_kv'))}"
+            "differs between layers", where=f"key {printable(keys.name('attention.head_count_kv'))}"
         )
     if not counts or not 0 < counts[0] < 1 << 31:
         raise keys.wrong(
@@ -260,7 +260,7 @@ def _experts(architecture: Architecture, keys: Keys, tensors: Mapping[str, Tenso
     if not _is_named(architecture, "experts"):
         if experts:
             what = f"is {experts}, but {architecture.class_name} has no experts"
-            raise UnsupportedInput(what, where=f"key {shown(keys.name('expert_count'))}")
+            raise UnsupportedInput(what, where=f"key {printable(keys.name('expert_count'))}")
         return {}
     if not 0 < experts <= MOST_EXPERTS:
         raise keys.wrong("expert_count", f"is {experts}, not from 1 to {MOST_EXPERTS}")

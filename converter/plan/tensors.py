@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.plan.segments import PlannedTensor, Segment
 from llorch.converter.plan.sizes import Layers, shape_of
 from llorch.converter.plan.weight_scales import input_scales, require_weights, scales_of
@@ -95,7 +95,7 @@ def _read(segment: Segment, data: TensorData) -> Segment:
 def names_of(names: Sequence[str]) -> str:
     """Tensors for a message: all of them, or the first dozen and how many more."""
     more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-    listed = ", ".join(shown(name) for name in names[:NAMED_AT_MOST])
+    listed = ", ".join(printable(name) for name in names[:NAMED_AT_MOST])
     return f"tensor{'' if len(names) == 1 else 's'} {listed}{more}"
 
 
@@ -134,7 +134,7 @@ class _Sources:
         sizes = self._layers.sizes_of(layer)
         shape, name = shape_of(rule.shape, sizes), rule.source_in(layer)
         if rule.rows is not None:
-            return self._ordered(rule, name, shape, sizes)
+            return self._order(rule, name, shape, sizes)
         if name in self._tensors:
             return self._cut(self._tensors[name], shape, (shape[-2] if len(shape) > 1 else shape[0],), 0)
         fused = self._fused.get(rule.source, "")
@@ -146,7 +146,7 @@ class _Sources:
             return self._cut(whole, joined, rows, FUSED[fused].index(rule.source))
         return self._split_by_expert(SPLIT[rule.source].replace("{i}", str(layer)), shape)
 
-    def _ordered(self, rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) -> list[list[Segment]]:
+    def _order(self, rule: Rule, name: str, shape: tuple[int, ...], sizes: Sizes) -> list[list[Segment]]:
         tensor = self._tensors[name]
         _require(tensor, shape)
         assert rule.rows is not None
@@ -184,7 +184,7 @@ class _Sources:
 
 def _require(tensor: Tensor, shape: tuple[int, ...]) -> None:
     """Outer dimensions of 1 may be missing: ggml drops them whenever it rewrites a file."""
-    where = f"tensor {shown(tensor.name)}"
+    where = f"tensor {printable(tensor.name)}"
     if tensor.type.name in INTEGERS:
         raise UnsupportedInput(f"has the type {tensor.type.name}, which no weights have", where=where)
     if _without_outer_ones(tensor.shape) != _without_outer_ones(shape):
@@ -225,13 +225,13 @@ class _Joined:
         shape = self.extents[0]
         axis = max(len(shape) - 2, 0)
         joined = sum(extent[axis] for extent in self.extents)
-        segments = _merged(self._in_order())
+        segments = _merge(self._in_order())
         for segment in segments:
             unit = segment.unit_rows
             if segment.first % unit or segment.rows % unit:
                 raise MalformedInput(
                     f"has {segment.rows} rows from {segment.first} on of {self.name}, no multiples of {unit}",
-                    where=f"tensor {shown(segment.source.name)}",
+                    where=f"tensor {printable(segment.source.name)}",
                 )
         shape = (*shape[:axis], joined, *shape[axis + 1 :]) if self.becomes is None else self.becomes
         shape = shape if self.part is None else self.part.shape(shape)
@@ -301,7 +301,7 @@ def _of_part(segment: Segment, part: BlockPart, offset: int) -> Segment:
     return replace(segment, part=part, spread=spread)
 
 
-def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
+def _merge(segments: list[Segment]) -> tuple[Segment, ...]:
     """Neighbouring rows of one tensor, under one scale, as one segment."""
     merged: list[Segment] = []
     for segment in segments:
@@ -331,7 +331,7 @@ def _require_each_once(
     for (name, _), used in ranges.items():
         if not _cover(sorted(used), rows[name]):
             raise MalformedInput(
-                "is there beside other tensors that hold the same weights", where=f"tensor {shown(name)}"
+                "is there beside other tensors that hold the same weights", where=f"tensor {printable(name)}"
             )
     unknown = tuple(n for n in tensors if n not in rows and n not in unused and n not in scales)
     require_weights(unknown, tensors)

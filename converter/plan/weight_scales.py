@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.plan.dtype import Float32
 from llorch.formats.gguf import Tensor, TensorData
 
@@ -66,7 +66,7 @@ class Scale:
         if value == 0 or not np.isfinite(value):
             raise MalformedInput(
                 f"number {self.index} is {value:g}, which no scale can be",
-                where=f"tensor {shown(self.tensor.name)}",
+                where=f"tensor {printable(self.tensor.name)}",
                 offset=self.tensor.offset + 4 * self.index,
             )
         return replace(self, value=value)
@@ -82,7 +82,7 @@ def scales_of(weight: Tensor, tensors: Mapping[str, Tensor], count: int) -> list
     tensor = tensors.get(f"{stem}.scale")
     if tensor is None or not _may_have_scale(weight):
         return [None] * count
-    where = f"tensor {shown(tensor.name)}"
+    where = f"tensor {printable(tensor.name)}"
     if tensor.type.name != "F32" or not tensor.shape[-1:] == (tensor.weights,) == (count,):
         raise MalformedInput(
             f"is {tensor.type.name} {list(tensor.shape)}, expected F32 [{count}]", where=where
@@ -108,7 +108,7 @@ def require_weights(unknown: Iterable[str], tensors: Mapping[str, Tensor]) -> No
         stem, _, kind = name.rpartition(".")
         known = stem.rpartition(".")[2] in IN_LAYERS or stem == ONLY_OF_NVFP4
         if known and kind in ("scale", "input_scale") and f"{stem}.weight" not in tensors:
-            raise MalformedInput(f"is there without {stem}.weight", where=f"tensor {shown(name)}")
+            raise MalformedInput(f"is there without {stem}.weight", where=f"tensor {printable(name)}")
 
 
 def _may_have_scale(weight: Tensor) -> bool:

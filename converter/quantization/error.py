@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llorch.converter.plan.dtype import DType, Float32, widened
+from llorch.converter.plan.dtype import DType, Float32, widen
 from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import TensorData
 
@@ -120,4 +120,4 @@ def _pieces(tensor: SafetensorsTensor, data: TensorData, weights: int) -> Iterat
     for first in range(0, weights, PIECE_WEIGHTS):
         stop = min(first + PIECE_WEIGHTS, weights)
         raw = data.read(tensor, first * storage.itemsize, stop * storage.itemsize)
-        yield widened(raw.view(storage), tensor.dtype)
+        yield widen(raw.view(storage), tensor.dtype)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 # A small chart: where its plot lies in its viewBox. At a phone's width it is drawn about as large as this.
 WIDTH, HEIGHT = 320, 150
@@ -55,7 +55,7 @@ class Point:
 
 def text(value: object, most: int = MOST_SHOWN) -> str:
     """Whatever it is, as text that is no markup: in an element or between quotes. most: of its characters."""
-    return escape(shown(str(value), most, quoted=False), quote=True)
+    return escape(printable(str(value), most, quoted=False), quote=True)
 
 
 def share_bar(shares: Sequence[Share], total: float, what: str) -> str:

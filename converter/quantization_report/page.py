@@ -70,7 +70,7 @@ def _facts(conversion: Conversion, quantization: Quantization, comparison: Refer
     claim = quantization.claim
     weights = sum(share.weights for share in quantization.types.values())
     facts = [
-        ("claims to be", "nothing" if claim is None else _claimed(claim)),
+        ("claims to be", "nothing" if claim is None else _claim_text(claim)),
         ("most weights are", next(iter(quantization.types), "none")),
         ("bits per weight", f"{quantization.bits_per_weight:.2f}"),
         ("weights", _millions(weights)),
@@ -88,7 +88,7 @@ def _facts(conversion: Conversion, quantization: Quantization, comparison: Refer
     return f'<dl class="facts">{tiles}</dl>\n'
 
 
-def _claimed(claim: Claim) -> str:
+def _claim_text(claim: Claim) -> str:
     return claim.name or f"unknown type {claim.file_type}"
 
 
@@ -124,7 +124,7 @@ def _claim_sentence(quantization: Quantization) -> str:
     is_it = f"Its tensors are {mix}."
     if claim is None:
         return f"The file does not say which quantization it has. {is_it}"
-    says = f"The file calls itself <strong>{text(_claimed(claim))}</strong>. {is_it}"
+    says = f"The file calls itself <strong>{text(_claim_text(claim))}</strong>. {is_it}"
     base = RECIPE.sub("", claim.name or "")
     if base not in {type.name for type in BY_ID.values()}:
         return says

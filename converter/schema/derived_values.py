@@ -83,10 +83,10 @@ def layer_types(
 ) -> Callable[[Evidence], object]:
     """layer_types: the kinds of the layers by the names that config.json has for them."""
 
-    def listed(evidence: Evidence) -> object:
+    def list_layers(evidence: Evidence) -> object:
         return [names[kind] for kind in kinds(evidence)]
 
-    return listed
+    return list_layers
 
 
 def alternating_from_sliding(evidence: Evidence) -> object:
@@ -173,10 +173,10 @@ def types_by_rotation(evidence: Evidence) -> object:
 def layers_of_kind(kinds: Callable[[Evidence], Sequence[str]], kind: str) -> Callable[[Evidence], object]:
     """The numbers of the layers of one kind."""
 
-    def listed(evidence: Evidence) -> object:
+    def list_layers(evidence: Evidence) -> object:
         return [layer for layer, found in enumerate(kinds(evidence)) if found == kind]
 
-    return listed
+    return list_layers
 
 
 def unless_so_many_experts(count: int) -> Callable[[Evidence], object]:

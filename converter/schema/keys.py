@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf import REQUIRED, Metadata, Required, ValueType
 
 D = TypeVar("D")
@@ -55,7 +55,7 @@ class Keys:
             raise self.wrong(key, f"has {len(array)} entries for {layers} layers")
         values = set(array.tolist())
         if len(values) != 1:
-            raise UnsupportedInput("differs between layers", where=f"key {shown(name)}")
+            raise UnsupportedInput("differs between layers", where=f"key {printable(name)}")
         return int(values.pop())
 
     def by_layer(self, key: str, default: int | None) -> list[int]:
@@ -116,7 +116,7 @@ class Keys:
         """The error that a key's value cannot be."""
         value = self.metadata.get(self.name(key))
         return MalformedInput(
-            what, where=f"key {shown(self.name(key))}", offset=value.offset if value is not None else None
+            what, where=f"key {printable(self.name(key))}", offset=value.offset if value is not None else None
         )
 
     def left(self, more_used: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -87,12 +87,12 @@ SHARED_EXPERTS = (
 CHOICE_BIAS = (Rule("exp_probs_b.bias", "mlp.gate.e_score_correction_bias", "experts", dtype="F32"),)
 
 
-def flagged(rules: tuple[Rule, ...], flag: str) -> tuple[Rule, ...]:
+def with_flag(rules: tuple[Rule, ...], flag: str) -> tuple[Rule, ...]:
     """The rules, there or not as a key of config.json says."""
     return tuple(replace(rule, flag=flag) for rule in rules)
 
 
-def renamed(rules: tuple[Rule, ...], names: dict[str, str]) -> tuple[Rule, ...]:
+def rename(rules: tuple[Rule, ...], names: dict[str, str]) -> tuple[Rule, ...]:
     """The rules with parts of their targets' names replaced."""
     made = []
     for rule in rules:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.plan.dtype import DType, Written, all_finite
 from llorch.converter.plan.schedule import Slice
 from llorch.converter.plan.segments import OutputTensor
@@ -95,7 +95,7 @@ def _require(finite: bool, piece: Slice, raw: Bytes, dtype: str) -> None:
 
 def _not_finite(piece: Slice, raw: Bytes, dtype: str) -> InputError:
     """The error for a piece of which something written is no finite number."""
-    quant, where = piece.segment.source.type, f"tensor {shown(piece.segment.source.name)}"
+    quant, where = piece.segment.source.type, f"tensor {printable(piece.segment.source.name)}"
     with np.errstate(all="ignore"):
         weights = piece.segment.scaled(decode(quant, raw))
     odd = np.flatnonzero(~np.isfinite(weights))

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
+from llorch.base.printable import printable
 from llorch.base.progress import Progress
-from llorch.base.shown import shown
 from llorch.converter.plan.schedule import (
     PIECE_WEIGHTS,
-    Converted,
-    Passed,
+    BytesToHash,
     Piece,
-    Placed,
+    PlacedTensor,
     ReadBack,
+    SliceToConvert,
     bands,
     element_bytes,
     schedule,
@@ -78,7 +78,7 @@ class Job:
 
     header: Header
     data: TensorData
-    placed: Sequence[Placed]
+    placed: Sequence[PlacedTensor]
     files: Sequence[OpenFile]
     finished: Mapping[str, str]
     checkpoint: Callable[[Mapping[str, str]], None]
@@ -202,12 +202,12 @@ class _Pipeline:
     def _do(self, piece: Piece, buffer: Buffer) -> None:
         data = self._job.data
         match piece:
-            case Passed(part, start, nbytes):
+            case BytesToHash(part, start, nbytes):
                 data.read_file_into(part, start, buffer.source[:nbytes])
                 self._of_source[part].add(start, buffer.source[:nbytes], self._buffers.retain(buffer))
-            case Converted(placed=placed, slice=part):
+            case SliceToConvert(placed=placed, slice=part):
                 tensor, source = part.segment.source, buffer.source[: part.nbytes]
-                data.read_file_into(part.part, part.start, source, where=f"tensor {shown(tensor.name)}")
+                data.read_file_into(part.part, part.start, source, where=f"tensor {printable(tensor.name)}")
                 raw = data.little_endian(tensor, source)
                 if piece.first:
                     self._of_source[part.part].add(part.start, source, self._buffers.retain(buffer))
@@ -225,7 +225,7 @@ class _Pipeline:
                 if placed.output.name in self._job.finished:
                     self._count(nbytes)
 
-    def _write(self, piece: Converted, written: Bytes, buffer: Buffer) -> None:
+    def _write(self, piece: SliceToConvert, written: Bytes, buffer: Buffer) -> None:
         placed, start = piece.placed, piece.slice.at * element_bytes(piece.placed.output)
         if piece.slice.segment.spread is not None:
             self._write_between(piece, written, placed.stored.offset + start)
@@ -235,7 +235,7 @@ class _Pipeline:
             self._feed(placed, start, written, buffer)
         self._count(len(written), placed.output.name)
 
-    def _write_between(self, piece: Converted, written: Bytes, at: int) -> None:
+    def _write_between(self, piece: SliceToConvert, written: Bytes, at: int) -> None:
         """Puts a piece among the weights of the others that share its region."""
         size, file = element_bytes(piece.placed.output), self._job.files[piece.placed.stored.part]
         region = np.empty(piece.slice.extent * size, np.uint8)
@@ -254,7 +254,7 @@ class _Pipeline:
             if read_exactly(file.fd, data.data, at) < len(data):
                 raise OSError(errno.EIO, "is shorter than what was written to it")
 
-    def _feed(self, placed: Placed, start: int, data: Bytes, buffer: Buffer) -> None:
+    def _feed(self, placed: PlacedTensor, start: int, data: Bytes, buffer: Buffer) -> None:
         self._of_tensor[placed.output.name].add(start, data, self._buffers.retain(buffer))
         self._of_file[placed.stored.part].add(
             placed.stored.offset + start, data, self._buffers.retain(buffer)

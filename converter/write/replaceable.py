@@ -25,7 +25,7 @@ def others_in(folder: Path) -> Iterator[str]:
     Where there is no conversion.json, or one that is not ours or lists no files, that is everything. A subfolder is
     named as one, with a `/`, unless something in it is listed. OSError for what cannot be read.
     """
-    listed = _listed(folder)
+    listed = _list_files(folder)
     kept = {name.partition("/")[0] for name in listed if "/" in name}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.is_dir(follow_symlinks=False):
@@ -41,7 +41,7 @@ def others_in(folder: Path) -> Iterator[str]:
             yield entry.name
 
 
-def _listed(folder: Path) -> set[str]:
+def _list_files(folder: Path) -> set[str]:
     """What the folder's record lists, itself included; nothing where there is no record."""
     path = folder / RECORD
     try:

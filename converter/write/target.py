@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from llorch.base.file_lock import FileLock, LockHeld
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
 from llorch.converter.write.replaceable import others_in
 from llorch.converter.write.staging import Staging, entries, naming
@@ -173,7 +173,7 @@ class Target:
             raise TargetExists(self.folder)
         held = [path for path in (*self._keep, Path.cwd()) if self._holds(found, path)]
         if held:
-            raise TargetExists(self.folder, f"cannot be replaced: {shown(held[0], 200)} is in it")
+            raise TargetExists(self.folder, f"cannot be replaced: {printable(held[0], 200)} is in it")
         if is_folder and os.path.ismount(self.folder):
             raise TargetExists(self.folder, "cannot be replaced: it is a mount point")
 
@@ -256,7 +256,7 @@ def discard_unfinished(folder: str | os.PathLike[str]) -> None:
 
 def _what_else(others: Sequence[str]) -> str:
     """Why a folder is not replaced, whatever was asked."""
-    names = ", ".join(shown(name) for name in others[:MOST_NAMED])
+    names = ", ".join(printable(name) for name in others[:MOST_NAMED])
     more = " and more" if len(others) > MOST_NAMED else ""
     return (
         f"the target exists already and holds {names}{more}, which no conversion wrote: choose another folder"

@@ -17,7 +17,7 @@ from llorch.fleet.plan import Needs
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class TaskResult:
     """A task that an engine has done with. outcome: what its function gave; None where it gave none, and lost why."""
 
     key: str
@@ -35,7 +35,7 @@ class Engine(Protocol):
     def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:
         """Has the function run on `payload`, where there is room for `needs`."""
 
-    def results(self, timeout_s: float) -> Sequence[Finished]:
+    def results(self, timeout_s: float) -> Sequence[TaskResult]:
         """What has finished since it was asked last; waits up to `timeout_s` for the first."""
 
     def cancel(self, key: str) -> None:

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType, TracebackType
 from typing import Any
 
-from llorch.fleet.engines import EngineOptions, Finished, function_named
+from llorch.fleet.engines import EngineOptions, TaskResult, function_named
 from llorch.fleet.plan import Needs
 
 CLEANING_S = 10.0  # that a worker has to take away what it had begun, before it is killed
@@ -58,7 +58,7 @@ class LocalEngine:
             worker.key = key
             return
 
-    def results(self, timeout_s: float) -> Sequence[Finished]:
+    def results(self, timeout_s: float) -> Sequence[TaskResult]:
         """As `Engine`."""
         wait([worker.connection for worker in self._workers], timeout_s) if self._workers else _sleep(
             timeout_s
@@ -72,10 +72,10 @@ class LocalEngine:
             except (EOFError, OSError):
                 self._remove(worker)
                 if worker.key is not None:
-                    finished.append(Finished(worker.key, None, _how_it_ended(worker.process)))
+                    finished.append(TaskResult(worker.key, None, _how_it_ended(worker.process)))
                 continue
             assert worker.key is not None, "a worker speaks when it was asked"
-            finished.append(Finished(worker.key, outcome))
+            finished.append(TaskResult(worker.key, outcome))
             worker.key = None
         return finished
 

@@ -10,7 +10,7 @@ from typing import Any
 import dask
 from distributed import Client, Future, LocalCluster, get_worker
 
-from llorch.fleet.engines import EngineOptions, Finished, function_named
+from llorch.fleet.engines import EngineOptions, TaskResult, function_named
 from llorch.fleet.plan import Needs
 
 MEMORY, DISK, GPU = "memory", "disk", "GPU"  # as in `dask worker --resources "memory=64e9 disk=1e12 GPU=1"`
@@ -48,15 +48,15 @@ class DaskEngine:
         self._futures[key] = future
         future.add_done_callback(lambda done: self._ended.put((key, done)))
 
-    def results(self, timeout_s: float) -> Sequence[Finished]:
+    def results(self, timeout_s: float) -> Sequence[TaskResult]:
         """As `Engine`."""
-        finished: list[Finished] = []
+        finished: list[TaskResult] = []
         try:
             while True:
                 key, future = self._ended.get(timeout=0 if finished else timeout_s)
                 if self._futures.get(key) is future:
                     del self._futures[key]
-                    finished.append(_finished(key, future))
+                    finished.append(_result_of(key, future))
         except queue.Empty:
             return finished
 
@@ -85,12 +85,12 @@ class DaskEngine:
         return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
 
 
-def _finished(key: str, future: Future) -> Finished:
+def _result_of(key: str, future: Future) -> TaskResult:
     """What a future gave. A cluster that was there before tries a task again by itself whose worker died."""
     if future.status == "finished":
-        return Finished(key, future.result())
+        return TaskResult(key, future.result())
     error = future.exception() if future.status == "error" else future.status
-    return Finished(key, None, f"Dask says: {' '.join(str(error).split())[:300]}")
+    return TaskResult(key, None, f"Dask says: {' '.join(str(error).split())[:300]}")
 
 
 def _call(function: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:

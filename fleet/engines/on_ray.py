@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from llorch.fleet.engines import EngineOptions, Finished, function_named
+from llorch.fleet.engines import EngineOptions, TaskResult, function_named
 from llorch.fleet.plan import Needs
 
 DISK = "disk"  # a resource that an administrator may give nodes: `ray start --resources='{"disk": 1e12}'`, in bytes
@@ -39,13 +39,13 @@ class RayEngine:
         )
         self._keys[placed.remote(self._options.function, dict(payload))] = key
 
-    def results(self, timeout_s: float) -> Sequence[Finished]:
+    def results(self, timeout_s: float) -> Sequence[TaskResult]:
         """As `Engine`."""
         if not self._keys:
             return []
         ready, _ = ray.wait(list(self._keys), num_returns=1, timeout=timeout_s)
         more, _ = ray.wait(list(self._keys), num_returns=len(self._keys), timeout=0)
-        return [self._finished(one) for one in {*ready, *more}]
+        return [self._result_of(one) for one in {*ready, *more}]
 
     def cancel(self, key: str) -> None:
         """As `Engine`."""
@@ -68,12 +68,12 @@ class RayEngine:
     ) -> None:
         self.close()
 
-    def _finished(self, reference: Any) -> Finished:
+    def _result_of(self, reference: Any) -> TaskResult:
         key = self._keys.pop(reference)
         try:
-            return Finished(key, ray.get(reference))
+            return TaskResult(key, ray.get(reference))
         except ray.exceptions.RayError as error:
-            return Finished(key, None, f"Ray says: {' '.join(str(error).split())[:300]}")
+            return TaskResult(key, None, f"Ray says: {' '.join(str(error).split())[:300]}")
 
 
 def _call(function: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 CHILD = Path(__file__).with_name("child.py")
 TEMPLATE_BYTES = 1 << 20
@@ -106,8 +106,8 @@ def _answer(code: int, output: bytes) -> str:
         if kind == b"T":
             return text
         if kind == b"R":
-            raise MalformedInput(f"it refuses the conversation: {shown(text, 200)}", where=WHERE)
-        raise MalformedInput(f"it fails: {shown(text, 200, quoted=False)}", where=WHERE)
+            raise MalformedInput(f"it refuses the conversation: {printable(text, 200)}", where=WHERE)
+        raise MalformedInput(f"it fails: {printable(text, 200, quoted=False)}", where=WHERE)
     if -code in (signal.SIGPROF, signal.SIGXCPU):
         raise UnsupportedInput(f"it takes more than {CPU_S} s of processor time", where=WHERE)
     if -code == signal.SIGKILL:

@@ -26,6 +26,6 @@ def require_swappable(type: QuantType, where: str) -> None:
         )
 
 
-def swapped(type: QuantType, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def swap_bytes(type: QuantType, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Whole blocks in the other byte order, in a new array: each field of a block by itself."""
     return raw.view(type.layout).byteswap().view(np.uint8)

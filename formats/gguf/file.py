@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.byte_order import require_swappable
 from llorch.formats.gguf.header import HeaderReader, Limits, ReadAt
 from llorch.formats.gguf.metadata import Metadata, Value, ValueType
@@ -57,7 +57,7 @@ class Tensor:
         return math.prod(self.shape)
 
     def __str__(self) -> str:
-        return f"tensor {shown(self.name)} ({self.type.name}, {' × '.join(map(str, self.shape))})"
+        return f"tensor {printable(self.name)} ({self.type.name}, {' × '.join(map(str, self.shape))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,11 @@ def _read_set(named: Header, paths: list[Path], limits: Limits) -> Header:
             require_part(index, len(paths), header.metadata, first)
             if twice := header.tensors.keys() & tensors.keys():
                 raise MalformedInput(
-                    "is a duplicate: an earlier part has it", where=f"tensor {shown(min(twice))}"
+                    "is a duplicate: an earlier part has it", where=f"tensor {printable(min(twice))}"
                 )
         except FileNotFoundError:
             raise MalformedInput(
-                f"part {index + 1} of {len(paths)} is missing: {shown(path.name)} is not there",
+                f"part {index + 1} of {len(paths)} is missing: {printable(path.name)} is not there",
                 path=named.path,
             ) from None
         except InputError as error:
@@ -167,14 +167,14 @@ def _read(reader: HeaderReader, path: Path, identity: Identity, limits: Limits) 
         at = reader.position
         key = reader.name(limits.key_bytes, f"the name of key {index}")
         if key in values:
-            raise MalformedInput("is a duplicate", where=f"key {shown(key)}", offset=at)
+            raise MalformedInput("is a duplicate", where=f"key {printable(key)}", offset=at)
         values[key] = reader.value(key)
     metadata = Metadata(values)
     alignment = _alignment(metadata, limits)
     rows = [_row(reader, index, alignment, limits) for index in range(n_tensors)]
     data_offset = reader.position + -reader.position % alignment
     part = Part(path, identity, version, data_offset, reader.order)
-    return Header((part,), metadata, _placed(rows, data_offset, alignment, identity.size))
+    return Header((part,), metadata, _place(rows, data_offset, alignment, identity.size))
 
 
 def _alignment(metadata: Metadata, limits: Limits) -> int:
@@ -188,7 +188,7 @@ def _alignment(metadata: Metadata, limits: Limits) -> int:
     if not 0 < alignment <= limits.alignment or alignment & (alignment - 1):
         raise MalformedInput(
             f"is {alignment}, not a power of two up to {limits.alignment}",
-            where=f"key {shown(key)}",
+            where=f"key {printable(key)}",
             offset=value.offset,
         )
     return alignment
@@ -209,7 +209,7 @@ class _Row:
 def _row(reader: HeaderReader, index: int, alignment: int, limits: Limits) -> _Row:
     at = reader.position
     name = reader.name(limits.name_bytes, f"the name of tensor {index}")
-    where = f"tensor {shown(name)}"
+    where = f"tensor {printable(name)}"
     n_dims = reader.count(ValueType.U32, f"the number of dimensions of {where}")
     if not 1 <= n_dims <= 4:
         raise MalformedInput(f"has {n_dims} dimensions, not 1 to 4", where=where, offset=reader.position - 4)
@@ -241,12 +241,12 @@ def _row(reader: HeaderReader, index: int, alignment: int, limits: Limits) -> _R
     return _Row(name, shape, type, offset, math.prod(shape) // type.weights * type.block_bytes, at)
 
 
-def _placed(rows: list[_Row], data_offset: int, alignment: int, size: int) -> dict[str, Tensor]:
+def _place(rows: list[_Row], data_offset: int, alignment: int, size: int) -> dict[str, Tensor]:
     """The tensors where they lie; llama.cpp's rule: in the table's order, each right after the one before."""
     tensors: dict[str, Tensor] = {}
     expected, before = 0, ""
     for row in rows:
-        where = f"tensor {shown(row.name)}"
+        where = f"tensor {printable(row.name)}"
         if row.name in tensors:
             raise MalformedInput("is a duplicate", where=where, offset=row.at)
         end = data_offset + row.data_offset + row.nbytes
@@ -259,7 +259,7 @@ def _placed(rows: list[_Row], data_offset: int, alignment: int, size: int) -> di
                 hint="compare its size with the source's",
             )
         if row.data_offset != expected:
-            how = f"overlaps tensor {shown(before)}" if row.data_offset < expected else "leaves a gap"
+            how = f"overlaps tensor {printable(before)}" if row.data_offset < expected else "leaves a gap"
             raise MalformedInput(
                 f"has data offset {row.data_offset}, where {expected} is expected: it {how}",
                 where=where,

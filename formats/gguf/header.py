@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import StringArray, Value, ValueType
 from llorch.formats.gguf.strings import ByteOrder, scan_strings
 
@@ -81,7 +81,7 @@ class HeaderReader:
         at = self._take(4, "the magic")
         magic = bytes(self.buffer[at : at + 4])
         if magic != b"GGUF":
-            raise MalformedInput(f"is no GGUF file: its magic is {shown(magic)}, not 'GGUF'", offset=0)
+            raise MalformedInput(f"is no GGUF file: its magic is {printable(magic)}, not 'GGUF'", offset=0)
         version = self.count(T.U32, "the version")
         if version == 3 << 24:
             self.order, version = "big", 3
@@ -123,16 +123,16 @@ class HeaderReader:
         try:
             name = raw.decode("utf-8")
         except UnicodeDecodeError:
-            raise MalformedInput(f"{what} {shown(raw)} is not UTF-8", offset=at) from None
+            raise MalformedInput(f"{what} {printable(raw)} is not UTF-8", offset=at) from None
         if not name:
             raise MalformedInput(f"{what} is empty", offset=at)
         if not name.isprintable():
-            raise MalformedInput(f"{what} {shown(raw)} has a character that is not printable", offset=at)
+            raise MalformedInput(f"{what} {printable(raw)} has a character that is not printable", offset=at)
         return name
 
     def value(self, key: str) -> Value:
         """The value of a key, whatever its type."""
-        what = f"key {shown(key)}"
+        what = f"key {printable(key)}"
         type = self._value_type(f"the type of {what}")
         at = self.position
         if type is T.ARRAY:
@@ -152,7 +152,7 @@ class HeaderReader:
         return T(number)
 
     def _any_array(self, key: str, at: int) -> Value:
-        what = f"key {shown(key)}"
+        what = f"key {printable(key)}"
         element = self._value_type(f"the element type of {what}")
         if element is T.ARRAY:
             raise MalformedInput("is an array of arrays", where=what, offset=at)

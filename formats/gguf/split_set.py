@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import Metadata, StringArray, Value
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
@@ -54,7 +54,7 @@ def require_part(index: int, count: int, metadata: Metadata, first: Metadata) ->
     ]
     if differing:
         raise MalformedInput(
-            f"part {index + 1} has {', '.join(map(shown, differing[:8]))} otherwise than the first part: it is of "
+            f"part {index + 1} has {', '.join(map(printable, differing[:8]))} otherwise than the first part: it is of "
             f"another model",
         )
 

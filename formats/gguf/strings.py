@@ -50,7 +50,7 @@ def scan_strings(reader: StringReader, count: int) -> tuple[Places, Places]:
         begin, end = reader.position, min(len(reader.buffer), reader.position + SCAN)
         if end - begin < 8:  # the end of what there is, so this raises
             reader.require_string(count - left, 0, begin)
-        chained_starts, chained_lengths = _chained(reader, begin, end, left)
+        chained_starts, chained_lengths = _chain(reader, begin, end, left)
         if len(chained_starts):
             starts.append(chained_starts)
             lengths.append(chained_lengths)
@@ -72,7 +72,7 @@ def scan_strings(reader: StringReader, count: int) -> tuple[Places, Places]:
     return np.concatenate(starts), np.concatenate(lengths)
 
 
-def _chained(reader: StringReader, begin: int, end: int, most: int) -> tuple[Places, Places]:
+def _chain(reader: StringReader, begin: int, end: int, most: int) -> tuple[Places, Places]:
     """The strings from `begin` whose lengths are all one byte and follow one another without a break."""
     window = np.frombuffer(reader.buffer, np.uint8, end - begin, begin)
     zero = window == 0

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
-from llorch.formats.gguf.byte_order import swapped
+from llorch.base.printable import printable
+from llorch.formats.gguf.byte_order import swap_bytes
 from llorch.formats.gguf.file import Header, Part, Tensor
 from llorch.formats.model_file import Identity, open_descriptor, read_exactly
 from llorch.formats.safetensors import SafetensorsFile, SafetensorsModel, SafetensorsTensor
@@ -55,7 +55,9 @@ class TensorData:
 
         Of a tensor in a big-endian file, `start` and `buffer` are whole blocks.
         """
-        self.read_file_into(tensor.part, tensor.offset + start, buffer, where=f"tensor {shown(tensor.name)}")
+        self.read_file_into(
+            tensor.part, tensor.offset + start, buffer, where=f"tensor {printable(tensor.name)}"
+        )
         if isinstance(tensor, Tensor):
             little = self.little_endian(tensor, buffer)
             if little is not buffer:
@@ -65,7 +67,7 @@ class TensorData:
         """Whole blocks as `read_file_into` gave them: the same array, or of a big-endian file a new one."""
         part = self._parts[tensor.part]
         if isinstance(part, Part) and part.byte_order == "big":
-            return swapped(tensor.type, raw)
+            return swap_bytes(tensor.type, raw)
         return raw
 
     def read_file_into(self, part: int, at: int, buffer: NDArray[np.uint8], *, where: str = "") -> None:

@@ -45,11 +45,11 @@ def dequantize_into(type: QuantType, raw: Bytes, out: Written, *, threads: int =
 def compiled_kernel(type: QuantType, dtype: str, target: Target) -> Function:
     """The type's kernel for a target, compiled or loaded once a process."""
     with _compiling:
-        return _compiled(type, dtype, target)
+        return _compile(type, dtype, target)
 
 
 @cache
-def _compiled(type: QuantType, dtype: str, target: Target) -> Function:
+def _compile(type: QuantType, dtype: str, target: Target) -> Function:
     return function(f"{type}-{dtype}", NAME, kernel(type, dtype, target.has), target)
 
 

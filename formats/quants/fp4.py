@@ -16,7 +16,7 @@ from llorch.formats.quants.codebooks import E2M1_DOUBLED, e8m0_halved, ue4m3_hal
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.vector_code.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
 
 
 @quant_type("MXFP4", id=39, weights=32, e="u1", qs=("u1", 16))
@@ -30,7 +30,7 @@ def mxfp4(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("MXFP4")
-def _mxfp4(b: Block) -> Iterator[Coded]:
+def _mxfp4(b: Block) -> Iterator[CodedWeights]:
     scale, qs = b.row(e8m0_halved(), b.numbers("e")), b.numbers("qs", 0, 16)
     b.is_within(scale * 12.0)
     yield b.coded((qs & 15).followed_by(qs >> 4), lambda q: scale * q.look_up(E2M1_DOUBLED).signed_floats())

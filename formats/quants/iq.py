@@ -18,7 +18,7 @@ from llorch.formats.quants.codebooks import IQ4, grid
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.vector_code.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
 
 Floats = NDArray[np.float32]
 
@@ -35,7 +35,7 @@ def iq2_xxs(b: Blocks) -> Floats:
     """
     words = b["qs"].reshape(-1, 8, 2)
     rows = grid("IQ2_XXS")[_fields(words[:, :, 0], 8, 4)]
-    return _signed(b, words[:, :, 1] >> 28, 0.25, rows, _signs(_fields(words[:, :, 1], 7, 4)))
+    return _with_signs(b, words[:, :, 1] >> 28, 0.25, rows, _signs(_fields(words[:, :, 1], 7, 4)))
 
 
 @in_vectors("IQ2_XXS")
@@ -56,7 +56,7 @@ def iq2_xs(b: Blocks) -> Floats:
     Source: dequantize_row_iq2_xs.
     """
     rows = grid("IQ2_XS")[b["qs"] & 511]
-    return _signed(b, in_turn(b["scales"], 4), 0.25, rows, _signs(b["qs"] >> 9))
+    return _with_signs(b, in_turn(b["scales"], 4), 0.25, rows, _signs(b["qs"] >> 9))
 
 
 @in_vectors("IQ2_XS")
@@ -77,20 +77,19 @@ def iq2_s(b: Blocks) -> Floats:
     In ggml's struct, qs is 64 bytes, and the signs its second half. Source: dequantize_row_iq2_s.
     """
     index = b["qs"] | in_turn(b["qh"], 2).astype(np.uint16) << 8
-    return _signed(b, in_turn(b["scales"], 4), 0.25, grid("IQ2_S")[index], in_turn(b["signs"], 1))
+    return _with_signs(b, in_turn(b["scales"], 4), 0.25, grid("IQ2_S")[index], in_turn(b["signs"], 1))
 
 
 @in_vectors("IQ2_S")
 def _iq2_s(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ2_S")
     for group in range(16):
-        high = b.numbers("qh", group // 2).widened(32)
+        high = b.numbers("qh", group // 2).widen(32)
         index = [
-            b.numbers("qs", i).widened(32) | (high >> 2 * (i % 4) & 3) << 8
-            for i in (2 * group, 2 * group + 1)
+            b.numbers("qs", i).widen(32) | (high >> 2 * (i % 4) & 3) << 8 for i in (2 * group, 2 * group + 1)
         ]
         signs = b.word("signs", 2 * group, 16)
-        yield _half_more(b, d, group) * _negated(_row_vector(b, rows, index), signs)
+        yield _half_more(b, d, group) * _negate(_row_vector(b, rows, index), signs)
 
 
 @quant_type("IQ3_XXS", id=18, weights=256, d="<f2", qs=("u1", 64), scales_and_signs=("<u4", 8))
@@ -100,7 +99,7 @@ def iq3_xxs(b: Blocks) -> Floats:
     In ggml's struct, qs is 96 bytes, and the words its last third. Source: dequantize_row_iq3_xxs.
     """
     words = b["scales_and_signs"]
-    return _signed(b, words >> 28, 0.5, grid("IQ3_XXS")[b["qs"]], _signs(_fields(words, 7, 4)))
+    return _with_signs(b, words >> 28, 0.5, grid("IQ3_XXS")[b["qs"]], _signs(_fields(words, 7, 4)))
 
 
 @in_vectors("IQ3_XXS")
@@ -123,21 +122,20 @@ def iq3_s(b: Blocks) -> Floats:
     Source: dequantize_row_iq3_s.
     """
     index = b["qs"] | in_turn(b["qh"], 1).astype(np.uint16) << 8
-    return _signed(b, in_turn(b["scales"], 4), 2, grid("IQ3_S")[index], in_turn(b["signs"], 1))
+    return _with_signs(b, in_turn(b["scales"], 4), 2, grid("IQ3_S")[index], in_turn(b["signs"], 1))
 
 
 @in_vectors("IQ3_S")
 def _iq3_s(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ3_S")
     for part in range(16):
-        high = b.numbers("qh", part // 2).widened(32)
+        high = b.numbers("qh", part // 2).widen(32)
         index = [
-            b.numbers("qs", 4 * part + i).widened(32) | (high >> 4 * (part % 2) + i & 1) << 8
-            for i in range(4)
+            b.numbers("qs", 4 * part + i).widen(32) | (high >> 4 * (part % 2) + i & 1) << 8 for i in range(4)
         ]
         s = b.numbers("scales", part // 4) >> 4 * (part // 2 % 2) & 15
         scale = d * (s << 1 | 1).floats()
-        yield scale * _negated(_row_vector(b, rows, index), b.word("signs", 2 * part, 16))
+        yield scale * _negate(_row_vector(b, rows, index), b.word("signs", 2 * part, 16))
 
 
 @quant_type("IQ1_S", id=19, weights=256, d="<f2", qs=("u1", 32), qh=("<u2", 8))
@@ -158,13 +156,12 @@ def iq1_s(b: Blocks) -> Floats:
 def _iq1_s(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ1_S")
     for group in range(8):
-        word = b.numbers("qh", group).widened(32)
+        word = b.numbers("qh", group).widen(32)
         scale = d * ((word >> 12 & 7) << 1 | 1).floats()
         shift = _eighth(word >> 15)
         for pair in (0, 2):
             index = [
-                b.numbers("qs", 4 * group + i).widened(32) | (word >> 3 * i & 7) << 8
-                for i in (pair, pair + 1)
+                b.numbers("qs", 4 * group + i).widen(32) | (word >> 3 * i & 7) << 8 for i in (pair, pair + 1)
             ]
             yield scale * (_row_vector(b, rows, index).signed_floats() + shift)
 
@@ -194,8 +191,8 @@ def _iq1_m(b: Block) -> Iterator[Value]:
     d = b.half(words[0] >> 12 | words[1] >> 12 << 4 | words[2] >> 12 << 8 | words[3] >> 12 << 12)
     for part in range(16):
         scale = d * ((words[part // 4] >> 3 * (part % 4) & 7) << 1 | 1).floats()
-        high = b.numbers("qh", part).widened(32)
-        index = [b.numbers("qs", 2 * part + i).widened(32) | (high >> 4 * i & 7) << 8 for i in (0, 1)]
+        high = b.numbers("qh", part).widen(32)
+        index = [b.numbers("qs", 2 * part + i).widen(32) | (high >> 4 * i & 7) << 8 for i in (0, 1)]
         low, up = (_eighth(high >> 4 * i + 3 & 1).spread(8) for i in (0, 1))
         yield scale * (_row_vector(b, rows, index).signed_floats() + low.followed_by(up))
 
@@ -210,7 +207,7 @@ def iq4_nl(b: Blocks) -> Floats:
 
 
 @in_vectors("IQ4_NL")
-def _iq4_nl(b: Block) -> Iterator[Coded]:
+def _iq4_nl(b: Block) -> Iterator[CodedWeights]:
     d, qs = b.numbers("d"), b.numbers("qs", 0, 16)
     b.is_within(d * 127.0)
     yield b.coded((qs & 15).followed_by(qs >> 4), partial(_scaled_iq4, d))
@@ -229,10 +226,10 @@ def iq4_xs(b: Blocks) -> Floats:
 
 
 @in_vectors("IQ4_XS")
-def _iq4_xs(b: Block) -> Iterator[Coded]:
-    d, high = b.numbers("d"), b.numbers("scales_h").widened(32)
+def _iq4_xs(b: Block) -> Iterator[CodedWeights]:
+    d, high = b.numbers("d"), b.numbers("scales_h").widen(32)
     for group in range(8):
-        low = b.numbers("scales_l", group // 2).widened(32) >> 4 * (group % 2) & 15
+        low = b.numbers("scales_l", group // 2).widen(32) >> 4 * (group % 2) & 15
         scale = d * ((low | (high >> 2 * group & 3) << 4) - 32).signed_floats()
         b.is_within(scale * 127.0)
         qs = b.numbers("qs", 16 * group, 16)
@@ -264,7 +261,7 @@ def _signs(index: NDArray[Any]) -> NDArray[np.uint8]:
 _SIGN_BYTES = np.packbits(_signs(np.arange(128)), axis=-1, bitorder="little").view(np.int8)
 
 
-def _signed(
+def _with_signs(
     b: Blocks, s: NDArray[Any], factor: float, rows: NDArray[np.int8], negative: NDArray[np.uint8]
 ) -> Floats:
     """±d · (½ + s) · factor · row: s (n, groups), rows and bits of sign with 256 of them a block."""
@@ -284,11 +281,11 @@ def _row_vector(b: Block, rows: NDArray[np.int8], index: list[Value]) -> Value:
 
 def _signed_vector(b: Block, row: Value, index: list[Value]) -> Value:
     """A row of 16 with the signs that two indices of seven stand for."""
-    low, high = (b.row(_SIGN_BYTES, i)[0].widened(16) for i in index)
-    return _negated(row, low | high << 8)
+    low, high = (b.row(_SIGN_BYTES, i)[0].widen(16) for i in index)
+    return _negate(row, low | high << 8)
 
 
-def _negated(row: Value, signs: Value) -> Value:
+def _negate(row: Value, signs: Value) -> Value:
     """A row of 16 in float32, negative where a bit of 16 is set; as no row has a zero, no −0 is lost."""
     return signs.flags().choose(row * -1, row).signed_floats()
 

@@ -18,7 +18,7 @@ from llorch.formats.quants.bits import column, floats, parts
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.vector_code.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
 
 Bytes = NDArray[np.uint8]
 
@@ -33,7 +33,7 @@ def q2_k(b: Blocks) -> NDArray[np.float32]:
     scale = column(b["d"]) * floats(b["scales"] & 15)
     minimum = column(b["dmin"]) * floats(b["scales"] >> 4)
     q = parts(b["qs"].reshape(-1, 2, 32), 2)
-    return _grouped(scale, floats(q), minimum)
+    return _scale_groups(scale, floats(q), minimum)
 
 
 @in_vectors("Q2_K")
@@ -58,7 +58,7 @@ def q3_k(b: Blocks) -> NDArray[np.float32]:
     high = parts(b["scales"][:, 8:], 2).reshape(-1, 16)
     scale = column(b["d"]) * (floats(low | high << 4) - np.float32(32))
     q = parts(b["qs"].reshape(-1, 2, 32), 2).reshape(-1, 256) | parts(b["hmask"], 1).reshape(-1, 256) << 2
-    return _grouped(scale, floats(q) - np.float32(4))
+    return _scale_groups(scale, floats(q) - np.float32(4))
 
 
 @in_vectors("Q3_K")
@@ -81,11 +81,11 @@ def q4_k(b: Blocks) -> NDArray[np.float32]:
     Source: dequantize_row_q4_K, get_scale_min_k4.
     """
     scale, minimum = _six_bits(b)
-    return _grouped(scale, floats(parts(b["qs"].reshape(-1, 4, 32), 4)), minimum)
+    return _scale_groups(scale, floats(parts(b["qs"].reshape(-1, 4, 32), 4)), minimum)
 
 
 @in_vectors("Q4_K")
-def _q4_k(b: Block) -> Iterator[Coded]:
+def _q4_k(b: Block) -> Iterator[CodedWeights]:
     scale, minimum = _six_bit_vectors(b)
     b.is_within(scale.magnitude() * 15.0 + minimum.magnitude())
     for group in range(8):
@@ -102,7 +102,7 @@ def q5_k(b: Blocks) -> NDArray[np.float32]:
     """
     scale, minimum = _six_bits(b)
     low = parts(b["qs"].reshape(-1, 4, 32), 4).reshape(-1, 256)
-    return _grouped(scale, floats(low | parts(b["qh"], 1).reshape(-1, 256) << 4), minimum)
+    return _scale_groups(scale, floats(low | parts(b["qh"], 1).reshape(-1, 256) << 4), minimum)
 
 
 @in_vectors("Q5_K")
@@ -125,7 +125,7 @@ def q6_k(b: Blocks) -> NDArray[np.float32]:
     scale = column(b["d"]) * floats(b["scales"])
     low = parts(b["ql"].reshape(-1, 2, 64), 4).reshape(-1, 256)
     high = parts(b["qh"].reshape(-1, 2, 32), 2).reshape(-1, 256)
-    return _grouped(scale, floats(low | high << 4) - np.float32(32))
+    return _scale_groups(scale, floats(low | high << 4) - np.float32(32))
 
 
 @in_vectors("Q6_K")
@@ -158,7 +158,7 @@ def _less_minimum(scale: Value, minimum: Value, q: Value) -> Value:
     return scale * q.floats() - minimum
 
 
-def _grouped(
+def _scale_groups(
     scale: NDArray[np.float32], q: NDArray[np.float32], minimum: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     """Scales and minima (n, groups), 256 weights a block in any shape → w = scale · q − minimum, (n, 256)."""

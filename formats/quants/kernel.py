@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 from llorch.formats.quants.types import QuantType
-from llorch.formats.vector_code.vectors import BYTE, HALF, INDEX, WORD, Block, Coded, Has, Value
+from llorch.formats.vector_code.vectors import BYTE, HALF, INDEX, WORD, Block, CodedWeights, Has, Value
 
 # Weights that are rounded and stored together: two of the vectors that a type yields.
 LANES = 32
@@ -52,18 +52,18 @@ def kernel(type: QuantType, dtype: str, has: Has) -> str:
     out = _at(builder, target, index, step(type) * type.weights * SIZES[dtype])
     block, each, stored = Block(builder, type, at, has), list[Value](), 0
     for weights in _together(type.vectors(block)):
-        if isinstance(weights, Coded) and dtype != "F32" and has.shuffle:
+        if isinstance(weights, CodedWeights) and dtype != "F32" and has.shuffle:
             written = _looked_up(weights.codes, _every(weights, dtype, has))
         else:
-            each.append(weights.weights_of(weights.codes) if isinstance(weights, Coded) else weights)
-            written = [_rounded(each[-1], dtype, has)]
+            each.append(weights.weights_of(weights.codes) if isinstance(weights, CodedWeights) else weights)
+            written = [_round(each[-1], dtype, has)]
         for part in written:
             builder.store(part.ir, _at(builder, out, INDEX(stored), SIZES[dtype]), align=1)
             stored += part.lanes
     assert stored == step(type) * type.weights, f"{type}'s fast form yields {stored} weights"
     magnitude = Value(builder, largest)
     for bound in block.bounds or each:
-        magnitude = _larger(magnitude, _folded(bound.bits() & 0x7FFFFFFF))
+        magnitude = _larger(magnitude, _fold(bound.bits() & 0x7FFFFFFF))
     following = builder.add(index, INDEX(1))
     index.add_incoming(INDEX(0), entry)
     index.add_incoming(following, loop)
@@ -80,10 +80,10 @@ def kernel(type: QuantType, dtype: str, has: Has) -> str:
     return str(module)
 
 
-def _together(vectors: Iterator[Value | Coded]) -> Iterator[Value | Coded]:
+def _together(vectors: Iterator[Value | CodedWeights]) -> Iterator[Value | CodedWeights]:
     """What a type yields, 32 weights at a time: its vectors of 16 two by two."""
     for first in vectors:
-        if isinstance(first, Coded):
+        if isinstance(first, CodedWeights):
             yield first
         else:
             second = next(vectors)
@@ -91,11 +91,11 @@ def _together(vectors: Iterator[Value | Coded]) -> Iterator[Value | Coded]:
             yield first.followed_by(second)
 
 
-def _every(coded: Coded, dtype: str, has: Has) -> Value:
+def _every(coded: CodedWeights, dtype: str, has: Has) -> Value:
     """What each of the sixteen codes is written as, 16 bits each."""
     builder = coded.codes.builder
     if dtype == "F16":
-        return _rounded(coded.weights_of(_codes(builder, range(16))), dtype, has)
+        return _round(coded.weights_of(_codes(builder, range(16))), dtype, has)
     even, odd = (_nearest(coded.weights_of(_codes(builder, range(first, 16, 2)))) for first in (0, 1))
     return (even >> 16 | odd & 0xFFFF0000).as_integers(16)
 
@@ -110,26 +110,26 @@ def _looked_up(codes: Value, table: Value) -> list[Value]:
     In an order in which no byte has to leave its half of a register after the shuffle.
     """
     table = table.as_integers(8)
-    apart = table.taken(_joined(*(range(half + byte, half + 16, 2) for half in (0, 16) for byte in (0, 1))))
-    low = apart.taken(2 * _joined(range(8), range(16, 24)))
-    high = apart.taken(2 * _joined(range(8, 16), range(24, 32)))
-    codes = codes.taken(_joined(range(8), range(16, 24), range(8, 16), range(24, 32)))
+    apart = table.taken(_join(*(range(half + byte, half + 16, 2) for half in (0, 16) for byte in (0, 1))))
+    low = apart.taken(2 * _join(range(8), range(16, 24)))
+    high = apart.taken(2 * _join(range(8, 16), range(24, 32)))
+    codes = codes.taken(_join(range(8), range(16, 24), range(8, 16), range(24, 32)))
     low, high = codes.chosen_from(low), codes.chosen_from(high)
     first = [lane + of for half in (0, 16) for lane in range(half, half + 8) for of in (0, 32)]
     second = [lane + 8 for lane in first]
     return [low.taken(run, high).as_integers(16) for run in (first, second)]
 
 
-def _joined(*runs: range) -> list[int]:
+def _join(*runs: range) -> list[int]:
     return [lane for run in runs for lane in run]
 
 
-def _folded(magnitudes: Value) -> Value:
+def _fold(magnitudes: Value) -> Value:
     """Magnitudes in as many lanes as a kernel keeps: one in all of them, or of more the larger ones."""
     if magnitudes.lanes in (0, BOUNDS):
         return magnitudes.spread(BOUNDS)
     middle = magnitudes.lanes // 2
-    return _folded(_larger(magnitudes[:middle], magnitudes[middle:]))
+    return _fold(_larger(magnitudes[:middle], magnitudes[middle:]))
 
 
 def _at(builder: Any, base: Any, index: Any, stride: int) -> Any:
@@ -140,7 +140,7 @@ def _larger(left: Value, right: Value) -> Value:
     return left.is_below(right).choose(right, left)
 
 
-def _rounded(weights: Value, dtype: str, has: Has) -> Value:
+def _round(weights: Value, dtype: str, has: Has) -> Value:
     """Float32 → what is stored, rounded once to nearest even; right for what is finite before and after."""
     if dtype == "F32":
         return weights
@@ -168,4 +168,4 @@ def _half(weights: Value) -> Value:
     subnormal = (magnitude.as_floats() + 0.5).bits() - 0x3F000000
     normal = (magnitude + (magnitude >> 13 & 1) - ((127 - 15 << 23) - 0xFFF)) >> 13
     finite = magnitude.is_below(127 - 14 << 23).choose(subnormal, normal)
-    return (finite | bits >> 16 & 0x8000).narrowed(16)
+    return (finite | bits >> 16 & 0x8000).narrow(16)

@@ -15,7 +15,7 @@ from llorch.formats.quants.bits import column, floats, parts
 from llorch.formats.quants.types import Blocks, in_vectors, quant_type
 
 if TYPE_CHECKING:
-    from llorch.formats.vector_code.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
 
 
 @quant_type("Q4_0", id=2, weights=32, d="<f2", qs=("u1", 16))
@@ -28,7 +28,7 @@ def q4_0(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("Q4_0")
-def _q4_0(b: Block) -> Iterator[Coded]:
+def _q4_0(b: Block) -> Iterator[CodedWeights]:
     d = b.numbers("d")
     b.is_within(d * 8.0)
     yield b.coded(_nibble_codes(b), lambda q: d * (q - 8).signed_floats())
@@ -44,7 +44,7 @@ def q4_1(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("Q4_1")
-def _q4_1(b: Block) -> Iterator[Coded]:
+def _q4_1(b: Block) -> Iterator[CodedWeights]:
     """Multiplied, then added: two instructions, so that nothing is contracted."""
     d, m = b.numbers("d"), b.numbers("m")
     b.is_within(d.magnitude() * 15.0 + m.magnitude())
@@ -113,7 +113,7 @@ def q8_1(b: Blocks) -> NDArray[np.float32]:
 
 
 @in_vectors("Q8_1")
-def _q8_1(b: Block) -> Iterator[Value | Coded]:
+def _q8_1(b: Block) -> Iterator[Value | CodedWeights]:
     return _q8_0(b)
 
 
@@ -139,4 +139,4 @@ def _nibble_vectors(b: Block) -> Iterator[Value]:
 
 def _fifth_vectors(b: Block) -> Iterator[Value]:
     for byte in (0, 2):
-        yield b.word("qh", byte, 16).flags().widened(8) << 4
+        yield b.word("qh", byte, 16).flags().widen(8) << 4

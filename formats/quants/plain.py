@@ -48,7 +48,7 @@ def bf16(b: Blocks) -> NDArray[np.float32]:
 @in_vectors("BF16")
 def _bf16(b: Block) -> Iterator[Value]:
     for first in (0, 16):
-        yield (b.numbers("w", first, 16).widened(32) << 16).as_floats()
+        yield (b.numbers("w", first, 16).widen(32) << 16).as_floats()
 
 
 @quant_type("F64", id=28, weights=1, w="<f8")

@@ -108,4 +108,4 @@ def _trits(packed: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 
 def _trit_vector(fraction: Value) -> Value:
-    return ((fraction.widened(16) * 3 >> 8) - 1).signed_floats()
+    return ((fraction.widen(16) * 3 >> 8) - 1).signed_floats()

@@ -13,11 +13,11 @@ from numpy.typing import DTypeLike, NDArray
 from llorch.base.errors import UnsupportedInput
 
 if TYPE_CHECKING:  # it imports a compiler, and the table of types must not
-    from llorch.formats.vector_code.vectors import Block, Coded, Value
+    from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
 
 Blocks = NDArray[np.void]
 Decode = Callable[[Blocks], NDArray[np.float32]]
-Vectors = Callable[["Block"], Iterator["Value | Coded"]]
+Vectors = Callable[["Block"], Iterator["Value | CodedWeights"]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.scan.rules import RULES, Finding
 
 FIELDS = ("rule", "by", "reason", "where", "what")
@@ -45,11 +45,11 @@ class Allowance:
     def to_toml(self) -> str:
         """The lines that `read_allowances` reads back."""
         values = {name: getattr(self, name) for name in FIELDS}
-        lines = [f"{name} = {_quoted(value)}" for name, value in values.items() if value is not None]
+        lines = [f"{name} = {_quote(value)}" for name, value in values.items() if value is not None]
         return "\n".join(["[[allow]]", *lines, ""])
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """A basic string of TOML: one of JSON, but for characters beyond 16 bits and for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -59,7 +59,7 @@ def read_allowances(path: Path) -> list[Allowance]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise MalformedInput(f"is no TOML: {shown(str(error), 100, quoted=False)}", path=path) from None
+        raise MalformedInput(f"is no TOML: {printable(str(error), 100, quoted=False)}", path=path) from None
     rows = document.get("allow", [])
     if (
         set(document) - {"allow"}
@@ -67,19 +67,19 @@ def read_allowances(path: Path) -> list[Allowance]:
         or not all(isinstance(row, dict) for row in rows)
     ):
         raise MalformedInput("holds something else than [[allow]] tables", path=path)
-    return [_checked(row, number, path) for number, row in enumerate(rows, 1)]
+    return [_check(row, number, path) for number, row in enumerate(rows, 1)]
 
 
-def _checked(row: dict[str, object], number: int, path: Path) -> Allowance:
+def _check(row: dict[str, object], number: int, path: Path) -> Allowance:
     where = f"[[allow]] {number}"
     if unknown := sorted(set(row) - set(FIELDS)):
-        raise MalformedInput(f"has the unknown key {shown(unknown[0])}", where=where, path=path)
+        raise MalformedInput(f"has the unknown key {printable(unknown[0])}", where=where, path=path)
     texts = {name: value for name, value in row.items() if isinstance(value, str) and value.strip()}
     for name in ("rule", "by", "reason"):
         if name not in texts:
             raise MalformedInput(f"has no {name}", where=where, path=path, hint="say which rule, who and why")
     if texts["rule"] not in RULES:
-        raise MalformedInput(f"names {shown(texts['rule'])}, which is no rule", where=where, path=path)
+        raise MalformedInput(f"names {printable(texts['rule'])}, which is no rule", where=where, path=path)
     return Allowance(**texts)
 
 

@@ -130,7 +130,7 @@ def growth_findings(where: str, node: nodes.For) -> Iterator[Finding]:
             parts = list(flat_sum(made)) if isinstance(made, nodes.Concat | nodes.Add) else []
             if isinstance(made, nodes.Mul):
                 parts = [made.left, made.right]
-            if name is not None and sum(_named(part) == name for part in parts) >= 2:
+            if name is not None and sum(_name_of(part) == name for part in parts) >= 2:
                 yield Finding("exhausts", where, assign.lineno, "what doubles in a loop")
                 break
 
@@ -147,7 +147,7 @@ def flat_sum(node: nodes.Node) -> Iterator[nodes.Node]:
         yield node
 
 
-def _named(node: nodes.Node) -> tuple[str, str | None] | None:
+def _name_of(node: nodes.Node) -> tuple[str, str | None] | None:
     if isinstance(node, nodes.Name):
         return node.name, None
     if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):

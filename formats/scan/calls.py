@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import nodes
 
 from llorch.formats.scan import bombs, constants, gates
-from llorch.formats.scan.constants import UNKNOWN, Value, computed, joined, one_of
+from llorch.formats.scan.constants import UNKNOWN, Value, compute, join, one_of
 from llorch.formats.scan.expressions import MOST_STEPS, Expressions, parser
 from llorch.formats.scan.names import CALLED_NAMES, CODE_NAMES, DUNDER, GLOBALS, SERVER_NAMES
 from llorch.formats.scan.rules import Finding
@@ -42,9 +42,9 @@ class Calls(Expressions):
             return Value((), base.tags | {"content"})
         if name in ("length", "count", "wordcount"):
             return Value((), (base.tags - {"messages"}) | {"count"})
-        made = constants.filtered(parser(), name, base, arguments, keywords)
+        made = constants.apply_filter(parser(), name, base, arguments, keywords)
         if name in ("join", "format", "replace", "reverse") and not made.values:
-            made = made.tagged("built") if arguments and any(one.texts for one in arguments) else made
+            made = made.with_tags("built") if arguments and any(one.texts for one in arguments) else made
         return self.made_text(made, node)
 
     def filter_findings(
@@ -86,16 +86,16 @@ class Calls(Expressions):
         """`map('filter', …)` and `map(attribute=…)` on what is known."""
         names = [one for one in (arguments[0].texts if arguments else []) if one in parser().filters]
         if "attribute" in keywords:
-            return joined(
+            return join(
                 *(self.member(base, name) for name in keywords["attribute"].texts), Value((), frozenset())
             )
         if len(names) != 1 or len(base.values) != 1 or not isinstance(base.values[0], list | tuple | str):
             return Value((), base.tags)
         parts = [
-            constants.filtered(parser(), names[0], one_of([one], base.tags), arguments[1:], {})
+            constants.apply_filter(parser(), names[0], one_of([one], base.tags), arguments[1:], {})
             for one in base.values[0]
         ]
-        return self.made_text(computed(lambda *items: list(items), *parts), node) if parts else base
+        return self.made_text(compute(lambda *items: list(items), *parts), node) if parts else base
 
     def of_test(self, node: nodes.Test) -> Value:
         """`a is name`."""
@@ -133,7 +133,7 @@ class Calls(Expressions):
     ) -> Value:
         """A function or a macro."""
         if name in self.macros:
-            return self.expanded(self.macros[name], arguments, keywords)
+            return self.expand(self.macros[name], arguments, keywords)
         if name == "strftime_now":
             return Value((), frozenset({"date"}))
         if name == "namespace":
@@ -141,9 +141,7 @@ class Calls(Expressions):
         if name == "dict":
             names = list(keywords)
             return (
-                computed(lambda *v: dict(zip(names, v, strict=True)), *keywords.values())
-                if names
-                else UNKNOWN
+                compute(lambda *v: dict(zip(names, v, strict=True)), *keywords.values()) if names else UNKNOWN
             )
         if name == "range":
             self.findings += bombs.range_findings(self.where, node, arguments)
@@ -151,14 +149,14 @@ class Calls(Expressions):
                 self.findings.append(
                     Finding("date-gate", self.where, node.lineno, "a range that depends on strftime_now")
                 )
-            return constants.ranged(arguments) if arguments else UNKNOWN
+            return constants.range_items(arguments) if arguments else UNKNOWN
         if name in CODE_NAMES | CALLED_NAMES | SERVER_NAMES or DUNDER.fullmatch(name):
             self.found("code-name", node, name)
         elif name not in GLOBALS and name not in self.names and name not in ("loop", "caller", "super"):
             self.found("unknown-function", node, name)
         return Value((), frozenset().union(*(one.tags for one in arguments)) if arguments else frozenset())
 
-    def expanded(self, macro: nodes.Macro, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+    def expand(self, macro: nodes.Macro, arguments: list[Value], keywords: dict[str, Value]) -> Value:
         """What a macro makes of arguments, if that is constant."""
         tags = frozenset().union(*(one.tags for one in (*arguments, *keywords.values())), frozenset())
         if macro.name in self.within or self.steps > MOST_STEPS or len(self.within) > 5:
@@ -208,5 +206,5 @@ class Calls(Expressions):
         self.findings += bombs.width_findings(self.where, node, name, base, arguments)
         made = constants.method(name, base, arguments)
         if name in ("join", "format", "replace") and base.texts and not made.values:
-            made = made.tagged("built")
+            made = made.with_tags("built")
         return self.made_text(made, node)

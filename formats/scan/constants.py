@@ -64,7 +64,7 @@ class Value:
         """Of the values, the texts."""
         return [one for one in self.values if isinstance(one, str)]
 
-    def tagged(self, *tags: str) -> Value:
+    def with_tags(self, *tags: str) -> Value:
         """The same with more tags."""
         return Value(self.values, self.tags | frozenset(tags))
 
@@ -104,7 +104,7 @@ def require_modest(*arguments: Any) -> None:
         raise ValueError("too large")
 
 
-def joined(*found: Value) -> Value:
+def join(*found: Value) -> Value:
     """What is one of several values."""
     return one_of(
         itertools.chain.from_iterable(one.values for one in found),
@@ -112,7 +112,7 @@ def joined(*found: Value) -> Value:
     )
 
 
-def computed(how: Callable[..., Any], *found: Value, tags: Iterable[str] = ()) -> Value:
+def compute(how: Callable[..., Any], *found: Value, tags: Iterable[str] = ()) -> Value:
     """What a function makes of every choice of values; what fails, or becomes too large, is left out."""
     flowed = {*itertools.chain.from_iterable(one.tags for one in found), *tags}
     results: list[Any] = []
@@ -129,10 +129,10 @@ def binary(node: nodes.BinExpr, left: Value, right: Value) -> Value:
     how = OPERATORS.get(type(node))
     if how is None:
         return Value((), left.tags | right.tags)
-    return computed(lambda a, b: bounded(how, a, b), left, right)
+    return compute(lambda a, b: bound(how, a, b), left, right)
 
 
-def bounded(how: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+def bound(how: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
     """An operator on values whose result is small; ValueError where it would not be."""
     if how is operator.mul:
         size = max(len(x) if isinstance(x, str | bytes | list | tuple) else 1 for x in (a, b))
@@ -146,7 +146,7 @@ def bounded(how: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
     return how(a, b)
 
 
-def filtered(
+def apply_filter(
     environment: Environment,
     name: str,
     base: Value,
@@ -173,7 +173,7 @@ def filtered(
         made = call.as_const(nodes.EvalContext(environment))
         return made if is_small(made) else list(itertools.islice(made, MOST_ITEMS))
 
-    return computed(apply, base, *arguments, *keywords.values())
+    return compute(apply, base, *arguments, *keywords.values())
 
 
 def method(name: str, base: Value, arguments: list[Value]) -> Value:
@@ -194,7 +194,7 @@ def method(name: str, base: Value, arguments: list[Value]) -> Value:
             return made if name == "get" else list(made)
         raise ValueError("not computed")
 
-    return computed(call, base, *arguments)
+    return compute(call, base, *arguments)
 
 
 def require_codec(name: str, arguments: tuple[Any, ...]) -> None:
@@ -203,23 +203,23 @@ def require_codec(name: str, arguments: tuple[Any, ...]) -> None:
         raise ValueError("not a codec of text")
 
 
-def ranged(ends: list[Value]) -> Value:
+def range_items(ends: list[Value]) -> Value:
     """The items of a short range."""
 
-    def made(*numbers: Any) -> list[int]:
+    def make(*numbers: Any) -> list[int]:
         found = range(*numbers)
         if len(found) > MOST_ITEMS:
             raise ValueError("too long")
         return list(found)
 
-    return computed(made, *ends)
+    return compute(make, *ends)
 
 
 def item(base: Value, key: Value) -> Value:
     """An item of a constant text, list or dict."""
-    return computed(lambda owner, index: owner[index], base, key)
+    return compute(lambda owner, index: owner[index], base, key)
 
 
-def sliced(base: Value, start: Value, stop: Value, step: Value) -> Value:
+def take_slice(base: Value, start: Value, stop: Value, step: Value) -> Value:
     """A slice of a constant text or list."""
-    return computed(lambda owner, a, b, c: owner[a:b:c], base, start, stop, step)
+    return compute(lambda owner, a, b, c: owner[a:b:c], base, start, stop, step)

@@ -9,10 +9,10 @@ from functools import cache
 
 from jinja2 import Environment, nodes
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.chat_template import environment
 from llorch.formats.scan import bombs, constants, gates
-from llorch.formats.scan.constants import UNKNOWN, Value, computed, joined, one_of
+from llorch.formats.scan.constants import UNKNOWN, Value, compute, join, one_of
 from llorch.formats.scan.names import (
     CALLED_NAMES,
     CODE_NAMES,
@@ -53,7 +53,7 @@ class Expressions(ABC):
     def found(self, rule: str, node: nodes.Node, what: str) -> None:
         """Notes a finding at a node."""
         if len(self.findings) < 1000:
-            self.findings.append(Finding(rule, self.where, node.lineno, shown(what, 100)))
+            self.findings.append(Finding(rule, self.where, node.lineno, printable(what, 100)))
 
     @abstractmethod
     def rendered(self, body: Sequence[nodes.Node]) -> Value:
@@ -83,7 +83,7 @@ class Expressions(ABC):
         elif isinstance(node, nodes.BinExpr):
             found = self.of_operator(node)
         else:
-            found = joined(UNKNOWN, *(self.value(child) for child in node.iter_child_nodes()))
+            found = join(UNKNOWN, *(self.value(child) for child in node.iter_child_nodes()))
             found = Value((), found.tags)
         return found
 
@@ -130,23 +130,23 @@ class Expressions(ABC):
 
     def of_list(self, node: nodes.List) -> Value:
         """A list of constants, if all are."""
-        return computed(lambda *items: list(items), *map(self.value, node.items))
+        return compute(lambda *items: list(items), *map(self.value, node.items))
 
     def of_tuple(self, node: nodes.Tuple) -> Value:
         """A tuple of constants, if all are."""
-        return computed(lambda *items: items, *map(self.value, node.items))
+        return compute(lambda *items: items, *map(self.value, node.items))
 
     def of_dict(self, node: nodes.Dict) -> Value:
         """A dict of constants, if all are."""
         keys = [self.value(pair.key) for pair in node.items]
         parts = [self.value(pair.value) for pair in node.items]
         half = len(keys)
-        return computed(lambda *all_: dict(zip(all_[:half], all_[half:], strict=True)), *keys, *parts)
+        return compute(lambda *all_: dict(zip(all_[:half], all_[half:], strict=True)), *keys, *parts)
 
     def of_concat(self, node: nodes.Concat) -> Value:
         """`a ~ b`."""
         parts = [self.value(one) for one in node.nodes]
-        made = computed(lambda *pieces: "".join(map(str, pieces)), *parts, tags=["built"])
+        made = compute(lambda *pieces: "".join(map(str, pieces)), *parts, tags=["built"])
         return self.made_text(made, node)
 
     def made_text(self, made: Value, node: nodes.Node) -> Value:
@@ -158,26 +158,26 @@ class Expressions(ABC):
     def of_operator(self, node: nodes.BinExpr) -> Value:
         """`a + b` and its like."""
         if isinstance(node, nodes.And | nodes.Or):
-            return joined(self.value(node.left), self.value(node.right))
+            return join(self.value(node.left), self.value(node.right))
         left, right = self.value(node.left), self.value(node.right)
         self.findings += bombs.size_findings(self.where, node, left, right)
         made = constants.binary(node, left, right)
         if isinstance(node, nodes.Mul) and "date" in left.tags | right.tags:
             self.findings.append(Finding("date-gate", self.where, node.lineno, "repeats by strftime_now"))
         if isinstance(node, nodes.Add | nodes.Mod) and (left.texts or right.texts):
-            made = made.tagged("built")
+            made = made.with_tags("built")
         return self.made_text(made, node)
 
     def of_neg(self, node: nodes.Neg) -> Value:
         """`-a`."""
-        return computed(lambda number: -number, self.value(node.node))
+        return compute(lambda number: -number, self.value(node.node))
 
     def of_condexpr(self, node: nodes.CondExpr) -> Value:
         """`a if test else b`."""
         self.value(node.test)
         self.findings += gates.branch_findings(self, node)
         last = UNKNOWN if node.expr2 is None else self.value(node.expr2)
-        return joined(self.value(node.expr1), last)
+        return join(self.value(node.expr1), last)
 
     def of_compare(self, node: nodes.Compare) -> Value:
         """A comparison; of what is said with words, it is a gate."""
@@ -237,7 +237,7 @@ class Expressions(ABC):
                 one_of([None]) if part is None else self.value(part)
                 for part in (node.arg.start, node.arg.stop, node.arg.step)
             ]
-            return self.made_text(constants.sliced(base, *ends), node)
+            return self.made_text(constants.take_slice(base, *ends), node)
         key = self.value(node.arg)
         for name in key.texts:
             self.reached(name, node, attribute="built" in key.tags)

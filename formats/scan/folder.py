@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llorch.base.errors import InputError
 from llorch.base.folder_walk import walk
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf import read_header
 from llorch.formats.scan.metadata import TEMPLATE, scan_metadata
 from llorch.formats.scan.rules import Finding, distinct
@@ -89,7 +89,9 @@ def _file(path: Path, relative: str) -> Iterator[Finding]:
     """One file, by its name and its first bytes, then by what it says."""
     yield from scan_characters(relative.encode("utf-8", "replace").decode(), relative, lines=False)
     if path.is_symlink() and path.readlink().is_absolute():
-        yield Finding("outside-path", relative, None, "a link to " + shown(os.fspath(path.readlink()), 100))
+        yield Finding(
+            "outside-path", relative, None, "a link to " + printable(os.fspath(path.readlink()), 100)
+        )
     if not path.is_file():
         return
     suffix = path.suffix.lower()
@@ -134,9 +136,9 @@ def _gguf(path: Path, relative: str) -> Iterator[Finding]:
         header = read_header(path)
     except InputError as error:
         what = str(error).removeprefix(
-            f"{shown(path, 200, quoted=False)}: "
+            f"{printable(path, 200, quoted=False)}: "
         )  # the finding names the file itself
-        yield Finding("unreadable-file", relative, None, shown(what, 200, quoted=False))
+        yield Finding("unreadable-file", relative, None, printable(what, 200, quoted=False))
         return
     for one in scan_metadata(header.metadata):
         yield Finding(one.rule, f"{relative}: {one.where}", one.line, one.what)
@@ -153,7 +155,9 @@ def _text(path: Path, relative: str, suffix: str) -> Iterator[Finding]:
         try:
             document = json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:
-            yield Finding("unreadable-file", relative, None, shown(f"no JSON: {error}", 120, quoted=False))
+            yield Finding(
+                "unreadable-file", relative, None, printable(f"no JSON: {error}", 120, quoted=False)
+            )
             return
         yield from scan_settings(document, relative)
     elif suffix in PROSE or path.name.upper().startswith(("LICEN", "NOTICE", "README")):

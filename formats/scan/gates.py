@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from jinja2 import nodes
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.scan.bombs import number
 from llorch.formats.scan.constants import Value
 from llorch.formats.scan.rules import Finding
@@ -80,7 +80,7 @@ def trigger_findings(
     for value in constant.values:
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str) and is_trigger(text) and (certain or " " in text.strip()):
-                yield Finding("content-gate", where, node.lineno, f"looks for {shown(text, 60)}")
+                yield Finding("content-gate", where, node.lineno, f"looks for {printable(text, 60)}")
 
 
 def is_trigger(text: str) -> bool:
@@ -103,7 +103,7 @@ def lookup_findings(where: str, node: nodes.Node, base: Value, key: Value) -> It
         if isinstance(value, dict):
             for word in value:
                 if isinstance(word, str) and _WORDS.search(word):
-                    yield Finding("content-gate", where, node.lineno, f"looks up {shown(word, 60)}")
+                    yield Finding("content-gate", where, node.lineno, f"looks up {printable(word, 60)}")
 
 
 def branch_findings(walk: Walk, node: nodes.If | nodes.CondExpr) -> Iterator[Finding]:
@@ -211,13 +211,13 @@ def rewrite_findings(
         return
     for new in arguments[1].texts if "date" in base.tags else ():
         if len(_WORDS.findall(new)) >= 3:
-            yield Finding("date-gate", walk.where, node.lineno, f"writes {shown(new, 60)} for a date")
+            yield Finding("date-gate", walk.where, node.lineno, f"writes {printable(new, 60)} for a date")
     for old in arguments[0].texts:
         if "content" in base.tags and (_ADDRESS.search(old) or is_trigger(old)):
-            yield Finding("rewrites-content", walk.where, node.lineno, f"replaces {shown(old, 60)}")
+            yield Finding("rewrites-content", walk.where, node.lineno, f"replaces {printable(old, 60)}")
         for new in arguments[1].texts:
             if "content" in base.tags and _ADDRESS.search(new):
-                yield Finding("rewrites-content", walk.where, node.lineno, f"writes {shown(new, 60)}")
+                yield Finding("rewrites-content", walk.where, node.lineno, f"writes {printable(new, 60)}")
             if old and new.count(old) >= 2 and (walk.loops or _is_replaced(node)):
                 yield Finding("exhausts", walk.where, node.lineno, "replacements that double a text")
 
@@ -236,7 +236,7 @@ def _is_replaced(node: nodes.Filter | nodes.Call) -> bool:
     )
 
 
-def members_read(tree: nodes.Template) -> set[str]:
+def find_members(tree: nodes.Template) -> set[str]:
     """Every attribute and key that a template reads by a name that it writes out."""
     names = {one.attr for one in tree.find_all(nodes.Getattr)}
     for one in tree.find_all(nodes.Getitem):

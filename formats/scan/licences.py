@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.scan.rules import Finding
 
 
@@ -72,7 +72,7 @@ def licence_findings(
         name = base.rstrip("/").rsplit("/", 1)[-1]
         expected = next((one.licences for one in FAMILIES if one.name.search(name)), ())
         if expected and not any(_agrees(text, one) for text in texts for one in expected):
-            what = f"says {shown(licence, 60)}, and {shown(name, 80)} comes under {' or '.join(expected)}"
+            what = f"says {printable(licence, 60)}, and {printable(name, 80)} comes under {' or '.join(expected)}"
             yield Finding("licence-contradiction", where, None, what)
             return
 

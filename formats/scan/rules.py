@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 Level = Literal["warning", "note"]
 MOST = 100  # findings of one scan; a file that has more is as suspicious with these
@@ -46,7 +46,7 @@ class Finding:
 
     def __str__(self) -> str:
         at = f", line {self.line}" if self.line is not None else ""
-        return f"{shown(self.where, 200, quoted=False)}{at}: {self.rule}: {self.what}"
+        return f"{printable(self.where, 200, quoted=False)}{at}: {self.rule}: {self.what}"
 
     def to_json(self) -> dict[str, object]:
         """The finding as a document has it."""

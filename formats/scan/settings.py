@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.scan.licences import licence_findings
 from llorch.formats.scan.rules import Finding
 from llorch.formats.scan.template import scan_template
@@ -57,12 +57,12 @@ def _code(document: Any, name: str, relative: str) -> Iterator[Finding]:
         left += one.values()
         for key in CODE_KEYS:
             if one.get(key):
-                what = shown(json.dumps({key: one[key]}), 120, quoted=False)
+                what = printable(json.dumps({key: one[key]}), 120, quoted=False)
                 yield Finding("remote-code", relative, None, what)
         classes = [one.get("parent_library"), one.get("type") if name == "modules.json" else None]
         for named in classes:
             if isinstance(named, str) and "." in f"{named}." and not named.startswith(OUR_LIBRARIES):
-                yield Finding("remote-code", relative, None, shown(named, 120))
+                yield Finding("remote-code", relative, None, printable(named, 120))
 
 
 def _index(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
@@ -71,7 +71,7 @@ def _index(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
     files = set(map(str, weights.values())) if isinstance(weights, dict) else set()
     for file in sorted(files):
         if file.startswith("/") or ".." in PurePosixPath(file).parts:
-            yield Finding("outside-path", relative, None, shown(file, 120))
+            yield Finding("outside-path", relative, None, printable(file, 120))
 
 
 def _tokenizer(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
@@ -113,13 +113,13 @@ def _rewriting(step: Mapping[str, Any]) -> str | None:
     sought = str(next(iter(pattern.values()), "") if isinstance(pattern, dict) else pattern)
     kind = step.get("type")
     if kind == "Replace" and not _is_space_handling(sought, step.get("content")):
-        return f"writes {shown(str(step.get('content')), 40)} for {shown(sought, 60)}"
+        return f"writes {printable(str(step.get('content')), 40)} for {printable(sought, 60)}"
     if kind == "Split" and step.get("behavior") == "Removed" and _letters(sought):
-        return f"takes out {shown(sought, 60)}"
+        return f"takes out {printable(sought, 60)}"
     if kind == "Prepend" and _letters(str(step.get("prepend"))):
-        return f"puts {shown(str(step.get('prepend')), 40)} before every text"
+        return f"puts {printable(str(step.get('prepend')), 40)} before every text"
     if kind == "Strip" and _letters(str(step.get("content", ""))):
-        return f"strips {shown(str(step.get('content')), 40)}"
+        return f"strips {printable(str(step.get('content')), 40)}"
     return None
 
 
@@ -174,7 +174,7 @@ def _generation(document: Mapping[str, Any], relative: str) -> Iterator[Finding]
                 "suppressed-end",
                 relative,
                 None,
-                f"{key}: {shown(json.dumps(document[key]), 80, quoted=False)}",
+                f"{key}: {printable(json.dumps(document[key]), 80, quoted=False)}",
             )
     for key in FORCING:
         if document.get(key) is not None and document[key] != []:
@@ -182,7 +182,7 @@ def _generation(document: Mapping[str, Any], relative: str) -> Iterator[Finding]
                 "forced-tokens",
                 relative,
                 None,
-                f"{key}: {shown(json.dumps(document[key]), 80, quoted=False)}",
+                f"{key}: {printable(json.dumps(document[key]), 80, quoted=False)}",
             )
     smallest = document.get("min_new_tokens") or document.get("min_length")
     if isinstance(smallest, int | float) and smallest > 256:

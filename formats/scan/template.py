@@ -13,10 +13,10 @@ from typing import Any
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.exceptions import TemplateError
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.scan import bombs, constants, gates
 from llorch.formats.scan.calls import Calls
-from llorch.formats.scan.constants import UNKNOWN, Value, joined, one_of
+from llorch.formats.scan.constants import UNKNOWN, Value, join, one_of
 from llorch.formats.scan.expressions import MOST_STEPS, parser
 from llorch.formats.scan.names import DUNDER, is_private
 from llorch.formats.scan.rules import Finding, distinct
@@ -47,7 +47,9 @@ def _scan(template: str, where: str) -> Iterator[Finding]:
     try:
         tree = parser().parse(template)
     except TemplateSyntaxError as error:
-        yield Finding("does-not-parse", where, error.lineno, shown(error.message or "", 100, quoted=False))
+        yield Finding(
+            "does-not-parse", where, error.lineno, printable(error.message or "", 100, quoted=False)
+        )
     except (TemplateError, RecursionError, ValueError, OverflowError, MemoryError) as error:
         yield Finding("does-not-parse", where, None, type(error).__name__)
     else:
@@ -79,7 +81,7 @@ class Walk(Calls):
         """Walks it all."""
         for macro in tree.find_all(nodes.Macro):
             self.macros.setdefault(macro.name, macro)
-        self.members = gates.members_read(tree)
+        self.members = gates.find_members(tree)
         for macro in bombs.endless_macros(tree):
             self.found("exhausts", macro, f"{macro.name} calls itself without a condition")
         self.body(tree.body)
@@ -138,7 +140,7 @@ class Walk(Calls):
             after.append(self.names)
         self.spoken.append((None, node.lineno))
         self.names = {
-            name: joined(*(known[name] for known in after if name in known))
+            name: join(*(known[name] for known in after if name in known))
             for name in dict.fromkeys(name for known in after for name in known)
         }
 

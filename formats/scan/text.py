@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.scan.rules import Finding
 
 # Bidirectional controls, Unicode TR9. LRM, RLM and ALM are used in sound text of right-to-left scripts, overrides and
@@ -75,7 +75,7 @@ def matches(
     """A finding for the first few places at which a pattern is in a text; line: of the text itself."""
     for found, _ in zip(pattern.finditer(text), range(5), strict=False):
         at = text.count("\n", 0, found.start()) + (line or 1) if lines else line
-        yield Finding(rule, where, at, shown(found[0], 100))
+        yield Finding(rule, where, at, printable(found[0], 100))
 
 
 def scan_characters(
@@ -92,7 +92,7 @@ def scan_characters(
             if not found[0].isascii() and is_mixed(found[0]):
                 at = text.count("\n", 0, found.start()) + (line or 1) if lines else line
                 escaped = found[0].encode("ascii", "backslashreplace").decode()
-                yield Finding("mixed-script", where, at, shown(found[0], 60) + f", {escaped[:100]}")
+                yield Finding("mixed-script", where, at, printable(found[0], 60) + f", {escaped[:100]}")
 
 
 def character_rule(text: str, at: int) -> str | None:

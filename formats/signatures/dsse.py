@@ -69,7 +69,7 @@ class Envelope:
             raise MalformedInput("holds no DSSE envelope", path=path) from None
 
 
-def encoded(payload_type: str, payload: bytes) -> bytes:
+def encode(payload_type: str, payload: bytes) -> bytes:
     """What is signed: the pre-authentication encoding.
 
     >>> encoded("http://example.com/HelloWorld", b"hello world")
@@ -112,7 +112,7 @@ def key_id(key: ec.EllipticCurvePublicKey) -> str:
 def sign_payload(payload: bytes, key: ec.EllipticCurvePrivateKey, payload_type: str = IN_TOTO) -> Envelope:
     """An envelope with one signature."""
     how = ec.ECDSA(HASHES[key.curve.key_size]())
-    signature = key.sign(encoded(payload_type, payload), how)
+    signature = key.sign(encode(payload_type, payload), how)
     return Envelope(payload, payload_type, ((key_id(key.public_key()), signature),))
 
 
@@ -120,7 +120,7 @@ def verify_envelope(envelope: Envelope, key: ec.EllipticCurvePublicKey, payload_
     """WrongSignature unless the key made one of the signatures. Ids of keys are hints, and decide nothing."""
     if envelope.payload_type != payload_type:
         raise WrongSignature(f"the payload is {envelope.payload_type!r}, expected {payload_type!r}")
-    signed = encoded(envelope.payload_type, envelope.payload)
+    signed = encode(envelope.payload_type, envelope.payload)
     for _, signature in envelope.signatures:
         try:
             key.verify(signature, signed, ec.ECDSA(HASHES[key.curve.key_size]()))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.signatures.dsse import IN_TOTO, WrongSignature
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _sigstore_errors() -> Iterator[None]:
         yield
     except (Error, ExpiredIdentity, IssuerError, requests.RequestException) as error:
         cause = str(error) or type(error).__name__
-        raise ConnectionError(f"Sigstore did not serve: {shown(cause, 200, quoted=False)}") from error
+        raise ConnectionError(f"Sigstore did not serve: {printable(cause, 200, quoted=False)}") from error
 
 
 def sign_by_identity(payload: bytes, *, token: str | None = None, trust: Path | None = None) -> bytes:
@@ -79,7 +79,7 @@ def _identity_token(token: str | None, config: ClientTrustConfig) -> IdentityTok
             return IdentityToken(found)
     except IdentityError as error:
         raise MalformedInput(
-            f"the identity token is refused: {shown(str(error), 200, quoted=False)}"
+            f"the identity token is refused: {printable(str(error), 200, quoted=False)}"
         ) from None
     return Issuer(config.signing_config.get_oidc_url()).identity_token()
 
@@ -107,7 +107,7 @@ def verify_identity(bundle: Path, identity: str, issuer: str, *, trust: Path | N
             kind, _ = root.verify_dsse(signed, policy.Identity(identity=identity, issuer=issuer))
         except VerificationError as error:
             raise WrongSignature(
-                f"not signed by {identity}: {shown(str(error), 200, quoted=False)}"
+                f"not signed by {identity}: {printable(str(error), 200, quoted=False)}"
             ) from None
         if kind != IN_TOTO:
             raise WrongSignature(f"the payload is {kind!r}, expected {IN_TOTO!r}")

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from llorch.base.errors import MalformedInput
 from llorch.base.folder_walk import walk
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.signatures.dsse import Envelope, key_id, read_json
 
 SIGNATURE = "model.sig"
@@ -45,7 +45,7 @@ class SignedModel:
             for path in here.keys() & self.files.keys()
             if here[path] != self.files[path]
         }
-        return [f"{shown(path, 200, quoted=False)}: {what}" for path, what in sorted(problems.items())]
+        return [f"{printable(path, 200, quoted=False)}: {what}" for path, what in sorted(problems.items())]
 
     def _is_ignored(self, path: str) -> bool:
         return any(path == one or path.startswith(f"{one}/") for one in self.ignored)
@@ -75,7 +75,7 @@ def file_digests(folder: Path, known: Mapping[str, tuple[str, int]] | None = Non
             path, inside = Path(parent) / name, PurePosixPath(at / name).as_posix()
             if path.is_symlink():
                 raise MalformedInput(
-                    f"{shown(inside)} is a link: what it leads to cannot be signed", path=folder
+                    f"{printable(inside)} is a link: what it leads to cannot be signed", path=folder
                 )
             recorded = (known or {}).get(inside)
             if recorded is not None and path.stat().st_size == recorded[1]:

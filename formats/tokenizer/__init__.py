@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import Form, bpe, byte_characters
 from llorch.formats.tokenizer.charsmap import CHARSMAP
@@ -142,8 +142,8 @@ class TokenizerFiles:
         """Contents by path in the folder; templates are the file's text to the byte."""
         out = {
             "tokenizer.json": document_bytes(self.tokenizer_json),
-            "tokenizer_config.json": _dumped(self.tokenizer_config),
-            "special_tokens_map.json": _dumped(self.special_tokens_map),
+            "tokenizer_config.json": _dump(self.tokenizer_config),
+            "special_tokens_map.json": _dump(self.special_tokens_map),
         }
         templates = files_of(self.chat_template, self.chat_templates)
         return {**out, **{path: template.encode() for path, template in templates.items()}}
@@ -226,7 +226,7 @@ def load_tokenizer(
         tokenizer.encode("a")  # some damage shows at the first use
         return tokenizer
 
-    tokenizer: Tokenizer = loaded or guarded(load)
+    tokenizer: Tokenizer = loaded or guard(load)
     placed = tokenizer.get_vocab(with_added_tokens=True)
     moved = [index for index, token in enumerate(files.tokens) if placed.get(token) != index]
     if moved or len(placed) != files.size:
@@ -239,7 +239,7 @@ def load_tokenizer(
     return tokenizer
 
 
-def guarded(use: Callable[[], T]) -> T:
+def guard(use: Callable[[], T]) -> T:
     """What `use` of the tokenizers library returns; MalformedInput for its errors and its panics alike.
 
     A panic in the library's Rust code is a BaseException of its own, which `except Exception` lets through.
@@ -251,7 +251,7 @@ def guarded(use: Callable[[], T]) -> T:
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise MalformedInput(
-                f"the tokenizers library refuses the vocabulary: {shown(str(error), 200, quoted=False)}",
+                f"the tokenizers library refuses the vocabulary: {printable(str(error), 200, quoted=False)}",
                 where=f"key '{MODEL}'",
             ) from error
         raise
@@ -261,9 +261,11 @@ def require_known(model: str) -> None:
     """UnsupportedInput for a `tokenizer.ggml.model` that is refused, or that no one knows."""
     where = f"key '{MODEL}'"
     if model in REFUSED:
-        raise UnsupportedInput(f"tokenizer {shown(model)} is not converted: {REFUSED[model]}", where=where)
+        raise UnsupportedInput(
+            f"tokenizer {printable(model)} is not converted: {REFUSED[model]}", where=where
+        )
     if model not in FAMILIES:
-        raise UnsupportedInput(f"unknown tokenizer {shown(model)}", where=where)
+        raise UnsupportedInput(f"unknown tokenizer {printable(model)}", where=where)
 
 
 def _pretokenizer(metadata: Metadata, model: str) -> tuple[PreTokenizer, list[str]]:
@@ -272,18 +274,18 @@ def _pretokenizer(metadata: Metadata, model: str) -> tuple[PreTokenizer, list[st
     forced = FORCED.get(metadata.text("general.architecture", ""))
     if model != "gpt2":
         row = pretokenizer("gemma4") if model == "gemma4" else UNCUT
-        return row, [_forced(forced, f"{MODEL} is {model}")] if forced else []
+        return row, [_forced_class_warning(forced, f"{MODEL} is {model}")] if forced else []
     row = pretokenizer(name or "default")
     if not name:
         return row, [
             f"{PRE} is missing: text is cut by llama.cpp's default, hardly what the model was trained with"
         ]
     if forced and pretokenizer(forced).splits != row.splits:
-        return row, [_forced(forced, f"{PRE} is {name}")]
+        return row, [_forced_class_warning(forced, f"{PRE} is {name}")]
     return row, []
 
 
-def _forced(forced: str, what: str) -> str:
+def _forced_class_warning(forced: str, what: str) -> str:
     """The warning for a model whose tokenizer AutoTokenizer builds by the model's name."""
     return (
         f"transformers cuts this model's text as {forced} whatever tokenizer.json says, and {what}: "
@@ -344,5 +346,5 @@ def _padding_note(size: int, padding: int) -> str:
     return f"{padding} tokens from id {size} on only fill up the rows of the embedding: tokenizer.json is without them"
 
 
-def _dumped(value: Json) -> bytes:
+def _dump(value: Json) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()

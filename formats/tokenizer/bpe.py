@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.pretokenizers import PreTokenizer
@@ -24,7 +24,7 @@ from llorch.formats.tokenizer.vocabulary import (
     Recipe,
     TokenType,
     Vocabulary,
-    decoded,
+    decode,
     require_short_tokens,
     require_unused_scores_fit,
 )
@@ -82,7 +82,7 @@ def bpe(
 
 def read_merges(metadata: Metadata, vocabulary: Vocabulary, *, raw: bool) -> Merges:
     """The merges in order of rank; of equal ones the first is kept, as the library would keep the last."""
-    lines = dict.fromkeys(decoded(metadata.texts(MERGES), MERGES, "merge"))
+    lines = dict.fromkeys(decode(metadata.texts(MERGES), MERGES, "merge"))
     return _plain_merges(lines, vocabulary) or _any_merges(lines, vocabulary, raw=raw)
 
 
@@ -109,7 +109,7 @@ def _any_merges(lines: Iterable[str], vocabulary: Vocabulary, *, raw: bool) -> M
         left, right = line[:cut], line[cut + 1 :]
         if cut < 0 or not right:
             raise MalformedInput(
-                f"{shown(line)} is not two parts with a blank between", where=f"key '{MERGES}'"
+                f"{printable(line)} is not two parts with a blank between", where=f"key '{MERGES}'"
             )
         if raw and not (left in ids and right in ids and left + right in ids):
             # Converters write a blank inside a part as Ġ.
@@ -194,4 +194,4 @@ def _unusable(lines: list[str], ids: dict[str, int]) -> str:
     left, _, right = lines[0].partition(" ")
     absent = [part for part in (left, right, left + right) if part not in ids]
     more = f", and {len(lines) - 1} more are like it" if len(lines) > 1 else ""
-    return f"merge {shown(lines[0])} is about {shown(absent[0])}, which is not a token{more}"
+    return f"merge {printable(lines[0])} is about {printable(absent[0])}, which is not a token{more}"

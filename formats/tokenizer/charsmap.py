@@ -47,7 +47,7 @@ def blank_characters(charsmap: bytes) -> list[str]:
     blanks: list[str] = []
     for depth in range(1, MOST_DEPTH + 1):
         if (nodes | 0xFF).max() >= len(units):
-            raise _damaged("its trie leads out of the map")
+            raise _damage("its trie leads out of the map")
         fresh = ~seen[nodes]
         nodes, paths = nodes[fresh], paths[fresh]
         seen[nodes] = True
@@ -62,27 +62,27 @@ def blank_characters(charsmap: bytes) -> list[str]:
         leaves = np.flatnonzero(units[children] & 0x100)
         inside = nodes[leaves] < len(units)
         if not inside.all():
-            raise _damaged("its trie leads out of the map")
+            raise _damage("its trie leads out of the map")
         values = (units[nodes[leaves]] & 0x7FFFFFFF).astype(np.int64)
         if len(values) and (values.max() >= len(texts) or not boundary[values].all()):
-            raise _damaged("its trie leads to no text")
+            raise _damage("its trie leads to no text")
         if depth <= 4:
             blanks += _characters(paths[leaves[[texts[v : v + 2] == b" \0" for v in values]]], depth)
-    raise _damaged(f"its trie is deeper than {MOST_DEPTH} bytes")
+    raise _damage(f"its trie is deeper than {MOST_DEPTH} bytes")
 
 
 def _parts(charsmap: bytes) -> tuple[NDArray[np.int64], bytes]:
     """The trie's units and the texts."""
     size = int.from_bytes(charsmap[:4], "little")
     if len(charsmap) < 4 or not size or size % 4 or 4 + size >= len(charsmap):
-        raise _damaged(f"its trie has {size} bytes, the whole {len(charsmap)}")
+        raise _damage(f"its trie has {size} bytes, the whole {len(charsmap)}")
     texts = charsmap[4 + size :]
     try:
         texts.decode()
     except UnicodeDecodeError:
-        raise _damaged("its texts are not UTF-8") from None
+        raise _damage("its texts are not UTF-8") from None
     if texts[-1]:
-        raise _damaged("its last text has no end")
+        raise _damage("its last text has no end")
     return np.frombuffer(charsmap, "<u4", size // 4, 4).astype(np.int64), texts
 
 
@@ -92,5 +92,5 @@ def _characters(paths: NDArray[np.int64], length: int) -> list[str]:
     return [text for text in decoded if len(text) == 1 and text != "\ufffd"]
 
 
-def _damaged(what: str) -> MalformedInput:
+def _damage(what: str) -> MalformedInput:
     return MalformedInput(f"is damaged: {what}", where=f"key '{CHARSMAP}'")

@@ -42,21 +42,21 @@ def all_cuts(tokens: Sequence[str]) -> Cuts:
     blocks = [slice(first, first + TOKENS_AT_ONCE) for first in range(0, len(tokens), TOKENS_AT_ONCE)]
     hashing = _RollingHash(max(int(lengths[block].sum()) for block in blocks))
 
-    def hashed(block: slice) -> tuple[Hashes, Integers, Integers]:
+    def hash_block(block: slice) -> tuple[Hashes, Integers, Integers]:
         """The sums over a block's characters, and where in the block its tokens begin and end."""
         first = starts[block][0]
         sums = hashing.sums(characters[first : ends[block][-1]])
         return sums, starts[block] - first, ends[block] - first
 
-    index = _HashIndex(np.concatenate([hashing.of_parts(*hashed(block)) for block in blocks]))
+    index = _HashIndex(np.concatenate([hashing.of_parts(*hash_block(block)) for block in blocks]))
     if index.has_repeats:
         return _one_by_one(tokens)
     found = []
     for block in blocks:
-        sums, begins, stops = hashed(block)
+        sums, begins, stops = hash_block(block)
         cuts = np.maximum(lengths[block] - 1, 0)
         token = np.repeat(np.arange(len(cuts)), cuts)
-        place = begins[token] + 1 + _counted(cuts)
+        place = begins[token] + 1 + _count_up(cuts)
         left = index.find(hashing.of_parts(sums, begins[token], place))
         token, place, left = (column[left >= 0] for column in (token, place, left))
         right = index.find(hashing.of_parts(sums, place, stops[token]))
@@ -129,7 +129,7 @@ def _holds(
     for first in range(0, len(holds), TOKENS_AT_ONCE):
         left, other, made = (column[first : first + TOKENS_AT_ONCE] for column in cuts)
         row = np.repeat(np.arange(len(made)), lengths[made])
-        place = _counted(lengths[made])
+        place = _count_up(lengths[made])
         beyond = place - lengths[left][row]
         part = np.where(beyond < 0, starts[left][row] + place, starts[other][row] + beyond)
         # Where the lengths do not fit, a part may reach beyond the last character; the row is wrong already.
@@ -157,7 +157,7 @@ def _powers(base: int, count: int) -> Hashes:
     return np.multiply.accumulate(factors)
 
 
-def _counted(lengths: Integers) -> Integers:
+def _count_up(lengths: Integers) -> Integers:
     """0, 1, … up to each length, one after another."""
     ends = np.cumsum(lengths)
     return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.special import END_TEXTS
 from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
@@ -69,4 +69,4 @@ def with_delimiters(vocabulary: Vocabulary, templates: Iterable[str], model: Jso
 
 def _names(vocabulary: Vocabulary, ids: list[int]) -> str:
     more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
-    return ", ".join(shown(vocabulary.tokens[index]) for index in ids[:MOST_NAMED]) + more
+    return ", ".join(printable(vocabulary.tokens[index]) for index in ids[:MOST_NAMED]) + more

@@ -42,11 +42,11 @@ def _pieces(value: object) -> Iterator[str]:
         yield "}"
     elif isinstance(value, dict):
         entries = iter(value.items())
-        yield from _joined("{}", (_text(dict(some))[1:-1] for some in _batches(entries)))
+        yield from _join("{}", (_text(dict(some))[1:-1] for some in _batches(entries)))
     elif isinstance(value, list):
-        yield from _joined("[]", (_text(some)[1:-1] for some in _batches(iter(value))))
+        yield from _join("[]", (_text(some)[1:-1] for some in _batches(iter(value))))
     elif isinstance(value, Merges):
-        yield from _joined("[]", _pairs(value))
+        yield from _join("[]", _pairs(value))
     else:
         yield _text(value)
 
@@ -65,7 +65,7 @@ def _batches(entries: Iterator[T]) -> Iterator[list[T]]:
         yield some
 
 
-def _joined(brackets: str, parts: Iterable[str]) -> Iterator[str]:
+def _join(brackets: str, parts: Iterable[str]) -> Iterator[str]:
     yield brackets[0]
     for number, part in enumerate(parts):
         yield f", {part}" if number else part

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llorch.base.errors import UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 ANY_CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 ASCII_CASE = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"  # differs on U+017F, a folded s
@@ -44,7 +44,7 @@ def same(*patterns: str) -> Splits:
     return Splits(patterns, tuple(pattern.replace(ANY_CASE, ASCII_CASE) for pattern in patterns))
 
 
-def cased(upper: str, lower: str, suffix: str = "") -> str:
+def camel_case(upper: str, lower: str, suffix: str = "") -> str:
     """Words that end where a capital follows a small letter: BoldWord is Bold and Word."""
     before = r"[^\r\n\p{L}\p{N}]?"
     return f"{before}{upper}*{lower}+{suffix}|{before}{upper}+{lower}*{suffix}"
@@ -123,18 +123,20 @@ BAILING = Splits(
 )
 GPT4O_REST = r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + BLANKS
 GPT4O = Splits(
-    (cased(UPPER, LOWER, ANY_CASE + "?") + GPT4O_REST,),
-    (cased(r"[\p{L}&&[^a-z]]", r"[\p{L}&&[^A-Z]]", ASCII_CASE + "?") + GPT4O_REST,),
+    (camel_case(UPPER, LOWER, ANY_CASE + "?") + GPT4O_REST,),
+    (camel_case(r"[\p{L}&&[^a-z]]", r"[\p{L}&&[^A-Z]]", ASCII_CASE + "?") + GPT4O_REST,),
 )
-GRANITE_EMBED = same(cased(r"[\p{L}\p{M}&&[^a-z]]", r"[\p{L}\p{M}&&[^A-Z]]", ANY_CASE + "?") + GPT4O_REST)
+GRANITE_EMBED = same(
+    camel_case(r"[\p{L}\p{M}&&[^a-z]]", r"[\p{L}\p{M}&&[^A-Z]]", ANY_CASE + "?") + GPT4O_REST
+)
 TINY_AYA = Splits(
-    (r"\d{1,3}(?=(?:\d{3})*\b)", cased(UPPER, LOWER, ANY_CASE + "?") + GPT4O_REST),
-    (DIGIT_GROUPS, cased(r"[\p{L}\p{M}]", r"[\p{L}\p{M}]", ASCII_CASE + "?") + GPT4O_REST),
+    (r"\d{1,3}(?=(?:\d{3})*\b)", camel_case(UPPER, LOWER, ANY_CASE + "?") + GPT4O_REST),
+    (DIGIT_GROUPS, camel_case(r"[\p{L}\p{M}]", r"[\p{L}\p{M}]", ASCII_CASE + "?") + GPT4O_REST),
 )
 SINGLE_DIGITS_REST = r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + BLANKS
 TEKKEN = Splits(
-    (cased(UPPER, LOWER) + SINGLE_DIGITS_REST,),
-    (cased(r"[\p{L}&&[^a-z]]", r"[\p{L}&&[^A-Z]]") + SINGLE_DIGITS_REST,),
+    (camel_case(UPPER, LOWER) + SINGLE_DIGITS_REST,),
+    (camel_case(r"[\p{L}&&[^a-z]]", r"[\p{L}&&[^A-Z]]") + SINGLE_DIGITS_REST,),
 )
 YOUTU_SCRIPTS = (
     r"["
@@ -148,14 +150,14 @@ YOUTU_SCRIPTS = (
     r"]+"
 )
 YOUTU = Splits(
-    (YOUTU_SCRIPTS, cased(UPPER, LOWER, ANY_CASE + "?") + SINGLE_DIGITS_REST),
-    (YOUTU_SCRIPTS, cased(r"[\p{L}\p{M}]", r"[\p{L}\p{M}]", ASCII_CASE + "?") + SINGLE_DIGITS_REST),
+    (YOUTU_SCRIPTS, camel_case(UPPER, LOWER, ANY_CASE + "?") + SINGLE_DIGITS_REST),
+    (YOUTU_SCRIPTS, camel_case(r"[\p{L}\p{M}]", r"[\p{L}\p{M}]", ASCII_CASE + "?") + SINGLE_DIGITS_REST),
 )
 KIMI_REST = r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + BLANKS
 KIMI_K2 = Splits(
     (
         r"[\p{Han}]+|"
-        + cased(UPPER[:-1] + r"&&[^\p{Han}]]", LOWER[:-1] + r"&&[^\p{Han}]]", ANY_CASE + "?")
+        + camel_case(UPPER[:-1] + r"&&[^\p{Han}]]", LOWER[:-1] + r"&&[^\p{Han}]]", ANY_CASE + "?")
         + KIMI_REST,
     ),
     (f"[{HAN}]+|" + r"[^\r\n\p{L}\p{N}]?" + rf"[\p{{L}}&&[^{HAN}]]+" + ASCII_CASE + "?" + KIMI_REST,),
@@ -339,7 +341,11 @@ def pretokenizer(name: str) -> PreTokenizer:
         return PRETOKENIZERS[name]
     where = "key 'tokenizer.ggml.pre'"
     if name in REFUSED:
-        raise UnsupportedInput(f"pre-tokenizer {shown(name)} is not converted: {REFUSED[name]}", where=where)
+        raise UnsupportedInput(
+            f"pre-tokenizer {printable(name)} is not converted: {REFUSED[name]}", where=where
+        )
     raise UnsupportedInput(
-        f"unknown pre-tokenizer {shown(name)}", where=where, hint="docs/tokenizers.md lists the known names"
+        f"unknown pre-tokenizer {printable(name)}",
+        where=where,
+        hint="docs/tokenizers.md lists the known names",
     )

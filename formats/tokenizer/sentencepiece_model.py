@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import BLANK
 from llorch.formats.tokenizer.charsmap import read_charsmap
@@ -72,22 +72,22 @@ def sentencepiece_model(metadata: Metadata, vocabulary: Vocabulary | None = None
     vocabulary = vocabulary or read_vocabulary(metadata)
     scores = read_scores(metadata, len(vocabulary))
     if scores is None or (kind == "llama" and has_one_score(vocabulary, scores)):
-        return _refused("all tokens have one score: their order is that of the merges, which it cannot hold")
+        return _refuse("all tokens have one score: their order is that of the merges, which it cannot hold")
     if kind == "llama" and not vocabulary.typed:
         vocabulary = _with_byte_types(vocabulary)
     special = read_special(metadata, vocabulary, FAMILIES[kind], add_bos=False)
     size = piece_count(metadata, vocabulary, scores)
     unknown = _unknown(vocabulary, special, size)
     if unknown is None:
-        return _refused("no piece is the unknown one")
+        return _refuse("no piece is the unknown one")
     roles = {role: _role(role, vocabulary, special, size) for role in ("bos", "eos", "pad")}
     if roles["pad"] in (unknown, roles["bos"], roles["eos"]):
         roles["pad"] = -1  # a converter's stand-in
     user_defined = metadata.text("general.architecture", "") in USER_DEFINED_FAMILIES
     added_type = TokenType.USER_DEFINED if user_defined else TokenType.CONTROL
-    content = _serialized(metadata, kind, _Pieces(vocabulary, scores, size, unknown, roles, added_type))
+    content = _serialize(metadata, kind, _Pieces(vocabulary, scores, size, unknown, roles, added_type))
     why = _why_refused(content)
-    return SentencePieceFile(content) if why is None else _refused(why)
+    return SentencePieceFile(content) if why is None else _refuse(why)
 
 
 def _with_byte_types(vocabulary: Vocabulary) -> Vocabulary:
@@ -182,7 +182,7 @@ class _Pieces:
         return [text for text, _, kind in map(self.piece, special) if kind == TokenType.USER_DEFINED]
 
 
-def _serialized(metadata: Metadata, kind: str, pieces: _Pieces) -> bytes:
+def _serialize(metadata: Metadata, kind: str, pieces: _Pieces) -> bytes:
     """The ModelProto, some thousand pieces at a time: messages of one kind in a row are one message."""
     from sentencepiece import sentencepiece_model_pb2 as protobuf  # protobuf takes a while to import
 
@@ -259,9 +259,9 @@ def _why_refused(content: bytes) -> str | None:
     try:
         sentencepiece.SentencePieceProcessor(model_proto=content)
     except (RuntimeError, OSError, ValueError) as error:
-        return f"the sentencepiece package refuses it: {shown(str(error), 200, quoted=False)}"
+        return f"the sentencepiece package refuses it: {printable(str(error), 200, quoted=False)}"
     return None
 
 
-def _refused(why: str) -> SentencePieceFile:
+def _refuse(why: str) -> SentencePieceFile:
     return SentencePieceFile(None, f"{TOKENIZER_MODEL} is not written: {why}")

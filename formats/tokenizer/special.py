@@ -182,7 +182,7 @@ def added_tokens(
     kinds = {TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED}
     name = metadata.text("general.name", "").lower()
     phi3 = "phi-3" in name or "phi3" in name
-    left = _left_stripped(metadata, name)
+    left = _strip_left(metadata, name)
     return [
         {
             "id": index,
@@ -198,7 +198,7 @@ def added_tokens(
     ]
 
 
-def _left_stripped(metadata: Metadata, name: str) -> set[str]:
+def _strip_left(metadata: Metadata, name: str) -> set[str]:
     """Mask tokens that take the blanks before them along, which no key says: it goes by the model."""
     left = set()
     pre, architecture = metadata.text("tokenizer.ggml.pre", ""), metadata.text("general.architecture", "")

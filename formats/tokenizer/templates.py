@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.scan import Finding
 
@@ -70,12 +70,12 @@ def read_templates(metadata: Metadata) -> Templates:
         if key.startswith(f"{TEMPLATE}."):
             name = key[len(TEMPLATE) + 1 :]
             if not _NAME.fullmatch(name):
-                raise MalformedInput("is no name for a template", where=f"key {shown(key)}")
+                raise MalformedInput("is no name for a template", where=f"key {printable(key)}")
             named[name] = metadata.text(key)
     warnings = []
     if default is not None and "{" not in default:
         # Old files name one of llama.cpp's own templates here; written out it would be every answer's text.
-        warnings.append(f"{TEMPLATE} is {shown(default)}, which is no template: not written")
+        warnings.append(f"{TEMPLATE} is {printable(default)}, which is no template: not written")
         default = None
     reports = {name: report(text, name) for name, text in files_of(default, named).items()}
     return Templates(default, named, reports, warnings)

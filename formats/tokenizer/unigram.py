@@ -34,9 +34,7 @@ def unigram(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) 
         {
             "type": "Unigram",
             "unk_id": special.ids["unk"],
-            "vocab": [
-                list(row) for row in zip(vocabulary.tokens, _levelled(vocabulary, scores), strict=True)
-            ],
+            "vocab": [list(row) for row in zip(vocabulary.tokens, _level(vocabulary, scores), strict=True)],
             "byte_fallback": False,
         },
         _metaspace("always" if prefix else "never", split=True),
@@ -61,7 +59,7 @@ def normalization(charsmap: bytes, *, remove: bool, prefix: bool) -> list[Json]:
     return steps
 
 
-def _levelled(vocabulary: Vocabulary, scores: list[float]) -> list[float]:
+def _level(vocabulary: Vocabulary, scores: list[float]) -> list[float]:
     """Scores for the library, which derives the unknown token's from all, llama.cpp from the normal ones.
 
     Converters give padding -10000, which would make the unknown token dearer than any word.

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import INTEGERS, Metadata, StringArray
 
 Json: TypeAlias = dict[str, Any]  # an object of tokenizer.json, whose shape the tokenizers library defines
@@ -78,7 +78,7 @@ class Recipe:
 
 def read_vocabulary(metadata: Metadata) -> Vocabulary:
     """The tokens and types of a file; MalformedInput names the key and the first tokens that are wrong."""
-    tokens = decoded(metadata.texts(TOKENS), TOKENS, "token")
+    tokens = decode(metadata.texts(TOKENS), TOKENS, "token")
     if not tokens:
         raise MalformedInput("holds no tokens", where=f"key '{TOKENS}'")
     empty = [index for index, token in enumerate(tokens) if not token]
@@ -90,14 +90,14 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
     return Vocabulary(tokens, _types(metadata, len(tokens)), TYPES in metadata, ids, tuple(empty))
 
 
-def decoded(texts: StringArray, key: str, what: str) -> list[str]:
+def decode(texts: StringArray, key: str, what: str) -> list[str]:
     """All strings of an array; MalformedInput for the first that is not UTF-8."""
     try:
         return texts.tolist()
     except UnicodeDecodeError:
         index = texts.first_invalid() or 0
         raise MalformedInput(
-            f"{what} {index} is not UTF-8: {shown(texts.raw(index))}", where=f"key '{key}'"
+            f"{what} {index} is not UTF-8: {printable(texts.raw(index))}", where=f"key '{key}'"
         ) from None
 
 
@@ -157,4 +157,4 @@ def _repeats(tokens: list[str]) -> str:
     first = tokens.index(repeated[0])
     again = tokens.index(repeated[0], first + 1)
     more = f", and {len(repeated) - 1} more tokens are repeated" if len(repeated) > 1 else ""
-    return f"token {again} repeats token {first}, {shown(repeated[0])}{more}"
+    return f"token {again} repeats token {first}, {printable(repeated[0])}{more}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import Metadata
 from llorch.formats.tokenizer.bpe import BLANK, Form
 from llorch.formats.tokenizer.special import ID_KEYS, SpecialTokens, template
@@ -76,7 +76,9 @@ def original_texts(vocabulary: Vocabulary) -> list[str]:
             tokens.append("##" + token)
     if len(set(tokens)) != len(tokens):
         text = Counter(tokens).most_common(1)[0][0]
-        raise MalformedInput(f"two tokens are {shown(text)} in WordPiece's spelling", where=f"key '{TOKENS}'")
+        raise MalformedInput(
+            f"two tokens are {printable(text)} in WordPiece's spelling", where=f"key '{TOKENS}'"
+        )
     return tokens
 
 

@@ -8,7 +8,7 @@ from llorch.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from llorch.formats.vector_code.jit_cache import Code, Target, machine_code, this_machine
-    from llorch.formats.vector_code.vectors import BYTE, FLOAT, INDEX, WORD, Block, Coded, Has, Value
+    from llorch.formats.vector_code.vectors import BYTE, FLOAT, INDEX, WORD, Block, CodedWeights, Has, Value
 
 __all__ = [
     "BYTE",
@@ -17,7 +17,7 @@ __all__ = [
     "WORD",
     "Block",
     "Code",
-    "Coded",
+    "CodedWeights",
     "Has",
     "Target",
     "Value",
@@ -29,6 +29,6 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "jit_cache": ["Code", "Target", "machine_code", "this_machine"],
-        "vectors": ["BYTE", "Block", "Coded", "FLOAT", "Has", "INDEX", "Value", "WORD"],
+        "vectors": ["BYTE", "Block", "CodedWeights", "FLOAT", "Has", "INDEX", "Value", "WORD"],
     },
 )

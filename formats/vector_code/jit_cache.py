@@ -85,13 +85,13 @@ def machine_code(name: str, text: str, target: Target, folders: tuple[Path, ...]
     key = hashlib.sha256(f"{compiler}\n{target}\n{text}".encode()).hexdigest()[:24]
     machine = hashlib.sha256(f"{target}".encode()).hexdigest()[:8]
     places = [folder / f"{name}.{machine}.{key}.o" for folder in folders or cache_folders()]
-    code = next(filter(None, map(_kept, places)), None)
+    code = next(filter(None, map(_read_kept, places)), None)
     if code is None:
-        code = _compiled(text, target)
+        code = _compile(text, target)
         for place in places:
             if _keep(place, code):
                 break
-    return _loaded(code, target)
+    return _load(code, target)
 
 
 def cache_folders() -> tuple[Path, ...]:
@@ -103,7 +103,7 @@ def cache_folders() -> tuple[Path, ...]:
         return (beside,)
 
 
-def _compiled(text: str, target: Target) -> bytes:
+def _compile(text: str, target: Target) -> bytes:
     """The object file of a module's text."""
     machine = _target_machine(target)
     module = llvm.parse_assembly(text)
@@ -115,7 +115,7 @@ def _compiled(text: str, target: Target) -> bytes:
     return code
 
 
-def _loaded(code: bytes, target: Target) -> Code:
+def _load(code: bytes, target: Target) -> Code:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(target))
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -129,7 +129,7 @@ def _target_machine(target: Target) -> Any:
     return found.create_target_machine(cpu=target.cpu, features=target.features, opt=3, jit=True)
 
 
-def _kept(place: Path) -> bytes | None:
+def _read_kept(place: Path) -> bytes | None:
     """The code in a file, if it is there and whole."""
     try:
         content = place.read_bytes()

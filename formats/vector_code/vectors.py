@@ -92,7 +92,7 @@ class Value:
 
     def taken(self, lanes: Sequence[int], other: Value | None = None) -> Value:
         """Lanes by their numbers, which go on in `other`."""
-        return self._shuffled(lanes, (other or self).ir)
+        return self._shuffle(lanes, (other or self).ir)
 
     def chosen_from(self, both: Value) -> Value:
         """32 lanes of bytes below 16 → the bytes of a table of 16, by AVX2's shuffle, which does it in each half."""
@@ -115,15 +115,15 @@ class Value:
         """One lane as a single number, or a run of lanes."""
         if isinstance(lanes, int):
             return self._new(self.builder.extract_element(self.ir, _constant(WORD, lanes)))
-        return self._shuffled(range(*lanes.indices(self.lanes)), self.ir)
+        return self._shuffle(range(*lanes.indices(self.lanes)), self.ir)
 
     def in_turn_with(self, other: Value) -> Value:
         """The first lane of both, then the second of both, and so on; as many of each."""
-        return self._shuffled([lane + of for lane in range(self.lanes) for of in (0, self.lanes)], other.ir)
+        return self._shuffle([lane + of for lane in range(self.lanes) for of in (0, self.lanes)], other.ir)
 
     def followed_by(self, other: Value) -> Value:
         """The lanes of both, as many of each."""
-        return self._shuffled(range(2 * self.lanes), other.ir)
+        return self._shuffle(range(2 * self.lanes), other.ir)
 
     def spread(self, lanes: int) -> Value:
         """A single number in every lane of a vector; what is a vector already, or is to be none, stays."""
@@ -131,7 +131,7 @@ class Value:
             return self
         undefined = ir.Constant(ir.VectorType(self.element, lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, self.ir, _constant(WORD, 0))
-        return self._new(first)._shuffled([0] * lanes, undefined)
+        return self._new(first)._shuffle([0] * lanes, undefined)
 
     def floats(self) -> Value:
         """Integers without a sign, in float32, rounded once; exact up to 2²⁴."""
@@ -145,18 +145,18 @@ class Value:
         """Floats in a narrower type, each rounded once to nearest even."""
         return self._new(self.builder.fptrunc(self.ir, self._of(element)))
 
-    def widened(self, bits: int) -> Value:
+    def widen(self, bits: int) -> Value:
         """Integers in more bits, filled with zeros."""
         return self._new(self.builder.zext(self.ir, self._of(ir.IntType(bits))))
 
-    def narrowed(self, bits: int) -> Value:
+    def narrow(self, bits: int) -> Value:
         """The lowest bits of integers."""
         return self._new(self.builder.trunc(self.ir, self._of(ir.IntType(bits))))
 
     def upper_halves(self) -> Value:
         """The upper 16 bits of integers of 32, by one shuffle rather than shifts."""
         halves = self.builder.bitcast(self.ir, ir.VectorType(ir.IntType(16), 2 * self.lanes))
-        return self._new(halves)._shuffled(range(1, 2 * self.lanes, 2), halves)
+        return self._new(halves)._shuffle(range(1, 2 * self.lanes, 2), halves)
 
     def as_integers(self, bits: int) -> Value:
         """The same bits as integers of so many, the lowest first."""
@@ -207,13 +207,13 @@ class Value:
     def _with(self, other: Value | Number, instruction: str) -> Value:
         return self._new(getattr(self.builder, instruction)(*self._pair(other)))
 
-    def _shuffled(self, lanes: Sequence[int], other: Any) -> Value:
+    def _shuffle(self, lanes: Sequence[int], other: Any) -> Value:
         mask = ir.Constant(ir.VectorType(WORD, len(lanes)), [_constant(WORD, lane) for lane in lanes])
         return self._new(self.builder.shuffle_vector(self.ir, other, mask))
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodedWeights:
     """32 weights that depend on a code each, lanes of bytes below 16, and how: codes in any lanes → float32."""
 
     codes: Value
@@ -245,12 +245,12 @@ class Block:
         """
         self.bounds += bounds
 
-    def coded(self, codes: Value, weights_of: Callable[[Value], Value]) -> Coded:
+    def coded(self, codes: Value, weights_of: Callable[[Value], Value]) -> CodedWeights:
         """32 weights of which equal codes are equal: where bytes can be shuffled, all sixteen are made and looked up.
 
         codes: bytes below 16.
         """
-        return Coded(codes, weights_of)
+        return CodedWeights(codes, weights_of)
 
     def numbers(self, field: str, first: int = 0, count: int = 0) -> Value:
         """`count` numbers of a field from the `first` on as a vector; without a count a single one.
@@ -282,7 +282,7 @@ class Block:
             half = self.builder.bitcast(stored.ir, stored._of(HALF))
             return Value(self.builder, self.builder.fpext(half, stored._of(FLOAT)))
         # Exponent and mantissa moved to a float32's are the half times 2^-112, subnormal halves included.
-        wide = stored.widened(32)
+        wide = stored.widen(32)
         moved = (wide & 0x7FFF) << 13
         finite = (moved.as_floats() * 2.0**112).bits()
         magnitude = (wide & 0x7C00).equals(0x7C00).choose(moved | 0x7F800000, finite)
@@ -293,8 +293,8 @@ class Block:
         constant = self._constant_table(table)
         count = 0 if table.ndim == 1 else table.shape[1]
         element = FLOAT if table.dtype == np.float32 else BYTE
-        at = index.widened(64) * table[0].nbytes
-        return self._loaded(self.builder.gep(constant, [at.ir], source_etype=BYTE), element, count)
+        at = index.widen(64) * table[0].nbytes
+        return self._load_lanes(self.builder.gep(constant, [at.ir], source_etype=BYTE), element, count)
 
     def _field(self, field: str) -> tuple[np.dtype[Any], int]:
         assert self.layout.fields is not None
@@ -303,9 +303,9 @@ class Block:
 
     def _load(self, offset: int, element: Any, count: int) -> Value:
         address = self.builder.gep(self.address, [_constant(INDEX, offset)], source_etype=BYTE)
-        return self._loaded(address, element, count)
+        return self._load_lanes(address, element, count)
 
-    def _loaded(self, address: Any, element: Any, count: int) -> Value:
+    def _load_lanes(self, address: Any, element: Any, count: int) -> Value:
         kind = ir.VectorType(element, count) if count else element
         loaded = self.builder.load(address, typ=kind)
         loaded.align = 1  # blocks lie at any byte

@@ -29,7 +29,7 @@ from llorch.registry.errors import (
     RegistryLocked,
     RegistryReadOnly,
     RegistryUnreachable,
-    shown,
+    quote_text,
 )
 
 UNSEEN_S = 0.2  # a writer is waited for so long before it is said
@@ -72,7 +72,7 @@ class Database:
         self._waiting = waiting
         self.shown = without_password(os.fspath(url))
         self.path: Path | None = None
-        parsed = self._parsed(os.fspath(url))
+        parsed = self._parse(os.fspath(url))
         if parsed is not None and parsed.get_backend_name() == "postgresql":
             self.engine = self._postgresql(parsed)
         elif parsed is None or (parsed.get_backend_name() == "sqlite" and parsed.database):
@@ -132,14 +132,14 @@ class Database:
         if self.path is not None and journal_mode(sqlite3.sqlite_version_info) != "wal":
             self._set_journal("delete")
 
-    def _parsed(self, url: str) -> URL | None:
+    def _parse(self, url: str) -> URL | None:
         """The URL's parts; None for a path."""
         if "://" not in url:
             return None
         try:
             return make_url(url)
         except (ArgumentError, ValueError):
-            raise RegistryUnreachable(f"{shown(self.shown)} is no URL that SQLAlchemy knows") from None
+            raise RegistryUnreachable(f"{quote_text(self.shown)} is no URL that SQLAlchemy knows") from None
 
     def _sqlite(self) -> Engine:
         """An engine that opens a file which is there, and begins transactions itself."""

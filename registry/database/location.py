@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.base.home import expanded
+from llorch.base.home import expand_home
 
 VARIABLE = "LLORCH_REGISTRY"
 FILE = "registry.db"
@@ -78,7 +78,7 @@ def data_folder() -> Path | None:
 
 def absolute(text: str, cwd: Path) -> str:
     """A URL as it is, a path from the root."""
-    return text if "://" in text else str(cwd / expanded(text))
+    return text if "://" in text else str(cwd / expand_home(text))
 
 
 def without_password(url: str) -> str:

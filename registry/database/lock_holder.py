@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 LOCKS = Path("/proc/locks")
 PROCESSES = Path("/proc")
@@ -33,11 +33,11 @@ def lock_holder(database: Path) -> str | None:
         if len(words) < 6 or words[3] != "WRITE" or words[5] not in files:
             continue
         if words[4].isdigit() and int(words[4]) not in (0, os.getpid()):  # 0: of another container
-            return f"pid {words[4]}{_called(words[4])}"
+            return f"pid {words[4]}{_program_of(words[4])}"
     return None
 
 
-def _called(pid: str) -> str:
+def _program_of(pid: str) -> str:
     """` (program)`, empty of a process that is gone or another user's: the script where Python runs one."""
     try:
         words = (PROCESSES / pid / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
@@ -46,4 +46,4 @@ def _called(pid: str) -> str:
     interprets = os.path.basename(words[0]).startswith(b"python")  # noqa: PTH119  # bytes
     script = next((word for word in words[1:] if not word.startswith(b"-")), b"") if interprets else b""
     name = os.path.basename(script or words[0])  # noqa: PTH119  # bytes
-    return f" ({shown(name, 40, quoted=False)})" if name else ""
+    return f" ({printable(name, 40, quoted=False)})" if name else ""

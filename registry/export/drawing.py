@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from llorch.base.shown import cut, width
+from llorch.base.printable import cut, width
 from llorch.registry.errors import printable
 from llorch.registry.export.layout import Box, Edge, Picture, Size, laid_out
 from llorch.registry.query.lineage import INTO, OUT_OF, Arrow, ArtifactNode, Lineage, RunNode
@@ -36,7 +36,7 @@ class RunGroup:
     count: int
 
 
-def grouped(lineage: Lineage, *, by_name: bool = False) -> tuple[list[RunGroup], list[Arrow]]:
+def group_runs(lineage: Lineage, *, by_name: bool = False) -> tuple[list[RunGroup], list[Arrow]]:
     """Equal runs as groups, and the arrows of the first run of each, each arrow once.
 
     by_name: runs that called an artifact otherwise are others.
@@ -60,7 +60,7 @@ def as_tree(lineage: Lineage) -> str:
     lines = [" · ".join(artifact_lines(tree.nodes[lineage.root]))]
     met = {lineage.root}
     branches = [*tree.branch(lineage.root, up=True, met=met), *tree.branch(lineage.root, up=False, met=met)]
-    return "\n".join(lines + indented(branches))
+    return "\n".join(lines + indent(branches))
 
 
 Branch = tuple[str, list["Branch"]]
@@ -71,7 +71,7 @@ class Tree:
 
     def __init__(self, lineage: Lineage) -> None:
         self.nodes = {node.digest: node for node in lineage.artifacts}
-        self._groups, self._arrows = grouped(lineage, by_name=True)
+        self._groups, self._arrows = group_runs(lineage, by_name=True)
 
     def branch(self, digest: str, *, up: bool, met: set[str]) -> list[Branch]:
         """The runs that made an artifact, or that it went into, each with what stands at its other end."""
@@ -99,13 +99,13 @@ class Tree:
         return found
 
 
-def indented(branches: Sequence[Branch]) -> list[str]:
+def indent(branches: Sequence[Branch]) -> list[str]:
     """Branches as lines, with the strokes of a tree."""
     lines = []
     for place, (text, below) in enumerate(branches):
         last = place == len(branches) - 1
         lines.append(("└── " if last else "├── ") + text)
-        lines += [("    " if last else "│   ") + line for line in indented(below)]
+        lines += [("    " if last else "│   ") + line for line in indent(below)]
     return lines
 
 
@@ -143,7 +143,7 @@ def ends(arrow: Arrow) -> tuple[str, str]:
 
 def as_dot(lineage: Lineage) -> str:
     """The graph in Graphviz's language."""
-    groups, arrows = grouped(lineage)
+    groups, arrows = group_runs(lineage)
     fonts = json.dumps(",".join(FONTS))
     lines = ["digraph lineage {", "  rankdir=LR;", f"  node [fontname={fonts}, fontsize=10];"]
     for node in lineage.artifacts:
@@ -167,7 +167,7 @@ def dot_label(lines: Sequence[str]) -> str:
 
 def as_svg(lineage: Lineage) -> str:
     """The graph as a picture: time goes to the right, an artifact is a box, a run a rounded one."""
-    groups, arrows = grouped(lineage)
+    groups, arrows = group_runs(lineage)
     texts = {node.digest: artifact_lines(node) for node in lineage.artifacts}
     texts |= {group.first.uid: run_lines(group) for group in groups}
     fills = {node.digest: FILL[node.verified] for node in lineage.artifacts}

@@ -72,7 +72,7 @@ def laid_out(sizes: Mapping[str, Size], edges: Iterable[Edge]) -> Picture:
             assert isinstance(slot, Lane)
             columns[slot.column].append(slot)
     links = [link for way in ways.values() for link in pairwise(way)]
-    columns = ordered(columns, links)
+    columns = order_columns(columns, links)
     heights = {
         slot: LANE if isinstance(slot, Lane) else sizes[slot][1] for column in columns for slot in column
     }
@@ -140,7 +140,7 @@ def columns_of(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
     return {node: used[number] for node, number in column.items()}
 
 
-def ordered(columns: Sequence[Sequence[Slot]], links: Sequence[tuple[Slot, Slot]]) -> list[list[Slot]]:
+def order_columns(columns: Sequence[Sequence[Slot]], links: Sequence[tuple[Slot, Slot]]) -> list[list[Slot]]:
     """The columns, each in the order in which fewest links cross, as far as sweeps find it."""
     best = now = [list(column) for column in columns]
     fewest = crossings(best, links)

@@ -81,7 +81,7 @@ def packages(subject: Subject, ids: Ids) -> Iterator[Element]:
         "suppliedBy": ids.of("llorch"),
         "ai_informationAboutApplication": "The weights were dequantized and renamed, not trained.",
     }
-    if metrics := measured(artifact):
+    if metrics := measurements(artifact):
         model["ai_metric"] = metrics
     yield model
     for number, file in enumerate(subject.files):
@@ -160,7 +160,7 @@ def relationship(id_: str, one: str, kind: str, others: Sequence[str]) -> Elemen
     return {**element("Relationship", id_), "from": one, "relationshipType": kind, "to": list(others)}
 
 
-def measured(artifact: ArtifactAnswer) -> list[Element]:
+def measurements(artifact: ArtifactAnswer) -> list[Element]:
     """What the latest run that checked it measured."""
     latest = artifact.checks[0].run if artifact.checks else None
     rows = [check.result for check in artifact.checks if check.run == latest]

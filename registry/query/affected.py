@@ -10,10 +10,10 @@ from packaging.version import InvalidVersion, Version
 from sqlalchemy import Connection, select
 
 from llorch.registry.database.schema import artifact, location, run, run_io, run_tool
-from llorch.registry.errors import InvalidReference, shown
+from llorch.registry.errors import InvalidReference, quote_text
 from llorch.registry.query.current import names_of, sorted_names
 from llorch.registry.query.history import batches
-from llorch.registry.query.lineage import related
+from llorch.registry.query.lineage import find_related
 from llorch.registry.records.answers import as_json
 from llorch.registry.records.records import Json
 
@@ -34,7 +34,7 @@ class Affected:
         return as_json(self)
 
 
-def affected(connection: Connection, builder: str, architecture: str | None) -> list[Affected]:
+def find_affected(connection: Connection, builder: str, architecture: str | None) -> list[Affected]:
     """All that the versions of a tool made, as `llorch<0.3`, of one architecture or of any.
 
     Versions are compared as versions, not as text. Raises InvalidReference for what is no such condition.
@@ -44,7 +44,7 @@ def affected(connection: Connection, builder: str, architecture: str | None) -> 
         wanted = select(artifact.c.id).where(artifact.c.architecture == architecture)
         made &= set(connection.execute(wanted).scalars())
     found: list[Affected] = []
-    for some in batches(sorted(related(connection, made, up=False))):
+    for some in batches(sorted(find_related(connection, made, up=False))):
         statement = select(artifact, names_of(artifact).label("names")).where(artifact.c.id.in_(some))
         for row in connection.execute(statement).all():
             places = connection.execute(
@@ -63,7 +63,7 @@ def condition(text: str) -> Requirement:
     try:
         return Requirement(text)
     except InvalidRequirement:
-        raise InvalidReference(f"{shown(text)} names no versions of a tool; as llorch<0.3") from None
+        raise InvalidReference(f"{quote_text(text)} names no versions of a tool; as llorch<0.3") from None
 
 
 def made_by(connection: Connection, builder: Requirement) -> set[int]:

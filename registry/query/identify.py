@@ -25,7 +25,7 @@ from llorch.registry.digests import (
 from llorch.registry.errors import RefusedRecord
 from llorch.registry.query.current import names_of, sorted_names
 from llorch.registry.query.history import batches
-from llorch.registry.query.lineage import related
+from llorch.registry.query.lineage import find_related
 from llorch.registry.query.lookup import sources_of_artifact
 from llorch.registry.query.tensor_ranges import hashed_tensors
 from llorch.registry.records.answers import as_json
@@ -37,7 +37,7 @@ MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class HashedPath:
     """Something on the disk, hashed.
 
     tensors: of a folder's safetensors files, or those that were told of it. files: of a folder. metadata: key → digest
@@ -87,24 +87,24 @@ class Identification:
         return as_json(self)
 
 
-def seen(
+def look_at(
     path: Path,
     progress: Progress | None = None,
     tensors: Sequence[TensorRecord] = (),
     metadata: Mapping[str, str] | None = None,
-) -> Seen:
+) -> HashedPath:
     """What lies at a path, hashed before any transaction begins. Raises OSError and RefusedRecord."""
     if not path.is_dir():
-        return Seen(str(path), digest_of(path, progress), tensors, metadata=metadata or {})
+        return HashedPath(str(path), digest_of(path, progress), tensors, metadata=metadata or {})
     files = hashed_files(path, progress)
     try:
         found = list(tensors) or list(hashed_tensors(path))
     except RefusedRecord:  # damaged weights are still told by their bytes
         found = []
-    return Seen(str(path), tree1(files), found, files, metadata or {})
+    return HashedPath(str(path), tree1(files), found, files, metadata or {})
 
 
-def identify(connection: Connection, found: Seen) -> Identification:
+def identify(connection: Connection, found: HashedPath) -> Identification:
     """Which recorded artifact something is: itself, a file of it, the same weights, or some of its tensors."""
     itself = ids(connection, select(artifact.c.id).where(artifact.c.digest == found.digest))
     if itself:
@@ -156,7 +156,7 @@ def origins(
     *,
     files: dict[int, str] | None = None,
     tensors: Sequence[TensorRecord] = (),
-    like: Seen | None = None,
+    like: HashedPath | None = None,
 ) -> list[Origin]:
     """What is recorded of artifacts' pasts, in the order of `artifacts`. like: what has the same weights."""
     found = [origin(connection, one, (files or {}).get(one), tensors) for one in artifacts]
@@ -179,7 +179,7 @@ def bytes_of(tensors: Sequence[TensorRecord]) -> Counter[tuple[str, str, str]]:
     return Counter((one.dtype, json.dumps(list(one.shape)), one.sha256) for one in tensors)
 
 
-def differences(connection: Connection, artifact_id: int, like: Seen) -> list[str]:
+def differences(connection: Connection, artifact_id: int, like: HashedPath) -> list[str]:
     """In what something that has an artifact's weights is not that artifact."""
     facts = connection.execute(select(artifact.c.facts).where(artifact.c.id == artifact_id)).scalar_one()
     recorded = facts.get("metadata") or {}
@@ -230,7 +230,7 @@ def origin(
         .order_by(run.c.started_at.desc(), run.c.uid.desc())
         .limit(1)
     ).scalar_one_or_none()
-    above = sorted(related(connection, [artifact_id], up=True))
+    above = sorted(find_related(connection, [artifact_id], up=True))
     made_from: list[str] = []
     for some in batches(above):
         made_from += connection.execute(

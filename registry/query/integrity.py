@@ -32,7 +32,7 @@ class RecordedTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedArtifact:
     """What should lie at a place: an artifact's files and tensors. names: of the artifact."""
 
     digest: str
@@ -82,7 +82,7 @@ class Integrity:
         return {**as_json(self), "verified": verified}
 
 
-def expected_at(connection: Connection, host: str, artifact_id: int | None) -> list[Expected]:
+def expected_at(connection: Connection, host: str, artifact_id: int | None) -> list[ExpectedArtifact]:
     """What should lie where on a host: one artifact, or every one that was seen there and is not known gone."""
     wanted = (
         select(
@@ -101,7 +101,7 @@ def expected_at(connection: Connection, host: str, artifact_id: int | None) -> l
     else:
         wanted = wanted.where(artifact.c.id == artifact_id)
     return [
-        Expected(
+        ExpectedArtifact(
             digest=row.digest,
             names=sorted_names(row.names),
             path=row.path,
@@ -132,7 +132,7 @@ def recorded_tensors(connection: Connection, artifact_id: int) -> list[RecordedT
     ]
 
 
-def verify_place(expected: Expected, level: Level, progress: Progress | None = None) -> Integrity:
+def verify_place(expected: ExpectedArtifact, level: Level, progress: Progress | None = None) -> Integrity:
     """Compares what lies at a place with what is recorded; reads every byte if `level` is "full".
 
     A file that cannot be read is an OSError: nothing is said of it.

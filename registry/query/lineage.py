@@ -76,7 +76,9 @@ class Lineage:
 
 def lineage_of(connection: Connection, artifact_id: int) -> Lineage:
     """All that an artifact came from, all that came from it, and the runs that checked any of these."""
-    artifacts = related(connection, [artifact_id], up=True) | related(connection, [artifact_id], up=False)
+    artifacts = find_related(connection, [artifact_id], up=True) | find_related(
+        connection, [artifact_id], up=False
+    )
     runs = runs_touching(connection, artifacts)
     arrows = arrows_of(connection, runs, artifacts)
     nodes = {node.digest: node for node in artifact_nodes(connection, artifacts)}
@@ -88,7 +90,7 @@ def lineage_of(connection: Connection, artifact_id: int) -> Lineage:
     return Lineage(root, [nodes[digest] for digest in met], recorded, arrows)
 
 
-def related(connection: Connection, start: Iterable[int], *, up: bool) -> set[int]:
+def find_related(connection: Connection, start: Iterable[int], *, up: bool) -> set[int]:
     """Artifacts with all that they were made from (`up`), or with all that was made from them."""
     mine, theirs = run_io.alias("mine"), run_io.alias("theirs")
     seen, new = set(start), sorted(set(start))

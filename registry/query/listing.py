@@ -44,7 +44,7 @@ def list_artifacts(connection: Connection, chosen: Filter, limit: int | None) ->
             at=row.started_at,
             signers=sorted(row.signers.split(",")) if row.signers else [],
         )
-        for row in connection.execute(listed(page(chosen).limit(limit).subquery("page")))
+        for row in connection.execute(select_rows(page(chosen).limit(limit).subquery("page")))
     ]
 
 
@@ -54,7 +54,7 @@ def page(chosen: Filter) -> Select[tuple[int, int]]:
         select(run_io.c.artifact_id, run.c.id.label("run_id"))
         .select_from(run)
         .join(run_io, run_io.c.run_id == run.c.id)
-        .where(run_io.c.role == "output", ~remade())
+        .where(run_io.c.role == "output", ~is_remade())
         .order_by(run.c.started_at.desc(), run.c.uid.desc(), run_io.c.artifact_id)
     )
     columns = {"kind": artifact.c.kind, "architecture": artifact.c.architecture, "dtype": artifact.c.dtype}
@@ -71,7 +71,7 @@ def page(chosen: Filter) -> Select[tuple[int, int]]:
     return statement
 
 
-def remade() -> ColumnElement[bool]:
+def is_remade() -> ColumnElement[bool]:
     """Whether a later run made the same artifact."""
     later, output = run.alias("later"), run_io.alias("output")
     return (
@@ -88,7 +88,7 @@ def remade() -> ColumnElement[bool]:
     )
 
 
-def listed(shown: Subquery) -> Select[Any]:
+def select_rows(shown: Subquery) -> Select[Any]:
     """Everything that a row of the list says, for the artifacts of a page."""
     source, output = run_io.alias("source"), run_io.alias("output")
     labels = (

@@ -24,7 +24,7 @@ from llorch.registry.database.schema import (
     source,
 )
 from llorch.registry.digests import LABELS
-from llorch.registry.errors import AmbiguousReference, InvalidReference, UnknownReference, shown
+from llorch.registry.errors import AmbiguousReference, InvalidReference, UnknownReference, quote_text
 from llorch.registry.query.current import alias_heads, names_of, sorted_names, verdict_of
 from llorch.registry.query.history import status_now
 from llorch.registry.query.policies import policies_in_force
@@ -39,14 +39,14 @@ RENAMED_CHECKS = {"closure": "round_trip"}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Match:
     """What a reference means: a row of `artifact` or of `run`."""
 
     kind: Literal["artifact", "run"]
     id: int
 
 
-def find(connection: Connection, text: str, parsed: Reference | str) -> Found:
+def find(connection: Connection, text: str, parsed: Reference | str) -> Match:
     """The one thing that a reference means; `parsed` may be a digest, whole.
 
     text: the reference as it was written, for messages. Raises UnknownReference and AmbiguousReference.
@@ -72,10 +72,10 @@ def find_artifact(connection: Connection, text: str, parsed: Reference | str) ->
     return artifact_id(text, find(connection, text, parsed))
 
 
-def artifact_id(text: str, found: Found) -> int:
+def artifact_id(text: str, found: Match) -> int:
     """The id of what was found, which must be an artifact."""
     if found.kind != "artifact":
-        raise InvalidReference(f"{shown(text)} is a run, where an artifact is meant")
+        raise InvalidReference(f"{quote_text(text)} is a run, where an artifact is meant")
     return found.id
 
 
@@ -109,9 +109,9 @@ def runs_like(connection: Connection, part: str) -> Sequence[int]:
     return connection.execute(select(run.c.id).where(or_(begins == digits, ends == digits))).scalars().all()
 
 
-def one(connection: Connection, text: str, artifacts: Sequence[int], runs: Sequence[int]) -> Found:
+def one(connection: Connection, text: str, artifacts: Sequence[int], runs: Sequence[int]) -> Match:
     """What was found, if it is one thing."""
-    found = [*(Found("artifact", id_) for id_ in artifacts), *(Found("run", id_) for id_ in runs)]
+    found = [*(Match("artifact", id_) for id_ in artifacts), *(Match("run", id_) for id_ in runs)]
     if not found:
         raise UnknownReference(text)
     if len(found) > 1:
@@ -140,7 +140,7 @@ def distinct_length(texts: Sequence[str], least: int) -> int:
     return next((n for n in range(least, longest) if len({t[:n] for t in texts}) == len(texts)), longest)
 
 
-def find_named(connection: Connection, text: str, wanted: NameReference) -> Found:
+def find_named(connection: Connection, text: str, wanted: NameReference) -> Match:
     """What an alias means now, or meant before its last `back` changes."""
     events = connection.execute(
         select(alias_event.c.digest)
@@ -152,7 +152,7 @@ def find_named(connection: Connection, text: str, wanted: NameReference) -> Foun
     if digest is None:
         hint = f"a path begins with ./, as ./{text}" if not events else ""
         raise UnknownReference(text, near=near(connection, wanted), hint=hint)
-    return Found(
+    return Match(
         "artifact", connection.execute(select(artifact.c.id).where(artifact.c.digest == digest)).scalar_one()
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from llorch.registry.database.schema import artifact, policy_event, signature
-from llorch.registry.errors import RefusedByPolicy, shown
+from llorch.registry.errors import RefusedByPolicy, quote_text
 from llorch.registry.query.current import alias_heads
 from llorch.registry.records.answers import Policy
 
@@ -77,8 +77,8 @@ def require_allowed(connection: Connection, name: str, alias: str, digest: str) 
 def refusal(name: str, policy: Row[Any], digest: str, have: Sequence[str]) -> str:
     """Who demands what of whom, what there is, and what to do, on one line."""
     demanded = " or ".join(map(brief_signer, policy.signers))
-    by = f" by {shown(policy.actor)}" if policy.actor else ""
-    why = f" ({shown(policy.reason)})" if policy.reason else ""
+    by = f" by {quote_text(policy.actor)}" if policy.actor else ""
+    why = f" ({quote_text(policy.reason)})" if policy.reason else ""
     there = (
         f"is signed by {', '.join(map(brief_signer, have))} alone" if have else "has no verified signature"
     )

@@ -14,7 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from llorch.registry.digests import LABELS
-from llorch.registry.errors import InvalidReference, shown
+from llorch.registry.errors import InvalidReference, quote_text
 from llorch.registry.records.run_ids import UID
 
 LEAST_DIGITS = 7
@@ -81,7 +81,7 @@ def parse_reference(text: str) -> Reference:
     if "/" in text and "\0" not in text:
         return PathReference(text)
     raise InvalidReference(
-        f"{shown(text)} is no reference: a name, name@alias, label:digits, run:digits, {LEAST_DIGITS} hex"
+        f"{quote_text(text)} is no reference: a name, name@alias, label:digits, run:digits, {LEAST_DIGITS} hex"
         " digits or more, or a path that begins with ./"
     )
 
@@ -91,7 +91,7 @@ def is_name(text: str) -> bool:
 
     Letters and digits of every script, in Unicode's composed form (NFC), with dots, dashes and underscores between.
     """
-    if text != folded(text) or BARE.fullmatch(text) or UID.fullmatch(text):
+    if text != fold_case(text) or BARE.fullmatch(text) or UID.fullmatch(text):
         return False
     parts = text.split("/")
     return len(parts) <= 2 and all(
@@ -104,7 +104,7 @@ def may_be_in_name(character: str) -> bool:
     return character in "._-" or unicodedata.category(character)[0] in IN_NAMES
 
 
-def folded(text: str) -> str:
+def fold_case(text: str) -> str:
     """The one spelling of a name: lower case, composed."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
@@ -115,7 +115,7 @@ def parse_alias(text: str) -> tuple[str, str]:
     alias = alias if at else LATEST
     if not is_name(name) or not ALIAS.fullmatch(alias):
         raise InvalidReference(
-            f"{shown(text)} is no name: lower-case letters of any script, digits, dot, dash and underscore, one /"
+            f"{quote_text(text)} is no name: lower-case letters of any script, digits, dot, dash and underscore, one /"
             " between two parts, and not like a digest; an alias after @ begins with a letter"
         )
     return name, alias
@@ -123,6 +123,6 @@ def parse_alias(text: str) -> tuple[str, str]:
 
 def name_from(text: str) -> str:
     """A name for something that has only a file's: `SmolLM2-135M.Q4_1` becomes `smollm2-135m.q4_1`."""
-    kept = "".join(c if may_be_in_name(c) else " " for c in folded(text))
+    kept = "".join(c if may_be_in_name(c) else " " for c in fold_case(text))
     name = "-".join(kept.split()).strip("-._")
     return name if is_name(name) else f"model-{name}".rstrip("-")

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from llorch.registry.database.schema import artifact, location
 from llorch.registry.errors import ChangedInput, InvalidReference, UnknownReference, printable
-from llorch.registry.query.integrity import Expected, recorded_files, verify_place
+from llorch.registry.query.integrity import ExpectedArtifact, recorded_files, verify_place
 from llorch.registry.query.lookup import run_answer
 from llorch.registry.records.answers import as_json
 from llorch.registry.records.records import FileRecord, Json
@@ -47,7 +47,7 @@ class Reproduction:
         Raises ChangedInput when there is none, OSError for a file that cannot be read.
         """
         found = [
-            verify_place(Expected(self.input, [], place, False, self.files, []), "full")
+            verify_place(ExpectedArtifact(self.input, [], place, False, self.files, []), "full")
             for place in self.places
         ]
         for one in found:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llorch.registry.errors import RefusedRecord, shown
+from llorch.registry.errors import RefusedRecord, quote_text
 from llorch.registry.records.records import TensorRecord
 
 LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
@@ -43,14 +43,14 @@ def ranges_of(file: BinaryIO, path: Path) -> list[TensorRange]:
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(LONGEST_HEADER, size - 8):
-        raise RefusedRecord(f"{shown(path.name)}: its header does not fit into the file")
+        raise RefusedRecord(f"{quote_text(path.name)}: its header does not fit into the file")
     try:
         header = json.loads(file.read(length))
         rows = [as_range(name, row, 8 + length) for name, row in header.items() if name != "__metadata__"]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise RefusedRecord(f"{shown(path.name)}: its header is none of safetensors") from None
+        raise RefusedRecord(f"{quote_text(path.name)}: its header is none of safetensors") from None
     if any(not 8 + length <= row.start <= row.end <= size for row in rows):
-        raise RefusedRecord(f"{shown(path.name)}: a tensor ends after the file")
+        raise RefusedRecord(f"{quote_text(path.name)}: a tensor ends after the file")
     return sorted(rows, key=lambda row: (row.start, row.end, row.name))
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Literal
 
 from llorch.registry.digests import HashedTensor, require_digest, require_path, require_sha256, weights1
-from llorch.registry.errors import RefusedRecord, shown
+from llorch.registry.errors import RefusedRecord, quote_text
 from llorch.registry.records.processes import Process
 from llorch.registry.records.run_ids import UID
 
@@ -70,7 +70,7 @@ class TensorRecord:
 
     def __post_init__(self) -> None:
         for text in (self.name, self.dtype):
-            require_text(text, f"tensor {shown(self.name)}")
+            require_text(text, f"tensor {quote_text(self.name)}")
         require_path(self.file)
         require_sha256(self.sha256)
         for number in (*self.shape, self.offset_bytes, self.size_bytes):
@@ -103,7 +103,7 @@ class ArtifactRecord:
         if self.weights_digest is not None and not require_digest(self.weights_digest).startswith(
             "weights1:"
         ):
-            raise RefusedRecord(f"{shown(self.weights_digest)} is no digest of weights: weights1:…")
+            raise RefusedRecord(f"{quote_text(self.weights_digest)} is no digest of weights: weights1:…")
         if self.tensors and self.weights_digest not in (None, digest_of_tensors(self.tensors)):
             raise RefusedRecord(f"{self.weights_digest} is not the digest of the tensors told with it")
         for text in (self.architecture, self.dtype):
@@ -144,7 +144,7 @@ class SourceRecord:
                 require_digest(digest)
         recorded = (self.repository, self.path, self.revision_requested, self.revision_resolved)
         for text in (*recorded, self.etag, self.etag_kind):
-            require_text(text, f"a source in {shown(self.repository)}")
+            require_text(text, f"a source in {quote_text(self.repository)}")
         require_size(self.observed_size or 0, self.path)
 
 
@@ -184,8 +184,8 @@ class CheckRecord:
         require_digest(self.artifact)
         require_choice(self.status, CheckStatus, "a check's status")
         for text in (self.name, self.value, self.threshold, self.op, self.unit):
-            require_text(text, f"check {shown(self.name)}")
-        require_json(self.detail, f"the detail of check {shown(self.name)}")
+            require_text(text, f"check {quote_text(self.name)}")
+        require_json(self.detail, f"the detail of check {quote_text(self.name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ class RunRecord:
 
     def __post_init__(self) -> None:
         if not UID.fullmatch(self.uid):
-            raise RefusedRecord(f"{shown(self.uid)} is no run id: a version 7 UUID in lower case")
+            raise RefusedRecord(f"{quote_text(self.uid)} is no run id: a version 7 UUID in lower case")
         require_choice(self.kind, RunKind, "a run's kind")
         require_choice(self.status, RunStatus, "a run's status")
         for when in (self.started_at, self.finished_at):
@@ -256,12 +256,12 @@ def require_text(text: str | None, what: str) -> None:
     if text is None:
         return
     if "\0" in text:
-        raise RefusedRecord(f"{what} holds a NUL character: {shown(text)}")
+        raise RefusedRecord(f"{what} holds a NUL character: {quote_text(text)}")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise RefusedRecord(
-            f"{what} holds half a surrogate pair, so it is not UTF-8: {shown(text)}"
+            f"{what} holds half a surrogate pair, so it is not UTF-8: {quote_text(text)}"
         ) from None
 
 
@@ -295,7 +295,7 @@ def require_signer(signer: str) -> str:
     """
     if not SIGNER.fullmatch(signer):
         what = "key: and 64 hex digits, or identity:WHO issuer:URL"
-        raise RefusedRecord(f"{shown(signer)} names no signer: {what}")
+        raise RefusedRecord(f"{quote_text(signer)} names no signer: {what}")
     require_text(signer, "a signer")
     return signer
 
@@ -303,7 +303,7 @@ def require_signer(signer: str) -> str:
 def require_size(size: int, of: str) -> None:
     """Refuses a size that no file has or that no database holds."""
     if not 0 <= size <= LARGEST:
-        raise RefusedRecord(f"{shown(of)} has a size of {size}, of at most 2^63-1 bytes")
+        raise RefusedRecord(f"{quote_text(of)} has a size of {size}, of at most 2^63-1 bytes")
 
 
 def require_aware(when: datetime | None) -> None:
@@ -316,4 +316,4 @@ def require_choice(value: str, choices: object, what: str) -> None:
     """Refuses a word that is none of a Literal's."""
     words: tuple[str, ...] = choices.__args__  # type: ignore[attr-defined]
     if value not in words:
-        raise RefusedRecord(f"{what} is one of {', '.join(words)}, not {shown(value)}")
+        raise RefusedRecord(f"{what} is one of {', '.join(words)}, not {quote_text(value)}")

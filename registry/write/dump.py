@@ -111,8 +111,8 @@ def facts_of(connection: Connection) -> Facts:
 
 def read_artifacts(connection: Connection) -> dict[int, tuple[ArtifactRecord, datetime]]:
     """Every artifact with its files and tensors, by its id."""
-    files = grouped(connection, file, "artifact_id", ("path", "sha256"))
-    tensors = grouped(connection, tensor, "artifact_id", ("name",))
+    files = group_rows(connection, file, "artifact_id", ("path", "sha256"))
+    tensors = group_rows(connection, tensor, "artifact_id", ("name",))
     return {
         row.id: (
             ArtifactRecord(
@@ -140,9 +140,9 @@ def tensor_record(row: Row[Any]) -> TensorRecord:
 
 def read_runs(connection: Connection, artifacts: Mapping[int, ArtifactRecord]) -> list[RunRecord]:
     """Every run with what it is made of, in the order of their ids."""
-    tools = grouped(connection, run_tool, "run_id", ("name",))
-    edges = grouped(connection, run_io, "run_id", ("role",))
-    sources = grouped(connection, source, "run_id", ("kind", "repository", "path"))
+    tools = group_rows(connection, run_tool, "run_id", ("name",))
+    edges = group_rows(connection, run_io, "run_id", ("role",))
+    sources = group_rows(connection, source, "run_id", ("kind", "repository", "path"))
     checks: dict[int, list[Row[Any]]] = {}
     for row in connection.execute(
         select(check_result, artifact.c.digest)
@@ -188,7 +188,7 @@ def read_edges(rows: Iterable[Row[Any]], artifacts: Mapping[int, ArtifactRecord]
     return sorted(edges, key=lambda edge: (edge.role, edge.artifact.digest))
 
 
-def grouped(
+def group_rows(
     connection: Connection, table: Table, by: str, order: tuple[str, ...]
 ) -> dict[int, list[Row[Any]]]:
     """A table's rows by what they belong to, each group in order."""

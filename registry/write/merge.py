@@ -22,7 +22,7 @@ from llorch.registry.write.recording import insert_new, record_artifact, record_
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergeResult:
     """What a merge added. moved: aliases that mean something else now, with the digests before and after."""
 
     artifacts: int
@@ -35,7 +35,7 @@ class Merged:
         return {"schema": "llorch.merge/v1", **as_json(self)}
 
 
-def merge(connection: Connection, theirs: Facts) -> Merged:
+def merge(connection: Connection, theirs: Facts) -> MergeResult:
     """Adds another registry's facts. Raises ConflictingRecord, and then nothing was added."""
     before, meant = row_counts(connection), heads(connection)
     for artifact, first_seen_at in theirs.artifacts:
@@ -51,4 +51,4 @@ def merge(connection: Connection, theirs: Facts) -> Merged:
     after, means = row_counts(connection), heads(connection)
     moved = {name: [meant[name], means.get(name)] for name in sorted(meant) if meant[name] != means.get(name)}
     added = {table: after[table] - before[table] for table in after}
-    return Merged(added["artifact"], added["run"], added["alias_event"], moved)
+    return MergeResult(added["artifact"], added["run"], added["alias_event"], moved)

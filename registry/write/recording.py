@@ -23,7 +23,7 @@ from llorch.registry.database.schema import (
     tensor,
 )
 from llorch.registry.digests import canonical_json
-from llorch.registry.errors import ConflictingRecord, shown
+from llorch.registry.errors import ConflictingRecord, quote_text
 from llorch.registry.records.records import (
     ArtifactRecord,
     CheckRecord,
@@ -104,8 +104,8 @@ def require_same_details(
     if {row.name: row.version for row in tools} != dict(record.tools):
         raise ConflictingRecord(f"run {record.uid} is recorded with other tools")
     checks = connection.execute(select(check_result).where(check_result.c.run_id == run_id))
-    recorded = {(row.artifact_id, row.name): measured(row) for row in checks}
-    if recorded != {(ids[one.artifact], one.name): measured(one) for one in record.checks}:
+    recorded = {(row.artifact_id, row.name): measurement_bytes(row) for row in checks}
+    if recorded != {(ids[one.artifact], one.name): measurement_bytes(one) for one in record.checks}:
         raise ConflictingRecord(f"run {record.uid} is recorded with other checks")
     edges = connection.execute(select(run_io).where(run_io.c.run_id == run_id))
     labels = {(row.role, row.artifact_id): row.label for row in edges}
@@ -121,7 +121,7 @@ def require_same_details(
             )
 
 
-def measured(check: CheckRecord | Row[Any]) -> bytes:
+def measurement_bytes(check: CheckRecord | Row[Any]) -> bytes:
     """What a check says, told or recorded, in one spelling."""
     return canonical_json([getattr(check, name) for name in CHECK_FACTS])
 
@@ -184,7 +184,7 @@ def record_artifact(connection: Connection, record: ArtifactRecord, seen_at: dat
         connection.execute(update(artifact).where(artifact.c.id == known.id).values(completed))
     files = record.files
     if record.digest.startswith("sha256:"):
-        files = named_as_recorded(connection, known.id, files)
+        files = as_recorded(connection, known.id, files)
     record_files(connection, known.id, files)
     record_tensors(connection, known.id, record.tensors)
     return int(known.id)
@@ -227,7 +227,7 @@ def smaller(a: str | None, b: str | None) -> str | None:
     return min(filter(None, (a, b)), default=None)
 
 
-def named_as_recorded(
+def as_recorded(
     connection: Connection, artifact_id: int, files: Sequence[FileRecord]
 ) -> Sequence[FileRecord]:
     """The one file of an artifact that is one, under the one name that it is recorded by, the smaller of any two.
@@ -261,7 +261,7 @@ def record_files(connection: Connection, artifact_id: int, files: Sequence[FileR
         elif row is not None and one.role < row.role:
             connection.execute(update(file).where(file.c.id == row.id).values(role=one.role))
     if differing:
-        raise ConflictingRecord(f"{', '.join(map(shown, differing))} is recorded with other content")
+        raise ConflictingRecord(f"{', '.join(map(quote_text, differing))} is recorded with other content")
     rows = [
         {
             "artifact_id": artifact_id,

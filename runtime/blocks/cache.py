@@ -128,7 +128,7 @@ class Cache:
         """
         return self._stored
 
-    def extended(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Stores the new positions' keys and values, (kv_heads, new, head_dim), and gives all so far.
 
         Every layer of a step stores at the same place; `advance` ends the step.

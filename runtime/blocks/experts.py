@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llorch.runtime.blocks.linear import Linear, multiplied
+from llorch.runtime.blocks.linear import Linear, multiply_all
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.traits import Activation, Routing
 
@@ -78,7 +78,7 @@ class FeedForward:
         act = ACTIVATIONS[self.activation] if self.xielu is None else self.xielu
         if self.gate is None:
             return self.down(act(self.up(x)))
-        gate, up = multiplied(x, self.gate, self.up)
+        gate, up = multiply_all(x, self.gate, self.up)
         if self.sparsity is not None:
             spread, mean = torch.std_mean(gate, dim=-1, keepdim=True, correction=0)
             gate = functional.relu(gate - (mean + spread * self.sparsity))

@@ -36,7 +36,7 @@ class HeadMatrices:
 
     def __call__(self) -> Tensor:
         """(heads, out, in)."""
-        whole = self.rows.dequantized(0, self.rows.rows).view(-1, self.each, self.rows.columns)
+        whole = self.rows.dequantize(0, self.rows.rows).view(-1, self.each, self.rows.columns)
         part = whole[:, self.first : self.first + self.count]
         return part.transpose(1, 2) if self.transposed else part
 

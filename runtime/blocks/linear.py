@@ -68,7 +68,7 @@ class Matrix(ABC):
         self.numbers = numbers
 
     @abstractmethod
-    def dequantized(self, start: int, stop: int) -> Tensor:
+    def dequantize(self, start: int, stop: int) -> Tensor:
         """Rows [start, stop) in the arithmetic's dtype, not to be written to."""
 
     @property
@@ -87,7 +87,7 @@ class Matrix(ABC):
 
     def rows_at(self, ids: Tensor) -> Tensor:
         """The rows of these ids, one each, without widening the others."""
-        return torch.cat([self.dequantized(row, row + 1) for row in ids.tolist()])
+        return torch.cat([self.dequantize(row, row + 1) for row in ids.tolist()])
 
     def times(self, x: Tensor, bias: Tensor | None) -> Tensor | None:  # noqa: ARG002 for those that have kernels
         """(…, columns) → (…, rows), x · Wᵀ + b by a device's own kernels; None where it has none."""
@@ -106,7 +106,7 @@ class Matrix(ABC):
     def materialize(self) -> None:
         """Widens it now if it is to stay so, or reads what the kernels use."""
         if self.keeps:
-            self.dequantized(0, 1)
+            self.dequantize(0, 1)
         else:
             self.blocks()
 
@@ -126,7 +126,7 @@ class FileMatrix(Matrix):
     def _forget(self) -> None:
         """Drops the stored form; called once all of it is kept widened."""
 
-    def dequantized(self, start: int, stop: int) -> Tensor:
+    def dequantize(self, start: int, stop: int) -> Tensor:
         """As for every matrix; from the second time on without work, where it is kept."""
         if not self.keeps:
             return self._fresh(start, stop)
@@ -162,7 +162,7 @@ class FileMatrix(Matrix):
         return weights.to(self.numbers.device, self.numbers.dtype)
 
 
-class Packed(FileMatrix):
+class PackedMatrix(FileMatrix):
     """Blocks of one of ggml's types, read when first used and left as they are.
 
     scales: float32 numbers that the weights are multiplied by; each is for an equal share of the rows, in order.
@@ -262,8 +262,8 @@ class _Part(Matrix):
         self._whole = whole
         self._start = start
 
-    def dequantized(self, start: int, stop: int) -> Tensor:
-        return self._whole.dequantized(self._start + start, self._start + stop)
+    def dequantize(self, start: int, stop: int) -> Tensor:
+        return self._whole.dequantize(self._start + start, self._start + stop)
 
     @property
     def keeps(self) -> bool:
@@ -283,13 +283,13 @@ class Rows(Matrix):
         super().__init__(sum(part.rows for part in parts), parts[0].columns, parts[0].numbers)
         self.parts = parts
 
-    def dequantized(self, start: int, stop: int) -> Tensor:
+    def dequantize(self, start: int, stop: int) -> Tensor:
         """Those of its parts that the range touches."""
         found, before = [], 0
         for part in self.parts:
             first, last = max(start - before, 0), min(stop - before, part.rows)
             if first < last:
-                found.append(part.dequantized(first, last))
+                found.append(part.dequantize(first, last))
             before += part.rows
         return torch.cat(found)
 
@@ -301,10 +301,10 @@ class Columns(Matrix):
         super().__init__(count, whole.rows, whole.numbers)
         self._whole, self._first, self._step = whole, first, step
 
-    def dequantized(self, start: int, stop: int) -> Tensor:
+    def dequantize(self, start: int, stop: int) -> Tensor:
         """Widens all of the matrix, whose rows run the other way."""
         first, last = (self._first + self._step * place for place in (start, stop))
-        return self._whole.dequantized(0, self._whole.rows)[:, first : last : self._step].T
+        return self._whole.dequantize(0, self._whole.rows)[:, first : last : self._step].T
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +321,7 @@ class Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
-        (y,) = multiplied(x, self)
+        (y,) = multiply_all(x, self)
         return y
 
     def exact(self) -> Linear:
@@ -345,16 +345,16 @@ class Linear:
         rows = self.weight.rows
         tile = rows if self.weight.keeps else self.weight.tile
         if tile >= rows:
-            return functional.linear(x, self.weight.dequantized(0, rows), self.bias)
+            return functional.linear(x, self.weight.dequantize(0, rows), self.bias)
         y = x.new_empty((*x.shape[:-1], rows))
         for start in range(0, rows, tile):
             stop = min(start + tile, rows)
             bias = None if self.bias is None else self.bias[start:stop]
-            y[..., start:stop] = functional.linear(x, self.weight.dequantized(start, stop), bias)
+            y[..., start:stop] = functional.linear(x, self.weight.dequantize(start, stop), bias)
         return y
 
 
-def multiplied(x: Tensor, *linears: Linear) -> list[Tensor]:
+def multiply_all(x: Tensor, *linears: Linear) -> list[Tensor]:
     """The products of some layers with the same x, which is made ready for them once."""
     rows = x.numel() // x.shape[-1] if x.numel() else 0
     products = [linear.product() if rows else None for linear in linears]

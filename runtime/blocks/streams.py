@@ -84,11 +84,11 @@ class StreamProjections:
     apart: Sequence[Linear]
     together: Sequence[Linear]
 
-    def expanded(self, x: Tensor) -> Tensor:
+    def expand(self, x: Tensor) -> Tensor:
         """(positions, hidden) → (positions, states · hidden), each as large as the first."""
         return torch.cat([x, *(_as_large(linear(x), x) for linear in self.apart)], dim=-1)
 
-    def merged(self, rows: Tensor) -> Tensor:
+    def merge(self, rows: Tensor) -> Tensor:
         """(positions, states · hidden) → the mean of all states, (positions, hidden)."""
         first, *others = rows.chunk(self.shape.count, dim=-1)
         back = [_as_large(linear(x), first) for linear, x in zip(self.together, others, strict=True)]

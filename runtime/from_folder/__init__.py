@@ -297,7 +297,7 @@ def _routing(config: Config) -> Routing | None:
     experts = config.family.experts
     if experts is None or not config.get(expert_count_key(config)) or _without_mixture(config):
         return None
-    count, used = config.positive(expert_count_key(config)), _used(config, experts.used)
+    count, used = config.positive(expert_count_key(config)), _experts_used(config, experts.used)
     if used > count:
         raise config.malformed(experts.used, f"is {used}, there are {count} experts")
     by = experts.renormalised
@@ -316,7 +316,7 @@ def _routing(config: Config) -> Routing | None:
     )
 
 
-def _used(config: Config, key: str) -> int:
+def _experts_used(config: Config, key: str) -> int:
     """How many experts are chosen, which a class may say for each layer."""
     if not isinstance(config.get(key), list):
         return config.positive(key)

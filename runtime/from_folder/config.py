@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.runtime.from_folder.families import FAMILIES, ClassFacts
 
 MOST_BYTES = 64 << 20  # of a JSON file; the largest published tokenizer.json has 33 MB
@@ -24,15 +24,15 @@ def read_json(path: Path) -> Json:
     if len(text) > MOST_BYTES:
         raise MalformedInput(f"is larger than {MOST_BYTES:,} bytes", path=path)
     try:
-        found = json.loads(text.decode("utf-8"), parse_constant=_refused)
+        found = json.loads(text.decode("utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise MalformedInput(f"is not JSON: {shown(str(error), 200, quoted=False)}", path=path) from error
+        raise MalformedInput(f"is not JSON: {printable(str(error), 200, quoted=False)}", path=path) from error
     if not isinstance(found, dict):
         raise MalformedInput("is JSON, but not an object", path=path)
     return cast(Json, found)
 
 
-def _refused(constant: str) -> float:
+def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is not a number of JSON")
 
 
@@ -56,7 +56,7 @@ class Config:
         plain = cls(values, {}, path)
         kind = plain.text("model_type")
         if kind not in FAMILIES:
-            raise plain.unsupported("model_type", f"is {shown(kind)}; known are {', '.join(FAMILIES)}")
+            raise plain.unsupported("model_type", f"is {printable(kind)}; known are {', '.join(FAMILIES)}")
         family = FAMILIES[kind]
         usual = {
             key: part.values[own.rpartition(".")[2]]
@@ -88,13 +88,13 @@ class Config:
         classes = self.get("architectures", None)
         if classes not in (None, *([name] for name in (family.class_name, *family.other_names))):
             raise self.unsupported(
-                "architectures", f"is {shown(json.dumps(classes))}, not {family.class_name}"
+                "architectures", f"is {printable(json.dumps(classes))}, not {family.class_name}"
             )
         if self.get("quantization_config", None) is not None and not (family.mxfp4 and self.is_mxfp4):
             raise self.unsupported("quantization_config", "is there: quantized folders are not read")
         for key, values in family.supported.items():
             if self.get(key, values[0]) not in values:
-                found = shown(json.dumps(self.values[key]), quoted=False)
+                found = printable(json.dumps(self.values[key]), quoted=False)
                 raise self.unsupported(key, f"is {found}, which this decoder does not compute")
 
     def get(self, key: str, *default: object) -> object:
@@ -160,11 +160,11 @@ class Config:
 
     def malformed(self, key: str, what: str) -> MalformedInput:
         """The error that a key's value cannot be."""
-        return MalformedInput(what, where=f"key {shown(key)}", path=self.path)
+        return MalformedInput(what, where=f"key {printable(key)}", path=self.path)
 
     def unsupported(self, key: str, what: str) -> UnsupportedInput:
         """The error that a key's value is nothing that is known here."""
-        return UnsupportedInput(what, where=f"key {shown(key)}", path=self.path)
+        return UnsupportedInput(what, where=f"key {printable(key)}", path=self.path)
 
     def _wrong(self, key: str, value: object, expected: str) -> MalformedInput:
-        return self.malformed(key, f"is {shown(json.dumps(value), quoted=False)}, expected {expected}")
+        return self.malformed(key, f"is {printable(json.dumps(value), quoted=False)}, expected {expected}")

@@ -99,7 +99,7 @@ def layer_types(config: Config) -> list[str]:
     return [str(kind) for kind in listed]
 
 
-def _listed(config: Config, layers: int, kinds: Mapping[str, Mixer]) -> list[Mixer]:
+def _list_mixers(config: Config, layers: int, kinds: Mapping[str, Mixer]) -> list[Mixer]:
     types = layer_types(config)
     if len(types) != layers:
         raise config.malformed(config.family.types_key, f"is not a list of {layers}")
@@ -144,7 +144,7 @@ def _delta_net(config: Config, usual: Heads, layers: int) -> list[Mixer]:
         config.positive("linear_value_head_dim"),
         config.positive("linear_conv_kernel_dim"),
     )
-    return _listed(config, layers, {"linear_attention": net, "full_attention": usual})
+    return _list_mixers(config, layers, {"linear_attention": net, "full_attention": usual})
 
 
 GRANITE_MAMBA2 = ("mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_d_conv")
@@ -153,7 +153,7 @@ GRANITE_MAMBA2 = ("mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_st
 def _granite_hybrid(config: Config, usual: Heads, layers: int) -> list[Mixer]:
     mamba = _mamba2(config, *GRANITE_MAMBA2)
     kinds: dict[str, Mixer] = {"mamba": mamba, "linear_attention": mamba}
-    return _listed(config, layers, {**kinds, "attention": usual, "full_attention": usual})
+    return _list_mixers(config, layers, {**kinds, "attention": usual, "full_attention": usual})
 
 
 def _falcon_h1(config: Config, usual: Heads, layers: int) -> list[Mixer]:
@@ -179,7 +179,7 @@ def _nemotron_h(config: Config, usual: Heads, layers: int) -> list[Mixer]:
     mamba = _mamba2(config, "mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel")
     mamba = replace(mamba, least_step=config.number("time_step_min"))
     kinds: dict[str, Mixer] = {"mamba": mamba, "linear_attention": mamba, "mlp": NoMixer(), "moe": NoMixer()}
-    return _listed(config, layers, {**kinds, "attention": usual, "full_attention": usual})
+    return _list_mixers(config, layers, {**kinds, "attention": usual, "full_attention": usual})
 
 
 def _mamba2(config: Config, heads: str, head_dim: str, groups: str, state: str, taps: str) -> Mamba2:
@@ -209,7 +209,7 @@ def _mamba(config: Config, _: Heads, layers: int) -> list[Mixer]:
 
 def _lfm2(config: Config, usual: Heads, layers: int) -> list[Mixer]:
     conv = ShortConv(config.positive("hidden_size"), config.positive("conv_L_cache"))
-    return _listed(config, layers, {"conv": conv, "full_attention": usual})
+    return _list_mixers(config, layers, {"conv": conv, "full_attention": usual})
 
 
 def _latent(config: Config, usual: Heads, layers: int) -> list[Mixer]:

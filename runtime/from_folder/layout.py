@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats import SafetensorsTensor
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts
@@ -121,16 +121,16 @@ def check_layout(
 ) -> None:
     """An error naming all that is missing, all that is unexpected, or all that has another shape or dtype."""
     family = config.family
-    expected = _expected(config, sizes, structure)
+    expected = _expected_shapes(config, sizes, structure)
     head = f"{family.head}.weight"
     if structure.tied and head not in stored:
         del expected[head]
     missing = sorted(expected.keys() - stored.keys())
-    ignored = _ignored(config, sizes)
+    ignored = _ignore(config, sizes)
     unexpected = sorted(name for name in stored.keys() - expected.keys() if not ignored(name))
     if missing or unexpected:
         parts = (("lacks", missing), ("has unexpected", unexpected))
-        said = " and ".join(f"{what} {_listed(names)}" for what, names in parts if names)
+        said = " and ".join(f"{what} {_list_text(names)}" for what, names in parts if names)
         raise MalformedInput(f"as a {family.class_name} the folder {said}", path=folder)
     wrong = [
         f"{stored[name]} should be {' × '.join(map(str, shape))}"
@@ -146,24 +146,24 @@ def check_layout(
         if stored[name].dtype not in ((PACKED,) if name.endswith(packed) else DTYPES)
     )
     if strange:
-        raise UnsupportedInput(f"{_listed(strange)}: no dtype of {', '.join(DTYPES)}", path=folder)
+        raise UnsupportedInput(f"{_list_text(strange)}: no dtype of {', '.join(DTYPES)}", path=folder)
 
 
-def _ignored(config: Config, sizes: Sizes) -> Callable[[str], bool]:
+def _ignore(config: Config, sizes: Sizes) -> Callable[[str], bool]:
     """Whether the class leaves a tensor out: old buffers, and what predicts further tokens, which is not run here."""
     family = config.family
     beyond = family.beyond is not None and config.integer(family.beyond, 0) > 0
 
-    def ignored(name: str) -> bool:
+    def is_ignored(name: str) -> bool:
         if IGNORED.search(name) or (family.predicts is not None and re.search(family.predicts, name)):
             return True
         found = re.match(rf"{re.escape(family.layers)}\.(\d+)\.", name)
         return beyond and found is not None and int(found[1]) >= sizes.layers
 
-    return ignored
+    return is_ignored
 
 
-def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(config: Config, sizes: Sizes, structure: Structure) -> dict[str, tuple[int, ...]]:
     family = config.family
     expected: dict[str, tuple[int, ...]] = {
         f"{family.embedding}.weight": (sizes.vocabulary, sizes.hidden),
@@ -187,7 +187,7 @@ def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, t
             biased = role in structure.biased or (
                 family.norm_bias and role.endswith("norm") and role[1] != "_"
             )
-            for full in spelled(name, role, sizes):
+            for full in names_of(name, role, sizes):
                 whole = f"{family.layers}.{layer}.{full.removeprefix('=')}"
                 expected[whole if full.startswith("=") else f"{whole}.weight"] = shape
                 if biased:
@@ -201,7 +201,7 @@ def _expected(config: Config, sizes: Sizes, structure: Structure) -> dict[str, t
     return expected
 
 
-def spelled(name: str, role: str, sizes: Sizes) -> list[str]:
+def names_of(name: str, role: str, sizes: Sizes) -> list[str]:
     """A role's names in a layer: one for every expert or head where the name counts them."""
     if "{e}" in name:
         return [name.format(e=e) for e in range(sizes.experts)]
@@ -269,7 +269,7 @@ def _letters_of(mixer: SingleMixer, config: Config) -> dict[str, int]:
     return {}
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(shown(name) for name in names[:12]) + (
+def _list_text(names: list[str]) -> str:
+    return ", ".join(printable(name) for name in names[:12]) + (
         f" and {len(names) - 12} more" if names[12:] else ""
     )

@@ -168,7 +168,7 @@ def _llama3(config: Config, parameters: Config, plain: list[float]) -> Computed:
             "high_freq_factor", f"is {high}, expected more than low_freq_factor, {low}"
         )
 
-    def scaled(frequency: float) -> float:
+    def scale(frequency: float) -> float:
         wavelength = 2 * math.pi / frequency
         if wavelength < original / high:
             return frequency
@@ -177,7 +177,7 @@ def _llama3(config: Config, parameters: Config, plain: list[float]) -> Computed:
         smooth = (original / wavelength - low) / (high - low)
         return (1 - smooth) * frequency / factor + smooth * frequency
 
-    return [scaled(f) for f in plain], 1.0, None
+    return [scale(f) for f in plain], 1.0, None
 
 
 def _yarn(config: Config, parameters: Config, plain: list[float]) -> Computed:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats import Identity, SafetensorsModel, open_descriptor, read_exactly
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "U8": torch.uint8}
@@ -70,7 +70,7 @@ class OpenShards:
                 self._open[part] = open_descriptor(file.path)
         if read_exactly(self._open[part], view, at) < len(view):
             raise MalformedInput(
-                "was truncated while it was read", where=f"tensor {shown(name)}", path=file.path
+                "was truncated while it was read", where=f"tensor {printable(name)}", path=file.path
             )
         if Identity.of(self._open[part]) != file.identity:
             raise OSError(0, "the file changed while it was read", os.fspath(file.path))

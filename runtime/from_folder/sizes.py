@@ -73,14 +73,14 @@ def _widths(config: Config, hidden: int) -> tuple[int, ...]:
     if value is None and config.family.usual_width is not None:
         return (config.family.usual_width * hidden,) * layers
     if not isinstance(value, list):
-        return (_adjusted(config, config.positive(key)),) * layers
+        return (_adjust(config, config.positive(key)),) * layers
     widths = tuple(int(width) for width in config.numbers(key))
     if len(widths) != layers or min(widths) < 1:
         raise config.malformed(key, f"is not a list of {layers} positive numbers")
     return widths
 
 
-def _adjusted(config: Config, width: int) -> int:
+def _adjust(config: Config, width: int) -> int:
     """Of LFM2 that says so two thirds of it, up to a multiple. Source: transformers, models/lfm2, `Lfm2MLP`."""
     if not config.get("block_auto_adjust_ff_dim", False):
         return width

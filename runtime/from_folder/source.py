@@ -13,7 +13,7 @@ from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Columns, Floating, Linear, Matrix, Numbers
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.from_folder import Read
-from llorch.runtime.from_folder.layout import spelled
+from llorch.runtime.from_folder.layout import names_of
 from llorch.runtime.from_folder.mxfp4 import every_other, mxfp4_rows, rows_from
 from llorch.runtime.from_folder.shards import OpenShards
 
@@ -113,7 +113,7 @@ class Source:
         if name is None:
             return None
         of_head = role in ("q_norm", "k_norm")
-        names = [f"{self.family.layers}.{index}.{one}" for one in spelled(name, role, self.sizes)]
+        names = [f"{self.family.layers}.{index}.{one}" for one in names_of(name, role, self.sizes)]
         return self.norm_of(names, biased=self.family.norm_bias and not of_head)
 
     def bare_norm(self) -> Norm:

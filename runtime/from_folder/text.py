@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.runtime.from_folder.config import Json, read_json
 from llorch.runtime.from_folder.template import chat_template
 from llorch.runtime.text.model_text import Text
@@ -27,7 +27,9 @@ def folder_text(folder: Path) -> Text:
     except BaseException as error:  # the library raises bare Exception, and panics as BaseException
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise MalformedInput(f"is no tokenizer: {shown(str(error), 200, quoted=False)}", path=path) from error
+        raise MalformedInput(
+            f"is no tokenizer: {printable(str(error), 200, quoted=False)}", path=path
+        ) from error
     tokenizer_config = _optional(folder / "tokenizer_config.json")
     return Text(
         tokenizer,

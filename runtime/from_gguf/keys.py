@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf import Header
 from llorch.runtime.from_gguf.facts import ArchitectureFacts
 from llorch.runtime.from_gguf.families import FAMILIES
@@ -47,10 +47,10 @@ class Keys:
         self.architecture = header.metadata.text("general.architecture")
         kind = header.metadata.text("general.type", "model")
         if kind != "model":
-            raise UnsupportedInput(f"is {shown(kind)}, not a model", where="key 'general.type'")
+            raise UnsupportedInput(f"is {printable(kind)}, not a model", where="key 'general.type'")
         if self.architecture not in FAMILIES:
             raise UnsupportedInput(
-                f"the architecture {shown(self.architecture)} is unknown; known are {', '.join(FAMILIES)}",
+                f"the architecture {printable(self.architecture)} is unknown; known are {', '.join(FAMILIES)}",
                 where="key 'general.architecture'",
             )
 
@@ -65,7 +65,7 @@ class Keys:
 
     def wrong(self, name: str, what: str) -> MalformedInput:
         """The error that a key's value cannot be."""
-        return MalformedInput(what, where=f"key {shown(self.full(name))}")
+        return MalformedInput(what, where=f"key {printable(self.full(name))}")
 
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number as stored; without a default the key is required."""
@@ -90,7 +90,7 @@ class Keys:
             distinct = {int(n) for n in self.metadata.integers(key)}
             if len(distinct) != 1:
                 raise UnsupportedInput(
-                    f"differs between layers: {sorted(distinct)}", where=f"key {shown(key)}"
+                    f"differs between layers: {sorted(distinct)}", where=f"key {printable(key)}"
                 )
             found = distinct.pop()
         else:
@@ -163,7 +163,7 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
     if value_dim != head_dim and not latent:
         raise UnsupportedInput(
             f"is {value_dim}, keys have {head_dim} channels",
-            where=f"key {shown(keys.full('attention.value_length'))}",
+            where=f"key {printable(keys.full('attention.value_length'))}",
         )
     if heads % kv_heads:
         raise keys.wrong("attention.head_count_kv", f"is {kv_heads}, which does not divide {heads} heads")
@@ -229,7 +229,7 @@ def _experts(keys: Keys) -> tuple[int, int]:
         if count:
             raise UnsupportedInput(
                 f"is {count}, this architecture has none here",
-                where=f"key {shown(keys.full('expert_count'))}",
+                where=f"key {printable(keys.full('expert_count'))}",
             )
         return 0, 0
     count, used = keys.positive("expert_count"), keys.positive("expert_used_count")

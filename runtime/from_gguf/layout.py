@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf import Header
 from llorch.runtime.from_gguf.facts import (
     CHOICE_BIAS,
@@ -44,7 +44,7 @@ EXPERT_NUMBER = re.compile(r"\.\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class DescribedHeader:
     """A header beside what its keys say that its tensors are."""
 
     header: Header
@@ -60,7 +60,7 @@ class Described:
 
 def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds: Sequence[LayerKind]) -> None:
     """MalformedInput naming all that is missing, all that is unexpected, or all that has another shape."""
-    described = Described(header, family, sizes, kinds)
+    described = DescribedHeader(header, family, sizes, kinds)
     required, optional = _names(described)
     missing = sorted(required - header.tensors.keys())
     unexpected = sorted(
@@ -70,7 +70,7 @@ def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds:
     )
     if missing or unexpected:
         said = [
-            f"{what} {_listed(names)}"
+            f"{what} {_list_text(names)}"
             for what, names in (("lacks", missing), ("has unexpected", unexpected))
             if names
         ]
@@ -78,12 +78,12 @@ def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds:
             f"as a model of this architecture the file {' and '.join(said)}", path=header.path
         )
     _check_same_norms(header, family, sizes)
-    wrong = [problem for name in sorted(required | optional) if (problem := _misshaped(described, name))]
+    wrong = [problem for name in sorted(required | optional) if (problem := _shape_error(described, name))]
     if wrong:
         raise MalformedInput("; ".join(wrong[:8]) + (" …" if wrong[8:] else ""), path=header.path)
 
 
-def _predicts(name: str, described: Described) -> bool:
+def _predicts(name: str, described: DescribedHeader) -> bool:
     """Whether it belongs to a layer beyond the model's own, which predicts further tokens and is not run here."""
     found = re.match(r"blk\.(\d+)\.", name)
     return described.family.prediction and found is not None and int(found[1]) >= described.sizes.layers
@@ -98,11 +98,11 @@ def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -
         if "norm" in stem and having and len(having) < sizes.layers:
             raise MalformedInput(
                 f"is in {len(having)} of {sizes.layers} layers",
-                where=f"tensor {shown(f'blk.{having[0]}.{stem}')}",
+                where=f"tensor {printable(f'blk.{having[0]}.{stem}')}",
             )
 
 
-def _feed_forward(described: Described, kind: FfnKind, prefix: str) -> tuple[list[str], list[str]]:
+def _feed_forward(described: DescribedHeader, kind: FfnKind, prefix: str) -> tuple[list[str], list[str]]:
     """Stems that a layer's network must and may have; experts are stacked, with gate and up as one, or apart."""
     family = described.family
     dense = [] if kind in ("mixture", "none") else list(family.ffn)
@@ -122,7 +122,7 @@ def _feed_forward(described: Described, kind: FfnKind, prefix: str) -> tuple[lis
     return [*dense, *stems, *always, *shared], may
 
 
-def _names(described: Described) -> tuple[set[str], set[str]]:
+def _names(described: DescribedHeader) -> tuple[set[str], set[str]]:
     family, header = described.family, described.header
     required = {"token_embd.weight", *family.final}
     if not family.bare_norms:
@@ -162,7 +162,7 @@ def _scales(header: Header, names: set[str]) -> set[str]:
     return found
 
 
-def _of_layer(described: Described, kind: LayerKind, prefix: str) -> tuple[list[str], list[str]]:
+def _of_layer(described: DescribedHeader, kind: LayerKind, prefix: str) -> tuple[list[str], list[str]]:
     family = described.family
     must, may = _feed_forward(described, kind.ffn, prefix)
     must, may = [*family.norms, *must], [*family.layer_optional, *may]
@@ -181,7 +181,7 @@ def _of_layer(described: Described, kind: LayerKind, prefix: str) -> tuple[list[
     return must, may
 
 
-def _attention(described: Described, prefix: str, *, reads_others: bool) -> tuple[list[str], list[str]]:
+def _attention(described: DescribedHeader, prefix: str, *, reads_others: bool) -> tuple[list[str], list[str]]:
     family = described.family
     must = ["attn_output.weight", *family.required]
     may = [*family.optional, "attn_q.bias", "attn_k.bias", "attn_v.bias"]
@@ -200,7 +200,7 @@ def _attention(described: Described, prefix: str, *, reads_others: bool) -> tupl
     return must, may
 
 
-def _misshaped(described: Described, name: str) -> str | None:
+def _shape_error(described: DescribedHeader, name: str) -> str | None:
     tensor = described.header.tensors.get(name)
     if tensor is None or name.startswith("rope_"):  # the factors' length is checked where they are read
         return None
@@ -218,9 +218,9 @@ def _misshaped(described: Described, name: str) -> str | None:
         rule = "2*Q E"
     known: dict[str, int] = {}
     for part in parts(mixer):
-        known |= _known(described, part, prefix)
+        known |= _known_sizes(described, part, prefix)
     expected = tuple(_size(term, described, known, prefix) for term in rule.split())
-    if _squeezed(tensor.shape) == _squeezed(expected):
+    if _squeeze(tensor.shape) == _squeeze(expected):
         return None
     return f"{tensor} should be {' × '.join(map(str, expected))}"
 
@@ -232,7 +232,7 @@ def _split(name: str) -> tuple[str, str]:
     return f"blk.{number}.", stem
 
 
-def _size(term: str, described: Described, known: Mapping[str, int], prefix: str) -> int:
+def _size(term: str, described: DescribedHeader, known: Mapping[str, int], prefix: str) -> int:
     """A sum of products of letters and numbers."""
     widths = {
         letter: _width(letter, described.header, prefix)
@@ -248,7 +248,7 @@ def _width(letter: str, header: Header, prefix: str) -> int:
     return down.shape[-1]
 
 
-def _known(described: Described, mixer: SingleMixer, prefix: str) -> dict[str, int]:
+def _known_sizes(described: DescribedHeader, mixer: SingleMixer, prefix: str) -> dict[str, int]:
     sizes = described.sizes
     known = {
         "E": sizes.hidden, "V": sizes.vocabulary, "L": sizes.layers, "N": sizes.experts, "H": sizes.heads,
@@ -282,14 +282,14 @@ def _known(described: Described, mixer: SingleMixer, prefix: str) -> dict[str, i
     return known
 
 
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _squeeze(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Without leading dimensions of 1: the converter writes them, llama-quantize drops them."""
     while len(shape) > 1 and shape[0] == 1:
         shape = shape[1:]
     return shape
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(shown(name) for name in names[:12]) + (
+def _list_text(names: list[str]) -> str:
+    return ", ".join(printable(name) for name in names[:12]) + (
         f" and {len(names) - 12} more" if names[12:] else ""
     )

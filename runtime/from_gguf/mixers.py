@@ -51,7 +51,7 @@ def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
     k: Linear | None
     v: Linear | None
     if source.has(f"{prefix}attn_qkv.weight"):
-        q, k, v = _fused(source, prefix, shape)
+        q, k, v = _fuse(source, prefix, shape)
     else:
         q = source.linear(f"{prefix}attn_q")
         own = traits.keys_of(int(prefix.split(".")[1])) == int(prefix.split(".")[1])
@@ -77,7 +77,7 @@ def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
     )
 
 
-def _fused(source: Source, prefix: str, shape: Heads) -> Sequence[Linear]:
+def _fuse(source: Source, prefix: str, shape: Heads) -> Sequence[Linear]:
     """The rows of q, then k, then v; old files have their biases apart."""
     whole = source.matrix(f"{prefix}attn_qkv.weight")
     bias = source.vector(f"{prefix}attn_qkv.bias")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.runtime.from_gguf.keys import Keys, Sizes
 from llorch.runtime.traits import Rope
 
@@ -52,8 +52,8 @@ def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = Non
     base = _base(keys, "rope.freq_base", keys.family.rope_base) if base is None else base
     kind = keys.text("rope.scaling.type", "linear")
     if kind not in SCALING_TYPES:
-        where = f"key {shown(keys.full('rope.scaling.type'))}"
-        raise UnsupportedInput(f"is {shown(kind)}; known are {', '.join(SCALING_TYPES)}", where=where)
+        where = f"key {printable(keys.full('rope.scaling.type'))}"
+        raise UnsupportedInput(f"is {printable(kind)}; known are {', '.join(SCALING_TYPES)}", where=where)
     factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0)) or 1.0
     if factor < 0:
         raise keys.wrong("rope.scaling.factor", f"is {factor}, expected a positive number")
@@ -72,9 +72,9 @@ def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = Non
     return Rope(
         n_rot=sizes.n_rot,
         pairs=keys.family.pairs,
-        frequencies=_divided(plain, short),
+        frequencies=_divide(plain, short),
         scale=scale,
-        long_frequencies=None if long is None else _divided(plain, long),
+        long_frequencies=None if long is None else _divide(plain, long),
         original_context=original if long is not None else 0,
     )
 
@@ -163,9 +163,9 @@ def _divisors(
     if wanted == "none":
         return None, None
     if wanted == "freqs":
-        return _checked(factors, "rope_freqs.weight", sizes.n_rot), None
-    short = _checked(factors, "rope_factors_short.weight", sizes.n_rot)
-    long = _checked(factors, "rope_factors_long.weight", sizes.n_rot)
+        return _check(factors, "rope_freqs.weight", sizes.n_rot), None
+    short = _check(factors, "rope_factors_short.weight", sizes.n_rot)
+    long = _check(factors, "rope_factors_long.weight", sizes.n_rot)
     if (short is None) != (long is None):
         raise MalformedInput(
             "is there without its counterpart",
@@ -174,7 +174,7 @@ def _divisors(
     return short, long
 
 
-def _checked(factors: Factors, name: str, n_rot: int) -> tuple[float, ...] | None:
+def _check(factors: Factors, name: str, n_rot: int) -> tuple[float, ...] | None:
     values = factors(name)
     if values is None:
         return None
@@ -185,7 +185,7 @@ def _checked(factors: Factors, name: str, n_rot: int) -> tuple[float, ...] | Non
     return values
 
 
-def _divided(frequencies: list[float], divisors: tuple[float, ...] | None) -> tuple[float, ...]:
+def _divide(frequencies: list[float], divisors: tuple[float, ...] | None) -> tuple[float, ...]:
     if divisors is None:
         return tuple(frequencies)
     return tuple(

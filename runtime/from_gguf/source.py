@@ -15,7 +15,7 @@ from llorch.formats.gguf import Header, TensorData
 from llorch.formats.gguf import Tensor as StoredTensor
 from llorch.formats.quants import decode
 from llorch.runtime.blocks.experts import FeedForward, Mixture
-from llorch.runtime.blocks.linear import Linear, Matrix, Numbers, Packed
+from llorch.runtime.blocks.linear import Linear, Matrix, Numbers, PackedMatrix
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.from_gguf.facts import ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
@@ -62,7 +62,7 @@ class Source:
             self.data.require_unchanged()
             return raw
 
-        return Packed(rows, tensor.shape[-1], self.numbers, tensor.type, read, scales)
+        return PackedMatrix(rows, tensor.shape[-1], self.numbers, tensor.type, read, scales)
 
     def scales(self, weight: str) -> Tensor | None:
         """What a weight is multiplied by, one number or one an expert; None where the file has none.

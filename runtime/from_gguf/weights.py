@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from llorch.base.errors import MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.gguf import Header, TensorData
 from llorch.runtime.blocks.experts import DenseAndMixture, FeedForward, Mixture, Xielu
 from llorch.runtime.blocks.linear import Linear, Numbers
@@ -190,7 +190,7 @@ def _xielu(source: Source, index: int) -> Xielu:
         if len(listed) != source.traits.n_layers or not np.isfinite(listed).all():
             raise MalformedInput(
                 f"is not {source.traits.n_layers} numbers, one a layer or one for all",
-                where=f"key {shown(f'xielu.{name}')}",
+                where=f"key {printable(f'xielu.{name}')}",
             )
         one = torch.tensor(listed[index])
         one = one if numbers.rounded is None else one.to(numbers.rounded).float()

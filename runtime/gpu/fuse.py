@@ -16,7 +16,7 @@ def fuse(weights: Weights) -> bool:
 
     To be called once, before anything is recorded: it moves weights.
     """
-    found = [_fused(layer) for layer in weights.layers]  # all of them, also after one that has no kernel
+    found = [_is_fused(layer) for layer in weights.layers]  # all of them, also after one that has no kernel
     return all(found)
 
 
@@ -34,7 +34,7 @@ def plain(layer: Layer) -> tuple[Attention, FeedForward | Mixture]:
     return layer.attention, layer.ffn
 
 
-def _fused(layer: Layer) -> bool:
+def _is_fused(layer: Layer) -> bool:
     attention, ffn = layer.attention, layer.ffn
     if not isinstance(attention, Attention) or attention.k is None or attention.v is None:
         return False
@@ -46,7 +46,7 @@ def _fused(layer: Layer) -> bool:
     join([linear.weight for linear in qkv(attention)])
     linears = [*qkv(attention), attention.output]
     if isinstance(ffn, Mixture):
-        routed = _routed(ffn.experts) and ffn.choice_bias is None and ffn.router_norm is None
+        routed = _is_routed(ffn.experts) and ffn.choice_bias is None and ffn.router_norm is None
         network = ffn.shared
     else:
         routed, network = True, ffn
@@ -61,7 +61,7 @@ def _fused(layer: Layer) -> bool:
     )
 
 
-def _routed(experts: Sequence[FeedForward]) -> bool:
+def _is_routed(experts: Sequence[FeedForward]) -> bool:
     """Whether the experts lie one below the other in planes, each of whole tiles."""
     gates, ups, downs = list[PackedOnGpu](), list[PackedOnGpu](), list[PackedOnGpu]()
     for expert in experts:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from llorch.runtime.blocks.linear import Linear, Matrix, Numbers
 from llorch.runtime.kernels.cuda import launch
-from llorch.runtime.kernels.cuda.planes import TILE, Planes, joined
+from llorch.runtime.kernels.cuda.planes import TILE, Planes, join_planes
 from llorch.runtime.mode import Mode
 
 VECTOR_ROWS = 8  # of activations, up to which a matrix is read once a row instead of widened
@@ -26,7 +26,7 @@ def on_device(device: torch.device) -> AbstractContextManager[object]:
 
 
 @dataclass(slots=True)
-class Held:
+class DeviceMatrix:
     """Planes that several matrices are parts of; replaced when they are joined with others."""
 
     planes: Planes
@@ -51,13 +51,13 @@ class GpuMatrix(Matrix):
         """A few rows of x, (new, columns) → (new, rows), in float32, the matrix read once for each."""
 
     @abstractmethod
-    def widened(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+    def widen(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         """Rows [start, stop) in a float type."""
 
-    def dequantized(self, start: int, stop: int) -> Tensor:
+    def dequantize(self, start: int, stop: int) -> Tensor:
         """As for every matrix."""
         with on_device(self.numbers.device):
-            return self.widened(start, stop, self.numbers.dtype)
+            return self.widen(start, stop, self.numbers.dtype)
 
     def materialize(self) -> None:
         """Nothing: it is where it is used."""
@@ -69,7 +69,7 @@ class GpuMatrix(Matrix):
         step = max(TILE, WIDENED_BYTES // (dtype.itemsize * self.columns) // TILE * TILE)
         x = x.to(dtype)
         parts = [
-            _product(x, self.widened(first, min(first + step, self.rows), dtype))
+            _product(x, self.widen(first, min(first + step, self.rows), dtype))
             for first in range(0, self.rows, step)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
@@ -87,7 +87,7 @@ def _product(x: Tensor, weights: Tensor) -> Tensor:
 class PackedOnGpu(GpuMatrix):
     """Rows of planes."""
 
-    def __init__(self, rows: int, columns: int, numbers: Numbers, held: Held, start: int = 0) -> None:
+    def __init__(self, rows: int, columns: int, numbers: Numbers, held: DeviceMatrix, start: int = 0) -> None:
         super().__init__(rows, columns, numbers)
         self.held = held
         self.start = start
@@ -101,7 +101,7 @@ class PackedOnGpu(GpuMatrix):
         """Rows [start, stop) of the same planes."""
         return PackedOnGpu(stop - start, self.columns, self.numbers, self.held, self.start + start)
 
-    def widened(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+    def widen(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         """Rows [start, stop), transposed in memory; bit for bit what the blocks are worth, rounded once to `dtype`."""
         first = self.start + start
         tile = first // TILE * TILE
@@ -119,7 +119,7 @@ class PackedOnGpu(GpuMatrix):
 
     def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
         if not self.aligned:
-            y = functional.linear(x, self.dequantized(0, self.rows))
+            y = functional.linear(x, self.dequantize(0, self.rows))
             return y if bias is None else y + bias
         ready = launch.pack(x, fast=self.numbers.mode is Mode.FAST)
         planes = self.held.planes
@@ -140,7 +140,7 @@ class FloatOnGpu(GpuMatrix):
         """Rows [start, stop), in the same memory."""
         return FloatOnGpu(self.weights[start:stop], self.numbers)
 
-    def widened(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+    def widen(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         """Rows [start, stop)."""
         return self.weights[start:stop].to(dtype)
 
@@ -168,7 +168,7 @@ def join(matrices: Sequence[Matrix]) -> None:
     apart = len({id(m.held) for m in packed}) == len(matrices)
     if not (whole and same and apart):
         return
-    shared, start = Held(joined(planes)), 0
+    shared, start = DeviceMatrix(join_planes(planes)), 0
     for matrix in packed:
         matrix.held, matrix.start = shared, start
         start += matrix.rows

@@ -20,7 +20,7 @@ from llorch.runtime.gpu.fuse import plain, qkv
 from llorch.runtime.gpu.matrix import runs, together
 from llorch.runtime.gpu.memory import GpuCache, ropes
 from llorch.runtime.kernels.cuda import launch
-from llorch.runtime.kernels.cuda.launch import Caches, Emitted
+from llorch.runtime.kernels.cuda.launch import ActivationRows, Caches
 from llorch.runtime.mode import Mode
 from llorch.runtime.weights import Attention
 
@@ -28,7 +28,7 @@ SIZES = (64, 128, 256, 512)  # of prompts in fast mode, the last a prefill's chu
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedGraph:
     """A graph of so many tokens, its input, and what it leaves."""
 
     graph: torch.cuda.CUDAGraph
@@ -51,7 +51,7 @@ class Prefill:
         self._table, self.place = table, table[:2, 0]
         angles = {rope: table[3 + n] for n, rope in enumerate(self._ropes)}
         self.caches = Caches(stored, table[2], angles, capacity)
-        self._recorded: dict[int, Recorded | None] = {}
+        self._recorded: dict[int, RecordedGraph | None] = {}
 
     def last_hidden(self, ids: Sequence[int], cache: GpuCache) -> Tensor:
         """The last of the new positions' hidden states after the final norm, (1, hidden_size).
@@ -78,7 +78,7 @@ class Prefill:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph):
                     recorded_made = self._hidden(tokens, cache)
-                self._recorded[size] = Recorded(graph, tokens, recorded_made)
+                self._recorded[size] = RecordedGraph(graph, tokens, recorded_made)
             else:
                 self._recorded[size] = None
         else:
@@ -120,7 +120,7 @@ class Prefill:
     def _norm(
         self, norm: Norm | None, hidden: Tensor, parts: Tensor | None, post: Norm | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        out = Emitted.row_major(torch.empty(hidden.shape, dtype=dtype, device=hidden.device))
+        out = ActivationRows.row_major(torch.empty(hidden.shape, dtype=dtype, device=hidden.device))
         after = hidden if parts is None else torch.empty_like(hidden)
         launch.add_and_norm(
             hidden, after, parts, None, post, norm, out, self.traits.residual_scale, few=False
@@ -129,7 +129,7 @@ class Prefill:
 
     def _attention(self, index: int, weights: Attention, x: Tensor, cache: GpuCache) -> Tensor:
         traits, new = self.traits, len(x)
-        rows = _multiplied(qkv(weights), x)
+        rows = _multiply(qkv(weights), x)
         queries = torch.empty((traits.heads, new, traits.head_dim), dtype=self.dtype, device=x.device)
         launch.turn_many(
             rows,
@@ -153,22 +153,22 @@ class Prefill:
                 softcap=traits.attention_softcap,
             )
             out = mixed.transpose(0, 1).reshape(new, -1)
-        return _multiplied([weights.output], out)
+        return _multiply([weights.output], out)
 
     def _feed_forward(self, ffn: FeedForward | Mixture, x: Tensor) -> Tensor:
         if isinstance(ffn, Mixture):
             return ffn(x)
         rows = ffn.up.weight.rows
-        out = Emitted.row_major(torch.empty((len(x), rows), dtype=self.dtype, device=x.device))
+        out = ActivationRows.row_major(torch.empty((len(x), rows), dtype=self.dtype, device=x.device))
         if ffn.gate is None:
-            launch.gated(_multiplied([ffn.up], x)[:, None], None, out, ffn.activation)
+            launch.gate(_multiply([ffn.up], x)[:, None], None, out, ffn.activation)
         else:
-            both = _multiplied([ffn.gate, ffn.up], x)[:, None]
-            launch.gated(both[..., :rows], both[..., rows:], out, ffn.activation)
-        return _multiplied([ffn.down], out.plain)
+            both = _multiply([ffn.gate, ffn.up], x)[:, None]
+            launch.gate(both[..., :rows], both[..., rows:], out, ffn.activation)
+        return _multiply([ffn.down], out.plain)
 
 
-def _multiplied(linears: list[Linear], x: Tensor) -> Tensor:
+def _multiply(linears: list[Linear], x: Tensor) -> Tensor:
     """Products of the same rows beside one another, (new, Σ rows) float32."""
     parts = []
     for run in runs(linears):

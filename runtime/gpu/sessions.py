@@ -101,7 +101,7 @@ class Sessions:
             return None
         made: dict[int, Tensor] = {}
         with self._lock, on_device(self._device):
-            for places, recorded in self._begun(ids, mine):
+            for places, recorded in self._begin(ids, mine):
                 recorded.launch()
                 made |= zip(places, recorded.step.logits.clone(), strict=False)
         return torch.stack([made[place] for place in range(len(ids))])
@@ -115,7 +115,7 @@ class Sessions:
         assert mine is not None
         order, made = list[int](), list[Tensor]()
         with self._lock, on_device(self._device):
-            for places, recorded in self._begun(ids, mine):
+            for places, recorded in self._begin(ids, mine):
                 chosen = [choices[place] for place in places]
                 padding = chosen[:1] * (recorded.step.rows - len(places))
                 how = parameters([*chosen, *padding], recorded.step.logits)
@@ -159,7 +159,7 @@ class Sessions:
             _require_place(cache, 1)
         return mine
 
-    def _begun(
+    def _begin(
         self, ids: Sequence[int], caches: Sequence[StepCache]
     ) -> Iterator[tuple[list[int], RecordedStep]]:
         """Steps that have taken all requests in, and the places of these; to be launched before the next is asked for.
@@ -196,7 +196,7 @@ class Sessions:
         hows: Tensor | None = None
         for n in range(wanted):
             if len(waiting) == AHEAD:
-                yield _taken(places, done, waiting.popleft())
+                yield _take(places, done, waiting.popleft())
             with self._lock, on_device(self._device), torch.inference_mode():
                 recorded.resume(cache)
                 if n % DRAWS == 0:
@@ -213,7 +213,7 @@ class Sessions:
             cache.advance(1)
             waiting.append(n % AHEAD)
         while waiting:
-            yield _taken(places, done, waiting.popleft())
+            yield _take(places, done, waiting.popleft())
 
 
 def _require_place(cache: Cache, new: int) -> None:
@@ -225,7 +225,7 @@ def _event() -> torch.cuda.Event:
     return torch.cuda.Event()  # type: ignore[no-untyped-call]
 
 
-def _taken(places: list[Tensor], done: list[torch.cuda.Event | None], at: int) -> int:
+def _take(places: list[Tensor], done: list[torch.cuda.Event | None], at: int) -> int:
     event = done[at]
     if event is not None:
         event.synchronize()

@@ -78,10 +78,10 @@ class SlotCache(StepCache):
         cosines, sines = self.slot.angles[rope]
         return cosines[self.slot.step.position], sines[self.slot.step.position]
 
-    def extended(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """As of every cache; while it is recorded with all places, of which some are not filled."""
         if not self.recording:
-            return super().extended(layer, k, v)
+            return super().extend(layer, k, v)
         keys, values = self.keys(layer)
         keys.index_copy_(1, self.slot.step.position, k)
         values.index_copy_(1, self.slot.step.position, v)

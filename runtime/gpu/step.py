@@ -20,7 +20,7 @@ from llorch.runtime.gpu.matrix import PackedOnGpu, runs, together
 from llorch.runtime.gpu.memory import GpuCache, StepCache, ropes
 from llorch.runtime.gpu.recorded import Step
 from llorch.runtime.kernels.cuda import launch
-from llorch.runtime.kernels.cuda.launch import Caches, Emitted
+from llorch.runtime.kernels.cuda.launch import ActivationRows, Caches
 from llorch.runtime.mode import Mode
 from llorch.runtime.weights import Attention, Layer
 
@@ -46,7 +46,7 @@ class DecodeStep(Step):
         angles = {rope: self.table[3 + n] for n, rope in enumerate(self.ropes)}
         self.caches = Caches(stored, self.table[2], angles, capacity)
         self.never = torch.zeros(rows, self.traits.vocabulary_size, device=self.device)
-        self._buffers: dict[tuple[object, ...], Tensor | Emitted] = {}
+        self._buffers: dict[tuple[object, ...], Tensor | ActivationRows] = {}
         self.splits = min(MOST_SPLITS, max(FEWEST_SPLITS, -(-capacity // SPLIT_POSITIONS)))
         self.hidden, self._after = torch.empty(
             (2, rows, self.traits.hidden_size), device=self.device
@@ -83,8 +83,8 @@ class DecodeStep(Step):
         x = self._norm(weights.final_norm, parts, shares, post, [weights.head])
         self._head(weights.head, x)
 
-    def _head(self, head: Linear, x: Emitted) -> None:
-        self._multiplied("head", [head], x, into=self.logits[None])
+    def _head(self, head: Linear, x: ActivationRows) -> None:
+        self._multiply("head", [head], x, into=self.logits[None])
         if self.traits.logit_scale != 1:
             self.logits.mul_(self.traits.logit_scale)
         cap = self.traits.logit_softcap
@@ -102,13 +102,13 @@ class DecodeStep(Step):
         assert isinstance(found, Tensor)
         return found
 
-    def _emitted(self, name: str, m: int, columns: int, readers: list[Linear]) -> Emitted:
+    def _emit(self, name: str, m: int, columns: int, readers: list[Linear]) -> ActivationRows:
         packed = any(isinstance(linear.weight, PackedOnGpu) for linear in readers)
         key = (name, m, columns, packed)
         if key not in self._buffers:
-            self._buffers[key] = Emitted.empty(m, columns, self.device, fast=self.fast, packed=packed)
+            self._buffers[key] = ActivationRows.empty(m, columns, self.device, fast=self.fast, packed=packed)
         found = self._buffers[key]
-        assert isinstance(found, Emitted)
+        assert isinstance(found, ActivationRows)
         return found
 
     def _norm(
@@ -118,20 +118,20 @@ class DecodeStep(Step):
         shares: Tensor | None,
         post: Norm | None,
         readers: list[Linear],
-    ) -> Emitted:
+    ) -> ActivationRows:
         """Adds the last block's output to the hidden state, and gives its norm."""
-        out = self._emitted("normed", self.rows, self.traits.hidden_size, readers)
+        out = self._emit("normed", self.rows, self.traits.hidden_size, readers)
         scale = self.traits.residual_scale
         launch.add_and_norm(self.hidden, self._after, parts, shares, post, norm, out, scale, few=True)
         if parts is not None:
             self.hidden, self._after = self._after, self.hidden
         return out
 
-    def _multiplied(
+    def _multiply(
         self,
         name: str,
         linears: list[Linear],
-        x: Emitted,
+        x: ActivationRows,
         *,
         splits: int | None = None,
         into: Tensor | None = None,
@@ -150,7 +150,7 @@ class DecodeStep(Step):
             at += rows
         return into
 
-    def _launch(self, run: list[Linear], x: Emitted, y: Tensor) -> None:
+    def _launch(self, run: list[Linear], x: ActivationRows, y: Tensor) -> None:
         weight, bias = together(run), self._bias(run)
         rows = y.shape[-1]
         if isinstance(weight, PackedOnGpu):
@@ -178,11 +178,11 @@ class DecodeStep(Step):
         assert isinstance(found, Tensor)
         return found
 
-    def _attention(self, index: int, weights: Attention, x: Emitted) -> Tensor:
+    def _attention(self, index: int, weights: Attention, x: ActivationRows) -> Tensor:
         """The output product's parts, (splits, rows, hidden)."""
         traits = self.traits
-        products = self._multiplied("qkv", qkv(weights), x)
-        out = self._emitted("attended", self.rows, traits.heads * traits.head_dim, [weights.output])
+        products = self._multiply("qkv", qkv(weights), x)
+        out = self._emit("attended", self.rows, traits.heads * traits.head_dim, [weights.output])
         shape = (self.rows, traits.heads, self.splits)
         launch.attend(
             products.transpose(0, 1),
@@ -190,16 +190,16 @@ class DecodeStep(Step):
             self.position,
             out,
             layer=index,
-            sums=self._buffer("sums", (*shape, launch.padded(traits.head_dim))),
+            sums=self._buffer("sums", (*shape, launch.pad_width(traits.head_dim))),
             tops=self._buffer("tops", (*shape, 2)),
             traits=traits,
             q_norm=weights.q_norm,
             k_norm=weights.k_norm,
         )
-        return self._multiplied("output", [weights.output], out)
+        return self._multiply("output", [weights.output], out)
 
     def _feed_forward(
-        self, ffn: FeedForward | Mixture, x: Emitted, attended: Tensor | None
+        self, ffn: FeedForward | Mixture, x: ActivationRows, attended: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Its output's parts, after those of the attention where the block adds both at once; and their shares."""
         if isinstance(ffn, Mixture):
@@ -210,23 +210,23 @@ class DecodeStep(Step):
         parts = self._buffer("parts", (before + splits, self.rows, self.traits.hidden_size))
         if attended is not None:
             parts[:before].copy_(attended)
-        self._multiplied("down", [ffn.down], inner, into=parts[before:])
+        self._multiply("down", [ffn.down], inner, into=parts[before:])
         return parts, None
 
-    def _inner(self, ffn: FeedForward, x: Emitted) -> Emitted:
+    def _inner(self, ffn: FeedForward, x: ActivationRows) -> ActivationRows:
         rows = ffn.up.weight.rows
-        out = self._emitted("inner", self.rows, rows, [ffn.down])
+        out = self._emit("inner", self.rows, rows, [ffn.down])
         if ffn.gate is None:
-            up = self._multiplied("up", [ffn.up], x)
-            launch.gated(up.transpose(0, 1), None, out, ffn.activation)
+            up = self._multiply("up", [ffn.up], x)
+            launch.gate(up.transpose(0, 1), None, out, ffn.activation)
         else:
-            both = self._multiplied("gate_up", [ffn.gate, ffn.up], x).transpose(0, 1)
-            launch.gated(both[..., :rows], both[..., rows:], out, ffn.activation)
+            both = self._multiply("gate_up", [ffn.gate, ffn.up], x).transpose(0, 1)
+            launch.gate(both[..., :rows], both[..., rows:], out, ffn.activation)
         return out
 
-    def _mixture(self, mixture: Mixture, x: Emitted, attended: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _mixture(self, mixture: Mixture, x: ActivationRows, attended: Tensor | None) -> tuple[Tensor, Tensor]:
         used, rows, hidden = mixture.routing.used, self.rows, self.traits.hidden_size
-        scores = self._multiplied("router", [mixture.router], x, splits=1)[0]
+        scores = self._multiply("router", [mixture.router], x, splits=1)[0]
         weights, chosen = choose_experts(scores, mixture.routing)
         before = 0 if attended is None else len(attended)
         after = 0 if mixture.shared is None else 1
@@ -240,13 +240,13 @@ class DecodeStep(Step):
         self._routed(mixture.experts, x, chosen.T.reshape(-1), routed)
         if mixture.shared is not None:
             if mixture.shared_gate is not None:
-                gate_value = self._multiplied("shared_gate", [mixture.shared_gate], x, splits=1)[0, :, 0]
+                gate_value = self._multiply("shared_gate", [mixture.shared_gate], x, splits=1)[0, :, 0]
                 shares[-1].copy_(torch.sigmoid(gate_value))
             shared = self._inner(mixture.shared, x)
-            self._multiplied("shared", [mixture.shared.down], shared, into=parts[-1:])
+            self._multiply("shared", [mixture.shared.down], shared, into=parts[-1:])
         return parts, shares
 
-    def _routed(self, experts: Sequence[FeedForward], x: Emitted, ids: Tensor, out: Tensor) -> None:
+    def _routed(self, experts: Sequence[FeedForward], x: ActivationRows, ids: Tensor, out: Tensor) -> None:
         """The networks of the experts `ids`: of the first one of each row of x, then of the second one of each."""
         expert = experts[0]
         assert expert.gate is not None
@@ -256,15 +256,17 @@ class DecodeStep(Step):
         assert isinstance(up, PackedOnGpu)
         assert isinstance(down, PackedOnGpu)
         assert isinstance(second, PackedOnGpu)
-        inner = self._emitted("routed", len(ids), up.rows, [expert.down])
+        inner = self._emit("routed", len(ids), up.rows, [expert.down])
         both = self._buffer("routed_gate_up", (2, len(ids), 1, up.rows))
         step = second.start - up.start
         self._by_expert(gate, x, both[0], ids, step)
         self._by_expert(up, x, both[1], ids, step)
-        launch.gated(both[0], both[1], inner, expert.activation)
+        launch.gate(both[0], both[1], inner, expert.activation)
         self._by_expert(down, inner, out, ids, down.rows)
 
-    def _by_expert(self, first: PackedOnGpu, x: Emitted, y: Tensor, ids: Tensor, per_expert: int) -> None:
+    def _by_expert(
+        self, first: PackedOnGpu, x: ActivationRows, y: Tensor, ids: Tensor, per_expert: int
+    ) -> None:
         """Products with the matrices of some experts. first: the first one's, `per_expert` rows before the next."""
         planes = first.held.planes
         cut = launch.blocking(first.rows, planes, fast=x.fast).with_splits(1)

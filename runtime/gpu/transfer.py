@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llorch.formats.quants import QuantType, decode
 from llorch.runtime.blocks.linear import Matrix, Numbers
-from llorch.runtime.gpu.matrix import FloatOnGpu, Held, PackedOnGpu
+from llorch.runtime.gpu.matrix import DeviceMatrix, FloatOnGpu, PackedOnGpu
 from llorch.runtime.kernels.cuda.planes import TILE, plane_bytes, repack, widen
 from llorch.runtime.kernels.cuda.unpack import FORMS
 
@@ -86,7 +86,7 @@ def packed_matrix(
     if type.name in FORMS:
         planes = repack(type, raw, rows, columns, factors)
         if numbers.rounded is None:
-            return PackedOnGpu(rows, columns, numbers, Held(planes))
+            return PackedOnGpu(rows, columns, numbers, DeviceMatrix(planes))
         rounded = torch.empty((rows, columns), dtype=numbers.rounded, device=numbers.device)
         step = max(TILE, ROUND_WEIGHTS // columns // TILE * TILE)
         for first in range(0, rows, step):

@@ -78,10 +78,10 @@ def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
     said = routed.floats("experts' results", steps.traits.hidden_size)
     routed.multiply(recorder.operands(made[0], [down.first]), [(down, Results.rows_of(said))])
     routed.combine(said, steps.added)
-    _shared(steps, ffn, normed)
+    _add_shared_expert(steps, ffn, normed)
 
 
-def _shared(steps: Steps, ffn: Mixture, normed: Floats) -> None:
+def _add_shared_expert(steps: Steps, ffn: Mixture, normed: Floats) -> None:
     """Adds the expert that all tokens share."""
     if ffn.shared is None:
         return

@@ -56,18 +56,18 @@ class LayerPrograms:
         Before anything is computed, Unknown where the program cannot be made.
         """
         places = range(cache.length, cache.length + len(tokens))
-        hidden = self._computed(tokens, [cache] * len(tokens), places)
+        hidden = self._compute(tokens, [cache] * len(tokens), places)
         cache.advance(len(tokens))
         return hidden
 
     def hidden_together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """The same of several requests, each with one token that follows its own cache's."""
-        hidden = self._computed(tokens, caches, [cache.length for cache in caches], together=True)
+        hidden = self._compute(tokens, caches, [cache.length for cache in caches], together=True)
         for cache in caches:
             cache.advance(1)
         return hidden
 
-    def _computed(
+    def _compute(
         self, tokens: Tensor, caches: Sequence[Cache], places: Sequence[int], *, together: bool = False
     ) -> Tensor:
         """caches, places: of each token, its request's cache and its position there."""
@@ -114,16 +114,16 @@ class _Layers:
             if layer.attention is None or ffn is None:
                 raise Unknown(layer)
             sum = steps.recorder.floats("sum", self.traits.hidden_size)
-            steps.output(*self._mixed(index, layer.attention, normed), None, x, sum)
+            steps.output(*self._mix(index, layer.attention, normed), None, x, sum)
             feed_forward(steps, ffn, normed, None, sum, x)
             return
         if layer.attention is not None:
-            steps.output(*self._mixed(index, layer.attention, normed), layer.attention_post_norm, x, x)
+            steps.output(*self._mix(index, layer.attention, normed), layer.attention_post_norm, x, x)
         if ffn is not None:
             normed = steps.normed(layer.ffn_norm, x, "normed")
             feed_forward(steps, ffn, normed, layer.ffn_post_norm, x, x)
 
-    def _mixed(self, index: int, mixer: object, normed: Floats) -> tuple[Linear, Floats]:
+    def _mix(self, index: int, mixer: object, normed: Floats) -> tuple[Linear, Floats]:
         """What the layer's mixer leaves, and the product that makes its output of it."""
         if isinstance(mixer, Attention):
             return mixer.output, attention(self.steps, index, mixer, normed)

@@ -27,7 +27,7 @@ def encode(model: Model, text: str) -> list[int]:
     return require_some(ids, "prompt")
 
 
-def given(model: Model, ids: Sequence[int], param: str = "prompt") -> list[int]:
+def require_ids(model: Model, ids: Sequence[int], param: str = "prompt") -> list[int]:
     """Ids that a client chose; ApiError for one that the vocabulary does not have."""
     try:
         require_known(ids, model.vocabulary_size)
@@ -43,7 +43,7 @@ def require_some(ids: list[int], param: str) -> list[int]:
     return ids
 
 
-def rendered(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None = None) -> str:
+def render_prompt(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None = None) -> str:
     """The conversation as the model's template writes it, up to where the answer begins.
 
     ApiError where there is no template, where it refuses the conversation, or where it leaves the tools out.
@@ -72,7 +72,7 @@ def rendered(model: Model, messages: Sequence[Message], tools: Sequence[Message]
 
 def chat(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None = None) -> list[int]:
     """The ids of a conversation."""
-    return require_some(encode_rendered(model.tokenizer, rendered(model, messages, tools)), "messages")
+    return require_some(encode_rendered(model.tokenizer, render_prompt(model, messages, tools)), "messages")
 
 
 def template_message(message: Message) -> dict[str, object]:

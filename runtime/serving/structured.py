@@ -38,16 +38,16 @@ class Structures:
         try:
             from llguidance import LLMatcher  # a server that nobody asks for JSON starts without it
         except ImportError:
-            raise refused("it needs a package that is not installed: pip install 'llorch[serve]'") from None
+            raise refuse("it needs a package that is not installed: pip install 'llorch[serve]'") from None
         try:
             grammar = LLMatcher.grammar_from_json_schema(
                 json.dumps(schema), overrides={"whitespace_pattern": WHITESPACE}
             )
         except (RecursionError, ValueError) as error:
-            raise refused(f"the schema cannot be read: {error}") from None
+            raise refuse(f"the schema cannot be read: {error}") from None
         matcher = LLMatcher(self._ready(), grammar, log_level=0)
         if matcher.is_error():
-            raise refused(f"the schema cannot be followed: {matcher.get_error()}")
+            raise refuse(f"the schema cannot be followed: {matcher.get_error()}")
         return lambda: _Following(matcher.deep_copy())
 
     def _ready(self) -> LLTokenizer:
@@ -57,7 +57,7 @@ class Structures:
             if self._tokens is None:
                 model = self._model
                 if not model.end_ids:
-                    raise refused("this model has no token that ends an answer")
+                    raise refuse("this model has no token that ends an answer")
                 tokens = _Tokens(model.tokenizer, model.vocabulary_size, model.end_ids[0])
                 self._tokens = LLTokenizer(
                     TokenizerWrapper(tokens), n_vocab=model.vocabulary_size, eos_token=list(model.end_ids)
@@ -65,7 +65,7 @@ class Structures:
             return self._tokens
 
 
-def refused(why: str) -> ApiError:
+def refuse(why: str) -> ApiError:
     """400 for a response_format that is not served."""
     return ApiError(
         400,

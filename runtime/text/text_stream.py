@@ -38,14 +38,14 @@ class TextStream:
         if finished == text:
             self._whole = len(self._ids)
         self._forget_old()
-        return self._released(piece)
+        return self._release(piece)
 
     def finish(self) -> str:
         """What was held back, with U+FFFD for a character that never ended."""
         if self.stopped_by is not None:
             return ""
         piece = self._text()[self._decoded :]
-        return self._released(piece) + self._let_go()
+        return self._release(piece) + self._let_go()
 
     def _text(self) -> str:
         text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True)
@@ -59,7 +59,7 @@ class TextStream:
         self._whole = len(self._ids)
         self._decoded = len(self._text())
 
-    def _released(self, piece: str) -> str:
+    def _release(self, piece: str) -> str:
         """The piece behind what was held, up to a stop string or to what may become one."""
         if self.stopped_by is not None:
             return ""

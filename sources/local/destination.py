@@ -13,7 +13,7 @@ from typing import Protocol
 import huggingface_hub
 from huggingface_hub import constants
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.sources.errors import DestinationError
 from llorch.sources.local.staging import DownloadStaging
 from llorch.sources.offer import Offer, RemoteFile
@@ -57,9 +57,7 @@ class FolderDestination:
     def make_way(self, _: DownloadStaging, file: RemoteFile, reason: str) -> None:
         """As `Place`; what is there is replaced when the new file is proven."""
         if not self._overwrite:
-            what = (
-                f"{shown(self.folder / file.path, 200, quoted=False)} is there and is another file: {reason}"
-            )
+            what = f"{printable(self.folder / file.path, 200, quoted=False)} is there and is another file: {reason}"
             raise DestinationError(self._source, what, reason="exists", hint="--overwrite replaces it")
 
     def publish(self, landing: DownloadStaging, files: Sequence[tuple[RemoteFile, Path]]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.formats import INDEX, read_safetensors
 from llorch.formats.gguf import read_header
-from llorch.formats.tokenizer import build_tokenizer, guarded
+from llorch.formats.tokenizer import build_tokenizer, guard
 from llorch.sources.offer import RemoteFile
 from llorch.sources.select.files import ending, models_of
 
@@ -149,7 +149,7 @@ def _read_json(path: Path) -> int:
 def _read_tokenizer(path: Path) -> int:
     from tokenizers import Tokenizer  # 40 ms, and only for a folder
 
-    guarded(lambda: Tokenizer.from_file(str(path)))
+    guard(lambda: Tokenizer.from_file(str(path)))
     return 1
 
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from llorch.base.file_lock import FileLock, LockHeld
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.sources.errors import DestinationError
 from llorch.sources.offer import RemoteFile
 
@@ -56,7 +56,7 @@ class DownloadStaging:
                 reason = "; ".join(
                     filter(None, [error.holder, error.hint and f"{error.hint} in {self._own}"])
                 )
-                where = shown(self.folder, 200, quoted=False)
+                where = printable(self.folder, 200, quoted=False)
                 what = f"another process fetches it into {where}" + (reason and f" ({reason})")
                 raise DestinationError(self._source, what, reason="busy", hint="wait for it") from None
             raise
@@ -94,12 +94,12 @@ class DownloadStaging:
 
     def kept(self, file: RemoteFile) -> Path | None:
         """What an earlier run has fetched of it, whole; None for nothing, or where there is no digest to tell by."""
-        path = self._kept(file)
+        path = self._find_kept(file)
         return path if path is not None and path.is_file() and not path.is_symlink() else None
 
     def keep(self, file: RemoteFile, path: Path) -> Path:
         """Puts what came out of sight, where it waits for the others."""
-        kept = self._kept(file) or self._own / f"{PurePosixPath(file.path).name}.part"
+        kept = self._find_kept(file) or self._own / f"{PurePosixPath(file.path).name}.part"
         with path.open("rb+") as stream:
             os.fsync(stream)
         path.replace(kept)
@@ -134,7 +134,7 @@ class DownloadStaging:
         target.with_name(f"{target.name}.txt").write_text(f"{self._source}: {reason}\n", encoding="utf-8")
         return target
 
-    def _kept(self, file: RemoteFile) -> Path | None:
+    def _find_kept(self, file: RemoteFile) -> Path | None:
         digest = file.sha256 or file.git_sha1
         return self._own / f"{digest}.part" if digest else None
 

@@ -95,7 +95,7 @@ def preview_models(remote: Remote, folder: Path, here: Here = lambda _: None) ->
 def preview_file(path: Path) -> Preview:
     """What a GGUF model on the disk is, by its header; `path`: the file, or any part of a split one. Raises OSError."""
     try:
-        found = _described(read_header(path), path.parent)
+        found = _describe(read_header(path), path.parent)
     except InputError as error:
         found = Preview("gguf", None, _why_not(error, path.parent))
     return replace(found, name=path.name, stand_in=path)
@@ -112,14 +112,14 @@ def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: He
                     stand_in.fill(table.offset, table.nbytes)
             # Only now: to whoever plans by it, a file written to after its header was read is another one.
             header = read_header(stand_ins[0].path)
-            found = _described(header, folder)
+            found = _describe(header, folder)
         except InputError as error:
             found = Preview("gguf", None, _why_not(error, folder))
         fetched = sum(one.fetched for one in stand_ins)
         return replace(found, name=files[0].path, stand_in=stand_ins[0].path, fetched=fetched)
 
 
-def _described(header: Header, folder: Path) -> Preview:
+def _describe(header: Header, folder: Path) -> Preview:
     """The preview of a GGUF model whose header is here."""
     metadata = header.metadata
     architecture = metadata.text("general.architecture", "") or None

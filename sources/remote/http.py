@@ -100,9 +100,9 @@ class Listener:
         witness = self._witness
         if witness is not None:
             witness.begin(response)
-        response.stream = _Heard(response.stream, self._counted(witness))
+        response.stream = _Heard(response.stream, self._counter(witness))
 
-    def _counted(self, witness: Witness | None) -> Callable[[bytes], None]:
+    def _counter(self, witness: Witness | None) -> Callable[[bytes], None]:
         """What is done with each chunk: it is counted, against the clock too, and shown to the witness."""
         since, count, total = time.monotonic(), 0, 0
         most = MOST_ANSWER if witness is None or witness.size is None else witness.size

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, RepoFile, constants
 from huggingface_hub.utils import build_hf_headers, disable_progress_bars, http_stream_backoff, logging
 from tqdm import tqdm
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.sources.errors import ChoiceNeeded, Missing, NoRanges, Unreachable
 from llorch.sources.offer import Offer, RemoteFile
 from llorch.sources.remote.http import Listener, Patience
@@ -60,7 +60,7 @@ class HubRepository:
         self._plain_asks = list(huggingface_hub.get_session().event_hooks["request"])
         self._set_client([*self._plain_asks, self._listener.asked], [self._listener.answered])
         try:
-            self._offer = self._resolved()
+            self._offer = self._resolve()
         except BaseException:
             self.__exit__()
             raise
@@ -103,7 +103,7 @@ class HubRepository:
             ) as answer:
                 huggingface_hub.hf_raise_for_status(answer)
                 if answer.status_code != 206 and at:
-                    raise NoRanges(str(self._reference), f"{shown(file.path)} cannot be read in parts")
+                    raise NoRanges(str(self._reference), f"{printable(file.path)} cannot be read in parts")
                 return first_bytes(answer.iter_raw(), count)
 
         return self._patiently(ask, file)
@@ -113,10 +113,10 @@ class HubRepository:
     ) -> tuple[Path, str | None]:
         """The file under `folder`; its SHA-256 if it came whole and in one piece."""
         with self._listener.watching(file.size) as witness:
-            path = Path(self._patiently(lambda: self._downloaded(file, folder, advance), file))
+            path = Path(self._patiently(lambda: self._download(file, folder, advance), file))
         return path, witness.digest(path.stat().st_size)
 
-    def _downloaded(self, file: RemoteFile, folder: Path, advance: Callable[[int], None]) -> str:
+    def _download(self, file: RemoteFile, folder: Path, advance: Callable[[int], None]) -> str:
         done = 0
 
         def count(number: int) -> None:
@@ -140,7 +140,7 @@ class HubRepository:
     def _url(self, file: RemoteFile) -> str:
         return str(huggingface_hub.hf_hub_url(self.offer.repository, file.path, revision=self.offer.revision))
 
-    def _resolved(self) -> Offer:
+    def _resolve(self) -> Offer:
         wanted = self._reference
         info = self._patiently(
             lambda: self._api.model_info(
@@ -152,7 +152,7 @@ class HubRepository:
         )
         if not info.sha:
             raise Unreachable(str(wanted), "the hub names no commit")
-        listed = self._one(info.sha, wanted.path) if wanted.path else self._listed(info.sha)
+        listed = self._one(info.sha, wanted.path) if wanted.path else self._list(info.sha)
         files, left_out = self._choose(listed)
         licence = info.card_data.get("license") if info.card_data else None
         return Offer(
@@ -168,7 +168,7 @@ class HubRepository:
             templates=tuple(one for one in listed if one.path in TEMPLATES and one not in files),
         )
 
-    def _listed(self, commit: str) -> list[RemoteFile]:
+    def _list(self, commit: str) -> list[RemoteFile]:
         """All files of the repository. Raises UnsafeName for a listing that is not to be trusted."""
         source = str(self._reference)
 
@@ -196,7 +196,7 @@ class HubRepository:
         if absent := [part for part in parts_of(path) if part not in found]:
             raise Missing(
                 source,
-                f"there is no file {shown(absent[0])} in {self._reference.repository} at {commit[:12]}",
+                f"there is no file {printable(absent[0])} in {self._reference.repository} at {commit[:12]}",
                 hint="without a file's name all of them are listed",
             )
         return [_file(found[part], source) for part in parts_of(path)]

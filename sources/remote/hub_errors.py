@@ -9,7 +9,7 @@ import httpx2
 from huggingface_hub import constants
 from huggingface_hub import errors as hub
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.sources.errors import Damaged, Denied, Missing, SourceError, Unreachable
 from llorch.sources.urls import without_query, without_secrets
 
@@ -95,4 +95,4 @@ def of_status(status: int, source: str, path: str | None, *, hint: str = ASK) ->
 
 
 def _of(path: str | None) -> str:
-    return "it" if path is None else shown(path, 200)
+    return "it" if path is None else printable(path, 200)

@@ -66,7 +66,7 @@ class UrlFile:
             timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         )
         try:
-            self._offer = self._found()
+            self._offer = self._find()
         except BaseException:
             self._client.close()
             raise
@@ -146,7 +146,7 @@ class UrlFile:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise of_connection(error, self._source) from error
 
-    def _found(self) -> Offer:
+    def _find(self) -> Offer:
         names = parts_of(self._reference.name)
         if len(names) > 1 and self._sha256:
             raise ChoiceNeeded(self._source, f"--sha256 is of one file, and this is a set of {len(names)}")
@@ -189,7 +189,7 @@ class Part:
 
     def __enter__(self) -> Part:
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        etag = self._noted()
+        etag = self._read_note()
         if etag is None:
             self.begin(None)
             return self
@@ -221,7 +221,7 @@ class Part:
         """The SHA-256 of what is here."""
         return self._hash.hexdigest()
 
-    def _noted(self) -> str | None:
+    def _read_note(self) -> str | None:
         """The etag of what an earlier run has begun, if that is this file."""
         try:
             note = json.loads(self._note.read_bytes())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.sources.errors import ChoiceNeeded
 from llorch.sources.offer import RemoteFile
 
@@ -106,7 +106,7 @@ def require_loadable(files: Sequence[RemoteFile], source: str) -> None:
     """Raises ChoiceNeeded for files that were asked for and are never fetched."""
     for file in files:
         if ending(file.path) in UNWANTED and UNWANTED[ending(file.path)] is PICKLES:
-            raise ChoiceNeeded(source, f"{shown(file.path)} is not fetched: {PICKLES}")
+            raise ChoiceNeeded(source, f"{printable(file.path)} is not fetched: {PICKLES}")
 
 
 def is_weights(path: str) -> bool:
@@ -137,7 +137,7 @@ def _filters(wish: FileFilter, source: str) -> list[tuple[str, Callable[[str], b
     if wish.quant is not None:
         wanted = _normal(wish.quant)
         if not QUANT.fullmatch(wanted):
-            raise ChoiceNeeded(source, f"{shown(wish.quant)} is no quantization, as Q4_K_M is")
+            raise ChoiceNeeded(source, f"{printable(wish.quant)} is no quantization, as Q4_K_M is")
         filters.append(
             (f"not {wanted}", lambda path: path.lower().endswith(".gguf") and quant_of(path) == wanted)
         )
@@ -152,7 +152,7 @@ def _one_model(
     folder = any(ending(file.path) == ".safetensors" for file in files)
     if len(models) + folder > 1:
         names = ", ".join(
-            shown(quant_of(m[0].path) or m[0].name, quoted=False) for m in models[:NAMED_AT_MOST]
+            printable(quant_of(m[0].path) or m[0].name, quoted=False) for m in models[:NAMED_AT_MOST]
         )
         more = f" and {len(models) - NAMED_AT_MOST} more" if len(models) > NAMED_AT_MOST else ""
         count = f"{len(models)} GGUF model{'s' if len(models) > 1 else ''}"

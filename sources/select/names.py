@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.sources.errors import UnsafeName
 
 LONGEST_PART = 255  # bytes of one file name: ext4, APFS and NTFS alike
@@ -25,7 +25,9 @@ FORBIDDEN = re.compile(r'[\\:*?"<>|\0]')
 def require_safe(name: str, source: str) -> str:
     """The name as it is. Raises UnsafeName if as a path it could leave its folder, or show as another name."""
     if what := fault_of(name):
-        raise UnsafeName(source, f"it names a file {shown(name)}: {what}", hint="nothing of it was fetched")
+        raise UnsafeName(
+            source, f"it names a file {printable(name)}: {what}", hint="nothing of it was fetched"
+        )
     return name
 
 
@@ -35,7 +37,7 @@ def require_distinct(names: Iterable[str], source: str) -> None:
     for name in names:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
-            what = f"{shown(other)} and {shown(name)} are one file where case does not count"
+            what = f"{printable(other)} and {printable(name)} are one file where case does not count"
             raise UnsafeName(source, what, hint="name one of them")
 
 
@@ -48,14 +50,14 @@ def fault_of(name: str) -> str:
     if not name.isprintable():  # covers control characters, line ends and bidirectional marks
         return "it has a character that cannot be printed"
     if found := FORBIDDEN.search(name):
-        return f"it has a {shown(found[0])}"
+        return f"it has a {printable(found[0])}"
     for part in name.split("/"):
         if part in ("", ".", ".."):
-            return "it has an empty part" if not part else f"it has the part {shown(part)}"
+            return "it has an empty part" if not part else f"it has the part {printable(part)}"
         if part[-1] in " .":
             return "a part of it ends in a dot or blank"
         if len(part.encode()) > LONGEST_PART:
             return f"a part of it is longer than {LONGEST_PART} bytes"
         if part.split(".")[0].rstrip().casefold() in DEVICES:
-            return f"{shown(part)} is a device on Windows"
+            return f"{printable(part)} is a device on Windows"
     return ""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.sources.errors import ChoiceNeeded, UnsafeName
 from llorch.sources.select.names import require_safe
 from llorch.sources.urls import without_secrets
@@ -69,10 +69,10 @@ def parse_source(text: str, revision: str | None = None) -> HubReference | UrlRe
             text, what, hint="write owner/repo, owner/repo@revision, owner/repo:file.gguf or https://…"
         )
     if at and revision is not None and written != revision:
-        raise ChoiceNeeded(text, f"it says {shown(written)}, and --revision {shown(revision)}")
+        raise ChoiceNeeded(text, f"it says {printable(written)}, and --revision {printable(revision)}")
     wanted = written if at else revision if revision is not None else MAIN
     if not REVISION.fullmatch(wanted) or ".." in wanted:
-        raise ChoiceNeeded(text, f"{shown(wanted)} is no branch, tag or commit")
+        raise ChoiceNeeded(text, f"{printable(wanted)} is no branch, tag or commit")
     if colon:
         require_safe(path, text)
     return HubReference(repository, wanted, path if colon else None)

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 
 
 @given(text=st.one_of(st.text(max_size=200), st.binary(max_size=400)), most=st.integers(0, 100))
 def test_what_is_shown_is_one_printable_line_of_bounded_length(text: str | bytes, most: int) -> None:
-    line = shown(text, most)
+    line = printable(text, most)
     assert line.isprintable()
     assert len(line) <= most + 3
     assert line[0] == line[-1] == "'"
@@ -22,7 +22,7 @@ def test_what_is_shown_is_one_printable_line_of_bounded_length(text: str | bytes
 
 @given(text=st.text(max_size=60))
 def test_what_is_shown_in_full_can_be_told_apart(text: str) -> None:
-    line = shown(text, 1000, quoted=False)
+    line = printable(text, 1000, quoted=False)
     assert line.encode("latin-1", "backslashreplace").decode("unicode_escape") == text
 
 
@@ -46,7 +46,7 @@ def test_what_is_shown_in_full_can_be_told_apart(text: str) -> None:
     ids=repr,
 )
 def test_text_is_shown_as(text: str | bytes | Path, line: str) -> None:
-    assert shown(text) == line
+    assert printable(text) == line
 
 
 def test_an_error_says_file_place_finding_byte_and_advice() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llorch.commands.cli.declaration import Guarded
+from llorch.commands.cli.declaration import GuardedCommand
 from tests.models.tiny import random_llama
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def source(alone: Path) -> Path:
     return random_llama().write(alone / "Tiny.Q4.gguf")
 
 
-def invoke(command: Guarded, *arguments: object) -> Result:
+def invoke(command: GuardedCommand, *arguments: object) -> Result:
     """Runs a command in this process."""
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 

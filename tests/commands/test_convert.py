@@ -215,14 +215,14 @@ def test_a_password_in_the_registrys_url_is_never_shown(source: Path) -> None:
 
 def test_a_failed_check_ends_with_1_and_is_recorded(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder is damaged between the conversion and its verification."""
-    right = convert.verified
+    right = convert.verify
 
     def damaged_first(conversion: Conversion, level: str) -> object:
         template = conversion.folder / "chat_template.jinja"
         template.write_text(template.read_text() + " ")
         return right(conversion, level)
 
-    monkeypatch.setattr(convert, "verified", damaged_first)
+    monkeypatch.setattr(convert, "verify", damaged_first)
     result = invoke(main, source, "-o", "out")
     assert result.exit_code == 1, result.output
     assert "verified   FAILED" in result.stdout

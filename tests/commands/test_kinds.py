@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from llorch.commands import run, verify
-from llorch.commands.cli.declaration import Guarded
+from llorch.commands.cli.declaration import GuardedCommand
 from llorch.commands.convert import command as convert
 from tests.commands.conftest import invoke
 from tests.models.tiny import random_llama
 
-COMMANDS: dict[str, tuple[Guarded, list[str]]] = {
+COMMANDS: dict[str, tuple[GuardedCommand, list[str]]] = {
     "convert": (convert.main, []),
     "verify": (verify.main, []),
     "run info": (run.main, ["info"]),

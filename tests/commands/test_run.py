@@ -215,7 +215,7 @@ def test_on_a_terminal_nothing_that_a_model_says_acts_on_it(monkeypatch: pytest.
     from llorch.commands.run import generation
 
     monkeypatch.setattr("llorch.commands.cli.is_terminal", lambda _: True)
-    assert generation.seen("a\x1b[2J\nb\tc\u202e") == "a\\x1b[2J\nb\tc\\u202e"
+    assert generation.escape("a\x1b[2J\nb\tc\u202e") == "a\\x1b[2J\nb\tc\\u202e"
 
 
 def test_bench_measures_both_halves_and_names_what_it_measured(source: Path) -> None:

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llorch.base.shown import width
+from llorch.base.printable import width
 from llorch.commands.cli.tables import (
     GAP,
     NARROWEST,
     Cell,
     age,
-    coloured,
     digest,
-    fitted,
+    fit,
+    paint,
     size,
     text,
     wrap,
@@ -81,21 +81,21 @@ def cells(rows: list[list[str]]) -> list[list[Cell]]:
     st.integers(20, 200),
 )
 def test_no_line_is_wider_than_the_terminal(rows: list[list[str]], width: int) -> None:
-    assert all(len(line) <= width for line in fitted(cells(rows), width))
+    assert all(len(line) <= width for line in fit(cells(rows), width))
 
 
 @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=9), min_size=3, max_size=3), min_size=1))
 def test_nothing_is_cut_where_there_is_room(rows: list[list[str]]) -> None:
-    for row, line in zip(rows, fitted(cells(rows), 80), strict=True):
+    for row, line in zip(rows, fit(cells(rows), 80), strict=True):
         assert line.split() == row
 
 
 def test_the_widest_column_is_cut_first_and_shows_that_it_was() -> None:
-    assert fitted(cells([["name", "x" * 30]]), 20) == ["name" + GAP + "x" * 13 + "…"]
+    assert fit(cells([["name", "x" * 30]]), 20) == ["name" + GAP + "x" * 13 + "…"]
 
 
 def test_columns_are_cut_to_no_less_than_six_characters() -> None:
-    (line,) = fitted(cells([["y" * 30, "x" * 30]]), 3 * NARROWEST)
+    (line,) = fit(cells([["y" * 30, "x" * 30]]), 3 * NARROWEST)
     assert line == "y" * 7 + "…" + GAP + "x" * 7 + "…"
 
 
@@ -127,14 +127,14 @@ LONG = "the layer 12, of which nobody knew that it would be so far off in its qu
 
 def test_what_does_not_fit_is_wrapped_below_its_row_and_never_cut() -> None:
     rows = [[text("a"), Cell(LONG, LONG, below=True)], [text("b"), text("short")]]
-    lines = fitted(rows, 40)
+    lines = fit(rows, 40)
     assert " ".join(" ".join(lines).split()) == f"a {LONG} b short"
     assert all(len(line) <= 40 for line in lines)
-    assert fitted(rows, 140) == [f"a  {LONG}", "b  short"]
+    assert fit(rows, 140) == [f"a  {LONG}", "b  short"]
 
 
 def test_a_digest_is_not_cut_while_anything_else_can_be() -> None:
-    (line,) = fitted([[text("x" * 60), digest("sha256:" + "ab" * 32)]], 40)
+    (line,) = fit([[text("x" * 60), digest("sha256:" + "ab" * 32)]], 40)
     assert line.endswith("sha256:abababababab")
 
 
@@ -156,8 +156,8 @@ def test_verdicts_are_coloured_where_colour_is_wanted(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert (coloured("x  PASSED  y") != "x  PASSED  y") is colour
-    assert coloured("UNPASSED") == "UNPASSED"
+    assert (paint("x  PASSED  y") != "x  PASSED  y") is colour
+    assert paint("UNPASSED") == "UNPASSED"
 
 
 LISTED = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
@@ -198,8 +198,8 @@ def test_a_narrow_terminal_loses_columns_before_it_loses_names_and_digests(
 
 def test_columns_of_wide_letters_stand_below_one_another_and_are_cut_between_letters() -> None:
     rows = [[text("模型"), text("x")], [text("name"), text("y")]]
-    assert fitted(rows, 80) == ["模型  x", "name  y"]
-    (line,) = fitted([[text("模" * 40), digest("sha256:" + "ab" * 32)]], 40)
+    assert fit(rows, 80) == ["模型  x", "name  y"]
+    (line,) = fit([[text("模" * 40), digest("sha256:" + "ab" * 32)]], 40)
     assert line.endswith("…  sha256:abababababab")
     assert width(line) in (39, 40)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llorch.base.errors import MalformedInput
 from llorch.converter import convert
 from llorch.converter.errors import RoundTripError
-from llorch.converter.plan.dtype import all_finite, rounding_error, widened
+from llorch.converter.plan.dtype import all_finite, rounding_error, widen
 from llorch.converter.plan.plan import make_plan
 from llorch.converter.plan.segments import PlannedTensor
 from llorch.converter.round_trip import (
@@ -190,7 +190,7 @@ def test_every_kind_of_bits_is_told_finite_or_not(
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])
 def test_every_number_is_within_the_rounding_error_of_its_neighbours(dtype: str) -> None:
     bits = np.arange(1 << 15, dtype=np.uint16)
-    numbers = bits.view(np.float16).astype(np.float32) if dtype == "F16" else widened(bits, "BF16")
+    numbers = bits.view(np.float16).astype(np.float32) if dtype == "F16" else widen(bits, "BF16")
     numbers = numbers[np.isfinite(numbers)].astype(np.float64)
     half = np.diff(numbers) / 2
     assert (half <= rounding_error(numbers[1:].astype(np.float32), dtype)).all()

@@ -19,12 +19,12 @@ from llorch.fleet import (
     BatchFolder,
     Driver,
     EngineOptions,
-    Finished,
     LocalEngine,
     Needs,
     Node,
     Settings,
     Task,
+    TaskResult,
 )
 from tests.conftest import REPOSITORY
 from tests.fleet.tasks import FUNCTION, act, node, settings, task_named
@@ -44,8 +44,8 @@ class HereEngine:
         self._needs[key] = needs
         self.most_needs.append(list(self._needs.values()))
 
-    def results(self, timeout_s: float) -> Sequence[Finished]:
-        ended = [Finished(key, act(payload)) for key, payload in self.submitted.items()]
+    def results(self, timeout_s: float) -> Sequence[TaskResult]:
+        ended = [TaskResult(key, act(payload)) for key, payload in self.submitted.items()]
         self.submitted.clear()
         self._needs.clear()
         return ended
@@ -154,8 +154,8 @@ def test_a_node_that_ran_full_takes_nothing_as_large_and_another_node_does(
     assert all("ran out of disk" in lack for lack in left.lacks.values())
 
     class Roomy(HereEngine):
-        def results(self, timeout_s: float) -> Sequence[Finished]:
-            ended = [Finished(key, {"status": "converted"}) for key in self.submitted]
+        def results(self, timeout_s: float) -> Sequence[TaskResult]:
+            ended = [TaskResult(key, {"status": "converted"}) for key in self.submitted]
             self.submitted.clear()
             return ended
 
@@ -255,7 +255,7 @@ def test_a_task_that_kills_every_driver_ends_too(tmp_path: Path, calls: Path) ->
 
 def test_a_driver_that_is_asked_to_stop_gives_its_claims_back_at_once(tmp_path: Path, calls: Path) -> None:
     class Interrupted(HereEngine):
-        def results(self, timeout_s: float) -> Sequence[Finished]:
+        def results(self, timeout_s: float) -> Sequence[TaskResult]:
             raise KeyboardInterrupt
 
     tasks = [task_named("a"), task_named("b")]
@@ -275,7 +275,7 @@ def test_work_whose_claim_is_anothers_by_now_is_given_up(tmp_path: Path, calls: 
     shared = BatchFolder(tmp_path).claims(60.0, lambda: next(times))
 
     class Stalled(HereEngine):
-        def results(self, timeout_s: float) -> Sequence[Finished]:
+        def results(self, timeout_s: float) -> Sequence[TaskResult]:
             if self.submitted and not (tmp_path / "claims" / f"{task.key}.2").exists():
                 shared.look()
                 taken = shared.take(task.key, {"host": "another"}, shared.look()[task.key][-1])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from llorch.formats.gguf.tensor_data import TensorData
-from llorch.formats.safetensors import BITS, INDEX, SINGLE, Layout, balanced, lay_out, read_safetensors
+from llorch.formats.safetensors import BITS, INDEX, SINGLE, Layout, balance, lay_out, read_safetensors
 
 Declared = tuple[str, str, tuple[int, ...]]
 
@@ -70,7 +70,7 @@ def test_shards_hold_at_most_what_they_may_and_every_tensor_once(tensors: list[D
 
 @given(sizes=st.lists(st.integers(0, 1000), max_size=200), most=st.integers(1, 5000))
 def test_shards_are_balanced(sizes: list[int], most: int) -> None:
-    shards = balanced(sizes, most)
+    shards = balance(sizes, most)
     assert sorted(index for shard in shards for index in shard) == list(range(len(sizes)))
     held = [sum(sizes[index] for index in shard) for shard in shards]
     small = (
@@ -87,9 +87,9 @@ def test_shards_are_balanced(sizes: list[int], most: int) -> None:
 
 
 def test_no_sliver_is_left_before_a_tensor_that_fills_a_shard() -> None:
-    assert balanced([1_400, 4_999_999, 2_000_000, 2_000_000], 5_000_000) == [[0, 2, 3], [1]]
-    assert balanced([1_400, 6_000_000, 2_000_000, 2_000_000], 5_000_000) == [[0, 2, 3], [1]]
-    assert balanced([1, 2, 2, 2, 2, 2, 2], 12) == [[0, 1, 2, 3], [4, 5, 6]]
+    assert balance([1_400, 4_999_999, 2_000_000, 2_000_000], 5_000_000) == [[0, 2, 3], [1]]
+    assert balance([1_400, 6_000_000, 2_000_000, 2_000_000], 5_000_000) == [[0, 2, 3], [1]]
+    assert balance([1, 2, 2, 2, 2, 2, 2], 12) == [[0, 1, 2, 3], [4, 5, 6]]
 
 
 def test_three_shards_are_named_and_indexed_as_transformers_does(tmp_path: Path) -> None:

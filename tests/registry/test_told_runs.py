@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from llorch.commands import verify
-from llorch.commands.cli.declaration import Guarded
+from llorch.commands.cli.declaration import GuardedCommand
 from llorch.commands.convert import command as convert
 from llorch.commands.registry import command as registry
 from llorch.registry import Registry
@@ -44,7 +44,7 @@ def storage_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llorch.verification.checks.CHECKS", kept)
 
 
-def call(command: Guarded, *arguments: object) -> Result:
+def call(command: GuardedCommand, *arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.llama_cpp_logits import asked, log_probabilities
+from benchmarks.llama_cpp_logits import log_probabilities, make_prompts
 from llorch.formats.gguf import read_header
 from llorch.runtime import load
 from tests.models.families import FAMILY_RECIPES, build
@@ -34,7 +34,7 @@ RECIPES = {
 @pytest.mark.parametrize(("name", "recipe"), RECIPES.items(), ids=list(RECIPES))
 def test_llama_cpp_computes_what_is_read_of_the_file(name: str, recipe: FamilyRecipe, tmp_path: Path) -> None:
     file = build(name, tmp_path, recipe).gguf
-    prompts, tokens, text_id = asked(read_header(file))
+    prompts, tokens, text_id = make_prompts(read_header(file))
     expected = log_probabilities(file, prompts, tokens, text_id)
     with load(file) as model:
         found = [torch.log_softmax(model.logits(prompt)[-1], -1).numpy() for prompt in prompts]

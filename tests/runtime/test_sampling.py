@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from llorch.runtime.errors import RequestError
-from llorch.runtime.sampling import Sampling, filtered, penalized, sample_token, uniform
+from llorch.runtime.sampling import Sampling, filter_scores, penalize, sample_token, uniform
 
 LOGITS = arrays(np.float32, st.integers(2, 40), elements=st.floats(-20, 20, width=32))
 
@@ -36,7 +36,7 @@ def test_a_temperature_near_zero_is_greedy_among_equals(logits: NDArray[np.float
 @settings(deadline=None)
 @given(LOGITS, st.integers(1, 40))
 def test_top_k_leaves_the_k_largest_equal_ones_by_id(logits: NDArray[np.float32], k: int) -> None:
-    ids, _ = filtered(logits.astype(np.float64), Sampling(temperature=1, top_k=k))
+    ids, _ = filter_scores(logits.astype(np.float64), Sampling(temperature=1, top_k=k))
     expected = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:k]
     assert ids.tolist() == expected
 
@@ -46,19 +46,19 @@ def test_top_k_leaves_the_k_largest_equal_ones_by_id(logits: NDArray[np.float32]
 def test_top_p_leaves_the_fewest_tokens_that_reach_it(logits: NDArray[np.float32], p: float) -> None:
     scores = logits.astype(np.float64)
     probabilities = np.exp(scores) / np.exp(scores).sum()
-    ids, _ = filtered(scores, Sampling(temperature=1, top_p=p))
+    ids, _ = filter_scores(scores, Sampling(temperature=1, top_p=p))
     assert probabilities[ids].sum() >= p - 1e-12
     assert probabilities[ids[:-1]].sum() < p + 1e-12
 
 
 def test_min_p_measures_by_the_most_probable() -> None:
     scores = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
-    ids, _ = filtered(scores, Sampling(temperature=1, min_p=0.25))
+    ids, _ = filter_scores(scores, Sampling(temperature=1, min_p=0.25))
     assert ids.tolist() == [0, 1, 2]  # 0.125 and above stay
 
 
 def test_the_penalty_counts_a_token_once_and_pushes_both_signs_down() -> None:
-    assert penalized(np.array([4.0, -4.0, 1.0]), [0, 0, 1], 2.0).tolist() == [2.0, -8.0, 1.0]
+    assert penalize(np.array([4.0, -4.0, 1.0]), [0, 0, 1], 2.0).tolist() == [2.0, -8.0, 1.0]
 
 
 def test_draws_follow_the_probabilities() -> None:

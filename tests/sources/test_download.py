@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from llorch import sources
-from llorch.sources.download import Fetched
+from llorch.sources.download import Download
 from llorch.sources.errors import ChoiceNeeded, Denied, DestinationError, Missing, Unreachable
 from llorch.sources.local.proof import digests
 from llorch.sources.local.staging import DownloadStaging
@@ -22,7 +22,7 @@ from tests.hub import Cut, Gzip, Hub
 from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, loadable, split_gguf
 
 
-def fetch(source: str, folder: Path | None = None, *, overwrite: bool = False, **wish: object) -> Fetched:
+def fetch(source: str, folder: Path | None = None, *, overwrite: bool = False, **wish: object) -> Download:
     """As the command does it."""
     reference = sources.parse_source(source)
     with sources.open_source(reference, sources.FileFilter(**wish)) as remote:  # type: ignore[arg-type]

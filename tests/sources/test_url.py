@@ -9,7 +9,7 @@ import pytest
 
 from llorch import sources
 from llorch.base.errors import MalformedInput
-from llorch.sources.download import Fetched
+from llorch.sources.download import Download
 from llorch.sources.errors import ChoiceNeeded, Damaged, Missing, Unreachable
 from llorch.sources.local.proof import Proven
 from tests.hub import Cut, Endless, Fault, Html, Hub, IgnoreRange, RedirectTo, Replaced, Status, WrongRange
@@ -19,7 +19,7 @@ CONTENT = gguf()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-def fetch(url: str, folder: Path, sha256: str | None = None) -> Fetched:
+def fetch(url: str, folder: Path, sha256: str | None = None) -> Download:
     with sources.open_source(sources.parse_source(url), sha256=sha256) as remote:
         return sources.fetch(remote, sources.destination_for(remote, folder, "the file"), "the file")
 

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.base.errors import MalformedInput
-from llorch.verification.check import CannotCheck, Check, Measured, check, counted, worst
+from llorch.verification.check import CannotCheck, Check, Measurement, check, count, worst
 from llorch.verification.report import Result, Status
 from llorch.verification.subject import QUICK_BYTES, Subject
 
 
 def declared(value: float, at_most: float = 1.0, fault_above: float = -math.inf) -> Check[Subject]:
     @check("example", at_most=at_most, fault_above=fault_above, unit="things", because="it is one")
-    def example(_: Subject) -> Measured:
-        return Measured(value, "here", "all")
+    def example(_: Subject) -> Measurement:
+        return Measurement(value, "here", "all")
 
     return example
 
@@ -60,7 +60,7 @@ def test_nothing_above_both_limits_passes_and_nan_never(
 
 def test_a_check_that_lacks_something_is_skipped_with_the_reason() -> None:
     @check("example", at_most=1, unit="things", because="it is one")
-    def example(_: Subject) -> Measured:
+    def example(_: Subject) -> Measurement:
         raise CannotCheck("there is no source")
 
     found = result(example)
@@ -72,7 +72,7 @@ def test_a_check_that_lacks_something_is_skipped_with_the_reason() -> None:
 )
 def test_a_check_that_falls_over_is_an_error_and_measured_nothing(error: Exception) -> None:
     @check("example", at_most=1, unit="things", because="it is one")
-    def example(_: Subject) -> Measured:
+    def example(_: Subject) -> Measurement:
         raise error
 
     found = result(example)
@@ -99,13 +99,13 @@ def test_a_nan_among_others_is_the_worst() -> None:
 
 
 def test_differences_are_counted_and_the_first_is_named() -> None:
-    assert counted(["a", "b", "c"], "4 things", compared=4) == Measured(3, "a and 2 more", "4 things")
-    assert counted(["a"], "4 things", compared=4) == Measured(1, "a", "4 things")
-    assert counted([], "4 things", compared=4) == Measured(0, "", "4 things")
+    assert count(["a", "b", "c"], "4 things", compared=4) == Measurement(3, "a and 2 more", "4 things")
+    assert count(["a"], "4 things", compared=4) == Measurement(1, "a", "4 things")
+    assert count([], "4 things", compared=4) == Measurement(0, "", "4 things")
 
 
 def test_no_difference_among_nothing_is_no_pass() -> None:
-    assert math.isnan(counted([], "no things", compared=0).value)
+    assert math.isnan(count([], "no things", compared=0).value)
 
 
 def test_quick_reads_within_its_bound_and_full_reads_everything() -> None:

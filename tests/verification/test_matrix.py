@@ -16,7 +16,14 @@ from llorch.commands import cli
 from llorch.commands import matrix as command
 from llorch.verification import PROMPT
 from llorch.verification.matrix.pages import junit, support_page
-from llorch.verification.matrix.rows import Candidate, Row, candidates, compared, digest_of_model, document
+from llorch.verification.matrix.rows import (
+    Candidate,
+    Row,
+    candidates,
+    compare_rows,
+    digest_of_model,
+    document,
+)
 from tests.models.tiny import random_llama
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -46,7 +53,7 @@ def test_files_and_folders_are_found_and_later_parts_and_projectors_are_not(mode
 
 
 def test_another_text_or_other_logits_on_another_device_fail() -> None:
-    rows = compared(
+    rows = compare_rows(
         [RAN, replace(RAN, device="cuda", ids=(1, 3)), replace(RAN, device="mps", top={"1": -0.9})]
     )
     assert [row.status for row in rows] == ["passed", "failed", "failed"]

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 
 from llorch.runtime import LogitsComparison
-from llorch.verification.check import CannotCheck, Measured, check
-from llorch.verification.lockstep import Found
+from llorch.verification.check import CannotCheck, Measurement, check
+from llorch.verification.lockstep import LockstepResult
 from llorch.verification.readings import layered_logits, next_tokens
 from llorch.verification.sample import PROMPT
 from llorch.verification.subject import Subject
@@ -31,24 +31,24 @@ TIE = 1e-3  # logits: below such a margin two tokens are as good as each other
     unit="of the limit",
     because="the first operation whose results differ is where the fault is: what comes after it differs by that alone",
 )
-def lockstep(subject: Subject) -> Measured:
+def lockstep(subject: Subject) -> Measurement:
     """How far the readings are apart after any step of any layer, as a share of what is allowed there."""
     _ = subject.source
     found = subject.lockstep
     worst = found.worst
     if worst is None:
-        return Measured(math.nan)
+        return Measurement(math.nan)
     extent = f"{found.steps} steps of {found.extent}, {found.positions} positions"
     detail = f"{extent}, relative RMS at most {worst.relative:.1e}"
     if not found.faults:
-        return Measured(worst.relative / worst.limit, worst.place, detail)
+        return Measurement(worst.relative / worst.limit, worst.place, detail)
     first = found.faults[0]
     where = (
         f"{first.place}: {found.explanation or 'differs'}; position {first.position}, channel {first.channel}"
     )
     others = ", ".join(str(fault.layer) for fault in found.faults[1:9] if fault.layer is not None)
     more = f"; layers that add faults of their own: {others}" if others else ""
-    return Measured(first.relative / first.limit, where, f"{detail}{more}")
+    return Measurement(first.relative / first.limit, where, f"{detail}{more}")
 
 
 @check(
@@ -59,11 +59,11 @@ def lockstep(subject: Subject) -> Measured:
     unit="nats",
     because="equal weights of equal meaning leave the rounding of float32: 1e-11",
 )
-def logits_mean(subject: Subject) -> Measured:
+def logits_mean(subject: Subject) -> Measurement:
     """Mean KL divergence of the folder's reading from the source's, over a text."""
-    found, logits = compared(subject)
+    found, logits = compare_logits(subject)
     noise = found.noise.kl_mean if found.noise else 0.0
-    return Measured(logits.kl_mean, f"worst at position {logits.kl_max_at}", summary(logits, found), noise)
+    return Measurement(logits.kl_mean, f"worst at position {logits.kl_max_at}", summary(logits, found), noise)
 
 
 @check(
@@ -74,10 +74,10 @@ def logits_mean(subject: Subject) -> Measured:
     unit="nats",
     because="a window's edge, a rare token or a wrong row shows at few positions, and a mean hides it",
 )
-def logits_worst(subject: Subject) -> Measured:
+def logits_worst(subject: Subject) -> Measurement:
     """The largest KL divergence of any position of the same text."""
-    found, logits = compared(subject)
-    return Measured(logits.kl_max, f"position {logits.kl_max_at}", summary(logits, found), noise_of(found))
+    found, logits = compare_logits(subject)
+    return Measurement(logits.kl_max, f"position {logits.kl_max_at}", summary(logits, found), noise_of(found))
 
 
 @check(
@@ -86,12 +86,12 @@ def logits_worst(subject: Subject) -> Measured:
     unit="positions",
     because="the most probable token is what a greedy reader sees; within 1e-3, or the noise, it is a tie",
 )
-def logits_top(subject: Subject) -> Measured:
+def logits_top(subject: Subject) -> Measurement:
     """At how many positions the most probable token is another, by more than rounding can do."""
-    found, logits = compared(subject)
-    flips = flipped(found, logits)
+    found, logits = compare_logits(subject)
+    flips = find_flips(found, logits)
     where = ", ".join(map(str, flips[:5]))
-    return Measured(len(flips), where and f"position {where}", summary(logits, found))
+    return Measurement(len(flips), where and f"position {where}", summary(logits, found))
 
 
 @check(
@@ -100,7 +100,7 @@ def logits_top(subject: Subject) -> Measured:
     unit="positions",
     because="a loader computes in the dtype that config.json asks for, and float16 ends at 65504",
 )
-def logits_finite(subject: Subject) -> Measured:
+def logits_finite(subject: Subject) -> Measurement:
     """Every logit is a number, also of a folder that is computed in its own dtype where that is float16."""
     asked = subject.config.get("dtype", subject.config.get("torch_dtype"))
     if asked != "float16":  # bfloat16 reaches as far as float32
@@ -110,11 +110,11 @@ def logits_finite(subject: Subject) -> Measured:
         kl = chunked.kl.tolist() if whole is None else whole.kl.tolist()
         bad = [position for position, value in enumerate(kl) if not math.isfinite(value)]
         where = f"position {bad[0]}" if bad else ""
-        return Measured(len(bad), where, f"{len(kl)} positions in {asked or 'float32'}")
+        return Measurement(len(bad), where, f"{len(kl)} positions in {asked or 'float32'}")
     with subject.in_float16() as model:
         logits = layered_logits(model, subject.prose[:FINITE_POSITIONS], subject.layers, subject.sizes)
     at = [position for position, row in enumerate(logits.isfinite().all(-1).tolist()) if not row]
-    return Measured(len(at), f"position {at[0]}" if at else "", f"{len(logits)} positions in float16")
+    return Measurement(len(at), f"position {at[0]}" if at else "", f"{len(logits)} positions in float16")
 
 
 @check(
@@ -125,11 +125,11 @@ def logits_finite(subject: Subject) -> Measured:
     unit="nats",
     because="a mask or a position that goes wrong on a filled cache still talks fluently",
 )
-def logits_chunked(subject: Subject) -> Measured:
+def logits_chunked(subject: Subject) -> Measurement:
     """The folder's reading gives the same for a text in chunks as for the whole."""
     found = subject.lockstep
     assert found.chunked is not None
-    return Measured(
+    return Measurement(
         found.chunked.kl_max,
         f"position {found.chunked.kl_max_at}",
         summary(found.chunked, found),
@@ -145,11 +145,11 @@ def logits_chunked(subject: Subject) -> Measured:
     unit="nats",
     because="faults of rope grow with the position, and what is nothing at the start is a fault at the context's end",
 )
-def logits_long(subject: Subject) -> Measured:
+def logits_long(subject: Subject) -> Measurement:
     """The worst position of a text that stands half at the beginning of the context and half at its end."""
-    found, _ = compared(subject)
+    found, _ = compare_logits(subject)
     assert found.long is not None
-    return Measured(
+    return Measurement(
         found.long.kl_max, f"token {found.long.kl_max_at}", summary(found.long, found), noise_of(found)
     )
 
@@ -162,13 +162,13 @@ def logits_long(subject: Subject) -> Measured:
     because="it is the number by which a model is judged, and both sides must get the same",
     level="full",
 )
-def logits_perplexity(subject: Subject) -> Measured:
+def logits_perplexity(subject: Subject) -> Measurement:
     """Perplexity of a text by both readings."""
-    found, _ = compared(subject)
+    found, _ = compare_logits(subject)
     assert found.losses is not None
     one, other = (math.exp(min(loss, 700.0)) for loss in found.losses)
     noise = found.noise.difference if found.noise else 0.0
-    return Measured(
+    return Measurement(
         abs(other / one - 1), detail=f"{one:.6g} by the source, {other:.6g} by the folder", noise=noise
     )
 
@@ -179,20 +179,20 @@ def logits_perplexity(subject: Subject) -> Measured:
     unit="tokens",
     because="what a user does with both must come out the same",
 )
-def generate_greedy(subject: Subject) -> Measured:
+def generate_greedy(subject: Subject) -> Measurement:
     """Both readings continue a prompt by the same tokens, the most probable ones."""
     if len(subject.layers) < subject.folder_reading.traits.n_layers:
         raise CannotCheck("quick does not run every layer: --level full does", optional=True)
     if not subject.sizes.is_small:  # each further token would read the whole model again
-        found, logits = compared(subject)
+        found, logits = compare_logits(subject)
         last = logits.positions - 1
-        differs = last in flipped(found, logits)
-        return Measured(float(differs), "token 0" if differs else "", "1 token, after the lockstep's text")
+        differs = last in find_flips(found, logits)
+        return Measurement(float(differs), "token 0" if differs else "", "1 token, after the lockstep's text")
     known = subject.folder_reading.vocabulary_size
     ids = [token for token in subject.folder_text.tokenizer.encode(PROMPT).ids if token < known]
     room = subject.folder_reading.n_ctx - len(ids)
     if subject.level == "quick":
-        return _forced(subject, ids, min(QUICK_GREEDY_TOKENS, room))
+        return _force(subject, ids, min(QUICK_GREEDY_TOKENS, room))
     source, folder = (
         model.generate(ids, max_new_tokens=min(GREEDY_TOKENS, room)).ids
         for model in (subject.ggml_reading, subject.folder_reading)
@@ -200,19 +200,19 @@ def generate_greedy(subject: Subject) -> Measured:
     pairs = zip(source, folder, strict=False)
     same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(source), len(folder)))
     longest = max(len(source), len(folder))
-    return Measured(longest - same, f"token {same}" if same < longest else "", f"{longest} tokens")
+    return Measurement(longest - same, f"token {same}" if same < longest else "", f"{longest} tokens")
 
 
-def _forced(subject: Subject, ids: Sequence[int], count: int) -> Measured:
+def _force(subject: Subject, ids: Sequence[int], count: int) -> Measurement:
     """The folder's tokens, one by one, and the source's of the same text at once: before they part it is the same."""
     folder = next_tokens(subject.folder_reading, ids, count)
     logits = subject.ggml_reading.logits([*ids, *folder])[len(ids) - 1 : -1]
     gaps = logits.amax(-1) - logits.gather(-1, torch.tensor(folder)[:, None])[:, 0]
     same = next((place for place, gap in enumerate(gaps.tolist()) if not gap <= TIE), count)
-    return Measured(count - same, f"token {same}" if same < count else "", f"{count} tokens")
+    return Measurement(count - same, f"token {same}" if same < count else "", f"{count} tokens")
 
 
-def compared(subject: Subject) -> tuple[Found, LogitsComparison]:
+def compare_logits(subject: Subject) -> tuple[LockstepResult, LogitsComparison]:
     """The lockstep, and the logits of both readings over its text; there has to be a source."""
     _ = subject.source
     found = subject.lockstep
@@ -220,18 +220,18 @@ def compared(subject: Subject) -> tuple[Found, LogitsComparison]:
     return found, found.logits
 
 
-def flipped(found: Found, logits: LogitsComparison) -> list[int]:
+def find_flips(found: LockstepResult, logits: LogitsComparison) -> list[int]:
     """The positions whose most probable token is another, by more than a tie."""
     tie = max(TIE, 2 * found.noise.difference if found.noise else 0.0)
     return [flip.position for flip in logits.flips if flip.margin > tie]
 
 
-def noise_of(found: Found) -> float:
+def noise_of(found: LockstepResult) -> float:
     """The largest KL divergence of the source's float32 from its float64."""
     return found.noise.kl_max if found.noise else 0.0
 
 
-def summary(logits: LogitsComparison, found: Found) -> str:
+def summary(logits: LogitsComparison, found: LockstepResult) -> str:
     """What was compared, for the report."""
     noise = f", float32 itself {found.noise.difference:.1e}" if found.noise else ""
     through = f" through {found.extent}" if len(found.layers) < found.n_layers else ""

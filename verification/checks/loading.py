@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llorch.base.shown import shown
-from llorch.verification.check import CannotCheck, Measured, check, counted
+from llorch.base.printable import printable
+from llorch.verification.check import CannotCheck, Measurement, check, count
 from llorch.verification.checks.behaviour import KL_CEILING, noise_of
-from llorch.verification.library import required_transformers
+from llorch.verification.library import require_transformers
 from llorch.verification.readings import Run, release
 from llorch.verification.sample import ODDITIES, PROSE
 from llorch.verification.subject import Subject
@@ -38,15 +38,15 @@ OTHERWISE: Sequence[tuple[str, tuple[int, int], Callable[[Mapping[str, Any]], bo
     because="AutoTokenizer builds its own tokenizer of the folder's files, and that is the one that users have",
     level="full",
 )
-def transformers_tokens(subject: Subject) -> Measured:
+def transformers_tokens(subject: Subject) -> Measurement:
     """AutoTokenizer gives the ids that the source's tokenizer gives."""
-    library = required_transformers("AutoTokenizer")
+    library = require_transformers("AutoTokenizer")
     source = subject.source_text.tokenizer
     try:
         loaded = library.AutoTokenizer.from_pretrained(subject.folder, local_files_only=True)
     except Exception as error:  # noqa: BLE001  # whatever it is, users meet it too
-        return Measured(
-            math.inf, f"AutoTokenizer: {type(error).__name__}: {shown(str(error), 200, quoted=False)}"
+        return Measurement(
+            math.inf, f"AutoTokenizer: {type(error).__name__}: {printable(str(error), 200, quoted=False)}"
         )
     texts = (*ODDITIES, *PROSE.split("\n\n"))
     differences = []
@@ -57,9 +57,9 @@ def transformers_tokens(subject: Subject) -> Measured:
         )
         if one != list(other):
             differences.append(
-                f"{shown(text, 30)}: {one[:8]} in the source, {list(other)[:8]} by AutoTokenizer"
+                f"{printable(text, 30)}: {one[:8]} in the source, {list(other)[:8]} by AutoTokenizer"
             )
-    return counted(differences, f"{len(texts)} texts, {type(loaded).__name__}", compared=len(texts))
+    return count(differences, f"{len(texts)} texts, {type(loaded).__name__}", compared=len(texts))
 
 
 @check(
@@ -70,14 +70,14 @@ def transformers_tokens(subject: Subject) -> Measured:
     because="in float32 both compute the same model; in config.json's type no activation may overflow",
     level="full",
 )
-def transformers_logits(subject: Subject) -> Measured:
+def transformers_logits(subject: Subject) -> Measurement:
     """Mean divergence of transformers in float32 from the source's reading; infinite if its own type overflows."""
     nbytes = sum(tensor.nbytes for tensor in subject.tensors.values())
     if nbytes > LOADED_BYTES:
         raise CannotCheck(
             f"transformers would load {nbytes:,} bytes, {LOADED_BYTES:,} are allowed", optional=True
         )
-    library = required_transformers("AutoConfig", "AutoModelForCausalLM")
+    library = require_transformers("AutoConfig", "AutoModelForCausalLM")
     require_the_same_model(library, subject.config)
     import torch
 
@@ -87,10 +87,10 @@ def transformers_logits(subject: Subject) -> Measured:
         used = _logits(library, subject, getattr(torch, str(named)), ids)
         exact = used if named == "float32" else _logits(library, subject, torch.float32, ids)
     except Exception as error:  # noqa: BLE001  # whatever it is, users meet it too
-        return Measured(math.inf, f"{type(error).__name__}: {shown(str(error), 200, quoted=False)}")
+        return Measurement(math.inf, f"{type(error).__name__}: {printable(str(error), 200, quoted=False)}")
     bad = (~used.isfinite()).any(-1).nonzero().flatten().tolist()
     if bad:
-        return Measured(math.inf, f"position {bad[0]}", f"a logit in {named} is no finite number")
+        return Measurement(math.inf, f"position {bad[0]}", f"a logit in {named} is no finite number")
     with torch.inference_mode():
         run = Run(reading, ids)
         for index in range(reading.traits.n_layers):
@@ -103,7 +103,9 @@ def transformers_logits(subject: Subject) -> Measured:
     found = compare_logits(expected, exact[:, : expected.shape[1]])
     cost = compare_logits(exact, used).kl_mean
     detail = f"{found.positions} positions; {named} costs {cost:.1e} nats of it"
-    return Measured(found.kl_mean, f"worst at position {found.kl_max_at}", detail, noise_of(subject.lockstep))
+    return Measurement(
+        found.kl_mean, f"worst at position {found.kl_max_at}", detail, noise_of(subject.lockstep)
+    )
 
 
 def _logits(library: Any, subject: Subject, dtype: Any, ids: Sequence[int]) -> Tensor:

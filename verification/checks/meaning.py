@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from llorch.runtime import Config, traits_of_config
-from llorch.verification.check import Measured, check, counted, worst
+from llorch.verification.check import Measurement, check, count, worst
 from llorch.verification.subject import Subject
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ SIZES = (
     unit="keys",
     because="transformers builds the model from config.json and then looks for weights of those shapes",
 )
-def config_sizes(subject: Subject) -> Measured:
+def config_sizes(subject: Subject) -> Measurement:
     """The sizes that config.json names are those of the weights."""
     differences, compared = [], 0
     for key, ending, axis in SIZES:
@@ -59,7 +59,7 @@ def config_sizes(subject: Subject) -> Measured:
     promised = subject.config.get("num_hidden_layers")
     if promised != len(layers):
         differences.append(f"num_hidden_layers is {promised}, there are weights of {len(layers)}")
-    return counted(differences, f"{compared} sizes", compared=compared)
+    return count(differences, f"{compared} sizes", compared=compared)
 
 
 @check(
@@ -68,14 +68,14 @@ def config_sizes(subject: Subject) -> Measured:
     unit="contradictions",
     because="tied, a loader ignores the output layer that is there; untied, it makes up the one that is not",
 )
-def config_tied(subject: Subject) -> Measured:
+def config_tied(subject: Subject) -> Measurement:
     """`tie_word_embeddings`, or its class's default, is true exactly where there is no output layer."""
     config = Config.of_folder(subject.folder)
     name, tied = f"{config.family.head}.weight", config.flag("tie_word_embeddings")
     head = name in subject.tensors
     there = "there" if head else "not there"
     wrong = [f"tie_word_embeddings is {tied}, {name} is {there}"] if tied is not (not head) else []
-    return counted(wrong, f"{name} is {there}", compared=1)
+    return count(wrong, f"{name} is {there}", compared=1)
 
 
 @check(
@@ -84,7 +84,7 @@ def config_tied(subject: Subject) -> Measured:
     unit="traits",
     because="a decoder with another shape, window or activation is another model",
 )
-def traits_structure(subject: Subject) -> Measured:
+def traits_structure(subject: Subject) -> Measurement:
     """Sizes, kinds and every layer's window are the same in both readings."""
     one, other = subject.ggml_reading.traits, subject.folder_reading.traits
     names = [
@@ -99,7 +99,7 @@ def traits_structure(subject: Subject) -> Measured:
         for name in names
         if within_context(one, name) != within_context(other, name)
     ]
-    return counted(differences, f"{len(names)} traits", compared=len(names))
+    return count(differences, f"{len(names)} traits", compared=len(names))
 
 
 def within_context(traits: Traits, name: str) -> object:
@@ -121,7 +121,7 @@ def within_context(traits: Traits, name: str) -> object:
     unit="relative difference",
     because="a wrong epsilon moves logits by less than rounding does: the numbers themselves must be equal",
 )
-def traits_numbers(subject: Subject) -> Measured:
+def traits_numbers(subject: Subject) -> Measurement:
     """Epsilon, scales, soft-caps and multipliers are the same numbers in both readings."""
     one, other = subject.ggml_reading.traits, subject.folder_reading.traits
     names = [f.name for f in fields(one) if f.name not in OWN and is_float(getattr(one, f.name))]
@@ -134,7 +134,7 @@ def traits_numbers(subject: Subject) -> Measured:
     unit="relative difference",
     because="an angle is position × frequency: what is nothing at the start is a fault far out",
 )
-def traits_rope(subject: Subject) -> Measured:
+def traits_rope(subject: Subject) -> Measurement:
     """Every rotary frequency of every layer, short and long, and the scale of the scores, by each spelling of them."""
     source = subject.ggml_reading.traits
     found = list(rope_differences(source, subject.folder_reading.traits))

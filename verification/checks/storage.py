@@ -9,10 +9,10 @@ from pathlib import Path
 
 from llorch.base.cores import allowed_cores
 from llorch.base.errors import InputError
+from llorch.base.printable import printable
 from llorch.base.record_files import RECORD
-from llorch.base.shown import shown
 from llorch.converter import round_trip_differences
-from llorch.verification.check import Measured, check, counted, spread
+from llorch.verification.check import Measurement, check, count, spread
 from llorch.verification.subject import Subject
 
 QUICK_WEIGHTS = 1 << 32  # that quick takes back: of each tensor all, or as many as of any other
@@ -27,47 +27,47 @@ LOADED = frozenset({".safetensors", ".json", ".jinja", ".bin", ".model", ".py", 
 @check(
     "files.listed", at_most=0, unit="files", because="a loader takes whatever file it finds, listed or not"
 )
-def files_listed(subject: Subject) -> Measured:
+def files_listed(subject: Subject) -> Measurement:
     """The files that a loader reads are those of conversion.json, no fewer and no more."""
     listed = {row["path"] for row in subject.record["files"]}
     found = [path for path in subject.folder.rglob("*") if path.is_file()]
     there = {path.relative_to(subject.folder).as_posix() for path in found}
     there -= {name for name in there if name.startswith(".") and "/" in name}  # of .git and caches
     extra = {name for name in there - listed - RECORDS if Path(name).suffix in LOADED}
-    differences = [f"{shown(name)} is missing" for name in sorted(listed - there)]
-    differences += [f"{shown(name)} is not listed" for name in sorted(extra)]
-    return counted(differences, f"{len(listed)} files", compared=len(listed))
+    differences = [f"{printable(name)} is missing" for name in sorted(listed - there)]
+    differences += [f"{printable(name)} is not listed" for name in sorted(extra)]
+    return count(differences, f"{len(listed)} files", compared=len(listed))
 
 
 @check("files.digests", at_most=0, unit="files", because="every bit that was written is in a recorded digest")
-def files_digests(subject: Subject) -> Measured:
+def files_digests(subject: Subject) -> Measurement:
     """Sizes and SHA-256 of the files are those of conversion.json; the card is prose, and people edit it."""
     rows, hashed = subject.digested_files, subject.hashed_files
     differences = []
     for row in rows:
         path = subject.folder / row["path"]
         if path.stat().st_size != row["size"]:
-            differences.append(f"{shown(row['path'])} has {path.stat().st_size} bytes, not {row['size']}")
+            differences.append(f"{printable(row['path'])} has {path.stat().st_size} bytes, not {row['size']}")
         elif path in hashed and subject.digests.of(path) != row["sha256"]:
-            differences.append(f"{shown(row['path'])} has another SHA-256")
-    return counted(differences, f"{len(hashed)} of {len(rows)} files hashed", compared=len(rows))
+            differences.append(f"{printable(row['path'])} has another SHA-256")
+    return count(differences, f"{len(hashed)} of {len(rows)} files hashed", compared=len(rows))
 
 
 @check("source.digest", at_most=0, unit="files", because="the record speaks of one source and no other")
-def source_digest(subject: Subject) -> Measured:
+def source_digest(subject: Subject) -> Measurement:
     """The source is the file whose size and digest conversion.json has."""
     recorded = {row["sha256"] for row in subject.record["sources"]}
     sizes, hashed = subject.source_sizes, subject.hashed_sources
     named = {row["size"] for row in subject.record["sources"]}
     differences = [
-        f"{shown(str(path))} has {size} bytes" for path, size in sizes.items() if size not in named
+        f"{printable(str(path))} has {size} bytes" for path, size in sizes.items() if size not in named
     ]
     differences += [
-        f"{shown(str(path))} has another SHA-256"
+        f"{printable(str(path))} has another SHA-256"
         for path in sorted(hashed)
         if sizes[path] in named and subject.digests.of(path) not in recorded
     ]
-    return counted(differences, f"{len(hashed)} of {len(sizes)} files hashed", compared=len(sizes))
+    return count(differences, f"{len(hashed)} of {len(sizes)} files hashed", compared=len(sizes))
 
 
 @check(
@@ -76,33 +76,33 @@ def source_digest(subject: Subject) -> Measured:
     unit="files",
     because="readers differ on holes, overlaps and doubled names, so two would see two models",
 )
-def safetensors_structure(subject: Subject) -> Measured:
+def safetensors_structure(subject: Subject) -> Measurement:
     """Every header is whole and strict, the index fits, and the data is as long as the headers say."""
     try:
-        return Measured(0, detail=f"{len(subject.tensors)} tensors")
+        return Measurement(0, detail=f"{len(subject.tensors)} tensors")
     except InputError as error:
-        return Measured(1, where=str(error))
+        return Measurement(1, where=str(error))
 
 
 @check("tensors.planned", at_most=0, unit="tensors", because="a loader makes up the weights that it misses")
-def tensors_planned(subject: Subject) -> Measured:
+def tensors_planned(subject: Subject) -> Measurement:
     """Names and shapes are those that the source's header leads to, none missing and none beside them."""
     planned = {output.name: output.shape for output in subject.outputs}
     written = {name: tensor.shape for name, tensor in subject.tensors.items()}
     differences = [f"{name} is missing" for name in planned if name not in written]
-    differences += [f"{shown(name)} is not planned" for name in written if name not in planned]
+    differences += [f"{printable(name)} is not planned" for name in written if name not in planned]
     differences += [
         f"{name} has shape {list(written[name])}, not {list(shape)}"
         for name, shape in planned.items()
         if written.get(name, shape) != shape
     ]
-    return counted(differences, f"{len(planned)} tensors", compared=len(planned))
+    return count(differences, f"{len(planned)} tensors", compared=len(planned))
 
 
 @check(
     "round_trip", at_most=0, unit="weights", because="moving loses nothing and rounding is once: decision 4"
 )
-def round_trip_of_weights(subject: Subject) -> Measured:
+def round_trip_of_weights(subject: Subject) -> Measurement:
     """Every tensor, taken back through the inverse of its operation, is the source's.
 
     What was copied or moved is so bit for bit, after one rounding; what was calculated with is as near as the
@@ -121,13 +121,13 @@ def round_trip_of_weights(subject: Subject) -> Measured:
         found.append(difference)
         subject.progress(len(found), len(outputs))
     if not found:
-        return Measured(math.nan)
+        return Measurement(math.nan)
     worst = max(found, key=lambda difference: difference.differing)
     where = f"{worst.name}, from weight {worst.index} of {worst.source}" if worst.differing else ""
     differing = sum(difference.differing for difference in found)
     compared, all_weights = (sum(getattr(one, name) for one in found) for name in ("compared", "weights"))
     share = "" if compared == all_weights else f", {compared:,} of their {all_weights:,} weights"
-    return Measured(differing, where, f"{len(found)} of {len(subject.outputs)} tensors{share}")
+    return Measurement(differing, where, f"{len(found)} of {len(subject.outputs)} tensors{share}")
 
 
 def equal_share(sizes: Sequence[int], most: int) -> int:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from llorch.base.errors import InputError
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.formats.tokenizer import stored_id
-from llorch.verification.check import CannotCheck, Measured, check, counted, spread
-from llorch.verification.library import required_transformers
+from llorch.verification.check import CannotCheck, Measurement, check, count, spread
+from llorch.verification.library import require_transformers
 from llorch.verification.sample import ODDITIES, PROSE, neighbours
 from llorch.verification.subject import Subject
 
@@ -46,10 +46,10 @@ NAMED = "additional_chat_templates"  # the folder of the templates that have a n
     unit="texts",
     because="a model given other tokens is given another text, and still answers fluently",
 )
-def tokenizer_ids(subject: Subject) -> Measured:
+def tokenizer_ids(subject: Subject) -> Measurement:
     """Both tokenizers give the same ids for prose and for oddities, with special tokens and without."""
     texts = (*ODDITIES, *PROSE.split("\n\n"))
-    return counted(
+    return count(
         different(subject.source_text.tokenizer, subject.folder_text.tokenizer, texts),
         f"{len(texts)} texts",
         compared=len(texts),
@@ -62,19 +62,19 @@ def tokenizer_ids(subject: Subject) -> Measured:
     unit="texts",
     because="AutoTokenizer is what users call, and of some models it builds the tokenizer anew by the model's name",
 )
-def tokenizer_auto(subject: Subject) -> Measured:
+def tokenizer_auto(subject: Subject) -> Measurement:
     """transformers' AutoTokenizer gives the ids of tokenizer.json; without transformers, as its table says.
 
     Quick leaves it at the table where tokenizer_config.json is what the table leads to: importing transformers takes
     longer than all other checks of a small model.
     """
     if subject.level == "quick" and is_as_planned(subject):
-        return counted([], "by the table of models: tokenizer_config.json is as planned", compared=1)
+        return count([], "by the table of models: tokenizer_config.json is as planned", compared=1)
     try:
-        library = required_transformers("AutoTokenizer")
+        library = require_transformers("AutoTokenizer")
     except CannotCheck:
         warned = [text for text in subject.vocabulary.warnings if text.startswith("transformers ")]
-        return counted(warned, "by the table of models: transformers is not installed", compared=1)
+        return count(warned, "by the table of models: transformers is not installed", compared=1)
     texts = (*ODDITIES, *PROSE.split("\n\n"))
     by_folder = subject.folder_text.tokenizer
     try:
@@ -83,13 +83,13 @@ def tokenizer_auto(subject: Subject) -> Measured:
         )
         theirs = [auto(text, add_special_tokens=False)["input_ids"] for text in texts]
     except Exception as error:  # noqa: BLE001  # whatever it is, nobody can use the folder's tokenizer
-        return Measured(len(texts), f"{type(error).__name__}: {shown(str(error), 100, quoted=False)}")
+        return Measurement(len(texts), f"{type(error).__name__}: {printable(str(error), 100, quoted=False)}")
     differences = (
-        f"{shown(text, 30)}: {a[:8]} by tokenizer.json, {b[:8]} by {type(auto).__name__}"
+        f"{printable(text, 30)}: {a[:8]} by tokenizer.json, {b[:8]} by {type(auto).__name__}"
         for text, b in zip(texts, theirs, strict=True)
         if (a := by_folder.encode(text, add_special_tokens=False).ids) != b
     )
-    return counted(differences, f"{len(texts)} texts by {type(auto).__name__}", compared=len(texts))
+    return count(differences, f"{len(texts)} texts by {type(auto).__name__}", compared=len(texts))
 
 
 def is_as_planned(subject: Subject) -> bool:
@@ -110,7 +110,7 @@ def different(one: Tokenizer, other: Tokenizer, texts: tuple[str, ...]) -> Itera
         for special in (True, False):
             a, b = (t.encode(text, add_special_tokens=special) for t in (one, other))
             if a.ids != b.ids:
-                yield f"{shown(text, 30)}: {where_they_part(text, a, b)}"
+                yield f"{printable(text, 30)}: {where_they_part(text, a, b)}"
                 break
 
 
@@ -121,30 +121,30 @@ def where_they_part(text: str, a: Encoding, b: Encoding, sides: tuple[str, str] 
     starts = [one.offsets[at][0] for one in (a, b) if at < len(one.ids) and one.offsets[at] != (0, 0)]
     place = min(starts, default=len(text) if at else 0)
     found = " and ".join(f"{next_tokens(one, at)} in {side}" for one, side in zip((a, b), sides, strict=True))
-    return f"from character {place} ({shown(text[place : place + FOLLOWING])}), token {at}: {found}"
+    return f"from character {place} ({printable(text[place : place + FOLLOWING])}), token {at}: {found}"
 
 
 def next_tokens(encoded: Encoding, at: int) -> str:
     """`17 'the', 5 ' cat' …` from a token on; `its end` where there is none."""
     rows = list(zip(encoded.ids, encoded.tokens, strict=True))[at : at + NEXT]
     more = " …" if len(encoded.ids) > at + NEXT else ""
-    return ", ".join(f"{token} {shown(piece, 20)}" for token, piece in rows) + more or "its end"
+    return ", ".join(f"{token} {printable(piece, 20)}" for token, piece in rows) + more or "its end"
 
 
 @check(
     "tokenizer.vocabulary", at_most=0, unit="tokens", because="the ids of a token are rows of the embedding"
 )
-def tokenizer_vocabulary(subject: Subject) -> Measured:
+def tokenizer_vocabulary(subject: Subject) -> Measurement:
     """Every token has the same id in both tokenizers, and neither has one that the other lacks."""
     if (size := size_of_the_same(subject)) is not None:
-        return counted([], f"{size} tokens", compared=size)
+        return count([], f"{size} tokens", compared=size)
     one = subject.source_text.tokenizer.get_vocab(with_added_tokens=True)
     other = subject.folder_text.tokenizer.get_vocab(with_added_tokens=True)
     differing = sorted(dict(one.items() ^ other.items()))
     shown_tokens = (
-        f"{shown(t, 30)}: {one.get(t)} in the source, {other.get(t)} in the folder" for t in differing
+        f"{printable(t, 30)}: {one.get(t)} in the source, {other.get(t)} in the folder" for t in differing
     )
-    return counted(shown_tokens, f"{len(one)} tokens", compared=len(one))
+    return count(shown_tokens, f"{len(one)} tokens", compared=len(one))
 
 
 @check(
@@ -153,19 +153,19 @@ def tokenizer_vocabulary(subject: Subject) -> Measured:
     unit="merges",
     because="the first merge that applies is made, so their order decides what becomes of words that no text here has",
 )
-def tokenizer_merges(subject: Subject) -> Measured:
+def tokenizer_merges(subject: Subject) -> Measurement:
     """The merges of both tokenizers are the same in the same order, where the source has any."""
     if MERGES not in subject.header.metadata:  # of scores several orders can be made that come to the same
-        return counted([], "the source has none", compared=1)
+        return count([], "the source has none", compared=1)
     if (size := size_of_the_same(subject)) is not None:
-        return counted([], f"{size} tokens", compared=size)
+        return count([], f"{size} tokens", compared=size)
     one, other = (merges(text.tokenizer) for text in (subject.source_text, subject.folder_text))
     differences = (
-        f"number {number} is {shown(str(a), 40)} in the source, {shown(str(b), 40)} in the folder"
+        f"number {number} is {printable(str(a), 40)} in the source, {printable(str(b), 40)} in the folder"
         for number, (a, b) in enumerate(itertools.zip_longest(one, other))
         if a != b
     )
-    return counted(differences, f"{len(one)} merges", compared=max(1, len(one)))
+    return count(differences, f"{len(one)} merges", compared=max(1, len(one)))
 
 
 def merges(tokenizer: Tokenizer) -> Sequence[object]:
@@ -180,7 +180,7 @@ def merges(tokenizer: Tokenizer) -> Sequence[object]:
     unit="tokens",
     because="a control token that is no longer one is cut to pieces, or shown to the reader as text",
 )
-def tokenizer_special(subject: Subject) -> Measured:
+def tokenizer_special(subject: Subject) -> Measurement:
     """Added tokens are the same, marked special on both sides or on neither, and their texts give the same ids."""
     one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
     mine, theirs = one.get_added_tokens_decoder(), other.get_added_tokens_decoder()
@@ -190,19 +190,19 @@ def tokenizer_special(subject: Subject) -> Measured:
         if a is not None and b is not None:
             if a.special != b.special:
                 side = "source" if a.special else "folder"
-                differences.append(f"{token} {shown(str(a.content), 30)} is special only in the {side}")
+                differences.append(f"{token} {printable(str(a.content), 30)} is special only in the {side}")
         elif (only := a or b) is not None and not is_ordinary(only, token, other if b is None else one):
             side = "folder" if a is None else "source"
-            differences.append(f"{token} {shown(str(only.content), 30)} is an added token only in the {side}")
+            differences.append(
+                f"{token} {printable(str(only.content), 30)} is an added token only in the {side}"
+            )
     texts = [
         str(t.content)
         for t in spread([*{t.content: t for t in (*mine.values(), *theirs.values())}.values()], MOST_ADDED)
     ]
     framed = [frame.format(text) for text in texts for frame in FRAMES]
     differences += different_ids(one, other, framed)
-    return counted(
-        differences, f"{len(mine)} tokens, {len(framed)} texts", compared=max(1, len(mine | theirs))
-    )
+    return count(differences, f"{len(mine)} tokens, {len(framed)} texts", compared=max(1, len(mine | theirs)))
 
 
 def size_of_the_same(subject: Subject) -> int | None:
@@ -222,7 +222,7 @@ def different_ids(one: Tokenizer, other: Tokenizer, texts: Sequence[str]) -> Ite
     pairs = (t.encode_batch(list(texts), add_special_tokens=False) for t in (one, other))
     for text, a, b in zip(texts, *pairs, strict=True):
         if a.ids != b.ids:
-            yield f"{shown(text, 30)}: {where_they_part(text, a, b)}"
+            yield f"{printable(text, 30)}: {where_they_part(text, a, b)}"
 
 
 @check(
@@ -231,7 +231,7 @@ def different_ids(one: Tokenizer, other: Tokenizer, texts: Sequence[str]) -> Ite
     unit="texts",
     because="where words are cut decides which tokens can be; a vocabulary hides a wrong cut on many texts",
 )
-def tokenizer_splits(subject: Subject) -> Measured:
+def tokenizer_splits(subject: Subject) -> Measurement:
     """Both tokenizers make the same of a text before it is looked up: normal form, then pieces.
 
     The texts are oddities, and every row of three of the kinds of characters that pre-tokenizers tell apart. Where one
@@ -246,14 +246,15 @@ def tokenizer_splits(subject: Subject) -> Measured:
             a, b = pieces(one, text), pieces(other, text)
             if (a if cut else "".join(a)) != (b if cut else "".join(b)):
                 differences.append(
-                    f"{shown(text, 30)}: {shown(str(a), 60)} in the source, {shown(str(b), 60)} in the folder"
+                    f"{printable(text, 30)}: {printable(str(a), 60)} in the source, "
+                    f"{printable(str(b), 60)} in the folder"
                 )
     differences += [
         f"{part} is {getattr(one, part)} in the source, {getattr(other, part)} in the folder"
         for part in ("truncation", "padding")
         if getattr(one, part) != getattr(other, part)
     ]
-    return counted(differences, f"{len(texts)} texts", compared=len(texts))
+    return count(differences, f"{len(texts)} texts", compared=len(texts))
 
 
 def same_parts(one: Tokenizer, other: Tokenizer) -> bool:
@@ -283,10 +284,10 @@ def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
     unit="texts",
     because="what a reader sees is what the decoder makes of the ids",
 )
-def tokenizer_decoded(subject: Subject) -> Measured:
+def tokenizer_decoded(subject: Subject) -> Measurement:
     """Both tokenizers give the same text for the same ids: of texts, and of every token by itself."""
     if (size := size_of_the_same(subject)) is not None:
-        return counted([], f"{size} tokens", compared=size)
+        return count([], f"{size} tokens", compared=size)
     one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
     rows = [one.encode(text).ids for text in (*ODDITIES, *PROSE.split("\n\n"))]
     size = one.get_vocab_size(with_added_tokens=True)
@@ -296,12 +297,14 @@ def tokenizer_decoded(subject: Subject) -> Measured:
         pairs = (t.decode_batch(rows, skip_special_tokens=skip) for t in (one, other))
         for ids, a, b in zip(rows, *pairs, strict=True):
             if a != b:
-                differences.append(f"{ids[:6]}: {shown(a, 30)} in the source, {shown(b, 30)} in the folder")
-    return counted(differences, f"{len(rows)} rows of ids", compared=len(rows))
+                differences.append(
+                    f"{ids[:6]}: {printable(a, 30)} in the source, {printable(b, 30)} in the folder"
+                )
+    return count(differences, f"{len(rows)} rows of ids", compared=len(rows))
 
 
 @check("tokenizer.end_ids", at_most=0, unit="ids", because="a generation that misses its end runs on")
-def tokenizer_end_ids(subject: Subject) -> Measured:
+def tokenizer_end_ids(subject: Subject) -> Measurement:
     """A generation ends at the same tokens; a folder without generation_config.json names but the first of them."""
     one, other = set(subject.source_text.end_ids), set(subject.folder_text.end_ids)
     if (
@@ -310,13 +313,13 @@ def tokenizer_end_ids(subject: Subject) -> Measured:
         one &= other
     differing = [f"{i} ends only in the {'source' if i in one else 'folder'}" for i in sorted(one ^ other)]
     what = f"{len(one)} ids" if one | other else "neither names one"
-    return counted(differing, what, compared=max(1, len(one | other)))
+    return count(differing, what, compared=max(1, len(one | other)))
 
 
 @check(
     "config.special_ids", at_most=0, unit="keys", because="transformers takes these ids from its own files"
 )
-def config_special_ids(subject: Subject) -> Measured:
+def config_special_ids(subject: Subject) -> Measurement:
     """The ids of config.json and generation_config.json are those of the source's keys, null where it has none."""
     names = ["config.json"]
     if (subject.folder / "generation_config.json").exists():  # it is optional
@@ -333,11 +336,11 @@ def config_special_ids(subject: Subject) -> Measured:
             named = value if isinstance(value, list) else [value]
             if expected not in named:
                 differences.append(f"{theirs} in {name} is {value}, {gguf_key} is {expected}")
-    return counted(differences, f"{compared} keys", compared=compared)
+    return count(differences, f"{compared} keys", compared=compared)
 
 
 @check("template.text", at_most=0, unit="templates", because="a template is copied, never rewritten")
-def template_text(subject: Subject) -> Measured:
+def template_text(subject: Subject) -> Measurement:
     """Every template, the default one and those with names, is the source's, character for character."""
     expected, found = dict(source_templates(subject)), dict(folder_templates(subject))
     names = sorted(expected.keys() | found.keys())
@@ -348,7 +351,7 @@ def template_text(subject: Subject) -> Measured:
     ]
     characters = sum(map(len, found.values()))
     what = f"{len(found)} of {characters} characters" if found or expected else "neither has one"
-    return counted(differences, what, compared=max(1, len(names)))
+    return count(differences, what, compared=max(1, len(names)))
 
 
 def where_it_is(name: str, source: Mapping[str, str], folder: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llorch.base.errors import InputError, MalformedInput
-from llorch.base.shown import shown
+from llorch.base.printable import printable
 from llorch.verification.checks.meaning import EXACT, OWN, relative, rope_difference, within_context
 
 if TYPE_CHECKING:
@@ -187,9 +187,9 @@ def _difference(what: str, a: object, b: object) -> Difference:
     """Of values for each layer the first that differs."""
     if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
         layer = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if not _same(x, y))
-        return Difference(f"{what} of layer {layer}", _shown(a[layer]), _shown(b[layer]))
-    return Difference(what, _shown(a), _shown(b))
+        return Difference(f"{what} of layer {layer}", _text(a[layer]), _text(b[layer]))
+    return Difference(what, _text(a), _text(b))
 
 
-def _shown(value: object) -> str:
-    return shown(str(value), 120, quoted=False)
+def _text(value: object) -> str:
+    return printable(str(value), 120, quoted=False)

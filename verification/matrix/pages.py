@@ -8,7 +8,7 @@ from json import dumps
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from llorch.verification.matrix.rows import Row, compared, counts
+from llorch.verification.matrix.rows import Row, compare_rows, counts
 
 DEVICES = ("cpu", "cuda", "mps")
 COLUMNS = (
@@ -51,7 +51,7 @@ def support_page(receipts: Sequence[Mapping[str, Any]]) -> str:
     What ran on several devices, in one run of the command or in several, is compared with what ran on the first.
     """
     rows = [Row.from_json(row) for receipt in receipts for row in receipt["rows"]]
-    rows = compared(sorted(rows, key=lambda row: DEVICES.index(row.device)))
+    rows = compare_rows(sorted(rows, key=lambda row: DEVICES.index(row.device)))
     by_model: dict[str, list[Row]] = {}
     for row in rows:
         by_model.setdefault(row.model, []).append(row)

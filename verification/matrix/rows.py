@@ -87,7 +87,7 @@ def candidates(folder: Path, formats: Sequence[str] = FORMATS) -> Iterator[Candi
     yield from sorted(found, key=lambda one: (one.name, one.format))
 
 
-def compared(rows: Sequence[Row]) -> list[Row]:
+def compare_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows; failed, where greedy text or logits are not those of the first row of that model and format.
 
     A folder of 16-bit weights and a quantized file hold other numbers: between formats nothing is compared.

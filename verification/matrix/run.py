@@ -32,17 +32,17 @@ def _run_row(found: Candidate, device: str, tokens: int) -> Row:
         described = runtime.describe(found.path)
         needed, there = described.for_positions(tokens + 64).total, memory_here()
         if needed > there:
-            return _ended(
+            return _end(
                 row, started, "skipped", f"it needs {needed:,} bytes of memory, {there:,} may be used here"
             )
         with runtime.load(found.path, device=device) as model:
             return _ran(row, model, described, tokens, started)
     except (UnsupportedInput, RequestError) as error:
-        return _ended(row, started, "skipped", str(error))
+        return _end(row, started, "skipped", str(error))
     except (InputError, OSError) as error:
-        return _ended(row, started, "failed", str(error))
+        return _end(row, started, "failed", str(error))
     except Exception as error:  # noqa: BLE001  # a row that falls over is a row
-        return _ended(row, started, "failed", f"{type(error).__name__}: {error}")
+        return _end(row, started, "failed", f"{type(error).__name__}: {error}")
 
 
 def _ran(row: Row, model: Model, described: Description, tokens: int, started: float) -> Row:
@@ -56,7 +56,7 @@ def _ran(row: Row, model: Model, described: Description, tokens: int, started: f
     traits = model.traits
     windows = sorted({window for window in traits.windows if window is not None})
     cache = "keys and values" + (f", windows of {', '.join(map(str, windows))}" if windows else "")
-    ended = _ended(
+    ended = _end(
         row, started, "passed" if finite else "failed", "" if finite else "a logit is no finite number"
     )
     return Row(
@@ -81,7 +81,7 @@ def _ran(row: Row, model: Model, described: Description, tokens: int, started: f
     )
 
 
-def _ended(row: Row, started: float, status: str, why: str) -> Row:
+def _end(row: Row, started: float, status: str, why: str) -> Row:
     return Row(row.model, row.format, row.device, status, why, seconds=time.perf_counter() - started)
 
 

@@ -23,7 +23,7 @@ class Table:
         self.names = names
         self._slots = {name: slot for slot, name in enumerate(names)}
 
-    def filled(self, values: Mapping[str, int]) -> NDArray[np.int64]:
+    def fill(self, values: Mapping[str, int]) -> NDArray[np.int64]:
         """The table in memory; slots without a value are 0. KeyError for a name that it does not have."""
         filled = [0] * len(self.names)
         for name, value in values.items():

@@ -49,7 +49,7 @@ def _dot4(emit: Emitter, sums: Value, codes: Value, x: Value) -> Value:
             )
             for i in range(lanes // 16)
         ]
-        return _joined(parts)
+        return _join(parts)
     return _plain(emit, sums, codes, x)
 
 
@@ -62,7 +62,7 @@ def _plain(emit: Emitter, sums: Value, codes: Value, x: Value) -> Value:
     return sums
 
 
-def _joined(parts: list[Value]) -> Value:
+def _join(parts: list[Value]) -> Value:
     while len(parts) > 1:
         parts = [parts[i].followed_by(parts[i + 1]) for i in range(0, len(parts), 2)]
     return parts[0]

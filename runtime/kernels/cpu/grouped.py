@@ -62,7 +62,7 @@ Describe = Callable[[Run], Groups]
 
 
 @dataclass(frozen=True)
-class Grouped:
+class GroupedType:
     """A type's description. group: weights under one scale. bits: how many of a code may be set.
 
     by_words: whether its codes come of its fields' bytes one by one, four in a row of four in a row, so that a word of
@@ -76,62 +76,62 @@ class Grouped:
     by_words: bool
 
 
-_BY_NAME: dict[str, Grouped] = {}
+_BY_NAME: dict[str, GroupedType] = {}
 
-GROUPED: Mapping[str, Grouped] = MappingProxyType(_BY_NAME)
+GROUPED: Mapping[str, GroupedType] = MappingProxyType(_BY_NAME)
 
 
-def grouped(name: str, *, group: int, bits: int, by_words: bool = False) -> Callable[[Describe], Describe]:
+def group_type(name: str, *, group: int, bits: int, by_words: bool = False) -> Callable[[Describe], Describe]:
     """Enters a type's description into the table."""
 
     def enter(describe: Describe) -> Describe:
-        _BY_NAME[name] = Grouped(by_name(name), group, bits, describe, by_words)
+        _BY_NAME[name] = GroupedType(by_name(name), group, bits, describe, by_words)
         return describe
 
     return enter
 
 
-@grouped("Q4_0", group=32, bits=4, by_words=True)
+@group_type("Q4_0", group=32, bits=4, by_words=True)
 def _q4_0(run: Run) -> Groups:
     d = run.each("d")
     return Groups([_nibbles(b, "qs") for b in run.blocks], d, d * 8.0)
 
 
-@grouped("Q4_1", group=32, bits=4, by_words=True)
+@group_type("Q4_1", group=32, bits=4, by_words=True)
 def _q4_1(run: Run) -> Groups:
     return Groups([_nibbles(b, "qs") for b in run.blocks], run.each("d"), run.each("m") * -1.0)
 
 
-@grouped("Q5_0", group=32, bits=5)
+@group_type("Q5_0", group=32, bits=5)
 def _q5_0(run: Run) -> Groups:
     d = run.each("d")
     return Groups([_fifth(b) for b in run.blocks], d, d * 16.0)
 
 
-@grouped("Q5_1", group=32, bits=5)
+@group_type("Q5_1", group=32, bits=5)
 def _q5_1(run: Run) -> Groups:
     return Groups([_fifth(b) for b in run.blocks], run.each("d"), run.each("m") * -1.0)
 
 
-@grouped("Q8_0", group=32, bits=8, by_words=True)
+@group_type("Q8_0", group=32, bits=8, by_words=True)
 def _q8_0(run: Run) -> Groups:
     d = run.each("d")
     return Groups([b.numbers("qs", 0, 32) + 128 for b in run.blocks], d, d * 128.0)
 
 
-@grouped("IQ4_NL", group=32, bits=8)
+@group_type("IQ4_NL", group=32, bits=8)
 def _iq4_nl(run: Run) -> Groups:
     d = run.each("d")
     return Groups([_looked_up(b, _nibbles(b, "qs"), IQ4, 127) for b in run.blocks], d, d * 127.0)
 
 
-@grouped("MXFP4", group=32, bits=5)
+@group_type("MXFP4", group=32, bits=5)
 def _mxfp4(run: Run) -> Groups:
     d = run.row(e8m0_halved(), "e")
     return Groups([_looked_up(b, _nibbles(b, "qs"), E2M1_DOUBLED, 12) for b in run.blocks], d, d * 12.0)
 
 
-@grouped("NVFP4", group=16, bits=5)
+@group_type("NVFP4", group=16, bits=5)
 def _nvfp4(run: Run) -> Groups:
     (b,) = run.blocks
     scales = [b.row(ue4m3_halved(), b.numbers("d", group)) for group in range(4)]
@@ -149,7 +149,7 @@ def _nvfp4(run: Run) -> Groups:
     return Groups(codes, d, d * 12.0)
 
 
-@grouped("Q4_K", group=32, bits=4, by_words=True)
+@group_type("Q4_K", group=32, bits=4, by_words=True)
 def _q4_k(run: Run) -> Groups:
     (b,) = run.blocks
     codes = []
@@ -159,7 +159,7 @@ def _q4_k(run: Run) -> Groups:
     return Groups(codes, *_six_bits(b))
 
 
-@grouped("Q5_K", group=32, bits=5, by_words=True)
+@group_type("Q5_K", group=32, bits=5, by_words=True)
 def _q5_k(run: Run) -> Groups:
     (b,) = run.blocks
     high, codes = b.numbers("qh", 0, 32), []
@@ -171,7 +171,7 @@ def _q5_k(run: Run) -> Groups:
     return Groups(codes, *_six_bits(b))
 
 
-@grouped("Q6_K", group=16, bits=6, by_words=True)
+@group_type("Q6_K", group=16, bits=6, by_words=True)
 def _q6_k(run: Run) -> Groups:
     (b,) = run.blocks
     codes = []
@@ -186,7 +186,7 @@ def _q6_k(run: Run) -> Groups:
     return Groups(codes, scales, scales * 32.0)
 
 
-@grouped("Q2_K", group=16, bits=2, by_words=True)
+@group_type("Q2_K", group=16, bits=2, by_words=True)
 def _q2_k(run: Run) -> Groups:
     (b,) = run.blocks
     packed = b.numbers("scales", 0, 16)
@@ -194,7 +194,7 @@ def _q2_k(run: Run) -> Groups:
     return Groups(list(_pairs_of_bits(b)), scales, b.numbers("dmin") * (packed >> 4).floats())
 
 
-@grouped("Q3_K", group=16, bits=3, by_words=True)
+@group_type("Q3_K", group=16, bits=3, by_words=True)
 def _q3_k(run: Run) -> Groups:
     (b,) = run.blocks
     low, high = b.numbers("scales", 0, 8), b.numbers("scales", 8, 4)
@@ -209,13 +209,13 @@ def _q3_k(run: Run) -> Groups:
     return Groups(codes, scales, scales * 4.0)
 
 
-@grouped("IQ4_XS", group=32, bits=8)
+@group_type("IQ4_XS", group=32, bits=8)
 def _iq4_xs(run: Run) -> Groups:
     (b,) = run.blocks
     low, high = b.numbers("scales_l", 0, 4), b.numbers("scales_h").spread(8)
     low = (low & 15).in_turn_with(low >> 4)
     shifts = ir.Constant(high.ir.type, [ir.Constant(high.element, 2 * lane) for lane in range(8)])
-    upper = Value(b.builder, b.builder.lshr(high.ir, shifts)).narrowed(8) & 3
+    upper = Value(b.builder, b.builder.lshr(high.ir, shifts)).narrow(8) & 3
     scales = b.numbers("d") * ((low | upper << 4) - 32).signed_floats()
     codes = []
     for group in range(8):
@@ -224,7 +224,7 @@ def _iq4_xs(run: Run) -> Groups:
     return Groups(codes, scales, scales * 127.0)
 
 
-@grouped("TQ2_0", group=32, bits=2, by_words=True)
+@group_type("TQ2_0", group=32, bits=2, by_words=True)
 def _tq2_0(run: Run) -> Groups:
     (b,) = run.blocks
     scales = b.numbers("d").spread(8)
@@ -237,7 +237,7 @@ def _nibbles(b: Block, field: str) -> Value:
 
 
 def _fifth(b: Block) -> Value:
-    return _nibbles(b, "qs") | b.word("qh", 0, 32).flags().widened(8) << 4
+    return _nibbles(b, "qs") | b.word("qh", 0, 32).flags().widen(8) << 4
 
 
 def _pairs_of_bits(b: Block) -> list[Value]:

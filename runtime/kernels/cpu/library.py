@@ -48,7 +48,7 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
-class Quantized:
+class QuantizedRows:
     """Activations as int8. q: (rows, planes, width); the others by 32 or 16 of a width."""
 
     q: NDArray[np.int8]
@@ -57,7 +57,7 @@ class Quantized:
     sums32: NDArray[np.float32]
 
     @classmethod
-    def room(cls, rows: int, width: int, planes: int) -> Quantized:
+    def room(cls, rows: int, width: int, planes: int) -> QuantizedRows:
         """Zeros for so many rows."""
         shape = rows, planes
         return cls(
@@ -80,9 +80,7 @@ class Quantized:
             "q": self.q.ctypes.data,
             "scales": self.scales.ctypes.data,
         }
-        return QUANTIZE.filled(
-            values | {"sums16": self.sums16.ctypes.data, "sums32": self.sums32.ctypes.data}
-        )
+        return QUANTIZE.fill(values | {"sums16": self.sums16.ctypes.data, "sums32": self.sums32.ctypes.data})
 
     def as_operand(self) -> dict[str, int]:
         """The slots by which a product reads this."""
@@ -186,7 +184,7 @@ class Library:
     def _try_quantize(self, kernel: Kernel, planes: int) -> float:
         """How far the planes' sum is from the numbers, in units of what rounding may leave, times what is allowed."""
         x = _numbers(3, TRIED_WEIGHTS)
-        room = Quantized.room(len(x), x.shape[1], planes)
+        room = QuantizedRows.room(len(x), x.shape[1], planes)
         table = room.from_source(x.ctypes.data)
         kernel.call(table.ctypes.data, 0, room.groups, 0)
         largest = np.abs(x.reshape(len(x), -1, GROUP)).max(-1, keepdims=True)
@@ -209,13 +207,13 @@ class Library:
         scratch = np.zeros(tiles.panel_bytes(self.processor, width, exact=not planes), np.uint8)
         values |= {"scratch": scratch.ctypes.data, "scratch_bytes": scratch.size}
         if planes:
-            room = Quantized.room(len(x), x.shape[1], planes)
+            room = QuantizedRows.room(len(x), x.shape[1], planes)
             table = room.from_source(x.ctypes.data)
             self.quantize(planes).call(table.ctypes.data, 0, room.groups, 0)
             operand, expected = room.as_operand(), room.numbers() @ weights.T
         else:
             operand, expected = {"x": x.ctypes.data}, x.astype(np.float64) @ weights.T
-        table = PRODUCT.filled({**values, **operand, "y": y.ctypes.data, "y_bytes": 4 * TRIED_ROWS})
+        table = PRODUCT.fill({**values, **operand, "y": y.ctypes.data, "y_bytes": 4 * TRIED_ROWS})
         items = 1 if kernel.name.startswith("tile") else TRIED_ROWS
         kernel.call(table.ctypes.data, 0, items, 0)
         return float(np.abs(y - expected).max() / np.sqrt((expected**2).mean()))

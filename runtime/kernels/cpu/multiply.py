@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llorch.formats.quants import QuantType
-from llorch.runtime.kernels.cpu.library import Kernel, Quantized, library, planes_of
-from llorch.runtime.kernels.cpu.pool import Program, Step, aligned, pool, together
+from llorch.runtime.kernels.cpu.library import Kernel, QuantizedRows, library, planes_of
+from llorch.runtime.kernels.cpu.pool import Program, Step, allocate_aligned, pool, together
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
 from llorch.runtime.kernels.cpu.tiles import COLUMNS, panel_bytes, tile_rows
 from llorch.runtime.mode import Mode
@@ -82,7 +82,7 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
     kept: list[object] = []
     operands, ready = {0: {"x": memory.data_ptr()}}, list[Step]()
     for planes in sorted({columns.planes(product) for product in products} - {0}):
-        room = Quantized.room(columns.padded, width, planes)
+        room = QuantizedRows.room(columns.padded, width, planes)
         kept.append(room)
         operands[planes] = room.as_operand()
         ready.append(columns.quantize(room, memory.data_ptr()))
@@ -126,7 +126,7 @@ class Columns:
             return BY_EXACT_PANELS
         return -(-(BY_PANELS_OF_32 if product.blocks.type.weights == GROUP else BY_PANELS) // planes)
 
-    def quantize(self, room: Quantized, source: int) -> Step:
+    def quantize(self, room: QuantizedRows, source: int) -> Step:
         """What fills a room from float32 at an address."""
         planes = room.q.shape[1]
         return Step(
@@ -138,10 +138,10 @@ class Columns:
         blocks, values = product.blocks, self.values(product, kept) | slots
         if not self.by_panels(product):
             kernel = self.by_rows(product)
-            table = PRODUCT.filled(values | {"turns": self.padded // kernel.columns})
+            table = PRODUCT.fill(values | {"turns": self.padded // kernel.columns})
             return Step(kernel.address, table, blocks.rows, grain(blocks, threads))
         kernel, tile, scratch = self.panels(product, threads, kept)
-        table = PRODUCT.filled(values | scratch | {"turns": self.padded // kernel.columns})
+        table = PRODUCT.fill(values | scratch | {"turns": self.padded // kernel.columns})
         return Step(kernel.address, table, -(-blocks.rows // tile))
 
     def values(self, product: Product, kept: list[object]) -> dict[str, int]:
@@ -167,7 +167,7 @@ class Columns:
         processor, exact = self.kernels.processor, not self.planes(product)
         size = panel_bytes(processor, blocks.columns, exact=exact)
         if size not in self._scratch:  # products share it: a thread works on one of them at a time
-            self._scratch[size] = aligned(threads * size)[0]
+            self._scratch[size] = allocate_aligned(threads * size)[0]
         scratch = self._scratch[size]
         kept.append(scratch)
         return (

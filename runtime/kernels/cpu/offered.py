@@ -24,7 +24,7 @@ class Offer:
     none: tuple[str, ...]
 
 
-def offered(types: Iterable[str]) -> Offer:
+def offer(types: Iterable[str]) -> Offer:
     """Of types by their names, in that order."""
     names = list(types)
     exact = [name for name in names if name not in GROUPED and by_name(name).vectors is not None]

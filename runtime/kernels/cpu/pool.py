@@ -48,7 +48,7 @@ class Program:
     """Steps in the form that threads read; what the tables point to is the caller's to keep."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self._memory, self.address = aligned(max(1, len(steps)) * scheduler.STEP_BYTES)
+        self._memory, self.address = allocate_aligned(max(1, len(steps)) * scheduler.STEP_BYTES)
         self._tables = [step.table for step in steps]
         self.steps = len(steps)
         words = self._memory.view(np.int64)
@@ -63,7 +63,7 @@ class Program:
             )
 
 
-def aligned(size: int) -> tuple[NDArray[np.uint8], int]:
+def allocate_aligned(size: int) -> tuple[NDArray[np.uint8], int]:
     """So many bytes of zeros that begin with a cache line, and their address."""
     raw = np.zeros(size + scheduler.LINE, np.uint8)
     ahead = -raw.ctypes.data % scheduler.LINE
@@ -80,7 +80,7 @@ class Pool:
         number = ctypes.c_int64
         self._run = ctypes.CFUNCTYPE(None, number, number, number)(self._code.address(scheduler.RUN))
         self._work = ctypes.CFUNCTYPE(number, *[number] * 4)(self._code.address(scheduler.WORK))
-        self._memory, self._state = aligned(scheduler.STATE_BYTES)
+        self._memory, self._state = allocate_aligned(scheduler.STATE_BYTES)
         self._words = self._memory.view(np.int64)
         self._words[scheduler.YIELD // 8], self._library = _yielding()
         self._words[scheduler.SHARES // 8] = 2 * threads

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from llvmlite import ir
 
 from llorch.formats.quants import QuantType, step
-from llorch.formats.vector_code import BYTE, FLOAT, Block, Coded, Value
+from llorch.formats.vector_code import BYTE, FLOAT, Block, CodedWeights, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.dot import dot4
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
-from llorch.runtime.kernels.cpu.grouped import Grouped, Groups, Run
+from llorch.runtime.kernels.cpu.grouped import GroupedType, Groups, Run
 from llorch.runtime.kernels.cpu.processor import Processor
 
 NAME = "product"
@@ -39,20 +39,20 @@ AHEAD_BYTES = 4096
 LINE_BYTES = 64
 
 
-def quantized_product(grouped: Grouped, processor: Processor, columns: int, planes: int) -> str:
+def quantized_product(grouped: GroupedType, processor: Processor, columns: int, planes: int) -> str:
     """The module's text. columns: of x, a result each. planes: of each column, int8 numbers that add up to it."""
     module = ir.Module(f"{grouped.type}-{columns}-{planes}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     kernel = _Quantized(emit, grouped, columns * planes)
     type, width = grouped.type, PRODUCT.read(emit, "width")
-    blocks, weights = _divided(emit, width, type.weights), PRODUCT.read(emit, "weights")
+    blocks, weights = _divide(emit, width, type.weights), PRODUCT.read(emit, "weights")
     with _rows_by_turns(emit) as (turn, row):
         first = turn * columns
         base = weights + row * PRODUCT.read(emit, "row_bytes")
         kernel.begin(first * planes)
         done = emit.index(0)
         for count in kernel.steps:
-            whole = _divided(emit, blocks - done, count) * count + done
+            whole = _divide(emit, blocks - done, count) * count + done
             with emit.loop(done, whole, count) as block:
                 kernel.blocks(base, block, count)
             done = whole
@@ -75,7 +75,7 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
     module = ir.Module(f"{type}-{columns}-exact")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     taken = step(type) * type.weights
-    turns = _divided(emit, PRODUCT.read(emit, "width"), taken)
+    turns = _divide(emit, PRODUCT.read(emit, "width"), taken)
     sums = [[emit.variable(emit.zeros(16)) for _ in range(_chains(columns))] for _ in range(columns)]
     weights = PRODUCT.read(emit, "weights")
     with _rows_by_turns(emit) as (round, row):
@@ -131,7 +131,7 @@ def _chains(columns: int) -> int:
     return max(1, 4 // columns)
 
 
-def _divided(emit: Emitter, number: Value, by: int) -> Value:
+def _divide(emit: Emitter, number: Value, by: int) -> Value:
     return emit.of(emit.builder.udiv(number.ir, emit.index(by).ir))
 
 
@@ -139,7 +139,7 @@ def sixteens(type: QuantType, block: Block) -> Iterator[Value]:
     """The block's weights as vectors of 16 float32, in order."""
     assert type.vectors is not None
     for weights in type.vectors(block):
-        if isinstance(weights, Coded):
+        if isinstance(weights, CodedWeights):
             yield weights.weights_of(weights.codes[:16])
             yield weights.weights_of(weights.codes[16:])
         else:
@@ -161,7 +161,7 @@ def rounded_weights(weights: Value, to: str | None) -> Value:
 class _Quantized:
     """The sums of one row, and how blocks are added to them."""
 
-    def __init__(self, emit: Emitter, grouped: Grouped, columns: int) -> None:
+    def __init__(self, emit: Emitter, grouped: GroupedType, columns: int) -> None:
         self.emit, self.grouped, self.columns = emit, grouped, columns
         single = grouped.type.weights // grouped.group  # groups of a block
         self.steps = (8, 2, 1) if grouped.type.weights == GROUP else (1,)
@@ -215,7 +215,7 @@ class _Quantized:
         if count == self.groups:
             minima.value = emit.fused(groups.minima, sums, minima.value)
         else:
-            minima.value = minima.value + _padded(emit, groups.minima * sums, self.groups)
+            minima.value = minima.value + _pad(emit, groups.minima * sums, self.groups)
         at = 0
         for index, codes in enumerate(pieces):
             found = dot4(
@@ -231,7 +231,7 @@ class _Quantized:
         if found.lanes == self.lanes:
             chain.value = self.emit.fused(found, scales, chain.value)
         else:
-            chain.value = chain.value + _padded(self.emit, found * scales, self.lanes)
+            chain.value = chain.value + _pad(self.emit, found * scales, self.lanes)
 
     def totals(self) -> list[Value]:
         """The row's result for every column."""
@@ -255,7 +255,7 @@ def _pieces(codes: Sequence[Value], size: int) -> Iterator[Value]:
         yield codes[-1]
 
 
-def _padded(emit: Emitter, values: Value, lanes: int) -> Value:
+def _pad(emit: Emitter, values: Value, lanes: int) -> Value:
     """Values, then zeros up to so many lanes."""
     missing = [values.lanes] * (lanes - values.lanes)
     return values.taken([*range(values.lanes), *missing], emit.zeros(values.lanes))

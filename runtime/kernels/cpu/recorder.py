@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.runtime.kernels.cpu.arguments import Table, float_bits
-from llorch.runtime.kernels.cpu.library import Quantized, library
+from llorch.runtime.kernels.cpu.library import QuantizedRows, library
 from llorch.runtime.kernels.cpu.multiply import Columns, Product
-from llorch.runtime.kernels.cpu.pool import Program, Step, aligned, together
+from llorch.runtime.kernels.cpu.pool import Program, Step, allocate_aligned, together
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.attention import ATTEND, attention_kernel
 from llorch.runtime.kernels.cpu.steps.routing import COMBINE, combine_kernel
@@ -40,7 +40,7 @@ class Floats:
 
     def __init__(self, rows: int, width: int, padded: int = 0) -> None:
         self.rows, self.width, self.padded = rows, width, max(rows, padded)
-        memory, self.address = aligned(4 * -(-self.padded * width // LANES) * LANES)
+        memory, self.address = allocate_aligned(4 * -(-self.padded * width // LANES) * LANES)
         self.values: NDArray[np.float32] = memory.view(np.float32)
 
     @property
@@ -58,7 +58,7 @@ class Recorder:
         self._steps: list[Step] = []
         self.kept: list[object] = []
         self._named: dict[tuple[str, int, int], Floats] = {}
-        self._rooms: dict[tuple[int, int, int], Quantized] = {}
+        self._rooms: dict[tuple[int, int, int], QuantizedRows] = {}
 
     def program(self) -> Program:
         """What was recorded; its memory is kept as long as this."""
@@ -115,11 +115,11 @@ class Recorder:
         self.record_together(ready)
         return found
 
-    def room(self, operand: Floats, planes: int, rows: int) -> Quantized:
+    def room(self, operand: Floats, planes: int, rows: int) -> QuantizedRows:
         """Memory for int8 of so many of an operand's rows, the same whenever it is asked for."""
         key = operand.address, planes, rows
         if key not in self._rooms:
-            self._rooms[key] = Quantized.room(rows, operand.width, planes)
+            self._rooms[key] = QuantizedRows.room(rows, operand.width, planes)
         return self._rooms[key]
 
     def record_together(self, steps: Sequence[Step]) -> None:
@@ -182,4 +182,4 @@ class Recorder:
     ) -> None:
         """A kernel by its name, made of a text when it is first needed."""
         kernel = self.kernels.small(name, text)
-        self._steps.append(Step(kernel.address, table.filled(slots), items, grain))
+        self._steps.append(Step(kernel.address, table.fill(slots), items, grain))

@@ -64,34 +64,34 @@ def _execute(module: Any, processor: Processor) -> None:
             emit.load(at, INDEX, offset=o, align=8) for o in (KERNEL, TABLE, ITEMS, GRAIN)
         )
         with _forever(emit) as stay_while:
-            seen = _seen(emit, at, NEXT)
+            seen = _load_shared(emit, at, NEXT)
             first = seen & COUNT
             stay_while(_both(emit, (seen >> 32).equals(run), emit.less(first, items)))
             share = emit.of(emit.builder.udiv((items - first).ir, shares.ir))
             stop = emit.smaller(first + emit.less(share, grain).choose(grain, share), items)
-            with emit.when(_replaced(emit, at, NEXT, seen, seen - first + stop)):
+            with emit.when(_compare_exchange(emit, at, NEXT, seen, seen - first + stop)):
                 emit.call_at(kernel, VOID, table, first, stop, thread)
-                _added(emit, at, DONE, stop - first)
+                _fetch_add(emit, at, DONE, stop - first)
         with emit.loop(emit.index(0), emit.load(at, INDEX, offset=WAITS, align=8)) as before:
             earlier = at - before * STEP_BYTES
             count = emit.load(earlier, INDEX, offset=ITEMS, align=8)
-            _wait(emit, state, lambda: _unfinished(emit, earlier, count, run))
+            _wait(emit, state, lambda: _is_unfinished(emit, earlier, count, run))
         # a later run has begun with this program: nothing is left of the earlier one
-        late = (_seen(emit, at, DONE) >> 32).equals(run)
+        late = (_load_shared(emit, at, DONE) >> 32).equals(run)
         step.value = late.choose(step.value + 1, steps)
     emit.back()
     emit.function.linkage = "internal"
 
 
-def _unfinished(emit: Emitter, at: Value, items: Value, run: Value) -> Value:
-    seen = _seen(emit, at, DONE)
+def _is_unfinished(emit: Emitter, at: Value, items: Value, run: Value) -> Value:
+    seen = _load_shared(emit, at, DONE)
     return _both(emit, (seen >> 32).equals(run), emit.less(seen & COUNT, items))
 
 
 def _run(module: Any, processor: Processor) -> None:
     emit = Emitter(module, RUN, 3, processor)
     state, program, steps = emit.arguments
-    run = (_seen(emit, state, SEQUENCE) + 1) & RUNS
+    run = (_load_shared(emit, state, SEQUENCE) + 1) & RUNS
     with emit.loop(emit.index(0), steps) as step:
         for counter in (NEXT, DONE):
             _put(emit, program + step * STEP_BYTES, counter, run << 32)
@@ -108,18 +108,18 @@ def _work(module: Any, processor: Processor) -> None:
     with _forever(emit) as stay_if:
         looks.value = emit.index(0)
         with _forever(emit) as stay_while:
-            unchanged = _seen(emit, state, SEQUENCE).equals(last.value)
+            unchanged = _load_shared(emit, state, SEQUENCE).equals(last.value)
             stay_while(_both(emit, unchanged, emit.less(looks.value, patience)))
             looks.value = looks.value + 1
             _breathe(emit, state, looks.value)
         stay_if(emit.less(looks.value, patience))
-        _added(emit, state, INSIDE, emit.index(1))
-        run, program, steps = (_seen(emit, state, offset) for offset in (SEQUENCE, PROGRAM, STEPS))
+        _fetch_add(emit, state, INSIDE, emit.index(1))
+        run, program, steps = (_load_shared(emit, state, offset) for offset in (SEQUENCE, PROGRAM, STEPS))
         # what was read belongs together if no other run began meanwhile
-        with emit.when(_seen(emit, state, SEQUENCE).equals(run)):
+        with emit.when(_load_shared(emit, state, SEQUENCE).equals(run)):
             last.value = run
             emit.call("execute", VOID, state, program, steps, thread, run)
-        _added(emit, state, INSIDE, emit.index(-1))
+        _fetch_add(emit, state, INSIDE, emit.index(-1))
     emit.back(last.value)
 
 
@@ -165,12 +165,12 @@ def _breathe(emit: Emitter, state: Value, looks: Value) -> None:
         emit.call_at(emit.load(state, INDEX, offset=YIELD, align=8), ir.IntType(32))
 
 
-def _seen(emit: Emitter, base: Value, offset: int) -> Value:
+def _load_shared(emit: Emitter, base: Value, offset: int) -> Value:
     place = emit.pointer(base, offset)
     return emit.of(emit.builder.load_atomic(place, "seq_cst", 8, typ=INDEX))
 
 
-def _added(emit: Emitter, base: Value, offset: int, amount: Value) -> Value:
+def _fetch_add(emit: Emitter, base: Value, offset: int, amount: Value) -> Value:
     """Adds for all threads to see; what was there before."""
     return emit.of(emit.builder.atomic_rmw("add", emit.pointer(base, offset), amount.ir, "seq_cst"))
 
@@ -179,7 +179,7 @@ def _put(emit: Emitter, base: Value, offset: int, value: Value) -> None:
     emit.builder.atomic_rmw("xchg", emit.pointer(base, offset), value.ir, "seq_cst")
 
 
-def _replaced(emit: Emitter, base: Value, offset: int, old: Value, new: Value) -> Value:
+def _compare_exchange(emit: Emitter, base: Value, offset: int, old: Value, new: Value) -> Value:
     """Puts a value where still the old one is; whether it was."""
     both = emit.builder.cmpxchg(emit.pointer(base, offset), old.ir, new.ir, "seq_cst", "seq_cst")
     return emit.of(emit.builder.extract_value(both, 1))

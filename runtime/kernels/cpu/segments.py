@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llorch.runtime.kernels.cpu.multiply import Product
-from llorch.runtime.kernels.cpu.pool import Step, aligned
+from llorch.runtime.kernels.cpu.pool import Step, allocate_aligned
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
 from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
 from llorch.runtime.kernels.cpu.steps.segments import OWN_BYTES, SEGMENTS, segments_kernel
@@ -54,7 +54,7 @@ class Segments:
         self.recorder, self.active, self.rows, self.segments = recorder, active, rows, segments
         self.few, self.many = recorder.columns.several, filled_to(recorder)
         self.least = max(recorder.columns.least_for_panels(stack.first) for stack in stacks)
-        self._own = aligned(recorder.threads * OWN_BYTES)
+        self._own = allocate_aligned(recorder.threads * OWN_BYTES)
         recorder.keep(self._own)
 
     def floats(self, name: str, width: int) -> Floats:
@@ -75,7 +75,7 @@ class Segments:
             by_panels, tile, scratch = columns.panels(stack.first, recorder.threads, recorder.kept)
             values |= scratch
         table, tiles, each = (
-            PRODUCT.filled(values),
+            PRODUCT.fill(values),
             -(-blocks.rows // tile),
             row_bytes(blocks.columns, planes),
         )
@@ -88,7 +88,7 @@ class Segments:
             "by_panels": by_panels.address, "columns_by_panels": by_panels.columns,
         }  # fmt: skip
         kernel = recorder.kernels.small("segments", segments_kernel)
-        return Step(kernel.address, SEGMENTS.filled(slots), self.active * tiles)
+        return Step(kernel.address, SEGMENTS.fill(slots), self.active * tiles)
 
 
 def filled_to(recorder: Recorder) -> int:

@@ -17,7 +17,7 @@ from llorch.formats.vector_code import BYTE, FLOAT, WORD, Block, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD
 from llorch.runtime.kernels.cpu.dot import bytes_of, dot4
 from llorch.runtime.kernels.cpu.emit import Emitter
-from llorch.runtime.kernels.cpu.grouped import Grouped, Run
+from llorch.runtime.kernels.cpu.grouped import GroupedType, Run
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.products import (
     GROUP,
@@ -51,21 +51,21 @@ def panel_bytes(processor: Processor, width: int, *, exact: bool) -> int:
     return tile_rows(processor, width, exact=exact) * a_row + 64
 
 
-def tile_product(grouped: Grouped, processor: Processor, planes: int) -> str:
+def tile_product(grouped: GroupedType, processor: Processor, planes: int) -> str:
     """The module's text; its items are tiles of rows, its table is that of `products`."""
     module = ir.Module(f"{grouped.type}-tile-{planes}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    return _tiled(emit, _Codes(emit, grouped, planes))
+    return _tile(emit, _Codes(emit, grouped, planes))
 
 
 def exact_tile_product(type: QuantType, processor: Processor, rounded: str | None) -> str:
     """The same in float32, of weights as they are dequantized, or rounded once from that to "BF16" or "F16"."""
     module = ir.Module(f"{type}-tile-exact")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
-    return _tiled(emit, _Floats(emit, type, rounded))
+    return _tile(emit, _Floats(emit, type, rounded))
 
 
-def _tiled(emit: Emitter, panel: _Panel) -> str:
+def _tile(emit: Emitter, panel: _Panel) -> str:
     lanes, rows = emit.processor.lanes, PRODUCT.read(emit, "rows")
     weights = PRODUCT.read(emit, "weights")
     most = emit.index(TILE_BYTES // (lanes * panel.weight_bytes))
@@ -123,7 +123,7 @@ class _Panel(ABC):
     def store(self, row: Value, sums: list[Value], turn: Value, last: Value) -> None:
         """Adds up planes, the bias and what else is to be added, and stores the turn's results up to row `last`."""
         emit, lanes, planes = self.emit, self.lanes, self.planes
-        count = (last - row).narrowed(32).spread(lanes)
+        count = (last - row).narrow(32).spread(lanes)
         numbers = emit.constant(count.ir.type, list(range(lanes)))
         mask = emit.of(emit.builder.icmp_signed("<", numbers.ir, count.ir))
         bias = PRODUCT.read(emit, "bias")
@@ -161,7 +161,7 @@ class _Codes(_Panel):
 
     weight_bytes = 1
 
-    def __init__(self, emit: Emitter, grouped: Grouped, planes: int) -> None:
+    def __init__(self, emit: Emitter, grouped: GroupedType, planes: int) -> None:
         super().__init__(emit, planes)
         self.grouped = grouped
         shift = 4 if grouped.group == 16 else 5
@@ -196,7 +196,7 @@ class _Codes(_Panel):
             together = _SideBySide(self.emit, self.grouped.type, blocks)
             return list(self.grouped.describe(Run([together])).codes)
         each = [self.grouped.describe(Run([block])).codes for block in blocks]
-        return [_transposed([row.as_integers(32) for row in rows]) for rows in zip(*each, strict=True)]
+        return [_transpose([row.as_integers(32) for row in rows]) for rows in zip(*each, strict=True)]
 
     def _scales(self, blocks: list[Block]) -> tuple[Value, Value]:
         """Scales and minima of one block of each row: those of every row's first group, then of the second."""
@@ -204,7 +204,7 @@ class _Codes(_Panel):
             found = self.grouped.describe(Run(blocks))
             return found.scales, found.minima
         each = [self.grouped.describe(Run([block])) for block in blocks]
-        return _transposed([one.scales for one in each]), _transposed([one.minima for one in each])
+        return _transpose([one.scales for one in each]), _transpose([one.minima for one in each])
 
     def sums(self, place: Value, first: Value) -> list[Value]:
         emit, lanes, group = self.emit, self.lanes, self.grouped.group
@@ -309,10 +309,10 @@ class _SideBySide(Block):
         rows = [block.numbers(field, first, count) for block in self._blocks]
         if not count or count % 4 or rows[0].element != BYTE:
             return rows[0]
-        return _transposed([row.as_integers(32) for row in rows]).as_integers(8)
+        return _transpose([row.as_integers(32) for row in rows]).as_integers(8)
 
 
-def _transposed(rows: list[Value]) -> Value:
+def _transpose(rows: list[Value]) -> Value:
     """The first lane of every row, then the second of every row, and so on. rows: a power of two of them."""
     while len(rows) > 1:
         half = len(rows) // 2

@@ -31,7 +31,7 @@ def _moments(qkv, first, width, stride, PARTS: tl.constexpr, B: tl.constexpr):
 
 
 @triton.jit
-def _turned(
+def _rotate_head(
     qkv,
     first,
     head,
@@ -168,11 +168,11 @@ def attend_one(
     if NROT > 0:
         cos = _cache(stored, angles_at + row, pos * (NROT // 2))
         sin = cos + capacity * (NROT // 2)
-    q = _turned(
+    q = _rotate_head(
         qkv, 0, head, heads, cos, sin, q_weight, q_bias, norm_stride, stride, eps,
         PARTS, D, DB, NROT, PAIRS, NORM, KIND,
     )  # fmt: skip
-    k_new = _turned(
+    k_new = _rotate_head(
         qkv, heads * D, kv, kv_heads, cos, sin, k_weight, k_bias, norm_stride, stride, eps,
         PARTS, D, DB, NROT, PAIRS, NORM, KIND,
     )  # fmt: skip
@@ -294,7 +294,7 @@ def turn_many(
         cos = _cache(stored, angles_at, tl.minimum(first + t, capacity - 1) * (NROT // 2))
         sin = cos + capacity * (NROT // 2)
     if head < heads:
-        q = _turned(
+        q = _rotate_head(
             qkv,
             0,
             head,
@@ -317,7 +317,7 @@ def turn_many(
         tl.store(queries + (head * new + t).to(tl.int64) * D + i, q.to(queries.dtype.element_ty), mask=inside)
     elif head < heads + kv_heads:
         kv = head - heads
-        k = _turned(
+        k = _rotate_head(
             qkv, heads * D, kv, kv_heads, cos, sin, k_weight, k_bias, norm_stride, 0, eps,
             1, D, DB, NROT, PAIRS, NORM, KIND,
         )  # fmt: skip

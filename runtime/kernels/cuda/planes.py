@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llorch.formats.quants import QuantType
-from llorch.runtime.kernels.cuda.unpack import FORMS, unpacked
+from llorch.runtime.kernels.cuda.unpack import FORMS, unpack
 
 TILE = 32  # rows that stand beside one another
 GROUP = 32  # columns whose codes share words
@@ -80,14 +80,14 @@ def repack(type: QuantType, raw: Tensor, rows: int, columns: int, row_scale: Ten
     row_bytes = columns // type.weights * type.block_bytes
     step = max(TILE, PIECE_WEIGHTS // columns // TILE * TILE)
     pieces = [
-        _repacked(type, raw[first * row_bytes : (first + step) * row_bytes], columns)
+        _repack(type, raw[first * row_bytes : (first + step) * row_bytes], columns)
         for first in range(0, rows, step)
     ]
-    planes = pieces[0] if len(pieces) == 1 else joined(pieces)
+    planes = pieces[0] if len(pieces) == 1 else join_planes(pieces)
     return replace(planes, rows=rows, row_scale=row_scale)
 
 
-def joined(parts: list[Planes]) -> Planes:
+def join_planes(parts: list[Planes]) -> Planes:
     """Matrices of one form, all but the last of whole tiles, below one another."""
     first = parts[0]
     assert all(p.form == first.form for p in parts)
@@ -100,7 +100,7 @@ def plane_bytes(type: QuantType, rows: int, columns: int) -> int:
     """Bytes that a matrix of this type takes once it is repacked."""
     form, weights = FORMS[type.name], -(-rows // TILE) * TILE * columns
     one = torch.zeros(type.block_bytes, dtype=torch.uint8)
-    parts = unpacked(type, one)
+    parts = unpack(type, one)
     per_block = sum(
         t.element_size() * t.shape[1]
         for t in (parts.scale, parts.minimum, parts.d, parts.dmin)
@@ -109,9 +109,9 @@ def plane_bytes(type: QuantType, rows: int, columns: int) -> int:
     return weights * form.bits // 8 + weights // type.weights * per_block
 
 
-def _repacked(type: QuantType, raw: Tensor, columns: int) -> Planes:
-    form, parts = FORMS[type.name], unpacked(type, raw)
-    codes = _tiled(parts.codes.reshape(-1, columns)).view(-1, TILE, columns // GROUP, GROUP)
+def _repack(type: QuantType, raw: Tensor, columns: int) -> Planes:
+    form, parts = FORMS[type.name], unpack(type, raw)
+    codes = _tile(parts.codes.reshape(-1, columns)).view(-1, TILE, columns // GROUP, GROUP)
     rows = len(parts.codes) * type.weights // columns
     low, high = _planes(codes, form.bits)
 
@@ -119,7 +119,7 @@ def _repacked(type: QuantType, raw: Tensor, columns: int) -> Planes:
         if t is None:
             return None
         return _beside(
-            _tiled(t.reshape(rows, -1)).view(-1, TILE, columns // per, t.numel() // rows * per // columns)
+            _tile(t.reshape(rows, -1)).view(-1, TILE, columns // per, t.numel() // rows * per // columns)
         )
 
     scale, minimum = scales(parts.scale, GROUP), scales(parts.minimum, GROUP)
@@ -140,7 +140,7 @@ def _repacked(type: QuantType, raw: Tensor, columns: int) -> Planes:
     )
 
 
-def _tiled(t: Tensor) -> Tensor:
+def _tile(t: Tensor) -> Tensor:
     """(rows, n) with rows of zeros up to a multiple of 32."""
     missing = -len(t) % TILE
     return t if missing == 0 else torch.cat([t, t.new_zeros(missing, t.shape[1])])

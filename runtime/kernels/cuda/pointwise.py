@@ -23,7 +23,7 @@ def begin(CHAINED: tl.constexpr):
 
 
 @triton.jit
-def activated(x, ACT: tl.constexpr):
+def activate(x, ACT: tl.constexpr):
     """silu, gelu, gelu_tanh, or x itself."""
     if ACT == "silu":
         return x / (1.0 + tl.exp(-x))
@@ -104,7 +104,7 @@ def _moments(x, inside, width, eps, KIND: tl.constexpr):
 
 
 @triton.jit
-def _applied(x, mean, factor, by, bias, k, inside, KIND: tl.constexpr):
+def _apply(x, mean, factor, by, bias, k, inside, KIND: tl.constexpr):
     if KIND != "none":
         x = (x - mean) * factor * by
         if bias is not None:
@@ -113,7 +113,7 @@ def _applied(x, mean, factor, by, bias, k, inside, KIND: tl.constexpr):
 
 
 @triton.jit
-def _summed(parts, shares, k, inside, part_stride, rows, PARTS: tl.constexpr):
+def _sum(parts, shares, k, inside, part_stride, rows, PARTS: tl.constexpr):
     got = tl.zeros(k.shape, tl.float32)
     for p in tl.static_range(PARTS):
         part = tl.load(parts + p * part_stride + k, mask=inside, other=0.0)
@@ -175,7 +175,7 @@ def add_and_norm(
     value = tl.load(hidden_in + k, mask=inside, other=0.0)
     block = tl.load(hidden_in + c, mask=within, other=0.0)
     if PARTS > 0:
-        got = _summed(parts, shares, k, inside, part_stride, rows, PARTS)
+        got = _sum(parts, shares, k, inside, part_stride, rows, PARTS)
         mean, factor = _moments(got, inside, width, eps, POST)
         if POST != "none":
             post_by = tl.load(post_weight + k, mask=inside, other=0.0)
@@ -183,18 +183,18 @@ def add_and_norm(
         else:
             post_by = 1.0
             post_by_block = 1.0
-        value += scale * _applied(got, mean, factor, post_by, post_bias, k, inside, POST)
-        got = _summed(parts, shares, c, within, part_stride, rows, PARTS)
-        block += scale * _applied(got, mean, factor, post_by_block, post_bias, c, within, POST)
+        value += scale * _apply(got, mean, factor, post_by, post_bias, k, inside, POST)
+        got = _sum(parts, shares, c, within, part_stride, rows, PARTS)
+        block += scale * _apply(got, mean, factor, post_by_block, post_bias, c, within, POST)
         tl.store(hidden_out + c, block, mask=within)
     mean, factor = _moments(value, inside, width, eps, KIND)
-    normed = _applied(block, mean, factor, by, bias, c, within, KIND)
+    normed = _apply(block, mean, factor, by, bias, c, within, KIND)
     plain, x, xd, xs = row_of(m, width, plain, x, xd, xs, groups, FAST)
     emit(normed, k0, width, plain, x, xd, xs, groups, C, FAST, EMIT)
 
 
 @triton.jit
-def gated(
+def gate(
     first,
     second,
     plain,
@@ -227,7 +227,7 @@ def gated(
         value += tl.load(first + p * part_stride + k, mask=inside, other=0.0)
         if GATED:
             factor += tl.load(second + p * part_stride + k, mask=inside, other=0.0)
-    value = activated(value, ACT)
+    value = activate(value, ACT)
     if GATED:
         value *= factor
     plain, x, xd, xs = row_of(m, columns, plain, x, xd, xs, groups, FAST)
@@ -345,7 +345,7 @@ def widen_tiles(
 
 
 @triton.jit
-def _allowed(logits, never, i, inside):
+def _mask(logits, never, i, inside):
     """Logits, −∞ for what may not be taken and, as NumPy's argmax takes the first of them, ∞ for a NaN."""
     value = tl.load(logits + i, mask=inside, other=float("-inf"))
     value = tl.where(value == value, value, float("inf"))
@@ -364,7 +364,7 @@ def top_of_blocks(tops, logits, never, width, share, CHAINED: tl.constexpr, B: t
     top = tl.full((B,), float("-inf"), tl.float32)
     for start in range(first, last, B):
         i = start + tl.arange(0, B)
-        top = tl.maximum(top, _allowed(logits, never, i, i < last))
+        top = tl.maximum(top, _mask(logits, never, i, i < last))
     tl.store(tops + row * tl.num_programs(0) + tl.program_id(0), tl.max(top, 0))
 
 
@@ -390,7 +390,7 @@ def first_top(
     found = tl.full((B,), 2147483647, tl.int32)
     for start in range(first, last, B):
         i = start + tl.arange(0, B)
-        value = _allowed(logits, never, i, i < last)
+        value = _mask(logits, never, i, i < last)
         found = tl.minimum(found, tl.where((value == top) & (i < last), i, 2147483647))
     tl.store(token + row, tl.min(found, 0).to(tl.int64))
     tl.store(position + row, tl.load(position + row) + 1)

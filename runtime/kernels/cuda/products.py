@@ -67,7 +67,7 @@ def _codes(codes, at, above, above2, j: tl.constexpr, BITS: tl.constexpr):
 
 
 @triton.jit
-def _picked(codes, PERMUTE: tl.constexpr):
+def _pick(codes, PERMUTE: tl.constexpr):
     """One byte of each word under 0x4B and two zeros, by one instruction, in which the byte's number is a constant."""
     return tl.inline_asm_elementwise(PERMUTE, "=r,r", [codes], dtype=tl.int32, is_pure=True, pack=1)
 
@@ -78,13 +78,13 @@ def _number(codes, b: tl.constexpr, ZERO: tl.constexpr, PLAIN: tl.constexpr):
     if PLAIN:
         bits = ((codes >> 8 * b) & 255) | 0x4B000000
     elif b == 0:
-        bits = _picked(codes, "{ .reg .b32 m; mov.b32 m, 0x4B000000; prmt.b32 $0, $1, m, 0x7650; }")
+        bits = _pick(codes, "{ .reg .b32 m; mov.b32 m, 0x4B000000; prmt.b32 $0, $1, m, 0x7650; }")
     elif b == 1:
-        bits = _picked(codes, "{ .reg .b32 m; mov.b32 m, 0x4B000000; prmt.b32 $0, $1, m, 0x7651; }")
+        bits = _pick(codes, "{ .reg .b32 m; mov.b32 m, 0x4B000000; prmt.b32 $0, $1, m, 0x7651; }")
     elif b == 2:
-        bits = _picked(codes, "{ .reg .b32 m; mov.b32 m, 0x4B000000; prmt.b32 $0, $1, m, 0x7652; }")
+        bits = _pick(codes, "{ .reg .b32 m; mov.b32 m, 0x4B000000; prmt.b32 $0, $1, m, 0x7652; }")
     else:
-        bits = _picked(codes, "{ .reg .b32 m; mov.b32 m, 0x4B000000; prmt.b32 $0, $1, m, 0x7653; }")
+        bits = _pick(codes, "{ .reg .b32 m; mov.b32 m, 0x4B000000; prmt.b32 $0, $1, m, 0x7653; }")
     return bits.to(tl.float32, bitcast=True) - (8388608 + ZERO)
 
 

@@ -19,7 +19,7 @@ SIGNED = 128  # what is added to a signed byte so that its code is not negative
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacked:
+class UnpackedBlocks:
     """Blocks (n) taken apart.
 
     codes: (n, weights) uint8. scale, minimum: (n, groups), any number type; float32 of both, times `d` and `dmin`
@@ -40,7 +40,7 @@ class Form:
     bits: int
     group: int
     zero: int
-    unpack: Callable[[Blocks], Unpacked]
+    unpack: Callable[[Blocks], UnpackedBlocks]
 
 
 class Blocks:
@@ -107,28 +107,28 @@ def _fifths(b: Blocks) -> Tensor:
     return (_fields(b["qh"], 1, 32) << 4).to(torch.uint8).flatten(1)
 
 
-def _q4_0(b: Blocks) -> Unpacked:
-    return Unpacked(_nibbles(b), b["d"])
+def _q4_0(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_nibbles(b), b["d"])
 
 
-def _q4_1(b: Blocks) -> Unpacked:
-    return Unpacked(_nibbles(b), b["d"], -b["m"])
+def _q4_1(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_nibbles(b), b["d"], -b["m"])
 
 
-def _q5_0(b: Blocks) -> Unpacked:
-    return Unpacked(_nibbles(b) | _fifths(b), b["d"])
+def _q5_0(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_nibbles(b) | _fifths(b), b["d"])
 
 
-def _q5_1(b: Blocks) -> Unpacked:
-    return Unpacked(_nibbles(b) | _fifths(b), b["d"], -b["m"])
+def _q5_1(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_nibbles(b) | _fifths(b), b["d"], -b["m"])
 
 
-def _q8_0(b: Blocks) -> Unpacked:
-    return Unpacked(b["qs"].view(torch.uint8) ^ 0x80, b["d"])
+def _q8_0(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(b["qs"].view(torch.uint8) ^ 0x80, b["d"])
 
 
-def _q8_k(b: Blocks) -> Unpacked:
-    return Unpacked(b["qs"].view(torch.uint8) ^ 0x80, b["d"].expand(-1, 8))
+def _q8_k(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(b["qs"].view(torch.uint8) ^ 0x80, b["d"].expand(-1, 8))
 
 
 def _six_bits(b: Blocks) -> tuple[Tensor, Tensor]:
@@ -138,52 +138,52 @@ def _six_bits(b: Blocks) -> tuple[Tensor, Tensor]:
     return scale, minimum
 
 
-def _q2_k(b: Blocks) -> Unpacked:
+def _q2_k(b: Blocks) -> UnpackedBlocks:
     codes = _parts(b["qs"].view(-1, 2, 32), 2).flatten(1)
-    return Unpacked(codes, b["scales"] & 15, b["scales"] >> 4, b["d"], b["dmin"])
+    return UnpackedBlocks(codes, b["scales"] & 15, b["scales"] >> 4, b["d"], b["dmin"])
 
 
-def _q3_k(b: Blocks) -> Unpacked:
+def _q3_k(b: Blocks) -> UnpackedBlocks:
     scales = b["scales"]
     low, high = _parts(scales[:, :8], 4).flatten(1), _parts(scales[:, 8:], 2).flatten(1)
     q = _parts(b["qs"].view(-1, 2, 32), 2).flatten(1) | _parts(b["hmask"], 1).flatten(1) << 2
-    return Unpacked(q, (low | high << 4).to(torch.int8) - 32, None, b["d"])
+    return UnpackedBlocks(q, (low | high << 4).to(torch.int8) - 32, None, b["d"])
 
 
-def _q4_k(b: Blocks) -> Unpacked:
+def _q4_k(b: Blocks) -> UnpackedBlocks:
     scale, minimum = _six_bits(b)
-    return Unpacked(_parts(b["qs"].view(-1, 4, 32), 4).flatten(1), scale, minimum, b["d"], b["dmin"])
+    return UnpackedBlocks(_parts(b["qs"].view(-1, 4, 32), 4).flatten(1), scale, minimum, b["d"], b["dmin"])
 
 
-def _q5_k(b: Blocks) -> Unpacked:
+def _q5_k(b: Blocks) -> UnpackedBlocks:
     scale, minimum = _six_bits(b)
     codes = _parts(b["qs"].view(-1, 4, 32), 4).flatten(1) | _parts(b["qh"], 1).flatten(1) << 4
-    return Unpacked(codes, scale, minimum, b["d"], b["dmin"])
+    return UnpackedBlocks(codes, scale, minimum, b["d"], b["dmin"])
 
 
-def _q6_k(b: Blocks) -> Unpacked:
+def _q6_k(b: Blocks) -> UnpackedBlocks:
     low = _parts(b["ql"].view(-1, 2, 64), 4).flatten(1)
     high = _parts(b["qh"].view(-1, 2, 32), 2).flatten(1)
-    return Unpacked(low | high << 4, b["scales"], None, b["d"])
+    return UnpackedBlocks(low | high << 4, b["scales"], None, b["d"])
 
 
-def _iq4_nl(b: Blocks) -> Unpacked:
-    return Unpacked(_looked_up("IQ4", _nibbles(b)), b["d"])
+def _iq4_nl(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_looked_up("IQ4", _nibbles(b)), b["d"])
 
 
-def _iq4_xs(b: Blocks) -> Unpacked:
+def _iq4_xs(b: Blocks) -> UnpackedBlocks:
     s = _in_turn(b["scales_l"], 4) | (_fields(b["scales_h"].flatten(), 2, 8) << 4).to(torch.uint8)
     codes = _looked_up("IQ4", _parts(b["qs"].view(-1, 8, 16), 4).flatten(1))
-    return Unpacked(codes, s.to(torch.int8) - 32, None, b["d"])
+    return UnpackedBlocks(codes, s.to(torch.int8) - 32, None, b["d"])
 
 
-def _mxfp4(b: Blocks) -> Unpacked:
-    return Unpacked(_looked_up("E2M1", _nibbles(b)), _looked_up("E8M0", b["e"]))
+def _mxfp4(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_looked_up("E2M1", _nibbles(b)), _looked_up("E8M0", b["e"]))
 
 
-def _nvfp4(b: Blocks) -> Unpacked:
+def _nvfp4(b: Blocks) -> UnpackedBlocks:
     codes = _looked_up("E2M1", _parts(b["qs"].view(-1, 4, 8), 4).flatten(1))
-    return Unpacked(codes, _looked_up("UE4M3", b["d"]))
+    return UnpackedBlocks(codes, _looked_up("UE4M3", b["d"]))
 
 
 def _signs(index: Tensor) -> Tensor:
@@ -192,38 +192,38 @@ def _signs(index: Tensor) -> Tensor:
     return torch.cat([seven, seven.sum(-1, keepdim=True, dtype=torch.int32) & 1], dim=-1)
 
 
-def _signed(b: Blocks, s: Tensor, factor: float, rows: Tensor, negative: Tensor) -> Unpacked:
+def _with_signs(b: Blocks, s: Tensor, factor: float, rows: Tensor, negative: Tensor) -> UnpackedBlocks:
     """As the quants' `_signed`: scale d · (½ + s) · factor, codes the rows with their signs."""
     scale = b["d"].float() * ((s.float() + 0.5) * factor)
     codes = rows.flatten(1).int() * (1 - 2 * negative.flatten(1).int())
-    return Unpacked((codes + SIGNED).to(torch.uint8), scale)
+    return UnpackedBlocks((codes + SIGNED).to(torch.uint8), scale)
 
 
-def _iq2_xxs(b: Blocks) -> Unpacked:
+def _iq2_xxs(b: Blocks) -> UnpackedBlocks:
     words = b["qs"].view(-1, 8, 2)
     rows = _looked_up("IQ2_XXS", _fields(words[:, :, 0], 8, 4))
-    return _signed(b, words[:, :, 1] >> 28 & 15, 0.25, rows, _signs(_fields(words[:, :, 1], 7, 4)))
+    return _with_signs(b, words[:, :, 1] >> 28 & 15, 0.25, rows, _signs(_fields(words[:, :, 1], 7, 4)))
 
 
-def _iq2_xs(b: Blocks) -> Unpacked:
+def _iq2_xs(b: Blocks) -> UnpackedBlocks:
     rows = _looked_up("IQ2_XS", b["qs"] & 511)
-    return _signed(b, _in_turn(b["scales"], 4), 0.25, rows, _signs(b["qs"] >> 9))
+    return _with_signs(b, _in_turn(b["scales"], 4), 0.25, rows, _signs(b["qs"] >> 9))
 
 
-def _iq2_s(b: Blocks) -> Unpacked:
+def _iq2_s(b: Blocks) -> UnpackedBlocks:
     index = b["qs"].int() | _in_turn(b["qh"], 2).int() << 8
     rows = _looked_up("IQ2_S", index)
-    return _signed(b, _in_turn(b["scales"], 4), 0.25, rows, _in_turn(b["signs"], 1))
+    return _with_signs(b, _in_turn(b["scales"], 4), 0.25, rows, _in_turn(b["signs"], 1))
 
 
-def _iq3_xxs(b: Blocks) -> Unpacked:
+def _iq3_xxs(b: Blocks) -> UnpackedBlocks:
     words = b["scales_and_signs"]
-    return _signed(b, words >> 28 & 15, 0.5, _looked_up("IQ3_XXS", b["qs"]), _signs(_fields(words, 7, 4)))
+    return _with_signs(b, words >> 28 & 15, 0.5, _looked_up("IQ3_XXS", b["qs"]), _signs(_fields(words, 7, 4)))
 
 
-def _iq3_s(b: Blocks) -> Unpacked:
+def _iq3_s(b: Blocks) -> UnpackedBlocks:
     index = b["qs"].int() | _in_turn(b["qh"], 1).int() << 8
-    return _signed(b, _in_turn(b["scales"], 4), 2.0, _looked_up("IQ3_S", index), _in_turn(b["signs"], 1))
+    return _with_signs(b, _in_turn(b["scales"], 4), 2.0, _looked_up("IQ3_S", index), _in_turn(b["signs"], 1))
 
 
 def _eighths(rows: Tensor, down: Tensor) -> Tensor:
@@ -231,15 +231,15 @@ def _eighths(rows: Tensor, down: Tensor) -> Tensor:
     return (rows.int() * 8 + (1 - 2 * down) + SIGNED).to(torch.uint8).flatten(1)
 
 
-def _iq1_s(b: Blocks) -> Unpacked:
+def _iq1_s(b: Blocks) -> UnpackedBlocks:
     high = b["qh"]
     index = b["qs"].int() | _fields(high, 3, 4).flatten(1) << 8
     rows = _looked_up("IQ1_S", index).view(-1, 8, 32)
     scale = b["d"].float() * (2 * (high >> 12 & 7) + 1).float() * 0.125
-    return Unpacked(_eighths(rows, (high >> 15 & 1)[:, :, None]), scale)
+    return UnpackedBlocks(_eighths(rows, (high >> 15 & 1)[:, :, None]), scale)
 
 
-def _iq1_m(b: Blocks) -> Unpacked:
+def _iq1_m(b: Blocks) -> UnpackedBlocks:
     words = b["scales"]
     shifts = torch.arange(0, 16, 4, dtype=torch.int32, device=words.device)
     bits = (words >> 12 << shifts).sum(-1, dtype=torch.int32)
@@ -247,29 +247,29 @@ def _iq1_m(b: Blocks) -> Unpacked:
     high = _in_turn(b["qh"], 4).int()
     rows = _looked_up("IQ1_S", b["qs"].int() | (high & 7) << 8)
     scale = d * (2 * _fields(words, 3, 4).flatten(1) + 1).float() * 0.125
-    return Unpacked(_eighths(rows, (high >> 3)[:, :, None]), scale)
+    return UnpackedBlocks(_eighths(rows, (high >> 3)[:, :, None]), scale)
 
 
-def _tq1_0(b: Blocks) -> Unpacked:
+def _tq1_0(b: Blocks) -> UnpackedBlocks:
     def trits(packed: Tensor, count: int) -> Tensor:
         power = 3 ** torch.arange(count, dtype=torch.int32, device=packed.device)[:, None]
         return ((packed.int()[:, None, :] * power & 255) * 3 >> 8).to(torch.uint8).flatten(1)
 
     qs = b["qs"]
     codes = torch.cat([trits(qs[:, :32], 5), trits(qs[:, 32:], 5), trits(b["qh"], 4)], dim=1)
-    return Unpacked(codes, b["d"].expand(-1, 8))
+    return UnpackedBlocks(codes, b["d"].expand(-1, 8))
 
 
-def _tq2_0(b: Blocks) -> Unpacked:
-    return Unpacked(_parts(b["qs"].view(-1, 2, 32), 2).flatten(1), b["d"].expand(-1, 8))
+def _tq2_0(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_parts(b["qs"].view(-1, 2, 32), 2).flatten(1), b["d"].expand(-1, 8))
 
 
-def _q1_0(b: Blocks) -> Unpacked:
-    return Unpacked(_in_turn(b["qs"], 1) << 1, b["d"].expand(-1, 4))
+def _q1_0(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_in_turn(b["qs"], 1) << 1, b["d"].expand(-1, 4))
 
 
-def _q2_0(b: Blocks) -> Unpacked:
-    return Unpacked(_in_turn(b["qs"], 2), b["d"].expand(-1, 2))
+def _q2_0(b: Blocks) -> UnpackedBlocks:
+    return UnpackedBlocks(_in_turn(b["qs"], 2), b["d"].expand(-1, 2))
 
 
 FORMS: dict[str, Form] = {
@@ -303,6 +303,6 @@ FORMS: dict[str, Form] = {
 }
 
 
-def unpacked(type: QuantType, raw: Tensor) -> Unpacked:
+def unpack(type: QuantType, raw: Tensor) -> UnpackedBlocks:
     """Whole blocks of a packed type, uint8 of any device, taken apart there."""
     return FORMS[type.name].unpack(Blocks(by_name(type.name), raw))

@@ -21,7 +21,7 @@ Document = dict[str, object]
 
 
 @dataclass(slots=True)
-class Shown:
+class ShownToken:
     """A token whose text went out, at that character of the answer."""
 
     step: Step
@@ -29,7 +29,7 @@ class Shown:
 
 
 @dataclass(slots=True)
-class Collected:
+class CollectedAnswer:
     """What came of one answer, or of one answer since the last chunk.
 
     held: tokens whose text has not come out yet; where it turns out to be a stop string they are left out.
@@ -38,15 +38,15 @@ class Collected:
     text: str = ""
     tokens: int = 0
     offset: int = 0
-    shown: list[Shown] = field(default_factory=list)
-    held: list[Shown] = field(default_factory=list)
+    shown: list[ShownToken] = field(default_factory=list)
+    held: list[ShownToken] = field(default_factory=list)
     finished: Finished | None = None
 
     def take(self, event: Event) -> None:
         """Adds an event."""
         if isinstance(event, Token):
             self.tokens += 1
-            self.held.append(Shown(event.step, self.offset + len(self.text)))
+            self.held.append(ShownToken(event.step, self.offset + len(self.text)))
             self.text += event.step.text
             if event.step.text:
                 self.shown, self.held = [*self.shown, *self.held], []
@@ -56,9 +56,9 @@ class Collected:
             if event.finish != "stop":
                 self.shown, self.held = [*self.shown, *self.held], []
 
-    def following(self) -> Collected:
+    def following(self) -> CollectedAnswer:
         """What comes after a chunk was made of this."""
-        return Collected(offset=self.offset + len(self.text), held=self.held)
+        return CollectedAnswer(offset=self.offset + len(self.text), held=self.held)
 
     @property
     def finish_reason(self) -> str | None:
@@ -66,9 +66,9 @@ class Collected:
         return None if self.finished is None else FINISH[self.finished.finish]
 
 
-async def collected(generations: Generations) -> list[Collected]:
+async def collect(generations: Generations) -> list[CollectedAnswer]:
     """All answers, when the last one is complete; ApiError where one failed."""
-    answers = [Collected() for _ in generations.requests]
+    answers = [CollectedAnswer() for _ in generations.requests]
     async for index, event in generations:
         if isinstance(event, Failed):
             raise ApiError(500, event.message, code=event.code.lower())
@@ -96,19 +96,19 @@ class Kind:
     prefix: str
     object: str
     chunk_object: str
-    choice: Callable[[int, Collected], Document]
-    delta: Callable[[int, Collected], Document]
+    choice: Callable[[int, CollectedAnswer], Document]
+    delta: Callable[[int, CollectedAnswer], Document]
     first: Callable[[int], Document] | None = None
 
 
 def chat_kind(tokenizer: Tokenizer) -> Kind:
     """Chat completions."""
 
-    def choice(index: int, answer: Collected) -> Document:
+    def choice(index: int, answer: CollectedAnswer) -> Document:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         return chat_choice(index, "message", message, answer, tokenizer)
 
-    def delta(index: int, chunk: Collected) -> Document:
+    def delta(index: int, chunk: CollectedAnswer) -> Document:
         content = {"content": chunk.text} if chunk.text else {}
         return chat_choice(index, "delta", content, chunk, tokenizer)
 
@@ -119,7 +119,9 @@ def chat_kind(tokenizer: Tokenizer) -> Kind:
     return Kind("chatcmpl", "chat.completion", "chat.completion.chunk", choice, delta, first)
 
 
-def chat_choice(index: int, name: str, said: object, answer: Collected, tokenizer: Tokenizer) -> Document:
+def chat_choice(
+    index: int, name: str, said: object, answer: CollectedAnswer, tokenizer: Tokenizer
+) -> Document:
     """A choice of a chat, whose text is under `name`."""
     steps = [shown.step for shown in answer.shown if shown.step.chosen is not None]
     logprobs = {"content": [chat_logprobs(step, tokenizer) for step in steps], "refusal": None}
@@ -149,7 +151,7 @@ def chat_logprobs(step: Step, tokenizer: Tokenizer) -> Document:
 def text_kind(tokenizer: Tokenizer) -> Kind:
     """Text completions; their chunks look like their answers."""
 
-    def choice(index: int, answer: Collected) -> Document:
+    def choice(index: int, answer: CollectedAnswer) -> Document:
         return {
             "index": index,
             "text": answer.text,
@@ -160,7 +162,7 @@ def text_kind(tokenizer: Tokenizer) -> Kind:
     return Kind("cmpl", "text_completion", "text_completion", choice, choice)
 
 
-def text_logprobs(answer: Collected, tokenizer: Tokenizer) -> Document | None:
+def text_logprobs(answer: CollectedAnswer, tokenizer: Tokenizer) -> Document | None:
     """Tokens, probabilities and places of an answer, each a list."""
     shown = [one for one in answer.shown if one.step.chosen is not None]
     if not shown:

@@ -36,12 +36,12 @@ class LlamaServer:
         body.require_served()
         tokenizer = self.service.model.tokenizer
 
-        def encoded() -> list[int]:
+        def encode() -> list[int]:
             chosen = tokenizer if body.parse_special else prompts.plain_tokenizer(tokenizer)
             ids: list[int] = chosen.encode(body.content, add_special_tokens=body.add_special).ids
             return ids
 
-        ids = await asyncio.to_thread(encoded)
+        ids = await asyncio.to_thread(encode)
         pieces = [{"id": token, "piece": self._piece(token)} for token in ids] if body.with_pieces else ids
         return JSONResponse({"tokens": pieces})
 
@@ -58,7 +58,7 @@ class LlamaServer:
         body = await read_json(request, self.service.settings.limits, Detokenize)
         body.require_served()
         model = self.service.model
-        ids = prompts.given(model, body.tokens, "tokens") if body.tokens else []
+        ids = prompts.require_ids(model, body.tokens, "tokens") if body.tokens else []
         content = await asyncio.to_thread(model.tokenizer.decode, ids, skip_special_tokens=False)
         return JSONResponse({"content": content})
 
@@ -68,7 +68,7 @@ class LlamaServer:
         body.require_served()
         messages = [prompts.template_message(one.model_dump(exclude_none=True)) for one in body.messages]
         tools = [tool.model_dump(exclude_none=True) for tool in body.tools or ()] or None
-        text = await asyncio.to_thread(prompts.rendered, self.service.model, messages, tools)
+        text = await asyncio.to_thread(prompts.render_prompt, self.service.model, messages, tools)
         return JSONResponse({"prompt": text})
 
     async def props(self, _: Request) -> Response:
@@ -99,7 +99,7 @@ class LlamaServer:
         if isinstance(body.prompt, str):
             ids = await asyncio.to_thread(prompts.encode, model, body.prompt)
         else:
-            ids = prompts.given(model, body.prompt)
+            ids = prompts.require_ids(model, body.prompt)
         room = max(model.n_ctx - len(ids), 0)
         ask = Ask(
             [ids],

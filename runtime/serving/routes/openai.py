@@ -16,7 +16,7 @@ from llorch.base.version import __version__
 from llorch.runtime.serving import prompts
 from llorch.runtime.serving.errors import ApiError
 from llorch.runtime.serving.job import Failed, Finished, Token
-from llorch.runtime.serving.routes.answers import Collected, Kind, chat_kind, collected, text_kind, usage
+from llorch.runtime.serving.routes.answers import CollectedAnswer, Kind, chat_kind, collect, text_kind, usage
 from llorch.runtime.serving.schemas.openai import ChatCompletion, Completion, TextCompletion
 from llorch.runtime.serving.service import Ask, Generations, Service
 from llorch.runtime.serving.transport.body import read_json
@@ -76,14 +76,16 @@ class OpenAI:
         body = await self._read(request, TextCompletion)
         model = self.service.model
 
-        def encoded() -> list[list[int]]:
+        def encode() -> list[list[int]]:
             return [
-                prompts.encode(model, prompt) if isinstance(prompt, str) else prompts.given(model, prompt)
+                prompts.encode(model, prompt)
+                if isinstance(prompt, str)
+                else prompts.require_ids(model, prompt)
                 for prompt in body.prompts()
             ]
 
         ask = Ask(
-            await asyncio.to_thread(encoded),
+            await asyncio.to_thread(encode),
             body.sampling(),
             choices=body.n or 1,
             max_new_tokens=16 if body.max_tokens is None else body.max_tokens,  # OpenAI's default
@@ -116,7 +118,7 @@ class OpenAI:
             events = self._events(generations, head, kind, counted)
             return EventStream(events, self.service.settings.limits.write_s, generations.cancel)
         async with generations:
-            done = await unless_gone(request, collected(generations))
+            done = await unless_gone(request, collect(generations))
         choices = [kind.choice(index, choice) for index, choice in enumerate(done)]
         counts = usage(ask.prompts, [choice.tokens for choice in done])
         return JSONResponse({**head, "object": kind.object, "choices": choices, "usage": counts})
@@ -139,7 +141,7 @@ class OpenAI:
     ) -> AsyncIterator[bytes]:
         """Chunks, and a last one with the numbers of tokens where the prompts are to be counted."""
         head = {**head, "object": kind.chunk_object}
-        pending = [Collected() for _ in generations.requests]
+        pending = [CollectedAnswer() for _ in generations.requests]
         made = [0] * len(pending)
 
         def chunk(choices: list[dict[str, object]], **more: object) -> bytes:

@@ -41,7 +41,7 @@ class Worker:
         try:
             ids = await asyncio.to_thread(prompts.encode, self.service.model, body.prompt)
             if body.job_id in self.service.named:
-                return refused("job_id", "unique", "job_id: a job of that name is under way")
+                return refuse("job_id", "unique", "job_id: a job of that name is under way")
             generations = self.service.generate(
                 Ask([ids], body.sampling(), max_new_tokens=body.max_tokens, stop=body.stop)
             )
@@ -49,15 +49,15 @@ class Worker:
             if error.status != 400:
                 raise
             field = "max_tokens" if error.code == "context_length_exceeded" else "prompt"
-            return refused(field, "context", f"{field}: {error.message}")
+            return refuse(field, "context", f"{field}: {error.message}")
         self.service.named[body.job_id] = generations
 
-        def closed() -> None:
+        def close() -> None:
             generations.cancel()
             del self.service.named[body.job_id]
 
         events = self._events(body.job_id, generations)
-        return EventStream(events, self.service.settings.limits.write_s, closed)
+        return EventStream(events, self.service.settings.limits.write_s, close)
 
     async def cancel(self, request: Request) -> Response:
         """POST /cancel: also of a job that is over, or that there never was."""
@@ -76,11 +76,11 @@ class Worker:
         async for _, event in generations:
             if not started:  # also of a job that ends while it waits: the order of events stays
                 started = True
-                yield self._started(job_id)
+                yield self._start(job_id)
             for name, document in self._documents(event):
                 yield sent_event({"type": name, **document}, name)
 
-    def _started(self, job_id: str) -> bytes:
+    def _start(self, job_id: str) -> bytes:
         now = rfc3339(datetime.now(UTC))
         document = {"type": "started", "job_id": job_id, "model": self.service.card.name, "started_at": now}
         return sent_event(document, "started")
@@ -112,7 +112,7 @@ def ending(event: Finished) -> dict[str, object]:
     }
 
 
-def refused(field: str, constraint: str, message: str) -> Response:
+def refuse(field: str, constraint: str, message: str) -> Response:
     """One error in the worker's words."""
     error = {"field": field, "constraint": constraint, "message": message}
     return JSONResponse({"errors": [error]}, status_code=400)

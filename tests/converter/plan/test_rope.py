@@ -15,7 +15,15 @@ from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.converter.architectures.llama import LLAMA
 from llorch.converter.architectures.phi3 import PHI3
 from llorch.converter.plan.llama3_rope import closed_form
-from llorch.converter.plan.rope import FREQS, LONG, SHORT, Rope, partial_rotary_factor, read_rope, spelled
+from llorch.converter.plan.rope import (
+    FREQS,
+    LONG,
+    SHORT,
+    Rope,
+    partial_rotary_factor,
+    read_rope,
+    rope_parameters,
+)
 from llorch.converter.schema.keys import Keys
 from tests.converter.headers import header_of
 
@@ -123,7 +131,7 @@ def test_transformers_divides_the_frequencies_by_the_factors() -> None:
         hidden_size=32,
         num_attention_heads=4,
         max_position_embeddings=128,
-        **spelled(LLAMA, rope, keys, SIZES),
+        **rope_parameters(LLAMA, rope, keys, SIZES),
     )
     embedding = LlamaRotaryEmbedding(config)
     plain = 1.0 / 10000.0 ** (torch.arange(0, 8, 2) / 8)
@@ -192,7 +200,7 @@ def test_a_class_that_knows_longrope_alone_is_told_a_linear_factor_for_every_pai
 
 def test_longrope_is_spelled_with_three_keys_for_version_4() -> None:
     rope = Rope(10000.0, scaling_of({LONG: TABLE, SHORT: TABLE}), {})
-    config = spelled(PHI3, rope, keys_of(), SIZES)
+    config = rope_parameters(PHI3, rope, keys_of(), SIZES)
     assert config["rope_scaling"] == {
         "type": "longrope",
         "short_factor": TABLE.tolist(),

@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 
 from llorch.base.errors import MalformedInput
 from llorch.base.progress import Progress
-from llorch.converter.plan.schedule import Converted, Passed, Placed, ReadBack, schedule, written_order
+from llorch.converter.plan.schedule import (
+    BytesToHash,
+    PlacedTensor,
+    ReadBack,
+    SliceToConvert,
+    schedule,
+    written_order,
+)
 from llorch.converter.plan.segments import OutputTensor, Segment
 from llorch.converter.schema.architecture import Spread
 from llorch.converter.schema.operations import Operation, rope_halves, subtract_one, transpose
@@ -117,9 +124,9 @@ def run_job(
             os.close(file.fd)
 
 
-def placed_by_name(outputs: Sequence[OutputTensor], layout: Layout) -> list[Placed]:
+def placed_by_name(outputs: Sequence[OutputTensor], layout: Layout) -> list[PlacedTensor]:
     by_name = {output.name: output for output in outputs}
-    return [Placed(by_name[stored.name], stored) for stored in layout.tensors]
+    return [PlacedTensor(by_name[stored.name], stored) for stored in layout.tensors]
 
 
 def expected_bytes(source: Source, output: OutputTensor) -> bytes:
@@ -239,7 +246,7 @@ def test_every_source_byte_is_read_once_and_in_order(tmp_path: Path) -> None:
     at = 0
     for piece in pieces(source, simple(source)[1:]):  # tensor 0 is not written
         assert not isinstance(piece, ReadBack)
-        here = piece if isinstance(piece, Passed) else piece.slice  # type: ignore[attr-defined]
+        here = piece if isinstance(piece, BytesToHash) else piece.slice  # type: ignore[attr-defined]
         assert here.start == at
         at += here.nbytes
     assert at == len(source.content[0])
@@ -275,7 +282,7 @@ def test_a_finished_tensor_is_read_back_and_not_converted_again(tmp_path: Path) 
     names = {"tensor0", "tensor2"}
     found = pieces(source, simple(source), sorted(names))
     assert {p.placed.output.name for p in found if isinstance(p, ReadBack)} == names
-    assert {p.placed.output.name for p in found if isinstance(p, Converted)} == {"tensor1"}
+    assert {p.placed.output.name for p in found if isinstance(p, SliceToConvert)} == {"tensor1"}
 
 
 def test_written_tensors_lie_at_multiples_of_their_element_size(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def refuse(text: str, target: jit_cache.Target) -> bytes:
 
 def test_a_kernel_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded((tmp_path,), by_name("Q8_0"))() == 1
-    monkeypatch.setattr(jit_cache, "_compiled", refuse)
+    monkeypatch.setattr(jit_cache, "_compile", refuse)
     assert loaded((tmp_path,), by_name("Q8_0"))() == 1
 
 
@@ -64,7 +64,7 @@ from llorch.formats.vector_code import jit_cache
 from llorch.formats.vector_code.jit_cache import this_machine
 from tests.formats.quants.test_machine import by_name, loaded, refuse
 if REFUSE:
-    jit_cache._compiled = refuse
+    jit_cache._compile = refuse
 assert loaded((Path({str(tmp_path)!r}),), by_name("Q8_0"))() == 1
 """
     for first in ("False", "True"):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.formats.gguf.file import read_header
-from llorch.formats.tokenizer import REFUSED, build_tokenizer, guarded, load_tokenizer
+from llorch.formats.tokenizer import REFUSED, build_tokenizer, guard, load_tokenizer
 from llorch.formats.tokenizer.bpe import byte_characters
 from llorch.formats.tokenizer.charsmap import read_charsmap
 from llorch.formats.tokenizer.pretokenizers import PRETOKENIZERS
@@ -180,7 +180,7 @@ def test_a_panic_of_the_library_is_an_input_error(unigram: Trained) -> None:
         walk_out_of_the_map()
     assert not isinstance(raw.value, Exception)
     with pytest.raises(MalformedInput, match="the tokenizers library refuses the vocabulary"):
-        guarded(walk_out_of_the_map)
+        guard(walk_out_of_the_map)
 
 
 def test_an_interrupt_is_no_input_error() -> None:
@@ -188,7 +188,7 @@ def test_an_interrupt_is_no_input_error() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        guarded(interrupt)
+        guard(interrupt)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llorch.base.shown import width
+from llorch.base.printable import width
 from llorch.registry.export.drawing import LETTER, as_dot, as_svg, as_tree
 from llorch.registry.export.layout import Edge, laid_out, spread
 from llorch.registry.query.lineage import Arrow, ArtifactNode, Lineage, RunNode

@@ -40,7 +40,7 @@ def test_rows_are_those_that_are_stored_before_and_after_it_was_multiplied_with(
     assert torch.equal(matrix.rows_at(ids), stored[ids].float())
     matrix.materialize()
     assert torch.equal(matrix.rows_at(ids), stored[ids].float())
-    assert torch.equal(matrix.dequantized(3, 9), stored[3:9].float())
+    assert torch.equal(matrix.dequantize(3, 9), stored[3:9].float())
     assert torch.equal(matrix.rows_at(ids), stored[ids].float())
 
 

@@ -144,7 +144,7 @@ def test_a_router_decides_in_float32_in_fast_mode_too(test_data: Path, held_on_g
     assert isinstance(ffn, Mixture)
     x = torch.randn(rows, model.traits.hidden_size, generator=torch.Generator().manual_seed(4))
     router = ffn.router.weight
-    expected = x.double() @ router.dequantized(0, router.rows).double().cpu().T
+    expected = x.double() @ router.dequantize(0, router.rows).double().cpu().T
     assert torch.allclose(
         ffn.router(x.to(router.numbers.device)).double().cpu(), expected, rtol=1e-5, atol=1e-5
     )

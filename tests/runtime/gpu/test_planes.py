@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llorch.formats.quants import BY_ID, QuantType, by_name, decode
 from llorch.runtime.blocks.linear import Numbers
-from llorch.runtime.kernels.cuda.planes import TILE, joined, plane_bytes, repack, widen
+from llorch.runtime.kernels.cuda.planes import TILE, join_planes, plane_bytes, repack, widen
 from llorch.runtime.kernels.cuda.unpack import FORMS
 from tests.formats.quants.reference import by_gguf_py
 from tests.formats.quants.samples import edge_blocks, random_blocks
@@ -96,7 +96,7 @@ def test_joined_matrices_keep_their_rows(tiles: list[int], last: int) -> None:
     type = by_name("Q5_0")
     sizes = [*(TILE * count for count in tiles), last]
     parts = [repack(type, torch.from_numpy(blocks(type, rows, 64)), rows, 64) for rows in sizes]
-    together = joined(parts)
+    together = join_planes(parts)
     assert bits(widen(together)) == bits(torch.cat([widen(part) for part in parts]))
     assert bits(widen(together.tiles(sum(sizes[:-1]), sum(sizes)))) == bits(widen(parts[-1]))
 

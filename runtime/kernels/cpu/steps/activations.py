@@ -38,7 +38,7 @@ def quantize_kernel(processor: Processor, planes: int) -> str:
         for plane in range(planes):
             whole = (row * planes + plane) * groups + group
             integers = _nearest(emit, x * inverse)
-            emit.store(integers.narrowed(8), q + whole * GROUP)
+            emit.store(integers.narrow(8), q + whole * GROUP)
             emit.store(scale, scales + whole * 4)
             for of, place in ((16, sums16), (32, sums32)):
                 for part in range(GROUP // of):

@@ -133,6 +133,6 @@ def _top(emit: Emitter, row: Value, oldest: Value, seen: Value, top: Variable, *
 
 def _within(emit: Emitter, at: Value, seen: Value) -> Value:
     """Which of the lanes from `at` on are before `seen`."""
-    count = (seen - at).narrowed(32).spread(LANES)
+    count = (seen - at).narrow(32).spread(LANES)
     numbers = emit.constant(count.ir.type, list(range(LANES)))
     return emit.of(emit.builder.icmp_signed("<", numbers.ir, count.ir))

@@ -195,7 +195,7 @@ def space_of_heads_kernel(processor: Processor, size: int, least_step: float) ->
             with emit.loop(head * head_dim, (head + 1) * head_dim) as channel:
                 x = emit.load(row + channel * 4, FLOAT)
                 own = memory + channel * (4 * size)
-                said = _advanced(emit, own, [kept] * (size // LANES), x * stepped, into, out_of, sums)
+                said = _advance(emit, own, [kept] * (size // LANES), x * stepped, into, out_of, sums)
                 result = said + emit.load(skip + head * 4, FLOAT) * x
                 emit.store(result, target + (token * inner + channel) * 4)
     emit.back()
@@ -220,7 +220,7 @@ def space_of_channels_kernel(processor: Processor, size: int) -> str:
                 for part in range(0, size, LANES)
             ]
             shared = token * (4 * size)
-            said = _advanced(emit, memory + behind, kept, x * stepped, into + shared, out_of + shared, sums)
+            said = _advance(emit, memory + behind, kept, x * stepped, into + shared, out_of + shared, sums)
             emit.store(said + emit.load(skip + channel * 4, FLOAT) * x, target + number)
     emit.back()
     return str(emit.module)
@@ -231,7 +231,7 @@ def _chains(emit: Emitter, size: int) -> list[Variable]:
     return [emit.variable(emit.zeros(LANES)) for _ in range(min(2, size // LANES))]
 
 
-def _advanced(
+def _advance(
     emit: Emitter,
     memory: Value,
     kept: list[Value],

@@ -1,7 +1,7 @@
 """The kernels called from torch tensors: how many programs of which size, and buffers of the right shape."""
 
 from llorch.runtime.kernels.cuda.launch.attention import Caches, attend, attend_many, turn_many
-from llorch.runtime.kernels.cuda.launch.emitted import Emitted, padded
+from llorch.runtime.kernels.cuda.launch.emitted import ActivationRows, pad_width
 from llorch.runtime.kernels.cuda.launch.matrices import (
     Blocking,
     blocking,
@@ -10,23 +10,23 @@ from llorch.runtime.kernels.cuda.launch.matrices import (
     widen_rows,
     widen_tiles,
 )
-from llorch.runtime.kernels.cuda.launch.rows import TOP_PROGRAMS, add_and_norm, gated, most_probable, pack
+from llorch.runtime.kernels.cuda.launch.rows import TOP_PROGRAMS, add_and_norm, gate, most_probable, pack
 
 __all__ = [
     "TOP_PROGRAMS",
+    "ActivationRows",
     "Blocking",
     "Caches",
-    "Emitted",
     "add_and_norm",
     "attend",
     "attend_many",
     "blocking",
     "float_linear",
-    "gated",
+    "gate",
     "most_probable",
     "pack",
     "packed_linear",
-    "padded",
+    "pad_width",
     "turn_many",
     "widen_rows",
     "widen_tiles",

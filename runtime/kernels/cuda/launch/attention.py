@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from llorch.runtime.kernels.cuda import attention
-from llorch.runtime.kernels.cuda.launch.emitted import PACK_COLUMNS, Emitted, chained, padded
+from llorch.runtime.kernels.cuda.launch.emitted import PACK_COLUMNS, ActivationRows, chain_options, pad_width
 from llorch.runtime.kernels.cuda.launch.rows import Norm
 from llorch.runtime.traits import Rope, Traits
 
@@ -48,7 +48,7 @@ def attend(
     qkv: Tensor,
     caches: Caches,
     position: Tensor,
-    out: Emitted,
+    out: ActivationRows,
     *,
     layer: int,
     sums: Tensor,
@@ -99,7 +99,7 @@ def attend(
         SPLITS=splits,
         P=16 if short else 32,
         num_warps=1 if short else 4,
-        **chained(qkv),
+        **chain_options(qkv),
     )
     columns = out.plain.shape[1]
     attention.combine[-(-columns // PACK_COLUMNS), rows](
@@ -116,7 +116,7 @@ def attend(
         EMIT=out.packed,
         B=PACK_COLUMNS,
         num_warps=2,
-        **chained(qkv),
+        **chain_options(qkv),
     )
 
 
@@ -155,13 +155,13 @@ def turn_many(
         caches.capacity,
         traits.norm_eps if q_norm is None else q_norm.eps,
         D=traits.head_dim,
-        DB=padded(traits.head_dim),
+        DB=pad_width(traits.head_dim),
         NROT=0 if rope is None else rope.n_rot,
         PAIRS="none" if rope is None else rope.pairs,
         NORM=_normed(traits, q_norm, k_norm),
         KIND=traits.norm if q_norm is None else q_norm.kind,
         num_warps=1,
-        **chained(qkv),
+        **chain_options(qkv),
     )
 
 
@@ -185,13 +185,13 @@ def attend_many(
         traits.attention_scale,
         traits.attention_softcap or 1.0,
         D=traits.head_dim,
-        DB=padded(traits.head_dim),
+        DB=pad_width(traits.head_dim),
         WINDOW=window is not None,
         CAPPED=traits.attention_softcap is not None,
         M=QUERY_BLOCK,
         P=KEY_BLOCK,
         num_warps=4,
-        **chained(queries),
+        **chain_options(queries),
     )
 
 

@@ -15,7 +15,7 @@ PACK_COLUMNS = 128  # that one program packs
 
 
 @dataclass(frozen=True, slots=True)
-class Emitted:
+class ActivationRows:
     """Rows of activations as the products read them; `packed` is whether more than `plain` is written.
 
     plain: (m, columns) float32. x: (m, 32, groups) float32, or in fast mode (m, 8, groups) words of four signed
@@ -30,7 +30,9 @@ class Emitted:
     packed: bool
 
     @classmethod
-    def empty(cls, m: int, columns: int, device: torch.device, *, fast: bool, packed: bool = True) -> Emitted:
+    def empty(
+        cls, m: int, columns: int, device: torch.device, *, fast: bool, packed: bool = True
+    ) -> ActivationRows:
         """Buffers for m rows."""
         groups = -(-columns // GROUP)
         words = (8, torch.int32) if fast else (32, torch.float32)
@@ -43,7 +45,7 @@ class Emitted:
         return cls(plain, x, xd, xs, fast, packed)
 
     @classmethod
-    def row_major(cls, plain: Tensor) -> Emitted:
+    def row_major(cls, plain: Tensor) -> ActivationRows:
         """Only `plain`, of any float type."""
         return cls(plain, plain, plain, plain, False, False)
 
@@ -63,12 +65,12 @@ def _can_chain(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (9, 0)
 
 
-def chained(t: Tensor) -> dict[str, bool]:
+def chain_options(t: Tensor) -> dict[str, bool]:
     """The options of a kernel that may start while the one before it still runs, where the device can do that."""
     can = t.is_cuda and _can_chain(t.device)
     return {"CHAINED": can, "launch_pdl": can} if can else {"CHAINED": False}
 
 
-def padded(width: int) -> int:
+def pad_width(width: int) -> int:
     """The power of two from `width` on, at least 32: Triton's vectors have no other length."""
     return max(GROUP, int(triton.next_power_of_2(width)))

@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 
 from llorch.runtime.kernels.cuda import pointwise, products
-from llorch.runtime.kernels.cuda.launch.emitted import Emitted, chained
+from llorch.runtime.kernels.cuda.launch.emitted import ActivationRows, chain_options
 from llorch.runtime.kernels.cuda.planes import GROUP, TILE, Planes
 
 WIDEN_COLUMNS = 1024  # of a row that one program of `widen_rows` makes
@@ -67,7 +67,7 @@ def _planes(p: Planes) -> tuple[Tensor | None, ...]:
 
 def packed_linear(
     planes: Planes,
-    x: Emitted,
+    x: ActivationRows,
     y: Tensor,
     *,
     start: int = 0,
@@ -114,7 +114,7 @@ def packed_linear(
         KS=cut.side,
         LINES=32 * cut.warps,
         num_warps=cut.warps,
-        **chained(y),
+        **chain_options(y),
     )
 
 
@@ -134,7 +134,7 @@ def float_linear(w: Tensor, x: Tensor, y: Tensor, bias: Tensor | None = None) ->
         BN=FLOAT_ROWS,
         BK=min(FLOAT_COLUMNS, triton.next_power_of_2(columns)),
         num_warps=FLOAT_WARPS,
-        **chained(y),
+        **chain_options(y),
     )
 
 
@@ -153,7 +153,7 @@ def widen_rows(planes: Planes, ids: Tensor, out: Tensor, factor: float = 1.0) ->
         ZERO=planes.zero,
         B=WIDEN_COLUMNS,
         num_warps=4,
-        **chained(out),
+        **chain_options(out),
         enable_fp_fusion=False,  # a fused subtraction rounds once where the type's definition rounds twice
     )
 

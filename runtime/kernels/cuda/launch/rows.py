@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from llorch.runtime.kernels.cuda import pointwise
-from llorch.runtime.kernels.cuda.launch.emitted import PACK_COLUMNS, Emitted, chained, padded
+from llorch.runtime.kernels.cuda.launch.emitted import PACK_COLUMNS, ActivationRows, chain_options, pad_width
 from llorch.runtime.traits import Activation, NormKind
 
 NORM_COLUMNS = 512
@@ -34,17 +34,17 @@ class Norm(Protocol):
         """Of the weight's shape."""
 
 
-def pack(x: Tensor, *, fast: bool) -> Emitted:
+def pack(x: Tensor, *, fast: bool) -> ActivationRows:
     """Rows of activations (m, columns), float32, as the products read them."""
-    out = Emitted.empty(len(x), x.shape[1], x.device, fast=fast)
-    gated(x.contiguous()[:, None], None, out, None)
+    out = ActivationRows.empty(len(x), x.shape[1], x.device, fast=fast)
+    gate(x.contiguous()[:, None], None, out, None)
     return out
 
 
-def gated(first: Tensor, second: Tensor | None, out: Emitted, activation: Activation | None) -> None:
+def gate(first: Tensor, second: Tensor | None, out: ActivationRows, activation: Activation | None) -> None:
     """act(Σ first) · Σ second, emitted: (m, parts, columns) float32, both perhaps cut out of the same wider rows."""
     m, columns = out.plain.shape
-    pointwise.gated[-(-columns // PACK_COLUMNS), m](
+    pointwise.gate[-(-columns // PACK_COLUMNS), m](
         first,
         first if second is None else second,
         *out.buffers,
@@ -59,7 +59,7 @@ def gated(first: Tensor, second: Tensor | None, out: Emitted, activation: Activa
         EMIT=out.packed,
         B=PACK_COLUMNS,
         num_warps=2,
-        **chained(first),
+        **chain_options(first),
     )
 
 
@@ -70,7 +70,7 @@ def add_and_norm(
     shares: Tensor | None,
     post: Norm | None,
     norm: Norm | None,
-    out: Emitted,
+    out: ActivationRows,
     scale: float,
     *,
     few: bool,
@@ -83,7 +83,7 @@ def add_and_norm(
     """
     m, width = hidden.shape
     some = norm or post
-    block = min(NORM_COLUMNS, padded(width))
+    block = min(NORM_COLUMNS, pad_width(width))
     pointwise.add_and_norm[-(-width // block), m](
         hidden,
         after,
@@ -104,10 +104,10 @@ def add_and_norm(
         KIND="none" if norm is None else norm.kind,
         FAST=out.fast,
         EMIT=out.packed,
-        B=padded(width),
+        B=pad_width(width),
         C=block,
         num_warps=16 if few and width > 2048 else 4,
-        **chained(hidden),
+        **chain_options(hidden),
     )
 
 
@@ -119,7 +119,7 @@ def most_probable(logits: Tensor, never: Tensor, scratch: Tensor, token: Tensor,
     m, width = logits.shape
     share = -(-width // TOP_PROGRAMS)
     pointwise.top_of_blocks[TOP_PROGRAMS, m](
-        scratch, logits, never, width, share, B=TOP_BLOCK, num_warps=4, **chained(logits)
+        scratch, logits, never, width, share, B=TOP_BLOCK, num_warps=4, **chain_options(logits)
     )
     pointwise.first_top[m,](
         token,
@@ -132,5 +132,5 @@ def most_probable(logits: Tensor, never: Tensor, scratch: Tensor, token: Tensor,
         PROGRAMS=TOP_PROGRAMS,
         B=TOP_BLOCK,
         num_warps=4,
-        **chained(logits),
+        **chain_options(logits),
     )

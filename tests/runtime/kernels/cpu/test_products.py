@@ -13,7 +13,7 @@ from llorch.formats.quants import BY_ID, QuantType, by_name, decode
 from llorch.formats.vector_code.jit_cache import this_machine
 from llorch.runtime.errors import KernelMismatch
 from llorch.runtime.kernels.cpu import grouped, multiply
-from llorch.runtime.kernels.cpu.grouped import GROUPED, Grouped, Groups, Run
+from llorch.runtime.kernels.cpu.grouped import GROUPED, GroupedType, Groups, Run
 from llorch.runtime.kernels.cpu.library import Library, library, planes_of, sample
 from llorch.runtime.kernels.cpu.multiply import Blocks, Product
 from llorch.runtime.kernels.cpu.processor import Instructions, Processor, processor_of
@@ -179,7 +179,7 @@ def swapped_nibbles(run: Run) -> Groups:
 def test_a_kernel_that_is_wrong_is_found_before_it_is_used(
     fault: grouped.Describe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faulty = {**GROUPED, "Q4_0": Grouped(by_name("Q4_0"), 32, 4, fault, by_words=True)}
+    faulty = {**GROUPED, "Q4_0": GroupedType(by_name("Q4_0"), 32, 4, fault, by_words=True)}
     monkeypatch.setattr("llorch.runtime.kernels.cpu.library.GROUPED", faulty)
     with pytest.raises(KernelMismatch, match="product-Q4_0-1-1"):
         Library(library().processor).product(by_name("Q4_0"), Mode.FAST, 1)

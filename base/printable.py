@@ -6,7 +6,7 @@ import os
 import unicodedata
 
 
-def shown(text: str | bytes | os.PathLike[str], most: int = 80, *, quoted: bool = True) -> str:
+def printable(text: str | bytes | os.PathLike[str], most: int = 80, *, quoted: bool = True) -> str:
     r"""`text` for a terminal, a log line or an exception message.
 
     Bytes that are not UTF-8, control characters, line ends and bidirectional marks come out as escapes, a
