@@ -109,10 +109,10 @@ def server(options: argparse.Namespace, clients: int) -> Iterator[Ask]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
-            said = process.stdout.readline()
-            address = re.search(r"http://(\S+)", said)
+            line = process.stdout.readline()
+            address = re.search(r"http://(\S+)", line)
             if address is None:
-                raise SystemExit(f"the server did not begin: {said}")
+                raise SystemExit(f"the server did not begin: {line}")
             yield lambda prompt, new: stream(address.group(1), prompt, new)
         finally:
             process.terminate()

@@ -215,9 +215,9 @@ def main(names: Sequence[str], llama_cpp: Path | None, keep: bool) -> None:
     for name, file in chosen.items():
         found, remark = outcome(name, file, source)
         wrong += len(found)
-        said = "; ".join(found) or f"{CAME_BACK}{remark and f' ({remark})'}"
-        click.echo(f"{name}: {said}")
-        receipts[name] = {"result": said, "day": f"{datetime.now(UTC):%Y-%m-%d}", "version": PACKAGE}
+        result = "; ".join(found) or f"{CAME_BACK}{remark and f' ({remark})'}"
+        click.echo(f"{name}: {result}")
+        receipts[name] = {"result": result, "day": f"{datetime.now(UTC):%Y-%m-%d}", "version": PACKAGE}
         if keep:
             RECEIPTS.write_text(json.dumps(receipts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     sys.exit(1 if wrong else 0)

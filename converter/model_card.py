@@ -63,9 +63,9 @@ def card_facts(metadata: Metadata) -> Facts:
     """What the keys between the dashes say: only what the file says, never what might be guessed."""
     facts: Facts = {}
     for name, key in TEXTS.items():
-        said = [text for text in metadata.described(f"general.{key}") if text]
-        if said:
-            facts[name] = said[0] if len(said) == 1 else said
+        stated = [text for text in metadata.described(f"general.{key}") if text]
+        if stated:
+            facts[name] = stated[0] if len(stated) == 1 else stated
     for name, key in LISTS.items():
         if texts := metadata.described(f"general.{key}"):
             facts[name] = texts
@@ -85,10 +85,12 @@ def _count(metadata: Metadata, key: str) -> int:
 
 def _reference(metadata: Metadata, prefix: str) -> str:
     """A model or a data set by its id on the Hub, else by its address, else by its name."""
-    said = {name: "".join(metadata.described(f"{prefix}.{name}")[:1]) for name in ("repo_url", "url", "name")}
-    address = said["repo_url"] or said["url"]
+    parts = {
+        name: "".join(metadata.described(f"{prefix}.{name}")[:1]) for name in ("repo_url", "url", "name")
+    }
+    address = parts["repo_url"] or parts["url"]
     on_the_hub = _HUB.fullmatch(address)
-    return on_the_hub[1] if on_the_hub else address or said["name"]
+    return on_the_hub[1] if on_the_hub else address or parts["name"]
 
 
 def _yaml(values: Mapping[str, str | list[str]]) -> list[str]:

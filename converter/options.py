@@ -73,8 +73,8 @@ class ConvertOptions:
 
     def to_json(self) -> dict[str, Any]:
         """As conversion.json and the registry have it; `set` only where something is set."""
-        said = asdict(self)
-        return said if self.set else {name: value for name, value in said.items() if name != "set"}
+        values = asdict(self)
+        return values if self.set else {name: value for name, value in values.items() if name != "set"}
 
 
 def parse_size(size: int | str) -> int:

@@ -207,8 +207,8 @@ def _require_language_model(file: Path) -> None:
     what = NO_LANGUAGE_MODEL.get(kind) or NO_LANGUAGE_MODEL.get(OF_ARCHITECTURE.get(architecture, ""))
     if what is None:
         return
-    said = (
+    key_text = (
         f"general.type is {kind}" if kind in NO_LANGUAGE_MODEL else f"general.architecture is {architecture}"
     )
     hint = "merge it into the model that it is for" if kind == "adapter" else "give the model that it is for"
-    raise UnsupportedInput(f"{said}: {what}, not a language model", path=file, hint=hint)
+    raise UnsupportedInput(f"{key_text}: {what}, not a language model", path=file, hint=hint)

@@ -200,7 +200,7 @@ def fetch(model: Model) -> RunRecord:
     """The run that a GGUF file came by."""
     started = model.started - timedelta(minutes=9)
     fetched = source(model)
-    came = SourceRecord(
+    download = SourceRecord(
         kind="hub",
         repository=f"invented/{model.name}-GGUF",
         path=model.file,
@@ -223,7 +223,7 @@ def fetch(model: Model) -> RunRecord:
         params={"revision": "main"},
         tools={"huggingface_hub": "2.4.0", "llorch": "0.1.0"},
         edges=[EdgeRecord("output", fetched, model.file, f"/models/{model.file}")],
-        sources=[came],
+        sources=[download],
         exit_code=0,
     )
 

@@ -74,6 +74,6 @@ def _of_safetensors(path: Path, stored: Path, keys: Mapping[str, object]) -> Con
         StoredTensor(t.name, t.dtype, t.shape, t.nbytes)
         for t in read_safetensors(stored, links=True).tensors.values()
     ]
-    said = {key: value if isinstance(value, str) else json.dumps(value) for key, value in keys.items()}
-    architecture = said.get("model_type") or said.get("peft_type") or ""
-    return Contents(path, "safetensors", architecture, totals_by_type(tensors), said)
+    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in keys.items()}
+    architecture = values.get("model_type") or values.get("peft_type") or ""
+    return Contents(path, "safetensors", architecture, totals_by_type(tensors), values)

@@ -116,8 +116,8 @@ def _metric(name: str, help: str, values: Sequence[tuple[Mapping[str, str], floa
         return []
     lines = [f"# HELP llorch_batch_{name} {help}", f"# TYPE llorch_batch_{name} gauge"]
     for labels, value in values:
-        said = ",".join(f'{label}="{_quote(text)}"' for label, text in labels.items())
-        lines.append(f"llorch_batch_{name}{f'{{{said}}}' if said else ''} {value!r}")
+        pairs = ",".join(f'{label}="{_quote(text)}"' for label, text in labels.items())
+        lines.append(f"llorch_batch_{name}{f'{{{pairs}}}' if pairs else ''} {value!r}")
     return lines
 
 

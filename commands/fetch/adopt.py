@@ -37,8 +37,8 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
         raise click.UsageError(f"--name is for one model, and {len(models)} are there.")
     location = registry_location(url)
     outcomes = [adopt_one(model, name, location) for model in models]
-    for _, came, recorded in outcomes:
-        for trouble in (came, recorded):
+    for _, result, recorded in outcomes:
+        for trouble in (result, recorded):
             if isinstance(trouble, Failure):
                 cli.note(NAME, trouble.message)
     if as_json:
@@ -48,7 +48,9 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
             ("model", "outcome", "promised", "recorded"),
             [[text(cell) for cell in row(*one)] for one in outcomes],
         )
-    failures = [one for _, came, recorded in outcomes for one in (came, recorded) if isinstance(one, Failure)]
+    failures = [
+        one for _, result, recorded in outcomes for one in (result, recorded) if isinstance(one, Failure)
+    ]
     return failures[0].exit_code if failures else 0
 
 
@@ -75,28 +77,28 @@ def adopt_one(model: LocalModel, name: str | None, location: Location) -> Outcom
         with tracked_run("adopt", path, {"path": path}, location, is_there=lambda: True) as run:
             with cli.progress(f"proving {Path(path).name}") as progress:
                 files, checks = sources.prove_in_place(model, progress)
-            came = ledger.from_adoption(model, files, checks)
-            return model, came, ledger.record_fetch(came, run, {"path": path}, name, location)
+            result = ledger.from_adoption(model, files, checks)
+            return model, result, ledger.record_fetch(result, run, {"path": path}, name, location)
     except (SourceError, InputError, OSError) as error:
         return model, failure(error, NAME), None
 
 
 def row(
-    model: LocalModel, came: FetchResult | Failure, recorded: list[RecordResult] | Failure | None
+    model: LocalModel, result: FetchResult | Failure, recorded: list[RecordResult] | Failure | None
 ) -> tuple[str, ...]:
     """One line of the table."""
-    if isinstance(came, Failure):
+    if isinstance(result, Failure):
         return (model.title, "NOT PROVEN", "", "")
-    promised = sum(one.proven.promised is not None for one in came.files)
+    promised = sum(one.proven.promised is not None for one in result.files)
     names = ", ".join(one.name for one in recorded) if isinstance(recorded, list) else ""
-    return (model.title, "PROVEN" if promised else "SOUND", f"{promised} of {len(came.files)}", names)
+    return (model.title, "PROVEN" if promised else "SOUND", f"{promised} of {len(result.files)}", names)
 
 
 def document(
-    model: LocalModel, came: FetchResult | Failure, recorded: list[RecordResult] | Failure | None
+    model: LocalModel, result: FetchResult | Failure, recorded: list[RecordResult] | Failure | None
 ) -> dict[str, object]:
     """One model for --json."""
     registry = (
         [one.to_json() for one in recorded] if isinstance(recorded, list) else recorded and recorded.to_json()
     )
-    return {"model": model.title, **came.to_json(), "registry": registry}
+    return {"model": model.title, **result.to_json(), "registry": registry}

@@ -163,28 +163,28 @@ def main(
         opened() as remote,
     ):
         place = sources.destination_for(remote, folder, str(reference), overwrite=overwrite)
-        came = fetch_files(remote, place, str(reference), force=force, chosen_files=bool(include))
-        recorded = ledger.record_fetch(came, run, {**chosen, "endpoint": came.endpoint}, name, location)
-        differing = template_differences(came, remote)
-    for path, why in came.left_out:
+        result = fetch_files(remote, place, str(reference), force=force, chosen_files=bool(include))
+        recorded = ledger.record_fetch(result, run, {**chosen, "endpoint": result.endpoint}, name, location)
+        differing = template_differences(result, remote)
+    for path, why in result.left_out:
         cli.note(NAME, f"left out: {printable(path, 200, quoted=False)}: {why}")
-    for model in came.models:
+    for model in result.models:
         if model.lacks_tokenizer:
             cli.note(NAME, f"warning: {printable(model.title, 200, quoted=False)}: no tokenizer came with it")
-    require_no_findings(came, differing, cli.allowances(allow), strict=strict)
+    require_no_findings(result, differing, cli.allowances(allow), strict=strict)
     reports = (
         []
         if level == "none" or converts
-        else [smoke_test_model(model, came, level, location) for model in came.models]
+        else [smoke_test_model(model, result, level, location) for model in result.models]
     )
     for trouble in (recorded, *reports):
         if isinstance(trouble, Failure):
             cli.note(NAME, trouble.message)
     if not as_json:
-        write_summary(came, recorded, reports)
-    done = convert_fetched(came, output, level, location) if converts else None
+        write_summary(result, recorded, reports)
+    done = convert_fetched(result, output, level, location) if converts else None
     if as_json:
-        cli.write_json(document(came, recorded, reports, done))
+        cli.write_json(document(result, recorded, reports, done))
     elif done is not None:
         click.echo(done.summary())
     return exit_code(recorded, reports) or (done.exit_code if done is not None else 0)
@@ -235,14 +235,14 @@ def fetch_files(
     return ledger.from_fetch(found, previews)
 
 
-def template_differences(came: FetchResult, remote: Remote) -> list[Finding]:
+def template_differences(result: FetchResult, remote: Remote) -> list[Finding]:
     """Where the repository's own chat template, which was not asked for, is another than that of what came.
 
     Nothing of it is kept. What cannot be read is not compared.
     """
     from llorch.formats.scan import scan_files  # as in `main`
 
-    fetched_models = [one.path for one in came.files if one.proven.path.endswith(".gguf")]
+    fetched_models = [one.path for one in result.files if one.proven.path.endswith(".gguf")]
     found = []
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
         for file in remote.offer.templates if fetched_models else ():
@@ -256,7 +256,7 @@ def template_differences(came: FetchResult, remote: Remote) -> list[Finding]:
 
 
 def require_no_findings(
-    came: FetchResult, more: Sequence[Finding], allow: Sequence[Allowance], *, strict: bool
+    result: FetchResult, more: Sequence[Finding], allow: Sequence[Allowance], *, strict: bool
 ) -> None:
     """Tells what came with the weights, before anything loads; with `strict`, UnsupportedInput for a warning.
 
@@ -264,18 +264,18 @@ def require_no_findings(
     """
     from llorch.formats.scan import not_allowed, scan_files  # as in `main`
 
-    found = [*scan_files((one.path, one.proven.path) for one in came.files), *more]
+    found = [*scan_files((one.path, one.proven.path) for one in result.files), *more]
     warned = [one for one in not_allowed(found, allow)[0] if one.level == "warning"]
     for one in warned:
         cli.note(NAME, f"warning: {one}")
     if warned and strict:
         rules = ", ".join(sorted({one.rule for one in warned}))
         hint = "read what was warned of; --allow takes what somebody looked at"
-        raise UnsupportedInput(f"what came has findings: {rules}", path=came.repository, hint=hint)
+        raise UnsupportedInput(f"what came has findings: {rules}", path=result.repository, hint=hint)
 
 
 def smoke_test_model(
-    model: FetchedModel, came: FetchResult, level: str, location: Location
+    model: FetchedModel, result: FetchResult, level: str, location: Location
 ) -> Report | Failure:
     """What a model does when it is tried out, which is a run of its own."""
     from llorch.commands import ledger  # as in `main`
@@ -283,19 +283,21 @@ def smoke_test_model(
     path = model.path.absolute()
     with tracked_run("verify", os.fspath(path), {"level": level}, location, is_there=path.exists) as run:
         report = cli.verify_in_fresh_process(path, level, "--alone")
-        trouble = ledger.record_smoke_test(model, came.licence, report, run, location)
+        trouble = ledger.record_smoke_test(model, result.licence, report, run, location)
     return trouble or report
 
 
-def convert_fetched(came: FetchResult, output: Path | None, level: str, location: Location) -> ConvertResult:
+def convert_fetched(
+    result: FetchResult, output: Path | None, level: str, location: Location
+) -> ConvertResult:
     """What llorch-convert makes of the one GGUF model that came."""
     from llorch.commands.convert import command as convert  # as in `main`
     from llorch.converter import ConvertOptions
 
-    models = [model for model in came.models if model.kind in ("gguf", "gguf-split")]
+    models = [model for model in result.models if model.kind in ("gguf", "gguf-split")]
     if len(models) != 1:
         what = f"--convert is for one GGUF model, and {len(models)} came"
-        raise UnsupportedInput(what, path=came.repository, hint="llorch-convert converts each")
+        raise UnsupportedInput(what, path=result.repository, hint="llorch-convert converts each")
     source = models[0].path
     folder = output or Path(convert.folder_name(source))
     done = convert.convert_and_check(source, folder, ConvertOptions(), level, None, location)
@@ -317,7 +319,7 @@ def exit_code(recorded: Sequence[RecordResult] | Failure, reports: Sequence[Repo
 
 
 def document(
-    came: FetchResult,
+    result: FetchResult,
     recorded: Sequence[RecordResult] | Failure,
     reports: Sequence[Report | Failure],
     done: ConvertResult | None,
@@ -326,7 +328,7 @@ def document(
     registry = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
     return {
         "schema": "llorch.fetch/v1",
-        **came.to_json(),
+        **result.to_json(),
         "verification": [report.to_json() for report in reports],
         "registry": registry,
         "conversion": None if done is None else done.to_json(),
@@ -334,26 +336,26 @@ def document(
 
 
 def write_summary(
-    came: FetchResult, recorded: Sequence[RecordResult] | Failure, reports: Sequence[Report | Failure]
+    result: FetchResult, recorded: Sequence[RecordResult] | Failure, reports: Sequence[Report | Failure]
 ) -> None:
     """Some lines for a person: what came, what proves it, what it did, where it is recorded."""
-    total = size(sum(file.proven.size for file in came.files)).brief
-    count = f"{len(came.files)} file{'s' if len(came.files) > 1 else ''}"
-    at = came.revision[:12] if came.revision else "no revision"
-    if came.bytes_fetched:
-        click.echo(f"fetched    {came.repository}  ({at}, {count}, {total})")
+    total = size(sum(file.proven.size for file in result.files)).brief
+    count = f"{len(result.files)} file{'s' if len(result.files) > 1 else ''}"
+    at = result.revision[:12] if result.revision else "no revision"
+    if result.bytes_fetched:
+        click.echo(f"fetched    {result.repository}  ({at}, {count}, {total})")
     else:
-        click.echo(f"here       {came.repository}  ({at}, {count}, {total}: nothing was fetched)")
-    compared = sum(file.proven.promised is not None for file in came.files)
+        click.echo(f"here       {result.repository}  ({at}, {count}, {total}: nothing was fetched)")
+    compared = sum(file.proven.promised is not None for file in result.files)
     click.echo(
-        f"proven     {compared} of {len(came.files)} by the digest that was promised, all by their structure"
+        f"proven     {compared} of {len(result.files)} by the digest that was promised, all by their structure"
     )
-    for model, report in zip(came.models, reports, strict=False):
+    for model, report in zip(result.models, reports, strict=False):
         if isinstance(report, Report):
             click.echo(
                 f"tried      {printable(model.title, 200, quoted=False)}: {report.outcome}  ({report.sentence})"
             )
-    for model in came.models:
+    for model in result.models:
         click.echo(f"at         {printable(model.path, 4096, quoted=False)}")
     if not isinstance(recorded, Failure):
         for one in recorded:

@@ -90,27 +90,31 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
         sizes |= read(replace(evidence, sizes=sizes))
     warnings = []
 
-    def overrule(key: str, said: int, seen: int) -> None:
-        warnings.append(f"key {printable(keys.name(key))} is {said}, the tensors say {seen}: theirs is taken")
+    def overrule(key: str, stated: int, seen: int) -> None:
+        warnings.append(
+            f"key {printable(keys.name(key))} is {stated}, the tensors say {seen}: theirs is taken"
+        )
 
     for size, key in (("ff", "feed_forward_length"), ("expert_ff", "expert_feed_forward_length"),
                       ("shared_ff", "expert_shared_feed_forward_length")):  # fmt: skip
         seen = _extent_in_tensors(architecture, tensors, size)
-        said = _width_of(keys, key, several=architecture.layer_sizes is not None)
-        if size == "ff" and said is not None:
-            said //= architecture.widths_in_key
-        if seen is None and said is None and _is_named(architecture, size):
+        stated = _width_of(keys, key, several=architecture.layer_sizes is not None)
+        if size == "ff" and stated is not None:
+            stated //= architecture.widths_in_key
+        if seen is None and stated is None and _is_named(architecture, size):
             raise keys.wrong(key, "is missing, and no tensor's shape gives it")
-        if seen is not None and said is not None and seen != said:
-            overrule(key, said, seen)
-        found = seen if seen is not None else said
+        if seen is not None and stated is not None and seen != stated:
+            overrule(key, stated, seen)
+        found = seen if seen is not None else stated
         if found is not None:
             sizes[size] = found
-    said = keys.count("vocab_size", sizes["vocab"])
-    if said > sizes["vocab"]:
-        raise keys.wrong("vocab_size", f"is {said}, more than the {sizes['vocab']} rows of token_embd.weight")
-    if said < sizes["vocab"]:
-        overrule("vocab_size", said, sizes["vocab"])
+    stated = keys.count("vocab_size", sizes["vocab"])
+    if stated > sizes["vocab"]:
+        raise keys.wrong(
+            "vocab_size", f"is {stated}, more than the {sizes['vocab']} rows of token_embd.weight"
+        )
+    if stated < sizes["vocab"]:
+        overrule("vocab_size", stated, sizes["vocab"])
     return sizes, warnings
 
 

@@ -26,8 +26,8 @@ def is_mistral(evidence: Evidence) -> bool:
     heads = keys.count("attention.head_count")
     uneven = keys.count("embedding_length") % heads != 0
     names = [keys.metadata.get(f"general.{key}") for key in ("name", "basename", "base_model.0.name")]
-    said = any("mistral" in str(name.data).lower() for name in names if name is not None)
-    return uneven or said or keys.has("attention.sliding_window")
+    is_named = any("mistral" in str(name.data).lower() for name in names if name is not None)
+    return uneven or is_named or keys.has("attention.sliding_window")
 
 
 def has_qkv_bias_only(evidence: Evidence) -> bool:

@@ -108,12 +108,12 @@ def lookup_findings(where: str, node: nodes.Node, base: Value, key: Value) -> It
 
 def branch_findings(walk: Walk, node: nodes.If | nodes.CondExpr) -> Iterator[Finding]:
     """Instructions that hang on the date, or on how long something is."""
-    clock, count, said = False, False, False
+    clock, count, reads_content = False, False, False
     for test in gate_tests(node.test):
         operands = [test.expr, *(one.expr for one in test.ops)] if isinstance(test, nodes.Compare) else [test]
         values = [quiet(walk, one) for one in operands]
         clock = clock or any("date" in one.tags for one in values)
-        said = said or (
+        reads_content = reads_content or (
             isinstance(test, nodes.Compare | nodes.Call | nodes.Test) and is_compared(walk, test, values)
         )
         numbers = [number(one) for one in operands]
@@ -125,17 +125,17 @@ def branch_findings(walk: Walk, node: nodes.If | nodes.CondExpr) -> Iterator[Fin
         yield Finding("date-gate", walk.where, node.lineno, "a condition on strftime_now")
     if count:
         yield Finding("count-gate", walk.where, node.lineno, "a condition on a length")
-    if said and speaks(node):
+    if reads_content and speaks(node):
         yield Finding("content-gate", walk.where, node.lineno, "instructions that depend on what is said")
 
 
 def is_compared(walk: Walk, test: nodes.Node, values: Sequence[Value]) -> bool:
     """Whether a condition compares what is said with a text that is no field's name."""
     if isinstance(test, nodes.Compare):
-        said = any("content" in one.tags and "count" not in one.tags for one in values)
+        reads_content = any("content" in one.tags and "count" not in one.tags for one in values)
         texts = [text for one in values if "content" not in one.tags for text in one.texts]
         operands = [test.expr, *(one.expr for one in test.ops)]
-        return (said and any(is_sought(text, walk) for text in texts)) or any(
+        return (reads_content and any(is_sought(text, walk) for text in texts)) or any(
             isinstance(one, nodes.Call) and is_compared(walk, one, []) for one in operands
         )
     if isinstance(test, nodes.Call) and isinstance(test.node, nodes.Getattr):

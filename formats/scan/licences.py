@@ -64,10 +64,10 @@ def licence_findings(
 
     bases: names and addresses of what it was made of. details: the licence's own name and link.
     """
-    said = licence.strip().lower()
-    if said in NAMED and not any(details):
+    name_of_licence = licence.strip().lower()
+    if name_of_licence in NAMED and not any(details):
         return
-    texts = [said, *(one.lower() for one in details)]
+    texts = [name_of_licence, *(one.lower() for one in details)]
     for base in bases:
         name = base.rstrip("/").rsplit("/", 1)[-1]
         expected = next((one.licences for one in FAMILIES if one.name.search(name)), ())

@@ -59,8 +59,8 @@ def set_alias(
 
 def event_uid(at: datetime, event: dict[str, str | None]) -> str:
     """The event's identity: its time, then digits of what it says, so that the same event is one everywhere."""
-    said = hashlib.sha256(canonical_json(event)).digest()
-    return uuid7(int(at.timestamp() * 1000), int.from_bytes(said[:10]) >> 6)
+    digits = hashlib.sha256(canonical_json(event)).digest()
+    return uuid7(int(at.timestamp() * 1000), int.from_bytes(digits[:10]) >> 6)
 
 
 def is_recorded(connection: Connection, digest: str) -> bool:

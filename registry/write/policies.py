@@ -61,6 +61,6 @@ def set_policy(
     ).scalar_one_or_none()
     if latest is not None:
         at = max(at, latest + timedelta(microseconds=1))
-    said = {"name": name, "alias": alias, "actor": actor, "reason": reason}
-    uid = event_uid(at, {**said, "signers": ",".join(demanded or ()), "at": rfc3339(at)})
-    connection.execute(policy_event.insert().values(uid=uid, at=at, signers=demanded, **said))
+    event = {"name": name, "alias": alias, "actor": actor, "reason": reason}
+    uid = event_uid(at, {**event, "signers": ",".join(demanded or ()), "at": rfc3339(at)})
+    connection.execute(policy_event.insert().values(uid=uid, at=at, signers=demanded, **event))

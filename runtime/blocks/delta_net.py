@@ -55,8 +55,8 @@ class GatedDeltaNet:
         out = torch.empty_like(v)
         for t in range(positions):
             memory *= kept[t, :, None, None]
-            said = torch.einsum("hkv,hk->hv", memory, k[t])
-            memory += torch.einsum("hk,hv->hkv", k[t], (v[t] - said) * written[t, :, None])
+            recalled = torch.einsum("hkv,hk->hv", memory, k[t])
+            memory += torch.einsum("hk,hv->hkv", k[t], (v[t] - recalled) * written[t, :, None])
             out[t] = torch.einsum("hkv,hk->hv", memory, q[t])
         z = functional.silu(self.gate(x)).view_as(out)
         return self.output((self.norm(out) * z).reshape(positions, -1))

@@ -78,7 +78,7 @@ def read_structure(config: Config, sizes: Sizes) -> Structure:
             floats = {role: name for role, name in roles.items() if role not in PACKED_INSTEAD}
             roles = {**floats, **family.mxfp4}
         layers.append({role: name for role, name in roles.items() if role not in without})
-    said = {role: config.flag(by) if isinstance(by, str) else by for role, by in family.biases.items()}
+    has_bias = {role: config.flag(by) if isinstance(by, str) else by for role, by in family.biases.items()}
     outside = family.outside
     if family.layer_embedding and not any("layer embedding" in kind.words for kind in kinds):
         outside = {}
@@ -86,7 +86,7 @@ def read_structure(config: Config, sizes: Sizes) -> Structure:
         kinds=kinds,
         layers=layers,
         outside=outside,
-        biased=frozenset(role for role, answer in said.items() if answer),
+        biased=frozenset(role for role, answer in has_bias.items() if answer),
         tied=config.flag("tie_word_embeddings"),
         multipliers=read_multipliers(config, kinds[0].mixer, _letters(config, sizes, kinds[0], 0)),
     )
@@ -130,8 +130,8 @@ def check_layout(
     unexpected = sorted(name for name in stored.keys() - expected.keys() if not ignored(name))
     if missing or unexpected:
         parts = (("lacks", missing), ("has unexpected", unexpected))
-        said = " and ".join(f"{what} {_list_text(names)}" for what, names in parts if names)
-        raise MalformedInput(f"as a {family.class_name} the folder {said}", path=folder)
+        differences = " and ".join(f"{what} {_list_text(names)}" for what, names in parts if names)
+        raise MalformedInput(f"as a {family.class_name} the folder {differences}", path=folder)
     wrong = [
         f"{stored[name]} should be {' × '.join(map(str, shape))}"
         for name, shape in sorted(expected.items())

@@ -69,13 +69,13 @@ def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds:
         if not name.endswith(f".{OBSOLETE}") and not _predicts(name, described)
     )
     if missing or unexpected:
-        said = [
+        differences = [
             f"{what} {_list_text(names)}"
             for what, names in (("lacks", missing), ("has unexpected", unexpected))
             if names
         ]
         raise MalformedInput(
-            f"as a model of this architecture the file {' and '.join(said)}", path=header.path
+            f"as a model of this architecture the file {' and '.join(differences)}", path=header.path
         )
     _check_same_norms(header, family, sizes)
     wrong = [problem for name in sorted(required | optional) if (problem := _shape_error(described, name))]

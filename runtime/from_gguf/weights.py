@@ -185,8 +185,8 @@ def _xielu(source: Source, index: int) -> Xielu:
     found = []
     for name in ("alpha_p", "alpha_n", "beta", "eps"):
         value = metadata.get(f"xielu.{name}")
-        said = np.zeros(0) if value is None else np.asarray(value.data, np.float32)
-        listed = np.repeat(said, source.traits.n_layers) if said.ndim == 0 else said
+        values = np.zeros(0) if value is None else np.asarray(value.data, np.float32)
+        listed = np.repeat(values, source.traits.n_layers) if values.ndim == 0 else values
         if len(listed) != source.traits.n_layers or not np.isfinite(listed).all():
             raise MalformedInput(
                 f"is not {source.traits.n_layers} numbers, one a layer or one for all",

@@ -75,9 +75,9 @@ def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
     results = [(stack, Results.rows_of(target)) for stack, target in zip(inward, made, strict=True)]
     routed.multiply(routed.spread(normed, inward), results)
     steps.gate(ffn.experts[0].activation, made[0], made[1] if gated else None)
-    said = routed.floats("experts' results", steps.traits.hidden_size)
-    routed.multiply(recorder.operands(made[0], [down.first]), [(down, Results.rows_of(said))])
-    routed.combine(said, steps.added)
+    outputs = routed.floats("experts' results", steps.traits.hidden_size)
+    routed.multiply(recorder.operands(made[0], [down.first]), [(down, Results.rows_of(outputs))])
+    routed.combine(outputs, steps.added)
     _add_shared_expert(steps, ffn, normed)
 
 

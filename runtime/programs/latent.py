@@ -53,11 +53,11 @@ def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: F
         "of_head": padded, "of_token": 1,
     } | place | scores_of(steps.traits)  # fmt: skip
     recorder.attend(s.rank + s.rope, s.heads, slots, latent=s.rank)
-    said = recorder.floats("said", s.heads * s.value)
+    outputs = recorder.floats("said", s.heads * s.value)
     # a row for each token, in which every head has its place
-    results = Results(said.address, column=4 * said.width, first=0, matrix=4 * s.value)
+    results = Results(outputs.address, column=4 * outputs.width, first=0, matrix=4 * s.value)
     heads.multiply(recorder.operands(mixed, [values.first]), [(values, results)])
-    return said
+    return outputs
 
 
 def _queries(steps: Steps, mixer: LatentAttention, normed: Floats) -> Floats:

@@ -94,7 +94,7 @@ def delta_kernel(processor: Processor, width: int) -> str:
     )
     key_heads, value_heads, key_dim, value_dim = (DELTA.read(emit, name) for name in DELTA.names[10:])
     parts = range(0, width, LANES)
-    said, read = ([emit.variable(emit.zeros(LANES)) for _ in parts] for _ in range(2))
+    output, read = ([emit.variable(emit.zeros(LANES)) for _ in parts] for _ in range(2))
     squares = [emit.variable(emit.zeros(LANES)) for _ in range(3)]
     row_bytes, keys_bytes = value_dim * 4, key_heads * key_dim * 4
     mixed_bytes = keys_bytes * 2 + value_heads * row_bytes
@@ -116,15 +116,15 @@ def delta_kernel(processor: Processor, width: int) -> str:
             written = ACTIVATIONS["sigmoid"](emit, emit.load(write + number, FLOAT).spread(NARROW))[0]
             of_q, of_k, both = _angle(emit, q, k, key_dim, squares)
             of_q, both = of_q * of_width, both * of_q * of_k * of_width
-            _read_twice(emit, (q, k), memory, key_dim, row_bytes, (read, said))
-            for part, of_said, of_read in zip(parts, said, read, strict=True):
+            _read_twice(emit, (q, k), memory, key_dim, row_bytes, (read, output))
+            for part, of_said, of_read in zip(parts, output, read, strict=True):
                 new = (emit.load(v, FLOAT, LANES, 4 * part) - of_said.value * (kept * of_k)) * written
                 out = emit.fused(both, new, of_read.value * (kept * of_q))
                 emit.store(out, target + (token * value_heads + head) * row_bytes + column, 4 * part)
                 of_said.value = new * of_k
             with emit.loop(emit.index(0), key_dim) as channel:
                 b, row = emit.load(k + channel * 4, FLOAT), memory + channel * row_bytes
-                for part, of_said in zip(parts, said, strict=True):
+                for part, of_said in zip(parts, output, strict=True):
                     weights = emit.load(row, FLOAT, LANES, 4 * part)
                     emit.store(emit.fused(b, of_said.value, weights * kept), row, 4 * part)
     emit.back()
@@ -195,8 +195,8 @@ def space_of_heads_kernel(processor: Processor, size: int, least_step: float) ->
             with emit.loop(head * head_dim, (head + 1) * head_dim) as channel:
                 x = emit.load(row + channel * 4, FLOAT)
                 own = memory + channel * (4 * size)
-                said = _advance(emit, own, [kept] * (size // LANES), x * stepped, into, out_of, sums)
-                result = said + emit.load(skip + head * 4, FLOAT) * x
+                output = _advance(emit, own, [kept] * (size // LANES), x * stepped, into, out_of, sums)
+                result = output + emit.load(skip + head * 4, FLOAT) * x
                 emit.store(result, target + (token * inner + channel) * 4)
     emit.back()
     return str(emit.module)
@@ -220,8 +220,8 @@ def space_of_channels_kernel(processor: Processor, size: int) -> str:
                 for part in range(0, size, LANES)
             ]
             shared = token * (4 * size)
-            said = _advance(emit, memory + behind, kept, x * stepped, into + shared, out_of + shared, sums)
-            emit.store(said + emit.load(skip + channel * 4, FLOAT) * x, target + number)
+            output = _advance(emit, memory + behind, kept, x * stepped, into + shared, out_of + shared, sums)
+            emit.store(output + emit.load(skip + channel * 4, FLOAT) * x, target + number)
     emit.back()
     return str(emit.module)
 
