@@ -16,9 +16,19 @@ from llorch.verification import verify
 from tests.converter.executed import executed, plan_of
 from tests.families import as_bfloat16
 from tests.models.families import FAMILY_RECIPES, build
+from tests.models.families_of_odd_sizes import FAMILIES_OF_ODD_SIZES
 from tests.models.family_recipe import MadeFamily
 
 POSITIONS = 70
+# What takes seconds is slow of those whose family has a fixture or another recipe, and no size that is usual.
+SECONDS_EACH = pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in FAMILIES_OF_ODD_SIZES else name
+        for name in FAMILY_RECIPES
+    ],
+    indirect=True,
+)
 # Random weights make much of a rounding, transformers' own too; the least trait that shows moves a logit by a tenth.
 MEAN_LIMIT, LIMIT = 2e-5, 1e-3
 
@@ -63,6 +73,7 @@ def test_both_readings_compute_the_original(family: Family) -> None:
         require_logits(path, family.ids, family.logits)
 
 
+@SECONDS_EACH
 def test_any_cutting_gives_the_same_logits(family: Family) -> None:
     """A state is a kind of cache: in float64, where nothing but rounding could differ."""
     for path in family.readings:
@@ -89,6 +100,7 @@ def test_what_a_request_keeps_is_what_was_said(family: Family) -> None:
         assert sum(held.values()) == model.traits.cache_bytes(50)
 
 
+@SECONDS_EACH
 def test_the_conversion_passes_every_check(family: Family) -> None:
     assert verify(family.folder, family.made.gguf, level="full").outcome == "PASSED"
 
