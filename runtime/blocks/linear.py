@@ -243,7 +243,7 @@ class Floating(FileMatrix):
         if not (self.keeps and self.numbers.has_kernels and can_multiply(by_name("F32"), self.columns)):
             return None
         if self._stored is None:
-            self._stored = self._read(0, self.rows)
+            self._stored = self._read(0, self.rows).contiguous()
         raw = self._stored.view(-1).view(torch.uint8).numpy()
         return Blocks(by_name(STORED_NAMES[self._stored.dtype]), raw, self.columns)
 
