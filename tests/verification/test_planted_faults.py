@@ -263,7 +263,8 @@ def positions_begin_again_with_every_chunk(_: Pair, monkeypatch: pytest.MonkeyPa
     def from_zero(what: Any, positions: range, *rest: Any) -> Any:
         return right_rotation(what, range(len(positions)), *rest)
 
-    monkeypatch.setattr("llorch.runtime.blocks.cache.rotation", from_zero)
+    for module in ("blocks.cache", "decoder"):
+        monkeypatch.setattr(f"llorch.runtime.{module}.rotation", from_zero)
 
 
 @pytest.mark.parametrize("name", FAULTS)
