@@ -229,7 +229,7 @@ WRONG: dict[str, tuple[type[InputError], str, dict[str, object], dict[str, Shape
     "an empty one": (MalformedInput, r"general\.architecture.*empty", {"general.architecture": ""}, {}),
     "a number": (MalformedInput, r"general\.architecture.*string", {"general.architecture": 7}, {}),
     "an unknown one": (
-        UnsupportedInput, r"'no\\nsuch'.*known are apertus, .*deepseek2", {"general.architecture": "no\nsuch"}, {},
+        UnsupportedInput, r"'no\\nsuch'.*known are afmoe, .*deepseek2", {"general.architecture": "no\nsuch"}, {},
     ),
     "an adapter": (UnsupportedInput, r"general\.type.*'adapter'", {"general.type": "adapter"}, {}),
     "no width": (MalformedInput, r"llama\.embedding_length.*missing", {"llama.embedding_length": None}, {}),
