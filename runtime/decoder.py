@@ -195,11 +195,11 @@ class Decoder:
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
         """(new, hidden_size) → (new, vocabulary_size)."""
-        y = self._scaled(self.weights.head(hidden))
+        y = self._scale_logits(self.weights.head(hidden))
         replaced = None if observe is None else observe(None, "logits", y)
         return y if replaced is None else replaced
 
-    def _scaled(self, y: Tensor) -> Tensor:
+    def _scale_logits(self, y: Tensor) -> Tensor:
         """Logits as the model scales and caps them; in place."""
         scale, cap = self.traits.logit_scale, self.traits.logit_softcap
         if scale != 1.0 or cap is not None:

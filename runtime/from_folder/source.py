@@ -190,14 +190,14 @@ class Source:
                 for e in range(count)
             ]
         if self.has(index, "experts_gate"):
-            return [self._stacked(index, expert) for expert in range(count)]
+            return [self._stacked_expert(index, expert) for expert in range(count)]
         if self.has(index, "experts_in_out_gate_up"):
             return [self._in_out(index, expert) for expert in range(count)]
         if self.has(index, "experts_mxfp4_gate_up"):
             return [self._mxfp4(index, expert) for expert in range(count)]
         return [self.feed_forward(index, "expert_", e) for e in range(count)]
 
-    def _stacked(self, index: int, expert: int) -> FeedForward:
+    def _stacked_expert(self, index: int, expert: int) -> FeedForward:
         """An expert among all, one below the other; gate and up stored (out, in), down (in, out)."""
         width, hidden = self.sizes.expert_width, self.sizes.hidden
         gate, up, down = (

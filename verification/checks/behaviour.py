@@ -61,7 +61,7 @@ def lockstep(subject: Subject) -> Measurement:
 )
 def logits_mean(subject: Subject) -> Measurement:
     """Mean KL divergence of the folder's reading from the source's, over a text."""
-    found, logits = compare_logits(subject)
+    found, logits = lockstep_logits(subject)
     noise = found.noise.kl_mean if found.noise else 0.0
     return Measurement(logits.kl_mean, f"worst at position {logits.kl_max_at}", summary(logits, found), noise)
 
@@ -76,7 +76,7 @@ def logits_mean(subject: Subject) -> Measurement:
 )
 def logits_worst(subject: Subject) -> Measurement:
     """The largest KL divergence of any position of the same text."""
-    found, logits = compare_logits(subject)
+    found, logits = lockstep_logits(subject)
     return Measurement(logits.kl_max, f"position {logits.kl_max_at}", summary(logits, found), noise_of(found))
 
 
@@ -88,7 +88,7 @@ def logits_worst(subject: Subject) -> Measurement:
 )
 def logits_top(subject: Subject) -> Measurement:
     """At how many positions the most probable token is another, by more than rounding can do."""
-    found, logits = compare_logits(subject)
+    found, logits = lockstep_logits(subject)
     flips = find_flips(found, logits)
     where = ", ".join(map(str, flips[:5]))
     return Measurement(len(flips), where and f"position {where}", summary(logits, found))
@@ -147,7 +147,7 @@ def logits_chunked(subject: Subject) -> Measurement:
 )
 def logits_long(subject: Subject) -> Measurement:
     """The worst position of a text that stands half at the beginning of the context and half at its end."""
-    found, _ = compare_logits(subject)
+    found, _ = lockstep_logits(subject)
     assert found.long is not None
     return Measurement(
         found.long.kl_max, f"token {found.long.kl_max_at}", summary(found.long, found), noise_of(found)
@@ -164,7 +164,7 @@ def logits_long(subject: Subject) -> Measurement:
 )
 def logits_perplexity(subject: Subject) -> Measurement:
     """Perplexity of a text by both readings."""
-    found, _ = compare_logits(subject)
+    found, _ = lockstep_logits(subject)
     assert found.losses is not None
     one, other = (math.exp(min(loss, 700.0)) for loss in found.losses)
     noise = found.noise.difference if found.noise else 0.0
@@ -184,7 +184,7 @@ def generate_greedy(subject: Subject) -> Measurement:
     if len(subject.layers) < subject.folder_reading.traits.n_layers:
         raise CannotCheck("quick does not run every layer: --level full does", optional=True)
     if not subject.sizes.is_small:  # each further token would read the whole model again
-        found, logits = compare_logits(subject)
+        found, logits = lockstep_logits(subject)
         last = logits.positions - 1
         differs = last in find_flips(found, logits)
         return Measurement(float(differs), "token 0" if differs else "", "1 token, after the lockstep's text")
@@ -212,7 +212,7 @@ def _force(subject: Subject, ids: Sequence[int], count: int) -> Measurement:
     return Measurement(count - same, f"token {same}" if same < count else "", f"{count} tokens")
 
 
-def compare_logits(subject: Subject) -> tuple[LockstepResult, LogitsComparison]:
+def lockstep_logits(subject: Subject) -> tuple[LockstepResult, LogitsComparison]:
     """The lockstep, and the logits of both readings over its text; there has to be a source."""
     _ = subject.source
     found = subject.lockstep
