@@ -23,7 +23,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.there_and_back import HABITS
+from benchmarks.script_habits import HABITS
 from benchmarks.there_and_back import RECEIPTS as WAYS_BACK
 from llorch.converter import convert
 from llorch.converter.architectures import architectures

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.llama_cpp_logits import differences_of_logits
+from benchmarks.script_habits import HABITS
 from benchmarks.there_and_back import (
-    HABITS,
     differences,
     in_the_second,
     is_difference,

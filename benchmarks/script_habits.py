@@ -1,0 +1,80 @@
+"""What llama.cpp's script writes otherwise than the first file whatever the folder says, key by key, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Keys = Mapping[str, Any]
+
+
+def is_float32(_first: Keys, _old: object, new: object) -> bool:
+    """The script was asked for it."""
+    return new == 0
+
+
+def is_the_usual_head(first: Keys, old: object, new: object) -> bool:
+    """A head's size that the first file leaves to follow from the width and the number of heads."""
+    prefix = first["general.architecture"]
+    return old is None and bool(
+        new == first[f"{prefix}.embedding_length"] // first[f"{prefix}.attention.head_count"]
+    )
+
+
+def is_the_default_base(_first: Keys, old: object, new: object) -> bool:
+    """The base that llama.cpp takes where the file says none."""
+    return {old, new} == {None, 10000.0}
+
+
+def is_falcons_context(_first: Keys, _old: object, new: object) -> bool:
+    """What the script writes whatever the original was."""
+    return new == 2048
+
+
+def is_the_heads_size(first: Keys, old: object, new: object) -> bool:
+    """Rotated are whole heads, which llama.cpp takes where the file says nothing."""
+    prefix = first["general.architecture"]
+    usual = first[f"{prefix}.embedding_length"] // first[f"{prefix}.attention.head_count"]
+    return new is None and bool(old == first.get(f"{prefix}.attention.key_length", usual))
+
+
+def is_both_widths(_first: Keys, old: object, new: object) -> bool:
+    """Qwen 1 counts gate and up together."""
+    return isinstance(new, int) and old == 2 * new
+
+
+def is_scaling_by_one(_first: Keys, old: object, new: object) -> bool:
+    """A linear scaling that changes nothing."""
+    return old in ("linear", 1.0) and new is None
+
+
+def is_left_out(_first: Keys, _old: object, new: object) -> bool:
+    """Just one file has it."""
+    return new is None
+
+
+def is_told_by_the_tensors(_first: Keys, old: object, new: object) -> bool:
+    """The flag says parallel, and the tensors of a sequential block are there."""
+    return old is True and new is False
+
+
+# Key, or the end of one → which differences are the script's own, and why.
+HABITS: dict[str, tuple[Callable[[Keys, object, object], bool], str]] = {
+    "general.file_type": (is_float32, "the type of the weights, which the first file may have quantized"),
+    "general.quantized_by": (is_left_out, "the script takes it from its option --metadata alone, not from README.md"),
+    ".attention.key_length": (is_the_usual_head, "written where config.json has head_dim"),
+    ".attention.value_length": (is_the_usual_head, "written where config.json has head_dim"),
+    "gemma3.rope.freq_base_swa": (is_the_default_base, "written since 2025"),
+    "falcon.context_length": (is_falcons_context, "the script's number for all originals, which do not say it"),
+    "falcon.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
+    "gptneox.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
+    "glm4moe.expert_shared_feed_forward_length": (is_left_out, "Ling's; GLM-4.5's is the experts' times their number"),
+    "hunyuan-dense.rope.dimension_count": (is_the_heads_size, "the script writes none; llama.cpp takes whole heads"),
+    "qwen2.rope.dimension_count": (is_the_heads_size, "Qwen 1's; the script writes none; llama.cpp takes whole heads"),
+    "qwen2.feed_forward_length": (is_both_widths, "Qwen 1's, of gate and up together; Qwen2's is of one"),
+    "starcoder2.rope.scaling.type": (is_scaling_by_one, "CodeShell's, by 1, which a folder leaves out"),
+    "starcoder2.rope.scaling.factor": (is_scaling_by_one, "as the type"),
+    "stablelm.use_parallel_residual": (
+        is_told_by_the_tensors, "the script's value for originals that do not say it; llama.cpp looks for the norm"
+    ),
+}  # fmt: skip
