@@ -24,8 +24,10 @@ from llorch.runtime.kernels.cuda.launch import ActivationRows, Caches
 from llorch.runtime.mode import Mode
 from llorch.runtime.weights import Attention, Layer
 
-SPLIT_POSITIONS = 256  # of a cache for each program that reads one head
-FEWEST_SPLITS, MOST_SPLITS = 4, 16
+SPLIT_POSITIONS, MOST_SPLITS = (
+    32,
+    16,
+)  # a head's cache is divided among programs: positions of each, programs at most
 
 
 class DecodeStep(Step):
@@ -47,7 +49,7 @@ class DecodeStep(Step):
         self.caches = Caches(stored, self.table[2], angles, capacity)
         self.never = torch.zeros(rows, self.traits.vocabulary_size, device=self.device)
         self._buffers: dict[tuple[object, ...], Tensor | ActivationRows] = {}
-        self.splits = min(MOST_SPLITS, max(FEWEST_SPLITS, -(-capacity // SPLIT_POSITIONS)))
+        self.splits = _cache_splits(capacity)
         self.hidden, self._after = torch.empty(
             (2, rows, self.traits.hidden_size), device=self.device
         ).unbind()
@@ -279,6 +281,14 @@ def _inputs(layer: Layer) -> list[Linear]:
     """What reads a layer's first norm: in a parallel block its feed-forward network too."""
     attention, ffn = plain(layer)
     return [*qkv(attention), *ffn.linears()]
+
+
+def _cache_splits(capacity: int) -> int:
+    """Among how many programs, a power of two, the positions of one head are divided."""
+    splits = 1
+    while splits < MOST_SPLITS and splits * SPLIT_POSITIONS < capacity:
+        splits *= 2
+    return splits
 
 
 def _splits(run: list[Linear], fast: bool) -> int:

@@ -10,7 +10,7 @@ from llorch.runtime.kernels.cuda.pointwise import begin, emit, row_of
 
 @triton.jit
 def _row(qkv, first, i, inside, stride, PARTS: tl.constexpr):
-    """Numbers first + i of the sum of the product's parts."""
+    """Columns first + i of the sum of a product's split-k parts, which are `stride` apart."""
     value = tl.load(qkv + first + i, mask=inside, other=0.0)
     for p in tl.static_range(1, PARTS):
         value += tl.load(qkv + p * stride + first + i, mask=inside, other=0.0)
@@ -18,41 +18,62 @@ def _row(qkv, first, i, inside, stride, PARTS: tl.constexpr):
 
 
 @triton.jit
-def _moments(qkv, first, width, stride, PARTS: tl.constexpr, B: tl.constexpr):
-    """Σ and Σ of squares of a whole row."""
-    total = tl.zeros((B,), tl.float32)
-    squares = tl.zeros((B,), tl.float32)
-    for start in range(0, width, B):
-        i = start + tl.arange(0, B)
-        value = _row(qkv, first, i, i < width, stride, PARTS)
-        total += value
-        squares += value * value
-    return tl.sum(total, 0), tl.sum(squares, 0)
+def _moments(
+    qkv, first, width, stride, eps, PARTS: tl.constexpr, NORM: tl.constexpr, KIND: tl.constexpr, B: tl.constexpr
+):  # fmt: skip
+    """(mean, 1 / deviation) over `width` columns: what a norm subtracts and what it multiplies by."""
+    mean = 0.0
+    factor = 1.0
+    if NORM != "none":
+        if KIND == "layer":
+            total = tl.zeros((B,), tl.float32)
+            for start in range(0, width, B):
+                i = start + tl.arange(0, B)
+                total += _row(qkv, first, i, i < width, stride, PARTS)
+            mean = tl.sum(total, 0) / width
+        squares = tl.zeros((B,), tl.float32)
+        for start in range(0, width, B):
+            i = start + tl.arange(0, B)
+            value = tl.where(i < width, _row(qkv, first, i, i < width, stride, PARTS) - mean, 0.0)
+            squares += value * value
+        factor = 1.0 / tl.sqrt(tl.sum(squares, 0) / width + eps)
+    return mean, factor
 
 
 @triton.jit
-def _rotate_head(
+def _head_moments(
+    qkv, first, head, heads, stride, eps,
+    PARTS: tl.constexpr, D: tl.constexpr, DB: tl.constexpr, NORM: tl.constexpr, KIND: tl.constexpr,
+):  # fmt: skip
+    """The moments of the norm of one head: its own, or those of all heads together (NORM "row")."""
+    if NORM == "row":
+        mean, factor = _moments(qkv, first, heads * D, stride, eps, PARTS, NORM, KIND, 1024)
+    else:
+        mean, factor = _moments(qkv, first + head * D, D, stride, eps, PARTS, NORM, KIND, DB)
+    return mean, factor
+
+
+@triton.jit
+def _rotate(
     qkv,
     first,
     head,
-    heads,
+    i,
+    mean,
+    factor,
     cos,
     sin,
     weight,
     bias,
     weight_stride,
     stride,
-    eps,
     PARTS: tl.constexpr,
     D: tl.constexpr,
-    DB: tl.constexpr,
     NROT: tl.constexpr,
     PAIRS: tl.constexpr,
     NORM: tl.constexpr,
-    KIND: tl.constexpr,
 ):
-    """One head of the query or the key at its position: normed, then rotated; (DB,)."""
-    i = tl.arange(0, DB)
+    """Columns i of one head of the query or the key: normed, then rotated by the angles of its position."""
     inside = i < D
     at = first + head * D
     if PAIRS == "interleaved":
@@ -66,23 +87,8 @@ def _rotate_head(
     x = _row(qkv, at, i, inside, stride, PARTS)
     y = _row(qkv, at, other, inside, stride, PARTS)
     if NORM != "none":
-        if NORM == "row":
-            total, squares = _moments(qkv, first, heads * D, stride, PARTS, 1024)
-            width = heads * D
-        else:
-            total, squares = tl.sum(x, 0), tl.sum(x * x, 0)
-            width = D
-        if KIND == "layer":
-            mean = total / width
-            x -= mean
-            y -= mean
-            if NORM == "row":
-                squares -= total * mean
-            else:
-                squares = tl.sum(tl.where(inside, x * x, 0.0), 0)
-        factor = 1.0 / tl.sqrt(squares / width + eps)
-        x *= factor * tl.load(weight + head * weight_stride + i, mask=inside, other=0.0)
-        y *= factor * tl.load(weight + head * weight_stride + other, mask=inside, other=0.0)
+        x = (x - mean) * factor * tl.load(weight + head * weight_stride + i, mask=inside, other=0.0)
+        y = (y - mean) * factor * tl.load(weight + head * weight_stride + other, mask=inside, other=0.0)
         if bias is not None:
             x += tl.load(bias + head * weight_stride + i, mask=inside, other=0.0)
             y += tl.load(bias + head * weight_stride + other, mask=inside, other=0.0)
@@ -144,6 +150,8 @@ def attend_one(
     SPLITS: tl.constexpr,
     CHAINED: tl.constexpr,
     P: tl.constexpr,
+    CHUNK: tl.constexpr,
+    CHUNKS: tl.constexpr,
 ):
     """One head over a share of the positions; the last share's program adds the new token, and stores it.
 
@@ -168,18 +176,28 @@ def attend_one(
     if NROT > 0:
         cos = _cache(stored, angles_at + row, pos * (NROT // 2))
         sin = cos + capacity * (NROT // 2)
-    q = _rotate_head(
-        qkv, 0, head, heads, cos, sin, q_weight, q_bias, norm_stride, stride, eps,
-        PARTS, D, DB, NROT, PAIRS, NORM, KIND,
-    )  # fmt: skip
-    k_new = _rotate_head(
-        qkv, heads * D, kv, kv_heads, cos, sin, k_weight, k_bias, norm_stride, stride, eps,
-        PARTS, D, DB, NROT, PAIRS, NORM, KIND,
-    )  # fmt: skip
-    v_new = _row(qkv, (heads + kv_heads) * D + kv * D, i, inside, stride, PARTS)
-    newest = _score(tl.sum(q * k_new, 0), scale, softcap, CAPPED)
+    q_mean, q_factor = _head_moments(qkv, 0, head, heads, stride, eps, PARTS, D, DB, NORM, KIND)
+    k_mean, k_factor = _head_moments(qkv, heads * D, kv, kv_heads, stride, eps, PARTS, D, DB, NORM, KIND)
     keys += (kv * capacity).to(tl.int64) * D
     values += (kv * capacity).to(tl.int64) * D
+    q = ()
+    k_new = ()
+    newest = tl.zeros((CHUNK,), tl.float32)
+    for c in tl.static_range(CHUNKS):
+        j = c * CHUNK + tl.arange(0, CHUNK)
+        q_chunk = _rotate(
+            qkv, 0, head, j, q_mean, q_factor, cos, sin, q_weight, q_bias, norm_stride, stride,
+            PARTS, D, NROT, PAIRS, NORM,
+        )  # fmt: skip
+        k_chunk = _rotate(
+            qkv, heads * D, kv, j, k_mean, k_factor, cos, sin, k_weight, k_bias, norm_stride, stride,
+            PARTS, D, NROT, PAIRS, NORM,
+        )  # fmt: skip
+        newest += q_chunk * k_chunk
+        q += (q_chunk,)  # type: ignore[assignment]
+        k_new += (k_chunk,)  # type: ignore[assignment]
+    newest = _score(tl.sum(newest, 0), scale, softcap, CAPPED)
+    v_new = _row(qkv, (heads + kv_heads) * D + kv * D, i, inside, stride, PARTS)
     oldest = 0
     if WINDOW:
         oldest = tl.maximum(pos - window + 1, 0)
@@ -192,10 +210,13 @@ def attend_one(
     for start in range(first, last, P):
         at = start + tl.arange(0, P)
         seen = at < last
-        both = seen[:, None] & inside[None, :]
-        k = tl.load(keys + at[:, None] * D + i[None, :], mask=both, other=0.0)
-        v = tl.load(values + at[:, None] * D + i[None, :], mask=both, other=0.0)
-        score = _score(tl.sum(k * q[None, :], 1), scale, softcap, CAPPED)
+        v = tl.load(values + at[:, None] * D + i[None, :], mask=seen[:, None] & inside[None, :], other=0.0)
+        products = tl.zeros((P, CHUNK), tl.float32)
+        for c in tl.static_range(CHUNKS):
+            j = c * CHUNK + tl.arange(0, CHUNK)
+            k = tl.load(keys + at[:, None] * D + j[None, :], mask=seen[:, None] & (j < D)[None, :], other=0.0)
+            products += k * q[c][None, :]
+        score = _score(tl.sum(products, 1), scale, softcap, CAPPED)
         score = tl.where(seen, score, float("-inf"))
         higher = tl.maximum(top, tl.max(score, 0))
         weight = tl.exp(score - higher)
@@ -211,7 +232,9 @@ def attend_one(
         acc = acc * shrink + weight * v_new
         top = higher
         if head % group == 0:
-            tl.store(keys + pos * D + i, k_new, mask=inside)
+            for c in tl.static_range(CHUNKS):
+                j = c * CHUNK + tl.arange(0, CHUNK)
+                tl.store(keys + pos * D + j, k_new[c], mask=j < D)
             tl.store(values + pos * D + i, v_new, mask=inside)
     at = (row * heads + head) * SPLITS + split
     tl.store(sums + at * DB + i, acc)
@@ -229,20 +252,15 @@ def combine(
     begin(CHAINED)
     k0, row = tl.program_id(0) * B, tl.program_id(1)
     k = k0 + tl.arange(0, B)
-    inside = k < columns
-    head = row * heads + k // D
-    top = tl.full((B,), float("-inf"), tl.float32)
-    for s in tl.static_range(SPLITS):
-        top = tl.maximum(top, tl.load(tops + (head * SPLITS + s) * 2, mask=inside, other=0.0))
-    total = tl.zeros((B,), tl.float32)
-    acc = tl.zeros((B,), tl.float32)
-    for s in tl.static_range(SPLITS):
-        at = head * SPLITS + s
-        weight = tl.exp(tl.load(tops + at * 2, mask=inside, other=0.0) - top)
-        total += weight * tl.load(tops + at * 2 + 1, mask=inside, other=1.0)
-        acc += weight * tl.load(sums + at * DB + k % D, mask=inside, other=0.0)
+    inside = (k < columns)[None, :]
+    share = (row * heads + k // D)[None, :] * SPLITS + tl.arange(0, SPLITS)[:, None]
+    top = tl.load(tops + share * 2, mask=inside, other=0.0)
+    total = tl.load(tops + share * 2 + 1, mask=inside, other=1.0)
+    acc = tl.load(sums + share * DB + (k % D)[None, :], mask=inside, other=0.0)
+    weight = tl.exp(top - tl.max(top, 0)[None, :])
+    mixed = tl.sum(weight * acc, 0) / tl.sum(weight * total, 0)
     plain, x, xd, xs = row_of(row, columns, plain, x, xd, xs, groups, FAST)
-    emit(acc / total, k0, columns, plain, x, xd, xs, groups, B, FAST, EMIT)
+    emit(mixed, k0, columns, plain, x, xd, xs, groups, B, FAST, EMIT)
 
 
 @triton.jit
@@ -294,32 +312,16 @@ def turn_many(
         cos = _cache(stored, angles_at, tl.minimum(first + t, capacity - 1) * (NROT // 2))
         sin = cos + capacity * (NROT // 2)
     if head < heads:
-        q = _rotate_head(
-            qkv,
-            0,
-            head,
-            heads,
-            cos,
-            sin,
-            q_weight,
-            q_bias,
-            norm_stride,
-            0,
-            eps,
-            1,
-            D,
-            DB,
-            NROT,
-            PAIRS,
-            NORM,
-            KIND,
+        mean, factor = _head_moments(qkv, 0, head, heads, 0, eps, 1, D, DB, NORM, KIND)
+        q = _rotate(
+            qkv, 0, head, i, mean, factor, cos, sin, q_weight, q_bias, norm_stride, 0, 1, D, NROT, PAIRS, NORM
         )
         tl.store(queries + (head * new + t).to(tl.int64) * D + i, q.to(queries.dtype.element_ty), mask=inside)
     elif head < heads + kv_heads:
         kv = head - heads
-        k = _rotate_head(
-            qkv, heads * D, kv, kv_heads, cos, sin, k_weight, k_bias, norm_stride, 0, eps,
-            1, D, DB, NROT, PAIRS, NORM, KIND,
+        mean, factor = _head_moments(qkv, heads * D, kv, kv_heads, 0, eps, 1, D, DB, NORM, KIND)
+        k = _rotate(
+            qkv, heads * D, kv, i, mean, factor, cos, sin, k_weight, k_bias, norm_stride, 0, 1, D, NROT, PAIRS, NORM
         )  # fmt: skip
         tl.store(keys + (kv * capacity + first + t).to(tl.int64) * D + i, k, mask=kept)
     else:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from llorch.runtime.kernels.cuda import attention
-from llorch.runtime.kernels.cuda.launch.emitted import PACK_COLUMNS, ActivationRows, chain_options, pad_width
+from llorch.runtime.kernels.cuda.launch.emitted import ActivationRows, chain_options, pad_width
 from llorch.runtime.kernels.cuda.launch.rows import Norm
+from llorch.runtime.kernels.cuda.planes import GROUP
 from llorch.runtime.traits import Rope, Traits
 
 QUERY_BLOCK, KEY_BLOCK = 64, 64
+SHORT = 512  # positions up to which one warp without barriers attends faster than two to larger tiles
+CHUNK = 32  # columns of a head whose products with a query are added up at a time
 
 
 def _row_stride(norm: Norm | None, head_dim: int) -> int:
@@ -63,7 +66,7 @@ def attend(
     """
     rows, heads, splits, width = sums.shape
     rope, window = traits.ropes[layer], traits.windows[layer]
-    short = caches.capacity <= 256 * splits  # one warp needs no barrier, and a share has few steps
+    short = caches.capacity <= SHORT
     attention.attend_one[heads, splits, rows](
         sums,
         tops,
@@ -97,12 +100,14 @@ def attend(
         WINDOW=window is not None,
         CAPPED=traits.attention_softcap is not None,
         SPLITS=splits,
-        P=16 if short else 32,
-        num_warps=1 if short else 4,
+        P=16 if short else 64,
+        CHUNK=CHUNK,
+        CHUNKS=-(-traits.head_dim // CHUNK),
+        num_warps=1 if short else 2,
         **chain_options(qkv),
     )
     columns = out.plain.shape[1]
-    attention.combine[-(-columns // PACK_COLUMNS), rows](
+    attention.combine[-(-columns // GROUP), rows](
         *out.buffers,
         sums,
         tops,
@@ -114,8 +119,8 @@ def attend(
         SPLITS=splits,
         FAST=out.fast,
         EMIT=out.packed,
-        B=PACK_COLUMNS,
-        num_warps=2,
+        B=GROUP,
+        num_warps=1,
         **chain_options(qkv),
     )
 
