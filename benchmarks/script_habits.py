@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,8 +45,17 @@ def is_both_widths(_first: Keys, old: object, new: object) -> bool:
 
 
 def is_scaling_by_one(_first: Keys, old: object, new: object) -> bool:
-    """A linear scaling that changes nothing."""
-    return old in ("linear", 1.0) and new is None
+    """A linear scaling that changes nothing, or none."""
+    return old in ("linear", "none", 1.0) and new is None
+
+
+def is_stretched(first: Keys, old: object, new: object) -> bool:
+    """A base with the stretch in it that the first file says beside it."""
+    prefix = first["general.architecture"]
+    alpha, dim = first.get(f"{prefix}.rope.scaling.alpha"), first[f"{prefix}.attention.key_length"]
+    if not alpha or not isinstance(old, float) or not isinstance(new, float):
+        return False
+    return math.isclose(new, old * alpha ** (dim / (dim - 2)), rel_tol=1e-6)
 
 
 def is_left_out(_first: Keys, _old: object, new: object) -> bool:
@@ -70,6 +80,11 @@ HABITS: dict[str, tuple[Callable[[Keys, object, object], bool], str]] = {
     "gptneox.rope.freq_base": (is_the_default_base, "the script writes none; llama.cpp takes it"),
     "glm4moe.expert_shared_feed_forward_length": (is_left_out, "Ling's; GLM-4.5's is the experts' times their number"),
     "hunyuan-dense.rope.dimension_count": (is_the_heads_size, "the script writes none; llama.cpp takes whole heads"),
+    "hunyuan-dense.rope.freq_base": (is_stretched, "HunyuanVL's; the folder's base has the stretch in it"),
+    "hunyuan-dense.rope.scaling.alpha": (is_left_out, "HunyuanVL's, which is in the base"),
+    "hunyuan-dense.rope.scaling.type": (is_scaling_by_one, "HunyuanVL's, none, which a folder leaves out"),
+    "hunyuan-dense.rope.scaling.factor": (is_scaling_by_one, "as the type"),
+    "hunyuan-dense.rope.scaling.original_context_length": (is_left_out, "as the type"),
     "qwen2.rope.dimension_count": (is_the_heads_size, "Qwen 1's; the script writes none; llama.cpp takes whole heads"),
     "qwen2.feed_forward_length": (is_both_widths, "Qwen 1's, of gate and up together; Qwen2's is of one"),
     "starcoder2.rope.scaling.type": (is_scaling_by_one, "CodeShell's, by 1, which a folder leaves out"),

@@ -1,11 +1,14 @@
 """Hunyuan, the dense ones of 0.5B to 7B and A13B with experts: q and k are normed when they are rotated.
 
-Source: llama.cpp, conversion/hunyuan.py, src/models/hunyuan-dense.cpp and hunyuan-moe.cpp;
-transformers, models/hunyuan_v1_dense and models/hunyuan_v1_moe.
+HunyuanOCR and HunyuanVL, the part that is in the GGUF, are for text the same as the dense ones; the vision tower is in
+the mmproj file.
+Source: llama.cpp, conversion/hunyuan.py, src/models/hunyuan-dense.cpp, hunyuan-moe.cpp and hunyuan-vl.cpp;
+transformers, models/hunyuan_v1_dense, models/hunyuan_v1_moe and models/hunyuan_vl.
 """
 
 from dataclasses import replace
 
+from llorch.converter.architectures.qwen3vl import VISION_KEYS
 from llorch.converter.schema import rows
 from llorch.converter.schema.architecture import Architecture, Key, Kind, Rule, in_layers
 from llorch.converter.schema.derived_values import in_every_layer
@@ -38,6 +41,10 @@ HUNYUAN_DENSE = Architecture(
         "use_cache": True,
         "use_qk_norm": True,  # mistral.rs leaves the norms out where it is absent
     },
+)
+
+HUNYUAN_VL = replace(
+    HUNYUAN_DENSE, gguf="hunyuan_vl", keys=(*HUNYUAN_DENSE.keys, *VISION_KEYS), rope_alpha=True
 )
 
 HUNYUAN_MOE = replace(

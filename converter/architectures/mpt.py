@@ -7,7 +7,7 @@ Source: llama.cpp, conversion/mpt.py and src/models/mpt.cpp; transformers, model
 
 from llorch.converter.schema import rows
 from llorch.converter.schema.architecture import Architecture, Key, RopeLayout, Rule, in_layers
-from llorch.converter.schema.derived_values import mpt_attention, width_ratio
+from llorch.converter.schema.derived_values import how_many, mpt_attention
 
 MPT = Architecture(
     gguf="mpt",
@@ -35,7 +35,10 @@ MPT = Architecture(
         Key("attention.clamp_kqv", default=0.0, least=0),
     ),
     sizes={"d_model": "hidden", "max_seq_len": "context", "n_heads": "heads", "n_layers": "layers"},
-    derived={"attn_config": mpt_attention, "expansion_ratio": width_ratio},
+    derived={
+        "attn_config": mpt_attention,
+        "expansion_ratio": how_many("hidden", "ff", "feed_forward_length"),
+    },
     assumed={
         "emb_pdrop": 0.0,
         "embedding_fraction": 1.0,

@@ -54,6 +54,8 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
         theta = architecture.rope_theta
     elif theta is None:
         theta = assumed["rope_theta"] = architecture.rope_theta
+    if architecture.rope_alpha:
+        theta *= _stretch(keys, sizes["head_dim"])
     if architecture.rope is RopeLayout.NONE:
         return Rope(theta, None, {})
     for name, table in tables.items():
@@ -90,6 +92,17 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
         original = keys.count("rope.scaling.original_context_length", sizes["context"])
         further = {"rope_type": "default", "original_max_position_embeddings": original, **further}
     return Rope(theta, {**(known or {}), **further} or None, assumed)
+
+
+def _stretch(keys: Keys, head_dim: int) -> float:
+    """What a base is multiplied by whose frequencies are stretched once for all, as XD-RoPE's are.
+
+    0 is none. Source: llama.cpp, src/models/hunyuan-vl.cpp; transformers, `compute_ntk_alpha_rope_parameters`.
+    """
+    alpha = keys.decimal("rope.scaling.alpha", 0.0)
+    if alpha < 0 or head_dim <= 2:
+        raise keys.wrong("rope.scaling.alpha", f"is {alpha}, of heads of {head_dim} channels")
+    return float(alpha ** (head_dim / (head_dim - 2))) if alpha else 1.0
 
 
 def rope_parameters(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) -> Parameters:

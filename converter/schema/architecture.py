@@ -182,7 +182,7 @@ class Architecture:
     latent_attention: keys and values are made of a latent vector; the file's head counts are of that.
     head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads
         or where the file has a key for it, by a class that heeds it all the same; `never`: the class does not heed it.
-    rope_theta: the base when `rope.freq_base` is missing.
+    rope_theta: the base when `rope.freq_base` is missing. rope_alpha: whether `rope.scaling.alpha` stretches the base.
     widths_in_key: how many widths `feed_forward_length` is the sum of: 2 where it counts the gate's and the up's.
     only_longrope: the class knows no other rotary scaling.
     log_multiplier: what `rope.scaling.yarn_log_multiplier` is multiplied by to be mscale and mscale_all_dim; 0: the
@@ -211,6 +211,7 @@ class Architecture:
     head_dim: Literal["always", "unusual", "never"] = "always"
     rope: RopeLayout = RopeLayout.PLAIN
     rope_theta: float = 10000.0
+    rope_alpha: bool = False
     widths_in_key: int = 1
     only_longrope: bool = False
     log_multiplier: float = 0.0

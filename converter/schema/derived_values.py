@@ -229,11 +229,16 @@ def rotary_share(evidence: Evidence) -> object:
     return evidence.sizes["rope_dim"] / evidence.sizes["head_dim"]
 
 
-def width_ratio(evidence: Evidence) -> object:
-    """expansion_ratio: how many times the hidden size the feed-forward width is."""
-    ratio, rest = divmod(evidence.sizes["ff"], evidence.sizes["hidden"])
-    if rest:
-        raise evidence.keys.wrong("feed_forward_length", f"is no multiple of {evidence.sizes['hidden']}")
+def how_many(part: str, whole: str, key: str) -> Callable[[Evidence], object]:
+    """How many times one size another is; `key` is what the error names where that is no whole number."""
+
+    def ratio(evidence: Evidence) -> object:
+        times, rest = divmod(evidence.sizes[whole], evidence.sizes[part])
+        if rest:
+            what = f"is {evidence.sizes[whole]}, no multiple of {evidence.sizes[part]}"
+            raise evidence.keys.wrong(key, what)
+        return times
+
     return ratio
 
 

@@ -18,6 +18,17 @@ def dense_then_mixture(evidence: Evidence) -> list[str]:
     return ["dense"] * dense + ["mixture"] * (layers - dense)
 
 
+def mixture_where_routed(evidence: Evidence) -> list[str]:
+    """`mixture` where the layer has a router, else `dense`.
+
+    Source: llama.cpp, src/models/hy-v3.cpp and mimo2.cpp, which go by the tensor and not by a key.
+    """
+    return [
+        "mixture" if f"blk.{layer}.ffn_gate_inp.weight" in evidence.tensors else "dense"
+        for layer in range(evidence.sizes["layers"])
+    ]
+
+
 def linear_or_full(evidence: Evidence) -> list[str]:
     """`linear` where `attention.recurrent_layers` says so, or else all but every `full_attention_interval`th; `full`.
 

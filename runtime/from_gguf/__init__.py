@@ -26,7 +26,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
     """The model that a header describes, its layout checked; of the weights only rotary divisors are read."""
     keys = Keys(header)
     family, sizes = keys.family, read_sizes(keys, header)
-    kinds = read_kinds(keys, sizes)
+    kinds = read_kinds(keys, sizes, header.tensors)
     check_layout(header, family, sizes, kinds)
 
     def factors(name: str) -> tuple[float, ...] | None:

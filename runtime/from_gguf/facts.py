@@ -35,6 +35,8 @@ FINAL_BIAS = ("output_norm.bias",)
 FFN_BIASES = ("ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
 LLAMA_BIASES = ("attn_output.bias", *FFN_BIASES)
 CHOICE_BIAS = ("exp_probs_b.bias",)
+BARE_CHOICE_BIAS = ("exp_probs_b",)  # as Hunyuan 3's files have it
+CHOICE_BIASES = (*CHOICE_BIAS, *BARE_CHOICE_BIAS)
 DELTA_NET = (
     "attn_qkv.weight", "attn_gate.weight", "ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight",
     "ssm_out.weight",
@@ -90,7 +92,7 @@ class ArchitectureFacts:
     bare_norms: no norm has a weight.
     norm_stored_offset: what the converter added to norm weights; rounding happens on the weight without it.
     experts: `no`, `maybe` (by `expert_count`), `always`, or `shared` (always, with a shared expert).
-    rope_base: the rotary base without `rope.freq_base`.
+    rope_base: the rotary base without `rope.freq_base`. rope_alpha: whether `rope.scaling.alpha` stretches the base.
     rope_factors: which tensors may divide the frequencies.
     rope_switch: whether `rope.scaling.finetuned = false` means that nothing is rotated.
     rope_skips: every so many layers, the last is not rotated; 0 is none.
@@ -138,6 +140,7 @@ class ArchitectureFacts:
     experts: Literal["no", "maybe", "always", "shared"] = "no"
     experts_renormalised: bool = True
     rope_base: float = 10000.0
+    rope_alpha: bool = False
     rope_factors: Literal["none", "freqs", "long and short"] = "none"
     rope_switch: bool = False
     rope_skips: int = 0
@@ -159,9 +162,9 @@ class ArchitectureFacts:
     recurrent: tuple[str, ...] = ()
     latent_eps: float | None = None
     tiled: bool = False
-    ffns: Literal["alike", "leading dense", "dense and mixture", "every so many", "where wide", "none"] = (
-        "alike"
-    )
+    ffns: Literal[
+        "alike", "leading dense", "where routed", "dense and mixture", "every so many", "where wide", "none"
+    ] = "alike"
     mixture: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     ungated_experts: bool = False

@@ -5,7 +5,7 @@ Sources: llama.cpp, src/models/<architecture>.cpp, `load_arch_hparams` and `load
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from llorch.runtime.from_gguf.keys import Keys, Sizes
@@ -32,10 +32,10 @@ class LayerKind:
     keys_from: int
 
 
-def read_kinds(keys: Keys, sizes: Sizes) -> list[LayerKind]:
-    """All layers' kinds, by the family's functions."""
+def read_kinds(keys: Keys, sizes: Sizes, tensors: Collection[str]) -> list[LayerKind]:
+    """All layers' kinds, by the family's functions. tensors: the names of those in the file."""
     mixers = MIXERS[keys.family.mixers](keys, sizes)
-    ffns = _ffns(keys, sizes)
+    ffns = _ffns(keys, sizes, tensors)
     sources = list(range(sizes.layers))
     shared = (
         keys.metadata.integer(keys.full("attention.shared_kv_layers"), 0) if keys.family.shares_keys else 0
@@ -53,7 +53,7 @@ def read_kinds(keys: Keys, sizes: Sizes) -> list[LayerKind]:
     return [LayerKind(*of_layer) for of_layer in zip(mixers, ffns, sources, strict=True)]
 
 
-def _ffns(keys: Keys, sizes: Sizes) -> list[FfnKind]:
+def _ffns(keys: Keys, sizes: Sizes, tensors: Collection[str]) -> list[FfnKind]:
     match keys.family.ffns:
         case "none":
             return ["none"] * sizes.layers
@@ -64,6 +64,11 @@ def _ffns(keys: Keys, sizes: Sizes) -> list[FfnKind]:
         case "leading dense":
             dense = keys.metadata.integer(keys.full("leading_dense_block_count"), 0)
             return ["dense" if layer < dense else "mixture" for layer in range(sizes.layers)]
+        case "where routed":
+            return [
+                "mixture" if f"blk.{layer}.ffn_gate_inp.weight" in tensors else "dense"
+                for layer in range(sizes.layers)
+            ]
         case "every so many":
             step = keys.positive("interleave_moe_layer_step", 1)
             first = keys.metadata.integer(keys.full("leading_dense_block_count"), 0)

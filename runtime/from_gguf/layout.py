@@ -13,7 +13,7 @@ from llorch.base.errors import MalformedInput
 from llorch.base.printable import printable
 from llorch.formats.gguf import Header
 from llorch.runtime.from_gguf.facts import (
-    CHOICE_BIAS,
+    CHOICE_BIASES,
     EXPERTS,
     FUSED_EXPERTS,
     ROLES,
@@ -108,8 +108,8 @@ def _feed_forward(described: DescribedHeader, kind: FfnKind, prefix: str) -> tup
     dense = [] if kind in ("mixture", "none") else list(family.ffn)
     if kind in ("dense", "none"):
         return dense, []
-    always = [stem for stem in family.mixture if stem not in CHOICE_BIAS]
-    may = [stem for stem in family.mixture if stem in CHOICE_BIAS]
+    always = [stem for stem in family.mixture if stem not in CHOICE_BIASES]
+    may = [stem for stem in family.mixture if stem in CHOICE_BIASES]
     stems = list(EXPERTS)
     if f"{prefix}{FUSED_EXPERTS[1]}" in described.header.tensors:
         stems = list(FUSED_EXPERTS)

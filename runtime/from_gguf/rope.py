@@ -50,6 +50,10 @@ def ropes(
 
 def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = None) -> Rope:
     base = _base(keys, "rope.freq_base", keys.family.rope_base) if base is None else base
+    if keys.family.rope_alpha and (alpha := keys.number("rope.scaling.alpha", 0.0)):
+        if alpha < 0 or sizes.head_dim <= 2:
+            raise keys.wrong("rope.scaling.alpha", f"is {alpha}, of heads of {sizes.head_dim} channels")
+        base *= alpha ** (sizes.head_dim / (sizes.head_dim - 2))  # src/models/hunyuan-vl.cpp
     kind = keys.text("rope.scaling.type", "linear")
     if kind not in SCALING_TYPES:
         where = f"key {printable(keys.full('rope.scaling.type'))}"

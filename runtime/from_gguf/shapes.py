@@ -53,6 +53,7 @@ SHAPES: dict[str, str] = {
     "ffn_down_shexp.weight": "E S",
     "token_embd_norm.weight": "E",
     "exp_probs_b.bias": "N",
+    "exp_probs_b": "N",
     "ffn_gate_inp.bias": "N",
     "ffn_gate_exps.bias": "N X",
     "ffn_up_exps.bias": "N X",

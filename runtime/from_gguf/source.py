@@ -17,7 +17,7 @@ from llorch.formats.quants import decode
 from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Linear, Matrix, Numbers, PackedMatrix
 from llorch.runtime.blocks.norms import Norm
-from llorch.runtime.from_gguf.facts import ArchitectureFacts
+from llorch.runtime.from_gguf.facts import CHOICE_BIASES, ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
 from llorch.runtime.traits import Traits
 
@@ -159,10 +159,15 @@ class Source:
             experts=experts,
             shared=self.feed_forward(prefix, "_shexp") if self.has(f"{prefix}ffn_up_shexp.weight") else None,
             shared_gate=self.linear(gate) if self.has(f"{gate}.weight") else None,
-            choice_bias=self.vector(f"{prefix}exp_probs_b.bias", exact=True),
+            choice_bias=self.choice_bias(prefix),
             router_norm=None if scale is None else self.router_norm(scale),
             expert_scale=self.vector(f"{prefix}ffn_down_exps.scale") if scale is not None else None,
         )
+
+    def choice_bias(self, prefix: str) -> Tensor | None:
+        """What is added to the scores for the choice, by whichever of its names the family has."""
+        found = (self.vector(f"{prefix}{stem}", exact=True) for stem in CHOICE_BIASES)
+        return next((bias for bias in found if bias is not None), None)
 
     def router_norm(self, scale: Tensor) -> Norm:
         """Gemma 4's: without a weight, then the scale, then 1 / √hidden."""

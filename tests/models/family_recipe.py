@@ -26,6 +26,19 @@ PUBLISHED_CLASSES = {"MptForCausalLM": "MPTForCausalLM", "PhimoeForCausalLM": "P
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """A layer that predicts a further token: a file and a folder have it, and transformers' class leaves it out.
+
+    below: what stands before its names in a folder. like: the number of the layer whose tensors it has too. own: what
+    it has beside those, name → shape.
+    """
+
+    below: str
+    like: int
+    own: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class FamilyRecipe:
     """How one model is made and written.
 
@@ -36,7 +49,8 @@ class FamilyRecipe:
         no other place for: a folder holds them so.
     keys: metadata, all of it, under the architecture's prefix but for that of the tokenizer and the like; a value may
         be a function of the original's tensors. tables: `rope_…` tensors → their entries.
-    layers: what stands before a layer's number. vocabulary: the tokenizer's keys.
+    layers: what stands before a layer's number. predicts: a layer beyond the model's own. vocabulary: the tokenizer's
+        keys.
     """
 
     gguf: str
@@ -52,6 +66,7 @@ class FamilyRecipe:
     permuted: bool = False
     norms_plus_one: bool = False
     layers: str = "model.layers"
+    predicts: Prediction | None = None
     vocabulary: Mapping[str, Value] = field(default_factory=byte_level)
 
     @property
@@ -257,8 +272,21 @@ def make(recipe: FamilyRecipe, seed: int, folder: Path) -> MadeFamily:
         name: next((fold(w) for end, fold in recipe.folded.items() if name.endswith(end)), w)
         for name, w in load_file(folder / "original" / "model.safetensors").items()
     }
+    tensors |= _prediction(recipe, tensors)
     _write(folder / "model.gguf", recipe, model.config, tensors)
     return MadeFamily(folder / "model.gguf", tensors, model)
+
+
+def _prediction(recipe: FamilyRecipe, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """The tensors of the layer beyond the model's own, random."""
+    if recipe.predicts is None:
+        return {}
+    alike = f"{recipe.layers}.{recipe.predicts.like}."
+    shapes = {name.removeprefix(alike): w.shape for name, w in tensors.items() if name.startswith(alike)}
+    return {
+        f"{recipe.predicts.below}{name}": _weights(name, shape, recipe).numpy()
+        for name, shape in {**shapes, **recipe.predicts.own}.items()
+    }
 
 
 def _weights(name: str, shape: tuple[int, ...], recipe: FamilyRecipe) -> Any:
@@ -277,7 +305,8 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
 
     writer = GGUFWriter(path, recipe.gguf)
     keys: dict[str, Value] = {
-        "context_length": CONTEXT, "embedding_length": HIDDEN, "block_count": config.num_hidden_layers,
+        "context_length": CONTEXT, "embedding_length": HIDDEN,
+        "block_count": config.num_hidden_layers + (recipe.predicts is not None),
         "feed_forward_length": getattr(config, "intermediate_size", FF),
         **{key: value(tensors) if callable(value) else value for key, value in recipe.keys.items()},
     }  # fmt: skip
@@ -301,6 +330,15 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
     writer.close()
 
 
+def _in_layer(recipe: FamilyRecipe, name: str, layers: int) -> tuple[str, str]:
+    """What stands before a tensor's GGUF name, and its own name within the layer."""
+    if recipe.predicts is not None and name.startswith(recipe.predicts.below):
+        return f"blk.{layers}.", name.removeprefix(recipe.predicts.below)
+    found = re.fullmatch(rf"{re.escape(recipe.layers)}\.(\d+)\.(.*)", name)
+    assert found is not None, name
+    return f"blk.{found[1]}.", found[2]
+
+
 def _forward(recipe: FamilyRecipe, config: Any, tensors: Mapping[str, Array]) -> dict[str, Array]:
     """Transformers' tensors → GGUF's."""
     outside = {
@@ -320,9 +358,7 @@ def _forward(recipe: FamilyRecipe, config: Any, tensors: Mapping[str, Array]) ->
         if module in outside:
             written[f"{outside[module]}.{kind}"] = weights
             continue
-        found = re.fullmatch(rf"{re.escape(recipe.layers)}\.(\d+)\.(.*)", name)
-        assert found is not None, name
-        prefix, whole = f"blk.{found[1]}.", found[2]
+        prefix, whole = _in_layer(recipe, name, config.num_hidden_layers)
         if whole in recipe.changes:
             written |= {f"{prefix}{ours}": w for ours, w in recipe.changes[whole](weights).items()}
             continue

@@ -21,10 +21,12 @@ from tests.models.family_recipe import FamilyRecipe
 # Baichuan's sizes are told by their layers: llama.cpp rotates with 32, has alibi with 40, and neither with others.
 NAMES = (
     "olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen", "bailingmoe2", "afmoe", "exaone-moe", "jais2",
-    "dbrx", "minicpm3", "paddleocr",
+    "dbrx", "minicpm3", "paddleocr", "hy_v3",
 )  # fmt: skip
+HUNYUAN_VL = FAMILY_RECIPES["hunyuan_vl"]  # of whose four sections llama.cpp does not turn a text's last
 RECIPES = {
     **{name: FAMILY_RECIPES[name] for name in NAMES},
+    "hunyuan_vl": replace(HUNYUAN_VL, keys={**HUNYUAN_VL.keys, "rope.dimension_sections": [3, 2, 1, 0]}),
     **{f"baichuan-{n}": replace(FAMILY_RECIPES["baichuan"], config={
         **FAMILY_RECIPES["baichuan"].config, "num_hidden_layers": n}) for n in (32, 40)},
 }  # fmt: skip

@@ -118,6 +118,25 @@ def test_an_originals_own_multipliers_are_heeded(name: str, tmp_path: Path) -> N
     require_logits(tmp_path / "original", ids.tolist(), logits)
 
 
+def test_the_text_of_hunyuan_vl_is_that_of_the_dense_hunyuan(tmp_path: Path) -> None:
+    """The class that sees images, given text alone, computes what the folder of the other class says."""
+    from transformers import HunYuanVLConfig, HunYuanVLForConditionalGeneration
+
+    made = build("hunyuan_vl", tmp_path)
+    text = made.model.config.to_dict()
+    text["rope_parameters"] |= {"mrope_section": [2, 2, 1, 1]}
+    vision = {"hidden_size": 12, "num_attention_heads": 3, "num_hidden_layers": 1, "intermediate_size": 8}
+    config = HunYuanVLConfig(text_config=text, vision_config=vision)
+    original = HunYuanVLForConditionalGeneration(config).eval()
+    original.model.language_model.load_state_dict(made.model.model.state_dict())
+    ids = torch.arange(POSITIONS)[None] * 5 % 258
+    with torch.no_grad():
+        logits = original(input_ids=ids, use_cache=False).logits[0].numpy()
+    convert(made.gguf, tmp_path / "folder")
+    for path in (made.gguf, tmp_path / "folder"):
+        require_logits(path, ids[0].tolist(), logits)
+
+
 def test_a_minicpm_whose_file_says_no_scales_has_those_of_the_released_models(tmp_path: Path) -> None:
     """As in llama.cpp, but for the logits, which it divides by what the original multiplies with."""
     recipe = FAMILY_RECIPES["minicpm"]

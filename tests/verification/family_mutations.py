@@ -164,6 +164,10 @@ rope("phimoe", "angles grow as llama.cpp's do", {"short_mscale": 1.0, "long_msca
      ("traits.rope", "layer 0"))
 config("mellum", "another layer attends to all", {"layer_types": ["full_attention"] + ["sliding_attention"] * 4},
        ("traits.structure", "windows"), ("traits.rope", "layer 0"))
+config("hy_v3", "weights as they are", {"router_scaling_factor": 1.0}, ("traits.structure", "routing"))
+weights("hy_v3", "an expert is never chosen", "model.layers.1.mlp.expert_bias", lambda w: w - 9 * (w == w.max()),
+        "layer 1")
+rope("hunyuan_vl", "the stretch taken twice", {"rope_theta": 279182.5 * 31.02}, ("traits.rope", "layer 0"))
 config("minicpm3", "another depth", {"scale_depth": 1.0}, ("traits.numbers", "residual_scale"))
 config("minicpm3", "another base of the logits", {"dim_model_base": 128}, ("traits.numbers", "logit_scale"))
 config("minicpm3", "the embedding as it is", {"scale_emb": 1}, ("traits.numbers", "embedding_scale"))

@@ -44,7 +44,7 @@ def config_sizes(subject: Subject) -> Measurement:
     """The sizes that config.json names are those of the weights."""
     differences, compared = [], 0
     for key, ending, axis in SIZES:
-        shapes = {name: t.shape for name, t in subject.tensors.items() if name.endswith(ending)}
+        shapes = {n: t.shape for n, t in subject.tensors.items() if f".{n}".endswith(f".{ending}")}
         for name, shape in shapes.items():
             compared += 1
             doubled = key == "intermediate_size" and subject.config.get("use_double_wide_mlp") is True
@@ -56,9 +56,13 @@ def config_sizes(subject: Subject) -> Measurement:
                 differences.append(f"{key} is {named}, {name} has {shape[axis]}")
     layers = {int(found[1]) for name in subject.tensors if (found := LAYER.search(name))}
     compared += 1
-    promised = subject.config.get("num_hidden_layers")
-    if promised != len(layers):
-        differences.append(f"num_hidden_layers is {promised}, there are weights of {len(layers)}")
+    promised, config = subject.config.get("num_hidden_layers"), Config.of_folder(subject.folder)
+    further = 0 if config.family.beyond is None else config.integer(config.family.beyond, 0)
+    if promised != len(layers) - further:
+        beside = f" beside {further} that predict further tokens" if further else ""
+        differences.append(
+            f"num_hidden_layers is {promised}, there are weights of {len(layers) - further}{beside}"
+        )
     return count(differences, f"{compared} sizes", compared=compared)
 
 

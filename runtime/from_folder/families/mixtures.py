@@ -113,6 +113,49 @@ FAMILIES: Mapping[str, ClassFacts] = {
             moe_intermediate_size=896,
         ),
     ),
+    "hy_v3": ClassFacts(
+        class_name="HYV3ForCausalLM",
+        names={**ATTENTION, **NORMS, **HEAD_NORMS},
+        by_kind={
+            "dense": GATED,
+            "mixture": {
+                **EXPERTS,
+                **{
+                    role: name.replace("shared_experts", "shared_mlp")
+                    for role, name in SHARED_EXPERTS.items()
+                },
+                "router": "mlp.router.gate",
+                "choice_bias": "=mlp.expert_bias",
+            },
+        },
+        ffns="mlp_layer_types",
+        biases=biases("q k v output", "attention_bias"),
+        head_norm="head",
+        experts=Experts(
+            ("num_experts", "num_local_experts"),
+            True,
+            "moe_intermediate_size",
+            "moe_intermediate_size",
+            "num_shared_experts",
+            scores="sigmoid",
+            scale="router_scaling_factor",
+        ),
+        beyond="num_nextn_predict_layers",
+        defaults=class_defaults(
+            num_key_value_heads=8,
+            head_dim=128,
+            max_position_embeddings=131072,
+            rms_norm_eps=1e-5,
+            rope_theta=11158840.0,
+            num_experts=192,
+            num_experts_per_tok=8,
+            num_shared_experts=1,
+            moe_intermediate_size=1536,
+            router_scaling_factor=2.826,
+            first_k_dense_replace=1,
+        ),
+        supported={"mlp_bias": (False,)},
+    ),
     "exaone_moe": ClassFacts(
         class_name="ExaoneMoeForCausalLM",
         names={**ATTENTION, **NORMS, **HEAD_NORMS},

@@ -15,9 +15,10 @@ its scaling. A weight's `.scale` is heeded in every family, where of llama.cpp's
 qwen3moe's heed that of a feed-forward network. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by
 llama.cpp's 10000. gpt-oss' yarn does not round its two dimensions, exaone4 has its windows whatever the number of
 layers, mistral4 its temperature and nemotron_h its least step, as the originals have them and llama.cpp has not.
-mellum's layers with a window rotate by a base of their own. phimoe's experts are chosen and weighed by its sparse
-mixer, and its angles grow by the published number. falcon's, gptneox' and mpt's GELU is the original's, where ggml's is
-the tanh form in every family, and gemma3n's spread of gates is over N, not N − 1.
+mellum's layers with a window rotate by a base of their own, and hunyuan_vl's fourth section turns as the others do.
+phimoe's experts are chosen and weighed by its sparse mixer, and its angles grow by the published number. falcon's,
+gptneox' and mpt's GELU is the original's, where ggml's is the tanh form in every family, and gemma3n's spread of gates
+is over N, not N − 1.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llorch.runtime.from_gguf.facts import (
+    BARE_CHOICE_BIAS,
     CHOICE_BIAS,
     FFN_NORM_NAMED_POST,
     FINAL_BIAS,
@@ -129,8 +130,20 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         scales="gemma",
     ),
     "hunyuan-dense": ArchitectureFacts(pairs="halves", head_norms="head", head_norm_after_rope=True),
+    "hunyuan_vl": ArchitectureFacts(
+        pairs="halves", head_norms="head", head_norm_after_rope=True, rope_alpha=True
+    ),
     "hunyuan-moe": ArchitectureFacts(
         pairs="halves", head_norms="head", head_norm_after_rope=True, experts="always", shared=SHARED_EXPERTS
+    ),
+    "hy_v3": ArchitectureFacts(
+        pairs="halves",
+        head_norms="head",
+        rope_factors="freqs",
+        **{**DEEPSEEK_EXPERTS, "ffns": "where routed", "mixture": BARE_CHOICE_BIAS},
+        experts_renormalised=False,
+        gating=2,
+        prediction=True,
     ),
     "dots1": ArchitectureFacts(
         pairs="halves",

@@ -37,6 +37,7 @@ DOES: dict[str, str] = {
     "gpt-oss": "rounds yarn's two dimensions; the original does not (`truncate: false`)",
     "gpt2": GELU,
     "gptneox": GELU_FOR_ERF,
+    "hunyuan_vl": "does not turn the pairs of a text's fourth section",
     "llama": f"{NO_WINDOW} (Mistral 7B of 2023)",
     "mellum": "rotates the layers with a window by the other layers' base",
     "minicpm": "where the file has no `logit_scale`, divides by the number that the original multiplies with",
