@@ -131,7 +131,15 @@ def sparse_layers(values: Values) -> list[bool]:
     return [kind == "sparse" for kind in types]
 
 
-MAY_BE_LEFT_OUT = frozenset({"sliding_window_pattern"})  # where no number says what layer_types says
+def layers_that_rotate(values: Values) -> object:
+    """1 for each layer that rotates and 0 for the others; None where all do."""
+    bases = values["layer_rope_theta"]
+    assert isinstance(bases, list)
+    return [int(base != 0) for base in bases] if 0 in bases else None
+
+
+# Where no number says what layer_types says, and where no layer is other than the rest.
+MAY_BE_LEFT_OUT = frozenset({"no_rope_layers", "sliding_window_pattern"})
 
 # use_sliding_window is false wherever these stand: the window and the layer from which it would hold do nothing.
 WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
@@ -194,6 +202,11 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
     "glm4_moe_lite": PublishedKeys(
         "zai-org/GLM-4.7-Flash",
         {**BY_SIGMOID, "first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"},
+    ),
+    # No copies were found: llama.cpp's converter looks for it.
+    "granite_swa": PublishedKeys("ibm-granite/granite-swash-3b", {"no_rope_layers": layers_that_rotate}),
+    "granitemoe_swa": PublishedKeys(
+        "ibm-granite/granite-swash-3b-a600m", {"no_rope_layers": layers_that_rotate}
     ),
     # llama.cpp's converter takes the end of text from here; transformers' class has 3 where the key is absent.
     "hunyuan_v1_dense": PublishedKeys(

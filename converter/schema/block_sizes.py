@@ -110,6 +110,11 @@ def gemma3n_sizes(evidence: Evidence) -> Mapping[str, int]:
     }
 
 
+def optional_shared_width(evidence: Evidence) -> Mapping[str, int]:
+    """shared: the width of the network beside the experts, 0 in a model without one."""
+    return {"shared": evidence.keys.integer("expert_shared_feed_forward_length", 0)}
+
+
 def own_widths(evidence: Evidence, layer: int) -> Mapping[str, int]:
     """A layer's feed-forward width, where the key is a list."""
     return {"ff": evidence.keys.by_layer("feed_forward_length", evidence.sizes["ff"])[layer]}

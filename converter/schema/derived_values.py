@@ -78,6 +78,18 @@ def no_rope_every_fourth(evidence: Evidence) -> object:
     return [int((layer + 1) % 4 != 0) for layer in range(evidence.sizes["layers"])]
 
 
+def bases_by_layer(evidence: Evidence) -> object:
+    """layer_rope_theta: the rotary base, and 0 where `attention.rope_pattern` says that a layer does not rotate."""
+    keys, layers = evidence.keys, evidence.sizes["layers"]
+    base = keys.positive("rope.freq_base", 10000.0)
+    if not keys.has("attention.rope_pattern"):
+        return [base] * layers
+    pattern = keys.flags("attention.rope_pattern")
+    if len(pattern) != layers:
+        raise keys.wrong("attention.rope_pattern", f"has {len(pattern)} entries for {layers} layers")
+    return [base if rotates else 0 for rotates in pattern]
+
+
 def layer_types(
     kinds: Callable[[Evidence], Sequence[str]], names: Mapping[str, str]
 ) -> Callable[[Evidence], object]:

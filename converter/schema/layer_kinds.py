@@ -95,6 +95,12 @@ def with_or_without_layer_embedding(evidence: Evidence) -> list[str]:
     return ["layer embedding" if given else ""] * evidence.sizes["layers"]
 
 
+def with_or_without_shared_experts(evidence: Evidence) -> list[str]:
+    """`shared experts` where `expert_shared_feed_forward_length` is not 0: every layer, or none."""
+    there = evidence.keys.integer("expert_shared_feed_forward_length", 0)
+    return ["shared experts" if there else ""] * evidence.sizes["layers"]
+
+
 def low_rank_or_whole(evidence: Evidence) -> list[str]:
     """`low rank queries` where `attention.q_lora_rank` is there, else `whole queries`."""
     word = "low rank queries" if evidence.keys.has("attention.q_lora_rank") else "whole queries"

@@ -227,6 +227,8 @@ def _sliding_by_default(config: Config, layers: int) -> list[bool]:
         case "periodic":
             period = config.positive("sliding_window_pattern")
             return [(layer + 1) % period != 0 for layer in range(layers)]
+        case "full first":
+            return [layer % 4 != 0 for layer in range(layers)]
         case "where not rotated":
             return [not rotated for rotated in rotated_layers(config, layers)]
         case "all full":

@@ -72,6 +72,9 @@ def _more(config: Config, source: int, layer: int) -> list[str]:
         more.append("two norms" if _norms(config) == 2 else "one norm")
     if config.family.normed_space is not None and config.flag(config.family.normed_space):
         more.append("normed space")
+    shared = None if config.family.experts is None else config.family.experts.shared_width
+    if shared is not None and config.get(shared, None):
+        more.append("shared experts")
     if config.family.mixers == "latent":
         more.append("whole queries" if config.get("q_lora_rank") is None else "low rank queries")
     return more

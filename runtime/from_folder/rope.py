@@ -23,10 +23,10 @@ def ropes(config: Config, widths: list[int], types: list[str]) -> tuple[Rope | N
 
     widths: channels of the layers' heads. types: the layers' kinds.
     """
-    made = {key: _rope(config, *key) for key in set(zip(widths, types, strict=True))}
-    rotated = rotated_layers(config, len(types))
-    each = zip(widths, types, rotated, strict=True)
-    return tuple(made[width, kind] if turns else None for width, kind, turns in each)
+    bases, rotated = _bases(config, len(types)), rotated_layers(config, len(types))
+    each = list(zip(widths, types, bases, strict=True))
+    made = {key: _rope(config, *key) for key, turns in zip(each, rotated, strict=True) if turns}
+    return tuple(made[key] if turns else None for key, turns in zip(each, rotated, strict=True))
 
 
 def latent_scale(config: Config) -> float:
@@ -44,6 +44,8 @@ def latent_scale(config: Config) -> float:
 
 def rotated_layers(config: Config, layers: int) -> list[bool]:
     """Which layers are rotated; `no_rope_layers` has 1 for those that are, whatever its name says."""
+    if config.family.layer_bases is not None:
+        return [base != 0 for base in _bases(config, layers)]
     if not config.family.no_rope_layers:
         return [True] * layers
     listed = config.get("no_rope_layers")
@@ -55,8 +57,21 @@ def rotated_layers(config: Config, layers: int) -> list[bool]:
     return [bool(entry) for entry in listed]
 
 
-def _rope(config: Config, head_dim: int, kind: str) -> Rope:
+def _bases(config: Config, layers: int) -> list[float | None]:
+    """Each layer's rotary base, 0 where it does not rotate; None is what the parameters say."""
+    key = config.family.layer_bases
+    if key is None or config.get(key, None) is None:
+        return [None] * layers
+    bases = config.numbers(key)
+    if len(bases) != layers:
+        raise config.malformed(key, f"is not a list of {layers} numbers")
+    return list(bases)
+
+
+def _rope(config: Config, head_dim: int, kind: str, base: float | None) -> Rope:
     parameters = _parameters(config, kind)
+    if base is not None:
+        parameters = Config({**parameters.values, "rope_theta": base}, {}, config.path)
     n_rot = _rotary_channels(config, parameters, head_dim)
     rope_type = parameters.text("rope_type", parameters.get("type", "default"))
     if config.text("model_type") == "phi3" and rope_type in ("su", "yarn"):  # Phi3Config reads both names so

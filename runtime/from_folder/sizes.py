@@ -105,7 +105,7 @@ def _shared_width(config: Config) -> int:
     if experts is None or experts.shared_width is None:
         return 0
     count = 1 if experts.shared_count is None else config.positive(experts.shared_count)
-    return count * config.positive(experts.shared_width)
+    return count * _count(config, experts.shared_width)
 
 
 def _layers(config: Config) -> int:

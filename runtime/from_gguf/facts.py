@@ -37,6 +37,8 @@ LLAMA_BIASES = ("attn_output.bias", *FFN_BIASES)
 CHOICE_BIAS = ("exp_probs_b.bias",)
 BARE_CHOICE_BIAS = ("exp_probs_b",)  # as Hunyuan 3's files have it
 CHOICE_BIASES = (*CHOICE_BIAS, *BARE_CHOICE_BIAS)
+FUSED_SHARED = ("ffn_up_shexp.weight", "ffn_down_shexp.weight")  # the gate's rows before the up's
+MAY_LACK = (*CHOICE_BIASES, *FUSED_SHARED)  # of what a mixture has beside its experts
 DELTA_NET = (
     "attn_qkv.weight", "attn_gate.weight", "ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight",
     "ssm_out.weight",
@@ -87,7 +89,7 @@ class ArchitectureFacts:
     head_required: whether `output.weight` must be there; else the embedding serves where it is not.
     parallel: always, in files without `ffn_norm.weight`, or by a key. two_norms: the stem that says, where it is there,
         that a parallel block's feed-forward has a norm of its own.
-    fused_gate: `ffn_up` holds the gate's rows before its own.
+    fused_gate: `ffn_up` holds the gate's rows before its own; fused_shared_gate: `ffn_up_shexp` does.
     head_norms: `head` weights for one head that all share, `heads` a row for each, `row` for the undivided row.
     bare_norms: no norm has a weight.
     norm_stored_offset: what the converter added to norm weights; rounding happens on the weight without it.
@@ -95,7 +97,8 @@ class ArchitectureFacts:
     rope_base: the rotary base without `rope.freq_base`. rope_alpha: whether `rope.scaling.alpha` stretches the base.
     rope_factors: which tensors may divide the frequencies.
     rope_switch: whether `rope.scaling.finetuned = false` means that nothing is rotated.
-    rope_skips: every so many layers, the last is not rotated; 0 is none.
+    rope_skips: every so many layers, the last is not rotated; 0 is none. rope_pattern: whether a key may say which
+        layers are.
     roles: GGUF's names of roles, where they are not `ROLES`; an empty one is a role that the family does not have.
     mixers: what mixes positions (`kinds.py`); recurrent: the stems that a mixer which is no attention has.
     latent_eps: of the norms of latent vectors, where it is not that of the others.
@@ -133,6 +136,7 @@ class ArchitectureFacts:
     parallel: bool | Literal["without ffn_norm", "use_parallel_residual"] = False
     two_norms: str = ""
     fused_gate: bool = False
+    fused_shared_gate: bool = False
     head_norms: Literal["head", "heads", "row"] | None = None
     head_norms_required: bool = True
     bare_norms: bool = False
@@ -144,6 +148,7 @@ class ArchitectureFacts:
     rope_factors: Literal["none", "freqs", "long and short"] = "none"
     rope_switch: bool = False
     rope_skips: int = 0
+    rope_pattern: bool = False
     sliding: Sliding | None = None
     scales: Literal[
         "plain",

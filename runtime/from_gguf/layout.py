@@ -13,9 +13,9 @@ from llorch.base.errors import MalformedInput
 from llorch.base.printable import printable
 from llorch.formats.gguf import Header
 from llorch.runtime.from_gguf.facts import (
-    CHOICE_BIASES,
     EXPERTS,
     FUSED_EXPERTS,
+    MAY_LACK,
     ROLES,
     SHARED,
     SPLIT_EXPERTS,
@@ -108,8 +108,8 @@ def _feed_forward(described: DescribedHeader, kind: FfnKind, prefix: str) -> tup
     dense = [] if kind in ("mixture", "none") else list(family.ffn)
     if kind in ("dense", "none"):
         return dense, []
-    always = [stem for stem in family.mixture if stem not in CHOICE_BIASES]
-    may = [stem for stem in family.mixture if stem in CHOICE_BIASES]
+    always = [stem for stem in family.mixture if stem not in MAY_LACK]
+    may = [stem for stem in family.mixture if stem in MAY_LACK]
     stems = list(EXPERTS)
     if f"{prefix}{FUSED_EXPERTS[1]}" in described.header.tensors:
         stems = list(FUSED_EXPERTS)
@@ -214,6 +214,8 @@ def _shape_error(described: DescribedHeader, name: str) -> str | None:
         rule = HEAD_NORM_SHAPES[family.head_norms][stem == "attn_k_norm.weight"]
     if family.fused_gate and stem == "ffn_up.weight":
         rule = "2*F E"
+    if family.fused_shared_gate and stem == "ffn_up_shexp.weight":
+        rule = "2*S E"
     if family.output_gate and stem == "attn_q.weight":
         rule = "2*Q E"
     known: dict[str, int] = {}

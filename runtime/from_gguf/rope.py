@@ -38,14 +38,26 @@ def ropes(
         family.rope_skips,
         family.sliding is not None and not family.sliding.full_turns and any(windows),
     )
+    turns = _pattern(keys, sizes)
     return tuple(
         None
-        if (skips and (layer + 1) % skips == 0) or (still and window is None)
+        if not turns[layer] or (skips and (layer + 1) % skips == 0) or (still and window is None)
         else everywhere
         if window is None
         else local
         for layer, window in enumerate(windows)
     )
+
+
+def _pattern(keys: Keys, sizes: Sizes) -> list[bool]:
+    """Which layers a key says are rotated; all, where none does."""
+    name = "attention.rope_pattern"
+    if not keys.family.rope_pattern or keys.full(name) not in keys.metadata:
+        return [True] * sizes.layers
+    pattern = [bool(entry) for entry in keys.metadata.integers(keys.full(name))]
+    if len(pattern) != sizes.layers:
+        raise keys.wrong(name, f"has {len(pattern)} entries for {sizes.layers} layers")
+    return pattern
 
 
 def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = None) -> Rope:

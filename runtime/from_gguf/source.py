@@ -138,7 +138,7 @@ class Source:
         gate = (
             self.linear(f"{prefix}ffn_gate{suffix}") if self.has(f"{prefix}ffn_gate{suffix}.weight") else None
         )
-        if self.family.fused_gate:
+        if self.family.fused_gate or (self.family.fused_shared_gate and suffix == "_shexp"):
             half = up.weight.rows // 2
             gate, up = Linear(up.weight.part(0, half)), Linear(up.weight.part(half, 2 * half))
         return FeedForward(self.traits.activation, gate, up, down)

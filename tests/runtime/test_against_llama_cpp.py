@@ -21,7 +21,8 @@ from tests.models.family_recipe import FamilyRecipe
 # Baichuan's sizes are told by their layers: llama.cpp rotates with 32, has alibi with 40, and neither with others.
 NAMES = (
     "olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen", "bailingmoe2", "afmoe", "exaone-moe", "jais2",
-    "dbrx", "minicpm3", "paddleocr", "hy_v3",
+    "dbrx", "minicpm3", "paddleocr", "hy_v3", "granite_swa",
+    "granite_swa-moe",
 )  # fmt: skip
 HUNYUAN_VL = FAMILY_RECIPES["hunyuan_vl"]  # of whose four sections llama.cpp does not turn a text's last
 RECIPES = {

@@ -168,6 +168,14 @@ config("hy_v3", "weights as they are", {"router_scaling_factor": 1.0}, ("traits.
 weights("hy_v3", "an expert is never chosen", "model.layers.1.mlp.expert_bias", lambda w: w - 9 * (w == w.max()),
         "layer 1")
 rope("hunyuan_vl", "the stretch taken twice", {"rope_theta": 279182.5 * 31.02}, ("traits.rope", "layer 0"))
+config("granite_swa", "another layer attends to all", {"layer_types": ["full_attention"] + ["sliding_attention"] * 4},
+       ("traits.structure", "windows"))
+config("granite_swa", "every layer rotates", {"layer_rope_theta": [50000.0] * 5}, ("traits.rope", "layer 1"))
+weights("granite_swa", "a sink that takes more", "model.layers.1.self_attn.sinks", plus_one, "layer 1, attention")
+weights("granite_swa-moe", "gate and up exchanged", "model.layers.0.block_sparse_moe.experts.gate_up_proj",
+        halves_exchanged(1), "layer 0, ffn_output")
+weights("granite_swa-moe", "the shared gate and up exchanged", "model.layers.0.shared_mlp.input_linear.weight",
+        halves_exchanged(0), "layer 0, ffn_output")
 config("minicpm3", "another depth", {"scale_depth": 1.0}, ("traits.numbers", "residual_scale"))
 config("minicpm3", "another base of the logits", {"dim_model_base": 128}, ("traits.numbers", "logit_scale"))
 config("minicpm3", "the embedding as it is", {"scale_emb": 1}, ("traits.numbers", "embedding_scale"))

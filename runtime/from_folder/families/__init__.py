@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llorch.runtime.from_folder.families import gemma, gpt, hybrid, latent, llama, mixtures, others, qwen
+from llorch.runtime.from_folder.families import (
+    gemma,
+    gpt,
+    granite,
+    hybrid,
+    latent,
+    llama,
+    mixtures,
+    others,
+    qwen,
+)
 from llorch.runtime.from_folder.families.facts import ClassFacts, Experts
 
 __all__ = ["FAMILIES", "ClassFacts", "Experts"]
@@ -21,5 +31,6 @@ FAMILIES: Mapping[str, ClassFacts] = {
     **latent.FAMILIES,
     **hybrid.FAMILIES,
     **gpt.FAMILIES,
+    **granite.FAMILIES,
     **others.FAMILIES,
 }

@@ -74,7 +74,8 @@ class ClassFacts:
     nested_rope: whether sliding and other layers have rotary parameters of their own. older_base: of such a class, the
         key that transformers 4 reads the sliding layers' base by; None where only transformers 5 has the class.
     partial_rotary: default of `partial_rotary_factor`; None where the class rotates whole heads.
-    no_rope_layers: whether the class has such a list. mscales: a longrope's factor on cosine and sine is said by two
+    no_rope_layers: whether the class has such a list. layer_bases: the key of a rotary base for each layer, 0 where it
+        does not rotate. mscales: a longrope's factor on cosine and sine is said by two
         keys, of short sequences and of long ones.
     scale keys: see `Traits`; a divisor is the key of one. embedding_scale_switch: the key without which there is none.
     keys: the decoder's usual keys → the class's own, `part.key` where it is within. head: where the output product is.
@@ -112,12 +113,19 @@ class ClassFacts:
     windows: Literal["no layers", "all layers", "layer types"] = "no layers"
     window_switch: str | None = None
     types: Literal[
-        "all full", "by depth", "alternating by depth", "periodic", "where not rotated", "sliding first"
+        "all full",
+        "by depth",
+        "alternating by depth",
+        "periodic",
+        "full first",
+        "where not rotated",
+        "sliding first",
     ] = "all full"
     nested_rope: bool = False
     older_base: str | None = None
     partial_rotary: float | None = None
     no_rope_layers: bool = False
+    layer_bases: str | None = None
     mscales: bool = False
     embedding_scale: Literal["sqrt"] | None = None
     embedding_scale_switch: str | None = None

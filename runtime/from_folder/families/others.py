@@ -1,4 +1,4 @@
-"""How transformers reads Cohere, GLM, Granite, gpt-oss, Phi-3, each with a block of its own; a row of facts a class."""
+"""How transformers reads Cohere, GLM, gpt-oss, Phi-3, each with a block of its own; a row of facts a class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from llorch.runtime.from_folder.families.names import (
     EXPERTS,
     GATED,
     HEAD_NORMS,
-    LLAMA,
     MIXTRAL_EXPERTS,
     NORMS,
     SHARED_EXPERTS,
@@ -102,22 +101,6 @@ FAMILIES: Mapping[str, ClassFacts] = {
             intermediate_size=3584,
         ),
         supported={"layer_norm_eps": (1e-5,), "moe_normalize_expert_weights": (1,)},
-    ),
-    "granite": ClassFacts(
-        class_name="GraniteForCausalLM",
-        names=LLAMA,
-        biases={**biases("q k v output", "attention_bias"), **biases("gate up down", "mlp_bias")},
-        attention_multiplier="attention_multiplier",
-        embedding_multiplier="embedding_multiplier",
-        residual_multiplier="residual_multiplier",
-        logit_divisor="logits_scaling",
-        defaults=class_defaults(
-            max_position_embeddings=2048,
-            attention_multiplier=1.0,
-            embedding_multiplier=1.0,
-            residual_multiplier=1.0,
-            logits_scaling=1.0,
-        ),
     ),
     "cohere": ClassFacts(
         class_name="CohereForCausalLM",
@@ -312,31 +295,6 @@ FAMILIES: Mapping[str, ClassFacts] = {
             logit_scale=0.0625,
             sliding_window=4096,
             sliding_window_pattern=4,
-        ),
-    ),
-    "granitemoe": ClassFacts(
-        class_name="GraniteMoeForCausalLM",
-        names={
-            **ATTENTION,
-            **NORMS,
-            "router": "block_sparse_moe.router.layer",
-            "experts_gate_up": "block_sparse_moe.input_linear",
-            "experts_down": "block_sparse_moe.output_linear",
-        },
-        biases=biases("q k v output", "attention_bias"),
-        experts=Experts(("num_local_experts",), True, "intermediate_size"),
-        attention_multiplier="attention_multiplier",
-        embedding_multiplier="embedding_multiplier",
-        residual_multiplier="residual_multiplier",
-        logit_divisor="logits_scaling",
-        defaults=class_defaults(
-            max_position_embeddings=2048,
-            attention_multiplier=1.0,
-            embedding_multiplier=1.0,
-            residual_multiplier=1.0,
-            logits_scaling=1.0,
-            num_local_experts=8,
-            num_experts_per_tok=2,
         ),
     ),
 }

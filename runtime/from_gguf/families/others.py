@@ -10,6 +10,7 @@ from llorch.runtime.from_gguf.facts import (
     FINAL_BIAS,
     FOUR_NORMS,
     FUSED,
+    FUSED_SHARED,
     LLAMA_BIASES,
     SHARED_EXPERTS,
     WITH_BIAS,
@@ -75,6 +76,19 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
     ),
     "granitemoe": ArchitectureFacts(
         pairs="interleaved", experts="always", rope_factors="freqs", rope_switch=True, scales="granite"
+    ),
+    "granite_swa": ArchitectureFacts(
+        pairs="interleaved",
+        required=("attn_sinks.weight",),
+        optional=LLAMA_BIASES,
+        sinks=True,
+        experts="maybe",
+        mixture=FUSED_SHARED,
+        fused_shared_gate=True,
+        rope_factors="freqs",
+        rope_pattern=True,
+        sliding=Sliding(period=4),
+        scales="granite",
     ),
     "glm4moe": ArchitectureFacts(
         pairs="halves",

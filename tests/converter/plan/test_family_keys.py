@@ -1,0 +1,45 @@
+"""Keys of single families that cannot be: the converter and the GGUF reading each refuse them by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llorch.base.errors import MalformedInput, UnsupportedInput
+from llorch.converter import convert
+from llorch.runtime import load
+from tests.models.families import FAMILY_RECIPES, build
+from tests.models.vocabularies import Value
+
+WRONG: list[tuple[str, str, Value]] = [
+    ("granite_swa", "attention.rope_pattern", [True, False]),
+    ("granite_swa", "attention.sliding_window_pattern", [True, False]),
+    ("hunyuan_vl", "rope.scaling.alpha", -2.0),
+]
+NOT_OF_THE_CLASS: list[tuple[str, str, Value]] = [
+    ("hy_v3", "expert_weights_norm", False),
+    ("hy_v3", "expert_gating_func", 1),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "value"), WRONG)
+def test_what_cannot_be_is_named_by_both(name: str, key: str, value: Value, tmp_path: Path) -> None:
+    file = with_key(name, key, value, tmp_path)
+    with pytest.raises(MalformedInput, match=key):
+        convert(file, tmp_path / "folder")
+    with pytest.raises(MalformedInput, match=key):
+        load(file)
+
+
+@pytest.mark.parametrize(("name", "key", "value"), NOT_OF_THE_CLASS)
+def test_what_the_class_does_not_compute_is_named(name: str, key: str, value: Value, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedInput, match=key):
+        convert(with_key(name, key, value, tmp_path), tmp_path / "folder")
+
+
+def with_key(name: str, key: str, value: Value, folder: Path) -> Path:
+    """A recipe's file with another value of one key."""
+    recipe = FAMILY_RECIPES[name]
+    return build(name, folder, replace(recipe, keys={**recipe.keys, key: value})).gguf
