@@ -49,6 +49,7 @@ SEEDS = {"small": small().build(), "big-endian": big_endian().build(), "llama": 
 
 def judge(content: bytes, path: Path) -> bool:
     """Whether it was read; AssertionError if it was read wrongly or refused badly."""
+    path.unlink(missing_ok=True)  # a new file: one that is cut to nothing and filled again waits for the disk
     path.write_bytes(content)
     try:
         header = read_header(path)
