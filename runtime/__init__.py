@@ -1,15 +1,15 @@
-"""Runs a model, read from a GGUF file by ggml's conventions or from a folder by transformers'.
+"""Load and run a model, read from a GGUF file by ggml's conventions or from a folder by transformers'.
 
     model = runtime.load("model.gguf")             # or a folder with config.json and safetensors
     model.logits([1, 2, 3])                        # Tensor (3, vocabulary), float32
     model.generate("Once upon", max_new_tokens=9)  # Generation
-    for piece in model.stream("Once upon"): …      # text as it comes
+    for piece in model.stream("Once upon"): …      # text, as it is generated
 
-    runtime.read_text("model.gguf").tokenizer      # without its weights; of a vocabulary alone too
-    runtime.describe("model.gguf")                 # what it is and what it needs, no weight read
+    runtime.read_text("model.gguf").tokenizer      # loads no weights; also reads a vocabulary-only file
+    runtime.describe("model.gguf")                 # what the model is and what it needs; reads no weights
     runtime.compare_logits(reference, tested)      # KL divergence, differences, changed top tokens
 
-The two readings share the dequantization and the decoder, and nothing that a conversion decides.
+The two readings share the dequantization and the decoder, but nothing that a conversion decides.
 """
 
 from __future__ import annotations

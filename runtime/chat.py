@@ -1,4 +1,4 @@
-"""A conversation with a model: its template makes the prompts, and each answer becomes part of the next."""
+"""A conversation with a model: the chat template renders the prompts, and each answer becomes part of the next."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llorch.runtime.text.prompt import encode_rendered
 
 
 class Message(TypedDict):
-    """One turn."""
+    """One message of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 class Chat:
-    """Messages so far, and what the model is asked next; UnsupportedInput where it has no template.
+    """The messages so far and the model that answers them; UnsupportedInput if it has no chat template.
 
     Every prompt is rendered and computed anew from all messages, so that an answer depends on them alone.
     """
@@ -34,7 +34,7 @@ class Chat:
         self.messages = list(messages)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Messages as the template writes them, up to where the model's answer begins."""
+        """Token ids of the messages as the template renders them, up to where the model's answer begins."""
         rendered = render(
             self.template,
             messages,
@@ -51,13 +51,13 @@ class Chat:
         sampling: Sampling = GREEDY,
         stop: Sequence[str] = (),
     ) -> Stream:
-        """The answer, as it comes; give it to `answered` once it is complete, if it is to be remembered."""
+        """Start generating the answer; pass the completed stream to `answered` to keep it in the conversation."""
         messages: list[Message] = [*self.messages, {"role": "user", "content": content}]
         ids = self.prompt_ids(messages)
         stream = self.model.stream(ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
-        self.messages = messages  # only now: what was refused has not been said
+        self.messages = messages  # only now: a refused request must leave the conversation unchanged
         return stream
 
     def answered(self, stream: Stream) -> None:
-        """Makes the stream's text the assistant's turn."""
+        """Append the stream's text to the conversation as the assistant's message."""
         self.messages.append({"role": "assistant", "content": stream.generation.text})

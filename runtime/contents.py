@@ -1,4 +1,4 @@
-"""What a file holds that the runtime does not know as a model: types, sizes and keys, from headers alone."""
+"""Describe a file that the runtime cannot load as a model: types, sizes and keys, from headers alone."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ GGUF = b"GGUF"
 
 @dataclass(frozen=True, slots=True)
 class Contents(Totals):
-    """Tensors and keys as they are stored.
+    """Tensors and keys as stored.
 
-    architecture: what the file says it is, "" where it says nothing. types: the largest first. keys: name → value as
-    text, an array as how many of what it has.
+    architecture: what the file names, or "". types: the largest first. keys: name → value as text; an array as its
+    length and element type.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class Contents(Totals):
 
 
 def describe_contents(path: str | os.PathLike[str]) -> Contents | None:
-    """What a GGUF file, a safetensors file or a folder of those holds; None for anything else, or malformed."""
+    """Describe a GGUF file, a safetensors file or a folder; None for anything else, and for malformed files."""
     file = Path(path)
     try:
         if file.is_dir():

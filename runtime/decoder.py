@@ -1,4 +1,4 @@
-"""The one decoder: every architecture that the readers know is a value of its traits."""
+"""The decoder: one implementation for all architectures, which differ only in their `Traits`."""
 
 from __future__ import annotations
 
@@ -31,38 +31,37 @@ from llorch.runtime.weights import (
 )
 
 Observe = Callable[[int | None, str, Tensor], Tensor | None]
-"""Told (layer or None, step, value) after each step; a tensor that it returns is used in the value's place.
+"""Called with (layer or None, step, value) after each step; a tensor that it returns replaces the value.
 
 Outside the layers the steps are `embedding`, `final_norm` and `logits`; in a layer `input`, `attention_norm`, `q`,
-`k`, `v`, `attention` (before its output product), `space` (of a state space beside it), `attention_output`,
-`ffn_norm`, `ffn_output` and `output`. Values are (positions, width); q, k and v (heads, positions, head_dim), q and k
-rotated and their channels in the order of `halves`, so that two readings compare; what is returned for q or k is not
-used.
+`k`, `v`, `attention` (before its output projection), `space` (of a state space model beside the attention),
+`attention_output`, `ffn_norm`, `ffn_output` and `output`. Values are (positions, width); q, k and v are
+(heads, positions, head_dim), q and k after RoPE and with their channels in the order of `halves`, so that two readings
+compare. A tensor returned for q or k is ignored.
 """
 
-# Numbers up to which torch keeps to the thread that calls it: ATen, Parallel.h, `GRAIN_SIZE`.
+# Elements up to which torch stays on the calling thread: ATen, Parallel.h, `GRAIN_SIZE`.
 ONE_THREAD = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The rows of one request among those of a step, and its cache."""
+    """The rows of a step that belong to one request, and that request's cache."""
 
     cache: Cache
     rows: slice
 
     @property
     def places(self) -> range:
-        """The positions of its rows."""
+        """Positions of these rows in the request's sequence."""
         return range(self.cache.length, self.cache.length + self.rows.stop - self.rows.start)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What all layers of one call share: whose rows they are, their angles, and who is told.
+    """What all layers of one forward pass share: the requests and their rows, the RoPE angles, the observer.
 
-    temperature: (rows, 1), what queries are multiplied by. own: every layer's embedding of the tokens. slopes:
-    (heads,), what scores lose by distance.
+    temperature: (rows, 1), factor on the queries. own: the per-layer token embeddings. slopes: (heads,), ALiBi slopes.
     """
 
     parts: Sequence[_Part]
@@ -73,12 +72,12 @@ class Step:
     slopes: Tensor | None = None
 
     def observed(self, value: Tensor, layer: int | None, step: str) -> Tensor:
-        """The value, or what the observer puts in its place."""
+        """Pass a value to the observer; return the value or its replacement."""
         replaced = None if self.observe is None else self.observe(layer, step, value)
         return value if replaced is None else replaced
 
     def on(self, device: torch.device) -> Step:
-        """The same with its tensors on a device."""
+        """The same step with its tensors on `device`."""
         return replace(
             self,
             angles={rope: (a.to(device), b.to(device)) for rope, (a, b) in self.angles.items()},
@@ -87,13 +86,13 @@ class Step:
         )
 
     def of_request(self, cache: Cache, observe: Observe | None) -> Step:
-        """The same rows with another cache, all of them of one request, and another observer."""
+        """The same step with all rows in one request, `cache`, and with another observer."""
         rows = slice(self.parts[0].rows.start, self.parts[-1].rows.stop)
         return replace(self, parts=[_Part(cache, rows)], observe=observe)
 
 
 class Decoder:
-    """Token ids in, logits out; holds no state between calls but the weights."""
+    """Token ids in, logits out. Keeps no state between calls but the weights."""
 
     def __init__(self, traits: Traits, weights: Weights) -> None:
         self.traits = traits
@@ -101,17 +100,17 @@ class Decoder:
         self._settled = False
 
     def hidden(self, ids: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
-        """The new positions' last hidden states after the final norm, (new, hidden_size).
+        """Hidden states of the new positions after the final norm, (new, hidden_size).
 
-        ids: (new,) int64, the tokens that follow what the cache holds; they are added to it. ContextFull, before
-        any work, where the cache was not planned for so many.
+        ids: (new,) int64, the tokens that follow those in the cache; they are appended to it. Raises ContextFull,
+        before any computation, if the cache was planned for fewer positions.
         """
         return self._hidden(ids, [_Part(cache, slice(0, len(ids)))], observe)
 
     def hidden_together(self, ids: Tensor, caches: Sequence[Cache]) -> Tensor:
-        """The last hidden states of several requests, each with one new token, (requests, hidden_size).
+        """Hidden states of several requests after the final norm, each given one new token: (requests, hidden_size).
 
-        ids: (requests,) int64. The products are computed for all rows at once, which may change their rounding.
+        ids: (requests,) int64. All rows are multiplied as one batch, which may change their rounding.
         """
         return self._hidden(ids, [_Part(cache, slice(i, i + 1)) for i, cache in enumerate(caches)], None)
 
@@ -138,10 +137,10 @@ class Decoder:
         places: Sequence[int] | None = None,
         planned: int | None = None,
     ) -> tuple[Tensor, Step]:
-        """The embeddings of a request's new positions, and what `block` needs to take them through a layer.
+        """Embed a request's new tokens; return the embeddings and the `Step` that `block` needs.
 
-        places: positions that the tokens are rotated by, by default those after what the cache holds. planned: what
-        rotary embeddings choose their list by, by default what the cache was planned for.
+        places: positions for RoPE, by default those after the cache's. planned: sequence length by which RoPE chooses
+        between its short and long factors, by default what the cache was planned for.
         """
         part = _Part(cache, slice(0, len(ids)))
         x, step = self._begin(ids, [part], observe, places)
@@ -152,14 +151,14 @@ class Decoder:
         return x, step
 
     def block(self, x: Tensor, index: int, step: Step) -> Tensor:
-        """One layer over the new positions, (new, hidden_size); what it keeps goes to the step's caches."""
+        """Run one layer over the new positions, (new, hidden_size); keys, values and states go to the step's caches."""
         if self.weights.devices:
             x, step = x.to(self.weights.devices[index]), step.on(self.weights.devices[index])
         x = step.observed(x, index, "input")
         return step.observed(self._block(x, index, self.weights.layers[index], step), index, "output")
 
     def end(self, x: Tensor, step: Step) -> Tensor:
-        """The final norm over what the last layer gave."""
+        """Apply the final norm to the last layer's output."""
         devices = self.weights.devices
         if self.weights.streams is not None:
             x = self.weights.streams.merge(x.to(devices[0]) if devices else x)
@@ -200,10 +199,10 @@ class Decoder:
         return y if replaced is None else replaced
 
     def _scale_logits(self, y: Tensor) -> Tensor:
-        """Logits as the model scales and caps them; in place."""
+        """Apply the model's logit scale and soft cap, in place."""
         scale, cap = self.traits.logit_scale, self.traits.logit_softcap
         if scale != 1.0 or cap is not None:
-            # of one token by pieces: torch's other threads would look for more, where the kernels' want to run
+            # in pieces for one token: torch's threads would spin afterwards on the cores that the kernels need
             for piece in torch.split(y.view(-1), ONE_THREAD) if len(y) == 1 else [y]:
                 piece *= scale
                 if cap is not None:
@@ -236,7 +235,7 @@ class Decoder:
     def _update(
         self, rows: Tensor, index: int, layer: Layer, updates: AlternatingUpdates, bypass: Bypass, step: Step
     ) -> Tensor:
-        """One layer over the active of several states, and what that means for the others: Gemma 3n's."""
+        """Run one layer of Gemma 3n: compute on the active stream, and update the others by AltUp."""
         states = torch.stack(rows.chunk(updates.shape.count, dim=-1))
         predicted = updates.predicted(states)
         active = predicted[updates.shape.active]
@@ -255,12 +254,12 @@ class Decoder:
         return torch.cat(list(corrected), dim=-1)
 
     def _embed(self, x: Tensor, index: int, layer: LayerEmbedding, own: Tensor) -> Tensor:
-        """What a layer's own embedding of the tokens adds."""
+        """The contribution of this layer's own token embeddings, (positions, hidden_size)."""
         act = ACTIVATIONS[self.traits.activation]
         return layer.norm(layer.output(act(layer.gate(x)) * own[index]))
 
     def _mix(self, x: Tensor, index: int, weights: MixerWeights, step: Step) -> Tensor:
-        """What the layer's mixer makes of its input, whatever its kind."""
+        """Apply the layer's mixer, whatever its kind: attention, latent attention or a recurrence."""
         if isinstance(weights, Attention):
             return self._attention(x, index, weights, step)
         if isinstance(weights, AttentionAndSpace):
@@ -286,7 +285,7 @@ class Decoder:
     def _all_positions(
         self, index: int, part: _Part, k: Tensor | None, v: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Keys and values of all positions so far: with the new ones, or as another layer has stored them."""
+        """Keys and values of all positions so far: with the new ones appended, or those that another layer stored."""
         if k is None or v is None:
             keys, values = part.cache.read(self.traits.keys_of(index), len(part.places))
             if self.weights.devices:
@@ -336,14 +335,14 @@ class Decoder:
         return weights.output(step.observed(rows, index, "attention"))
 
     def _heats(self, index: int) -> bool:
-        """Whether a layer's queries grow with their position: all of them, or those alone that are not rotated."""
+        """Whether this layer's queries are scaled by position: all layers', or only those without RoPE."""
         temperature = self.traits.temperature
         return temperature is not None and (
             not temperature.unrotated_only or self.traits.ropes[index] is None
         )
 
     def _queries(self, x: Tensor, index: int, weights: Attention) -> tuple[Tensor, Tensor | None]:
-        """(heads, positions, head_dim), and the output's gate (positions, heads · head_dim) where there is one."""
+        """Queries, (heads, positions, head_dim), and the output gate, (positions, heads · head_dim), or None."""
         rows = weights.q(x)
         if not self.traits.output_gate or weights.gate is not None:
             gate = None if weights.gate is None else weights.gate(x)
@@ -356,7 +355,7 @@ class Decoder:
     def _keys_and_values(
         self, x: Tensor, index: int, weights: Attention, keys: Linear
     ) -> tuple[Tensor, Tensor]:
-        """Keys, not yet rotated, and values, (kv_heads, positions, head_dim) each."""
+        """Keys before RoPE, and values: (kv_heads, positions, head_dim) each."""
         rows = keys(x)
         k = self._heads(rows, weights.k_norm, index, "kv_heads")
         v = self._heads(rows if weights.v is None else weights.v(x), None, index, "kv_heads")
@@ -365,7 +364,7 @@ class Decoder:
     def _heads(
         self, rows: Tensor, norm: Norm | None, index: int, which: Literal["heads", "kv_heads"]
     ) -> Tensor:
-        """(positions, heads · head_dim) → (heads, positions, head_dim), normed where the model norms."""
+        """(positions, heads · head_dim) → (heads, positions, head_dim), normed if the norm comes before RoPE."""
         shape = self.traits.heads_of(index)
         early = not self.traits.head_norm_after_rope
         if self.traits.head_norm == "row" and early:
@@ -377,23 +376,23 @@ class Decoder:
 
 
 def _recurrent(x: Tensor, index: int, weights: RecurrentMixer, step: Step) -> Tensor:
-    """What a recurrence makes of its input; each request's state goes on."""
+    """Apply a recurrent mixer, (rows, width); each request's state is advanced."""
     return torch.cat([weights(x[part.rows], part.cache.state(index)) for part in step.parts])
 
 
 def _angles(rope: Rope, parts: Sequence[_Part], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of all rows, each by its own position and its own request's length."""
+    """Cosine and sine for all rows, each by its position and by its request's planned length."""
     found = [part.cache.rotation(rope, part.places, like) for part in parts]
     return torch.cat([cosine for cosine, _ in found]), torch.cat([sine for _, sine in found])
 
 
 def _rows_of(angles: tuple[Tensor, Tensor], part: _Part) -> tuple[Tensor, Tensor]:
-    """A request's part of cosine and sine."""
+    """The rows of cosine and sine that belong to one request."""
     return angles[0][part.rows], angles[1][part.rows]
 
 
 def _temperatures(temperature: Temperature, places: Sequence[int], like: Tensor) -> Tensor:
-    """(rows, 1) of `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
+    """Query scales, (rows, 1) in `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
     whole = [(place + temperature.offset) // temperature.context for place in places]
     scales = [1 + temperature.beta * math.log1p(count) for count in whole]
     return torch.tensor(scales, dtype=torch.float64).to(like.device, like.dtype)[:, None]

@@ -1,4 +1,4 @@
-"""What a file or folder is, in one screen: read from headers and config, without torch and without any weight."""
+"""Describe a file or folder in figures: read from headers and config, without torch and without any weights."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ class TypeTotal:
 
 
 class Totals:
-    """What the types of some tensors come to together."""
+    """Sums over the tensors of all types."""
 
     __slots__ = ()
     types: tuple[TypeTotal, ...]
 
     @property
     def tensors(self) -> int:
-        """How many there are; tied ones once."""
+        """Number of tensors; tied ones count once."""
         return sum(stored.tensors for stored in self.types)
 
     @property
     def weights(self) -> int:
-        """How many the tensors have together."""
+        """Number of weights."""
         return sum(stored.weights for stored in self.types)
 
     @property
     def size_bytes(self) -> int:
-        """Of all tensors in the files."""
+        """Bytes of all tensors as stored."""
         return sum(stored.size_bytes for stored in self.types)
 
 
@@ -57,10 +57,10 @@ class Totals:
 class Description(Totals):
     """A model's files in figures.
 
-    architecture: `general.architecture`, or `model_type`. name: what the file calls itself, or "".
-    types: the largest first. tokenizer: its kind, or "" where there is none; tokens: how many it has.
-    template: what its chat template reaches for, None where it has none.
-    held: what the runtime holds of it, once loaded and used.
+    architecture: `general.architecture`, or `model_type`. name: the name in the file, or "".
+    types: the largest first. tokenizer: its kind, or "" if there is none; tokens: its size.
+    template: what the chat template uses, None if there is none.
+    held: what the runtime keeps in memory once the model is loaded and used.
     """
 
     path: Path
@@ -76,22 +76,22 @@ class Description(Totals):
 
     @property
     def bits_per_weight(self) -> float:
-        """On average."""
+        """Average over all tensors."""
         return 8 * self.size_bytes / self.weights
 
     @property
     def memory(self) -> Memory:
-        """What one request of all the context takes."""
+        """Memory for one request that fills the whole context."""
         return self.for_positions(self.traits.n_ctx)
 
     def for_positions(self, positions: int) -> Memory:
-        """What one request of so many positions takes, prompt and answer."""
+        """Memory for one request of this many positions, prompt and answer together."""
         return memory_needed(self.traits, self.held, positions)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor as a header has it; size_bytes as it is stored."""
+    """A tensor as its header describes it; size_bytes as stored."""
 
     name: str
     type: str
@@ -100,12 +100,12 @@ class StoredTensor:
 
     @property
     def weights(self) -> int:
-        """How many it has."""
+        """Number of weights."""
         return math.prod(self.shape)
 
 
 def describe(path: str | os.PathLike[str]) -> Description:
-    """Describes a .gguf file or a folder; InputError where the runtime could not load it."""
+    """Describe a .gguf file or a folder; InputError if the runtime could not load it."""
     file = Path(path)
     try:
         return _of_folder(file) if file.is_dir() else _of_gguf(file)
@@ -198,7 +198,7 @@ def _describe(
 
 
 def totals_by_type(tensors: Iterable[StoredTensor]) -> tuple[TypeTotal, ...]:
-    """What the tensors of each type come to; the most bytes first."""
+    """Totals per tensor type, the largest first."""
     found: dict[str, TypeTotal] = {}
     for t in tensors:
         old = found.get(t.type, TypeTotal(t.type, 0, 0, 0))
@@ -209,15 +209,15 @@ def totals_by_type(tensors: Iterable[StoredTensor]) -> tuple[TypeTotal, ...]:
 
 
 def _held_bytes(tensors: list[StoredTensor], tokens: int, *, transposed: bool) -> HeldBytes:
-    """As stored; in float32 what is stored the other way round, where that fits its bound.
+    """Bytes held after loading: as stored, but transposed weights as float32 if that fits DEQUANTIZED_BYTES.
 
-    An embedding that is not the head too is never widened: its rows are made one by one.
+    An embedding that is not also the head is never dequantized as a whole, only the rows that are looked up.
     """
     widened = transposed and 4 * sum(t.weights for t in tensors) <= DEQUANTIZED_BYTES
     untied = any(t.name in HEADS for t in tensors)
     asleep = EMBEDDINGS if untied else ()
     weights = sum(4 * t.weights if widened and t.name not in asleep else t.size_bytes for t in tensors)
-    whole = 0  # nothing is read whole to become something else
+    whole = 0  # no tensor is read whole before it is converted
     widest = max(
         (t.shape[-2] for t in tensors if len(t.shape) > 1 and t.name not in EMBEDDINGS + HEADS), default=0
     )

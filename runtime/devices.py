@@ -1,4 +1,4 @@
-"""Which device is meant by "auto", what it takes to begin with one, and which layers lie on which of several."""
+"""The choice of devices: what "auto" means, starting CUDA early, and dividing layers among several devices."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from llorch.runtime.blocks.linear import has_triton
 
 
 def choose_device(device: str) -> str:
-    """`device`, or for "auto" cuda if it is there, else cpu: mps lacks float64 and must be asked for."""
+    """Resolve "auto" to cuda if present, else cpu: mps lacks float64 and must be asked for."""
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def start_device(device: str) -> None:
-    """Begins with a CUDA device in a thread: its context takes half a second, as does Triton's digest of itself.
+    """Initialise a CUDA device in a background thread: its context takes half a second, as does importing Triton.
 
-    What is wrong with it `load` says.
+    Errors are ignored here; `load` reports them.
     """
 
     def use() -> None:
@@ -39,9 +39,9 @@ def start_device(device: str) -> None:
 
 
 def spread(sizes: Sequence[int], free: Sequence[int]) -> list[int]:
-    """For each layer the number of its device: in order, and to each device a share like its free memory.
+    """Index of the device for each layer: layers in order, divided in proportion to the devices' free memory.
 
-    sizes: bytes of the layers. free: bytes of the devices.
+    sizes: bytes of the layers. free: bytes free on the devices.
 
     >>> spread([10, 10, 10, 10], [100, 300])
     [0, 1, 1, 1]
@@ -57,7 +57,7 @@ def spread(sizes: Sequence[int], free: Sequence[int]) -> list[int]:
 
 
 def layers_by_device(devices: Sequence[str]) -> str:
-    """Which layers are where, for a reader.
+    """Which layers are on which device, as text for messages.
 
     >>> layers_by_device(["cuda:0", "cuda:0", "cuda:1"])
     'layers 0 to 1 on cuda:0, 2 to 2 on cuda:1'

@@ -1,12 +1,12 @@
-"""What a request can ask of a model that it cannot do, as exceptions that carry the numbers.
+"""Errors of requests that a model cannot serve; each carries the numbers.
 
     RequestError            the model is fine, the request is not
     ├── ContextFull         it needs more positions than the model's context has
     ├── DoesNotFit          the device has less free memory than the model's weights take
     └── UnknownToken        it names a token id that the vocabulary does not have
-    KernelMismatch          this machine's code does not compute what it should
+    KernelMismatch          a compiled kernel gives wrong results on this machine
 
-What is wrong with a model's files is a `llorch.base.errors.InputError`.
+Errors in a model's files are `llorch.base.errors.InputError`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ class RequestError(ValueError):
 
 
 class ContextFull(RequestError):
-    """needed: positions that the request would take. n_ctx: positions that there are, in the model or a cache."""
+    """A request needs more positions than the model or its cache has.
+
+    needed: positions that the request would take. n_ctx: positions available.
+    """
 
     def __init__(self, needed: int, n_ctx: int, what: str, where: str = "the model's context") -> None:
         super().__init__(f"{what} needs {needed:,} positions, {where} has {n_ctx:,}")
@@ -30,7 +33,10 @@ class ContextFull(RequestError):
 
 
 class UnknownToken(RequestError):
-    """token: the first id outside the vocabulary. vocabulary_size: how many ids there are, from 0 on."""
+    """A token id is outside the vocabulary.
+
+    token: the first such id. vocabulary_size: the valid ids are 0 to vocabulary_size − 1.
+    """
 
     def __init__(self, token: int, vocabulary_size: int) -> None:
         super().__init__(f"token id {token} is outside the vocabulary of {vocabulary_size:,}")
@@ -39,7 +45,7 @@ class UnknownToken(RequestError):
 
 
 class KernelMismatch(RuntimeError):
-    """A kernel differs from its definition by more than rounding: found at its first use, before any result."""
+    """A kernel differs from its reference by more than rounding; found at its first use, before any result."""
 
     def __init__(self, kernel: str, apart: float, allowed: float) -> None:
         super().__init__(
@@ -50,7 +56,7 @@ class KernelMismatch(RuntimeError):
 
 
 class DoesNotFit(RequestError):
-    """A device's free memory is less than a model's weights take there; nothing was loaded."""
+    """A model's weights need more memory than the device has free; nothing was loaded."""
 
     def __init__(self, path: os.PathLike[str], device: str, needed: int, free: int, whole: int) -> None:
         gib = [f"{n / 2**30:.1f} GiB" for n in (needed, free, whole)]

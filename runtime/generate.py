@@ -12,10 +12,10 @@ from llorch.runtime.sampling import Sampling
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a request gave.
+    """The result of a request.
 
-    ids: the new tokens, without the one that ended it. finish: `end` (an end token), `stop` (a stop string),
-    `length` (as many as asked for) or `cancelled`. mode: the arithmetic, as of the model.
+    ids: the new tokens, without the one that ended it. finish: `end` (an end token), `stop` (a stop string), `length`
+    (as many as asked for) or `cancelled`. mode: the model's arithmetic.
     """
 
     prompt_ids: tuple[int, ...]
@@ -26,10 +26,10 @@ class Generation:
 
 
 class Stream(Iterator[str]):
-    """An iterator of text; its cache and its randomness are its own, whatever else runs.
+    """The text of one request, as an iterator. Its cache and random numbers are its own, whatever else runs.
 
-    Pieces are whole characters and never empty. `cancel()`, from any thread, ends it at the next token or chunk of
-    the prompt. After the last piece `generation` says how it ended.
+    Pieces are whole characters and never empty. `cancel()`, from any thread, ends it at the next token or prompt chunk.
+    After the last piece, `generation` says how it ended.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Stream(Iterator[str]):
         self._cancelled = False
         self._pieces = self._run()
         if self._request.wanted:
-            _ = self._request.cache  # taken now, so that no later step can fail for want of it
+            _ = self._request.cache  # allocated now, so that no later step runs out of memory for it
 
     def cancel(self) -> None:
-        """Asks the request to end as soon as it can."""
+        """Ask the request to end at the next token or prompt chunk."""
         self._cancelled = True
 
     def __next__(self) -> str:
@@ -67,12 +67,12 @@ class Stream(Iterator[str]):
 
     @property
     def finish(self) -> Finish | None:
-        """How it ended; None while it goes on."""
+        """Why it ended; None while it runs."""
         return self._request.finish
 
     @property
     def generation(self) -> Generation:
-        """What came so far, or all of it once the iterator is done."""
+        """The result so far; complete once the iterator is exhausted."""
         finish = self.finish or "cancelled"
         return Generation(self.prompt_ids, tuple(self.ids), "".join(self._given), finish, self._model.mode)
 

@@ -1,4 +1,4 @@
-"""Opens a GGUF file or a folder and makes a Model of it."""
+"""Open a GGUF file or a folder as a `Model`."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ def load(
     mode: Mode | str = Mode.EXACT,
     widened_bytes: int = DEQUANTIZED_BYTES,
 ) -> Model:
-    """A model from a .gguf file, or its header that was read before, or a folder with config.json and safetensors.
+    """Load a model from a .gguf file, its header (already read), or a folder with config.json and safetensors.
 
-    device: any that torch knows, or "auto": cuda if it is there and the model fits, else cpu. On CUDA weights are held
-        as they are stored. Several with commas, "cuda:0,cuda:1": its layers in order, shared out like the free
-        memory; one after the other computes, without recorded graphs.
+    device: any that torch knows, or "auto": cuda if present and the model fits, else cpu. On CUDA the weights are held
+    as they are stored. Several, as in "cuda:0,cuda:1": the layers in order, divided in proportion to free memory;
+    the devices compute one after the other, without CUDA graphs.
     dtype: of all arithmetic; float64 is for measuring float32's noise, float16 for finding what overflows in it.
-    rounded: of a GGUF, every dequantized weight is rounded once to this type before use, so that it equals
+    rounded: for a GGUF, every dequantized weight is rounded once to this type before use, so that it equals
         the weight of a folder converted to it.
-    mode: how products with packed weights are computed; a model that has none is exact. On CUDA,
+    mode: arithmetic of products with packed weights; a model that has none is exact. On CUDA,
         where exact products cost little more, VERIFY is exact too, and FAST also computes folders, in bfloat16.
         VERIFY and FAST are float32 on the weights of the file: with `dtype` or `rounded` they are a RequestError.
-    widened_bytes: a model whose weights take at most this in the arithmetic's dtype is kept so after first use;
-        a larger one stays as stored and is widened by tiles whenever it is used.
+    widened_bytes: a model whose weights take at most this in the arithmetic's dtype is kept dequantized after first
+        use; a larger one stays as stored and is dequantized tile by tile at each use.
 
-    Raises InputError where the files cannot be understood, OSError where they cannot be read, RequestError for a
-    device that is not there.
+    Raises InputError if the files cannot be understood, OSError if they cannot be read, RequestError for a device that
+    is not there.
 
     >>> model = load("folder")
     >>> model.logits(model.tokenizer.encode("Once upon").ids).dtype
@@ -91,7 +91,7 @@ def load(
 def _of_several(
     devices: Sequence[str], dtype: str, rounded: str | None, mode: Mode
 ) -> tuple[Numbers, tuple[torch.device, ...]]:
-    """What is computed with on the first of some devices, and all of them; RequestError where kinds are mixed."""
+    """The arithmetic on the first device, and all devices; RequestError if they are of different kinds."""
     each = [_in_mode(_numbers(device, dtype, rounded), mode) for device in devices]
     if len({numbers.device.type for numbers in each}) > 1:
         raise RequestError(f"the devices {', '.join(devices)} are of several kinds")
@@ -111,9 +111,9 @@ def _load(
 def require_room(
     readings: Sequence[tuple[str | os.PathLike[str], Literal["bfloat16", "float16"] | None]], device: str
 ) -> None:
-    """DoesNotFit, before any is read, where models that are to be held at once take more than a GPU has free.
+    """Raise DoesNotFit, before reading any, if models to be held at once need more memory than the GPU has free.
 
-    readings: a file or a folder each, and what its weights are rounded to.
+    readings: for each model its file or folder, and the type its weights are rounded to.
     """
     total, numbers = 0, _numbers(device, "float32", None)
     for path, rounded in readings:
@@ -133,11 +133,11 @@ def read_text(
     files: TokenizerFiles | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Text:
-    """What a .gguf file or a folder says of text, without its weights: a file that is only a vocabulary has it too.
+    """Read the tokenizer and text facts of a .gguf file or a folder, without weights; a vocabulary-only file will do.
 
-    path: or the header of a file, that was read before. files: of a .gguf file, what its keys lead to, where that was
-    built before. tokenizer: of their tokenizer.json, where that was loaded before.
-    Raises InputError where there is no tokenizer or it cannot be understood, OSError where it cannot be read.
+    path: also a header that was already read. files: for a .gguf file, its tokenizer files, if already built.
+    tokenizer: loaded from that tokenizer.json, if already loaded.
+    Raises InputError if there is no tokenizer or it cannot be understood, OSError if it cannot be read.
     """
     if not isinstance(path, Header) and Path(path).is_dir():
         return folder_text(Path(path))
@@ -153,7 +153,7 @@ def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     if rounded is not None and rounded not in ROUNDED:
         raise ValueError(f"rounded is {rounded!r}, expected one of {', '.join(ROUNDED)}")
-    # Triton takes a quarter of a second to import, about as long as the driver does to make a context
+    # importing Triton takes a quarter of a second, about as long as creating the CUDA context: do both at once
     kernels = Thread(target=import_module, args=("llorch.runtime.gpu.sessions",), daemon=True)
     if device.startswith("cuda") and has_triton():
         kernels.start()
@@ -162,7 +162,7 @@ def _numbers(device: str, dtype: str, rounded: str | None) -> Numbers:
     except (
         RuntimeError,
         AssertionError,
-    ) as error:  # torch says the second of a CUDA that it was built without
+    ) as error:  # torch built without CUDA raises AssertionError
         raise RequestError(
             f"the device {printable(device)} cannot be used: {printable(str(error), 200)}"
         ) from error
@@ -206,7 +206,7 @@ def _load_folder(
 ) -> Model:
     read = from_folder.read_traits(folder)
     if not numbers.on_gpu:
-        numbers = replace(numbers, mode=Mode.EXACT)  # its weights are floats
+        numbers = replace(numbers, mode=Mode.EXACT)  # a folder's weights are floats, not packed
     sizes = {name: tensor.nbytes for name, tensor in read.stored.tensors.items()}
     places = _place(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
     numbers = _keep(numbers, sum(t.weights for t in read.stored.tensors.values()), widened_bytes)
@@ -218,7 +218,7 @@ def _load_folder(
 
 
 def _stored_bytes(tensor: StoredTensor, numbers: Numbers) -> int:
-    """What a tensor's weights take in memory: as they are stored, or on a GPU in planes."""
+    """Bytes that a tensor's weights take in memory: as stored, or on a GPU in its plane layout."""
     if not numbers.on_gpu:
         return tensor.nbytes
     from llorch.runtime.gpu.transfer import held_bytes  # Triton: only a GPU needs it
@@ -234,9 +234,9 @@ def _place(
     stem: str,
     layers: int,
 ) -> tuple[torch.device, ...]:
-    """The device of each layer, empty where there is one; DoesNotFit, before anything is read, where one has no room.
+    """Device of each layer, empty if there is only one; DoesNotFit, before reading, if a device's memory is too small.
 
-    sizes: bytes of the tensors by their names, a layer's under `stem` and its number.
+    sizes: bytes of the tensors by name; a layer's names start with `stem` and its number.
     """
     parts = [0] * layers
     for name, nbytes in sizes.items():
@@ -248,19 +248,21 @@ def _place(
     places = spread(parts, [free for free, _ in room])
     for index, (free, whole) in enumerate(room):
         taken = sum(size for size, place in zip(parts, places, strict=True) if place == index)
-        taken += outside if index == len(room) - 1 else 0  # the head, and of one device all
+        taken += (
+            outside if index == len(room) - 1 else 0
+        )  # the head is on the last device, on a single one all
         if numbers.on_gpu and taken > free:
             raise DoesNotFit(path, str((devices or [numbers.device])[index]), taken, free, whole)
     return tuple(devices[place] for place in places) if devices else ()
 
 
 def _free_bytes(device: torch.device) -> tuple[int, int]:
-    """Of a GPU's memory: what is free, and all of it."""
+    """Free and total bytes of a GPU's memory; unlimited for other devices."""
     return torch.cuda.mem_get_info(device) if device.type == "cuda" else (sys.maxsize, sys.maxsize)
 
 
 def _gguf_text(header: Header, files: TokenizerFiles | None = None, loaded: Tokenizer | None = None) -> Text:
-    # the tokenizer is built when text is first asked for: a judge of logits never needs it
+    # the tokenizer is built when text is first needed: comparing logits never needs it
     from llorch.formats.tokenizer import build_tokenizer, load_tokenizer
 
     try:

@@ -1,4 +1,4 @@
-"""How much the runtime makes at a time, and what a model will take in memory by that."""
+"""Sizes of the runtime's tiles and chunks, and the memory that a model needs because of them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from llorch.runtime.traits import Traits
 
 DEQUANTIZED_BYTES = (
     2 << 30
-)  # folders up to this size in float32 are kept in memory: each token is then ten times faster
-TILE_BYTES = 16 << 20  # of float32 weights made at a time: the allocator still reuses such a piece's pages
-PREFILL_CHUNK = 512  # tokens of a prompt at a time, and between two looks at whether a request was cancelled
-SCORE_BYTES = (
+)  # models up to this size in float32 stay dequantized: each token is then ten times faster
+TILE_BYTES = (
     16 << 20
-)  # of attention scores made at a time: so many queries as fit, against all that they see
+)  # of float32 weights dequantized at a time: small enough for the allocator to reuse the pages
+PREFILL_CHUNK = 512  # prompt tokens per forward pass, and between two checks for cancellation
+SCORE_BYTES = 16 << 20  # of attention scores computed at a time, for as many queries as fit
 
 
-TOKEN_BYTES = 1000  # of a token in the tokenizers library: 49,152 tokens were measured at 45 to 75 MB
+TOKEN_BYTES = 1000  # memory per token of the tokenizers library: 49,152 tokens were measured at 45 to 75 MB
 
 
 @dataclass(frozen=True, slots=True)
 class HeldBytes:
-    """What a loaded model holds, whatever is asked of it.
+    """What a loaded model keeps in memory, whatever the request.
 
-    weights: bytes in the form they are held in. whole: bytes of the largest tensor that is read whole before it
-    is widened. widest: rows of a layer's widest matrix. tokens: of its tokenizer.
+    weights: bytes, in the form they are held in. whole: bytes of the largest tensor that is read whole before it is
+    dequantized. widest: rows of the widest matrix in a layer. tokens: of its tokenizer.
     """
 
     weights: int
@@ -35,10 +35,10 @@ class HeldBytes:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes beyond the interpreter and its libraries, for one request of so many positions.
+    """Memory for one request of `positions`, in bytes beyond the interpreter and its libraries.
 
-    weights: in the form that they are held in. cache: keys and values. tokenizer: its vocabulary. scratch: the
-    most that is made beside them at once. The last two are estimates.
+    weights: in the form they are held in. cache: KV cache and states. tokenizer: its vocabulary. scratch: the most
+    temporary memory at once. The last two are estimates.
     """
 
     positions: int
@@ -49,17 +49,17 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum."""
         return self.weights + self.cache + self.tokenizer + self.scratch
 
 
 def memory_needed(traits: Traits, held: HeldBytes, positions: int) -> Memory:
-    """What a request of so many positions, prompt and answer, takes."""
+    """Memory for a request of this many positions, prompt and answer together."""
     rows = min(PREFILL_CHUNK, positions)
     activations = rows * (4 * traits.hidden_size + 3 * held.widest + 4 * traits.heads * traits.head_dim)
     if (
         traits.routing is not None
-    ):  # a row for each of a token's experts, and what fills their kernels' columns
+    ):  # a row for each of a token's experts, and padding to their kernels' columns
         pairs = rows * traits.routing.used
         activations += (pairs + 7 * min(pairs, traits.routing.experts)) * held.widest
     scores = 3 * min(SCORE_BYTES // 4, traits.heads * rows * positions)

@@ -1,4 +1,4 @@
-"""A loaded model: what a user of the runtime holds."""
+"""A loaded model: logits, single decode steps, and text generation."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ GREEDY = Sampling()
 
 
 class Model:
-    """One decoder with its weights, from a file or a folder; requests share nothing but the weights.
+    """A decoder with its weights, loaded from a file or a folder. Requests share nothing but the weights.
 
-    mode: how its numbers are computed; every result carries it.
+    mode: the arithmetic of its products (exact, verify or fast); recorded in every result.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Model:
 
     @property
     def placed(self) -> str:
-        """Which layers are on which device, where there are several; else empty."""
+        """Which layers are on which device, as text; empty if the model is on one device."""
         devices = self.decoder.weights.devices
         return layers_by_device([str(device) for device in devices]) if devices else ""
 
     def close(self) -> None:
-        """Closes the model's files; weights that were not used yet can no longer be read."""
+        """Close the model's files. Weights that have not been used yet can no longer be read."""
         self._finalizer()
 
     def __enter__(self) -> Model:
@@ -91,7 +91,7 @@ class Model:
         self.close()
 
     def device_bytes(self) -> int:
-        """Memory of its device that this process has taken; 0 on a CPU, which has none of its own."""
+        """Bytes of GPU memory allocated by this process on the model's device; 0 on a CPU."""
         if self.numbers.device.type == "cuda":
             return int(torch.cuda.memory_allocated(self.numbers.device))
         return 0
@@ -100,56 +100,57 @@ class Model:
     def batches(self) -> bool:
         """Whether tokens of several requests may be computed in one step.
 
-        Not in exact mode, where that would change bits, but on a GPU, whose kernels compute each row by itself.
+        On a CPU, outside exact mode only: batching changes bits. On a GPU, with fused kernels only: they compute each
+        row independently.
         """
         return self.mode != "exact" if self.sessions is None else self.sessions.fused
 
     @property
     def chooses(self) -> bool:
-        """Whether its device chooses tokens itself, so that no logits come back: see `choose_together`."""
+        """Whether the GPU samples the tokens itself, so that no logits are copied back: see `choose_together`."""
         return self.sessions is not None and self.sessions.records
 
     @property
     def n_ctx(self) -> int:
-        """Positions of its context."""
+        """Maximum number of positions in the context."""
         return self.traits.n_ctx
 
     @property
     def vocabulary_size(self) -> int:
-        """Width of the logits; ids beyond the tokenizer's are padding."""
+        """Width of the logits; may exceed the tokenizer's size, the ids beyond it being padding."""
         return self.traits.vocabulary_size
 
     @property
     def text(self) -> Text:
-        """Its tokenizer and template; an InputError where the files have none that can be used."""
+        """The tokenizer and chat template; InputError if the files have none or they cannot be used."""
         if self._text is None:
             self._text = self._make_text()
         return self._text
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Its tokenizer."""
+        """The tokenizer."""
         return self.text.tokenizer
 
     @property
     def chat_template(self) -> str | None:
-        """Its chat template, in Jinja."""
+        """The chat template (Jinja), if there is one."""
         return self.text.chat_template
 
     @property
     def end_ids(self) -> tuple[int, ...]:
-        """Tokens after which a generation stops."""
+        """Tokens that end a generation."""
         return self.text.end_ids
 
     def new_cache(self, planned: int) -> Cache:
-        """An empty cache for one request of at most `planned` positions; ContextFull if the model has fewer."""
+        """Create an empty KV cache for a request of at most `planned` positions; ContextFull if the model has fewer."""
         if self.sessions is not None and self.sessions.records:
             return self.sessions.new_cache(planned)
         devices = self.decoder.weights.devices
         return Cache(self.traits, planned, self.numbers.dtype, self.numbers.device, devices)
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """As the decoder's, but for rounding, by programs of kernels where there are some."""
+        """See `Decoder.hidden`; by the compiled layer programs where there are any, equal but for rounding."""
         if len(tokens) and cache.length + len(tokens) <= cache.planned:
             with suppress(Unknown):
                 programs = self._layer_programs()
@@ -158,14 +159,14 @@ class Model:
         return self.decoder.hidden(tokens, cache)
 
     def hidden_together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
-        """As the decoder's, one token of each request, by a program of kernels where there is one."""
+        """See `Decoder.hidden_together`; by the compiled layer programs if the model has them."""
         if len(tokens) and all(cache.length < cache.planned for cache in caches):
             with suppress(Unknown):
                 return self._layer_programs().hidden_together(tokens, caches)
         return self.decoder.hidden_together(tokens, caches)
 
     def _layer_programs(self) -> LayerPrograms:
-        """Unknown where the model's devices, or a part of it, have none."""
+        """The compiled programs of the layers; raises Unknown if this device or one of the model's blocks has none."""
         if self.sessions is not None or self.decoder.weights.devices:
             raise Unknown
         if self._programs is None:
@@ -183,10 +184,10 @@ class Model:
     ) -> Tensor:
         """Logits after every token of a sequence: (len(ids), vocabulary_size), float32, in main memory.
 
-        chunk: tokens at a time, all by default; the result differs by rounding only.
-        planned: positions that the sequence is thought to grow to, by default its length; rotary embeddings
-            with a list for long sequences choose by it.
-        observe: told every intermediate value, see `llorch.runtime.decoder.Observe`.
+        chunk: tokens per forward pass, all by default; the result differs by rounding only.
+        planned: length that the sequence is expected to reach, by default its own; RoPE with separate factors for short
+            and long contexts chooses by it.
+        observe: called with every intermediate value, see `llorch.runtime.decoder.Observe`.
         """
         require_known(ids, self.vocabulary_size)
         if chunk is not None and chunk < 1:
@@ -199,7 +200,7 @@ class Model:
             part = tokens[start : start + step]
             if observe is None and self.mode is not Mode.EXACT:
                 hidden = self.hidden(part, cache)
-            else:  # the same bits whether somebody looks on or not
+            else:  # in exact mode the bits must not depend on being observed
                 hidden = self.decoder.hidden(part, cache, observe)
             out[start : start + step] = self.decoder.logits(hidden, observe)
         return out
@@ -208,7 +209,7 @@ class Model:
     def step(self, ids: Sequence[int], cache: Cache) -> Tensor:
         """Logits after the last of these tokens: (vocabulary,), float32, in main memory.
 
-        ids: the tokens that follow what the cache holds; they are added to it.
+        ids: the tokens that follow those in the cache; they are appended to it.
         """
         if self.sessions is not None:
             logits = self.sessions.next_logits(ids, cache)
@@ -218,28 +219,29 @@ class Model:
         return self.decoder.logits(self.hidden(tokens, cache)[-1:])[0].to("cpu", torch.float32)
 
     def tokens_after(self, token: int, cache: Cache, wanted: int, choice: Choice) -> Iterator[int] | None:
-        """So many tokens after `token`, chosen by the device and computed a little ahead of what is taken.
+        """Iterate over `wanted` tokens after `token`, sampled on the GPU, which runs a little ahead of the consumer.
 
-        cache: used for nothing else from then on. choice: of the first one; those after it count on. None where the
-        device has no way to do that: then `step` gives logits to choose by.
+        cache: must not be used for anything else afterwards. choice: how the first of them is sampled; its step is
+        counted up for the others. None if the device cannot do this: sample from the logits of `step` instead.
         """
         return None if self.sessions is None else self.sessions.tokens_after(token, cache, wanted, choice)
 
     def choose_together(
         self, ids: Sequence[int], caches: Sequence[Cache], choices: Sequence[Choice]
     ) -> Callable[[], list[int]]:
-        """Begins with the next token of several requests, each after one more token, where the model `chooses`.
+        """Start sampling the next token of several requests, each given one more token; needs a model that `chooses`.
 
-        Called, what is returned waits for the tokens. The bits, and so the tokens, are those of each request alone.
+        The returned function waits for the tokens. They, and the bits they come from, are those of each request
+        computed alone.
         """
         assert self.sessions is not None
         return self.sessions.choose_together(ids, caches, choices)
 
     @torch.inference_mode()
     def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
-        """Logits of several requests, each after one more token: (requests, vocabulary), float32, in main memory.
+        """Logits of several requests, each given one more token: (requests, vocabulary), float32, in main memory.
 
-        On a processor their products are computed as one, which rounds otherwise than one alone: see `batches`.
+        On a CPU the rows are multiplied as one batch, which rounds differently from one row alone: see `batches`.
         """
         if self.sessions is not None and (logits := self.sessions.logits_together(ids, caches)) is not None:
             return logits.cpu()
@@ -254,13 +256,13 @@ class Model:
         sampling: Sampling = GREEDY,
         stop: Sequence[str] = (),
     ) -> Stream:
-        """A request whose text comes piece by piece.
+        """Start a request whose text is generated piece by piece.
 
-        prompt: text, encoded as the tokenizer does by itself, or token ids. max_new_tokens: all that the context
-        has room for by default. stop: strings at which it ends, themselves left out.
+        prompt: text, encoded with the tokenizer's defaults, or token ids. max_new_tokens: by default all that the
+        context has room for. stop: strings that end the generation; they are not part of the text.
 
-        Raises, before any computation, ContextFull where the request needs more positions than the model
-        has, UnknownToken and RequestError where it cannot be served.
+        Raises, before any computation, ContextFull if the request needs more positions than the model has, UnknownToken
+        and RequestError if it cannot be served.
         """
         ids = self.tokenizer.encode(prompt).ids if isinstance(prompt, str) else list(prompt)
         require_known(ids, self.vocabulary_size)
@@ -274,7 +276,7 @@ class Model:
         sampling: Sampling = GREEDY,
         stop: Sequence[str] = (),
     ) -> Generation:
-        """As `stream`, all at once."""
+        """Generate the whole text at once; see `stream`."""
         stream = self.stream(prompt, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
         for _ in stream:
             pass
@@ -282,7 +284,7 @@ class Model:
 
 
 def require_known(ids: Sequence[int], vocabulary_size: int) -> None:
-    """UnknownToken for the first id that the model has no row for."""
+    """Raise UnknownToken for the first id outside the vocabulary."""
     for token in ids:
         if not 0 <= token < vocabulary_size:
             raise UnknownToken(token, vocabulary_size)

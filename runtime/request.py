@@ -1,6 +1,6 @@
-"""A request between two steps of the decoder: which tokens are computed next, and what follows from their logits.
+"""A request between two decode steps: which tokens to compute next, and what to do with their logits.
 
-It computes nothing itself, so that one loop can serve a single request and another one many at once.
+It computes nothing itself, so the same class serves a loop over one request and a scheduler of many.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Finish = Literal["end", "stop", "length", "cancelled"]
 
 
 class RunsRequests(Protocol):
-    """A model, as far as a request and its stream need one."""
+    """The part of a model that a request and its stream use."""
 
     mode: Mode
 
     @property
     def n_ctx(self) -> int:
-        """The most positions of a request."""
+        """Maximum number of positions in the context."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -46,35 +46,35 @@ class RunsRequests(Protocol):
 
     @property
     def text(self) -> Text:
-        """What its files say of text."""
+        """The model's text facts: chat template, end tokens, suppressed tokens."""
 
     @property
     def end_ids(self) -> tuple[int, ...]:
-        """Tokens that end an answer."""
+        """Tokens that end a generation."""
 
     def new_cache(self, planned: int) -> Cache:
-        """An empty cache for a request of so many positions."""
+        """Create an empty KV cache for a request of at most `planned` positions."""
 
     def step(self, ids: Sequence[int], cache: Cache) -> Tensor:
         """Logits after the last of these tokens: (vocabulary,), float32, in main memory."""
 
     def tokens_after(self, token: int, cache: Cache, wanted: int, choice: Choice) -> Iterator[int] | None:
-        """So many tokens after `token`, chosen and computed ahead by the device, where it can; else None."""
+        """Iterate over `wanted` tokens after `token`, sampled ahead on the device; None if it cannot."""
 
 
 class Constraint(Protocol):
-    """What a text has to look like, such as a JSON schema: it says which tokens may come next."""
+    """A grammar that the text must follow, such as a JSON schema: says which tokens may come next."""
 
     def restrict(self, scores: NDArray[np.float32]) -> None:
-        """Sets the scores of tokens that may not come next to -inf."""
+        """Set the scores of tokens that may not come next to -inf, in place."""
 
     def accept(self, token: int) -> None:
-        """The token was chosen."""
+        """Advance the grammar by the chosen token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logprob:
-    """A token and the natural logarithm of its probability: by the model's own logits, before any filter."""
+    """A token and the natural logarithm of its probability, from the model's own logits before any filter."""
 
     token: int
     value: float
@@ -82,10 +82,10 @@ class Logprob:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step gave.
+    """The result of one step.
 
-    token: the new token; None where the step was a part of the prompt, or the request ended without another one.
-    text: the whole characters that it finished, perhaps none. chosen, top: where the request asks for them.
+    token: the new token; None after a part of the prompt, and if the request ended without a new token. text: the
+    characters completed by it, possibly none. chosen, top: log probabilities, if the request asked for them.
     """
 
     token: int | None = None
@@ -95,12 +95,12 @@ class Step:
 
 
 class Request:
-    """One prompt and the tokens after it; nothing of it is shared with another request.
+    """One prompt and the tokens generated after it. Shares nothing with other requests.
 
-    finish: how it ended, None while it goes on. stopped_by: the stop string at which it did.
+    finish: why it ended, None while it runs. stopped_by: the stop string that ended it.
 
-    Raises, before any computation, ContextFull where it needs more positions than the model has, and RequestError
-    where it cannot be served.
+    Raises, before any computation, ContextFull if it needs more positions than the model has, and RequestError if it
+    cannot be served.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Request:
         top_logprobs: int | None = None,
         constraint: Constraint | None = None,
     ) -> None:
-        """top_logprobs: so many alternatives a token; None leaves probabilities out. ignore_end: no end token comes."""
+        """top_logprobs: alternatives per token, None for no log probabilities. ignore_end: end tokens are excluded."""
         if not prompt:
             raise RequestError("the prompt is empty: it has no token to go on from")
         room = model.n_ctx - len(prompt)
@@ -145,12 +145,12 @@ class Request:
 
     @property
     def planned(self) -> int:
-        """Positions that it may grow to."""
+        """Most positions that it can reach: the prompt's and all new tokens'."""
         return len(self.prompt_ids) + self.wanted
 
     @property
     def cache(self) -> Cache:
-        """Its cache, which is made when it is first asked for."""
+        """Its KV cache, created on first use."""
         if self._cache is None:
             self._cache = self._model.new_cache(self.planned)
         return self._cache
@@ -162,18 +162,18 @@ class Request:
 
     @property
     def decodes(self) -> bool:
-        """Whether the next step is one new token after another one, and not a part of the prompt."""
+        """Whether the next step is a decode step, not a part of the prompt."""
         return self.finish is None and self._computed == len(self.prompt_ids)
 
     @property
     def choice(self) -> Choice | None:
-        """How the next token is chosen; None where more than its logits decides, or is asked for."""
+        """How the next token is sampled, if the device may do it: its logits alone decide, no log probabilities."""
         if self._constraint is not None or self._top_logprobs is not None or self.sampling.looks_back:
             return None
         return Choice(self.sampling, len(self.ids), self._never)
 
     def pending(self) -> tuple[int, ...]:
-        """The tokens to compute next: a chunk of the prompt or the newest token, none once it has ended."""
+        """The tokens to compute next: a chunk of the prompt or the newest token; none once the request has ended."""
         if self.finish is not None:
             return ()
         if self._computed < len(self.prompt_ids):
@@ -181,7 +181,7 @@ class Request:
         return (self.ids[-1],)
 
     def accept(self, logits: NDArray[np.float32]) -> Step:
-        """What follows from the logits after the pending tokens, (vocabulary,), which are changed."""
+        """Sample the next token from the logits after the pending tokens, (vocabulary,), which are modified."""
         if self._computed < len(self.prompt_ids):
             self._computed += len(self.pending())
             if self._computed < len(self.prompt_ids):
@@ -197,11 +197,11 @@ class Request:
         return Step(step.token, step.text, *_logprobs(chosen_of, token, self._top_logprobs or 0))
 
     def ends_with(self, token: int) -> bool:
-        """Whether this next token is certain to be its last: its text may be, too."""
+        """Whether `token`, as the next one, is certain to be the last. A stop string may end the request earlier."""
         return token in self._end_ids or len(self.ids) + 1 == self.wanted
 
     def take(self, token: int) -> Step:
-        """What follows from the next token, however it was chosen."""
+        """Append the next token, however it was chosen, and say what follows from it."""
         if token in self._end_ids:
             return Step(text=self.end("end"))
         if self._constraint is not None:
@@ -215,14 +215,14 @@ class Request:
         return Step(token, text)
 
     def end(self, finish: Finish) -> str:
-        """Ends it, lets its cache go, and gives the text that was held back."""
+        """End the request, free its cache, and return the text held back for stop strings or unfinished characters."""
         self.finish = finish
         self._cache = None
         return self._text.finish()
 
 
 def _logprobs(logits: NDArray[np.float64], token: int, most: int) -> tuple[Logprob, tuple[Logprob, ...]]:
-    """The token's and the largest log probabilities, equal ones by rising id."""
+    """Log probabilities of `token` and of the `most` likeliest tokens, ties by rising id."""
     values = logits - logits.max()
     values -= np.log(np.exp(values).sum())
     largest = np.argsort(-values, kind="stable")[:most] if most else ()

@@ -1,7 +1,7 @@
-"""Which token comes next: filters in a fixed order, and randomness that is a function of seed and step.
+"""Sampling of the next token: filters in a fixed order, and randomness that depends on seed and step only.
 
-The order is transformers': penalties, temperature, top-k, top-p, min-p. All in float64 over (logit,
-id), so that neither batch, thread count nor what ran before changes a choice.
+The order is transformers': penalties, temperature, top-k, top-p, min-p. All of it is float64 over (logit, id), so that
+neither the batch, the number of threads nor earlier requests change a choice.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from llorch.runtime.errors import RequestError
 
 Logits = NDArray[np.float64]
 
-FIRST = 4096  # tokens, the most probable, that are looked at before all are
+FIRST = 4096  # most probable tokens that are sorted first; the whole vocabulary only if they are not enough
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a token is chosen; RequestError for values that mean nothing.
+    """How a token is sampled. Raises RequestError for a value out of range.
 
     temperature: 0 takes the largest logit, the lowest id among equals; the filters then change nothing.
-    top_k: so many largest logits stay; 0 is all. top_p: the fewest tokens whose probabilities reach it stay.
-    min_p: tokens at least so probable as this share of the most probable stay.
+    top_k: keeps this many largest logits; 0 keeps all. top_p: keeps the fewest tokens whose probabilities reach it.
+    min_p: keeps tokens with at least this fraction of the largest probability.
     repetition_penalty: divides the positive logits and multiplies the negative ones of tokens already there.
-    presence_penalty, frequency_penalty: taken, after that, from the logit of every new token once, and once for each
-        time that it came; the prompt does not count.
+    presence_penalty, frequency_penalty: subtracted afterwards from the logit of each new token, once and once per
+        occurrence; the prompt does not count.
     """
 
     temperature: float = 0.0
@@ -44,12 +44,12 @@ class Sampling:
 
     @property
     def looks_back(self) -> bool:
-        """Whether a choice depends on which tokens were there before."""
+        """Whether a choice depends on earlier tokens: whether a penalty is set."""
         return self.repetition_penalty != 1 or bool(self.presence_penalty or self.frequency_penalty)
 
     @property
     def filters(self) -> bool:
-        """Whether some tokens may not be drawn, however probable they are."""
+        """Whether some tokens are excluded: by top-k, top-p or min-p."""
         return bool(self.top_k) or self.top_p < 1 or self.min_p > 0
 
     def __post_init__(self) -> None:
@@ -72,9 +72,9 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How a token is chosen that nothing but its logits decides.
+    """How to sample a token when nothing but its logits decides.
 
-    step: new tokens before it. never: ids that are not taken.
+    step: number of new tokens before it. never: ids that are excluded.
     """
 
     sampling: Sampling
@@ -88,12 +88,12 @@ def sample_token(logits: NDArray[np.float32], seen: Sequence[int], step: int, sa
     scores = penalized_by_count(scores, seen[len(seen) - step :], sampling)
     if sampling.temperature == 0:
         return int(np.argmax(scores))  # the first of equal maxima, which torch's does not promise
-    # from the largest down: a small temperature then makes zeros of the others and no infinity of it
+    # subtract the maximum first: dividing by a small temperature then underflows to 0 instead of overflowing
     return _draw((scores - scores.max()) / sampling.temperature, sampling, uniform(sampling.seed, step))
 
 
 def penalize(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
-    """Logits of tokens already seen made less likely, each once however often it was seen."""
+    """Apply the repetition penalty to the logits of tokens already seen, once per distinct token, in place."""
     if penalty != 1:
         ids = np.unique(np.asarray(seen, np.int64))
         logits[ids] = np.where(logits[ids] > 0, logits[ids] / penalty, logits[ids] * penalty)
@@ -101,7 +101,7 @@ def penalize(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
 
 
 def penalized_by_count(scores: Logits, new: Sequence[int], sampling: Sampling) -> Logits:
-    """Logits of new tokens made less likely by whether and by how often they came: OpenAI's two penalties."""
+    """Apply OpenAI's presence and frequency penalties to the logits of tokens already generated, in place."""
     if new and (sampling.presence_penalty or sampling.frequency_penalty):
         ids, counts = np.unique(np.asarray(new, np.int64), return_counts=True)
         scores[ids] -= sampling.presence_penalty + sampling.frequency_penalty * counts
@@ -109,7 +109,7 @@ def penalized_by_count(scores: Logits, new: Sequence[int], sampling: Sampling) -
 
 
 def _draw(scores: Logits, sampling: Sampling, share: float) -> int:
-    """The id at a share of what may be drawn, from the most probable down. scores: at most 0, the largest is 0."""
+    """Sample by inverse CDF: the id at fraction `share` of the total weight. scores: at most 0, the largest is 0."""
     if not sampling.filters:
         ids = rank(scores, FIRST)
         cumulative, wanted = np.cumsum(np.exp(scores[ids])), share * np.exp(scores).sum()
@@ -131,9 +131,9 @@ def rank(scores: Logits, count: int) -> NDArray[np.int64]:
 
 
 def filter_scores(scores: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], Logits]:
-    """What may be drawn: ids by falling score, equal ones by rising id, and their weights.
+    """The ids that may be sampled, by falling score and ties by rising id, and their weights.
 
-    A vocabulary is sorted only as far as is needed: what stays is nearly always among the first of it.
+    Sorts only as much of the vocabulary as needed: the kept tokens are nearly always among the first few thousand.
     """
     for count in (FIRST, len(scores)):
         ids = rank(scores, sampling.top_k or count)

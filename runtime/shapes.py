@@ -1,4 +1,4 @@
-"""Extents as the readings' tables write them: sums of products of names and numbers, as `2*keys+values`."""
+"""Tensor extents as the readings' tables write them: sums of products of names and numbers, as `2*keys+values`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def extent(term: str, known: Mapping[str, int]) -> int:
-    """The number that a term stands for; KeyError for a name that is not known."""
+    """Evaluate a term; KeyError for a name that is not in `known`."""
     return sum(
         math.prod(int(factor) if factor.isdigit() else known[factor] for factor in product.split("*"))
         for product in term.split("+")

@@ -1,4 +1,4 @@
-"""What the decoder needs to know of a model: values, whatever format and whatever name they came under."""
+"""What the decoder needs to know of a model: its shape and arithmetic, independent of the file format."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FfnKind = Literal["dense", "mixture", "dense and mixture", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """A rotary embedding of the first `n_rot` channels of every head.
+    """Rotary position embedding (RoPE) of the first `n_rot` channels of every head.
 
-    pairs: the channels that turn together: (2i, 2i + 1), or (i, i + n_rot / 2).
-    frequencies: radians per position of each pair, n_rot / 2 of them, in double precision.
-    scale: factor on cosine and sine, so that scores carry its square.
-    long_frequencies, original_context: a sequence planned for more positions than `original_context` turns by
-        these instead, from its first token on.
+    pairs: which channels are rotated together: (2i, 2i + 1), or (i, i + n_rot / 2).
+    frequencies: radians per position of each pair, n_rot / 2 of them, float64.
+    scale: factor on cosine and sine, so that attention scores carry its square.
+    long_frequencies, original_context: a sequence planned for more than `original_context` positions uses these
+        frequencies instead, from its first token on (LongRoPE).
     """
 
     n_rot: int
@@ -33,7 +33,7 @@ class Rope:
     original_context: int = 0
 
     def planned_for(self, positions: int) -> tuple[float, ...]:
-        """The frequencies of a sequence that may grow to so many positions."""
+        """The frequencies for a sequence that may reach this many positions."""
         if self.long_frequencies is not None and positions > self.original_context:
             return self.long_frequencies
         return self.frequencies
@@ -41,15 +41,15 @@ class Rope:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How a mixture chooses: the `used` largest scores of all experts, ties by index.
+    """How a mixture of experts routes: the `used` experts with the largest scores, ties by index.
 
-    scores: softmax or sigmoid of the router's output over all experts, or softmax over those that it chose; or, as a
-        sparse mixer has it, each one chosen has its share of a softmax over those not chosen before that are near it:
-        within twice `jitter` of the larger of both.
-    renormalised: whether the chosen weights are divided by their sum. scale: what they are multiplied by then.
-    groups, groups_used: experts stand in so many groups, and come from the best of them only; a group's worth is the
-        sum of its two best scores, or its best one (`group_worth`).
-    weighs_input: an expert's weight multiplies what it is given, where others' multiplies what it gives.
+    scores: softmax or sigmoid of the router's output over all experts; or softmax over the chosen ones only; or
+        "sparse mixer": each chosen expert in turn is weighed by a softmax over those not chosen before whose score lies
+        within twice `jitter` of the best, relative to the larger of both.
+    renormalised: whether the chosen weights are divided by their sum. scale: factor on the weights after that.
+    groups, groups_used: experts are divided into `groups`, and only the best `groups_used` are eligible; a group is
+        ranked by the sum of its two best scores, or by its best one (`group_worth`).
+    weighs_input: the weight multiplies an expert's input instead of its output.
     """
 
     experts: int
@@ -66,7 +66,7 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Of one layer's attention."""
+    """The head counts and head width of one layer's attention."""
 
     heads: int
     kv_heads: int
@@ -75,7 +75,7 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class DeltaNet:
-    """A gated delta net: linear attention whose state is a matrix for each value head."""
+    """A gated delta net: linear attention with a matrix as state for each value head."""
 
     key_heads: int
     value_heads: int
@@ -85,20 +85,20 @@ class DeltaNet:
 
     @property
     def channels(self) -> int:
-        """Of what its convolution runs over: queries, keys and values."""
+        """Channels of its convolution: queries, keys and values."""
         return 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
 
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """What it keeps of the past: the convolution's last inputs, and a matrix for each value head."""
+        """Shapes of its state: the convolution's last inputs, and a matrix per value head."""
         return (self.taps - 1, self.channels), (self.value_heads, self.key_dim, self.value_dim)
 
 
 @dataclass(frozen=True, slots=True)
 class Mamba2:
-    """A state space of Mamba 2's kind: a matrix for each head, inputs and outputs shared by groups of them.
+    """A Mamba 2 state space model: a state matrix per head, with B and C shared by groups of heads.
 
-    least_step: what a smaller step counts as.
+    least_step: lower bound of the time step.
     """
 
     heads: int
@@ -110,25 +110,25 @@ class Mamba2:
 
     @property
     def inner(self) -> int:
-        """Channels of all heads."""
+        """Channels of all heads together."""
         return self.heads * self.head_dim
 
     @property
     def channels(self) -> int:
-        """Of what its convolution runs over: x, B and C."""
+        """Channels of its convolution: x, B and C."""
         return self.inner + 2 * self.groups * self.state
 
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """What it keeps of the past: the convolution's last inputs, and a matrix for each head."""
+        """Shapes of its state: the convolution's last inputs, and a matrix per head."""
         return (self.taps - 1, self.channels), (self.heads, self.head_dim, self.state)
 
 
 @dataclass(frozen=True, slots=True)
 class Mamba:
-    """A state space of the first Mamba's kind: a vector for each channel.
+    """A Mamba (version 1) state space model: a state vector per channel.
 
-    eps: of the norms, without a weight, of the step's low rank, B and C; None where they are not normed.
+    eps: of the weightless RMS norms on the low-rank time step, B and C; None if they are not normed.
     """
 
     inner: int
@@ -139,28 +139,29 @@ class Mamba:
 
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """What it keeps of the past: the convolution's last inputs, and a vector for each channel."""
+        """Shapes of its state: the convolution's last inputs, and a vector per channel."""
         return (self.taps - 1, self.inner), (self.inner, self.state)
 
 
 @dataclass(frozen=True, slots=True)
 class ShortConv:
-    """A short convolution between two gates."""
+    """A short causal convolution between two gates (LFM2)."""
 
     width: int
     taps: int
 
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """What it keeps of the past: the convolution's last inputs."""
+        """Shape of its state: the convolution's last inputs."""
         return ((self.taps - 1, self.width),)
 
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """Attention whose keys and values are made of a latent vector of `rank`, beside `rope` channels that are rotated.
+    """Multi-head latent attention: keys and values are projections of a latent vector of `rank`.
 
-    nope: channels of queries and keys that are not rotated. value: channels of a head's value.
+    rope: channels of queries and keys with RoPE, which all heads' keys share.
+    nope: channels without. value: channels of a head's value.
     """
 
     heads: int
@@ -172,7 +173,7 @@ class Latent:
 
 @dataclass(frozen=True, slots=True)
 class HeadsAndSpace:
-    """Attention and a state space side by side: both read the layer's input, and what they give is added."""
+    """Attention and a state space model in parallel: both read the layer's input, and their outputs are added."""
 
     heads: Heads
     space: Mamba2
@@ -180,7 +181,7 @@ class HeadsAndSpace:
 
 @dataclass(frozen=True, slots=True)
 class NoMixer:
-    """A layer that is a feed-forward network alone."""
+    """A layer without a mixer, only a feed-forward network."""
 
 
 Recurrent = DeltaNet | Mamba2 | Mamba | ShortConv
@@ -189,12 +190,12 @@ Mixer = SingleMixer | HeadsAndSpace
 
 
 def parts(mixer: Mixer) -> tuple[SingleMixer, ...]:
-    """The mixers that stand side by side in a layer; of every other kind the mixer itself."""
+    """The mixers of a layer that run in parallel; for every other kind, the mixer itself."""
     return (mixer.heads, mixer.space) if isinstance(mixer, HeadsAndSpace) else (mixer,)
 
 
 def common_heads(mixers: Sequence[Mixer], heads: int) -> Heads:
-    """The heads that speak for a model whose layers differ: of its first attention; else so many without width."""
+    """The heads that represent a model with differing layers: those of its first attention, else `heads` of width 0."""
     for single in (part for mixer in mixers for part in parts(mixer)):
         if isinstance(single, Heads):
             return single
@@ -205,9 +206,9 @@ def common_heads(mixers: Sequence[Mixer], heads: int) -> Heads:
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """Queries are multiplied by 1 + beta · ln(1 + ⌊(position + offset) / context⌋), after rotation.
+    """Scale of queries by position: 1 + beta · ln(1 + ⌊(position + offset) / context⌋), applied after RoPE.
 
-    unrotated_only: in those layers alone that do not rotate.
+    unrotated_only: only in layers without RoPE.
     """
 
     beta: float
@@ -218,9 +219,9 @@ class Temperature:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Several hidden states of one position: a layer computes one, predicts all before it and corrects them after it.
+    """Several hidden states per position (AltUp, Gemma 3n): a layer computes one, predicts all, then corrects them.
 
-    active: which one a layer computes.
+    active: index of the stream that a layer computes.
     """
 
     count: int
@@ -231,27 +232,27 @@ class Streams:
 class Traits:
     """A decoder's shape and arithmetic.
 
-    pairs: the order of a head's channels, as in `Rope`, which layers have too that do not rotate.
+    pairs: the order of a head's channels, as in `Rope`; also set for layers without RoPE.
     norm_offset: added to every norm's weight when it is applied (1.0 where the weight is stored around zero).
-    head_norm: RMS or layer norm (as `norm`) of queries and keys before rotation: over each head, or over the
+    head_norm: RMS or layer norm (as `norm`) of queries and keys before RoPE: over each head, or over the
         whole row before it is split into heads.
-    parallel: x + attention(n(x)) + ffn(n(x)); otherwise the feed-forward reads the attention's sum. two_norms: beside
-        it, the feed-forward has a norm of its own, over x.
-    windows, ropes: one entry a layer; a window counts positions that a query sees, itself included. chunks: where a
-        layer's attention stays within the query's own chunk of so many positions; none is no layer's.
-    alibi: scores lose a share of the distance, which goes from head to head down to 2 to the power of −alibi; 0: none.
-    learned_positions: the embedding of each position is added to the token's. embedding_norm: that sum is normed.
-    qkv_clamp: queries, keys and values stay within ± this.
-    mixers: what mixes positions in each layer, where that is not attention with `heads`, `kv_heads` and `head_dim` in
-        all of them. ffns: the kind of each layer's feed-forward network, where they are not all of one kind.
-    keys_from: the layer whose keys and values a layer reads, where that is not each its own.
-    output_gate: attention's result is multiplied by the sigmoid of a gate.
-    sinks: each head's softmax has one more logit, which takes its share and gives nothing.
-    value_norm: values are RMS-normed without a weight. head_norm_after_rope: queries and keys are normed when rotated.
-    plain_head_norm: that norm has no weight, and is in those layers alone that rotate.
-    streams: hidden states of a position, where there is more than one. sparsity: of each layer, how many standard
-        deviations above the mean a gate has to be, lest it count as none; none where no gate has to.
-    layer_embedding: width of the embedding that each layer has of every token; 0 is none.
+    parallel: x + attention(n(x)) + ffn(n(x)); otherwise the feed-forward network reads x + attention(n(x)).
+        two_norms: with `parallel`, the feed-forward network has a norm of its own over x.
+    windows, ropes: one entry per layer; a window counts the positions that a query sees, itself included.
+    chunks: per layer, the size of the chunks that attention does not cross, or None; empty if no layer has any.
+    alibi: largest exponent of the ALiBi slopes: the last head's slope is 2 to the power of −alibi; 0 is no ALiBi.
+    learned_positions: a learned position embedding is added to the token's. embedding_norm: that sum is normed.
+    qkv_clamp: queries, keys and values are clamped to ± this.
+    mixers: each layer's mixer, unless all are attention with `heads`, `kv_heads` and `head_dim`. ffns: the kind of each
+        layer's feed-forward network, unless all are alike.
+    keys_from: the layer whose keys and values a layer reads, unless each reads its own.
+    output_gate: attention's output is multiplied by the sigmoid of a gate.
+    sinks: each head's softmax has one more logit, which takes weight but has no value.
+    value_norm: values are RMS-normed without a weight. head_norm_after_rope: queries and keys are normed after RoPE.
+    plain_head_norm: that norm has no weight, and only layers with RoPE have it.
+    streams: several hidden states per position (AltUp). sparsity: per layer, the number of standard deviations above
+        the mean below which a gate counts as 0, or None; empty if no layer has any.
+    layer_embedding: width of the per-layer token embeddings; 0 is none.
     logit_scale: multiplies the logits, before `logit_softcap`.
     """
 
@@ -298,14 +299,14 @@ class Traits:
 
     @property
     def n_layers(self) -> int:
-        """How many blocks there are."""
+        """Number of layers."""
         return len(self.ropes)
 
     @property
     def is_plain(self) -> bool:
-        """Whether every layer is attention and one feed-forward network or mixture, each as the fields before say.
+        """Whether every layer is ordinary attention and one feed-forward network or mixture, with no rarer option set.
 
-        What computes a step by a way of its own asks this first: all else is the decoder's alone.
+        A faster path that supports only such models asks this first; everything else is left to the decoder.
         """
         routed = self.routing is None or (self.routing.scores == "softmax" and self.routing.scale == 1)
         own = (
@@ -333,20 +334,20 @@ class Traits:
         return routed and usual and not any(own) and not any(switches)
 
     def mixer(self, layer: int) -> Mixer:
-        """What mixes positions in a layer."""
+        """The mixer of a layer."""
         return self.mixers[layer] if self.mixers else Heads(self.heads, self.kv_heads, self.head_dim)
 
     def heads_of(self, layer: int) -> Heads:
-        """The heads of a layer that has attention, whatever stands beside it."""
+        """The attention heads of a layer that has attention, alone or beside a state space model."""
         (heads,) = (part for part in parts(self.mixer(layer)) if isinstance(part, Heads))
         return heads
 
     def keys_of(self, layer: int) -> int:
-        """The layer whose keys and values a layer reads."""
+        """The layer whose keys and values this layer reads."""
         return self.keys_from[layer] if self.keys_from else layer
 
     def cached_numbers(self, layer: int, positions: int) -> int:
-        """How many numbers a layer keeps of so many positions."""
+        """How many numbers a layer caches for this many positions."""
         return sum(self._cached_by(part, layer, positions) for part in parts(self.mixer(layer)))
 
     def _cached_by(self, mixer: SingleMixer, layer: int, positions: int) -> int:
@@ -361,5 +362,5 @@ class Traits:
                 return sum(math.prod(shape) for shape in recurrent.state_shapes)
 
     def cache_bytes(self, positions: int, itemsize: int = 4) -> int:
-        """Bytes of what is kept of so many positions."""
+        """Bytes of the whole cache for this many positions."""
         return itemsize * sum(self.cached_numbers(layer, positions) for layer in range(self.n_layers))

@@ -1,4 +1,4 @@
-"""A decoder's weights: what a layer has, and what stands before, beside and after all layers."""
+"""The weights of a decoder: those of each layer, and those before, beside and after all layers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProj
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """The products around attention; norms of queries and keys where the model has them.
+    """The projections of attention, with the norms of queries and keys if the model has them.
 
-    k, v: None where the layer reads another's; v alone where the values are the keys, before their norm.
-    value_norm: of each head's value. sinks: a logit for each head. gate: of the output, where its rows do not stand
-    beside the query's.
+    k, v: None if the layer reads another layer's keys and values; only v is None if the values are the keys before
+    their norm. value_norm: norm of each head of v. sinks: (heads,), a logit per head. gate: of the output, if its rows
+    are not interleaved with the query's.
     """
 
     q: Linear
@@ -38,7 +38,7 @@ class Attention:
     gate: Linear | None = None
 
     def linears(self) -> Iterator[Linear]:
-        """Its products."""
+        """All projections."""
         yield from filter(None, (self.q, self.k, self.v, self.output, self.gate))
 
 
@@ -47,33 +47,33 @@ RecurrentMixer = GatedDeltaNet | Mamba2Mixer | MambaMixer | ShortConvolution
 
 @dataclass(frozen=True, slots=True)
 class AttentionAndSpace:
-    """Attention and a state space over the same input, side by side."""
+    """Attention and a state space model on the same input, in parallel."""
 
     attention: Attention
     space: Mamba2Mixer
 
     def linears(self) -> Iterator[Linear]:
-        """The products of both."""
+        """All projections of both."""
         yield from self.attention.linears()
         yield from self.space.linears()
 
 
 MixerWeights = Attention | LatentAttention | RecurrentMixer | AttentionAndSpace
 
-# Products that go into a memory which is read by what it says itself: int8's error in them grows from token to token.
-# Measured on 16 texts of random ids: Qwen3-Next's fixture was up to 4.8e-2 nats from exact, and is 7.9e-3.
+# Projections that feed a state which the delta rule corrects by reading it back: int8's error in them grows from token
+# to token. Measured on 16 texts of random ids: Qwen3-Next's fixture was up to 4.8e-2 nats from exact, and is 7.9e-3.
 FINER: Mapping[type, Sequence[str]] = {GatedDeltaNet: ("qkv",)}
 
 
 def with_finer_products(mixer: MixerWeights) -> MixerWeights:
-    """The same, whose products of that kind are computed in `Mode.finer`."""
+    """The mixer with the projections named in `FINER` computed in `Mode.finer`."""
     products = {name: replace(getattr(mixer, name), finer=True) for name in FINER.get(type(mixer), ())}
     return replace(mixer, **products)
 
 
 @dataclass(frozen=True, slots=True)
 class LayerEmbedding:
-    """A layer's way in for its own embedding of every token: out(act(gate x) · embedding), normed."""
+    """Projections that mix a layer's own token embedding into its output: norm(output(act(gate x) · embedding))."""
 
     gate: Linear
     output: Linear
@@ -82,9 +82,9 @@ class LayerEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class LayerEmbeddings:
-    """All layers' embeddings of a token in one row, and what the first hidden state adds to each.
+    """Per-layer token embeddings, all layers' in one table row, mixed with a projection of the first hidden state.
 
-    scale: of the rows. mixed_scale: of the product with the hidden state, before its norm.
+    scale: of the table's rows. mixed_scale: of the projected hidden state, before its norm.
     """
 
     table: Matrix
@@ -94,7 +94,7 @@ class LayerEmbeddings:
     norm: Norm
 
     def __call__(self, ids: Tensor, x: Tensor, layers: int) -> Tensor:
-        """(layers, positions, width)."""
+        """Every layer's embeddings of these tokens, (layers, positions, width)."""
         rows = (self.table.rows_at(ids) * self.scale).view(len(ids), layers, -1)
         mixed = self.norm((self.projection(x) * self.mixed_scale).view(len(ids), layers, -1))
         return ((mixed + rows) * 2**-0.5).transpose(0, 1)
@@ -102,9 +102,9 @@ class LayerEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A block's weights; a norm, mixer or network that the architecture does not have is None.
+    """The weights of one block; a norm, mixer or feed-forward network that the architecture lacks is None.
 
-    scale: what the layer's result is multiplied by. updates, bypass: where a position has several states.
+    scale: factor on the block's output. updates, bypass: for models with several streams per position (AltUp).
     """
 
     attention: MixerWeights | None
@@ -119,7 +119,7 @@ class Layer:
     bypass: Bypass | None = None
 
     def linears(self) -> Iterator[Linear]:
-        """Its products."""
+        """All projections."""
         for part in (self.attention, self.ffn, self.updates, self.bypass):
             if part is not None:
                 yield from part.linears()
@@ -127,16 +127,17 @@ class Layer:
             yield from (self.embedding.gate, self.embedding.output)
 
     def release(self) -> None:
-        """Drops what was read or widened of its matrices; they are read again when they are used again."""
+        """Drop what was read or dequantized of its matrices; they are read again at their next use."""
         for linear in self.linears():
             linear.weight.release()
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All of a model's weights. devices: each layer's, where they are not all on one; the head is on the last.
+    """All weights of a model.
 
-    positions: the embedding of each position, embedding_norm: of tokens and positions.
+    devices: each layer's device, if there are several; the head is on the last. positions: learned position embeddings.
+    embedding_norm: norm of the sum of token and position embeddings.
     """
 
     embedding: Matrix
@@ -150,10 +151,10 @@ class Weights:
     devices: Sequence[torch.device] = ()
 
     def materialize(self) -> None:
-        """Widens all matrices that stay widened.
+        """Dequantize every matrix that is kept dequantized.
 
-        Made one by one as they are used, they would lie between activations, whose memory the allocator could then
-        not give back: a tenth of a model's, measured.
+        Done one by one at first use, the matrices would lie between activations, and the allocator could then not give
+        the activations' memory back: a tenth of the model's size, measured.
         """
         for layer in self.layers:
             for linear in layer.linears():

@@ -1,1 +1,1 @@
-"""What a decoder layer is made of: linear layers, attention, rotary embedding, norms, experts, cache."""
+"""The blocks of a decoder layer: linear layers, attention, RoPE, norms, experts, recurrences and the cache."""

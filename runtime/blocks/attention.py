@@ -1,4 +1,4 @@
-"""The one place where attention is computed: causal, grouped heads, windows and soft-caps, over a cache."""
+"""Attention over the KV cache: causal, grouped-query, with sliding windows, soft-caps, sinks and ALiBi."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def attend(
     """Causal attention of the newest positions over everything cached.
 
     q: (heads, new, head_dim); k: (kv_heads, seen, head_dim), v: (kv_heads, seen, value_dim), kv_heads divides heads,
-    seen ≥ new; query i is position seen − new + i.
+    seen ≥ new; query i is at position seen − new + i. Returns (heads, new, value_dim).
     window: how many positions back a query sees, itself included; None is all.
-    softcap: c · tanh(s / c) of the scaled scores, before the mask. sinks: (heads,), a logit more in each
-    head's softmax that nothing belongs to. chunk: a query sees no key of an earlier chunk of so many positions. slopes:
-    (heads,), what a head's score loses for each position between a query and a key. position: (1,), on the device, of
-    the one query; keys beyond it are numbers, and are not seen. Returns (heads, new, value_dim).
+    softcap: c · tanh(s / c) of the scaled scores, before the mask. sinks: (heads,), an extra logit in each head's
+    softmax without a value. chunk: a query sees no key of an earlier chunk of this many positions. slopes: (heads,),
+    subtracted from a score per position of distance (ALiBi). position: (1,), on the device, of the single query; keys
+    beyond it are allocated memory and are masked.
 
     torch's own `is_causal` is not used: it aligns the triangle to the upper left, so that with a filled cache
     the newest tokens would see the oldest keys only.
@@ -45,7 +45,7 @@ def attend(
         first = newest - (stop - start)  # the position of the tile's first query
         oldest = 0 if window is None or position is not None else max(0, first - window + 1)
         oldest = oldest if chunk is None or position is not None else max(oldest, first // chunk * chunk)
-        # query head h reads the keys of h // group: its group's queries stand together as rows of one product
+        # query head h reads the keys of h // group: stack each group's queries as rows of one product
         queries = q[:, start:stop].reshape(kv_heads, -1, head_dim)
         scores = (queries @ k[:, oldest:newest].transpose(1, 2)) * scale
         if softcap is not None:
@@ -53,7 +53,7 @@ def attend(
         by_head = scores.view(heads, stop - start, -1)
         some = (
             stop - start > 1 or position is not None
-        )  # all that is there one query sees, if it is the newest
+        )  # a single newest query sees every key: no mask needed
         if some or slopes is not None:
             key = torch.arange(oldest, newest, device=q.device)[None, :]
             query = torch.arange(first, newest, device=q.device) if position is None else position
@@ -68,7 +68,7 @@ def attend(
 
 
 def _softmax(scores: Tensor, sinks: Tensor | None, queries: int) -> Tensor:
-    """(kv_heads, group · queries, keys) → weights; with sinks they sum to less than 1."""
+    """Softmax over the keys of (kv_heads, group · queries, keys); with sinks the weights sum to less than 1."""
     if sinks is None:
         return torch.softmax(scores, dim=-1)
     column = sinks.view(len(scores), -1, 1).expand(-1, -1, queries).reshape(len(scores), -1, 1)
@@ -76,18 +76,18 @@ def _softmax(scores: Tensor, sinks: Tensor | None, queries: int) -> Tensor:
 
 
 def _visible(query: Tensor, key: Tensor, window: int | None, chunk: int | None) -> Tensor:
-    """(queries, keys) bool: which keys each query sees, both by their positions."""
+    """Mask (queries, keys) of the keys that each query sees, from their positions."""
     visible = key <= query
     visible = visible if window is None else visible & (key > query - window)
     return visible if chunk is None else visible & (query // chunk == key // chunk)
 
 
 def alibi_slopes(heads: int, largest: float, like: Tensor) -> Tensor:
-    """What each head's score loses for a position between query and key, (heads,).
+    """ALiBi slopes, (heads,): what each head's score loses per position between query and key.
 
-    Of a power of two of heads, head i has 2 to the power of −largest · (i + 1) / heads; those beyond it have the powers
-    that lie between. Sources: ggml, ops.cpp, `ggml_compute_forward_soft_max_f32`; transformers, models/bloom and
-    models/mpt.
+    For a power of two of heads, head i has slope 2 to the power of −largest · (i + 1) / heads; further heads have the
+    exponents that lie between. Sources: ggml, ops.cpp, `ggml_compute_forward_soft_max_f32`; transformers, models/bloom
+    and models/mpt.
     """
     whole = 1 << (heads.bit_length() - 1)
     powers = [largest * (head + 1) / whole for head in range(whole)]

@@ -1,4 +1,4 @@
-"""What one request keeps of its past: keys and values of positions, latent vectors, or the state of a recurrence."""
+"""The cache of one request: keys and values, latent vectors, or recurrent states of each layer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ from llorch.runtime.traits import (
 
 
 class Cache:
-    """Belongs to one request, from its first token to its last, and is never used again.
+    """The cache of one request, from its first token to its last; never reused for another.
 
-    planned: positions that the request may grow to; ContextFull, before anything is allocated, if the model
-    has fewer. The memory is taken at once, so that no later step can fail for want of it. devices: of the layers,
-    where they are not all on one.
+    planned: most positions of the request; ContextFull, before anything is allocated, if the model has fewer. All
+    memory is allocated at once, so that no later step can run out of it. devices: of each layer, if there are several.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Cache:
         self._latents: dict[int, Tensor] = {}
         self._states: dict[int, tuple[Tensor, ...]] = {}
         if not traits.mixers and not traits.keys_from and not devices:
-            # all layers alike: one piece of memory, which kernels take as a whole
+            # all layers alike: one contiguous tensor, which kernels take as a whole
             shape = (traits.n_layers, 2, traits.kv_heads, planned, traits.head_dim)
             self._stored = torch.empty(shape, dtype=dtype, device=device)
             self._keys = dict(enumerate(self._stored))
@@ -77,34 +76,34 @@ class Cache:
 
     @property
     def position(self) -> Tensor | None:
-        """Of the one new token, where it is only known on the device; None where `length` says it."""
+        """Position of the one new token, if only the device knows it (in a CUDA graph); None if `length` says it."""
         return None
 
     def rotation(self, rope: Rope, places: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the new positions, (positions, n_rot / 2) each."""
+        """Cosines and sines for the new positions, (positions, n_rot / 2) each."""
         return rotation(rope, places, self.planned, like)
 
     def share(self, memory: Cache) -> None:
-        """Keeps what it keeps in the memory of another one."""
+        """Use the memory of another cache for keys, values, latents and states."""
         self._layers, self._stored, self._keys = memory._layers, memory._stored, memory._keys
         self._latents, self._states = memory._latents, memory._states
 
     def forget(self) -> None:
-        """Makes the states of recurrences those of no past; of keys and latent vectors only a length tells."""
+        """Zero the recurrent states; keys and latent vectors need no reset, `length` says how many are valid."""
         for state in self._states.values():
             for memory in state:
                 memory.zero_()
 
     def keys(self, layer: int) -> Tensor:
-        """Memory for a layer's keys and values, (2, kv_heads, planned, head_dim)."""
+        """A layer's memory for keys and values, (2, kv_heads, planned, head_dim)."""
         return self._keys[layer]
 
     def latents(self, layer: int) -> Tensor:
-        """Memory for a layer's latent vectors, (1, planned, width)."""
+        """A layer's memory for latent vectors, (1, planned, width)."""
         return self._latents[layer]
 
     def tensors(self) -> Iterator[Tensor]:
-        """All that is kept."""
+        """All tensors of the cache."""
         yield from self._keys.values()
         yield from self._latents.values()
         for state in self._states.values():
@@ -112,7 +111,7 @@ class Cache:
 
     @cached_property
     def addresses(self) -> NDArray[np.int64]:
-        """(layers, 2): where a layer's keys begin, its values behind them; its latents; or a recurrence's memories."""
+        """Addresses for kernels, (layers, 2): of the keys, which the values follow; the latents; or the states."""
         found = np.zeros((self._layers, 2), np.int64)
         for layer, kept in (*self._keys.items(), *self._latents.items()):
             found[layer, 0] = kept.data_ptr()
@@ -124,14 +123,14 @@ class Cache:
     def storage(self) -> Tensor:
         """Keys and values of every layer, (layers, 2, kv_heads, planned, head_dim), contiguous.
 
-        Empty where layers differ: only the decoder reads those.
+        Empty if layers differ: then only the decoder reads the cache.
         """
         return self._stored
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores the new positions' keys and values, (kv_heads, new, head_dim), and gives all so far.
+        """Append the new positions' keys and values, (kv_heads, new, head_dim); return all so far.
 
-        Every layer of a step stores at the same place; `advance` ends the step.
+        All layers of a step write at the same positions; `advance` ends the step.
         """
         stop = self.length + k.shape[1]
         keys, values = self._keys[layer]
@@ -140,20 +139,20 @@ class Cache:
         return keys[:, :stop], values[:, :stop]
 
     def extended_latents(self, layer: int, latents: Tensor) -> Tensor:
-        """Stores the new positions' latent vectors, (1, new, width), and gives all so far."""
+        """Append the new positions' latent vectors, (1, new, width); return all so far."""
         stop = self.length + latents.shape[1]
         self._latents[layer][:, self.length : stop] = latents
         return self._latents[layer][:, :stop]
 
     def read(self, layer: int, new: int) -> tuple[Tensor, Tensor]:
-        """Keys and values that another layer stored in this step, of `new` positions, and before."""
+        """Keys and values that another layer stored: the `new` ones of this step, and all before."""
         keys, values = self._keys[layer]
         return keys[:, : self.length + new], values[:, : self.length + new]
 
     def state(self, layer: int) -> tuple[Tensor, ...]:
-        """A recurrence's state, to be changed in place: that of the positions before, zeros at first."""
+        """A recurrence's state tensors, updated in place; zeros at first."""
         return self._states[layer]
 
     def advance(self, new: int) -> None:
-        """The step's positions are now part of the past."""
+        """End a step: count its positions as cached."""
         self.length += new

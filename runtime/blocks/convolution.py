@@ -1,4 +1,4 @@
-"""A causal convolution over a few positions, a filter a channel, and what it keeps of the past."""
+"""Depthwise causal convolution over a few positions, with the past inputs as state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 
 def convolve(x: Tensor, taps: Tensor, bias: Tensor | None, past: Tensor) -> Tensor:
-    """Each channel's last inputs, weighed; the newest by the last tap.
+    """Convolve each channel with its taps, the last tap on the newest input.
 
-    x: (positions, channels). taps: (channels, n). past: (n − 1, channels), the inputs before x; becomes those before
-    what follows. Returns x's shape.
+    x: (positions, channels). taps: (channels, n). past: (n − 1, channels), the inputs before x; updated in place to the
+    last n − 1 inputs. Returns x's shape.
     """
     whole = torch.cat([past, x])
     y = functional.conv1d(whole.T[None], taps[:, None], bias, groups=len(taps))[0]

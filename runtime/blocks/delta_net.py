@@ -1,4 +1,4 @@
-"""A gated delta net: linear attention whose state forgets, and learns what it did not yet say of a key.
+"""A gated delta net: linear attention whose state decays, and is corrected by the delta rule.
 
 Sources: transformers, models/qwen3_next (`torch_recurrent_gated_delta_rule`); llama.cpp, src/models/delta-net-base.cpp.
 """
@@ -22,10 +22,10 @@ L2_EPS = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class GatedDeltaNet:
-    """shape: its numbers. qkv: rows of all queries, keys, values. gate: z, as many rows as values.
+    """The weights of a gated delta net, and its recurrence.
 
-    step, write: a and b, a row for each value head. decay: −exp(A_log). key_of: for each value head its key head.
-    norm: of each head, its weight as it is applied.
+    qkv: rows of all queries, keys, values. gate: z, as many rows as values. step, write: a and b, a row per value head.
+    decay: −exp(A_log). key_of: for each value head, its key head. norm: of each head, its weight as applied.
     """
 
     shape: DeltaNet
@@ -41,7 +41,7 @@ class GatedDeltaNet:
     output: Linear
 
     def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """x: (positions, hidden) → the same shape; the state is changed in place."""
+        """x: (positions, hidden) → the same shape; updates the state in place."""
         s, positions = self.shape, len(x)
         past, memory = state
         mixed = functional.silu(convolve(self.qkv(x), self.taps, None, past))
@@ -62,7 +62,7 @@ class GatedDeltaNet:
         return self.output((self.norm(out) * z).reshape(positions, -1))
 
     def linears(self) -> Iterator[Linear]:
-        """Its products."""
+        """All projections."""
         yield from (self.qkv, self.gate, self.step, self.write, self.output)
 
 

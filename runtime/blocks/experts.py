@@ -1,4 +1,4 @@
-"""Feed-forward networks: a plain one, and a mixture of them."""
+"""Feed-forward networks: dense, and mixtures of experts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llorch.runtime.blocks.linear import Linear, multiply_all
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.traits import Activation, Routing
 
-SMALLEST_SUM = 1e-20  # as both sides add it to a sum of sigmoids, which may all be 0
+SMALLEST_SUM = 1e-20  # epsilon that llama.cpp and transformers add to a sum of sigmoids, which may all be 0
 SWIGLU_ALPHA, SWIGLU_LIMIT = (
     1.702,
     7.0,
@@ -35,9 +35,9 @@ def clamped_swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Xielu:
-    """α₊x² + βx above zero, (expm1(min(x, ε)) − x) α₋ + βx below.
+    """xIELU: α₊x² + βx above zero, (expm1(min(x, ε)) − x) α₋ + βx below.
 
-    Each a number in a tensor: above, below: of which α₊ is the softplus, and α₋ with β added.
+    above, below, beta, epsilon: a number each, as a tensor; α₊ = softplus(above), α₋ = β + softplus(below).
     Sources: transformers, activations.py, `XIELUActivation`; ggml, unary-ops.cpp, `op_xielu`.
     """
 
@@ -47,7 +47,7 @@ class Xielu:
     epsilon: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Of each number."""
+        """Apply elementwise."""
         above, below = functional.softplus(self.above), self.beta + functional.softplus(self.below)
         return torch.where(
             x > 0,
@@ -58,10 +58,10 @@ class Xielu:
 
 @dataclass(frozen=True, slots=True)
 class FeedForward:
-    """down(act(gate x) · up x), or down(act(up x)) where there is no gate.
+    """down(act(gate x) · up x), or down(act(up x)) without a gate.
 
-    xielu: the activation with numbers of this layer's own. sparsity: standard deviations above the mean that a gate
-    has to be; what it is above that is what counts.
+    xielu: the activation, if it has parameters of this layer. sparsity: number of standard deviations above the mean
+    that is subtracted from the gate before a ReLU.
     """
 
     activation: Activation
@@ -85,16 +85,16 @@ class FeedForward:
         return self.down(act(gate) * up)
 
     def linears(self) -> Iterator[Linear]:
-        """Its products."""
+        """All projections."""
         yield from filter(None, (self.gate, self.up, self.down))
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Experts chosen by a router, and perhaps one that all positions share, weighed by σ(shared_gate x).
+    """Experts chosen by a router, and optionally a shared one for all positions, weighed by σ(shared_gate x).
 
-    choice_bias: (experts,), added to the scores for the choice alone. router_norm: what the router sees is normed by
-    it first. expert_scale: (experts,), what each one's weight is multiplied by.
+    choice_bias: (experts,), added to the scores for the choice only, not for the weights. router_norm: norm of the
+    router's input. expert_scale: (experts,), factor on each expert's weight.
     """
 
     routing: Routing
@@ -107,7 +107,7 @@ class Mixture:
     expert_scale: Tensor | None = None
 
     def __call__(self, x: Tensor, routed_by: Tensor | None = None) -> Tensor:
-        """x: (positions, hidden) → the same shape. routed_by: what the router sees, where that is not x."""
+        """x: (positions, hidden) → the same shape. routed_by: the router's input, if it is not x."""
         seen = x if routed_by is None else routed_by
         seen = seen if self.router_norm is None else self.router_norm(seen)
         weights, chosen = choose_experts(self.router(seen), self.routing, self.choice_bias)
@@ -127,7 +127,7 @@ class Mixture:
         return y
 
     def linears(self) -> Iterator[Linear]:
-        """The products of all experts, and of what is around them."""
+        """The projections of all experts, the router and the shared expert."""
         yield from filter(None, (self.router, self.shared_gate))
         for network in filter(None, (*self.experts, self.shared)):
             yield from network.linears()
@@ -135,7 +135,7 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class DenseAndMixture:
-    """A network and a mixture side by side, each normed by itself, the mixture before it too."""
+    """A dense network and a mixture in parallel, each with an output norm, the mixture with an input norm too."""
 
     dense: FeedForward
     dense_norm: Norm
@@ -144,12 +144,12 @@ class DenseAndMixture:
     mixture_norm: Norm
 
     def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x: (positions, hidden), normed; residual: before that norm. Returns their shape."""
+        """x: (positions, hidden), normed; residual: the same before that norm. Returns their shape."""
         dense = self.dense_norm(self.dense(x))
         return dense + self.mixture_norm(self.mixture(self.mixture_input_norm(residual), residual))
 
     def linears(self) -> Iterator[Linear]:
-        """The products of both."""
+        """The projections of both."""
         yield from self.dense.linears()
         yield from self.mixture.linears()
 
@@ -157,7 +157,7 @@ class DenseAndMixture:
 def choose_experts(
     scores: Tensor, routing: Routing, choice_bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Router scores (positions, experts) → weights and indices, (positions, used), the largest first."""
+    """Router scores (positions, experts) → weights and indices of the chosen ones, (positions, used), largest first."""
     if routing.scores == "sparse mixer":
         return _mixed_sparsely(scores, routing)
     if routing.scores == "sigmoid":
@@ -167,7 +167,7 @@ def choose_experts(
     worth = probabilities if choice_bias is None else probabilities + choice_bias
     if routing.groups > 1:
         worth = _of_the_best_groups(worth, routing)
-    # a stable sort, where topk does not say which of two equal ones it takes
+    # a stable sort breaks ties by index; topk does not promise which of two equal ones it takes
     indices = torch.sort(worth, dim=-1, descending=True, stable=True).indices[:, : routing.used]
     weights = probabilities.gather(1, indices)
     if routing.scores == "softmax of the chosen":
@@ -178,7 +178,7 @@ def choose_experts(
 
 
 def _mixed_sparsely(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
-    """Source: transformers, models/phimoe, `sparsemixer`, which does this twice."""
+    """Sparse mixer: weights and indices. Source: transformers, models/phimoe, `sparsemixer`, which does this twice."""
     left, weights, indices = scores, [], []
     for _ in range(routing.used):
         best, index = left.max(dim=-1, keepdim=True)
@@ -190,7 +190,7 @@ def _mixed_sparsely(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
 
 
 def _of_the_best_groups(worth: Tensor, routing: Routing) -> Tensor:
-    """The worth of experts in the best groups; of the others, nothing."""
+    """Scores of the experts in the best groups; −inf for all others."""
     grouped = worth.view(len(worth), routing.groups, -1)
     best = min(2, grouped.shape[-1]) if routing.group_worth == "two best" else 1
     of_group = grouped.topk(best, dim=-1).values.sum(-1)

@@ -1,8 +1,8 @@
-"""Attention over latent vectors: what is cached is what keys and values are made of, not they themselves.
+"""Multi-head latent attention (MLA): the cache holds latent vectors, from which keys and values are projected.
 
 A head's key is `up_keys · c` beside the rotated channels that all heads share, its value `up_values · c`. So a query
-times a key is (up_keysᵀ · query) times c, and the values can be made of the mixed c: neither is ever made for a
-position of the past. Sources: llama.cpp, src/models/deepseek2.cpp; transformers, models/deepseek_v3.
+times a key is (up_keysᵀ · query) times c, and the values are projected from the attention-weighted sum of c: neither
+is ever computed for a past position. Sources: llama.cpp, src/models/deepseek2.cpp; transformers, models/deepseek_v3.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from llorch.runtime.traits import Latent, Rope
 
 @dataclass(frozen=True, slots=True)
 class HeadMatrices:
-    """A matrix for each head, as rows of one tensor.
+    """One matrix per head, stored as rows of one tensor.
 
-    each: rows of a head. first, count: which of them. transposed: whether the file has each matrix the other way.
+    each: rows per head in the tensor. first, count: which of those rows. transposed: whether the file stores each
+    matrix transposed.
     """
 
     rows: Matrix
@@ -35,7 +36,7 @@ class HeadMatrices:
     transposed: bool = False
 
     def __call__(self) -> Tensor:
-        """(heads, out, in)."""
+        """Dequantize: (heads, out, in)."""
         whole = self.rows.dequantize(0, self.rows.rows).view(-1, self.each, self.rows.columns)
         part = whole[:, self.first : self.first + self.count]
         return part.transpose(1, 2) if self.transposed else part
@@ -43,8 +44,10 @@ class HeadMatrices:
 
 @dataclass(frozen=True, slots=True)
 class LatentAttention:
-    """q: the query's one product, or two with a norm between (`q_down`, `q_norm`). down: rows of c and of the rotated
-    channels. norm: of c. up_keys: (heads, nope, rank). up_values: (heads, value, rank).
+    """The weights of multi-head latent attention.
+
+    q: the query projection; low-rank with `q_down` and `q_norm` before it. down: rows of c and of the rotated channels.
+    norm: of c. up_keys: (heads, nope, rank). up_values: (heads, value, rank).
     """
 
     shape: Latent
@@ -74,7 +77,7 @@ class LatentAttention:
         scale: float,
         temperature: Tensor | None,
     ) -> Tensor:
-        """All heads' values, mixed: (positions, heads · value), before the output's product."""
+        """Attend; return all heads' values, (positions, heads · value), before the output projection."""
         s = self.shape
         q_plain, q_turning = torch.split(self.queries(x), [s.nope, s.rope], dim=-1)
         c, k_turning = torch.split(self.down(x), [s.rank, s.rope], dim=-1)
@@ -89,5 +92,5 @@ class LatentAttention:
         return (out @ self.up_values().transpose(1, 2)).transpose(0, 1).reshape(len(x), -1)
 
     def linears(self) -> Iterator[Linear]:
-        """Its products."""
+        """All projections."""
         yield from filter(None, (self.q_down, self.q, self.down, self.output))
