@@ -1,8 +1,8 @@
-"""Weights as a file stores them, and the one place where a linear layer is computed.
+"""Linear layers, and weight matrices in the form a file stores them.
 
-A matrix stays in its stored form (quantized blocks, or a narrow float) until it is used. What is then made of
-it is kept only where the reader said so, because the whole model fits its bound in float32: whether a matrix is
-kept never depends on what was asked before, so the same request gives the same bits at any time.
+A matrix stays as stored (quantized blocks, or a narrow float type) until it is used. Dequantized weights are kept only
+if the whole model in float32 fits its bound. That is decided at loading and never depends on earlier requests, so the
+same request gives the same bits at any time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ROUNDED_NAMES = {None: None, torch.bfloat16: "BF16", torch.float16: "F16"}
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What weights become when they are used.
+    """The arithmetic of a model: what weights are converted to when they are used.
 
     dtype: of all arithmetic. rounded: a type to which each weight is rounded once before, or None.
-    keep: whether a matrix stays widened after its first use. mode: how products with packed weights are computed.
+    keep: whether a matrix stays dequantized after its first use. mode: how products with packed weights are computed.
     """
 
     dtype: torch.dtype
@@ -44,7 +44,7 @@ class Numbers:
 
     @property
     def has_kernels(self) -> bool:
-        """Whether the processor's kernels compute with these."""
+        """Whether the CPU kernels apply: float32 on a CPU."""
         return self.device.type == "cpu" and self.dtype == torch.float32
 
     @property
@@ -55,12 +55,12 @@ class Numbers:
 
 @cache
 def has_triton() -> bool:
-    """torch for CUDA comes with it, but for some systems; without it weights are dequantized on the host."""
+    """Whether Triton is installed: without it weights are dequantized on the host."""
     return find_spec("triton") is not None
 
 
 class Matrix(ABC):
-    """Weights of shape (rows, columns)."""
+    """A weight matrix of shape (rows, columns)."""
 
     def __init__(self, rows: int, columns: int, numbers: Numbers) -> None:
         self.rows = rows
@@ -69,28 +69,28 @@ class Matrix(ABC):
 
     @abstractmethod
     def dequantize(self, start: int, stop: int) -> Tensor:
-        """Rows [start, stop) in the arithmetic's dtype, not to be written to."""
+        """Dequantize rows [start, stop) to the arithmetic's dtype; the result must not be written to."""
 
     @property
     def tile(self) -> int:
-        """Rows that are widened at a time."""
+        """Rows dequantized at a time."""
         return max(1, TILE_BYTES // (4 * self.columns))
 
     @property
     def keeps(self) -> bool:
-        """Whether it stays widened after its first use."""
+        """Whether it stays dequantized after its first use."""
         return self.numbers.keep
 
     def blocks(self) -> Blocks | None:
-        """Its rows as they lie in memory, for the processor's kernels; None where those cannot use them."""
+        """The packed rows in memory, for the CPU kernels; None if those cannot use them."""
         return None
 
     def rows_at(self, ids: Tensor) -> Tensor:
-        """The rows of these ids, one each, without widening the others."""
+        """The rows with these ids, (len(ids), columns), without dequantizing the others."""
         return torch.cat([self.dequantize(row, row + 1) for row in ids.tolist()])
 
-    def times(self, x: Tensor, bias: Tensor | None) -> Tensor | None:  # noqa: ARG002 for those that have kernels
-        """(…, columns) → (…, rows), x · Wᵀ + b by a device's own kernels; None where it has none."""
+    def times(self, x: Tensor, bias: Tensor | None) -> Tensor | None:  # noqa: ARG002 for subclasses with kernels
+        """(…, columns) → (…, rows), x · Wᵀ + b by the device's own kernels; None if it has none."""
         return None
 
     def part(self, start: int, stop: int) -> Matrix:
@@ -98,13 +98,13 @@ class Matrix(ABC):
         return _Part(self, start, stop)
 
     def release(self) -> None:
-        """Drops what was read or widened of it, here of the matrices that it is made of."""
+        """Free what was read or dequantized; here, of the matrices that this one is composed of."""
         for whole in vars(self).values():
             if isinstance(whole, Matrix):
                 whole.release()
 
     def materialize(self) -> None:
-        """Widens it now if it is to stay so, or reads what the kernels use."""
+        """Dequantize it now if it is kept dequantized, else read what the kernels use."""
         if self.keeps:
             self.dequantize(0, 1)
         else:
@@ -112,7 +112,7 @@ class Matrix(ABC):
 
 
 class FileMatrix(Matrix):
-    """A tensor of a file; what a subclass knows is how to widen some of its rows."""
+    """A tensor of a file; a subclass says how to dequantize some of its rows."""
 
     def __init__(self, rows: int, columns: int, numbers: Numbers) -> None:
         super().__init__(rows, columns, numbers)
@@ -120,14 +120,14 @@ class FileMatrix(Matrix):
 
     @abstractmethod
     def _fill(self, start: int, out: Tensor) -> None:
-        """Writes the rows from `start` on into a float32 tensor of the main memory."""
+        """Dequantize rows from `start` on into `out`, float32 in main memory."""
 
     @abstractmethod
     def _forget(self) -> None:
-        """Drops the stored form; called once all of it is kept widened."""
+        """Free the stored form; called when all of it is kept dequantized."""
 
     def dequantize(self, start: int, stop: int) -> Tensor:
-        """As for every matrix; from the second time on without work, where it is kept."""
+        """See `Matrix.dequantize`; if the matrix is kept, only the first call does any work."""
         if not self.keeps:
             return self._fresh(start, stop)
         if self._kept is None:
@@ -136,12 +136,12 @@ class FileMatrix(Matrix):
         return self._kept[start:stop]
 
     def release(self) -> None:
-        """What is dropped is read again when it is used again."""
+        """Free the stored form and the dequantized one; both are read again at the next use."""
         self._kept = None
         self._forget()
 
     def rows_at(self, ids: Tensor) -> Tensor:
-        """As for every matrix; a row that is asked for twice is widened once."""
+        """See `Matrix.rows_at`; each distinct row is dequantized once."""
         if self._kept is not None:
             return self._kept.index_select(0, ids)  # see `Packed.rows_at`
         distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
@@ -149,23 +149,23 @@ class FileMatrix(Matrix):
         return rows.index_select(0, torch.from_numpy(where).to(rows.device))
 
     def _fresh(self, start: int, stop: int) -> Tensor:
-        # torch's memory is aligned to 64 bytes, NumPy's to 16: a product's bits may depend on that
+        # torch aligns memory to 64 bytes, NumPy to 16: a product's bits may depend on that
         out = torch.empty((stop - start, self.columns), dtype=torch.float32)
         for first in range(0, len(out), self.tile):
             self._fill(start + first, out[first : first + self.tile])
         return self._as_used(out)
 
     def _as_used(self, weights: Tensor) -> Tensor:
-        """Float32 of the main memory, which may be written to, as the arithmetic takes them."""
+        """Round float32 weights in main memory, in place, and convert them to the arithmetic's dtype and device."""
         if self.numbers.rounded is not None:
             weights.copy_(weights.to(self.numbers.rounded))
         return weights.to(self.numbers.device, self.numbers.dtype)
 
 
 class PackedMatrix(FileMatrix):
-    """Blocks of one of ggml's types, read when first used and left as they are.
+    """Blocks of one of ggml's types, read at first use and kept packed.
 
-    scales: float32 numbers that the weights are multiplied by; each is for an equal share of the rows, in order.
+    scales: float32 factors on the weights, each for an equal share of the rows, in order.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class PackedMatrix(FileMatrix):
 
     @property
     def keeps(self) -> bool:
-        """Not where kernels multiply with what is packed: that is read faster than what it was widened to."""
+        """False if kernels multiply with the packed blocks: reading those is faster than dequantized weights."""
         return self.numbers.keep and not self._has_kernels
 
     @property
@@ -194,14 +194,14 @@ class PackedMatrix(FileMatrix):
         return self.numbers.has_kernels and self._scales is None
 
     def blocks(self) -> Blocks | None:
-        """The file's bytes, read when first asked for."""
+        """The file's bytes, read at the first call."""
         return Blocks(self._type, self._whole(), self.columns) if self._has_kernels else None
 
     def rows_at(self, ids: Tensor) -> Tensor:
-        """As for every tensor of a file; all of them dequantized at once, where the file's numbers are the weights."""
+        """See `Matrix.rows_at`; all rows in one call, if the weights have no extra scales and are not kept."""
         if self.keeps or self._scales is not None:
             return super().rows_at(ids)
-        # by NumPy: torch's brackets wake its threads, which then wait where the kernels' want to work
+        # by NumPy: torch's indexing would wake its threads, which then spin on the cores that the kernels need
         raw = self._whole().reshape(self.rows, self._row_bytes)[ids.cpu().numpy()]
         out = torch.empty((len(ids), self.columns))
         dequantize_into(self._type, raw.reshape(-1), out.numpy().reshape(-1))
@@ -224,9 +224,10 @@ class PackedMatrix(FileMatrix):
 
 
 class Floating(FileMatrix):
-    """A float tensor of a safetensors file; `read` gives rows [start, stop) in the stored dtype.
+    """A float tensor of a safetensors file; `read` returns rows [start, stop) in the stored dtype.
 
-    Where it is kept, and kernels multiply with it, it is kept as it is stored; widened, where something else needs it.
+    A matrix that is kept and that kernels multiply with is kept as stored; it is widened only if something else needs
+    it.
     """
 
     def __init__(self, rows: int, columns: int, numbers: Numbers, read: Callable[[int, int], Tensor]) -> None:
@@ -239,7 +240,7 @@ class Floating(FileMatrix):
         out.copy_(self._read(start, stop) if self._stored is None else self._stored[start:stop])
 
     def blocks(self) -> Blocks | None:
-        """The stored numbers, where they are kept."""
+        """The stored values, if they are kept."""
         if not (self.keeps and self.numbers.has_kernels and can_multiply(by_name("F32"), self.columns)):
             return None
         if self._stored is None:
@@ -248,7 +249,7 @@ class Floating(FileMatrix):
         return Blocks(by_name(STORED_NAMES[self._stored.dtype]), raw, self.columns)
 
     def materialize(self) -> None:
-        """As for every matrix; widened only where kernels cannot use it."""
+        """See `Matrix.materialize`; dequantizes only if the kernels cannot use the stored values."""
         if self.blocks() is None:
             super().materialize()
 
@@ -267,24 +268,24 @@ class _Part(Matrix):
 
     @property
     def keeps(self) -> bool:
-        """As the whole does."""
+        """Whether the whole matrix is kept."""
         return self._whole.keeps
 
     def blocks(self) -> Blocks | None:
-        """Of the whole's, its own."""
+        """Its rows of the whole matrix's blocks."""
         blocks = self._whole.blocks()
         return None if blocks is None else blocks.part(self._start, self._start + self.rows)
 
 
 class Rows(Matrix):
-    """Rows of several matrices, one after the other, as one."""
+    """The rows of several matrices, concatenated."""
 
     def __init__(self, parts: Sequence[Matrix]) -> None:
         super().__init__(sum(part.rows for part in parts), parts[0].columns, parts[0].numbers)
         self.parts = parts
 
     def dequantize(self, start: int, stop: int) -> Tensor:
-        """Those of its parts that the range touches."""
+        """See `Matrix.dequantize`; only of the parts that the range touches."""
         found, before = [], 0
         for part in self.parts:
             first, last = max(start - before, 0), min(stop - before, part.rows)
@@ -295,23 +296,24 @@ class Rows(Matrix):
 
 
 class Columns(Matrix):
-    """Every so many columns of a matrix, as rows: of experts that a file holds (in, out)."""
+    """Every `step`-th column of a matrix, as a row: for experts that a file stores as (in, out)."""
 
     def __init__(self, whole: Matrix, first: int, step: int, count: int) -> None:
         super().__init__(count, whole.rows, whole.numbers)
         self._whole, self._first, self._step = whole, first, step
 
     def dequantize(self, start: int, stop: int) -> Tensor:
-        """Widens all of the matrix, whose rows run the other way."""
+        """See `Matrix.dequantize`; dequantizes the whole matrix, since its rows run the other way."""
         first, last = (self._first + self._step * place for place in (start, stop))
         return self._whole.dequantize(0, self._whole.rows)[:, first : last : self._step].T
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """y = (x · Wᵀ + b) · s. weight: (out, in). bias, scale: (out,) or None. x: (…, in) in the arithmetic's dtype.
+    """A linear layer: y = (x · Wᵀ + b) · s.
 
-    finer: whether the processor's kernels compute it in `Mode.finer`.
+    weight: (out, in). bias, scale: (out,) or None. x: (…, in) in the arithmetic's dtype. finer: whether the CPU kernels
+    compute it in `Mode.finer`.
     """
 
     weight: Matrix
@@ -325,12 +327,12 @@ class Linear:
         return y
 
     def exact(self) -> Linear:
-        """Itself, from now on exact in every mode: what it decides must not hang on a rounding of its own."""
+        """Make this layer exact in every mode, and return it: a discrete choice must not depend on int8 rounding."""
         self.weight.numbers = replace(self.weight.numbers, mode=Mode.EXACT)
         return self
 
     def product(self) -> Product | None:
-        """What a kernel multiplies with, all but the scale; None where there is none."""
+        """The kernel product of this layer, without its scale; None if kernels cannot compute it."""
         blocks = self.weight.blocks()
         if blocks is None or not can_multiply(blocks.type, blocks.columns):
             return None
@@ -338,7 +340,7 @@ class Linear:
         return Product(blocks, self.bias, mode.finer if self.finer else mode)
 
     def by_tiles(self, x: Tensor) -> Tensor:
-        """(…, in) → (…, out), not yet scaled, of widened weights: by tiles of rows, unless they are kept so anyway."""
+        """(…, in) → (…, out), before the scale, with dequantized weights: tile by tile, unless they are kept."""
         product = self.weight.times(x, self.bias)
         if product is not None:
             return product
@@ -355,7 +357,7 @@ class Linear:
 
 
 def multiply_all(x: Tensor, *linears: Linear) -> list[Tensor]:
-    """The products of some layers with the same x, which is made ready for them once."""
+    """Apply several layers to the same x, which is quantized for the kernels only once."""
     rows = x.numel() // x.shape[-1] if x.numel() else 0
     products = [linear.product() if rows else None for linear in linears]
     numbers = linears[0].weight.numbers

@@ -1,4 +1,4 @@
-"""State spaces of Mamba's two kinds: a linear recurrence whose step, input and output depend on the position.
+"""Mamba and Mamba 2: linear recurrences whose step, input and output depend on the position.
 
 Sources: transformers, models/mamba2 and models/mamba (`slow_forward`); llama.cpp, src/models/mamba-base.cpp.
 """
@@ -20,9 +20,10 @@ from llorch.runtime.traits import Mamba, Mamba2
 
 @dataclass(frozen=True, slots=True)
 class Mamba2Mixer:
-    """inward: rows of z, of x, B and C together, and of every head's step. decay: −exp(A_log). skip: D.
+    """The weights of a Mamba 2 block, and its recurrence.
 
-    norm: of each group of channels after the gate, weight (groups, inner / groups); None where there is none.
+    inward: rows of z, of x, B and C together, and of every head's time step. decay: −exp(A_log). skip: D.
+    norm: over each group of channels after the gate, weight (groups, inner / groups); or None.
     """
 
     shape: Mamba2
@@ -36,7 +37,7 @@ class Mamba2Mixer:
     output: Linear
 
     def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """x: (positions, hidden) → the same shape; the state is changed in place."""
+        """x: (positions, hidden) → the same shape; updates the state in place."""
         s, positions = self.shape, len(x)
         past, memory = state
         z, mixed, step = torch.split(self.inward(x), [s.inner, s.channels, s.heads], dim=-1)
@@ -61,13 +62,17 @@ class Mamba2Mixer:
         return self.output(y)
 
     def linears(self) -> Iterator[Linear]:
-        """Its products."""
+        """All projections."""
         yield from (self.inward, self.output)
 
 
 @dataclass(frozen=True, slots=True)
 class MambaMixer:
-    """inward: rows of x, then of z. parameters: of the step's low rank, B and C. decay: (inner, state)."""
+    """The weights of a Mamba block, and its recurrence.
+
+    inward: rows of x, then of z. parameters: rows of the low-rank time step, B and C. decay: −exp(A_log), (inner,
+    state).
+    """
 
     shape: Mamba
     inward: Linear
@@ -80,7 +85,7 @@ class MambaMixer:
     output: Linear
 
     def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """x: (positions, hidden) → the same shape; the state is changed in place."""
+        """x: (positions, hidden) → the same shape; updates the state in place."""
         s, positions = self.shape, len(x)
         past, memory = state
         value, z = self.inward(x).chunk(2, dim=-1)
@@ -99,5 +104,5 @@ class MambaMixer:
         return self.output((y + self.skip * value) * functional.silu(z))
 
     def linears(self) -> Iterator[Linear]:
-        """Its products."""
+        """All projections."""
         yield from (self.inward, self.parameters, self.step, self.output)

@@ -1,4 +1,4 @@
-"""The two norms, both in the arithmetic's dtype."""
+"""RMS norm and layer norm, both in the arithmetic's dtype."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from llorch.runtime.traits import NormKind
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """weight: (width,), or (heads, head_dim) with a row for every head, any offset already in it; bias likewise.
+    """A norm's weights.
 
-    No weight is one of ones.
+    weight: (width,), or (heads, head_dim) with a row per head, any offset already added; None is a weight of ones.
+    bias: like weight.
     """
 
     kind: NormKind
@@ -22,7 +23,7 @@ class Norm:
     bias: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Over the last dimension: x / √(mean x² + eps) · w, or (x − mean) / √(variance + eps) · w + b."""
+        """Normalise the last dimension: x / √(mean x² + eps) · w, or (x − mean) / √(variance + eps) · w + b."""
         if self.kind == "layer":
             x = x - x.mean(-1, keepdim=True)
         y = x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt()

@@ -1,4 +1,4 @@
-"""Rotation of queries and keys by position."""
+"""Rotary position embeddings (RoPE): rotation of queries and keys by position."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from llorch.runtime.traits import Rope, RotaryPairs
 
 
 def rotation(rope: Rope, positions: Sequence[int], planned: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine, (positions, n_rot / 2) each, of `like`'s dtype and device.
+    """Cosine and sine, (positions, n_rot / 2) each, in `like`'s dtype and device.
 
-    The angles are double precision and cast once: a float32 angle is wrong by 1e-7 of a turn a position.
-    planned: positions that the sequence may grow to, which chooses between short and long frequencies.
+    Angles are computed in float64 and cast once: a float32 angle is off by 1e-7 of a turn per position.
+    planned: most positions of the sequence, which chooses between short and long frequencies.
     """
     frequencies = torch.tensor(rope.planned_for(planned), dtype=torch.float64)
     places = torch.tensor(positions, dtype=torch.float64)
@@ -26,7 +26,7 @@ def rotation(rope: Rope, positions: Sequence[int], planned: int, like: Tensor) -
 
 
 def rotate(x: Tensor, rope: Rope, cosine: Tensor, sine: Tensor) -> Tensor:
-    """x: (heads, positions, head_dim); its channels beyond n_rot stay. Returns x's shape."""
+    """Rotate x, (heads, positions, head_dim); channels beyond n_rot are unchanged. Returns x's shape."""
     first, second = _members(x, rope)
     turned = torch.empty_like(x)
     to_first, to_second = _members(turned, rope)
@@ -37,9 +37,9 @@ def rotate(x: Tensor, rope: Rope, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 def in_halves(x: Tensor, pairs: RotaryPairs, n_rot: int) -> Tensor:
-    """x with its first channels in the order of `halves`, so that two readings can be compared.
+    """x with its first n_rot channels in the order of `halves`, so that two readings can be compared.
 
-    Also where nothing turns: a file may have the rows of such a layer in the order of those that do.
+    Also for layers without RoPE: a file may store their rows in the same order as the other layers'.
     """
     if pairs == "halves":
         return x

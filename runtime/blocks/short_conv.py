@@ -13,17 +13,20 @@ from llorch.runtime.blocks.linear import Linear
 
 @dataclass(frozen=True, slots=True)
 class ShortConvolution:
-    """b, c, x = in x; out(c · conv(b · x)). taps: (hidden, n)."""
+    """The weights of a gated short convolution: b, c, x = in x; out(c · conv(b · x)).
+
+    taps: (hidden, n).
+    """
 
     inward: Linear
     taps: Tensor
     outward: Linear
 
     def __call__(self, x: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """x: (positions, hidden) → the same shape; the state is changed in place."""
+        """x: (positions, hidden) → the same shape; updates the state in place."""
         before, after, value = self.inward(x).chunk(3, dim=-1)
         return self.outward(after * convolve(before * value, self.taps, None, state[0]))
 
     def linears(self) -> Iterator[Linear]:
-        """Its products."""
+        """All projections."""
         yield from (self.inward, self.outward)

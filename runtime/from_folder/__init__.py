@@ -1,6 +1,6 @@
-"""Reads a folder as transformers does: config.json into Traits, safetensors files into weights for the decoder.
+"""Read a folder as transformers does: config.json as `Traits`, safetensors files as weights for the decoder.
 
-Nothing here asks the converter or the GGUF's reading: when both readings agree, that is why it means something.
+This reading uses neither the converter nor the GGUF reading: their agreement means something only because of that.
 `read_traits` needs no torch; `weights.build_weights` does.
 """
 
@@ -50,7 +50,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-# Of classes that heed no key for it.
+# For classes that read no key for it.
 FIXED_ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "clamped_swiglu": "clamped_swiglu",
@@ -61,7 +61,7 @@ FIXED_ACTIVATIONS: dict[str, Activation] = {
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a folder says before its weights."""
+    """All that is known of a folder before its weights are read."""
 
     traits: Traits
     family: ClassFacts
@@ -71,10 +71,10 @@ class Read:
 
 
 def read_traits(folder: Path) -> Read:
-    """The model that config.json describes, the files' tensors checked against it; no weight is read."""
+    """The traits of the model that config.json describes, with the tensors checked against it; reads no weights."""
     config = Config.of_folder(folder)
     sizes = read_sizes(config)
-    stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
+    stored = read_safetensors(folder, links=True)  # links: a Hub cache consists of them
     check_counts(stored.tensors, sizes, folder)
     structure = read_structure(config, sizes)
     check_layout(stored.tensors, config, sizes, structure, folder)
@@ -82,7 +82,7 @@ def read_traits(folder: Path) -> Read:
 
 
 def traits_of_config(config: Config) -> Traits:
-    """The model that a config.json describes, without a look at tensors."""
+    """The traits of the model that a config.json describes, without looking at any tensor."""
     sizes = read_sizes(config)
     return _traits(config, sizes, read_structure(config, sizes))
 
@@ -142,12 +142,12 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
 
 
 def _networks(kinds: list[FfnKind]) -> tuple[FfnKind, ...]:
-    """Nothing where all layers have one, of one kind."""
+    """Each layer's kind of network; empty if all layers have one and the same kind."""
     return tuple(kinds) if len(set(kinds)) > 1 or "none" in kinds else ()
 
 
 def _ropes(config: Config, sizes: Sizes, structure: Structure, types: list[str]) -> tuple[Rope | None, ...]:
-    """Each layer's rotary embedding: by its type, and by how wide its heads are."""
+    """Each layer's RoPE, by its attention type and the width of its heads; None for a layer without."""
     rotates = config.family.rotates
     if isinstance(rotates, str):
         rotates = config.get(rotates) == "rope"
@@ -173,7 +173,10 @@ def _ropes(config: Config, sizes: Sizes, structure: Structure, types: list[str])
 
 
 def _temperature(config: Config) -> Temperature | None:
-    """Sources: transformers, models/ministral3, `get_llama_4_attn_scale`; models/llama4, `Llama4TextAttention`."""
+    """Query scale by position.
+
+    Sources: transformers, models/ministral3, `get_llama_4_attn_scale`; models/llama4, `Llama4TextAttention`.
+    """
     if config.family.floor_temperature:
         if not config.flag("attn_temperature_tuning"):
             return None
@@ -195,12 +198,12 @@ def _activation(config: Config) -> Activation:
     name = config.text(key)
     if name not in ACTIVATIONS:
         raise config.unsupported(key, f"is {name!r}; known are {', '.join(ACTIVATIONS)}")
-    # GemmaConfig turns the early releases' `gelu` into the tanh form that they were trained with
+    # GemmaConfig replaces the early releases' `gelu` by the tanh form that they were trained with
     return "gelu_tanh" if name == "gelu" and config.text("model_type") == "gemma" else ACTIVATIONS[name]
 
 
 def _layer_types(config: Config, layers: int) -> list[str]:
-    """The kind of every layer's attention: as listed, or as the configuration class makes the list."""
+    """Each layer's type of attention: as listed, or as the configuration class derives it."""
     if config.family.windows != "layer types":
         return [FULL if config.family.windows == "no layers" else SLIDING] * layers
     listed = config.get("layer_types", None)
@@ -319,7 +322,7 @@ def _routing(config: Config) -> Routing | None:
 
 
 def _experts_used(config: Config, key: str) -> int:
-    """How many experts are chosen, which a class may say for each layer."""
+    """Number of experts used per token; a list is accepted if it has the same number for every layer."""
     if not isinstance(config.get(key), list):
         return config.positive(key)
     each = set(config.numbers(key))
@@ -329,7 +332,7 @@ def _experts_used(config: Config, key: str) -> int:
 
 
 def _chunks(config: Config, layers: int) -> tuple[int | None, ...]:
-    """Source: transformers, models/llama4, which masks by the layers' types."""
+    """Chunk size per layer. Source: transformers, models/llama4, which masks by the layers' types."""
     if CHUNKED not in config.family.more_types or config.get("attention_chunk_size") is None:
         return ()
     types = _layer_types(config, layers)
@@ -343,7 +346,7 @@ CHUNKED = "chunked_attention"
 
 
 def _alibi(config: Config) -> float:
-    """The largest exponent of the slopes, of classes that rotate nothing."""
+    """Largest exponent of the ALiBi slopes; 0 without ALiBi."""
     return config.family.alibi
 
 
@@ -365,7 +368,7 @@ def _streams(config: Config) -> Streams | None:
 
 
 def _sparsity(config: Config, layers: int) -> tuple[float | None, ...]:
-    """How far above the mean a gate is that a share of a normal distribution is below.
+    """Standard deviations above the mean, per layer: the normal quantile of the share of gates to drop.
 
     Source: transformers, models/gemma3n, `Gemma3nTextMLP._gaussian_topk`.
     """
@@ -386,14 +389,14 @@ SPARSE_LAYERS = 10
 
 
 def _without_mixture(config: Config) -> bool:
-    """Whether a class that may have experts has none in any layer."""
+    """Whether a class that may have experts has none in any layer of this config."""
     if config.family.ffns == "block types":
         return "moe" not in layer_types(config)
     return config.family.ffns == "enable_moe_block" and not config.flag("enable_moe_block")
 
 
 def _groups(config: Config, experts: Experts, count: int) -> tuple[int, int]:
-    """How many groups, and how many of them are used; 1 and 1 where all are."""
+    """Number of expert groups, and how many of them are used; (1, 1) if all are."""
     if experts.groups is None or experts.groups_used is None:
         return 1, 1
     if config.get("topk_method", None) == "greedy" or config.get(experts.groups) is None:

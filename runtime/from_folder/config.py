@@ -1,4 +1,4 @@
-"""config.json and its neighbours, as typed values: what a caller asks for is what it gets, or an error."""
+"""Typed access to config.json and other JSON files: a value of the requested type, or an error."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.printable import printable
 from llorch.runtime.from_folder.families import FAMILIES, ClassFacts
 
-MOST_BYTES = 64 << 20  # of a JSON file; the largest published tokenizer.json has 33 MB
+MOST_BYTES = 64 << 20  # limit for a JSON file; the largest published tokenizer.json has 33 MB
 
 Json = dict[str, object]
 
 
 def read_json(path: Path) -> Json:
-    """The object that a file holds; MalformedInput if it is no JSON object or absurdly large."""
+    """Read a JSON object from a file; MalformedInput if it is not one, or is larger than MOST_BYTES."""
     with path.open("rb") as file:
         text = file.read(MOST_BYTES + 1)
     if len(text) > MOST_BYTES:
@@ -37,7 +37,7 @@ def _refuse(constant: str) -> float:
 
 
 class Config:
-    """Typed getters over config.json, or a part of it, with the class's defaults behind it."""
+    """Typed getters over config.json or a part of it, falling back on the configuration class's defaults."""
 
     def __init__(self, values: Mapping[str, object], defaults: Mapping[str, object], path: Path) -> None:
         self.values = values
@@ -46,13 +46,13 @@ class Config:
 
     @classmethod
     def of_folder(cls, folder: Path) -> Config:
-        """The config of a folder whose `model_type` has a row here."""
+        """Read a folder's config.json; UnsupportedInput for an unknown `model_type` or an option not computed here."""
         path = folder / "config.json"
         return cls.of_values(read_json(path), path)
 
     @classmethod
     def of_values(cls, values: Mapping[str, object], path: Path) -> Config:
-        """The config of what a file's JSON says, whose `model_type` has a row here."""
+        """The config of already parsed JSON; UnsupportedInput for an unknown `model_type`."""
         plain = cls(values, {}, path)
         kind = plain.text("model_type")
         if kind not in FAMILIES:
@@ -68,7 +68,7 @@ class Config:
         return config
 
     def _holder(self, path: str) -> Config | None:
-        """The object that holds a key, this one or `part` of `part.key`; None where there is no such key."""
+        """The object that contains a key: this one, or `part` for `part.key`; None if the key is absent."""
         within, _, key = path.rpartition(".")
         holder = self.part(within) if within else self
         return holder if holder is not None and key in holder.values else None
@@ -80,7 +80,7 @@ class Config:
 
     @property
     def is_mxfp4(self) -> bool:
-        """Whether the folder says that its experts are MXFP4 blocks."""
+        """Whether the experts are stored as MXFP4 blocks."""
         quantization = self.part("quantization_config")
         return quantization is not None and quantization.get("quant_method", None) == "mxfp4"
 
@@ -98,7 +98,7 @@ class Config:
                 raise self.unsupported(key, f"is {found}, which this decoder does not compute")
 
     def get(self, key: str, *default: object) -> object:
-        """The value of a key, else the class's default, else the one given; MalformedInput without any."""
+        """The value of a key, else the class's default, else the given default; MalformedInput without any."""
         if key in self.values:
             return self.values[key]
         if key in self.defaults:
@@ -150,7 +150,7 @@ class Config:
         return tuple(Config({key: item}, {}, self.path).number(key) for item in value)
 
     def part(self, key: str) -> Config | None:
-        """An object within, or None where it is null or absent."""
+        """A nested object; None if it is null or absent."""
         value = self.get(key, None)
         if value is None:
             return None
@@ -159,11 +159,11 @@ class Config:
         return Config(value, {}, self.path)
 
     def malformed(self, key: str, what: str) -> MalformedInput:
-        """The error that a key's value cannot be."""
+        """The error for a value that a key cannot have."""
         return MalformedInput(what, where=f"key {printable(key)}", path=self.path)
 
     def unsupported(self, key: str, what: str) -> UnsupportedInput:
-        """The error that a key's value is nothing that is known here."""
+        """The error for a value that is not supported here."""
         return UnsupportedInput(what, where=f"key {printable(key)}", path=self.path)
 
     def _wrong(self, key: str, value: object, expected: str) -> MalformedInput:

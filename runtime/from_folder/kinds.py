@@ -1,4 +1,4 @@
-"""What each layer of a folder is, by the keys that transformers' classes decide it by: which mixer, which network.
+"""Each layer's kind in a folder: which mixer and which feed-forward network, by the keys that transformers uses.
 
 Sources: transformers 5.23, models/<model_type>/modeling_*.py and configuration_*.py.
 """
@@ -26,7 +26,10 @@ from llorch.runtime.traits import (
 
 @dataclass(frozen=True, slots=True)
 class LayerKind:
-    """One layer: its mixer, its network, the layer whose keys it reads, and the words that pick its names."""
+    """One layer: its mixer, its feed-forward network, and the layer whose keys and values it reads.
+
+    words: select the layer's tensor names in `ClassFacts.by_kind`.
+    """
 
     mixer: Mixer
     ffn: FfnKind
@@ -35,7 +38,7 @@ class LayerKind:
 
 
 def read_kinds(config: Config, usual: Heads, layers: int) -> list[LayerKind]:
-    """All layers' kinds. usual: the heads that config.json's model-wide keys say."""
+    """All layers' kinds. usual: the heads that config.json's model-wide keys give."""
     mixers = MIXERS[config.family.mixers](config, usual, layers)
     ffns = FFNS[config.family.ffns](config, layers)
     shared = config.integer("num_kv_shared_layers", 0) if config.family.shares_keys else 0
@@ -62,7 +65,7 @@ def _words(mixer: Mixer) -> list[str]:
 
 
 def _more(config: Config, source: int, layer: int) -> list[str]:
-    """Words beside the kinds of mixer and network."""
+    """Further words, beside the kinds of mixer and network."""
     more = ["own keys"] if source == layer else []
     if source == layer and not _keys_are_values(config, layer):
         more.append("own keys and values")
@@ -81,7 +84,7 @@ def _more(config: Config, source: int, layer: int) -> list[str]:
 
 
 def _norms(config: Config) -> int:
-    """Source: transformers, models/falcon, `FalconDecoderLayer.__init__`."""
+    """Number of norms before a block. Source: transformers, models/falcon, `FalconDecoderLayer.__init__`."""
     count, new = config.get(config.family.norm_count or "", None), config.flag("new_decoder_architecture")
     return (2 if count is None or count == 2 else 1) if new else 1
 
@@ -95,7 +98,7 @@ def _keys_are_values(config: Config, layer: int) -> bool:
 
 
 def layer_types(config: Config) -> list[str]:
-    """The list of config.json, by its key."""
+    """The list of layer types in config.json."""
     listed = config.get(config.family.types_key)
     if not isinstance(listed, list):
         raise config.malformed(config.family.types_key, "is not a list")
@@ -114,7 +117,7 @@ def _list_mixers(config: Config, layers: int, kinds: Mapping[str, Mixer]) -> lis
 
 
 def _sources(config: Config, layers: int, shared: int) -> list[int]:
-    """The last `shared` layers read the keys of the last layer of their own type that has some."""
+    """The layer whose keys each layer reads: for the last `shared` layers, the last of their type that has its own."""
     sources = list(range(layers))
     if not shared:
         return sources
@@ -160,7 +163,7 @@ def _granite_hybrid(config: Config, usual: Heads, layers: int) -> list[Mixer]:
 
 
 def _falcon_h1(config: Config, usual: Heads, layers: int) -> list[Mixer]:
-    """Source: transformers, models/falcon_h1, whose norm of the space may also be before its gate."""
+    """Source: transformers, models/falcon_h1. Its norm of the state space before the gate is not supported."""
     inner = int(config.number("mamba_expand") * config.positive("hidden_size"))
     if config.get("mamba_d_ssm") is not None:
         inner = config.positive("mamba_d_ssm")
@@ -221,7 +224,7 @@ def _latent(config: Config, usual: Heads, layers: int) -> list[Mixer]:
 
 
 def _gemma4(config: Config, usual: Heads, layers: int) -> list[Mixer]:
-    """The overrides of `per_layer_config`, or the two `global_…` keys for layers with full attention."""
+    """Head counts and widths from `per_layer_config`, or for full attention from the two `global_…` keys."""
     types, given = layer_types(config), config.part("per_layer_config")
     mixers: list[Mixer] = []
     for layer in range(layers):
@@ -266,7 +269,7 @@ def _first_dense(key: str) -> Callable[[Config, int], list[FfnKind]]:
 def _every_so_many(config: Config, layers: int) -> list[FfnKind]:
     first, step = config.integer("moe_layer_start_index"), config.positive("moe_layer_interval")
     last = config.integer("moe_layer_end_index")
-    if last == -1:  # the last one, by transformers' class
+    if last == -1:  # in transformers' class −1 means the last layer
         last = layers - 1
     return [
         "mixture" if first <= layer <= last and (layer + 1) % step == 0 else "dense"
@@ -294,7 +297,7 @@ def _none(_: Config, layers: int) -> list[FfnKind]:
 
 
 def _moe_layers(config: Config, layers: int) -> list[FfnKind]:
-    """Llama 4's: a list of the layers, or every so many."""
+    """Llama 4's: a list of layers, or an interval."""
     listed = config.get("moe_layers", None)
     if listed is None:
         step = config.positive("interleave_moe_layer_step")

@@ -1,4 +1,4 @@
-"""Which tensors a folder of a class must have, and their shapes, before any weight is read: no more and no less."""
+"""Which tensors a folder must have, and their shapes: no more and no fewer; checked before any weight is read."""
 
 from __future__ import annotations
 
@@ -28,20 +28,18 @@ from llorch.runtime.traits import (
     parts,
 )
 
-IGNORED = re.compile(
-    r"(^|\.)rotary_emb\.inv_freq$"
-)  # old exports carry this buffer, transformers leaves it out
+IGNORED = re.compile(r"(^|\.)rotary_emb\.inv_freq$")  # a buffer in old exports, which transformers ignores
 DTYPES = ("F32", "F16", "BF16")
-PACKED = "U8"  # of blocks of four-bit codes and their scales
-PACKED_INSTEAD = {"experts_in_out_gate_up", "experts_in_out_down"}  # of experts that are MXFP4
+PACKED = "U8"  # dtype of packed 4-bit codes and of their scales
+PACKED_INSTEAD = {"experts_in_out_gate_up", "experts_in_out_down"}  # roles of the experts that MXFP4 replaces
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a config switches on: the kinds of its layers, the roles of each, and which of them have biases.
+    """What a config says about tensors: the kinds of layers, the roles in each, and which roles have biases.
 
-    tied: whether the embedding serves as the head when the folder has none. outside: roles of the whole model.
-    multipliers: of roles whose products are multiplied.
+    tied: whether the embedding serves as the head if the folder has none. outside: roles outside the layers.
+    multipliers: of roles whose outputs are scaled.
     """
 
     kinds: Sequence[LayerKind]
@@ -52,12 +50,12 @@ class Structure:
     multipliers: Mapping[str, RowMultipliers]
 
     def has(self, role: str) -> bool:
-        """Whether any layer has it."""
+        """Whether any layer has this role."""
         return any(role in roles for roles in self.layers)
 
 
 def read_structure(config: Config, sizes: Sizes) -> Structure:
-    """The roles and biases that the config's switches leave."""
+    """The layers' kinds, roles and biases, after applying the config's switches."""
     family = config.family
     without: set[str] = set()
     if family.head_norm_key is not None and not config.flag(family.head_norm_key):
@@ -93,12 +91,12 @@ def read_structure(config: Config, sizes: Sizes) -> Structure:
 
 
 def plain_norm(config: Config) -> bool:
-    """Whether the heads of layers that rotate are normed without a weight."""
+    """Whether the heads of layers with RoPE have a norm without a weight."""
     return config.family.plain_head_norm is not None and config.flag(config.family.plain_head_norm)
 
 
 def is_parallel(config: Config) -> bool:
-    """Whether attention and feed-forward read the same input."""
+    """Whether attention and the feed-forward network read the same input."""
     parallel = config.family.parallel
     if config.family.norm_count is not None and config.flag("new_decoder_architecture"):
         return True
@@ -106,7 +104,7 @@ def is_parallel(config: Config) -> bool:
 
 
 def check_counts(stored: Mapping[str, SafetensorsTensor], sizes: Sizes, folder: Path) -> None:
-    """MalformedInput for more layers or experts than there are tensors: before anything is made for each of them."""
+    """Raise MalformedInput for more layers or experts than tensors, before anything is built for each of them."""
     for what, count in (("layers", sizes.layers), ("experts", sizes.experts)):
         if count > len(stored):
             raise MalformedInput(f"has {len(stored)} tensors for {count} {what}", path=folder)
@@ -119,7 +117,7 @@ def check_layout(
     structure: Structure,
     folder: Path,
 ) -> None:
-    """An error naming all that is missing, all that is unexpected, or all that has another shape or dtype."""
+    """Raise an error naming all missing and unexpected tensors, or those with a wrong shape or dtype."""
     family = config.family
     expected = _expected_shapes(config, sizes, structure)
     head = f"{family.head}.weight"
@@ -150,7 +148,7 @@ def check_layout(
 
 
 def _ignore(config: Config, sizes: Sizes) -> Callable[[str], bool]:
-    """Whether the class leaves a tensor out: old buffers, and what predicts further tokens, which is not run here."""
+    """A predicate for tensors that the class ignores: old buffers, and multi-token-prediction layers, not run here."""
     family = config.family
     beyond = family.beyond is not None and config.integer(family.beyond, 0) > 0
 
@@ -202,7 +200,7 @@ def _expected_shapes(config: Config, sizes: Sizes, structure: Structure) -> dict
 
 
 def names_of(name: str, role: str, sizes: Sizes) -> list[str]:
-    """A role's names in a layer: one for every expert or head where the name counts them."""
+    """A role's names in a layer: one per expert or head if the name has a placeholder for it."""
     if "{e}" in name:
         return [name.format(e=e) for e in range(sizes.experts)]
     if "{h}" in name:
@@ -216,9 +214,7 @@ def _head_norm_shape(family: ClassFacts, role: str, sizes: Sizes, kind: LayerKin
     heads = kind.mixer.heads if role == "q_norm" else kind.mixer.kv_heads
     if family.head_norm == "row":
         return (heads * kind.mixer.head_dim,)
-    if (
-        family.head_norm_key == "use_qk_norm" and family.norm == "layer"
-    ):  # one tensor with a row for every head
+    if family.head_norm_key == "use_qk_norm" and family.norm == "layer":  # one tensor with a row per head
         return (heads, sizes.head_dim)
     return (kind.mixer.head_dim,)
 
@@ -247,7 +243,7 @@ def _letters(config: Config, sizes: Sizes, kind: LayerKind, layer: int) -> dict[
 
 
 def _letters_of(mixer: SingleMixer, config: Config) -> dict[str, int]:
-    """Those that only one kind of mixer has."""
+    """The letters that only one kind of mixer has."""
     match mixer:
         case Heads(heads, kv_heads, dim):
             return {"Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads}

@@ -1,4 +1,4 @@
-"""What mixes positions in a layer of a folder, of whatever kind, from transformers' tensors and in their order."""
+"""Build each layer's mixer from the tensors of a folder, with rows in transformers' order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llorch.runtime.weights import Attention, AttentionAndSpace, MixerWeights
 
 
 def mixer_of(source: Source, index: int) -> MixerWeights:
-    """A layer's mixer; the layout has been checked."""
+    """Build a layer's mixer; the layout must have been checked."""
     shape = source.structure.kinds[index].mixer
     match shape:
         case Heads():
@@ -81,7 +81,7 @@ def _attention(source: Source, index: int, shape: Heads) -> Attention:
 
 
 def _by_kv_head(fused: Linear, shape: Heads) -> list[Linear]:
-    """Of rows that hold each key-value head's queries, its key and its value: all queries, all keys, all values.
+    """Split rows stored per KV head as its queries, its key and its value into one layer each for q, k and v.
 
     Sources: transformers, models/falcon, `_split_heads`; models/bloom and models/gpt_neox, where each query has a key.
     """
@@ -121,7 +121,7 @@ def _of_latent(source: Source, index: int, role: str) -> Norm:
 
 
 def _delta_net(source: Source, index: int, shape: DeltaNet) -> GatedDeltaNet:
-    """Source: transformers, models/qwen3_next, `fix_query_key_value_ordering`; models/qwen3_5 has them apart."""
+    """Source: transformers, models/qwen3_next, `fix_query_key_value_ordering`; models/qwen3_5 has separate tensors."""
     if source.has(index, "delta_qkvz"):
         qkv, gate = _by_key_head(source.matrix_of(index, "delta_qkvz"), shape)
         write, step = _write_and_step(source.matrix_of(index, "delta_ba"), shape)
@@ -145,7 +145,7 @@ def _delta_net(source: Source, index: int, shape: DeltaNet) -> GatedDeltaNet:
 
 
 def _by_key_head(whole: Matrix, shape: DeltaNet) -> tuple[Linear, Linear]:
-    """Of rows that hold each key head's q, k, v and z together: all q, all k and all v; all z."""
+    """Split rows stored per key head as q, k, v and z into one layer for all q, k and v, and one for all z."""
     values = shape.value_heads // shape.key_heads * shape.value_dim
     lengths = (shape.key_dim, shape.key_dim, values, values)
     starts = [sum(lengths[:part]) for part in range(4)]
@@ -160,7 +160,7 @@ def _by_key_head(whole: Matrix, shape: DeltaNet) -> tuple[Linear, Linear]:
 
 
 def _write_and_step(whole: Matrix, shape: DeltaNet) -> tuple[Linear, Linear]:
-    """Of rows that hold each key head's b, then its a: all b; all a."""
+    """Split rows stored per key head as b, then a, into one layer for all b and one for all a."""
     each = shape.value_heads // shape.key_heads
     heads = range(shape.key_heads)
     b = [whole.part(2 * head * each, (2 * head + 1) * each) for head in heads]

@@ -1,4 +1,4 @@
-"""What the products of a layer are multiplied by, where a config says numbers for it: those of µP's kind."""
+"""Multipliers on the outputs of a layer's projections, from config keys (µP)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from llorch.runtime.shapes import extent
 from llorch.runtime.traits import Mixer
 
 RowMultipliers = Sequence[tuple[int, float]]
-"""(rows, what they are multiplied by), one part of a product's rows after the other."""
+"""(rows, factor) for each consecutive part of a projection's rows."""
 
 
 def read_multipliers(
     config: Config, mixer: Mixer, letters: Mapping[str, int]
 ) -> Mapping[str, RowMultipliers]:
-    """Roles whose multipliers are not all 1; letters: what the shapes' rules are made of.
+    """The multipliers of each role for which they are not all 1. letters: sizes for evaluating the shapes.
 
-    A role's keys are multiplied together. A key is one number, a list with one for each part of the rows, or, as
-    `key[1]`, a list's entry.
+    The values of a role's keys are multiplied together. A key is one number, a list with one for each part of the rows,
+    or, as `key[1]`, an entry of a list.
     """
     found = {}
     for role, keys in config.family.multipliers.items():
@@ -36,7 +36,7 @@ def read_multipliers(
 
 
 def _numbers(config: Config, key: str, parts: int) -> Sequence[float]:
-    """A key's multiplier of each part."""
+    """A key's multiplier for each part."""
     entry = re.fullmatch(r"(\w+)\[(\d)\]", key)
     if entry is not None:
         listed = config.numbers(entry[1])

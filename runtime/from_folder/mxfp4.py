@@ -1,7 +1,7 @@
-"""MXFP4 experts of a folder: codes of four bits, and a power of two for every 32 of them.
+"""MXFP4 experts of a folder: 4-bit codes, and a power of two as the scale of every 32 of them.
 
-A code's sign, two bits of exponent and one of mantissa name one of 16 numbers; byte j of a block holds codes 2j (low
-bits) and 2j + 1. A scale is an exponent of two plus 127.
+A code has a sign bit, two bits of exponent and one of mantissa; byte j of a block holds codes 2j (low bits) and
+2j + 1. A scale is the exponent of two, plus 127.
 Source: transformers, integrations/mxfp4.py, `FP4_VALUES` and `convert_moe_packed_tensors`.
 """
 
@@ -18,11 +18,11 @@ from llorch.runtime.from_folder.shards import OpenShards
 MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 NUMBERS = torch.tensor([*MAGNITUDES, *(-number for number in MAGNITUDES)])
 Rows = Callable[[int, int], Tensor]
-"""Reads rows [start, stop) in float32."""
+"""Reads rows [start, stop) as float32."""
 
 
 def mxfp4_rows(shards: OpenShards, blocks: str, scales: str) -> Rows:
-    """Of two tensors, blocks (…, rows, n, 16) and scales (…, rows, n), the rows of n · 32 numbers."""
+    """Rows of n · 32 weights from blocks (…, rows, n, 16) and scales (…, rows, n)."""
     codes_of, exponents_of = shards.reader(blocks), shards.reader(scales)
 
     def read(start: int, stop: int) -> Tensor:
@@ -37,10 +37,10 @@ def mxfp4_rows(shards: OpenShards, blocks: str, scales: str) -> Rows:
 
 
 def rows_from(rows: Rows, first: int) -> Rows:
-    """The rows from one on."""
+    """The rows from `first` on."""
     return lambda start, stop: rows(first + start, first + stop)
 
 
 def every_other(rows: Rows, first: int) -> Rows:
-    """From one row on, it and every second one."""
+    """Every second row, from `first` on."""
     return lambda start, stop: rows(first + 2 * start, first + 2 * stop - 1)[::2]

@@ -1,7 +1,7 @@
-"""Rotary frequencies by transformers' formulas, from `rope_parameters` or the older `rope_scaling`.
+"""RoPE frequencies by transformers' formulas, from `rope_parameters` or the older `rope_scaling`.
 
 Source: transformers, modeling_rope_utils.py (`convert_rope_params_to_dict`, `_compute_*_parameters`), which computes in
-float32; in double precision here.
+float32; here float64.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from llorch.runtime.traits import Rope
 SLIDING, FULL = "sliding_attention", "full_attention"
 
 Computed = tuple[list[float], float, list[float] | None]
-"""Frequencies, factor on cosine and sine, frequencies of long sequences."""
+"""Frequencies, factor on cosine and sine, frequencies of long sequences or None."""
 
 
 def ropes(config: Config, widths: list[int], types: list[str]) -> tuple[Rope | None, ...]:
-    """Each layer's rotary embedding, None where the class does not rotate.
+    """Each layer's RoPE; None for a layer without.
 
-    widths: channels of the layers' heads. types: the layers' kinds.
+    widths: head widths of the layers. types: the layers' attention types.
     """
     bases, rotated = _bases(config, len(types)), rotated_layers(config, len(types))
     each = list(zip(widths, types, bases, strict=True))
@@ -30,7 +30,7 @@ def ropes(config: Config, widths: list[int], types: list[str]) -> tuple[Rope | N
 
 
 def latent_scale(config: Config) -> float:
-    """Of the scores of latent attention: by the whole head, and by yarn's mscale twice.
+    """Scale of latent attention's scores: by the whole head's width, times YaRN's mscale squared.
 
     Source: transformers, models/deepseek_v3, `DeepseekV3Attention.__init__`.
     """
@@ -74,7 +74,7 @@ def _rope(config: Config, head_dim: int, kind: str, base: float | None) -> Rope:
         parameters = Config({**parameters.values, "rope_theta": base}, {}, config.path)
     n_rot = _rotary_channels(config, parameters, head_dim)
     rope_type = parameters.text("rope_type", parameters.get("type", "default"))
-    if config.text("model_type") == "phi3" and rope_type in ("su", "yarn"):  # Phi3Config reads both names so
+    if config.text("model_type") == "phi3" and rope_type in ("su", "yarn"):  # Phi3Config treats both names so
         rope_type = "longrope"
     compute = COMPUTED_BY.get(rope_type)
     if compute is None:
@@ -97,10 +97,10 @@ def _rope(config: Config, head_dim: int, kind: str, base: float | None) -> Rope:
 
 
 def _parameters(config: Config, kind: str) -> Config:
-    """The parameters of one kind of layer, with `rope_theta` in them.
+    """The RoPE parameters for one type of layer, including `rope_theta`.
 
-    A truthy `rope_scaling` replaces `rope_parameters`; in classes with nested parameters it adds to those of the
-    layers with full attention. Keys beside them fill in what they lack.
+    A non-empty `rope_scaling` replaces `rope_parameters`; in classes with nested parameters it is merged into those of
+    full attention. Keys beside them fill in what they lack.
     """
     scaling, given = config.part("rope_scaling"), config.part("rope_parameters")
     if config.family.nested_rope:
@@ -123,14 +123,16 @@ def _parameters(config: Config, kind: str) -> Config:
 
 
 def _nested_theta(config: Config, kind: str) -> object:
-    """Full layers go by `rope_theta`; sliding ones by a key of their own, or else by the class's default alone."""
+    """Full attention uses `rope_theta`; sliding layers their own key, or else only the class's default."""
     if kind == FULL:
         return config.get("rope_theta")
     return config.get("rope_local_base_freq", config.defaults["rope_theta"])
 
 
 def _rotary_channels(config: Config, parameters: Config, head_dim: int) -> int:
-    if config.family.mixers == "latent":  # the channels that turn stand apart: a share is of the whole head
+    if (
+        config.family.mixers == "latent"
+    ):  # the rotated channels are separate, and the share refers to the whole head
         return head_dim
     default = config.family.partial_rotary
     share = parameters.number("partial_rotary_factor", 1.0 if default is None else default)
@@ -145,7 +147,7 @@ def _rotary_channels(config: Config, parameters: Config, head_dim: int) -> int:
 
 
 def _original(config: Config, parameters: Config) -> int:
-    """The context before scaling; a key beside the parameters goes before one within."""
+    """The context before scaling; a key beside the parameters takes precedence over one inside."""
     key = "original_max_position_embeddings"
     if key in config.values or key in config.defaults:
         return config.positive(key)
@@ -175,7 +177,7 @@ def _linear(config: Config, parameters: Config, plain: list[float]) -> Computed:
 
 
 def _llama3(config: Config, parameters: Config, plain: list[float]) -> Computed:
-    """Long wavelengths divided by the factor, short ones kept, and a smooth passage between."""
+    """Divide long wavelengths by the factor, keep short ones, and interpolate smoothly between."""
     factor, original = _factor(parameters), _original(config, parameters)
     low, high = _factor(parameters, "low_freq_factor"), _factor(parameters, "high_freq_factor")
     if high <= low:
@@ -247,7 +249,7 @@ def _longrope(config: Config, parameters: Config, plain: list[float]) -> Compute
 
 
 def _proportional(config: Config, parameters: Config, plain: list[float]) -> Computed:  # noqa: ARG001  as the others
-    """The first pairs turn as they would in a head that turns whole, the others not at all."""
+    """RoPE on the first pairs, with the frequencies of a fully rotated head; none on the others."""
     share = parameters.number("partial_rotary_factor", 1.0)
     turning = int(share * 2 * len(plain) // 2)
     return [f if pair < turning else 0.0 for pair, f in enumerate(plain)], 1.0, None

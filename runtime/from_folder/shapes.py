@@ -1,15 +1,15 @@
-"""The shape of every role's tensor in a folder, in letters that a config's sizes stand for."""
+"""The shape of every role's tensor in a folder, as terms in letters for the sizes that the config gives."""
 
 from __future__ import annotations
 
 from llorch.runtime.traits import DeltaNet, Mamba, Mamba2, Mixer, ShortConv, parts
 
-MXFP4_BLOCK = 32  # numbers that share a scale
-# Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
-# queries and keys, F, X, S feed-forward width, of an expert, of the shared expert, N experts, V vocabulary, L layers,
-# P width of a layer's own embedding, eblocks, xblocks MXFP4's blocks in rows of E and X. Delta net: keys, values,
-# vheads, vdim, taps; Mamba 2: inner, shared (groups · state), mheads, taps; latent attention: rank, qrank, nope, rope,
-# vdim.
+MXFP4_BLOCK = 32  # weights that share a scale
+# Terms are sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G
+# heads of queries and keys, F, X, S feed-forward width of the layer, of an expert, of the shared expert, N experts,
+# V vocabulary, L layers, C positions, P width of per-layer embeddings, eblocks, xblocks MXFP4 blocks per row of E, X.
+# Delta net: keys, values, vheads, vdim, taps; Mamba 2: inner, shared (groups · state), mheads, taps; Mamba: inner,
+# steprank, state, taps; latent attention: rank, qrank, nope, rope, vdim.
 SHAPES: dict[str, str] = {
     "q": "Q E",
     "k": "K E",
@@ -97,7 +97,7 @@ SHAPES: dict[str, str] = {
     "mamba_in": "2*inner+2*shared+mheads E",
     "short_in": "3*E E",
 }
-# Of the mixers that share roles, each one's own.
+# Shapes of roles that differ between mixers.
 MIXER_SHAPES: dict[type, dict[str, str]] = {
     DeltaNet: {
         "conv": "2*keys+values 1 taps",
@@ -125,11 +125,11 @@ MIXER_SHAPES: dict[type, dict[str, str]] = {
     },
     ShortConv: {"conv": "E 1 taps", "mixer_output": "E E"},
 }
-# Of roles whose rows have several multipliers, one for each of these parts: z, x, B, C and every head's step.
+# Parts of the rows that have multipliers of their own: z, x, B, C and every head's time step.
 ROW_PARTS = {"mamba_in": "inner inner shared shared mheads"}
 
 
 def shape_rule(mixer: Mixer, role: str) -> str:
-    """The shape of a role in a layer with this mixer."""
+    """The shape of a role's tensor in a layer with this mixer."""
     own = (MIXER_SHAPES.get(type(part), {}).get(role) for part in parts(mixer))
     return next(filter(None, own), None) or SHAPES[role]

@@ -1,4 +1,4 @@
-"""Rows of a folder's safetensors tensors, by pread: a file that shrinks is an error and not SIGBUS."""
+"""Read rows of a folder's safetensors tensors, by pread: a file that shrinks gives an error, not SIGBUS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "U
 
 
 class OpenShards:
-    """The files, opened when first read and required to stay the ones whose headers were read."""
+    """The open files of a model: opened at first read, and required to be the files whose headers were read."""
 
     def __init__(self, stored: SafetensorsModel) -> None:
         self._stored = stored
@@ -29,7 +29,7 @@ class OpenShards:
     def reader(self, name: str) -> Callable[[int, int], torch.Tensor]:
         """A function that reads rows [start, stop) of a tensor in its stored dtype.
 
-        Of one of rank 3 the matrices' rows count one after the other; a vector's are its numbers.
+        The rows of a rank-3 tensor's matrices are numbered consecutively; a vector's rows are its elements.
         """
         tensor = self._stored.tensors[name]
         columns = tensor.shape[-1:] if len(tensor.shape) > 1 else ()
@@ -50,7 +50,7 @@ class OpenShards:
         return self.reader(name)(0, rows).view(shape)
 
     def bytes_of(self, name: str) -> Callable[[int, NDArray[np.uint8]], None]:
-        """A function that fills a buffer with a tensor's bytes from one on; for many threads at once."""
+        """A thread-safe function that fills a buffer with the tensor's bytes from an offset on."""
         tensor = self._stored.tensors[name]
 
         def read(start: int, buffer: NDArray[np.uint8]) -> None:
@@ -59,7 +59,7 @@ class OpenShards:
         return read
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         while self._open:
             os.close(self._open.popitem()[1])
 

@@ -1,4 +1,4 @@
-"""The numbers of a config that every tensor's shape is made of."""
+"""The sizes in a config that determine every tensor's shape."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts
 
-MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
-WITHOUT_HEADS = ("mamba", "mamba2")  # all of whose layers are of this one kind
+MOST = 1 << 16  # upper bound of head channels, heads and experts: far above every published model's 512
+WITHOUT_HEADS = ("mamba", "mamba2")  # mixers of classes without any attention layer
 DENSE_ROLES = {"gate", "up", "down", "gate_up"}
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The numbers that every tensor's shape is made of."""
+    """The sizes that determine every tensor's shape. widths: each layer's feed-forward width."""
 
     vocabulary: int
     hidden: int
@@ -29,7 +29,7 @@ class Sizes:
 
 
 def read_sizes(config: Config) -> Sizes:
-    """The sizes; MalformedInput where they contradict one another."""
+    """The model's sizes; MalformedInput if they contradict one another."""
     experts = config.family.experts
     hidden = config.positive("hidden_size")
     if config.family.mixers in WITHOUT_HEADS:
@@ -63,7 +63,7 @@ def read_sizes(config: Config) -> Sizes:
 
 
 def _widths(config: Config, hidden: int) -> tuple[int, ...]:
-    """Each layer's feed-forward width: one for all, a list, or so many times the hidden size."""
+    """Each layer's feed-forward width: one number for all, a list, or a multiple of the hidden size."""
     layers, key = _layers(config), config.family.width
     if not _has_dense(config.family):
         return (0,) * layers
@@ -81,7 +81,7 @@ def _widths(config: Config, hidden: int) -> tuple[int, ...]:
 
 
 def _adjust(config: Config, width: int) -> int:
-    """Of LFM2 that says so two thirds of it, up to a multiple. Source: transformers, models/lfm2, `Lfm2MLP`."""
+    """LFM2's adjusted width: two thirds, rounded up to a multiple. Source: transformers, models/lfm2, `Lfm2MLP`."""
     if not config.get("block_auto_adjust_ff_dim", False):
         return width
     width = 2 * width // 3
@@ -92,7 +92,7 @@ def _adjust(config: Config, width: int) -> int:
 
 
 def _count(config: Config, key: str) -> int:
-    """A positive number, or 0 where a class that may have experts has none."""
+    """A positive number; 0 if the key is absent or 0, for a class that may have no experts."""
     return config.positive(key) if config.get(key, None) else 0
 
 
@@ -109,7 +109,7 @@ def _shared_width(config: Config) -> int:
 
 
 def _layers(config: Config) -> int:
-    """As the key says, or as many as the list of kinds has entries where the class goes by that."""
+    """Number of layers: from its key, or from the length of the list of layer types if the class goes by that."""
     if config.family.types_key == "layer_types":
         return config.positive("num_hidden_layers")
     listed = config.get(config.family.types_key)
@@ -119,7 +119,7 @@ def _layers(config: Config) -> int:
 
 
 def expert_count_key(config: Config) -> str:
-    """The spelling of the number of experts that this config uses."""
+    """The key for the number of experts that this config uses."""
     experts = config.family.experts
     assert experts is not None
     return next((key for key in experts.count if key in config.values), experts.count[0])

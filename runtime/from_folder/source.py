@@ -1,4 +1,4 @@
-"""The tensors of a folder by their roles in a layer: matrices, vectors, networks and mixtures of both."""
+"""Access to the tensors of a folder by layer and role: as matrices, vectors, feed-forward networks and mixtures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """Weights of one folder."""
+    """The weights of one folder, for one device."""
 
     def __init__(self, read: Read, shards: OpenShards, numbers: Numbers) -> None:
         self.stored, self.shards, self.numbers = read.stored.tensors, shards, numbers
@@ -35,21 +35,21 @@ class Source:
             self.uploader = Uploader(numbers.device)
 
     def has(self, index: int, role: str) -> bool:
-        """Whether a layer has a role."""
+        """Whether a layer has this role."""
         return role in self.structure.layers[index]
 
     def name(self, index: int, role: str, expert: int = 0) -> str:
-        """The name of a layer's role, without `.weight`."""
+        """Full name of a role's tensor without `.weight`."""
         name = self.structure.layers[index][role].removeprefix("=").format(e=expert)
         return f"{self.family.layers}.{index}.{name}"
 
     def full(self, index: int, role: str, expert: int = 0) -> str:
-        """The name of a layer's tensor."""
+        """Full name of a role's tensor."""
         bare = self.structure.layers[index][role].startswith("=")
         return self.name(index, role, expert) + ("" if bare else ".weight")
 
     def matrix(self, name: str) -> Matrix:
-        """A tensor as rows; those of a stack one after the other."""
+        """A tensor as a matrix with rows along its last dimension, a stacked tensor matrix after matrix."""
         shape = self.stored[name].shape
         if self.uploader is not None:
             from llorch.runtime.gpu.transfer import float_matrix  # Triton: only a GPU needs it
@@ -59,19 +59,19 @@ class Source:
         return Floating(math.prod(shape[:-1]), shape[-1], self.numbers, self.shards.reader(name))
 
     def matrix_of(self, index: int, role: str) -> Matrix:
-        """A layer's."""
+        """The matrix of a role in a layer."""
         return self.matrix(self.full(index, role))
 
     def vector(self, name: str) -> Tensor:
-        """A tensor that is small, in its shape."""
+        """A small tensor, in its own shape."""
         return self.shards.whole(name).to(self.numbers.device, self.numbers.dtype).clone()
 
     def values(self, index: int, role: str) -> Tensor:
-        """A layer's."""
+        """The small tensor of a role in a layer."""
         return self.vector(self.full(index, role))
 
     def optional(self, index: int, role: str) -> Tensor | None:
-        """A layer's, None where it has none."""
+        """The small tensor of a role in a layer; None if the layer lacks it."""
         return self.values(index, role) if self.has(index, role) else None
 
     def decay(self, index: int) -> Tensor:
@@ -80,7 +80,7 @@ class Source:
         return (-stored.exp()).to(self.numbers.device, self.numbers.dtype)
 
     def linear(self, index: int, role: str, expert: int = 0) -> Linear:
-        """A layer's product, with its bias where it has one."""
+        """A linear layer, with its bias and multiplier if it has them."""
         name = self.name(index, role, expert)
         bias = self.vector(f"{name}.bias") if role in self.structure.biased else None
         matrix = self.matrix(self.full(index, role, expert))
@@ -89,7 +89,7 @@ class Source:
         return Linear(matrix, bias, self._multiplier(role))
 
     def _multiplier(self, role: str) -> Tensor | None:
-        """What each row's product is multiplied by; None where that is 1."""
+        """Factor on each output of a role's projection; None if all are 1."""
         found = self.structure.multipliers.get(role)
         if found is None:
             return None
@@ -98,7 +98,7 @@ class Source:
         return scale.to(self.numbers.device, self.numbers.dtype)
 
     def norm_of(self, names: list[str], *, biased: bool, offset: float | None = None) -> Norm:
-        """A norm whose weight is the tensors', each a row, and the class's offset."""
+        """A norm from tensors, one row each, plus the class's offset."""
         weights = [self.vector(f"{name}.weight") for name in names]
         weight = weights[0] if len(weights) == 1 else torch.stack(weights)
         weight = weight + (self.family.norm_offset if offset is None else offset)
@@ -106,7 +106,7 @@ class Source:
         return Norm(self.family.norm, self.traits.norm_eps, weight, bias)
 
     def norm(self, index: int, role: str) -> Norm | None:
-        """A layer's norm, None where it has none."""
+        """A layer's norm; None if it has none."""
         name = self.structure.layers[index].get(role)
         if role in self.family.bare_norms:
             return self.bare_norm()
@@ -127,7 +127,7 @@ class Source:
         return norm
 
     def split(self, index: int, role: str, rows: list[int]) -> list[Linear]:
-        """A fused layer's rows, in their order."""
+        """Split a fused linear layer into parts with these numbers of rows."""
         whole, start, parts = self.linear(index, role), 0, []
         for count in rows:
             bias = None if whole.bias is None else whole.bias[start : start + count]
@@ -136,7 +136,7 @@ class Source:
         return parts
 
     def feed_forward(self, index: int, prefix: str = "", expert: int = 0) -> FeedForward:
-        """A network, of those that the prefix tells apart."""
+        """The feed-forward network whose roles have this prefix."""
         down = self.linear(index, f"{prefix}down", expert)
         if self.has(index, f"{prefix}gate_up"):
             width = down.weight.columns
@@ -151,7 +151,7 @@ class Source:
         )
 
     def mixture(self, index: int) -> Mixture:
-        """Experts and what is around them."""
+        """The experts, router and shared expert of a layer."""
         routing = self.traits.routing
         assert routing is not None
         scale = self.optional(index, "router_scale")
@@ -167,16 +167,16 @@ class Source:
         )
 
     def choice_bias(self, index: int) -> Tensor | None:
-        """What is added to the scores for the choice; in some classes a matrix of one row."""
+        """Bias on the scores for the choice of experts; some classes store it as a matrix of one row."""
         row = self.optional(index, "choice_bias_row")
         return self.optional(index, "choice_bias") if row is None else row[0]
 
     def router_norm(self, scale: Tensor) -> Norm:
-        """Gemma 4's: without a weight, then the scale, then 1 / √hidden."""
+        """Gemma 4's router norm: weightless, then `scale`, then 1 / √hidden."""
         return Norm("rms", self.traits.norm_eps, scale * (1 / math.sqrt(self.traits.hidden_size)))
 
     def experts(self, index: int, count: int) -> Sequence[FeedForward]:
-        """Apart, stacked with gate and up as one, or stacked the other way."""
+        """All experts: separate, stacked, stacked with gate and up fused, stacked as (in, out), or in MXFP4."""
         if self.has(index, "experts_gate_up"):
             both, down = self.matrix_of(index, "experts_gate_up"), self.matrix_of(index, "experts_down")
             width, hidden = down.columns, both.columns
@@ -198,7 +198,7 @@ class Source:
         return [self.feed_forward(index, "expert_", e) for e in range(count)]
 
     def _stacked_expert(self, index: int, expert: int) -> FeedForward:
-        """An expert among all, one below the other; gate and up stored (out, in), down (in, out)."""
+        """An expert from tensors with all experts' rows, gate and up stored as (out, in), down as (in, out)."""
         width, hidden = self.sizes.expert_width, self.sizes.hidden
         gate, up, down = (
             self.matrix_of(index, role).part(expert * width, (expert + 1) * width)
@@ -209,7 +209,7 @@ class Source:
         )
 
     def _in_out(self, index: int, expert: int) -> FeedForward:
-        """An expert stored (in, out); the columns of gate and up in turns, or one half after the other."""
+        """An expert stored as (in, out); gate and up have alternating columns, or one half each."""
         both, down = (
             self.matrix_of(index, "experts_in_out_gate_up"),
             self.matrix_of(index, "experts_in_out_down"),
@@ -226,7 +226,7 @@ class Source:
         )
 
     def _mxfp4(self, index: int, expert: int) -> FeedForward:
-        """An expert of MXFP4 blocks, stored (out, in); the rows of gate and up in turns."""
+        """An expert in MXFP4 blocks, stored as (out, in), with alternating rows of gate and up."""
         hidden, width = self.sizes.hidden, self.sizes.expert_width
         gate_up, down = (
             mxfp4_rows(self.shards, self.full(index, f"experts_mxfp4_{role}"),
@@ -243,12 +243,12 @@ class Source:
         )
 
     def _expert_biases(self, index: int, expert: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Of gate, up and down."""
+        """Biases of gate, up and down."""
         if not self.has(index, "experts_gate_up_bias"):
             return None, None, None
         joined = self.values(index, "experts_gate_up_bias")[expert]
         gate, up = (
             joined[0::2].contiguous(),
             joined[1::2].contiguous(),
-        )  # kernels read them one after the other
+        )  # kernels need contiguous biases
         return gate, up, self.values(index, "experts_down_bias")[expert]

@@ -1,4 +1,4 @@
-"""A folder's chat template, as transformers finds it; no torch, so that it can be described."""
+"""Find a folder's chat template as transformers does; needs no torch, so that `describe` can use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llorch.runtime.from_folder.config import Json
 
 
 def chat_template(folder: Path, tokenizer_config: Json) -> str | None:
-    """chat_template.jinja, else what tokenizer_config.json, `told`, has; None where neither has one."""
+    """The template in chat_template.jinja, else the one in tokenizer_config.json; None if neither has one."""
     path = folder / "chat_template.jinja"
     if path.is_file():
         try:
@@ -17,9 +17,7 @@ def chat_template(folder: Path, tokenizer_config: Json) -> str | None:
         except UnicodeDecodeError as error:
             raise MalformedInput("is not UTF-8", path=path) from error
     template = tokenizer_config.get("chat_template")
-    if isinstance(
-        template, list
-    ):  # several with names; the one that is asked for without a name is `default`
+    if isinstance(template, list):  # several templates by name; the one used by default is `default`
         named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
         template = named.get("default")
     return template if isinstance(template, str) else None

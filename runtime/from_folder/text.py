@@ -1,4 +1,4 @@
-"""A folder's tokenizer, end tokens and chat template, as transformers finds them."""
+"""Read a folder's tokenizer, end tokens and chat template as transformers does."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from llorch.runtime.from_folder.config import Json, read_json
 from llorch.runtime.from_folder.template import chat_template
 from llorch.runtime.text.model_text import Text
 
-# The special tokens that transformers hands to a chat template, which are those that it knows by name.
+# The special tokens that transformers passes to a chat template: those with names of their own.
 SPECIAL_TOKENS = tuple(f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
 def folder_text(folder: Path) -> Text:
-    """MalformedInput where tokenizer.json is absent or the tokenizers library does not take it."""
-    from tokenizers import Tokenizer  # half a second of import that a judge of logits never needs
+    """Read the folder's `Text`; MalformedInput if tokenizer.json is absent or the tokenizers library rejects it."""
+    from tokenizers import Tokenizer  # half a second of import that comparing logits never needs
 
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -46,14 +46,14 @@ def _optional(path: Path) -> Json:
 
 
 def _end_ids(folder: Path) -> tuple[int, ...]:
-    """`eos_token_id` of generation_config.json, else of config.json: a number or a list of them."""
+    """`eos_token_id` of generation_config.json, else of config.json."""
     return _ids(folder / "generation_config.json", "eos_token_id") or _ids(
         folder / "config.json", "eos_token_id"
     )
 
 
 def _ids(path: Path, key: str) -> tuple[int, ...]:
-    """A number or a list of them; empty where there is none."""
+    """The token ids under a key: a number or a list of them; empty if the key is absent."""
     found = _optional(path).get(key)
     ids = found if isinstance(found, list) else [] if found is None else [found]
     if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
@@ -62,6 +62,6 @@ def _ids(path: Path, key: str) -> tuple[int, ...]:
 
 
 def _token(tokenizer_config: object) -> str | None:
-    """A special token is told as its text, or as an object with `content`."""
+    """A special token's text, stored as a string or as an object with `content`."""
     text = tokenizer_config.get("content") if isinstance(tokenizer_config, dict) else tokenizer_config
     return text if isinstance(text, str) else None

@@ -1,4 +1,4 @@
-"""The weights of a folder as the decoder takes them: transformers' names and order of rows, read on first use."""
+"""Build the decoder's weights from a folder: transformers' names and order of rows, read at first use."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from llorch.runtime.weights import Layer, LayerEmbedding, LayerEmbeddings, Weigh
 def build_weights(
     read: Read, shards: OpenShards, numbers: Numbers, places: Sequence[torch.device] = ()
 ) -> Weights:
-    """All weights; the layout has been checked, so that every name asked for is there with its shape.
+    """All weights of the model; the layout must have been checked, so that every required tensor exists with its shape.
 
-    places: a device for each layer, where there are several; what is behind the layers goes to the last.
+    places: a device for each layer, if there are several; the final norm and the head go to the last.
     """
     source = Source(read, shards, numbers)
     at = {

@@ -1,6 +1,6 @@
-"""Reads a GGUF file as llama.cpp does: its keys and tensors into Traits, and its weights for the decoder.
+"""Read a GGUF file as llama.cpp does: its keys and tensors as `Traits`, and its weights for the decoder.
 
-Nothing here asks the converter or the folder's reading: when both readings agree, that is why it means something.
+This reading uses neither the converter nor the folder reading: their agreement means something only because of that.
 `read_traits` needs no torch; `weights.build_weights` does.
 """
 
@@ -23,7 +23,7 @@ from llorch.runtime.traits import FfnKind, Routing, Streams, Temperature, Traits
 
 
 def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureFacts]:
-    """The model that a header describes, its layout checked; of the weights only rotary divisors are read."""
+    """The traits of the model in a header, with its layout checked; of the weights, only the RoPE factors are read."""
     keys = Keys(header)
     family, sizes = keys.family, read_sizes(keys, header)
     kinds = read_kinds(keys, sizes, header.tensors)
@@ -86,7 +86,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
 
 
 def _networks(kinds: list[FfnKind]) -> tuple[FfnKind, ...]:
-    """Nothing where all layers have one, of one kind."""
+    """Each layer's kind of network; empty if all layers have one and the same kind."""
     return tuple(kinds) if len(set(kinds)) > 1 or "none" in kinds else ()
 
 
@@ -101,7 +101,7 @@ WITHOUT_PLAIN_NORM = 128  # experts of Llama 4 Maverick, which has no norm of he
 
 
 def _alibi(keys: Keys, sizes: Sizes, family: ArchitectureFacts) -> float:
-    """The largest exponent: the family's, or a key's."""
+    """Largest exponent of the ALiBi slopes, from the family or a key; 0 without ALiBi."""
     if sizes.layers == family.alibi_layers:
         return 8.0
     if family.alibi is None:
@@ -122,7 +122,7 @@ def _streams(keys: Keys, family: ArchitectureFacts) -> Streams | None:
 
 
 def _sparsity(keys: Keys, sizes: Sizes, family: ArchitectureFacts) -> tuple[float | None, ...]:
-    """Standard deviations above the mean, by layer; −∞ in a layer whose gates all count."""
+    """Standard deviations above the mean, per layer; None for a layer without sparsity, which the key gives as −∞."""
     if not family.streams:
         return ()
     name = "activation_sparsity_scale"
@@ -136,7 +136,7 @@ def _sparsity(keys: Keys, sizes: Sizes, family: ArchitectureFacts) -> tuple[floa
     return tuple(None if scale == -math.inf else scale for scale in scales)
 
 
-SPARSE_LAYERS, SPARSE_SCALE = 10, 1.6448533535003662  # src/models/models.h, of Gemma 3n
+SPARSE_LAYERS, SPARSE_SCALE = 10, 1.6448533535003662  # Gemma 3n's in src/models/models.h
 
 
 def _is_parallel(keys: Keys, header: Header, family: ArchitectureFacts) -> bool:
@@ -155,7 +155,7 @@ GATING: dict[int, Literal["softmax", "sigmoid", "softmax of the chosen"]] = {
 
 
 def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
-    """How experts are chosen. Source: llama.cpp, src/llama-graph.cpp, `build_moe_ffn`."""
+    """How experts are routed. Source: llama.cpp, src/llama-graph.cpp, `build_moe_ffn`."""
     family = keys.family
     if not sizes.experts:
         return None
@@ -191,7 +191,9 @@ def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
     )
 
 
-GLM_FLASH_VOCABULARY = 154880  # its first files have no gating key: llama.cpp, src/models/deepseek2.cpp
+GLM_FLASH_VOCABULARY = (
+    154880  # GLM Flash: its first files have no gating key; llama.cpp, src/models/deepseek2.cpp
+)
 
 
 def _temperature(keys: Keys, sizes: Sizes) -> Temperature | None:

@@ -1,4 +1,4 @@
-"""What is said of a family that the GGUF reading knows, and the stems that many families share."""
+"""The table of facts that describes an architecture for the GGUF reading, and tensor names that many families share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARED = (
     "ffn_up_shexp.weight",
     "ffn_down_shexp.weight",
 )
-# Roles → stems without `.weight`; what a family names otherwise, its row says.
+# Roles → tensor names without `.weight`; a family's row has those that differ.
 ROLES: Mapping[str, str] = {
     "attention_norm": "attn_norm",
     "attention_post_norm": "post_attention_norm",
@@ -54,7 +54,7 @@ MAMBA = (
     "ssm_d", "ssm_out.weight",
 )  # fmt: skip
 LATENT = ("attn_kv_a_mqa.weight", "attn_kv_a_norm.weight", "attn_output.weight")
-OWN_GATE = "attn_gate.weight"  # of attention's output, where its rows do not stand beside the query's
+OWN_GATE = "attn_gate.weight"  # of attention's output, if its rows are not interleaved with the query's
 TWO_NORMS = ("attn_norm.weight", "ffn_norm.weight")
 FOUR_NORMS = (*TWO_NORMS, "post_attention_norm.weight", "post_ffw_norm.weight")
 WITH_BIAS = ("attn_norm.weight", "attn_norm.bias", "ffn_norm.weight", "ffn_norm.bias")
@@ -62,12 +62,12 @@ WITH_BIAS = ("attn_norm.weight", "attn_norm.bias", "ffn_norm.weight", "ffn_norm.
 
 @dataclass(frozen=True, slots=True)
 class Sliding:
-    """Which layers slide when the file does not say: layer i, where i mod `period` is not the last; 0 is all.
+    """Which layers have a sliding window if the file does not say: layer i if i mod `period` < period − 1; 0 is all.
 
-    default: the window without the key; None is no window at all, and then no layer slides.
-    local_base: rotary base of sliding layers without `rope.freq_base_swa`; None is the other layers' base.
-    scaled: whether sliding layers share the other layers' rotary scaling, or have none.
-    full_turns: whether the other layers are rotated, in a model that has sliding ones.
+    default: the window without the key; None is no window, so that no layer slides.
+    local_base: RoPE base of sliding layers without `rope.freq_base_swa`; None is the other layers' base.
+    scaled: whether sliding layers have the RoPE scaling of the other layers, or none.
+    full_turns: whether the full-attention layers of a model with sliding ones have RoPE.
     """
 
     period: int
@@ -79,7 +79,7 @@ class Sliding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchitectureFacts:
-    """One architecture's facts.
+    """One architecture's facts. Tensor names are without `blk.N.`.
 
     eps: the key of the norms' epsilon, where it is not that of the kind of norm. original_yarn: yarn's two
         dimensions are not rounded, as the original has it, where ggml rounds them in every family.
@@ -105,19 +105,19 @@ class ArchitectureFacts:
     tiled: whether value heads are numbered [repeat][key head]. ffns: which network a layer has.
     mixture, shared: stems of a mixture beside its experts' three, and of the network that all positions share.
         ungated_experts: experts have no gate.
-    sparse_mixer: the jitter of a family whose experts are chosen so. longrope_scale: what cosine and sine grow by with
-        two lists of factors, where the original has another number than llama.cpp's converter.
+    sparse_mixer: jitter of a family that routes by the sparse mixer; 0 for others. longrope_scale: LongRoPE's factor on
+        cosine and sine, where the original's differs from the one that llama.cpp's converter writes.
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
-    temperature_beta, least_step: the published ones of families whose files do not say them.
-    output_gate: the queries' rows have a gate's beside them. head_norm_after_rope, value_norm, sinks, temperature,
-        shares_keys: as in `Traits`.
-    alibi: the largest exponent of its slopes, 0 where a key says it. alibi_layers: so many layers say that a model has
-        it, of 8, and that nothing is rotated. clamps: whether a key bounds queries, keys and
-        values. learned_positions, embedding_norm, plain_head_norm, weighs_input, streams: as in `Traits` and `Routing`.
-    chunk: of the attention of layers that rotate. floor_temperature: of those that do not.
-    outside_optional: further tensors outside the layers. prediction: layers beyond the model's own may follow.
-    rotates: whether queries and keys turn by position at all. log_multiplier: what
-        makes the key of yarn's multiplier the original's number.
+    temperature_beta, least_step: published values, for families whose files do not have them.
+    output_gate: the output gate's rows are interleaved with the query's. head_norm_after_rope, value_norm, sinks,
+        temperature, shares_keys: as in `Traits`.
+    alibi: largest exponent of the slopes, 0 if a key gives it. alibi_layers: a model with this many layers has ALiBi
+        with exponent 8 and no RoPE. clamps: whether a key bounds queries, keys and values.
+    learned_positions, embedding_norm, plain_head_norm, weighs_input, streams: as in `Traits` and `Routing`.
+    chunk: chunk size of attention in layers with RoPE. floor_temperature: of the layers without RoPE.
+    outside_optional: optional tensors outside the layers. prediction: multi-token-prediction layers may follow.
+    rotates: whether the architecture has RoPE at all. log_multiplier: factor that turns the key of YaRN's multiplier
+        into the original's number.
     scales: which multipliers and soft-caps exist; `scales.py` has a function for each.
     """
 

@@ -1,4 +1,4 @@
-"""The keys `ARCH.*` of a GGUF header, read as llama.cpp reads them: its names, its defaults."""
+"""The `ARCH.*` keys of a GGUF header, with llama.cpp's names and defaults."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from llorch.formats.gguf import Header
 from llorch.runtime.from_gguf.facts import ArchitectureFacts
 from llorch.runtime.from_gguf.families import FAMILIES
 
-MOST = 1 << 16  # channels of a head, heads, experts: far above every published model's 512
+MOST = 1 << 16  # upper bound of head channels, heads and experts: far above every published model's 512
 
-# What llama.cpp reads by `get_key_or_arr`: one number, or one a layer. As an array it refuses every other key.
+# Keys that llama.cpp reads by `get_key_or_arr`: one number, or one per layer. It refuses an array in any other key.
 BY_LAYER = frozenset(
     {"attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_feed_forward_length"}
 )
 
 
-WITHOUT_HEADS = ("mamba", "mamba2")  # all of whose layers are of this one kind
+WITHOUT_HEADS = ("mamba", "mamba2")  # architectures without any attention layer
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The numbers that every tensor's shape is made of. Source: `llama_model_base::load_hparams`."""
+    """The sizes that determine every tensor's shape. Source: `llama_model_base::load_hparams`."""
 
     hidden: int
     layers: int
@@ -40,7 +40,7 @@ class Sizes:
 
 
 class Keys:
-    """Getters for `ARCH.name`; the architecture is `general.architecture`."""
+    """Typed access to the keys `ARCH.name`; UnsupportedInput if ARCH, `general.architecture`, is unknown."""
 
     def __init__(self, header: Header) -> None:
         self.metadata = header.metadata
@@ -56,15 +56,15 @@ class Keys:
 
     @property
     def family(self) -> ArchitectureFacts:
-        """The row of facts for this architecture."""
+        """This architecture's row of facts."""
         return FAMILIES[self.architecture]
 
     def full(self, name: str) -> str:
-        """The key as the file spells it."""
+        """The full key, `ARCH.name`."""
         return f"{self.architecture}.{name}"
 
     def wrong(self, name: str, what: str) -> MalformedInput:
-        """The error that a key's value cannot be."""
+        """The error for a value that a key cannot have."""
         return MalformedInput(what, where=f"key {printable(self.full(name))}")
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -81,7 +81,7 @@ class Keys:
         return self.metadata.flag(self.full(name), default)
 
     def positive(self, name: str, default: int | None = None) -> int:
-        """An integer of at least 1; of a key in `BY_LAYER` also an array of them that are all equal."""
+        """An integer of at least 1; for a key in `BY_LAYER`, also an array of equal ones."""
         key = self.full(name)
         if key not in self.metadata and default is not None:
             return default
@@ -100,7 +100,7 @@ class Keys:
         return found
 
     def by_layer(self, name: str, layers: int, default: int) -> list[int]:
-        """An integer of each of the model's layers: an array's first entries, or one value for all."""
+        """One integer per layer: an array's first entries, or one value for all."""
         key = self.full(name)
         value = self.metadata.get(key)
         if value is None or not isinstance(value.data, np.ndarray):
@@ -111,11 +111,11 @@ class Keys:
         return found[:layers]
 
     def shortest(self, name: str, default: float) -> float:
-        """A number as the shortest decimal of its float32: what a config file has it written as."""
+        """A number as the shortest decimal of its float32: as the model's config file has it."""
         return self.metadata.decimal(self.full(name), default)
 
     def windows(self, layers: int) -> tuple[int | None, ...]:
-        """Each layer's window; llama.cpp's `load_swa_pattern` says which layers have it."""
+        """Each layer's sliding window, or None; llama.cpp's `load_swa_pattern` says which layers have it."""
         sliding = self.family.sliding
         if sliding is None:
             return (None,) * layers
@@ -141,7 +141,7 @@ class Keys:
 
 
 def read_sizes(keys: Keys, header: Header) -> Sizes:
-    """The model's sizes; MalformedInput where they contradict one another."""
+    """The model's sizes; MalformedInput if they contradict one another."""
     hidden = keys.positive("embedding_length")
     layers = _layers(keys, header)
     if keys.family.mixers in WITHOUT_HEADS:
@@ -192,7 +192,7 @@ def _vocabulary(header: Header) -> int:
 
 
 def _layers(keys: Keys, header: Header) -> int:
-    """The model's own, without those that predict further tokens: nothing here runs them."""
+    """Number of layers without the multi-token-prediction layers, which are not run here."""
     layers = keys.positive("block_count")
     if layers > len(header.tensors):
         raise keys.wrong("block_count", f"is {layers}, the file has {len(header.tensors)} tensors")
@@ -203,7 +203,7 @@ def _layers(keys: Keys, header: Header) -> int:
 
 
 def _kv_heads(keys: Keys, heads: int, layers: int) -> int:
-    """Of the layers with attention; the fewest, where they may differ."""
+    """KV heads of the layers with attention; the fewest, if they may differ."""
     if keys.family.mixers == "attention":
         return keys.positive("attention.head_count_kv", heads)
     counts = sorted({count for count in keys.by_layer("attention.head_count_kv", layers, heads) if count})
@@ -213,8 +213,8 @@ def _kv_heads(keys: Keys, heads: int, layers: int) -> int:
 
 
 def _usual_head_dim(header: Header, hidden: int, heads: int, kv_heads: int, *, gated_query: bool) -> int:
-    """Without a key: hidden / heads, as llama.cpp has it, unless the rows of q, alone or fused, say otherwise."""
-    gated = 2 if gated_query else 1  # the query's rows hold the output's gate too
+    """Head size without a key: from the rows of q, alone or fused, if they divide by the heads; else hidden / heads."""
+    gated = 2 if gated_query else 1  # the query's rows include the output gate's
     for name, parts in (("attn_q.weight", heads * gated), ("attn_qkv.weight", heads + 2 * kv_heads)):
         tensor = next((t for n, t in header.tensors.items() if n.split(".", 2)[2:] == [name]), None)
         if tensor is not None and tensor.shape[0] % parts == 0:

@@ -1,4 +1,4 @@
-"""What each layer of a GGUF file is, by the keys that llama.cpp decides it by: which mixer, which feed-forward network.
+"""Each layer's kind in a GGUF file: which mixer and which feed-forward network, by the keys that llama.cpp uses.
 
 Sources: llama.cpp, src/models/<architecture>.cpp, `load_arch_hparams` and `load_arch_tensors`.
 """
@@ -25,7 +25,7 @@ from llorch.runtime.traits import (
 
 @dataclass(frozen=True, slots=True)
 class LayerKind:
-    """One layer: its mixer, its network, and the layer whose keys it reads."""
+    """One layer: its mixer, its feed-forward network, and the layer whose keys and values it reads."""
 
     mixer: Mixer
     ffn: FfnKind
@@ -125,7 +125,7 @@ def _all_mamba2(keys: Keys, sizes: Sizes) -> list[Mixer]:
     return [_mamba2(keys)] * sizes.layers
 
 
-# No key says it: the original's, where llama.cpp takes the epsilon of the layers' norms (mamba-base.cpp).
+# No key has it: the original's value. llama.cpp uses the epsilon of the layers' norms instead (mamba-base.cpp).
 FALCON_MAMBA_EPS = 1e-6
 
 
@@ -137,7 +137,7 @@ def _mamba(keys: Keys, sizes: Sizes) -> list[Mixer]:
 
 
 def _where_heads(keys: Keys, sizes: Sizes, other: Mixer) -> list[Mixer]:
-    """Attention where the layer has key-value heads."""
+    """Attention in the layers that have KV heads, `other` elsewhere."""
     heads = Heads(sizes.heads, sizes.kv_heads, sizes.head_dim)
     counts = keys.by_layer("attention.head_count_kv", sizes.layers, sizes.heads)
     return [heads if count else other for count in counts]
@@ -177,7 +177,7 @@ def _latent(keys: Keys, sizes: Sizes) -> list[Mixer]:
 
 
 def _two_sizes(keys: Keys, sizes: Sizes) -> list[Mixer]:
-    """Sliding layers with heads of a size of their own."""
+    """Attention whose sliding layers have another head size."""
     windows = keys.windows(sizes.layers)
     counts = keys.by_layer("attention.head_count_kv", sizes.layers, sizes.heads)
     sliding = keys.positive("attention.key_length_swa", sizes.head_dim)

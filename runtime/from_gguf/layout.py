@@ -1,6 +1,6 @@
-"""Which tensors a file of a family must and may have, and their shapes, before any weight is read.
+"""Which tensors a file must and may have, and their shapes; checked before any weight is read.
 
-Names are exact: a tensor that no rule speaks of is an error, since a graph that leaves out a weight is another model.
+Names are exact: a tensor that no rule names is an error, because a graph that ignores a weight is another model.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EXPERT_NUMBER = re.compile(r"\.\d+\.")
 
 @dataclass(frozen=True, slots=True)
 class DescribedHeader:
-    """A header beside what its keys say that its tensors are."""
+    """A header, with what its keys say about its tensors."""
 
     header: Header
     family: ArchitectureFacts
@@ -54,12 +54,12 @@ class DescribedHeader:
 
     @property
     def architecture(self) -> str:
-        """The prefix of its keys."""
+        """The architecture's name, which prefixes its keys."""
         return self.header.metadata.text("general.architecture")
 
 
 def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds: Sequence[LayerKind]) -> None:
-    """MalformedInput naming all that is missing, all that is unexpected, or all that has another shape."""
+    """Raise MalformedInput naming all missing and unexpected tensors, or the first with a wrong shape."""
     described = DescribedHeader(header, family, sizes, kinds)
     required, optional = _names(described)
     missing = sorted(required - header.tensors.keys())
@@ -84,13 +84,13 @@ def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds:
 
 
 def _predicts(name: str, described: DescribedHeader) -> bool:
-    """Whether it belongs to a layer beyond the model's own, which predicts further tokens and is not run here."""
+    """Whether a tensor belongs to a multi-token-prediction layer, which is not run here."""
     found = re.match(r"blk\.(\d+)\.", name)
     return described.family.prediction and found is not None and int(found[1]) >= described.sizes.layers
 
 
 def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -> None:
-    """Norms that a family may have are in all layers or in none: one traits' value speaks for all."""
+    """Require that an optional norm is in all layers or in none: `Traits` has one value for all."""
     if family.mixers != "attention" or family.shares_keys:  # only some layers have attention, or keys
         return
     for stem in (*family.optional, "attn_q_norm.weight", "attn_k_norm.weight"):
@@ -103,7 +103,7 @@ def _check_same_norms(header: Header, family: ArchitectureFacts, sizes: Sizes) -
 
 
 def _feed_forward(described: DescribedHeader, kind: FfnKind, prefix: str) -> tuple[list[str], list[str]]:
-    """Stems that a layer's network must and may have; experts are stacked, with gate and up as one, or apart."""
+    """Tensors that a layer's network must and may have; experts are stacked (gate and up fused or not) or separate."""
     family = described.family
     dense = [] if kind in ("mixture", "none") else list(family.ffn)
     if kind in ("dense", "none"):
@@ -145,12 +145,12 @@ def _names(described: DescribedHeader) -> tuple[set[str], set[str]]:
 
 
 def role(family: ArchitectureFacts, name: str) -> str:
-    """The stem of a role, without `.weight`; empty where the family has none, several where any of them may have it."""
+    """Name of a role's tensor without `.weight`; empty if the family has none, alternatives separated by spaces."""
     return family.roles.get(name, ROLES[name])
 
 
 def _scales(header: Header, names: set[str]) -> set[str]:
-    """Names of scales beside those weights that are there; after a dense layer's bias llama.cpp means another thing."""
+    """Names of scales beside existing weights. With a dense layer's bias llama.cpp uses the name for something else."""
     found = set()
     for name in names & header.tensors.keys():
         whole, _, kind = name.rpartition(".")
@@ -202,7 +202,9 @@ def _attention(described: DescribedHeader, prefix: str, *, reads_others: bool) -
 
 def _shape_error(described: DescribedHeader, name: str) -> str | None:
     tensor = described.header.tensors.get(name)
-    if tensor is None or name.startswith("rope_"):  # the factors' length is checked where they are read
+    if tensor is None or name.startswith(
+        "rope_"
+    ):  # the length of RoPE factors is checked where they are read
         return None
     family = described.family
     prefix, stem = _split(name)
@@ -235,7 +237,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _size(term: str, described: DescribedHeader, known: Mapping[str, int], prefix: str) -> int:
-    """A sum of products of letters and numbers."""
+    """Evaluate a term of a shape: a sum of products of letters and numbers."""
     widths = {
         letter: _width(letter, described.header, prefix)
         for letter in WIDTHS
@@ -285,7 +287,7 @@ def _known_sizes(described: DescribedHeader, mixer: SingleMixer, prefix: str) ->
 
 
 def _squeeze(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without leading dimensions of 1: the converter writes them, llama-quantize drops them."""
+    """The shape without leading dimensions of 1: the converter writes them, llama-quantize drops them."""
     while len(shape) > 1 and shape[0] == 1:
         shape = shape[1:]
     return shape

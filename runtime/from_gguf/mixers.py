@@ -1,4 +1,4 @@
-"""What mixes positions in a layer of a GGUF file, of whatever kind, from its tensors and in ggml's order of rows."""
+"""Build each layer's mixer from the tensors of a GGUF file, with rows in ggml's order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llorch.runtime.weights import Attention, AttentionAndSpace, MixerWeights
 
 
 def mixer_of(source: Source, index: int) -> MixerWeights:
-    """A layer's mixer; the layout has been checked."""
+    """Build a layer's mixer; the layout must have been checked."""
     prefix, shape = f"blk.{index}.", source.traits.mixer(index)
     match shape:
         case Heads():
@@ -78,7 +78,7 @@ def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
 
 
 def _fuse(source: Source, prefix: str, shape: Heads) -> Sequence[Linear]:
-    """The rows of q, then k, then v; old files have their biases apart."""
+    """The projections of q, k and v from one tensor, in that order of rows; old files have separate biases."""
     whole = source.matrix(f"{prefix}attn_qkv.weight")
     bias = source.vector(f"{prefix}attn_qkv.bias")
     q, k = (heads * shape.head_dim for heads in (shape.heads, shape.kv_heads))
@@ -123,7 +123,7 @@ def _of_latent(source: Source, stem: str) -> Norm:
 
 
 def _delta_net(source: Source, prefix: str, shape: DeltaNet) -> GatedDeltaNet:
-    """Source: llama.cpp, src/models/qwen35.cpp and qwen3next.cpp, where a head's keys are repeated."""
+    """Source: llama.cpp, src/models/qwen35.cpp and qwen3next.cpp, where key heads are repeated for the value heads."""
     repeats = shape.value_heads // shape.key_heads
     heads = torch.arange(shape.value_heads, device=source.numbers.device)
     if source.has(f"{prefix}ssm_ba.weight"):
@@ -147,7 +147,7 @@ def _delta_net(source: Source, prefix: str, shape: DeltaNet) -> GatedDeltaNet:
 
 
 def _by_key_head(both: Matrix, shape: DeltaNet) -> tuple[Linear, Linear]:
-    """A key head's b, then its a, of each of its value heads: all b, all a."""
+    """Split rows stored as b, then a, per key head into one layer for b and one for a, by value head."""
     repeats = shape.value_heads // shape.key_heads
     starts = [head * 2 * repeats for head in range(shape.key_heads)]
     return (

@@ -1,7 +1,7 @@
-"""Rotary frequencies by ggml's formulas, from `ARCH.rope.*` keys and the tensors that divide them.
+"""RoPE frequencies by ggml's formulas, from the `ARCH.rope.*` keys and the tensors of frequency divisors.
 
 Sources: ggml/src/ggml-cpu/ops.cpp (`rope_yarn`, `ggml_rope_yarn_corr_dims`), src/llama-context.cpp (which factor
-goes with which scaling type), src/llama-model.cpp (`get_rope_factors`). In double precision here.
+belongs to which scaling type), src/llama-model.cpp (`get_rope_factors`). Computed in float64 here.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from llorch.runtime.from_gguf.keys import Keys, Sizes
 from llorch.runtime.traits import Rope
 
 Factors = Callable[[str], tuple[float, ...] | None]
-"""Values of a tensor, or None where the file has none of that name."""
+"""The values of a tensor by its name, or None if the file does not have it."""
 
-NEVER = 1e20  # a divisor of this size says that a pair does not turn: Gemma 4's table has 1e30 there
+NEVER = 1e20  # a divisor this large marks a pair that is not rotated: Gemma 4's table has 1e30 there
 SCALING_TYPES = ("none", "linear", "yarn", "longrope")
 
 
 def ropes(
     keys: Keys, sizes: Sizes, windows: tuple[int | None, ...], factors: Factors
 ) -> tuple[Rope | None, ...]:
-    """Each layer's rotary embedding, None where a layer is not rotated."""
+    """Each layer's RoPE; None for a layer without."""
     family = keys.family
     if not family.rotates or sizes.layers == family.alibi_layers:
         return (None,) * sizes.layers
@@ -96,7 +96,7 @@ def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = Non
 
 
 def _local(keys: Keys, sizes: Sizes, factors: Factors) -> Rope:
-    """Sliding layers: a base of their own, and scaling only where the family shares it."""
+    """RoPE of sliding layers: with their own base, and with scaling only if the family's `Sliding` says so."""
     sliding = keys.family.sliding
     assert sliding is not None
     default = sliding.local_base or _base(keys, "rope.freq_base", keys.family.rope_base)
@@ -119,10 +119,10 @@ def _frequencies(base: float, n_rot: int) -> list[float]:
 
 
 def _yarn(keys: Keys, plain: list[float], base: float, factor: float, original: int) -> list[float]:
-    """Between a plain frequency and one divided by `factor`, by its turns within the original context."""
+    """YaRN: blend each frequency with its value divided by `factor`, by its rotations within the original context."""
     n_rot = 2 * len(plain)
     extrapolated = keys.number("rope.scaling.yarn_ext_factor", 1.0)
-    extrapolated = 1.0 if extrapolated < 0 else extrapolated  # not set
+    extrapolated = 1.0 if extrapolated < 0 else extrapolated  # a negative value means not set
 
     def correction(rotations: float) -> float:
         return n_rot * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(base))
@@ -148,7 +148,7 @@ def _beta(keys: Keys, name: str, default: float) -> float:
 
 
 def _attention_factor(keys: Keys, factor: float) -> float:
-    """What cosine and sine grow by; the multiplier's own share is taken out of it, and is in the scores' scale.
+    """Factor on cosine and sine, without the multiplier's share, which is in the attention scale.
 
     Source: src/llama-context.cpp, `get_mscale`, where mscale is 1, and for deepseek2 the multiplier.
     """
@@ -160,19 +160,19 @@ def _attention_factor(keys: Keys, factor: float) -> float:
 
 
 def log_multiplier(keys: Keys) -> float:
-    """mscale_all_dim as the original has it, 0 where there is none."""
+    """The original config's `mscale_all_dim`; 0 if there is none."""
     return round(keys.family.log_multiplier * keys.shortest("rope.scaling.yarn_log_multiplier", 0.0), 6)
 
 
 def mscale(factor: float, weight: float) -> float:
-    """1 + 0.1 · weight · ln(factor)."""
+    """1 + 0.1 · weight · ln(factor), and 1 for a factor of at most 1."""
     return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
 
 def _divisors(
     keys: Keys, sizes: Sizes, kind: str, factors: Factors
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Divisors of short and of long sequences; the second is None where they are the same."""
+    """Frequency divisors for short and for long sequences; the second is None if they are the same."""
     wanted = keys.family.rope_factors
     if wanted == "freqs" and (kind == "longrope" or factors("rope_factors_long.weight") is not None):
         wanted = "long and short"

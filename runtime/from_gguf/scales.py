@@ -1,4 +1,4 @@
-"""Multipliers and soft-caps that a family's graph applies, from its keys and llama.cpp's constants."""
+"""Multipliers and soft-caps of a family's graph, from its keys and llama.cpp's constants."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from llorch.runtime.from_gguf.rope import log_multiplier, mscale
 LAYERS_OF_27B = {
     "gemma2": 46,
     "gemma3": 62,
-}  # there the scale goes by n_embd / n_head: src/models/gemma{2,3}.cpp
+}  # whose attention scale is by n_embd / n_head: src/models/gemma{2,3}.cpp
 
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """As the fields of the same names in `Traits`."""
+    """The fields of the same names in `Traits`."""
 
     attention: float
     embedding: float = 1.0
@@ -27,7 +27,7 @@ class Scales:
 
 
 def read_scales(keys: Keys, sizes: Sizes) -> Scales:
-    """The scales of the file's family."""
+    """The multipliers and soft-caps of the file's family."""
     attention = 1 / math.sqrt(sizes.head_dim or 1)
     match keys.family.scales:
         case "plain":
@@ -52,7 +52,7 @@ def read_scales(keys: Keys, sizes: Sizes) -> Scales:
 
 
 def _latent(keys: Keys) -> float:
-    """By the whole head, and by yarn's multiplier twice. Source: src/models/deepseek2.cpp, `kq_scale`."""
+    """By the whole head's width, times YaRN's multiplier squared. Source: src/models/deepseek2.cpp, `kq_scale`."""
     whole = keys.positive("attention.key_length_mla", keys.positive("attention.key_length"))
     grown = 1.0
     if keys.text("rope.scaling.type", "") == "yarn":
@@ -74,9 +74,9 @@ def _gemma(keys: Keys, sizes: Sizes) -> Scales:
 
 
 def _minicpm(keys: Keys, sizes: Sizes, attention: float) -> Scales:
-    """Granite's, with the released models' numbers where a key is missing. Source: src/models/minicpm.cpp.
+    """Granite's, with the released models' values where a key is missing. Source: src/models/minicpm.cpp.
 
-    Its default of the last is one to multiply by, where the key is one to divide by.
+    llama.cpp's default for `logit_scale` is a factor, but the key is a divisor.
     """
     divisor = keys.number("logit_scale", sizes.hidden / 256)
     if divisor == 0:

@@ -1,14 +1,14 @@
-"""The shape of every tensor of a GGUF file, in letters that its keys' sizes stand for."""
+"""The shape of every tensor in a GGUF file, as terms in letters for the sizes that the keys give."""
 
 from __future__ import annotations
 
 from llorch.runtime.traits import DeltaNet, Heads, Latent, Mamba, Mamba2
 
-# Sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G heads of
-# queries and keys, F, X, S feed-forward width of the layer, of an expert, of the shared expert, N experts, V
-# vocabulary, L layers, P width of a layer's own embedding. Delta net: keys, values, vheads, vdim, taps; Mamba 2:
-# inner, shared
-# (groups · state), mheads, groups, gdim, taps; latent attention: rank, qrank, nope, rope, vdim, whole (nope + rope).
+# Terms are sums of products. E hidden size, Q and K all channels of queries and keys, D channels of a head, H and G
+# heads of queries and keys, F, X, S feed-forward width of the layer, of an expert, of the shared expert, N experts,
+# V vocabulary, L layers, C positions, P width of per-layer embeddings. Delta net: keys, values, vheads, vdim, taps;
+# Mamba 2: inner, shared (groups · state), mheads, groups, gdim, taps; Mamba: inner, steprank, state, taps; latent
+# attention: rank, qrank, nope, rope, vdim, whole (nope + rope).
 SHAPES: dict[str, str] = {
     "token_embd.weight": "V E",
     "output_norm.weight": "E",
@@ -100,7 +100,7 @@ SHAPES: dict[str, str] = {
     "laurel_r.weight": "E lowrank",
     "laurel_post_norm.weight": "E",
 }
-# Of the mixers that share stems, each one's own.
+# Shapes of names that mean something else in some mixer.
 MIXER_SHAPES: dict[type, dict[str, str]] = {
     Heads: {"attn_gate.weight": "Q E"},
     DeltaNet: {
@@ -134,14 +134,14 @@ MIXER_SHAPES: dict[type, dict[str, str]] = {
     },
     Latent: {"attn_q.weight": "H*whole E", "attn_output.weight": "E H*vdim"},
 }
-# Weights that may have a `.scale`, which their product is multiplied by, and an `.input_scale`, which no graph uses:
-# of one number, or of one an expert. Source: src/llama-model.cpp, `load_tensors`.
+# Weights that may have a `.scale`, a factor on their product, and an `.input_scale`, which no graph uses: one number,
+# or one per expert. Source: src/llama-model.cpp, `load_tensors`.
 SCALED: dict[str, str] = {
     **dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output"), "1"),
     **dict.fromkeys(("ffn_gate", "ffn_up", "ffn_down"), "1"),
     **dict.fromkeys(("ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"), "1"),
     **dict.fromkeys(("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"), "N"),
-    "output": "1",  # only where it is NVFP4
+    "output": "1",  # only if it is NVFP4
 }
 SHAPES |= {f"{stem}.{kind}": shape for stem, shape in SCALED.items() for kind in ("scale", "input_scale")}
 HEAD_NORM_SHAPES = {"head": ("D", "D"), "heads": ("H D", "G D"), "row": ("Q", "K")}
@@ -150,4 +150,4 @@ WIDTHS = {
     "X": "ffn_down_exps.weight",
     "S": "ffn_down_shexp.weight",
     "lowrank": "laurel_r.weight",
-}  # their columns say it
+}  # sizes that no key gives: the tensor's number of columns

@@ -1,4 +1,4 @@
-"""The tensors of a GGUF file by their names: matrices in their blocks, vectors, networks and mixtures of both."""
+"""Access to the tensors of a GGUF file by name: as matrices, vectors, feed-forward networks and mixtures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """Weights of one file by their names."""
+    """The weights of one file by name, for one device."""
 
     def __init__(
         self, header: Header, data: TensorData, family: ArchitectureFacts, traits: Traits, numbers: Numbers
@@ -39,11 +39,11 @@ class Source:
             self.uploader = Uploader(numbers.device)
 
     def has(self, name: str) -> bool:
-        """Whether the file has it."""
+        """Whether the file has this tensor."""
         return name in self.header.tensors
 
     def matrix(self, name: str) -> Matrix:
-        """Rows of the last dimension; the experts of a stacked tensor one after the other."""
+        """A tensor as a matrix with rows along its last dimension, a stacked tensor expert after expert."""
         tensor = self.header.tensors[name]
         rows = tensor.weights // tensor.shape[-1]
 
@@ -65,9 +65,9 @@ class Source:
         return PackedMatrix(rows, tensor.shape[-1], self.numbers, tensor.type, read, scales)
 
     def scales(self, weight: str) -> Tensor | None:
-        """What a weight is multiplied by, one number or one an expert; None where the file has none.
+        """The `.scale` of a weight, one number or one per expert; None if the file has none.
 
-        One that the family has as a part of its mixture is the model's own, and no part of the weight.
+        A `.scale` that the family lists as part of its mixture belongs to the model, not to the weight.
         """
         if weight.rpartition(".")[0].rpartition(".")[2] + ".scale" in self.family.mixture:
             return None
@@ -77,9 +77,9 @@ class Source:
         return torch.from_numpy(decode(tensor.type, self.data.read(tensor))).clone()
 
     def vector(self, name: str, stored_offset: float = 0.0, *, exact: bool = False) -> Tensor | None:
-        """A bias or a norm's weight, small enough to be read at once; None where the file has none.
+        """A bias or a norm's weight, read at once; None if the file has none.
 
-        exact: a folder holds it in float32 whatever its other weights are in, so it is never rounded.
+        exact: never rounded, because a folder keeps it in float32 whatever the type of its other weights.
         """
         if not self.has(name):
             return None
@@ -89,11 +89,11 @@ class Source:
         return values.to(self.numbers.device, self.numbers.dtype).clone()
 
     def values(self, tensor: StoredTensor, stored_offset: float = 0.0, *, exact: bool = False) -> Tensor:
-        """A small tensor in its shape, in float32, rounded as the model's weights are."""
+        """A small tensor in its own shape, as float32, rounded as the model's weights are."""
         values = torch.from_numpy(decode(tensor.type, self.data.read(tensor))).reshape(tensor.shape)
         if self.numbers.rounded is None or exact:
             return values
-        # rounding is for the model's own weight, which the file holds with an offset added
+        # round the model's own weight, without the offset that the file has added to it
         return (values - stored_offset).to(self.numbers.rounded).float() + stored_offset
 
     def required_vector(self, name: str) -> Tensor:
@@ -103,15 +103,15 @@ class Source:
         return vector
 
     def decay(self, name: str) -> Tensor:
-        """−exp(A_log), which is what the file holds; rounding is for A_log."""
+        """−exp(A_log), which is what the file holds; if weights are rounded, A_log is."""
         stored = self.values(self.header.tensors[name], exact=True).double().flatten()
         if self.numbers.rounded is not None:
             stored = -(-stored).log().float().to(self.numbers.rounded).double().exp()
         return stored.to(self.numbers.device, self.numbers.dtype)
 
     def norm(self, stem: str) -> Norm | None:
-        """A norm, None where the file has none."""
-        gated = stem.endswith("ssm_norm")  # after the gate: its weight is stored as it is
+        """A norm, or None if the file has none."""
+        gated = stem.endswith("ssm_norm")  # the norm after the gate, stored without an offset
         name = stem if self.has(stem) else f"{stem}.weight"
         weight = self.vector(name, 0.0 if gated else self.family.norm_stored_offset)
         if weight is None:
@@ -129,11 +129,11 @@ class Source:
         return norm
 
     def linear(self, stem: str) -> Linear:
-        """A product, with its bias where the file has one."""
+        """A linear layer, with its bias if the file has one."""
         return Linear(self.matrix(f"{stem}.weight"), self.vector(f"{stem}.bias"))
 
     def feed_forward(self, prefix: str, suffix: str = "") -> FeedForward:
-        """A network, of those that the suffix tells apart."""
+        """The feed-forward network whose tensor names have this suffix."""
         up, down = self.linear(f"{prefix}ffn_up{suffix}"), self.linear(f"{prefix}ffn_down{suffix}")
         gate = (
             self.linear(f"{prefix}ffn_gate{suffix}") if self.has(f"{prefix}ffn_gate{suffix}.weight") else None
@@ -144,7 +144,7 @@ class Source:
         return FeedForward(self.traits.activation, gate, up, down)
 
     def mixture(self, prefix: str) -> Mixture:
-        """Experts and what is around them."""
+        """The experts, router and shared expert of a layer."""
         routing = self.traits.routing
         assert routing is not None
         if self.has(f"{prefix}ffn_down_exps.weight"):
@@ -170,11 +170,11 @@ class Source:
         return next((bias for bias in found if bias is not None), None)
 
     def router_norm(self, scale: Tensor) -> Norm:
-        """Gemma 4's: without a weight, then the scale, then 1 / √hidden."""
+        """Gemma 4's router norm: weightless, then `scale`, then 1 / √hidden."""
         return Norm("rms", self.traits.norm_eps, scale * (1 / math.sqrt(self.traits.hidden_size)))
 
     def stacked_experts(self, prefix: str, count: int) -> list[FeedForward]:
-        """Experts as consecutive rows of stacked tensors; each one's gate may stand before its up in one of them."""
+        """Experts from consecutive rows of stacked tensors; gate and up may be fused, the gate's rows first."""
         down = self.matrix(f"{prefix}ffn_down_exps.weight")
         width, hidden = down.columns, down.rows // count
         gates: Matrix | None
@@ -200,7 +200,7 @@ class Source:
         ]
 
     def matrix_values(self, name: str) -> Sequence[Tensor | None]:
-        """Rows of a small matrix, a bias of every expert; nothing but None where the file has none."""
+        """The biases of all experts, as the rows of a small matrix; all None if the file has none."""
         if not self.has(name):
             return _Nothing()
         values = self.values(self.header.tensors[name])
@@ -208,7 +208,7 @@ class Source:
 
 
 class _Nothing(Sequence[None]):
-    """None at every place."""
+    """None at every index."""
 
     def __getitem__(self, _: object) -> None:  # type: ignore[override]
         return None

@@ -1,4 +1,4 @@
-"""The weights of a GGUF file as the decoder takes them: in their blocks, in ggml's order of rows, read on first use."""
+"""Build the decoder's weights from a GGUF file: packed, with rows in ggml's order, read at first use."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def build_weights(
     numbers: Numbers,
     places: Sequence[torch.device] = (),
 ) -> Weights:
-    """All weights; the layout has been checked, so that every name asked for is there with its shape.
+    """All weights of the model; the layout must have been checked, so that every required tensor exists with its shape.
 
-    places: a device for each layer, where there are several; what is behind the layers goes to the last.
+    places: a device for each layer, if there are several; the final norm and the head go to the last.
     """
     source = Source(header, data, family, traits, numbers)
     at = {
@@ -60,7 +60,7 @@ def build_weights(
         devices=places,
     )
     if numbers.on_gpu:
-        data.require_unchanged()  # all has been read
+        data.require_unchanged()  # on a GPU all weights have been read by now
     return weights
 
 
@@ -97,7 +97,7 @@ def _layer(source: Source, index: int) -> Layer:
 
 
 def _ffn_norm(source: Source, norm: Callable[[str], Norm | None]) -> Norm | None:
-    """None in a parallel block with one norm for both, by whatever name that one is."""
+    """None in a parallel block whose attention and feed-forward network share one norm."""
     if source.traits.parallel and not source.traits.two_norms:
         return None
     return norm("ffn_norm")
@@ -140,7 +140,10 @@ def _streams(source: Source) -> StreamProjections | None:
 
 
 def _layer_embeddings(source: Source) -> LayerEmbeddings | None:
-    """Gemma 4's. Source: src/models/gemma4.cpp, `build_inp_per_layer` and `project_per_layer_inputs`."""
+    """Gemma's per-layer embeddings.
+
+    Source: src/models/gemma4.cpp, `build_inp_per_layer` and `project_per_layer_inputs`.
+    """
     if not source.has("per_layer_token_embd.weight"):
         return None
     traits = source.traits
@@ -180,7 +183,10 @@ def _network(source: Source, index: int) -> FeedForward | Mixture | DenseAndMixt
 
 
 def _xielu(source: Source, index: int) -> Xielu:
-    """Of four keys, a number for each layer or one for all. Source: src/models/apertus.cpp, `load_arch_hparams`."""
+    """The activation's four numbers, from keys with one per layer or one for all.
+
+    Source: src/models/apertus.cpp, `load_arch_hparams`.
+    """
     numbers, metadata = source.numbers, source.header.metadata
     found = []
     for name in ("alpha_p", "alpha_n", "beta", "eps"):

@@ -1,1 +1,1 @@
-"""How far two readings are apart, and how well a model predicts a text."""
+"""Measurements: differences between logits, perplexity, speed, and a soak test."""

@@ -1,6 +1,6 @@
-"""How far two readings' logits are apart: KL divergence, the largest difference, changed top tokens. All in float64.
+"""Compare the logits of two readings: KL divergence, largest difference, changed top tokens. All in float64.
 
-KL of a position: Σ_v P_v (ln P_v − ln Q_v) in nats, P and Q the softmax of the whole vocabulary, padding included.
+KL of a position: Σ_v P_v (ln P_v − ln Q_v) in nats, P and Q the softmax over the whole vocabulary, padding included.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-VOCABULARY_TILE = 1 << 14  # tokens at a time: a 262k vocabulary in float64 is 2 MB a position
+VOCABULARY_TILE = 1 << 14  # columns converted to float64 at a time: a 262k vocabulary takes 2 MB per position
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
     """A position whose top token changed.
 
-    margin: by how much the reference prefers its own top token to the tested one's, in logits.
+    margin: how much larger the reference's logit is for its own top token than for the tested one's.
     """
 
     position: int
@@ -32,9 +32,9 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class LogitsComparison:
-    """What differs over some positions.
+    """Differences between logits over a number of positions.
 
-    kl: nats, one a position; rounding may make it negative by 1e-16. difference: the largest of a logit after
+    kl: nats per position; rounding may make it negative by 1e-16. difference: the largest difference of a logit after
     both rows are centred on their means, since a constant added to a row changes nothing. difference_at: its
     (position, token).
     """
@@ -46,7 +46,7 @@ class LogitsComparison:
 
     @classmethod
     def joined(cls, parts: Sequence[LogitsComparison]) -> LogitsComparison:
-        """The comparison of consecutive positions that were compared in pieces, at least one."""
+        """Combine the comparisons of consecutive positions; at least one."""
         starts = np.cumsum([0, *(part.positions for part in parts)]).tolist()
         worst = max(
             range(len(parts)), key=lambda at: (math.isnan(parts[at].difference), parts[at].difference)
@@ -66,49 +66,49 @@ class LogitsComparison:
 
     @property
     def positions(self) -> int:
-        """How many were compared."""
+        """Number of positions compared."""
         return len(self.kl)
 
     @property
     def kl_mean(self) -> float:
-        """Over all positions."""
+        """Mean over all positions."""
         return float(self.kl.mean())
 
     @property
     def kl_median(self) -> float:
-        """Over all positions."""
+        """Median over all positions."""
         return float(np.median(self.kl))
 
     @property
     def kl_99(self) -> float:
-        """The quantile that 99 % of positions do not exceed."""
+        """The 99th percentile over positions."""
         return float(np.quantile(self.kl, 0.99))
 
     @property
     def kl_max(self) -> float:
-        """The worst position's."""
+        """The largest of all positions."""
         return float(self.kl.max())
 
     @property
     def kl_max_at(self) -> int:
-        """The worst position."""
+        """The position with the largest KL."""
         return int(self.kl.argmax())
 
     @property
     def agreement(self) -> float:
-        """Share of positions with the same top token, the lowest id among equals."""
+        """Fraction of positions with the same top token, ties by the lowest id."""
         return 1 - len(self.flips) / len(self.kl)
 
     @property
     def largest_margin(self) -> float:
-        """Of all flips; 0 where there is none."""
+        """The largest margin of all flips; 0 if there are none."""
         return max((flip.margin for flip in self.flips), default=0.0)
 
 
 def compare_logits(reference: ArrayLike | Tensor, tested: ArrayLike | Tensor) -> LogitsComparison:
-    """Compares logits, (positions, vocabulary) each, where they lie: on one device, which has float64.
+    """Compare logits, (positions, vocabulary) each, on the device they are on: one for both, with float64.
 
-    ValueError for shapes that differ, or where there is nothing to compare: a check of nothing has not passed.
+    ValueError if the shapes differ or are empty: a check that compared nothing must not pass.
     """
     p, q = _rows(reference), _rows(tested)
     if p.shape != q.shape or p.ndim != 2 or 0 in p.shape:
@@ -123,14 +123,14 @@ def compare_logits(reference: ArrayLike | Tensor, tested: ArrayLike | Tensor) ->
         kl += (log_p.exp() * (log_p - log_q)).sum(1)
         apart = (b - a - offset[:, None]).abs()
         largest = float(apart.max())
-        if not largest <= difference:  # so that a NaN is found and stays
+        if not largest <= difference:  # this way round, a NaN is found and stays
             position, token = divmod(int(apart.argmax()), apart.shape[1])
             difference, at = largest, (position, start + token)
     return LogitsComparison(kl.cpu().numpy(), difference, at, _flips(p, q))
 
 
 def log_sum_exp(rows: Tensor) -> Tensor:
-    """ln Σ exp of every row, in float64, tile by tile."""
+    """ln Σ exp of each row, in float64, computed tile by tile."""
     largest = rows.amax(1).double()
     total = torch.zeros_like(largest)
     for start in range(0, rows.shape[1], VOCABULARY_TILE):

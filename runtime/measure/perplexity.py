@@ -1,8 +1,8 @@
 """Perplexity as llama-perplexity measures it.
 
 Source: llama.cpp, tools/perplexity/perplexity.cpp, `perplexity`: the text is encoded once and cut into windows
-that do not overlap, the remainder is left out; each window's first token becomes the vocabulary's BOS where it
-has one to add; only predictions from the middle of a window to its end count, so that each has at least half a
+that do not overlap, without the remainder; each window's first token is replaced by BOS if the vocabulary
+adds one; only predictions in the second half of a window count, so that each has at least half a
 window of context.
 """
 
@@ -27,7 +27,10 @@ N_CTX = 512  # llama-perplexity's default window
 
 @dataclass(frozen=True, slots=True)
 class Perplexity:
-    """value: exp of the mean negative log-likelihood. error: its standard error. mode: the arithmetic."""
+    """A measured perplexity.
+
+    value: exp of the mean negative log-likelihood. error: its standard error. mode: the arithmetic.
+    """
 
     value: float
     error: float
@@ -43,10 +46,10 @@ def measure_perplexity(
     n_ctx: int = N_CTX,
     progress: Callable[[int, int], None] | None = None,
 ) -> Perplexity:
-    """Over all whole windows of n_ctx tokens; RequestError when the text has not one.
+    """Measure the perplexity over all whole windows of n_ctx tokens; RequestError if the text has none.
 
-    text: a string, encoded with the special tokens that the tokenizer adds, or token ids as they are.
-    progress: told (windows done, windows).
+    text: a string, encoded with the special tokens that the tokenizer adds, or token ids.
+    progress: called with (windows done, windows).
     """
     if not 4 <= n_ctx <= model.n_ctx:
         raise RequestError(f"a window of {n_ctx} tokens: expected 4 to {model.n_ctx:,}")
@@ -72,7 +75,7 @@ def measure_perplexity(
 
 @torch.inference_mode()
 def window_losses(model: Model, window: Sequence[int], read: Sequence[int]) -> NDArray[np.float64]:
-    """−ln P of the window's tokens after its middle, given what is read: (n_ctx − 1 − n_ctx // 2,)."""
+    """−ln P of the tokens in the window's second half, (n_ctx − 1 − n_ctx // 2,). read: the window, with BOS first."""
     middle = len(window) // 2
     tokens = torch.tensor(read, dtype=torch.int64, device=model.numbers.device)
     hidden = model.decoder.hidden(tokens, model.new_cache(len(read)))

@@ -1,7 +1,7 @@
-"""A soak: many requests of every length at once for a while, each answered as a fresh process answers it, to the bit.
+"""A soak test: concurrent requests of all lengths, each to be answered bit for bit as a fresh model answers it.
 
-What is wrong in a fresh process too, such as positions of a second chunk, is found there: a prompt in chunks may be
-as far from the same prompt as a whole as rounding explains, which is measured against float64.
+An error that a fresh model makes too, such as wrong positions in a second chunk, is found by another check: a prompt
+read in chunks may differ from the whole prompt only by rounding, whose size is measured against float64.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from llorch.runtime.sampling import Sampling
 
 Kind = Literal["rapid", "long", "chunks"]
 
-KINDS: Sequence[Kind] = ("rapid", "long", "chunks", "rapid")  # in turns
-REQUESTS = 24  # different ones, of which each comes again and again
-AT_ONCE = 2  # threads that ask
-RAPID, LONG = (8, 4), (192, 48)  # tokens of the prompt, and new ones, at most
-CANCELLED = 0.25  # share of the requests that are cancelled after a random piece
-TOP = 8  # tokens whose log-probabilities are compared, after a prompt that is read in chunks
-NOISE_POSITIONS = 32  # of each prompt in chunks that are computed in float64 too
-# Mean KL in nats between a prompt in chunks and as a whole: so many times the mode's own from float64, since another
-# chunk sums in another order; at least that of verification's checks. Fast mode's positions and caches are looked at in
-# the finer mode that has the same steps: its own rounding is as large as what positions off by one do.
+KINDS: Sequence[Kind] = ("rapid", "long", "chunks", "rapid")  # the requests' kinds, in turn
+REQUESTS = 24  # distinct requests, each made many times
+AT_ONCE = 2  # threads that make requests
+RAPID, LONG = (8, 4), (192, 48)  # most tokens of the prompt, and most new ones
+CANCELLED = 0.25  # fraction of requests that are cancelled after a random piece
+TOP = 8  # tokens whose log probabilities are compared, after a prompt read in chunks
+NOISE_POSITIONS = 32  # of each prompt read in chunks, that are computed in float64 too
+# Limit of the mean KL in nats between a prompt in chunks and as a whole: this multiple of the mode's own distance from
+# float64, because chunks are summed in another order; at least the limit of verification's checks. Fast mode is tested
+# in the finer mode with the same steps: its own rounding is as large as the effect of positions off by one.
 NOISES, LEAST_LIMIT = 10, 1e-10
 FINE = {Mode.FAST: Mode.VERIFY}
-GROWTH_BYTES = 32 << 20  # that a process may keep more than when each request was made a few times
+GROWTH_BYTES = 32 << 20  # allowed growth of a process after each request was made a few times
 HOT = Sampling(temperature=0.8, seed=11)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request. kind: what is compared, the new tokens or, read in chunks, the probabilities after the prompt.
+    """A request.
 
-    chunk: tokens of a prompt at a time, where it is read in chunks.
+    kind: `chunks` compares the probabilities after a prompt read in chunks, the others the new tokens. chunk: size of
+    the prompt's chunks.
     """
 
     kind: Kind
@@ -61,7 +62,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """What a model says that has answered nothing before. answers: to each request. wrong: what it says of itself."""
+    """What a model that has answered nothing before says.
+
+    answers: one per request. wrong: errors that it shows by itself.
+    """
 
     answers: list[list[Any]]
     wrong: list[str]
@@ -69,7 +73,11 @@ class Fresh:
 
 @dataclass(slots=True)
 class Soak:
-    """What came of it. wrong: answers that were not the fresh process's, in words. grown: bytes."""
+    """The result of a soak test.
+
+    asked, cancelled, chunked: numbers of requests. tokens: new ones. wrong: descriptions of answers that differ from
+    the fresh model's.
+    """
 
     asked: int = 0
     cancelled: int = 0
@@ -82,17 +90,17 @@ class Soak:
 
     @property
     def grown(self) -> int:
-        """Memory at the end beside that after the first round of requests."""
+        """Bytes by which memory grew since the end of the first round of requests."""
         return max(0, self.end_bytes - self.warm_bytes)
 
     @property
     def passed(self) -> bool:
-        """Whether every answer was right, and the memory flat."""
+        """Whether every answer was right and memory did not grow."""
         return self.asked > 0 and not self.wrong and self.grown <= GROWTH_BYTES
 
 
 def asks(seed: int, vocabulary: int, n_ctx: int) -> list[Ask]:
-    """The requests of a seed, of a model of this size."""
+    """The requests for a seed, for a model of this vocabulary and context."""
     draw, found = random.Random(seed), list[Ask]()  # noqa: S311  # no secret
     for number in range(REQUESTS):
         kind = KINDS[number % len(KINDS)]
@@ -105,19 +113,19 @@ def asks(seed: int, vocabulary: int, n_ctx: int) -> list[Ask]:
 
 
 def answer(model: Model, ask: Ask) -> list[Any]:
-    """Of a request that nobody cancels: the new tokens, or (token, log-probability) of the most probable."""
+    """Answer a request: the new tokens, or (token, log probability) of the most probable."""
     if ask.kind != "chunks":
         return list(model.generate(ask.prompt, max_new_tokens=ask.tokens, sampling=ask.sampling).ids)
     last = model.logits(ask.prompt, chunk=ask.chunk)[-1].double().log_softmax(-1)
     best = last.topk(min(TOP, len(last)))
-    # in hexadecimal, which loses no bit and has a word for what is no number
+    # in hexadecimal, which is exact and can express NaN
     return [
         [token, value.hex()] for token, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
 
 
 def fresh_answers(path: Path, seed: int, device: str, mode: str) -> Fresh:
-    """The answer to each request by a model that has answered nothing before, and whether chunks of it are right."""
+    """Answer each request by a freshly loaded model, and check prompts in chunks against whole ones."""
     from llorch.runtime.loading import load
 
     with load(path, device, mode=mode) as model:
@@ -126,7 +134,7 @@ def fresh_answers(path: Path, seed: int, device: str, mode: str) -> Fresh:
     for ask in requests:
         with load(path, device, mode=mode) as model:
             answers.append(answer(model, ask))
-    # by tiles, on the processor: every device's noise is measured against the same
+    # the float64 model is tile by tile on the CPU: every device's noise is measured against the same reference
     with (
         load(path, device, mode=FINE.get(Mode(mode), mode)) as model,
         load(path, "cpu", "float64", widened_bytes=0) as exact,
@@ -135,7 +143,7 @@ def fresh_answers(path: Path, seed: int, device: str, mode: str) -> Fresh:
 
 
 def _apart(model: Model, exact: Model, requests: Sequence[Ask]) -> list[str]:
-    """Which prompts say something else in chunks than as a whole, by more than rounding does."""
+    """Describe the prompts whose logits in chunks differ from those of the whole prompt by more than rounding."""
     apart, noise = [], 0.0
     for ask in requests:
         whole = model.logits(ask.prompt)
@@ -158,7 +166,10 @@ def soak(
     seconds: float,
     progress: Callable[[int, int], None] | None = None,
 ) -> Soak:
-    """Asks at random for so long, each request at least once a thread. fresh: `fresh_answers` of the same seed."""
+    """Make random requests for `seconds`, and each of them at least once per thread.
+
+    fresh: `fresh_answers` for the same seed.
+    """
     requests, found = asks(seed, model.vocabulary_size, model.n_ctx), Soak(wrong=list(fresh.wrong))
     begun, lock, over = time.monotonic(), threading.Lock(), threading.Event()
 
@@ -173,7 +184,7 @@ def soak(
 
     draws = [random.Random(f"{seed}.{thread}") for thread in range(AT_ONCE)]  # noqa: S311
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(in_order, draws))  # so that what is kept between requests is there
+        list(threads.map(in_order, draws))  # first, so that caches are filled before memory is measured
         found.warm_bytes = held_bytes()
         asking = [threads.submit(at_random, draw) for draw in draws]
         try:
@@ -192,7 +203,7 @@ def soak(
 def _judge(
     model: Model, ask: Ask, expected: list[Any], draw: random.Random, found: Soak, lock: threading.Lock
 ) -> None:
-    """One request, cancelled as chance has it, and its answer beside the fresh one."""
+    """Make one request, cancelled at random, and compare its answer with the fresh one."""
     cancelled = ask.kind != "chunks" and draw.random() < CANCELLED
     got, wrong = list[Any](), ""
     try:
@@ -210,7 +221,7 @@ def _judge(
         if got != expected:
             at = next((i for i, pair in enumerate(zip(got, expected, strict=False)) if pair[0] != pair[1]), 0)
             wrong = f"{got[at : at + 1]} at {at}, a fresh process has {expected[at : at + 1]}"
-    except Exception as error:  # noqa: BLE001  # a request that falls over is a wrong answer
+    except Exception as error:  # noqa: BLE001  # noqa: BLE001  # a request that raises is a wrong answer
         wrong = f"{type(error).__name__}: {error}"
     with lock:
         found.asked += 1
@@ -222,10 +233,10 @@ def _judge(
 
 
 def held_bytes() -> int:
-    """Memory of this process that is in use: now where the system says it, else at its peak.
+    """Resident memory of this process in bytes; its peak where the system does not say the current value.
 
-    glibc keeps what was freed, some of it for each thread, to give it out again, up to 64 MiB behind the last piece in
-    use. That it has to give back first: it is neither kept by a request, nor does it grow without end.
+    glibc keeps freed memory for reuse, partly per thread, up to 64 MiB beyond the last piece in use. It is trimmed
+    first: it is neither held by a request nor does it grow without bound.
     """
     trim = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

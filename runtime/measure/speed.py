@@ -1,4 +1,4 @@
-"""How fast a model runs on this machine, and how near that is to what its memory allows."""
+"""Measure how fast a model runs on this machine, and how close that is to the memory bandwidth."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from llorch.runtime.model import Model
 from llorch.runtime.sampling import Choice, Sampling
 from llorch.runtime.weights import Attention, Weights
 
-READ_BYTES = 1 << 28  # summed by each thread: beyond any cache
+READ_BYTES = 1 << 28  # summed by each thread: larger than any cache
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """prefill, decode: tokens per second. load, first_token: seconds, the second from the start of loading on.
+    """A model's measured speed.
 
-    peak_bytes: of the process's memory so far, None where the system does not say. weight_bytes: that one token reads,
-    None where a layer is of a kind that is not counted. read_bandwidth: bytes per second that as many threads sum from
-    memory.
+    prefill, decode: tokens per second. load, first_token: seconds, both from the start of loading.
+    peak_bytes: the process's peak memory so far, None if the system does not say. weight_bytes: read per token, None if
+    some layer's kind is not counted. read_bandwidth: bytes per second that this many threads sum from memory.
     """
 
     mode: Mode
@@ -49,7 +49,7 @@ class Speed:
 
     @property
     def bandwidth_share(self) -> float | None:
-        """Which part of the read bandwidth the weights alone take while tokens are made."""
+        """Fraction of the read bandwidth that reading the weights takes during decoding."""
         return None if self.weight_bytes is None else self.weight_bytes * self.decode / self.read_bandwidth
 
 
@@ -65,10 +65,10 @@ def measure_speed(
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
 ) -> Speed:
-    """Loads a model and measures it; ContextFull where it has fewer positions than are asked for.
+    """Load a model and measure it; ContextFull if it has fewer positions than are asked for.
 
-    depth: positions that the cache holds before either measurement. threads: torch's number by default.
-    progress: told what is measured next.
+    depth: positions in the cache before either measurement. threads: torch's number by default.
+    progress: called with what is measured next.
     """
     if min(prompt_tokens, generate_tokens) < 1 or depth < 0:
         raise RequestError("a speed is measured over at least one token of each, at a depth of at least 0")
@@ -81,7 +81,7 @@ def measure_speed(
             _read(model, [1 % model.vocabulary_size], 0)
             first = time.perf_counter()
             tell("prefill")
-            _read(model, _tokens(model, prompt_tokens), 0)  # kernels for many tokens are made
+            _read(model, _tokens(model, prompt_tokens), 0)  # warm-up: compiles the kernels for many tokens
             prefill = _read(model, _tokens(model, prompt_tokens), depth)
             tell("decode")
             decode = _write(model, generate_tokens, depth)
@@ -104,7 +104,7 @@ def measure_speed(
 
 @contextmanager
 def _threads(asked: int | None) -> Iterator[int]:
-    """torch's number of threads, and by it the kernels', for a while."""
+    """Set torch's number of threads, which the kernels use too, for the duration of the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(asked or before)
     try:
@@ -119,7 +119,7 @@ def _tokens(model: Model, count: int) -> list[int]:
 
 
 def _read(model: Model, tokens: list[int], depth: int) -> float:
-    """Seconds for the logits after the last of these tokens, behind so many positions."""
+    """Seconds for one prefill of these tokens, with `depth` positions already in the cache."""
     cache = model.new_cache(depth + len(tokens))
     if depth:
         model.step(_tokens(model, depth), cache)
@@ -129,13 +129,13 @@ def _read(model: Model, tokens: list[int], depth: int) -> float:
 
 
 def _write(model: Model, count: int, depth: int) -> float:
-    """Seconds for so many tokens one by one, each the most probable after the one before."""
+    """Seconds for `count` greedy decode steps."""
     ahead = max(1, depth)
     cache = model.new_cache(ahead + count)
     token = int(model.step(_tokens(model, ahead), cache).argmax())
     begun = time.perf_counter()
     choice = Choice(Sampling())
-    made = model.tokens_after(token, cache, count, choice)  # as a request has them, where a device can
+    made = model.tokens_after(token, cache, count, choice)  # sampled on the device if it can, as requests are
     if made is not None:
         for _ in made:
             pass
@@ -146,7 +146,7 @@ def _write(model: Model, count: int, depth: int) -> float:
 
 
 def weight_bytes(weights: Weights) -> int | None:
-    """Bytes of the matrices that one token is multiplied with: of a mixture the experts that it uses."""
+    """Bytes of the matrices that one token is multiplied with; of a mixture, only the experts that it uses."""
     total = _bytes(weights.head)
     for layer in weights.layers:
         attention = layer.attention
@@ -174,7 +174,7 @@ def _bytes(linear: Linear) -> int:
 
 
 def read_bandwidth(threads: int) -> float:
-    """Bytes per second that so many threads sum from memory, the best of three times."""
+    """Bytes per second that this many threads sum from memory, the best of three runs."""
     parts = [np.ones(READ_BYTES // 8, np.uint64) for _ in range(threads)]
     best = 0.0
     for _ in range(3):
@@ -189,7 +189,7 @@ def read_bandwidth(threads: int) -> float:
 
 
 def peak_bytes() -> int | None:
-    """The most memory that this process has held."""
+    """Peak memory of this process in bytes; None if the system does not say."""
     try:
         import resource  # not on Windows
     except ImportError:

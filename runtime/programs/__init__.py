@@ -1,1 +1,1 @@
-"""Layers as programs of kernels: what is known, and what each part is as steps."""
+"""Layers compiled to programs of CPU kernels: which models are supported, and the steps of each part."""

@@ -1,4 +1,4 @@
-"""Attention as steps, up to its output's product: products, norms of heads, rotation and the cache, mixing."""
+"""Attention as kernel steps, up to its output projection: projections, q and k norms, RoPE, cache, attention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llorch.runtime.weights import Attention
 
 
 def attention(steps: Steps, index: int, weights: Attention, normed: Floats) -> Floats:
-    """Records it; what it leaves is (tokens, heads · head_dim)."""
+    """Record attention; return the rows (tokens, heads · head_dim) for the output projection."""
     require_known(weights)
     traits, recorder, shape = steps.traits, steps.recorder, steps.traits.mixer(index)
     if weights.k is None or weights.v is None or not isinstance(shape, Heads):
@@ -40,7 +40,7 @@ def attention(steps: Steps, index: int, weights: Attention, normed: Floats) -> F
 def _gated_queries(
     steps: Steps, weights: Attention, shape: Heads, normed: Floats, q: Floats, gate: Floats
 ) -> None:
-    """A head's query and its gate are rows beside one another; they are put apart."""
+    """Project each head's query and gate, whose rows are interleaved, into separate buffers."""
     calls = []
     for head in range(shape.heads):
         for part, target in enumerate((q, gate)):
@@ -72,7 +72,7 @@ def _rotate_and_mix(
 
 
 def scores_of(traits: Traits) -> dict[str, int]:
-    """The slots that say what becomes of scores."""
+    """The kernel arguments for scaling and capping attention scores."""
     slots = {"scale": float_bits(traits.attention_scale)}
     if traits.attention_softcap is not None:
         slots["softcap"] = float_bits(traits.attention_softcap)

@@ -1,4 +1,4 @@
-"""Feed-forward networks as steps: a plain one, and a mixture of which only the chosen experts are read."""
+"""Feed-forward networks as kernel steps: dense, and mixtures that read only the chosen experts' weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def feed_forward(
     residual: Floats,
     target: Floats,
 ) -> None:
-    """target = residual + scale · norm(ffn(normed)); a mixture's target is its residual."""
+    """Record target = residual + scale · norm(ffn(normed)); for a mixture, target must be residual."""
     require_known(ffn)
     if isinstance(ffn, FeedForward):
         steps.output(ffn.down, _active(steps, ffn, normed), norm, residual, target)
@@ -34,7 +34,7 @@ def feed_forward(
 
 
 def _active(steps: Steps, ffn: FeedForward, normed: Floats) -> Floats:
-    """act(gate x) · up x, or act(up x)."""
+    """Record act(gate x) · up x, or act(up x) without a gate."""
     require_known(ffn)
     up = steps.recorder.floats("up", ffn.up.weight.rows)
     if ffn.gate is None:
@@ -48,7 +48,7 @@ def _active(steps: Steps, ffn: FeedForward, normed: Floats) -> Floats:
 
 
 def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
-    """What tokens' experts add up to, and the shared one; only what they need of the weights is read."""
+    """Record a mixture into `steps.added`; only the chosen experts' weights and the shared expert's are read."""
     require_known(ffn.routing)
     routing, recorder = ffn.routing, steps.recorder
     require(routing.groups == 1 and (ffn.choice_bias is None or routing.scores != "softmax of the chosen"))
@@ -67,7 +67,7 @@ def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
         scores,
         "sigmoid" if routing.scores == "sigmoid" else "softmax",
         0 if ffn.choice_bias is None else recorder.constant(ffn.choice_bias.float().numpy()),
-        # the softmax of the chosen is their share of the softmax of all
+        # softmax over the chosen experts is the softmax over all, renormalised
         renormalised=routing.renormalised or routing.scores == "softmax of the chosen",
         scale=routing.scale,
     )
@@ -82,7 +82,7 @@ def _mixture(steps: Steps, ffn: Mixture, normed: Floats) -> None:
 
 
 def _add_shared_expert(steps: Steps, ffn: Mixture, normed: Floats) -> None:
-    """Adds the expert that all tokens share."""
+    """Record adding the shared expert to `steps.added`."""
     if ffn.shared is None:
         return
     recorder, active = steps.recorder, _active(steps, ffn.shared, normed)
@@ -102,7 +102,7 @@ def _add_shared_expert(steps: Steps, ffn: Mixture, normed: Floats) -> None:
 
 
 def _stack(linears: Sequence[Linear | None]) -> Stack:
-    """Experts' matrices, where they lie equally far from one another."""
+    """All experts' matrices as one stack; Unknown unless they are equally spaced in memory."""
     products = [product_of(linear) for linear in linears if linear is not None]
     require(len(products) == len(linears) > 1 and all(product.bias is None for product in products))
     first = products[0].blocks

@@ -1,4 +1,4 @@
-"""What programs of kernels know of a model: a part, or a field of one, that is not here is the decoder's alone."""
+"""What the kernel programs support: any part of a model, or field of it, not listed here is left to the decoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llorch.runtime.kernels.cpu.multiply import Product
 from llorch.runtime.traits import Rope, Routing, Traits
 from llorch.runtime.weights import Attention, Layer, Weights
 
-# The fields that a step heeds, of what it is made from.
+# The fields that the steps take into account, by class.
 KNOWN: Mapping[type, frozenset[str]] = {
     Traits: frozenset(
         [
@@ -79,11 +79,11 @@ KNOWN: Mapping[type, frozenset[str]] = {
 
 
 class Unknown(Exception):
-    """Something that there are no steps for."""
+    """A part of the model that the kernel programs do not support."""
 
 
 def require_known(part: Any) -> None:
-    """Unknown where a part is of another class, or has a field beyond the known ones that says something."""
+    """Raise Unknown if a part's class is not in KNOWN, or an unlisted field differs from its default."""
     known = KNOWN.get(type(part))
     if known is None:
         raise Unknown(type(part))
@@ -95,13 +95,13 @@ def require_known(part: Any) -> None:
 
 
 def require(holds: bool) -> None:
-    """Unknown where that does not hold."""
+    """Raise Unknown unless the condition holds."""
     if not holds:
         raise Unknown
 
 
 def product_of(linear: Linear, start: int = 0, stop: int | None = None) -> Product:
-    """What a kernel multiplies with, of some of its rows; Unknown where there is none."""
+    """The kernel product of a linear layer, or of some of its rows; Unknown if it has none."""
     require_known(linear)
     product = linear.product()
     if product is None:

@@ -1,4 +1,4 @@
-"""Latent attention as steps: queries are brought to the latents, not latents to keys and values."""
+"""Multi-head latent attention as kernel steps: queries are projected to the latents, not latents to keys and values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llorch.runtime.programs.steps import Steps
 
 
 def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: Floats) -> Floats:
-    """Records it up to the output's product; what it leaves is (tokens, heads · value)."""
+    """Record it up to the output projection; return the rows (tokens, heads · value) for that."""
     require_known(mixer)
     recorder, s, rope = steps.recorder, mixer.shape, steps.traits.ropes[index]
     if rope is None:
@@ -54,7 +54,7 @@ def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: F
     } | place | scores_of(steps.traits)  # fmt: skip
     recorder.attend(s.rank + s.rope, s.heads, slots, latent=s.rank)
     outputs = recorder.floats("said", s.heads * s.value)
-    # a row for each token, in which every head has its place
+    # the heads' results are columns of each token's row
     results = Results(outputs.address, column=4 * outputs.width, first=0, matrix=4 * s.value)
     heads.multiply(recorder.operands(mixed, [values.first]), [(values, results)])
     return outputs
@@ -72,7 +72,7 @@ def _queries(steps: Steps, mixer: LatentAttention, normed: Floats) -> Floats:
 
 
 def _stack(matrices: HeadMatrices, *, transposed: bool) -> Stack:
-    """Heads' matrices, of which a kernel multiplies by rows alone."""
+    """All heads' matrices as one stack; Unknown if stored the other way round, since kernels multiply by rows."""
     require_known(matrices)
     require(matrices.transposed == transposed)
     first = product_of(Linear(matrices.rows), matrices.first, matrices.first + matrices.count)

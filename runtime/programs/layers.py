@@ -1,7 +1,7 @@
-"""Tokens through all layers as one program of kernels, without returning to Python in between.
+"""Run tokens through all layers as one program of CPU kernels, without returning to Python in between.
 
-It computes what `llorch.runtime.decoder` computes, in the model's numeric mode, for the models whose every part it
-knows: a part, or a field of one, that it does not know is `Unknown`, and the decoder computes instead.
+It computes the same as `llorch.runtime.decoder`, in the model's numeric mode, for models whose every part is listed in
+`known`. For others it raises `Unknown`, and the decoder computes instead.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from llorch.runtime.programs.steps import Steps
 from llorch.runtime.traits import Heads, Traits
 from llorch.runtime.weights import Attention, Layer, RecurrentMixer, Weights
 
-# Programs of up to so many tokens are kept once they are recorded: of the tokens that requests decode together, whose
-# number changes from step to step. Their memory is a few hundred kilobytes.
+# Programs for up to this many tokens are kept once recorded: when requests decode together, their number changes from
+# step to step. Each takes a few hundred kilobytes.
 FEW = 16
 
 
 class LayerPrograms:
-    """Programs for some numbers of tokens, and their memory; safe for many threads, which wait for each other.
+    """The compiled programs of a model, by number of tokens. Thread-safe: only one runs at a time.
 
-    Unknown where a model, or so many tokens of it, cannot be computed so.
+    Raises Unknown if the model, or this number of its tokens, is not supported.
     """
 
     def __init__(self, traits: Traits, weights: Weights, numbers: Numbers) -> None:
@@ -51,9 +51,9 @@ class LayerPrograms:
         self._recorded: dict[tuple[int, bool], _Layers] = {}
 
     def hidden(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """The last hidden states after the final norm, (tokens, hidden_size), of tokens that follow the cache's.
+        """Hidden states after the final norm, (tokens, hidden_size), of tokens that follow those in the cache.
 
-        Before anything is computed, Unknown where the program cannot be made.
+        Raises Unknown, before computing anything, if the program cannot be recorded.
         """
         places = range(cache.length, cache.length + len(tokens))
         hidden = self._compute(tokens, [cache] * len(tokens), places)
@@ -61,7 +61,7 @@ class LayerPrograms:
         return hidden
 
     def hidden_together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
-        """The same of several requests, each with one token that follows its own cache's."""
+        """See `hidden`, for several requests, each with one token that follows its own cache's."""
         hidden = self._compute(tokens, caches, [cache.length for cache in caches], together=True)
         for cache in caches:
             cache.advance(1)
@@ -70,7 +70,7 @@ class LayerPrograms:
     def _compute(
         self, tokens: Tensor, caches: Sequence[Cache], places: Sequence[int], *, together: bool = False
     ) -> Tensor:
-        """caches, places: of each token, its request's cache and its position there."""
+        """Run the program. caches, places: for each token, its request's cache and its position there."""
         with self._lock:
             count, hidden_size = len(tokens), self._traits.hidden_size
             layers, threads = self._layers(count, together), pool(torch.get_num_threads())
@@ -82,7 +82,7 @@ class LayerPrograms:
             return torch.from_numpy(result.copy())
 
     def _layers(self, count: int, together: bool) -> _Layers:
-        """The program for so many tokens: those of few are kept, and the last of many."""
+        """The program for this many tokens; all small ones are kept, and only the most recent large one."""
         found = self._recorded.get((count, together))
         if found is None:
             recorder = Recorder(self._mode, allowed_cores(), count, together=together)
@@ -93,7 +93,7 @@ class LayerPrograms:
 
 
 class _Layers:
-    """A program of all layers and the final norm, from hidden states in `steps.x` to those in `result`."""
+    """The program of all layers and the final norm, from the hidden states in `steps.x` to those in `result`."""
 
     def __init__(self, traits: Traits, weights: Weights, recorder: Recorder) -> None:
         self.traits, self.steps = traits, Steps(traits, recorder)
@@ -103,7 +103,7 @@ class _Layers:
         self.program = recorder.program()
 
     def _record(self, index: int, layer: Layer) -> None:
-        """Steps from one layer's input, in x, to the next one's, in x again."""
+        """Record one layer, from its input in x to its output, in x again."""
         require_known(layer)
         steps, x, ffn = self.steps, self.steps.x, layer.ffn
         if not isinstance(ffn, FeedForward | Mixture | None):
@@ -124,7 +124,7 @@ class _Layers:
             feed_forward(steps, ffn, normed, layer.ffn_post_norm, x, x)
 
     def _mix(self, index: int, mixer: object, normed: Floats) -> tuple[Linear, Floats]:
-        """What the layer's mixer leaves, and the product that makes its output of it."""
+        """Record the layer's mixer; return its output projection and the rows for it."""
         if isinstance(mixer, Attention):
             return mixer.output, attention(self.steps, index, mixer, normed)
         if isinstance(mixer, LatentAttention):

@@ -1,4 +1,4 @@
-"""Recurrent mixers as steps: products, a convolution, a memory, a gate; their results before the output's product."""
+"""Recurrent mixers as kernel steps: projections, convolution, recurrence, gate; up to the output projection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llorch.runtime.weights import RecurrentMixer
 
 
 def recurrent(steps: Steps, index: int, mixer: RecurrentMixer, normed: Floats) -> tuple[Linear, Floats]:
-    """Records it up to the output's product: that, and what it is of."""
+    """Record a mixer; return its output projection and the rows for it."""
     require_known(mixer)
     match mixer:
         case GatedDeltaNet():
@@ -32,7 +32,7 @@ def recurrent(steps: Steps, index: int, mixer: RecurrentMixer, normed: Floats) -
 
 
 def _parts(steps: Steps, linear: Linear, normed: Floats, *parts: tuple[str, int]) -> list[Floats]:
-    """A product whose rows belong to several names, each with so many of them."""
+    """Record a projection whose rows are divided among several buffers, given as (name, rows)."""
     targets, calls, start = [], [], 0
     for name, rows in parts:
         target = steps.recorder.floats(name, rows)
@@ -55,7 +55,7 @@ def _convolution(
     rows: Floats,
     gates: tuple[Floats, Floats] | None = None,
 ) -> None:
-    """In place; gates: of what goes in, and of what comes out."""
+    """Record a causal convolution in place. gates: buffers that multiply its input and its output."""
     require(rows.width % LANES == 0 and taps.shape[1] > 1)
     slots = {
         "source": rows.address, "target": rows.address, "channels": rows.width, "taps": _constant(steps, taps.T),

@@ -1,4 +1,4 @@
-"""What the parts of a layer share when they are recorded as steps: memory, norms, products, sums."""
+"""Shared building blocks for recording a layer as kernel steps: buffers, norms, products, sums."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from llorch.runtime.traits import Rope, Traits
 
 
 class Steps:
-    """Steps that are recorded one after the other, for a number of tokens.
+    """Records kernel steps one after the other, for a fixed number of tokens.
 
-    x: the hidden states, a layer's input and its output.
+    x: hidden states, a layer's input and its output. added: a sublayer's output before it is added to x.
     """
 
     def __init__(self, traits: Traits, recorder: Recorder) -> None:
@@ -41,7 +41,7 @@ class Steps:
         self._scale = recorder.constant([traits.residual_scale])
 
     def at(self, caches: Sequence[Cache], places: Sequence[int], threads: int) -> None:
-        """What depends on the requests and their positions; of each token, its cache and its place there."""
+        """Set the inputs of a run: for each token, its request's cache and its position there."""
         planned = np.array([cache.planned for cache in caches])
         room = int(planned.max()) + 2 * LANES
         if len(self._scores) < threads * room:
@@ -60,15 +60,15 @@ class Steps:
             sine.values[: len(angles)] = np.sin(angles) * rope.scale
 
     def tokens(self, layer: int) -> dict[str, int]:
-        """The slots by which a kernel finds what a layer keeps of each token's request."""
+        """The arguments by which a kernel finds a layer's cache for each token."""
         return {"tokens": self._tokens.ctypes.data, "layer": layer, "count": self.recorder.rows}
 
     def angles(self, rope: Rope) -> tuple[Floats, Floats]:
-        """Cosines and sines of the tokens' positions."""
+        """Cosines and sines for the tokens' positions."""
         return self._angles[rope]
 
     def normed(self, norm: Norm | None, source: Floats, name: str) -> Floats:
-        """The norm of rows in memory of a name; they themselves where there is no norm."""
+        """Record a norm into the buffer `name` and return that; without a norm, return the source."""
         if norm is None:
             return source
         target = self.recorder.floats(name, source.width)
@@ -76,7 +76,7 @@ class Steps:
         return target
 
     def norm(self, norm: Norm, source: Floats, target: Floats, width: int) -> None:
-        """Of every part of a width."""
+        """Record a norm over each consecutive `width` values."""
         require_known(norm)
         require(width % LANES == 0 and (norm.bias is None or norm.bias.dim() == 1))
         if norm.weight is None:
@@ -90,7 +90,7 @@ class Steps:
         self.recorder.norm(norm.kind, source, target, width, **slots)
 
     def multiply(self, operand: Floats, calls: Sequence[tuple[Linear, Floats]]) -> None:
-        """Products with one operand, each into memory of its own; of rows that lie apart in as many pieces."""
+        """Record products of one operand, each into its own buffer; a matrix in parts is multiplied part by part."""
         found = []
         for linear, target in calls:
             weight, first = linear.weight, 0
@@ -102,13 +102,13 @@ class Steps:
         self.recorder.multiply(operand, found)
 
     def multiply_parts(self, operand: Floats, calls: Sequence[tuple[Product, Floats]]) -> None:
-        """The same of products that are found already."""
+        """See `multiply`, for products that are already resolved."""
         self.recorder.multiply(operand, [(product, {"y": target.address}) for product, target in calls])
 
     def output(
         self, linear: Linear, source: Floats, norm: Norm | None, residual: Floats, target: Floats
     ) -> None:
-        """target = residual + scale · norm(W source)."""
+        """Record target = residual + scale · norm(W source)."""
         if norm is None:
             slots = {"residual": residual.address, "factor": self._scale, "y": target.address}
             self.recorder.multiply(source, [(product_of(linear), slots)])
@@ -117,12 +117,12 @@ class Steps:
             self.add(norm, target)
 
     def add(self, norm: Norm | None, target: Floats) -> None:
-        """target += scale · norm(added)."""
+        """Record target += scale · norm(added)."""
         if norm is not None:
             self.norm(norm, self.added, self.added, self.added.width)
         self.recorder.add(self.added, target, self.traits.residual_scale)
 
     def gate(self, activation: str, gate: Floats, up: Floats | None) -> None:
-        """gate = act(gate) · up."""
+        """Record gate = act(gate) · up, or act(gate) without up."""
         require(activation in ACTIVATIONS)
         self.recorder.gate(activation, gate, up)

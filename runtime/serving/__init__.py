@@ -1,4 +1,4 @@
-"""A model over HTTP, for the clients that people have: OpenAI's, llama-server's, and the worker's.
+"""Serve a model over HTTP, with the APIs of OpenAI, of llama-server and of the project's workers.
 
 server = serving.Server(settings, card, serving.listen("127.0.0.1", 0, settings.limits), load)
 await server.run()

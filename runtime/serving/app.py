@@ -1,4 +1,4 @@
-"""The application: which path is answered by what, under one guard."""
+"""The ASGI application: all paths with their handlers, behind one guard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One path. open: whether it needs no key. stream: whether events can be asked for."""
+    """One path of the API. open: whether it needs no key. stream: whether it can answer with server-sent events."""
 
     method: str
     path: str
@@ -37,7 +37,7 @@ class Path:
 
 
 def paths(service: Service) -> Sequence[Path]:
-    """All that is answered."""
+    """All paths of the API."""
     openai_routes, llama, work, status = (
         OpenAI(service),
         LlamaServer(service),
@@ -67,7 +67,7 @@ def paths(service: Service) -> Sequence[Path]:
 
 
 def make_app(service: Service) -> ASGIApp:
-    """The ASGI application of a service."""
+    """Build the ASGI application for a service."""
     table = paths(service)
     document = openapi_document(
         [

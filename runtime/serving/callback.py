@@ -1,4 +1,4 @@
-"""Telling whoever started a worker that it is ready, until it is heard or has been tried often enough."""
+"""Notify the starter of a worker that it is ready, with retries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TIMEOUT_S = 10.0
 
 
 class CallbackError(OSError):
-    """Nobody heard that the worker is ready."""
+    """The ready notification was not delivered."""
 
 
 async def say_ready(url: str, worker_id: str, vram_bytes: int, uri: str) -> None:
-    """POSTs {"worker_id", "vram_bytes", "uri"}; CallbackError when no try was answered by 2xx.
+    """POST {"worker_id", "vram_bytes", "uri"}; CallbackError if no attempt was answered with 2xx.
 
-    A 4xx is not tried again: it would be the same the next time.
+    A 4xx is not retried: it would be the same the next time.
     """
     document = {"worker_id": worker_id, "vram_bytes": vram_bytes, "uri": uri}
     why = ""

@@ -1,4 +1,4 @@
-"""Why the server does not do what it is asked, each with its HTTP status.
+"""Errors that the server answers with, each with its HTTP status.
 
 ApiError                a status and what an OpenAI client finds under "error"
 ├── Loading             503 until the model is loaded
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
-# OpenAI's words for the kinds of errors, by status.
+# OpenAI's error types, by status.
 TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -22,9 +22,9 @@ TYPES = {
 
 
 class ApiError(Exception):
-    """What a client is answered instead of a result.
+    """An error response.
 
-    status: of HTTP. param: the field that it is about. code: a word that stays, for programs.
+    status: HTTP status. param: the field at fault. code: a stable identifier for programs.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ApiError(Exception):
         self.headers = {**closing, **(headers or {})}
 
     def document(self) -> dict[str, object]:
-        """The answer's body, as OpenAI has it."""
+        """The response body, in OpenAI's form."""
         kind = TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         code = self.code or HTTPStatus(self.status).name.lower()
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": code}}
@@ -59,14 +59,14 @@ class Loading(ApiError):
 
 
 class Draining(ApiError):
-    """The server is about to end and takes nothing new."""
+    """The server is shutting down and accepts no new requests."""
 
     def __init__(self) -> None:
         super().__init__(503, "the server is shutting down", code="draining", headers={"retry-after": "5"})
 
 
 class QueueFull(ApiError):
-    """As many requests wait as may."""
+    """The queue has as many waiting requests as allowed."""
 
     def __init__(self, waiting: int, retry_after_s: int) -> None:
         message = f"{waiting} requests are waiting already: try again in {retry_after_s} s"

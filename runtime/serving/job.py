@@ -1,4 +1,4 @@
-"""One generation in the server, and what it says to whoever waits for it."""
+"""One generation in the server, and the events that it delivers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FailureCode = Literal["OUT_OF_MEMORY", "INFERENCE_FAILED"]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """It left the queue: from now on its tokens are computed."""
+    """The job left the queue: its tokens are computed from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A new token, with the whole characters that it finished. index: from 0."""
+    """A new token, with the characters completed by it. index: from 0."""
 
     index: int
     step: Step
@@ -27,7 +27,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of a job that ended. text: what had been held back. Times are in seconds.
+    """The last event of a job that ended. text: what had been withheld. Times are in seconds.
 
     prompt_s: from leaving the queue to the first token's logits. decode_s: from there to the end.
     """
@@ -42,7 +42,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The last event of a job that could not go on; what exactly went wrong is in the log."""
+    """The last event of a job that failed; the details are in the log."""
 
     code: FailureCode
     message: str
@@ -57,7 +57,7 @@ class Job:
     """A request on its way through the scheduler.
 
     deliver: called on the scheduler's thread with `Started`, `Token`s, and exactly one of `Finished` and `Failed`;
-    a job that is cancelled while it waits has no `Started`. It must not block.
+    a job that is cancelled in the queue has no `Started`. It must not block.
     """
 
     request: Request
@@ -68,12 +68,12 @@ class Job:
     cancelled: bool = False
 
     def start(self) -> None:
-        """It left the queue."""
+        """Mark that the job left the queue."""
         self.started_at = time.monotonic()
         self.deliver(Started())
 
     def give(self, step: Step) -> None:
-        """Delivers what a step gave; the last one's held-back text goes with `Finished`."""
+        """Deliver the result of a step; text that is withheld at the end goes with `Finished`."""
         if self.request.decodes or self.request.finish is not None:
             self.first_token_at = self.first_token_at or time.monotonic()
         if step.token is not None:
@@ -82,11 +82,11 @@ class Job:
             self._finish(self.request.finish, "" if step.token is not None else step.text)
 
     def cancel(self) -> None:
-        """Ends it where it is."""
+        """End the job as cancelled."""
         self._finish("cancelled", self.request.end("cancelled"))
 
     def fail(self, code: FailureCode, message: str) -> None:
-        """Ends it with an error."""
+        """End the job with an error."""
         self.request.end("cancelled")
         self.deliver(Failed(code, message))
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""The server's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Metrics:
-    """A registry of its own, so that two servers in one process do not add up."""
+    """The metrics of one server, in a registry of their own, so that two servers in one process do not add up."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -30,30 +30,30 @@ class Metrics:
         self._answer = histogram("http_response_seconds", "From a request's headers to its answer's end.")
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for."""
+        """Add a gauge whose value is computed when it is read."""
         Gauge(name, what, namespace="llorch", registry=self._registry).set_function(value)
 
     def prompt_tokens(self, count: int) -> None:
-        """So many tokens of a prompt were computed."""
+        """Count prompt tokens that were computed."""
         self._prompt_tokens.inc(count)
 
     def new_tokens(self, count: int) -> None:
-        """So many new tokens were made."""
+        """Count new tokens."""
         self._new_tokens.inc(count)
 
     def first_token(self, seconds: float) -> None:
-        """A request has its first token so long after it was queued."""
+        """Record the time from queuing a request to its first token."""
         self._first_token.observe(seconds)
 
     def ended(self, how: str) -> None:
-        """A generation ended."""
+        """Count the end of a generation, by its finish reason."""
         self._ended.labels(how).inc()
 
     def answered(self, path: str, status: int, seconds: float) -> None:
-        """A request was answered. path: one of the server's own, so that no client can make up labels."""
+        """Record a response. path: one of the server's own, so that clients cannot create labels."""
         self._answers.labels(path, str(status)).inc()
         self._answer.observe(seconds)
 
     def page(self) -> tuple[bytes, str]:
-        """The text that Prometheus reads, and its content type."""
+        """The metrics in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4

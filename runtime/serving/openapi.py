@@ -1,4 +1,4 @@
-"""The OpenAPI description, made from the schemas that requests are read by."""
+"""The OpenAPI document, generated from the schemas that validate requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A path as it is described. stream: whether it can answer by server-sent events."""
+    """A path for the document. stream: whether it can answer with server-sent events."""
 
     method: str
     path: str
@@ -51,7 +51,7 @@ class Endpoint:
 
 
 def openapi_document(endpoints: Sequence[Endpoint], *, keys: bool) -> dict[str, object]:
-    """OpenAPI 3.1 of these paths. keys: whether a key is needed."""
+    """Build the OpenAPI 3.1 document. keys: whether a key is needed."""
     bodies = [(one.body, "validation") for one in endpoints if one.body is not None]
     references, definitions = models_json_schema(bodies, ref_template=REFERENCE)  # type: ignore[arg-type]
     described: dict[str, dict[str, object]] = {}
@@ -70,7 +70,7 @@ def openapi_document(endpoints: Sequence[Endpoint], *, keys: bool) -> dict[str, 
 
 
 def describe(endpoint: Endpoint, schema: object, *, keys: bool) -> dict[str, object]:
-    """One operation."""
+    """The operation object of one endpoint."""
     json: dict[str, object] = {"application/json": {"schema": {}}}
     events: dict[str, object] = (
         {"text/event-stream": {"schema": {"type": "string"}}} if endpoint.stream else {}

@@ -1,4 +1,4 @@
-"""Prompts as token ids: of text, of ids that were given, of a conversation by the model's chat template."""
+"""Prompts as token ids: from text, from ids, or from a conversation by the model's chat template."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Message = Mapping[str, object]
 
 
 def encode(model: Model, text: str) -> list[int]:
-    """A text as the tokenizer encodes it by itself, special tokens in it included."""
+    """Encode a text with the tokenizer's defaults; special tokens written in it count as such."""
     ids: list[int] = model.tokenizer.encode(text).ids
     return require_some(ids, "prompt")
 
 
 def require_ids(model: Model, ids: Sequence[int], param: str = "prompt") -> list[int]:
-    """Ids that a client chose; ApiError for one that the vocabulary does not have."""
+    """Check ids that a client sent; ApiError for one outside the vocabulary."""
     try:
         require_known(ids, model.vocabulary_size)
     except UnknownToken as error:
@@ -37,16 +37,16 @@ def require_ids(model: Model, ids: Sequence[int], param: str = "prompt") -> list
 
 
 def require_some(ids: list[int], param: str) -> list[int]:
-    """The ids; ApiError where there is none to go on from."""
+    """Return the ids; ApiError if there are none."""
     if not ids:
         raise ApiError(400, "the prompt is empty: it has no token to go on from", param=param)
     return ids
 
 
 def render_prompt(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None = None) -> str:
-    """The conversation as the model's template writes it, up to where the answer begins.
+    """Render the conversation by the model's chat template, up to where the answer begins.
 
-    ApiError where there is no template, where it refuses the conversation, or where it leaves the tools out.
+    ApiError if there is no template, if it rejects the conversation, or if it ignores the tools.
     """
     template = model.chat_template
     if template is None:
@@ -71,12 +71,12 @@ def render_prompt(model: Model, messages: Sequence[Message], tools: Sequence[Mes
 
 
 def chat(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None = None) -> list[int]:
-    """The ids of a conversation."""
+    """Token ids of a conversation."""
     return require_some(encode_rendered(model.tokenizer, render_prompt(model, messages, tools)), "messages")
 
 
 def template_message(message: Message) -> dict[str, object]:
-    """A message as templates expect it: its text in one piece, a call's arguments as an object."""
+    """A message in the form that templates expect: text in one string, the arguments of tool calls as objects."""
     content = message.get("content")
     if isinstance(content, list):
         content = "\n".join(str(part["text"]) for part in content)
@@ -89,7 +89,7 @@ def template_message(message: Message) -> dict[str, object]:
 
 
 def with_object_arguments(call: Mapping[str, object]) -> dict[str, object]:
-    """A call of a function whose arguments are an object and not its JSON."""
+    """A tool call with its arguments as an object instead of JSON text."""
     function = dict(call["function"]) if isinstance(call["function"], Mapping) else {}
     arguments = function.get("arguments")
     if isinstance(arguments, str):
@@ -101,7 +101,7 @@ def with_object_arguments(call: Mapping[str, object]) -> dict[str, object]:
 
 
 def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy that takes the names of special tokens for text."""
+    """A copy of the tokenizer that encodes the names of special tokens as plain text."""
     copy = Tokenizer.from_str(tokenizer.to_str())
     copy.encode_special_tokens = True
     return copy

@@ -1,8 +1,8 @@
-"""Many requests on one model: a bounded queue, so many slots, and one thread that computes them in turn.
+"""Schedule many requests on one model: a bounded queue, a number of slots, and one thread that runs the steps.
 
-A round is at most one chunk of one prompt, then one token for every request whose prompt is done. Requests share
-nothing but the weights. Where the model's mode allows, the tokens of a round are computed as one batch; where it
-does not, one after another, and the bits are those of a request alone.
+A round is at most one prompt chunk, then one token for every request whose prompt is done. Requests share nothing
+but the weights. If the model's mode allows, the tokens of a round are computed as one batch; otherwise one after
+another, with the same bits as for a request alone.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ LONGEST_RETRY_S = 60
 
 
 class Observer(Protocol):
-    """What the scheduler tells of its work, on its own thread."""
+    """Callbacks for metrics, called on the scheduler's thread."""
 
     def prompt_tokens(self, count: int) -> None:
-        """So many tokens of a prompt were computed."""
+        """Prompt tokens were computed."""
 
     def new_tokens(self, count: int) -> None:
-        """So many new tokens were made in one round."""
+        """New tokens were generated in one round."""
 
     def first_token(self, seconds: float) -> None:
-        """A request has its first token so long after it was queued."""
+        """A request got its first token this long after it was queued."""
 
     def ended(self, how: str) -> None:
-        """A request ended: by a `Finish`, or `error`."""
+        """A request ended, with a `Finish` or with `error`."""
 
 
 class Scheduler:
     """Runs jobs until it is closed.
 
-    slots: how many are computed at the same time. max_queue: how many more may wait. cache_bytes: memory for the keys
-    and values of all running jobs; one that needs more runs alone.
+    slots: most jobs computed at the same time. max_queue: most jobs waiting. cache_bytes: limit on the caches of all
+    running jobs; a job that needs more runs alone.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Scheduler:
         self._observer = observer
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
-        self._owed: dict[Job, int] = {}  # tokens that were chosen and not given yet
+        self._owed: dict[Job, int] = {}  # tokens that were sampled but not delivered yet
         self._changed = threading.Condition()
         self._closed = False
         self._draining = False
-        self._mean_s = 1.0  # how long a job has its slot, lately
+        self._mean_s = 1.0  # moving average of the time that a job occupies its slot
         self._thread = threading.Thread(target=self._run, name="llorch-scheduler", daemon=True)
         self._thread.start()
 
@@ -83,7 +83,7 @@ class Scheduler:
         return len(self._waiting)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Queues all of them; QueueFull or Draining, and none is, where they cannot be taken."""
+        """Queue all jobs, or none: raises QueueFull or Draining if they cannot be accepted."""
         with self._changed:
             if self._draining or self._closed:
                 raise Draining
@@ -95,25 +95,25 @@ class Scheduler:
             self._changed.notify_all()
 
     def cancel(self, jobs: Sequence[Job]) -> None:
-        """Ends them before their next step; one that has ended already stays as it is."""
+        """End these jobs before their next step; has no effect on jobs that already ended."""
         with self._changed:
             for job in jobs:
                 job.cancelled = True
             self._changed.notify_all()
 
     def drain(self) -> None:
-        """Takes no new jobs from now on; what is queued and runs goes on to its end."""
+        """Accept no new jobs from now on; queued and running ones are completed."""
         with self._changed:
             self._draining = True
             self._changed.notify_all()
 
     def wait_idle(self, timeout: float | None = None) -> bool:
-        """Waits until nothing runs or waits; whether that is so."""
+        """Wait until no job runs or waits; False on timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._running, timeout)
 
     def cancel_all(self) -> None:
-        """Ends every job before its next step, and takes no new ones."""
+        """End every job before its next step, and accept no new ones."""
         with self._changed:
             self._draining = True
             for job in (*self._waiting, *self._running):
@@ -121,7 +121,7 @@ class Scheduler:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Ends everything and the thread."""
+        """Cancel all jobs and end the thread."""
         self.cancel_all()
         with self._changed:
             self._closed = True
@@ -133,7 +133,7 @@ class Scheduler:
             self._round()
 
     def _admit(self) -> bool:
-        """Waits for work, ends what was cancelled, gives free slots away; False when the scheduler is closed."""
+        """Wait for work, end cancelled jobs, fill free slots; False when the scheduler is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._running or self._closed)
             ended = [job for job in (*self._waiting, *self._running) if job.cancelled]
@@ -184,9 +184,9 @@ class Scheduler:
                     self._compute([job])
 
     def _choose(self, jobs: Sequence[Job]) -> None:
-        """The next token of these jobs, which the device computes while those of the last round are given.
+        """Sample the next tokens of these jobs on the device, and meanwhile deliver those of the last round.
 
-        A request that turns out to have ended with its last token has computed one in vain.
+        For a request that turns out to have ended with its last token, one token is computed in vain.
         """
         for job in [job for job in jobs if job in self._owed and job.request.ends_with(self._owed[job])]:
             self._pay(job)
@@ -214,11 +214,11 @@ class Scheduler:
         return replace(choice, step=choice.step + (job in self._owed))
 
     def _pay(self, job: Job) -> None:
-        """Gives a job the token that it is owed."""
+        """Deliver to a job the token that was sampled in the last round."""
         self._give(job, partial(job.request.take, self._owed.pop(job)), 1)
 
     def _compute(self, jobs: Sequence[Job]) -> None:
-        """One step of these jobs, all of one kind; an error ends those whose step it was."""
+        """Compute one step of these jobs, all prefilling or all decoding; an error ends only these jobs."""
         pending = [job.request.pending() for job in jobs]
         try:
             if len(jobs) == 1:
@@ -226,19 +226,19 @@ class Scheduler:
             else:
                 caches = [job.request.cache for job in jobs]
                 logits = self.model.step_together([ids[0] for ids in pending], caches)
-        except Exception as error:  # noqa: BLE001  # whatever a step can raise ends these jobs and no others
+        except Exception as error:  # noqa: BLE001  # noqa: BLE001  # whatever a step raises ends these jobs and no others
             self._end(jobs, error)
             return
         for job, row, ids in zip(jobs, logits, pending, strict=True):
             self._give(job, partial(job.request.accept, row.numpy()), len(ids))
 
     def _give(self, job: Job, accept: Callable[[], Step], computed: int) -> None:
-        """What follows from a step of so many tokens. accept: the request's part in it."""
+        """Deliver the result of a step that computed this many tokens. accept: produces it from the request."""
         had = len(job.request.ids)
         decoding = job.request.decodes
         try:
             job.give(accept())
-        except Exception as error:  # noqa: BLE001  # sampling and text are the job's own too
+        except Exception as error:  # noqa: BLE001  # noqa: BLE001  # sampling and decoding text are the job's own too
             self._end([job], error)
             return
         if not decoding:

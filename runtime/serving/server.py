@@ -1,4 +1,4 @@
-"""A server from its socket to its last answer: it listens, loads the model, says that it is ready, and drains."""
+"""The server's life cycle: listen, load the model, report ready, serve, drain."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ BACKLOG = 512
 
 
 def listen(host: str, port: int, limits: Limits) -> socket.socket:
-    """A listening socket; port 0 is any that is free. OSError where the address cannot be used."""
+    """Open a listening socket; port 0 is any free one. OSError if the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=False)
     listening.setsockopt(
         socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes
-    )  # its connections inherit it
+    )  # connections inherit it
     listening.setblocking(False)
     return listening
 
 
 def uri_of(listening: socket.socket) -> str:
-    """Where it is reached; of one that listens everywhere, the machine's own name."""
+    """The server's URI; for one that listens on all addresses, by the host's name."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         host = socket.gethostname()
@@ -44,7 +44,7 @@ def uri_of(listening: socket.socket) -> str:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own idea of signals: whoever runs us has one."""
+    """uvicorn without its signal handlers: the command has its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -52,10 +52,10 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """One server; `run` returns when it has drained, and raises what keeps it from serving.
+    """One server. `run` returns when it has drained, and raises whatever prevents it from serving.
 
-    load: makes the model; it runs in a thread while /health says 503. identify: says more of the model than `card`
-    does, in a thread while it is served already. said: called with the URI once requests are taken.
+    load: returns the model; runs in a thread while /health answers 503. identify: returns a more complete `card`; runs
+    in a thread while the model is served already. said: called with the URI when requests are accepted.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Server:
         self._forced = False
 
     def drain(self) -> None:
-        """Takes nothing new and ends once all that was taken is answered; the second time, at once."""
+        """Accept nothing new and end when all accepted requests are answered; a second call ends at once."""
         if self._ending.is_set():
             self._forced = True
             self.service.cancel_all()
         self._ending.set()
 
     async def run(self) -> None:
-        """Serves until `drain` was called and is done."""
+        """Serve until `drain` was called and has finished."""
         limits = self.service.settings.limits
         uri = uri_of(self._listening)
         config = uvicorn.Config(
@@ -117,7 +117,9 @@ class Server:
             await asyncio.wait({ending, loading, serving}, return_when=asyncio.FIRST_COMPLETED)
             if not loading.done():
                 self.service.state = "draining"
-                await asyncio.wait({loading})  # a thread cannot be ended; what it makes is closed
+                await asyncio.wait(
+                    {loading}
+                )  # a thread cannot be stopped; the model that it loads is closed afterwards
             self.service.ready(loading.result())
             if not self._ending.is_set():
                 await self._ready(uri, ending)
@@ -127,7 +129,7 @@ class Server:
             ending.cancel()
 
     async def _ready(self, uri: str, ending: asyncio.Task[bool]) -> None:
-        """Says that it is ready, and looks up what more there is to know of the model."""
+        """Report that the server is ready, and look up further facts about the model."""
         settings = self.service.settings
         self._said(uri)
         if settings.callback_url is not None:

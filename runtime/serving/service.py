@@ -1,4 +1,4 @@
-"""The model behind the server: loading, ready or draining, and generations as events of the event loop."""
+"""The model behind the server: its state, and generations as events on the event loop."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ State = Literal["loading", "ready", "draining"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a client wants generated, in the runtime's words.
+    """A request for generations, in the runtime's terms.
 
-    prompts: token ids, each answered `choices` times; the answers of one prompt differ by their seeds.
-    top_logprobs: alternatives a token; None leaves probabilities out. constraint: makes one for every answer.
+    prompts: token ids, each answered `choices` times; the answers to one prompt differ by their seeds.
+    top_logprobs: alternatives per token; None for no log probabilities. constraint: makes one for each answer.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -45,7 +45,7 @@ class Ask:
 
 
 class Generations:
-    """Generations under way: an iterator of (index, event), over when each has had its last one.
+    """Running generations: an async iterator of (index, event) that ends after each one's last event.
 
     Leaving the block cancels what still runs. requests: in the order of the indices, choice by choice.
     """
@@ -61,7 +61,7 @@ class Generations:
 
     def _deliverer(self, index: int) -> Callable[[Event], None]:
         def deliver(event: Event) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting
                 self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
 
         return deliver
@@ -78,7 +78,7 @@ class Generations:
         return index, event
 
     def cancel(self) -> None:
-        """Ends all before their next step; their last events still come."""
+        """End all before their next step; their last events are still delivered."""
         self._scheduler.cancel(self._jobs)
 
     async def __aenter__(self) -> Self:
@@ -92,14 +92,14 @@ class Generations:
 
 
 class Service:
-    """What all requests to one server share."""
+    """The state that all requests to one server share."""
 
     def __init__(self, settings: Settings, card: Card) -> None:
         self.settings = settings
         self.card = card
         self.metrics = Metrics()
         self.state: State = "loading"
-        self.named: dict[str, Generations] = {}  # what runs under a name, so that it can be cancelled by it
+        self.named: dict[str, Generations] = {}  # running jobs by name, for cancelling them
         self._model: Model | None = None
         self._scheduler: Scheduler | None = None
         self._made_structures: Structures | None = None
@@ -118,13 +118,13 @@ class Service:
 
     @property
     def model(self) -> Model:
-        """The model; Loading before it is there."""
+        """The model; raises Loading before it is loaded."""
         if self._model is None:
             raise Loading
         return self._model
 
     def ready(self, model: Model) -> None:
-        """The model is there: requests are taken from now on."""
+        """Set the loaded model: requests are accepted from now on."""
         limits = self.settings.limits
         self._model = model
         self._scheduler = Scheduler(
@@ -144,14 +144,14 @@ class Service:
         return self._made_structures
 
     def require_ready(self) -> None:
-        """Loading or Draining unless requests are taken."""
+        """Raise Loading or Draining unless requests are accepted."""
         if self.state == "draining":
             raise Draining
         if self._scheduler is None:
             raise Loading
 
     def generate(self, ask: Ask) -> Generations:
-        """Queues what is asked; an ApiError where it cannot be served, before any of it is computed."""
+        """Queue generations; ApiError, before any computation, if they cannot be served."""
         self.require_ready()
         assert self._scheduler is not None
         if len(ask.prompts) * ask.choices > self.settings.limits.choices:
@@ -176,11 +176,11 @@ class Service:
         )
 
     def vram_bytes(self) -> int:
-        """Memory of the device that this process has taken; 0 on a CPU, which has none of its own."""
+        """Bytes of GPU memory allocated by this process; 0 on a CPU."""
         return self.model.device_bytes()
 
     def constraint(self, format: ResponseFormat | None) -> Callable[[], Constraint] | None:
-        """What an answer has to look like; None where it may be any text. It may take a second."""
+        """A factory of constraints for this response format, or None for free text. Building it may take a second."""
         if format is None or format.type == "text":
             return None
         if format.type == "json_object":
@@ -190,20 +190,20 @@ class Service:
         return self._structures.following(format.json_schema.document)
 
     async def drain(self) -> None:
-        """Takes nothing new, and waits until all that was taken has ended."""
+        """Accept nothing new, and wait until all accepted requests have ended."""
         self.state = "draining"
         if self._scheduler is not None:
             self._scheduler.drain()
             await asyncio.to_thread(self._scheduler.wait_idle)
 
     def cancel_all(self) -> None:
-        """Ends all that runs or waits."""
+        """End all running and waiting requests."""
         self.state = "draining"
         if self._scheduler is not None:
             self._scheduler.cancel_all()
 
     def close(self) -> None:
-        """Ends the scheduler's thread and closes the model."""
+        """End the scheduler's thread and close the model."""
         if self._scheduler is not None:
             self._scheduler.close()
         if self._model is not None:
@@ -212,7 +212,7 @@ class Service:
 
 @contextlib.contextmanager
 def as_api_errors() -> Iterator[None]:
-    """What the runtime says of a request becomes what a client is answered."""
+    """Translate the runtime's request errors to API errors."""
     try:
         yield
     except ContextFull as error:

@@ -1,4 +1,4 @@
-"""What a server is told when it is made: its bounds, its model's identity, who may ask."""
+"""A server's settings: limits, the model's identity, API keys."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what clients can make the server hold or wait for.
+    """Limits on what clients can make the server hold or wait for.
 
-    slots: requests that are computed at the same time. max_queue: how many more may wait. choices: answers that one
-    request may ask for. cache_bytes: keys and values of all running requests. body_s: from a request's first byte to
-    its last; head_s: as long may its headers take. write_s: how long a client may not read before it is dropped.
+    slots: requests computed at the same time. max_queue: most requests waiting. choices: answers per
+    request. cache_bytes: caches of all running requests. body_s: seconds from a request's first byte to
+    its last; head_s: for its headers alone. write_s: seconds that a client may stop reading before it is disconnected.
     """
 
     slots: int = 16
@@ -34,11 +34,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Which model is served, for whoever wants to know.
+    """The identity of the served model.
 
-    name: the one that clients call it by. created: seconds since 1970. digest: SHA-256 of the file, or of the folder's
-    description, `sha256:…`; None where it is not known. verification: the outcome of its checks as the registry or
-    the folder has it, JSON; None where there is none. provenance: what it was made from and by what, JSON.
+    name: the model name for clients. created: seconds since 1970. digest: SHA-256 of the file, or of the folder's
+    description, as `sha256:…`; None if unknown. verification: the result of its checks according to the registry or the
+    folder, JSON; None if there is none. provenance: what it was made from and by what, JSON.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Card:
 
 
 class Keys:
-    """The API keys that are let in; without any, everyone is.
+    """The accepted API keys; without any, everyone is admitted.
 
-    Only their digests are kept, so that no log and no error can show one.
+    Only digests are kept, so that no log or error message can reveal a key.
     """
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
@@ -66,7 +66,7 @@ class Keys:
         return f"Keys({len(self._digests)})"
 
     def admits(self, key: str) -> bool:
-        """Whether it is one of them; all are compared, each in constant time."""
+        """Whether the key is accepted; it is compared with every one, each in constant time."""
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
         found = [hmac.compare_digest(digest, known) for known in self._digests]
         return not self._digests or any(found)
@@ -74,7 +74,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that a server is told. hosts: names by which it may be addressed; None is any, for one that has keys."""
+    """All settings of a server. hosts: accepted names in the Host header; None is any, for a server with keys."""
 
     worker_id: str = ""
     callback_url: str | None = None

@@ -1,4 +1,4 @@
-"""Answers that follow a JSON Schema: which tokens may come next, by the library llguidance."""
+"""Constrain answers to a JSON Schema, by the library llguidance."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from llorch.runtime.model import Model
 
-# Between the parts of a document: as people indent it, and not without an end, which small models do not find.
+# Between the parts of a document: enough for indentation, but bounded, because small models may not stop.
 WHITESPACE = r"[ \n]{0,16}"
-MESSAGE_CHARACTERS = 300  # of what is wrong with a schema
+MESSAGE_CHARACTERS = 300  # of the description of a schema's error
 
 
 class Structures:
-    """What the schemas of one model's answers share: its tokens, made ready when first asked for, within a second."""
+    """Constraints for one model's answers. They share the tokenizer's tables, built at first use within a second."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -34,9 +34,9 @@ class Structures:
         self._tokens: LLTokenizer | None = None
 
     def following(self, schema: Mapping[str, object]) -> Callable[[], Constraint]:
-        """Makes a constraint for every answer that has to follow a schema; ApiError 400 where that cannot be done."""
+        """A factory of constraints for answers that follow a schema; ApiError 400 if that is not possible."""
         try:
-            from llguidance import LLMatcher  # a server that nobody asks for JSON starts without it
+            from llguidance import LLMatcher  # imported only by a server that is asked for JSON
         except ImportError:
             raise refuse("it needs a package that is not installed: pip install 'llorch[serve]'") from None
         try:
@@ -66,7 +66,7 @@ class Structures:
 
 
 def refuse(why: str) -> ApiError:
-    """400 for a response_format that is not served."""
+    """The error 400 for an unsupported response_format."""
     return ApiError(
         400,
         f"response_format: {why[:MESSAGE_CHARACTERS]}",
@@ -76,19 +76,19 @@ def refuse(why: str) -> ApiError:
 
 
 class _Following:
-    """One answer's place in its schema."""
+    """The state of one answer within its schema."""
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
 
     def restrict(self, scores: NDArray[np.float32]) -> None:
-        """Once the document is whole, what is left are the tokens that end an answer."""
+        """Exclude disallowed tokens; once the document is complete, only end tokens remain."""
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         scores[np.unpackbits(mask, count=len(scores), bitorder="little") == 0] = -np.inf
         self._require_sound()
 
     def accept(self, token: int) -> None:
-        """Goes on by a token that was allowed."""
+        """Advance by a token that was allowed."""
         self._matcher.consume_token(token)
         self._require_sound()
 
@@ -98,7 +98,7 @@ class _Following:
 
 
 class _Tokens:
-    """A tokenizer as llguidance asks for it: the bytes of every token, and a text as tokens of just its bytes."""
+    """The interface that llguidance needs of a tokenizer: every token's bytes, and texts as exactly matching tokens."""
 
     def __init__(self, tokenizer: Tokenizer, rows: int, end: int) -> None:
         count = min(rows, tokenizer.get_vocab_size(with_added_tokens=True))
@@ -110,7 +110,7 @@ class _Tokens:
         self._of_bytes = {piece: token for token, piece in reversed(list(enumerate(self.tokens)))}
 
     def __call__(self, text: str) -> list[int]:
-        """As the tokenizer encodes it; byte by byte where that puts a space before it, as SentencePiece's do."""
+        """Encode as the tokenizer does; byte by byte if that adds a space in front, as SentencePiece tokenizers do."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         wanted = text.encode()
         if b"".join(self.tokens[token] for token in ids) == wanted:

@@ -1,1 +1,1 @@
-"""Text before and after the model: prompts, and text as it comes."""
+"""Text around the model: encoding prompts, and decoding tokens as they are generated."""

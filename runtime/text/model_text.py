@@ -1,4 +1,4 @@
-"""What a model's files say of text: tokenizer, end tokens, chat template."""
+"""What a model's files provide for text: tokenizer, end tokens, chat template."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What a model's files say of text; made when it is first asked for.
+    """The tokenizer of a model and the facts that belong to it.
 
-    end_ids: tokens after which a generation stops. chat_template: a Jinja template, or None. special_tokens: what
-    a template may call by name (`bos_token`, …). suppressed: ids that are never sampled. size: every token's id is
-    below it; what the output layer has beyond is padding, and is never sampled either.
+    end_ids: tokens that end a generation. chat_template: a Jinja template, or None. special_tokens: available to the
+    template by name (`bos_token`, …). suppressed: ids that are never sampled. size: one more than the tokenizer's
+    largest id; rows of the output layer from there on are padding, and never sampled either.
     """
 
     tokenizer: Tokenizer

@@ -1,4 +1,4 @@
-"""What a tokenizer puts before a text by itself, and that it is there once."""
+"""Encode rendered prompts, with the tokenizer's leading special tokens exactly once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def leading_ids(tokenizer: Tokenizer) -> list[int]:
-    """The special tokens that it puts before every text, such as BOS; empty where it puts none."""
+    """The special tokens that the tokenizer adds before every text, such as BOS; empty if it adds none."""
     added: list[int] = tokenizer.encode("a").ids
     plain: list[int] = tokenizer.encode("a", add_special_tokens=False).ids
     ends = range(len(added) - len(plain) + 1)
@@ -17,9 +17,9 @@ def leading_ids(tokenizer: Tokenizer) -> list[int]:
 
 
 def encode_rendered(tokenizer: Tokenizer, rendered: str) -> list[int]:
-    """Ids of a prompt that a template has written: what the tokenizer leads with stands there exactly once.
+    """Encode a prompt rendered by a chat template, with the tokenizer's leading special tokens exactly once.
 
-    Some templates write BOS and some leave it to the tokenizer; a model that is given two, or none, answers worse.
+    Some templates write BOS and others leave it to the tokenizer; a model given two, or none, answers worse.
     """
     ids: list[int] = tokenizer.encode(rendered, add_special_tokens=False).ids
     leading = leading_ids(tokenizer)

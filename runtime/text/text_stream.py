@@ -1,4 +1,4 @@
-"""Text of tokens as they come: never half a character, never part of a stop string."""
+"""Decode generated tokens incrementally: never half a character, never part of a stop string."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-REPLACEMENT = "\ufffd"  # what a tokenizer gives for bytes that are no whole character (yet)
-KEPT_TOKENS = 64  # decoded again at every step; a character has four bytes, so at most four tokens
+REPLACEMENT = "\ufffd"  # what a tokenizer decodes incomplete characters to
+KEPT_TOKENS = 64  # decoded again at every step; an incomplete character spans at most four tokens
 
 
 class TextStream:
     """Tokens in, text out; special tokens have no text.
 
-    What was given stays given: text is held back while it ends in an unfinished character, or in what may
-    become one of the stop strings.
+    Text is never taken back: it is withheld while it ends in an incomplete character, or in a possible beginning of a
+    stop string.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
         self._stop = [text for text in stop if text]
         self._ids: list[int] = []
-        self._decoded = 0  # characters of the kept tokens' text that have left the decoder
-        self._held = ""  # decoded, but perhaps the start of a stop string
-        self._whole = 0  # kept tokens after which the text last ended in whole characters
+        self._decoded = 0  # characters of the kept tokens' text that have been passed on
+        self._held = ""  # decoded, but possibly the beginning of a stop string
+        self._whole = 0  # number of kept tokens after which the text last ended in a complete character
         self.stopped_by: str | None = None
 
     def push(self, token: int) -> str:
-        """The text that this token finishes; after a stop string nothing more comes."""
+        """Add a token; return the text that it completes. After a stop string, always empty."""
         self._ids.append(token)
         text = self._text()
         finished = text.rstrip(REPLACEMENT)
@@ -41,7 +41,7 @@ class TextStream:
         return self._release(piece)
 
     def finish(self) -> str:
-        """What was held back, with U+FFFD for a character that never ended."""
+        """End the text; return what was withheld, with U+FFFD for an incomplete character."""
         if self.stopped_by is not None:
             return ""
         piece = self._text()[self._decoded :]
@@ -52,7 +52,7 @@ class TextStream:
         return text
 
     def _forget_old(self) -> None:
-        """Drops tokens whose text is out, but for some that the next ones may need for their spacing."""
+        """Drop tokens whose text has been passed on, except some that later tokens' spacing may depend on."""
         if len(self._ids) <= 2 * KEPT_TOKENS or self._whole < len(self._ids):
             return
         self._ids = self._ids[-KEPT_TOKENS:]
@@ -60,7 +60,7 @@ class TextStream:
         self._decoded = len(self._text())
 
     def _release(self, piece: str) -> str:
-        """The piece behind what was held, up to a stop string or to what may become one."""
+        """Append to the withheld text; return it up to a stop string or to a possible beginning of one."""
         if self.stopped_by is not None:
             return ""
         text = self._held + piece
@@ -79,6 +79,6 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of the text are a beginning of the stop string, all of it excepted."""
+    """Length of the longest end of `text` that is a proper prefix of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

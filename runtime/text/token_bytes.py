@@ -1,4 +1,4 @@
-"""The text and the bytes that one token stands for, also where they are no whole character."""
+"""The text and the bytes of a single token, even if they are no complete character."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 REPLACEMENT = "\ufffd"
-SPACE = "\u2581"  # SentencePiece's
+SPACE = "\u2581"  # SentencePiece's character for a space
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
-    """A token's text by itself, special tokens by name; a space that a decoder takes for a text's first stays."""
+    """Text of a single token, special tokens included; keeps a leading space, which decoders drop at a text's start."""
     text: str = tokenizer.decode([token], skip_special_tokens=False)
     leading = (tokenizer.id_to_token(token) or "").startswith(SPACE)
     return f" {text}" if leading and not text.startswith(" ") else text
 
 
 def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
-    """UTF-8 of the token's text; of a token that is part of a character, the bytes that are in it."""
+    """UTF-8 bytes of a token's text; of a token that is only part of a character, its own bytes."""
     text = token_text(tokenizer, token)
     if REPLACEMENT not in text:
         return text.encode()

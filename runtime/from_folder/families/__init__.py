@@ -1,7 +1,7 @@
-"""How transformers reads each `model_type`: one row of facts a class.
+"""How transformers reads each `model_type`: one row of facts per class.
 
 Sources: transformers 5.23, models/<model_type>/modeling_*.py (names, arithmetic) and configuration_*.py (keys and their
-defaults). A role is what the decoder calls a weight; its name is what stands between `model.layers.{i}.` and `.weight`.
+defaults). A role is the decoder's term for a weight; its name is the part between `model.layers.{i}.` and `.weight`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is said of a class of transformers that the folder reading knows: the words of the tables beside this."""
+"""The table of facts that describes a class of transformers for the folder reading."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from llorch.runtime.traits import NormKind, RotaryPairs, Scores
 Names = Mapping[str, str]
 
 Bias = bool | str
-"""Whether a linear layer has a bias, or the key that says so."""
+"""Whether a linear layer has a bias, or the config key that says so."""
 
 
 def biases(roles: str, said_by: Bias) -> dict[str, Bias]:
-    """The same answer for several roles."""
+    """The same answer for several roles, separated by spaces."""
     return dict.fromkeys(roles.split(), said_by)
 
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """Keys of a mixture; `count` may be spelled in several ways.
+    """The config keys of a mixture.
 
+    count: alternative spellings of the key for the number of experts. used: key of the number used per token, one
+        number or a list of the same for every layer.
     renormalised: a key, or what the class always does. width, shared_width: keys of the experts' widths.
-    shared_count: the key of how many experts' widths the shared network has, where `shared_width` is that of one.
-    used: the key of how many are chosen, one number or a list of the same for every layer. scores, group_worth,
-        weighs_input: as in `Routing`. scale, groups, groups_used, jitter: keys.
+    shared_count: key of the number of shared experts, if `shared_width` is the width of one.
+    scores, group_worth, weighs_input: as in `Routing`. scale, groups, groups_used, jitter: keys.
     """
 
     count: tuple[str, ...]
@@ -46,27 +47,29 @@ class Experts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassFacts:
-    """One class's facts.
+    """One class's facts. A key is a key of config.json.
 
-    class_name: the entry of `architectures` that this row speaks of. other_names: other entries for the same class.
-    mxfp4: roles of experts as they are where config.json says that they are MXFP4, instead of the same in floats.
-    names: roles to names; `{e}` counts experts, `{h}` heads. `=` before a name: that is all of it, without
-        `.weight`.
-    by_kind: the same for the layers of one kind (`kinds.py` has the words); outside: for what is outside the layers.
-    mixers, ffns: which kind each layer is of; types_key: the list that says it.
-    head_norm_after_rope … shares_keys: as in `Traits`, output_gate: the queries' rows have a gate's beside
-        them. keys_as_values, layer_embedding: whether the class has layers without values, and embeddings a layer.
-    full_turns: whether layers with full attention are rotated, in a model that has sliding ones.
-    experts_transposed: experts are stored (in, out), the gate's columns and the up's in turns.
-    embedding, layers: where the embedding and the layers are. predicts: names of what predicts further tokens, which
-        the class leaves out; beyond: such layers follow the model's own.
+    class_name: the entry of `architectures`. other_names: other entries for the same class.
+    mxfp4: roles of the experts if config.json says that they are MXFP4, instead of the float ones.
+    names: roles → names; `{e}` stands for an expert's number, `{h}` for a head's. A name that begins with `=` is
+        complete, without `.weight`.
+    by_kind: further names, for layers of one kind (`kinds.py` has the words); outside: names outside the layers.
+    mixers, ffns: how the layers' kinds are determined, keys of `kinds.MIXERS` and `kinds.FFNS`; types_key: key of the
+        list of layer types.
+    head_norm_after_rope, sinks, value_norm, temperature, shares_keys: as in `Traits`. output_gate: the output gate's
+        rows are interleaved with the query's. keys_as_values: whether some layers use their keys as values.
+        layer_embedding: whether the class has per-layer token embeddings.
+    full_turns: whether the full-attention layers of a model with sliding ones have RoPE.
+    experts_transposed: experts are stored as (in, out), with alternating columns of gate and up.
+    embedding, layers: names of the embedding and of the list of layers. predicts: pattern of multi-token-prediction
+        tensors, which the class ignores; beyond: key of how many such layers follow the model's own.
     biases: which linear roles have biases; the others have none.
-    norm_bias: whether norms have biases (norms of heads never do). bare_norms: roles of norms without a weight, where
-        none has one, the final norm neither.
-    defaults: what the configuration class takes for keys that are absent.
-    supported: keys with the only values whose arithmetic the decoder has.
-    head_norm: how norms of queries and keys apply; `head_norm_key` switches them.
-    windows: no layers, all of them, or those of `layer_types`; `types` makes that list when it is absent.
+    norm_bias: whether norms have biases (norms of heads never do). bare_norms: roles of norms without a weight; if
+        there are any, the final norm has none either.
+    defaults: the configuration class's values for absent keys.
+    supported: keys, with the only values that the decoder implements.
+    head_norm: as in `Traits`; `head_norm_key` switches it.
+    windows: in no layers, in all, or by `layer_types`; `types` says how that list is derived if it is absent.
     window_switch: a key that must be true for windows to apply.
     latent_eps: of the norms of latent vectors, where it is not that of the others.
     residual_depth: the key of the residual scale times the root of the number of layers. logit_base: of the hidden size
@@ -184,7 +187,7 @@ class ClassFacts:
 
 
 def class_defaults(**own: object) -> dict[str, object]:
-    """Defaults of most configuration classes, and a class's own."""
+    """Defaults that most configuration classes share, updated by a class's own."""
     common = {
         "num_key_value_heads": None,
         "head_dim": None,

@@ -1,4 +1,4 @@
-"""How transformers reads Gemma; a row of facts a class."""
+"""How transformers reads Gemma: a row of facts per class."""
 
 from __future__ import annotations
 

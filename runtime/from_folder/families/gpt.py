@@ -1,4 +1,4 @@
-"""How transformers reads GPT-2, GPT-NeoX and others of before Llama; a row of facts a class."""
+"""How transformers reads GPT-2, GPT-NeoX and other models before Llama: a row of facts per class."""
 
 from __future__ import annotations
 

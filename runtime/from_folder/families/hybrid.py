@@ -1,4 +1,4 @@
-"""How transformers reads recurrent and convolution layers, alone or among attention; a row of facts a class."""
+"""How transformers reads models with recurrent or convolution layers: a row of facts per class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from llorch.runtime.from_folder.families.facts import ClassFacts, Experts, Names, biases, class_defaults
 from llorch.runtime.from_folder.families.names import ATTENTION, NORMS
 
-# Of the state space's steps; transformers writes infinity, which JSON does not have, as an object.
+# Limit of the state space's time step; transformers writes infinity, which JSON lacks, as an object.
 NO_LIMIT: tuple[object, ...] = ([0.0, {"__float__": "Infinity"}], None)
 
 SHORT_CONV: Names = {
@@ -29,7 +29,7 @@ LFM2_ATTENTION: Names = {
 
 
 def mamba2(below: str) -> Names:
-    """The names of a Mamba 2 mixer below another name."""
+    """The names of a Mamba 2 mixer under the prefix `below`."""
     return {
         "mamba_in": f"{below}.in_proj",
         "conv": f"{below}.conv1d",

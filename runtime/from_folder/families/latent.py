@@ -1,4 +1,4 @@
-"""How transformers reads attention with latent keys and values, as DeepSeek has it; a row of facts a class."""
+"""How transformers reads multi-head latent attention (DeepSeek): a row of facts per class."""
 
 from __future__ import annotations
 

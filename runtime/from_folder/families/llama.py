@@ -1,4 +1,4 @@
-"""How transformers reads Llama, Mistral and what has their block; a row of facts a class."""
+"""How transformers reads Llama, Mistral and models with the same block: a row of facts per class."""
 
 from __future__ import annotations
 

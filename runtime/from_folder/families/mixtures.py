@@ -1,4 +1,4 @@
-"""How transformers reads Llama's block with a mixture for its network; a row of facts a class."""
+"""How transformers reads Llama's block with a mixture of experts: a row of facts per class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and facts that several tables share."""
+"""Tensor names and facts that several tables share."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How llama.cpp reads each `general.architecture`: one row of facts a family.
+"""How llama.cpp reads each `general.architecture`: one row of facts per architecture.
 
 Sources: llama.cpp, src/models/<architecture>.cpp (which tensors, which arithmetic) and `llama_model_rope_type`
-in src/llama-model.cpp (which channels turn together). Tensor names are stems: `attn_q.weight` stands for
-`blk.{i}.attn_q.weight`. Queries, keys and values are in every family, apart or as one `attn_qkv`, with or
-without biases.
+in src/llama-model.cpp (which channels are rotated together). Tensor names are given without their prefix:
+`attn_q.weight` stands for `blk.{i}.attn_q.weight`. Every family with attention has queries, keys and values, separate
+or fused as `attn_qkv`, with or without biases.
 
 Some things differ from llama.cpp, which leaves out there what files say: phi3 and llama attend within
 `attention.sliding_window`, which llama.cpp has switched off and does not know; command-r norms its heads where the

@@ -1,4 +1,4 @@
-"""How llama.cpp reads Gemma; a row of facts an architecture."""
+"""How llama.cpp reads Gemma: a row of facts per architecture."""
 
 from __future__ import annotations
 

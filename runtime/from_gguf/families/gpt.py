@@ -1,4 +1,4 @@
-"""How llama.cpp reads GPT-2, GPT-NeoX and others of before Llama; a row of facts an architecture."""
+"""How llama.cpp reads GPT-2, GPT-NeoX and other architectures before Llama: a row of facts per architecture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from llorch.runtime.from_gguf.facts import FINAL_BIAS, FUSED, UNGATED, WITH_BIAS, ArchitectureFacts
 
-# Of the years before rotary embeddings: one tensor for queries, keys and values, biases everywhere, positions learned.
+# From before RoPE: fused queries, keys and values, biases everywhere, learned positions.
 EARLY: dict[str, Any] = {
     "pairs": "halves",
     "norm": "layer",

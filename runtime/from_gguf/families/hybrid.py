@@ -1,4 +1,4 @@
-"""How llama.cpp reads recurrent and convolution layers, alone or among attention; a row of facts an architecture."""
+"""How llama.cpp reads models with recurrent or convolution layers: a row of facts per architecture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llorch.runtime.from_gguf.facts import (
     ArchitectureFacts,
 )
 
-# A layer is one thing: Mamba 2, attention or a network.
+# Each layer is only one of: Mamba 2, attention, or a feed-forward network.
 NEMOTRON: dict[str, Any] = {
     "pairs": "interleaved",
     "activation": "relu2",

@@ -1,4 +1,4 @@
-"""How llama.cpp reads attention with latent keys and values, as DeepSeek has it; a row of facts an architecture."""
+"""How llama.cpp reads multi-head latent attention (DeepSeek): a row of facts per architecture."""
 
 from __future__ import annotations
 

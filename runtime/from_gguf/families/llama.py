@@ -1,4 +1,4 @@
-"""How llama.cpp reads Llama, Mistral and what has their block; a row of facts an architecture."""
+"""How llama.cpp reads Llama, Mistral and models with the same block: a row of facts per architecture."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from llorch.runtime.from_gguf.facts import (
 )
 from llorch.runtime.traits import Temperature
 
-# Queries of layers that do not rotate grow with their position; src/models/llama4.cpp has these numbers built in.
+# Queries of layers without RoPE are scaled by position; src/models/llama4.cpp has these numbers built in.
 FLOOR_TEMPERATURE = Temperature(0.1, 8192, offset=1, unrotated_only=True)
 
 NO_POST_NORMS = {"attention_post_norm": "", "ffn_post_norm": ""}
-# Dense layers first, then experts chosen by a bias too, with a network beside them that all positions share.
+# Dense layers first, then mixtures with a bias on the choice and a shared expert.
 DEEPSEEK_EXPERTS: dict[str, Any] = {
     "experts": "always",
     "ffns": "leading dense",

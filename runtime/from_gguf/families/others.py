@@ -1,4 +1,4 @@
-"""How llama.cpp reads Cohere, GLM, Granite, gpt-oss and Phi-3, each with a block of its own; a row of facts each."""
+"""How llama.cpp reads Cohere, GLM, Granite, gpt-oss and Phi-3, which have blocks of their own: a row of facts each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How llama.cpp reads Qwen; a row of facts an architecture."""
+"""How llama.cpp reads Qwen: a row of facts per architecture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from llorch.runtime.from_gguf.facts import DELTA_NET, FFN_NORM_NAMED_POST, SHARED, ArchitectureFacts
 
-# Three layers of a gated delta net, then one of attention whose queries have an output gate beside them.
+# Three layers of a gated delta net, then one of attention with an output gate beside its queries.
 QWEN35: dict[str, Any] = {
     "pairs": "halves",
     "norms": ("attn_norm.weight", "post_attention_norm.weight"),

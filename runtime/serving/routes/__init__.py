@@ -1,1 +1,1 @@
-"""The endpoints, one module for each kind of client."""
+"""The API's endpoints, one module per kind of client."""

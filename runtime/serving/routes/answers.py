@@ -1,4 +1,4 @@
-"""Events of generations put into OpenAI's documents, for chats and for texts, whole and in chunks."""
+"""Format generations as OpenAI's documents: chat and text completions, whole and in chunks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Document = dict[str, object]
 
 @dataclass(slots=True)
 class ShownToken:
-    """A token whose text went out, at that character of the answer."""
+    """A token whose text has been sent. offset: its position in the answer's text, in characters."""
 
     step: Step
     offset: int
@@ -30,9 +30,9 @@ class ShownToken:
 
 @dataclass(slots=True)
 class CollectedAnswer:
-    """What came of one answer, or of one answer since the last chunk.
+    """One answer, or the part of it since the last chunk.
 
-    held: tokens whose text has not come out yet; where it turns out to be a stop string they are left out.
+    held: tokens whose text is still withheld; they are dropped if it turns out to be a stop string.
     """
 
     text: str = ""
@@ -43,7 +43,7 @@ class CollectedAnswer:
     finished: Finished | None = None
 
     def take(self, event: Event) -> None:
-        """Adds an event."""
+        """Add an event."""
         if isinstance(event, Token):
             self.tokens += 1
             self.held.append(ShownToken(event.step, self.offset + len(self.text)))
@@ -57,17 +57,17 @@ class CollectedAnswer:
                 self.shown, self.held = [*self.shown, *self.held], []
 
     def following(self) -> CollectedAnswer:
-        """What comes after a chunk was made of this."""
+        """The state for the next chunk."""
         return CollectedAnswer(offset=self.offset + len(self.text), held=self.held)
 
     @property
     def finish_reason(self) -> str | None:
-        """OpenAI's word for how it ended, None while it goes on."""
+        """OpenAI's finish reason; None while the answer continues."""
         return None if self.finished is None else FINISH[self.finished.finish]
 
 
 async def collect(generations: Generations) -> list[CollectedAnswer]:
-    """All answers, when the last one is complete; ApiError where one failed."""
+    """Collect all answers until the last is complete; ApiError if one failed."""
     answers = [CollectedAnswer() for _ in generations.requests]
     async for index, event in generations:
         if isinstance(event, Failed):
@@ -77,7 +77,7 @@ async def collect(generations: Generations) -> list[CollectedAnswer]:
 
 
 def usage(prompts: Sequence[Sequence[int]], made: Sequence[int]) -> Document:
-    """The numbers of tokens; a prompt counts once however many answers it has."""
+    """OpenAI's token counts; a prompt counts once however many answers it has."""
     prompt, completion = sum(map(len, prompts)), sum(made)
     return {
         "prompt_tokens": prompt,
@@ -88,9 +88,9 @@ def usage(prompts: Sequence[Sequence[int]], made: Sequence[int]) -> Document:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of completion is written.
+    """The format of one kind of completion.
 
-    choice: a whole answer. delta: a chunk of one. first: the chunk that opens one, where there is such.
+    choice: formats a whole answer. delta: formats a chunk. first: formats the opening chunk, if that kind has one.
     """
 
     prefix: str
@@ -102,7 +102,7 @@ class Kind:
 
 
 def chat_kind(tokenizer: Tokenizer) -> Kind:
-    """Chat completions."""
+    """The format of chat completions."""
 
     def choice(index: int, answer: CollectedAnswer) -> Document:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
@@ -122,7 +122,7 @@ def chat_kind(tokenizer: Tokenizer) -> Kind:
 def chat_choice(
     index: int, name: str, said: object, answer: CollectedAnswer, tokenizer: Tokenizer
 ) -> Document:
-    """A choice of a chat, whose text is under `name`."""
+    """A choice of a chat completion, with its text under `name`."""
     steps = [shown.step for shown in answer.shown if shown.step.chosen is not None]
     logprobs = {"content": [chat_logprobs(step, tokenizer) for step in steps], "refusal": None}
     return {
@@ -134,7 +134,7 @@ def chat_choice(
 
 
 def chat_logprobs(step: Step, tokenizer: Tokenizer) -> Document:
-    """A token with its probability and the alternatives."""
+    """A token with its log probability and the alternatives."""
     assert step.chosen is not None
 
     def one(token: int, value: float) -> Document:
@@ -149,7 +149,7 @@ def chat_logprobs(step: Step, tokenizer: Tokenizer) -> Document:
 
 
 def text_kind(tokenizer: Tokenizer) -> Kind:
-    """Text completions; their chunks look like their answers."""
+    """The format of text completions, whose chunks look like their answers."""
 
     def choice(index: int, answer: CollectedAnswer) -> Document:
         return {
@@ -163,7 +163,7 @@ def text_kind(tokenizer: Tokenizer) -> Kind:
 
 
 def text_logprobs(answer: CollectedAnswer, tokenizer: Tokenizer) -> Document | None:
-    """Tokens, probabilities and places of an answer, each a list."""
+    """An answer's tokens, log probabilities and text offsets, each as a list; None if none were asked for."""
     shown = [one for one in answer.shown if one.step.chosen is not None]
     if not shown:
         return None

@@ -1,4 +1,4 @@
-"""llama-server's endpoints: its completion, the tokenizer and the template by themselves, its properties."""
+"""llama-server's endpoints: completion, tokenizer, chat template, properties."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LlamaServer:
         return JSONResponse({"tokens": pieces})
 
     def _piece(self, token: int) -> str | list[int]:
-        """Its text, or its bytes where they are no text by themselves."""
+        """A token's text, or its bytes if they are not valid UTF-8 on their own."""
         content = token_bytes(self.service.model.tokenizer, token)
         try:
             return content.decode()
@@ -80,7 +80,7 @@ class LlamaServer:
                 "default_generation_settings": {"n_ctx": model.n_ctx, "params": default_settings()},
                 "total_slots": self.service.settings.limits.slots,
                 "model_alias": self.service.card.name,
-                "model_path": self.service.card.name,  # a name: paths of this machine are nobody's business
+                "model_path": self.service.card.name,  # the name: paths of this machine are not disclosed
                 "modalities": {"vision": False, "audio": False},
                 "chat_template": model.chat_template or "",
                 "bos_token": special.get("bos_token", ""),
@@ -149,7 +149,7 @@ class LlamaServer:
                 )
 
     def _piece_of(self, content: str, steps: Sequence[Step], body: Completion) -> Document:
-        """A part of the answer: its text, its tokens where a stream or the client asks, their probabilities."""
+        """A part of the answer: its text, its tokens if streaming or asked for, their log probabilities."""
         document: Document = {"content": content}
         if body.stream or body.return_tokens:
             document["tokens"] = [step.token for step in steps]
@@ -169,7 +169,7 @@ class LlamaServer:
         return {**one(step.chosen.token, step.chosen.value), "top_logprobs": top}
 
     def _ending(self, event: Finished, body: Completion, ids: Sequence[int]) -> Document:
-        """What the last part says beside its text."""
+        """The fields of the last part beside its text."""
         return {
             "stop": True,
             "model": self.service.card.name,
@@ -185,13 +185,13 @@ class LlamaServer:
 
 
 def default_settings() -> Document:
-    """The values of a completion's fields where a client gives none."""
+    """The default values of a completion's fields."""
     fields = Completion.model_fields.items()
     return {name: field.default for name, field in fields if not field.is_required()}
 
 
 def timings(event: Finished, prompt: int) -> Document:
-    """How long the prompt and the answer took, in milliseconds and in tokens a second."""
+    """Durations of the prompt and the answer, in milliseconds and in tokens per second."""
 
     def of(name: str, count: int, seconds: float) -> Document:
         return {

@@ -1,4 +1,4 @@
-"""OpenAI's endpoints: the models that there are, chat completions, text completions."""
+"""OpenAI's endpoints: models, chat completions, text completions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class OpenAI:
         return JSONResponse(self.model_document())
 
     def model_document(self) -> dict[str, object]:
-        """The model as a client sees it: OpenAI's fields, then which bytes it is and whether they were checked."""
+        """The model's document: OpenAI's fields, then its digest, format, architecture and verification."""
         card = self.service.card
         return {
             "id": card.name,
@@ -139,7 +139,7 @@ class OpenAI:
         kind: Kind,
         counted: Sequence[Sequence[int]] | None,
     ) -> AsyncIterator[bytes]:
-        """Chunks, and a last one with the numbers of tokens where the prompts are to be counted."""
+        """The chunks of a stream, and a last one with token counts unless `counted` is None."""
         head = {**head, "object": kind.chunk_object}
         pending = [CollectedAnswer() for _ in generations.requests]
         made = [0] * len(pending)

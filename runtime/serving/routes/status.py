@@ -1,4 +1,4 @@
-"""How the server is: its health, its metrics, its own description, and the page."""
+"""Endpoints about the server itself: health, metrics, provenance, and the web page."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Status:
 
 
 async def page(request: Request) -> Response:
-    """GET / and the files that it is made of."""
+    """GET / and its files."""
     name = request.url.path.removeprefix("/") or "index.html"
     return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
 
 
 async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
-    """Any path that is none of ours."""
+    """Answer 404 for an unknown path."""
     raise ApiError(404, "there is no such path here", code="not_found")

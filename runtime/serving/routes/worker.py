@@ -1,4 +1,4 @@
-"""The worker's endpoints: a job is executed as a stream of events, and cancelled by its name."""
+"""The worker's endpoints: execute a job as a stream of events, and cancel it by its name."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Worker:
     async def _events(self, job_id: str, generations: Generations) -> AsyncIterator[bytes]:
         started = False
         async for _, event in generations:
-            if not started:  # also of a job that ends while it waits: the order of events stays
+            if not started:  # also before a job that ends in the queue: the order of events is fixed
                 started = True
                 yield self._start(job_id)
             for name, document in self._documents(event):
@@ -86,7 +86,7 @@ class Worker:
         return sent_event(document, "started")
 
     def _documents(self, event: Event) -> list[tuple[str, dict[str, object]]]:
-        """What an event is called and says; nothing for a token that has finished no character yet."""
+        """Names and documents of an event; none for a token that completes no character."""
         if isinstance(event, Started):
             return []
         if isinstance(event, Token):
@@ -102,7 +102,7 @@ class Worker:
 
 
 def ending(event: Finished) -> dict[str, object]:
-    """What the last event says."""
+    """The fields of the last event."""
     matched = {} if event.stopped_by is None else {"stop_sequence_matched": event.stopped_by}
     return {
         "tokens_out": event.tokens,
@@ -113,6 +113,6 @@ def ending(event: Finished) -> dict[str, object]:
 
 
 def refuse(field: str, constraint: str, message: str) -> Response:
-    """One error in the worker's words."""
+    """A 400 response with one error in the worker's format."""
     error = {"field": field, "constraint": constraint, "message": message}
     return JSONResponse({"errors": [error]}, status_code=400)

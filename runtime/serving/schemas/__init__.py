@@ -1,1 +1,1 @@
-"""What clients may send, field by field with its bounds: one module for each kind of client."""
+"""The schemas of requests, with bounds on their fields: one module per kind of client."""

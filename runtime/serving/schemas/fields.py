@@ -1,4 +1,4 @@
-"""What the schemas of all clients share: how JSON is read, the fields' bounds, and fields that are not served."""
+"""What all request schemas share: JSON parsing, bounds of fields, unsupported fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llorch.runtime.serving.errors import ApiError
 
-SMALLEST = 5e-324  # a top_p of 0 keeps the most probable token, as the smallest positive number does
+SMALLEST = (
+    5e-324  # for a top_p of 0, which keeps only the most probable token, as the smallest positive number does
+)
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
@@ -23,9 +25,9 @@ Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class Body(BaseModel):
-    """A JSON object: types are taken as they stand, and fields that it does not name are kept aside.
+    """A JSON object, validated without type coercion; unknown fields are kept in `model_extra`.
 
-    IGNORED: fields that change no answer. REFUSED: fields that would, with the values that would not.
+    IGNORED: fields that change no answer. REFUSED: fields that would, with the values that do not.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
@@ -34,7 +36,7 @@ class Body(BaseModel):
     REFUSED: ClassVar[Mapping[str, tuple[object, ...]]] = {}
 
     def require_served(self) -> None:
-        """ApiError 400 by the name of a field that is not served, or that nobody knows."""
+        """Raise ApiError 400 for a field that is not supported or not known."""
         for name, value in (self.model_extra or {}).items():
             if name in self.IGNORED or value is None or value in self.REFUSED.get(name, ()):
                 continue
@@ -44,10 +46,10 @@ class Body(BaseModel):
 
 
 def top_p_of(value: float | None, default: float = 1.0) -> float:
-    """As the runtime has it: above 0."""
+    """top_p for the runtime, where it must be above 0."""
     return max(default if value is None else value, SMALLEST)
 
 
 def seed_of(value: int | None) -> int:
-    """The seed; of none, and of -1 as llama-server has it, one by chance."""
+    """The seed; a random one for None and for llama-server's -1."""
     return secrets.randbits(63) if value is None or value == -1 else value

@@ -1,4 +1,4 @@
-"""Requests of llama-server's own endpoints, with its names and its defaults."""
+"""Request schemas of llama-server's endpoints, with its names and defaults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from llorch.runtime.serving.schemas.openai import Message, TokenId, Tool
 class Tokenize(Body):
     """POST /tokenize.
 
-    add_special: with what the tokenizer puts before a text. parse_special: names of special tokens are such tokens.
+    add_special: add the tokenizer's leading special tokens. parse_special: names of special tokens stand for them.
     """
 
     content: str
@@ -47,7 +47,7 @@ class ApplyTemplate(Body):
 
 
 class Completion(Body):
-    """POST /completion. n_predict: -1 is all that the context has room for. n_probs: alternatives a token."""
+    """POST /completion. n_predict: -1 is all that the context has room for. n_probs: alternatives per token."""
 
     IGNORED = frozenset(
         ("cache_prompt", "id_slot", "n_keep", "return_progress", "timings_per_token", "model")
@@ -89,7 +89,7 @@ class Completion(Body):
     return_tokens: bool = False
 
     def sampling(self) -> Sampling:
-        """How tokens are chosen; the runtime applies the temperature before the filters."""
+        """The sampling parameters; the runtime applies the temperature before the filters."""
         return Sampling(
             temperature=self.temperature,
             top_k=max(self.top_k, 0),

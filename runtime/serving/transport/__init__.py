@@ -1,1 +1,1 @@
-"""HTTP itself: connections and their bounds, who is let in, bodies, streams of events."""
+"""HTTP transport: connections and their limits, authentication, bodies, event streams."""
