@@ -1,1 +1,1 @@
-"""Products of packed weights with activations, a room a kind of processor."""
+"""Kernels that multiply packed weights with activations, one package per kind of processor."""

@@ -221,7 +221,7 @@ def _judge(
         if got != expected:
             at = next((i for i, pair in enumerate(zip(got, expected, strict=False)) if pair[0] != pair[1]), 0)
             wrong = f"{got[at : at + 1]} at {at}, a fresh process has {expected[at : at + 1]}"
-    except Exception as error:  # noqa: BLE001  # noqa: BLE001  # a request that raises is a wrong answer
+    except Exception as error:  # noqa: BLE001  # a request that raises is a wrong answer
         wrong = f"{type(error).__name__}: {error}"
     with lock:
         found.asked += 1

@@ -226,7 +226,7 @@ class Scheduler:
             else:
                 caches = [job.request.cache for job in jobs]
                 logits = self.model.step_together([ids[0] for ids in pending], caches)
-        except Exception as error:  # noqa: BLE001  # noqa: BLE001  # whatever a step raises ends these jobs and no others
+        except Exception as error:  # noqa: BLE001  # whatever a step raises ends these jobs and no others
             self._end(jobs, error)
             return
         for job, row, ids in zip(jobs, logits, pending, strict=True):
@@ -238,7 +238,7 @@ class Scheduler:
         decoding = job.request.decodes
         try:
             job.give(accept())
-        except Exception as error:  # noqa: BLE001  # noqa: BLE001  # sampling and decoding text are the job's own too
+        except Exception as error:  # noqa: BLE001  # sampling and decoding text are the job's own too
             self._end([job], error)
             return
         if not decoding:

@@ -117,9 +117,7 @@ class Server:
             await asyncio.wait({ending, loading, serving}, return_when=asyncio.FIRST_COMPLETED)
             if not loading.done():
                 self.service.state = "draining"
-                await asyncio.wait(
-                    {loading}
-                )  # a thread cannot be stopped; the model that it loads is closed afterwards
+                await asyncio.wait({loading})  # a thread cannot be stopped; its model is closed afterwards
             self.service.ready(loading.result())
             if not self._ending.is_set():
                 await self._ready(uri, ending)

@@ -1,1 +1,1 @@
-"""Products on the processor: machine code that LLVM makes on the user's machine, from a description of each type."""
+"""CPU kernels: LLVM compiles them on the user's machine, from a description of each tensor type."""

@@ -1,4 +1,4 @@
-"""Products of unsigned with signed bytes, summed by fours: the one step for which processors have an instruction."""
+"""Dot products of unsigned with signed bytes in groups of four, for which CPUs have instructions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from llvmlite import ir
 from llorch.formats.vector_code import BYTE, WORD, Value
 from llorch.runtime.kernels.cpu.emit import SHORT, Emitter, vector
 
-# What `pmaddubsw` may multiply without its sums of two leaving 16 bits: 127 · 127 · 2 is within.
+# Most bits of a code for which `pmaddubsw`'s sums of two products fit in 16 bits: 2 · 127 · 127 does.
 SAFE_BITS = 7
 
 
 def dot4(emit: Emitter, sums: Value, codes: Value, x: Value, bits: int) -> Value:
-    """sums + Σ of four products in a row. sums: n int32; codes: 4n bytes without a sign; x: 4n bytes with one.
+    """Emit sums + Σ of each four consecutive products.
 
-    bits: how many of a code may be set.
+    sums: n int32. codes: 4n unsigned bytes. x: 4n signed bytes. bits: number of bits that a code may use.
     """
     chosen = emit.processor.instructions
     if chosen == "avx512-vnni":
@@ -29,7 +29,7 @@ def dot4(emit: Emitter, sums: Value, codes: Value, x: Value, bits: int) -> Value
 
 
 def _dot4(emit: Emitter, sums: Value, codes: Value, x: Value) -> Value:
-    """As dot4, of codes of at most seven bits."""
+    """See `dot4`, for codes of at most seven bits."""
     chosen, lanes = emit.processor.instructions, codes.lanes
     if emit.processor.is_x86 and lanes in (32, 64):
         pairs = {32: "llvm.x86.avx2.pmadd.ub.sw", 64: "llvm.x86.avx512.pmaddubs.w.512"}[lanes]
@@ -69,6 +69,6 @@ def _join(parts: list[Value]) -> Value:
 
 
 def bytes_of(emit: Emitter, word: Value, lanes: int) -> Value:
-    """An integer of 32 bits in every lane, as four times as many bytes."""
+    """A 32-bit integer repeated in every lane, as four times as many bytes."""
     spread = word.spread(lanes)
     return emit.of(emit.builder.bitcast(spread.ir, ir.VectorType(BYTE, 4 * lanes)))

@@ -1,4 +1,4 @@
-"""What kernels are written with: functions, loops, variables and memory, over LLVM's builder."""
+"""Write kernels with LLVM's builder: functions, loops, variables and memory access."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SHORT = ir.IntType(16)
 
 
 def vector(element: Any, lanes: int) -> Any:
-    """The type of so many numbers."""
+    """LLVM's type of a vector."""
     return ir.VectorType(element, lanes)
 
 
 class Variable:
-    """A number or vector that changes; LLVM keeps it in a register."""
+    """A mutable number or vector; LLVM keeps it in a register."""
 
     def __init__(self, builder: Any, place: Any, kind: Any) -> None:
         self._builder, self._place, self._kind = builder, place, kind
 
     @property
     def value(self) -> Value:
-        """What it is now."""
+        """The current value."""
         return Value(self._builder, self._builder.load(self._place, typ=self._kind))
 
     @value.setter
@@ -38,9 +38,9 @@ class Variable:
 
 
 class Emitter:
-    """One function of a module, written from its first instruction to its last.
+    """Writes one function of a module, from its first instruction to its last.
 
-    Arguments and addresses are integers of 64 bits, so that Python hands over what it has: numbers.
+    Arguments and addresses are 64-bit integers, which Python can pass directly.
     """
 
     def __init__(
@@ -53,26 +53,26 @@ class Emitter:
 
     @property
     def arguments(self) -> list[Value]:
-        """What the function is called with."""
+        """The function's arguments."""
         return [self.of(argument) for argument in self.function.args]
 
     def of(self, value: Any) -> Value:
-        """LLVM's value as one to calculate with."""
+        """Wrap an LLVM value for arithmetic."""
         return Value(self.builder, value)
 
     def constant(self, kind: Any, number: float | Sequence[float]) -> Value:
-        """A number, the same number in all lanes, or one number a lane."""
+        """A constant: a number, one number in all lanes, or one number per lane."""
         if isinstance(kind, ir.VectorType):
             numbers = [number] * kind.count if isinstance(number, int | float) else number
             return self.of(ir.Constant(kind, [ir.Constant(kind.element, n) for n in numbers]))
         return self.of(ir.Constant(kind, number))
 
     def index(self, number: int) -> Value:
-        """An integer of 64 bits."""
+        """A 64-bit integer constant."""
         return self.constant(INDEX, number)
 
     def variable(self, initial: Value) -> Variable:
-        """A variable with a first value; its room is made once, however often the line is passed."""
+        """A variable with an initial value; allocated in the entry block, so once even inside loops."""
         kind = initial.ir.type
         with self.builder.goto_block(self._entry):
             place = self.builder.alloca(kind)
@@ -81,30 +81,30 @@ class Emitter:
         return changing
 
     def load(self, address: Value, element: Any, lanes: int = 0, offset: int = 0, align: int = 1) -> Value:
-        """A number, or a vector of `lanes`, `offset` bytes behind an address."""
+        """Load a number, or a vector of `lanes`, from `offset` bytes after the address."""
         kind = vector(element, lanes) if lanes else element
         loaded = self.builder.load(self.pointer(address, offset), typ=kind)
         loaded.align = align
         return self.of(loaded)
 
     def store(self, value: Value, address: Value, offset: int = 0) -> None:
-        """Puts a number or vector there."""
+        """Store a number or vector."""
         self.builder.store(value.ir, self.pointer(address, offset), align=1)
 
     def pointer(self, address: Value, offset: int = 0) -> Any:
-        """An address as LLVM's pointer."""
+        """Convert an address to an LLVM pointer."""
         pointer = self.builder.inttoptr(address.ir, POINTER)
         if not offset:
             return pointer
         return self.builder.gep(pointer, [ir.Constant(INDEX, offset)], source_etype=BYTE)
 
     def prefetch(self, address: Value, offset: int) -> None:
-        """Asks for a cache line that will be read; any address may be named."""
+        """Prefetch a cache line; the address need not be valid."""
         numbers = [ir.Constant(WORD, n) for n in (0, 3, 1)]
         self.call("llvm.prefetch.p0", VOID, self.of(self.pointer(address, offset)), *map(self.of, numbers))
 
     def call(self, name: str, result: Any, *arguments: Value) -> Value:
-        """Calls a function of this or another module, or one of LLVM's own."""
+        """Call a function of this or another module, or an LLVM intrinsic."""
         function = self.module.globals.get(name)
         if function is None:
             kinds = [argument.ir.type for argument in arguments]
@@ -112,23 +112,23 @@ class Emitter:
         return self.of(self.builder.call(function, [argument.ir for argument in arguments]))
 
     def call_at(self, address: Value, result: Any, *arguments: Value) -> Value:
-        """Calls the function that begins at an address."""
+        """Call the function at an address."""
         kind = ir.FunctionType(result, [argument.ir.type for argument in arguments])
         typed = self.builder.inttoptr(address.ir, kind.as_pointer())
         return self.of(self.builder.call(typed, [argument.ir for argument in arguments]))
 
     def fused(self, left: Value, right: Value, addend: Value) -> Value:
-        """left · right + addend, rounded once; a single factor acts on every lane."""
+        """left · right + addend, rounded once; a scalar factor is broadcast."""
         lanes = addend.lanes
         name = f"llvm.fma.{f'v{lanes}' if lanes else ''}f32"
         return self.call(name, addend.ir.type, left.spread(lanes), right.spread(lanes), addend)
 
     def zeros(self, lanes: int, element: Any = FLOAT) -> Value:
-        """A vector of nothing but zeros."""
+        """A vector of zeros."""
         return self.constant(vector(element, lanes), 0)
 
     def total(self, values: Value) -> Value:
-        """The sum of all lanes, halves first: the same order on every processor."""
+        """Sum of all lanes, adding halves: in the same order on every processor."""
         while values.lanes > 1:
             middle = values.lanes // 2
             values = values[:middle] + values[middle:]
@@ -136,7 +136,7 @@ class Emitter:
 
     @contextmanager
     def loop(self, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
-        """Runs what is written inside for start, start + step, … while below `stop`, taken with a sign."""
+        """Emit a loop over start, start + step, … while less than `stop` (signed)."""
         builder, before = self.builder, self.builder.block
         head, body, after = (self.function.append_basic_block(name) for name in ("head", "body", "after"))
         builder.branch(head)
@@ -153,20 +153,20 @@ class Emitter:
 
     @contextmanager
     def when(self, condition: Value) -> Iterator[None]:
-        """Runs what is written inside if the bit is set."""
+        """Emit code that runs only if the bit is set."""
         with self.builder.if_then(condition.ir):
             yield
 
     def less(self, left: Value, right: Value) -> Value:
-        """Of integers with a sign."""
+        """Compare signed integers."""
         return self.of(self.builder.icmp_signed("<", left.ir, right.ir))
 
     def smaller(self, left: Value, right: Value) -> Value:
-        """The smaller of two integers with a sign."""
+        """The smaller of two signed integers."""
         return self.less(left, right).choose(left, right)
 
     def back(self, value: Value | None = None) -> None:
-        """Ends the function."""
+        """Return from the function."""
         if value is None:
             self.builder.ret_void()
         else:

@@ -1,4 +1,4 @@
-"""A mixture's products, recorded as steps: a token's row is copied to the rows of each of its experts."""
+"""Record the products of a mixture of experts: each token's row is copied to the rows of its experts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llorch.runtime.kernels.cpu.steps.segments import SEGMENT
 
 
 class Routed(Segments):
-    """Rows for a token and one of its `used` experts, in the experts' order."""
+    """Rows for all (token, expert) pairs, `used` per token, ordered by expert."""
 
     def __init__(self, recorder: Recorder, experts: int, used: int, stacks: Sequence[Stack]) -> None:
         self.experts, self.used, self.pairs = experts, used, recorder.rows * used
@@ -33,9 +33,9 @@ class Routed(Segments):
         renormalised: bool,
         scale: float,
     ) -> None:
-        """Chooses every token's experts by its scores, which are not kept, and finds places for them.
+        """Record choosing every token's experts by its scores, which are overwritten, and assigning rows to them.
 
-        bias: the address of what is added for the choice alone, or 0.
+        bias: address of the bias for the choice only, or 0.
         """
         slots = {
             "scores": scores.address, "worth": self.recorder.floats("worth", self.experts).address, "bias": bias,
@@ -53,7 +53,7 @@ class Routed(Segments):
         self.recorder.small("group", routing.group_kernel, routing.GROUP, slots, 1)
 
     def spread(self, operand: Floats, stacks: Sequence[Stack]) -> Operands:
-        """Tokens' rows as operands of products with these matrices, a copy for each of a token's experts."""
+        """Record copying the tokens' rows, once per chosen expert, as operands of products with these matrices."""
         recorder, found = self.recorder, {}
         operands = recorder.operands(operand, [stack.first for stack in stacks])
         for planes in {recorder.columns.planes(stack.first) for stack in stacks}:
@@ -70,7 +70,7 @@ class Routed(Segments):
         return found
 
     def combine(self, source: Floats, target: Floats) -> None:
-        """target = Σ weight · source, of every token's experts."""
+        """Record target = Σ weight · source over every token's experts."""
         slots = {
             "source": source.address, "target": target.address, "places": self._places, "width": source.width,
             "weights": self._weights, "used": self.used,

@@ -1,7 +1,7 @@
-"""How a type's weights are groups of small integers under a scale and a minimum: what a product needs to know of it.
+"""Describe tensor types as groups of small integers with a scale and a minimum, as products need them.
 
-w = scale · code − minimum, for groups of 16 or 32 weights whose codes are unsigned bytes. A type is one function under
-its name, which says where in its blocks the three are found; layouts and formulas are those of `llorch.formats.quants`.
+w = scale · code − minimum, for groups of 16 or 32 weights whose codes are unsigned bytes. A type is one function
+registered by name, which extracts the three from blocks; layouts and formulas are those of `llorch.formats.quants`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from llorch.formats.vector_code import BYTE, FLOAT, WORD, Block, Value
 
 @dataclass(frozen=True)
 class Groups:
-    """Some blocks in a row. codes: 32 bytes each, in the weights' order. scales, minima: a lane a group."""
+    """The contents of a run of blocks.
+
+    codes: vectors of 32 bytes, in the weights' order. scales, minima: a lane per group.
+    """
 
     codes: Sequence[Value]
     scales: Value
@@ -29,13 +32,13 @@ class Groups:
 
 
 class Run:
-    """Blocks that lie one after the other."""
+    """Consecutive blocks."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = blocks
 
     def each(self, field: str) -> Value:
-        """A field's single number of every block, a lane a block; halves are float32."""
+        """A scalar field of every block, a lane per block; half floats become float32."""
         builder, first = self.blocks[0].builder, self.blocks[0]
         assert first.layout.fields is not None
         kind = first.layout.fields[field][0]
@@ -49,7 +52,7 @@ class Run:
         return first.half(found) if kind.str[1:] == "f2" else found
 
     def row(self, table: NDArray[Any], field: str) -> Value:
-        """The float32 in a table that a byte of every block names."""
+        """Look up a byte field of every block in a table of float32."""
         first = self.blocks[0]
         gathered = ir.Constant(ir.VectorType(FLOAT, len(self.blocks)), ir.Undefined)
         for lane, block in enumerate(self.blocks):
@@ -63,10 +66,11 @@ Describe = Callable[[Run], Groups]
 
 @dataclass(frozen=True)
 class GroupedType:
-    """A type's description. group: weights under one scale. bits: how many of a code may be set.
+    """A described type.
 
-    by_words: whether its codes come of its fields' bytes one by one, four in a row of four in a row, so that a word of
-    each of many rows can be taken apart together.
+    group: weights per scale. bits: number of bits that a code may use. by_words: whether codes are made of its
+    fields' bytes one by one, four consecutive codes of four consecutive bytes, so that one 32-bit word from each of
+    many rows can be unpacked together.
     """
 
     type: QuantType
@@ -82,7 +86,7 @@ GROUPED: Mapping[str, GroupedType] = MappingProxyType(_BY_NAME)
 
 
 def group_type(name: str, *, group: int, bits: int, by_words: bool = False) -> Callable[[Describe], Describe]:
-    """Enters a type's description into the table."""
+    """Register a type's description in `GROUPED`."""
 
     def enter(describe: Describe) -> Describe:
         _BY_NAME[name] = GroupedType(by_name(name), group, bits, describe, by_words)
@@ -143,7 +147,7 @@ def _nvfp4(run: Run) -> Groups:
     for half in (0, 16):
         packed = b.numbers("qs", half, 16)
         low, high = packed & 15, packed >> 4
-        # eight bytes are a group: their low nibbles, then their high ones
+        # eight bytes are a group: first their low nibbles, then their high ones
         order = [*range(8), *range(16, 24), *range(8, 16), *range(24, 32)]
         codes.append(_looked_up(b, low.taken(order, high), E2M1_DOUBLED, 12))
     return Groups(codes, d, d * 12.0)
@@ -245,7 +249,7 @@ def _pairs_of_bits(b: Block) -> list[Value]:
 
 
 def _six_bits(b: Block) -> tuple[Value, Value]:
-    """Scales and minima out of twelve bytes; `llorch.formats.quants.k` says how they lie."""
+    """Unpack scales and minima from twelve bytes; `llorch.formats.quants.k` describes the layout."""
     first, second, nibbles = (b.numbers("scales", i, 4) for i in (0, 4, 8))
     scale = (first & 63).followed_by(nibbles & 15 | first >> 6 << 4)
     minimum = (second & 63).followed_by(nibbles >> 4 | second >> 6 << 4)
@@ -253,7 +257,7 @@ def _six_bits(b: Block) -> tuple[Value, Value]:
 
 
 def _looked_up(b: Block, codes: Value, table: NDArray[np.int8], offset: int) -> Value:
-    """32 codes below 16 → what the table has for them, plus `offset`, which makes all of them bytes without a sign."""
+    """Look up 32 codes below 16 in a table, plus `offset`, which makes all results unsigned bytes."""
     entries = table.astype(np.int16) + offset
     if b.has.shuffle:
         both = ir.VectorType(BYTE, 32)

@@ -1,4 +1,4 @@
-"""The kernels of this process: made when first asked for, and compared with their definition before they are used."""
+"""The kernels of this process: compiled at first use, and checked against their definition before any result."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ from llorch.runtime.mode import Mode
 
 Call = Callable[[int, int, int, int], None]
 
-# What a kernel may differ by from its definition in double precision, relative to the results' root mean square: the
-# rounding of float32 sums; a wrong scale, code or lane is a thousand times that.
+# Largest allowed difference between a kernel and its definition in float64, relative to the results' root mean square:
+# the rounding of float32 sums. A wrong scale, code or lane gives a thousand times that.
 ALLOWED = 1e-4
-TRIED_ROWS, TRIED_WEIGHTS = 5, 832  # 832 = 3 · 256 + 64: every step of types of 32 weights; K types take 768
+TRIED_ROWS, TRIED_WEIGHTS = (
+    5,
+    832,
+)  # 832 = 3 · 256 + 64 covers every step for types of 32 weights; K types use 768
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel in memory. columns: of activations that it multiplies at a time."""
+    """A compiled kernel. columns: activation columns that it multiplies at a time."""
 
     name: str
     address: int
@@ -42,14 +45,14 @@ class Kernel:
 
     @property
     def call(self) -> Call:
-        """The kernel as a function of Python's."""
+        """The kernel as a Python function."""
         call: Any = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(self.address)
         return call  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizedRows:
-    """Activations as int8. q: (rows, planes, width); the others by 32 or 16 of a width."""
+    """Activations as int8. q: (rows, planes, width); scales and sums per 32 (or 16) values of the width."""
 
     q: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -58,7 +61,7 @@ class QuantizedRows:
 
     @classmethod
     def room(cls, rows: int, width: int, planes: int) -> QuantizedRows:
-        """Zeros for so many rows."""
+        """Allocate zeros for this many rows."""
         shape = rows, planes
         return cls(
             np.zeros((*shape, width), np.int8),
@@ -69,11 +72,11 @@ class QuantizedRows:
 
     @property
     def groups(self) -> int:
-        """Of 32 numbers, in all rows."""
+        """Number of groups of 32 values, in all rows."""
         return self.q[:, 0].size // GROUP
 
     def from_source(self, source: int) -> NDArray[np.int64]:
-        """The table of the kernel that fills this from float32 at an address."""
+        """The table for the kernel that quantizes float32 from an address into this."""
         values = {
             "source": source,
             "width": self.q.shape[-1],
@@ -83,7 +86,7 @@ class QuantizedRows:
         return QUANTIZE.fill(values | {"sums16": self.sums16.ctypes.data, "sums32": self.sums32.ctypes.data})
 
     def as_operand(self) -> dict[str, int]:
-        """The slots by which a product reads this."""
+        """The slots through which a product reads this."""
         return {
             "x": self.q.ctypes.data,
             "x_scales": self.scales.ctypes.data,
@@ -92,7 +95,7 @@ class QuantizedRows:
         }
 
     def numbers(self) -> NDArray[np.float64]:
-        """What the planes add up to, (rows, width)."""
+        """The represented values: scaled and summed over planes, (rows, width)."""
         rows, planes, width = self.q.shape
         groups = self.q.reshape(rows, planes, -1, GROUP).astype(np.float64) * self.scales[..., None]
         numbers: NDArray[np.float64] = groups.sum(1).reshape(rows, width)
@@ -100,7 +103,7 @@ class QuantizedRows:
 
 
 class Library:
-    """Kernels for one processor; safe for many threads. tried: names of those that were compared and agreed."""
+    """The kernels for one processor. Thread-safe."""
 
     def __init__(self, processor: Processor) -> None:
         self.processor = processor
@@ -109,11 +112,11 @@ class Library:
 
     @property
     def made(self) -> Sequence[str]:
-        """The names of the kernels that were asked for, each compared with its definition."""
+        """Names of the kernels compiled so far, each checked against its definition."""
         return tuple(self._made)
 
     def quantize(self, planes: int) -> Kernel:
-        """From float32 to so many planes of int8; its items are groups of 32."""
+        """The kernel that quantizes float32 to int8 planes; its items are groups of 32."""
         return self._kernel(
             f"quantize-{planes}",
             activations.NAME,
@@ -123,7 +126,7 @@ class Library:
         )
 
     def product(self, type: QuantType, mode: Mode, columns: int, rounded: str | None = None) -> Kernel:
-        """W x, of packed weights in int8 where the mode and the type have it, else in float32; its items are rows."""
+        """W x for a few columns, in int8 if the mode and the type allow it, else in float32; its items are rows."""
         planes = planes_of(type, mode) if rounded is None else 0
         name = f"product-{type}-{columns}-{planes or rounded or 'exact'}"
 
@@ -158,7 +161,7 @@ class Library:
         )
 
     def small(self, name: str, text: Callable[[Processor], str]) -> Kernel:
-        """What lies between products, by its name: a step whose comparison is that of the whole decode step."""
+        """A kernel between products, by name; checked by tests of the whole decode step, not here."""
         return self._kernel(name, small_steps.NAME, 1, lambda: text(self.processor), lambda _kernel: 0.0)
 
     def _kernel(
@@ -182,7 +185,7 @@ class Library:
             return found
 
     def _try_quantize(self, kernel: Kernel, planes: int) -> float:
-        """How far the planes' sum is from the numbers, in units of what rounding may leave, times what is allowed."""
+        """Check the planes' sum: its largest error relative to rounding, scaled so that ALLOWED is the limit."""
         x = _numbers(3, TRIED_WEIGHTS)
         room = QuantizedRows.room(len(x), x.shape[1], planes)
         table = room.from_source(x.ctypes.data)
@@ -220,7 +223,7 @@ class Library:
 
 
 def planes_of(type: QuantType, mode: Mode) -> int:
-    """How many int8 planes a product with this type's weights reads in a mode; 0: float32."""
+    """Number of int8 planes in a product with this type's weights; 0 if it is float32."""
     return mode.planes if type.name in GROUPED else 0
 
 
@@ -231,7 +234,7 @@ def library() -> Library:
 
 
 def sample(type: QuantType, blocks: int) -> NDArray[np.uint8]:
-    """Blocks with every field drawn, scales of ordinary size: the same for the same type."""
+    """Random blocks with scales of ordinary size; always the same for a type."""
     generator = np.random.default_rng(type.id)
     raw = generator.integers(0, 256, (blocks, type.block_bytes), dtype=np.uint8)
     fields = raw.view(type.layout).reshape(-1)
@@ -246,7 +249,7 @@ def sample(type: QuantType, blocks: int) -> NDArray[np.uint8]:
             fields[name] = generator.integers(110, 120, shape)
         elif type.name == "BF16":
             fields[name] = generator.normal(0, 0.01, shape).astype(np.float32).view(np.uint32) >> 16
-    if type.name == "IQ1_M":  # its half is spread over the upper nibbles of its scales
+    if type.name == "IQ1_M":  # its half-float scale is spread over the upper nibbles of its scales
         fields["scales"] &= 0x2FFF
     return np.ascontiguousarray(raw).reshape(-1)
 

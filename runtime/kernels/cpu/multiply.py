@@ -1,4 +1,4 @@
-"""y = W x + b on this processor, in a numeric mode, from a matrix's blocks as they are stored."""
+"""y = W x + b on the CPU, in a numeric mode, directly from a matrix's packed blocks."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
 from llorch.runtime.kernels.cpu.tiles import COLUMNS, panel_bytes, tile_rows
 from llorch.runtime.mode import Mode
 
-# Columns that a product's kernel takes at a time, where there are several; each makes that many sums in registers.
+# Columns that a product kernel takes at a time, if there are several; each has that many sums in registers.
 SEVERAL = 4
-# From so many columns on, times their planes, weights are laid out anew for all of them: measured, of types with 32
-# weights a block, of those with more, and in float32.
+# Number of columns, times planes, from which unpacking weights into panels pays: for types with 32 weights per block,
+# for larger blocks, and in float32. Measured.
 BY_PANELS_OF_32, BY_PANELS, BY_EXACT_PANELS = 5, 9, 48
-# Bytes of weights that a thread takes at a time: small, so that threads end together; large beside the taking.
+# Bytes of weights that a thread takes at a time: small, so that threads finish together, but large beside the overhead.
 GRAIN_BYTES = 1 << 15
-QUANTIZED_AT_ONCE = 64  # groups of activations
+QUANTIZED_AT_ONCE = 64  # groups of activations that a thread takes at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Rows of a matrix as blocks in memory. raw: contiguous, whole rows. columns: weights of a row."""
+    """Rows of a matrix as packed blocks. raw: contiguous, whole rows. columns: weights per row."""
 
     type: QuantType
     raw: NDArray[np.uint8]
@@ -37,43 +37,43 @@ class Blocks:
 
     @property
     def row_bytes(self) -> int:
-        """From one row to the next."""
+        """Bytes per row."""
         return self.columns // self.type.weights * self.type.block_bytes
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Number of rows."""
         return self.raw.size // self.row_bytes
 
     def part(self, start: int, stop: int) -> Blocks:
-        """Rows [start, stop), in the same memory."""
+        """Rows [start, stop), sharing memory."""
         return Blocks(self.type, self.raw[start * self.row_bytes : stop * self.row_bytes], self.columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One matrix to multiply with, and the bias of its rows. mode: its own; None: that of the model."""
+    """A matrix to multiply with, and its bias. mode: overrides the model's if not None."""
 
     blocks: Blocks
     bias: Tensor | None = None
     mode: Mode | None = None
 
     def part(self, start: int, stop: int) -> Product:
-        """Of rows [start, stop)."""
+        """The product with rows [start, stop)."""
         bias = None if self.bias is None else self.bias[start:stop]
         return Product(self.blocks.part(start, stop), bias, self.mode)
 
 
 def can_multiply(type: QuantType, columns: int) -> bool:
-    """Whether there are kernels for a type and rows of so many weights; else weights are dequantized for torch."""
+    """Whether kernels exist for this type and row length; otherwise weights are dequantized for torch."""
     return type.vectors is not None and columns % max(GROUP, type.weights) == 0
 
 
 def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | None = None) -> list[Tensor]:
-    """x · Wᵀ + b for some matrices of the same width, each in (rows of x, rows of W) of float32.
+    """x · Wᵀ + b for several matrices of the same width: float32 (rows of x, rows of W) each.
 
-    x: (rows, width) of float32. rounded: "BF16" or "F16", to which every weight is rounded before, or None; the
-    products are then exact whatever the mode.
+    x: (rows, width), float32. rounded: "BF16" or "F16", a type that weights are rounded to first; products are then
+    exact whatever the mode.
     """
     rows, width = x.shape
     columns, threads = Columns(rows, mode, rounded), pool(torch.get_num_threads())
@@ -97,44 +97,44 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
 
 
 class Columns:
-    """Rows of activations, columns to the kernels: how many of which form, and which kernel multiplies with them.
+    """A batch of activations, which are columns for the kernels: their forms, and which kernel multiplies with them.
 
-    padded: their number with those that fill the kernels' columns; memory for them and for results is that long.
+    padded: number of columns rounded up to the kernels' needs; buffers for operands and results have that many.
     """
 
     def __init__(self, rows: int, mode: Mode, rounded: str | None = None) -> None:
         self.mode, self.rounded, self.kernels = mode, rounded, library()
         planes = 1 if rounded else max(1, mode.planes)
         self.rows, self.several = rows, 1 if rows == 1 else SEVERAL // planes
-        # products beside each other may differ in planes, and in whether they go by panels
+        # products of one operand may differ in planes, and in whether they use panels
         fill = COLUMNS if planes * rows >= BY_PANELS_OF_32 else self.several
         self.padded = -(-rows // fill) * fill
         self._scratch: dict[int, NDArray[np.uint8]] = {}
 
     def planes(self, product: Product) -> int:
-        """How many int8 planes a product reads; 0: float32."""
+        """Number of int8 planes that a product reads; 0 for float32."""
         return 0 if self.rounded else planes_of(product.blocks.type, product.mode or self.mode)
 
     def by_panels(self, product: Product) -> bool:
-        """Whether a product lays its weights out anew."""
+        """Whether a product unpacks its weights into panels."""
         return self.rows >= self.least_for_panels(product)
 
     def least_for_panels(self, product: Product) -> int:
-        """From how many rows on that pays."""
+        """Smallest number of rows of activations for which panels pay."""
         planes = self.planes(product)
         if not planes:
             return BY_EXACT_PANELS
         return -(-(BY_PANELS_OF_32 if product.blocks.type.weights == GROUP else BY_PANELS) // planes)
 
     def quantize(self, room: QuantizedRows, source: int) -> Step:
-        """What fills a room from float32 at an address."""
+        """The step that quantizes float32 from an address."""
         planes = room.q.shape[1]
         return Step(
             self.kernels.quantize(planes).address, room.from_source(source), room.groups, QUANTIZED_AT_ONCE
         )
 
     def step(self, product: Product, slots: dict[str, int], threads: int, kept: list[object]) -> Step:
-        """The product with one matrix; slots: the operand, where results go, what is added. kept: grows by memory."""
+        """The step for one matrix. slots: operand, result and addends. kept: collects objects to keep alive."""
         blocks, values = product.blocks, self.values(product, kept) | slots
         if not self.by_panels(product):
             kernel = self.by_rows(product)
@@ -145,7 +145,7 @@ class Columns:
         return Step(kernel.address, table, -(-blocks.rows // tile))
 
     def values(self, product: Product, kept: list[object]) -> dict[str, int]:
-        """What of a product's table is the matrix's own; it is kept."""
+        """The slots of the matrix itself, which is kept alive."""
         blocks = product.blocks
         kept.append(product)
         return {
@@ -162,11 +162,11 @@ class Columns:
     def panels(
         self, product: Product, threads: int, kept: list[object]
     ) -> tuple[Kernel, int, dict[str, int]]:
-        """The kernel whose items are tiles, rows of a tile, and the slots of the memory that is kept for it."""
+        """The kernel whose items are tiles, the rows per tile, and the slots of its scratch memory."""
         blocks = product.blocks
         processor, exact = self.kernels.processor, not self.planes(product)
         size = panel_bytes(processor, blocks.columns, exact=exact)
-        if size not in self._scratch:  # products share it: a thread works on one of them at a time
+        if size not in self._scratch:  # shared by products: a thread works on one at a time
             self._scratch[size] = allocate_aligned(threads * size)[0]
         scratch = self._scratch[size]
         kept.append(scratch)

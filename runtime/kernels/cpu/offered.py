@@ -1,4 +1,4 @@
-"""What this machine's kernels offer for types of weights: to be told to who runs a model; no torch is needed."""
+"""Which tensor types this machine's kernels support, for reporting to users; needs no torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from llorch.runtime.kernels.cpu.processor import Instructions, processor_of
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """instructions: what products are computed with. int8: types with products in int8, for modes fast and verify.
+    """The kernels available on this machine.
 
-    float32: types whose products are exact in every mode. none: types without a kernel, dequantized for torch.
+    instructions: the instruction set of products. int8: types with int8 products, for modes fast and verify.
+    float32: types whose products are exact in every mode. none: types without kernels, dequantized for torch.
     """
 
     instructions: Instructions
@@ -25,7 +26,7 @@ class Offer:
 
 
 def offer(types: Iterable[str]) -> Offer:
-    """Of types by their names, in that order."""
+    """Classify types by name, keeping their order."""
     names = list(types)
     exact = [name for name in names if name not in GROUPED and by_name(name).vectors is not None]
     return Offer(

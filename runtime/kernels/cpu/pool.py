@@ -1,4 +1,4 @@
-"""Threads that run programs of kernels: one pool for a process, however many models it holds."""
+"""The thread pool that runs programs of kernels: shared by all models of a process."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from llorch.formats.vector_code import machine_code, this_machine
 from llorch.runtime.kernels.cpu import scheduler
 from llorch.runtime.kernels.cpu.processor import processor_of
 
-# How often a thread that has nothing to do looks for more before it sleeps: some two milliseconds, the time from one
-# token to the next.
+# How often an idle thread looks for work before it sleeps: for about two milliseconds, the time from one token to the
+# next.
 LOOKS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A kernel at an address, its table, the items that it has, and how many of them a thread takes at least.
+    """A kernel's address and table, its number of items, and the fewest of them that a thread takes at a time.
 
-    waits: of how many steps up to this one all items are done before the next begins; 0 where the next needs none of
+    waits: how many steps, up to this one, must be complete before the next begins; 0 if the next depends on none of
     them.
     """
 
@@ -39,13 +39,13 @@ class Step:
 
 
 def together(steps: Sequence[Step]) -> list[Step]:
-    """Steps that do not need each other's results: none waits, but for the last one, for all of them."""
+    """Steps that are independent of each other: only the last waits, for all of them."""
     last = len(steps) - 1
     return [replace(step, waits=len(steps) if index == last else 0) for index, step in enumerate(steps)]
 
 
 class Program:
-    """Steps in the form that threads read; what the tables point to is the caller's to keep."""
+    """Steps in the form that threads read. The caller must keep alive what the tables point to."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._memory, self.address = allocate_aligned(max(1, len(steps)) * scheduler.STEP_BYTES)
@@ -64,14 +64,14 @@ class Program:
 
 
 def allocate_aligned(size: int) -> tuple[NDArray[np.uint8], int]:
-    """So many bytes of zeros that begin with a cache line, and their address."""
+    """Zeroed memory aligned to a cache line, and its address."""
     raw = np.zeros(size + scheduler.LINE, np.uint8)
     ahead = -raw.ctypes.data % scheduler.LINE
     return raw[ahead : ahead + size], raw.ctypes.data + ahead
 
 
 class Pool:
-    """`threads` of them, the caller's own among them. The others sleep while there is nothing to do."""
+    """A pool of `threads` threads, including the caller's. The others sleep while there is no work."""
 
     def __init__(self, threads: int) -> None:
         processor = processor_of(this_machine())
@@ -86,7 +86,7 @@ class Pool:
         self._words[scheduler.SHARES // 8] = 2 * threads
         self._one_program, self._woken = threading.Lock(), threading.Condition()
         self._asleep = self._wakes = 0
-        self._recent: list[Program] = []  # what a late thread may still be reading
+        self._recent: list[Program] = []  # programs that a late thread may still be reading
         self.threads = threads
         for thread in range(1, threads):
             threading.Thread(
@@ -94,7 +94,7 @@ class Pool:
             ).start()
 
     def run(self, program: Program) -> None:
-        """Executes a program to its end; without the interpreter's lock, so that other threads go on."""
+        """Run a program to its end. Releases the GIL, so that other Python threads continue."""
         with self._one_program:
             if self._asleep:
                 with self._woken:
@@ -122,7 +122,7 @@ _making = threading.Lock()
 
 
 def pool(threads: int) -> Pool:
-    """The process's pool of so many threads; a fork has its own."""
+    """The process's pool with this many threads; a forked process gets its own."""
     threads = max(1, min(threads, allowed_cores()))
     with _making:
         key = os.getpid(), threads
@@ -133,7 +133,7 @@ def pool(threads: int) -> Pool:
 
 
 def _yielding() -> tuple[int, Any]:
-    """The address of the system's call that lets other threads run, and what must live as long as it is used."""
+    """The address of the system call that yields to other threads, and an object that must be kept alive."""
     if sys.platform == "win32":
         library: Any = ctypes.WinDLL("kernel32")
         call = library.SwitchToThread

@@ -1,7 +1,7 @@
-"""What a processor multiplies with: its vector registers, and its product of unsigned with signed bytes.
+"""The instruction set that kernels use: vector registers, and the product of unsigned with signed bytes.
 
-LLVM does not make these instructions of plain multiplications, and ends the process where one is named that the
-target lacks: so the choice is made here, from the target's features alone.
+LLVM does not produce these instructions from plain multiplications, and aborts the process if an intrinsic is used that
+the target lacks. So the choice is made here, from the target's features alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llvmlite import binding as llvm
 from llorch.formats.vector_code import Has, Target
 
 Instructions = Literal["avx512-vnni", "avx512", "avx2", "dotprod", "portable"]
-# In bytes; a processor without one of the instructions below gets what LLVM makes of vectors of 32 bytes.
+# Vector size in bytes; on a processor without these instructions, LLVM splits vectors of 32 bytes.
 _REGISTERS: dict[Instructions, int] = {
     "avx512-vnni": 64,
     "avx512": 64,
@@ -26,34 +26,34 @@ _REGISTERS: dict[Instructions, int] = {
 
 @dataclass(frozen=True)
 class Processor:
-    """A target for kernels. instructions: which product of bytes it has. has: what else kernels may name."""
+    """A target for kernels. instructions: its product of bytes. has: other instructions that kernels may use."""
 
     target: Target
     instructions: Instructions
 
     @property
     def has(self) -> Has:
-        """Conversions of halves, shuffles of bytes."""
+        """Its support for converting half floats and for shuffling bytes."""
         return self.target.has
 
     @property
     def register_bytes(self) -> int:
-        """Of the vectors that kernels are written in."""
+        """Size of the vectors that kernels are written for."""
         return _REGISTERS[self.instructions]
 
     @property
     def lanes(self) -> int:
-        """How many float32 a vector holds."""
+        """Number of float32 in a vector."""
         return self.register_bytes // 4
 
     @property
     def is_x86(self) -> bool:
-        """Whether instructions of that family may be named."""
+        """Whether x86 intrinsics may be used."""
         return self.instructions.startswith("avx")
 
 
 def processor_of(target: Target) -> Processor:
-    """The best that the target's features allow."""
+    """The best instruction set that the target's features allow."""
     features = set(target.features.split(","))
     triple = llvm.get_process_triple()
     if triple.startswith(("x86_64", "amd64")):

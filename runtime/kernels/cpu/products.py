@@ -1,7 +1,7 @@
-"""Kernels for y = W x from a type's blocks, one row after the other, each block unpacked once for a few columns of x.
+"""Kernels for y = W x from packed blocks, row by row; each block is unpacked once for a few columns of x.
 
-A row is one stream through memory: several rows at once are slower where weights come from memory, because the
-processor then follows none of the streams.
+A row is one stream through memory. Several rows at once are slower if the weights come from memory, because the
+processor's prefetcher then follows none of the streams.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from llorch.runtime.kernels.cpu.processor import Processor
 
 NAME = "product"
 
-# weights, row_bytes: where the first row begins, and from one row to the next. width: weights of a row.
+# weights, row_bytes: address of the first row, and bytes per row. width: weights per row.
 # x, x_scales, x_sums16, x_sums32: quantized columns (`activations`), or x alone: columns of float32.
-# y, y_bytes: where the first column's results go, and from one column to the next.
-# bias: an address of float32, one a row, or 0. residual: where what the result is added to begins, laid out as y, or
-# 0; factor: what the result is multiplied by before that, a float32's bits.
+# y, y_bytes: address of the first column's results, and bytes per column.
+# bias: address of float32, one per row, or 0. residual: address of addends, laid out as y, or 0; factor: address of a
+# float32 by which the result is multiplied first. turns: batches of columns. scratch, scratch_bytes: memory per thread.
 PRODUCT = Table(
     "weights", "row_bytes", "rows", "width", "x", "x_scales", "x_sums16", "x_sums32", "y", "y_bytes", "bias",
     "residual", "factor", "turns", "scratch", "scratch_bytes",
@@ -33,14 +33,14 @@ PRODUCT = Table(
 
 GROUP = 32  # weights, and activations under one scale
 
-# How far ahead of the block that is multiplied memory is asked for: measured, nearer gave nothing. Products in float32
-# ask for nothing: the processor follows them by itself, and of float16 asking took up to 0.7 of the speed.
+# How far ahead to prefetch; nearer had no effect, measured. Float32 products do not prefetch: the processor does so by
+# itself, and for float16 prefetching cost up to 0.7 of the speed.
 AHEAD_BYTES = 4096
 LINE_BYTES = 64
 
 
 def quantized_product(grouped: GroupedType, processor: Processor, columns: int, planes: int) -> str:
-    """The module's text. columns: of x, a result each. planes: of each column, int8 numbers that add up to it."""
+    """The LLVM module of a quantized product. columns: of x. planes: int8 values per activation, which add up to it."""
     module = ir.Module(f"{grouped.type}-{columns}-{planes}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     kernel = _Quantized(emit, grouped, columns * planes)
@@ -67,7 +67,7 @@ def quantized_product(grouped: GroupedType, processor: Processor, columns: int, 
 
 
 def exact_product(type: QuantType, processor: Processor, columns: int, rounded: str | None) -> str:
-    """The same in float32, of the weights as they are dequantized, or as they are rounded once from that.
+    """The LLVM module of a float32 product, with weights as dequantized or rounded once from that.
 
     rounded: "BF16", "F16" or None.
     """
@@ -103,7 +103,7 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
 
 
 def write_result(emit: Emitter, total: Value, row: Value, column: Value) -> None:
-    """Adds the bias and what else is to be added, and stores the result of a row and a column."""
+    """Emit adding bias and residual to the result for a row and a column, and storing it."""
     result = emit.variable(total)
     bias = PRODUCT.read(emit, "bias")
     with emit.when(emit.less(emit.index(0), bias)):
@@ -118,7 +118,7 @@ def write_result(emit: Emitter, total: Value, row: Value, column: Value) -> None
 
 @contextmanager
 def _rows_by_turns(emit: Emitter) -> Iterator[tuple[Value, Value]]:
-    """Over the turns, and in each over the kernel's rows."""
+    """Emit the loops over batches of columns and, inside, over the kernel's rows."""
     with (
         emit.loop(emit.index(0), PRODUCT.read(emit, "turns")) as turn,
         emit.loop(emit.arguments[START], emit.arguments[STOP]) as row,
@@ -127,7 +127,7 @@ def _rows_by_turns(emit: Emitter) -> Iterator[tuple[Value, Value]]:
 
 
 def _chains(columns: int) -> int:
-    """Sums a column, so that one addition need not wait for the one before."""
+    """Number of independent sums per column, so that an addition need not wait for the previous one."""
     return max(1, 4 // columns)
 
 
@@ -147,7 +147,7 @@ def sixteens(type: QuantType, block: Block) -> Iterator[Value]:
 
 
 def rounded_weights(weights: Value, to: str | None) -> Value:
-    """Sixteen float32, each rounded once to the nearest "BF16" or "F16"; None: as they are."""
+    """Round 16 float32 once to the nearest "BF16" or "F16"; unchanged for None."""
     if to is None:
         return weights
     if to == "F16":
@@ -159,7 +159,7 @@ def rounded_weights(weights: Value, to: str | None) -> Value:
 
 
 class _Quantized:
-    """The sums of one row, and how blocks are added to them."""
+    """Emits the sums of one row, and adding blocks to them."""
 
     def __init__(self, emit: Emitter, grouped: GroupedType, columns: int) -> None:
         self.emit, self.grouped, self.columns = emit, grouped, columns
@@ -173,7 +173,7 @@ class _Quantized:
         self.first = emit.index(0)
 
     def begin(self, first: Value) -> None:
-        """A new row; `first` is the kernel's first column."""
+        """Start a row; `first` is the kernel's first column."""
         self.first = first
         for variable in (variable for chains in self.sums for variable in chains):
             variable.value = self.emit.zeros(self.lanes)
@@ -181,7 +181,7 @@ class _Quantized:
             variable.value = self.emit.zeros(self.groups)
 
     def blocks(self, base: Value, first: Value, count: int) -> None:
-        """Multiplies `count` blocks from the `first` on."""
+        """Multiply `count` blocks, starting with block `first`."""
         emit, type = self.emit, self.grouped.type
         address = base + first * type.block_bytes
         for line in range(0, count * type.block_bytes, LINE_BYTES):
@@ -198,7 +198,7 @@ class _Quantized:
             self._column(groups, pieces, first * type.weights, column)
 
     def _column(self, groups: Groups, pieces: Sequence[Value], first: Value, column: int) -> None:
-        """first: which weight of the row the pieces begin with."""
+        """Multiply one column. first: index in the row of the pieces' first weight."""
         emit, group = self.emit, self.grouped.group
         width = PRODUCT.read(emit, "width")
         weight = width * (self.first + column) + first
@@ -245,7 +245,7 @@ class _Quantized:
 
 
 def _pieces(codes: Sequence[Value], size: int) -> Iterator[Value]:
-    """Codes in vectors of `size` bytes, or of 32 where no more are left."""
+    """Codes in vectors of `size` bytes, with one of 32 at the end if their number is odd."""
     if size == GROUP:
         yield from codes
         return
@@ -256,6 +256,6 @@ def _pieces(codes: Sequence[Value], size: int) -> Iterator[Value]:
 
 
 def _pad(emit: Emitter, values: Value, lanes: int) -> Value:
-    """Values, then zeros up to so many lanes."""
+    """Pad a vector with zeros to `lanes`."""
     missing = [values.lanes] * (lanes - values.lanes)
     return values.taken([*range(values.lanes), *missing], emit.zeros(values.lanes))

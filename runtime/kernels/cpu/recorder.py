@@ -1,4 +1,4 @@
-"""Records the steps of a program: names for kernels, memory for what lies between them, operands made ready once."""
+"""Record the steps of a program: kernels by name, buffers between them, and operands that are quantized only once."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from llorch.runtime.kernels.cpu.steps.small_steps import (
 )
 from llorch.runtime.mode import Mode
 
-VECTORS_AT_ONCE = 64  # of 16 numbers, in steps that are little work
+VECTORS_AT_ONCE = 64  # of 16 values, in steps that are little work
 QUERIES_AT_ONCE = 1  # each reads all keys and values that it sees
 
 
 class Floats:
-    """Rows of float32 that steps read and write, one after the other, and zeros up to a whole vector.
+    """A buffer for rows of float32, contiguous, zero-padded to a whole vector.
 
-    rows: those that are computed. padded: as many as there is memory for.
+    rows: number of rows that are computed. padded: number of rows that there is memory for.
     """
 
     def __init__(self, rows: int, width: int, padded: int = 0) -> None:
@@ -45,12 +45,12 @@ class Floats:
 
     @property
     def vectors(self) -> int:
-        """How many of 16 numbers hold all rows."""
+        """Number of vectors of 16 values that hold all rows."""
         return -(-self.rows * self.width // LANES)
 
 
 class Recorder:
-    """Steps for `rows` tokens at a time, in a numeric mode. together: each of a request of its own."""
+    """Records steps for `rows` tokens in a numeric mode. together: whether each belongs to a request of its own."""
 
     def __init__(self, mode: Mode, threads: int, rows: int, *, together: bool = False) -> None:
         self.rows, self.threads, self.together, self.kernels = rows, threads, together, library()
@@ -61,39 +61,39 @@ class Recorder:
         self._rooms: dict[tuple[int, int, int], QuantizedRows] = {}
 
     def program(self) -> Program:
-        """What was recorded; its memory is kept as long as this."""
+        """The recorded program. It is valid as long as this recorder is kept."""
         return Program(self._steps)
 
     def floats(self, name: str, width: int, rows: int = 0) -> Floats:
-        """Memory for rows of a width, by default one a token; the same for the same, so that layers share it."""
+        """A buffer for rows of this width, by default one per token; equal arguments share one, as layers do."""
         key = name, width, rows
         if key not in self._named:
             self._named[key] = Floats(rows, width) if rows else Floats(self.rows, width, self.columns.padded)
         return self._named[key]
 
     def constant(self, values: Sequence[float] | NDArray[np.float32]) -> int:
-        """The address of numbers that stay."""
+        """Copy constants into memory that stays; return their address."""
         made = Floats(1, len(values))
         made.values[: len(values)] = values
         self.kept.append(made)
         return made.address
 
     def integers(self, name: str, count: int) -> int:
-        """Memory for 64-bit integers, each as long as two float32; the same for the same name and count."""
+        """Address of a buffer for 64-bit integers; equal arguments give the same buffer."""
         return self.floats(name, 2 * count, 1).address
 
     def indices(self, values: Sequence[int]) -> int:
-        """The address of 64-bit integers that stay."""
+        """Copy 64-bit integers into memory that stays; return their address."""
         made = np.array(values, np.int64)
         self.kept.append(made)
         return made.ctypes.data
 
     def keep(self, memory: object) -> None:
-        """What steps point to is to live as long as they."""
+        """Keep memory alive that steps point to."""
         self.kept.append(memory)
 
     def multiply(self, operand: Floats, calls: Sequence[tuple[Product, dict[str, int]]]) -> None:
-        """Products with the same operand that do not need each other; each with where it goes and what is added."""
+        """Record independent products of one operand, each with the slots for its result and addends."""
         columns, operands = (
             self.columns,
             self.operands(operand, [product for product, _ in calls]),
@@ -106,7 +106,7 @@ class Recorder:
         )
 
     def operands(self, operand: Floats, products: Iterable[Product]) -> dict[int, dict[str, int]]:
-        """Rows as these products read them: by the number of int8 planes, 0 for float32, their slots."""
+        """Record quantizing an operand for these products; return its slots by number of int8 planes, 0 for float32."""
         ready, found = [], {0: {"x": operand.address}}
         for planes in sorted(set(map(self.columns.planes, products)) - {0}):
             room = self.room(operand, planes, operand.padded)
@@ -116,37 +116,37 @@ class Recorder:
         return found
 
     def room(self, operand: Floats, planes: int, rows: int) -> QuantizedRows:
-        """Memory for int8 of so many of an operand's rows, the same whenever it is asked for."""
+        """The buffer for this many of an operand's rows as int8; equal arguments give the same buffer."""
         key = operand.address, planes, rows
         if key not in self._rooms:
             self._rooms[key] = QuantizedRows.room(rows, operand.width, planes)
         return self._rooms[key]
 
     def record_together(self, steps: Sequence[Step]) -> None:
-        """Steps that do not need each other's results."""
+        """Record steps that are independent of each other."""
         self._steps += together(steps)
 
     def norm(
         self, kind: Literal["rms", "layer"], source: Floats, target: Floats, width: int, **slots: int
     ) -> None:
-        """Every row in parts of a width, normed one by one; slots: weight, period, bias, eps."""
+        """Record a norm of each `width` consecutive values. slots: weight, period, bias, eps."""
         values = {"source": source.address, "target": target.address, "width": width, "period": 1} | slots
         items = source.rows * source.width // width
         self.small(f"norm-{kind}", lambda processor: norm_kernel(processor, kind), NORM, values, items, 4)
 
     def gate(self, activation: str, gate: Floats, up: Floats | None) -> None:
-        """gate = act(gate) · up."""
+        """Record gate = act(gate) · up, or act(gate) without up."""
         values = {"gate": gate.address, "up": 0 if up is None else up.address, "target": gate.address}
         text = f"gate-{activation}"
         self.small(text, lambda p: gate_kernel(p, activation), GATE, values, gate.vectors, VECTORS_AT_ONCE)
 
     def add(self, source: Floats, target: Floats, factor: float) -> None:
-        """target += factor · source."""
+        """Record target += factor · source."""
         values = {"source": source.address, "target": target.address, "factor": float_bits(factor)}
         self.small("add", add_kernel, ADD, values, source.vectors, VECTORS_AT_ONCE)
 
     def add_rows(self, source: Floats, factors: Floats, target: Floats) -> None:
-        """target += factor · source, with a factor for every row."""
+        """Record target += factor · source, with a factor per row."""
         slots = {
             "source": source.address, "target": target.address, "before": target.address, "width": source.width,
             "places": self.indices(range(self.rows)), "weights": factors.address, "used": 1,
@@ -154,13 +154,13 @@ class Recorder:
         self.small("combine", combine_kernel, COMBINE, slots, self.rows)
 
     def rotate(self, pairs: Literal["interleaved", "halves"], heads: int, slots: dict[str, int]) -> None:
-        """Turns queries and keys, and stores keys and values; heads: of a token, of all three."""
+        """Record RoPE on queries and keys, and storing keys and values in the cache. heads: of q, k and v together."""
         share = -(-heads // self.threads)
         text = f"rotate-{pairs}"
         self.small(text, lambda p: rotate_kernel(p, pairs), ROTATE, slots, self.rows * heads, share)
 
     def attend(self, head_dim: int, heads: int, slots: dict[str, int], latent: int | None = None) -> None:
-        """Attention of the queries, each over its own request's cache; the scores capped where slots name a softcap."""
+        """Record attention of each query over its request's cache; scores are capped if slots include a softcap."""
         capped = "softcap" in slots
         self.small(
             f"attention-{head_dim}{'-capped' if capped else ''}{'' if latent is None else f'-latent-{latent}'}",
@@ -180,6 +180,6 @@ class Recorder:
         items: int,
         grain: int = 1,
     ) -> None:
-        """A kernel by its name, made of a text when it is first needed."""
+        """Record a step with a kernel by name; `text` generates its code when it is first needed."""
         kernel = self.kernels.small(name, text)
         self._steps.append(Step(kernel.address, table.fill(slots), items, grain))

@@ -1,9 +1,9 @@
-"""The machine code that runs a program, a list of steps, on several threads without returning to Python.
+"""Machine code that runs a program, which is a list of steps, on several threads without returning to Python.
 
-A step is a kernel, its table, and how many items it has; threads take a share of what is left until nothing is, and go
-on when all is done. Shares begin large, since a thread reads fastest what lies in one piece, and become small, so that
-threads end together. So a thread that the system has put aside delays only what it holds, and one that comes late finds
-its place. Which thread did an item does not show in the result.
+A step is a kernel, its table, and a number of items. Threads repeatedly take a share of the remaining items, and go on
+to the next step when all are done. Shares begin large, since a thread reads contiguous memory fastest, and become
+small, so that threads finish together. A thread that the system has suspended delays only the share it holds, and a
+late one joins in. The result does not depend on which thread computes an item.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ RUN, WORK = "run", "work"
 
 COUNT, RUNS = (1 << 32) - 1, (1 << 31) - 1
 
-LINE = 64  # bytes: what threads write to often lies apart from what they only read
-# Of a step, in bytes: its kernel's address, its table's, its items, how many are taken at least, of how many steps up
-# to it all must be done before the next begins; then, on a line of their own, the next item and how many are done.
+LINE = 64  # bytes; data that threads often write is on separate lines from data that they only read
+# A step's fields, at byte offsets: address of its kernel and of its table, number of items, fewest items per share, how
+# many steps up to it must be complete before the next begins; on a line of its own, the next item and the items done.
 STEP_BYTES = 2 * LINE
 KERNEL, TABLE, ITEMS, GRAIN, WAITS, NEXT, DONE = 0, 8, 16, 24, 32, LINE, LINE + 8
-# Both counters have the run's number in their upper half.
-# Of the state that all threads share, each on its own line: the number of the last run; how many threads may be reading
-# a program; which was last begun, and its steps; the system's call that lets others run, and of what is left of a step
-# a thread takes one part in so many.
+# The upper half of both counters is the run's number.
+# The threads' shared state, each field on its own line: number of the last run; number of threads that may be reading a
+# program; the program last begun, and its steps; address of the yielding system call, and the divisor for shares: a
+# thread takes the remaining items divided by it.
 STATE_BYTES = 4 * LINE
 SEQUENCE, INSIDE, PROGRAM, STEPS, YIELD, SHARES = 0, LINE, 2 * LINE, 2 * LINE + 8, 3 * LINE, 3 * LINE + 8
 
-# Looks at another thread's progress before others are let run in between; each takes some ten nanoseconds.
+# Number of polls before yielding to other threads; each takes about ten nanoseconds.
 PATIENCE = 2000
 
 
 def scheduler(processor: Processor) -> str:
-    """The module's text, with `run(state, program, steps)` and `i64 work(state, thread, sequence, patience)`.
+    """The LLVM module, with `run(state, program, steps)` and `i64 work(state, thread, sequence, patience)`.
 
-    run: executes a program as thread 0, together with those who work, and returns when it is done. A program's memory
-    must stay until no thread is inside.
-    work: executes what is begun after the run `sequence`, until nothing was begun for so many looks; returns the number
-    of the run that it saw last.
+    run: runs a program as thread 0, together with the threads in `work`, and returns when it is done. A program's
+    memory must stay valid until no thread is inside.
+    work: joins every run after number `sequence`, until none has begun for `patience` polls; returns the number
+    of the last run that it saw.
     """
     module = ir.Module("scheduler")
     _execute(module, processor)
@@ -53,7 +53,7 @@ def scheduler(processor: Processor) -> str:
 
 
 def _execute(module: Any, processor: Processor) -> None:
-    """execute(state, program, steps, thread, run): all of a program, or as much as there is left of it."""
+    """execute(state, program, steps, thread, run): run a program, or what is left of it."""
     emit = Emitter(module, "execute", 5, processor)
     state, program, steps, thread, run = emit.arguments
     step, shares = emit.variable(emit.index(0)), emit.load(state, INDEX, offset=SHARES, align=8)
@@ -76,7 +76,7 @@ def _execute(module: Any, processor: Processor) -> None:
             earlier = at - before * STEP_BYTES
             count = emit.load(earlier, INDEX, offset=ITEMS, align=8)
             _wait(emit, state, lambda: _is_unfinished(emit, earlier, count, run))
-        # a later run has begun with this program: nothing is left of the earlier one
+        # a later run has begun with this program: the earlier one is complete
         late = (_load_shared(emit, at, DONE) >> 32).equals(run)
         step.value = late.choose(step.value + 1, steps)
     emit.back()
@@ -115,7 +115,7 @@ def _work(module: Any, processor: Processor) -> None:
         stay_if(emit.less(looks.value, patience))
         _fetch_add(emit, state, INSIDE, emit.index(1))
         run, program, steps = (_load_shared(emit, state, offset) for offset in (SEQUENCE, PROGRAM, STEPS))
-        # what was read belongs together if no other run began meanwhile
+        # the values read belong together if no other run began meanwhile
         with emit.when(_load_shared(emit, state, SEQUENCE).equals(run)):
             last.value = run
             emit.call("execute", VOID, state, program, steps, thread, run)
@@ -124,7 +124,7 @@ def _work(module: Any, processor: Processor) -> None:
 
 
 class _forever:  # noqa: N801  # it reads as a statement
-    """A loop that ends where the condition given to what it yields is not met."""
+    """A loop; it yields a function that leaves the loop unless the condition given to it holds."""
 
     def __init__(self, emit: Emitter) -> None:
         self.emit = emit
@@ -157,7 +157,7 @@ def _wait(emit: Emitter, state: Value, unfinished: Any) -> None:
 
 
 def _breathe(emit: Emitter, state: Value, looks: Value) -> None:
-    """Between two looks: tells the processor that it waits, and after many the system too."""
+    """Between two polls: pause the processor, and after PATIENCE polls yield to other threads."""
     if emit.processor.is_x86:
         emit.call("llvm.x86.sse2.pause", VOID)
     impatient = emit.less(emit.index(PATIENCE), looks)
@@ -171,7 +171,7 @@ def _load_shared(emit: Emitter, base: Value, offset: int) -> Value:
 
 
 def _fetch_add(emit: Emitter, base: Value, offset: int, amount: Value) -> Value:
-    """Adds for all threads to see; what was there before."""
+    """Atomically add; return the old value."""
     return emit.of(emit.builder.atomic_rmw("add", emit.pointer(base, offset), amount.ir, "seq_cst"))
 
 
@@ -180,7 +180,7 @@ def _put(emit: Emitter, base: Value, offset: int, value: Value) -> None:
 
 
 def _compare_exchange(emit: Emitter, base: Value, offset: int, old: Value, new: Value) -> Value:
-    """Puts a value where still the old one is; whether it was."""
+    """Atomically replace the value if it is still `old`; return whether it was."""
     both = emit.builder.cmpxchg(emit.pointer(base, offset), old.ir, new.ir, "seq_cst", "seq_cst")
     return emit.of(emit.builder.extract_value(both, 1))
 

@@ -1,4 +1,4 @@
-"""Products with many matrices, recorded as steps: each multiplies its own rows, which stand beside one another."""
+"""Record products with many matrices in one step: each multiplies its own segment of contiguous rows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llorch.runtime.kernels.cpu.steps.segments import OWN_BYTES, SEGMENTS, segme
 from llorch.runtime.kernels.cpu.tiles import COLUMNS, tile_rows
 
 Operands = Mapping[int, dict[str, int]]
-"""By the number of int8 planes, 0 for float32: the slots by which a product reads its columns."""
+"""Number of int8 planes, 0 for float32 → the slots by which a product reads its columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Matrices alike in shape and type. stride: bytes from one to the next."""
+    """Matrices of the same shape and type. stride: bytes from one to the next."""
 
     first: Product
     stride: int
@@ -26,8 +26,10 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Where results go, in bytes: from one column to the next, from one segment's first column to the next column's,
-    and from one matrix's results to the next one's.
+    """Where results go: an address, and strides in bytes.
+
+    column: between columns of a segment. first: times the index of a segment's first column, its offset. matrix:
+    between matrices.
     """
 
     address: int
@@ -37,15 +39,15 @@ class Results:
 
     @classmethod
     def rows_of(cls, target: Floats) -> Results:
-        """A row of its own for every column."""
+        """One row of `target` per column."""
         return cls(target.address, 4 * target.width, 4 * target.width)
 
 
 class Segments:
-    """Rows in the order of `active` matrices that multiply them; those of one begin where its kernels' columns do.
+    """Rows ordered by the `active` matrices that multiply them; a matrix's begin at a multiple of its kernels' columns.
 
-    segments: the address of as many SEGMENT. rows: of the memory for all. few, many: of how many rows a multiple is
-    filled, where a segment has less than `least`, and where it has more.
+    segments: address of `active` SEGMENT entries. rows: capacity in rows. few, many: segments are padded to a multiple
+    of `few` rows if they have fewer than `least`, else of `many`.
     """
 
     def __init__(
@@ -58,11 +60,11 @@ class Segments:
         recorder.keep(self._own)
 
     def floats(self, name: str, width: int) -> Floats:
-        """Memory for all rows, of a width."""
+        """A buffer of this width for all rows."""
         return self.recorder.floats(name, width, self.rows)
 
     def multiply(self, operands: Operands, calls: Sequence[tuple[Stack, Results]]) -> None:
-        """Products with the same rows that do not need each other."""
+        """Record independent products of the same rows."""
         self.recorder.record_together([self._product(operands, stack, results) for stack, results in calls])
 
     def _product(self, operands: Operands, stack: Stack, results: Results) -> Step:
@@ -92,12 +94,12 @@ class Segments:
 
 
 def filled_to(recorder: Recorder) -> int:
-    """Of how many rows a multiple is filled at most."""
+    """The largest multiple that segments are padded to."""
     return 1 if recorder.rows == 1 else COLUMNS
 
 
 def row_bytes(width: int, planes: int) -> dict[str, int]:
-    """From one row to the next, of what a product reads of an operand."""
+    """Bytes per row of each part of an operand."""
     if not planes:
         return {"x": 4 * width, "x_scales": 0}
     scales = 4 * planes * (width // GROUP)

@@ -1,8 +1,8 @@
 """Kernels for many columns of x at once: weights are unpacked into a panel that stays in the cache for all of them.
 
-A panel has, for some rows side by side, four codes of each in a row, then the next four: a vector of it times four
-activations that stand in every lane is four products for each row. Beside the codes are the groups' scales and minima,
-a vector for the same rows. An exact panel has a float32 for each weight instead.
+A panel holds `lanes` rows interleaved: four codes of each row, then the next four of each. One of its vectors times
+four activations, broadcast to all lanes, gives four products for each row. After the codes come the groups' scales and
+minima, a vector each for these rows. An exact panel has a float32 per weight instead.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ from llorch.runtime.kernels.cpu.products import (
 
 NAME = "product"
 
-# Columns at a time: their sums stay in registers.
+# Columns at a time: as many as have their sums in registers.
 COLUMNS = 8
-# Of the panels of a tile together: so that they stay in a core's second cache beside the activations.
+# Total size of a tile's panels: they stay in a core's L2 cache beside the activations.
 TILE_BYTES = 1 << 18
 MOST_PANELS = 4
-# Of exact panels: weights at a time; and how many products are added by themselves before they are added to the others,
-# so that rounding grows with the number of parts and not of products.
+# For exact panels: weights per iteration; and how many products are summed separately before that sum is added to the
+# total, so that rounding grows with the number of parts, not of products.
 UNROLLED, ADDED_APART = 4, 256
 
 
 def tile_rows(processor: Processor, width: int, *, exact: bool) -> int:
-    """Rows of one item."""
+    """Number of rows in one work item."""
     panels = TILE_BYTES // (processor.lanes * width * (4 if exact else 1))
     return processor.lanes * max(1, min(MOST_PANELS, panels))
 
 
 def panel_bytes(processor: Processor, width: int, *, exact: bool) -> int:
-    """Memory that a thread needs for its tile, in whole cache lines: a vector across two costs twice."""
+    """Scratch memory of a thread for its tile, in whole cache lines: a vector across two lines costs twice."""
     a_row = 4 * width if exact else width + 2 * 4 * (width // 16)
     return tile_rows(processor, width, exact=exact) * a_row + 64
 
 
 def tile_product(grouped: GroupedType, processor: Processor, planes: int) -> str:
-    """The module's text; its items are tiles of rows, its table is that of `products`."""
+    """The LLVM module of a quantized product; its items are tiles of rows, its table is that of `products`."""
     module = ir.Module(f"{grouped.type}-tile-{planes}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     return _tile(emit, _Codes(emit, grouped, planes))
 
 
 def exact_tile_product(type: QuantType, processor: Processor, rounded: str | None) -> str:
-    """The same in float32, of weights as they are dequantized, or rounded once from that to "BF16" or "F16"."""
+    """The LLVM module of a float32 product, with weights as dequantized, or rounded once to "BF16" or "F16"."""
     module = ir.Module(f"{type}-tile-exact")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     return _tile(emit, _Floats(emit, type, rounded))
@@ -87,7 +87,7 @@ def _tile(emit: Emitter, panel: _Panel) -> str:
 
 
 class _Panel(ABC):
-    """`lanes` rows side by side. weight_bytes: of one weight in a panel, but for scales. size: of a panel."""
+    """A panel of `lanes` interleaved rows. weight_bytes: bytes per weight, without scales. size: bytes of the panel."""
 
     weight_bytes: int
     size: Value
@@ -101,27 +101,27 @@ class _Panel(ABC):
 
     @abstractmethod
     def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
-        """Unpacks rows from `row` up to `last`; what the panel has room for beyond is the last row again."""
+        """Unpack rows from `row` up to `last`; unused lanes repeat the last row."""
 
     @abstractmethod
     def sums(self, place: Value, first: Value) -> list[Value]:
-        """Of the columns from the `first` on, each a vector of the panel's rows."""
+        """The sums for COLUMNS columns from `first` on, each a vector over the panel's rows."""
 
     def place(self, behind: Value) -> Value:
-        """Where the panel of the row that is `behind` the tile's first one begins."""
+        """Address of the panel with the row that is `behind` rows after the tile's first."""
         number = self.emit.of(self.emit.builder.udiv(behind.ir, self.emit.index(self.lanes).ir))
         return self.base + number * self.size
 
     def row(self, weights: Value, number: Value, last: Value) -> Value:
-        """Where a row begins; that of the last one before `last` for those beyond."""
+        """Address of a row, or of the last one before `last` for those beyond."""
         return weights + self.emit.smaller(number, last - 1) * PRODUCT.read(self.emit, "row_bytes")
 
     def steps(self, taken: int) -> Value:
-        """How often so many weights are in a row."""
+        """How many times `taken` weights fit in a row."""
         return self.emit.of(self.emit.builder.udiv(self.width.ir, self.emit.index(taken).ir))
 
     def store(self, row: Value, sums: list[Value], turn: Value, last: Value) -> None:
-        """Adds up planes, the bias and what else is to be added, and stores the turn's results up to row `last`."""
+        """Sum the planes, add bias and residual, and store the results of a batch of columns for rows up to `last`."""
         emit, lanes, planes = self.emit, self.lanes, self.planes
         count = (last - row).narrow(32).spread(lanes)
         numbers = emit.constant(count.ir.type, list(range(lanes)))
@@ -157,7 +157,7 @@ class _Panel(ABC):
 
 
 class _Codes(_Panel):
-    """Codes, then the groups' scales, then their minima."""
+    """A panel of codes, followed by the groups' scales, then their minima."""
 
     weight_bytes = 1
 
@@ -169,14 +169,14 @@ class _Codes(_Panel):
         self.size = self.width * self.lanes + self.groups * (8 * self.lanes)
 
     def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
-        """All rows at once, a block of each: columns of their words are stored, where single words were slower."""
+        """See `_Panel.fill`; unpacks a block of every row together, since storing single words was slower."""
         emit, type, group = self.emit, self.grouped.type, self.grouped.group
         bases = [self.row(weights, row + lane, last) for lane in range(self.lanes)]
         scales = place + self.width * self.lanes
         minima = scales + self.groups * (4 * self.lanes)
         ahead = weights + (row + self.lanes) * PRODUCT.read(
             emit, "row_bytes"
-        )  # the next rows, in memory's order
+        )  # the next rows, in the order of memory
         a_step = type.block_bytes * self.lanes
         with emit.loop(emit.index(0), self.steps(type.weights)) as step:
             for line in range(0, a_step, LINE_BYTES):
@@ -191,7 +191,7 @@ class _Codes(_Panel):
             emit.store(of_minima, minima + behind)
 
     def _words(self, blocks: list[Block]) -> list[Value]:
-        """Codes of one block of each row, 32 weights at a time: four of every row, then the next four."""
+        """Codes of a block of each row, 32 weights at a time: four of every row, then the next four."""
         if self.grouped.by_words:
             together = _SideBySide(self.emit, self.grouped.type, blocks)
             return list(self.grouped.describe(Run([together])).codes)
@@ -199,7 +199,7 @@ class _Codes(_Panel):
         return [_transpose([row.as_integers(32) for row in rows]) for rows in zip(*each, strict=True)]
 
     def _scales(self, blocks: list[Block]) -> tuple[Value, Value]:
-        """Scales and minima of one block of each row: those of every row's first group, then of the second."""
+        """Scales and minima of a block of each row: those of every row's first group, then of every second one."""
         if self.grouped.type.weights == GROUP:
             found = self.grouped.describe(Run(blocks))
             return found.scales, found.minima
@@ -242,13 +242,13 @@ class _Codes(_Panel):
         return [each.value for each in sums]
 
     def _group(self, column: Value, group: int) -> Value:
-        """How many groups of activations lie before a column."""
+        """Number of groups of activations before a column."""
         shift = self.emit.index(4 if group == 16 else 5)
         return column * self.emit.of(self.emit.builder.lshr(self.width.ir, shift.ir))
 
 
 class _Floats(_Panel):
-    """A float32 for each weight."""
+    """A panel with a float32 per weight."""
 
     weight_bytes = 4
 
@@ -258,7 +258,7 @@ class _Floats(_Panel):
         self.size = self.width * (4 * self.lanes)
 
     def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
-        """Row by row, weight by weight: it is slow, and paid back by many columns alone."""
+        """See `_Panel.fill`; goes weight by weight, which is slow and pays off only for many columns."""
         emit, taken = self.emit, self.type.weights * blocks_of_step(self.type)
         with (
             emit.loop(emit.index(0), emit.index(self.lanes)) as lane,
@@ -295,9 +295,9 @@ class _Floats(_Panel):
 
 
 class _SideBySide(Block):
-    """Blocks of some rows as one, whose bytes are a word of every row, then the next word of every row.
+    """Blocks of several rows presented as one, with interleaved bytes: a 32-bit word of every row, then the next.
 
-    Single numbers are those of the first: of use is only what becomes of the bytes.
+    Scalar fields are those of the first block: only what is computed from the bytes is meaningful.
     """
 
     def __init__(self, emit: Emitter, type: QuantType, blocks: list[Block]) -> None:
@@ -305,7 +305,7 @@ class _SideBySide(Block):
         self._blocks = blocks
 
     def numbers(self, field: str, first: int = 0, count: int = 0) -> Value:
-        """Of a field of bytes, `count` numbers of each row; else the first block's."""
+        """`count` bytes of every row, interleaved; for other fields, the first block's value."""
         rows = [block.numbers(field, first, count) for block in self._blocks]
         if not count or count % 4 or rows[0].element != BYTE:
             return rows[0]
@@ -313,7 +313,7 @@ class _SideBySide(Block):
 
 
 def _transpose(rows: list[Value]) -> Value:
-    """The first lane of every row, then the second of every row, and so on. rows: a power of two of them."""
+    """Interleave: the first lane of every row, then the second of every row, and so on. rows: a power of two."""
     while len(rows) > 1:
         half = len(rows) // 2
         rows = [one.in_turn_with(other) for one, other in zip(rows[:half], rows[half:], strict=True)]

@@ -1,4 +1,4 @@
-"""Requests of OpenAI's chat and text completions, with what vLLM and llama-server let clients add."""
+"""Request schemas of OpenAI's chat and text completions, with fields that vLLM and llama-server add."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Part(BaseModel):
-    """A piece of a message; only text is served."""
+    """A part of a message; only text is supported."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class Part(BaseModel):
 
 
 class Message(BaseModel):
-    """A turn of a conversation; fields beside these reach the template as they are."""
+    """A message of a conversation; further fields are passed to the template."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -46,7 +46,7 @@ class Message(BaseModel):
 
 
 class FunctionCall(BaseModel):
-    """What an assistant's earlier turn called."""
+    """The function that an earlier assistant message called."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -55,7 +55,7 @@ class FunctionCall(BaseModel):
 
 
 class ToolCall(BaseModel):
-    """A call in an earlier turn."""
+    """A tool call in an earlier message."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -63,7 +63,7 @@ class ToolCall(BaseModel):
 
 
 class Function(BaseModel):
-    """What can be called; the template is given it whole."""
+    """A function that can be called; all its fields are passed to the template."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -71,7 +71,7 @@ class Function(BaseModel):
 
 
 class Tool(BaseModel):
-    """A tool that the model may be told of."""
+    """A tool that the model may call."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -80,7 +80,7 @@ class Tool(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """include_usage: a last event with the numbers of tokens."""
+    """include_usage: send a last event with token counts."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -88,7 +88,7 @@ class StreamOptions(BaseModel):
 
 
 class JsonSchema(BaseModel):
-    """A schema that the answer has to follow."""
+    """A schema that the answer must follow."""
 
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
 
@@ -97,7 +97,7 @@ class JsonSchema(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """What the answer is."""
+    """The format of the answer."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -106,7 +106,7 @@ class ResponseFormat(BaseModel):
 
 
 class Completion(Body):
-    """What both kinds of completions take."""
+    """The fields that both kinds of completions share."""
 
     IGNORED = frozenset(
         (
@@ -137,7 +137,7 @@ class Completion(Body):
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
 
     def sampling(self) -> Sampling:
-        """How tokens are chosen; OpenAI's temperature is 1 where none is given."""
+        """The sampling parameters; OpenAI's default temperature is 1."""
         return Sampling(
             temperature=1.0 if self.temperature is None else self.temperature,
             top_k=self.top_k or 0,
@@ -155,11 +155,11 @@ class Completion(Body):
 
     @property
     def includes_usage(self) -> bool:
-        """Whether a stream ends with the numbers of tokens."""
+        """Whether a stream ends with token counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
     def require_served(self) -> None:
-        """As for every body; stream_options are for streams alone, as OpenAI has it."""
+        """See `Body.require_served`; also rejects stream_options without a stream, as OpenAI does."""
         super().require_served()
         if self.stream_options is not None and not self.stream:
             raise ApiError(400, "stream_options are for streams: set stream to true", param="stream_options")
@@ -189,7 +189,7 @@ class ChatCompletion(Completion):
     tool_choice: Literal["none", "auto", "required"] | dict[str, object] | None = None
 
     def require_served(self) -> None:
-        """As for every completion; and that the fields fit one another."""
+        """See `Completion.require_served`; also rejects fields that contradict each other."""
         super().require_served()
         if self.top_logprobs is not None and not self.logprobs:
             raise ApiError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
@@ -203,20 +203,20 @@ class ChatCompletion(Completion):
 
     @property
     def new_tokens(self) -> int | None:
-        """The most that may be made; max_completion_tokens is the newer name of max_tokens and goes before it."""
+        """Maximum number of new tokens; max_completion_tokens is max_tokens' newer name and takes precedence."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
     def alternatives(self) -> int | None:
-        """How many alternatives each token is given with, None without probabilities."""
+        """Number of alternatives per token; None without log probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
     def conversation(self) -> list[dict[str, object]]:
-        """The messages as templates expect them."""
+        """The messages in the form that templates expect."""
         return [template_message(message.model_dump(exclude_none=True)) for message in self.messages]
 
     def told_tools(self) -> list[dict[str, object]] | None:
-        """The tools that the template is given."""
+        """The tools to pass to the template."""
         if not self.tools or self.tool_choice == "none":
             return None
         return [tool.model_dump(exclude_none=True) for tool in self.tools]
@@ -236,11 +236,11 @@ class TextCompletion(Completion):
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
     def prompts(self) -> list[str | list[int]]:
-        """Each prompt, as text or as ids."""
+        """All prompts, each as text or as ids."""
         if isinstance(self.prompt, str):
             return [self.prompt]
         if isinstance(self.prompt[0], int):
-            return [list(self.prompt)]  # the first is one, so all are
+            return [list(self.prompt)]  # the first element is an id, so all are
         return list(self.prompt)
 
 

@@ -1,4 +1,4 @@
-"""The worker's request, with its bounds and its way to name what breaks them: all at once."""
+"""The worker's request schemas, and error responses that name all invalid fields at once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from llorch.runtime.sampling import Sampling
 from llorch.runtime.serving.schemas.fields import seed_of, top_p_of
 
 STOP_BYTES = 100
-SHOWN = 64  # characters of a value that is given back
-UNSHOWN = ("prompt", "stop")  # what a user may have written is not repeated
+SHOWN = 64  # characters of a rejected value that are repeated in the error
+UNSHOWN = ("prompt", "stop")  # a user's text is not repeated
 
-# The constraint of each field in the worker's words.
+# The constraint of each field, as the worker's protocol words it.
 CONSTRAINTS = {
     "job_id": "length(1..=256)",
     "prompt": "length(1..=32768)",
@@ -54,7 +54,7 @@ class Execute(BaseModel):
         return stop
 
     def sampling(self) -> Sampling:
-        """How tokens are chosen."""
+        """The sampling parameters."""
         return Sampling(
             temperature=self.temperature,
             top_k=self.top_k,
@@ -74,12 +74,12 @@ class Cancel(BaseModel):
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
-    """What is wrong with a request, field by field, in their order."""
+    """All errors of a request, field by field, in order."""
     return [field_error(details) for details in error.errors(include_url=False, include_context=False)]
 
 
 def field_error(details: ErrorDetails) -> dict[str, str]:
-    """One of them: its field, the constraint, a sentence, and the value where it may be repeated."""
+    """One error: its field, constraint and message, and the value if it may be repeated."""
     field = str(details["loc"][0])[:SHOWN] if details["loc"] else "body"
     constraint = CONSTRAINTS.get(field, details["type"])
     if details["type"] == "missing":

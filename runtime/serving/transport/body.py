@@ -1,4 +1,4 @@
-"""Reading what a client sends: within a size, within a time, as JSON of a schema."""
+"""Read request bodies: within a size and a time, as JSON that follows a schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
-    """The body; ApiError 413 as soon as it is too large, 408 when it is late."""
+    """Read the body; ApiError 413 as soon as it is too large, 408 if it takes too long."""
     promised = request.headers.get("content-length", "0")
     if promised.isascii() and promised.isdigit() and int(promised) > limits.body_bytes:
         raise too_large(limits)
@@ -32,12 +32,12 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 
 
 def too_large(limits: Limits) -> ApiError:
-    """The body has more bytes than may be."""
+    """The error 413."""
     return ApiError(413, f"the body is larger than {limits.body_bytes:,} bytes", code="body_too_large")
 
 
 async def read_json(request: Request, limits: Limits, schema: type[Schema]) -> Schema:
-    """The body as JSON of this schema; ApiError 400 for the first thing that is wrong with it."""
+    """Read the body as JSON of this schema; ApiError 400 for the first error in it."""
     try:
         return schema.model_validate_json(await read_body(request, limits))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Answers while a client may go away: server-sent events, and one document that takes long to make."""
+"""Responses whose client may disconnect: server-sent events, and single documents that take long."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class Gone(Exception):
-    """The client has closed the connection: there is nobody to answer."""
+    """The client has closed the connection."""
 
 
 def sent_event(document: object, event: str | None = None) -> bytes:
-    """One event, its data as JSON on one line."""
+    """Encode one event, its data as JSON on one line."""
     data = (
         document
         if isinstance(document, str)
@@ -32,7 +32,10 @@ def sent_event(document: object, event: str | None = None) -> bytes:
 
 
 class EventStream(Response):
-    """Server-sent events as they come. closed: called once they end, the client goes away, or does not read."""
+    """A response of server-sent events.
+
+    closed: called once when they end, or the client disconnects or stops reading.
+    """
 
     media_type = "text/event-stream"
 
@@ -42,10 +45,10 @@ class EventStream(Response):
         self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no"})
         self._events = events
         self._write_s = write_s
-        self._closed = closed  # not the iterator's own ending: one that was never begun has none
+        self._closed = closed  # not the iterator's own cleanup: that never runs if iteration never began
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends until the end, and drops a client that has read nothing for `write_s`."""
+        """Send events until the end; drop a client that has read nothing for `write_s` seconds."""
         writing = asyncio.ensure_future(self._write(send))
         leaving = asyncio.ensure_future(until_gone(receive))
         try:
@@ -69,25 +72,23 @@ class EventStream(Response):
         await self._send(send, body_message(b"", more=False))
 
     async def _send(self, send: Send, message: Message) -> None:
-        async with asyncio.timeout(
-            self._write_s
-        ):  # unlike `wait_for` it makes no task, of which each token had one
+        async with asyncio.timeout(self._write_s):  # unlike `wait_for`, this creates no task per token
             await send(message)
 
 
 def body_message(body: bytes, *, more: bool) -> Message:
-    """A piece of an answer's body."""
+    """An ASGI message with a piece of the body."""
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
 async def until_gone(receive: Receive) -> None:
-    """Returns when the client has closed the connection."""
+    """Return when the client has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """What the work gives; Gone, and the work is cancelled, where the client goes away before."""
+    """Return the result of `work`; if the client disconnects first, cancel it and raise Gone."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(until_gone(request.receive))
     try:

@@ -1,4 +1,4 @@
-"""What every request passes first: its headers' bounds, where it comes from, its key. What every answer is told of."""
+"""The checks that every request passes first (headers, origin, key), and what every response gets."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from llorch.runtime.serving.settings import Settings
 from llorch.runtime.serving.transport.event_stream import Gone
 
 LOG = logging.getLogger("llorch.serving")
-DISCARD_S = 10.0  # so long is read, and thrown away, what comes after an answer that did not wait for it,
-DISCARD_PAUSE_S = 1.0  # unless nothing has come for so long
+DISCARD_S = 10.0  # longest time to read and discard the rest of a request that was answered early,
+DISCARD_PAUSE_S = 1.0  # and the longest pause in it
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -29,7 +29,7 @@ PAGE_POLICY = (
 
 
 class Guard:
-    """The application around the routes; open: paths that need no key; known: paths that metrics may name."""
+    """ASGI middleware around the routes. open: paths that need no key. known: paths that metrics may name."""
 
     def __init__(
         self, app: ASGIApp, service: Service, *, open: Container[str], known: Container[str]
@@ -41,11 +41,11 @@ class Guard:
         self._known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request through, or answers what is wrong with it."""
+        """Pass a request on, or answer with an error."""
         if scope["type"] != "http":
             return
         started = time.monotonic()
-        status = 499  # nothing was sent: the client was gone
+        status = 499  # stays if nothing is sent because the client is gone
 
         more_body = True
 
@@ -64,7 +64,7 @@ class Guard:
 
         try:
             self._check(scope)
-            scope["app"] = self  # by this the router knows that somebody turns its exceptions into answers
+            scope["app"] = self  # tells the router that its exceptions are handled
             await self._app(scope, receiving, sending)
         except (ApiError, HTTPException) as error:
             refusal = error if isinstance(error, ApiError) else of_starlette(error)
@@ -73,7 +73,7 @@ class Guard:
             await sending({"type": "http.response.body", "body": b"", "more_body": False})
         except (Gone, ClientDisconnect):
             pass
-        except Exception:  # the one place where what nobody foresaw ends
+        except Exception:  # the last resort for unexpected errors
             LOG.exception("a request failed")
             if status == 499:
                 await answer_error(ApiError(500, "the server failed on this request"), sending)
@@ -108,7 +108,7 @@ SECURITY_HEADERS = [
 
 
 def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
-    """ApiError 403 for what a stranger's web page sends: another origin, or a name that is not this server's."""
+    """Raise ApiError 403 for a foreign web page's request: from another origin, or to a host name that is not ours."""
     host = headers.get("host", "")
     try:
         name = urlsplit(f"//{host}").hostname or ""
@@ -122,7 +122,7 @@ def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
 
 
 def urlsplit_or_none(origin: str) -> str | None:
-    """The host and port of an origin; None where it is none, as of a sandboxed page."""
+    """Host and port of an origin; None for an opaque one, as of a sandboxed page."""
     try:
         return urlsplit(origin).netloc or None
     except ValueError:
@@ -130,7 +130,7 @@ def urlsplit_or_none(origin: str) -> str | None:
 
 
 def check_key(headers: Mapping[str, str], settings: Settings) -> None:
-    """ApiError 401 without one of the keys, as a bearer token or in x-api-key."""
+    """Raise ApiError 401 unless an accepted key is sent, as a bearer token or in x-api-key."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
     if not settings.keys.admits(key):
@@ -143,12 +143,12 @@ def check_key(headers: Mapping[str, str], settings: Settings) -> None:
 
 
 def of_starlette(error: HTTPException) -> ApiError:
-    """What the router refuses: a path that is asked in another way than it can be."""
+    """Convert an error of the router, such as a wrong method."""
     return ApiError(error.status_code, error.detail, headers=error.headers)
 
 
 async def answer_error(error: ApiError, send: Send) -> None:
-    """The answer, but for its end."""
+    """Send an error response, except for its end."""
     response = JSONResponse(error.document(), status_code=error.status, headers=error.headers)
     await send(
         {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
@@ -157,9 +157,9 @@ async def answer_error(error: ApiError, send: Send) -> None:
 
 
 async def discard(goes_on: Callable[[], bool], receive: Receive) -> None:
-    """Reads what a client that was answered early still sends.
+    """Read and discard the rest of a request that was answered early.
 
-    A connection that is closed in the middle of it would take the answer along.
+    Closing the connection in the middle of it could lose the answer.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_S):

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 connection with bounds that it has none of: time for headers, true statuses, a way to drop."""
+"""uvicorn's HTTP/1.1 protocol with what it lacks: a time limit for headers, precise statuses, aborting a connection."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from llorch.runtime.serving.errors import ApiError
 from llorch.runtime.serving.settings import Limits
 
-LINGER_S = 2.0  # so long a refused client may go on sending before its connection is cut
+LINGER_S = 2.0  # a rejected client may keep sending this long before its connection is cut
 
 
 def bounded_protocol(limits: Limits) -> type[H11Protocol]:
-    """The protocol class with these bounds; uvicorn makes an instance of it for every connection.
+    """Make a protocol class with these limits; uvicorn creates an instance per connection.
 
-    A request's `state` holds `abort`, which drops the connection with all that was not sent.
+    A request's `state` has `abort`, which drops the connection and unsent data.
     """
 
     class BoundedProtocol(H11Protocol):
@@ -29,7 +29,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.access_log = False  # uvicorn's own tells paths, which may hold what a user wrote
+            self.access_log = False  # uvicorn's log includes paths, which may contain what a user wrote
             self.app_state = {**self.app_state, "abort": transport.abort}
             if len(self.connections) > limits.connections:
                 self._refuse(503, "there are too many connections")
@@ -43,20 +43,20 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
         def data_received(self, data: bytes) -> None:
             if (
                 not self._refused
-            ):  # what comes after a refusal is read, so that the refusal is, and thrown away
+            ):  # data after a rejection is discarded, but read, so that the client can read the rejection
                 super().data_received(data)
 
         def handle_events(self) -> None:
             super().handle_events()
             if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-                if self.conn.trailing_data[0]:  # a request that has begun, after one that is over
+                if self.conn.trailing_data[0]:  # the next request has begun
                     self._expect_head()
             else:
                 self._head_is_there()
 
         def timeout_keep_alive_handler(self) -> None:
             super().timeout_keep_alive_handler()
-            self.loop.call_later(limits.write_s, self.transport.abort)  # where what was sent is not read
+            self.loop.call_later(limits.write_s, self.transport.abort)  # in case the client does not read
 
         def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
             error = sys.exc_info()[1]
@@ -76,12 +76,12 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             self._refuse(408, f"the headers did not come within {limits.head_s:g} s")
 
         def _refuse(self, status: int, message: str) -> None:
-            """An answer without a request; the connection ends with it."""
+            """Answer without a request, and end the connection."""
             if self.transport.is_closing() or self._refused:
                 return
             self._refused = True
             self._head_is_there()
-            self.connections.discard(self)  # it counts no longer, and lives no longer than LINGER_S
+            self.connections.discard(self)  # it no longer counts, and ends within LINGER_S
             body = json.dumps(ApiError(status, message).document()).encode()
             lines = [
                 f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
@@ -100,7 +100,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
 
 
 def abort(scope: Any) -> None:
-    """Drops a request's connection, with all that was not sent."""
+    """Drop a request's connection and unsent data."""
     drop = scope.get("state", {}).get("abort")
     if drop is not None:
         drop()

@@ -1,1 +1,1 @@
-"""Kernels of what lies between products, and what they are made of."""
+"""Kernels for everything between products: attention, norms, RoPE, recurrences, routing."""

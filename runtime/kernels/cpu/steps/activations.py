@@ -1,6 +1,6 @@
-"""The kernel that makes int8 numbers of activations: 32 under one float32 scale, and their sums.
+"""The kernel that quantizes activations to int8: a float32 scale per 32 values, and sums.
 
-x ≈ scale · q, q from −127 to 127, rounded to nearest even. A second plane holds what the first leaves, by a scale
+x ≈ scale · q, q from −127 to 127, rounded to nearest even. A second plane quantizes the remainder with a scale
 254 times smaller: together about 16 bits.
 """
 
@@ -16,16 +16,16 @@ from llorch.runtime.kernels.cpu.processor import Processor
 NAME = "quantize"
 GROUP = 32
 LARGEST = 127
-# What a plane's rounding leaves is at most half a step: this many steps of the next plane are one of the last.
+# Rounding leaves at most half a step, so a plane's step is this many steps of the next plane.
 FINER = 254
 
-# source: float32, `width` a row, a multiple of 32, rows one after the other. The planes of a row follow one another.
-# q: int8. scales: float32, one for 32. sums16, sums32: float32, scale · Σq of 16 and of 32.
+# source: rows of `width` float32, contiguous; width is a multiple of 32. The planes of a row are consecutive.
+# q: int8. scales: float32, one per 32. sums16, sums32: float32, scale · Σq over 16 and over 32.
 QUANTIZE = Table("source", "width", "q", "scales", "sums16", "sums32")
 
 
 def quantize_kernel(processor: Processor, planes: int) -> str:
-    """The module's text; its items are groups of 32, row by row."""
+    """The LLVM module; its items are groups of 32, row by row."""
     module = ir.Module(f"quantize-{planes}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     source, width, q, scales, sums16, sums32 = (QUANTIZE.read(emit, name) for name in QUANTIZE.names)
@@ -52,7 +52,7 @@ def quantize_kernel(processor: Processor, planes: int) -> str:
 
 
 def _scale(emit: Emitter, x: Value) -> tuple[Value, Value]:
-    """The step of 32 numbers, and how many steps one is; 0 of nothing but zeros."""
+    """The quantization step of 32 values, and its inverse; the inverse is 0 if all are zero."""
     magnitude = x.magnitude()
     largest = emit.call("llvm.vector.reduce.fmax.v32f32", FLOAT, magnitude)
     builder = emit.builder
@@ -62,7 +62,7 @@ def _scale(emit: Emitter, x: Value) -> tuple[Value, Value]:
 
 
 def _nearest(emit: Emitter, x: Value) -> Value:
-    """The nearest integers from −127 to 127, of 32 bits; what is no number becomes 0."""
+    """The nearest integers from −127 to 127, as int32; NaN becomes 0."""
     rounded = emit.call("llvm.roundeven.v32f32", x.ir.type, x)
     integers = emit.call("llvm.fptosi.sat.v32i32.v32f32", vector(WORD, GROUP), rounded)
     limit = emit.constant(vector(WORD, GROUP), LARGEST)

@@ -1,6 +1,6 @@
-"""The kernel of attention of new tokens over the cache: its items are heads of tokens.
+"""The kernel for attention of new tokens over the cache; its items are (head, token) pairs.
 
-Every token has its own cache: those of one request share it, and each sees those before it.
+Every token refers to its request's cache; tokens of one request share it, and see only positions up to their own.
 """
 
 from __future__ import annotations
@@ -14,28 +14,27 @@ from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient, tangent
 from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME, TOKEN, TOKEN_BYTES, kept_of
 
-# q: turned queries; target: what is mixed of the values; of both, a head of a token is row head · of_head + token ·
-# of_token. tokens: the address of the
-# first TOKEN of `count`. group: heads of queries that share one of keys. window: positions that a query sees, 0 for
-# all. scale: a float32's bits. together: 0 where the tokens are of one request, and all of a head come before the next
-# head; 1 where each is of its own, and all heads of it come before the next one: so that keys are read again soon.
+# q: queries after RoPE; target: attention's output; in both, a token's head is row head · of_head + token · of_token.
+# tokens: address of `count` TOKEN entries. group: query heads per KV head. window: positions that a query sees, 0 for
+# all. scale: a float32's bits. together: 0 if the tokens belong to one request, and items are ordered by head; 1 if
+# each belongs to its own, and items are ordered by token: so that keys are read again while they are cached.
 ATTEND = Table(
     "q", "target", "tokens", "layer", "kv_heads", "group", "window", "count", "together", "of_head", "of_token",
     "scale", "softcap",
 )  # fmt: skip
 
 LOWEST = -3.0e38
-# Keys at a time: their sums over channels go into one vector together.
+# Keys at a time: their scores are stored as one vector.
 TOGETHER = 4
 
 
 def attention_kernel(
     processor: Processor, head_dim: int, *, capped: bool = False, latent: int | None = None
 ) -> str:
-    """softmax(scale · q Kᵀ) V, the scores capped by c · tanh(s / c) before.
+    """The LLVM module for softmax(scale · q Kᵀ) V, with scores capped by c · tanh(s / c) if `capped`.
 
-    head_dim: a multiple of 16. latent: how many channels of a key are its value too, a multiple of 16; None where
-    values of their own follow the keys.
+    head_dim: a multiple of 16. latent: number of a key's channels that are also its value, a multiple of 16; None if
+    separate values follow the keys.
     """
     module = ir.Module(f"attention-{head_dim}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
@@ -91,7 +90,7 @@ def attention_kernel(
 
 
 def _scores(emit: Emitter, query: list[Value], keys: Value, row: Value, oldest: Value, seen: Value) -> None:
-    """scale · q k of every key: some at a time, the last ones again one by one."""
+    """Emit scale · q k for every key, TOGETHER at a time and the remainder one by one."""
     head_bytes = 4 * LANES * len(query)
     scale = ATTEND.read(emit, "scale", FLOAT)
     whole = seen - ((seen - oldest) & (TOGETHER - 1))
@@ -110,7 +109,7 @@ def _product(emit: Emitter, query: list[Value], key: Value) -> Value:
 
 
 def _four_totals(sums: list[Value]) -> Value:
-    """The totals of four vectors, in one of four lanes; in the order in which `Emitter.total` adds."""
+    """The totals of four vectors, in the lanes of one; adds in the same order as `Emitter.total`."""
     while sums[0].lanes > 1:
         middle = sums[0].lanes // 2
         sums = [values[:middle] + values[middle:] for values in sums]
@@ -119,7 +118,7 @@ def _four_totals(sums: list[Value]) -> Value:
 
 
 def _top(emit: Emitter, row: Value, oldest: Value, seen: Value, top: Variable, *, capped: bool) -> None:
-    """Caps the scores, if they are, and finds the largest."""
+    """Cap the scores if asked for, and find the largest."""
     top.value = emit.constant(top.value.ir.type, LOWEST)
     with emit.loop(oldest, seen, LANES) as at:
         score = emit.load(row + at * 4, FLOAT, LANES)
@@ -132,7 +131,7 @@ def _top(emit: Emitter, row: Value, oldest: Value, seen: Value, top: Variable, *
 
 
 def _within(emit: Emitter, at: Value, seen: Value) -> Value:
-    """Which of the lanes from `at` on are before `seen`."""
+    """A mask of the lanes whose position, from `at` on, is before `seen`."""
     count = (seen - at).narrow(32).spread(LANES)
     numbers = emit.constant(count.ir.type, list(range(LANES)))
     return emit.of(emit.builder.icmp_signed("<", numbers.ir, count.ir))

@@ -1,4 +1,4 @@
-"""Exponential, logarithm, hyperbolic tangent and error function of vectors of float32, in LLVM's plain vector code."""
+"""Vectorised exp, log, tanh and erf for float32, in LLVM's generic vector operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llorch.runtime.kernels.cpu.emit import Emitter, vector
 LN2_HIGH, LN2_LOW = 0.693145751953125, 1.42860682030941723212e-6
 # exp(r) − 1 − r over r², on |r| ≤ ln 2 / 2: Taylor's series to r⁷, whose next term is below half a last place.
 SERIES = [1 / math.factorial(n) for n in range(7, 1, -1)]
-# What float32 can hold of an exponential, as a normal number.
+# The range in which exp is a normal float32.
 SMALLEST, LARGEST = -87.0, 88.0
 # ln(1 + u) = 2 artanh(u / (2 + u)): the series in the square of that, which is at most 1 / 9; its next term is 1e-8.
 ARTANH = [1 / (2 * n + 1) for n in range(7, -1, -1)]
@@ -21,7 +21,7 @@ ERF = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592]
 
 
 def exponential(emit: Emitter, x: Value) -> Value:
-    """eˣ, within two units in the last place; beyond what float32 holds the nearest that it does."""
+    """eˣ, within two units in the last place; clamped to the range of normal float32."""
     low, high = (emit.constant(x.ir.type, bound) for bound in (SMALLEST, LARGEST))
     x = _extremum(emit, "minnum", _extremum(emit, "maxnum", x, low), high)
     name = f"llvm.roundeven.v{x.lanes}f32"
@@ -47,12 +47,12 @@ def logarithm_above_one(emit: Emitter, u: Value) -> Value:
 
 
 def quotient(emit: Emitter, numerator: Value, denominator: Value) -> Value:
-    """Of vectors, lane by lane."""
+    """Divide lane by lane."""
     return emit.of(emit.builder.fdiv(numerator.ir, denominator.ir))
 
 
 def tangent(emit: Emitter, x: Value) -> Value:
-    """tanh x = 1 − 2 / (e²ˣ + 1); its error is absolute, one unit in the last place of 1."""
+    """tanh x = 1 − 2 / (e²ˣ + 1); with an absolute error of one unit in the last place of 1."""
     one = emit.constant(x.ir.type, 1.0)
     return one - quotient(emit, emit.constant(x.ir.type, 2.0), exponential(emit, x * 2.0) + 1.0)
 

@@ -1,4 +1,4 @@
-"""The kernel between the products of latent attention: queries are taken apart and turned, latents are kept."""
+"""The kernel between the products of latent attention: splits queries, applies RoPE, stores latents in the cache."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from llorch.runtime.kernels.cpu.emit import Emitter
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.small_steps import NAME, TOKEN, TOKEN_BYTES, kept_of, turn
 
-# Items are heads of a token and, after them, its latent vector; then those of the next token. q: (tokens, heads, nope +
-# rope). c, turning: (tokens, rank), (tokens, rope). plain: (heads, padded, nope), what is not turned of the queries.
-# queries: (heads, padded, rank + rope), whose turned channels are filled. cosine, sine: rope / 2 float32 a token.
+# Items are a token's heads and then its latent vector, token by token. q: (tokens, heads, nope + rope).
+# c: (tokens, rank). turning: (tokens, rope), the key before RoPE. plain: (heads, padded, nope), receives the queries'
+# channels without RoPE. queries: (heads, padded, rank + rope), of which the channels with RoPE are written. cosine,
+# sine: rope / 2 float32 per token.
 LATENT = Table(
     "q", "c", "turning", "plain", "queries", "tokens", "cosine", "sine", "layer", "heads", "nope", "rope", "rank",
     "padded",
@@ -22,7 +23,7 @@ LATENT = Table(
 
 
 def latent_kernel(processor: Processor, pairs: Literal["interleaved", "halves"]) -> str:
-    """Copies what is not turned of queries, turns the rest; stores the latent and the turned key into the cache."""
+    """The LLVM module: copies query channels without RoPE, rotates the others, caches the latent and rotated key."""
     emit = Emitter(ir.Module(f"latent-{pairs}"), NAME, ARGUMENTS, processor)
     q, c, turning, plain, queries, tokens, cosine, sine, layer, heads, nope, rope, rank, padded = (
         LATENT.read(emit, name) for name in LATENT.names

@@ -1,7 +1,7 @@
-"""Kernels of recurrences, for one token or many: a convolution, a delta net's and a state space's memories.
+"""Kernels for recurrences, over one token or many: causal convolution, gated delta net, Mamba 2 and Mamba.
 
-An item keeps its part of a memory in a core's first cache and takes all new tokens through it, one after the other: no
-item needs another one's result. Formulas: `llorch.runtime.blocks`, delta_net, mamba, short_conv.
+An item keeps its part of the state in a core's L1 cache and advances it over all new tokens in order; items are
+independent. Formulas: `llorch.runtime.blocks`, modules delta_net, mamba, short_conv.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.functions import exponential, logarithm_above_one, quotient
 from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME, TOKEN_BYTES, kept_of
 
-UNIT_EPS = 1e-6  # of a delta net's queries and keys; `llorch.runtime.blocks.delta_net`
-NARROW = 4  # lanes of what is one number
-WIDEST = 64  # channels of values that one item of a delta net takes
+UNIT_EPS = 1e-6  # in the norm of a delta net's queries and keys; `llorch.runtime.blocks.delta_net`
+NARROW = 4  # lanes for scalar computations
+WIDEST = 64  # value channels that one item of a delta net takes
 
-# In all tables, tokens: where the first TOKEN of `count` is: tokens of one request, one after the other, or each of its
-# own. Their rows follow one another.
-# Items are vectors of 16 channels. taps: (n, channels), the newest last. before, after: what a gated one multiplies its
-# input and its result by.
+# In all tables, tokens: address of `count` TOKEN entries, either consecutive tokens of one request or one token each of
+# several requests. Their rows are contiguous.
+# Items are vectors of 16 channels. taps: (n, channels), the newest last. before, after: factors on the input and the
+# result, for the gated variant.
 CONVOLVE = Table(
     "source", "target", "channels", "taps", "bias", "before", "after", "tokens", "layer", "count"
 )
-# Items are parts of value heads. mixed: rows of all queries, keys, values. step, write: a number for each head.
+# Items are parts of value heads. mixed: rows of all queries, keys, values. step, write: one number per head.
 # key_of: 64-bit indices.
 DELTA = Table(
     "mixed", "step", "write", "decay", "step_bias", "key_of", "target", "tokens", "layer", "count",
     "key_heads", "value_heads", "key_dim", "value_dim",
 )  # fmt: skip
-# Items are heads. mixed: rows of x, B and C. step: a number for each head.
+# Items are heads. mixed: rows of x, B and C. step: one number per head.
 SPACE_OF_HEADS = Table(
     "mixed",
     "step",
@@ -47,14 +47,14 @@ SPACE_OF_HEADS = Table(
     "head_dim",
     "groups",
 )
-# Items are channels. value, step: a number for each. decay: (channels, size).
+# Items are channels. value, step: one number per channel. decay: (channels, size).
 SPACE_OF_CHANNELS = Table(
     "value", "step", "into", "out_of", "decay", "skip", "target", "tokens", "layer", "count", "channels"
 )
 
 
 def convolution_kernel(processor: Processor, taps: int, *, gated: bool) -> str:
-    """silu(Σ tap · input + bias), or after · Σ tap · (before · input); taps: at least two."""
+    """The LLVM module for silu(Σ tap · input + bias), or gated after · Σ tap · (before · input). taps: at least 2."""
     emit = Emitter(ir.Module(f"convolution-{taps}"), NAME, ARGUMENTS, processor)
     source, target, channels, weights, bias, before, after, tokens, layer, count = (
         CONVOLVE.read(emit, name) for name in CONVOLVE.names
@@ -82,12 +82,12 @@ def convolution_kernel(processor: Processor, taps: int, *, gated: bool) -> str:
 
 
 def delta_part(value_dim: int) -> int:
-    """Channels of a value head that one item takes."""
+    """Value channels that one item takes."""
     return next(width for width in (WIDEST, 32, LANES) if value_dim % width == 0)
 
 
 def delta_kernel(processor: Processor, width: int) -> str:
-    """A gated delta net's memory; width: `delta_part`. Widths of heads: multiples of 16."""
+    """The LLVM module for a gated delta net. width: from `delta_part`. Head widths must be multiples of 16."""
     emit = Emitter(ir.Module(f"delta-{width}"), NAME, ARGUMENTS, processor)
     mixed, step, write, decay, step_bias, key_of, target, tokens, layer, count = (
         DELTA.read(emit, name) for name in DELTA.names[:10]
@@ -134,7 +134,7 @@ def delta_kernel(processor: Processor, width: int) -> str:
 def _angle(
     emit: Emitter, q: Value, k: Value, width: Value, squares: list[Variable]
 ) -> tuple[Value, Value, Value]:
-    """1 / |q|, 1 / |k| and q · k; squares: three variables to sum in."""
+    """1 / |q|, 1 / |k| and q · k. squares: three variables for the sums."""
     for variable in squares:
         variable.value = emit.zeros(LANES)
     with emit.loop(emit.index(0), width, LANES) as first:
@@ -153,7 +153,7 @@ def _read_twice(
     row_bytes: Value,
     sums: tuple[list[Variable], list[Variable]],
 ) -> None:
-    """Two vectors times a memory's rows, which are read once."""
+    """Multiply two vectors by the rows of a state, reading it once."""
     for variable in (*sums[0], *sums[1]):
         variable.value = emit.zeros(LANES)
     with emit.loop(emit.index(0), rows) as row:
@@ -170,7 +170,7 @@ def space_of_heads(size: int, least_step: float) -> str:
 
 
 def space_of_heads_kernel(processor: Processor, size: int, least_step: float) -> str:
-    """Mamba 2's memory, of `size` numbers, a multiple of 16, for each channel of a head."""
+    """The LLVM module for Mamba 2, with `size` state values per channel, a multiple of 16."""
     emit = Emitter(ir.Module(space_of_heads(size, least_step)), NAME, ARGUMENTS, processor)
     mixed, step, decay, step_bias, skip, target, tokens, layer, count, heads, head_dim, groups = (
         SPACE_OF_HEADS.read(emit, name) for name in SPACE_OF_HEADS.names
@@ -203,7 +203,7 @@ def space_of_heads_kernel(processor: Processor, size: int, least_step: float) ->
 
 
 def space_of_channels_kernel(processor: Processor, size: int) -> str:
-    """The first Mamba's memory, of `size` numbers, a multiple of 16, for each channel."""
+    """The LLVM module for Mamba, with `size` state values per channel, a multiple of 16."""
     emit = Emitter(ir.Module(f"space-of-channels-{size}"), NAME, ARGUMENTS, processor)
     value, step, into, out_of, decay, skip, target, tokens, layer, count, channels = (
         SPACE_OF_CHANNELS.read(emit, name) for name in SPACE_OF_CHANNELS.names
@@ -227,7 +227,7 @@ def space_of_channels_kernel(processor: Processor, size: int) -> str:
 
 
 def _chains(emit: Emitter, size: int) -> list[Variable]:
-    """Sums, so that one addition need not wait for the one before."""
+    """Variables for independent sums, so that an addition need not wait for the previous one."""
     return [emit.variable(emit.zeros(LANES)) for _ in range(min(2, size // LANES))]
 
 
@@ -240,7 +240,7 @@ def _advance(
     out_of: Value,
     sums: list[Variable],
 ) -> Value:
-    """m = kept · m + x · B for one channel's memory, and Σ m C."""
+    """Advance one channel's state, m = kept · m + x · B; return Σ m C."""
     for variable in sums:
         variable.value = emit.zeros(LANES)
     for number, factor in enumerate(kept):

@@ -1,4 +1,4 @@
-"""Kernels of a mixture: which experts a token has, its row to where each expert's rows stand, and results back."""
+"""Kernels for a mixture of experts: choosing experts, copying rows to them, and combining their results."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient
 from llorch.runtime.kernels.cpu.steps.segments import SEGMENT, SEGMENT_BYTES
 from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME
 
-NARROW = 4  # lanes of what is one number
+NARROW = 4  # lanes for scalar computations
 LOWEST = -3.0e38
 SMALLEST_SUM = 1e-20  # `llorch.runtime.blocks.experts`
 
-# Items are tokens. scores: of all experts; they become probabilities. worth: memory for as many numbers. bias: what is
-# added to probabilities for the choice alone, a float32 an expert, or 0. chosen, weights: `used` 64-bit indices and
-# float32 a token; scale: a float32's bits, what weights are multiplied by.
+# Items are tokens. scores: of all experts; overwritten by probabilities. worth: a buffer of the same size. bias:
+# address of a float32 per expert, added to probabilities for the choice only, or 0. chosen, weights: `used` 64-bit
+# indices and float32 per token; scale: a float32's bits, factor on the weights.
 ROUTE = Table("scores", "worth", "bias", "experts", "chosen", "weights", "used", "renormalised", "scale")
-# One item. chosen: the experts of `pairs` of a token and one of its experts. places: the row that each pair gets, a
-# 64-bit index. segments: a SEGMENT for each expert that was chosen, up to `active` of them; those beyond are zeros.
-# counts: memory for an index an expert. A segment's rows are filled up to a multiple of `few` or, where it has
-# at least `least`, of `many`.
+# A single item. chosen: the expert of each of `pairs` (token, expert) pairs. places: receives each pair's row, a 64-bit
+# index. segments: receives a SEGMENT per chosen expert, up to `active`; the others get a count of 0. counts: a buffer
+# for an index per expert. A segment's rows are padded to a multiple of `few`, or of `many` if it has at
+# least `least`.
 GROUP = Table("chosen", "pairs", "experts", "places", "segments", "active", "counts", "least", "few", "many")
-# Items are pairs: each gets its token's row, of a multiple of four bytes.
+# Items are pairs: each receives a copy of its token's row, whose size is a multiple of four bytes.
 SPREAD = Table("source", "target", "row_bytes", "places", "used")
-# Items are tokens: target = before + Σ weight · source, of the rows of its pairs. before: an address, or 0.
+# Items are tokens: target = before + Σ weight · source, over the rows of its pairs. before: an address, or 0.
 COMBINE = Table("source", "target", "before", "places", "weights", "used", "width")
 
 
 def route_kernel(processor: Processor, scores: Literal["softmax", "sigmoid"]) -> str:
-    """Probabilities of all experts, then the largest, with their bias, the first of equal ones, in order."""
+    """The LLVM module: probabilities of all experts, then the `used` largest with their bias, ties by lowest index."""
     emit = Emitter(ir.Module(f"route-{scores}"), NAME, ARGUMENTS, processor)
     all_scores, all_worth, bias, experts, all_chosen, all_weights, used, renormalised = (
         ROUTE.read(emit, name) for name in ROUTE.names[:8]
@@ -95,7 +95,7 @@ PROBABILITIES = {"softmax": _softmax, "sigmoid": _sigmoid}
 
 
 def group_kernel(processor: Processor) -> str:
-    """Counts each expert's pairs, gives each expert rows of its own, and each pair one of them."""
+    """The LLVM module: counts each expert's pairs, assigns rows to experts, and a row to each pair."""
     emit = Emitter(ir.Module("group"), NAME, ARGUMENTS, processor)
     chosen, pairs, experts, places, segments, active, counts, least, few, many = (
         GROUP.read(emit, name) for name in GROUP.names
@@ -130,7 +130,7 @@ def group_kernel(processor: Processor) -> str:
 
 
 def spread_kernel(processor: Processor) -> str:
-    """Copies a token's row to each of its pairs."""
+    """The LLVM module: copies a token's row to each of its pairs."""
     emit = Emitter(ir.Module("spread"), NAME, ARGUMENTS, processor)
     source, target, row_bytes, places, used = (SPREAD.read(emit, name) for name in SPREAD.names)
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as pair:
@@ -143,7 +143,7 @@ def spread_kernel(processor: Processor) -> str:
 
 
 def combine_kernel(processor: Processor) -> str:
-    """The weighted sum of what a token's experts made of it, in the order in which they were chosen."""
+    """The LLVM module: the weighted sum of the results of a token's experts, in the order of choice."""
     emit = Emitter(ir.Module("combine"), NAME, ARGUMENTS, processor)
     source, target, before, places, weights, used, width = (
         COMBINE.read(emit, name) for name in COMBINE.names

@@ -1,4 +1,4 @@
-"""The kernel of products with many matrices, of which each has columns of its own, one segment of them."""
+"""The kernel for products with many matrices, each with its own segment of columns."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.products import PRODUCT
 from llorch.runtime.kernels.cpu.steps.small_steps import NAME
 
-# Which of the matrices, its first column, and how many it has.
+# Index of the matrix, its first column, and its number of columns.
 SEGMENT = Table("matrix", "first", "count")
 SEGMENT_BYTES = 8 * len(SEGMENT.names)
-# Items are tiles of `tile_rows` of the matrices' rows, `tiles` of them for each SEGMENT. product: the PRODUCT of the
-# first matrix with the first column. matrix_bytes, y_matrix_bytes: from one matrix to the next, and from where its
-# results go; x_bytes, scale_bytes, y_first_bytes: from one column of the operand to the next, and of where a segment's
-# results begin. A segment of less than `least` columns is multiplied by the first of two kernels, whose items are rows,
-# else by the second, whose items are tiles; each takes so many columns at a time. own: memory for a PRODUCT a thread.
+# Items are tiles of `tile_rows` of the matrices' rows, `tiles` of them per SEGMENT. product: address of a PRODUCT for
+# the first matrix and column. matrix_bytes, y_matrix_bytes: strides between matrices and between their results.
+# x_bytes, scale_bytes: strides between columns of the operand. y_first_bytes: times the index of a segment's first
+# column, the offset of its results. A segment with fewer than `least` columns uses the kernel by_rows, whose items are
+# rows, else by_panels, whose items are tiles; columns_…: columns that each takes at a time. own: a PRODUCT buffer per
+# thread.
 SEGMENTS = Table(
     "product", "segments", "tiles", "tile_rows", "matrix_bytes", "y_matrix_bytes", "x_bytes", "scale_bytes",
     "y_first_bytes", "least", "own", "by_rows", "columns_by_rows", "by_panels", "columns_by_panels",
@@ -27,7 +28,7 @@ OWN_BYTES = -(-8 * len(PRODUCT.names) // 64) * 64
 
 
 def segments_kernel(processor: Processor) -> str:
-    """Calls a product's kernel for a tile of a matrix and the columns of its segment."""
+    """The LLVM module: calls a product kernel for a tile of a matrix and the columns of its segment."""
     emit = Emitter(ir.Module("segments"), NAME, ARGUMENTS, processor)
     read = {name: SEGMENTS.read(emit, name) for name in SEGMENTS.names}
     thread = emit.arguments[THREAD]

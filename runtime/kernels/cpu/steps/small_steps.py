@@ -1,4 +1,4 @@
-"""Kernels of what lies between products: norms, rotation and the cache, the gated activation, sums."""
+"""Small kernels between products: norms, RoPE and caching, gated activations, sums."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.functions import error_function, exponential, quotient, tangent
 
 NAME = "step"
-LANES = 16  # of what these kernels read: widths are multiples of it
+LANES = 16  # of the vectors in these kernels: widths must be multiples of it
 
-# Items are rows of `width`, one after the other. period: after so many rows, each with a weight of its own, the weights
-# begin again. bias: an address, or 0. eps: a float32's bits.
+# Items are rows of `width`, contiguous. period: number of weight rows; row i uses weight row i mod period.
+# bias: an address, or 0. eps: a float32's bits.
 NORM = Table("source", "target", "width", "weight", "period", "bias", "eps")
-# Items are vectors of 16. up: an address, or 0 where nothing is multiplied.
+# Items are vectors of 16. up: an address, or 0 for no factor.
 GATE = Table("gate", "up", "target")
 # Items are vectors of 16: target += factor · source. factor: a float32's bits.
 ADD = Table("source", "target", "factor")
-# What all layers of a run share, a table for each token, one after the other: where its cache's addresses lie, two for
-# every layer (`Cache.addresses`), how many positions that has room for, the token's position; and memory for scores,
-# `room` float32 a thread: `planned` and two vectors, or more.
+# What all layers of a run share, one entry per token: address of its cache's addresses, two per layer
+# (`Cache.addresses`), the cache's capacity in positions, and the token's position; and a buffer for scores, with
+# `room` float32 per thread: `planned` plus two vectors, or more.
 TOKEN = Table("cache", "planned", "position", "scores", "room")
 TOKEN_BYTES = 8 * len(TOKEN.names)
-# Items are heads of a token: of queries, then of keys, then of values; then those of the next token. tokens: where the
-# first TOKEN is. cosine, sine: n_rot / 2 float32 a token.
+# Items are a token's heads (queries, then keys, then values), token by token. tokens: address of the first
+# TOKEN. cosine, sine: n_rot / 2 float32 per token.
 ROTATE = Table("q", "k", "v", "tokens", "cosine", "sine", "n_rot", "layer", "heads", "kv_heads", "head_dim")
 
 
 def kept_of(emit: Emitter, token: Value, layer: Value, which: int = 0) -> Value:
-    """Where begins what a layer keeps of a token's request; token: the address of its TOKEN."""
+    """Address of what a layer caches for a token's request. token: address of its TOKEN."""
     addresses = emit.load(token, INDEX, offset=8 * TOKEN.slot("cache"))
     return emit.load(addresses + layer * 16, INDEX, offset=8 * which)
 
 
 def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
-    """x / √(mean x² + eps) · w + b, or the same of x less its mean."""
+    """The LLVM module for x / √(mean x² + eps) · w + b, or the same on x minus its mean."""
     module = ir.Module(f"norm-{kind}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     source, target, width, weight, period, bias = (NORM.read(emit, name) for name in NORM.names[:6])
@@ -76,7 +76,7 @@ def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
 
 
 def gate_kernel(processor: Processor, activation: str) -> str:
-    """act(gate) · up."""
+    """The LLVM module for act(gate) · up."""
     module = ir.Module(f"gate-{activation}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     gate, up, target = (GATE.read(emit, name) for name in GATE.names)
@@ -118,7 +118,7 @@ ACTIVATIONS = {"silu": _silu, "gelu_tanh": _gelu_tanh, "gelu": _gelu, "sigmoid":
 
 
 def add_kernel(processor: Processor) -> str:
-    """target += factor · source."""
+    """The LLVM module for target += factor · source."""
     module = ir.Module("add")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     source, target = (ADD.read(emit, name) for name in ADD.names[:2])
@@ -138,7 +138,7 @@ def turn(
     half: Value,
     count: Value,
 ) -> None:
-    """Turns `count` of `half` pairs of channels by a token's angles. moved: from where, and to where."""
+    """Emit RoPE on `count` of `half` pairs of channels by a token's angles. moved: source and target address."""
     (source, target), (cosine, sine) = moved, angles
     with emit.loop(emit.index(0), count) as pair:
         one, other = (pair * 8, pair * 8 + 4) if pairs == "interleaved" else (pair * 4, (pair + half) * 4)
@@ -149,7 +149,7 @@ def turn(
 
 
 def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"]) -> str:
-    """Turns the heads of queries in place, and puts the turned keys and the values into the cache."""
+    """The LLVM module: rotates query heads in place, and stores rotated keys and values in the cache."""
     module = ir.Module(f"rotate-{pairs}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     q, k, v, tokens, cosine, sine, n_rot, layer, heads, kv_heads, head_dim = (
