@@ -209,7 +209,7 @@ def totals_by_type(tensors: Iterable[StoredTensor]) -> tuple[TypeTotal, ...]:
 
 
 def _held_bytes(tensors: list[StoredTensor], tokens: int, *, transposed: bool) -> HeldBytes:
-    """Bytes held after loading: as stored, but transposed weights as float32 if that fits DEQUANTIZED_BYTES.
+    """Bytes held after loading: as stored, or as float32 if matrices are stored transposed and fit DEQUANTIZED_BYTES.
 
     An embedding that is not also the head is never dequantized as a whole, only the rows that are looked up.
     """

@@ -21,7 +21,7 @@ def choose_device(device: str) -> str:
 
 
 def start_device(device: str) -> None:
-    """Initialise a CUDA device in a background thread: its context takes half a second, as does importing Triton.
+    """Initialise CUDA in a background thread: the context takes half a second, as does Triton hashing its own files.
 
     Errors are ignored here; `load` reports them.
     """

@@ -59,7 +59,7 @@ class DescribedHeader:
 
 
 def check_layout(header: Header, family: ArchitectureFacts, sizes: Sizes, kinds: Sequence[LayerKind]) -> None:
-    """Raise MalformedInput naming all missing and unexpected tensors, or the first with a wrong shape."""
+    """Raise MalformedInput naming all missing and unexpected tensors, or up to eight with a wrong shape."""
     described = DescribedHeader(header, family, sizes, kinds)
     required, optional = _names(described)
     missing = sorted(required - header.tensors.keys())

@@ -44,7 +44,7 @@ def uri_of(listening: socket.socket) -> str:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers: the command has its own."""
+    """uvicorn without its signal handlers: the caller has its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

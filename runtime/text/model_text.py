@@ -15,8 +15,8 @@ class Text:
     """The tokenizer of a model and the facts that belong to it.
 
     end_ids: tokens that end a generation. chat_template: a Jinja template, or None. special_tokens: available to the
-    template by name (`bos_token`, …). suppressed: ids that are never sampled. size: one more than the tokenizer's
-    largest id; rows of the output layer from there on are padding, and never sampled either.
+    template by name (`bos_token`, …). suppressed: ids that are never sampled. size: the tokenizer's ids are below it;
+    rows of the output layer from there on are padding, and never sampled either.
     """
 
     tokenizer: Tokenizer
