@@ -1,4 +1,4 @@
-"""Tiny models in both formats, made once for all tests of the room."""
+"""Tiny models in both formats, created once for all tests of the room."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMATS = ("gguf", "folder")
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Products of two threads wait for each other's processor where tests run side by side."""
+    """Limit torch to one thread: when tests run side by side, its threads would wait for each other's cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -25,7 +25,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def originals(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the originals of all tiny models."""
+    """A folder with the original folders of all tiny models."""
     root = tmp_path_factory.mktemp("originals")
     for name in TINY:
         write_original(test_data / "tiny" / name, root / name)

@@ -1,8 +1,8 @@
-"""Folders of the tiny models as transformers saved them, found again in their GGUF files by digest alone.
+"""Reconstruct the tiny models' original folders from their GGUF files, verified by digest.
 
-`tensors.json` has the SHA-256 of every original tensor. Each GGUF tensor is put through all that llama.cpp's
-converter may have done, backwards (rows of heads un-permuted, 1 taken from norms, experts unstacked), and what
-has the right digest is the original: no table of names, and nothing of the converter under test.
+`tensors.json` has the SHA-256 of every original tensor. Each GGUF tensor is put through the inverses of what
+llama.cpp's converter may have done (rows of heads un-permuted, 1 subtracted from norms, experts unstacked), and the
+result with the right digest is the original: this needs no table of names, and nothing of the converter under test.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 
 
 def write_original(tiny: Path, folder: Path) -> Path:
-    """Writes the original of `tiny`, one of test_data / "tiny", into a new folder and returns that."""
+    """Write the original of `tiny`, a folder of test_data / "tiny", into a new folder and return that."""
     folder.mkdir(parents=True)
     told = _json(tiny / "tensors.json")
     wanted = {said["sha256"]: (name, tuple(said["shape"])) for name, said in told.items()}
@@ -46,7 +46,7 @@ def write_original(tiny: Path, folder: Path) -> Path:
 
 
 def candidates(stored: Array, heads: set[int]) -> Iterator[Array]:
-    """What a stored tensor may have been."""
+    """All tensors that a stored one may have been made from."""
     yield stored
     if stored.ndim == 1:
         yield stored - np.float32(1)

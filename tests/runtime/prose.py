@@ -1,4 +1,4 @@
-"""Natural English and what people ask, for the real model: on random tokens differences look larger than they are."""
+"""English text and questions for the real model: on random tokens, differences look larger than they are."""
 
 from __future__ import annotations
 

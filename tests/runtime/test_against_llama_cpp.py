@@ -1,6 +1,6 @@
-"""Families whose original comes as code, and those that no script's output is here of: llama.cpp computes the same.
+"""Families without a transformers class or a fixture to compare with: llama.cpp computes the same logits.
 
-It keeps keys and values in half precision, which is what is left of a difference; the least trait moves more.
+It caches keys and values in half precision, which explains the remaining difference; a wrong trait has a larger effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llorch.runtime import load
 from tests.models.families import FAMILY_RECIPES, build
 from tests.models.family_recipe import FamilyRecipe
 
-# Baichuan's sizes are told by their layers: llama.cpp rotates with 32, has alibi with 40, and neither with others.
+# llama.cpp recognises Baichuan's sizes by their layers: RoPE with 32, ALiBi with 40, neither with any other number.
 NAMES = (
     "olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen", "bailingmoe2", "afmoe", "exaone-moe", "jais2",
     "dbrx", "minicpm3", "paddleocr", "hy_v3", "granite_swa",

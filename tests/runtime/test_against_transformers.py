@@ -1,4 +1,4 @@
-"""Every other architecture, made small and random by transformers: both readings against its own logits."""
+"""All other architectures, as small random models saved by transformers: both readings against its logits."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_both_readings_compute_what_transformers_computes(name: str, tmp_path: P
     for path in (made.folder, made.gguf):
         with load(path) as model:
             apart = compare_logits(reference, model.logits(ids[0].tolist()))
-        # transformers' angles are float32: 2e-9 on average is what that costs, see docs/runtime.md
+        # transformers computes angles in float32, which costs 2e-9 on average, see docs/runtime.md
         assert apart.kl_mean < 2e-9
         assert apart.kl_max < 2e-8
         assert not apart.flips
 
 
 def original_context(config: Any) -> int:
-    """The context before its rope was scaled, where it is and more than one list or a formula says so; else 0."""
+    """The context before RoPE scaling, if frequencies change there by more than one list or a formula; else 0."""
     parts = config.rope_parameters
     parts = parts.values() if "full_attention" in parts else [parts]
     scaled = [part for part in parts if part["rope_type"] in ("yarn", "llama3", "longrope")]
@@ -43,7 +43,7 @@ def original_context(config: Any) -> int:
 
 
 def differs(part: dict[str, Any]) -> bool:
-    """Whether something begins at the original context; one list for short and long has no such place."""
+    """Whether logits change at the original context: not if short and long sequences share one list."""
     return part.get("short_factor") != part.get("long_factor") or part["rope_type"] != "longrope"
 
 
@@ -52,7 +52,7 @@ def differs(part: dict[str, Any]) -> bool:
 def test_any_cutting_gives_the_same_logits(
     name: str, dtype: Literal["float32", "float64"], mean: float, worst: float, tmp_path: Path
 ) -> None:
-    """In float64 too: what is left there is no rounding, and these random models make much of every rounding."""
+    """In float64 too: these random models amplify rounding, and there no other difference is left."""
     path = build(name, tmp_path).gguf
     ids = torch.randint(0, 258, (POSITIONS,), generator=torch.Generator().manual_seed(8))
     with load(path, dtype=dtype) as model, torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What `info` says, against llama.cpp's own reader and hand counts."""
+"""The output of `info`, against llama.cpp's own reader and hand counts."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_both_formats_of_a_model_tell_the_same(test_data: Path, originals: Path)
     assert (gguf.architecture, folder.architecture) == ("qwen2", "qwen2")
     assert (gguf.weights, gguf.size_bytes) == (folder.weights, folder.size_bytes)
     assert gguf.bits_per_weight == 32
-    assert gguf.tokens == 376  # three of them padding, which the folder's tokenizer does not have
+    assert gguf.tokens == 376  # three of them padding, which the folder's tokenizer lacks
     assert folder.tokens == 373
 
 
 def test_memory_is_weights_cache_tokenizer_and_scratch(test_data: Path) -> None:
     found = describe(test_data / "tiny" / "llama" / "f32.gguf")
     memory = found.for_positions(100)
-    embedding = 384 * 256  # untied, and float32 already
+    embedding = 384 * 256  # untied, and stored as float32
     assert memory.weights == 4 * found.weights
     assert (
         memory.cache == 2 * 3 * 2 * 32 * 100 * 4

@@ -1,4 +1,4 @@
-"""A model shared out over several devices computes what it computes on one."""
+"""A model split across several devices computes the same as on one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers of ERNIE 4.5 are mixtures: as transformers' class builds them, wherever the last one is said to be."""
+"""Which layers of ERNIE 4.5 are mixtures: the same as in transformers' class, for any index of the last one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public face: its names are a promise, and asking for one imports no more than it needs."""
+"""The public face: its names are stable, and using one imports no more than it needs."""
 
 from __future__ import annotations
 

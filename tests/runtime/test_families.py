@@ -1,4 +1,4 @@
-"""The families' tiny models: both readings compute transformers' logits, in pieces as in one."""
+"""The families' tiny models: both readings compute transformers' logits, in one piece and in several."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_folder_is_read_as_the_original(name: str, test_data: Path, tmp_path
 
 @EACH
 def test_any_cutting_gives_the_same_logits(name: str, test_data: Path) -> None:
-    """A state is a kind of cache: in float64, where nothing but rounding could differ."""
+    """A recurrent state carries over like a cache: in float64, where only rounding could differ."""
     folder = test_data / "families" / name
     ids = logits_of(folder)[0][0].tolist()
     with load(folder / "f32.gguf", dtype="float64") as model:
@@ -45,7 +45,7 @@ def test_any_cutting_gives_the_same_logits(name: str, test_data: Path) -> None:
 
 @EACH
 def test_a_request_leaves_nothing_behind(name: str, test_data: Path) -> None:
-    """The same request gives the same tokens before and after another one that was given up half-way."""
+    """A request gives the same tokens before and after another one that was cancelled half-way."""
     folder = test_data / "families" / name
     ids = logits_of(folder)[1][0].tolist()
     with load(folder / "f32.gguf") as model:

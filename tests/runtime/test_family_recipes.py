@@ -1,4 +1,4 @@
-"""Families made small and random here, with sizes that hide nothing: converted bit for bit, read twice, cut, judged."""
+"""Families as small random models with revealing sizes: converted bit for bit, read twice, split, verified."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.models.families_of_odd_sizes import FAMILIES_OF_ODD_SIZES
 from tests.models.family_recipe import MadeFamily
 
 POSITIONS = 70
-# What takes seconds is slow of those whose family has a fixture or another recipe, and no size that is usual.
+# Slow recipes: those that take seconds, of families with a fixture or another recipe, and without common sizes.
 SECONDS_EACH = pytest.mark.parametrize(
     "family",
     [
@@ -29,13 +29,13 @@ SECONDS_EACH = pytest.mark.parametrize(
     ],
     indirect=True,
 )
-# Random weights make much of a rounding, transformers' own too; the least trait that shows moves a logit by a tenth.
+# Random weights amplify rounding, transformers' own too; any trait that has an effect moves a logit by a tenth.
 MEAN_LIMIT, LIMIT = 2e-5, 1e-3
 
 
 @dataclass(frozen=True)
 class Family:
-    """A recipe's original, its GGUF, the folder that comes of it, and what transformers computes of the original."""
+    """A recipe's original folder, its GGUF, the converted folder, and transformers' logits of the original."""
 
     made: MadeFamily
     folder: Path
@@ -44,7 +44,7 @@ class Family:
 
     @property
     def readings(self) -> tuple[Path, Path]:
-        """What must be the same model."""
+        """The readings that must agree."""
         return self.made.gguf, self.folder
 
 
@@ -75,7 +75,7 @@ def test_both_readings_compute_the_original(family: Family) -> None:
 
 @SECONDS_EACH
 def test_any_cutting_gives_the_same_logits(family: Family) -> None:
-    """A state is a kind of cache: in float64, where nothing but rounding could differ."""
+    """A recurrent state carries over like a cache: in float64, where only rounding could differ."""
     for path in family.readings:
         with load(path, dtype="float64") as model:
             whole = model.logits(family.ids)
@@ -84,7 +84,7 @@ def test_any_cutting_gives_the_same_logits(family: Family) -> None:
 
 
 def test_a_request_leaves_nothing_behind(family: Family) -> None:
-    """The same request gives the same tokens before and after another one that was given up half-way."""
+    """A request gives the same tokens before and after another one that was cancelled half-way."""
     with load(family.made.gguf) as model:
         first = model.generate(family.ids, max_new_tokens=6).ids
         given_up = model.stream(family.ids[::-1], max_new_tokens=6)
@@ -107,7 +107,7 @@ def test_the_conversion_passes_every_check(family: Family) -> None:
 
 @pytest.mark.parametrize("name", [name for name, recipe in FAMILY_RECIPES.items() if recipe.folded])
 def test_an_originals_own_multipliers_are_heeded(name: str, tmp_path: Path) -> None:
-    """Where a file has them in its weights: the original, which has them in its config, is the same model."""
+    """A file may have multipliers folded into its weights; the original, with them in its config, is the same model."""
     made = build(name, tmp_path)
     convert(made.gguf, tmp_path / "folder")
     for file in ("tokenizer.json", "tokenizer_config.json"):
@@ -138,7 +138,7 @@ def test_the_text_of_hunyuan_vl_is_that_of_the_dense_hunyuan(tmp_path: Path) -> 
 
 
 def test_a_minicpm_whose_file_says_no_scales_has_those_of_the_released_models(tmp_path: Path) -> None:
-    """As in llama.cpp, but for the logits, which it divides by what the original multiplies with."""
+    """As in llama.cpp, except for the logits, which it divides by the number that the original multiplies by."""
     recipe = FAMILY_RECIPES["minicpm"]
     keys = {key: value for key, value in recipe.keys.items() if not key.endswith("_scale")}
     made = build("minicpm", tmp_path, replace(recipe, keys=keys))

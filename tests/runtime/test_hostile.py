@@ -1,4 +1,4 @@
-"""Whatever a key or a config value is, reading it ends in traits or in an InputError of one line."""
+"""Whatever the value of a key or config entry, reading it gives traits or an InputError of one line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ REPEATED = settings(
 
 
 def require_refused_or_usable(read: Callable[[], Traits]) -> None:
-    """An InputError of one line, or traits in which is nothing that no decoder could compute with."""
+    """Require an InputError of one line, or traits that a decoder can compute with."""
     try:
         traits = read()
     except InputError as error:
@@ -67,7 +67,7 @@ def require_refused_or_usable(read: Callable[[], Traits]) -> None:
 
 
 def require_usable(traits: Traits) -> None:
-    """Whether a decoder could compute with them."""
+    """Require traits that a decoder can compute with."""
     numbers = [traits.norm_eps, traits.attention_scale, traits.embedding_scale, traits.residual_scale]
     assert all(math.isfinite(number) for number in [*numbers, traits.logit_scale])
     assert traits.heads % traits.kv_heads == 0
@@ -105,14 +105,14 @@ def test_any_other_architectures_name_over_a_models_tensors(test_data: Path, arc
     values[name] = Value(name, ValueType.STRING, ValueType.STRING, 0, architecture)
     if architecture in ("llama", "exaone", "minicpm", "mistral3"):  # the same tensors and keys
         require_usable(read_with(header, values))
-    else:  # other tensors, or a key of its own that is missing
+    else:  # other tensors, or a required key is missing
         with pytest.raises(InputError):
             read_with(header, values)
 
 
 @pytest.fixture(scope="module")
 def folders(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies whose configs may be written over."""
+    """Copies whose configs may be overwritten."""
     return Path(shutil.copytree(originals, tmp_path_factory.mktemp("hostile") / "folders"))
 
 

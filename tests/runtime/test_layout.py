@@ -1,4 +1,4 @@
-"""What is missing, unexpected or misshaped is an error that names it, in both formats, before a weight is read."""
+"""Missing, unexpected or misshaped tensors are errors that name them, in both formats, before any weight is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tensors = dict[str, Any]
 
 
 def rewritten(source: Path, target: Path, change: Callable[[Tensors, Tensors], None]) -> Path:
-    """A GGUF with other keys or tensors: `change` may alter (keys, tensors)."""
+    """A copy of a GGUF with changed keys or tensors: `change` may alter (keys, tensors)."""
     reader = GGUFReader(source)
     keys = {n: f.contents() for n, f in reader.fields.items() if not n.startswith(("GGUF.", "tokenizer."))}
     tensors: Tensors = {t.name: np.array(t.data, np.float32) for t in reader.tensors}
@@ -272,7 +272,7 @@ def fuse_attention(_: Tensors, tensors: Tensors) -> None:
         parts = [tensors.pop(f"blk.{layer}.attn_{which}.weight") for which in "qkv"]
         tensors[f"blk.{layer}.attn_qkv.weight"] = np.concatenate(
             parts
-        )  # the biases stay apart, as in old files
+        )  # the biases stay separate, as in old files
 
 
 def drop_a_dimension_of_one(_: Tensors, tensors: Tensors) -> None:
@@ -325,7 +325,7 @@ def test_norms_of_some_layers_only_are_refused(test_data: Path, tmp_path: Path) 
 
 
 def test_one_number_of_an_activation_is_every_layers(test_data: Path, tmp_path: Path) -> None:
-    """llama.cpp reads an array's entries or one number for all (`get_key_or_arr`); other counts are refused."""
+    """llama.cpp reads an array's entries or one number for all (`get_key_or_arr`); other lengths are rejected."""
     source, ids = test_data / "families" / "apertus" / "f32.gguf", [5, 9, 2, 70, 11, 3]
 
     def with_numbers(of: Callable[[float, int], Any]) -> Callable[[Tensors, Tensors], None]:

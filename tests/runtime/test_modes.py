@@ -1,4 +1,4 @@
-"""How far the modes are apart, that every result names its own, and that nothing that ran before shows in one."""
+"""Distance between the modes; each result names its mode and does not depend on earlier requests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_fast_and_verify_are_as_near_to_exact_as_they_promise(test_data: Path, n
 
 @pytest.mark.parametrize("name", ["qwen35", "qwen3next"])
 def test_a_memory_does_not_gather_the_noise_of_fast(test_data: Path, name: str) -> None:
-    """Of some random texts, by the program of kernels and by the decoder; with one plane the worst is 2.2e-2."""
+    """On random texts, by the kernel programs and by the decoder; with one plane the worst is 2.2e-2."""
     path = test_data / "families" / name / "q4_k_m.gguf"
     texts = torch.randint(0, 256, (8, 20), generator=torch.Generator().manual_seed(1)).tolist()
     with load(path) as exact, load(path, mode=Mode.FAST) as fast, torch.inference_mode():
@@ -67,7 +67,7 @@ def test_a_real_model_in_q4_k_m_is_as_near(gemma_model: Path) -> None:
 
 
 def check_real_model(path: Path) -> None:
-    """The promises on natural text; top tokens change only where two are nearly as probable."""
+    """The promises on natural text; top tokens change only where two are almost equally probable."""
     with load(path) as exact:
         ids = exact.tokenizer.encode(TEXT).ids[:100]
         reference = exact.logits(ids)

@@ -1,4 +1,4 @@
-"""An observer sees both readings in one order of channels, and what it puts in a value's place is used."""
+"""An observer sees the values of both readings in one order of channels, and may replace them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_observing_changes_nothing_and_a_replacement_is_computed_on(test_data: P
 
         def put_back(layer: int | None, step: str, value: Tensor) -> Tensor | None:
             if (layer, step) == (0, "output"):
-                return torch.zeros_like(value)  # would change everything behind it
+                return torch.zeros_like(value)  # would change all later values
             return held["input"] if (layer, step) == (2, "input") else None
 
         assert torch.equal(model.logits(IDS, observe=put_back), plain)

@@ -1,4 +1,4 @@
-"""Programs of kernels compute what the decoder computes, and leave to it what they do not know."""
+"""Kernel programs compute the same as the decoder, and leave to it the models that they do not support."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.runtime.kernels.cpu.test_products import WORSE
 from tests.runtime.test_modes import known_families
 
 IDS = [3, 77, 12, 45, 9, 130, 28, 61, 7, 99, 250, 33, 18, 4, 64, 200, 41, 5, 87, 150]
-# Float32 sums in another order: the mean and the worst position of tiny models with peaked attention.
+# Float32 sums in another order: mean and worst position of tiny models with peaked attention.
 MEAN, WORST = 1e-9, 1e-7
 
 
 def by_programs(model: Model, ids: list[int], sizes: list[int]) -> torch.Tensor:
-    """Logits after every token, of so many tokens at a time."""
+    """Logits after every token, computed in chunks of this many tokens."""
     programs = LayerPrograms(model.traits, model.decoder.weights, model.numbers)
     cache, rows, start = model.new_cache(len(ids)), [], 0
     for size in sizes:
@@ -110,7 +110,7 @@ def test_recurrences_mixtures_and_layers_that_differ_are_programs(test_data: Pat
 @pytest.mark.parametrize("mode", Mode)
 @torch.inference_mode()
 def test_experts_of_many_tokens_are_multiplied_by_panels(test_data: Path, mode: Mode) -> None:
-    """200 tokens with two of four experts each: all have enough rows for their weights to be laid out, in all modes."""
+    """200 tokens with two of four experts each: all experts have enough rows for panels, in all modes."""
     with load(test_data / "tiny" / "mixtral" / "q4_k_m.gguf", mode=mode) as model:
         ids = [(7 * place + 3) % 250 for place in range(200)]
         expected = model.decoder.logits(model.decoder.hidden(torch.tensor(ids), model.new_cache(len(ids))))
@@ -121,7 +121,7 @@ def test_experts_of_many_tokens_are_multiplied_by_panels(test_data: Path, mode: 
 
 @pytest.fixture(scope="module")
 def latent_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers of latent attention with DeepSeek-V2-Lite's keys, of a rank that products have kernels for."""
+    """Two layers of latent attention with DeepSeek-V2-Lite's keys, with a rank that kernels support."""
     heads, hidden, rank, nope, rope, value = 3, 96, 64, 32, 16, 32
     shape = deepseek_v2_lite(0)
     tensors: Tensors = [("token_embd.weight", (300, hidden), "Q8_0")]
@@ -173,7 +173,7 @@ def test_latent_attention_is_a_program(latent_model: Path, mode: Mode) -> None:
 
 @torch.inference_mode()
 def test_a_window_is_heeded_and_long_sequences_too(test_data: Path) -> None:
-    """gemma3's layers alternate; 300 positions are beyond its window, and rows of scores are longer than a vector."""
+    """gemma3's layers alternate; 300 positions exceed its window, and rows of scores are longer than a vector."""
     with load(test_data / "tiny" / "gemma3" / "f32.gguf") as model:
         ids = [(7 * place + 3) % 250 for place in range(min(300, model.n_ctx))]
         assert any(window is not None and window < len(ids) for window in model.traits.windows)
@@ -221,7 +221,7 @@ def by_tokens(
 
 @dataclass(frozen=True, slots=True)
 class TraitsOfTomorrow(Traits):
-    """With a field that no kernel knows."""
+    """Traits with a field that no kernel knows."""
 
     attention_sinks: bool = False
 

@@ -1,4 +1,4 @@
-"""Both readings of the ten tiny models against what transformers computed when they were made."""
+"""Both readings of the ten tiny models against the logits that transformers computed when the models were created."""
 
 from __future__ import annotations
 

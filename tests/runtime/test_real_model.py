@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct: both readings, transformers and llama.cpp on natural text."""
+"""SmolLM2-135M-Instruct: both readings against transformers and llama.cpp on natural text."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_it_answers_in_readable_english_the_same_from_both(gguf_model: Model, fo
 
 
 def greedy(reference: Any, ids: list[int], tokens: int, end_ids: tuple[int, ...]) -> list[int]:
-    """What transformers goes on with, up to an end token."""
+    """transformers' greedy continuation, up to an end token."""
     with torch.no_grad():
         whole = reference.generate(torch.tensor([ids]), max_new_tokens=tokens, do_sample=False)[0].tolist()
     new: list[int] = whole[len(ids) :]
@@ -134,7 +134,7 @@ for position in positions:
 
 
 def said_by_llama_cpp(path: Path, ids: list[int], positions: list[int], tokens: int) -> NDArray[np.float32]:
-    """Its log-probabilities, (positions, tokens), of what follows each position, where its choice is text."""
+    """llama.cpp's log probabilities after each position, (positions, tokens), where its top token is text."""
     command = [sys.executable, "-c", LLAMA_CPP, str(path), *map(json.dumps, (ids, positions, tokens))]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = [json.loads(line[4:]) for line in said.splitlines() if line.startswith("row ")]
@@ -143,7 +143,7 @@ def said_by_llama_cpp(path: Path, ids: list[int], positions: list[int], tokens: 
 
 @pytest.mark.slow
 def test_llama_cpp_differs_by_its_8_bit_activations_only(real_model: Path, gguf_model: Model) -> None:
-    """In a child, since its server cannot be stopped without ending the process."""
+    """In a child process, since its server can only be stopped with its process."""
     ids = gguf_model.tokenizer.encode(TEXT).ids[:200]
     positions = list(range(7, 200, 6))
     theirs = said_by_llama_cpp(real_model, ids, positions, gguf_model.vocabulary_size)

@@ -1,4 +1,4 @@
-"""Requests: their answers depend on nothing but themselves, and what cannot be served is said before any work."""
+"""A request's answer depends on nothing but the request, and what cannot be served is rejected before any work."""
 
 from __future__ import annotations
 

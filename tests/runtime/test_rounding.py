@@ -19,7 +19,7 @@ from llorch.runtime.measure.compare import compare_logits
 def test_rounded_blocks_equal_a_rounded_folder(
     test_data: Path, originals: Path, tmp_path: Path, name: str, rounded: str
 ) -> None:
-    """The originals are bfloat16 values: a float16 folder is what rounding must show in."""
+    """The originals are bfloat16 values, so rounding only has an effect for float16."""
     folder = Path(shutil.copytree(originals / name, tmp_path / name))
     narrow = {n: t.to(getattr(torch, rounded)) for n, t in load_file(folder / "model.safetensors").items()}
     save_file(narrow, folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""Sampling: laws of the filters, and randomness that is a function of seed and step."""
+"""Sampling: laws of the filters, and random numbers that depend on seed and step only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scales beside weights as ggml's convention has them: the product is that of the true weights."""
+"""Scales stored beside weights by ggml's convention: the product equals that of the scaled weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from tests.models.tiny import VOCABULARY, add_arrays
 from tests.runtime.test_real_model import said_by_llama_cpp
 
 IDS = np.random.default_rng(0).integers(0, VOCABULARY, 24).tolist()
-ASCII = (32, 127)  # token ids are bytes; llama.cpp's server says nothing of half a character, or of an end
+ASCII = (
+    32,
+    127,
+)  # token ids are bytes; llama.cpp's server reports nothing for half a character or an end token
 MODELS = [scaled_llama, scaled_fused_llama, scaled_mixture]
 
 
 def plain(model: Model) -> Model:
-    """The same model with its true weights in float32, without a scale."""
+    """The same model with its scaled weights in float32, without separate scales."""
     weights = dict(products(model))
     model.drop(*(str(row.name) for row in model.tensors if str(row.name).endswith("scale")))
     return add_arrays(model, weights)
@@ -53,7 +56,7 @@ def test_every_scale_changes_the_logits(made: Callable[[], Model], tmp_path: Pat
 
 @pytest.mark.parametrize("made", MODELS, ids=lambda made: made.__name__)
 def test_llama_cpp_multiplies_by_the_same_scales(made: Callable[[], Model], tmp_path: Path) -> None:
-    """At most positions its activations of 8 bits cost a twentieth of what one scale left out does."""
+    """At most positions the error of its 8-bit activations is a twentieth of the effect of one missing scale."""
     path = made().write(tmp_path / "scaled.gguf")
     with load(path) as ours:
         logits = ours.logits(IDS)

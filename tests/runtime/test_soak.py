@@ -1,4 +1,4 @@
-"""Many requests one after the other: what they took, they give back."""
+"""Many requests one after the other release the memory that they used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_memory_stays_flat_over_five_minutes_of_requests(real_model: Path) -> No
     with load(real_model) as model:
 
         def serve(seed: int) -> int:
-            """One request of a length of its own; what the process holds after it."""
+            """Serve one request of a length of its own; return the process's memory afterwards."""
             stream = model.stream(
                 BEGINNINGS[seed % 10] * (1 + seed % 7),
                 max_new_tokens=4 + seed % 29,

@@ -1,4 +1,4 @@
-"""A step of several requests at once is the step of each alone: within rounding, and within the fast mode's bound."""
+"""A step of several requests together equals each one's own step: within rounding, and within the fast mode's bound."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_together_is_alone(test_data: Path, name: str, mode: str) -> None:
 @pytest.mark.parametrize("mode", runtime.Mode)
 @pytest.mark.parametrize("count", [2, 5, 8, 17])
 def test_however_many_they_are(test_data: Path, count: int, mode: str) -> None:
-    """By rows or by panels, padded or not; and with more positions than a window of gemma3's."""
+    """By rows or by panels, padded or not; and with more positions than gemma3's window."""
     prompts = [
         [(7 * place + client) % 250 for place in range(1 + 23 * (client % 5))] for client in range(count)
     ]
@@ -55,7 +55,7 @@ def test_programs_of_kernels_compute_it_where_there_are_some(
 
 
 def require_alone(test_data: Path, name: str, mode: str, prompts: list[list[int]]) -> None:
-    """Three steps of requests together are those of each alone, whatever came before."""
+    """Three steps of requests together equal those of each alone, whatever was computed before."""
     file = test_data / name / "q4_k_m.gguf"
     if not file.exists():
         pytest.skip(f"there is no {name} among the test data")

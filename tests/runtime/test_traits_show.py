@@ -1,7 +1,7 @@
-"""Each value of a config counts as it does in transformers: one is changed, the weights are kept, the logits move.
+"""Each config value has the same effect as in transformers: change one, keep the weights, and compare the logits.
 
-The expected divergences are those that transformers itself showed when the tiny models were made (the README beside
-them: mean KL in nats over 96 tokens and the largest difference of a logit, both to one digit).
+The expected divergences are those of transformers itself when the tiny models were created (their README: mean KL in
+nats over 96 tokens and the largest difference of a logit, both to one digit).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keys of experts beside no expert tensors: a model whose layers are all dense is run, any other is refused by name."""
+"""Keys about experts without expert tensors: a model with only dense layers is run, any other is rejected by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llorch.runtime.from_gguf import read_traits
 from tests.models.families import FAMILY_RECIPES, build
 from tests.runtime.test_family_recipes import require_logits
 
-DENSE_FIRST = ("first_k_dense_replace", "num_dense_layers")  # as config classes call it
+DENSE_FIRST = ("first_k_dense_replace", "num_dense_layers")  # keys of the config classes
 
 
 @pytest.mark.parametrize("name", ["glm4moe", "deepseek3", "lfm2moe", "exaone-moe", "afmoe"])

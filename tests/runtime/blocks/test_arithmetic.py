@@ -1,4 +1,4 @@
-"""The decoder's parts against definitions written out, and against torch's own where it has them."""
+"""The decoder's blocks against their definitions written out, and against torch's own functions where there are any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llorch.runtime.traits import Rope, RotaryPairs, Routing
 def plainly_attended(
     q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, cap: float | None
 ) -> Tensor:
-    """Position by position, head by head, in float64."""
+    """Attention by its definition, position by position and head by head, in float64."""
     q, k, v = q.double(), k.double(), v.double()
     out, group, seen, new = torch.empty_like(q), len(q) // len(k), k.shape[1], q.shape[1]
     for head in range(len(q)):

@@ -1,4 +1,4 @@
-"""A folder's matrix: kept as it is stored where kernels multiply with it, with the bits of the widened one."""
+"""A folder's matrix is kept as stored if kernels multiply with it, and gives the same bits as the widened one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A soak passes where all is right, and finds what requests leave behind, positions that are off by one, and leaks."""
+"""The soak test passes if all is right, and finds stale cache rows, positions off by one, and memory leaks."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ TEMPLATE = (
 
 @dataclass
 class Served:
-    """A server that runs, and a client of it."""
+    """A running server and a client of it."""
 
     server: Server
     client: httpx2.Client
@@ -39,11 +39,11 @@ class Served:
     stopped: Callable[[], bool]
 
     def post(self, path: str, **body: object) -> httpx2.Response:
-        """POSTs a JSON object."""
+        """POST a JSON object."""
         return self.client.post(path, json=body)
 
     def chat(self, content: str = "hello", **fields: object) -> dict[str, object]:
-        """A chat completion's document, greedy unless told otherwise."""
+        """The document of a chat completion, greedy by default."""
         body = {"model": NAME, "messages": [{"role": "user", "content": content}], "temperature": 0}
         answer = self.client.post("/v1/chat/completions", json={**body, **fields})
         assert answer.status_code == 200, answer.text
@@ -51,7 +51,7 @@ class Served:
         return document
 
     def complete(self, prompt: object = "hello", **fields: object) -> dict[str, object]:
-        """A text completion's document, greedy unless told otherwise."""
+        """The document of a text completion, greedy by default."""
         body = {"model": NAME, "prompt": prompt, "temperature": 0}
         answer = self.client.post("/v1/completions", json={**body, **fields})
         assert answer.status_code == 200, answer.text
@@ -64,7 +64,7 @@ Start = Callable[..., Served]
 
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random llama with a context of 2,048 and a template that takes tools."""
+    """A random Llama model with a context of 2,048 and a chat template that takes tools."""
     made = random_llama().key("llama.context_length", one(U32, 2048))
     made.key("tokenizer.chat_template", one(STRING, TEMPLATE))
     return made.write(tmp_path_factory.mktemp("served") / "tiny.gguf")
@@ -73,7 +73,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def started(
     settings: Settings, load: Callable[[], Model], card: Card
 ) -> tuple[Server, int, threading.Thread, list[Exception]]:
-    """A server in a thread of its own; what it raises is in the list."""
+    """Run a server in a thread of its own; an exception that it raises is put in the list."""
     listening = listen("127.0.0.1", 0, settings.limits)
     made: list[Server] = []
     failed: list[Exception] = []
@@ -89,7 +89,7 @@ def started(
     def work() -> None:
         try:
             asyncio.run(run())
-        except Exception as error:  # noqa: BLE001  # for the test to look at
+        except Exception as error:  # noqa: BLE001  # noqa: BLE001  # for the test to look at
             failed.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -99,7 +99,7 @@ def started(
 
 
 def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
-    """Waits until it is so, and fails where it does not become so."""
+    """Wait until the condition holds; fail if it does not in time."""
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until
@@ -107,13 +107,13 @@ def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 def stop(server: Server) -> None:
-    """As a signal would; the second call forces."""
+    """Drain as on a signal; the second call ends at once."""
     server.loop.call_soon_threadsafe(server.drain)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
 def start(model_file: Path) -> Iterator[Start]:
-    """Starts servers with the limits and settings given; all end with the test."""
+    """A function that starts servers with given limits and settings; all end with the test."""
     running: list[tuple[Server, threading.Thread, httpx2.Client]] = []
 
     def begin(
@@ -152,7 +152,7 @@ def start(model_file: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def served(model_file: Path) -> Iterator[Served]:
-    """One server for the tests of a module."""
+    """One server for all tests of a module."""
     server, port, thread, _ = started(
         Settings(), lambda: runtime.load(model_file), Card(NAME, 1_700_000_000, digest="sha256:" + "a" * 64)
     )
@@ -173,14 +173,14 @@ def served(model_file: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def alone(model_file: Path) -> Iterator[Model]:
-    """The same model without a server: what it says is what a server has to say."""
+    """The same model without a server: the expected answers."""
     with runtime.load(model_file) as model:
         yield model
 
 
 @pytest.fixture
 def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps of 20 ms, so that a job is cancelled before it ends by itself."""
+    """Steps of 20 ms, so that a job can be cancelled before it ends."""
     step = Model.step
 
     def slow(self: Model, ids: Any, cache: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Clients that people have, unchanged: the openai package, httpx, simonw's llm, curl."""
+"""Real clients, unmodified: the openai package, httpx, simonw's llm, curl."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUESTION = "hello, who are you?"
 
 @pytest.fixture
 def keyed(start: Start) -> Served:
-    """A server that wants a key, as clients are used to."""
+    """A server that requires a key."""
     return start(keys=Keys([KEY]), hosts=None)
 
 
@@ -89,7 +89,7 @@ def test_openai_knows_our_errors(keyed: Served, start: Start, slow_steps: None) 
     with full.client.stream(
         "POST", "/completion", json={"prompt": "hello", "n_predict": 1900, "ignore_eos": True, "stream": True}
     ) as running:
-        lines = running.iter_lines()  # kept: httpx hangs up when the iterator goes
+        lines = running.iter_lines()  # kept: httpx closes the connection when the iterator is deleted
         next(lines)
         with pytest.raises(openai.RateLimitError):
             ask(second)
@@ -124,7 +124,7 @@ def test_httpx_streams(keyed: Served, expected: str) -> None:
 
 
 def llm(uri: str, folder: Path, *arguments: str, model: str = NAME) -> str:
-    """What simonw's llm prints, told of the server as its documentation says."""
+    """The output of simonw's llm, configured for the server as its documentation says."""
     pytest.importorskip("llm", reason="the package llm is not installed")
     folder.mkdir(exist_ok=True)
     (folder / "extra-openai-models.yaml").write_text(
@@ -193,7 +193,7 @@ def test_curl_is_told_of_a_hundred_megabytes_before_it_sends_them(keyed: Served,
 
 @pytest.fixture(scope="module", params=["gguf", "folder"])
 def smol(request: pytest.FixtureRequest, real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2 as a file, and as the folder that it is converted to."""
+    """SmolLM2 as a GGUF file, and as the folder converted from it."""
     if request.param == "gguf":
         return real_model
     folder = tmp_path_factory.mktemp("smol") / "folder"
@@ -213,7 +213,7 @@ def smol(request: pytest.FixtureRequest, real_model: Path, tmp_path_factory: pyt
 
 
 def generated(model: Path, question: str) -> str:
-    """What `llorch run generate --chat` says, in a process of its own."""
+    """The output of `llorch run generate --chat`, in a process of its own."""
     command = [sys.executable, "-m", "llorch.commands.run", "generate", str(model), "--chat", "-p", question]
     done = subprocess.run(
         [*command, "-n", "24", "--device", "cpu", "--json"], check=True, capture_output=True

@@ -1,4 +1,4 @@
-"""Clients that misbehave get their status, and the server lives: half bodies, huge ones, floods, silence."""
+"""Misbehaving clients (half bodies, huge ones, floods, silence) get the right status, and the server survives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHAT = {"model": NAME, "messages": [{"role": "user", "content": "hello"}], "max_
 
 
 def raw(served: Served, data: bytes, *, seconds: float = 20.0) -> bytes:
-    """What a connection on which this was sent answers until it is closed."""
+    """Send this on a connection; return all that is received until it is closed."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=seconds) as connection:
         connection.sendall(data)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -49,7 +49,7 @@ def error_of(answer: bytes) -> dict[str, Any]:
 
 
 def require_alive(served: Served) -> None:
-    """It still answers, at once and rightly, and no slot is lost."""
+    """The server still answers promptly and correctly, and no slot is lost."""
     wait_for(lambda: not served.server.service.running and not served.server.service.waiting)
     assert served.client.get("/health").json() == {"status": "ok"}
     assert served.chat(max_tokens=2)["usage"]["completion_tokens"] == 2  # type: ignore[index]
@@ -119,7 +119,7 @@ def test_a_second_request_on_a_connection_has_its_time_too(start: Start) -> None
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         answer = b""
-        while b'"ok"' not in answer:  # head and body may come apart
+        while b'"ok"' not in answer:  # head and body may arrive separately
             answer += connection.recv(65536)
         connection.sendall(b"GET /health HTTP/1.1\r\nx: ")
         assert status_of(connection.recv(65536)) == 408
@@ -178,7 +178,7 @@ def test_a_path_that_there_is_not_and_a_way_that_it_is_not_asked(served: Served)
 
 
 def read_to_the_end(connection: socket.socket) -> bytes:
-    """All that still comes, whether the connection is then closed or reset."""
+    """All that is still received, whether the connection is then closed or reset."""
     found = b""
     with contextlib.suppress(ConnectionError):
         while piece := connection.recv(65536):
@@ -187,7 +187,7 @@ def read_to_the_end(connection: socket.socket) -> bytes:
 
 
 def reading_little(served: Served, path: str, body: dict[str, object]) -> socket.socket:
-    """A connection that asks for a stream and does not read it."""
+    """A connection that requests a stream and does not read it."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", served.port))
@@ -202,7 +202,7 @@ def test_a_client_that_does_not_read_is_dropped_and_its_slot_is_free(start: Star
         wait_for(lambda: served.server.service.running)
         require_alive(served)
         connection.settimeout(20)
-        assert b'"stop":true' not in read_to_the_end(connection)  # the rest was thrown away
+        assert b'"stop":true' not in read_to_the_end(connection)  # the rest was discarded
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/execute", "/completion"])
@@ -231,7 +231,7 @@ def test_a_client_that_goes_away_frees_its_slot_within_a_step(
     gone = time.monotonic()
     wait_for(lambda: not served.server.service.running)
     late = [at for at in steps if at > gone]
-    assert len(late) <= 3  # what had begun, and what the event loop needs to hear of it
+    assert len(late) <= 3  # those already begun, and those before the event loop notices
     monkeypatch.undo()
     require_alive(served)
 
@@ -264,7 +264,7 @@ def test_the_health_is_told_at_once_during_a_long_prompt(
 
 
 def at_once(count: int, ask: Callable[[int], int]) -> Counter[int]:
-    """The statuses of so many requests that begin together."""
+    """The statuses of this many concurrent requests."""
     statuses: list[int] = [0] * count
     together = threading.Barrier(count)
 

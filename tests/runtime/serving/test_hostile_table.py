@@ -1,6 +1,6 @@
-"""The table of hostile clients in docs/serve.md is what a server does with them, by count, and it lives through all.
+"""The table of hostile clients in docs/serve.md is what a server does with them, in numbers, and it survives them all.
 
-`python -m tests.runtime.serving.test_hostile_table` writes the table anew.
+`python -m tests.runtime.serving.test_hostile_table` regenerates the table.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tests.runtime.serving.conftest import NAME, Served, Start, wait_for
 
 PAGE = Path(__file__).parents[3] / "docs" / "serve.md"
 BEGIN, END = "<!-- hostile clients -->\n", "<!-- end of hostile clients -->\n"
-# One connection more than the table says: the test's own is open too.
+# One connection more than the table says, for the test's own.
 LIMITS = Limits(
     slots=4, max_queue=36, connections=251, head_s=0.6, body_s=0.6, write_s=0.5, send_buffer_bytes=4096
 )
 ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 WHOLE = b'"stop":true'
 COMPLETION = json.dumps({"model": NAME, "prompt": "hello", "max_tokens": 2, "temperature": 0}).encode()
-# An end that the model draws would come before the sockets are full.
+# An end token that the model samples would end the stream before the sockets are full.
 ENDLESS = json.dumps(
     {"prompt": "hello", "n_predict": 1900, "n_probs": 20, "stream": True, "ignore_eos": True}
 ).encode()
@@ -40,12 +40,12 @@ CHUNKED = "transfer-encoding: chunked\r\n"
 
 
 def head(line: str, *headers: str) -> bytes:
-    """A request's first line and headers, whole."""
+    """The request line and headers of a request, complete."""
     return "".join(f"{one}\r\n" for one in (line, "host: localhost", *headers, "")).encode()
 
 
 def post(body: bytes, length: object = None, *more: str) -> bytes:
-    """A completion asked for by this body."""
+    """A request for a completion with this body."""
     promised = len(body) if length is None else length
     return (
         head("POST /v1/completions HTTP/1.1", f"content-length: {promised}", "connection: close", *more)
@@ -54,15 +54,15 @@ def post(body: bytes, length: object = None, *more: str) -> bytes:
 
 
 def chunked(body: bytes) -> bytes:
-    """A completion asked for by a body of chunks, or of what is sent as such."""
+    """A request for a completion with a body in chunks, or in what is sent as such."""
     return head("POST /v1/completions HTTP/1.1", "transfer-encoding: chunked", "connection: close") + body
 
 
 @dataclass(frozen=True)
 class Client:
-    """What a client does, and so many of it. pieces: sent one after the other, with pauses of `pause_s` seconds.
+    """What a client does, and how many of them do it. pieces: sent one after the other, `pause_s` seconds apart.
 
-    head_s: how long the server waits for headers; all of `together` must have come by then, on a busy machine too.
+    head_s: how long the server waits for headers; all of `together` must have connected by then, on a busy machine too.
     """
 
     name: str
@@ -76,7 +76,9 @@ class Client:
     head_s: float = LIMITS.head_s
 
 
-BUSY_S = 60.0  # until sockets are full and their clients given up, on a machine that does other things too
+BUSY_S = (
+    60.0  # until sockets are full and their clients are dropped, on a machine that is busy with other things
+)
 
 CLIENTS = (
     Client("stops reading its stream",
@@ -123,7 +125,7 @@ CLIENTS = (
 
 
 def outcome(served: Served, client: Client, opened: threading.Barrier | None) -> str | list[str]:
-    """The statuses that one of them is answered with; what else became of it, where that is to be told."""
+    """The statuses that one client is answered with, or what else happened to it, if that is to be reported."""
     connection = socket.socket()
     if not client.reads:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -139,7 +141,7 @@ def outcome(served: Served, client: Client, opened: threading.Barrier | None) ->
                 if client.pause_s:
                     time.sleep(client.pause_s)
         except ConnectionError:
-            pass  # an answer may still be there
+            pass  # an answer may still arrive
         if client.leaves:
             return "no answer"
         if not client.reads:
@@ -157,7 +159,7 @@ def outcome(served: Served, client: Client, opened: threading.Barrier | None) ->
 
 
 def counts(served: Served, client: Client) -> str:
-    """How often each outcome was there, as the table has it."""
+    """How often each outcome occurred, in the table's words."""
     together = client.together or not client.reads
     opened = threading.Barrier(client.count) if client.together else None
     found: list[str | list[str]] = ["nothing"] * client.count
@@ -179,7 +181,7 @@ def counts(served: Served, client: Client) -> str:
 
 
 def rows() -> Iterable[str]:
-    """The table as the page has it."""
+    """The rows of the table in the page."""
     yield "| a client that … | clients | is answered |\n"
     yield "| --- | ---: | --- |\n"
     for client in CLIENTS:
@@ -200,7 +202,7 @@ def test_each_gets_its_answer_and_the_server_lives(
 
 
 def hold_steps(monkeypatch: pytest.MonkeyPatch, served: Served, *, until_refused: int) -> None:
-    """No step is computed before so many requests were refused: who has room does not depend on speed."""
+    """Compute no step before this many requests were rejected: who gets a slot must not depend on speed."""
     step = Model.step
 
     def held(self: Model, ids: Any, cache: Any) -> Any:
@@ -211,7 +213,7 @@ def hold_steps(monkeypatch: pytest.MonkeyPatch, served: Served, *, until_refused
 
 
 def counted(served: Served, name: str, label: str) -> int:
-    """What a counter of the server's own metrics says, of all that have this label."""
+    """Sum of a counter in the server's metrics over all series with this label."""
     lines = served.server.service.metrics.page()[0].decode().splitlines()
     return sum(
         int(float(line.split()[-1]))

@@ -1,4 +1,4 @@
-"""llama-server's endpoints: what its clients know, with every field's effect."""
+"""llama-server's endpoints: the effect of every field that its clients use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.runtime.serving.conftest import NAME, TEMPLATE, Served, Start
 
 
 def complete(served: Served, **fields: object) -> Any:
-    """A completion's document, greedy unless told otherwise."""
+    """The document of a completion, greedy by default."""
     answer = served.post("/completion", **{"prompt": "hello", "n_predict": 12, "temperature": 0, **fields})
     assert answer.status_code == 200, answer.text
     return answer.json()

@@ -1,4 +1,4 @@
-"""Many clients for minutes: every greedy answer is the one alone, memory does not grow, no slot is lost."""
+"""Many clients for minutes: every greedy answer is the one computed alone, memory does not grow, no slot is lost."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PROMPTS = ["hello", "hello world", "he said", "w" * 40, "x y z", "the end of it"
 
 
 class Client(threading.Thread):
-    """Asks for whole, streamed and abandoned answers until its time is over.
+    """Requests whole, streamed and abandoned answers until its time is over.
 
-    wrong: answers that are not those of the prompt alone.
+    wrong: answers that differ from those of the prompt computed alone.
     """
 
     def __init__(self, served: Served, expected: dict[str, str], seed: int, until: float) -> None:
@@ -39,7 +39,7 @@ class Client(threading.Thread):
                 prompt = self.random.choice(PROMPTS)
                 try:
                     text = self.ask(client, prompt)
-                except Exception as error:  # noqa: BLE001  # whatever it is, it is wrong
+                except Exception as error:  # noqa: BLE001  # noqa: BLE001  # any exception is a wrong answer
                     self.wrong.append((prompt, repr(error)))
                     continue
                 if text is not None:
@@ -48,7 +48,7 @@ class Client(threading.Thread):
                         self.wrong.append((prompt, text))
 
     def ask(self, client: Any, prompt: str) -> str | None:
-        """The answer; None where it is left in the middle."""
+        """The answer; None if it was abandoned."""
         body = {"model": NAME, "prompt": prompt, "temperature": 0, "max_tokens": 24}
         if self.random.random() < 0.5:
             text: str = client.post("/v1/completions", json=body).json()["choices"][0]["text"]

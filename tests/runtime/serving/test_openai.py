@@ -1,4 +1,4 @@
-"""OpenAI's endpoints: every field has its effect, and what is not served is refused by its name."""
+"""OpenAI's endpoints: every field has its effect, and unsupported ones are rejected by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def text_of(document: dict[str, Any], index: int = 0) -> str:
 
 
 def events(served: Served, path: str, **body: object) -> list[Any]:
-    """The documents of a stream; its end is the last."""
+    """The documents of a stream, which must end with the final marker."""
     with served.client.stream(
         "POST", path, json={"model": NAME, "stream": True, "temperature": 0, **body}
     ) as answer:

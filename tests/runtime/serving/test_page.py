@@ -1,6 +1,6 @@
-"""The page in a real Chromium: a chat, its keys, its colours, what stands beside it; and the pictures in the docs.
+"""The web page in a real Chromium: chat, keys, colours, facts about the model; and the screenshots in the docs.
 
-LLORCH_SCREENSHOTS=docs/serve makes those anew.
+LLORCH_SCREENSHOTS=docs/serve regenerates those.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ORIGIN = {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A Chromium without a window, driven by its own driver."""
+    """A headless Chromium, driven by chromedriver."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="the package selenium is not installed")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
@@ -74,7 +74,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(served: Served, browser: Any) -> Any:
-    """The page, once the model's name stands on it."""
+    """The page, once it shows the model's name."""
     known = replace(served.server.service.card, format="gguf", architecture="llama", verification=CHECKED)
     served.server.service.card = replace(known, provenance={"known": "artifact", "origins": [ORIGIN]})
     return opened(browser, served.uri)
@@ -100,14 +100,14 @@ def text_of(browser: Any, selector: str) -> str:
 
 
 def say(browser: Any, text: str) -> None:
-    """Types and sends, by the keyboard alone."""
+    """Type and send a message by keyboard only."""
     from selenium.webdriver.common.keys import Keys as Key
 
     browser.switch_to.active_element.send_keys(text, Key.ENTER)
 
 
 def answers(browser: Any) -> list[str]:
-    """Complete answers, as text."""
+    """The text of all complete answers."""
     script = (
         "return [...document.querySelectorAll('.assistant')].filter(t => t.querySelector('.note'))"
         ".map(t => t.firstChild.nodeType === 3 ? t.firstChild.data : '')"
@@ -221,7 +221,7 @@ def test_every_control_is_reached_by_the_tab_key_and_has_a_name(page: Any) -> No
 
 
 def contrast(page: Any, selector: str) -> float:
-    """The WCAG contrast of an element's text with the page's ground."""
+    """WCAG contrast of an element's text against the page's background."""
     script = """
       const linear = (v) => (v <= 10.02 ? v / 3294.6 : ((v / 255 + .055) / 1.055) ** 2.4);
       const rgb = (c) => c.match(/[\\d.]+/g).slice(0, 3).map(Number).map(linear);
@@ -267,7 +267,7 @@ def test_where_a_key_is_needed_it_is_asked_for_and_used(start: Start, browser: A
 def test_the_pictures_in_the_docs_are_of_this_page(
     start: Start, browser: Any, real_model: Path, tmp_path: Path
 ) -> None:
-    """The real model's folder with what is recorded of it, wide, narrow and dark."""
+    """The real model's folder and its recorded checks: wide, narrow and dark."""
     from llorch.commands.serve.identity import identify
 
     folder, registry = tmp_path / "SmolLM2-135M-Instruct", str(tmp_path / "registry.db")

@@ -1,4 +1,4 @@
-"""The scheduler: requests together say what each says alone, however they come, stop, fail and are cancelled."""
+"""The scheduler: requests together give the same answers as alone, however they arrive, stop, fail or are cancelled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOT = Sampling(temperature=1.2, seed=11)
 
 
 class Heard:
-    """A job's events. wait: for the last one."""
+    """Collects a job's events. wait: until the last one."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -117,7 +117,7 @@ def test_they_really_run_together(model: Model, scheduler: Scheduler) -> None:
     for _, heard in jobs:
         heard.wait()
     changes = sum(one != other for one, other in itertools.pairwise(order))
-    assert changes > 40  # one after another would change three times
+    assert changes > 40  # run one after another, there would be three
 
 
 def test_a_long_prompt_does_not_keep_the_others_waiting_for_its_end(
@@ -251,7 +251,7 @@ def test_a_cancelled_job_makes_no_further_step(model: Model, monkeypatch: pytest
     last = heard.wait()
     assert isinstance(last, Finished)
     assert last.finish == "cancelled"
-    assert len(steps) <= before + 1  # the one that had begun
+    assert len(steps) <= before + 1  # the one already begun
     assert scheduler.wait_idle(5)
     scheduler.close()
 
@@ -275,7 +275,7 @@ def test_a_job_that_needs_more_memory_than_all_may_have_runs_alone(model: Model)
 
 
 def test_draining_refuses_the_new_and_ends_the_old(model: Model, scheduler: Scheduler) -> None:
-    jobs = [job_of(model, "hello", 30) for _ in range(12)]  # more than slots: some wait
+    jobs = [job_of(model, "hello", 30) for _ in range(12)]  # more than there are slots: some wait
     scheduler.submit([job for job, _ in jobs])
     scheduler.drain()
     with pytest.raises(Draining):
@@ -299,7 +299,7 @@ def test_closing_ends_everything(model: Model) -> None:
 
 
 def require_order(events: list[Event], *, started: bool) -> None:
-    """Started unless it was cancelled while it waited; tokens from 0 on; exactly one last event."""
+    """Started, unless cancelled in the queue; tokens from 0 on; exactly one last event."""
     assert isinstance(events[-1], Finished | Failed)
     kinds = [type(event) for event in events]
     assert kinds.count(Started) == int(started)

@@ -1,4 +1,4 @@
-"""Answers that have to be JSON are, and follow their schema; what cannot be followed is refused by name."""
+"""Answers constrained to JSON are JSON and follow their schema; unsupported schemas are rejected by name."""
 
 from __future__ import annotations
 

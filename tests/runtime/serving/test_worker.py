@@ -1,4 +1,4 @@
-"""The worker: its bounds, each field's effect, the order of its events, cancelling, the callback."""
+"""The worker's endpoints: bounds, the effect of each field, the order of events, cancelling, the callback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Events = list[tuple[str, dict[str, Any]]]
 
 
 def parsed(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, document) of each event as it comes."""
+    """(name, document) of each event, as they arrive."""
     name = ""
     for line in lines:
         if line.startswith("event: "):
@@ -28,7 +28,7 @@ def parsed(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def execute(served: Served, job_id: str = "job", **fields: object) -> Events:
-    """All events of a job, greedy unless told otherwise."""
+    """All events of a job, greedy by default."""
     body = {"job_id": job_id, "prompt": "hello", "max_tokens": 12, "temperature": 0, **fields}
     with served.client.stream("POST", "/execute", json=body) as answer:
         assert answer.status_code == 200, answer.read()
@@ -41,7 +41,7 @@ def text_of(events: Events) -> str:
 
 
 def require_order(events: Events) -> None:
-    """started, tokens, metrics, then exactly one of end and error; each says its own name."""
+    """started, tokens, metrics, then exactly one of end and error; each document names its own type."""
     names = [name for name, _ in events]
     assert names[0] == "started"
     assert names[-1] in ("end", "error")
@@ -64,7 +64,7 @@ def test_a_job_is_told_from_its_start_to_its_end(served: Served, alone: Model) -
     assert end["decode_time_ms"] >= 0
     metrics = events[-2][1]
     assert metrics["tokens_per_sec"] > 0
-    assert metrics["vram_bytes"] == 0  # a processor has none of its own
+    assert metrics["vram_bytes"] == 0  # a CPU has none
 
 
 def test_max_tokens_is_the_most(served: Served) -> None:
@@ -286,7 +286,7 @@ def test_want_of_memory_has_a_code_of_its_own(served: Served, monkeypatch: pytes
 
 
 class Heard(HTTPServer):
-    """A listener for callbacks. statuses: what it answers, one after the other, the last for ever."""
+    """A listener for callbacks. statuses: of its responses in order, the last one repeated."""
 
     def __init__(self, *statuses: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -307,7 +307,9 @@ class Handler(BaseHTTPRequestHandler):
         import httpx2
 
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        health = httpx2.get(f"{body['uri']}/health").status_code  # it has to listen before it says so
+        health = httpx2.get(
+            f"{body['uri']}/health"
+        ).status_code  # it must be listening before it reports that
         self.server.said.append((self.path, body, health))
         status = self.server.statuses.pop(0) if len(self.server.statuses) > 1 else self.server.statuses[0]
         self.send_response(status)

@@ -1,4 +1,4 @@
-"""BOS stands before a prompt exactly once, whoever writes it; a conversation grows by its answers."""
+"""BOS is at the start of a prompt exactly once, whoever adds it; a conversation grows by its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streaming text: whole characters, stop strings held back, and all of it what the tokenizer says at once."""
+"""Streaming text: whole characters, stop strings withheld, and in total the tokenizer's decoding of all tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llorch.runtime.text.text_stream import KEPT_TOKENS, TextStream
 
 
 def bytes_tokenizer() -> Tokenizer:
-    """Byte-level BPE without merges: every byte is a token, so every character is cut."""
+    """Byte-level BPE without merges: every byte is a token, so every multi-byte character is split."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: id for id, letter in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -20,7 +20,7 @@ def bytes_tokenizer() -> Tokenizer:
 
 
 def sentencepiece_tokenizer() -> Tokenizer:
-    """Pieces with ▁ for spaces, and byte tokens for what they lack; the first space is stripped."""
+    """Pieces with ▁ for spaces, and byte tokens for missing characters; the first space is stripped."""
     pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁a", "b"]
     tokenizer = Tokenizer(
         models.BPE({piece: id for id, piece in enumerate(pieces)}, [], byte_fallback=True, unk_token="<unk>")
@@ -81,7 +81,7 @@ def test_what_may_begin_a_stop_string_is_held_back() -> None:
     given = pieces(tokenizer, ids, ("\nUser:",))
     assert "".join(given) == "one\n\none"
     assert given[3] == ""  # the first line's end may begin the stop string
-    assert given[4] == "\n"  # and does not: the second may
+    assert given[4] == "\n"  # but it does not; the second may
 
 
 @settings(deadline=None)

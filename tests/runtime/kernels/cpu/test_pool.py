@@ -1,4 +1,4 @@
-"""Programs on several threads: every item once, whatever thread takes it, and whoever calls at the same time."""
+"""The thread pool runs every item of a program exactly once, on any thread and with concurrent callers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
 def threads(request: pytest.FixtureRequest) -> Pool:
-    """A pool, of more threads than this machine may have too."""
+    """A pool, also with more threads than this machine may have."""
     return Pool(request.param)
 
 
 def step_of(function: Callable[[int, int, int, int], None], items: int, grain: int) -> tuple[Step, Any]:
-    """A step that calls back into Python, and what keeps it alive."""
+    """A step that calls back into Python, and the objects to keep alive for it."""
     call = SIGNATURE(function)
     address = ctypes.cast(call, ctypes.c_void_p).value
     assert address is not None

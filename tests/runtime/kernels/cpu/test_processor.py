@@ -1,4 +1,4 @@
-"""Which instructions are named for which processor; code for Arm is made and looked at, and run where there is one."""
+"""The choice of instructions by CPU features; Arm code is compiled and inspected everywhere, and run where possible."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_instructions_follow_from_features(features: str, expected: Instructions
 
 
 def arm_assembly(text: str, features: str) -> str:
-    """What LLVM makes of a module for a 64-bit Arm."""
+    """The assembly that LLVM produces from a module for 64-bit Arm."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple("aarch64-unknown-linux-gnu")

@@ -1,4 +1,4 @@
-"""Products from packed blocks, for every instruction set that this machine has, against gguf-py's dequantization."""
+"""Products from packed blocks, with every instruction set of this machine, against gguf-py's dequantization."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llorch.runtime.kernels.cpu.multiply import Blocks, Product
 from llorch.runtime.kernels.cpu.processor import Instructions, Processor, processor_of
 from llorch.runtime.mode import Mode
 
-# Relative to the root mean square of the results: rounding of float32 sums; of 16-bit, of 8-bit activations.
+# Relative to the root mean square of the results: rounding of float32 sums; of 16-bit and of 8-bit activations.
 ALLOWED = {Mode.EXACT: 2e-6, Mode.VERIFY: 2e-4, Mode.FAST: 3e-2}
 ROWS, WIDTH = 37, 768  # not a multiple of a panel's rows; three superblocks
 INTEGERS = ("I8", "I16", "I32", "I64", "F64")
@@ -29,7 +29,7 @@ TYPES = [
     for type in BY_ID.values()
     if type.vectors is not None and type.name not in ("Q8_K", "Q8_1", *INTEGERS)
 ]
-# What each instruction set is made of: one that this machine has is a subset of its own.
+# The machine's features that each instruction set needs: one is tested if it is a subset of them.
 WORSE: dict[Instructions, tuple[Instructions, ...]] = {
     "avx512-vnni": ("avx512-vnni", "avx512", "avx2", "portable"),
     "avx512": ("avx512", "avx2", "portable"),
@@ -40,7 +40,7 @@ WORSE: dict[Instructions, tuple[Instructions, ...]] = {
 
 
 def definition(type: QuantType, raw: NDArray[np.uint8], width: int) -> NDArray[np.float64]:
-    """gguf-py's weights, or NumPy's where it has none, (rows, width)."""
+    """Dequantize by gguf-py, or by NumPy if gguf-py lacks the type: (rows, width)."""
     if type.name == "F32":
         return raw.view(np.float32).reshape(-1, width).astype(np.float64)
     if type.name == "F16":
@@ -55,14 +55,14 @@ def definition(type: QuantType, raw: NDArray[np.uint8], width: int) -> NDArray[n
 
 
 def apart(y: torch.Tensor, expected: NDArray[np.float64]) -> float:
-    """The root mean square of the differences, relative to that of what is expected."""
+    """Root mean square of the differences, relative to the expected values'."""
     difference = y.double().numpy() - expected
     return float(np.sqrt((difference**2).mean() / (expected**2).mean()))
 
 
 @pytest.fixture(params=WORSE[processor_of(this_machine()).instructions])
 def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Instructions:
-    """Lets `multiply` use the kernels of one instruction set."""
+    """Make `multiply` use the kernels of one instruction set."""
     chosen: Instructions = request.param
     made = Library(Processor(this_machine(), chosen))
     monkeypatch.setattr(multiply, "library", lambda: made)
@@ -112,7 +112,7 @@ def test_two_planes_are_a_hundred_times_nearer_than_one(name: str) -> None:
 @pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 9, 48])
 @pytest.mark.parametrize("name", ["Q5_0", "Q6_K", "F32"])
 def test_products_beside_each_other_have_their_own_modes(name: str, columns: int) -> None:
-    """Each is what it is alone; of float weights all are exact."""
+    """Each equals its product alone; those of float weights are exact."""
     type = by_name(name)
     blocks = Blocks(type, sample(type, ROWS * WIDTH // type.weights), WIDTH)
     x = torch.randn(columns, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -155,7 +155,7 @@ def test_threads_do_not_change_a_bit(mode: Mode, columns: int) -> None:
 @pytest.mark.parametrize("value", [0.0, float("inf"), float("nan"), 1e-30, 3e38])
 @pytest.mark.parametrize("mode", [Mode.FAST, Mode.VERIFY])
 def test_activations_without_a_scale_do_no_harm(value: float, mode: Mode) -> None:
-    """Zeros and what is too small give zeros; what is no number is none afterwards, and only in its own row."""
+    """Zeros and tiny values give zeros; NaN stays NaN, and only in its own row."""
     type = by_name("Q4_0")
     x = torch.ones(3, WIDTH)
     x[1, :32] = value

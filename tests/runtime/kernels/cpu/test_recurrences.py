@@ -1,4 +1,4 @@
-"""Recurrences' kernels beside their definition in torch, in pieces as in one; whole models are in test_programs."""
+"""Recurrence kernels against their definition in torch, in one piece and in several; test_programs has whole models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANNELS = 24
 @pytest.mark.parametrize("size", [16, 48])
 @pytest.mark.parametrize("pieces", [[9], [1] * 9, [4, 5]], ids=str)
 def test_the_first_mambas_memory(size: int, pieces: list[int]) -> None:
-    """x = exp(Δ A) x + Δ u B, y = C x + D u: models/mamba's `slow_forward`, without its rounding."""
+    """x = exp(Δ A) x + Δ u B, y = C x + D u: models/mamba's `slow_forward`, in float64."""
     drawn = np.random.default_rng(size)
     value, step = (drawn.normal(0, 2, (9, CHANNELS)).astype(np.float32) for _ in range(2))
     into, out_of = (drawn.normal(0, 1, (9, size)).astype(np.float32) for _ in range(2))
