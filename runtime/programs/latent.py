@@ -5,7 +5,7 @@ from __future__ import annotations
 from llorch.runtime.blocks.latent import HeadMatrices, LatentAttention
 from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.kernels.cpu.recorder import Floats
-from llorch.runtime.kernels.cpu.segments import Results, Segments, Stack, filled_to
+from llorch.runtime.kernels.cpu.segments import Results, Segments, Stack, padding_multiple
 from llorch.runtime.kernels.cpu.steps.latent import LATENT, latent_kernel
 from llorch.runtime.kernels.cpu.steps.small_steps import LANES
 from llorch.runtime.programs.attention import scores_of
@@ -28,7 +28,7 @@ def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: F
     steps.multiply_parts(normed, parts)
     steps.norm(mixer.norm, c, c, s.rank)
 
-    padded = -(-recorder.rows // filled_to(recorder)) * filled_to(recorder)
+    padded = -(-recorder.rows // padding_multiple(recorder)) * padding_multiple(recorder)
     segments = recorder.indices([n for head in range(s.heads) for n in (head, head * padded, recorder.rows)])
     heads = Segments(recorder, s.heads, s.heads * padded, segments, (keys, values))
     plain, queries, mixed = (

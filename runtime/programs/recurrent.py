@@ -114,9 +114,9 @@ def _mamba2(steps: Steps, index: int, mixer: Mamba2Mixer, normed: Floats) -> Flo
         "target": said.address, "heads": shape.heads, "head_dim": shape.head_dim, "groups": shape.groups,
     } | steps.tokens(index)  # fmt: skip
     recorder.small(
-        recurrences.space_of_heads(shape.state, shape.least_step),
-        lambda processor: recurrences.space_of_heads_kernel(processor, shape.state, shape.least_step),
-        recurrences.SPACE_OF_HEADS,
+        recurrences.mamba2_kernel_name(shape.state, shape.least_step),
+        lambda processor: recurrences.mamba2_kernel(processor, shape.state, shape.least_step),
+        recurrences.MAMBA2,
         slots,
         shape.heads,
     )
@@ -143,8 +143,8 @@ def _mamba(steps: Steps, index: int, mixer: MambaMixer, normed: Floats) -> Float
     } | steps.tokens(index)  # fmt: skip
     recorder.small(
         f"space-of-channels-{shape.state}",
-        lambda processor: recurrences.space_of_channels_kernel(processor, shape.state),
-        recurrences.SPACE_OF_CHANNELS,
+        lambda processor: recurrences.mamba_kernel(processor, shape.state),
+        recurrences.MAMBA,
         slots,
         shape.inner,
     )

@@ -43,12 +43,12 @@ class Steps:
     def at(self, caches: Sequence[Cache], places: Sequence[int], threads: int) -> None:
         """Set the inputs of a run: for each token, its request's cache and its position there."""
         planned = np.array([cache.planned for cache in caches])
-        room = int(planned.max()) + 2 * LANES
-        if len(self._scores) < threads * room:
-            self._scores = np.zeros(threads * room, np.float32)
+        capacity = int(planned.max()) + 2 * LANES
+        if len(self._scores) < threads * capacity:
+            self._scores = np.zeros(threads * capacity, np.float32)
         columns: dict[str, ArrayLike] = {
             "cache": [cache.addresses.ctypes.data for cache in caches], "planned": planned, "position": places,
-            "scores": self._scores.ctypes.data, "room": room,
+            "scores": self._scores.ctypes.data, "capacity": capacity,
         }  # fmt: skip
         for name, values in columns.items():
             self._tokens[:, TOKEN.slot(name)] = np.asarray(values)

@@ -56,7 +56,7 @@ def _dot4(emit: Emitter, sums: Value, codes: Value, x: Value) -> Value:
 def _plain(emit: Emitter, sums: Value, codes: Value, x: Value) -> Value:
     builder, lanes = emit.builder, codes.lanes
     wide = vector(WORD, lanes)
-    products = emit.of(builder.mul(builder.zext(codes.ir, wide), builder.sext(x.ir, wide)))
+    products = emit.wrap(builder.mul(builder.zext(codes.ir, wide), builder.sext(x.ir, wide)))
     for first in range(4):
         sums = sums + products.taken(range(first, lanes, 4))
     return sums
@@ -71,4 +71,4 @@ def _join(parts: list[Value]) -> Value:
 def bytes_of(emit: Emitter, word: Value, lanes: int) -> Value:
     """A 32-bit integer repeated in every lane, as four times as many bytes."""
     spread = word.spread(lanes)
-    return emit.of(emit.builder.bitcast(spread.ir, ir.VectorType(BYTE, 4 * lanes)))
+    return emit.wrap(emit.builder.bitcast(spread.ir, ir.VectorType(BYTE, 4 * lanes)))

@@ -54,9 +54,9 @@ class Emitter:
     @property
     def arguments(self) -> list[Value]:
         """The function's arguments."""
-        return [self.of(argument) for argument in self.function.args]
+        return [self.wrap(argument) for argument in self.function.args]
 
-    def of(self, value: Any) -> Value:
+    def wrap(self, value: Any) -> Value:
         """Wrap an LLVM value for arithmetic."""
         return Value(self.builder, value)
 
@@ -64,8 +64,8 @@ class Emitter:
         """A constant: a number, one number in all lanes, or one number per lane."""
         if isinstance(kind, ir.VectorType):
             numbers = [number] * kind.count if isinstance(number, int | float) else number
-            return self.of(ir.Constant(kind, [ir.Constant(kind.element, n) for n in numbers]))
-        return self.of(ir.Constant(kind, number))
+            return self.wrap(ir.Constant(kind, [ir.Constant(kind.element, n) for n in numbers]))
+        return self.wrap(ir.Constant(kind, number))
 
     def index(self, number: int) -> Value:
         """A 64-bit integer constant."""
@@ -85,7 +85,7 @@ class Emitter:
         kind = vector(element, lanes) if lanes else element
         loaded = self.builder.load(self.pointer(address, offset), typ=kind)
         loaded.align = align
-        return self.of(loaded)
+        return self.wrap(loaded)
 
     def store(self, value: Value, address: Value, offset: int = 0) -> None:
         """Store a number or vector."""
@@ -101,7 +101,9 @@ class Emitter:
     def prefetch(self, address: Value, offset: int) -> None:
         """Prefetch a cache line; the address need not be valid."""
         numbers = [ir.Constant(WORD, n) for n in (0, 3, 1)]
-        self.call("llvm.prefetch.p0", VOID, self.of(self.pointer(address, offset)), *map(self.of, numbers))
+        self.call(
+            "llvm.prefetch.p0", VOID, self.wrap(self.pointer(address, offset)), *map(self.wrap, numbers)
+        )
 
     def call(self, name: str, result: Any, *arguments: Value) -> Value:
         """Call a function of this or another module, or an LLVM intrinsic."""
@@ -109,15 +111,15 @@ class Emitter:
         if function is None:
             kinds = [argument.ir.type for argument in arguments]
             function = ir.Function(self.module, ir.FunctionType(result, kinds), name)
-        return self.of(self.builder.call(function, [argument.ir for argument in arguments]))
+        return self.wrap(self.builder.call(function, [argument.ir for argument in arguments]))
 
     def call_at(self, address: Value, result: Any, *arguments: Value) -> Value:
         """Call the function at an address."""
         kind = ir.FunctionType(result, [argument.ir.type for argument in arguments])
         typed = self.builder.inttoptr(address.ir, kind.as_pointer())
-        return self.of(self.builder.call(typed, [argument.ir for argument in arguments]))
+        return self.wrap(self.builder.call(typed, [argument.ir for argument in arguments]))
 
-    def fused(self, left: Value, right: Value, addend: Value) -> Value:
+    def fma(self, left: Value, right: Value, addend: Value) -> Value:
         """left · right + addend, rounded once; a scalar factor is broadcast."""
         lanes = addend.lanes
         name = f"llvm.fma.{f'v{lanes}' if lanes else ''}f32"
@@ -145,7 +147,7 @@ class Emitter:
         index.add_incoming(start.ir, before)
         builder.cbranch(builder.icmp_signed("<", index, stop.ir), body, after)
         builder.position_at_end(body)
-        yield self.of(index)
+        yield self.wrap(index)
         following = builder.add(index, ir.Constant(INDEX, step))
         index.add_incoming(following, builder.block)
         builder.branch(head)
@@ -159,13 +161,13 @@ class Emitter:
 
     def less(self, left: Value, right: Value) -> Value:
         """Compare signed integers."""
-        return self.of(self.builder.icmp_signed("<", left.ir, right.ir))
+        return self.wrap(self.builder.icmp_signed("<", left.ir, right.ir))
 
-    def smaller(self, left: Value, right: Value) -> Value:
+    def minimum(self, left: Value, right: Value) -> Value:
         """The smaller of two signed integers."""
         return self.less(left, right).choose(left, right)
 
-    def back(self, value: Value | None = None) -> None:
+    def ret(self, value: Value | None = None) -> None:
         """Return from the function."""
         if value is None:
             self.builder.ret_void()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from llorch.runtime.kernels.cpu.arguments import float_bits
 from llorch.runtime.kernels.cpu.recorder import Floats, Recorder
-from llorch.runtime.kernels.cpu.segments import Operands, Segments, Stack, filled_to, row_bytes
+from llorch.runtime.kernels.cpu.segments import Operands, Segments, Stack, padding_multiple, row_bytes
 from llorch.runtime.kernels.cpu.steps import routing
 from llorch.runtime.kernels.cpu.steps.segments import SEGMENT
 
@@ -18,7 +18,7 @@ class Routed(Segments):
     def __init__(self, recorder: Recorder, experts: int, used: int, stacks: Sequence[Stack]) -> None:
         self.experts, self.used, self.pairs = experts, used, recorder.rows * used
         active = min(self.pairs, experts)
-        rows = self.pairs + active * (filled_to(recorder) - 1)
+        rows = self.pairs + active * (padding_multiple(recorder) - 1)
         segments = recorder.integers("segments", len(SEGMENT.names) * active)
         super().__init__(recorder, active, rows, segments, stacks)
         self._weights = recorder.floats("experts' weights", used).address
@@ -59,7 +59,7 @@ class Routed(Segments):
         for planes in {recorder.columns.planes(stack.first) for stack in stacks}:
             found[planes] = {"x": self.floats("of experts", operand.width).address}
             if planes:
-                found[planes] = recorder.room(operand, planes, self.rows).as_operand()
+                found[planes] = recorder.quantized_rows(operand, planes, self.rows).as_operand()
             each = row_bytes(operand.width, planes)
             for name, target in found[planes].items():
                 slots = {

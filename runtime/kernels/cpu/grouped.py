@@ -126,13 +126,13 @@ def _q8_0(run: Run) -> Groups:
 @group_type("IQ4_NL", group=32, bits=8)
 def _iq4_nl(run: Run) -> Groups:
     d = run.each("d")
-    return Groups([_looked_up(b, _nibbles(b, "qs"), IQ4, 127) for b in run.blocks], d, d * 127.0)
+    return Groups([_look_up(b, _nibbles(b, "qs"), IQ4, 127) for b in run.blocks], d, d * 127.0)
 
 
 @group_type("MXFP4", group=32, bits=5)
 def _mxfp4(run: Run) -> Groups:
     d = run.row(e8m0_halved(), "e")
-    return Groups([_looked_up(b, _nibbles(b, "qs"), E2M1_DOUBLED, 12) for b in run.blocks], d, d * 12.0)
+    return Groups([_look_up(b, _nibbles(b, "qs"), E2M1_DOUBLED, 12) for b in run.blocks], d, d * 12.0)
 
 
 @group_type("NVFP4", group=16, bits=5)
@@ -149,7 +149,7 @@ def _nvfp4(run: Run) -> Groups:
         low, high = packed & 15, packed >> 4
         # eight bytes are a group: first their low nibbles, then their high ones
         order = [*range(8), *range(16, 24), *range(8, 16), *range(24, 32)]
-        codes.append(_looked_up(b, low.taken(order, high), E2M1_DOUBLED, 12))
+        codes.append(_look_up(b, low.taken(order, high), E2M1_DOUBLED, 12))
     return Groups(codes, d, d * 12.0)
 
 
@@ -224,7 +224,7 @@ def _iq4_xs(run: Run) -> Groups:
     codes = []
     for group in range(8):
         packed = b.numbers("qs", 16 * group, 16)
-        codes.append(_looked_up(b, (packed & 15).followed_by(packed >> 4), IQ4, 127))
+        codes.append(_look_up(b, (packed & 15).followed_by(packed >> 4), IQ4, 127))
     return Groups(codes, scales, scales * 127.0)
 
 
@@ -256,7 +256,7 @@ def _six_bits(b: Block) -> tuple[Value, Value]:
     return b.numbers("d") * scale.floats(), b.numbers("dmin") * minimum.floats()
 
 
-def _looked_up(b: Block, codes: Value, table: NDArray[np.int8], offset: int) -> Value:
+def _look_up(b: Block, codes: Value, table: NDArray[np.int8], offset: int) -> Value:
     """Look up 32 codes below 16 in a table, plus `offset`, which makes all results unsigned bytes."""
     entries = table.astype(np.int16) + offset
     if b.has.shuffle:

@@ -60,7 +60,7 @@ class QuantizedRows:
     sums32: NDArray[np.float32]
 
     @classmethod
-    def room(cls, rows: int, width: int, planes: int) -> QuantizedRows:
+    def zeros(cls, rows: int, width: int, planes: int) -> QuantizedRows:
         """Allocate zeros for this many rows."""
         shape = rows, planes
         return cls(
@@ -107,13 +107,13 @@ class Library:
 
     def __init__(self, processor: Processor) -> None:
         self.processor = processor
-        self._making = threading.RLock()
-        self._made: dict[str, Kernel] = {}
+        self._lock = threading.RLock()
+        self._compiled: dict[str, Kernel] = {}
 
     @property
-    def made(self) -> Sequence[str]:
+    def compiled(self) -> Sequence[str]:
         """Names of the kernels compiled so far, each checked against its definition."""
-        return tuple(self._made)
+        return tuple(self._compiled)
 
     def quantize(self, planes: int) -> Kernel:
         """The kernel that quantizes float32 to int8 planes; its items are groups of 32."""
@@ -172,8 +172,8 @@ class Library:
         text: Callable[[], str],
         compare: Callable[[Kernel], float],
     ) -> Kernel:
-        with self._making:
-            found = self._made.get(name)
+        with self._lock:
+            found = self._compiled.get(name)
             if found is None:
                 full = f"{name}-{self.processor.instructions}"
                 code = machine_code(full, text(), self.processor.target)
@@ -181,39 +181,39 @@ class Library:
                 apart = compare(found)
                 if not apart <= ALLOWED:
                     raise KernelMismatch(found.name, apart, ALLOWED)
-                self._made[name] = found
+                self._compiled[name] = found
             return found
 
     def _try_quantize(self, kernel: Kernel, planes: int) -> float:
         """Check the planes' sum: its largest error relative to rounding, scaled so that ALLOWED is the limit."""
         x = _numbers(3, TRIED_WEIGHTS)
-        room = QuantizedRows.room(len(x), x.shape[1], planes)
-        table = room.from_source(x.ctypes.data)
-        kernel.call(table.ctypes.data, 0, room.groups, 0)
+        quantized = QuantizedRows.zeros(len(x), x.shape[1], planes)
+        table = quantized.from_source(x.ctypes.data)
+        kernel.call(table.ctypes.data, 0, quantized.groups, 0)
         largest = np.abs(x.reshape(len(x), -1, GROUP)).max(-1, keepdims=True)
         step = largest.astype(np.float64) / 127 / 254 ** (planes - 1)
-        apart = np.abs(room.numbers() - x).reshape(len(x), -1, GROUP) / step
-        whole = room.q.reshape(len(x), planes, -1, GROUP).sum(-1) * room.scales
+        apart = np.abs(quantized.numbers() - x).reshape(len(x), -1, GROUP) / step
+        whole = quantized.q.reshape(len(x), planes, -1, GROUP).sum(-1) * quantized.scales
         sums = (
-            np.abs(whole - room.sums32).max()
-            + np.abs(room.sums16.reshape(len(x), planes, -1, 2).sum(-1) - room.sums32).max()
+            np.abs(whole - quantized.sums32).max()
+            + np.abs(quantized.sums16.reshape(len(x), planes, -1, 2).sum(-1) - quantized.sums32).max()
         )
         return max(float(apart.max()) / 0.502 * ALLOWED, float(sums))
 
     def _try_product(self, kernel: Kernel, type: QuantType, planes: int, rounded: str | None) -> float:
         width = TRIED_WEIGHTS // type.weights * type.weights // GROUP * GROUP
         x, raw = _numbers(kernel.columns, width), sample(type, TRIED_ROWS * width // type.weights)
-        weights = _as_rounded(decode(type, raw), rounded).astype(np.float64).reshape(TRIED_ROWS, width)
+        weights = _round(decode(type, raw), rounded).astype(np.float64).reshape(TRIED_ROWS, width)
         y = np.zeros((kernel.columns, TRIED_ROWS), np.float32)
         values = {"weights": raw.ctypes.data, "row_bytes": raw.size // TRIED_ROWS, "width": width, "turns": 1}
         values["rows"] = TRIED_ROWS
         scratch = np.zeros(tiles.panel_bytes(self.processor, width, exact=not planes), np.uint8)
         values |= {"scratch": scratch.ctypes.data, "scratch_bytes": scratch.size}
         if planes:
-            room = QuantizedRows.room(len(x), x.shape[1], planes)
-            table = room.from_source(x.ctypes.data)
-            self.quantize(planes).call(table.ctypes.data, 0, room.groups, 0)
-            operand, expected = room.as_operand(), room.numbers() @ weights.T
+            quantized = QuantizedRows.zeros(len(x), x.shape[1], planes)
+            table = quantized.from_source(x.ctypes.data)
+            self.quantize(planes).call(table.ctypes.data, 0, quantized.groups, 0)
+            operand, expected = quantized.as_operand(), quantized.numbers() @ weights.T
         else:
             operand, expected = {"x": x.ctypes.data}, x.astype(np.float64) @ weights.T
         table = PRODUCT.fill({**values, **operand, "y": y.ctypes.data, "y_bytes": 4 * TRIED_ROWS})
@@ -259,7 +259,7 @@ def _numbers(rows: int, width: int) -> NDArray[np.float32]:
     return drawn
 
 
-def _as_rounded(weights: NDArray[np.float32], to: str | None) -> NDArray[np.float32]:
+def _round(weights: NDArray[np.float32], to: str | None) -> NDArray[np.float32]:
     if to is None:
         return weights
     if to == "F16":

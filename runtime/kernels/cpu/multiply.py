@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llorch.formats.quants import QuantType
 from llorch.runtime.kernels.cpu.library import Kernel, QuantizedRows, library, planes_of
-from llorch.runtime.kernels.cpu.pool import Program, Step, allocate_aligned, pool, together
+from llorch.runtime.kernels.cpu.pool import Program, Step, allocate_aligned, independent, pool
 from llorch.runtime.kernels.cpu.products import GROUP, PRODUCT
 from llorch.runtime.kernels.cpu.tiles import COLUMNS, panel_bytes, tile_rows
 from llorch.runtime.mode import Mode
@@ -82,17 +82,17 @@ def multiply(x: Tensor, products: Sequence[Product], mode: Mode, rounded: str | 
     kept: list[object] = []
     operands, ready = {0: {"x": memory.data_ptr()}}, list[Step]()
     for planes in sorted({columns.planes(product) for product in products} - {0}):
-        room = QuantizedRows.room(columns.padded, width, planes)
-        kept.append(room)
-        operands[planes] = room.as_operand()
-        ready.append(columns.quantize(room, memory.data_ptr()))
+        quantized = QuantizedRows.zeros(columns.padded, width, planes)
+        kept.append(quantized)
+        operands[planes] = quantized.as_operand()
+        ready.append(columns.quantize(quantized, memory.data_ptr()))
     steps, results = list[Step](), list[Tensor]()
     for product in products:
         y = torch.empty((columns.padded, product.blocks.rows))
         slots = operands[columns.planes(product)] | {"y": y.data_ptr()}
         steps.append(columns.step(product, slots, threads.threads, kept))
         results.append(y[:rows])
-    threads.run(Program([*together(ready), *together(steps)]))
+    threads.run(Program([*independent(ready), *independent(steps)]))
     return results
 
 
@@ -126,11 +126,14 @@ class Columns:
             return BY_EXACT_PANELS
         return -(-(BY_PANELS_OF_32 if product.blocks.type.weights == GROUP else BY_PANELS) // planes)
 
-    def quantize(self, room: QuantizedRows, source: int) -> Step:
+    def quantize(self, quantized: QuantizedRows, source: int) -> Step:
         """The step that quantizes float32 from an address."""
-        planes = room.q.shape[1]
+        planes = quantized.q.shape[1]
         return Step(
-            self.kernels.quantize(planes).address, room.from_source(source), room.groups, QUANTIZED_AT_ONCE
+            self.kernels.quantize(planes).address,
+            quantized.from_source(source),
+            quantized.groups,
+            QUANTIZED_AT_ONCE,
         )
 
     def step(self, product: Product, slots: dict[str, int], threads: int, kept: list[object]) -> Step:

@@ -38,7 +38,7 @@ class Step:
     waits: int = 1
 
 
-def together(steps: Sequence[Step]) -> list[Step]:
+def independent(steps: Sequence[Step]) -> list[Step]:
     """Steps that are independent of each other: only the last waits, for all of them."""
     last = len(steps) - 1
     return [replace(step, waits=len(steps) if index == last else 0) for index, step in enumerate(steps)]

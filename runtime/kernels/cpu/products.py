@@ -62,7 +62,7 @@ def quantized_product(grouped: GroupedType, processor: Processor, columns: int, 
             for plane in range(1, planes):
                 total = total + sums[column * planes + plane]
             write_result(emit, total, row, first + column)
-    emit.back()
+    emit.ret()
     return str(module)
 
 
@@ -87,18 +87,18 @@ def exact_product(type: QuantType, processor: Processor, columns: int, rounded: 
         with emit.loop(emit.index(0), turns) as turn:
             address = base + turn * (step(type) * type.block_bytes)
             block = Block(emit.builder, type, emit.pointer(address), processor.has)
-            for index, vector in enumerate(sixteens(type, block)):
+            for index, vector in enumerate(weights_by_16(type, block)):
                 vector = rounded_weights(vector, rounded)
                 for x, chains in zip(columns_of_x, sums, strict=True):
                     at = x + turn * (4 * taken)
                     chain = chains[index % len(chains)]
-                    chain.value = emit.fused(vector, emit.load(at, FLOAT, 16, 64 * index), chain.value)
+                    chain.value = emit.fma(vector, emit.load(at, FLOAT, 16, 64 * index), chain.value)
         for column, chains in enumerate(sums):
             total = chains[0].value
             for chain in chains[1:]:
                 total = total + chain.value
             write_result(emit, emit.total(total), row, first + column)
-    emit.back()
+    emit.ret()
     return str(module)
 
 
@@ -112,7 +112,7 @@ def write_result(emit: Emitter, total: Value, row: Value, column: Value) -> None
     residual = PRODUCT.read(emit, "residual")
     with emit.when(emit.less(emit.index(0), residual)):
         factor = emit.load(PRODUCT.read(emit, "factor"), FLOAT)
-        result.value = emit.fused(result.value, factor, emit.load(residual + behind, FLOAT))
+        result.value = emit.fma(result.value, factor, emit.load(residual + behind, FLOAT))
     emit.store(result.value, PRODUCT.read(emit, "y") + behind)
 
 
@@ -132,10 +132,10 @@ def _chains(columns: int) -> int:
 
 
 def _divide(emit: Emitter, number: Value, by: int) -> Value:
-    return emit.of(emit.builder.udiv(number.ir, emit.index(by).ir))
+    return emit.wrap(emit.builder.udiv(number.ir, emit.index(by).ir))
 
 
-def sixteens(type: QuantType, block: Block) -> Iterator[Value]:
+def weights_by_16(type: QuantType, block: Block) -> Iterator[Value]:
     """The block's weights as vectors of 16 float32, in order."""
     assert type.vectors is not None
     for weights in type.vectors(block):
@@ -204,8 +204,8 @@ class _Quantized:
         weight = width * (self.first + column) + first
         x = PRODUCT.read(emit, "x") + weight
         count = groups.scales.lanes
-        in_groups = emit.of(emit.builder.lshr(weight.ir, emit.index(3 if group == GROUP else 2).ir))
-        scale_at = PRODUCT.read(emit, "x_scales") + emit.of(emit.builder.lshr(weight.ir, emit.index(3).ir))
+        in_groups = emit.wrap(emit.builder.lshr(weight.ir, emit.index(3 if group == GROUP else 2).ir))
+        scale_at = PRODUCT.read(emit, "x_scales") + emit.wrap(emit.builder.lshr(weight.ir, emit.index(3).ir))
         scales = emit.load(scale_at, FLOAT, count * group // GROUP)
         if group < GROUP:
             scales = scales.taken([lane * group // GROUP for lane in range(count)])
@@ -213,7 +213,7 @@ class _Quantized:
         sums = emit.load(PRODUCT.read(emit, f"x_sums{group}") + in_groups, FLOAT, count)
         minima = self.minima[column]
         if count == self.groups:
-            minima.value = emit.fused(groups.minima, sums, minima.value)
+            minima.value = emit.fma(groups.minima, sums, minima.value)
         else:
             minima.value = minima.value + _pad(emit, groups.minima * sums, self.groups)
         at = 0
@@ -229,7 +229,7 @@ class _Quantized:
     def _add(self, column: int, index: int, found: Value, scales: Value) -> None:
         chain: Variable = self.sums[column][index % len(self.sums[column])]
         if found.lanes == self.lanes:
-            chain.value = self.emit.fused(found, scales, chain.value)
+            chain.value = self.emit.fma(found, scales, chain.value)
         else:
             chain.value = chain.value + _pad(self.emit, found * scales, self.lanes)
 

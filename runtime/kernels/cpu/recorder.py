@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llorch.runtime.kernels.cpu.arguments import Table, float_bits
 from llorch.runtime.kernels.cpu.library import QuantizedRows, library
 from llorch.runtime.kernels.cpu.multiply import Columns, Product
-from llorch.runtime.kernels.cpu.pool import Program, Step, allocate_aligned, together
+from llorch.runtime.kernels.cpu.pool import Program, Step, allocate_aligned, independent
 from llorch.runtime.kernels.cpu.processor import Processor
 from llorch.runtime.kernels.cpu.steps.attention import ATTEND, attention_kernel
 from llorch.runtime.kernels.cpu.steps.routing import COMBINE, combine_kernel
@@ -58,7 +58,7 @@ class Recorder:
         self._steps: list[Step] = []
         self.kept: list[object] = []
         self._named: dict[tuple[str, int, int], Floats] = {}
-        self._rooms: dict[tuple[int, int, int], QuantizedRows] = {}
+        self._quantized: dict[tuple[int, int, int], QuantizedRows] = {}
 
     def program(self) -> Program:
         """The recorded program. It is valid as long as this recorder is kept."""
@@ -98,7 +98,7 @@ class Recorder:
             self.columns,
             self.operands(operand, [product for product, _ in calls]),
         )
-        self.record_together(
+        self.record_independent(
             [
                 columns.step(product, operands[columns.planes(product)] | slots, self.threads, self.kept)
                 for product, slots in calls
@@ -109,22 +109,22 @@ class Recorder:
         """Record quantizing an operand for these products; return its slots by number of int8 planes, 0 for float32."""
         ready, found = [], {0: {"x": operand.address}}
         for planes in sorted(set(map(self.columns.planes, products)) - {0}):
-            room = self.room(operand, planes, operand.padded)
-            ready.append(self.columns.quantize(room, operand.address))
-            found[planes] = room.as_operand()
-        self.record_together(ready)
+            quantized = self.quantized_rows(operand, planes, operand.padded)
+            ready.append(self.columns.quantize(quantized, operand.address))
+            found[planes] = quantized.as_operand()
+        self.record_independent(ready)
         return found
 
-    def room(self, operand: Floats, planes: int, rows: int) -> QuantizedRows:
+    def quantized_rows(self, operand: Floats, planes: int, rows: int) -> QuantizedRows:
         """The buffer for this many of an operand's rows as int8; equal arguments give the same buffer."""
         key = operand.address, planes, rows
-        if key not in self._rooms:
-            self._rooms[key] = QuantizedRows.room(rows, operand.width, planes)
-        return self._rooms[key]
+        if key not in self._quantized:
+            self._quantized[key] = QuantizedRows.zeros(rows, operand.width, planes)
+        return self._quantized[key]
 
-    def record_together(self, steps: Sequence[Step]) -> None:
+    def record_independent(self, steps: Sequence[Step]) -> None:
         """Record steps that are independent of each other."""
-        self._steps += together(steps)
+        self._steps += independent(steps)
 
     def norm(
         self, kind: Literal["rms", "layer"], source: Floats, target: Floats, width: int, **slots: int

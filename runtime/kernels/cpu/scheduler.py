@@ -67,8 +67,8 @@ def _execute(module: Any, processor: Processor) -> None:
             seen = _load_shared(emit, at, NEXT)
             first = seen & COUNT
             stay_while(_both(emit, (seen >> 32).equals(run), emit.less(first, items)))
-            share = emit.of(emit.builder.udiv((items - first).ir, shares.ir))
-            stop = emit.smaller(first + emit.less(share, grain).choose(grain, share), items)
+            share = emit.wrap(emit.builder.udiv((items - first).ir, shares.ir))
+            stop = emit.minimum(first + emit.less(share, grain).choose(grain, share), items)
             with emit.when(_compare_exchange(emit, at, NEXT, seen, seen - first + stop)):
                 emit.call_at(kernel, VOID, table, first, stop, thread)
                 _fetch_add(emit, at, DONE, stop - first)
@@ -79,7 +79,7 @@ def _execute(module: Any, processor: Processor) -> None:
         # a later run has begun with this program: the earlier one is complete
         late = (_load_shared(emit, at, DONE) >> 32).equals(run)
         step.value = late.choose(step.value + 1, steps)
-    emit.back()
+    emit.ret()
     emit.function.linkage = "internal"
 
 
@@ -94,11 +94,11 @@ def _run(module: Any, processor: Processor) -> None:
     run = (_load_shared(emit, state, SEQUENCE) + 1) & RUNS
     with emit.loop(emit.index(0), steps) as step:
         for counter in (NEXT, DONE):
-            _put(emit, program + step * STEP_BYTES, counter, run << 32)
+            _store_shared(emit, program + step * STEP_BYTES, counter, run << 32)
     for value, offset in ((program, PROGRAM), (steps, STEPS), (run, SEQUENCE)):
-        _put(emit, state, offset, value)
+        _store_shared(emit, state, offset, value)
     emit.call("execute", VOID, state, program, steps, emit.index(0), run)
-    emit.back()
+    emit.ret()
 
 
 def _work(module: Any, processor: Processor) -> None:
@@ -111,7 +111,7 @@ def _work(module: Any, processor: Processor) -> None:
             unchanged = _load_shared(emit, state, SEQUENCE).equals(last.value)
             stay_while(_both(emit, unchanged, emit.less(looks.value, patience)))
             looks.value = looks.value + 1
-            _breathe(emit, state, looks.value)
+            _pause(emit, state, looks.value)
         stay_if(emit.less(looks.value, patience))
         _fetch_add(emit, state, INSIDE, emit.index(1))
         run, program, steps = (_load_shared(emit, state, offset) for offset in (SEQUENCE, PROGRAM, STEPS))
@@ -120,7 +120,7 @@ def _work(module: Any, processor: Processor) -> None:
             last.value = run
             emit.call("execute", VOID, state, program, steps, thread, run)
         _fetch_add(emit, state, INSIDE, emit.index(-1))
-    emit.back(last.value)
+    emit.ret(last.value)
 
 
 class _forever:  # noqa: N801  # it reads as a statement
@@ -153,10 +153,10 @@ def _wait(emit: Emitter, state: Value, unfinished: Any) -> None:
     with _forever(emit) as stay_if:
         stay_if(unfinished())
         looks.value = looks.value + 1
-        _breathe(emit, state, looks.value)
+        _pause(emit, state, looks.value)
 
 
-def _breathe(emit: Emitter, state: Value, looks: Value) -> None:
+def _pause(emit: Emitter, state: Value, looks: Value) -> None:
     """Between two polls: pause the processor, and after PATIENCE polls yield to other threads."""
     if emit.processor.is_x86:
         emit.call("llvm.x86.sse2.pause", VOID)
@@ -167,23 +167,23 @@ def _breathe(emit: Emitter, state: Value, looks: Value) -> None:
 
 def _load_shared(emit: Emitter, base: Value, offset: int) -> Value:
     place = emit.pointer(base, offset)
-    return emit.of(emit.builder.load_atomic(place, "seq_cst", 8, typ=INDEX))
+    return emit.wrap(emit.builder.load_atomic(place, "seq_cst", 8, typ=INDEX))
 
 
 def _fetch_add(emit: Emitter, base: Value, offset: int, amount: Value) -> Value:
     """Atomically add; return the old value."""
-    return emit.of(emit.builder.atomic_rmw("add", emit.pointer(base, offset), amount.ir, "seq_cst"))
+    return emit.wrap(emit.builder.atomic_rmw("add", emit.pointer(base, offset), amount.ir, "seq_cst"))
 
 
-def _put(emit: Emitter, base: Value, offset: int, value: Value) -> None:
+def _store_shared(emit: Emitter, base: Value, offset: int, value: Value) -> None:
     emit.builder.atomic_rmw("xchg", emit.pointer(base, offset), value.ir, "seq_cst")
 
 
 def _compare_exchange(emit: Emitter, base: Value, offset: int, old: Value, new: Value) -> Value:
     """Atomically replace the value if it is still `old`; return whether it was."""
     both = emit.builder.cmpxchg(emit.pointer(base, offset), old.ir, new.ir, "seq_cst", "seq_cst")
-    return emit.of(emit.builder.extract_value(both, 1))
+    return emit.wrap(emit.builder.extract_value(both, 1))
 
 
 def _both(emit: Emitter, left: Value, right: Value) -> Value:
-    return emit.of(emit.builder.and_(left.ir, right.ir))
+    return emit.wrap(emit.builder.and_(left.ir, right.ir))

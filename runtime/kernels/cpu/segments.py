@@ -54,7 +54,7 @@ class Segments:
         self, recorder: Recorder, active: int, rows: int, segments: int, stacks: Sequence[Stack]
     ) -> None:
         self.recorder, self.active, self.rows, self.segments = recorder, active, rows, segments
-        self.few, self.many = recorder.columns.several, filled_to(recorder)
+        self.few, self.many = recorder.columns.several, padding_multiple(recorder)
         self.least = max(recorder.columns.least_for_panels(stack.first) for stack in stacks)
         self._own = allocate_aligned(recorder.threads * OWN_BYTES)
         recorder.keep(self._own)
@@ -65,7 +65,9 @@ class Segments:
 
     def multiply(self, operands: Operands, calls: Sequence[tuple[Stack, Results]]) -> None:
         """Record independent products of the same rows."""
-        self.recorder.record_together([self._product(operands, stack, results) for stack, results in calls])
+        self.recorder.record_independent(
+            [self._product(operands, stack, results) for stack, results in calls]
+        )
 
     def _product(self, operands: Operands, stack: Stack, results: Results) -> Step:
         recorder, columns, blocks = self.recorder, self.recorder.columns, stack.first.blocks
@@ -93,7 +95,7 @@ class Segments:
         return Step(kernel.address, SEGMENTS.fill(slots), self.active * tiles)
 
 
-def filled_to(recorder: Recorder) -> int:
+def padding_multiple(recorder: Recorder) -> int:
     """The largest multiple that segments are padded to."""
     return 1 if recorder.rows == 1 else COLUMNS
 

@@ -24,7 +24,7 @@ from llorch.runtime.kernels.cpu.products import (
     LINE_BYTES,
     PRODUCT,
     rounded_weights,
-    sixteens,
+    weights_by_16,
 )
 
 NAME = "product"
@@ -69,20 +69,20 @@ def _tile(emit: Emitter, panel: _Panel) -> str:
     lanes, rows = emit.processor.lanes, PRODUCT.read(emit, "rows")
     weights = PRODUCT.read(emit, "weights")
     most = emit.index(TILE_BYTES // (lanes * panel.weight_bytes))
-    tile = emit.smaller(emit.index(MOST_PANELS), emit.of(emit.builder.udiv(most.ir, panel.width.ir)))
+    tile = emit.minimum(emit.index(MOST_PANELS), emit.wrap(emit.builder.udiv(most.ir, panel.width.ir)))
     tile = emit.less(tile, emit.index(1)).choose(emit.index(1), tile) * lanes
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
         first = item * tile
-        last = emit.smaller(first + tile, rows)
+        last = emit.minimum(first + tile, rows)
         with emit.loop(first, last, lanes) as row:
-            panel.fill(weights, row, panel.place(row - first), emit.smaller(row + lanes, last))
+            panel.fill(weights, row, panel.place(row - first), emit.minimum(row + lanes, last))
         with (
             emit.loop(emit.index(0), PRODUCT.read(emit, "turns")) as turn,
             emit.loop(first, last, lanes) as row,
         ):
             sums = panel.sums(panel.place(row - first), turn * COLUMNS)
-            panel.store(row, sums, turn, emit.smaller(row + lanes, last))
-    emit.back()
+            panel.store(row, sums, turn, emit.minimum(row + lanes, last))
+    emit.ret()
     return str(emit.module)
 
 
@@ -109,23 +109,23 @@ class _Panel(ABC):
 
     def place(self, behind: Value) -> Value:
         """Address of the panel with the row that is `behind` rows after the tile's first."""
-        number = self.emit.of(self.emit.builder.udiv(behind.ir, self.emit.index(self.lanes).ir))
+        number = self.emit.wrap(self.emit.builder.udiv(behind.ir, self.emit.index(self.lanes).ir))
         return self.base + number * self.size
 
     def row(self, weights: Value, number: Value, last: Value) -> Value:
         """Address of a row, or of the last one before `last` for those beyond."""
-        return weights + self.emit.smaller(number, last - 1) * PRODUCT.read(self.emit, "row_bytes")
+        return weights + self.emit.minimum(number, last - 1) * PRODUCT.read(self.emit, "row_bytes")
 
     def steps(self, taken: int) -> Value:
         """How many times `taken` weights fit in a row."""
-        return self.emit.of(self.emit.builder.udiv(self.width.ir, self.emit.index(taken).ir))
+        return self.emit.wrap(self.emit.builder.udiv(self.width.ir, self.emit.index(taken).ir))
 
     def store(self, row: Value, sums: list[Value], turn: Value, last: Value) -> None:
         """Sum the planes, add bias and residual, and store the results of a batch of columns for rows up to `last`."""
         emit, lanes, planes = self.emit, self.lanes, self.planes
         count = (last - row).narrow(32).spread(lanes)
         numbers = emit.constant(count.ir.type, list(range(lanes)))
-        mask = emit.of(emit.builder.icmp_signed("<", numbers.ir, count.ir))
+        mask = emit.wrap(emit.builder.icmp_signed("<", numbers.ir, count.ir))
         bias = PRODUCT.read(emit, "bias")
         added = emit.variable(emit.zeros(lanes))
         added.value = emit.zeros(lanes)
@@ -140,18 +140,18 @@ class _Panel(ABC):
             result.value = total + added.value
             with emit.when(emit.less(emit.index(0), residual)):
                 factor = emit.load(PRODUCT.read(emit, "factor"), FLOAT)
-                result.value = emit.fused(result.value, factor, self._masked_load(residual + behind, mask))
+                result.value = emit.fma(result.value, factor, self._masked_load(residual + behind, mask))
             self._masked_store(result.value, PRODUCT.read(emit, "y") + behind, mask)
 
     def _masked_load(self, address: Value, mask: Value) -> Value:
         emit, lanes = self.emit, self.lanes
-        pointer, zeros = emit.of(emit.pointer(address)), emit.zeros(lanes)
+        pointer, zeros = emit.wrap(emit.pointer(address)), emit.zeros(lanes)
         alignment = emit.constant(WORD, 4)
         return emit.call(f"llvm.masked.load.v{lanes}f32.p0", zeros.ir.type, pointer, alignment, mask, zeros)
 
     def _masked_store(self, value: Value, address: Value, mask: Value) -> None:
         emit = self.emit
-        pointer, alignment = emit.of(emit.pointer(address)), emit.constant(WORD, 4)
+        pointer, alignment = emit.wrap(emit.pointer(address)), emit.constant(WORD, 4)
         name = f"llvm.masked.store.v{self.lanes}f32.p0"
         emit.call(name, ir.VoidType(), value, pointer, alignment, mask)
 
@@ -165,7 +165,7 @@ class _Codes(_Panel):
         super().__init__(emit, planes)
         self.grouped = grouped
         shift = 4 if grouped.group == 16 else 5
-        self.groups = emit.of(emit.builder.lshr(self.width.ir, emit.index(shift).ir))
+        self.groups = emit.wrap(emit.builder.lshr(self.width.ir, emit.index(shift).ir))
         self.size = self.width * self.lanes + self.groups * (8 * self.lanes)
 
     def fill(self, weights: Value, row: Value, place: Value, last: Value) -> None:
@@ -233,18 +233,18 @@ class _Codes(_Panel):
                         emit, integers[c], vector, bytes_of(emit, word, lanes), self.grouped.bits
                     )
             half = 0 if group == GROUP else 1
-            of_scale = emit.of(emit.builder.lshr(index.ir, emit.index(half).ir))
+            of_scale = emit.wrap(emit.builder.lshr(index.ir, emit.index(half).ir))
             for c in range(COLUMNS):
                 factor = scale * emit.load(x_scales[c] + of_scale * 4, FLOAT)
-                total = emit.fused(integers[c].signed_floats(), factor, sums[c].value)
+                total = emit.fma(integers[c].signed_floats(), factor, sums[c].value)
                 sum_of_x = emit.load(x_sums[c] + index * 4, FLOAT) * -1.0
-                sums[c].value = emit.fused(sum_of_x, minimum, total)
+                sums[c].value = emit.fma(sum_of_x, minimum, total)
         return [each.value for each in sums]
 
     def _group(self, column: Value, group: int) -> Value:
         """Number of groups of activations before a column."""
         shift = self.emit.index(4 if group == 16 else 5)
-        return column * self.emit.of(self.emit.builder.lshr(self.width.ir, shift.ir))
+        return column * self.emit.wrap(self.emit.builder.lshr(self.width.ir, shift.ir))
 
 
 class _Floats(_Panel):
@@ -266,7 +266,7 @@ class _Floats(_Panel):
         ):
             base = self.row(weights, row + lane, last)
             pointer = emit.pointer(base + step * (self.type.block_bytes * blocks_of_step(self.type)))
-            vectors = sixteens(self.type, Block(emit.builder, self.type, pointer, emit.processor.has))
+            vectors = weights_by_16(self.type, Block(emit.builder, self.type, pointer, emit.processor.has))
             at = place + step * (taken * 4 * self.lanes) + lane * 4
             for index, found in enumerate(vectors):
                 found = rounded_weights(found, self.rounded)
@@ -283,12 +283,12 @@ class _Floats(_Panel):
         with emit.loop(emit.index(0), self.width, ADDED_APART) as begin:
             for part in parts:
                 part.value = emit.zeros(lanes)
-            with emit.loop(begin, emit.smaller(begin + ADDED_APART, self.width), UNROLLED) as weight:
+            with emit.loop(begin, emit.minimum(begin + ADDED_APART, self.width), UNROLLED) as weight:
                 for ahead in range(UNROLLED):
                     column = emit.load(place + weight * (4 * lanes), FLOAT, lanes, ahead * 4 * lanes)
                     for of, part in zip(x, parts, strict=True):
                         number = emit.load(of + weight * 4, FLOAT, offset=4 * ahead)
-                        part.value = emit.fused(number, column, part.value)
+                        part.value = emit.fma(number, column, part.value)
             for each, part in zip(sums, parts, strict=True):
                 each.value = each.value + part.value
         return [each.value for each in sums]

@@ -29,9 +29,9 @@ def quantize_kernel(processor: Processor, planes: int) -> str:
     module = ir.Module(f"quantize-{planes}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     source, width, q, scales, sums16, sums32 = (QUANTIZE.read(emit, name) for name in QUANTIZE.names)
-    groups = emit.of(emit.builder.udiv(width.ir, emit.index(GROUP).ir))
+    groups = emit.wrap(emit.builder.udiv(width.ir, emit.index(GROUP).ir))
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
-        row = emit.of(emit.builder.udiv(item.ir, groups.ir))
+        row = emit.wrap(emit.builder.udiv(item.ir, groups.ir))
         group = item - row * groups
         x = emit.load(source + item * (GROUP * 4), FLOAT, GROUP)
         scale, inverse = _scale(emit, x)
@@ -47,7 +47,7 @@ def quantize_kernel(processor: Processor, planes: int) -> str:
             if plane + 1 < planes:
                 x = x - integers.signed_floats() * scale
                 scale, inverse = scale * (1 / FINER), inverse * float(FINER)
-    emit.back()
+    emit.ret()
     return str(module)
 
 
@@ -56,8 +56,8 @@ def _scale(emit: Emitter, x: Value) -> tuple[Value, Value]:
     magnitude = x.magnitude()
     largest = emit.call("llvm.vector.reduce.fmax.v32f32", FLOAT, magnitude)
     builder = emit.builder
-    inverse = emit.of(builder.fdiv(ir.Constant(FLOAT, LARGEST), largest.ir))
-    some = emit.of(builder.fcmp_ordered(">=", largest.ir, ir.Constant(FLOAT, 2.0**-100)))
+    inverse = emit.wrap(builder.fdiv(ir.Constant(FLOAT, LARGEST), largest.ir))
+    some = emit.wrap(builder.fcmp_ordered(">=", largest.ir, ir.Constant(FLOAT, 2.0**-100)))
     return largest * (1 / LARGEST), some.choose(inverse, emit.constant(FLOAT, 0.0))
 
 

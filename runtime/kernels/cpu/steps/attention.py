@@ -11,8 +11,8 @@ from llorch.formats.vector_code import FLOAT, INDEX, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, THREAD, Table
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient, tangent
-from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME, TOKEN, TOKEN_BYTES, kept_of
+from llorch.runtime.kernels.cpu.steps.functions import divide, exp, tanh
+from llorch.runtime.kernels.cpu.steps.small_steps import LANES, NAME, TOKEN, TOKEN_BYTES, cached_address
 
 # q: queries after RoPE; target: attention's output; in both, a token's head is row head · of_head + token · of_token.
 # tokens: address of `count` TOKEN entries. group: query heads per KV head. window: positions that a query sees, 0 for
@@ -48,21 +48,21 @@ def attention_kernel(
     mixed = [emit.variable(emit.zeros(LANES)) for _ in parts]
     top, total = emit.variable(emit.zeros(LANES)), emit.variable(emit.zeros(LANES))
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
-        outer = emit.of(emit.builder.udiv(item.ir, inner.ir))
+        outer = emit.wrap(emit.builder.udiv(item.ir, inner.ir))
         rest = item - outer * inner
         head, place = one_each.choose(rest, outer), one_each.choose(outer, rest)
         token = tokens + place * TOKEN_BYTES
-        planned, position, scores, room = (
+        planned, position, scores, capacity = (
             emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[1:]
         )
-        row = scores + emit.arguments[THREAD] * room * 4
+        row = scores + emit.arguments[THREAD] * capacity * 4
         own = head * of_head + place * of_token
         seen = position + 1
         oldest = emit.less(emit.index(0), window).choose(seen - window, emit.index(0))
         oldest = emit.less(oldest, emit.index(0)).choose(emit.index(0), oldest)
-        kv = emit.of(emit.builder.udiv(head.ir, group.ir))
+        kv = emit.wrap(emit.builder.udiv(head.ir, group.ir))
         head_bytes = planned * (4 * head_dim)
-        keys = kept_of(emit, token, layer) + kv * head_bytes
+        keys = cached_address(emit, token, layer) + kv * head_bytes
         values = keys + kv_heads * head_bytes if latent is None else keys
         query = [
             emit.load(q + own * (4 * head_dim), FLOAT, LANES, 4 * part) for part in range(0, head_dim, LANES)
@@ -72,7 +72,7 @@ def attention_kernel(
         highest = emit.call(f"llvm.vector.reduce.fmax.v{LANES}f32", FLOAT, top.value)
         total.value = emit.zeros(LANES)
         with emit.loop(oldest, seen, LANES) as at:
-            power = exponential(emit, emit.load(row + at * 4, FLOAT, LANES) - highest)
+            power = exp(emit, emit.load(row + at * 4, FLOAT, LANES) - highest)
             power = _within(emit, at, seen).choose(power, emit.zeros(LANES))
             emit.store(power, row + at * 4)
             total.value = total.value + power
@@ -81,11 +81,11 @@ def attention_kernel(
         with emit.loop(oldest, seen) as at:
             weight, value = emit.load(row + at * 4, FLOAT), values + at * (4 * head_dim)
             for part, variable in zip(parts, mixed, strict=True):
-                variable.value = emit.fused(weight, emit.load(value, FLOAT, LANES, 4 * part), variable.value)
-        inverse = quotient(emit, emit.constant(FLOAT, 1.0), emit.total(total.value))
+                variable.value = emit.fma(weight, emit.load(value, FLOAT, LANES, 4 * part), variable.value)
+        inverse = divide(emit, emit.constant(FLOAT, 1.0), emit.total(total.value))
         for part, variable in zip(parts, mixed, strict=True):
             emit.store(variable.value * inverse, target + own * (4 * value_dim), 4 * part)
-    emit.back()
+    emit.ret()
     return str(module)
 
 
@@ -104,7 +104,7 @@ def _scores(emit: Emitter, query: list[Value], keys: Value, row: Value, oldest: 
 def _product(emit: Emitter, query: list[Value], key: Value) -> Value:
     total = query[0] * emit.load(key, FLOAT, LANES)
     for part, channels in enumerate(query[1:], 1):
-        total = emit.fused(channels, emit.load(key, FLOAT, LANES, 4 * LANES * part), total)
+        total = emit.fma(channels, emit.load(key, FLOAT, LANES, 4 * LANES * part), total)
     return total
 
 
@@ -124,7 +124,7 @@ def _top(emit: Emitter, row: Value, oldest: Value, seen: Value, top: Variable, *
         score = emit.load(row + at * 4, FLOAT, LANES)
         if capped:
             cap = ATTEND.read(emit, "softcap", FLOAT).spread(LANES)
-            score = tangent(emit, quotient(emit, score, cap)) * cap
+            score = tanh(emit, divide(emit, score, cap)) * cap
             emit.store(score, row + at * 4)
         score = _within(emit, at, seen).choose(score, emit.constant(score.ir.type, LOWEST))
         top.value = emit.call(f"llvm.maxnum.v{LANES}f32", score.ir.type, score, top.value)
@@ -134,4 +134,4 @@ def _within(emit: Emitter, at: Value, seen: Value) -> Value:
     """A mask of the lanes whose position, from `at` on, is before `seen`."""
     count = (seen - at).narrow(32).spread(LANES)
     numbers = emit.constant(count.ir.type, list(range(LANES)))
-    return emit.of(emit.builder.icmp_signed("<", numbers.ir, count.ir))
+    return emit.wrap(emit.builder.icmp_signed("<", numbers.ir, count.ir))

@@ -20,51 +20,49 @@ ERF_P = 0.3275911
 ERF = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592]
 
 
-def exponential(emit: Emitter, x: Value) -> Value:
+def exp(emit: Emitter, x: Value) -> Value:
     """eˣ, within two units in the last place; clamped to the range of normal float32."""
     low, high = (emit.constant(x.ir.type, bound) for bound in (SMALLEST, LARGEST))
     x = _extremum(emit, "minnum", _extremum(emit, "maxnum", x, low), high)
     name = f"llvm.roundeven.v{x.lanes}f32"
     n = emit.call(name, x.ir.type, x * (1 / math.log(2)))
-    r = emit.fused(
-        n, emit.constant(x.ir.type, -LN2_LOW), emit.fused(n, emit.constant(x.ir.type, -LN2_HIGH), x)
-    )
+    r = emit.fma(n, emit.constant(x.ir.type, -LN2_LOW), emit.fma(n, emit.constant(x.ir.type, -LN2_HIGH), x))
     total = emit.constant(x.ir.type, SERIES[0])
     for coefficient in SERIES[1:]:
-        total = emit.fused(total, r, emit.constant(x.ir.type, coefficient))
-    total = emit.fused(total * r, r, r + 1.0)
-    exponent = emit.of(emit.builder.fptosi(n.ir, vector(WORD, x.lanes)))
+        total = emit.fma(total, r, emit.constant(x.ir.type, coefficient))
+    total = emit.fma(total * r, r, r + 1.0)
+    exponent = emit.wrap(emit.builder.fptosi(n.ir, vector(WORD, x.lanes)))
     return (total.bits() + (exponent << 23)).as_floats()
 
 
-def logarithm_above_one(emit: Emitter, u: Value) -> Value:
+def log1p(emit: Emitter, u: Value) -> Value:
     """ln(1 + u) for u from 0 to 1, within two units in the last place."""
-    s = quotient(emit, u, u + 2.0)
+    s = divide(emit, u, u + 2.0)
     square, total = s * s, emit.constant(u.ir.type, ARTANH[0])
     for coefficient in ARTANH[1:]:
-        total = emit.fused(total, square, emit.constant(u.ir.type, coefficient))
+        total = emit.fma(total, square, emit.constant(u.ir.type, coefficient))
     return s * total * 2.0
 
 
-def quotient(emit: Emitter, numerator: Value, denominator: Value) -> Value:
+def divide(emit: Emitter, numerator: Value, denominator: Value) -> Value:
     """Divide lane by lane."""
-    return emit.of(emit.builder.fdiv(numerator.ir, denominator.ir))
+    return emit.wrap(emit.builder.fdiv(numerator.ir, denominator.ir))
 
 
-def tangent(emit: Emitter, x: Value) -> Value:
+def tanh(emit: Emitter, x: Value) -> Value:
     """tanh x = 1 − 2 / (e²ˣ + 1); with an absolute error of one unit in the last place of 1."""
     one = emit.constant(x.ir.type, 1.0)
-    return one - quotient(emit, emit.constant(x.ir.type, 2.0), exponential(emit, x * 2.0) + 1.0)
+    return one - divide(emit, emit.constant(x.ir.type, 2.0), exp(emit, x * 2.0) + 1.0)
 
 
-def error_function(emit: Emitter, x: Value) -> Value:
+def erf(emit: Emitter, x: Value) -> Value:
     """erf x, within 1.5e-7."""
     magnitude, one = x.magnitude(), emit.constant(x.ir.type, 1.0)
-    t = quotient(emit, one, emit.fused(magnitude, emit.constant(x.ir.type, ERF_P), one))
+    t = divide(emit, one, emit.fma(magnitude, emit.constant(x.ir.type, ERF_P), one))
     total = emit.constant(x.ir.type, ERF[0])
     for coefficient in ERF[1:]:
-        total = emit.fused(total, t, emit.constant(x.ir.type, coefficient))
-    positive = one - total * t * exponential(emit, magnitude * magnitude * -1.0)
+        total = emit.fma(total, t, emit.constant(x.ir.type, coefficient))
+    positive = one - total * t * exp(emit, magnitude * magnitude * -1.0)
     return (positive.bits() | (x.bits() & 0x80000000)).as_floats()
 
 

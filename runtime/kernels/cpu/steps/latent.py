@@ -10,7 +10,13 @@ from llorch.formats.vector_code import FLOAT, INDEX
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.emit import Emitter
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.steps.small_steps import NAME, TOKEN, TOKEN_BYTES, kept_of, turn
+from llorch.runtime.kernels.cpu.steps.small_steps import (
+    NAME,
+    TOKEN,
+    TOKEN_BYTES,
+    cached_address,
+    rotate_pairs,
+)
 
 # Items are a token's heads and then its latent vector, token by token. q: (tokens, heads, nope + rope).
 # c: (tokens, rank). turning: (tokens, rope), the key before RoPE. plain: (heads, padded, nope), receives the queries'
@@ -28,13 +34,13 @@ def latent_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
     q, c, turning, plain, queries, tokens, cosine, sine, layer, heads, nope, rope, rank, padded = (
         LATENT.read(emit, name) for name in LATENT.names
     )
-    half = emit.of(emit.builder.lshr(rope.ir, emit.index(1).ir))
+    half = emit.wrap(emit.builder.lshr(rope.ir, emit.index(1).ir))
     every, latent_bytes = heads + 1, (rank + rope) * 4
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as number:
-        place = emit.of(emit.builder.udiv(number.ir, every.ir))
+        place = emit.wrap(emit.builder.udiv(number.ir, every.ir))
         head, token = number - place * every, tokens + place * TOKEN_BYTES
         position = emit.load(token, INDEX, offset=8 * TOKEN.slot("position"))
-        kept, row = kept_of(emit, token, layer) + position * latent_bytes, head * padded + place
+        kept, row = cached_address(emit, token, layer) + position * latent_bytes, head * padded + place
         of_query = emit.less(head, heads)
         own = q + (place * heads + head) * (nope + rope) * 4
         source = of_query.choose(own, c + place * rank * 4)
@@ -46,6 +52,6 @@ def latent_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
             of_query.choose(queries + row * latent_bytes, kept) + rank * 4,
         )
         angle = place * half * 4
-        turn(emit, pairs, moved, (cosine + angle, sine + angle), half, half)
-    emit.back()
+        rotate_pairs(emit, pairs, moved, (cosine + angle, sine + angle), half, half)
+    emit.ret()
     return str(emit.module)

@@ -12,8 +12,8 @@ from llorch.formats.vector_code import FLOAT, INDEX, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.steps.functions import exponential, logarithm_above_one, quotient
-from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME, TOKEN_BYTES, kept_of
+from llorch.runtime.kernels.cpu.steps.functions import divide, exp, log1p
+from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME, TOKEN_BYTES, cached_address
 
 UNIT_EPS = 1e-6  # in the norm of a delta net's queries and keys; `llorch.runtime.blocks.delta_net`
 NARROW = 4  # lanes for scalar computations
@@ -33,7 +33,7 @@ DELTA = Table(
     "key_heads", "value_heads", "key_dim", "value_dim",
 )  # fmt: skip
 # Items are heads. mixed: rows of x, B and C. step: one number per head.
-SPACE_OF_HEADS = Table(
+MAMBA2 = Table(
     "mixed",
     "step",
     "decay",
@@ -48,7 +48,7 @@ SPACE_OF_HEADS = Table(
     "groups",
 )
 # Items are channels. value, step: one number per channel. decay: (channels, size).
-SPACE_OF_CHANNELS = Table(
+MAMBA = Table(
     "value", "step", "into", "out_of", "decay", "skip", "target", "tokens", "layer", "count", "channels"
 )
 
@@ -64,20 +64,20 @@ def convolution_kernel(processor: Processor, taps: int, *, gated: bool) -> str:
         at = item * (4 * LANES)
         with emit.loop(emit.index(0), count) as token:
             behind = token * row_bytes + at
-            past = kept_of(emit, tokens + token * TOKEN_BYTES, layer) + at
+            past = cached_address(emit, tokens + token * TOKEN_BYTES, layer) + at
             x = emit.load(source + behind, FLOAT, LANES)
             x = x * emit.load(before + behind, FLOAT, LANES) if gated else x
             window = [*(emit.load(past + row_bytes * n, FLOAT, LANES) for n in range(taps - 1)), x]
             total = emit.zeros(LANES) if gated else emit.load(bias + at, FLOAT, LANES)
             for n, value in enumerate(window):
-                total = emit.fused(emit.load(weights + row_bytes * n + at, FLOAT, LANES), value, total)
+                total = emit.fma(emit.load(weights + row_bytes * n + at, FLOAT, LANES), value, total)
             for n, value in enumerate(window[1:]):
                 emit.store(value, past + row_bytes * n)
             made = (
                 total * emit.load(after + behind, FLOAT, LANES) if gated else ACTIVATIONS["silu"](emit, total)
             )
             emit.store(made, target + behind)
-    emit.back()
+    emit.ret()
     return str(emit.module)
 
 
@@ -98,40 +98,42 @@ def delta_kernel(processor: Processor, width: int) -> str:
     squares = [emit.variable(emit.zeros(LANES)) for _ in range(3)]
     row_bytes, keys_bytes = value_dim * 4, key_heads * key_dim * 4
     mixed_bytes = keys_bytes * 2 + value_heads * row_bytes
-    of_a_head = emit.of(emit.builder.udiv(value_dim.ir, emit.index(width).ir))
-    of_width = _inverse_root(emit, emit.of(emit.builder.sitofp(key_dim.ir, FLOAT)), 0.0)
+    of_a_head = emit.wrap(emit.builder.udiv(value_dim.ir, emit.index(width).ir))
+    of_width = _inverse_root(emit, emit.wrap(emit.builder.sitofp(key_dim.ir, FLOAT)), 0.0)
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
-        head = emit.of(emit.builder.udiv(item.ir, of_a_head.ir))
+        head = emit.wrap(emit.builder.udiv(item.ir, of_a_head.ir))
         column = (item - head * of_a_head) * (4 * width)
         of_keys = emit.load(key_of + head * 8, INDEX) * key_dim * 4
         with emit.loop(emit.index(0), count) as token:
             memory = (
-                kept_of(emit, tokens + token * TOKEN_BYTES, layer, 1) + head * key_dim * row_bytes + column
+                cached_address(emit, tokens + token * TOKEN_BYTES, layer, 1)
+                + head * key_dim * row_bytes
+                + column
             )
             q = mixed + token * mixed_bytes + of_keys
             k, v = q + keys_bytes, mixed + token * mixed_bytes + keys_bytes * 2 + head * row_bytes + column
             number = (token * value_heads + head) * 4
             heat = emit.load(step + number, FLOAT) + emit.load(step_bias + head * 4, FLOAT)
-            kept = _exponential(emit, emit.load(decay + head * 4, FLOAT) * _softplus(emit, heat))
+            kept = _exp(emit, emit.load(decay + head * 4, FLOAT) * _softplus(emit, heat))
             written = ACTIVATIONS["sigmoid"](emit, emit.load(write + number, FLOAT).spread(NARROW))[0]
-            of_q, of_k, both = _angle(emit, q, k, key_dim, squares)
+            of_q, of_k, both = _dot_products(emit, q, k, key_dim, squares)
             of_q, both = of_q * of_width, both * of_q * of_k * of_width
             _read_twice(emit, (q, k), memory, key_dim, row_bytes, (read, output))
             for part, of_said, of_read in zip(parts, output, read, strict=True):
                 new = (emit.load(v, FLOAT, LANES, 4 * part) - of_said.value * (kept * of_k)) * written
-                out = emit.fused(both, new, of_read.value * (kept * of_q))
+                out = emit.fma(both, new, of_read.value * (kept * of_q))
                 emit.store(out, target + (token * value_heads + head) * row_bytes + column, 4 * part)
                 of_said.value = new * of_k
             with emit.loop(emit.index(0), key_dim) as channel:
                 b, row = emit.load(k + channel * 4, FLOAT), memory + channel * row_bytes
                 for part, of_said in zip(parts, output, strict=True):
                     weights = emit.load(row, FLOAT, LANES, 4 * part)
-                    emit.store(emit.fused(b, of_said.value, weights * kept), row, 4 * part)
-    emit.back()
+                    emit.store(emit.fma(b, of_said.value, weights * kept), row, 4 * part)
+    emit.ret()
     return str(emit.module)
 
 
-def _angle(
+def _dot_products(
     emit: Emitter, q: Value, k: Value, width: Value, squares: list[Variable]
 ) -> tuple[Value, Value, Value]:
     """1 / |q|, 1 / |k| and q · k. squares: three variables for the sums."""
@@ -140,7 +142,7 @@ def _angle(
     with emit.loop(emit.index(0), width, LANES) as first:
         a, b = (emit.load(one + first * 4, FLOAT, LANES) for one in (q, k))
         for variable, (left, right) in zip(squares, ((a, a), (b, b), (a, b)), strict=True):
-            variable.value = emit.fused(left, right, variable.value)
+            variable.value = emit.fma(left, right, variable.value)
     of_q, of_k, both = (emit.total(variable.value) for variable in squares)
     return _inverse_root(emit, of_q), _inverse_root(emit, of_k), both
 
@@ -161,28 +163,28 @@ def _read_twice(
         for part in range(len(sums[0])):
             weights = emit.load(memory + row * row_bytes, FLOAT, LANES, 4 * LANES * part)
             for factor, variables in zip(factors, sums, strict=True):
-                variables[part].value = emit.fused(factor, weights, variables[part].value)
+                variables[part].value = emit.fma(factor, weights, variables[part].value)
 
 
-def space_of_heads(size: int, least_step: float) -> str:
+def mamba2_kernel_name(size: int, least_step: float) -> str:
     """The kernel's name."""
     return f"space-of-heads-{size}" + (f"-steps-from-{least_step}" if least_step else "")
 
 
-def space_of_heads_kernel(processor: Processor, size: int, least_step: float) -> str:
+def mamba2_kernel(processor: Processor, size: int, least_step: float) -> str:
     """The LLVM module for Mamba 2, with `size` state values per channel, a multiple of 16."""
-    emit = Emitter(ir.Module(space_of_heads(size, least_step)), NAME, ARGUMENTS, processor)
+    emit = Emitter(ir.Module(mamba2_kernel_name(size, least_step)), NAME, ARGUMENTS, processor)
     mixed, step, decay, step_bias, skip, target, tokens, layer, count, heads, head_dim, groups = (
-        SPACE_OF_HEADS.read(emit, name) for name in SPACE_OF_HEADS.names
+        MAMBA2.read(emit, name) for name in MAMBA2.names
     )
     inner = heads * head_dim
     channels = inner + groups * (2 * size)
-    of_a_group = emit.of(emit.builder.udiv(heads.ir, groups.ir))
+    of_a_group = emit.wrap(emit.builder.udiv(heads.ir, groups.ir))
     sums = _chains(emit, size)
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as head:
-        group = emit.of(emit.builder.udiv(head.ir, of_a_group.ir)) * (4 * size)
+        group = emit.wrap(emit.builder.udiv(head.ir, of_a_group.ir)) * (4 * size)
         with emit.loop(emit.index(0), count) as token:
-            memory = kept_of(emit, tokens + token * TOKEN_BYTES, layer, 1)
+            memory = cached_address(emit, tokens + token * TOKEN_BYTES, layer, 1)
             row = mixed + token * channels * 4
             into, out_of = row + inner * 4 + group, row + (inner + groups * size) * 4 + group
             heat = emit.load(step + (token * heads + head) * 4, FLOAT) + emit.load(
@@ -191,38 +193,38 @@ def space_of_heads_kernel(processor: Processor, size: int, least_step: float) ->
             stepped = _softplus(emit, heat)
             if least_step:
                 stepped = emit.call("llvm.maxnum.f32", FLOAT, stepped, emit.constant(FLOAT, least_step))
-            kept = _exponential(emit, stepped * emit.load(decay + head * 4, FLOAT)).spread(LANES)
+            kept = _exp(emit, stepped * emit.load(decay + head * 4, FLOAT)).spread(LANES)
             with emit.loop(head * head_dim, (head + 1) * head_dim) as channel:
                 x = emit.load(row + channel * 4, FLOAT)
                 own = memory + channel * (4 * size)
                 output = _advance(emit, own, [kept] * (size // LANES), x * stepped, into, out_of, sums)
                 result = output + emit.load(skip + head * 4, FLOAT) * x
                 emit.store(result, target + (token * inner + channel) * 4)
-    emit.back()
+    emit.ret()
     return str(emit.module)
 
 
-def space_of_channels_kernel(processor: Processor, size: int) -> str:
+def mamba_kernel(processor: Processor, size: int) -> str:
     """The LLVM module for Mamba, with `size` state values per channel, a multiple of 16."""
     emit = Emitter(ir.Module(f"space-of-channels-{size}"), NAME, ARGUMENTS, processor)
     value, step, into, out_of, decay, skip, target, tokens, layer, count, channels = (
-        SPACE_OF_CHANNELS.read(emit, name) for name in SPACE_OF_CHANNELS.names
+        MAMBA.read(emit, name) for name in MAMBA.names
     )
     sums = _chains(emit, size)
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as channel:
         behind = channel * (4 * size)
         with emit.loop(emit.index(0), count) as token:
-            memory = kept_of(emit, tokens + token * TOKEN_BYTES, layer, 1)
+            memory = cached_address(emit, tokens + token * TOKEN_BYTES, layer, 1)
             number = (token * channels + channel) * 4
             x, stepped = emit.load(value + number, FLOAT), _softplus(emit, emit.load(step + number, FLOAT))
             kept = [
-                exponential(emit, emit.load(decay + behind, FLOAT, LANES, 4 * part) * stepped)
+                exp(emit, emit.load(decay + behind, FLOAT, LANES, 4 * part) * stepped)
                 for part in range(0, size, LANES)
             ]
             shared = token * (4 * size)
             output = _advance(emit, memory + behind, kept, x * stepped, into + shared, out_of + shared, sums)
             emit.store(output + emit.load(skip + channel * 4, FLOAT) * x, target + number)
-    emit.back()
+    emit.ret()
     return str(emit.module)
 
 
@@ -246,28 +248,28 @@ def _advance(
     for number, factor in enumerate(kept):
         place = 4 * LANES * number
         old = emit.load(memory, FLOAT, LANES, place) * factor
-        new = emit.fused(x, emit.load(into, FLOAT, LANES, place), old)
+        new = emit.fma(x, emit.load(into, FLOAT, LANES, place), old)
         emit.store(new, memory, place)
         total = sums[number % len(sums)]
-        total.value = emit.fused(new, emit.load(out_of, FLOAT, LANES, place), total.value)
+        total.value = emit.fma(new, emit.load(out_of, FLOAT, LANES, place), total.value)
     both = sums[0].value
     for variable in sums[1:]:
         both = both + variable.value
     return emit.total(both)
 
 
-def _exponential(emit: Emitter, x: Value) -> Value:
-    return exponential(emit, x.spread(NARROW))[0]
+def _exp(emit: Emitter, x: Value) -> Value:
+    return exp(emit, x.spread(NARROW))[0]
 
 
 def _softplus(emit: Emitter, x: Value) -> Value:
     """ln(1 + eˣ) of one number."""
     both = x.spread(NARROW)
-    positive = emit.of(emit.builder.fcmp_ordered(">", x.ir, emit.constant(FLOAT, 0.0).ir))
+    positive = emit.wrap(emit.builder.fcmp_ordered(">", x.ir, emit.constant(FLOAT, 0.0).ir))
     above = positive.choose(x, emit.constant(FLOAT, 0.0))
-    return above + logarithm_above_one(emit, exponential(emit, both.magnitude() * -1.0))[0]
+    return above + log1p(emit, exp(emit, both.magnitude() * -1.0))[0]
 
 
 def _inverse_root(emit: Emitter, x: Value, eps: float = UNIT_EPS) -> Value:
     root = emit.call("llvm.sqrt.f32", FLOAT, x + eps)
-    return quotient(emit, emit.constant(FLOAT, 1.0), root)
+    return divide(emit, emit.constant(FLOAT, 1.0), root)

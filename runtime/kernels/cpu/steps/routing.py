@@ -10,7 +10,7 @@ from llorch.formats.vector_code import FLOAT, INDEX, WORD, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.emit import Emitter, Variable
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.steps.functions import exponential, quotient
+from llorch.runtime.kernels.cpu.steps.functions import divide, exp
 from llorch.runtime.kernels.cpu.steps.segments import SEGMENT, SEGMENT_BYTES
 from llorch.runtime.kernels.cpu.steps.small_steps import ACTIVATIONS, LANES, NAME
 
@@ -55,7 +55,7 @@ def route_kernel(processor: Processor, scores: Literal["softmax", "sigmoid"]) ->
             best.value, at.value = emit.constant(FLOAT, LOWEST), emit.index(0)
             with emit.loop(emit.index(0), experts) as expert:
                 one = emit.load(worth + expert * 4, FLOAT)
-                above = emit.of(emit.builder.fcmp_ordered(">", one.ir, best.value.ir))
+                above = emit.wrap(emit.builder.fcmp_ordered(">", one.ir, best.value.ir))
                 best.value, at.value = above.choose(one, best.value), above.choose(expert, at.value)
             emit.store(emit.constant(FLOAT, LOWEST), worth + at.value * 4)
             weight = emit.load(probabilities + at.value * 4, FLOAT)
@@ -64,9 +64,9 @@ def route_kernel(processor: Processor, scores: Literal["softmax", "sigmoid"]) ->
             emit.store(weight, weights + place * 4)
         divisor = emit.less(emit.index(0), renormalised).choose(whole.value, emit.constant(FLOAT, 1.0))
         with emit.loop(emit.index(0), used) as place:
-            weight = quotient(emit, emit.load(weights + place * 4, FLOAT), divisor)
+            weight = divide(emit, emit.load(weights + place * 4, FLOAT), divisor)
             emit.store(weight * ROUTE.read(emit, "scale", FLOAT), weights + place * 4)
-    emit.back()
+    emit.ret()
     return str(emit.module)
 
 
@@ -74,15 +74,15 @@ def _softmax(emit: Emitter, scores: Value, experts: Value, number: Variable) -> 
     number.value = emit.load(scores, FLOAT)
     with emit.loop(emit.index(0), experts) as expert:
         score = emit.load(scores + expert * 4, FLOAT)
-        above = emit.of(emit.builder.fcmp_ordered(">", score.ir, number.value.ir))
+        above = emit.wrap(emit.builder.fcmp_ordered(">", score.ir, number.value.ir))
         number.value = above.choose(score, number.value)
     largest, number.value = number.value, emit.constant(FLOAT, 0.0)
     with emit.loop(emit.index(0), experts) as expert:
-        power = exponential(emit, (emit.load(scores + expert * 4, FLOAT) - largest).spread(NARROW))[0]
+        power = exp(emit, (emit.load(scores + expert * 4, FLOAT) - largest).spread(NARROW))[0]
         emit.store(power, scores + expert * 4)
         number.value = number.value + power
     with emit.loop(emit.index(0), experts) as expert:
-        emit.store(quotient(emit, emit.load(scores + expert * 4, FLOAT), number.value), scores + expert * 4)
+        emit.store(divide(emit, emit.load(scores + expert * 4, FLOAT), number.value), scores + expert * 4)
 
 
 def _sigmoid(emit: Emitter, scores: Value, experts: Value, _: Variable) -> None:
@@ -116,7 +116,7 @@ def group_kernel(processor: Processor) -> str:
             for name, value in values.items():
                 emit.store(value, segments + segment.value * SEGMENT_BYTES, 8 * SEGMENT.slot(name))
             whole = emit.less(count, least).choose(few, many)
-            rounded = emit.of(emit.builder.udiv((count + whole - one).ir, whole.ir)) * whole
+            rounded = emit.wrap(emit.builder.udiv((count + whole - one).ir, whole.ir)) * whole
             first.value, segment.value = first.value + rounded, segment.value + one
     with emit.loop(segment.value, active) as empty:
         emit.store(zero, segments + empty * SEGMENT_BYTES, 8 * SEGMENT.slot("count"))
@@ -125,7 +125,7 @@ def group_kernel(processor: Processor) -> str:
         place = emit.load(at, INDEX)
         emit.store(place, places + pair * 8)
         emit.store(place + one, at)
-    emit.back()
+    emit.ret()
     return str(emit.module)
 
 
@@ -134,11 +134,11 @@ def spread_kernel(processor: Processor) -> str:
     emit = Emitter(ir.Module("spread"), NAME, ARGUMENTS, processor)
     source, target, row_bytes, places, used = (SPREAD.read(emit, name) for name in SPREAD.names)
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as pair:
-        begin = source + emit.of(emit.builder.udiv(pair.ir, used.ir)) * row_bytes
+        begin = source + emit.wrap(emit.builder.udiv(pair.ir, used.ir)) * row_bytes
         end = target + emit.load(places + pair * 8, INDEX) * row_bytes
         with emit.loop(emit.index(0), row_bytes, 4) as behind:
             emit.store(emit.load(begin + behind, WORD), end + behind)
-    emit.back()
+    emit.ret()
     return str(emit.module)
 
 
@@ -160,7 +160,7 @@ def combine_kernel(processor: Processor) -> str:
         with emit.loop(token * used, token * used + used) as pair:
             row = source + (emit.load(places + pair * 8, INDEX) * width + channel) * 4
             weight = emit.load(weights + pair * 4, FLOAT)
-            total.value = emit.fused(emit.load(row, FLOAT, LANES), weight, total.value)
+            total.value = emit.fma(emit.load(row, FLOAT, LANES), weight, total.value)
         emit.store(total.value, target + behind)
-    emit.back()
+    emit.ret()
     return str(emit.module)

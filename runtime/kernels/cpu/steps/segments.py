@@ -35,7 +35,7 @@ def segments_kernel(processor: Processor) -> str:
     own = read["own"] + thread * OWN_BYTES
     given = {name: emit.load(read["product"], INDEX, offset=8 * PRODUCT.slot(name)) for name in PRODUCT.names}
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
-        segment = emit.of(emit.builder.udiv(item.ir, read["tiles"].ir))
+        segment = emit.wrap(emit.builder.udiv(item.ir, read["tiles"].ir))
         part, at = item - segment * read["tiles"], read["segments"] + segment * SEGMENT_BYTES
         matrix, first, count = (emit.load(at, INDEX, offset=8 * SEGMENT.slot(name)) for name in SEGMENT.names)
         is_few = emit.less(count, read["least"])
@@ -51,11 +51,11 @@ def segments_kernel(processor: Processor) -> str:
         for name, value in given.items():
             value = value + moved[name] if name in moved else value
             if name == "turns":
-                value = emit.of(emit.builder.udiv((count + columns - 1).ir, columns.ir))
+                value = emit.wrap(emit.builder.udiv((count + columns - 1).ir, columns.ir))
             emit.store(value, own, 8 * PRODUCT.slot(name))
         row = part * read["tile_rows"]
         start = is_few.choose(row, part)
-        stop = is_few.choose(emit.smaller(row + read["tile_rows"], given["rows"]), part + 1)
+        stop = is_few.choose(emit.minimum(row + read["tile_rows"], given["rows"]), part + 1)
         emit.call_at(kernel, VOID, own, start, stop, thread)
-    emit.back()
+    emit.ret()
     return str(emit.module)

@@ -11,7 +11,7 @@ from llorch.formats.vector_code import FLOAT, INDEX, Value
 from llorch.runtime.kernels.cpu.arguments import ARGUMENTS, START, STOP, Table
 from llorch.runtime.kernels.cpu.emit import Emitter
 from llorch.runtime.kernels.cpu.processor import Processor
-from llorch.runtime.kernels.cpu.steps.functions import error_function, exponential, quotient, tangent
+from llorch.runtime.kernels.cpu.steps.functions import divide, erf, exp, tanh
 
 NAME = "step"
 LANES = 16  # of the vectors in these kernels: widths must be multiples of it
@@ -25,15 +25,15 @@ GATE = Table("gate", "up", "target")
 ADD = Table("source", "target", "factor")
 # What all layers of a run share, one entry per token: address of its cache's addresses, two per layer
 # (`Cache.addresses`), the cache's capacity in positions, and the token's position; and a buffer for scores, with
-# `room` float32 per thread: `planned` plus two vectors, or more.
-TOKEN = Table("cache", "planned", "position", "scores", "room")
+# `capacity` float32 per thread: `planned` plus two vectors, or more.
+TOKEN = Table("cache", "planned", "position", "scores", "capacity")
 TOKEN_BYTES = 8 * len(TOKEN.names)
 # Items are a token's heads (queries, then keys, then values), token by token. tokens: address of the first
 # TOKEN. cosine, sine: n_rot / 2 float32 per token.
 ROTATE = Table("q", "k", "v", "tokens", "cosine", "sine", "n_rot", "layer", "heads", "kv_heads", "head_dim")
 
 
-def kept_of(emit: Emitter, token: Value, layer: Value, which: int = 0) -> Value:
+def cached_address(emit: Emitter, token: Value, layer: Value, which: int = 0) -> Value:
     """Address of what a layer caches for a token's request. token: address of its TOKEN."""
     addresses = emit.load(token, INDEX, offset=8 * TOKEN.slot("cache"))
     return emit.load(addresses + layer * 16, INDEX, offset=8 * which)
@@ -44,25 +44,25 @@ def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
     module = ir.Module(f"norm-{kind}")
     emit = Emitter(module, NAME, ARGUMENTS, processor)
     source, target, width, weight, period, bias = (NORM.read(emit, name) for name in NORM.names[:6])
-    count = emit.of(emit.builder.sitofp(width.ir, FLOAT))
+    count = emit.wrap(emit.builder.sitofp(width.ir, FLOAT))
     total = emit.variable(emit.zeros(LANES))
     mean = emit.variable(emit.constant(FLOAT, 0.0))
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as row:
         x, out = source + row * width * 4, target + row * width * 4
-        own = weight + emit.of(emit.builder.urem(row.ir, period.ir)) * width * 4
+        own = weight + emit.wrap(emit.builder.urem(row.ir, period.ir)) * width * 4
         mean.value = emit.constant(FLOAT, 0.0)
         if kind == "layer":
             total.value = emit.zeros(LANES)
             with emit.loop(emit.index(0), width, LANES) as first:
                 total.value = total.value + emit.load(x + first * 4, FLOAT, LANES)
-            mean.value = quotient(emit, emit.total(total.value), count)
+            mean.value = divide(emit, emit.total(total.value), count)
         total.value = emit.zeros(LANES)
         with emit.loop(emit.index(0), width, LANES) as first:
             centred = emit.load(x + first * 4, FLOAT, LANES) - mean.value
-            total.value = emit.fused(centred, centred, total.value)
-        variance = quotient(emit, emit.total(total.value), count) + NORM.read(emit, "eps", FLOAT)
+            total.value = emit.fma(centred, centred, total.value)
+        variance = divide(emit, emit.total(total.value), count) + NORM.read(emit, "eps", FLOAT)
         root = emit.call("llvm.sqrt.f32", FLOAT, variance)
-        inverse = quotient(emit, emit.constant(FLOAT, 1.0), root)
+        inverse = divide(emit, emit.constant(FLOAT, 1.0), root)
         with emit.loop(emit.index(0), width, LANES) as first:
             centred = emit.load(x + first * 4, FLOAT, LANES) - mean.value
             scaled = centred * inverse * emit.load(own + first * 4, FLOAT, LANES)
@@ -71,7 +71,7 @@ def norm_kernel(processor: Processor, kind: Literal["rms", "layer"]) -> str:
             with emit.when(emit.less(emit.index(0), bias)):
                 result.value = scaled + emit.load(bias + first * 4, FLOAT, LANES)
             emit.store(result.value, out + first * 4)
-    emit.back()
+    emit.ret()
     return str(module)
 
 
@@ -88,29 +88,29 @@ def gate_kernel(processor: Processor, activation: str) -> str:
         with emit.when(emit.less(emit.index(0), up)):
             result.value = active * emit.load(up + behind, FLOAT, LANES)
         emit.store(result.value, target + behind)
-    emit.back()
+    emit.ret()
     return str(module)
 
 
 def _silu(emit: Emitter, x: Value) -> Value:
-    return quotient(emit, x, exponential(emit, x * -1.0) + 1.0)
+    return divide(emit, x, exp(emit, x * -1.0) + 1.0)
 
 
 def _gelu_tanh(emit: Emitter, x: Value) -> Value:
-    inner = emit.fused(x * x * x, emit.constant(x.ir.type, 0.044715), x) * math.sqrt(2 / math.pi)
-    return x * 0.5 * (tangent(emit, inner) + 1.0)
+    inner = emit.fma(x * x * x, emit.constant(x.ir.type, 0.044715), x) * math.sqrt(2 / math.pi)
+    return x * 0.5 * (tanh(emit, inner) + 1.0)
 
 
 def _gelu(emit: Emitter, x: Value) -> Value:
-    return x * 0.5 * (error_function(emit, x * math.sqrt(0.5)) + 1.0)
+    return x * 0.5 * (erf(emit, x * math.sqrt(0.5)) + 1.0)
 
 
 def _sigmoid(emit: Emitter, x: Value) -> Value:
-    return quotient(emit, emit.constant(x.ir.type, 1.0), exponential(emit, x * -1.0) + 1.0)
+    return divide(emit, emit.constant(x.ir.type, 1.0), exp(emit, x * -1.0) + 1.0)
 
 
 def _relu2(emit: Emitter, x: Value) -> Value:
-    positive = emit.of(emit.builder.fcmp_ordered(">", x.ir, emit.zeros(x.lanes).ir))
+    positive = emit.wrap(emit.builder.fcmp_ordered(">", x.ir, emit.zeros(x.lanes).ir))
     return positive.choose(x * x, emit.zeros(x.lanes))
 
 
@@ -125,12 +125,12 @@ def add_kernel(processor: Processor) -> str:
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as item:
         behind = item * (4 * LANES)
         factor, old = ADD.read(emit, "factor", FLOAT), emit.load(target + behind, FLOAT, LANES)
-        emit.store(emit.fused(emit.load(source + behind, FLOAT, LANES), factor, old), target + behind)
-    emit.back()
+        emit.store(emit.fma(emit.load(source + behind, FLOAT, LANES), factor, old), target + behind)
+    emit.ret()
     return str(module)
 
 
-def turn(
+def rotate_pairs(
     emit: Emitter,
     pairs: Literal["interleaved", "halves"],
     moved: tuple[Value, Value],
@@ -156,15 +156,15 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
         ROTATE.read(emit, name) for name in ROTATE.names
     )
     row_bytes = head_dim * 4
-    half = emit.of(emit.builder.lshr(n_rot.ir, emit.index(1).ir))
+    half = emit.wrap(emit.builder.lshr(n_rot.ir, emit.index(1).ir))
     every = heads + kv_heads * 2
     with emit.loop(emit.arguments[START], emit.arguments[STOP]) as number:
-        place = emit.of(emit.builder.udiv(number.ir, every.ir))
+        place = emit.wrap(emit.builder.udiv(number.ir, every.ir))
         item = number - place * every
         token = tokens + place * TOKEN_BYTES
         planned, position = (emit.load(token, INDEX, offset=8 * TOKEN.slot(n)) for n in TOKEN.names[1:3])
         head_bytes = planned * row_bytes
-        keys = kept_of(emit, token, layer) + position * row_bytes
+        keys = cached_address(emit, token, layer) + position * row_bytes
         values = keys + kv_heads * head_bytes
         of_q = emit.less(item, heads)
         of_k = emit.less(item, heads + kv_heads)
@@ -177,8 +177,8 @@ def rotate_kernel(processor: Processor, pairs: Literal["interleaved", "halves"])
         target = of_q.choose(source, cached)
         angle = place * half * 4
         turned = of_k.choose(half, emit.index(0))
-        turn(emit, pairs, (source, target), (cosine + angle, sine + angle), half, turned)
+        rotate_pairs(emit, pairs, (source, target), (cosine + angle, sine + angle), half, turned)
         with emit.loop(turned * 2, head_dim) as channel:
             emit.store(emit.load(source + channel * 4, FLOAT), target + channel * 4)
-    emit.back()
+    emit.ret()
     return str(module)

@@ -186,6 +186,6 @@ def test_a_kernel_that_is_wrong_is_found_before_it_is_used(
 
 
 def test_the_sound_description_passes_the_same_comparison() -> None:
-    made = Library(library().processor)
-    made.product(by_name("Q4_0"), Mode.FAST, 1)
-    assert "product-Q4_0-1-1" in made.made
+    kernels = Library(library().processor)
+    kernels.product(by_name("Q4_0"), Mode.FAST, 1)
+    assert "product-Q4_0-1-1" in kernels.compiled

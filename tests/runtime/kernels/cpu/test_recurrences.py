@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from llorch.runtime.kernels.cpu.library import library
-from llorch.runtime.kernels.cpu.steps.recurrences import SPACE_OF_CHANNELS, space_of_channels_kernel
+from llorch.runtime.kernels.cpu.steps.recurrences import MAMBA, mamba_kernel
 from llorch.runtime.kernels.cpu.steps.small_steps import TOKEN
 
 CHANNELS = 24
@@ -25,13 +25,13 @@ def test_the_first_mambas_memory(size: int, pieces: list[int]) -> None:
     memory, made = np.zeros((CHANNELS, size), np.float32), np.zeros((9, CHANNELS), np.float32)
     kept = np.array([0, memory.ctypes.data])
     tokens = np.array([TOKEN.fill({"cache": kept.ctypes.data})] * 9)
-    kernel = library().small(f"space-of-channels-{size}", lambda p: space_of_channels_kernel(p, size))
+    kernel = library().small(f"space-of-channels-{size}", lambda p: mamba_kernel(p, size))
     first = 0
     for count in pieces:
         rows = {"value": value, "step": step, "into": into, "out_of": out_of, "target": made}
         slots = {name: array[first:].ctypes.data for name, array in rows.items()}
         slots |= {"decay": decay.ctypes.data, "skip": skip.ctypes.data, "tokens": tokens.ctypes.data}
-        table = SPACE_OF_CHANNELS.fill(slots | {"count": count, "channels": CHANNELS})
+        table = MAMBA.fill(slots | {"count": count, "channels": CHANNELS})
         for start, stop in ((0, 7), (7, CHANNELS)):
             kernel.call(table.ctypes.data, start, stop, 0)
         first += count
