@@ -38,17 +38,17 @@ def describe_contents(path: str | os.PathLike[str]) -> Contents | None:
     file = Path(path)
     try:
         if file.is_dir():
-            return _of_folder(file)
+            return _describe_folder(file)
         if file.suffix == ".safetensors":
-            return _of_safetensors(file, file, {})
+            return _describe_safetensors(file, file, {})
         with file.open("rb") as opened:
             is_gguf = opened.read(len(GGUF)) == GGUF
-        return _of_gguf(file) if is_gguf else None
+        return _describe_gguf(file) if is_gguf else None
     except (InputError, OSError, ValueError):
         return None
 
 
-def _of_gguf(path: Path) -> Contents:
+def _describe_gguf(path: Path) -> Contents:
     header = read_header(path)
     tensors = [StoredTensor(t.name, t.type.name, t.shape, t.nbytes) for t in header.tensors.values()]
     keys = {
@@ -60,16 +60,16 @@ def _of_gguf(path: Path) -> Contents:
     return Contents(path, "gguf", keys.get("general.architecture", ""), totals_by_type(tensors), keys)
 
 
-def _of_folder(folder: Path) -> Contents | None:
+def _describe_folder(folder: Path) -> Contents | None:
     config = next((folder / name for name in CONFIGS if (folder / name).is_file()), None)
     keys = {} if config is None else json.loads(config.read_bytes())
     if not isinstance(keys, dict):
         return None
     stored = folder / ADAPTER
-    return _of_safetensors(folder, stored if stored.is_file() else folder, keys)
+    return _describe_safetensors(folder, stored if stored.is_file() else folder, keys)
 
 
-def _of_safetensors(path: Path, stored: Path, keys: Mapping[str, object]) -> Contents:
+def _describe_safetensors(path: Path, stored: Path, keys: Mapping[str, object]) -> Contents:
     tensors = [
         StoredTensor(t.name, t.dtype, t.shape, t.nbytes)
         for t in read_safetensors(stored, links=True).tensors.values()

@@ -108,12 +108,12 @@ def describe(path: str | os.PathLike[str]) -> Description:
     """Describe a .gguf file or a folder; InputError if the runtime could not load it."""
     file = Path(path)
     try:
-        return _of_folder(file) if file.is_dir() else _of_gguf(file)
+        return _describe_folder(file) if file.is_dir() else _describe_gguf(file)
     except InputError as error:
         raise error.in_file(file) from error.__cause__
 
 
-def _of_gguf(path: Path) -> Description:
+def _describe_gguf(path: Path) -> Description:
     header = read_header(path)
     with TensorData(header) as data:
         traits, _ = from_gguf.read_traits(header, data)
@@ -135,7 +135,7 @@ def _gguf_tokenizer(header: Header) -> tuple[str, int]:
     return header.metadata.text("tokenizer.ggml.model", ""), 0 if tokens is None else len(tokens)
 
 
-def _of_folder(folder: Path) -> Description:
+def _describe_folder(folder: Path) -> Description:
     read = from_folder.read_traits(folder)
     config = read_json(folder / "config.json")
     tensors = [StoredTensor(t.name, t.dtype, t.shape, t.nbytes) for t in read.stored.tensors.values()]

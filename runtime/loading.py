@@ -77,7 +77,7 @@ def load(
     file = path if isinstance(path, Header) else Path(path)
     devices = device.split(",")
     if len(devices) > 1:
-        return _load(file, *_of_several(devices, dtype, rounded, Mode(mode)), widened_bytes)
+        return _load(file, *_several_devices(devices, dtype, rounded, Mode(mode)), widened_bytes)
     numbers = _in_mode(_numbers(choose_device(device), dtype, rounded), Mode(mode))
     try:
         return _load(file, numbers, (), widened_bytes)
@@ -88,7 +88,7 @@ def load(
     return load(file, "cpu", dtype, rounded, mode=mode, widened_bytes=widened_bytes)
 
 
-def _of_several(
+def _several_devices(
     devices: Sequence[str], dtype: str, rounded: str | None, mode: Mode
 ) -> tuple[Numbers, tuple[torch.device, ...]]:
     """The arithmetic on the first device, and all devices; RequestError if they are of different kinds."""
@@ -193,7 +193,7 @@ def _load_gguf(
             if not numbers.on_gpu and not any(t.type.name in GROUPED for t in header.tensors.values()):
                 numbers = replace(numbers, mode=Mode.EXACT)
             sizes = {name: _stored_bytes(tensor, numbers) for name, tensor in header.tensors.items()}
-            places = _place(path, numbers, devices, sizes, "blk.", traits.n_layers)
+            places = _assign_devices(path, numbers, devices, sizes, "blk.", traits.n_layers)
             weights = build_weights(header, data, family, traits, numbers, places)
         except InputError as error:
             raise error.in_file(path) from error.__cause__
@@ -208,7 +208,7 @@ def _load_folder(
     if not numbers.on_gpu:
         numbers = replace(numbers, mode=Mode.EXACT)  # a folder's weights are floats, not packed
     sizes = {name: tensor.nbytes for name, tensor in read.stored.tensors.items()}
-    places = _place(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
+    places = _assign_devices(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
     numbers = _keep(numbers, sum(t.weights for t in read.stored.tensors.values()), widened_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
@@ -226,7 +226,7 @@ def _stored_bytes(tensor: StoredTensor, numbers: Numbers) -> int:
     return held_bytes(tensor.type, tensor.weights // tensor.shape[-1], tensor.shape[-1], numbers.rounded)
 
 
-def _place(
+def _assign_devices(
     path: Path,
     numbers: Numbers,
     devices: Sequence[torch.device],

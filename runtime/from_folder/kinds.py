@@ -44,7 +44,9 @@ def read_kinds(config: Config, usual: Heads, layers: int) -> list[LayerKind]:
     shared = config.integer("num_kv_shared_layers", 0) if config.family.shares_keys else 0
     sources = _sources(config, layers, shared)
     return [
-        LayerKind(mixer, ffn, source, frozenset({ffn, *_words(mixer), *_more(config, source, layer)}))
+        LayerKind(
+            mixer, ffn, source, frozenset({ffn, *_words(mixer), *_further_words(config, source, layer)})
+        )
         for layer, (mixer, ffn, source) in enumerate(zip(mixers, ffns, sources, strict=True))
     ]
 
@@ -64,7 +66,7 @@ def _words(mixer: Mixer) -> list[str]:
     return [WORDS[type(part)] for part in parts(mixer)]
 
 
-def _more(config: Config, source: int, layer: int) -> list[str]:
+def _further_words(config: Config, source: int, layer: int) -> list[str]:
     """Further words, beside the kinds of mixer and network."""
     more = ["own keys"] if source == layer else []
     if source == layer and not _keys_are_values(config, layer):

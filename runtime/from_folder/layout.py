@@ -124,7 +124,7 @@ def check_layout(
     if structure.tied and head not in stored:
         del expected[head]
     missing = sorted(expected.keys() - stored.keys())
-    ignored = _ignore(config, sizes)
+    ignored = _ignored_by(config, sizes)
     unexpected = sorted(name for name in stored.keys() - expected.keys() if not ignored(name))
     if missing or unexpected:
         parts = (("lacks", missing), ("has unexpected", unexpected))
@@ -147,7 +147,7 @@ def check_layout(
         raise UnsupportedInput(f"{_list_text(strange)}: no dtype of {', '.join(DTYPES)}", path=folder)
 
 
-def _ignore(config: Config, sizes: Sizes) -> Callable[[str], bool]:
+def _ignored_by(config: Config, sizes: Sizes) -> Callable[[str], bool]:
     """A predicate for tensors that the class ignores: old buffers, and multi-token-prediction layers, not run here."""
     family = config.family
     beyond = family.beyond is not None and config.integer(family.beyond, 0) > 0
@@ -185,7 +185,7 @@ def _expected_shapes(config: Config, sizes: Sizes, structure: Structure) -> dict
             biased = role in structure.biased or (
                 family.norm_bias and role.endswith("norm") and role[1] != "_"
             )
-            for full in names_of(name, role, sizes):
+            for full in role_names(name, role, sizes):
                 whole = f"{family.layers}.{layer}.{full.removeprefix('=')}"
                 expected[whole if full.startswith("=") else f"{whole}.weight"] = shape
                 if biased:
@@ -199,7 +199,7 @@ def _expected_shapes(config: Config, sizes: Sizes, structure: Structure) -> dict
     return expected
 
 
-def names_of(name: str, role: str, sizes: Sizes) -> list[str]:
+def role_names(name: str, role: str, sizes: Sizes) -> list[str]:
     """A role's names in a layer: one per expert or head if the name has a placeholder for it."""
     if "{e}" in name:
         return [name.format(e=e) for e in range(sizes.experts)]

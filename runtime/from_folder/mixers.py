@@ -17,7 +17,7 @@ from llorch.runtime.traits import DeltaNet, Heads, HeadsAndSpace, Latent, Mamba,
 from llorch.runtime.weights import Attention, AttentionAndSpace, MixerWeights
 
 
-def mixer_of(source: Source, index: int) -> MixerWeights:
+def build_mixer(source: Source, index: int) -> MixerWeights:
     """Build a layer's mixer; the layout must have been checked."""
     shape = source.structure.kinds[index].mixer
     match shape:
@@ -100,22 +100,22 @@ def _by_kv_head(fused: Linear, shape: Heads) -> list[Linear]:
 
 
 def _latent(source: Source, index: int, shape: Latent) -> LatentAttention:
-    joined, both = source.matrix_of(index, "latent_up"), shape.nope + shape.value
+    joined, both = source.layer_matrix(index, "latent_up"), shape.nope + shape.value
     low = source.has(index, "q_down")
     return LatentAttention(
         shape,
         q=source.linear(index, "latent_q_up" if low else "latent_q"),
         down=source.linear(index, "latent_down"),
-        norm=_of_latent(source, index, "latent_norm"),
+        norm=_latent_norm(source, index, "latent_norm"),
         up_keys=HeadMatrices(joined, both, 0, shape.nope),
         up_values=HeadMatrices(joined, both, shape.nope, shape.value),
         output=source.linear(index, "latent_output"),
         q_down=source.linear(index, "q_down") if low else None,
-        q_norm=_of_latent(source, index, "latent_q_norm") if low else None,
+        q_norm=_latent_norm(source, index, "latent_q_norm") if low else None,
     )
 
 
-def _of_latent(source: Source, index: int, role: str) -> Norm:
+def _latent_norm(source: Source, index: int, role: str) -> Norm:
     norm = source.required_norm(index, role)
     return replace(norm, eps=source.family.latent_eps or norm.eps)
 
@@ -123,8 +123,8 @@ def _of_latent(source: Source, index: int, role: str) -> Norm:
 def _delta_net(source: Source, index: int, shape: DeltaNet) -> GatedDeltaNet:
     """Source: transformers, models/qwen3_next, `fix_query_key_value_ordering`; models/qwen3_5 has separate tensors."""
     if source.has(index, "delta_qkvz"):
-        qkv, gate = _by_key_head(source.matrix_of(index, "delta_qkvz"), shape)
-        write, step = _write_and_step(source.matrix_of(index, "delta_ba"), shape)
+        qkv, gate = _by_key_head(source.layer_matrix(index, "delta_qkvz"), shape)
+        write, step = _write_and_step(source.layer_matrix(index, "delta_ba"), shape)
     else:
         qkv, gate = source.linear(index, "delta_qkv"), source.linear(index, "delta_z")
         write, step = source.linear(index, "delta_b"), source.linear(index, "delta_a")
@@ -139,7 +139,7 @@ def _delta_net(source: Source, index: int, shape: DeltaNet) -> GatedDeltaNet:
         decay=source.decay(index),
         step_bias=source.values(index, "step_bias"),
         key_of=heads // (shape.value_heads // shape.key_heads),
-        norm=source.norm_of([source.name(index, "gated_norm")], biased=False, offset=0.0),
+        norm=source.build_norm([source.name(index, "gated_norm")], biased=False, offset=0.0),
         output=source.linear(index, "mixer_output"),
     )
 

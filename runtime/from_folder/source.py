@@ -13,7 +13,7 @@ from llorch.runtime.blocks.experts import FeedForward, Mixture
 from llorch.runtime.blocks.linear import Columns, Floating, Linear, Matrix, Numbers
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.from_folder import Read
-from llorch.runtime.from_folder.layout import names_of
+from llorch.runtime.from_folder.layout import role_names
 from llorch.runtime.from_folder.mxfp4 import every_other, mxfp4_rows, rows_from
 from llorch.runtime.from_folder.shards import OpenShards
 
@@ -43,7 +43,7 @@ class Source:
         name = self.structure.layers[index][role].removeprefix("=").format(e=expert)
         return f"{self.family.layers}.{index}.{name}"
 
-    def full(self, index: int, role: str, expert: int = 0) -> str:
+    def tensor_name(self, index: int, role: str, expert: int = 0) -> str:
         """Full name of a role's tensor."""
         bare = self.structure.layers[index][role].startswith("=")
         return self.name(index, role, expert) + ("" if bare else ".weight")
@@ -58,9 +58,9 @@ class Source:
             return float_matrix(self.uploader, self.numbers, self.stored[name].dtype, rows, shape[-1], read)
         return Floating(math.prod(shape[:-1]), shape[-1], self.numbers, self.shards.reader(name))
 
-    def matrix_of(self, index: int, role: str) -> Matrix:
+    def layer_matrix(self, index: int, role: str) -> Matrix:
         """The matrix of a role in a layer."""
-        return self.matrix(self.full(index, role))
+        return self.matrix(self.tensor_name(index, role))
 
     def vector(self, name: str) -> Tensor:
         """A small tensor, in its own shape."""
@@ -68,7 +68,7 @@ class Source:
 
     def values(self, index: int, role: str) -> Tensor:
         """The small tensor of a role in a layer."""
-        return self.vector(self.full(index, role))
+        return self.vector(self.tensor_name(index, role))
 
     def optional(self, index: int, role: str) -> Tensor | None:
         """The small tensor of a role in a layer; None if the layer lacks it."""
@@ -76,14 +76,14 @@ class Source:
 
     def decay(self, index: int) -> Tensor:
         """−exp(A_log)."""
-        stored = self.shards.whole(self.full(index, "a_log")).double()
+        stored = self.shards.whole(self.tensor_name(index, "a_log")).double()
         return (-stored.exp()).to(self.numbers.device, self.numbers.dtype)
 
     def linear(self, index: int, role: str, expert: int = 0) -> Linear:
         """A linear layer, with its bias and multiplier if it has them."""
         name = self.name(index, role, expert)
         bias = self.vector(f"{name}.bias") if role in self.structure.biased else None
-        matrix = self.matrix(self.full(index, role, expert))
+        matrix = self.matrix(self.tensor_name(index, role, expert))
         if role in self.family.transposed:
             matrix = Columns(matrix, 0, 1, matrix.columns)
         return Linear(matrix, bias, self._multiplier(role))
@@ -97,7 +97,7 @@ class Source:
         scale = torch.tensor(factors, dtype=torch.float64).repeat_interleave(torch.tensor(rows))
         return scale.to(self.numbers.device, self.numbers.dtype)
 
-    def norm_of(self, names: list[str], *, biased: bool, offset: float | None = None) -> Norm:
+    def build_norm(self, names: list[str], *, biased: bool, offset: float | None = None) -> Norm:
         """A norm from tensors, one row each, plus the class's offset."""
         weights = [self.vector(f"{name}.weight") for name in names]
         weight = weights[0] if len(weights) == 1 else torch.stack(weights)
@@ -113,8 +113,8 @@ class Source:
         if name is None:
             return None
         of_head = role in ("q_norm", "k_norm")
-        names = [f"{self.family.layers}.{index}.{one}" for one in names_of(name, role, self.sizes)]
-        return self.norm_of(names, biased=self.family.norm_bias and not of_head)
+        names = [f"{self.family.layers}.{index}.{one}" for one in role_names(name, role, self.sizes)]
+        return self.build_norm(names, biased=self.family.norm_bias and not of_head)
 
     def bare_norm(self) -> Norm:
         """A norm without a weight."""
@@ -178,7 +178,7 @@ class Source:
     def experts(self, index: int, count: int) -> Sequence[FeedForward]:
         """All experts: separate, stacked, stacked with gate and up fused, stacked as (in, out), or in MXFP4."""
         if self.has(index, "experts_gate_up"):
-            both, down = self.matrix_of(index, "experts_gate_up"), self.matrix_of(index, "experts_down")
+            both, down = self.layer_matrix(index, "experts_gate_up"), self.layer_matrix(index, "experts_down")
             width, hidden = down.columns, both.columns
             return [
                 FeedForward(
@@ -201,7 +201,7 @@ class Source:
         """An expert from tensors with all experts' rows, gate and up stored as (out, in), down as (in, out)."""
         width, hidden = self.sizes.expert_width, self.sizes.hidden
         gate, up, down = (
-            self.matrix_of(index, role).part(expert * width, (expert + 1) * width)
+            self.layer_matrix(index, role).part(expert * width, (expert + 1) * width)
             for role in ("experts_gate", "experts_up", "experts_in_out")
         )
         return FeedForward(
@@ -211,8 +211,8 @@ class Source:
     def _in_out(self, index: int, expert: int) -> FeedForward:
         """An expert stored as (in, out); gate and up have alternating columns, or one half each."""
         both, down = (
-            self.matrix_of(index, "experts_in_out_gate_up"),
-            self.matrix_of(index, "experts_in_out_down"),
+            self.layer_matrix(index, "experts_in_out_gate_up"),
+            self.layer_matrix(index, "experts_in_out_down"),
         )
         width, hidden = both.columns // 2, down.columns
         gate_up: Matrix = both.part(expert * hidden, (expert + 1) * hidden)
@@ -229,8 +229,8 @@ class Source:
         """An expert in MXFP4 blocks, stored as (out, in), with alternating rows of gate and up."""
         hidden, width = self.sizes.hidden, self.sizes.expert_width
         gate_up, down = (
-            mxfp4_rows(self.shards, self.full(index, f"experts_mxfp4_{role}"),
-                       self.full(index, f"experts_mxfp4_{role}_scales"))
+            mxfp4_rows(self.shards, self.tensor_name(index, f"experts_mxfp4_{role}"),
+                       self.tensor_name(index, f"experts_mxfp4_{role}_scales"))
             for role in ("gate_up", "down")
         )  # fmt: skip
         gate, up = (every_other(gate_up, 2 * width * expert + first) for first in (0, 1))

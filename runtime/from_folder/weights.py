@@ -13,7 +13,7 @@ from llorch.runtime.blocks.linear import Linear, Numbers
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
 from llorch.runtime.from_folder import Read
-from llorch.runtime.from_folder.mixers import mixer_of
+from llorch.runtime.from_folder.mixers import build_mixer
 from llorch.runtime.from_folder.shards import OpenShards
 from llorch.runtime.from_folder.source import Source
 from llorch.runtime.traits import NoMixer
@@ -54,12 +54,12 @@ def build_weights(
 def _final_norm(source: Source) -> Norm:
     if source.family.bare_norms:
         return source.bare_norm()
-    return source.norm_of([source.family.final_norm], biased=source.family.norm_bias)
+    return source.build_norm([source.family.final_norm], biased=source.family.norm_bias)
 
 
 def _embedding_norm(source: Source) -> Norm | None:
     name = source.structure.outside.get("embedding_norm")
-    return None if name is None else source.norm_of([name], biased=source.family.norm_bias)
+    return None if name is None else source.build_norm([name], biased=source.family.norm_bias)
 
 
 def _streams(source: Source) -> StreamProjections | None:
@@ -76,7 +76,7 @@ def _streams(source: Source) -> StreamProjections | None:
 
 def _layer(source: Source, index: int) -> Layer:
     mixer = source.traits.mixer(index)
-    attention = None if isinstance(mixer, NoMixer) else mixer_of(source, index)
+    attention = None if isinstance(mixer, NoMixer) else build_mixer(source, index)
     first = source.norm(index, "attention_norm")
     embedding = None
     if source.has(index, "layer_gate"):
@@ -163,5 +163,5 @@ def _layer_embeddings(source: Source) -> LayerEmbeddings | None:
         scale=math.sqrt(source.traits.layer_embedding),
         projection=Linear(source.matrix(f"{outside['layer_projection']}.weight")),
         mixed_scale=1 / math.sqrt(source.traits.hidden_size),
-        norm=source.norm_of([outside["layer_projection_norm"]], biased=False),
+        norm=source.build_norm([outside["layer_projection_norm"]], biased=False),
     )

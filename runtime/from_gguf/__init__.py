@@ -117,7 +117,7 @@ def _streams(keys: Keys, family: ArchitectureFacts) -> Streams | None:
         keys.metadata.integer(keys.full("altup.active_idx"), 0),
     )
     if not 0 <= active < count:
-        raise keys.wrong("altup.active_idx", f"is {active} of {count}")
+        raise keys.malformed("altup.active_idx", f"is {active} of {count}")
     return Streams(count, active)
 
 
@@ -132,7 +132,7 @@ def _sparsity(keys: Keys, sizes: Sizes, family: ArchitectureFacts) -> tuple[floa
         return (SPARSE_SCALE,) * sparse + (None,) * (sizes.layers - sparse)
     scales = [float(scale) for scale in np.asarray(value.data, np.float64).reshape(-1)]
     if len(scales) != sizes.layers or any(math.isnan(scale) or scale == math.inf for scale in scales):
-        raise keys.wrong(name, f"is {scales}, expected {sizes.layers} numbers")
+        raise keys.malformed(name, f"is {scales}, expected {sizes.layers} numbers")
     return tuple(None if scale == -math.inf else scale for scale in scales)
 
 
@@ -163,11 +163,11 @@ def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
     if family.scales == "latent" and not keys.metadata.integer(keys.full("expert_gating_func"), 0):
         gating = 2 if sizes.vocabulary == GLM_FLASH_VOCABULARY else 1
     if gating not in GATING:
-        raise keys.wrong("expert_gating_func", f"is {gating}; known are {', '.join(map(str, GATING))}")
+        raise keys.malformed("expert_gating_func", f"is {gating}; known are {', '.join(map(str, GATING))}")
     groups = keys.metadata.integer(keys.full("expert_group_count"), 0) or 1
     used = keys.metadata.integer(keys.full("expert_group_used_count"), 0) or groups
     if sizes.experts % groups or not 0 < used <= groups:
-        raise keys.wrong("expert_group_count", f"is {groups}, of {sizes.experts} experts, {used} used")
+        raise keys.malformed("expert_group_count", f"is {groups}, of {sizes.experts} experts, {used} used")
     if family.sparse_mixer:
         return Routing(
             sizes.experts,
@@ -183,7 +183,7 @@ def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
         sizes.experts_used,
         normed,
         GATING[gating],
-        keys.shortest("expert_weights_scale", 1.0) or 1.0,
+        keys.decimal("expert_weights_scale", 1.0) or 1.0,
         groups if used < groups else 1,
         used if used < groups else 1,
         "two best" if GATING[gating] == "sigmoid" else "best",
@@ -199,7 +199,7 @@ GLM_FLASH_VOCABULARY = (
 def _temperature(keys: Keys, sizes: Sizes) -> Temperature | None:
     if keys.family.floor_temperature is not None:
         return keys.family.floor_temperature
-    beta = keys.shortest("attention.temperature_scale", keys.family.temperature_beta)
+    beta = keys.decimal("attention.temperature_scale", keys.family.temperature_beta)
     if not keys.family.temperature or not beta:
         return None
     return Temperature(beta, keys.positive("rope.scaling.original_context_length", sizes.n_ctx))

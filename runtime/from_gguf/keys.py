@@ -63,7 +63,7 @@ class Keys:
         """The full key, `ARCH.name`."""
         return f"{self.architecture}.{name}"
 
-    def wrong(self, name: str, what: str) -> MalformedInput:
+    def malformed(self, name: str, what: str) -> MalformedInput:
         """The error for a value that a key cannot have."""
         return MalformedInput(what, where=f"key {printable(self.full(name))}")
 
@@ -96,7 +96,7 @@ class Keys:
         else:
             found = self.metadata.integer(key)
         if found < 1:
-            raise self.wrong(name, f"is {found}, expected at least 1")
+            raise self.malformed(name, f"is {found}, expected at least 1")
         return found
 
     def by_layer(self, name: str, layers: int, default: int) -> list[int]:
@@ -107,10 +107,10 @@ class Keys:
             return [self.metadata.integer(key, default)] * layers
         found = [int(entry) for entry in self.metadata.integers(key)]
         if len(found) < layers or min(found) < 0:
-            raise self.wrong(name, f"is {found}, expected {layers} numbers from 0 on")
+            raise self.malformed(name, f"is {found}, expected {layers} numbers from 0 on")
         return found[:layers]
 
-    def shortest(self, name: str, default: float) -> float:
+    def decimal(self, name: str, default: float) -> float:
         """A number as the shortest decimal of its float32: as the model's config file has it."""
         return self.metadata.decimal(self.full(name), default)
 
@@ -123,7 +123,7 @@ class Keys:
         if not window:
             return (None,) * layers
         if window < 0:
-            raise self.wrong("attention.sliding_window", f"is {window}, expected at least 0")
+            raise self.malformed("attention.sliding_window", f"is {window}, expected at least 0")
         return tuple(window if slides else None for slides in self._pattern(layers, sliding.period))
 
     def _pattern(self, layers: int, period: int) -> list[bool]:
@@ -132,11 +132,11 @@ class Keys:
         if value is not None and isinstance(value.data, np.ndarray):
             pattern = [bool(n) for n in self.metadata.integers(self.full(name))]
             if len(pattern) != layers:
-                raise self.wrong(name, f"has {len(pattern)} entries for {layers} layers")
+                raise self.malformed(name, f"has {len(pattern)} entries for {layers} layers")
             return pattern
         period = self.metadata.integer(self.full(name), period)
         if period < 0:
-            raise self.wrong(name, f"is {period}, expected at least 0")
+            raise self.malformed(name, f"is {period}, expected at least 0")
         return [period == 0 or layer % period < period - 1 for layer in range(layers)]
 
 
@@ -149,16 +149,16 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
         return Sizes(hidden, layers, n_ctx, 0, 0, 0, 0, 0, 0, _vocabulary(header))
     heads = keys.positive("attention.head_count")
     if heads > MOST:
-        raise keys.wrong("attention.head_count", f"is {heads}, expected at most {MOST}")
+        raise keys.malformed("attention.head_count", f"is {heads}, expected at most {MOST}")
     kv_heads = _kv_heads(keys, heads, layers)
-    usual = _usual_head_dim(header, hidden, heads, kv_heads, gated_query=keys.family.output_gate)
+    usual = _default_head_dim(header, hidden, heads, kv_heads, gated_query=keys.family.output_gate)
     if keys.family.whole_heads:
         usual = keys.positive("rope.dimension_count", usual)
     head_dim = keys.positive("attention.key_length", usual)
     value_dim = keys.positive("attention.value_length", usual)
     n_rot = keys.positive("rope.dimension_count", head_dim) if keys.family.rotates else head_dim
     if not 0 < head_dim <= MOST:
-        raise keys.wrong("attention.key_length", f"is {head_dim}, expected 1 to {MOST}")
+        raise keys.malformed("attention.key_length", f"is {head_dim}, expected 1 to {MOST}")
     latent = keys.family.mixers == "latent"
     if value_dim != head_dim and not latent:
         raise UnsupportedInput(
@@ -166,9 +166,9 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
             where=f"key {printable(keys.full('attention.value_length'))}",
         )
     if heads % kv_heads:
-        raise keys.wrong("attention.head_count_kv", f"is {kv_heads}, which does not divide {heads} heads")
+        raise keys.malformed("attention.head_count_kv", f"is {kv_heads}, which does not divide {heads} heads")
     if n_rot > head_dim or n_rot % 2:
-        raise keys.wrong("rope.dimension_count", f"is {n_rot}, expected an even number up to {head_dim}")
+        raise keys.malformed("rope.dimension_count", f"is {n_rot}, expected an even number up to {head_dim}")
     experts, used = _experts(keys)
     return Sizes(
         hidden=hidden,
@@ -195,10 +195,10 @@ def _layers(keys: Keys, header: Header) -> int:
     """Number of layers without the multi-token-prediction layers, which are not run here."""
     layers = keys.positive("block_count")
     if layers > len(header.tensors):
-        raise keys.wrong("block_count", f"is {layers}, the file has {len(header.tensors)} tensors")
+        raise keys.malformed("block_count", f"is {layers}, the file has {len(header.tensors)} tensors")
     beyond = keys.metadata.integer(keys.full("nextn_predict_layers"), 0) if keys.family.prediction else 0
     if not 0 <= beyond < layers:
-        raise keys.wrong("nextn_predict_layers", f"is {beyond} of {layers} layers")
+        raise keys.malformed("nextn_predict_layers", f"is {beyond} of {layers} layers")
     return layers - beyond
 
 
@@ -208,11 +208,11 @@ def _kv_heads(keys: Keys, heads: int, layers: int) -> int:
         return keys.positive("attention.head_count_kv", heads)
     counts = sorted({count for count in keys.by_layer("attention.head_count_kv", layers, heads) if count})
     if not counts or (len(counts) > 1 and keys.family.mixers != "two sizes"):
-        raise keys.wrong("attention.head_count_kv", f"is {counts}, expected one number")
+        raise keys.malformed("attention.head_count_kv", f"is {counts}, expected one number")
     return counts[0]
 
 
-def _usual_head_dim(header: Header, hidden: int, heads: int, kv_heads: int, *, gated_query: bool) -> int:
+def _default_head_dim(header: Header, hidden: int, heads: int, kv_heads: int, *, gated_query: bool) -> int:
     """Head size without a key: from the rows of q, alone or fused, if they divide by the heads; else hidden / heads."""
     gated = 2 if gated_query else 1  # the query's rows include the output gate's
     for name, parts in (("attn_q.weight", heads * gated), ("attn_qkv.weight", heads + 2 * kv_heads)):
@@ -234,7 +234,7 @@ def _experts(keys: Keys) -> tuple[int, int]:
         return 0, 0
     count, used = keys.positive("expert_count"), keys.positive("expert_used_count")
     if count > MOST:
-        raise keys.wrong("expert_count", f"is {count}, expected at most {MOST}")
+        raise keys.malformed("expert_count", f"is {count}, expected at most {MOST}")
     if used > count:
-        raise keys.wrong("expert_used_count", f"is {used}, there are {count} experts")
+        raise keys.malformed("expert_used_count", f"is {used}, there are {count} experts")
     return count, used

@@ -46,7 +46,7 @@ def read_kinds(keys: Keys, sizes: Sizes, tensors: Collection[str]) -> list[Layer
         for layer in range(own, sizes.layers):
             alike = [before for before in range(own) if (windows[before] is None) == (windows[layer] is None)]
             if not alike:
-                raise keys.wrong(
+                raise keys.malformed(
                     "attention.shared_kv_layers", f"is {shared}: layer {layer} has none to share with"
                 )
             sources[layer] = alike[-1]
@@ -95,14 +95,14 @@ def _delta_net(keys: Keys, sizes: Sizes) -> list[Mixer]:
     else:
         flags = keys.metadata.integers(keys.full("attention.recurrent_layers"))
         if len(flags) < sizes.layers:
-            raise keys.wrong(
+            raise keys.malformed(
                 "attention.recurrent_layers", f"has {len(flags)} entries for {sizes.layers} layers"
             )
         recurrent = [bool(flag) for flag in flags[: sizes.layers]]
     value_heads, key_heads = keys.positive("ssm.time_step_rank"), keys.positive("ssm.group_count")
     inner = keys.positive("ssm.inner_size")
     if value_heads % key_heads or inner % value_heads:
-        raise keys.wrong(
+        raise keys.malformed(
             "ssm.time_step_rank", f"is {value_heads}, of {key_heads} groups and {inner} channels"
         )
     state = keys.positive("ssm.state_size")
@@ -115,7 +115,7 @@ def _mamba2(keys: Keys) -> Mamba2:
     heads, inner = keys.positive("ssm.time_step_rank"), keys.positive("ssm.inner_size")
     groups = keys.positive("ssm.group_count")
     if inner % heads or heads % groups:
-        raise keys.wrong("ssm.time_step_rank", f"is {heads}, of {groups} groups and {inner} channels")
+        raise keys.malformed("ssm.time_step_rank", f"is {heads}, of {groups} groups and {inner} channels")
     return Mamba2(
         heads, inner // heads, groups, keys.positive("ssm.state_size"), keys.positive("ssm.conv_kernel")
     )
@@ -172,7 +172,7 @@ def _latent(keys: Keys, sizes: Sizes) -> list[Mixer]:
         "attention.value_length_mla", keys.positive("attention.value_length", sizes.hidden // sizes.heads)
     )
     if not rope < whole:
-        raise keys.wrong("rope.dimension_count", f"is {rope}, expected less than the head's {whole}")
+        raise keys.malformed("rope.dimension_count", f"is {rope}, expected less than the head's {whole}")
     return [Latent(sizes.heads, rank, whole - rope, rope, value)] * sizes.layers
 
 

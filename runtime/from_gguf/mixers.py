@@ -19,7 +19,7 @@ from llorch.runtime.traits import DeltaNet, Heads, HeadsAndSpace, Latent, Mamba,
 from llorch.runtime.weights import Attention, AttentionAndSpace, MixerWeights
 
 
-def mixer_of(source: Source, index: int) -> MixerWeights:
+def build_mixer(source: Source, index: int) -> MixerWeights:
     """Build a layer's mixer; the layout must have been checked."""
     prefix, shape = f"blk.{index}.", source.traits.mixer(index)
     match shape:
@@ -51,7 +51,7 @@ def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
     k: Linear | None
     v: Linear | None
     if source.has(f"{prefix}attn_qkv.weight"):
-        q, k, v = _fuse(source, prefix, shape)
+        q, k, v = _split_qkv(source, prefix, shape)
     else:
         q = source.linear(f"{prefix}attn_q")
         own = traits.keys_of(int(prefix.split(".")[1])) == int(prefix.split(".")[1])
@@ -77,7 +77,7 @@ def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
     )
 
 
-def _fuse(source: Source, prefix: str, shape: Heads) -> Sequence[Linear]:
+def _split_qkv(source: Source, prefix: str, shape: Heads) -> Sequence[Linear]:
     """The projections of q, k and v from one tensor, in that order of rows; old files have separate biases."""
     whole = source.matrix(f"{prefix}attn_qkv.weight")
     bias = source.vector(f"{prefix}attn_qkv.bias")
@@ -108,16 +108,16 @@ def _latent(source: Source, prefix: str, shape: Latent) -> LatentAttention:
         shape,
         q=source.linear(f"{prefix}attn_q_b" if low else f"{prefix}attn_q"),
         down=source.linear(f"{prefix}attn_kv_a_mqa"),
-        norm=_of_latent(source, f"{prefix}attn_kv_a_norm"),
+        norm=_latent_norm(source, f"{prefix}attn_kv_a_norm"),
         up_keys=keys,
         up_values=values,
         output=source.linear(f"{prefix}attn_output"),
         q_down=source.linear(f"{prefix}attn_q_a") if low else None,
-        q_norm=_of_latent(source, f"{prefix}attn_q_a_norm") if low else None,
+        q_norm=_latent_norm(source, f"{prefix}attn_q_a_norm") if low else None,
     )
 
 
-def _of_latent(source: Source, stem: str) -> Norm:
+def _latent_norm(source: Source, stem: str) -> Norm:
     norm = source.required_norm(stem)
     return replace(norm, eps=source.family.latent_eps or norm.eps)
 

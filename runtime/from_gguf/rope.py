@@ -72,7 +72,7 @@ def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = Non
         raise UnsupportedInput(f"is {printable(kind)}; known are {', '.join(SCALING_TYPES)}", where=where)
     factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0)) or 1.0
     if factor < 0:
-        raise keys.wrong("rope.scaling.factor", f"is {factor}, expected a positive number")
+        raise keys.malformed("rope.scaling.factor", f"is {factor}, expected a positive number")
     factor = 1.0 if kind == "none" else factor
     original = keys.positive("rope.scaling.original_context_length", sizes.n_ctx)
     scale = keys.number("rope.scaling.attn_factor", 1.0)
@@ -110,7 +110,7 @@ def _local(keys: Keys, sizes: Sizes, factors: Factors) -> Rope:
 def _base(keys: Keys, name: str, default: float) -> float:
     base = keys.number(name, default)
     if base <= 1:
-        raise keys.wrong(name, f"is {base}, expected more than 1")
+        raise keys.malformed(name, f"is {base}, expected more than 1")
     return base
 
 
@@ -143,7 +143,7 @@ def _yarn(keys: Keys, plain: list[float], base: float, factor: float, original: 
 def _beta(keys: Keys, name: str, default: float) -> float:
     beta = keys.number(f"rope.scaling.{name}", default)
     if beta <= 0:
-        raise keys.wrong(f"rope.scaling.{name}", f"is {beta}, expected a positive number")
+        raise keys.malformed(f"rope.scaling.{name}", f"is {beta}, expected a positive number")
     return beta
 
 
@@ -161,7 +161,7 @@ def _attention_factor(keys: Keys, factor: float) -> float:
 
 def log_multiplier(keys: Keys) -> float:
     """The original config's `mscale_all_dim`; 0 if there is none."""
-    return round(keys.family.log_multiplier * keys.shortest("rope.scaling.yarn_log_multiplier", 0.0), 6)
+    return round(keys.family.log_multiplier * keys.decimal("rope.scaling.yarn_log_multiplier", 0.0), 6)
 
 
 def mscale(factor: float, weight: float) -> float:

@@ -80,7 +80,7 @@ def _minicpm(keys: Keys, sizes: Sizes, attention: float) -> Scales:
     """
     divisor = keys.number("logit_scale", sizes.hidden / 256)
     if divisor == 0:
-        raise keys.wrong("logit_scale", "is 0, the logits are divided by it")
+        raise keys.malformed("logit_scale", "is 0, the logits are divided by it")
     return Scales(
         attention,
         embedding=keys.number("embedding_scale", 12.0),
@@ -92,7 +92,7 @@ def _minicpm(keys: Keys, sizes: Sizes, attention: float) -> Scales:
 def _granite(keys: Keys, attention: float) -> Scales:
     divisor = keys.number("logit_scale")
     if divisor == 0:
-        raise keys.wrong("logit_scale", "is 0, the logits are divided by it")
+        raise keys.malformed("logit_scale", "is 0, the logits are divided by it")
     return Scales(
         attention=keys.number("attention.scale", 0.0) or attention,
         embedding=keys.number("embedding_scale", 0.0) or 1.0,

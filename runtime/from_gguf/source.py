@@ -202,12 +202,12 @@ class Source:
     def matrix_values(self, name: str) -> Sequence[Tensor | None]:
         """The biases of all experts, as the rows of a small matrix; all None if the file has none."""
         if not self.has(name):
-            return _Nothing()
+            return _AllNone()
         values = self.values(self.header.tensors[name])
         return list(values.to(self.numbers.device, self.numbers.dtype))
 
 
-class _Nothing(Sequence[None]):
+class _AllNone(Sequence[None]):
     """None at every index."""
 
     def __getitem__(self, _: object) -> None:  # type: ignore[override]

@@ -18,7 +18,7 @@ from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass, StreamProjections
 from llorch.runtime.from_gguf.facts import ArchitectureFacts
 from llorch.runtime.from_gguf.layout import role
-from llorch.runtime.from_gguf.mixers import mixer_of
+from llorch.runtime.from_gguf.mixers import build_mixer
 from llorch.runtime.from_gguf.source import Source
 from llorch.runtime.traits import FfnKind, NoMixer, Traits
 from llorch.runtime.weights import Layer, LayerEmbedding, LayerEmbeddings, Weights, with_finer_products
@@ -66,7 +66,7 @@ def build_weights(
 
 def _layer(source: Source, index: int) -> Layer:
     prefix, family, mixer = f"blk.{index}.", source.family, source.traits.mixer(index)
-    attention = None if isinstance(mixer, NoMixer) else with_finer_products(mixer_of(source, index))
+    attention = None if isinstance(mixer, NoMixer) else with_finer_products(build_mixer(source, index))
 
     def norm(name: str) -> Norm | None:
         stems = [f"{prefix}{stem}" for stem in role(family, name).split()]
