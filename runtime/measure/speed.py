@@ -78,13 +78,15 @@ def measure_speed(
         tell("load")
         with load(path, device, mode=mode) as model:
             loaded = time.perf_counter()
-            _read(model, [1 % model.vocabulary_size], 0)
+            _time_prefill(model, [1 % model.vocabulary_size], 0)
             first = time.perf_counter()
             tell("prefill")
-            _read(model, _tokens(model, prompt_tokens), 0)  # warm-up: compiles the kernels for many tokens
-            prefill = _read(model, _tokens(model, prompt_tokens), depth)
+            _time_prefill(
+                model, _tokens(model, prompt_tokens), 0
+            )  # warm-up: compiles the kernels for many tokens
+            prefill = _time_prefill(model, _tokens(model, prompt_tokens), depth)
             tell("decode")
-            decode = _write(model, generate_tokens, depth)
+            decode = _time_decode(model, generate_tokens, depth)
             tell("memory")
             return Speed(
                 mode=model.mode,
@@ -118,7 +120,7 @@ def _tokens(model: Model, count: int) -> list[int]:
     return [(place * 7919 + 13) % model.vocabulary_size for place in range(count)]
 
 
-def _read(model: Model, tokens: list[int], depth: int) -> float:
+def _time_prefill(model: Model, tokens: list[int], depth: int) -> float:
     """Seconds for one prefill of these tokens, with `depth` positions already in the cache."""
     cache = model.new_cache(depth + len(tokens))
     if depth:
@@ -128,7 +130,7 @@ def _read(model: Model, tokens: list[int], depth: int) -> float:
     return time.perf_counter() - begun
 
 
-def _write(model: Model, count: int, depth: int) -> float:
+def _time_decode(model: Model, count: int, depth: int) -> float:
     """Seconds for `count` greedy decode steps."""
     ahead = max(1, depth)
     cache = model.new_cache(ahead + count)

@@ -76,7 +76,7 @@ class LayerPrograms:
             layers, threads = self._layers(count, together), pool(torch.get_num_threads())
             rows = self._weights.embedding.rows_at(tokens) * self._traits.embedding_scale
             layers.steps.x.values[: count * hidden_size] = rows.numpy().reshape(-1)
-            layers.steps.at(caches, places, threads.threads)
+            layers.steps.set_tokens(caches, places, threads.threads)
             threads.run(layers.program)
             result = layers.result.values[: count * hidden_size].reshape(count, hidden_size)
             return torch.from_numpy(result.copy())

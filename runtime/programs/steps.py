@@ -40,7 +40,7 @@ class Steps:
             self._angles[rope] = cosine, sine
         self._scale = recorder.constant([traits.residual_scale])
 
-    def at(self, caches: Sequence[Cache], places: Sequence[int], threads: int) -> None:
+    def set_tokens(self, caches: Sequence[Cache], places: Sequence[int], threads: int) -> None:
         """Set the inputs of a run: for each token, its request's cache and its position there."""
         planned = np.array([cache.planned for cache in caches])
         capacity = int(planned.max()) + 2 * LANES

@@ -66,17 +66,17 @@ def test_a_row_that_another_request_left_in_a_cache_is_found(
 def test_positions_that_are_off_by_one_in_later_chunks_are_found_though_a_fresh_model_has_them_too(
     model: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rotation, at = Cache.rotation, Steps.at
+    rotation, set_tokens = Cache.rotation, Steps.set_tokens
 
     def turned(cache: Cache, rope: Rope, places: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
         return rotation(cache, rope, _off_by_one(places), like)
 
     def placed(steps: Steps, caches: Sequence[Cache], places: Sequence[int], threads: int) -> None:
-        at(steps, caches, _off_by_one(places), threads)
+        set_tokens(steps, caches, _off_by_one(places), threads)
         steps._tokens[:, TOKEN.slot("position")] = places
 
     monkeypatch.setattr(Cache, "rotation", turned)
-    monkeypatch.setattr(Steps, "at", placed)
+    monkeypatch.setattr(Steps, "set_tokens", placed)
     fresh = runtime.fresh_answers(model, 3, "cpu", mode)
     assert any(wrong.startswith("chunks of") for wrong in fresh.wrong)
     with runtime.load(model, mode=mode) as loaded:
