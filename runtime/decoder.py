@@ -71,12 +71,12 @@ class Step:
     own: Tensor | None = None
     slopes: Tensor | None = None
 
-    def observed(self, value: Tensor, layer: int | None, step: str) -> Tensor:
+    def report(self, value: Tensor, layer: int | None, step: str) -> Tensor:
         """Pass a value to the observer; return the value or its replacement."""
         replaced = None if self.observe is None else self.observe(layer, step, value)
         return value if replaced is None else replaced
 
-    def on(self, device: torch.device) -> Step:
+    def to_device(self, device: torch.device) -> Step:
         """The same step with its tensors on `device`."""
         return replace(
             self,
@@ -85,7 +85,7 @@ class Step:
             own=None if self.own is None else self.own.to(device),
         )
 
-    def of_request(self, cache: Cache, observe: Observe | None) -> Step:
+    def for_request(self, cache: Cache, observe: Observe | None) -> Step:
         """The same step with all rows in one request, `cache`, and with another observer."""
         rows = slice(self.parts[0].rows.start, self.parts[-1].rows.stop)
         return replace(self, parts=[_Part(cache, rows)], observe=observe)
@@ -97,7 +97,7 @@ class Decoder:
     def __init__(self, traits: Traits, weights: Weights) -> None:
         self.traits = traits
         self.weights = weights
-        self._settled = False
+        self._materialized = False
 
     def hidden(self, ids: Tensor, cache: Cache, observe: Observe | None = None) -> Tensor:
         """Hidden states of the new positions after the final norm, (new, hidden_size).
@@ -118,9 +118,9 @@ class Decoder:
         for part in parts:
             if part.places.stop > part.cache.planned:
                 raise ContextFull(part.places.stop, part.cache.planned, "the next step", "its cache")
-        if not self._settled:
+        if not self._materialized:
             self.weights.materialize()
-            self._settled = True
+            self._materialized = True
         x, step = self._begin(ids, parts, observe)
         for index in range(len(self.weights.layers)):
             x = self.block(x, index, step)
@@ -153,9 +153,9 @@ class Decoder:
     def block(self, x: Tensor, index: int, step: Step) -> Tensor:
         """Run one layer over the new positions, (new, hidden_size); keys, values and states go to the step's caches."""
         if self.weights.devices:
-            x, step = x.to(self.weights.devices[index]), step.on(self.weights.devices[index])
-        x = step.observed(x, index, "input")
-        return step.observed(self._block(x, index, self.weights.layers[index], step), index, "output")
+            x, step = x.to(self.weights.devices[index]), step.to_device(self.weights.devices[index])
+        x = step.report(x, index, "input")
+        return step.report(self._block(x, index, self.weights.layers[index], step), index, "output")
 
     def end(self, x: Tensor, step: Step) -> Tensor:
         """Apply the final norm to the last layer's output."""
@@ -164,7 +164,7 @@ class Decoder:
             x = self.weights.streams.merge(x.to(devices[0]) if devices else x)
         if devices:
             x = x.to(devices[-1])
-        return step.observed(self.weights.final_norm(x), None, "final_norm")
+        return step.report(self.weights.final_norm(x), None, "final_norm")
 
     def _begin(
         self,
@@ -189,7 +189,7 @@ class Decoder:
             None if own is None else own(ids, x, self.traits.n_layers),
             alibi_slopes(self.traits.heads, self.traits.alibi, x) if self.traits.alibi else None,
         )
-        x = step.observed(x, None, "embedding")
+        x = step.report(x, None, "embedding")
         return x if self.weights.streams is None else self.weights.streams.expand(x), step
 
     def logits(self, hidden: Tensor, observe: Observe | None = None) -> Tensor:
@@ -213,20 +213,20 @@ class Decoder:
         if layer.updates is not None and layer.bypass is not None:
             return self._update(x, index, layer, layer.updates, layer.bypass, step)
         scale, before = self.traits.residual_scale, x
-        normed = step.observed(_norm(layer.attention_norm, x), index, "attention_norm")
+        normed = step.report(_norm(layer.attention_norm, x), index, "attention_norm")
         attended = torch.zeros_like(x)
         if layer.attention is not None:
             attended = self._mix(normed, index, layer.attention, step)
             attended = _norm(layer.attention_post_norm, attended)
-            attended = step.observed(attended, index, "attention_output") * scale
+            attended = step.report(attended, index, "attention_output") * scale
         if not self.traits.parallel:
             x = x + attended
-            normed = step.observed(_norm(layer.ffn_norm, x), index, "ffn_norm")
+            normed = step.report(_norm(layer.ffn_norm, x), index, "ffn_norm")
         elif self.traits.two_norms:
-            normed = step.observed(_norm(layer.ffn_norm, before), index, "ffn_norm")
+            normed = step.report(_norm(layer.ffn_norm, before), index, "ffn_norm")
         if layer.ffn is not None:
             fed = layer.ffn(normed, x) if isinstance(layer.ffn, DenseAndMixture) else layer.ffn(normed)
-            fed = step.observed(_norm(layer.ffn_post_norm, fed), index, "ffn_output") * scale
+            fed = step.report(_norm(layer.ffn_post_norm, fed), index, "ffn_output") * scale
             x = x + attended + fed if self.traits.parallel else x + fed
         if layer.embedding is not None and step.own is not None:
             x = x + self._embed(x, index, layer.embedding, step.own)
@@ -237,17 +237,17 @@ class Decoder:
     ) -> Tensor:
         """Run one layer of Gemma 3n: compute on the active stream, and update the others by AltUp."""
         states = torch.stack(rows.chunk(updates.shape.count, dim=-1))
-        predicted = updates.predicted(states)
+        predicted = updates.predict_states(states)
         active = predicted[updates.shape.active]
-        normed = step.observed(_norm(layer.attention_norm, active), index, "attention_norm")
+        normed = step.report(_norm(layer.attention_norm, active), index, "attention_norm")
         assert isinstance(layer.attention, Attention)
         attended = _norm(layer.attention_post_norm, self._attention(normed, index, layer.attention, step))
-        attended = step.observed(attended, index, "attention_output")
+        attended = step.report(attended, index, "attention_output")
         x = (active + attended + bypass(normed)) / math.sqrt(2)
-        normed = step.observed(_norm(layer.ffn_norm, x), index, "ffn_norm")
+        normed = step.report(_norm(layer.ffn_norm, x), index, "ffn_norm")
         assert isinstance(layer.ffn, FeedForward)
-        x = x + step.observed(_norm(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output")
-        corrected = updates.corrected(predicted, x)
+        x = x + step.report(_norm(layer.ffn_post_norm, layer.ffn(normed)), index, "ffn_output")
+        corrected = updates.correct_states(predicted, x)
         if layer.embedding is not None and step.own is not None:
             first = corrected[updates.shape.active] * updates.scale
             corrected[1:] += self._embed(first, index, layer.embedding, step.own)
@@ -264,12 +264,12 @@ class Decoder:
             return self._attention(x, index, weights, step)
         if isinstance(weights, AttentionAndSpace):
             attended = self._attention(x, index, weights.attention, step)
-            return attended + step.observed(_recurrent(x, index, weights.space, step), index, "space")
+            return attended + step.report(_recurrent(x, index, weights.space, step), index, "space")
         if not isinstance(weights, LatentAttention):
             return _recurrent(x, index, weights, step)
         rope, heat = self.traits.ropes[index], step.temperature
         mixed = [
-            weights.mixed(
+            weights.attend(
                 x[part.rows],
                 index,
                 part.cache,
@@ -280,7 +280,7 @@ class Decoder:
             )
             for part in step.parts
         ]
-        return weights.output(step.observed(torch.cat(mixed), index, "attention"))
+        return weights.output(step.report(torch.cat(mixed), index, "attention"))
 
     def _all_positions(
         self, index: int, part: _Part, k: Tensor | None, v: Tensor | None
@@ -304,12 +304,12 @@ class Decoder:
             k, v = self._keys_and_values(x, index, weights, weights.k)
             if clamp is not None:
                 k, v = k.clamp(-clamp, clamp), v.clamp(-clamp, clamp)
-            v = step.observed(v, index, "v")
+            v = step.report(v, index, "v")
             k = k if rope is None else rotate(k, rope, *step.angles[rope])
             k = _norm(weights.k_norm, k) if traits.head_norm_after_rope else k
         q = q if rope is None else rotate(q, rope, *step.angles[rope])
         q = _norm(weights.q_norm, q) if traits.head_norm_after_rope else q
-        if step.temperature is not None and self._heats(index):
+        if step.temperature is not None and self._scales_queries(index):
             q = q * step.temperature
         if step.observe is not None:
             n_rot = q.shape[-1] if rope is None else rope.n_rot
@@ -332,9 +332,9 @@ class Decoder:
         ]
         rows = torch.cat(mixed, dim=1).transpose(0, 1).reshape(len(x), -1)
         rows = rows if gate is None else rows * torch.sigmoid(gate)
-        return weights.output(step.observed(rows, index, "attention"))
+        return weights.output(step.report(rows, index, "attention"))
 
-    def _heats(self, index: int) -> bool:
+    def _scales_queries(self, index: int) -> bool:
         """Whether this layer's queries are scaled by position: all layers', or only those without RoPE."""
         temperature = self.traits.temperature
         return temperature is not None and (

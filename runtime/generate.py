@@ -80,13 +80,13 @@ class Stream(Iterator[str]):
         request = self._request
         ahead: Iterator[int] | None = None
         while pending := request.pending():
-            if ahead is None and request.decodes and (choice := request.choice) is not None:
+            if ahead is None and request.is_decoding and (choice := request.choice) is not None:
                 wanted = request.wanted - len(request.ids)
                 ahead = self._model.tokens_after(pending[0], request.cache, wanted, choice)
             if self._cancelled:
                 piece = request.end("cancelled")
             elif ahead is not None:
-                piece = request.take(next(ahead)).text
+                piece = request.append(next(ahead)).text
             else:
                 piece = request.accept(self._model.step(pending, request.cache).numpy()).text
             if piece:

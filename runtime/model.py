@@ -97,7 +97,7 @@ class Model:
         return 0
 
     @property
-    def batches(self) -> bool:
+    def can_batch(self) -> bool:
         """Whether tokens of several requests may be computed in one step.
 
         On a CPU, outside exact mode only: batching changes bits. On a GPU, with fused kernels only: they compute each
@@ -106,7 +106,7 @@ class Model:
         return self.mode != "exact" if self.sessions is None else self.sessions.fused
 
     @property
-    def chooses(self) -> bool:
+    def samples_on_device(self) -> bool:
         """Whether the GPU samples the tokens itself, so that no logits are copied back: see `choose_together`."""
         return self.sessions is not None and self.sessions.records
 
@@ -229,7 +229,7 @@ class Model:
     def choose_together(
         self, ids: Sequence[int], caches: Sequence[Cache], choices: Sequence[Choice]
     ) -> Callable[[], list[int]]:
-        """Start sampling the next token of several requests, each given one more token; needs a model that `chooses`.
+        """Start sampling the next token of several requests, each given one more token; needs `samples_on_device`.
 
         The returned function waits for the tokens. They, and the bits they come from, are those of each request
         computed alone.
@@ -241,7 +241,7 @@ class Model:
     def step_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
         """Logits of several requests, each given one more token: (requests, vocabulary), float32, in main memory.
 
-        On a CPU the rows are multiplied as one batch, which rounds differently from one row alone: see `batches`.
+        On a CPU the rows are multiplied as one batch, which rounds differently from one row alone: see `can_batch`.
         """
         if self.sessions is not None and (logits := self.sessions.logits_together(ids, caches)) is not None:
             return logits.cpu()

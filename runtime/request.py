@@ -161,14 +161,14 @@ class Request:
         return self._text.stopped_by
 
     @property
-    def decodes(self) -> bool:
+    def is_decoding(self) -> bool:
         """Whether the next step is a decode step, not a part of the prompt."""
         return self.finish is None and self._computed == len(self.prompt_ids)
 
     @property
     def choice(self) -> Choice | None:
         """How the next token is sampled, if the device may do it: its logits alone decide, no log probabilities."""
-        if self._constraint is not None or self._top_logprobs is not None or self.sampling.looks_back:
+        if self._constraint is not None or self._top_logprobs is not None or self.sampling.has_penalties:
             return None
         return Choice(self.sampling, len(self.ids), self._never)
 
@@ -191,16 +191,16 @@ class Request:
         if self._constraint is not None:
             self._constraint.restrict(logits)
         token = sample_token(logits, (*self.prompt_ids, *self.ids), len(self.ids), self.sampling)
-        step = self.take(token)
+        step = self.append(token)
         if chosen_of is None or step.token is None:
             return step
         return Step(step.token, step.text, *_logprobs(chosen_of, token, self._top_logprobs or 0))
 
-    def ends_with(self, token: int) -> bool:
+    def is_last(self, token: int) -> bool:
         """Whether `token`, as the next one, is certain to be the last. A stop string may end the request earlier."""
         return token in self._end_ids or len(self.ids) + 1 == self.wanted
 
-    def take(self, token: int) -> Step:
+    def append(self, token: int) -> Step:
         """Append the next token, however it was chosen, and say what follows from it."""
         if token in self._end_ids:
             return Step(text=self.end("end"))

@@ -43,12 +43,12 @@ class Sampling:
     frequency_penalty: float = 0.0
 
     @property
-    def looks_back(self) -> bool:
+    def has_penalties(self) -> bool:
         """Whether a choice depends on earlier tokens: whether a penalty is set."""
         return self.repetition_penalty != 1 or bool(self.presence_penalty or self.frequency_penalty)
 
     @property
-    def filters(self) -> bool:
+    def has_filters(self) -> bool:
         """Whether some tokens are excluded: by top-k, top-p or min-p."""
         return bool(self.top_k) or self.top_p < 1 or self.min_p > 0
 
@@ -85,7 +85,7 @@ class Choice:
 def sample_token(logits: NDArray[np.float32], seen: Sequence[int], step: int, sampling: Sampling) -> int:
     """The id of the next token. logits: (vocabulary,). seen: prompt and new tokens. step: new tokens so far."""
     scores = penalize(logits.astype(np.float64), seen, sampling.repetition_penalty)
-    scores = penalized_by_count(scores, seen[len(seen) - step :], sampling)
+    scores = penalize_counts(scores, seen[len(seen) - step :], sampling)
     if sampling.temperature == 0:
         return int(np.argmax(scores))  # the first of equal maxima, which torch's does not promise
     # subtract the maximum first: dividing by a small temperature then underflows to 0 instead of overflowing
@@ -100,7 +100,7 @@ def penalize(logits: Logits, seen: Sequence[int], penalty: float) -> Logits:
     return logits
 
 
-def penalized_by_count(scores: Logits, new: Sequence[int], sampling: Sampling) -> Logits:
+def penalize_counts(scores: Logits, new: Sequence[int], sampling: Sampling) -> Logits:
     """Apply OpenAI's presence and frequency penalties to the logits of tokens already generated, in place."""
     if new and (sampling.presence_penalty or sampling.frequency_penalty):
         ids, counts = np.unique(np.asarray(new, np.int64), return_counts=True)
@@ -110,7 +110,7 @@ def penalized_by_count(scores: Logits, new: Sequence[int], sampling: Sampling) -
 
 def _draw(scores: Logits, sampling: Sampling, share: float) -> int:
     """Sample by inverse CDF: the id at fraction `share` of the total weight. scores: at most 0, the largest is 0."""
-    if not sampling.filters:
+    if not sampling.has_filters:
         ids = rank(scores, FIRST)
         cumulative, wanted = np.cumsum(np.exp(scores[ids])), share * np.exp(scores).sum()
         if wanted < cumulative[-1]:

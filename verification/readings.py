@@ -135,7 +135,7 @@ class Run:
         made = []
         for (start, stop), step in zip(self._cuts, self._steps, strict=True):
             cache.length = start
-            at = step.of_request(cache, observe)
+            at = step.for_request(cache, observe)
             made.append(self.model.decoder.block(x[start:stop], index, at))
         out = torch.cat(made)
         if given is None:
@@ -146,7 +146,7 @@ class Run:
         """After the final norm: what the output layer is given."""
         x = self.hidden if given is None else given
         return self.model.decoder.end(
-            x, self._steps[0].of_request(self.model.new_cache(len(self.ids)), observe)
+            x, self._steps[0].for_request(self.model.new_cache(len(self.ids)), observe)
         )
 
     def logits(self, hidden: Tensor) -> Tensor:

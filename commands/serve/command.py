@@ -128,7 +128,7 @@ def serve(
             listening,
             load=lambda: load_model(found, device, mode),
             identify=lambda: identify(found, card, url),
-            said=lambda uri: say_ready(uri, settings, card, as_json=as_json),
+            on_ready=lambda uri: say_ready(uri, settings, card, as_json=as_json),
         )
         asyncio.run(until_signalled(server))
 

@@ -159,14 +159,14 @@ def choose_experts(
 ) -> tuple[Tensor, Tensor]:
     """Router scores (positions, experts) → weights and indices of the chosen ones, (positions, used), largest first."""
     if routing.scores == "sparse mixer":
-        return _mixed_sparsely(scores, routing)
+        return _sparse_mixer(scores, routing)
     if routing.scores == "sigmoid":
         probabilities = torch.sigmoid(scores)
     else:
         probabilities = torch.softmax(scores, dim=-1) if routing.scores == "softmax" else scores
     worth = probabilities if choice_bias is None else probabilities + choice_bias
     if routing.groups > 1:
-        worth = _of_the_best_groups(worth, routing)
+        worth = _keep_best_groups(worth, routing)
     # a stable sort breaks ties by index; topk does not promise which of two equal ones it takes
     indices = torch.sort(worth, dim=-1, descending=True, stable=True).indices[:, : routing.used]
     weights = probabilities.gather(1, indices)
@@ -177,7 +177,7 @@ def choose_experts(
     return weights * routing.scale, indices
 
 
-def _mixed_sparsely(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
+def _sparse_mixer(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
     """Sparse mixer: weights and indices. Source: transformers, models/phimoe, `sparsemixer`, which does this twice."""
     left, weights, indices = scores, [], []
     for _ in range(routing.used):
@@ -189,7 +189,7 @@ def _mixed_sparsely(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
     return torch.cat(weights, dim=1), torch.cat(indices, dim=1)
 
 
-def _of_the_best_groups(worth: Tensor, routing: Routing) -> Tensor:
+def _keep_best_groups(worth: Tensor, routing: Routing) -> Tensor:
     """Scores of the experts in the best groups; −inf for all others."""
     grouped = worth.view(len(worth), routing.groups, -1)
     best = min(2, grouped.shape[-1]) if routing.group_worth == "two best" else 1

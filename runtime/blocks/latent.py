@@ -66,7 +66,7 @@ class LatentAttention:
             x = self.q_norm(self.q_down(x))
         return self.q(x).view(len(x), self.shape.heads, -1).transpose(0, 1)
 
-    def mixed(
+    def attend(
         self,
         x: Tensor,
         layer: int,

@@ -129,9 +129,9 @@ class FileMatrix(Matrix):
     def dequantize(self, start: int, stop: int) -> Tensor:
         """See `Matrix.dequantize`; if the matrix is kept, only the first call does any work."""
         if not self.keeps:
-            return self._fresh(start, stop)
+            return self._read_rows(start, stop)
         if self._kept is None:
-            self._kept = self._fresh(0, self.rows)
+            self._kept = self._read_rows(0, self.rows)
             self._forget()
         return self._kept[start:stop]
 
@@ -145,17 +145,17 @@ class FileMatrix(Matrix):
         if self._kept is not None:
             return self._kept.index_select(0, ids)  # see `Packed.rows_at`
         distinct, where = np.unique(ids.cpu().numpy(), return_inverse=True)
-        rows = torch.cat([self._fresh(row, row + 1) for row in distinct.tolist()])
+        rows = torch.cat([self._read_rows(row, row + 1) for row in distinct.tolist()])
         return rows.index_select(0, torch.from_numpy(where).to(rows.device))
 
-    def _fresh(self, start: int, stop: int) -> Tensor:
+    def _read_rows(self, start: int, stop: int) -> Tensor:
         # torch aligns memory to 64 bytes, NumPy to 16: a product's bits may depend on that
         out = torch.empty((stop - start, self.columns), dtype=torch.float32)
         for first in range(0, len(out), self.tile):
             self._fill(start + first, out[first : first + self.tile])
-        return self._as_used(out)
+        return self._convert(out)
 
-    def _as_used(self, weights: Tensor) -> Tensor:
+    def _convert(self, weights: Tensor) -> Tensor:
         """Round float32 weights in main memory, in place, and convert them to the arithmetic's dtype and device."""
         if self.numbers.rounded is not None:
             weights.copy_(weights.to(self.numbers.rounded))
@@ -205,7 +205,7 @@ class PackedMatrix(FileMatrix):
         raw = self._whole().reshape(self.rows, self._row_bytes)[ids.cpu().numpy()]
         out = torch.empty((len(ids), self.columns))
         dequantize_into(self._type, raw.reshape(-1), out.numpy().reshape(-1))
-        return self._as_used(out)
+        return self._convert(out)
 
     def _whole(self) -> NDArray[np.uint8]:
         if self._raw is None:

@@ -53,13 +53,13 @@ class AlternatingUpdates:
     correct: Linear
     scale: Tensor
 
-    def predicted(self, x: Tensor) -> Tensor:
+    def predict_states(self, x: Tensor) -> Tensor:
         """Predict every state, (states, positions, hidden), from the states before the layer."""
         mixed = self.predict(self._modalities(x[self.shape.active]))
         mixed = mixed.view(len(mixed), self.shape.count, self.shape.count)  # (positions, to, from)
         return x + torch.einsum("ptf,fph->tph", mixed, x)
 
-    def corrected(self, predicted: Tensor, activated: Tensor) -> Tensor:
+    def correct_states(self, predicted: Tensor, activated: Tensor) -> Tensor:
         """Correct every state, (states, positions, hidden), by a share of the active state's prediction error."""
         share = self.correct(self._modalities(activated)) + 1.0
         return predicted + share.T[:, :, None] * (activated - predicted[self.shape.active])

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from llorch.runtime.serving.openapi import Endpoint, openapi_document
 from llorch.runtime.serving.routes.llama_server import LlamaServer
 from llorch.runtime.serving.routes.openai import OpenAI
-from llorch.runtime.serving.routes.status import Status, nowhere, page
+from llorch.runtime.serving.routes.status import Status, not_found, page
 from llorch.runtime.serving.routes.worker import Worker
 from llorch.runtime.serving.schemas import llama_server, openai, worker
 from llorch.runtime.serving.service import Service
@@ -83,6 +83,6 @@ def make_app(service: Service) -> ASGIApp:
 
     routes = [Route(one.path, one.answer, methods=[one.method]) for one in table]
     routes.append(Route("/openapi.json", openapi, methods=["GET"]))
-    router = Router(routes, redirect_slashes=False, default=nowhere)
+    router = Router(routes, redirect_slashes=False, default=not_found)
     opened = {one.path for one in table if one.open}
     return Guard(router, service, open=opened, known={"/openapi.json", *(one.path for one in table)})

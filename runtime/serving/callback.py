@@ -17,7 +17,7 @@ class CallbackError(OSError):
     """The ready notification was not delivered."""
 
 
-async def say_ready(url: str, worker_id: str, vram_bytes: int, uri: str) -> None:
+async def notify_ready(url: str, worker_id: str, vram_bytes: int, uri: str) -> None:
     """POST {"worker_id", "vram_bytes", "uri"}; CallbackError if no attempt was answered with 2xx.
 
     A 4xx is not retried: it would be the same the next time.

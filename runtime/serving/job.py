@@ -72,9 +72,9 @@ class Job:
         self.started_at = time.monotonic()
         self.deliver(Started())
 
-    def give(self, step: Step) -> None:
+    def deliver_step(self, step: Step) -> None:
         """Deliver the result of a step; text that is withheld at the end goes with `Finished`."""
-        if self.request.decodes or self.request.finish is not None:
+        if self.request.is_decoding or self.request.finish is not None:
             self.first_token_at = self.first_token_at or time.monotonic()
         if step.token is not None:
             self.deliver(Token(len(self.request.ids) - 1, step))

@@ -24,7 +24,7 @@ Message = Mapping[str, object]
 def encode(model: Model, text: str) -> list[int]:
     """Encode a text with the tokenizer's defaults; special tokens written in it count as such."""
     ids: list[int] = model.tokenizer.encode(text).ids
-    return require_some(ids, "prompt")
+    return require_nonempty(ids, "prompt")
 
 
 def require_ids(model: Model, ids: Sequence[int], param: str = "prompt") -> list[int]:
@@ -33,10 +33,10 @@ def require_ids(model: Model, ids: Sequence[int], param: str = "prompt") -> list
         require_known(ids, model.vocabulary_size)
     except UnknownToken as error:
         raise ApiError(400, str(error), param=param) from error
-    return require_some(list(ids), param)
+    return require_nonempty(list(ids), param)
 
 
-def require_some(ids: list[int], param: str) -> list[int]:
+def require_nonempty(ids: list[int], param: str) -> list[int]:
     """Return the ids; ApiError if there are none."""
     if not ids:
         raise ApiError(400, "the prompt is empty: it has no token to go on from", param=param)
@@ -72,7 +72,9 @@ def render_prompt(model: Model, messages: Sequence[Message], tools: Sequence[Mes
 
 def chat(model: Model, messages: Sequence[Message], tools: Sequence[Message] | None = None) -> list[int]:
     """Token ids of a conversation."""
-    return require_some(encode_rendered(model.tokenizer, render_prompt(model, messages, tools)), "messages")
+    return require_nonempty(
+        encode_rendered(model.tokenizer, render_prompt(model, messages, tools)), "messages"
+    )
 
 
 def template_message(message: Message) -> dict[str, object]:

@@ -64,7 +64,7 @@ class Scheduler:
         self._observer = observer
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
-        self._owed: dict[Job, int] = {}  # tokens that were sampled but not delivered yet
+        self._undelivered: dict[Job, int] = {}  # tokens that were sampled but not delivered yet
         self._changed = threading.Condition()
         self._closed = False
         self._draining = False
@@ -147,13 +147,13 @@ class Scheduler:
             if ended:
                 self._changed.notify_all()
         for job in ended:
-            self._owed.pop(job, None)
+            self._undelivered.pop(job, None)
             job.cancel()
             self._observer.ended("cancelled")
         for job in started:
             job.start()
             if job.request.finish is not None:  # no new token was asked for
-                job.give(Step())
+                job.deliver_step(Step())
                 self._release(job, job.request.finish)
         return not closed
 
@@ -167,16 +167,16 @@ class Scheduler:
         return self.model.traits.cache_bytes(job.request.planned, self.model.numbers.dtype.itemsize)
 
     def _round(self) -> None:
-        decoding = [job for job in self._running if job.request.decodes]
-        prefilling = next((job for job in self._running if not job.request.decodes), None)
+        decoding = [job for job in self._running if job.request.is_decoding]
+        prefilling = next((job for job in self._running if not job.request.is_decoding), None)
         if prefilling is not None:
             self._compute([prefilling])
-            if prefilling in self._running and not prefilling.request.decodes:
+            if prefilling in self._running and not prefilling.request.is_decoding:
                 self._running.append(self._running.pop(self._running.index(prefilling)))  # prompts take turns
-        if self.model.chooses:
+        if self.model.samples_on_device:
             self._choose([job for job in decoding if job.request.choice is not None])
             decoding = [job for job in decoding if job.request.choice is None]
-        if self.model.batches and len(decoding) > 1:
+        if self.model.can_batch and len(decoding) > 1:
             self._compute(decoding)
         else:
             for job in decoding:
@@ -188,34 +188,38 @@ class Scheduler:
 
         For a request that turns out to have ended with its last token, one token is computed in vain.
         """
-        for job in [job for job in jobs if job in self._owed and job.request.ends_with(self._owed[job])]:
-            self._pay(job)
+        for job in [
+            job for job in jobs if job in self._undelivered and job.request.is_last(self._undelivered[job])
+        ]:
+            self._deliver_sampled(job)
         going = [job for job in jobs if job in self._running]
         if not going:
             return
         try:
             tokens = self.model.choose_together(
-                [self._owed.get(job, job.request.ids[-1]) for job in going],
+                [self._undelivered.get(job, job.request.ids[-1]) for job in going],
                 [job.request.cache for job in going],
                 [self._choice(job) for job in going],
             )
             for job in going:
-                if job in self._owed:
-                    self._pay(job)
+                if job in self._undelivered:
+                    self._deliver_sampled(job)
             found = tokens()
         except Exception as error:  # noqa: BLE001  # as in `_compute`
             self._end([job for job in going if job in self._running], error)
             return
-        self._owed |= {job: token for job, token in zip(going, found, strict=True) if job in self._running}
+        self._undelivered |= {
+            job: token for job, token in zip(going, found, strict=True) if job in self._running
+        }
 
     def _choice(self, job: Job) -> Choice:
         choice = job.request.choice
         assert choice is not None
-        return replace(choice, step=choice.step + (job in self._owed))
+        return replace(choice, step=choice.step + (job in self._undelivered))
 
-    def _pay(self, job: Job) -> None:
+    def _deliver_sampled(self, job: Job) -> None:
         """Deliver to a job the token that was sampled in the last round."""
-        self._give(job, partial(job.request.take, self._owed.pop(job)), 1)
+        self._deliver(job, partial(job.request.append, self._undelivered.pop(job)), 1)
 
     def _compute(self, jobs: Sequence[Job]) -> None:
         """Compute one step of these jobs, all prefilling or all decoding; an error ends only these jobs."""
@@ -230,14 +234,14 @@ class Scheduler:
             self._end(jobs, error)
             return
         for job, row, ids in zip(jobs, logits, pending, strict=True):
-            self._give(job, partial(job.request.accept, row.numpy()), len(ids))
+            self._deliver(job, partial(job.request.accept, row.numpy()), len(ids))
 
-    def _give(self, job: Job, accept: Callable[[], Step], computed: int) -> None:
+    def _deliver(self, job: Job, accept: Callable[[], Step], computed: int) -> None:
         """Deliver the result of a step that computed this many tokens. accept: produces it from the request."""
         had = len(job.request.ids)
-        decoding = job.request.decodes
+        decoding = job.request.is_decoding
         try:
-            job.give(accept())
+            job.deliver_step(accept())
         except Exception as error:  # noqa: BLE001  # sampling and decoding text are the job's own too
             self._end([job], error)
             return
@@ -263,7 +267,7 @@ class Scheduler:
     def _release(self, job: Job, how: str) -> None:
         with self._changed:
             self._running.remove(job)
-            self._owed.pop(job, None)
+            self._undelivered.pop(job, None)
             if job.started_at is not None:
                 self._mean_s += 0.2 * (time.monotonic() - job.started_at - self._mean_s)
             self._changed.notify_all()

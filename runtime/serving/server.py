@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from llorch.runtime.serving.app import make_app
-from llorch.runtime.serving.callback import say_ready
+from llorch.runtime.serving.callback import notify_ready
 from llorch.runtime.serving.service import Service
 from llorch.runtime.serving.settings import Card, Limits, Settings
 from llorch.runtime.serving.transport.protocol import bounded_protocol
@@ -55,7 +55,7 @@ class Server:
     """One server. `run` returns when it has drained, and raises whatever prevents it from serving.
 
     load: returns the model; runs in a thread while /health answers 503. identify: returns a more complete `card`; runs
-    in a thread while the model is served already. said: called with the URI when requests are accepted.
+    in a thread while the model is served already. on_ready: called with the URI when requests are accepted.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Server:
         load: Callable[[], Model],
         *,
         identify: Callable[[], Card] | None = None,
-        said: Callable[[str], None] = lambda _: None,
+        on_ready: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.service = Service(settings, card)
         self._listening = listening
         self._load = load
         self._identify = identify
-        self._said = said
+        self._on_ready = on_ready
         self._ending = asyncio.Event()
         self._forced = False
 
@@ -118,7 +118,7 @@ class Server:
             if not loading.done():
                 self.service.state = "draining"
                 await asyncio.wait({loading})  # a thread cannot be stopped; its model is closed afterwards
-            self.service.ready(loading.result())
+            self.service.set_model(loading.result())
             if not self._ending.is_set():
                 await self._ready(uri, ending)
                 await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -129,19 +129,19 @@ class Server:
     async def _ready(self, uri: str, ending: asyncio.Task[bool]) -> None:
         """Report that the server is ready, and look up further facts about the model."""
         settings = self.service.settings
-        self._said(uri)
+        self._on_ready(uri)
         if settings.callback_url is not None:
             saying = asyncio.create_task(
-                say_ready(settings.callback_url, settings.worker_id, self.service.vram_bytes(), uri)
+                notify_ready(settings.callback_url, settings.worker_id, self.service.vram_bytes(), uri)
             )
             await asyncio.wait({saying, ending}, return_when=asyncio.FIRST_COMPLETED)
             if saying.done():
                 saying.result()
             saying.cancel()
         if self._identify is not None:
-            await self._know(self._identify, ending)
+            await self._look_up_card(self._identify, ending)
 
-    async def _know(self, identify: Callable[[], Card], ending: asyncio.Task[bool]) -> None:
+    async def _look_up_card(self, identify: Callable[[], Card], ending: asyncio.Task[bool]) -> None:
         knowing = asyncio.create_task(asyncio.to_thread(identify))
         await asyncio.wait({knowing, ending}, return_when=asyncio.FIRST_COMPLETED)
         if not knowing.done():

@@ -123,7 +123,7 @@ class Service:
             raise Loading
         return self._model
 
-    def ready(self, model: Model) -> None:
+    def set_model(self, model: Model) -> None:
         """Set the loaded model: requests are accepted from now on."""
         limits = self.settings.limits
         self._model = model
@@ -184,10 +184,10 @@ class Service:
         if format is None or format.type == "text":
             return None
         if format.type == "json_object":
-            return self._structures.following({"type": "object"})
+            return self._structures.constraint_factory({"type": "object"})
         if format.json_schema is None:
             raise ApiError(400, "json_schema is missing", param="response_format.json_schema")
-        return self._structures.following(format.json_schema.document)
+        return self._structures.constraint_factory(format.json_schema.document)
 
     async def drain(self) -> None:
         """Accept nothing new, and wait until all accepted requests have ended."""

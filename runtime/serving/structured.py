@@ -33,7 +33,7 @@ class Structures:
         self._lock = threading.Lock()
         self._tokens: LLTokenizer | None = None
 
-    def following(self, schema: Mapping[str, object]) -> Callable[[], Constraint]:
+    def constraint_factory(self, schema: Mapping[str, object]) -> Callable[[], Constraint]:
         """A factory of constraints for answers that follow a schema; ApiError 400 if that is not possible."""
         try:
             from llguidance import LLMatcher  # imported only by a server that is asked for JSON
@@ -48,7 +48,7 @@ class Structures:
         matcher = LLMatcher(self._ready(), grammar, log_level=0)
         if matcher.is_error():
             raise refuse(f"the schema cannot be followed: {matcher.get_error()}")
-        return lambda: _Following(matcher.deep_copy())
+        return lambda: _SchemaConstraint(matcher.deep_copy())
 
     def _ready(self) -> LLTokenizer:
         from llguidance import LLTokenizer, TokenizerWrapper
@@ -75,7 +75,7 @@ def refuse(why: str) -> ApiError:
     )
 
 
-class _Following:
+class _SchemaConstraint:
     """The state of one answer within its schema."""
 
     def __init__(self, matcher: LLMatcher) -> None:
@@ -85,14 +85,14 @@ class _Following:
         """Exclude disallowed tokens; once the document is complete, only end tokens remain."""
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         scores[np.unpackbits(mask, count=len(scores), bitorder="little") == 0] = -np.inf
-        self._require_sound()
+        self._require_valid()
 
     def accept(self, token: int) -> None:
         """Advance by a token that was allowed."""
         self._matcher.consume_token(token)
-        self._require_sound()
+        self._require_valid()
 
-    def _require_sound(self) -> None:
+    def _require_valid(self) -> None:
         if self._matcher.is_error():
             raise RuntimeError(f"an answer left its schema: {self._matcher.get_error()}")
 

@@ -56,7 +56,7 @@ class CollectedAnswer:
             if event.finish != "stop":
                 self.shown, self.held = [*self.shown, *self.held], []
 
-    def following(self) -> CollectedAnswer:
+    def next_part(self) -> CollectedAnswer:
         """The state for the next chunk."""
         return CollectedAnswer(offset=self.offset + len(self.text), held=self.held)
 

@@ -17,7 +17,7 @@ from llorch.runtime.serving.job import Failed, Finished, Token
 from llorch.runtime.serving.schemas.llama_server import ApplyTemplate, Completion, Detokenize, Tokenize
 from llorch.runtime.serving.service import Ask, Generations, Service
 from llorch.runtime.serving.transport.body import read_json
-from llorch.runtime.serving.transport.event_stream import EventStream, sent_event, unless_gone
+from llorch.runtime.serving.transport.event_stream import EventStream, encode_event, unless_disconnected
 from llorch.runtime.text.token_bytes import token_bytes, token_text
 
 STOP_TYPES = {"end": "eos", "stop": "word", "length": "limit", "cancelled": "none"}
@@ -114,7 +114,7 @@ class LlamaServer:
             events = self._events(generations, body, ids)
             return EventStream(events, self.service.settings.limits.write_s, generations.cancel)
         async with generations:
-            return JSONResponse(await unless_gone(request, self._whole(generations, body, ids)))
+            return JSONResponse(await unless_disconnected(request, self._whole(generations, body, ids)))
 
     async def _whole(self, generations: Generations, body: Completion, ids: Sequence[int]) -> Document:
         tokens: list[Token] = []
@@ -126,7 +126,7 @@ class LlamaServer:
             elif isinstance(event, Finished):
                 content = "".join(token.step.text for token in tokens) + event.text
                 steps = [token.step for token in tokens]
-                return {**self._piece_of(content, steps, body), **self._ending(event, body, ids)}
+                return {**self._part_document(content, steps, body), **self._end_document(event, body, ids)}
         raise AssertionError("generations end with an event that says so")
 
     async def _events(
@@ -137,18 +137,22 @@ class LlamaServer:
             if isinstance(event, Token):
                 held.append(event.step)
                 if event.step.text:
-                    yield sent_event(
-                        {**self._piece_of(event.step.text, held, body), "stop": False, "index": 0}
+                    yield encode_event(
+                        {**self._part_document(event.step.text, held, body), "stop": False, "index": 0}
                     )
                     held = []
             elif isinstance(event, Failed):
-                yield sent_event(ApiError(500, event.message, code=event.code.lower()).document())
+                yield encode_event(ApiError(500, event.message, code=event.code.lower()).document())
             elif isinstance(event, Finished):
-                yield sent_event(
-                    {**self._piece_of(event.text, held, body), **self._ending(event, body, ids), "index": 0}
+                yield encode_event(
+                    {
+                        **self._part_document(event.text, held, body),
+                        **self._end_document(event, body, ids),
+                        "index": 0,
+                    }
                 )
 
-    def _piece_of(self, content: str, steps: Sequence[Step], body: Completion) -> Document:
+    def _part_document(self, content: str, steps: Sequence[Step], body: Completion) -> Document:
         """A part of the answer: its text, its tokens if streaming or asked for, their log probabilities."""
         document: Document = {"content": content}
         if body.stream or body.return_tokens:
@@ -168,7 +172,7 @@ class LlamaServer:
         top = [one(other.token, other.value) for other in step.top]
         return {**one(step.chosen.token, step.chosen.value), "top_logprobs": top}
 
-    def _ending(self, event: Finished, body: Completion, ids: Sequence[int]) -> Document:
+    def _end_document(self, event: Finished, body: Completion, ids: Sequence[int]) -> Document:
         """The fields of the last part beside its text."""
         return {
             "stop": True,

@@ -20,9 +20,9 @@ from llorch.runtime.serving.routes.answers import CollectedAnswer, Kind, chat_ki
 from llorch.runtime.serving.schemas.openai import ChatCompletion, Completion, TextCompletion
 from llorch.runtime.serving.service import Ask, Generations, Service
 from llorch.runtime.serving.transport.body import read_json
-from llorch.runtime.serving.transport.event_stream import EventStream, sent_event, unless_gone
+from llorch.runtime.serving.transport.event_stream import EventStream, encode_event, unless_disconnected
 
-DONE = sent_event("[DONE]")
+DONE = encode_event("[DONE]")
 Schema = TypeVar("Schema", bound=Completion)
 
 
@@ -59,7 +59,7 @@ class OpenAI:
         """POST /v1/chat/completions."""
         body = await self._read(request, ChatCompletion)
         model = self.service.model
-        ids = await asyncio.to_thread(prompts.chat, model, body.conversation(), body.told_tools())
+        ids = await asyncio.to_thread(prompts.chat, model, body.conversation(), body.template_tools())
         ask = Ask(
             [ids],
             body.sampling(),
@@ -118,7 +118,7 @@ class OpenAI:
             events = self._events(generations, head, kind, counted)
             return EventStream(events, self.service.settings.limits.write_s, generations.cancel)
         async with generations:
-            done = await unless_gone(request, collect(generations))
+            done = await unless_disconnected(request, collect(generations))
         choices = [kind.choice(index, choice) for index, choice in enumerate(done)]
         counts = usage(ask.prompts, [choice.tokens for choice in done])
         return JSONResponse({**head, "object": kind.object, "choices": choices, "usage": counts})
@@ -146,20 +146,20 @@ class OpenAI:
 
         def chunk(choices: list[dict[str, object]], **more: object) -> bytes:
             no_usage = {} if counted is None else {"usage": None}
-            return sent_event({**head, "choices": choices, **no_usage, **more})
+            return encode_event({**head, "choices": choices, **no_usage, **more})
 
         if kind.first is not None:
             for index in range(len(pending)):
                 yield chunk([kind.first(index)])
         async for index, event in generations:
             if isinstance(event, Failed):
-                yield sent_event(ApiError(500, event.message, code=event.code.lower()).document())
+                yield encode_event(ApiError(500, event.message, code=event.code.lower()).document())
                 return
             pending[index].take(event)
             made[index] += isinstance(event, Token)
             if pending[index].text or isinstance(event, Finished):
                 yield chunk([kind.delta(index, pending[index])])
-                pending[index] = pending[index].following()
+                pending[index] = pending[index].next_part()
         if counted is not None:
             yield chunk([], usage=usage(counted, made))
         yield DONE

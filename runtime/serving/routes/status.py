@@ -52,6 +52,6 @@ async def page(request: Request) -> Response:
     return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
 
 
-async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI's signature
     """Answer 404 for an unknown path."""
     raise ApiError(404, "there is no such path here", code="not_found")

@@ -18,7 +18,7 @@ from llorch.runtime.serving.job import Event, Failed, Finished, Started, Token
 from llorch.runtime.serving.schemas.worker import Cancel, Execute, field_errors
 from llorch.runtime.serving.service import Ask, Generations, Service
 from llorch.runtime.serving.transport.body import read_body
-from llorch.runtime.serving.transport.event_stream import EventStream, sent_event
+from llorch.runtime.serving.transport.event_stream import EventStream, encode_event
 
 REASONS = {"end": "EOS", "stop": "STOP_SEQUENCE", "length": "MAX_TOKENS", "cancelled": "CANCELLED"}
 FAILURES = {"OUT_OF_MEMORY": "VRAM_OOM", "INFERENCE_FAILED": "INFERENCE_FAILED"}
@@ -78,12 +78,12 @@ class Worker:
                 started = True
                 yield self._start(job_id)
             for name, document in self._documents(event):
-                yield sent_event({"type": name, **document}, name)
+                yield encode_event({"type": name, **document}, name)
 
     def _start(self, job_id: str) -> bytes:
         now = rfc3339(datetime.now(UTC))
         document = {"type": "started", "job_id": job_id, "model": self.service.card.name, "started_at": now}
-        return sent_event(document, "started")
+        return encode_event(document, "started")
 
     def _documents(self, event: Event) -> list[tuple[str, dict[str, object]]]:
         """Names and documents of an event; none for a token that completes no character."""
@@ -94,14 +94,14 @@ class Worker:
         if isinstance(event, Failed):
             return [("error", {"code": FAILURES[event.code], "message": event.message})]
         rest = [("token", {"t": event.text, "i": event.tokens - 1})] if event.text else []
-        return [*rest, ("metrics", self._metrics(event)), ("end", ending(event))]
+        return [*rest, ("metrics", self._metrics(event)), ("end", end_document(event))]
 
     def _metrics(self, event: Finished) -> dict[str, object]:
         rate = event.tokens / event.decode_s if event.decode_s > 0 else 0.0
         return {"tokens_per_sec": round(rate, 3), "vram_bytes": self.service.vram_bytes()}
 
 
-def ending(event: Finished) -> dict[str, object]:
+def end_document(event: Finished) -> dict[str, object]:
     """The fields of the last event."""
     matched = {} if event.stopped_by is None else {"stop_sequence_matched": event.stopped_by}
     return {

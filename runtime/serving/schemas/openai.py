@@ -215,7 +215,7 @@ class ChatCompletion(Completion):
         """The messages in the form that templates expect."""
         return [template_message(message.model_dump(exclude_none=True)) for message in self.messages]
 
-    def told_tools(self) -> list[dict[str, object]] | None:
+    def template_tools(self) -> list[dict[str, object]] | None:
         """The tools to pass to the template."""
         if not self.tools or self.tool_choice == "none":
             return None

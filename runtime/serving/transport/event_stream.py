@@ -16,11 +16,11 @@ from llorch.runtime.serving.transport.protocol import abort
 T = TypeVar("T")
 
 
-class Gone(Exception):
+class Disconnected(Exception):
     """The client has closed the connection."""
 
 
-def sent_event(document: object, event: str | None = None) -> bytes:
+def encode_event(document: object, event: str | None = None) -> bytes:
     """Encode one event, its data as JSON on one line."""
     data = (
         document
@@ -50,7 +50,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the end; drop a client that has read nothing for `write_s` seconds."""
         writing = asyncio.ensure_future(self._write(send))
-        leaving = asyncio.ensure_future(until_gone(receive))
+        leaving = asyncio.ensure_future(wait_for_disconnect(receive))
         try:
             await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
@@ -81,20 +81,20 @@ def body_message(body: bytes, *, more: bool) -> Message:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-async def until_gone(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Return when the client has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
     """Return the result of `work`; if the client disconnects first, cancel it and raise Gone."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(until_gone(request.receive))
+    leaving = asyncio.ensure_future(wait_for_disconnect(request.receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise Gone
+            raise Disconnected
         return working.result()
     finally:
         for task in (working, leaving):

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from llorch.runtime.serving.errors import ApiError
 from llorch.runtime.serving.service import Service
 from llorch.runtime.serving.settings import Settings
-from llorch.runtime.serving.transport.event_stream import Gone
+from llorch.runtime.serving.transport.event_stream import Disconnected
 
 LOG = logging.getLogger("llorch.serving")
 DISCARD_S = 10.0  # longest time to read and discard the rest of a request that was answered early,
@@ -67,11 +67,11 @@ class Guard:
             scope["app"] = self  # tells the router that its exceptions are handled
             await self._app(scope, receiving, sending)
         except (ApiError, HTTPException) as error:
-            refusal = error if isinstance(error, ApiError) else of_starlette(error)
+            refusal = error if isinstance(error, ApiError) else from_starlette(error)
             await answer_error(refusal, sending)
             await discard(lambda: more_body, receiving)
             await sending({"type": "http.response.body", "body": b"", "more_body": False})
-        except (Gone, ClientDisconnect):
+        except (Disconnected, ClientDisconnect):
             pass
         except Exception:  # the last resort for unexpected errors
             LOG.exception("a request failed")
@@ -81,7 +81,7 @@ class Guard:
             else:
                 raise
         finally:
-            self._tell(scope, status, time.monotonic() - started)
+            self._record(scope, status, time.monotonic() - started)
 
     def _check(self, scope: Scope) -> None:
         headers = scope["headers"]
@@ -93,7 +93,7 @@ class Guard:
         if scope["path"] not in self._open and self._settings.keys:
             check_key(by_name, self._settings)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         path = scope["path"] if scope["path"] in self._known else "other"
         self._service.metrics.answered(path, status, seconds)
         details = {"method": scope["method"], "path": path, "status": status, "ms": round(1000 * seconds, 1)}
@@ -117,11 +117,11 @@ def check_origin(headers: Mapping[str, str], settings: Settings) -> None:
     if settings.hosts is not None and name not in settings.hosts:
         raise ApiError(403, "this server is not addressed by that name", code="wrong_host")
     origin = headers.get("origin")
-    if origin is not None and urlsplit_or_none(origin) != host:
+    if origin is not None and origin_host(origin) != host:
         raise ApiError(403, "requests from other origins are not taken", code="wrong_origin")
 
 
-def urlsplit_or_none(origin: str) -> str | None:
+def origin_host(origin: str) -> str | None:
     """Host and port of an origin; None for an opaque one, as of a sandboxed page."""
     try:
         return urlsplit(origin).netloc or None
@@ -142,7 +142,7 @@ def check_key(headers: Mapping[str, str], settings: Settings) -> None:
         )
 
 
-def of_starlette(error: HTTPException) -> ApiError:
+def from_starlette(error: HTTPException) -> ApiError:
     """Convert an error of the router, such as a wrong method."""
     return ApiError(error.status_code, error.detail, headers=error.headers)
 

@@ -37,7 +37,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             self._expect_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._head_is_there()
+            self._head_arrived()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -52,7 +52,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
                 if self.conn.trailing_data[0]:  # the next request has begun
                     self._expect_head()
             else:
-                self._head_is_there()
+                self._head_arrived()
 
         def timeout_keep_alive_handler(self) -> None:
             super().timeout_keep_alive_handler()
@@ -67,7 +67,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             if self._head_timer is None:
                 self._head_timer = self.loop.call_later(limits.head_s, self._head_is_late)
 
-        def _head_is_there(self) -> None:
+        def _head_arrived(self) -> None:
             if self._head_timer is not None:
                 self._head_timer.cancel()
                 self._head_timer = None
@@ -80,7 +80,7 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             if self.transport.is_closing() or self._refused:
                 return
             self._refused = True
-            self._head_is_there()
+            self._head_arrived()
             self.connections.discard(self)  # it no longer counts, and ends within LINGER_S
             body = json.dumps(ApiError(status, message).document()).encode()
             lines = [

@@ -69,7 +69,7 @@ class Client(threading.Thread):
 def test_sixteen_clients_for_three_minutes(
     start: Start, alone: Model, monkeypatch: pytest.MonkeyPatch, batches: bool
 ) -> None:
-    monkeypatch.setattr(Model, "batches", batches)
+    monkeypatch.setattr(Model, "can_batch", batches)
     expected = {prompt: alone.generate(prompt, max_new_tokens=24).text for prompt in PROMPTS}
     served = start(limits=Limits(slots=8))
     begun = time.monotonic()

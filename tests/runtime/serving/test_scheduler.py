@@ -164,7 +164,7 @@ def test_where_the_mode_allows_tokens_are_computed_as_one_batch(
         return together(self, ids, caches)
 
     monkeypatch.setattr(Model, "step_together", counted)
-    monkeypatch.setattr(Model, "batches", True)
+    monkeypatch.setattr(Model, "can_batch", True)
     scheduler = scheduler_of(model)
     jobs = [job_of(model, prompt, 24) for prompt in PROMPTS]
     scheduler.submit([job for job, _ in jobs])
@@ -191,7 +191,7 @@ def test_tokens_that_the_device_chooses_are_given_while_it_computes_the_next_one
     alone = [model.generate(prompt, max_new_tokens=24, sampling=sampling) for prompt in PROMPTS]
     stop = alone[0].text[3:5]
     stopped = model.generate(PROMPTS[0], max_new_tokens=24, sampling=sampling, stop=[stop])
-    monkeypatch.setattr(Model, "chooses", True)
+    monkeypatch.setattr(Model, "samples_on_device", True)
     monkeypatch.setattr(Model, "choose_together", choose_together)
     scheduler = scheduler_of(model, slots=9)
     jobs = [job_of(model, prompt, 24, sampling) for prompt in PROMPTS]

@@ -119,7 +119,7 @@ def test_a_schema_nested_without_end_is_400(served: Served) -> None:
 @pytest.mark.parametrize("name", ["gemma2", "mistral", "phi2", "phi3", "qwen2"])
 def test_tokens_of_every_kind_of_tokenizer_can_be_followed(test_data: Path, name: str) -> None:
     with runtime.load(test_data / "tiny" / name / "q4_k_m.gguf") as model:
-        make = Structures(model).following(ORDER)
+        make = Structures(model).constraint_factory(ORDER)
         for seed in range(3):
             constraint, chance, ids = make(), np.random.default_rng(seed), list[int]()
             while True:
