@@ -52,7 +52,7 @@ class _Part:
     rows: slice
 
     @property
-    def places(self) -> range:
+    def positions(self) -> range:
         """Positions of these rows in the request's sequence."""
         return range(self.cache.length, self.cache.length + self.rows.stop - self.rows.start)
 
@@ -116,8 +116,8 @@ class Decoder:
 
     def _hidden(self, ids: Tensor, parts: Sequence[_Part], observe: Observe | None) -> Tensor:
         for part in parts:
-            if part.places.stop > part.cache.planned:
-                raise ContextFull(part.places.stop, part.cache.planned, "the next step", "its cache")
+            if part.positions.stop > part.cache.planned:
+                raise ContextFull(part.positions.stop, part.cache.planned, "the next step", "its cache")
         if not self._materialized:
             self.weights.materialize()
             self._materialized = True
@@ -125,7 +125,7 @@ class Decoder:
         for index in range(len(self.weights.layers)):
             x = self.block(x, index, step)
         for part in parts:
-            part.cache.advance(len(part.places))
+            part.cache.advance(len(part.positions))
         return self.end(x, step)
 
     def begin(
@@ -134,19 +134,19 @@ class Decoder:
         cache: Cache,
         observe: Observe | None = None,
         *,
-        places: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
         planned: int | None = None,
     ) -> tuple[Tensor, Step]:
         """Embed a request's new tokens; return the embeddings and the `Step` that `block` needs.
 
-        places: positions for RoPE, by default those after the cache's. planned: sequence length by which RoPE chooses
-        between its short and long factors, by default what the cache was planned for.
+        positions: for RoPE, by default those after the cache's. planned: sequence length by which RoPE chooses between
+        its short and long factors, by default what the cache was planned for.
         """
         part = _Part(cache, slice(0, len(ids)))
-        x, step = self._begin(ids, [part], observe, places)
-        if places is not None or planned is not None:
-            turned, longest = places or part.places, planned or cache.planned
-            angles = {rope: rotation(rope, turned, longest, x) for rope in step.angles}
+        x, step = self._begin(ids, [part], observe, positions)
+        if positions is not None or planned is not None:
+            rope_positions, length = positions or part.positions, planned or cache.planned
+            angles = {rope: rotation(rope, rope_positions, length, x) for rope in step.angles}
             step = replace(step, angles=angles)
         return x, step
 
@@ -171,13 +171,13 @@ class Decoder:
         ids: Tensor,
         parts: Sequence[_Part],
         observe: Observe | None,
-        places: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
     ) -> tuple[Tensor, Step]:
         x = self.weights.embedding.rows_at(ids) * self.traits.embedding_scale
-        if places is None:
-            places = [place for part in parts for place in part.places]
+        if positions is None:
+            positions = [position for part in parts for position in part.positions]
         if self.weights.positions is not None:
-            x = x + self.weights.positions.rows_at(torch.tensor(places, device=ids.device))
+            x = x + self.weights.positions.rows_at(torch.tensor(positions, device=ids.device))
         x = _norm(self.weights.embedding_norm, x)
         ropes = {rope for rope in self.traits.ropes if rope is not None}
         own = self.weights.layer_embeddings
@@ -185,7 +185,7 @@ class Decoder:
             parts,
             {rope: _angles(rope, parts, x) for rope in ropes},
             observe,
-            None if self.traits.temperature is None else _temperatures(self.traits.temperature, places, x),
+            None if self.traits.temperature is None else _temperatures(self.traits.temperature, positions, x),
             None if own is None else own(ids, x, self.traits.n_layers),
             alibi_slopes(self.traits.heads, self.traits.alibi, x) if self.traits.alibi else None,
         )
@@ -267,7 +267,7 @@ class Decoder:
             return attended + step.report(_recurrent(x, index, weights.space, step), index, "space")
         if not isinstance(weights, LatentAttention):
             return _recurrent(x, index, weights, step)
-        rope, heat = self.traits.ropes[index], step.temperature
+        rope, temperature = self.traits.ropes[index], step.temperature
         mixed = [
             weights.attend(
                 x[part.rows],
@@ -276,7 +276,7 @@ class Decoder:
                 rope=rope,
                 angles=None if rope is None else _rows_of(step.angles[rope], part),
                 scale=self.traits.attention_scale,
-                temperature=None if heat is None else heat[part.rows],
+                temperature=None if temperature is None else temperature[part.rows],
             )
             for part in step.parts
         ]
@@ -287,10 +287,10 @@ class Decoder:
     ) -> tuple[Tensor, Tensor]:
         """Keys and values of all positions so far: with the new ones appended, or those that another layer stored."""
         if k is None or v is None:
-            keys, values = part.cache.read(self.traits.keys_of(index), len(part.places))
+            keys, values = part.cache.read(self.traits.keys_of(index), len(part.positions))
             if self.weights.devices:
-                place = self.weights.devices[index]
-                return keys.to(place), values.to(place)
+                device = self.weights.devices[index]
+                return keys.to(device), values.to(device)
             return keys, values
         return part.cache.extend(index, k[:, part.rows], v[:, part.rows])
 
@@ -382,7 +382,7 @@ def _recurrent(x: Tensor, index: int, weights: RecurrentMixer, step: Step) -> Te
 
 def _angles(rope: Rope, parts: Sequence[_Part], like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine for all rows, each by its position and by its request's planned length."""
-    found = [part.cache.rotation(rope, part.places, like) for part in parts]
+    found = [part.cache.rotation(rope, part.positions, like) for part in parts]
     return torch.cat([cosine for cosine, _ in found]), torch.cat([sine for _, sine in found])
 
 
@@ -391,9 +391,9 @@ def _rows_of(angles: tuple[Tensor, Tensor], part: _Part) -> tuple[Tensor, Tensor
     return angles[0][part.rows], angles[1][part.rows]
 
 
-def _temperatures(temperature: Temperature, places: Sequence[int], like: Tensor) -> Tensor:
+def _temperatures(temperature: Temperature, positions: Sequence[int], like: Tensor) -> Tensor:
     """Query scales, (rows, 1) in `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
-    whole = [(place + temperature.offset) // temperature.context for place in places]
+    whole = [(position + temperature.offset) // temperature.context for position in positions]
     scales = [1 + temperature.beta * math.log1p(count) for count in whole]
     return torch.tensor(scales, dtype=torch.float64).to(like.device, like.dtype)[:, None]
 

@@ -193,8 +193,8 @@ def _load_gguf(
             if not numbers.on_gpu and not any(t.type.name in GROUPED for t in header.tensors.values()):
                 numbers = replace(numbers, mode=Mode.EXACT)
             sizes = {name: _stored_bytes(tensor, numbers) for name, tensor in header.tensors.items()}
-            places = _assign_devices(path, numbers, devices, sizes, "blk.", traits.n_layers)
-            weights = build_weights(header, data, family, traits, numbers, places)
+            layer_devices = _assign_devices(path, numbers, devices, sizes, "blk.", traits.n_layers)
+            weights = build_weights(header, data, family, traits, numbers, layer_devices)
         except InputError as error:
             raise error.in_file(path) from error.__cause__
         close = opened.pop_all().close
@@ -208,11 +208,13 @@ def _load_folder(
     if not numbers.on_gpu:
         numbers = replace(numbers, mode=Mode.EXACT)  # a folder's weights are floats, not packed
     sizes = {name: tensor.nbytes for name, tensor in read.stored.tensors.items()}
-    places = _assign_devices(folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers)
+    layer_devices = _assign_devices(
+        folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers
+    )
     numbers = _keep(numbers, sum(t.weights for t in read.stored.tensors.values()), widened_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
-        weights = build_folder_weights(read, shards, numbers, places)
+        weights = build_folder_weights(read, shards, numbers, layer_devices)
         close = opened.pop_all().close
     return Model(folder, "safetensors", read.traits, weights, numbers, lambda: folder_text(folder), close)
 
@@ -244,16 +246,14 @@ def _assign_devices(
         if number.isdigit() and int(number) < layers:
             parts[int(number)] += nbytes
     outside = sum(sizes.values()) - sum(parts)
-    room = [_free_bytes(device) for device in devices or [numbers.device]]
-    places = spread(parts, [free for free, _ in room])
-    for index, (free, whole) in enumerate(room):
-        taken = sum(size for size, place in zip(parts, places, strict=True) if place == index)
-        taken += (
-            outside if index == len(room) - 1 else 0
-        )  # the head is on the last device, on a single one all
-        if numbers.on_gpu and taken > free:
-            raise DoesNotFit(path, str((devices or [numbers.device])[index]), taken, free, whole)
-    return tuple(devices[place] for place in places) if devices else ()
+    memory = [_free_bytes(device) for device in devices or [numbers.device]]
+    indices = spread(parts, [free for free, _ in memory])
+    for index, (free, whole) in enumerate(memory):
+        needed = sum(size for size, at in zip(parts, indices, strict=True) if at == index)
+        needed += outside if index == len(memory) - 1 else 0  # the head is on the last device
+        if numbers.on_gpu and needed > free:
+            raise DoesNotFit(path, str((devices or [numbers.device])[index]), needed, free, whole)
+    return tuple(devices[index] for index in indices) if devices else ()
 
 
 def _free_bytes(device: torch.device) -> tuple[int, int]:

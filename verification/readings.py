@@ -117,7 +117,9 @@ class Run:
         for start, stop in self._cuts:
             cache.length = start
             where = None if places is None else places[start:stop]
-            x, step = model.decoder.begin(tokens[start:stop], cache, observe, places=where, planned=planned)
+            x, step = model.decoder.begin(
+                tokens[start:stop], cache, observe, positions=where, planned=planned
+            )
             pieces.append(x)
             self._steps.append(step)
         self.hidden: Tensor = torch.cat(pieces)

@@ -57,10 +57,10 @@ class Cache:
             self._keys = dict(enumerate(self._stored))
             return
         for layer in range(traits.n_layers):
-            place = devices[layer] if devices else device
+            layer_device = devices[layer] if devices else device
             for mixer in parts(traits.mixer(layer)):
                 if not isinstance(mixer, Heads) or traits.keys_of(layer) == layer:
-                    self._allocate(layer, mixer, dtype, place)
+                    self._allocate(layer, mixer, dtype, layer_device)
 
     def _allocate(self, layer: int, mixer: SingleMixer, dtype: torch.dtype, device: torch.device) -> None:
         match mixer:
@@ -79,9 +79,9 @@ class Cache:
         """Position of the one new token, if only the device knows it (in a CUDA graph); None if `length` says it."""
         return None
 
-    def rotation(self, rope: Rope, places: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+    def rotation(self, rope: Rope, positions: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for the new positions, (positions, n_rot / 2) each."""
-        return rotation(rope, places, self.planned, like)
+        return rotation(rope, positions, self.planned, like)
 
     def share(self, memory: Cache) -> None:
         """Use the memory of another cache for keys, values, latents and states."""

@@ -21,18 +21,18 @@ from llorch.runtime.weights import Layer, LayerEmbedding, LayerEmbeddings, Weigh
 
 
 def build_weights(
-    read: Read, shards: OpenShards, numbers: Numbers, places: Sequence[torch.device] = ()
+    read: Read, shards: OpenShards, numbers: Numbers, layer_devices: Sequence[torch.device] = ()
 ) -> Weights:
     """All weights of the model; the layout must have been checked, so that every required tensor exists with its shape.
 
-    places: a device for each layer, if there are several; the final norm and the head go to the last.
+    layer_devices: a device for each layer, if there are several; the final norm and the head go to the last.
     """
     source = Source(read, shards, numbers)
-    at = {
+    sources = {
         device: source if device == numbers.device else Source(read, shards, replace(numbers, device=device))
-        for device in places
+        for device in layer_devices
     }
-    last = at[places[-1]] if places else source
+    last = sources[layer_devices[-1]] if layer_devices else source
     tied = f"{read.family.head}.weight" not in read.stored.tensors
     embedding = source.matrix(f"{read.family.embedding}.weight")
     named, outside = read.family.head, read.structure.outside
@@ -40,14 +40,17 @@ def build_weights(
     head = embedding if tied and last is source else last.matrix(own)
     return Weights(
         embedding=embedding,
-        layers=[_layer(at[places[index]] if places else source, index) for index in range(read.sizes.layers)],
+        layers=[
+            _layer(sources[layer_devices[index]] if layer_devices else source, index)
+            for index in range(read.sizes.layers)
+        ],
         final_norm=_final_norm(last),
         head=Linear(head, last.vector(f"{named}.bias") if "head" in read.structure.biased else None),
         layer_embeddings=_layer_embeddings(source),
         positions=source.matrix(f"{outside['positions']}.weight") if "positions" in outside else None,
         embedding_norm=_embedding_norm(source),
         streams=_streams(source),
-        devices=places,
+        devices=layer_devices,
     )
 
 

@@ -30,21 +30,24 @@ def build_weights(
     family: ArchitectureFacts,
     traits: Traits,
     numbers: Numbers,
-    places: Sequence[torch.device] = (),
+    layer_devices: Sequence[torch.device] = (),
 ) -> Weights:
     """All weights of the model; the layout must have been checked, so that every required tensor exists with its shape.
 
-    places: a device for each layer, if there are several; the final norm and the head go to the last.
+    layer_devices: a device for each layer, if there are several; the final norm and the head go to the last.
     """
     source = Source(header, data, family, traits, numbers)
-    at = {
+    sources = {
         device: source
         if device == numbers.device
         else Source(header, data, family, traits, replace(numbers, device=device))
-        for device in places
+        for device in layer_devices
     }
-    layers = [_layer(at[places[index]] if places else source, index) for index in range(traits.n_layers)]
-    last = at[places[-1]] if places else source
+    layers = [
+        _layer(sources[layer_devices[index]] if layer_devices else source, index)
+        for index in range(traits.n_layers)
+    ]
+    last = sources[layer_devices[-1]] if layer_devices else source
     embedding = source.matrix("token_embd.weight")
     own = "output.weight" if source.has("output.weight") else "token_embd.weight"
     head = embedding if last is source and not source.has("output.weight") else last.matrix(own)
@@ -57,7 +60,7 @@ def build_weights(
         positions=source.matrix("position_embd.weight") if source.traits.learned_positions else None,
         embedding_norm=source.required_norm("token_embd_norm") if source.traits.embedding_norm else None,
         streams=_streams(source),
-        devices=places,
+        devices=layer_devices,
     )
     if numbers.on_gpu:
         data.require_unchanged()  # on a GPU all weights have been read by now

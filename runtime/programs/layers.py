@@ -55,8 +55,8 @@ class LayerPrograms:
 
         Raises Unknown, before computing anything, if the program cannot be recorded.
         """
-        places = range(cache.length, cache.length + len(tokens))
-        hidden = self._compute(tokens, [cache] * len(tokens), places)
+        positions = range(cache.length, cache.length + len(tokens))
+        hidden = self._compute(tokens, [cache] * len(tokens), positions)
         cache.advance(len(tokens))
         return hidden
 
@@ -68,15 +68,15 @@ class LayerPrograms:
         return hidden
 
     def _compute(
-        self, tokens: Tensor, caches: Sequence[Cache], places: Sequence[int], *, together: bool = False
+        self, tokens: Tensor, caches: Sequence[Cache], positions: Sequence[int], *, together: bool = False
     ) -> Tensor:
-        """Run the program. caches, places: for each token, its request's cache and its position there."""
+        """Run the program. caches, positions: for each token, its request's cache and its position there."""
         with self._lock:
             count, hidden_size = len(tokens), self._traits.hidden_size
             layers, threads = self._layers(count, together), pool(torch.get_num_threads())
             rows = self._weights.embedding.rows_at(tokens) * self._traits.embedding_scale
             layers.steps.x.values[: count * hidden_size] = rows.numpy().reshape(-1)
-            layers.steps.set_tokens(caches, places, threads.threads)
+            layers.steps.set_tokens(caches, positions, threads.threads)
             threads.run(layers.program)
             result = layers.result.values[: count * hidden_size].reshape(count, hidden_size)
             return torch.from_numpy(result.copy())

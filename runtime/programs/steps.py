@@ -40,14 +40,14 @@ class Steps:
             self._angles[rope] = cosine, sine
         self._scale = recorder.constant([traits.residual_scale])
 
-    def set_tokens(self, caches: Sequence[Cache], places: Sequence[int], threads: int) -> None:
+    def set_tokens(self, caches: Sequence[Cache], positions: Sequence[int], threads: int) -> None:
         """Set the inputs of a run: for each token, its request's cache and its position there."""
         planned = np.array([cache.planned for cache in caches])
         capacity = int(planned.max()) + 2 * LANES
         if len(self._scores) < threads * capacity:
             self._scores = np.zeros(threads * capacity, np.float32)
         columns: dict[str, ArrayLike] = {
-            "cache": [cache.addresses.ctypes.data for cache in caches], "planned": planned, "position": places,
+            "cache": [cache.addresses.ctypes.data for cache in caches], "planned": planned, "position": positions,
             "scores": self._scores.ctypes.data, "capacity": capacity,
         }  # fmt: skip
         for name, values in columns.items():
@@ -55,7 +55,7 @@ class Steps:
         lengths, which = np.unique(planned, return_inverse=True)
         for rope, (cosine, sine) in self._angles.items():
             frequencies = np.array([rope.planned_for(length) for length in lengths.tolist()])[which]
-            angles = (np.array(places)[:, None] * frequencies).reshape(-1)
+            angles = (np.array(positions)[:, None] * frequencies).reshape(-1)
             cosine.values[: len(angles)] = np.cos(angles) * rope.scale
             sine.values[: len(angles)] = np.sin(angles) * rope.scale
 
