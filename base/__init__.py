@@ -1,1 +1,1 @@
-"""What every room may know: identities such as an error, a time or the version. Imports nothing of ours."""
+"""Small shared facts and tools: errors, digests, times, locks, the version. Imports nothing else of llorch."""

@@ -1,8 +1,8 @@
-"""What can be wrong with an input, as exceptions that carry where.
+"""Exceptions for bad inputs, which carry the file, the key or tensor, and the byte offset.
 
     InputError              the input is missing something, malformed or unsupported
     ├── MalformedInput      its bytes contradict the format, or one another
-    └── UnsupportedInput    well formed, but nothing here knows what it asks for
+    └── UnsupportedInput    well formed, but with an architecture, type, version or name we don't support
 
 A file that cannot be opened or read is an OSError, never one of these.
 """
@@ -15,13 +15,13 @@ from llorch.base.printable import printable
 
 
 class InputError(ValueError):
-    """An input that cannot be used as it is; `str()` is one line, whatever the file held.
+    """An input that cannot be used as it is. `str()` is always one printable line.
 
     what: what was found, and what was expected.
-    where: the key or tensor it is about, as `key 'general.alignment'` or `tensor 'output.weight'`.
-    path: the file or folder; whoever opened it fills it in by `in_file` when the raiser did not know.
-    offset: the byte of the file at which it shows.
-    hint: what to do about it, where that is known.
+    where: the key or tensor concerned, as `key 'general.alignment'` or `tensor 'output.weight'`.
+    path: the file or folder; if the raiser does not know it, the caller that opened it adds it with `in_file`.
+    offset: the byte offset in the file.
+    hint: what the user can do about it, if known.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class InputError(ValueError):
         self.hint = hint
 
     def in_file(self, path: str | os.PathLike[str]) -> InputError:
-        """The same error, with the file it is about unless one is already named."""
+        """Set `path`, unless the error already has one, and return the error itself."""
         if self.path is None:
             self.path = path
         return self
@@ -55,8 +55,8 @@ class InputError(ValueError):
 
 
 class MalformedInput(InputError):
-    """The bytes contradict the format, or one another."""
+    """The input's bytes contradict the format, or one another."""
 
 
 class UnsupportedInput(InputError):
-    """Well formed, but an architecture, type, version or name that nothing here knows."""
+    """A well-formed input with an architecture, type, version or name that we don't support."""

@@ -1,4 +1,4 @@
-"""SHA-256 of files in bounded memory, several at a time, beside whatever else is done: the library lets others run."""
+"""SHA-256 of files in bounded memory, several at a time in threads (hashlib releases the GIL)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from llorch.base.cores import allowed_cores
 from llorch.base.progress import Progress
 
 CHUNK = 1 << 20
-THREADS = 8  # no disk is faster than these
+THREADS = 8  # more would wait for the disk
 
 
 class FileDigests:
-    """Digests that are made in the background, of each file once; what is asked for is waited for.
+    """SHA-256 digests of files, computed in background threads and once per file.
 
     >>> digests = FileDigests()
     >>> digests.begin([Path("model.safetensors")])
@@ -30,24 +30,24 @@ class FileDigests:
         self._found: dict[Path, Future[str]] = {}
 
     def begin(self, paths: Iterable[Path], progress: Progress | None = None) -> None:
-        """Begins with some files. progress: called in a thread with the bytes of a file that are done, and all."""
+        """Start hashing the files that are new. progress: called in a worker thread with (bytes done, file size)."""
         for path in paths:
             if path not in self._found:
                 self._found[path] = self._pool.submit(sha256, path, self._stopped, progress)
 
     def of(self, path: Path, progress: Progress | None = None) -> str:
-        """Of one file, in hexadecimal digits; OSError where it cannot be read. progress: if it begins only now."""
+        """Return a file's digest in hex, waiting for it. OSError if it cannot be read. progress: as in `begin`."""
         self.begin([path], progress)
         return self._found[path].result()
 
     def close(self) -> None:
-        """Ends what was begun and nobody waits for."""
+        """Cancel all digests that are still running or queued."""
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
 
 def sha256(path: Path, stopped: Event | None = None, progress: Progress | None = None) -> str:
-    """Of one file, in hexadecimal digits; CancelledError when told to stop."""
+    """Return a file's SHA-256 in hex. CancelledError once `stopped` is set. progress: gets (bytes done, file size)."""
     digest, done, total = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

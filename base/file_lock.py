@@ -1,9 +1,10 @@
-"""One process at a time: a lock on a name in a folder, also where the file system knows none.
+"""A lock between processes, by a named file in a folder; works on file systems without flock too.
 
-flock(2) holds it, which ends with the process. Where the file system has no flock (Lustre, some CIFS, FUSE and bucket
-mounts) the file itself is the lock: made by whoever finds none, with his pid and host in it. Its limits: after a crash
-it is removed by the next process of the same host, unless another process has that pid by then; a crash on another
-host leaves it for ever, and two processes that find the same left one in the same instant may both take it.
+The lock is flock(2), which ends with the process. Where the file system has no flock (Lustre, some CIFS, FUSE and
+bucket mounts), the existence of the file is the lock: whoever creates it writes its pid and host into it. The limits
+of that: after a crash, the next process on the same host removes the file, unless another process has that pid by
+then; after a crash on another host the file stays for ever; two processes that find the same stale file at the same
+instant may both take the lock.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ HOLDER = re.compile(r"pid (\d+) on (\S+) since \S+")
 
 
 class LockHeld(Exception):
-    """Another process has it. holder: `pid 12 on host since …`, empty if it does not say. hint: what else may be."""
+    """Another process holds the lock.
+
+    holder: `pid 12 on host since …`, empty if the file does not say. hint: what to do if that process is gone.
+    """
 
     def __init__(self, holder: str, hint: str = "") -> None:
         super().__init__(holder)
@@ -34,7 +38,7 @@ class LockHeld(Exception):
 
 
 class FileLock:
-    """The lock by the file `name`, in the folder that `folder_fd` is open on; `release` removes the file."""
+    """A lock by the file `name` in the folder open as `folder_fd`; `release` removes the file."""
 
     def __init__(self, name: str, folder_fd: int, *, mode: int = 0o666) -> None:
         self._name = name
@@ -43,7 +47,7 @@ class FileLock:
         self._fd = -1
 
     def acquire(self) -> None:
-        """Takes the lock at once, or raises LockHeld; OSError where the file cannot be made."""
+        """Take the lock without waiting. Raises LockHeld, or OSError if the file cannot be created."""
         while self._fd < 0:
             fd, is_new = self._open()
             try:
@@ -63,15 +67,17 @@ class FileLock:
                 raise
 
     def release(self) -> None:
-        """Lets it go, if we have it."""
+        """Release the lock, if it is held."""
         if self._fd >= 0:
-            with suppress(OSError):  # while it is locked: who has it open will see that it has no name
+            with suppress(
+                OSError
+            ):  # removed before it is unlocked: whoever has it open sees that it has no name
                 os.unlink(self._name, dir_fd=self._folder_fd)
             os.close(self._fd)
             self._fd = -1
 
     def _open(self) -> tuple[int, bool]:
-        """The file, and whether it was made now."""
+        """Return a descriptor of the lock file, and whether this call created it."""
         while True:
             with suppress(FileExistsError):
                 flags = OPEN | os.O_CREAT | os.O_EXCL
@@ -80,7 +86,7 @@ class FileLock:
                 return os.open(self._name, OPEN, dir_fd=self._folder_fd), False
 
     def _is_held(self, fd: int, *, is_new: bool) -> bool:
-        """Whether the open file is the lock and we have it; False where it is to be opened again."""
+        """Lock the open file. False: it was removed meanwhile, open it again. LockHeld: another process has it."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -97,16 +103,15 @@ class FileLock:
             with suppress(FileNotFoundError):
                 os.unlink(self._name, dir_fd=self._folder_fd)
             return False
-        with suppress(
-            FileNotFoundError
-        ):  # whoever held it before us has removed it: what we have has no name
+        # The previous holder may have removed the file between our open and our flock: then ours has no name.
+        with suppress(FileNotFoundError):
             there = os.stat(self._name, dir_fd=self._folder_fd, follow_symlinks=False)
             return os.path.samestat(os.fstat(fd), there)
         return False
 
 
 def _is_left(holder: str) -> bool:
-    """Whether the process that a lock file names is known to be gone: one of this host that is not there."""
+    """Return whether the lock file's holder is known to be gone: a pid of this host that no longer runs."""
     found = HOLDER.fullmatch(holder)
     if found is None or found[2] != socket.gethostname():
         return False
@@ -114,7 +119,7 @@ def _is_left(holder: str) -> bool:
         os.kill(int(found[1]), 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # another user's
+    except (OSError, OverflowError):  # another user's process, or no possible pid
         return False
     return False
 

@@ -1,4 +1,4 @@
-"""What is in a folder and below it; what cannot be looked at is an error, not left out."""
+"""os.walk that raises on a folder that cannot be read, rather than skipping it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As os.walk, which passes over a subfolder that it may not read. Raises OSError, which names it."""
+    """Walk a folder as os.walk does. Raises OSError, with the path, for a subfolder that cannot be read."""
     return os.walk(folder, onerror=_raise)
 
 

@@ -1,4 +1,4 @@
-"""`~` in a path, for users without a home folder too: a container may run us as a number without a name."""
+"""`~` in paths, also for users without a home folder (a container may run as a uid without a name)."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def expand_home(path: str | os.PathLike[str]) -> Path:
-    """`~` and `~name` as a shell has them; a path as it is where they lead nowhere, of which Path makes an error."""
+    """Expand `~` and `~name`; a path whose user has no home stays as it is, where Path.expanduser would raise."""
     return Path(os.path.expanduser(path))  # noqa: PTH111

@@ -1,4 +1,4 @@
-"""Public names of a package that load their module when they are first used, so that a face costs nothing."""
+"""Public names of a package that are imported when first used, so that importing the package is cheap."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 def lazy_names(
     package: str, modules: Mapping[str, Sequence[str] | Mapping[str, str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` for a package whose public names live in modules below it.
+    """Return `__getattr__` and `__dir__` for a package whose public names live in modules below it.
 
-    modules: module, relative to the package → the names that it defines; as a mapping, public name → its name there.
-    A name is kept once it was asked for. Raises AttributeError for a name that is none of them.
+    modules: module, relative to the package → the names it defines; if a mapping, public name → its name in the module.
+    After its first use a name is an attribute of the package. An unknown name is an AttributeError.
 
-    >>> get, names = lazy_names("llorch.base", {"shown": ["shown"], "times": {"utc_text": "rfc3339"}})
+    >>> get, names = lazy_names("llorch.base", {"printable": ["printable"], "times": {"utc_text": "rfc3339"}})
     >>> get("utc_text").__name__
     'rfc3339'
-    >>> "shown" in names()
+    >>> "printable" in names()
     True
     """
     homes = {

@@ -1,4 +1,4 @@
-"""How text that came from a file is shown: one line, no control characters, bounded."""
+"""Untrusted text made printable: one line, no control characters, bounded length."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import unicodedata
 
 
 def printable(text: str | bytes | os.PathLike[str], most: int = 80, *, quoted: bool = True) -> str:
-    r"""`text` for a terminal, a log line or an exception message.
+    r"""Return `text` escaped for a terminal, a log line or an exception message.
 
-    Bytes that are not UTF-8, control characters, line ends and bidirectional marks come out as escapes, a
-    backslash is doubled, and of what is longer than `most` characters, as they are shown, the rest becomes …
+    Bytes that are not UTF-8, control characters, line ends and bidirectional marks are escaped, a backslash is doubled,
+    and the result is cut to `most` characters (counted after escaping) and a final …
 
-    >>> print(shown("a\nb\x1b[2J"))
+    >>> print(printable("a\nb\x1b[2J"))
     'a\nb\x1b[2J'
     """
     if isinstance(text, bytes):
@@ -30,13 +30,13 @@ def printable(text: str | bytes | os.PathLike[str], most: int = 80, *, quoted: b
 def _visible(character: str) -> str:
     if character.isprintable() and character != "\\":
         return character
-    if "\udc80" <= character <= "\udcff":  # what surrogateescape made of a byte
+    if "\udc80" <= character <= "\udcff":  # a byte that surrogateescape decoded
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal, or letters of a monospace font, `text` takes: two for a CJK letter.
+    """Return the number of terminal columns that `text` takes; a wide (CJK) character takes two.
 
     >>> width("模型.gguf")
     9
@@ -45,7 +45,7 @@ def width(text: str) -> int:
 
 
 def cut(text: str, most: int) -> str:
-    """`text` in at most `most` columns; what was cut ends in …
+    """Return `text` in at most `most` columns; if shortened, it ends in …
 
     >>> cut("模型.gguf", 6)
     '模型.…'
@@ -54,7 +54,7 @@ def cut(text: str, most: int) -> str:
 
 
 def head(text: str, most: int) -> str:
-    """As many characters of `text`, from its beginning, as have room in so many columns."""
+    """Return the longest beginning of `text` that fits in `most` columns."""
     for place, character in enumerate(text):
         most -= _columns(character)
         if most < 0:

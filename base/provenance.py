@@ -1,8 +1,8 @@
-"""How a conversion is named in provenance statements: by pages that document it, with a version of their own."""
+"""URIs by which provenance statements name a conversion: headings of a documentation page, each with a version."""
 
 from __future__ import annotations
 
-# docs/provenance.md under these headings; a change of what the fields mean is another version and another heading.
+# Headings of docs/provenance.md. If the meaning of the fields changes, add a heading with the next version.
 PAGE = "https://github.com/llorch/llorch/blob/main/docs/provenance.md"
 BUILD_TYPE = f"{PAGE}#gguf-to-safetensors-v1"
 BUILDER_ID = f"{PAGE}#local-command-line-v1"

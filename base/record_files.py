@@ -1,4 +1,4 @@
-"""The files in which a converted folder says how it was made, by their names."""
+"""Names of the files in a converted folder that record how it was made."""
 
 RECORD = "conversion.json"
 PROVENANCE = "provenance.intoto.json"

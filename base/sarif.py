@@ -1,6 +1,6 @@
-"""SARIF 2.1.0: what a scan or a verification found, as code hosts and editors show it.
+"""SARIF 2.1.0 documents: findings of a scan or a verification, for code hosts and editors.
 
-Source: OASIS, Static Analysis Results Interchange Format 2.1.0; only what consumers require is written.
+Source: OASIS, Static Analysis Results Interchange Format 2.1.0; only the properties that consumers require.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Level = Literal["error", "warning", "note", "none"]
 
 @dataclass(frozen=True, slots=True)
 class SarifRule:
-    """What is looked for. name: stable, as scripts know it. meaning: a sentence. help: what to do."""
+    """A rule of a tool. name: stable, for scripts. meaning: a sentence. help: what to do about a finding."""
 
     name: str
     meaning: str
@@ -29,7 +29,10 @@ class SarifRule:
 
 @dataclass(frozen=True, slots=True)
 class SarifResult:
-    """Something that was found. file: relative to what was looked at, `/` between its parts. line: from 1."""
+    """A finding.
+
+    file: relative to the scanned folder, with `/`. line: from 1. suppressed: why it is suppressed, if it is.
+    """
 
     rule: str
     level: Level
@@ -40,7 +43,7 @@ class SarifResult:
 
 
 def sarif(tool: str, rules: Iterable[SarifRule], results: Iterable[SarifResult]) -> bytes:
-    """The document, with one run. suppressed of a result: why it is not to be shown.
+    """Return the SARIF document, with one run, as JSON in UTF-8.
 
     >>> document = sarif("scan", [SarifRule("r", "m")], [SarifResult("r", "note", "x", "a.txt", 3)])
     >>> json.loads(document)["runs"][0]["results"][0]["ruleIndex"]
@@ -80,5 +83,5 @@ def _result(result: SarifResult, index: Mapping[str, int]) -> dict[str, object]:
 
 
 def _uri(path: str) -> str:
-    """A relative path as SARIF wants it: a URI reference, whatever characters it has."""
+    """Return a relative path as a percent-encoded URI reference."""
     return quote(os.fsencode(path))

@@ -1,3 +1,3 @@
-"""The version of everything here."""
+"""The version of llorch."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""A file that is there whole, under its name, or not at all: others may read it while it is written again."""
+"""Atomic file writes: readers see the old content or the new, never a part."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes `content` beside `path` and gives it the name in one step.
+    """Write `content` to a temporary file beside `path` and rename it to `path`.
 
-    A link goes on leading where it led. A device or a pipe, such as /dev/stdout, is written into: it is not ours to
-    replace. Raises OSError, which names `path`, and then leaves nothing.
+    A symbolic link stays, and its target is replaced. A device or pipe, such as /dev/stdout, is written to directly.
+    Raises OSError, which names `path`, and then leaves no temporary file.
     """
     try:
         if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):

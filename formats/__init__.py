@@ -1,8 +1,8 @@
-"""What model files say, byte by byte; nothing of what a model means.
+"""The file formats of models: GGUF, safetensors, quantized blocks, tokenizers. Knows nothing of what a model means.
 
-`gguf_file` reads GGUF headers, `safetensors_file` reads and lays out safetensors folders, `tensor_data` reads the
-tensor bytes of both; `quants` knows how weights are packed, `tokenizer` turns a GGUF vocabulary into a tokenizer.json.
-Whatever is wrong with an input is an `errors.InputError`. Nothing here imports another room.
+`gguf` reads GGUF headers and tensor bytes, `safetensors` lays out and reads safetensors folders, `quants` decodes
+quantized blocks, `tokenizer` builds a tokenizer.json from a GGUF vocabulary, `scan` looks for risks in what a model
+brings along. Bad input is a `base.errors.InputError`. Imports only `base`.
 """
 
 from __future__ import annotations

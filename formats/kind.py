@@ -1,7 +1,7 @@
-"""What a file or folder is, by its first bytes and names: a GGUF model, or what somebody gave instead of one.
+"""Which kind of file or folder a path is: a GGUF model, or something that was given instead of one.
 
-`model_path` is asked before anything is read of a model: what is no model is an error that names its kind and what
-to do about it, rather than the first thing that a reader misses in it.
+`model_path` is called before a model is read, so that the error for another kind of file names that kind and what to
+do, rather than the first field that a GGUF reader misses in it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEAD_BYTES = 4096
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 CONVERT = "convert a .gguf file"
 
-# The first bytes of what is no GGUF file → what it is, what to do. Sources: the Git LFS specification v1; PKWARE's
+# First bytes of files that are not GGUF, what they are, and what to do. Sources: the Git LFS specification v1; PKWARE's
 # APPNOTE; Python's pickle protocol 2 to 5; llama.cpp before GGUF (ggml, ggmf, ggjt, ggla; little-endian words);
 # RFC 1952; the XZ, Zstandard and 7z formats; PDF; HDF5, which Keras uses; NumPy's .npy.
 BEGINNINGS: Sequence[tuple[bytes, str, str]] = (
@@ -54,13 +54,13 @@ BEGINNINGS: Sequence[tuple[bytes, str, str]] = (
     (b"\x93NUMPY", "is an array of NumPy and no GGUF file", CONVERT),
 )
 HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|\?xml)", re.IGNORECASE)
-# ModelProto: ir_version (field 1, a small number), then producer_name (2), producer_version (3) or a graph (7).
+# ModelProto: ir_version (field 1, a small number), then producer_name (2), producer_version (3) or graph (7).
 ONNX = re.compile(rb"\x08[\x01-\x20](?:\x12[\x00-\x40][ -~]*|\x1a|:)", re.DOTALL)
 SAFETENSORS = re.compile(rb".{4}\x00{4}\{\s*[\"}]", re.DOTALL)
-# llama-imatrix's first format: a count, then the length of a tensor's name and the name.
+# llama-imatrix's format before GGUF: a count, then the length of a tensor's name and the name.
 IMATRIX = re.compile(rb".{4}.\x00{3}(?:blk\.|output|token_embd)", re.DOTALL)
 
-# general.type, or else general.architecture, of GGUF files that are no language model.
+# general.type of GGUF files that are not language models → what they are; without it, general.architecture says.
 NO_LANGUAGE_MODEL = {
     "mmproj": "a projector of images or sound",
     "imatrix": "an importance matrix, which quantization was guided by",
@@ -75,13 +75,13 @@ NAMES_SHOWN = 8
 
 
 def model_path(path: str | os.PathLike[str], *, folders: bool = False) -> Path:
-    """The GGUF file that `path` means: itself, or the one in it where it is a folder with one model.
+    """Return the GGUF file that `path` means: itself, or for a folder with one model that model's file.
 
-    folders: a folder of safetensors with its config.json is a model too, and given back as it is.
+    folders: also accept a folder of safetensors with a config.json, and return the folder.
 
-    Raises UnsupportedInput for what is no language model in GGUF, by its kind; InputError for a folder with no model
-    or with several, which it lists, and for a GGUF header that cannot be read; FileNotFoundError, which says how to
-    fetch it where `path` reads like `owner/repo` or a URL; OSError.
+    Raises UnsupportedInput, which names the kind, for what is not a language model in GGUF; InputError for a folder
+    with no model or with several, which it lists, and for a GGUF header that cannot be read; FileNotFoundError, with
+    the command that fetches it if `path` looks like `owner/repo` or a URL; OSError.
 
     >>> model_path("folder-with-one")
     PosixPath('folder-with-one/model.Q4_K_M.gguf')
@@ -98,7 +98,7 @@ def model_path(path: str | os.PathLike[str], *, folders: bool = False) -> Path:
 
 
 def _to_fetch(text: str) -> str:
-    """The owner/repo or URL that the text is, as llorch-fetch takes it; "" where it is neither."""
+    """Return `text` as llorch-fetch takes it if it is an owner/repo or a URL, else ""."""
     if URL.fullmatch(text):
         return re.sub(r"^(\w+):/+", r"\1://", text)
     repository = text.partition(":")[0]
@@ -107,7 +107,7 @@ def _to_fetch(text: str) -> str:
 
 
 def _in_folder(folder: Path, *, folders: bool) -> Path:
-    """The model of a folder."""
+    """Return the model's path in a folder, or the folder itself; see `model_path`."""
     names = {entry.name for entry in folder.iterdir() if entry.is_file()}
     converted = bool(names & {SINGLE, INDEX}) and CONFIG in names
     if converted and folders:
@@ -137,13 +137,13 @@ def _in_folder(folder: Path, *, folders: bool) -> Path:
 
 
 def _begins(file: Path) -> bool:
-    """Whether it is what stands for a model here: a whole GGUF file, or the first part of a split one."""
+    """Return whether the file begins a model: an unsplit GGUF file, or the first part of a split one."""
     part = PART.fullmatch(file.name)
     return part is None or int(part["number"]) == 1
 
 
 def _is_accessory(file: Path) -> bool:
-    """Whether a GGUF file says of itself that it is no language model."""
+    """Return whether a GGUF file says that it is not a language model."""
     try:
         _require_model(file)
     except UnsupportedInput:
@@ -154,7 +154,7 @@ def _is_accessory(file: Path) -> bool:
 
 
 def _folder_kind(folder: Path, names: set[str]) -> str:
-    """What a folder without a model in it is."""
+    """Return what a folder without a model is, as a phrase."""
     if ADAPTER_CONFIG in names:
         return "is a LoRA adapter (PEFT) and no model of its own"
     if (folder / "manifests").is_dir() and (folder / "blobs").is_dir():
@@ -169,7 +169,7 @@ def _folder_kind(folder: Path, names: set[str]) -> str:
 
 
 def _require_model(file: Path) -> None:
-    """UnsupportedInput, by its kind, unless the file is a language model in GGUF or nobody can say what it is."""
+    """Raise UnsupportedInput if the file is of a known kind other than a language model in GGUF."""
     with open_model_file(file) as fd:
         view = memoryview(bytearray(HEAD_BYTES))
         head = bytes(view[: read_exactly(fd, view, 0)])
@@ -198,7 +198,7 @@ def _require_model(file: Path) -> None:
 
 
 def _require_language_model(file: Path) -> None:
-    """UnsupportedInput for a GGUF file that is a projector, an imatrix or an adapter."""
+    """Raise UnsupportedInput for a GGUF file that is a projector, an importance matrix or an adapter."""
     try:
         texts = read_texts(file, ("general.type", "general.architecture"))
     except InputError:

@@ -1,7 +1,7 @@
-"""A model's file on the disk: opened without waiting, read by pread, and told apart from one that replaced it.
+"""Model files on disk: opened without blocking, read with pread, and identified so that a replaced file is noticed.
 
-Nothing is mapped: a file that shrinks under a map is SIGBUS, which Python cannot catch; under pread it is an
-error with a name.
+Nothing is memory-mapped: if a mapped file shrinks, the process gets SIGBUS, which Python cannot catch; pread returns
+fewer bytes instead, which becomes an error that names the file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from llorch.base.errors import MalformedInput
 
-# O_NONBLOCK and O_NOCTTY: a pipe or a terminal under that name must neither make us wait nor become ours.
+# O_NONBLOCK and O_NOCTTY: a pipe must not block the open, nor a terminal become our controlling terminal.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells that a file is still the one that was opened."""
+    """What identifies an open file, to notice that it was replaced or changed."""
 
     device: int
     inode: int
@@ -30,15 +30,15 @@ class Identity:
 
     @classmethod
     def of(cls, fd: int) -> Identity:
-        """The identity of an open file."""
+        """Return the identity of an open file."""
         s = os.fstat(fd)
         return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
 
 def open_descriptor(path: str | os.PathLike[str], *, links: bool = True) -> int:
-    """A descriptor for reading a regular file; MalformedInput for a folder, a pipe or a device.
+    """Open a regular file for reading; MalformedInput for a folder, a pipe or a device.
 
-    links: whether the name itself may be a symbolic link; without them one is an OSError (ELOOP).
+    links: whether `path` may be a symbolic link; if not, a link is an OSError (ELOOP).
     """
     fd = os.open(path, _FLAGS if links else _FLAGS | os.O_NOFOLLOW)
     if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -49,7 +49,7 @@ def open_descriptor(path: str | os.PathLike[str], *, links: bool = True) -> int:
 
 @contextmanager
 def open_model_file(path: str | os.PathLike[str], *, links: bool = True) -> Iterator[int]:
-    """`open_descriptor` as a context, which closes it."""
+    """Open as `open_descriptor` does, and close at the end of the context."""
     fd = open_descriptor(path, links=links)
     try:
         yield fd
@@ -58,7 +58,7 @@ def open_model_file(path: str | os.PathLike[str], *, links: bool = True) -> Iter
 
 
 def read_exactly(fd: int, view: memoryview, at: int) -> int:
-    """Fills `view` with the file's bytes from `at` on; returns how many there were, fewer at the file's end."""
+    """Fill `view` with the file's bytes from offset `at`; return how many were read, fewer only at the file's end."""
     done = 0
     while done < len(view):
         got = os.preadv(fd, [view[done:]], at + done)

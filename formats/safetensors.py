@@ -1,9 +1,8 @@
-"""safetensors files and folders, both ways: laid out before a byte is written, and read strictly.
+"""safetensors files and folders: their layout computed before writing, and strict reading.
 
-A file is a u64 with the header's length, the header (JSON: name → dtype, shape, data_offsets), and the data. The
-layout is a value, so a writer knows every name, offset and size before it writes: `lay_out`. Reading refuses
-what readers disagree on: doubled names, holes, overlaps, bytes after the data, an index that does not fit its
-shards. What is read is what was laid out: both sides speak of StoredTensor.
+A file is a u64 with the header's length, the header (JSON: name → dtype, shape, data_offsets), and the data.
+`lay_out` gives every name, offset and size before a byte is written. `read_safetensors` refuses what readers
+disagree on: duplicate names, holes, overlaps, bytes after the data, an index that does not fit its shards.
 
 Limits: a header or an index of 64 MiB, 262,144 tensors, 64 dimensions.
 """
@@ -40,17 +39,17 @@ BITS: Mapping[str, int] = {
 
 HEADER_BYTES = 64 << 20  # the format allows 100,000,000; a quarter of a million tensors need less than 64 MiB
 TENSORS = 1 << 18
-DIMENSIONS = 64  # NumPy's and torch's most
+DIMENSIONS = 64  # the most that NumPy and torch allow
 SHARD_NAME = re.compile(r"[A-Za-z0-9._-]+\.safetensors")
-NAMES_SHOWN = 8  # of those that an index and its shards disagree about
+NAMES_SHOWN = 8  # tensor names in the error of an index that disagrees with its shards
 
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsTensor:
     """One tensor of a file.
 
-    part: index of its file in `Layout.files` or `Stored.parts`. offset: of its first byte in that file, from the
-    file's beginning. dtype: as safetensors spells it.
+    part: index of its file in `Layout.files` or `SafetensorsModel.parts`. offset: of its first byte, from the beginning
+    of that file. dtype: as safetensors spells it.
     """
 
     name: str
@@ -62,7 +61,7 @@ class SafetensorsTensor:
 
     @property
     def weights(self) -> int:
-        """How many weights of a model it holds: of MXFP4's blocks two a byte, and of their scales none."""
+        """How many model weights the tensor holds: two a byte in the U8 `_blocks` of MXFP4, none in its U8 scales."""
         if self.dtype == "U8":
             return 2 * self.nbytes if self.name.endswith("_blocks") else 0
         return math.prod(self.shape)
@@ -73,7 +72,7 @@ class SafetensorsTensor:
 
 @dataclass(frozen=True, slots=True)
 class LaidOutFile:
-    """A file to write: its name in the folder, the bytes it begins with, and how long it will be."""
+    """A file to write: its name in the folder, its header's bytes, and its final size."""
 
     name: str
     header: bytes
@@ -82,7 +81,7 @@ class LaidOutFile:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All that is written but the weights; index: the content of INDEX, None where one file holds everything."""
+    """Everything to write except the weights. index: the content of INDEX, None if one file holds everything."""
 
     files: tuple[LaidOutFile, ...]
     tensors: tuple[SafetensorsTensor, ...]
@@ -91,7 +90,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsFile:
-    """A safetensors file that was read."""
+    """A safetensors file whose header was read."""
 
     path: Path
     identity: Identity
@@ -99,19 +98,19 @@ class SafetensorsFile:
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsModel:
-    """What one file, or a folder's files together, hold; in the order of the bytes."""
+    """The tensors of one file, or of a folder's shards together, in the order of their bytes."""
 
     parts: tuple[SafetensorsFile, ...]
     tensors: Mapping[str, SafetensorsTensor]
 
 
 def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size: int) -> Layout:
-    """Where each (name, dtype, shape) lies; ValueError for a name that comes twice.
+    """Lay out tensors, given as (name, dtype, shape), in files; ValueError for a duplicate name.
 
-    max_shard_size: most bytes of tensors in a file; a tensor is never cut, so a larger one has a file for
-    itself. The names are transformers': one model.safetensors, or numbered shards and an index. A file keeps the order
-    given, but where a tensor would lie at no multiple of its element size: there larger elements come first, as the
-    safetensors library writes them.
+    max_shard_size: the most bytes of tensors in a file; tensors are never cut, so a larger one has a file of its own.
+    The file names are transformers': one model.safetensors, or numbered shards and an index. A file keeps the given
+    order unless a tensor would lie at an offset that is no multiple of its element size: then tensors with larger
+    elements come first, as the safetensors library writes them.
     """
     rows = [(name, dtype, shape, math.prod(shape) * BITS[dtype] // 8) for name, dtype, shape in tensors]
     shards: list[list[SafetensorsTensor]] = []
@@ -145,9 +144,9 @@ Row = tuple[str, str, tuple[int, ...], int]
 
 
 def align(rows: Sequence[Row]) -> Sequence[Row]:
-    """The tensors of a file as given if each lies at a multiple of its element size, else larger elements first.
+    """Return a file's tensors as given if each lies at a multiple of its element size, else larger elements first.
 
-    Readers that map a file dislike a tensor that lies elsewhere.
+    Readers that map a file want aligned tensors.
     """
     at = 0
     for _, dtype, _, nbytes in rows:
@@ -158,11 +157,11 @@ def align(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def balance(sizes: Sequence[int], most: int) -> list[list[int]]:
-    """Which of these go into which shard: each of at most `most` bytes, or of one that is larger.
+    """Assign tensors of these sizes to shards, each of at most `most` bytes unless one tensor is larger.
 
-    What is above half of `most` has a shard for itself. The others are cut, in their order, at even parts of their sum,
-    each in the part that its middle lies in; so two shards of them differ by at most two of the largest. Shards are in
-    the order of their first.
+    Returns the indices of each shard's tensors. A tensor above half of `most` has a shard of its own. The others, in
+    their order, are cut into equal shares of their total size, each tensor going to the share that its middle lies in;
+    so two such shards differ by at most two of the largest tensors. Shards are ordered by their first tensor.
     """
     if sum(sizes) <= most:
         return [list(range(len(sizes)))]
@@ -172,7 +171,7 @@ def balance(sizes: Sequence[int], most: int) -> list[list[int]]:
     count = -(-total // most)
     while True:
         parts: dict[int, list[int]] = {}
-        at = 0  # twice where it begins, so that the middle is whole
+        at = 0  # twice the tensor's beginning, so that its middle is an integer
         for index in rest:
             part = min((at + sizes[index]) * count // max(1, 2 * total), max(0, count - 1))
             parts.setdefault(part, []).append(index)
@@ -183,7 +182,7 @@ def balance(sizes: Sequence[int], most: int) -> list[list[int]]:
 
 
 def _laid_out(shard: list[SafetensorsTensor], name: str) -> LaidOutFile:
-    """The file of these tensors, whose offsets still count from the data's beginning."""
+    """Lay out one file. The shard's offsets still count from the beginning of the data."""
     rows: dict[str, object] = {"__metadata__": {"format": "pt"}}  # transformers 4 refuses a file without it
     size = 0
     for t in shard:
@@ -196,10 +195,10 @@ def _laid_out(shard: list[SafetensorsTensor], name: str) -> LaidOutFile:
 
 
 def read_safetensors(path: str | os.PathLike[str], *, links: bool = False) -> SafetensorsModel:
-    """The header of a .safetensors file, or of a folder's model.safetensors or index and shards.
+    """Read the headers of a .safetensors file, or of a folder's model.safetensors or index and shards.
 
-    Raises InputError for whatever is wrong, with the file it is in; OSError for what cannot be read. In a
-    folder, no file may be a symbolic link, unless `links` allows it.
+    Raises InputError, with the file, for whatever is wrong; OSError for what cannot be read. links: whether the files
+    of a folder may be symbolic links.
     """
     path = Path(path)
     if not path.is_dir():
@@ -240,7 +239,7 @@ def _read_file(path: Path, part: int, *, links: bool = True) -> Part:
 
 
 def _tensors(fd: int, size: int, part: int) -> list[SafetensorsTensor]:
-    """The tensors of a file in the order of their bytes, which they cover without hole or overlap."""
+    """Return a file's tensors in the order of their bytes, which must cover the data without holes or overlaps."""
     length = int.from_bytes(_bytes(fd, 0, 8, size, "the header's length"), "little")
     if length > HEADER_BYTES:
         raise MalformedInput(f"has a header of {length} bytes, more than the limit {HEADER_BYTES}", offset=0)
@@ -280,7 +279,7 @@ def _bytes(fd: int, at: int, count: int, size: int, what: str) -> bytes:
 
 
 def _json_object(text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object of which no name, at any depth, comes twice; stricter than Python's reader, as others are."""
+    """Parse a JSON object strictly: no duplicate names at any depth, no NaN or Infinity, no lone surrogates."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -295,9 +294,8 @@ def _json_object(text: bytes, what: str) -> dict[str, Any]:
     try:
         parsed = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_number)
         if b"\\u" in text:
-            json.dumps(parsed, ensure_ascii=False).encode(
-                "utf-8"
-            )  # half a surrogate pair is an error only here
+            # A lone surrogate, which the parser accepts, cannot be encoded.
+            json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except InputError:
         raise
     except UnicodeError:
@@ -348,7 +346,7 @@ def _are_sizes(values: object) -> bool:
 
 
 def _read_sharded(folder: Path, index: Path, *, links: bool) -> SafetensorsModel:
-    """The shards that the index names: bare names of regular files, which hold what it says and no more."""
+    """Read the shards that the index names: files with bare names, which must hold exactly the tensors it lists."""
     try:
         weight_map, total_size = _read_index(index, links=links)
     except InputError as error:
@@ -382,7 +380,7 @@ def _read_sharded(folder: Path, index: Path, *, links: bool) -> SafetensorsModel
 
 
 def _read_index(index: Path, *, links: bool) -> tuple[dict[str, str], object]:
-    """weight_map and total_size of an index."""
+    """Return weight_map and total_size of an index."""
     with open_model_file(index, links=links) as fd:
         size = Identity.of(fd).size
         if size > HEADER_BYTES:

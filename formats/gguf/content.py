@@ -1,7 +1,7 @@
-"""What a GGUF model is, apart from how it is kept: a digest for each key's value, and for each tensor's bytes.
+"""Digests of a GGUF model's content: one for each key's value, and one for each tensor's bytes.
 
-Blind to file names, to the order of keys and tensors and to how a set is split, so that a copy that was given another
-template, name or number of parts is known for what it is, and what differs can be said.
+They do not depend on file names, on the order of keys and tensors or on how a set is split, so that a copy with
+another template, name or number of parts is recognized, and the difference can be named.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from llorch.formats.gguf.metadata import Metadata, StringArray, Value
 from llorch.formats.gguf.tensor_data import TensorData
 
 CHUNK = 1 << 22
-OF_SPLIT = "split."  # keys that number the parts of a set
-DIGITS = 16  # of a value's digest: it tells values apart, and proves nothing
+OF_SPLIT = "split."  # prefix of the keys that number the parts of a set
+DIGITS = 16  # kept of a value's digest: enough to tell values apart, not to prove them equal
 
 
 @dataclass(frozen=True, slots=True)
 class TensorDigest:
-    """A tensor of a set. shape: outermost dimension first. file: of its part. offset: in that file."""
+    """Digest of one tensor. shape: outermost dimension first. file: its part's name. offset: in that file."""
 
     name: str
     dtype: str
@@ -35,7 +35,7 @@ class TensorDigest:
 
 
 def tensor_digests(header: Header) -> Iterator[TensorDigest]:
-    """Every tensor of a model with the SHA-256 of its bytes, which are read for it. Raises InputError and OSError."""
+    """Read every tensor of a model and yield its SHA-256, in the order of the files. Raises InputError and OSError."""
     with TensorData(header) as data:
         for tensor in sorted(header.tensors.values(), key=lambda one: (one.part, one.offset)):
             digest = hashlib.sha256()
@@ -53,7 +53,7 @@ def tensor_digests(header: Header) -> Iterator[TensorDigest]:
 
 
 def metadata_digests(metadata: Metadata) -> dict[str, str]:
-    """Key → the first digits of a digest of its value, whatever the order of keys and the byte order of the file."""
+    """Return key → the first digits of its value's digest, independent of the keys' order and the file's byte order."""
     return {key: _of_value(metadata[key]) for key in sorted(metadata) if not key.startswith(OF_SPLIT)}
 
 

@@ -1,8 +1,8 @@
-"""GGUF files, versions 2 and 3: the header of one file, or of all parts of a split set, read with bounds.
+"""Headers of GGUF files, versions 2 and 3: of one file, or of all parts of a split set, read within bounds.
 
-The rules are llama.cpp's (ggml/src/gguf.cpp) and stricter ones: no dimension of zero, printable names, bools of
-0 or 1. No file can cost more than `Limits` allow. Shapes are in NumPy order (rows first) from here on; ggml's
-reversed order ends here.
+The rules are llama.cpp's (ggml/src/gguf.cpp) and some stricter ones: no dimension of zero, printable names, bools of
+0 or 1. `Limits` bound what any file can cost. Shapes are in NumPy order (rows first) from here on: ggml's reversed
+order ends here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from llorch.formats.quants import QuantType, by_id
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of a model: all of it, unless the model was split."""
+    """One file of a model: the whole model, unless it is split."""
 
     path: Path
     identity: Identity
@@ -41,7 +41,7 @@ class Tensor:
     """One row of the tensor table.
 
     shape: in NumPy order, the contiguous dimension last. part: index of its file in `Header.parts`.
-    offset: of its first byte in that file, from the file's beginning. nbytes: without padding.
+    offset: of its first byte, from the beginning of that file. nbytes: without padding.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Tensor:
 
     @property
     def weights(self) -> int:
-        """How many weights it holds."""
+        """How many weights the tensor holds."""
         return math.prod(self.shape)
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """All that a model's files say before their weights; of a split set, the metadata is the first part's."""
+    """The headers of a model's files together; of a split set, the metadata is the first part's."""
 
     parts: tuple[Part, ...]
     metadata: Metadata
@@ -70,12 +70,12 @@ class Header:
 
     @property
     def path(self) -> Path:
-        """The file that was named, or the first part of a split set."""
+        """The file that was opened, or the first part of a split set."""
         return self.parts[0].path
 
 
 def read_header(path: str | os.PathLike[str], limits: Limits | None = None) -> Header:
-    """Reads and checks the header of a file; of a split set's part, those of the whole set.
+    """Read and check the header of a file, or of all parts if the file is a part of a split set.
 
     Raises InputError, which names the key or tensor, the byte and the file; OSError for what cannot be read.
     """
@@ -89,7 +89,7 @@ def read_header(path: str | os.PathLike[str], limits: Limits | None = None) -> H
 
 
 def _read_set(named: Header, paths: list[Path], limits: Limits) -> Header:
-    """The parts together; `named` is the one that was read already."""
+    """Read all parts of a split set; `named` is the part that was already read."""
     headers: list[Header] = []
     tensors: dict[str, Tensor] = {}
     for index, path in enumerate(paths):
@@ -109,7 +109,7 @@ def _read_set(named: Header, paths: list[Path], limits: Limits) -> Header:
         except InputError as error:
             raise error.in_file(path) from error.__cause__
         tensors |= {name: replace(tensor, part=index) for name, tensor in header.tensors.items()}
-        # Only the first part's metadata is kept: a later one's would hold on to all the bytes of its header.
+        # Only the first part's metadata is kept: string arrays of the others would keep all their header bytes.
         headers.append(header if index == 0 else replace(header, metadata=Metadata()))
     try:
         require_all_tensors(headers[0].metadata, [len(header.tensors) for header in headers])
@@ -121,10 +121,10 @@ def _read_set(named: Header, paths: list[Path], limits: Limits) -> Header:
 def read_part(
     path: str | os.PathLike[str], limits: Limits | None = None, *, read: ReadAt | None = None
 ) -> Header:
-    """Reads and checks the header of one file, whether it is all of the model or not; raises as `read_header`.
+    """Read and check the header of one file, whether it is the whole model or a part; raises as `read_header` does.
 
-    read: gives the file's bytes where those at `path` are not there yet, as of a file on a server; only the size
-    is then taken from the disk.
+    read: gives the file's bytes if the file at `path` is not filled yet, as for a file on a server; only the size is
+    then taken from disk.
     """
     path, limits = Path(path), limits or Limits()
     with open_model_file(path) as fd:
@@ -142,7 +142,7 @@ def read_part(
 
 
 def read_texts(path: str | os.PathLike[str], keys: Sequence[str]) -> dict[str, str]:
-    """The texts that a file has under these keys, read no further than the last of them; keys of other types are none.
+    """Return the string values of `keys`, reading no further than the last of them; keys of other types are left out.
 
     Raises as `read_header` does, for what was read.
     """
@@ -196,7 +196,7 @@ def _alignment(metadata: Metadata, limits: Limits) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A tensor's row of the table, before its place in the file is known."""
+    """A row of the tensor table. at: where the row begins in the file, for error messages."""
 
     name: str
     shape: tuple[int, ...]
@@ -242,7 +242,7 @@ def _row(reader: HeaderReader, index: int, alignment: int, limits: Limits) -> _R
 
 
 def _place(rows: list[_Row], data_offset: int, alignment: int, size: int) -> dict[str, Tensor]:
-    """The tensors where they lie; llama.cpp's rule: in the table's order, each right after the one before."""
+    """Return the tensors with their file offsets. llama.cpp's rule: in the table's order, each right after the last."""
     tensors: dict[str, Tensor] = {}
     expected, before = 0, ""
     for row in rows:

@@ -1,4 +1,4 @@
-"""The bytes of a GGUF header as values: names, numbers, arrays; every length checked before it is believed.
+"""The values in a GGUF header's bytes: names, numbers, arrays; every length is checked before it is used.
 
 The file is read into one buffer that grows a window at a time and never past `Limits.header_bytes`.
 """
@@ -16,12 +16,11 @@ from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import StringArray, Value, ValueType
 from llorch.formats.gguf.strings import ByteOrder, scan_strings
 
-ReadAt = Callable[
-    [int, int], bytes
-]  # (how many, from which byte of the file on): as os.pread, so it may give fewer
+# (number of bytes, file offset) → bytes; may return fewer, as os.pread may
+ReadAt = Callable[[int, int], bytes]
 
 WINDOW = 1 << 20  # bytes read at a time
-LEAST_KEY, LEAST_TENSOR = 14, 33  # bytes of the shortest possible record
+LEAST_KEY, LEAST_TENSOR = 14, 33  # bytes of the shortest possible key-value pair and tensor row
 
 T = ValueType
 _CODES = {
@@ -45,23 +44,23 @@ _STRUCTS = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a header may ask for; far above every published model, far below what would hurt."""
+    """The most that a header may ask for: far above every published model, far below what would exhaust memory."""
 
     header_bytes: int = 128 << 20
     keys: int = 1 << 16
     tensors: int = 1 << 18
     key_bytes: int = 65535  # gguf.md
-    name_bytes: int = 63  # GGML_MAX_NAME with its NUL
+    name_bytes: int = 63  # GGML_MAX_NAME is 64 with the NUL
     string_bytes: int = 16 << 20
-    strings: int = 8 << 20  # elements of string arrays, all together
+    strings: int = 8 << 20  # elements of all string arrays together
     alignment: int = 1 << 20
 
 
 class HeaderReader:
-    """A position in a file of `size` bytes, which `read` gives, and the bytes read so far.
+    """Reads values in order from a file of `size` bytes, whose bytes `read` gives.
 
-    `order` is little until `preamble` finds a big-endian version. What a method reads is called `what` in the
-    message of its error, a whole phrase.
+    `order` is little until `preamble` finds a big-endian version. `what` of a method is a phrase for what it reads, for
+    its error messages.
     """
 
     def __init__(self, read: ReadAt, size: int, limits: Limits) -> None:
@@ -75,7 +74,7 @@ class HeaderReader:
         self._array = ""  # the array being scanned, for the message of a bad string in it
 
     def preamble(self) -> tuple[int, int, int]:
-        """Version, number of tensors, number of keys."""
+        """Read the magic and return (version, number of tensors, number of keys)."""
         if self._size < 4:
             raise MalformedInput(f"is no GGUF file: {self._size} bytes are too short (truncated?)")
         at = self._take(4, "the magic")
@@ -108,17 +107,17 @@ class HeaderReader:
             )
 
     def count(self, type: ValueType, what: str) -> int:
-        """An unsigned integer."""
+        """Read an unsigned integer of the given type."""
         return int(self._scalar(type, what))
 
     def counts(self, n: int, what: str) -> tuple[int, ...]:
-        """`n` integers of 64 bits, signed so that an absurd one shows as negative."""
+        """Read `n` 64-bit integers; signed, so that an absurd one shows as negative."""
         at = self._take(8 * n, what)
         sign = "<" if self.order == "little" else ">"
         return struct.unpack_from(f"{sign}{n}q", self.buffer, at)
 
     def name(self, most: int, what: str) -> str:
-        """A key or tensor name: UTF-8, not empty, nothing that a terminal would act on."""
+        """Read a key or tensor name: UTF-8, not empty, at most `most` bytes, printable."""
         raw, at = self._text(most, what)
         try:
             name = raw.decode("utf-8")
@@ -131,7 +130,7 @@ class HeaderReader:
         return name
 
     def value(self, key: str) -> Value:
-        """The value of a key, whatever its type."""
+        """Read the value of a key: its type, then a scalar, a string or an array."""
         what = f"key {printable(key)}"
         type = self._value_type(f"the type of {what}")
         at = self.position
@@ -161,7 +160,7 @@ class HeaderReader:
             return Value(key, T.ARRAY, element, at, self._string_array(count, what, at))
         stored = np.dtype(_STRUCTS[self.order][element].format)
         start = self._take(count * stored.itemsize, f"the array of {what}")
-        # A copy: a view would forbid the buffer to grow.
+        # A copy: a bytearray with a view on it cannot grow.
         data = np.frombuffer(bytes(memoryview(self.buffer)[start : self.position]), stored)
         if self.order == "big":
             data = data.astype(stored.newbyteorder("<"))
@@ -184,7 +183,7 @@ class HeaderReader:
         return StringArray(self.buffer, *scan_strings(self, count))
 
     def require_string(self, index: int, length: int, at: int) -> None:
-        """MalformedInput unless string `index` of the array being read can be as long as `at` says."""
+        """Raise MalformedInput if string `index` of the current array, its length field at `at`, is too long."""
         end = at + 8 + length
         if length > self._limits.string_bytes or end > min(self._size, self._limits.header_bytes):
             raise MalformedInput(
@@ -194,7 +193,7 @@ class HeaderReader:
             )
 
     def fill(self, upto: int) -> None:
-        """Reads on so that the buffer reaches `upto`, or as near as file and limit let it."""
+        """Read until the buffer reaches `upto`, or the end of the file or the header limit if that comes first."""
         upto = min(upto, self._size, self._limits.header_bytes)
         while len(self.buffer) < upto:
             got = self._read(max(upto - len(self.buffer), 1 << 16), len(self.buffer))
@@ -203,7 +202,7 @@ class HeaderReader:
             self.buffer += got
 
     def _take(self, n: int, what: str) -> int:
-        """Makes `n` bytes available, steps over them and returns where they begin."""
+        """Make `n` bytes available in the buffer, move past them and return where they begin."""
         at = self.position
         if n > self._size - at:
             raise MalformedInput(

@@ -1,4 +1,4 @@
-"""The key-value pairs of a GGUF header, as typed values: what a caller asks for is what it gets, or an error."""
+"""The key-value pairs of a GGUF header as typed values; a value of another type than asked for is an error."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ D = TypeVar("D")
 INTEGERS = frozenset({T.U8, T.I8, T.U16, T.I16, T.U32, T.I32, T.U64, T.I64})
 FLOATS = frozenset({T.F32, T.F64})
 LENGTH_BYTES = 8  # before each string
-DECODED_AT_ONCE = 1 << 14  # strings, so that what is made on the way stays small beside them
+DECODED_AT_ONCE = 1 << 14  # strings per decode: bounds the temporary arrays
 
 
 class StringArray:
-    """Strings of one array, still inside the header's bytes: string i is `length[i]` bytes from `start[i]`."""
+    """A string array inside the header's buffer: string i is `lengths[i]` bytes from `starts[i]`."""
 
     __slots__ = ("_header", "lengths", "starts")
 
@@ -55,7 +55,7 @@ class StringArray:
         return len(self.starts)
 
     def raw(self, index: int) -> bytes:
-        """The bytes of one string, whatever they are."""
+        """Return the bytes of one string, valid UTF-8 or not."""
         start = int(self.starts[index])
         return bytes(memoryview(self._header)[start : start + int(self.lengths[index])])
 
@@ -66,24 +66,24 @@ class StringArray:
         return iter(self.tolist())
 
     def tolist(self) -> list[str]:
-        """All strings; UnicodeDecodeError when one is not UTF-8 (`first_invalid` says which)."""
+        """Return all strings; UnicodeDecodeError if one is not UTF-8 (`first_invalid` says which)."""
         strings: list[str] = []
         for first in range(0, len(self), DECODED_AT_ONCE):
             strings += self._decode(slice(first, first + DECODED_AT_ONCE))
         return strings
 
     def _decode(self, some: slice) -> list[str]:
-        """Some strings, by one decode of them all, which takes half the time of a decode each."""
+        """Decode a slice of the strings with one decode call, which takes half the time of one call per string."""
         raw, lengths_at = self._blank_lengths(some)
         text = raw.decode("utf-8")
-        within_character = (np.frombuffer(raw, np.uint8) & 0xC0) == 0x80  # all bytes of one but the first
+        within_character = (np.frombuffer(raw, np.uint8) & 0xC0) == 0x80  # UTF-8 continuation bytes
         characters = self.lengths[some] - np.add.reduceat(within_character, lengths_at, dtype=np.int64)
         ends = np.cumsum(characters + LENGTH_BYTES)
         places = zip((ends - characters).tolist(), ends.tolist(), strict=True)
         return [text[start:end] for start, end in places]
 
     def first_invalid(self) -> int | None:
-        """Index of the first string that is not UTF-8, found by one decode over all of them."""
+        """Return the index of the first string that is not UTF-8, by one decode of all strings; None if all are."""
         if not len(self):
             return None
         raw, lengths_at = self._blank_lengths(slice(None))
@@ -94,7 +94,7 @@ class StringArray:
         return None
 
     def encoded(self) -> bytearray:
-        """All strings as GGUF writes them in little-endian order: each behind its length in 8 bytes."""
+        """Return all strings as GGUF stores them in little-endian order: each after its length in 8 bytes."""
         if not len(self):
             return bytearray()
         raw, lengths_at = self._blank_lengths(slice(None))
@@ -105,7 +105,7 @@ class StringArray:
         return raw
 
     def _blank_lengths(self, some: slice) -> tuple[bytearray, NDArray[np.int64]]:
-        """The bytes of some strings, and where in them the length of each is: blanks now, which join no two strings."""
+        """Return a slice's bytes and the places of its length fields, which are blanked so as not to join strings."""
         starts, lengths = self.starts[some], self.lengths[some]
         first = int(starts[0]) - LENGTH_BYTES
         raw = bytearray(memoryview(self._header)[first : int(starts[-1] + lengths[-1])])
@@ -121,7 +121,10 @@ Array = StringArray | NDArray[np.generic]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value: of an array, `type` is ARRAY and `element` its element type; else both are the same."""
+    """One value of a header. Of an array, `type` is ARRAY and `element` its element type; else both are the same.
+
+    offset: where the value begins in the file.
+    """
 
     key: str
     type: ValueType
@@ -131,11 +134,11 @@ class Value:
 
     @property
     def type_name(self) -> str:
-        """As the specification spells it, in lower case: `u32`, `array of string`."""
+        """The type as the specification spells it, in lower case: `u32`, `array of string`."""
         return f"array of {self.element.name.lower()}" if self.type is T.ARRAY else self.type.name.lower()
 
     def wrong(self, expected: str) -> MalformedInput:
-        """The error that this value is not what was expected of its key."""
+        """Return the error for a value of another type than expected."""
         return MalformedInput(
             f"has type {self.type_name}, not {expected}",
             where=f"key {printable(self.key)}",
@@ -144,7 +147,7 @@ class Value:
 
 
 class Required(enum.Enum):
-    """The default of a key that must be there."""
+    """The default that means: the key must be present."""
 
     REQUIRED = enum.auto()
 
@@ -153,11 +156,11 @@ REQUIRED = Required.REQUIRED
 
 
 class Metadata(Mapping[str, Value]):
-    """Keys and values of a header, in the file's order, with getters that check the type.
+    """The keys and values of a header, in the file's order, with getters that check the type.
 
-    Every getter takes a default for a missing key; without one, the missing key is a MalformedInput that
-    names it. A value of another type is an error too, never converted by guess; integers of any width serve
-    as an integer, floats of either width (and integers) as a number.
+    Every getter takes a default for a missing key; without one, a missing key is a MalformedInput that names it. A
+    value of another type is a MalformedInput too, never guessed at; integers of any width are accepted as an integer,
+    floats of either width and integers as a number.
     """
 
     def __init__(self, values: Mapping[str, Value] | None = None) -> None:
@@ -179,7 +182,7 @@ class Metadata(Mapping[str, Value]):
         return value
 
     def text(self, key: str, default: D | Required = REQUIRED) -> str | D:
-        """A string."""
+        """Return a string."""
         value = self._find(key, default)
         if value is None:
             return cast(D, default)
@@ -188,7 +191,7 @@ class Metadata(Mapping[str, Value]):
         return value.data
 
     def integer(self, key: str, default: D | Required = REQUIRED) -> int | D:
-        """An integer of any width."""
+        """Return an integer of any width."""
         value = self._find(key, default)
         if value is None:
             return cast(D, default)
@@ -197,7 +200,7 @@ class Metadata(Mapping[str, Value]):
         return cast(int, value.data)
 
     def number(self, key: str, default: D | Required = REQUIRED) -> float | D:
-        """A finite number, exactly as stored: a float32 comes widened, so 1e-05 reads 9.999999747378752e-06."""
+        """Return a finite number exactly as stored: the float32 of 1e-05 is returned as 9.999999747378752e-06."""
         value = self._find(key, default)
         if value is None:
             return cast(D, default)
@@ -211,7 +214,7 @@ class Metadata(Mapping[str, Value]):
         return number
 
     def decimal(self, key: str, default: D | Required = REQUIRED) -> float | D:
-        """A finite number as its author wrote it: the shortest decimal that the stored float32 is nearest to."""
+        """Return a finite number as its author wrote it: for a float32, the shortest decimal that rounds to it."""
         number = self.number(key, default)
         value = self._values.get(key)
         if value is None or value.type is not T.F32:
@@ -219,7 +222,7 @@ class Metadata(Mapping[str, Value]):
         return float(str(np.float32(cast(float, value.data))))
 
     def flag(self, key: str, default: D | Required = REQUIRED) -> bool | D:
-        """A bool."""
+        """Return a bool."""
         value = self._find(key, default)
         if value is None:
             return cast(D, default)
@@ -228,7 +231,7 @@ class Metadata(Mapping[str, Value]):
         return value.data
 
     def texts(self, key: str, default: D | Required = REQUIRED) -> StringArray | D:
-        """An array of strings, not yet decoded."""
+        """Return an array of strings, not yet decoded."""
         value = self._find(key, default)
         if value is None:
             return cast(D, default)
@@ -237,9 +240,9 @@ class Metadata(Mapping[str, Value]):
         return value.data
 
     def described(self, key: str) -> list[str]:
-        """The texts of a key that only describes: a string, or an array's; none where it is neither, or not there.
+        """Return the strings of a descriptive key, which is a string or an array of strings; none otherwise.
 
-        Writers differ in which they use, and llama.cpp, which shows such keys and reads none, takes what is there.
+        Writers differ in which they use, and llama.cpp, which only shows such keys, accepts both.
         """
         data = None if (value := self._values.get(key)) is None else value.data
         if isinstance(data, StringArray):
@@ -247,7 +250,7 @@ class Metadata(Mapping[str, Value]):
         return [data] if isinstance(data, str) else []
 
     def integers(self, key: str, default: D | Required = REQUIRED) -> NDArray[np.integer] | D:
-        """An array of integers (a read-only view); an array of bools serves as one of 0 and 1."""
+        """Return an array of integers (a read-only view); an array of bools is accepted as one of 0 and 1."""
         value = self._find(key, default)
         if value is None:
             return cast(D, default)
@@ -256,7 +259,7 @@ class Metadata(Mapping[str, Value]):
         return cast("NDArray[np.integer]", value.data)
 
     def numbers(self, key: str, default: D | Required = REQUIRED) -> NDArray[np.floating] | D:
-        """An array of floats (a read-only view); they need not be finite."""
+        """Return an array of floats (a read-only view), which need not be finite."""
         value = self._find(key, default)
         if value is None:
             return cast(D, default)

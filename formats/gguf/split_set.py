@@ -1,6 +1,6 @@
-"""Split sets, `NAME-00001-of-0000N.gguf`: which files belong together, and whether they say so themselves.
+"""Split sets, `NAME-00001-of-0000N.gguf`: the paths of all parts, and checks that they belong together.
 
-The first part has the model's keys, the others the three `split.` keys. A set can be read from any of its parts.
+The first part has the model's keys, the others only the three `split.` keys. A set can be read from any of its parts.
 Source: llama.cpp, `llama_split_path` and src/llama-model-loader.cpp, which checks less.
 """
 
@@ -17,13 +17,13 @@ from llorch.base.printable import printable
 from llorch.formats.gguf.metadata import Metadata, StringArray, Value
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
-OWN = frozenset({NUMBER, COUNT, TENSORS, "general.alignment"})  # keys that are each part's own
+OWN = frozenset({NUMBER, COUNT, TENSORS, "general.alignment"})  # keys that may differ between parts
 
 _NAME = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
 def part_paths(path: Path, metadata: Metadata) -> list[Path]:
-    """The files of the set that `path`, with these keys, is one of; itself alone where it is not split."""
+    """Return the paths of all parts of the set that `path` belongs to; `path` alone if it is not split."""
     count = metadata.integer(COUNT, 1)
     if count in (0, 1):
         return [path]
@@ -45,7 +45,7 @@ def part_paths(path: Path, metadata: Metadata) -> list[Path]:
 
 
 def require_part(index: int, count: int, metadata: Metadata, first: Metadata) -> None:
-    """MalformedInput unless this is part `index` (from 0) of `count`, and its keys fit those of the first."""
+    """Raise MalformedInput unless this is part `index` (from 0) of `count`, with keys that agree with the first's."""
     for key, expected in ((COUNT, count), (NUMBER, index), (TENSORS, first.integer(TENSORS))):
         if (found := metadata.integer(key)) != expected:
             raise MalformedInput(f"is {found} in part {index + 1}, not {expected}", where=f"key '{key}'")
@@ -60,14 +60,14 @@ def require_part(index: int, count: int, metadata: Metadata, first: Metadata) ->
 
 
 def require_all_tensors(first: Metadata, counts: Sequence[int]) -> None:
-    """MalformedInput unless the parts, of so many tensors each, hold as many as the first one says."""
+    """Raise MalformedInput unless the parts' tensor counts add up to the first part's `split.tensors.count`."""
     promised, found = first.integer(TENSORS), sum(counts)
     if promised != found:
         raise MalformedInput(f"is {promised}, the {len(counts)} parts hold {found}", where=f"key '{TENSORS}'")
 
 
 def _equal(a: Value, b: Value) -> bool:
-    """Whether they are the same type and bits."""
+    """Return whether two values have the same type and bits."""
     if (a.type, a.element) != (b.type, b.element):
         return False
     if isinstance(a.data, StringArray) and isinstance(b.data, StringArray):

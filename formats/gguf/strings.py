@@ -1,4 +1,4 @@
-"""Where the strings of a GGUF array begin and end: a quarter of a million are found in a few milliseconds."""
+"""A fast scan for the strings of a GGUF array: a quarter of a million in a few milliseconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-SCAN = 1 << 17  # bytes looked at in one step
+SCAN = 1 << 17  # bytes per window
 
 Places = NDArray[np.int64]
 ByteOrder = Literal["little", "big"]
@@ -18,27 +18,26 @@ _U64 = {"little": struct.Struct("<Q").unpack_from, "big": struct.Struct(">Q").un
 
 
 class StringReader(Protocol):
-    """A file whose strings are looked for: what was read of it, and how far the reading is."""
+    """A header reader, as `scan_strings` needs it: the bytes read so far, and the current position in them."""
 
     buffer: bytearray
     position: int
     order: ByteOrder
 
     def fill(self, upto: int) -> None:
-        """Reads on until the buffer has so many bytes, or the file ends."""
+        """Read until the buffer has `upto` bytes, or the file ends."""
 
     def require_string(self, index: int, length: int, at: int) -> None:
-        """Raises if a string's length is over a limit or over what is left of the file."""
+        """Raise if a string's length exceeds a limit or the rest of the file."""
 
 
 def scan_strings(reader: StringReader, count: int) -> tuple[Places, Places]:
-    """Starts and lengths of `count` length-prefixed strings from the reader's position, which moves past them.
+    """Return starts and lengths of `count` length-prefixed strings from the reader's position, which moves past them.
 
-    In a window every seven zero bytes beside another byte may be the length of a string shorter than 256. If the
-    k-th such place is where string k-1 ends, for all k, then these *are* the strings, with no further proof
-    needed, and NumPy finds them at memory speed. Where the chain breaks (a long or empty string, one with
-    NULs, a corrupt length) the rest of the window is walked string by string: the cost is linear whatever
-    the file holds.
+    In a window, seven zero bytes in a row beside a non-zero byte may be the length of a string shorter than 256 bytes.
+    If the k-th such place is where string k-1 ends, for all k, these are the strings, with no further check needed, and
+    NumPy finds them at memory speed. Where the chain breaks (a long or empty string, one with NULs, a corrupt length),
+    the rest of the window is walked string by string: the cost is linear whatever the file holds.
     """
     starts: list[Places] = [np.empty(0, np.int64)]
     lengths: list[Places] = [np.empty(0, np.int64)]
@@ -48,7 +47,7 @@ def scan_strings(reader: StringReader, count: int) -> tuple[Places, Places]:
         if reader.position + SCAN > len(reader.buffer):
             reader.fill(reader.position + SCAN)
         begin, end = reader.position, min(len(reader.buffer), reader.position + SCAN)
-        if end - begin < 8:  # the end of what there is, so this raises
+        if end - begin < 8:  # nothing more could be read, so this raises
             reader.require_string(count - left, 0, begin)
         chained_starts, chained_lengths = _chain(reader, begin, end, left)
         if len(chained_starts):
@@ -73,13 +72,13 @@ def scan_strings(reader: StringReader, count: int) -> tuple[Places, Places]:
 
 
 def _chain(reader: StringReader, begin: int, end: int, most: int) -> tuple[Places, Places]:
-    """The strings from `begin` whose lengths are all one byte and follow one another without a break."""
+    """Find the strings from `begin` on that follow one another without a break and are shorter than 256 bytes."""
     window = np.frombuffer(reader.buffer, np.uint8, end - begin, begin)
     zero = window == 0
     zero = zero[:-1] & zero[1:]
     zero = zero[:-2] & zero[2:]
     zero = zero[:-3] & zero[3:]  # seven zero bytes in a row begin here
-    # The length's one byte stands before its seven zeros, or after them in a big-endian file.
+    # The low byte of the length precedes its seven zeros; in a big-endian file it follows them.
     at = np.flatnonzero(zero[1:] if reader.order == "little" else zero[:-1])[:most]
     length = window[at if reader.order == "little" else at + 7].astype(np.int64)
     if not len(at) or at[0] != 0:

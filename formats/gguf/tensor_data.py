@@ -1,4 +1,4 @@
-"""The bytes of tensors: by pread into our own buffers, from files that must stay the ones whose header was read."""
+"""Tensor bytes, read with pread from files that must not have changed since their header was read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llorch.formats.safetensors import SafetensorsFile, SafetensorsModel, Safete
 
 
 class TensorData:
-    """Reads tensor bytes of a model's files; a context manager, safe for many threads at once."""
+    """Reads the tensor bytes of a model's files; a context manager, safe for use by many threads."""
 
     def __init__(self, files: Header | SafetensorsModel) -> None:
         self._parts: tuple[Part | SafetensorsFile, ...] = files.parts
@@ -45,15 +45,15 @@ class TensorData:
     def read(
         self, tensor: Tensor | SafetensorsTensor, start: int = 0, stop: int | None = None
     ) -> NDArray[np.uint8]:
-        """Bytes [start, stop) of a tensor, in a new array; as in `read_into`."""
+        """Return bytes [start, stop) of a tensor in a new array; see `read_into`."""
         buffer = np.empty((tensor.nbytes if stop is None else stop) - start, np.uint8)
         self.read_into(tensor, start, buffer)
         return buffer
 
     def read_into(self, tensor: Tensor | SafetensorsTensor, start: int, buffer: NDArray[np.uint8]) -> None:
-        """Fills `buffer` with the tensor's bytes from `start` on, little-endian whatever the file is.
+        """Fill `buffer` with the tensor's bytes from `start` on, in little-endian order whatever the file's order.
 
-        Of a tensor in a big-endian file, `start` and `buffer` are whole blocks.
+        For a big-endian file, `start` and `buffer` must be whole blocks.
         """
         self.read_file_into(
             tensor.part, tensor.offset + start, buffer, where=f"tensor {printable(tensor.name)}"
@@ -64,14 +64,14 @@ class TensorData:
                 buffer[...] = little
 
     def little_endian(self, tensor: Tensor, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Whole blocks as `read_file_into` gave them: the same array, or of a big-endian file a new one."""
+        """Return whole blocks from `read_file_into` in little-endian order: as they are, or swapped in a new array."""
         part = self._parts[tensor.part]
         if isinstance(part, Part) and part.byte_order == "big":
             return swap_bytes(tensor.type, raw)
         return raw
 
     def read_file_into(self, part: int, at: int, buffer: NDArray[np.uint8], *, where: str = "") -> None:
-        """Fills `buffer` with the bytes of one of the files from byte `at` on, whatever they are."""
+        """Fill `buffer` with the raw bytes of file `part` from offset `at`. MalformedInput if the file ends before."""
         done = read_exactly(self._fds[part], memoryview(buffer.data).cast("B"), at)
         if done < buffer.nbytes:
             raise MalformedInput(
@@ -79,7 +79,7 @@ class TensorData:
             )
 
     def require_unchanged(self) -> None:
-        """OSError if a file is no longer the one whose header was read: to be called after the last byte."""
+        """Raise OSError if a file is not the one whose header was read; call it after the last read."""
         for part, fd in zip(self._parts, self._fds, strict=True):
             if Identity.of(fd) != part.identity:
                 raise OSError(0, "the file changed while it was read", os.fspath(part.path))
