@@ -1,4 +1,4 @@
-"""Chat templates: rendered in a sandbox, in a process of their own."""
+"""Chat templates, rendered in a sandbox in a child process."""
 
 from __future__ import annotations
 

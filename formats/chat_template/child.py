@@ -1,8 +1,8 @@
-"""The process in which a chat template runs: limits first, then jinja2's immutable sandbox, then one answer.
+"""The child process that renders a chat template: sets its limits, renders in jinja2's immutable sandbox, answers once.
 
-Run by its path under `python -I`, so it knows nothing of this project. Standard input: one JSON object
-{"template", "variables", "now", "limits"}. Standard output: a letter (T a text, R the template's own refusal,
-E an error), eight bytes of length, big-endian, and that many bytes of UTF-8.
+Run by its path under `python -I`, so it cannot import llorch. Standard input: one JSON object
+{"template", "variables", "now", "limits"}. Standard output: a letter (T the text, R the template's own refusal,
+E an error), the length in eight bytes, big-endian, and that many bytes of UTF-8.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from jinja2.utils import Namespace
 
 
 class Refused(TemplateError):
-    """The template called raise_exception: the conversation is not one that it can say."""
+    """The template called raise_exception: it does not support this conversation."""
 
 
 class Generation(Extension):
-    """`{% generation %}`, which marks what the assistant said: its body, unchanged."""
+    """The tag `{% generation %}`, which marks the assistant's text; its body is rendered unchanged."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2's own way to declare a tag
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        """The tag's statements, in a scope of their own."""
+        """Parse the tag's statements, in a scope of their own."""
         line = next(parser.stream).lineno
         return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
 
 class PublicNamespace(Namespace):
-    """`namespace()` that keeps no name beginning with an underscore."""
+    """`namespace()` that refuses names beginning with an underscore."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         if str(name).startswith("_"):
@@ -48,7 +48,7 @@ class PublicNamespace(Namespace):
 
 
 def namespace(*args: Any, **kwargs: Any) -> PublicNamespace:
-    """A namespace whose first names are checked like the later ones."""
+    """Make a namespace whose initial names are checked too."""
     made = PublicNamespace()
     for name, value in dict(*args, **kwargs).items():
         made[name] = value
@@ -56,7 +56,7 @@ def namespace(*args: Any, **kwargs: Any) -> PublicNamespace:
 
 
 def environment(now: datetime) -> Environment:
-    """What transformers renders with: the same class, options, filter and globals.
+    """Return an environment like the one transformers renders with: the same class, options, filter and globals.
 
     Source: huggingface/transformers, utils/chat_template_utils.py.
     """
@@ -92,10 +92,10 @@ def environment(now: datetime) -> Environment:
 
 
 def limit(memory_bytes: int, cpu_s: float) -> None:
-    """Bounds what comes after: memory beyond what is held now, processor time, files, processes."""
+    """Limit the rest of the process: memory beyond its present size, CPU time, files, processes."""
     try:
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         held = 1 << 30
     for what, most in (
         (resource.RLIMIT_AS, held + memory_bytes),
@@ -106,13 +106,12 @@ def limit(memory_bytes: int, cpu_s: float) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
-    signal.setitimer(
-        signal.ITIMER_PROF, cpu_s
-    )  # finer than RLIMIT_CPU's seconds; its signal ends the process
+    # Finer than RLIMIT_CPU, which counts whole seconds; its signal ends the process.
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
 
 
 def main() -> None:
-    """Reads the request, answers it."""
+    """Read the request from standard input and answer it on standard output."""
     request = json.load(sys.stdin.buffer)
     limits = request["limits"]
     limit(limits["memory_bytes"], limits["cpu_s"])
@@ -126,7 +125,7 @@ def main() -> None:
         kind, answer = b"R", str(error)[:1000].encode("utf-8", "backslashreplace")
     except MemoryError:
         kind, answer = b"E", b"it needs more memory than it may have"
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's program can raise
+    except Exception as error:  # noqa: BLE001 - an untrusted template can raise anything
         kind, answer = b"E", f"{type(error).__name__}: {error}"[:1000].encode("utf-8", "backslashreplace")
     sys.stdout.buffer.write(kind + len(answer).to_bytes(8, "big") + answer)
     sys.stdout.buffer.flush()

@@ -1,7 +1,7 @@
-"""Chat templates, run: a conversation becomes a prompt, in a child process that can do nothing else.
+"""Chat template rendering: a conversation becomes a prompt, in a child process with limits.
 
-A template comes with the model and is a stranger's program. jinja2's sandbox keeps it from the interpreter, the
-child process from memory, time and files; compiling it is running it already, so that is done there too.
+A template comes with the model and is an untrusted program. jinja2's sandbox keeps it away from the interpreter, the
+child process bounds its memory, time and files. Compiling a template already runs code, so the child does that too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from llorch.base.printable import printable
 CHILD = Path(__file__).with_name("child.py")
 TEMPLATE_BYTES = 1 << 20
 OUTPUT_BYTES = 16 << 20
-MEMORY_BYTES = 256 << 20  # beyond the interpreter with jinja2 in it
-CPU_S = 0.5  # from the template's first character to its last; a real one takes milliseconds
-WALL_S = 10.0  # where the machine is so busy that half a second of processor time takes that long
+MEMORY_BYTES = 256 << 20  # on top of the interpreter and jinja2
+CPU_S = 0.5  # for compiling and rendering; a real template takes milliseconds
+WALL_S = 10.0  # long enough for half a second of CPU time on a busy machine
 
 WHERE = "chat template"
-Message = Mapping[str, Any]  # "role", "content", and whatever else a model's template knows
+Message = Mapping[str, Any]  # "role", "content", and whatever else the model's template uses
 
 
 def render(
@@ -40,11 +40,11 @@ def render(
     special_tokens: Mapping[str, str] | None = None,
     now: datetime | None = None,
 ) -> str:
-    """The prompt that a template makes of a conversation, as transformers' `apply_chat_template` makes it.
+    """Render a conversation to a prompt, as transformers' `apply_chat_template` does.
 
-    special_tokens: texts by name ("bos_token", …), as in special_tokens_map.json. now: what the template takes
-    for the time. Everything must be JSON. Raises MalformedInput when the template fails, or refuses the
-    conversation; UnsupportedInput when it wants more time or memory than it may have.
+    special_tokens: texts by name ("bos_token", …), as in special_tokens_map.json. now: the template's current time, by
+    default the local time. Everything must be JSON. Raises MalformedInput if the template fails or refuses the
+    conversation, UnsupportedInput if it exceeds a limit of size, time or memory.
     """
     size = len(template.encode("utf-8", "surrogatepass"))
     if size > TEMPLATE_BYTES:
@@ -67,7 +67,7 @@ def render(
 
 
 def _run_child(request: bytes) -> tuple[int, bytes]:
-    """Exit status and output of one child; it sees no environment and is killed when its time is over."""
+    """Run one child; return its exit status and output. It gets no environment and is killed when its time is over."""
     child = subprocess.Popen(  # noqa: S603 - our own interpreter and file
         [sys.executable, "-I", "-B", str(CHILD)],
         stdin=subprocess.PIPE,
@@ -99,7 +99,7 @@ def _run_child(request: bytes) -> tuple[int, bytes]:
 
 
 def _answer(code: int, output: bytes) -> str:
-    """The text in the child's answer, or the error that it is, or that the lack of it means."""
+    """Return the text of the child's answer, or raise the error that it, or its absence, stands for."""
     kind, length, body = output[:1], int.from_bytes(output[1:9], "big"), output[9:]
     if code == 0 and len(output) >= 9 and len(body) == length:
         text = body.decode()
@@ -116,7 +116,7 @@ def _answer(code: int, output: bytes) -> str:
 
 
 def _with_reasoning(message: Message) -> dict[str, Any]:
-    """A message whose reasoning has all the names that templates read it by."""
+    """Return the message with its reasoning under every name that templates read."""
     names = ("reasoning_content", "thinking", "reasoning")
     reasoning = next((message[name] for name in names if message.get(name) is not None), None)
     if reasoning is None:

@@ -1,8 +1,8 @@
-"""The table of ggml's tensor types: how many weights a block holds, in which bytes, and what they are worth.
+"""ggml's tensor types: block layouts and dequantization.
 
-One decorated function a type, in the file of its family. The layout *is* the size, so no second number can
-disagree with it, and the function under it is the plain definition that everything faster is compared with. Below
-stands the same in vector code: `compiled.dequantize_into` runs that, `numpy_kernels.dequantize_into` does without LLVM.
+Each type is one decorated function in the file of its family. Its layout gives the block size, so no second number
+can disagree, and its body is the plain NumPy definition that every faster form is tested against. Below it stands the
+same in vector code, which `compiled.dequantize_into` runs; `numpy_kernels.dequantize_into` works without LLVM.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "ue4m3_halved",
 ]
 
-# What costs LLVM or another table loads when it is asked for.
+# Lazy, because these import LLVM or gguf-py's tables.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {

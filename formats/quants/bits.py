@@ -1,4 +1,4 @@
-"""How small integers lie in bytes: the few ways that ggml's types share."""
+"""Unpacking of small integers from bytes, in the few ways that ggml's types share."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def parts(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 
 def in_turn(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Bytes (…, k) → (…, k · 8 / bits): the groups of bits of the first byte, then those of the next."""
+    """Bytes (…, k) → (…, k · 8 / bits): the groups of bits of the first byte, low ones first, then of the next."""
     split = parts(packed, bits)
     return split.swapaxes(-1, -2).reshape(*packed.shape[:-1], -1)
 
 
 def floats(numbers: NDArray[Any]) -> NDArray[np.float32]:
-    """The same numbers in float32, exact for halves and for integers of up to 24 bits."""
+    """Convert to float32; exact for halves and for integers of up to 24 bits."""
     return numbers.astype(np.float32)
 
 
 def column(scale: NDArray[Any]) -> NDArray[np.float32]:
-    """A number a block, (n,), as float32 (n, 1): it multiplies a row of weights."""
+    """Reshape one number per block, (n,), to a float32 column (n, 1), which multiplies rows of weights."""
     return floats(scale)[:, None]

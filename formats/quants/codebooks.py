@@ -1,4 +1,4 @@
-"""The codebooks of the IQ and FP4 types: what an index stands for."""
+"""The codebooks of the IQ and FP4 types: the values that an index stands for."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ E2M1_DOUBLED = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
 
 @cache
 def grid(name: str) -> NDArray[np.int8]:
-    """The rows of weights that a type's grid index stands for: (256 to 2048, 8), or (256 or 512, 4) for IQ3.
+    """Return the codebook of a type: int8 rows (256 to 2048, 8), or (256 or 512, 4) for IQ3.
 
     name: "IQ1_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS" or "IQ3_S". The tables are gguf-py's.
     """
-    from gguf import quants  # 0.1 s, and only a file with these types needs it
+    from gguf import quants  # takes 0.1 s, and only files with these types need it
 
     table = getattr(quants, name)
     table.init_grid()
@@ -31,16 +31,16 @@ def grid(name: str) -> NDArray[np.int8]:
 
 
 def e8m0_halved() -> NDArray[np.float32]:
-    """Half of what each of the 256 bytes is as E8M0, a power of two: 2^(e − 128), the first two subnormal.
+    """Return half the value of each of the 256 bytes as E8M0, a power of two: 2^(e − 128), the first two subnormal.
 
-    Byte 255 is no NaN here but 2^127, as in ggml_e8m0_to_fp32_half of ggml/src/ggml-impl.h.
+    Byte 255 is 2^127 rather than a NaN, as in ggml_e8m0_to_fp32_half of ggml/src/ggml-impl.h.
     """
     halved: NDArray[np.float32] = np.ldexp(1.0, np.arange(256) - 128).astype(np.float32)
     return halved
 
 
 def ue4m3_halved() -> NDArray[np.float32]:
-    """Half of what each of the 256 bytes is as E4M3 with its sign ignored; 0x7F, a NaN, is 0.
+    """Return half the value of each of the 256 bytes as E4M3 without its sign; 0x7F, a NaN, is 0.
 
     Source: ggml_ue4m3_to_fp32 in ggml/src/ggml-impl.h, which leaves 0xFF a number, 480 / 2.
     """

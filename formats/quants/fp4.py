@@ -1,4 +1,4 @@
-"""Types of four-bit floats (E2M1) under scales of one byte.
+"""Types of four-bit floats (E2M1) with one-byte scales.
 
 Both formulas are those of ggml/src/ggml-quants.c, `dequantize_row_…`, and the layouts those of ggml-common.h.
 """

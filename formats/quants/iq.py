@@ -1,4 +1,4 @@
-"""The IQ types: an index names a row of a codebook, for four or eight weights at once.
+"""The IQ types: an index selects a codebook row of four or eight weights.
 
 All formulas are those of ggml/src/ggml-quants.c, `dequantize_row_…`, and the layouts those of ggml-common.h.
 All products are exact in float32: scale, odd integer and codebook value have 11 + 5 + 7 significant bits.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-# IQ1: how far the three values −1, 0, 1 of a row are shifted, up or down. IQ1S_DELTA in ggml-common.h.
+# IQ1: the shift, up or down, of a row's values −1, 0, 1. IQ1S_DELTA in ggml-common.h.
 DELTA = np.float32(0.125)
 
 
@@ -185,7 +185,7 @@ def iq1_m(b: Blocks) -> Floats:
 
 @in_vectors("IQ1_M")
 def _iq1_m(b: Block) -> Iterator[Value]:
-    """Two rows a vector, each with its own shift."""
+    """Two codebook rows per vector, each with its own shift."""
     rows = grid("IQ1_S")
     words = [b.numbers("scales", i) for i in range(4)]
     d = b.half(words[0] >> 12 | words[1] >> 12 << 4 | words[2] >> 12 << 8 | words[3] >> 12 << 12)
@@ -242,14 +242,14 @@ def _scaled_iq4(scale: Value, q: Value) -> Value:
 
 
 def _fields(words: NDArray[Any], bits: int, count: int) -> NDArray[Any]:
-    """Words (…) → (…, count): the lowest `bits` bits, then the next, …"""
+    """Split words (…) into `count` fields (…, count) of `bits` bits each, the lowest first."""
     shifts = (bits * np.arange(count)).astype(words.dtype)
     fields: NDArray[Any] = words[..., None] >> shifts & words.dtype.type((1 << bits) - 1)
     return fields
 
 
 def _signs(index: NDArray[Any]) -> NDArray[np.uint8]:
-    """Seven signs as they are, and an eighth so that their number is even: (n, …) → bits (n, …, 8).
+    """Seven sign bits and an eighth that makes their number even: indices (n, …) → bits (n, …, 8).
 
     Source: ksigns_iq2xs in ggml/src/ggml-common.h, which tabulates this.
     """
@@ -257,14 +257,14 @@ def _signs(index: NDArray[Any]) -> NDArray[np.uint8]:
     return np.concatenate([seven, seven.sum(-1, keepdims=True, dtype=np.uint8) & 1], axis=-1)
 
 
-# Every index of seven signs with its byte of eight.
+# The byte of eight signs for every seven-bit index.
 _SIGN_BYTES = np.packbits(_signs(np.arange(128)), axis=-1, bitorder="little").view(np.int8)
 
 
 def _with_signs(
     b: Blocks, s: NDArray[Any], factor: float, rows: NDArray[np.int8], negative: NDArray[np.uint8]
 ) -> Floats:
-    """±d · (½ + s) · factor · row: s (n, groups), rows and bits of sign with 256 of them a block."""
+    """Return ±d · (½ + s) · factor · row. s: (n, groups); rows and sign bits: 256 per block."""
     scale = column(b["d"]) * ((np.float32(0.5) + floats(s)) * np.float32(factor))
     signs = np.float32(1) - 2 * floats(negative.reshape(-1, 256))
     weights = floats(rows.reshape(-1, 256)) * signs
@@ -272,7 +272,7 @@ def _with_signs(
 
 
 def _row_vector(b: Block, rows: NDArray[np.int8], index: list[Value]) -> Value:
-    """Rows of a codebook one after the other: two of eight bytes or four of four."""
+    """Return codebook rows one after the other, as a vector of 16: two rows of eight bytes or four of four."""
     found = [b.row(rows, i) for i in index]
     while len(found) > 1:
         found = [one.followed_by(next) for one, next in zip(found[::2], found[1::2], strict=True)]
@@ -280,22 +280,22 @@ def _row_vector(b: Block, rows: NDArray[np.int8], index: list[Value]) -> Value:
 
 
 def _signed_vector(b: Block, row: Value, index: list[Value]) -> Value:
-    """A row of 16 with the signs that two indices of seven stand for."""
+    """Return a vector of 16 with the signs of two seven-bit indices."""
     low, high = (b.row(_SIGN_BYTES, i)[0].widen(16) for i in index)
     return _negate(row, low | high << 8)
 
 
 def _negate(row: Value, signs: Value) -> Value:
-    """A row of 16 in float32, negative where a bit of 16 is set; as no row has a zero, no −0 is lost."""
+    """Return 16 weights in float32, negated where a bit of `signs` is set; no row has a zero, so no −0 is lost."""
     return signs.flags().choose(row * -1, row).signed_floats()
 
 
 def _half_more(b: Block, d: Value, group: int) -> Value:
-    """IQ2_XS's and IQ2_S's scale of a group of 16."""
+    """Return the scale of a group of 16 in IQ2_XS and IQ2_S: d · (½ + s) / 4."""
     s = b.numbers("scales", group // 2) >> 4 * (group % 2) & 15
     return d * ((s.floats() + 0.5) * 0.25)
 
 
 def _eighth(down: Value) -> Value:
-    """⅛, or −⅛ if the bit is set."""
+    """Return −⅛ if the bit is set, else ⅛."""
     return (down << 31 | 0x3E000000).as_floats()

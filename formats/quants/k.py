@@ -1,4 +1,4 @@
-"""The K types: blocks of 256 weights in groups of 16 or 32, with small integer scales under the block's own.
+"""The K types: blocks of 256 weights in groups of 16 or 32, each with a small integer scale, times the block's scale.
 
 All formulas are those of ggml/src/ggml-quants.c, `dequantize_row_…`, and the layouts those of ggml-common.h.
 A product d · scale · q has at most 11 + 7 + 6 significant bits: float32 holds it exactly, whatever the order
@@ -161,7 +161,7 @@ def _less_minimum(scale: Value, minimum: Value, q: Value) -> Value:
 def _scale_groups(
     scale: NDArray[np.float32], q: NDArray[np.float32], minimum: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Scales and minima (n, groups), 256 weights a block in any shape → w = scale · q − minimum, (n, 256)."""
+    """Return w = scale · q − minimum, (n, 256). scale, minimum: (n, groups); q: 256 per block, in any shape."""
     w = scale[:, :, None] * q.reshape(*scale.shape, -1)
     if minimum is not None:
         w -= minimum[:, :, None]
@@ -169,10 +169,11 @@ def _scale_groups(
 
 
 def _six_bits(b: Blocks) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scales and minima, (n, 8), out of twelve bytes.
+    """Unpack scales and minima, (n, 8) each, from twelve bytes, times d and dmin.
 
-    The first four bytes are scales 0–3 in their lower six bits, the next four minima 0–3. The last four are
-    the lower nibbles of scales 4–7 and, above, of minima 4–7, whose upper two bits top the first eight bytes.
+    The first four bytes hold scales 0–3 in their lower six bits, the next four minima 0–3. The last four hold the lower
+    nibbles of scales 4–7 and, above them, of minima 4–7, whose upper two bits are the top bits of the first eight
+    bytes.
     """
     first, second, nibbles = (b["scales"][:, i : i + 4] for i in (0, 4, 8))
     scale = np.concatenate([first & 63, nibbles & 15 | first >> 6 << 4], axis=-1)
@@ -188,13 +189,13 @@ def _six_bit_vectors(b: Block) -> tuple[Value, Value]:
 
 
 def _nibble(b: Block, field: str, part: int, run: int) -> Value:
-    """The part-th 16 of nibbles that lie as the low ones of `run` bytes, then as their high ones."""
+    """Return nibbles 16 · part and following, stored as the low nibbles of `run` bytes, then their high ones."""
     index, within = divmod(16 * part, 2 * run)
     packed = b.numbers(field, index * run + within % run, 16)
     return packed >> 4 if within >= run else packed & 15
 
 
 def _pair_of_bits(b: Block, field: str, part: int) -> Value:
-    """The part-th 16 of pairs of bits that lie as the lowest ones of 32 bytes, then as their next ones, …"""
+    """Return 2-bit numbers 16 · part and following, stored as the lowest bits of 32 bytes, then the next ones, …"""
     half, within = divmod(part, 8)
     return b.numbers(field, 32 * half + 16 * (within % 2), 16) >> 2 * (within // 2) & 3

@@ -1,4 +1,4 @@
-"""A type's fast form as one LLVM function: a loop over blocks that rounds and stores what the type yields."""
+"""LLVM code of a type's dequantization: a loop over blocks that rounds and stores the weights of its vector code."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from llvmlite import ir
 from llorch.formats.quants.types import QuantType
 from llorch.formats.vector_code.vectors import BYTE, HALF, INDEX, WORD, Block, CodedWeights, Has, Value
 
-# Weights that are rounded and stored together: two of the vectors that a type yields.
+# Weights rounded and stored together: two of the vectors that a type yields.
 LANES = 32
 NAME = "dequantize"
 
-# Lanes in which a kernel keeps the largest magnitude: one register of most processors.
+# Lanes of the running maximum of magnitudes: one register of most processors.
 BOUNDS = 8
 
-# Bytes of a weight as it is written.
+# Bytes of an output weight.
 SIZES = {"F32": 4, "F16": 2, "BF16": 2}
 
 
 def step(type: QuantType) -> int:
-    """Blocks that one turn of the loop takes; types of single weights go by vectors."""
+    """Return the number of blocks per loop iteration: one, or a vector's length for a type of single weights."""
     return LANES if type.weights == 1 else 1
 
 
 def kernel(type: QuantType, dtype: str, has: Has) -> str:
-    """The module's text, with `i32 dequantize(source, target, steps)` in it.
+    """Return the text of an LLVM module with the function `i32 dequantize(source, target, steps)`.
 
-    dtype: "F32", "F16" or "BF16". The function returns a bound of the magnitudes of the weights before rounding, as
-    a float32's bits without its sign: a NaN's are the largest of all. What it wrote is right if that is finite as
-    it is written.
+    dtype: of the output, "F32", "F16" or "BF16". The function returns an upper bound of the weights' magnitudes before
+    rounding, as float32 bits without the sign; a NaN's bits are the largest of all. If the bound is finite in `dtype`,
+    everything the function wrote is right.
     """
     assert type.vectors is not None, f"{type} has no fast form"
     module = ir.Module(f"{type}-{dtype}")
@@ -81,7 +81,7 @@ def kernel(type: QuantType, dtype: str, has: Has) -> str:
 
 
 def _together(vectors: Iterator[Value | CodedWeights]) -> Iterator[Value | CodedWeights]:
-    """What a type yields, 32 weights at a time: its vectors of 16 two by two."""
+    """Yield a type's weights 32 at a time, joining its vectors of 16 in pairs."""
     for first in vectors:
         if isinstance(first, CodedWeights):
             yield first
@@ -92,7 +92,7 @@ def _together(vectors: Iterator[Value | CodedWeights]) -> Iterator[Value | Coded
 
 
 def _every(coded: CodedWeights, dtype: str, has: Has) -> Value:
-    """What each of the sixteen codes is written as, 16 bits each."""
+    """Return the weights of all sixteen codes, in 16 bits each as they are stored."""
     builder = coded.codes.builder
     if dtype == "F16":
         return _round(coded.weights_of(_codes(builder, range(16))), dtype, has)
@@ -105,9 +105,9 @@ def _codes(builder: Any, codes: range) -> Value:
 
 
 def _looked_up(codes: Value, table: Value) -> list[Value]:
-    """32 codes → their numbers of 16 bits in a table of 16: each byte of a number is shuffled by itself.
+    """Look up 32 codes in a table of sixteen 16-bit numbers, by shuffling their low and high bytes separately.
 
-    In an order in which no byte has to leave its half of a register after the shuffle.
+    The lanes are ordered so that no byte has to leave its half of a register after the shuffle.
     """
     table = table.as_integers(8)
     apart = table.taken(_join(*(range(half + byte, half + 16, 2) for half in (0, 16) for byte in (0, 1))))
@@ -125,7 +125,7 @@ def _join(*runs: range) -> list[int]:
 
 
 def _fold(magnitudes: Value) -> Value:
-    """Magnitudes in as many lanes as a kernel keeps: one in all of them, or of more the larger ones."""
+    """Reduce magnitudes to BOUNDS lanes by taking the larger ones; a single number is copied to all lanes."""
     if magnitudes.lanes in (0, BOUNDS):
         return magnitudes.spread(BOUNDS)
     middle = magnitudes.lanes // 2
@@ -141,7 +141,7 @@ def _larger(left: Value, right: Value) -> Value:
 
 
 def _round(weights: Value, dtype: str, has: Has) -> Value:
-    """Float32 → what is stored, rounded once to nearest even; right for what is finite before and after."""
+    """Round float32 once to nearest even, to what is stored; right for numbers that are finite before and after."""
     if dtype == "F32":
         return weights
     if dtype == "BF16":
@@ -150,9 +150,9 @@ def _round(weights: Value, dtype: str, has: Has) -> Value:
 
 
 def _nearest(weights: Value) -> Value:
-    """Float32's bits, of which the upper half is the nearest bfloat16, ties to even.
+    """Return float32 bits whose upper half is the nearest bfloat16, ties to even.
 
-    By integers: the processors' own instruction takes subnormal numbers for zero.
+    With integer operations, because the processors' own instruction flushes subnormal numbers to zero.
     """
     bits = weights.bits()
     just_below_half = bits & 0 | 0x7FFF
@@ -161,10 +161,10 @@ def _nearest(weights: Value) -> Value:
 
 
 def _half(weights: Value) -> Value:
-    """By integers, and for what is subnormal as a half by the rounding of an addition in float32."""
+    """Round float32 to float16 with integer operations; subnormal halves by the rounding of a float32 addition."""
     bits = weights.bits()
     magnitude = bits & 0x7FFFFFFF
-    # Adding ½ leaves a half's subnormal steps of 2^-24 as the sum's lowest bits.
+    # In a sum with ½, the lowest bit is 2^-24, the step of subnormal halves.
     subnormal = (magnitude.as_floats() + 0.5).bits() - 0x3F000000
     normal = (magnitude + (magnitude >> 13 & 1) - ((127 - 15 << 23) - 0xFFF)) >> 13
     finite = magnitude.is_below(127 - 14 << 23).choose(subnormal, normal)

@@ -45,7 +45,7 @@ def q4_1(b: Blocks) -> NDArray[np.float32]:
 
 @in_vectors("Q4_1")
 def _q4_1(b: Block) -> Iterator[CodedWeights]:
-    """Multiplied, then added: two instructions, so that nothing is contracted."""
+    """Multiply and add as two instructions, never contracted to an FMA, so that the bits are the reference's."""
     d, m = b.numbers("d"), b.numbers("m")
     b.is_within(d.magnitude() * 15.0 + m.magnitude())
     yield b.coded(_nibble_codes(b), lambda q: d * q.floats() + m)

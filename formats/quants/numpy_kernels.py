@@ -1,7 +1,7 @@
-"""Weights as they are written, by NumPy alone: dequantized by the plain definitions, rounded once, found finite.
+"""Dequantization with NumPy alone: by the plain definitions, rounded once, with a check that all is finite.
 
-`dequantize_into` is the twin of `compiled.dequantize_into`, for the few weights that a compiler need not be
-imported for, and the measure of its bits.
+`dequantize_into` does what `compiled.dequantize_into` does: for few weights, for which importing a compiler is not
+worth it, and as the reference for its bits.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from llorch.formats.quants.types import QuantType, decode
 
 Bytes = NDArray[np.uint8]
 
-# float32, float16, or uint16 that are a bfloat16's bits.
+# float32, float16, or uint16 with the bits of bfloat16.
 Written = NDArray[Any]
 
-# Weights to take at a time: temporaries of a few of these stay in the cache.
+# Weights decoded at a time, so that the temporaries stay in the cache.
 _PIECE = 1 << 16
 
 
 def dequantize_into(type: QuantType, raw: Bytes, out: Written) -> int:
-    """Dequantizes whole blocks into `out`, rounded once from float32 to nearest even.
+    """Dequantize whole blocks into `out`, rounded once from float32 to nearest even.
 
-    raw: contiguous bytes of blocks. out: contiguous, one element a weight; float32, float16, or uint16 for
-    bfloat16. A type that is already what is written is copied.
-    Returns the index of the first weight that is not finite as it is written, or −1: a NaN, an infinity, or a
-    number too large for the type of `out`.
+    raw: contiguous bytes of blocks. out: contiguous, one element per weight; float32, float16, or uint16 for
+    bfloat16. A source already in the type of `out` is copied.
+    Returns the index of the first weight that is not finite in the type of `out` (a NaN, an infinity, or a number too
+    large for it), or −1.
     """
     require_room(type, raw, out)
     if is_copy(type, out):
@@ -43,7 +43,7 @@ def dequantize_into(type: QuantType, raw: Bytes, out: Written) -> int:
 
 
 def rounded_into(weights: NDArray[np.float32], out: Written) -> None:
-    """Rounds each weight to the type of `out`, to nearest even; a NaN stays one, what is too large is infinite."""
+    """Round weights to the type of `out`, to nearest even. A NaN stays a NaN; what is too large becomes infinite."""
     if out.dtype != np.uint16:
         with np.errstate(all="ignore"):
             out[...] = weights
@@ -54,7 +54,7 @@ def rounded_into(weights: NDArray[np.float32], out: Written) -> None:
 
 
 def first_not_finite(out: Written) -> int:
-    """The index of the first infinity or NaN among weights as they are written, or −1."""
+    """Return the index of the first infinity or NaN in `out`, or −1."""
     exponents = {"<f4": 0x7F800000, "<f2": 0x7C00, "<u2": 0x7F80}[out.dtype.str]
     bits = out.view(f"<u{out.itemsize}")
     for start in range(0, out.size, _PIECE):
@@ -65,17 +65,17 @@ def first_not_finite(out: Written) -> int:
 
 
 def written_name(out: Written) -> str:
-    """What safetensors calls the type of `out`: "F32", "F16" or "BF16"."""
+    """Return safetensors' name of the type of `out`: "F32", "F16" or "BF16"."""
     return {"<f4": "F32", "<f2": "F16", "<u2": "BF16"}[out.dtype.str]
 
 
 def is_copy(type: QuantType, out: Written) -> bool:
-    """The stored weights are already what is to be written."""
+    """Return whether the stored weights already have the type of `out`."""
     return type.name == written_name(out)
 
 
 def require_room(type: QuantType, raw: Bytes, out: Written) -> None:
-    """ValueError unless `raw` is whole blocks and `out` has an element for every weight in them."""
+    """Raise ValueError unless `raw` is whole blocks and `out` has one element for each of their weights."""
     blocks, rest = divmod(raw.size, type.block_bytes)
     if rest or out.size != blocks * type.weights:
         raise ValueError(f"{raw.size} bytes of {type} do not make {out.size} weights")

@@ -1,4 +1,4 @@
-"""Types of two, three or four values a weight, for models trained so.
+"""Types with two, three or four values per weight, for models trained that way.
 
 All formulas are those of ggml/src/ggml-quants.c, `dequantize_row_…`, and the layouts those of ggml-common.h.
 """
@@ -73,7 +73,7 @@ def q1_0(b: Blocks) -> NDArray[np.float32]:
 
 @in_vectors("Q1_0")
 def _q1_0(b: Block) -> Iterator[Value]:
-    """Two bytes choose 16 signs."""
+    """Each two bytes select 16 signs."""
     d = b.numbers("d")
     b.is_within(d)
     for byte in range(0, 16, 2):
@@ -91,7 +91,7 @@ def q2_0(b: Blocks) -> NDArray[np.float32]:
 
 @in_vectors("Q2_0")
 def _q2_0(b: Block) -> Iterator[Value]:
-    """A word of 32 bits in every lane, shifted by twice the lane."""
+    """A 32-bit word in every lane, shifted right by twice the lane's number."""
     d = b.numbers("d")
     b.is_within(d * 2.0)
     for byte in range(0, 16, 4):
@@ -100,7 +100,7 @@ def _q2_0(b: Block) -> Iterator[Value]:
 
 
 def _trits(packed: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Bytes (n, k) → (n, count · k). Times 3ⁿ modulo 256, trit n leads: times 3 it is the whole part."""
+    """Bytes (n, k) → trits (n, count · k): trit n of a byte is the whole part of 3 · (byte · 3ⁿ mod 256) / 256."""
     power = (3 ** np.arange(count)).astype(np.uint8)[:, None]
     fraction = packed[:, None, :] * power
     trits = fraction.astype(np.uint16) * 3 >> 8

@@ -1,4 +1,4 @@
-"""What a tensor type is, and the table that each family's file enters its types into."""
+"""The tensor type class, and the table in which each family's file registers its types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from llorch.base.errors import UnsupportedInput
 
-if TYPE_CHECKING:  # it imports a compiler, and the table of types must not
+if TYPE_CHECKING:  # it imports LLVM, and the table of types must not
     from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
 
 Blocks = NDArray[np.void]
@@ -24,13 +24,13 @@ Vectors = Callable[["Block"], Iterator["Value | CodedWeights"]]
 class QuantType:
     """One of ggml's tensor types.
 
-    name, id: as `enum ggml_type` in ggml/include/ggml.h has them.
-    weights: weights in a block. layout: the bytes of one block, little-endian, with a field for every
-    number that ggml reads at once, so that those of a big-endian file can be swapped.
-    decode: blocks (n,) of `layout` → float32 (n, weights), bit-equal to the C reference but for a NaN's sign
-    and payload, which are the processor's. No scale makes it warn.
-    vectors: the same in vector code: from one block (of a type of single weights, from 32) the weights in
-    order, as vectors of 16 float32. Only `llorch.formats.quants.compiled` calls it.
+    name, id: as in `enum ggml_type` of ggml/include/ggml.h.
+    weights: weights in a block. layout: the bytes of one block, little-endian, with one field for every
+    number that ggml reads at once, so that the blocks of a big-endian file can be byte-swapped.
+    decode: blocks (n,) of `layout` → float32 (n, weights), bit-equal to the C reference except for the sign and
+    payload of a NaN, which depend on the processor. Never warns, whatever the scales are.
+    vectors: the same in vector code: yields the weights of one block (for a type of single weights, of 32) in order, as
+    vectors of 16 float32. Only `llorch.formats.quants.compiled` calls it.
     """
 
     name: str
@@ -71,10 +71,10 @@ REMOVED: Mapping[int, str] = MappingProxyType(
 def quant_type(
     name: str, *, id: int, weights: int, **layout: DTypeLike | tuple[str, int]
 ) -> Callable[[Decode], Decode]:
-    """Enters a type into the table; the fields of its layout are keywords, in the order of the bytes."""
+    """Decorate a decode function to register its type; keywords are the fields of its layout, in byte order."""
 
     def enter(decode: Decode) -> Decode:
-        # A scale may be infinite or NaN, and infinity times a zero is a NaN: who finds it says so, not NumPy.
+        # No NumPy warnings: a scale may be infinite or NaN, and weights that are not finite are found afterwards.
         silent: Decode = np.errstate(all="ignore")(decode)
         assert id not in _BY_ID, f"two types have the id {id}"
         _BY_ID[id] = QuantType(name, id, weights, np.dtype(list(layout.items())), silent)
@@ -84,7 +84,7 @@ def quant_type(
 
 
 def in_vectors(name: str) -> Callable[[Vectors], Vectors]:
-    """Enters a type's fast form, which stands under its definition and must give the same bits."""
+    """Decorate a type's vector code, which stands under its definition and must give the same bits."""
 
     def enter(vectors: Vectors) -> Vectors:
         type = by_name(name)
@@ -95,7 +95,7 @@ def in_vectors(name: str) -> Callable[[Vectors], Vectors]:
 
 
 def by_id(id: int) -> QuantType:
-    """The type with this id; an UnsupportedInput names a removed or unknown one and the types we know."""
+    """Return the type with this id. UnsupportedInput for an unknown or removed one lists the known types."""
     found = _BY_ID.get(id)
     if found is not None:
         return found
@@ -108,7 +108,7 @@ def by_id(id: int) -> QuantType:
 
 
 def by_name(name: str) -> QuantType:
-    """The type of this name; KeyError when there is none."""
+    """Return the type with this name; KeyError if there is none."""
     for found in _BY_ID.values():
         if found.name == name:
             return found
@@ -116,5 +116,5 @@ def by_name(name: str) -> QuantType:
 
 
 def decode(type: QuantType, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Whole blocks of raw bytes → their weights in float32, flat, by the plain definition."""
+    """Decode whole blocks of raw bytes to their weights, flat, in float32, by the plain definition."""
     return type.decode(raw.view(type.layout)).reshape(-1)

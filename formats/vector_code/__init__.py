@@ -1,4 +1,4 @@
-"""Vector code without a compiler: numbers and vectors in LLVM's generic code, compiled for this processor and kept."""
+"""Vector kernels in LLVM IR, written as Python expressions, compiled for this processor and cached on disk."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Machine code of a kernel: compiled for this processor by LLVM, kept on disk, loaded as a function.
+"""Machine code of kernels: compiled by LLVM for this processor, cached on disk, loaded as functions.
 
-A file's name holds a digest of the kernel's text, the processor and the compiler: whatever changes one of them,
-an edit of the generator too, asks for another file. Its first bytes are a digest of the rest, so that half a file
-is compiled again, not run.
+A file's name holds a digest of the kernel's text, the processor and the compiler, so a change of any of them (an edit
+of the generator, too) uses another file. A file begins with a digest of the rest: a truncated one is compiled again,
+not run.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _DIGEST = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class Target:
-    """A processor to compile for, in LLVM's words."""
+    """A processor to compile for, as LLVM names it."""
 
     cpu: str
     features: str
 
     @property
     def has(self) -> Has:
-        """What of its instructions a kernel may use; where there are none for halves, LLVM would call a library."""
+        """The instructions that kernels may use; without instructions for halves LLVM would call a library function."""
         triple, features = llvm.get_process_triple(), self.features.split(",")
         if triple.startswith(("x86_64", "amd64")):
             return Has(halves="+f16c" in features, shuffle="+avx2" in features)
@@ -44,17 +44,16 @@ class Target:
 
 @cache
 def this_machine() -> Target:
-    """The processor that this process runs on."""
+    """Return the processor that this process runs on."""
     return Target(llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
 
 
 def function(
     name: str, symbol: str, text: str, target: Target, folders: tuple[Path, ...] | None = None
 ) -> Function:
-    """The kernel that is called `symbol` in this module's text, as `machine_code` finds or makes it.
+    """Return the kernel `symbol` of a module, cached or compiled as by `machine_code`.
 
-    The result takes addresses of the source and the target and a number of steps, and runs without the
-    interpreter's lock.
+    The function takes the addresses of source and target and a number of steps, and releases the GIL while it runs.
     """
     code = machine_code(name, text, target, folders)
     signature = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
@@ -64,22 +63,22 @@ def function(
 
 
 class Code:
-    """Machine code in memory, for as long as this lives."""
+    """Machine code in memory; it is freed with this object."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
 
     def address(self, symbol: str) -> int:
-        """Where the function of this name begins."""
+        """Return the address of a function."""
         found: int = self._engine.get_function_address(symbol)
         return found
 
 
 def machine_code(name: str, text: str, target: Target, folders: tuple[Path, ...] | None = None) -> Code:
-    """The functions in a module's text, from the first folder that has them, or compiled and kept in one.
+    """Compile the functions of a module's text, or load them from the first cache folder that has them.
 
-    name: what to call its file. folders: where to look and to keep, by default `cache_folders()`; where none can be
-    written to, the code is compiled in every process.
+    name: the beginning of the file's name. folders: cache folders, by default `cache_folders()`; the code is saved in
+    the first one that can be written to, and if none can, it is compiled in every process.
     """
     compiler = f"{llvmlite.__version__} {llvm.llvm_version_info} {llvm.get_process_triple()}"
     key = hashlib.sha256(f"{compiler}\n{target}\n{text}".encode()).hexdigest()[:24]
@@ -95,7 +94,7 @@ def machine_code(name: str, text: str, target: Target, folders: tuple[Path, ...]
 
 
 def cache_folders() -> tuple[Path, ...]:
-    """Beside this file's own bytecode, else, where that cannot be written, in the user's cache, if there is one."""
+    """Return the cache folders: beside this module's bytecode, then the user's cache folder if there is one."""
     beside = Path(__file__).parent / "__pycache__"
     try:
         return beside, platformdirs.user_cache_path("llorch") / "kernels"
@@ -104,7 +103,7 @@ def cache_folders() -> tuple[Path, ...]:
 
 
 def _compile(text: str, target: Target) -> bytes:
-    """The object file of a module's text."""
+    """Compile a module's text to an object file."""
     machine = _target_machine(target)
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
@@ -130,7 +129,7 @@ def _target_machine(target: Target) -> Any:
 
 
 def _read_kept(place: Path) -> bytes | None:
-    """The code in a file, if it is there and whole."""
+    """Return the code in a cache file; None if the file is missing or damaged."""
     try:
         content = place.read_bytes()
     except OSError:
@@ -140,7 +139,7 @@ def _read_kept(place: Path) -> bytes | None:
 
 
 def _keep(place: Path, code: bytes) -> bool:
-    """Puts the code there in one step, and takes away what the same kernel had before; False if it cannot."""
+    """Save the code in one step and delete older code of the same kernel; return False if that fails."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".kernel-") as folder:

@@ -1,8 +1,8 @@
-"""What the fast form of a type is written in: numbers and vectors of them, and the fields of a block.
+"""The language of vector code: numbers and vectors of LLVM IR as Python objects, and the fields of a block.
 
-All of it is LLVM's generic vector code, which becomes what a processor has. Two things depend on the target: how a
-half becomes a float32, because LLVM would call a library's function where there is no instruction, and how a byte
-chooses among sixteen, for which LLVM has no word.
+Everything is LLVM's generic vector code, which it lowers for each processor. Two things depend on the target: the
+conversion of a half to float32, for which LLVM would call a library function if there is no instruction, and the
+lookup of bytes in a table of sixteen, which LLVM cannot express.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ Number = int | float
 
 BYTE, WORD, INDEX = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 HALF, FLOAT, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
-_WIDTHS = {HALF: 16, FLOAT: 32}  # in bits; llvmlite knows those of integers
+_WIDTHS = {HALF: 16, FLOAT: 32}  # in bits; integer types know their own
 
 _SHUFFLE = "llvm.x86.avx2.pshuf.b"
 
 
 @dataclass(frozen=True)
 class Has:
-    """What a target has: instructions between half and float32; AVX2's shuffle of bytes by bytes."""
+    """What a target has: instructions between half and float32; AVX2's byte shuffle."""
 
     halves: bool
     shuffle: bool
 
 
 class Value:
-    """An integer or a float, or a vector of them; with a vector, a single number acts on every lane.
+    """An integer or a float, or a vector of them; a single number combined with a vector acts on every lane.
 
-    Integers have no sign of their own: `>>` fills with zeros, and `signed_floats` says it where it matters.
+    Integers have no sign of their own: `>>` shifts in zeros; `signed_floats` interprets them as signed.
     """
 
     __slots__ = ("builder", "ir")
@@ -46,7 +46,7 @@ class Value:
 
     @property
     def lanes(self) -> int:
-        """How many numbers; 0 for a single one that is no vector."""
+        """The number of lanes; 0 for a scalar."""
         return self.ir.type.count if isinstance(self.ir.type, ir.VectorType) else 0
 
     @property
@@ -76,26 +76,26 @@ class Value:
         return self._with(other, "lshr")
 
     def equals(self, other: Value | Number) -> Value:
-        """A bit a lane: the integers are the same."""
+        """Return one bit per lane: whether the integers are equal."""
         left, right = self._pair(other)
         return self._new(self.builder.icmp_unsigned("==", left, right))
 
     def is_below(self, other: Value | Number) -> Value:
-        """A bit a lane: the integer, taken without a sign, is smaller."""
+        """Return one bit per lane: whether the integer, as unsigned, is smaller."""
         left, right = self._pair(other)
         return self._new(self.builder.icmp_unsigned("<", left, right))
 
     def choose(self, where_set: Value, elsewhere: Value) -> Value:
-        """By these bits, numbers of the one or of the other."""
+        """Select by these bits: `where_set` for a set bit, else `elsewhere`."""
         lanes = max(self.lanes, where_set.lanes, elsewhere.lanes)
         return self._new(self.builder.select(self.ir, where_set.spread(lanes).ir, elsewhere.spread(lanes).ir))
 
     def taken(self, lanes: Sequence[int], other: Value | None = None) -> Value:
-        """Lanes by their numbers, which go on in `other`."""
+        """Return the lanes with these numbers; those of `other` continue the numbering."""
         return self._shuffle(lanes, (other or self).ir)
 
     def chosen_from(self, both: Value) -> Value:
-        """32 lanes of bytes below 16 → the bytes of a table of 16, by AVX2's shuffle, which does it in each half."""
+        """Look up 32 bytes below 16 by AVX2's shuffle. both: the table of 16 bytes, once in each half."""
         shuffle = self.builder.module.globals.get(_SHUFFLE)
         if shuffle is None:
             kind = self.ir.type
@@ -103,7 +103,7 @@ class Value:
         return self._new(self.builder.call(shuffle, [both.ir, self.ir]))
 
     def look_up(self, table: NDArray[np.int8]) -> Value:
-        """Lanes of bytes below 16 → the bytes of a table of 16, by a tree of choices in registers."""
+        """Look up bytes below 16 in a table of 16 bytes, by a tree of selects in registers."""
         layer = [_constant(self.ir.type, int(entry)) for entry in table]
         for bit in range(4):
             is_set = (self & (1 << bit)).equals(1 << bit).ir
@@ -112,21 +112,21 @@ class Value:
         return self._new(layer[0])
 
     def __getitem__(self, lanes: int | slice) -> Value:
-        """One lane as a single number, or a run of lanes."""
+        """Return one lane as a scalar, or a range of lanes."""
         if isinstance(lanes, int):
             return self._new(self.builder.extract_element(self.ir, _constant(WORD, lanes)))
         return self._shuffle(range(*lanes.indices(self.lanes)), self.ir)
 
     def in_turn_with(self, other: Value) -> Value:
-        """The first lane of both, then the second of both, and so on; as many of each."""
+        """Interleave the lanes of two vectors of the same length."""
         return self._shuffle([lane + of for lane in range(self.lanes) for of in (0, self.lanes)], other.ir)
 
     def followed_by(self, other: Value) -> Value:
-        """The lanes of both, as many of each."""
+        """Concatenate the lanes of two vectors of the same length."""
         return self._shuffle(range(2 * self.lanes), other.ir)
 
     def spread(self, lanes: int) -> Value:
-        """A single number in every lane of a vector; what is a vector already, or is to be none, stays."""
+        """Copy a scalar to every lane of a vector; a value that already has so many lanes is returned as it is."""
         if self.lanes == lanes:
             return self
         undefined = ir.Constant(ir.VectorType(self.element, lanes), ir.Undefined)
@@ -134,32 +134,32 @@ class Value:
         return self._new(first)._shuffle([0] * lanes, undefined)
 
     def floats(self) -> Value:
-        """Integers without a sign, in float32, rounded once; exact up to 2²⁴."""
+        """Convert unsigned integers to float32, rounded once; exact up to 2²⁴."""
         return self._new(self.builder.uitofp(self.ir, self._of(FLOAT)))
 
     def signed_floats(self) -> Value:
-        """Integers with a sign, in float32, rounded once; exact up to 2²⁴."""
+        """Convert signed integers to float32, rounded once; exact up to 2²⁴."""
         return self._new(self.builder.sitofp(self.ir, self._of(FLOAT)))
 
     def rounded(self, element: Any) -> Value:
-        """Floats in a narrower type, each rounded once to nearest even."""
+        """Convert floats to a narrower type, each rounded once to nearest even."""
         return self._new(self.builder.fptrunc(self.ir, self._of(element)))
 
     def widen(self, bits: int) -> Value:
-        """Integers in more bits, filled with zeros."""
+        """Zero-extend integers to `bits` bits."""
         return self._new(self.builder.zext(self.ir, self._of(ir.IntType(bits))))
 
     def narrow(self, bits: int) -> Value:
-        """The lowest bits of integers."""
+        """Truncate integers to their lowest `bits` bits."""
         return self._new(self.builder.trunc(self.ir, self._of(ir.IntType(bits))))
 
     def upper_halves(self) -> Value:
-        """The upper 16 bits of integers of 32, by one shuffle rather than shifts."""
+        """Return the upper 16 bits of 32-bit integers, by one shuffle rather than shifts."""
         halves = self.builder.bitcast(self.ir, ir.VectorType(ir.IntType(16), 2 * self.lanes))
         return self._new(halves)._shuffle(range(1, 2 * self.lanes, 2), halves)
 
     def as_integers(self, bits: int) -> Value:
-        """The same bits as integers of so many, the lowest first."""
+        """Reinterpret the bits as integers of `bits` bits, the lowest first."""
         width = _WIDTHS.get(self.element) or self.element.width
         kind = ir.IntType(bits)
         if self.lanes:
@@ -167,25 +167,25 @@ class Value:
         return self._new(self.builder.bitcast(self.ir, kind))
 
     def bits(self) -> Value:
-        """Float32's bits as integers of 32."""
+        """Reinterpret float32 as 32-bit integers."""
         return self.as_integers(32)
 
     def as_floats(self) -> Value:
-        """The float32 of which these are the 32 bits."""
+        """Reinterpret 32-bit integers as float32."""
         return self._new(self.builder.bitcast(self.ir, self._of(FLOAT)))
 
     def magnitude(self) -> Value:
-        """Float32 without its sign."""
+        """Return the absolute value of float32."""
         return (self.bits() & 0x7FFFFFFF).as_floats()
 
     def shifted_by_lane(self, bits: int) -> Value:
-        """A single integer in 16 lanes, lane i shifted right by i times so many bits."""
+        """Copy a scalar integer to 16 lanes and shift lane i right by i · `bits`."""
         amounts = [ir.Constant(self.ir.type, bits * lane) for lane in range(16)]
         shifts = ir.Constant(ir.VectorType(self.ir.type, 16), amounts)
         return self._new(self.builder.lshr(self.spread(16).ir, shifts))
 
     def flags(self) -> Value:
-        """An integer's bits, the lowest first, as the bits of as many lanes."""
+        """Return an integer's bits, the lowest first, as one bit per lane."""
         return self._new(self.builder.bitcast(self.ir, ir.VectorType(ir.IntType(1), self.element.width)))
 
     @property
@@ -214,7 +214,7 @@ class Value:
 
 @dataclass(frozen=True)
 class CodedWeights:
-    """32 weights that depend on a code each, lanes of bytes below 16, and how: codes in any lanes → float32."""
+    """32 weights as codes, bytes below 16, and the function from codes (in any number of lanes) to float32 weights."""
 
     codes: Value
     weights_of: Callable[[Value], Value]
@@ -229,9 +229,9 @@ class HasLayout(Protocol):
 
 
 class Block:
-    """One block in memory, its fields under the names of the type's layout.
+    """One block in memory, with its fields by their names in the type's layout.
 
-    bounds: what `is_within` was told.
+    bounds: the values given to `is_within`.
     """
 
     def __init__(self, builder: Any, type: HasLayout, address: Any, has: Has) -> None:
@@ -239,23 +239,20 @@ class Block:
         self.bounds: list[Value] = []
 
     def is_within(self, *bounds: Value) -> None:
-        """No weight of the block is larger in magnitude than the largest of these numbers, if they are finite.
+        """State that no weight of the block has a larger magnitude than the largest of these, if they are finite.
 
-        A type that says so spares the kernel to look at every weight.
+        A kernel then does not have to check every weight.
         """
         self.bounds += bounds
 
     def coded(self, codes: Value, weights_of: Callable[[Value], Value]) -> CodedWeights:
-        """32 weights of which equal codes are equal: where bytes can be shuffled, all sixteen are made and looked up.
-
-        codes: bytes below 16.
-        """
+        """Return 32 weights as codes below 16; with a byte shuffle, a kernel computes sixteen weights and looks up."""
         return CodedWeights(codes, weights_of)
 
     def numbers(self, field: str, first: int = 0, count: int = 0) -> Value:
-        """`count` numbers of a field from the `first` on as a vector; without a count a single one.
+        """Load `count` numbers of a field, from number `first` on, as a vector; or one as a scalar if `count` is 0.
 
-        Halves and floats are float32, exact but for a double, which is rounded once; integers are as they are.
+        Halves and floats become float32, exactly, doubles are rounded to it once; integers stay as they are.
         """
         kind, offset = self._field(field)
         element = {"f4": FLOAT, "f8": DOUBLE}.get(kind.str[1:], ir.IntType(8 * kind.itemsize))
@@ -265,14 +262,14 @@ class Block:
         return found.rounded(FLOAT) if kind.str[1:] == "f8" else found
 
     def word(self, field: str, byte: int, bits: int) -> Value:
-        """An integer of so many bits that begins at a byte of a field."""
+        """Load an integer of `bits` bits that begins at a byte of a field."""
         _, offset = self._field(field)
         return self._load(offset + byte, ir.IntType(bits), 0)
 
     def half(self, stored: Value) -> Value:
-        """The bits of halves → float32, exact.
+        """Convert the bits of halves to float32, exactly.
 
-        A single one goes by a vector: LLVM would load it into a part of a register, which waits for the rest.
+        A scalar is converted in a vector: LLVM would load it into part of a register, which waits for the rest.
         """
         if self.has.halves and not stored.lanes:
             zeros = ir.Constant(ir.VectorType(stored.element, 8), None)
@@ -281,7 +278,7 @@ class Block:
         if self.has.halves:
             half = self.builder.bitcast(stored.ir, stored._of(HALF))
             return Value(self.builder, self.builder.fpext(half, stored._of(FLOAT)))
-        # Exponent and mantissa moved to a float32's are the half times 2^-112, subnormal halves included.
+        # Exponent and mantissa, moved to their places in a float32, are the half times 2^-112; also if it is subnormal.
         wide = stored.widen(32)
         moved = (wide & 0x7FFF) << 13
         finite = (moved.as_floats() * 2.0**112).bits()
@@ -289,7 +286,7 @@ class Block:
         return (magnitude | (wide & 0x8000) << 16).as_floats()
 
     def row(self, table: NDArray[Any], index: Value) -> Value:
-        """A row of a constant table: a vector of its bytes, or its single float32."""
+        """Load a row of a constant table: a vector of its bytes, or a single float32."""
         constant = self._constant_table(table)
         count = 0 if table.ndim == 1 else table.shape[1]
         element = FLOAT if table.dtype == np.float32 else BYTE
@@ -312,7 +309,7 @@ class Block:
         return Value(self.builder, loaded)
 
     def _constant_table(self, table: NDArray[Any]) -> Any:
-        """The table as the module's own constant, once."""
+        """Return the table as a constant of the module, added once."""
         content = bytearray(table.tobytes())
         kind = ir.ArrayType(BYTE, len(content))
         for known in self.builder.module.global_values:
