@@ -1,11 +1,11 @@
-"""From `tokenizer.ggml.*` to the tokenizer files of a Hugging Face folder, and to a tokenizer in memory.
+"""Tokenizers: from a GGUF file's `tokenizer.ggml.*` keys to a Hugging Face folder's tokenizer files.
 
     files = build_tokenizer(header.metadata)
     files.files()                       # {"tokenizer.json": b"…", …}, ready to be written
     load_tokenizer(files).encode("…")   # tokenizers.Tokenizer
 
-What a vocabulary says of itself is checked first, without the tokenizers library: that one accepts much which
-it then gets wrong without a word, and panics at some of it.
+The vocabulary is checked first, without the tokenizers library: the library silently mistreats many inconsistent
+vocabularies, and panics at some.
 """
 
 from __future__ import annotations
@@ -79,12 +79,14 @@ __all__ = [
 T = TypeVar("T")
 
 PRE = "tokenizer.ggml.pre"
-ADD_SEP = "tokenizer.ggml.add_sep_token"  # for llama.cpp's pairs of query and document; no text's ids change
-# Architectures for which transformers 5 builds its own class of tokenizer, and the pre-tokenizer that it has.
+ADD_SEP = (
+    "tokenizer.ggml.add_sep_token"  # for llama.cpp's query-document pairs; no effect on a single text's ids
+)
+# Architectures for which transformers 5 builds a tokenizer class of its own → the pre-tokenizer of that class.
 FORCED = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
-# Classes of the original that transformers takes no pipeline from, and that llama.cpp's converter goes by: of a phi3
-# with this one it reads tokenizer.json, else tokenizer.model. Source: llama.cpp, conversion/phi.py; transformers 5.23,
-# models/auto/tokenization_auto.py, MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS, has phi3.
+# The original's tokenizer classes, where transformers ignores the class but llama.cpp's converter depends on it: for
+# phi3 with this class it reads tokenizer.json, else tokenizer.model. Source: llama.cpp, conversion/phi.py; transformers
+# 5.23, models/auto/tokenization_auto.py, MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS, has phi3.
 HARMLESS = {("phi3", "gpt2"): "GPT2Tokenizer"}
 USED = frozenset(
     {MODEL, PRE, TOKENS, TYPES, SCORES, MERGES, ADD_BOS, ADD_EOS, ADD_SEP, ADD_SPACE_PREFIX, TEMPLATE, NAMES}
@@ -93,7 +95,7 @@ USED = frozenset(
     | set(FIM_KEYS)
 )
 
-# Models that llama.cpp knows and no tokenizer.json can express, or that have no text at all.
+# Tokenizer models of llama.cpp that no tokenizer.json can express, or that have no vocabulary.
 REFUSED = {
     "rwkv": "its longest-match rule over bytes has no equivalent in tokenizer.json",
     "plamo2": "its search over suffixes has no equivalent in tokenizer.json",
@@ -107,14 +109,15 @@ REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:
-    """A tokenizer as Hugging Face keeps it.
+    """The tokenizer files of a Hugging Face folder, as values.
 
-    ids: special ids by role (bos, eos, eot, eom, unk, sep, pad, mask, cls), given by key or by default.
-    tokens: the texts by id, of which there are `size`.
+    ids: ids of special tokens by role (bos, eos, eot, eom, unk, sep, pad, mask, cls), from the keys or by default.
+    tokens: the tokens' texts by id, of which there are `size`.
     eos_token_ids: every id that ends an answer, EOS first; for generation_config.json.
-    unused_ids: tokens that no text has and no model should say; padding at the end is not among the tokens at all.
-    vocabulary: as the file has it, padding included.
-    template_reports: what each chat template reaches for, by the path of its file.
+    unused_ids: tokens of type UNUSED, which a model should never generate; padding at the end is not in `tokens` at
+    all.
+    vocabulary: as the file has it, with padding.
+    template_reports: reports on the chat templates, by the path of their file.
     notes: what was assumed; warnings: what may differ from the tokenizer that the model was trained with.
     """
 
@@ -135,11 +138,11 @@ class TokenizerFiles:
 
     @property
     def size(self) -> int:
-        """How many tokens there are; their ids are 0 … size - 1."""
+        """The number of tokens; their ids are 0 … size - 1."""
         return len(self.tokens)
 
     def files(self) -> dict[str, bytes]:
-        """Contents by path in the folder; templates are the file's text to the byte."""
+        """Return the files' contents by path in the folder; chat templates are copied byte for byte."""
         out = {
             "tokenizer.json": document_bytes(self.tokenizer_json),
             "tokenizer_config.json": _dump(self.tokenizer_config),
@@ -150,10 +153,10 @@ class TokenizerFiles:
 
 
 def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerFiles:
-    """The tokenizer of a file's vocabulary.
+    """Build the tokenizer of a file's vocabulary.
 
     form: "authors" gives the ids of the tokenizer that the model was trained with, as far as the file and the
-    pre-tokenizer's name tell; "llama.cpp" gives llama.cpp's where the two differ, see docs/tokenizers.md.
+    pre-tokenizer's name determine it; "llama.cpp" gives llama.cpp's ids where the two differ, see docs/tokenizers.md.
     Raises MalformedInput and UnsupportedInput, which name the key.
     """
     model = metadata.text(MODEL)
@@ -215,15 +218,16 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
 def load_tokenizer(
     files: TokenizerFiles, loaded: Tokenizer | None = None, *, content: bytes | None = None
 ) -> Tokenizer:
-    """The tokenizer in memory, every token at its id; MalformedInput if the tokenizers library refuses it.
+    """Load the tokenizer and check every token's id.
 
-    loaded: of the same tokenizer.json, where it is in memory already. content: its bytes, where they are.
+    loaded: the Tokenizer of the same tokenizer.json, if it is already loaded. content: that file's bytes, if at hand.
+    Raises MalformedInput if the tokenizers library refuses the vocabulary or gives a token another id.
     """
-    from tokenizers import Tokenizer  # slow to import, and a conversion's errors come before it
+    from tokenizers import Tokenizer  # slow to import, and most errors are found before it is needed
 
     def load() -> Tokenizer:
         tokenizer = Tokenizer.from_buffer(content or document_bytes(files.tokenizer_json))
-        tokenizer.encode("a")  # some damage shows at the first use
+        tokenizer.encode("a")  # some damage shows only when it is used
         return tokenizer
 
     tokenizer: Tokenizer = loaded or guard(load)
@@ -240,9 +244,9 @@ def load_tokenizer(
 
 
 def guard(use: Callable[[], T]) -> T:
-    """What `use` of the tokenizers library returns; MalformedInput for its errors and its panics alike.
+    """Return the result of `use`, which calls the tokenizers library; its errors and panics become MalformedInput.
 
-    A panic in the library's Rust code is a BaseException of its own, which `except Exception` lets through.
+    A panic in the library's Rust code is a BaseException subclass, which `except Exception` lets through.
     """
     try:
         return use()
@@ -258,7 +262,7 @@ def guard(use: Callable[[], T]) -> T:
 
 
 def require_known(model: str) -> None:
-    """UnsupportedInput for a `tokenizer.ggml.model` that is refused, or that no one knows."""
+    """Raise UnsupportedInput for a `tokenizer.ggml.model` that is refused or unknown."""
     where = f"key '{MODEL}'"
     if model in REFUSED:
         raise UnsupportedInput(
@@ -269,7 +273,7 @@ def require_known(model: str) -> None:
 
 
 def _pretokenizer(metadata: Metadata, model: str) -> tuple[PreTokenizer, list[str]]:
-    """The pre-tokenizer's row, of which only the BPE families use more than the defaults, and warnings."""
+    """Return the pre-tokenizer and warnings; only the BPE families use more than its defaults."""
     name = metadata.text(PRE, "")
     forced = FORCED.get(metadata.text("general.architecture", ""))
     if model != "gpt2":
@@ -286,7 +290,7 @@ def _pretokenizer(metadata: Metadata, model: str) -> tuple[PreTokenizer, list[st
 
 
 def _forced_class_warning(forced: str, what: str) -> str:
-    """The warning for a model whose tokenizer AutoTokenizer builds by the model's name."""
+    """Return the warning for a model whose tokenizer AutoTokenizer builds by the model's type."""
     return (
         f"transformers cuts this model's text as {forced} whatever tokenizer.json says, and {what}: "
         "load it with tokenizers.Tokenizer.from_file"
@@ -313,25 +317,24 @@ def _recipe(
 def _config(
     metadata: Metadata, special: SpecialTokens, texts: dict[str, str], recipe: Recipe, added: list[Json]
 ) -> Json:
-    """tokenizer_config.json, with the class that leaves tokenizer.json as it is.
+    """Return tokenizer_config.json, with a class that keeps the pipeline of tokenizer.json.
 
-    For a model's own tokenizer class transformers 5 builds the pipeline anew, whatever tokenizer.json says.
+    For some models transformers 5 has a tokenizer class of its own, which rebuilds the pipeline and ignores the file's.
     """
     architecture = metadata.text("general.architecture", "")
     config: Json = {
         "tokenizer_class": HARMLESS.get((architecture, metadata.text(MODEL)), "PreTrainedTokenizerFast"),
-        # Said where the file says it, or where it holds without: originals that leave a flag out have it not.
+        # Written if the file has the flag or it is true by default; original configs omit flags that are false.
         **({"add_bos_token": special.add_bos} if special.add_bos or ADD_BOS in metadata else {}),
         **({"add_eos_token": special.add_eos} if special.add_eos or ADD_EOS in metadata else {}),
         "clean_up_tokenization_spaces": recipe.clean_up,
-        # A class with defaults of its own would add a token of its own for each role that is not named.
+        # None for every role that is not named: the class would otherwise add a default token.
         **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token")),
         **texts,
     }
     if not metadata.flag(ADD_SPACE_PREFIX, True):
-        config["add_prefix_space"] = (
-            False  # what tokenizer.json says too; llama.cpp's converter looks for it here
-        )
+        # tokenizer.json says so too, but llama.cpp's converter looks for it here.
+        config["add_prefix_space"] = False
     if added:
         config["added_tokens_decoder"] = {
             str(token["id"]): {key: value for key, value in token.items() if key != "id"} for token in added

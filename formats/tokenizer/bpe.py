@@ -34,7 +34,7 @@ BLANK = "▁"  # U+2581 stands for a blank in raw vocabularies
 
 
 def byte_characters() -> list[str]:
-    """The 256 characters that stand for bytes: printable Latin-1 for itself, the rest from U+0100 on.
+    """Return the 256 characters that stand for bytes: printable Latin-1 for itself, the rest from U+0100 on.
 
     Source: openai/gpt-2, src/encoder.py, `bytes_to_unicode`.
     """
@@ -46,7 +46,7 @@ def byte_characters() -> list[str]:
 def bpe(
     metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens, pre: PreTokenizer, form: Form
 ) -> Recipe:
-    """The recipe of a vocabulary with merges; MalformedInput for a merge that names what is no token."""
+    """Return the recipe of a vocabulary with merges; MalformedInput for a merge with a part that is not a token."""
     require_unused_scores_fit(metadata, len(vocabulary))
     if pre.ranked and MERGES not in metadata:
         merges = merges_from_ranks(vocabulary)
@@ -68,7 +68,8 @@ def bpe(
     steps.append({"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False})
     missing = [character for character in byte_characters() if character not in vocabulary.ids]
     if missing:
-        # The library would drop these before it merges, so that their neighbours meet; llama.cpp, after.
+        # The library drops these characters before merging, which would join their neighbours; llama.cpp drops them
+        # after merging. So they are split off.
         steps.append(split("[" + "".join("\\" + c if c in r"[]\^-&" else c for c in missing) + "]"))
     return Recipe(
         {"type": "NFC"} if form == "authors" and pre.nfc else None,
@@ -81,13 +82,13 @@ def bpe(
 
 
 def read_merges(metadata: Metadata, vocabulary: Vocabulary, *, raw: bool) -> Merges:
-    """The merges in order of rank; of equal ones the first is kept, as the library would keep the last."""
+    """Read the merges in order of rank; of duplicates the first is kept, where the library would keep the last."""
     lines = dict.fromkeys(decode(metadata.texts(MERGES), MERGES, "merge"))
     return _plain_merges(lines, vocabulary) or _any_merges(lines, vocabulary, raw=raw)
 
 
 def _plain_merges(lines: Collection[str], vocabulary: Vocabulary) -> Merges | None:
-    """The merges of nearly every vocabulary, all at once; None where a line is not two tokens and one blank."""
+    """Parse all merges at once; None if a line is not two tokens and one blank, which is rare."""
     if not all(line.count(" ") == 1 for line in lines):
         return None
     parts = " ".join(lines).split(" ")
@@ -100,7 +101,7 @@ def _plain_merges(lines: Collection[str], vocabulary: Vocabulary) -> Merges | No
 
 
 def _any_merges(lines: Iterable[str], vocabulary: Vocabulary, *, raw: bool) -> Merges:
-    """The merges of any vocabulary, line by line; MalformedInput for a line that is none."""
+    """Parse the merges line by line, whatever blanks they hold; MalformedInput for a line that is not a merge."""
     ids = vocabulary.ids
     rows = []
     unusable: list[str] = []
@@ -124,9 +125,9 @@ def _any_merges(lines: Iterable[str], vocabulary: Vocabulary, *, raw: bool) -> M
 
 
 def merges_from_ranks(vocabulary: Vocabulary) -> Merges:
-    """The merges of a vocabulary in whose order they were learnt, as tiktoken keeps it: a token's id is its rank.
+    """Derive the merges of a vocabulary in tiktoken's form, where a token's id is its rank in training order.
 
-    The last merge of a token is what is left of it when all merges of lower rank are done.
+    The last merge of a token joins the two parts that remain after all merges of lower rank are applied.
     Source: openai/tiktoken, tiktoken/_educational.py, `bpe_encode`.
     """
     require_short_tokens(vocabulary)
@@ -156,7 +157,7 @@ def bpe_model(
     fuse_unk: bool = False,
     unk_token: str | None = None,
 ) -> Json:
-    """A BPE model of tokenizer.json over all tokens."""
+    """Return the BPE model of a tokenizer.json, over all tokens."""
     return {
         "type": "BPE",
         "dropout": None,
@@ -172,17 +173,17 @@ def bpe_model(
 
 
 def split(pattern: str) -> Json:
-    """A Split that cuts out every match and keeps it as a piece of its own."""
+    """Return a Split that isolates every match of the pattern."""
     return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
 
 
 def replace(text: str, content: str) -> Json:
-    """A Replace of one text by another, as a normalizer or a decoder."""
+    """Return a Replace of one text by another, as a normalizer or a decoder."""
     return {"type": "Replace", "pattern": {"String": text}, "content": content}
 
 
 def raw_decoder(*, strip: bool = False) -> Json:
-    """Back from raw pieces: blanks, bytes, one text; if `strip`, without the blank that was put before it."""
+    """Return the decoder of raw pieces: blanks, byte fallback, fusing; with `strip`, removes the leading blank."""
     steps: list[Json] = [replace(BLANK, " "), {"type": "ByteFallback"}, {"type": "Fuse"}]
     if strip:
         steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
@@ -190,7 +191,7 @@ def raw_decoder(*, strip: bool = False) -> Json:
 
 
 def _unusable(lines: list[str], ids: dict[str, int]) -> str:
-    """What is wrong with the first merge that cannot be carried out, and how many more there are."""
+    """Return the message for merges that name unknown tokens: the first one, and the number of others."""
     left, _, right = lines[0].partition(" ")
     absent = [part for part in (left, right, left + right) if part not in ids]
     more = f", and {len(lines) - 1} more are like it" if len(lines) > 1 else ""

@@ -1,7 +1,7 @@
-"""SentencePiece's normalization map (`precompiled_charsmap`): a double-array trie and the texts it leads to.
+"""SentencePiece's normalization map (`precompiled_charsmap`): a double-array trie and the replacement texts.
 
 u32 size of the trie in bytes | its units, u32 each | texts, each ended by NUL. All little-endian.
-The tokenizers library walks the trie without looking at its bounds, so every way through it is walked first.
+The tokenizers library follows the trie without bounds checks, so every path through it is checked first.
 Source: google/sentencepiece, src/normalizer.cc; s-yata/darts-clone, `DoubleArrayUnit`.
 """
 
@@ -15,11 +15,11 @@ from llorch.formats.gguf.metadata import Metadata
 
 CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 MOST_BYTES = 16 << 20  # published maps have a quarter of a million
-MOST_DEPTH = 256  # bytes of a text that is replaced; published maps have at most some 30
+MOST_DEPTH = 256  # bytes of a text to be replaced; published maps have at most about 30
 
 
 def read_charsmap(metadata: Metadata) -> bytes:
-    """The map's bytes, empty when the file has none; MalformedInput if a walk could leave the map."""
+    """Return the map's bytes, empty if the file has none; MalformedInput if a lookup could leave the map."""
     values = metadata.integers(CHARSMAP, None)
     if values is None or not len(values):
         return b""
@@ -33,9 +33,9 @@ def read_charsmap(metadata: Metadata) -> bytes:
 
 
 def blank_characters(charsmap: bytes) -> list[str]:
-    """The single characters that the map makes one blank; MalformedInput where a walk would leave the map."""
+    """Return the characters that the map replaces by one blank; MalformedInput if a lookup could leave the map."""
     units, texts = _parts(charsmap)
-    boundary = np.array([byte & 0xC0 != 0x80 for byte in texts])  # where a character begins
+    boundary = np.array([byte & 0xC0 != 0x80 for byte in texts])  # where a UTF-8 character begins
     label = units & 0x800000FF
     inner = np.flatnonzero((label > 0) & (label < 256))
     parent = inner ^ label[inner]
@@ -72,7 +72,7 @@ def blank_characters(charsmap: bytes) -> list[str]:
 
 
 def _parts(charsmap: bytes) -> tuple[NDArray[np.int64], bytes]:
-    """The trie's units and the texts."""
+    """Split the map into the trie's units and the texts."""
     size = int.from_bytes(charsmap[:4], "little")
     if len(charsmap) < 4 or not size or size % 4 or 4 + size >= len(charsmap):
         raise _damage(f"its trie has {size} bytes, the whole {len(charsmap)}")
@@ -87,7 +87,7 @@ def _parts(charsmap: bytes) -> tuple[NDArray[np.int64], bytes]:
 
 
 def _characters(paths: NDArray[np.int64], length: int) -> list[str]:
-    """Those of the byte strings of `length` bytes that are one character."""
+    """Return those byte strings, of `length` bytes each, that are one UTF-8 character."""
     decoded = (int(path).to_bytes(length, "big").decode("utf-8", "replace") for path in paths)
     return [text for text in decoded if len(text) == 1 and text != "\ufffd"]
 

@@ -1,8 +1,8 @@
 """Every cut of a vocabulary's tokens into two tokens, from which the merges of a SentencePiece BPE follow.
 
-A vocabulary of 262,144 tokens can be cut at 1.2 million places. To look both parts up in a dict at each of them takes
-seconds, nearly all of it in walks through memory that no cache holds. Here a rolling hash finds the parts of thousands
-of tokens at once, and then characters are compared with characters: what comes out does not rest on the hash.
+A vocabulary of 262,144 tokens can be cut at 1.2 million places. Looking up both parts of each cut in a dict takes
+seconds, nearly all of it in cache misses. Here a rolling hash finds the parts of thousands of tokens at once; then the
+characters are compared, so the result does not depend on the hash.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 
-BASE = 0x9E3779B97F4A7C15  # of the hash; any odd number, since an even one has no inverse
-TOKENS_AT_ONCE = 1 << 14  # so that what is made on the way fits into a cache, whatever the vocabulary's size
+BASE = 0x9E3779B97F4A7C15  # of the hash; any odd number, since an even one has no inverse modulo 2^64
+TOKENS_AT_ONCE = 1 << 14  # so that the temporary arrays fit into a cache
 
 
 class Cuts(NamedTuple):
-    """Row by row: tokens[left] + tokens[right] == tokens[made]. By made, then by the place of the cut."""
+    """Rows with tokens[left] + tokens[right] == tokens[made], ordered by made, then by the place of the cut."""
 
     left: Integers
     right: Integers
@@ -29,7 +29,7 @@ class Cuts(NamedTuple):
 
 
 def all_cuts(tokens: Sequence[str]) -> Cuts:
-    """Every cut of a token into two tokens; no two tokens are the same text.
+    """Return every cut of a token into two tokens; the tokens must be distinct.
 
     Example: all_cuts(["a", "b", "ab"]) has the one row left 0, right 1, made 2.
     """
@@ -43,7 +43,7 @@ def all_cuts(tokens: Sequence[str]) -> Cuts:
     hashing = _RollingHash(max(int(lengths[block].sum()) for block in blocks))
 
     def hash_block(block: slice) -> tuple[Hashes, Integers, Integers]:
-        """The sums over a block's characters, and where in the block its tokens begin and end."""
+        """Return the sums over a block's characters, and where in the block its tokens begin and end."""
         first = starts[block][0]
         sums = hashing.sums(characters[first : ends[block][-1]])
         return sums, starts[block] - first, ends[block] - first
@@ -67,9 +67,9 @@ def all_cuts(tokens: Sequence[str]) -> Cuts:
 
 
 class _RollingHash:
-    """The hash of a text is the sum of its characters' numbers, the i-th from 1 times BASE to the power of i, mod 2^64.
+    """Hash of a text: the sum of its i-th character's number times BASE^i, modulo 2^64, with i from 1.
 
-    So the hash of a part is the difference of two sums, divided by BASE to the power of where it begins.
+    The hash of a part is the difference of two prefix sums, divided by BASE to the power of the part's beginning.
     """
 
     def __init__(self, longest: int) -> None:
@@ -77,21 +77,21 @@ class _RollingHash:
         self._inverses = _powers(pow(BASE, -1, 1 << 64), longest + 1)
 
     def sums(self, characters: NDArray[np.uint32]) -> Hashes:
-        """The sum before each character, and behind the last one; no character counts as nothing, NUL neither."""
+        """Return the prefix sums, (characters + 1,); characters count from 1, so that NUL counts too."""
         sums = np.zeros(len(characters) + 1, np.uint64)
         np.cumsum((characters + np.uint64(1)) * self._powers[: len(characters)], out=sums[1:])
         return sums
 
     def of_parts(self, sums: Hashes, begins: Integers, ends: Integers) -> Hashes:
-        """The hashes of the parts from each place of `begins` to that of `ends`."""
+        """Return the hashes of the parts between the places `begins` and `ends`."""
         return (sums[ends] - sums[begins]) * self._inverses[begins]
 
 
 class _HashIndex:
-    """The way from a hash to its place in a list of them: those that begin with the same bits are looked through."""
+    """Index from a hash to its place in a list: hashes are bucketed by their top bits, and a bucket is searched."""
 
     def __init__(self, hashes: Hashes) -> None:
-        bits = len(hashes).bit_length() + 1  # two to four buckets a hash
+        bits = len(hashes).bit_length() + 1  # two to four buckets per hash
         self._shift = np.uint64(64 - bits)
         self._order = np.argsort(hashes)
         self._sorted = hashes[self._order]
@@ -100,11 +100,11 @@ class _HashIndex:
 
     @property
     def has_repeats(self) -> bool:
-        """Whether a hash is there twice."""
+        """Whether a hash occurs twice."""
         return bool((self._sorted[1:] == self._sorted[:-1]).any())
 
     def find(self, hashes: Hashes) -> Integers:
-        """The place of each hash, -1 for one that is not there."""
+        """Return the place of each hash, -1 for one that is not in the list."""
         bucket = self._bucket(hashes)
         at, end = self._firsts[bucket], self._firsts[bucket + 1]
         found = np.full(len(hashes), -1)
@@ -124,7 +124,7 @@ class _HashIndex:
 def _holds(
     cuts: Cuts, characters: NDArray[np.uint32], starts: Integers, lengths: Integers
 ) -> NDArray[np.bool_]:
-    """Which rows hold, by all their characters."""
+    """Return which rows hold, comparing all their characters."""
     holds: NDArray[np.bool_] = lengths[cuts.left] + lengths[cuts.right] == lengths[cuts.made]
     for first in range(0, len(holds), TOKENS_AT_ONCE):
         left, other, made = (column[first : first + TOKENS_AT_ONCE] for column in cuts)
@@ -132,14 +132,14 @@ def _holds(
         place = _count_up(lengths[made])
         beyond = place - lengths[left][row]
         part = np.where(beyond < 0, starts[left][row] + place, starts[other][row] + beyond)
-        # Where the lengths do not fit, a part may reach beyond the last character; the row is wrong already.
+        # If the lengths do not add up, a part may reach past the last character; that row is already False.
         differs = characters[starts[made][row] + place] != characters.take(part, mode="clip")
         holds[first + row[differs]] = False
     return holds
 
 
 def _one_by_one(tokens: Sequence[str]) -> Cuts:
-    """The same for no tokens, and for tokens of which two have one hash, as texts can be made to have."""
+    """Find the cuts with a dict: for no tokens, and for tokens with colliding hashes, which can be made on purpose."""
     ids = {token: index for index, token in enumerate(tokens)}
     rows = [
         (left, right, made)
@@ -151,13 +151,13 @@ def _one_by_one(tokens: Sequence[str]) -> Cuts:
 
 
 def _powers(base: int, count: int) -> Hashes:
-    """Base to the power of 0, 1, …, modulo 2^64."""
+    """Return base^0, base^1, … modulo 2^64."""
     factors = np.full(count, base, np.uint64)
     factors[:1] = 1
     return np.multiply.accumulate(factors)
 
 
 def _count_up(lengths: Integers) -> Integers:
-    """0, 1, … up to each length, one after another."""
+    """Return 0, 1, … up to each length, exclusive, one after another."""
     ends = np.cumsum(lengths)
     return np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)

@@ -1,8 +1,8 @@
-"""Chat delimiters that a file types as ordinary words: `<|im_end|>` cut into pieces, which then ends no answer.
+"""Chat delimiters that a file types as ordinary words: `<|im_end|>` would be cut into pieces and never end an answer.
 
-A delimiter is a token whose text is known to end an answer, or that a chat template writes. Where no merges make it
-from text, a model can only have met it as a token of its own, and so it is one. llama.cpp takes the texts that end an
-answer for control tokens whatever their type. Source: src/llama-vocab.cpp, `llama_vocab::impl::load`.
+A delimiter is a token whose text is known to end an answer, or that a chat template writes. If no merges make it from
+text, a model can only have seen it as one token, so it is made a control token. llama.cpp makes tokens with the texts
+that end an answer control tokens whatever their type. Source: src/llama-vocab.cpp, `llama_vocab::impl::load`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from llorch.formats.tokenizer.merges import Merges
 from llorch.formats.tokenizer.special import END_TEXTS
 from llorch.formats.tokenizer.vocabulary import Json, TokenType, Vocabulary
 
-# What looks like one in a template: <|im_start|>, <start_of_turn>, <｜User｜>, [INST], [/INST].
+# Matches delimiters in a template: <|im_start|>, <start_of_turn>, <｜User｜>, [INST], [/INST].
 DELIMITER = re.compile(r"<[|｜]?[^\s<>|｜{}%'\"]{1,60}[|｜]?>|\[/?[A-Z_]{2,40}\]")
 MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Delimiters:
-    """vocabulary: with the delimiters as control tokens. warnings: which these are, and which stay words."""
+    """vocabulary: with delimiters typed as control tokens. warnings: name these, and the ones left as words."""
 
     vocabulary: Vocabulary
     warnings: tuple[str, ...]
 
 
 def with_delimiters(vocabulary: Vocabulary, templates: Iterable[str], model: Json) -> Delimiters:
-    """Takes delimiters that are typed as words for control tokens, where that is sure.
+    """Retype delimiters that are typed as words as control tokens, where that is certain.
 
-    templates: the chat templates' texts. model: of tokenizer.json, whose merges tell what text can become.
+    templates: texts of the chat templates. model: of tokenizer.json, whose merges say which tokens text can become.
     """
     written = {text for template in templates for text in DELIMITER.findall(template)}
     words = (TokenType.NORMAL, TokenType.UNDEFINED, TokenType.UNUSED)

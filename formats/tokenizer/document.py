@@ -1,7 +1,7 @@
-"""tokenizer.json as bytes.
+"""tokenizer.json as bytes, encoded piece by piece.
 
-Made whole, the text of a large vocabulary takes a hundred megabytes, since one emoji makes all of its characters four
-bytes wide. So it is made and encoded piece by piece.
+As one string, the text of a large vocabulary takes a hundred megabytes: a single emoji makes all characters of a
+Python string four bytes wide.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from llorch.formats.tokenizer.merges import Merges
 
 T = TypeVar("T")
 
-MANY = 1 << 13  # entries of a vocabulary that are written at once
-FIELDS = 64  # a dict with fewer keys is a structure, in which something large may stand
+MANY = 1 << 13  # entries of a vocabulary per piece
+FIELDS = 64  # a dict with fewer keys is traversed: one of its values may be large
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def document_bytes(document: dict[str, Any]) -> bytes:
-    """A JSON document in one line, as `json.dumps(document, ensure_ascii=False)` writes it, and a line's end.
+    """Encode a JSON document as `json.dumps(document, ensure_ascii=False)` would, on one line with a line end.
 
-    Merges become an array of pairs of texts, since a part may hold a blank.
+    Merges become an array of pairs of texts, because a part may contain a blank.
     """
     content = io.BytesIO()
     for text in _pieces(document):
@@ -52,7 +52,7 @@ def _pieces(value: object) -> Iterator[str]:
 
 
 def _pairs(merges: Merges) -> Iterator[str]:
-    """The rows as arrays of two texts; each token is quoted once, which takes half the time of a quote a row."""
+    """Yield merges as arrays of two texts; quoting each token once takes half the time of quoting each merge."""
     quoted = [_text(token) for token in merges.tokens]
     for first in range(0, len(merges), MANY):
         some = slice(first, first + MANY)

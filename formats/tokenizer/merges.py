@@ -1,7 +1,6 @@
-"""The merges of a BPE vocabulary: which two tokens join into which third, by rank.
+"""The merges of a BPE vocabulary, in order of rank, as token ids.
 
-A large vocabulary has half a million of them. As pairs of texts they take a hundred megabytes; kept here are the
-tokens' ids, which take six.
+A large vocabulary has half a million merges. As pairs of strings they take a hundred megabytes; as ids, six.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merges:
-    """Row by row, in order of rank: tokens[left] and tokens[right] join into tokens[made].
+    """Merges in order of rank: tokens[left] and tokens[right] join into tokens[made].
 
-    tokens: the texts of all ids. It iterates over the pairs of texts.
+    tokens: the texts of all ids. Iteration yields the pairs of texts.
     """
 
     tokens: list[str]
@@ -29,7 +28,7 @@ class Merges:
 
     @classmethod
     def of_rows(cls, tokens: list[str], rows: Iterable[tuple[int, int, int]]) -> Merges:
-        """From one (left, right, made) after another."""
+        """Make merges of (left, right, made) rows."""
         table = np.array([*rows], np.int32).reshape(-1, 3)
         return cls(tokens, table[:, 0], table[:, 1], table[:, 2])
 
@@ -41,9 +40,9 @@ class Merges:
         return zip(map(text_of, self.left.tolist()), map(text_of, self.right.tolist()), strict=True)
 
     def make(self, index: int) -> bool:
-        """Whether a token can come about by a merge."""
+        """Return whether some merge makes this token."""
         return bool((self.made == index).any())
 
     def highest_id(self) -> int:
-        """The last token that a merge is about; -1 where there are no merges."""
+        """Return the highest id that occurs in a merge; -1 if there are no merges."""
         return max((int(ids.max()) for ids in (self.left, self.right, self.made) if len(ids)), default=-1)

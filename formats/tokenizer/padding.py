@@ -1,7 +1,7 @@
-"""Tokens at the end of a vocabulary that only fill up the rows of the embedding: the original has none of them.
+"""Tokens at the end of a vocabulary that only pad it to the rows of the embedding; the original has none of them.
 
-llama.cpp's converter writes one for every row of the embedding without a token, `[PAD151665]`, `[PAD151666]`, …, typed
-UNUSED. Source: llama.cpp, conversion/base.py, `get_vocab_base` and `_create_vocab_sentencepiece`.
+llama.cpp's converter writes one for every row of the embedding without a token, `[PAD151665]`, `[PAD151666]`, …, with
+type UNUSED. Source: llama.cpp, conversion/base.py, `get_vocab_base` and `_create_vocab_sentencepiece`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from llorch.formats.tokenizer.special import FIM_KEYS, SpecialTokens
 from llorch.formats.tokenizer.vocabulary import MODEL, Json, TokenType, Vocabulary
 
 _FILLER = re.compile(r"\[PAD\d+\]")
-SENTENCEPIECE_KINDS = ("llama", "t5")  # whose own vocabularies may have UNUSED tokens at the end
+SENTENCEPIECE_KINDS = ("llama", "t5")  # original vocabularies of these may have UNUSED tokens at the end
 
 
 def padding_starts(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> int:
-    """The id from which on all tokens are padding; the size of the vocabulary where there is none.
+    """Return the first id of the padding, or the vocabulary's size if it has none.
 
-    model: of tokenizer.json. What a key names or a merge is about is no padding.
+    model: of tokenizer.json. Tokens that a key or a merge names are not padding.
     """
     kind = metadata.text(MODEL)
     size = len(vocabulary)
@@ -36,7 +36,7 @@ def padding_starts(metadata: Metadata, vocabulary: Vocabulary, special: SpecialT
 
 
 def without_padding(model: Json, first: int) -> Json:
-    """The model of tokenizer.json with the tokens below `first` alone."""
+    """Return the model of tokenizer.json with only the tokens below `first`."""
     vocab = model["vocab"]
     if isinstance(vocab, list):
         return {**model, "vocab": vocab[:first]}
@@ -44,7 +44,11 @@ def without_padding(model: Json, first: int) -> Json:
 
 
 def _fills_up(vocabulary: Vocabulary, index: int, kind: str) -> bool:
-    """No tokenizer.json types a token UNUSED, so that a vocabulary from one has it of the converter."""
+    """Return whether a token is padding.
+
+    An UNUSED token is the converter's, except in SentencePiece vocabularies, where it must also have the padding's
+    name.
+    """
     unused = vocabulary.types[index] == TokenType.UNUSED
     return unused and (
         kind not in SENTENCEPIECE_KINDS or _FILLER.fullmatch(vocabulary.tokens[index]) is not None

@@ -1,10 +1,10 @@
-"""Pre-tokenizers: each name that llama.cpp build 11434 knows for `tokenizer.ggml.pre`, and how it cuts text.
+"""Pre-tokenizers: every name that llama.cpp build 11434 knows for `tokenizer.ggml.pre`, and its regular expressions.
 
-A name stands for a list of regular expressions; each cuts what the one before left whole. They are written
-here, never read from a file. Two spellings exist where llama.cpp's engine cannot run what a model's authors
-wrote: theirs, which the model was trained with, and one that cuts exactly as llama.cpp does.
-Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_bpe` and `llama_vocab::impl::load`; what its engine
-makes of them: src/unicode.cpp.
+A name stands for a list of regular expressions; each splits the pieces that the previous one left. They are written
+here, never read from a file. Where llama.cpp's engine cannot run what a model's authors wrote, there are two
+spellings: the authors', which the model was trained with, and one that splits exactly as llama.cpp does.
+Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_bpe` and `llama_vocab::impl::load`; its engine's behaviour:
+src/unicode.cpp.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from llorch.base.errors import UnsupportedInput
 from llorch.base.printable import printable
 
 ANY_CASE = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-ASCII_CASE = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"  # differs on U+017F, a folded s
+ASCII_CASE = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"  # ANY_CASE also matches U+017F as s
 BLANKS = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
 UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-# llama.cpp groups a run of digits from the right and leaves what stands before it glued to the first group.
+# llama.cpp groups a run of digits from the right, and keeps the text before the run attached to the first group.
 DIGIT_GROUPS = r"[^\p{N}]*(?:\p{N}{1,2}(?=(?:\p{N}{3})*(?!\p{N}))|\p{N}{3}(?=(?:\p{N}{3})*(?!\p{N})))"
 KANA_AND_HAN = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 ASCII_MARK_WORD = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"""
@@ -33,19 +33,19 @@ HAN = (
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Regular expressions in their order, as the models' authors wrote them and as llama.cpp behaves."""
+    """Regular expressions, in order: as the models' authors wrote them, and with llama.cpp's behaviour."""
 
     authors: tuple[str, ...]
     llama_cpp: tuple[str, ...]
 
 
 def same(*patterns: str) -> Splits:
-    """One spelling for both, but for what `ANY_CASE` folds."""
+    """Return splits with one spelling for both, except for the case folding of `ANY_CASE`."""
     return Splits(patterns, tuple(pattern.replace(ANY_CASE, ASCII_CASE) for pattern in patterns))
 
 
 def camel_case(upper: str, lower: str, suffix: str = "") -> str:
-    """Words that end where a capital follows a small letter: BoldWord is Bold and Word."""
+    """Return a pattern for words that end where a capital follows a small letter: BoldWord is Bold and Word."""
     before = r"[^\r\n\p{L}\p{N}]?"
     return f"{before}{upper}*{lower}+{suffix}|{before}{upper}+{lower}*{suffix}"
 
@@ -216,12 +216,12 @@ AFMOE = same(
 
 @dataclass(frozen=True, slots=True)
 class PreTokenizer:
-    """What a name implies: how text is cut, and the settings that no key of the file carries.
+    """What a name implies: how text is split, and settings that no key of the file carries.
 
-    raw: blanks become U+2581, merges are over characters, bytes the fallback; else all is byte characters.
+    raw: blanks become U+2581, merges are over characters with byte fallback; else over byte characters.
     nfc: the authors' tokenizer normalizes to NFC; llama.cpp does not.
-    ranked: a file may lack merges, since the order of the tokens gives them.
-    default_bos: whether a missing `bos_token_id` means the family's default, or that there is none.
+    ranked: the file may lack merges, since they follow from the order of the tokens.
+    default_bos: whether a missing `bos_token_id` means the family's default; else there is no BOS.
     """
 
     splits: Splits
@@ -233,7 +233,7 @@ class PreTokenizer:
     default_bos: bool = True
 
 
-UNCUT = PreTokenizer(Splits((), ()))  # for the families that cut no text by expressions
+UNCUT = PreTokenizer(Splits((), ()))  # for families that do not split text by regular expressions
 
 PRETOKENIZERS: dict[str, PreTokenizer] = {
     "default": PreTokenizer(DEFAULT),
@@ -329,14 +329,14 @@ PRETOKENIZERS: dict[str, PreTokenizer] = {
     "k2-horizon": PreTokenizer(K2_HORIZON),
 }
 
-# Names that llama.cpp knows and this does not write, each with its reason.
+# Names of llama.cpp that are not converted, and why.
 REFUSED: dict[str, str] = {
     "whitespace": "it drops the blanks between words, so that no text can be had back from its ids",
 }
 
 
 def pretokenizer(name: str) -> PreTokenizer:
-    """The row of a name; UnsupportedInput for one that is refused, or that llama.cpp does not know either."""
+    """Return the row of a name; UnsupportedInput for a name that is refused or unknown."""
     if name in PRETOKENIZERS:
         return PRETOKENIZERS[name]
     where = "key 'tokenizer.ggml.pre'"

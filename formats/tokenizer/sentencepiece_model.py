@@ -1,8 +1,8 @@
-"""tokenizer.model: a vocabulary of the SentencePiece kinds as the `sentencepiece` package keeps it.
+"""tokenizer.model: a SentencePiece vocabulary as the `sentencepiece` package stores it.
 
-Readers of the original want this file beside tokenizer.json: llama.cpp's converter, candle's examples, mistral's tools.
-GGUF has the pieces, their scores and types, and the flags of the normalizer; the trainer's other settings are lost and
-change no text's ids.
+Some readers need it beside tokenizer.json: llama.cpp's converter, candle's examples, Mistral's tools. GGUF has the
+pieces, their scores and types, and the normalizer's flags; the trainer's other settings are lost, but they do not
+affect ids.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ if TYPE_CHECKING:
 
 TOKENIZER_MODEL = "tokenizer.model"
 
-# The score that llama.cpp's converter gives what is in added_tokens_decoder, whatever the piece's own was.
+# The score that llama.cpp's converter gives tokens of added_tokens_decoder, replacing the piece's own.
 # Source: llama.cpp, conversion/base.py, `_create_vocab_sentencepiece`.
 ADDED_SCORE = -1000.0
 
-# Pieces of the published file, where tokens follow that are added by tokenizer_config.json alone. Else the model ends
-# before the last run of such tokens, which is right where what is added comes after all pieces.
+# Numbers of pieces of published files that are followed by tokens from tokenizer_config.json alone. For other models
+# the pieces end before the final run of added tokens.
 PUBLISHED_PIECES: Mapping[str, int] = {"gemma3": 262144, "gemma3n": 262144}
 
-# Families whose tokenizer.model has user-defined pieces where the converter types them CONTROL by their looks: in the
-# published files of Gemma just <pad>, <eos> and <bos> are control pieces.
+# Families whose tokenizer.model has user-defined pieces that the converter types CONTROL because of their texts: in
+# Gemma's published files only <pad>, <eos> and <bos> are control pieces.
 USER_DEFINED_FAMILIES = ("gemma", "gemma2", "gemma3", "gemma3n")
 
-# Settings of the trainer that have no effect on a finished model, as the published models of these kinds have them.
+# Trainer settings without effect on a finished model, as in the published models.
 TRAINER = {"split_digits": True, "allow_whitespace_only_pieces": True}
 
-PIECES_AT_ONCE = 1 << 13  # as protobuf's messages a piece takes ten times the memory of its bytes
+PIECES_AT_ONCE = 1 << 13  # a piece takes ten times its serialized size as a protobuf message
 
 
 @dataclass(frozen=True, slots=True)
 class SentencePieceFile:
-    """tokenizer.model, or why there is none: `content` is None for other kinds too, and `note` empty then."""
+    """tokenizer.model, or why there is none. For other kinds of vocabulary `content` is None and `note` empty."""
 
     content: bytes | None
     note: str = ""
 
 
 def sentencepiece_model(metadata: Metadata, vocabulary: Vocabulary | None = None) -> SentencePieceFile:
-    """The tokenizer.model of a file's vocabulary; the same bytes for the same metadata.
+    """Build the tokenizer.model of a file's vocabulary; the same metadata gives the same bytes.
 
-    vocabulary: the file's, where it has been read already.
-    It raises what `build_tokenizer` raises for a vocabulary that contradicts itself.
+    vocabulary: the file's, if it has already been read.
+    Raises what `build_tokenizer` raises for an inconsistent vocabulary.
     """
     kind = metadata.text(MODEL)
     if kind not in SENTENCEPIECE_KINDS:
@@ -91,7 +91,7 @@ def sentencepiece_model(metadata: Metadata, vocabulary: Vocabulary | None = None
 
 
 def _with_byte_types(vocabulary: Vocabulary) -> Vocabulary:
-    """A vocabulary whose file gives no types: llama.cpp finds the tokens of bytes by their texts."""
+    """Type byte tokens by their texts, as llama.cpp does for a file without types."""
     ids = (vocabulary.ids.get(f"<0x{byte:02X}>") for byte in range(256))
     types = [*vocabulary.types]
     for index in ids:
@@ -101,16 +101,16 @@ def _with_byte_types(vocabulary: Vocabulary) -> Vocabulary:
 
 
 def is_added(vocabulary: Vocabulary, scores: list[float], index: int) -> bool:
-    """Whether a token came from the original's added_tokens_decoder, as its score tells."""
+    """Return whether a token came from the original's added_tokens_decoder, according to its score."""
     special = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
     return scores[index] == ADDED_SCORE and vocabulary.types[index] in special
 
 
 def added_in_config(metadata: Metadata, vocabulary: Vocabulary, kind: str, added: list[Json]) -> list[Json]:
-    """Those of tokenizer.json's added tokens that the original had in its tokenizer_config.json as well.
+    """Return those added tokens of tokenizer.json that the original had in its tokenizer_config.json, too.
 
-    For a SentencePiece kind these are what the converter took from there, which their scores tell, and what
-    tokenizer.model cannot say to it: a user-defined piece, and what comes after the pieces.
+    For a SentencePiece vocabulary these are the tokens that the converter took from there, by their scores, and what
+    tokenizer.model cannot tell the converter: user-defined pieces, and tokens after the pieces.
     """
     scores = read_scores(metadata, len(vocabulary)) if kind in SENTENCEPIECE_KINDS else None
     if scores is None or has_one_score(vocabulary, scores):
@@ -126,7 +126,7 @@ def added_in_config(metadata: Metadata, vocabulary: Vocabulary, kind: str, added
 
 
 def piece_count(metadata: Metadata, vocabulary: Vocabulary, scores: list[float]) -> int:
-    """How many of the tokens, from the first, are pieces of the original tokenizer.model."""
+    """Return how many of the first tokens are pieces of the original tokenizer.model."""
     published = PUBLISHED_PIECES.get(metadata.text("general.architecture", ""))
     if published is not None and published <= len(vocabulary):
         return published
@@ -137,12 +137,12 @@ def piece_count(metadata: Metadata, vocabulary: Vocabulary, scores: list[float])
 
 
 def _is_filler(vocabulary: Vocabulary, index: int) -> bool:
-    """Padding of the embedding, which older converters typed otherwise."""
+    """Return whether a token is padding of the embedding by its text; older converters gave it other types."""
     return vocabulary.tokens[index] == f"[PAD{index}]"
 
 
 def _unknown(vocabulary: Vocabulary, special: SpecialTokens, size: int) -> int | None:
-    """The one unknown piece: by its type, by its text (converters type `<unk>` CONTROL), or by the key."""
+    """Return the id of the unknown piece: by type, by text (converters type `<unk>` CONTROL), or by key."""
     if vocabulary.types[:size].count(TokenType.UNKNOWN) == 1:
         return vocabulary.types.index(TokenType.UNKNOWN)
     for index in (vocabulary.ids.get("<unk>"), special.ids.get("unk")):
@@ -155,7 +155,7 @@ def _unknown(vocabulary: Vocabulary, special: SpecialTokens, size: int) -> int |
 class _Pieces:
     """The first `size` tokens as pieces.
 
-    added_type: what those are that came from added_tokens_decoder as CONTROL.
+    added_type: the type of pieces that came from added_tokens_decoder typed CONTROL.
     """
 
     vocabulary: Vocabulary
@@ -166,7 +166,7 @@ class _Pieces:
     added_type: TokenType
 
     def piece(self, index: int) -> tuple[str, float, TokenType]:
-        """Text, score and type of a piece."""
+        """Return text, score and type of a piece."""
         text, score = self.vocabulary.tokens[index], self.scores[index]
         kind = _piece_type(self.vocabulary, index, self.unknown)
         added = index == self.unknown or is_added(self.vocabulary, self.scores, index)
@@ -177,14 +177,14 @@ class _Pieces:
         return text, 0.0 if added and score == ADDED_SCORE else score, kind
 
     def user_defined(self) -> list[str]:
-        """The texts of the user-defined pieces."""
+        """Return the texts of the user-defined pieces."""
         special = (i for i, kind in enumerate(self.vocabulary.types[: self.size]) if kind != TokenType.NORMAL)
         return [text for text, _, kind in map(self.piece, special) if kind == TokenType.USER_DEFINED]
 
 
 def _serialize(metadata: Metadata, kind: str, pieces: _Pieces) -> bytes:
-    """The ModelProto, some thousand pieces at a time: messages of one kind in a row are one message."""
-    from sentencepiece import sentencepiece_model_pb2 as protobuf  # protobuf takes a while to import
+    """Serialize the ModelProto some thousand pieces at a time; concatenated protobuf messages merge into one."""
+    from sentencepiece import sentencepiece_model_pb2 as protobuf  # protobuf is slow to import
 
     content = io.BytesIO()
     tokens, scores, types = pieces.vocabulary.tokens, pieces.scores, pieces.vocabulary.types
@@ -208,9 +208,10 @@ def _serialize(metadata: Metadata, kind: str, pieces: _Pieces) -> bytes:
 
 
 def _role(role: str, vocabulary: Vocabulary, special: SpecialTokens, size: int) -> int:
-    """The id of bos, eos or pad among the pieces, −1 for none.
+    """Return the id of bos, eos or pad among the pieces, −1 for none.
 
-    A fine-tuned model's key may name a token that was added behind the pieces: the trainer's own is then the usual one.
+    A fine-tuned model's key may name a token added after the pieces; then the trainer's own is taken to be the usual
+    one.
     """
     index = special.ids.get(role)
     if index is None or index < size:
@@ -224,7 +225,7 @@ def _piece_type(vocabulary: Vocabulary, index: int, unknown: int) -> TokenType:
         return TokenType.UNKNOWN
     kind = TokenType(vocabulary.types[index])
     if kind == TokenType.UNKNOWN:
-        return TokenType.UNUSED  # there is one unknown piece
+        return TokenType.UNUSED  # a model has exactly one unknown piece
     return TokenType.NORMAL if kind == TokenType.UNDEFINED else kind
 
 
@@ -243,9 +244,7 @@ def _describe_trainer(trainer: protobuf.TrainerSpec, kind: str, pieces: _Pieces)
 
 def _describe_normalizer(normalizer: protobuf.NormalizerSpec, kind: str, metadata: Metadata) -> None:
     charsmap = read_charsmap(metadata) if kind == "t5" else b""
-    remove = kind == "t5" and metadata.flag(
-        REMOVE_BLANKS, False
-    )  # of the other kind llama.cpp takes none out
+    remove = kind == "t5" and metadata.flag(REMOVE_BLANKS, False)  # llama.cpp removes none for "llama"
     normalizer.name = "nmt_nfkc" if charsmap else "identity"
     normalizer.precompiled_charsmap = charsmap
     normalizer.add_dummy_prefix = metadata.flag(ADD_SPACE_PREFIX, kind == "llama") or remove
@@ -253,8 +252,8 @@ def _describe_normalizer(normalizer: protobuf.NormalizerSpec, kind: str, metadat
 
 
 def _why_refused(content: bytes) -> str | None:
-    """What the sentencepiece package says of a model that it does not load."""
-    import sentencepiece  # a compiled library, which the other kinds of vocabularies never need
+    """Return the sentencepiece package's error for a model that it does not load; None if it does."""
+    import sentencepiece  # a compiled library, needed for no other kind of vocabulary
 
     try:
         sentencepiece.SentencePieceProcessor(model_proto=content)

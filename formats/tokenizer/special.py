@@ -1,4 +1,4 @@
-"""Special tokens: which id is BOS, EOS and so on, by key or by llama.cpp's default, and where an answer ends.
+"""Special tokens: which id is BOS, EOS and so on, by key or by llama.cpp's default, and which ids end an answer.
 
 Source: llama.cpp, src/llama-vocab.cpp, `llama_vocab::impl::load`.
 """
@@ -18,7 +18,7 @@ ID_KEYS = {
     "eot": "tokenizer.ggml.eot_token_id",
     "eom": "tokenizer.ggml.eom_token_id",
     "unk": "tokenizer.ggml.unknown_token_id",
-    "sep": "tokenizer.ggml.seperator_token_id",  # so spelt in the format
+    "sep": "tokenizer.ggml.seperator_token_id",  # the format's spelling
     "pad": "tokenizer.ggml.padding_token_id",
     "mask": "tokenizer.ggml.mask_token_id",
     "cls": "tokenizer.ggml.cls_token_id",
@@ -28,11 +28,11 @@ FIM_KEYS = tuple(
     + [f"tokenizer.ggml.{part}_token_id" for part in ("prefix", "suffix", "middle")]
 )
 NO_ID = (-1, 0xFFFFFFFF)  # llama.cpp's LLAMA_TOKEN_NULL, as i32 and as u32
-# What texts begin, end and are made with: a wrong id here is a damaged file. Any other is as good as absent.
+# Roles for which an id outside the vocabulary is an error. For other roles it is ignored, with a warning.
 NEEDED = ("bos", "eos", "eot", "eom", "unk")
 ADD_BOS, ADD_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"
 
-# Texts that end an answer whatever the keys say.
+# Tokens with these texts end an answer, whatever the keys say.
 END_TEXTS = (
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
     "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
@@ -45,9 +45,9 @@ END_TEXTS = (
 class SpecialDefaults:
     """Defaults of one `tokenizer.ggml.model`: ids for missing keys, flags for missing flags.
 
-    relic: bos and eos 11 are Falcon's `<|endoftext|>`; elsewhere 11 is an ordinary word, so that the default
-    counts only where token 11 is a control token or where a flag demands one.
-    flags: whether add_bos_token and add_eos_token are looked at.
+    relic: bos and eos 11 are Falcon's `<|endoftext|>`; in other vocabularies 11 is an ordinary word, so the default
+    applies only if token 11 is a control token or a flag demands it.
+    flags: whether add_bos_token and add_eos_token are read.
     """
 
     ids: dict[str, int]
@@ -68,7 +68,7 @@ FAMILIES = {
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Ids by role, by key or by default; `end_ids`: every id that ends an answer, EOS first."""
+    """Ids by role, from the keys or by default. end_ids: every id that ends an answer, EOS first."""
 
     ids: dict[str, int]
     add_bos: bool
@@ -85,10 +85,10 @@ def read_special(
     add_bos: bool,
     default_bos: bool = True,
 ) -> SpecialTokens:
-    """The special tokens of a file. add_bos: what holds where the key is absent.
+    """Read the special tokens of a file. add_bos: the default if the flag is missing.
 
-    Raises MalformedInput for an id in NEEDED that is no token's; another one is left out with a warning. A default
-    beyond the vocabulary is no id at all.
+    Raises MalformedInput for an id of a NEEDED role that is outside the vocabulary; for other roles it is left out with
+    a warning. A default id outside the vocabulary is ignored.
     """
     size = len(vocabulary)
     for role in NEEDED:
@@ -118,9 +118,9 @@ def read_special(
 
 
 def end_ids(vocabulary: Vocabulary, ids: dict[str, int]) -> list[int]:
-    """EOS, EOT and EOM, then the special tokens whose text is known to end an answer, by id.
+    """Return EOS, EOT and EOM, then special tokens whose text is known to end an answer, by id.
 
-    An ordinary word of such a text (`</s>` in many vocabularies) does not count: llama.cpp stops there, the
+    An ordinary token with such a text (`</s>` in many vocabularies) is not included: llama.cpp stops there, the
     original model does not.
     """
     special = (TokenType.CONTROL, TokenType.USER_DEFINED)
@@ -129,7 +129,7 @@ def end_ids(vocabulary: Vocabulary, ids: dict[str, int]) -> list[int]:
         for text in END_TEXTS
         if (index := vocabulary.ids.get(text)) is not None and vocabulary.types[index] in special
     }
-    # gpt-oss and its kin: <|end|> only ends a message there, not the answer.
+    # In gpt-oss and similar models <|end|> ends a message, not the answer.
     if not found.keys().isdisjoint(("<|return|>", "<|flush|>")) and not found.keys().isdisjoint(
         ("<|call|>", "<|calls|>")
     ):
@@ -141,9 +141,9 @@ def end_ids(vocabulary: Vocabulary, ids: dict[str, int]) -> list[int]:
 
 
 def post_processor(special: SpecialTokens, tokens: list[str]) -> Json | None:
-    """A TemplateProcessing that adds BOS and EOS as the flags say, None when neither is added.
+    """Return a TemplateProcessing that adds BOS and EOS as the flags say; None if neither is added.
 
-    It names a token only where it also defines it: the library panics on one that it does not define.
+    It names only tokens that it also defines: the library panics on a name that is not defined.
     """
     bos = [special.ids["bos"]] if special.add_bos else []
     eos = [special.ids["eos"]] if special.add_eos else []
@@ -153,10 +153,10 @@ def post_processor(special: SpecialTokens, tokens: list[str]) -> Json | None:
 
 
 def written_roles(vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> list[str]:
-    """The roles that tokenizer_config.json names; the library then cuts their texts out of any text.
+    """Return the roles that tokenizer_config.json names; the library treats the texts of these tokens as special.
 
-    So an ordinary word is not named, though a key points at it: a token that the file types as normal and
-    that merges make from text. Without types, ids that keys point at are special.
+    An ordinary word is not named even if a key points at it: a token that the file types as normal and that is one
+    character or is made by a merge. If the file has no types, all ids that keys point at are special.
     """
     merges: Merges | None = model.get("merges")
     roles = []
@@ -175,9 +175,9 @@ def written_roles(vocabulary: Vocabulary, special: SpecialTokens, model: Json) -
 def added_tokens(
     metadata: Metadata, vocabulary: Vocabulary, tokens: list[str], named: set[int]
 ) -> list[Json]:
-    """Tokens that are cut out of a text before anything else: control, unknown, user-defined and `named`.
+    """Return tokenizer.json's added tokens: control, unknown and user-defined ones and `named`, which are matched first.
 
-    tokens: the texts to write. Never `normalized`: their texts are looked for in the text as it is.
+    tokens: the texts to write. Never `normalized`: their texts are matched in the raw text.
     """
     kinds = {TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED}
     name = metadata.text("general.name", "").lower()
@@ -199,7 +199,7 @@ def added_tokens(
 
 
 def _strip_left(metadata: Metadata, name: str) -> set[str]:
-    """Mask tokens that take the blanks before them along, which no key says: it goes by the model."""
+    """Return the mask tokens that absorb blanks before them; no key says so, it depends on the model."""
     left = set()
     pre, architecture = metadata.text("tokenizer.ggml.pre", ""), metadata.text("general.architecture", "")
     if any(part in pre for part in ("jina-v2-de", "jina-v2-es", "jina-v2-code")) or any(
@@ -212,7 +212,7 @@ def _strip_left(metadata: Metadata, name: str) -> set[str]:
 
 
 def template(tokens: list[str], single: list[int | str], pair: list[int | str]) -> Json:
-    """A TemplateProcessing of ids and the sequences A and B; from B on all is segment 1."""
+    """Return a TemplateProcessing of ids and the sequences A and B; from B on, the type id is 1."""
 
     def pieces(parts: list[int | str]) -> list[Json]:
         segment, out = 0, []
@@ -237,9 +237,9 @@ def template(tokens: list[str], single: list[int | str], pair: list[int | str]) 
 
 
 def stored_id(metadata: Metadata, key: str) -> int | None:
-    """A token id as a key has it; None where the key is absent, or is that of no token, as -1 in either sign is.
+    """Return the token id under a key; None if it is missing, -1 (signed or unsigned) or outside the vocabulary.
 
-    Source: llama.cpp, src/llama-vocab.cpp, `bad special token`: an id outside the vocabulary is as if it were absent.
+    Source: llama.cpp, src/llama-vocab.cpp, `bad special token`: an id outside the vocabulary is treated as absent.
     """
     index, tokens = metadata.integer(key, None), metadata.texts(TOKENS, None)
     if index is None or index < 0 or index in NO_ID or (tokens is not None and index >= len(tokens)):
@@ -248,7 +248,7 @@ def stored_id(metadata: Metadata, key: str) -> int | None:
 
 
 def _require_token(metadata: Metadata, role: str, size: int) -> None:
-    """MalformedInput unless the id is a token's, absent, or the -1 that says so; of EOS, that is no answer's end."""
+    """Raise MalformedInput unless the id is a token's, missing, or -1; EOS must not be -1."""
     key = ID_KEYS[role]
     index = metadata.integer(key, None)
     if index is None or 0 <= index < size or (index in NO_ID and role != "eos"):
@@ -257,7 +257,7 @@ def _require_token(metadata: Metadata, role: str, size: int) -> None:
 
 
 def _bad_id(metadata: Metadata, key: str, size: int) -> str | None:
-    """What to say of a key that is the id of no token, and not the -1 that says so."""
+    """Return the warning for a key whose id is outside the vocabulary and not -1; else None."""
     index = metadata.integer(key, None)
     if index is None or index in NO_ID or 0 <= index < size:
         return None

@@ -1,7 +1,7 @@
-"""SentencePiece BPE (`llama`): merges follow from the scores of the tokens.
+"""SentencePiece BPE (`llama`): merges derived from the scores of the tokens.
 
-Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_spm_session`: the neighbours whose joined text is the
-token with the highest score are joined first, the leftmost of equals.
+Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_spm_session`: it joins the neighbours whose joined text is the
+token with the highest score first, the leftmost if scores are equal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ADD_SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
 
 
 def spm(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) -> Recipe:
-    """The recipe of a vocabulary with scores."""
+    """Return the recipe of a vocabulary with scores."""
     scores = read_scores(metadata, len(vocabulary)) or [0.0] * len(vocabulary)
     prefix = metadata.flag(ADD_SPACE_PREFIX, True)
     warnings = []
@@ -63,10 +63,10 @@ def spm(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) -> R
 
 
 def merges_from_scores(vocabulary: Vocabulary, scores: list[float]) -> Merges:
-    """Every cut of a token into two tokens, by score, then id, then place of the cut.
+    """Return every cut of a token into two tokens as a merge, ordered by score, then id, then place of the cut.
 
-    Tokens of every type count, control ones too, as they do in llama.cpp. UnsupportedInput for a vocabulary
-    whose tokens are so long that this would take minutes.
+    Tokens of every type count, control tokens too, as they do in llama.cpp. UnsupportedInput for a vocabulary
+    with such long tokens that this would take minutes.
     """
     require_short_tokens(vocabulary)
     cuts = all_cuts(vocabulary.tokens)
@@ -75,7 +75,7 @@ def merges_from_scores(vocabulary: Vocabulary, scores: list[float]) -> Merges:
 
 
 def has_one_score(vocabulary: Vocabulary, scores: list[float]) -> bool:
-    """Whether the scores of the ordinary tokens say nothing about their order."""
+    """Return whether all normal tokens have the same score, which then gives no order."""
     pairs = zip(scores, vocabulary.types, strict=True)
     ordinary = (score for score, kind in pairs if kind == TokenType.NORMAL)
     first = next(ordinary, None)

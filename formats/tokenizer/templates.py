@@ -1,7 +1,7 @@
-"""Chat templates of a GGUF file: their texts, and what can be said of them without running them.
+"""Chat templates of a GGUF file: their texts, and a report on each without running it.
 
-A template is a program by a stranger. Here it is copied and looked at as text only; `formats.chat_template.sandbox`
-runs one, in a process of its own.
+A template is an untrusted program. Here it is only copied and searched as text; `formats.chat_template.sandbox`
+runs it, in a child process.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from llorch.formats.scan import Finding
 TEMPLATE = "tokenizer.chat_template"
 NAMES = "tokenizer.chat_templates"
 DEFAULT_FILE = "chat_template.jinja"
-MOST = 50  # of a kind in a report
+MOST = 50  # entries of a list in a report
 
-_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")  # it becomes a file's name; converters write no other
+_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")  # it becomes a file's name; converters write no others
 _STRING = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z)""", re.DOTALL)
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _BOUND = re.compile(r"\b(?:set|macro|for)\s+([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)")
@@ -38,10 +38,10 @@ _KEYWORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TemplateReport:
-    """What a template reaches for, without running it.
+    """What a template refers to, found without running it.
 
-    names: what it uses and does not define, filters and tests included. urls, dunder_names: in its text. findings: what
-    a scan of its program objects to, which also sees what is put together. All lists are sorted and bounded.
+    names: used but not defined in it, filters and tests included. urls, dunder_names: found in its text. findings: of a
+    scan of the program, which also sees names put together from pieces. All lists are sorted and bounded.
     """
 
     characters: int
@@ -53,7 +53,7 @@ class TemplateReport:
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The default template and the named ones, verbatim, with a report on each by the file that it becomes."""
+    """The default template and the named ones, verbatim, with a report on each by its file's name."""
 
     default: str | None
     named: dict[str, str]
@@ -62,8 +62,8 @@ class Templates:
 
 
 def read_templates(metadata: Metadata) -> Templates:
-    """The templates of a file; MalformedInput for a name no file may have, or a value that is no text."""
-    metadata.texts(NAMES, None)  # the keys themselves say which there are; the list may lack some
+    """Read the templates of a file; MalformedInput for a name unfit for a file, or a value that is not a string."""
+    metadata.texts(NAMES, None)  # only its type is checked: the keys say which templates there are
     default = metadata.text(TEMPLATE, None)
     named = {}
     for key in metadata:
@@ -74,7 +74,7 @@ def read_templates(metadata: Metadata) -> Templates:
             named[name] = metadata.text(key)
     warnings = []
     if default is not None and "{" not in default:
-        # Old files name one of llama.cpp's own templates here; written out it would be every answer's text.
+        # Old files name one of llama.cpp's built-in templates here; as a template the name would be the whole prompt.
         warnings.append(f"{TEMPLATE} is {printable(default)}, which is no template: not written")
         default = None
     reports = {name: report(text, name) for name, text in files_of(default, named).items()}
@@ -82,16 +82,15 @@ def read_templates(metadata: Metadata) -> Templates:
 
 
 def files_of(default: str | None, named: Mapping[str, str]) -> dict[str, str]:
-    """The templates by the path of their files in a folder."""
+    """Return the templates by their path in a folder."""
     files = {} if default is None else {DEFAULT_FILE: default}
     return {**files, **{f"additional_chat_templates/{name}.jinja": text for name, text in named.items()}}
 
 
 def report(template: str, where: str = DEFAULT_FILE) -> TemplateReport:
-    """What a template reaches for, in bounded time whatever it holds. where: the file, as findings name it."""
-    from llorch.formats.scan import (
-        scan_template,  # jinja2: 60 ms that a file without a template does not need
-    )
+    """Report what a template refers to, in bounded time. where: the file's name in the findings."""
+    # Imports jinja2, which takes 60 ms and is not needed for a file without a template.
+    from llorch.formats.scan import scan_template
 
     used: set[str] = set()
     bound: set[str] = set()
@@ -110,7 +109,7 @@ def report(template: str, where: str = DEFAULT_FILE) -> TemplateReport:
 
 
 def _code(template: str) -> Iterator[str]:
-    """What stands between {{ and }}, and between {% and %}; comments are passed over."""
+    """Yield the code between {{ and }} and between {% and %}, without comments."""
     at = 0
     while (start := template.find("{", at)) >= 0 and start + 1 < len(template):
         closing = {"{": "}}", "%": "%}", "#": "#}"}.get(template[start + 1])

@@ -1,4 +1,4 @@
-"""SentencePiece Unigram (`t5`): the cut of a text with the highest sum of scores.
+"""SentencePiece Unigram (`t5`): the segmentation of a text with the highest sum of scores.
 
 Source: llama.cpp, src/llama-vocab.cpp, `llm_tokenizer_ugm_session`.
 """
@@ -19,7 +19,7 @@ REMOVE_BLANKS = "tokenizer.ggml.remove_extra_whitespaces"
 
 
 def unigram(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) -> Recipe:
-    """The recipe of a Unigram vocabulary; MalformedInput without scores, or if its map is damaged."""
+    """Return the recipe of a Unigram vocabulary; MalformedInput if it has no scores or a damaged charsmap."""
     scores = read_scores(metadata, len(vocabulary))
     if scores is None:
         raise MalformedInput("is missing", where=f"key '{SCORES}'")
@@ -43,11 +43,11 @@ def unigram(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) 
 
 
 def normalization(charsmap: bytes, *, remove: bool, prefix: bool) -> list[Json]:
-    """The steps before the search: the map, blanks taken out if `remove`, one put first if `prefix`."""
+    """Return the normalizers: the charsmap, removal of extra blanks if `remove`, a leading blank if `prefix`."""
     steps: list[Json] = []
     if charsmap:
-        # The library replaces whole grapheme clusters, so that CR LF would become one blank; llama.cpp goes
-        # by characters. What becomes a blank is replaced beforehand.
+        # The library applies the map to grapheme clusters, so that CR LF would become one blank; llama.cpp applies it
+        # to characters. So characters that become a blank are replaced beforehand.
         blanks = "".join("\\" + c if c in r"[]\^-&" else c for c in blank_characters(charsmap))
         if blanks:
             steps.append(_replace(f"[{blanks}]", " "))
@@ -60,9 +60,10 @@ def normalization(charsmap: bytes, *, remove: bool, prefix: bool) -> list[Json]:
 
 
 def _level(vocabulary: Vocabulary, scores: list[float]) -> list[float]:
-    """Scores for the library, which derives the unknown token's from all, llama.cpp from the normal ones.
+    """Return scores with which the library computes llama.cpp's score of the unknown token.
 
-    Converters give padding -10000, which would make the unknown token dearer than any word.
+    The library derives that score from all tokens, llama.cpp from the normal ones. Converters give padding -10000,
+    which would make the unknown token costlier than any word.
     """
     lowest = min(
         (score for score, kind in zip(scores, vocabulary.types, strict=True) if kind == TokenType.NORMAL),

@@ -1,7 +1,7 @@
-"""The vocabulary of a GGUF file: tokens, types and scores by id, read from its keys and checked.
+"""The vocabulary of a GGUF file: tokens, types and scores by id, read and checked.
 
-A token's id is its place in `tokenizer.ggml.tokens`. What contradicts itself here (a repeated token,
-arrays of other lengths, bytes that are no text) cannot be written as a tokenizer.json that means the same.
+A token's id is its place in `tokenizer.ggml.tokens`. An inconsistent vocabulary (a repeated token, arrays of
+different lengths, bytes that are not UTF-8) is an error, since no tokenizer.json could mean the same.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ TOKENS = "tokenizer.ggml.tokens"
 TYPES = "tokenizer.ggml.token_type"
 SCORES = "tokenizer.ggml.scores"
 MERGES = "tokenizer.ggml.merges"
-MOST_WORK = 1 << 28  # characters looked at in cutting every token; the largest vocabulary needs 20 million
+MOST_WORK = (
+    1 << 28
+)  # characters compared when every token is cut in all ways; the largest vocabulary needs 20 million
 
 
 class TokenType(enum.IntEnum):
-    """What a token is. Source: llama.cpp, include/llama.h, `enum llama_token_type`."""
+    """Type of a token. Source: llama.cpp, include/llama.h, `enum llama_token_type`."""
 
     UNDEFINED = 0
     NORMAL = 1
@@ -41,9 +43,9 @@ class TokenType(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Tokens with their types; `ids` is the way back from a text; `typed`: the file gave the types.
+    """Tokens and their types by id. ids: a token's id by its text. typed: whether the file has types.
 
-    empty: the ids of tokens without a text, which are called [EMPTY_id] here.
+    empty: the ids of tokens with an empty text, which are named [EMPTY_id] here.
     """
 
     tokens: list[str]
@@ -58,11 +60,11 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What one family makes of a vocabulary: the parts of a tokenizer.json, and what is to be said of them.
+    """The parts of a tokenizer.json that a tokenizer family builds from a vocabulary.
 
-    clean_up: whether decoding takes out blanks before punctuation, as authors of WordPiece models want it.
+    clean_up: whether decoding removes blanks before punctuation, as authors of WordPiece models want it.
     notes: what was assumed; warnings: what may differ from the tokenizer that the model was trained with.
-    tokens: the texts by id where they differ from the file's; else None.
+    tokens: the texts by id if they differ from the file's; else None.
     """
 
     normalizer: Json | None
@@ -77,12 +79,12 @@ class Recipe:
 
 
 def read_vocabulary(metadata: Metadata) -> Vocabulary:
-    """The tokens and types of a file; MalformedInput names the key and the first tokens that are wrong."""
+    """Read the tokens and types of a file; MalformedInput names the key and the first wrong token."""
     tokens = decode(metadata.texts(TOKENS), TOKENS, "token")
     if not tokens:
         raise MalformedInput("holds no tokens", where=f"key '{TOKENS}'")
     empty = [index for index, token in enumerate(tokens) if not token]
-    for index in empty:  # as llama.cpp calls them: a tokenizer.json drops an empty token without a word
+    for index in empty:  # llama.cpp's name for them; the tokenizers library silently drops an empty token
         tokens[index] = f"[EMPTY_{index}]"
     ids = dict(zip(tokens, range(len(tokens)), strict=True))
     if len(ids) != len(tokens):
@@ -91,7 +93,7 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
 
 
 def decode(texts: StringArray, key: str, what: str) -> list[str]:
-    """All strings of an array; MalformedInput for the first that is not UTF-8."""
+    """Decode all strings of an array; MalformedInput for the first one that is not UTF-8."""
     try:
         return texts.tolist()
     except UnicodeDecodeError:
@@ -102,7 +104,7 @@ def decode(texts: StringArray, key: str, what: str) -> list[str]:
 
 
 def read_scores(metadata: Metadata, size: int) -> list[float] | None:
-    """The scores by id, None when the file has none; integers serve too. MalformedInput unless finite."""
+    """Return the scores by id, None if there are none; integers are accepted. MalformedInput unless all are finite."""
     value = metadata.get(SCORES)
     if value is None:
         return None
@@ -117,13 +119,13 @@ def read_scores(metadata: Metadata, size: int) -> list[float] | None:
 
 
 def require_unused_scores_fit(metadata: Metadata, size: int) -> None:
-    """MalformedInput if scores that no one needs are not one per token: such a file is damaged."""
+    """Raise MalformedInput if unused scores do not match the tokens in number: such a file is damaged."""
     if SCORES in metadata:
         read_scores(metadata, size)
 
 
 def require_short_tokens(vocabulary: Vocabulary) -> None:
-    """UnsupportedInput if the tokens are so long that trying all their cuts would take minutes."""
+    """Raise UnsupportedInput if the tokens are so long that trying all their cuts would take minutes."""
     lengths = np.fromiter(map(len, vocabulary.tokens), np.int64, len(vocabulary))
     work = int(lengths @ lengths)
     if work > MOST_WORK:
@@ -151,7 +153,7 @@ def _require_length(key: str, length: int, size: int) -> None:
 
 
 def _repeats(tokens: list[str]) -> str:
-    """Which tokens are there twice: all counted, the first one shown."""
+    """Return the message for repeated tokens: the first one, and the number of others."""
     counts = Counter(tokens)
     repeated = [token for token, count in counts.items() if count > 1]
     first = tokens.index(repeated[0])

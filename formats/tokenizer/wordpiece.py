@@ -1,7 +1,7 @@
 """WordPiece (`bert`): greedy longest match within words, after BERT's normalization.
 
-Converters changed the texts: `##ing` became `ing`, and what begins a word got U+2581 before it. Here that is
-undone. Source: llama.cpp, conversion/bert.py and src/llama-vocab.cpp, `llm_tokenizer_wpm_session`.
+llama.cpp's converter changed the texts: `##ing` became `ing`, and tokens that begin a word got U+2581 in front. That
+is undone here. Source: llama.cpp, conversion/bert.py and src/llama-vocab.cpp, `llm_tokenizer_wpm_session`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STRIP_ACCENTS = "tokenizer.ggml.normalizer.strip_accents"
 
 
 def wordpiece(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens, form: Form) -> Recipe:
-    """The recipe of a BERT vocabulary; its tokens are the texts as the authors wrote them."""
+    """Return the recipe of a BERT vocabulary, with the tokens' texts as the authors wrote them."""
     require_unused_scores_fit(metadata, len(vocabulary))
     if "unk" not in special.ids:
         raise MalformedInput("is missing", where=f"key '{ID_KEYS['unk']}'")
@@ -62,7 +62,7 @@ def wordpiece(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens
 
 
 def original_texts(vocabulary: Vocabulary) -> list[str]:
-    """The tokens as BERT's vocab.txt has them; MalformedInput if two become the same."""
+    """Return the tokens as in BERT's vocab.txt; MalformedInput if two become the same."""
     kept = (TokenType.CONTROL, TokenType.UNKNOWN)
     tokens = []
     for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True):
@@ -83,7 +83,7 @@ def original_texts(vocabulary: Vocabulary) -> list[str]:
 
 
 def _as_llama_cpp(normalizer: Json) -> Json:
-    """Where llama.cpp departs from BERT: three control characters part words, and all marks go."""
+    """Return the normalizer with llama.cpp's deviations: three controls are blanks, and all marks are removed."""
     steps: list[Json] = [
         {"type": "Replace", "pattern": {"Regex": "[\x0b\x0c\x85]"}, "content": " "},
         normalizer,
