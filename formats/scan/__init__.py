@@ -1,4 +1,4 @@
-"""What a file brings along besides weights: looked at before anything loads or runs, by rules with names."""
+"""Scans of what a model brings along besides weights, before anything loads or runs it, by named rules."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Findings that somebody looked at and takes: which, in what, who says so and why.
+"""Allowances: findings that somebody reviewed and accepts, with who and why.
 
-A TOML file, so that it can lie beside a pipeline and be reviewed:
+A TOML file, so that it can be kept next to a pipeline and be reviewed:
 
     [[allow]]
     rule = "date-gate"
@@ -26,7 +26,7 @@ FIELDS = ("rule", "by", "reason", "where", "what")
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One finding, or all of a rule, that is not to be warned of. where, what: as the finding says; None for any."""
+    """One finding, or all of a rule, that is accepted. where, what: as in the finding; None matches any."""
 
     rule: str
     by: str
@@ -35,7 +35,7 @@ class Allowance:
     what: str | None = None
 
     def covers(self, finding: Finding) -> bool:
-        """Whether it is about this finding."""
+        """Return whether it applies to this finding."""
         return (
             self.rule == finding.rule
             and self.where in (None, finding.where)
@@ -43,19 +43,19 @@ class Allowance:
         )
 
     def to_toml(self) -> str:
-        """The lines that `read_allowances` reads back."""
+        """Return the TOML lines that `read_allowances` reads back."""
         values = {name: getattr(self, name) for name in FIELDS}
         lines = [f"{name} = {_quote(value)}" for name, value in values.items() if value is not None]
         return "\n".join(["[[allow]]", *lines, ""])
 
 
 def _quote(text: str) -> str:
-    """A basic string of TOML: one of JSON, but for characters beyond 16 bits and for DEL."""
+    """Return a TOML basic string: a JSON string without surrogate escapes, and with DEL escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read_allowances(path: Path) -> list[Allowance]:
-    """Those of a file; MalformedInput for an unknown rule, and where nobody or no reason is named."""
+    """Read a file of allowances; MalformedInput for an unknown rule, or without `by` or `reason`."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -86,7 +86,7 @@ def _check(row: dict[str, object], number: int, path: Path) -> Allowance:
 def not_allowed(
     findings: Iterable[Finding], allowances: Sequence[Allowance]
 ) -> tuple[list[Finding], list[tuple[Finding, Allowance]]]:
-    """Findings that stand, and those that somebody takes, each with who and why."""
+    """Split findings into those that stand, and those that are allowed, each with its allowance."""
     standing, taken = [], []
     for finding in findings:
         by = next((one for one in allowances if one.covers(finding)), None)

@@ -1,4 +1,4 @@
-"""What a template would cost in memory and time, as far as its numbers say."""
+"""Memory and time that a template would use, as far as its numbers say."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_WIDTH = 50_000
 
 
 def number(node: nodes.Node) -> int | None:
-    """An expression of whole numbers alone; what would be huge is 2^63."""
+    """Return the value of an expression of integer constants; a huge power counts as 2^63. None for others."""
     if isinstance(node, nodes.Const):
         value = node.value
         return (
@@ -43,7 +43,7 @@ def number(node: nodes.Node) -> int | None:
 
 
 def product(numbers: Sequence[int]) -> int:
-    """Of all of them."""
+    """Return the product of the numbers."""
     found = 1
     for one in numbers:
         found *= one
@@ -51,7 +51,7 @@ def product(numbers: Sequence[int]) -> int:
 
 
 def size_findings(where: str, node: nodes.BinExpr, left: Value, right: Value) -> Iterator[Finding]:
-    """Texts and lists repeated more often than any prompt is long, and widths in a `%` format."""
+    """Find huge repetitions, powers, and widths in a `%` format."""
     if isinstance(node, nodes.Mul):
         times = [one for one in (number(node.left), number(node.right)) if one is not None]
         times += [*whole_numbers(left), *whole_numbers(right)]
@@ -73,7 +73,7 @@ def size_findings(where: str, node: nodes.BinExpr, left: Value, right: Value) ->
 
 
 def wide_formats(where: str, node: nodes.Node, value: Value) -> Iterator[Finding]:
-    """Widths in a format that fill memory."""
+    """Find huge widths in a format."""
     for text in value.texts:
         for width in re.findall(r"\d{5,}", text) if re.search(r"%|\{", text) else ():
             yield Finding("exhausts", where, node.lineno, f"a width of {width[:20]}")
@@ -82,7 +82,7 @@ def wide_formats(where: str, node: nodes.Node, value: Value) -> Iterator[Finding
 def width_findings(
     where: str, node: nodes.Filter | nodes.Call, name: str, base: Value, arguments: Sequence[Value]
 ) -> Iterator[Finding]:
-    """`center(10**9)` and its like; formats of a width."""
+    """Find huge widths of `center(10**9)` and similar, and in formats."""
     if name in ("format", "format_map"):
         yield from wide_formats(where, node, base)
     if name not in WIDENING:
@@ -95,12 +95,12 @@ def width_findings(
 
 
 def whole_numbers(value: Value) -> list[int]:
-    """Of what an expression can be, the whole numbers."""
+    """Return the integers among an expression's possible values."""
     return [one for one in value.values if isinstance(one, int) and not isinstance(one, bool)]
 
 
 def range_findings(where: str, node: nodes.Call, arguments: Sequence[Value]) -> Iterator[Finding]:
-    """A range that is huge by its numbers, or a large multiple of what is given."""
+    """Find a range with huge numbers, or with a large multiple of an unknown."""
     for argument, value in zip(node.args, arguments, strict=True):
         written = number(argument)
         known = max([*whole_numbers(value), *([] if written is None else [written])], key=abs, default=0)
@@ -118,7 +118,7 @@ def range_findings(where: str, node: nodes.Call, arguments: Sequence[Value]) -> 
 
 
 def growth_findings(where: str, node: nodes.For) -> Iterator[Finding]:
-    """`set s = s ~ s` in a loop."""
+    """Find texts that double in a loop, as `set s = s ~ s`."""
     for assign in node.find_all(nodes.Assign):
         target = assign.target
         name = (
@@ -136,7 +136,7 @@ def growth_findings(where: str, node: nodes.For) -> Iterator[Finding]:
 
 
 def flat_sum(node: nodes.Node) -> Iterator[nodes.Node]:
-    """The parts of a sum or a concatenation."""
+    """Yield the parts of a sum or a concatenation."""
     if isinstance(node, nodes.Concat):
         for one in node.nodes:
             yield from flat_sum(one)
@@ -156,7 +156,7 @@ def _name_of(node: nodes.Node) -> tuple[str, str | None] | None:
 
 
 def endless_macros(tree: nodes.Template) -> Iterator[nodes.Macro]:
-    """Macros that call themselves, or one another, whatever they are given."""
+    """Yield macros that call themselves, directly or through others, without a condition."""
     macros = {macro.name: macro for macro in tree.find_all(nodes.Macro)}
     calls = {name: set(always_called(macro.body)) & set(macros) for name, macro in macros.items()}
     for name, macro in macros.items():
@@ -171,7 +171,7 @@ def endless_macros(tree: nodes.Template) -> Iterator[nodes.Macro]:
 
 
 def always_called(body: Sequence[nodes.Node]) -> Iterator[str]:
-    """Names that are called on every way through statements."""
+    """Yield the names that are called on every path through statements."""
     for node in body:
         if isinstance(node, nodes.If) and isinstance(node.test, nodes.Const) and node.test.value:
             yield from always_called(node.body)

@@ -1,4 +1,4 @@
-"""Filters, tests, functions, macros and methods of a template: what they make, and what they are misused for."""
+"""Calls in a template: filters, tests, functions, macros and methods, with their results and misuses."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from llorch.formats.scan.rules import Finding
 
 
 def keyword_pairs(node: nodes.Filter) -> list[nodes.Keyword]:
-    """The named arguments of a filter; jinja2's annotation says that they are pairs, and they are keywords."""
+    """Return the named arguments of a filter, which are Keywords though jinja2 annotates them as pairs."""
     return list(node.kwargs)  # type: ignore[arg-type]
 
 
 class Calls(Expressions):
-    """The expressions of a template in which something is called."""
+    """Expressions of a template in which something is called."""
 
     def of_filter(self, node: nodes.Filter) -> Value:
         """`a|name(…)`."""
         return self.apply_filter(node, UNKNOWN if node.node is None else self.value(node.node))
 
     def apply_filter(self, node: nodes.Filter, base: Value) -> Value:
-        """A filter on a value; of several in a `filter` block the innermost is first."""
+        """Apply a filter to a value; of several filters of a `filter` block the innermost comes first."""
         if isinstance(node.node, nodes.Filter) and base is not UNKNOWN and node.node.node is None:
             base = self.apply_filter(node.node, base)
         arguments = [self.value(one) for one in node.args]
@@ -50,7 +50,7 @@ class Calls(Expressions):
     def filter_findings(
         self, node: nodes.Filter, base: Value, arguments: list[Value], keywords: dict[str, Value]
     ) -> None:
-        """What a filter is misused for."""
+        """Add findings for misuses of a filter."""
         reached = node.name if node.name == "attr" else ""
         given = arguments
         if node.name in ("map", "select", "reject") and arguments and "attr" in arguments[0].texts:
@@ -83,7 +83,7 @@ class Calls(Expressions):
     def mapped(
         self, base: Value, arguments: list[Value], keywords: dict[str, Value], node: nodes.Filter
     ) -> Value:
-        """`map('filter', …)` and `map(attribute=…)` on what is known."""
+        """Return `map('filter', …)` or `map(attribute=…)` of a value."""
         names = [one for one in (arguments[0].texts if arguments else []) if one in parser().filters]
         if "attribute" in keywords:
             return join(
@@ -131,7 +131,7 @@ class Calls(Expressions):
     def called(
         self, name: str, arguments: list[Value], keywords: dict[str, Value], node: nodes.Call
     ) -> Value:
-        """A function or a macro."""
+        """Return the result of a function or a macro."""
         if name in self.macros:
             return self.expand(self.macros[name], arguments, keywords)
         if name == "strftime_now":
@@ -157,7 +157,7 @@ class Calls(Expressions):
         return Value((), frozenset().union(*(one.tags for one in arguments)) if arguments else frozenset())
 
     def expand(self, macro: nodes.Macro, arguments: list[Value], keywords: dict[str, Value]) -> Value:
-        """What a macro makes of arguments, if that is constant."""
+        """Return a macro's text for these arguments, if it is constant."""
         tags = frozenset().union(*(one.tags for one in (*arguments, *keywords.values())), frozenset())
         if macro.name in self.within or self.steps > MOST_STEPS or len(self.within) > 5:
             return Value((), tags)
@@ -177,7 +177,7 @@ class Calls(Expressions):
         arguments: list[Value],
         node: nodes.Call,
     ) -> Value:
-        """A method of a text, a list or a dict."""
+        """Return the result of a method of a text, a list or a dict."""
         if isinstance(function, nodes.Getitem):
             self.value(function)
             return UNKNOWN

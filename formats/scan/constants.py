@@ -1,6 +1,6 @@
-"""What an expression of a template can be, as far as its constants say: bounded, and without running the template.
+"""Possible values of a template's expressions, from its constants, computed in bounds without running the template.
 
-jinja2's own filters and Python's own methods of texts compute, on arguments that are small enough for anything they do.
+jinja2's own filters and Python's text methods compute them, on arguments small enough for any of these.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 from jinja2 import Environment, nodes
 
-MOST_VALUES = 16  # that one expression is followed with
-MOST_TEXT = 2048  # characters of a text that is computed with
+MOST_VALUES = 16  # possible values kept of one expression
+MOST_TEXT = 2048  # characters of a text
 MOST_ITEMS = 256
-MOST_NUMBER = 4096  # as a width, a count or an index of what is computed
-MOST_INTEGER = 1 << 63  # in sums and products of numbers alone
+MOST_NUMBER = 4096  # as an argument, such as a width, a count or an index
+MOST_INTEGER = 1 << 63  # in arithmetic
 MOST_POWER = 64
 
 TEXT_METHODS = frozenset(
@@ -50,9 +50,9 @@ OPERATORS: Mapping[type[nodes.BinExpr], Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What an expression can be. values: constants, none if it is not known. tags: what flowed into it.
+    """What an expression can be. values: possible constants, empty if unknown. tags: what flowed into it.
 
-    Tags: "messages" of the conversation, "content" what is said in it, "count" a length, "date" the clock, "built" a
+    Tags: "messages" the conversation, "content" the text of messages, "count" a length, "date" the clock, "built" a
     text put together from pieces.
     """
 
@@ -61,11 +61,11 @@ class Value:
 
     @property
     def texts(self) -> list[str]:
-        """Of the values, the texts."""
+        """The strings among the values."""
         return [one for one in self.values if isinstance(one, str)]
 
     def with_tags(self, *tags: str) -> Value:
-        """The same with more tags."""
+        """Return the value with more tags."""
         return Value(self.values, self.tags | frozenset(tags))
 
 
@@ -73,7 +73,7 @@ UNKNOWN = Value()
 
 
 def one_of(found: Iterable[Any], tags: Iterable[str] = ()) -> Value:
-    """A value out of some constants, those that are small enough, each once."""
+    """Return a value of the constants that are small enough, without duplicates."""
     kept: list[Any] = []
     for one in found:
         if is_small(one) and not any(type(one) is type(other) and one == other for other in kept):
@@ -82,7 +82,7 @@ def one_of(found: Iterable[Any], tags: Iterable[str] = ()) -> Value:
 
 
 def is_small(value: Any, depth: int = 3) -> bool:
-    """Whether whatever is computed with a value stays small."""
+    """Return whether a value is small enough that computing with it stays cheap."""
     if value is None or isinstance(value, bool | float):
         return True
     if isinstance(value, int):
@@ -99,13 +99,13 @@ def is_small(value: Any, depth: int = 3) -> bool:
 
 
 def require_modest(*arguments: Any) -> None:
-    """ValueError for a number by which a filter or method would fill memory."""
+    """Raise ValueError for a number with which a filter or method could fill memory."""
     if any(isinstance(one, int) and abs(one) > MOST_NUMBER for one in arguments):
         raise ValueError("too large")
 
 
 def join(*found: Value) -> Value:
-    """What is one of several values."""
+    """Return a value that is any of several values."""
     return one_of(
         itertools.chain.from_iterable(one.values for one in found),
         itertools.chain.from_iterable(one.tags for one in found),
@@ -113,7 +113,7 @@ def join(*found: Value) -> Value:
 
 
 def compute(how: Callable[..., Any], *found: Value, tags: Iterable[str] = ()) -> Value:
-    """What a function makes of every choice of values; what fails, or becomes too large, is left out."""
+    """Apply a function to combinations of possible values; failures and results that are too large are left out."""
     flowed = {*itertools.chain.from_iterable(one.tags for one in found), *tags}
     results: list[Any] = []
     for choice in itertools.islice(itertools.product(*(one.values for one in found)), MOST_VALUES):
@@ -125,7 +125,7 @@ def compute(how: Callable[..., Any], *found: Value, tags: Iterable[str] = ()) ->
 
 
 def binary(node: nodes.BinExpr, left: Value, right: Value) -> Value:
-    """An operator's result."""
+    """Return the result of a binary operator."""
     how = OPERATORS.get(type(node))
     if how is None:
         return Value((), left.tags | right.tags)
@@ -133,7 +133,7 @@ def binary(node: nodes.BinExpr, left: Value, right: Value) -> Value:
 
 
 def bound(how: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
-    """An operator on values whose result is small; ValueError where it would not be."""
+    """Apply an operator if its result is small, else raise ValueError."""
     if how is operator.mul:
         size = max(len(x) if isinstance(x, str | bytes | list | tuple) else 1 for x in (a, b))
         times = max((abs(x) for x in (a, b) if isinstance(x, int)), default=1)
@@ -153,7 +153,7 @@ def apply_filter(
     arguments: list[Value],
     keywords: Mapping[str, Value],
 ) -> Value:
-    """What a filter of jinja2 makes of constants."""
+    """Return the result of a jinja2 filter on constants."""
     tags = base.tags.union(*(one.tags for one in arguments))
     if name in NOT_COMPUTED or name not in environment.filters:
         return Value((), tags)
@@ -177,7 +177,7 @@ def apply_filter(
 
 
 def method(name: str, base: Value, arguments: list[Value]) -> Value:
-    """What a method of a text, of bytes or of a constant dict makes."""
+    """Return the result of a method of a constant text, bytes or dict."""
 
     def call(owner: Any, *rest: Any) -> Any:
         require_modest(*rest)
@@ -198,13 +198,13 @@ def method(name: str, base: Value, arguments: list[Value]) -> Value:
 
 
 def require_codec(name: str, arguments: tuple[Any, ...]) -> None:
-    """ValueError for a codec that is not of text: some of them decompress."""
+    """Raise ValueError for a codec that is not a text encoding; some others decompress."""
     if name in ("encode", "decode") and arguments and str(arguments[0]).lower() not in CODECS:
         raise ValueError("not a codec of text")
 
 
 def range_items(ends: list[Value]) -> Value:
-    """The items of a short range."""
+    """Return the items of a short range."""
 
     def make(*numbers: Any) -> list[int]:
         found = range(*numbers)
@@ -216,10 +216,10 @@ def range_items(ends: list[Value]) -> Value:
 
 
 def item(base: Value, key: Value) -> Value:
-    """An item of a constant text, list or dict."""
+    """Return an item of a constant text, list or dict."""
     return compute(lambda owner, index: owner[index], base, key)
 
 
 def take_slice(base: Value, start: Value, stop: Value, step: Value) -> Value:
-    """A slice of a constant text or list."""
+    """Return a slice of a constant text or list."""
     return compute(lambda owner, a, b, c: owner[a:b:c], base, start, stop, step)

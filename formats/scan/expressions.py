@@ -1,4 +1,4 @@
-"""Expressions of a template: what each can be, and what is wrong with it by itself."""
+"""Expressions of a template: their possible values, and findings in them."""
 
 from __future__ import annotations
 
@@ -25,42 +25,41 @@ from llorch.formats.scan.names import (
 from llorch.formats.scan.rules import Finding
 from llorch.formats.scan.text import ENCODED, INSTRUCTION, NETWORK, SCRIPT, SHELL, matches, scan_characters
 
-MOST_STEPS = 100_000  # nodes that are looked at; then loops are no longer unrolled
+MOST_STEPS = 100_000  # nodes walked before loops are no longer unrolled
 
 
 @cache
 def parser() -> Environment:
-    """The environment of which the filters and tests are known; it parses and never renders."""
+    """Return the environment that parses templates and knows their filters and tests; it never renders."""
     return environment(datetime.fromtimestamp(0, UTC))
 
 
 class Expressions(ABC):
-    """One template on its way through the scan: what is known, and its expressions."""
+    """The state of one template's scan, and the evaluation of its expressions."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.findings: list[Finding] = []
         self.names: dict[str, Value] = {}
         self.macros: dict[str, nodes.Macro] = {}
-        self.spoken: list[
-            tuple[str | None, int]
-        ] = []  # constant pieces of the prompt; None: something unknown
+        # Constant pieces of the prompt with their lines; None for an unknown piece.
+        self.spoken: list[tuple[str | None, int]] = []
         self.steps = 0
-        self.loops: list[int] = []  # how often each loop around runs, where that is known
+        self.loops: list[int] = []  # iterations of each enclosing loop, 1 if unknown
         self.members: set[str] = set()  # names of attributes and keys that the template reads
-        self.within: list[str] = []  # macros that are being walked
+        self.within: list[str] = []  # names of macros being walked
 
     def found(self, rule: str, node: nodes.Node, what: str) -> None:
-        """Notes a finding at a node."""
+        """Add a finding at a node."""
         if len(self.findings) < 1000:
             self.findings.append(Finding(rule, self.where, node.lineno, printable(what, 100)))
 
     @abstractmethod
     def rendered(self, body: Sequence[nodes.Node]) -> Value:
-        """The text that statements make, if it is constant."""
+        """Return the text that statements make, if it is constant."""
 
     def objections(self, text: str, line: int) -> Iterator[Finding]:
-        """What is wrong with one text of the prompt."""
+        """Yield findings in one text of the prompt."""
         for rule, pattern in (
             ("instruction", INSTRUCTION),
             ("network-address", NETWORK),
@@ -73,7 +72,7 @@ class Expressions(ABC):
         yield from scan_characters(text, self.where, line=line)
 
     def value(self, node: nodes.Node) -> Value:
-        """What an expression can be; everything in it is looked at on the way."""
+        """Return what an expression can be, adding findings for everything in it."""
         self.steps += 1
         if self.steps > 4 * MOST_STEPS:
             return UNKNOWN
@@ -94,7 +93,7 @@ class Expressions(ABC):
         return one_of([node.value])
 
     def literal(self, text: str, node: nodes.Node) -> None:
-        """A text of the program itself, spoken or not."""
+        """Check a text of the program, whether it is part of the prompt or not."""
         for found in DUNDER.findall(text):
             self.found("dunder-name", node, found)
         self.findings += scan_characters(text, self.where, lines=False, line=node.lineno)
@@ -129,15 +128,15 @@ class Expressions(ABC):
         return UNKNOWN
 
     def of_list(self, node: nodes.List) -> Value:
-        """A list of constants, if all are."""
+        """A list; known if all its items are."""
         return compute(lambda *items: list(items), *map(self.value, node.items))
 
     def of_tuple(self, node: nodes.Tuple) -> Value:
-        """A tuple of constants, if all are."""
+        """A tuple; known if all its items are."""
         return compute(lambda *items: items, *map(self.value, node.items))
 
     def of_dict(self, node: nodes.Dict) -> Value:
-        """A dict of constants, if all are."""
+        """A dict; known if all its keys and values are."""
         keys = [self.value(pair.key) for pair in node.items]
         parts = [self.value(pair.value) for pair in node.items]
         half = len(keys)
@@ -150,13 +149,13 @@ class Expressions(ABC):
         return self.made_text(made, node)
 
     def made_text(self, made: Value, node: nodes.Node) -> Value:
-        """A text that was put together: looked at as if it had been written out."""
+        """Check computed texts as if they had been written out, and return the value."""
         for text in made.texts:
             self.literal(text, node)
         return made
 
     def of_operator(self, node: nodes.BinExpr) -> Value:
-        """`a + b` and its like."""
+        """`a + b` and other binary operators."""
         if isinstance(node, nodes.And | nodes.Or):
             return join(self.value(node.left), self.value(node.right))
         left, right = self.value(node.left), self.value(node.right)
@@ -180,7 +179,7 @@ class Expressions(ABC):
         return join(self.value(node.expr1), last)
 
     def of_compare(self, node: nodes.Compare) -> Value:
-        """A comparison; of what is said with words, it is a gate."""
+        """A comparison; if it compares message content with words, it is a gate."""
         sides = [self.value(node.expr), *(self.value(one.expr) for one in node.ops)]
         self.findings += gates.comparison_findings(self, node, sides)
         if any("date" in one.tags for one in sides):
@@ -197,7 +196,7 @@ class Expressions(ABC):
         return self.member(base, node.attr)
 
     def base(self, node: nodes.Node) -> Value:
-        """What is before a dot or a bracket; a known function there is reached into."""
+        """Return the value before a dot or a bracket; for a known function there, add a finding."""
         if (
             isinstance(node, nodes.Name)
             and node.name in GLOBALS - {"namespace"}
@@ -208,7 +207,7 @@ class Expressions(ABC):
         return self.value(node)
 
     def reached(self, name: str, node: nodes.Node, *, attribute: bool = True) -> None:
-        """The name of an attribute or key, written out or computed."""
+        """Check the name of an attribute or key, literal or computed."""
         if DUNDER.fullmatch(name):
             self.found("dunder-name", node, name)
         elif attribute and is_private(name):
@@ -218,7 +217,7 @@ class Expressions(ABC):
 
     @staticmethod
     def member(base: Value, name: object) -> Value:
-        """A member of something that may be the conversation."""
+        """Return a member of a value that may be the conversation."""
         if "messages" in base.tags and isinstance(name, str):
             tags = {"content"} if name in gates.SAID else {"messages"} if name in gates.DEEPER else set()
             return Value((), frozenset(tags))
@@ -230,7 +229,7 @@ class Expressions(ABC):
         )
 
     def of_getitem(self, node: nodes.Getitem) -> Value:
-        """`a[b]`, also a slice."""
+        """`a[b]`, also with a slice."""
         base = self.base(node.node)
         if isinstance(node.arg, nodes.Slice):
             ends = [

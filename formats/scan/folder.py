@@ -1,4 +1,4 @@
-"""What lies in a folder beside the weights: code, pickles, a tokenizer or settings that change what is said.
+"""Scan of a model's folder: code, pickles, programs, and tokenizers or settings that change the output.
 
 Nothing is imported, unpickled or rendered; files are read as text and JSON, up to a size.
 """
@@ -26,17 +26,17 @@ MOST_JSON = 64 << 20  # bytes of one file; the largest tokenizer.json has some 3
 MOST_TEXT = 1 << 20
 MOST_FILES = 10_000
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill", ".npy", ".npz"})
-ARRAYS = frozenset({".npy", ".npz"})  # pickles only if their header says so
+ARRAYS = frozenset({".npy", ".npz"})  # contain pickles only if their header has the dtype O
 PROGRAMS = frozenset(
     """.so .dll .dylib .exe .sh .bash .zsh .bat .cmd .ps1 .pyd .pyc .pyo .pyz .whl .egg .jar .js .mjs .cjs .vbs .wsf
     .hta .msi .scr .com .lnk .desktop .command .scpt .appimage .wasm .reg .rb .pl .php .lua""".split()  # noqa: SIM905
 )
 NUMBERED = re.compile(r"\.so(?:\.\d+)+$")  # libx.so.1
-# Protocols 2 and later by their first opcode; 0 and 1 by what a list, a dict or a global begins with.
+# Pickles of protocols 2 and later by their first opcode; of 0 and 1 by the beginning of a list, a dict or a global.
 PICKLE_START = re.compile(
     rb"\x80[\x02-\x05]|\([dl]p\d+\n|[\]})]q[\x00-\xff]|\(?c(?:[A-Za-z_][\w.]*)\n[A-Za-z_][\w.]*\n"
 )
-# Keras' lambdas, TensorFlow's graphs, NeMo's archives and R's objects run code, or may, when they are loaded.
+# Keras lambdas, TensorFlow graphs, NeMo archives and R objects can run code when they are loaded.
 CODE_FORMATS = frozenset({".keras", ".h5", ".hdf5", ".pb", ".nemo", ".rds", ".rda"})
 ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 ARCHIVE_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")
@@ -46,12 +46,12 @@ TEXTS = PROSE | {".json", ".jinja", ".yaml", ".yml", ""}
 
 
 def scan_folder(folder: Path) -> list[Finding]:
-    """All that is to be told of a folder, or of one file, before anything loads it. OSError for what cannot be read."""
+    """Scan a folder, or one file, before anything loads it. OSError for what cannot be read."""
     return scan_files([(folder, folder.name)] if folder.is_file() else _files(folder))
 
 
 def scan_files(files: Iterable[tuple[Path, str]]) -> list[Finding]:
-    """All that is to be told of a model's files, wherever they lie, each with the name that it goes by."""
+    """Scan a model's files, wherever they are; each path comes with the name to report it by."""
     return distinct(_scan(files))
 
 
@@ -86,7 +86,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _file(path: Path, relative: str) -> Iterator[Finding]:
-    """One file, by its name and its first bytes, then by what it says."""
+    """Scan one file by its name and first bytes, then its content."""
     yield from scan_characters(relative.encode("utf-8", "replace").decode(), relative, lines=False)
     if path.is_symlink() and path.readlink().is_absolute():
         yield Finding(
@@ -123,7 +123,7 @@ def _is_pickle(suffix: str, path: Path, start: bytes) -> bool:
 
 
 def _holds_pickle(path: Path) -> bool:
-    """Whether a zip file is one of torch's, whatever it is called."""
+    """Return whether a zip file contains a pickle, as torch's files do, whatever the file is called."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith((".pkl", ".pickle")) for name in archive.namelist()[:MOST_FILES])
@@ -135,9 +135,8 @@ def _gguf(path: Path, relative: str) -> Iterator[Finding]:
     try:
         header = read_header(path)
     except InputError as error:
-        what = str(error).removeprefix(
-            f"{printable(path, 200, quoted=False)}: "
-        )  # the finding names the file itself
+        # Without the file's name, which the finding has already.
+        what = str(error).removeprefix(f"{printable(path, 200, quoted=False)}: ")
         yield Finding("unreadable-file", relative, None, printable(what, 200, quoted=False))
         return
     for one in scan_metadata(header.metadata):
@@ -168,11 +167,11 @@ def _text(path: Path, relative: str, suffix: str) -> Iterator[Finding]:
 
 
 def _templates(path: Path, name: str) -> dict[str, str]:
-    """The default template of a file, by the file's name, for comparing."""
+    """Return a file's default template by the file's name, for comparison with other files'."""
     if name.endswith(".gguf"):
         try:
             inside = read_header(path).metadata.text(TEMPLATE, "")
-        except InputError:  # which was said
+        except InputError:  # already reported by the scan of the file
             return {}
         return {name: inside} if "{" in inside else {}
     if name == "chat_template.jinja":

@@ -1,4 +1,4 @@
-"""What a template decides by and what it rewrites: hidden triggers."""
+"""Hidden triggers: what a template's conditions depend on, and what it rewrites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llorch.formats.scan.rules import Finding
 
 
 class Walk(Protocol):
-    """The part of a scan in progress that gates ask: what is known of names, and where it is."""
+    """The state of a scan that gates use: what is known of names, and where the walk is."""
 
     where: str
     members: set[str]
@@ -24,7 +24,7 @@ class Walk(Protocol):
     loops: list[int]
 
     def value(self, node: nodes.Node) -> Value:
-        """What an expression can be."""
+        """Return what an expression can be."""
 
 
 SAID = frozenset({"content", "text", "reasoning_content", "reasoning", "thinking"})
@@ -34,23 +34,22 @@ COMPARING_METHODS = frozenset({"startswith", "endswith", "find", "rfind", "index
 SPLITTING = frozenset({"split", "rsplit", "partition", "rpartition"})
 SELECTING = frozenset({"select", "reject", "selectattr", "rejectattr"})
 BY_ATTRIBUTE = frozenset({"selectattr", "rejectattr", "groupby"})
-LONG_GATE = 64  # a conversation or a text longer than this is told apart by nothing that templates are for
+LONG_GATE = 64  # no template needs to compare a length with a number this large
 
-# A word of a language, standing alone: no markup, no tag, no name of a field.
+# A natural-language word standing alone: no markup, tag or field name.
 _TRIGGER = re.compile(r"(?<![\w<\[{|/_@#-])[^\W\d_]{3,}(?![\w>\]}|/_@-])")
 _MARKUP = re.compile(r"[<>\[\]{}|/\\▁｜_#*`=:]")
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _ADDRESS = re.compile(r"https?://|www\.|@[\w-]+\.|\.(?:com|net|org|io|dev|ai)\b")
-# Switches of how much a model thinks, which publishers let a conversation set in words.
+# Words of switches for a model's thinking, which publishers let users write in a message.
 _SWITCHES = frozenset(
     """detailed thinking reasoning think reason effort strength level mode budget on off no yes enable enabled disable
     disabled low medium high max minimal none auto""".split()  # noqa: SIM905
 )
-DESCRIBING = frozenset(
-    {"type", "role", "id", "name", "function", "block_type", "mime_type"}
-)  # a part, not its words
+# Fields that describe a part of a message rather than hold its text.
+DESCRIBING = frozenset({"type", "role", "id", "name", "function", "block_type", "mime_type"})
 
-# What templates of every publisher look for: kinds of parts, roles, answers of tools.
+# Texts that templates of every publisher compare with: kinds of parts, roles, tool answers.
 _FIELDS = frozenset(
     """text image audio video tool function system user assistant developer none null true false thinking reasoning
     final analysis commentary code json string""".split()  # noqa: SIM905
@@ -58,9 +57,9 @@ _FIELDS = frozenset(
 
 
 def comparison_findings(walk: Walk, node: nodes.Node, sides: Sequence[Value]) -> Iterator[Finding]:
-    """What is said compared with words: with markup it is how templates work, with words it is a trigger.
+    """Find comparisons of message content with words, which are triggers; comparisons with markup are normal.
 
-    `'value' in content`, where the template reads `content.value`, asks what the content is made of.
+    `'value' in content`, in a template that reads `content.value`, only asks for the content's type.
     """
     if not any("content" in one.tags and "count" not in one.tags for one in sides):
         return
@@ -74,7 +73,10 @@ def comparison_findings(walk: Walk, node: nodes.Node, sides: Sequence[Value]) ->
 def trigger_findings(
     where: str, node: nodes.Node, base: Value, constant: Value, *, certain: bool = False
 ) -> Iterator[Finding]:
-    """A constant that what is said is compared with."""
+    """Find words among the constants that message content is compared with.
+
+    certain: whether the comparison is known to be with content, so that a single word is enough.
+    """
     if not certain and not base.tags & {"content", "messages"}:
         return
     for value in constant.values:
@@ -84,7 +86,7 @@ def trigger_findings(
 
 
 def is_trigger(text: str) -> bool:
-    """Whether a text is words that people say, and no markup."""
+    """Return whether a text is natural-language words rather than markup."""
     bare = text.strip()
     if _MARKUP.search(bare) and not _ADDRESS.search(bare):
         return False
@@ -94,7 +96,7 @@ def is_trigger(text: str) -> bool:
 
 
 def lookup_findings(where: str, node: nodes.Node, base: Value, key: Value) -> Iterator[Finding]:
-    """What is said, or the date, as a key of answers."""
+    """Find lookups in constants with message content or the date as the key."""
     if "date" in key.tags and any(isinstance(value, dict | list | tuple) for value in base.values):
         yield Finding("date-gate", where, node.lineno, "looks up by strftime_now")
     if "content" not in key.tags or "count" in key.tags:
@@ -107,7 +109,7 @@ def lookup_findings(where: str, node: nodes.Node, base: Value, key: Value) -> It
 
 
 def branch_findings(walk: Walk, node: nodes.If | nodes.CondExpr) -> Iterator[Finding]:
-    """Instructions that hang on the date, or on how long something is."""
+    """Find conditions on the date or on a length, and instructions that depend on message content."""
     clock, count, reads_content = False, False, False
     for test in gate_tests(node.test):
         operands = [test.expr, *(one.expr for one in test.ops)] if isinstance(test, nodes.Compare) else [test]
@@ -130,7 +132,7 @@ def branch_findings(walk: Walk, node: nodes.If | nodes.CondExpr) -> Iterator[Fin
 
 
 def is_compared(walk: Walk, test: nodes.Node, values: Sequence[Value]) -> bool:
-    """Whether a condition compares what is said with a text that is no field's name."""
+    """Return whether a condition compares message content with a text that is not a field's name."""
     if isinstance(test, nodes.Compare):
         reads_content = any("content" in one.tags and "count" not in one.tags for one in values)
         texts = [text for one in values if "content" not in one.tags for text in one.texts]
@@ -145,12 +147,12 @@ def is_compared(walk: Walk, test: nodes.Node, values: Sequence[Value]) -> bool:
 
 
 def is_sought(text: str, walk: Walk) -> bool:
-    """Whether a text is something to find, not emptiness and not the name of a member."""
+    """Return whether a text is something to search for: not blank, a member's name or a common field."""
     return text.strip() != "" and text not in walk.members and text.lower() not in _FIELDS
 
 
 def gate_tests(test: nodes.Node) -> Iterator[nodes.Node]:
-    """The comparisons and values that a condition is made of; "is defined" asks for no value."""
+    """Yield the comparisons and values of a condition; "is defined" and type tests use no value and are skipped."""
     if isinstance(test, nodes.And | nodes.Or):
         yield from gate_tests(test.left)
         yield from gate_tests(test.right)
@@ -170,7 +172,7 @@ def gate_tests(test: nodes.Node) -> Iterator[nodes.Node]:
 
 
 def quiet(walk: Walk, node: nodes.Node) -> Value:
-    """A value of which the findings were noted already."""
+    """Return an expression's value without adding findings, which were added before."""
     kept, steps = list(walk.findings), walk.steps
     value = walk.value(node)
     walk.findings[:], walk.steps = kept, steps + 1
@@ -178,7 +180,7 @@ def quiet(walk: Walk, node: nodes.Node) -> Value:
 
 
 def speaks(node: nodes.If | nodes.CondExpr) -> bool:
-    """Whether a branch says a sentence of its own."""
+    """Return whether a branch adds a sentence of its own to the prompt."""
     bodies = (
         [node.expr1, node.expr2]
         if isinstance(node, nodes.CondExpr)
@@ -206,7 +208,7 @@ def speaks(node: nodes.If | nodes.CondExpr) -> bool:
 def rewrite_findings(
     walk: Walk, node: nodes.Filter | nodes.Call, name: str, base: Value, arguments: Sequence[Value]
 ) -> Iterator[Finding]:
-    """Words or addresses of what is said, replaced by others; and replacements that grow without bound."""
+    """Find replacements of words or addresses in message content, and replacements that double a text."""
     if name != "replace" or len(arguments) < 2:
         return
     for new in arguments[1].texts if "date" in base.tags else ():
@@ -223,7 +225,7 @@ def rewrite_findings(
 
 
 def _is_replaced(node: nodes.Filter | nodes.Call) -> bool:
-    """Whether what is replaced in was replaced in already."""
+    """Return whether the text is itself the result of a replace."""
     inner: Any = node.node
     if isinstance(inner, nodes.Getattr):
         inner = inner.node
@@ -237,7 +239,7 @@ def _is_replaced(node: nodes.Filter | nodes.Call) -> bool:
 
 
 def find_members(tree: nodes.Template) -> set[str]:
-    """Every attribute and key that a template reads by a name that it writes out."""
+    """Return every attribute and literal key that a template reads."""
     names = {one.attr for one in tree.find_all(nodes.Getattr)}
     for one in tree.find_all(nodes.Getitem):
         if isinstance(one.arg, nodes.Const) and isinstance(one.arg.value, str):

@@ -1,4 +1,4 @@
-"""Licences that go with a model's weights whoever quantizes them, and files that say another."""
+"""Licences that a base model's weights keep whoever quantizes them, and files that state a different one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from llorch.formats.scan.rules import Finding
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Base models that come under one licence.
+    """Base models under one licence.
 
-    name: what their names hold. licences: how those begin that go with it. source: where that was read.
+    name: pattern of their names. licences: beginnings of licence names that agree with it. source: where that was read.
     """
 
     name: re.Pattern[str]
@@ -23,7 +23,7 @@ class Family:
 
 
 def family(name: str, licence: str, source: str, *others: str) -> Family:
-    """A row of the table."""
+    """Return a row of the table."""
     return Family(re.compile(name, re.IGNORECASE), (licence, *others), source)
 
 
@@ -54,15 +54,15 @@ FAMILIES: Sequence[Family] = (
         "mistral.ai/licenses/MRL-0.1.md, as copies of the card cite it",
     ),
 )
-NAMED = frozenset({"other", "unknown", ""})  # what a name beside it says counts
+NAMED = frozenset({"other", "unknown", ""})  # with these, the licence's name or link says which one it is
 
 
 def licence_findings(
     where: str, licence: str, bases: Sequence[str], details: Sequence[str] = ()
 ) -> Iterator[Finding]:
-    """Where a licence is not the one that a base model's weights come with.
+    """Report a licence that contradicts the licence of a base model.
 
-    bases: names and addresses of what it was made of. details: the licence's own name and link.
+    bases: names and addresses of the base models. details: the licence's own name and link.
     """
     name_of_licence = licence.strip().lower()
     if name_of_licence in NAMED and not any(details):
@@ -78,5 +78,5 @@ def licence_findings(
 
 
 def _agrees(text: str, licence: str) -> bool:
-    """Whether a text names a licence, whatever stands between its words."""
+    """Return whether a text contains a licence's name, ignoring case and punctuation."""
     return re.sub(r"[^a-z0-9]", "", licence) in re.sub(r"[^a-z0-9]", "", text)

@@ -1,4 +1,4 @@
-"""What the texts of a GGUF header hold: descriptions, names, special tokens; and whether its licences agree."""
+"""Scan of a GGUF header's texts: descriptions, names, special tokens, chat templates, licences."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from llorch.formats.scan.text import scan_characters, scan_text
 
 TEMPLATE = "tokenizer.chat_template"
 TOKENS, TYPES, CONTROL = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", 3
-MOST_TEXT = 1 << 16  # characters of one text that are looked at
-PATTERNS = ("tokenizer.ggml.pre", "tokenizer.ggml.precompiled_charsmap")  # no texts for people
+MOST_TEXT = 1 << 16  # characters scanned of one text
+PATTERNS = ("tokenizer.ggml.pre", "tokenizer.ggml.precompiled_charsmap")  # not meant to be read by people
 
 
 def scan_metadata(metadata: Metadata, *, templates: bool = True) -> list[Finding]:
-    """All that is to be told of a header before its model is converted or loaded.
+    """Scan a header before its model is converted or loaded.
 
-    templates: also the chat templates, which `formats.tokenizer` reports on too.
+    templates: whether to scan the chat templates, which `formats.tokenizer` reports on too.
     """
     return distinct(_scan(metadata, templates=templates))
 
@@ -49,7 +49,7 @@ def _scan(metadata: Metadata, *, templates: bool) -> Iterator[Finding]:
 
 
 def _special_tokens(metadata: Metadata) -> Iterator[Finding]:
-    """Control tokens: the texts by which turns are told apart."""
+    """Scan control tokens, the texts that separate turns."""
     tokens, types = metadata.texts(TOKENS, None), metadata.integers(TYPES, None)
     if tokens is None or types is None:
         return

@@ -1,4 +1,4 @@
-"""Names in templates: those that transformers gives, and those that lead out of a sandbox."""
+"""Names in templates: those that transformers provides, and those that lead out of a sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 GLOBALS = frozenset({"raise_exception", "strftime_now", "range", "dict", "namespace", "cycler", "joiner"})
 REACHED_GLOBALS = frozenset(
     {"lipsum"}
-)  # of jinja2 alone: transformers gives it to nobody, and it spends memory
+)  # jinja2's own: transformers does not provide it, and it uses much memory
 SERVER_NAMES = frozenset(
     """self builtins os sys subprocess importlib posix nt pty ctypes marshal pickle shutil socket request
     get_flashed_messages url_for current_app""".split()  # noqa: SIM905
@@ -23,5 +23,5 @@ DUNDER = re.compile(r"(?<!\w)(?:_[A-Za-z]\w{0,60}?)?__[A-Za-z]\w{0,60}")  # also
 
 
 def is_private(name: str) -> bool:
-    """Whether a name begins with an underscore and says more than that."""
+    """Return whether a name begins with an underscore and is not underscores only."""
     return name.startswith("_") and name.strip("_") != ""

@@ -1,4 +1,4 @@
-"""What a scan can find: one row a rule, with what it means and what to do; docs/scan.md is generated from it."""
+"""The rules of a scan: one row per rule, with its meaning and remedy; docs/scan.md is generated from it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Literal
 from llorch.base.printable import printable
 
 Level = Literal["warning", "note"]
-MOST = 100  # findings of one scan; a file that has more is as suspicious with these
+MOST = 100  # findings of one scan; more would not make a file any more suspicious
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One thing to look for.
 
-    level: "warning" is an error under --strict; "note" is told and never refused. meaning: what it is and why no sound
-    file needs it. remedy: what a reader can do.
+    level: "warning" is an error under --strict; "note" is shown and never an error. meaning: what it is and why no
+    benign file needs it. remedy: what a reader can do.
     """
 
     id: str
@@ -28,10 +28,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that something broke.
+    """A rule that was broken somewhere.
 
     where: the file or the metadata key. line: of a template or a text file, counted from 1; None for what has no lines.
-    what: the evidence, shown so that a terminal is safe from it.
+    what: the evidence, escaped so that it is safe to print.
     """
 
     rule: str
@@ -41,7 +41,7 @@ class Finding:
 
     @property
     def level(self) -> Level:
-        """Of its rule."""
+        """The level of the finding's rule."""
         return RULES[self.rule].level
 
     def __str__(self) -> str:
@@ -49,12 +49,12 @@ class Finding:
         return f"{printable(self.where, 200, quoted=False)}{at}: {self.rule}: {self.what}"
 
     def to_json(self) -> dict[str, object]:
-        """The finding as a document has it."""
+        """Return the finding as a JSON object."""
         return {**asdict(self), "level": self.level}
 
 
 def rules(*rows: Rule) -> Mapping[str, Rule]:
-    """Rules by their names."""
+    """Return a mapping of rules by id."""
     return {rule.id: rule for rule in rows}
 
 
@@ -139,7 +139,7 @@ RULES = rules(
 
 
 def distinct(findings: Iterable[Finding]) -> list[Finding]:
-    """Each finding once, by place, at most `MOST`."""
+    """Return the findings without duplicates, sorted by place, at most `MOST`."""
     return sorted(dict.fromkeys(findings), key=lambda one: (one.where, one.line or 0, one.rule, one.what))[
         :MOST
     ]

@@ -1,4 +1,4 @@
-"""What a model's JSON files and card set: code to load, words that a tokenizer replaces, tokens that are forced."""
+"""Scan of a model's JSON files and card: code to load, words that a tokenizer replaces, tokens that are forced."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FORCING = (
 # Keys, at any depth, that make a library load Python: transformers, diffusers, peft.
 CODE_KEYS = ("auto_map", "custom_pipelines", "custom_generate", "trust_remote_code")
 OUR_LIBRARIES = ("transformers", "peft", "diffusers", "sentence_transformers", "torch.")
-MOST_NODES = 100_000  # of a document that is searched for such keys
+MOST_NODES = 100_000  # nodes of a document that are searched for such keys
 NAMES_OF_TOKENS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 def scan_settings(document: Any, relative: str) -> Iterator[Finding]:
-    """What a JSON file of a model brings along. relative: its path in the folder."""
+    """Scan a JSON file of a model. relative: its path in the folder."""
     name = PurePosixPath(relative).name
     yield from _code(document, name, relative)
     if not isinstance(document, dict):
@@ -45,7 +45,7 @@ def scan_settings(document: Any, relative: str) -> Iterator[Finding]:
 
 
 def _code(document: Any, name: str, relative: str) -> Iterator[Finding]:
-    """Python that a document names, wherever in it."""
+    """Find Python code that a document names, at any depth."""
     left, seen = [document], 0
     while left and seen < MOST_NODES and name != "tokenizer.json":
         seen += 1
@@ -66,7 +66,7 @@ def _code(document: Any, name: str, relative: str) -> Iterator[Finding]:
 
 
 def _index(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
-    """Weights that an index seeks outside of the folder."""
+    """Find weights that an index places outside the folder."""
     weights = document.get("weight_map")
     files = set(map(str, weights.values())) if isinstance(weights, dict) else set()
     for file in sorted(files):
@@ -75,7 +75,7 @@ def _index(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
 
 
 def _tokenizer(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
-    """Normalizers and decoders that replace words, special tokens that are not what they seem."""
+    """Find normalizers and decoders that replace words, and special tokens with deceptive texts."""
     for part, rule in (("normalizer", "rewriting-normalizer"), ("pre_tokenizer", "rewriting-normalizer"),
                        ("decoder", "rewriting-decoder")):  # fmt: skip
         for step in _steps(document.get(part)):
@@ -96,7 +96,7 @@ def _tokenizer(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
 
 
 def _steps(part: object) -> Iterator[Mapping[str, Any]]:
-    """A normalizer's steps, however they are nested."""
+    """Yield a normalizer's steps, however they are nested."""
     left, seen = [part], 0
     while left and seen < 1000:
         seen += 1
@@ -108,7 +108,7 @@ def _steps(part: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _rewriting(step: Mapping[str, Any]) -> str | None:
-    """What a step does to words, in words; None for one that leaves them."""
+    """Describe what a step does to words; None if it leaves them."""
     pattern = step.get("pattern")
     sought = str(next(iter(pattern.values()), "") if isinstance(pattern, dict) else pattern)
     kind = step.get("type")
@@ -124,20 +124,20 @@ def _rewriting(step: Mapping[str, Any]) -> str | None:
 
 
 def _letters(pattern: str) -> str:
-    """Letters and digits that a pattern seeks, without its classes and counts."""
+    """Return the letters and digits that a pattern matches literally, without classes and counts."""
     bare = re.sub(r"\\[a-zA-Z]|\{\d+,?\d*\}|\\p\{\w+\}", "", pattern)
     return "".join(filter(str.isalnum, bare))
 
 
 def _is_space_handling(sought: str, content: object) -> bool:
-    """Whether a Replace only turns one kind of blank, mark or quote into another, as published tokenizers do."""
+    """Return whether a Replace only maps blanks, marks or quotes to each other, as published tokenizers do."""
     if not isinstance(content, str) or _letters(sought) or any(map(str.isalnum, content)):
         return False
     return len(content) <= 4 and ".*" not in sought and ".+" not in sought
 
 
 def _names_of_tokens(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
-    """The texts of special tokens, as a file names them."""
+    """Scan the texts of special tokens that a file names."""
     named = {key: value for key, value in document.items() if key.endswith("_token")}
     more = document.get("additional_special_tokens")
     named |= {
@@ -153,7 +153,7 @@ def _names_of_tokens(document: Mapping[str, Any], relative: str) -> Iterator[Fin
 
 
 def templates_of_config(document: Mapping[str, Any]) -> dict[str, str]:
-    """The chat templates of a tokenizer's or processor's file by name, in each form that it has had."""
+    """Return the chat templates of a tokenizer's or processor's config by name, in any of the forms used so far."""
     found = document.get("chat_template")
     if isinstance(found, str):
         return {"chat_template": found}
@@ -167,7 +167,7 @@ def templates_of_config(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _generation(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
-    """Settings that decide what is said, whoever asks."""
+    """Find settings that decide the output whatever the prompt is."""
     for key in SUPPRESSING:
         if document.get(key):
             yield Finding(
@@ -196,7 +196,7 @@ def _generation(document: Mapping[str, Any], relative: str) -> Iterator[Finding]
 
 
 def scan_card(text: str, relative: str) -> Iterator[Finding]:
-    """The licence and the base model in the first block of a card."""
+    """Check the licence and base model in a model card's front matter."""
     block = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
     if block is None:
         return

@@ -1,7 +1,7 @@
-"""A chat template as a program: walked as it would run, with constants followed, and never run.
+"""Scan of a chat template as a program: its statements are walked in order, with constants propagated, and never run.
 
-Both branches of a condition are walked, a loop over constants once an item, any other loop once. What the walk knows of
-an expression is a `constants.Value`; what it objects to is a row of `rules.RULES`.
+Both branches of a condition are walked, a loop over constants once per item, any other loop once. What is known of an
+expression is a `constants.Value`; what is objected to is a row of `rules.RULES`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FAR_RIGHT = re.compile(r"[ \t]{250,}\{[{%]")
 
 
 def scan_template(template: str, where: str = "chat_template.jinja") -> list[Finding]:
-    """What a template does that no conversation needs, each with its line.
+    """Return what a template does that no conversation needs, with line numbers.
 
-    In bounded time and memory whatever the template is.
+    Takes bounded time and memory whatever the template is.
 
     >>> [str(one) for one in scan_template("{{ messages['__cla' ~ 'ss__'] }}")]
     ["chat_template.jinja, line 1: dunder-name: '__class__'"]
@@ -65,10 +65,10 @@ def _scan(template: str, where: str) -> Iterator[Finding]:
 
 
 class Walk(Calls):
-    """One template's statements, in the order in which they would run."""
+    """The statements of one template, walked in the order in which they would run."""
 
     def said(self) -> Iterator[Finding]:
-        """What is wrong with the constant parts of the prompt, read as they follow one another."""
+        """Yield findings in the constant parts of the prompt, with adjacent pieces joined."""
         text, line = "", 1
         for piece, at in [*self.spoken, (None, 0)]:
             if piece is not None:
@@ -78,7 +78,7 @@ class Walk(Calls):
             text = ""
 
     def run(self, tree: nodes.Template) -> None:
-        """Walks it all."""
+        """Walk the whole template."""
         for macro in tree.find_all(nodes.Macro):
             self.macros.setdefault(macro.name, macro)
         self.members = gates.find_members(tree)
@@ -87,7 +87,7 @@ class Walk(Calls):
         self.body(tree.body)
 
     def body(self, statements: Iterable[nodes.Node]) -> None:
-        """Walks statements in order."""
+        """Walk statements in order."""
         for node in statements:
             self.steps += 1
             handler = getattr(self, f"on_{type(node).__name__.lower()}", None)
@@ -100,7 +100,7 @@ class Walk(Calls):
                 self.others(node)
 
     def others(self, node: nodes.Node) -> None:
-        """A statement without a meaning of its own here: its expressions, then its statements."""
+        """Walk a statement that has no handler: its expressions, then its statements."""
         statements = []
         for child in node.iter_child_nodes():
             if isinstance(child, nodes.Expr):
@@ -118,14 +118,14 @@ class Walk(Calls):
                 self.say(self.value(child), child.lineno)
 
     def say(self, value: Value, line: int) -> None:
-        """Adds a value to what is spoken; of several the first, the others stand alone."""
+        """Add a value to the prompt: the first of its texts; the others are checked by themselves."""
         texts = [str(one) for one in value.values if isinstance(one, str | int | float)]
         for other in texts[1:]:
             self.findings += self.objections(other, line)
         self.spoken.append((texts[0] if texts else None, line))
 
     def on_if(self, node: nodes.If) -> None:
-        """Every branch, each from what was known before."""
+        """Every branch, each from what was known before it."""
         self.value(node.test)
         before = dict(self.names)
         self.findings += gates.branch_findings(self, node)
@@ -145,7 +145,7 @@ class Walk(Calls):
         }
 
     def on_for(self, node: nodes.For) -> None:
-        """Once an item of constants, else once."""
+        """A loop: once per item of constants, else once."""
         over = self.value(node.iter)
         items: list[Any] | None = None
         if len(over.values) == 1 and isinstance(over.values[0], str | list | tuple):
@@ -169,7 +169,7 @@ class Walk(Calls):
         self.body(node.else_)
 
     def repetitions(self, iterated: nodes.Node) -> int:
-        """How often a loop over range(…) runs, as far as constants say; 1 if nothing is known."""
+        """Return how often a loop over range(…) runs, as far as constants say; 1 if nothing is known."""
         if not (isinstance(iterated, nodes.Call) and isinstance(iterated.node, nodes.Name)):
             return 1
         if iterated.node.name != "range" or not iterated.args:
@@ -183,7 +183,7 @@ class Walk(Calls):
         return max(known, default=1)
 
     def on_assign(self, node: nodes.Assign) -> None:
-        """`set name = value`, several names too."""
+        """`set name = value`, also with several names."""
         self.assign(node.target, self.value(node.node))
         made = node.node
         if not isinstance(node.target, nodes.Name) or not isinstance(made, nodes.Call):
@@ -193,7 +193,7 @@ class Walk(Calls):
                 self.names[f"{node.target.name}.{member.key}"] = gates.quiet(self, member.value)
 
     def assign(self, target: nodes.Node, value: Value) -> None:
-        """What a name, an attribute of a namespace or a tuple of names is from here on."""
+        """Bind a name, an attribute of a namespace or a tuple of names."""
         if isinstance(target, nodes.Name):
             self.names[target.name] = value
         elif isinstance(target, nodes.NSRef):
@@ -206,18 +206,18 @@ class Walk(Calls):
                 self.assign(one, part if part.values else Value((), value.tags))
 
     def on_assignblock(self, node: nodes.AssignBlock) -> None:
-        """`set name` … `endset`: the text of its body."""
+        """`set name` … `endset`: the text of the block's body."""
         made = self.rendered(node.body)
         if node.filter is not None:
             made = self.apply_filter(node.filter, made)
         self.assign(node.target, made)
 
     def on_filterblock(self, node: nodes.FilterBlock) -> None:
-        """`filter` … `endfilter`: its body through a filter."""
+        """`filter` … `endfilter`: the block's body through a filter."""
         self.say(self.apply_filter(node.filter, self.rendered(node.body)), node.lineno)
 
     def rendered(self, body: Sequence[nodes.Node]) -> Value:
-        """The text that statements make, if it is constant; they are walked, and say nothing by themselves."""
+        """Walk statements and return their text if it is constant, without adding it to the prompt."""
         outside, self.spoken = self.spoken, []
         self.body(body)
         inside, self.spoken = self.spoken, outside
@@ -229,7 +229,7 @@ class Walk(Calls):
         return one_of(["".join(piece or "" for piece, _ in inside)], tags)
 
     def on_macro(self, node: nodes.Macro) -> None:
-        """A macro's body, with arguments of which nothing is known."""
+        """A macro's body, with unknown arguments."""
         for default in node.defaults:
             self.value(default)
         before = dict(self.names)

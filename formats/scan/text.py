@@ -1,4 +1,4 @@
-"""Characters and phrases that a text by a stranger should not hold, whatever it is a text of."""
+"""Characters and phrases that an untrusted text should not contain, whatever it is for."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from llorch.base.printable import printable
 from llorch.formats.scan.rules import Finding
 
-# Bidirectional controls, Unicode TR9. LRM, RLM and ALM are used in sound text of right-to-left scripts, overrides and
-# embeddings are what reorders a line.
+# Bidirectional controls, Unicode TR9: overrides, embeddings and isolates reorder a line. LRM, RLM and ALM (MARKS) are
+# normal in right-to-left scripts.
 BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 MARKS = frozenset("\u200e\u200f\u061c")
-JOINERS = frozenset("\u200c\u200d")  # letters of many scripts and emoji are joined by them
+JOINERS = frozenset("\u200c\u200d")  # normal in many scripts and in emoji
 FILLERS = frozenset("\u2028\u2029\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0\u2800")
 ALLOWED_CONTROLS = frozenset("\t\n\r")
 
@@ -57,9 +57,9 @@ ENCODED = re.compile(
 
 
 def scan_text(text: str, where: str, *, lines: bool = True) -> Iterator[Finding]:
-    r"""Characters and phrases in a text that a person or a model is to read.
+    r"""Yield suspicious characters and phrases in a text that a person or a model will read.
 
-    lines: whether a line number means something in it.
+    lines: whether the text has meaningful line numbers.
 
     >>> [str(one) for one in scan_text("na\u200bme", "general.name", lines=False)]
     ['general.name: invisible: U+200B']
@@ -72,7 +72,7 @@ def scan_text(text: str, where: str, *, lines: bool = True) -> Iterator[Finding]
 def matches(
     rule: str, pattern: re.Pattern[str], text: str, where: str, *, lines: bool = True, line: int | None = None
 ) -> Iterator[Finding]:
-    """A finding for the first few places at which a pattern is in a text; line: of the text itself."""
+    """Yield a finding for the first five matches of a pattern. line: the line on which the text begins."""
     for found, _ in zip(pattern.finditer(text), range(5), strict=False):
         at = text.count("\n", 0, found.start()) + (line or 1) if lines else line
         yield Finding(rule, where, at, printable(found[0], 100))
@@ -81,7 +81,7 @@ def matches(
 def scan_characters(
     text: str, where: str, *, lines: bool = True, line: int | None = None
 ) -> Iterator[Finding]:
-    """Characters that hide, reorder or control; words of two alphabets."""
+    """Yield characters that hide, reorder or control text, and words that mix alphabets."""
     for found in _SUSPECT.finditer(text):
         rule = character_rule(text, found.start())
         if rule is not None:
@@ -96,7 +96,7 @@ def scan_characters(
 
 
 def character_rule(text: str, at: int) -> str | None:
-    """The rule that the character at a place breaks; None for one that may be there."""
+    """Return the rule that the character at index `at` breaks; None if it is fine there."""
     character = text[at]
     category = unicodedata.category(character)
     if character in BIDIRECTIONAL:
@@ -111,13 +111,13 @@ def character_rule(text: str, at: int) -> str | None:
         return None if _near(text, at, _is_joined) else "invisible"
     if category == "Cf" or "\U000e0100" <= character <= "\U000e01ef":
         return "invisible"
-    if "\ufe00" <= character <= "\ufe0f":  # a variation of the sign before it
+    if "\ufe00" <= character <= "\ufe0f":  # variation selectors
         return None if at and not text[at - 1].isascii() and text[at - 1].isprintable() else _keycap(text, at)
     return None
 
 
 def _keycap(text: str, at: int) -> str | None:
-    r"""`1\ufe0f\u20e3` is a key; a variation selector after other ASCII is a place to hide bits."""
+    r"""Allow the selector in keycaps, `1\ufe0f\u20e3`; after other ASCII, selectors can hide bits: "invisible"."""
     return (
         None
         if text[at : at + 2] == "\ufe0f\u20e3" and text[max(at - 1, 0)] in "0123456789#*"
@@ -126,7 +126,7 @@ def _keycap(text: str, at: int) -> str | None:
 
 
 def _near(text: str, at: int, allowed: object) -> bool:
-    """Whether a neighbour of a character is of a script that uses it."""
+    """Return whether a neighbour of the character belongs to a script that uses it."""
     return any(allowed(one) for one in (text[at - 1 : at] if at else "") + text[at + 1 : at + 2])  # type: ignore[operator]
 
 
@@ -135,14 +135,14 @@ def _is_right_to_left(character: str) -> bool:
 
 
 def _is_joined(character: str) -> bool:
-    """Whether a letter or sign is of those that are joined: no Latin, Greek or Cyrillic one, no digit, no ASCII."""
+    """Return whether the script of a letter or sign uses joiners: not ASCII, Latin, Greek, Cyrillic or similar."""
     if character.isascii() or unicodedata.category(character) in ("Cf", "Cc", "Zs"):
         return False
     return script_of(character) not in ("LATIN", *_LOOKALIKES)
 
 
 def is_mixed(word: str) -> bool:
-    """Whether a word mixes Latin letters with those of an alphabet of the same shapes, or with wide or bold ones."""
+    """Return whether a word mixes Latin letters with look-alike alphabets, or with full-width or bold letters."""
     if re.search("[A-Za-z]", word) and any(is_styled(letter) for letter in word):
         return True
     scripts = {script_of(letter) for letter in word}
@@ -150,11 +150,11 @@ def is_mixed(word: str) -> bool:
 
 
 def is_styled(letter: str) -> bool:
-    """Whether a letter is another way to write one of ASCII's: full width, bold, in a circle."""
+    """Return whether a letter is a styled form of an ASCII letter: full width, bold, circled."""
     plain = unicodedata.normalize("NFKC", letter)
     return not letter.isascii() and len(plain) == 1 and plain.isascii() and plain.isalpha()
 
 
 def script_of(letter: str) -> str:
-    """The first word of a letter's name: its script for all that matter here."""
+    """Return the first word of a letter's Unicode name, which is its script where it matters here."""
     return unicodedata.name(letter, "").split(" ", 1)[0]

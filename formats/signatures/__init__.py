@@ -1,4 +1,4 @@
-"""Signatures of artifacts: DSSE envelopes, OpenSSF model signing, and what differs from what was signed."""
+"""Signatures of artifacts: DSSE envelopes, OpenSSF model signing, and differences from what was signed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DSSE: a payload, its type and signatures over both, by keys on the NIST curves.
+"""DSSE: an envelope with a payload, its type and signatures over both, with keys on the NIST curves.
 
 Source: secure-systems-lab/dsse, protocol.md v1.0 (the pre-authentication encoding) and envelope.md.
 """
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from llorch.base.errors import MalformedInput, UnsupportedInput
 
 IN_TOTO = "application/vnd.in-toto+json"
-MOST_BYTES = 64 << 20  # of a file with signatures
+MOST_BYTES = 64 << 20  # largest signature file
 HASHES: Mapping[int, type[hashes.HashAlgorithm]] = {
     256: hashes.SHA256,
     384: hashes.SHA384,
@@ -30,19 +30,19 @@ HASHES: Mapping[int, type[hashes.HashAlgorithm]] = {
 
 
 class WrongSignature(ValueError):
-    """A signature that the key did not make over this payload."""
+    """A signature that was not made by the key over this payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A payload with its signatures, each (id of the key, signature)."""
+    """A payload with its signatures, each (key id, signature)."""
 
     payload: bytes
     payload_type: str
     signatures: tuple[tuple[str, bytes], ...]
 
     def to_json(self) -> dict[str, object]:
-        """As envelope.md spells it."""
+        """Return the envelope as a JSON object, as envelope.md specifies."""
         return {
             "payload": base64.b64encode(self.payload).decode(),
             "payloadType": self.payload_type,
@@ -54,7 +54,7 @@ class Envelope:
 
     @classmethod
     def from_json(cls, document: object, path: Path) -> Envelope:
-        """An envelope that was read from a file; MalformedInput if it is none."""
+        """Parse an envelope that was read from the file `path`; MalformedInput if it is not one."""
         try:
             fields: Any = document
             return cls(
@@ -70,9 +70,9 @@ class Envelope:
 
 
 def encode(payload_type: str, payload: bytes) -> bytes:
-    """What is signed: the pre-authentication encoding.
+    """Return the pre-authentication encoding, which is what is signed.
 
-    >>> encoded("http://example.com/HelloWorld", b"hello world")
+    >>> encode("http://example.com/HelloWorld", b"hello world")
     b'DSSEv1 29 http://example.com/HelloWorld 11 hello world'
     """
     kind = payload_type.encode()
@@ -80,7 +80,7 @@ def encode(payload_type: str, payload: bytes) -> bytes:
 
 
 def private_key(path: Path, password: bytes | None = None) -> ec.EllipticCurvePrivateKey:
-    """A PEM file's key. Raises MalformedInput, UnsupportedInput and OSError."""
+    """Load a private key from a PEM file. Raises MalformedInput, UnsupportedInput and OSError."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password)
     except TypeError as error:
@@ -93,7 +93,7 @@ def private_key(path: Path, password: bytes | None = None) -> ec.EllipticCurvePr
 
 
 def public_key(path: Path) -> ec.EllipticCurvePublicKey:
-    """A PEM file's key. Raises MalformedInput, UnsupportedInput and OSError."""
+    """Load a public key from a PEM file. Raises MalformedInput, UnsupportedInput and OSError."""
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
     except (ValueError, UnsupportedAlgorithm):
@@ -104,20 +104,20 @@ def public_key(path: Path) -> ec.EllipticCurvePublicKey:
 
 
 def key_id(key: ec.EllipticCurvePublicKey) -> str:
-    """The SHA-256 of a key in PEM: what OpenSSF model signing calls it by."""
+    """Return the SHA-256 of a key in PEM, which OpenSSF model signing uses as its id."""
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return hashlib.sha256(key.public_bytes(serialization.Encoding.PEM, form)).hexdigest()
 
 
 def sign_payload(payload: bytes, key: ec.EllipticCurvePrivateKey, payload_type: str = IN_TOTO) -> Envelope:
-    """An envelope with one signature."""
+    """Return an envelope with one signature."""
     how = ec.ECDSA(HASHES[key.curve.key_size]())
     signature = key.sign(encode(payload_type, payload), how)
     return Envelope(payload, payload_type, ((key_id(key.public_key()), signature),))
 
 
 def verify_envelope(envelope: Envelope, key: ec.EllipticCurvePublicKey, payload_type: str = IN_TOTO) -> None:
-    """WrongSignature unless the key made one of the signatures. Ids of keys are hints, and decide nothing."""
+    """Raise WrongSignature unless the key made one of the signatures. Key ids are only hints and decide nothing."""
     if envelope.payload_type != payload_type:
         raise WrongSignature(f"the payload is {envelope.payload_type!r}, expected {payload_type!r}")
     signed = encode(envelope.payload_type, envelope.payload)
@@ -134,7 +134,7 @@ def verify_envelope(envelope: Envelope, key: ec.EllipticCurvePublicKey, payload_
 
 
 def read_json(path: Path) -> Any:
-    """A small JSON file of signatures. Raises MalformedInput and OSError."""
+    """Read a JSON file of at most MOST_BYTES. Raises MalformedInput and OSError."""
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:

@@ -1,7 +1,7 @@
-"""Signatures by an identity instead of a key: Sigstore's certificates and its public log, by its own library.
+"""Keyless signatures by an identity: Sigstore's certificates and public log, with the sigstore library.
 
-A certificate lives for minutes and says whom an OpenID provider took the signer for; the log's time says that the
-signature was made meanwhile. Verifying asks nobody where a trust configuration is given.
+A certificate is valid for minutes and states the identity that an OpenID provider confirmed; the log's timestamp proves
+that the signature was made in that time. Verifying uses no network if a trust configuration is given.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIBRARY = "sigstore"
 
 @contextmanager
 def _sigstore_errors() -> Iterator[None]:
-    """Within it what the library raises is a ConnectionError where Sigstore did not serve, and one line."""
+    """Turn the library's errors into a one-line ConnectionError; UnsupportedInput if it is not installed."""
     try:
         import requests
         from sigstore.errors import Error
@@ -41,10 +41,10 @@ def _sigstore_errors() -> Iterator[None]:
 
 
 def sign_by_identity(payload: bytes, *, token: str | None = None, trust: Path | None = None) -> bytes:
-    """The Sigstore bundle of an in-toto statement, signed by whoever an OpenID token names.
+    """Sign an in-toto statement with the identity of an OpenID token; return the Sigstore bundle.
 
-    token: the token; without it that of the CI job that this runs in, else a person is asked in a browser. trust: a
-    client trust configuration of another Sigstore than the public one. Raises ConnectionError, MalformedInput,
+    token: the OpenID token; by default the CI job's own, else the user logs in with a browser. trust: a client trust
+    configuration, for another Sigstore instance than the public one. Raises ConnectionError, MalformedInput,
     UnsupportedInput and OSError.
     """
     with _sigstore_errors():
@@ -85,9 +85,9 @@ def _identity_token(token: str | None, config: ClientTrustConfig) -> IdentityTok
 
 
 def verify_identity(bundle: Path, identity: str, issuer: str, *, trust: Path | None = None) -> None:
-    """WrongSignature unless `issuer` said of whoever signed a bundle's statement that it is `identity`.
+    """Raise WrongSignature unless the bundle's statement was signed by `identity`, as confirmed by `issuer`.
 
-    trust: as for signing; without it the public Sigstore's root, as the library keeps it. Raises what signing does.
+    trust: as for signing; by default the public instance's root, as the library keeps it. Raises what signing does.
     """
     with _sigstore_errors():
         from sigstore.errors import VerificationError

@@ -1,4 +1,4 @@
-"""OpenSSF model signing 1.0: a statement of every file's digest, in a DSSE envelope, in a Sigstore bundle.
+"""OpenSSF model signing 1.0: a statement with every file's digest, in a DSSE envelope, in a Sigstore bundle.
 
 Source: ossf/model-signing-spec and what sigstore/model-transparency 1.1 writes and accepts.
 """
@@ -19,7 +19,7 @@ from llorch.base.printable import printable
 from llorch.formats.signatures.dsse import Envelope, key_id, read_json
 
 SIGNATURE = "model.sig"
-ITSELF = "."  # what a statement about one file calls it
+ITSELF = "."  # the file's name in a statement about a single file
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -29,14 +29,14 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SignedModel:
-    """What a statement says: a name, and the SHA-256 of every file. ignored: paths that it does not speak of."""
+    """A signed statement: the model's name, and the SHA-256 of every file. ignored: paths that it does not cover."""
 
     name: str
     files: Mapping[str, str]
     ignored: tuple[str, ...]
 
     def differences(self, found: Mapping[str, str]) -> list[str]:
-        """What of the files that are there is not as it was signed, one line each, by name."""
+        """Compare with the files found, path → SHA-256; return one line for each difference, sorted by path."""
         here = {path: digest for path, digest in found.items() if not self._is_ignored(path)}
         problems = dict.fromkeys(self.files.keys() - here.keys(), "is signed and not there")
         problems |= dict.fromkeys(here.keys() - self.files.keys(), "is there and not signed")
@@ -52,15 +52,15 @@ class SignedModel:
 
 
 def signature_of(model: Path) -> Path:
-    """Where the signature of a folder, or of a file, lies: in the one, beside the other."""
+    """Return the path of the signature: inside a folder, or beside a file."""
     return model / SIGNATURE if model.is_dir() else model.with_name(f"{model.name}.sig")
 
 
 def file_digests(folder: Path, known: Mapping[str, tuple[str, int]] | None = None) -> dict[str, str]:
-    """Path → SHA-256 of every file below a folder but version control's and the signature; of a file, its own.
+    """Return path → SHA-256 of every file in a folder except `IGNORED`; for a single file, of the file itself.
 
-    known: path → (SHA-256, bytes), as a conversion recorded them: such a file is not read if its size is that. Raises
-    MalformedInput for a link or a name that no statement can hold, and OSError.
+    known: path → (SHA-256, size), as a conversion recorded them: a file of that size is not read again. Raises
+    MalformedInput for a link, and OSError.
     """
     if folder.is_file():
         return {ITSELF: _sha256(folder)}
@@ -94,7 +94,7 @@ def _sha256(path: Path) -> str:
 
 
 def model_statement(name: str, files: Mapping[str, str]) -> bytes:
-    """The statement of a model's files, each path → SHA-256."""
+    """Return the in-toto statement of a model's files, given as path → SHA-256."""
     resources = [
         {"name": path, "algorithm": "sha256", "digest": digest} for path, digest in sorted(files.items())
     ]
@@ -117,7 +117,7 @@ def model_statement(name: str, files: Mapping[str, str]) -> bytes:
 
 
 def bundle(envelope: Envelope, key: ec.EllipticCurvePublicKey) -> bytes:
-    """The file `model.sig`."""
+    """Return the content of `model.sig`."""
     document = {
         "mediaType": BUNDLE_TYPE,
         "verificationMaterial": {"publicKey": {"hint": key_id(key)}, "tlogEntries": []},
@@ -127,7 +127,7 @@ def bundle(envelope: Envelope, key: ec.EllipticCurvePublicKey) -> bytes:
 
 
 def read_bundle(path: Path) -> tuple[Envelope, SignedModel]:
-    """The envelope of a `model.sig`, and what it says; who signed it is the caller's to verify."""
+    """Read the envelope and the statement of a `model.sig`; the caller must verify the signature."""
     document = read_json(path)
     envelope = Envelope.from_json(document.get("dsseEnvelope") if isinstance(document, dict) else None, path)
     try:

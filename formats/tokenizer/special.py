@@ -175,7 +175,7 @@ def written_roles(vocabulary: Vocabulary, special: SpecialTokens, model: Json) -
 def added_tokens(
     metadata: Metadata, vocabulary: Vocabulary, tokens: list[str], named: set[int]
 ) -> list[Json]:
-    """Return tokenizer.json's added tokens: control, unknown and user-defined ones and `named`, which are matched first.
+    """Return tokenizer.json's added tokens, which are matched first: control, unknown, user-defined and `named` ones.
 
     tokens: the texts to write. Never `normalized`: their texts are matched in the raw text.
     """
