@@ -1,10 +1,10 @@
-"""GGUF's words → transformers' words: a model file becomes a folder, exactly, with a record of how.
+"""Conversion of a GGUF file to a transformers folder, exactly, with a record of how.
 
     conversion = converter.convert("model.gguf", "folder")
     conversion.weights                  # "weights1:…"
-    conversion.to_json()                # what stands in folder/conversion.json
+    conversion.to_json()                # the content of folder/conversion.json
 
-Nothing here runs a model, and nothing is imported before it is asked for.
+Nothing here runs a model, and modules are imported only when they are used.
 """
 
 from __future__ import annotations

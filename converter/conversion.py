@@ -1,4 +1,4 @@
-"""convert(): a GGUF file becomes a folder that transformers loads, whole and durable, or nothing at all."""
+"""convert(): a GGUF file becomes a folder that transformers loads, complete and durable, or nothing at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from llorch.formats.tokenizer import build_tokenizer
 if TYPE_CHECKING:
     from llorch.converter.provenance.source_signature import SourceSignature
 
-# More threads than this wait for one another at the written file's digest, which takes its bytes in order.
+# More threads only wait for each other: the written file's digest takes its bytes in order.
 MOST_THREADS = 8
 
 ROLES = {
@@ -66,19 +66,18 @@ def convert(
     progress: Progress | None = None,
     **choices: Unpack[Choices],
 ) -> Conversion:
-    """Converts `source`, a GGUF file or any part of a split one, into `folder`, which appears complete.
+    """Convert `source`, a GGUF file or any part of a split one, to `folder`, which appears only when it is complete.
 
-    options: what decides the bytes; choices: its fields by name, as dtype="bfloat16", max_shard_size="5GB".
-    threads: by default one a core. force: replace what is at `folder`.
-    allow: findings of the scan that somebody takes: recorded, and not warned of. source_signature: who signed it,
-    recorded once its bytes are found to be those that were signed. run_id: a UUID by which the caller
-    knows this run, kept in conversion.json; started: when it began, now by default. progress: called with (bytes
-    done, bytes in all).
-    A conversion that was killed is continued by the next one of the same source and options to the same folder.
+    options: everything that determines the bytes; choices: its fields as keywords (dtype="bfloat16", …).
+    threads: by default one per core, at most 8. force: replace what is at `folder`.
+    allow: findings of the scan that are accepted: they are recorded and not warned about. source_signature: the
+    source's signature; recorded once the bytes read are found to be the signed ones. run_id: the caller's UUID of
+    this run, kept in conversion.json; started: when it began, by default now. progress: called with (bytes done,
+    total). If an earlier conversion with the same source, options and folder was killed, this one continues it.
 
     Raises InputError for a source that is malformed, unsupported or not finite (OnlyVocabulary for one without
     weights); TargetExists, TargetBusy, NotEnoughSpace; OSError for what cannot be read or written; ValueError for
-    options that mean nothing. Whatever it raises, also from a signal, it leaves nothing behind.
+    invalid options. If it raises anything, also because of a signal, it leaves nothing behind.
 
     >>> conversion = convert("model.gguf", "folder", dtype="float32", max_shard_size="5GB")
     >>> conversion.architecture, conversion.dtype
@@ -109,11 +108,11 @@ def convert(
         with TensorData(header) as data, Target(folder, force=force, keep=keep) as target:
             try:
                 work = prepare_work(header, tokenizer, planned, data, options, allow)
-                del tokenizer  # what it says is in `work`, and a large vocabulary takes a hundred megabytes
+                del tokenizer  # no longer needed, and a large vocabulary takes a hundred megabytes
                 staging, digests, seen = _write_weights(target, data, work, run.threads, progress)
                 scales = seen.all_of(work.sources, data)
             finally:
-                data.require_unchanged()  # if it was written to while we read, that is what is wrong
+                data.require_unchanged()  # a source written to meanwhile is the cause of any other error
             files = _write_others(staging, work, digests)
             conversion = record_of(target.folder, work, options, run, files, digests, scales)
             if source_signature is not None:
@@ -138,7 +137,7 @@ def _threads(threads: int | None) -> int:
 def _write_weights(
     target: Target, data: TensorData, work: Work, threads: int, progress: Progress | None
 ) -> tuple[Staging, pipeline.Digests, ScaleRanges]:
-    """The weights' files, complete in a staging: a new one, or one that a crashed run left with the same key."""
+    """Write the weights' files, complete, in a new staging or one that a crashed run left with the same key."""
     layout = work.layout
     sizes = {file.name: file.size_bytes for file in layout.files}
     while True:
@@ -158,11 +157,11 @@ def _write_weights(
             digests = pipeline.write(job, progress)
         if all(digests.tensors[name] == digest for name, digest in finished.items()):
             return staging, digests, job.scales
-        target.discard()  # the crash took more than the journal knows: all of it again
+        target.discard()  # the files do not match the journal: start again
 
 
 def _write_others(staging: Staging, work: Work, digests: pipeline.Digests) -> tuple[WrittenFile, ...]:
-    """The small files; all files of the folder but the records are returned, by name."""
+    """Write the small files; return all files of the folder except the records, sorted by name."""
     written = [
         WrittenFile(file.name, sha256, file.size_bytes, "weights")
         for file, sha256 in zip(work.layout.files, digests.files, strict=True)
@@ -178,7 +177,7 @@ def _file(name: str, content: bytes) -> WrittenFile:
 
 
 def _write_records(staging: Staging, conversion: Conversion) -> Conversion:
-    """conversion.json, and the statement that names its digest."""
+    """Write conversion.json, and the statement with its digest."""
     content = json_bytes(conversion.to_json())
     staging.write_file(RECORD, content)
     record = _file(RECORD, content)
@@ -188,7 +187,7 @@ def _write_records(staging: Staging, conversion: Conversion) -> Conversion:
 
 
 def _require_written(layout: Layout, folder: Path) -> None:
-    """Reads the headers of what was written as any reader would; RuntimeError unless they say what was laid out."""
+    """Read the written headers as any reader would; RuntimeError unless they match the layout."""
     try:
         found = tuple(read_safetensors(folder).tensors.values())
     except InputError as error:

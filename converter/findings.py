@@ -1,4 +1,4 @@
-"""What a source brings along besides its weights, and which of it somebody takes, as a conversion records it."""
+"""Findings of the scan of a source's texts, and which of them are accepted, as a conversion records them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from llorch.formats.tokenizer import TokenizerFiles
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that a scan found. taken: what is not warned of, each with who says so and why."""
+    """All findings of a scan. taken: the accepted ones, each with who accepted it and why."""
 
     standing: tuple[Finding, ...]
     taken: tuple[tuple[Finding, Allowance], ...]
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One line each; notes are recorded and not warned of."""
+        """One line for each warning; notes are recorded only."""
         return tuple(str(one) for one in self.standing if one.level == "warning")
 
     def to_json(self) -> list[dict[str, object]]:
-        """As conversion.json has them."""
+        """Return the findings as in conversion.json."""
         standing: list[dict[str, object]] = [{**one.to_json(), "allowed": None} for one in self.standing]
         taken = [
             {**one.to_json(), "allowed": {"by": who.by, "reason": who.reason}} for one, who in self.taken
@@ -32,7 +32,7 @@ class Findings:
 
 
 def scan_source(metadata: Metadata, tokenizer: TokenizerFiles, allow: Sequence[Allowance]) -> Findings:
-    """Of the templates, as the tokenizer reports on them, and of every other text of a header."""
+    """Scan the chat templates, which the tokenizer reports on, and every other text of a header."""
     found = [one for report in tokenizer.template_reports.values() for one in report.findings]
     standing, taken = not_allowed([*found, *scan_metadata(metadata, templates=False)], allow)
     return Findings(tuple(standing), tuple(taken))

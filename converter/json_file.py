@@ -1,4 +1,4 @@
-"""JSON as the files of a converted folder hold it."""
+"""JSON as it is written in a converted folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections.abc import Mapping
 
 
 def json_bytes(document: Mapping[str, object], *, sort_keys: bool = False) -> bytes:
-    """Two spaces a level and UTF-8, as transformers writes it; ValueError for NaN and infinity, which JSON has not."""
+    """Encode as transformers does: UTF-8, indented by two spaces. ValueError for NaN and infinity."""
     text = json.dumps(document, indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()

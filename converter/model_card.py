@@ -1,7 +1,7 @@
-"""README.md of a converted folder: what the file's `general.*` keys say of the model, where readers of a card find it.
+"""README.md of a converted folder: the file's `general.*` keys in the form of a model card.
 
-The keys between the dashes are those of the Hugging Face Hub's model cards, and for what a card has no name for those
-that llama.cpp's converter looks for (`model_name`, `model_author`, …), so that they come back into a GGUF file.
+The YAML keys are those of the Hugging Face Hub's model cards, and where there is none, those that llama.cpp's
+converter looks for (`model_name`, `model_author`, …), so that they can get back into a GGUF file.
 Source: the Hub's documentation of model cards; llama.cpp, gguf-py/gguf/metadata.py, `apply_metadata_heuristic`.
 """
 
@@ -16,7 +16,7 @@ from llorch.formats.gguf import Metadata
 
 MODEL_CARD = "README.md"
 
-# Key of the card → `general.KEY` of GGUF, a text; where it is several, all are in the card.
+# Key of the card → `general.KEY` of GGUF: a string, or several, which then become a list.
 TEXTS = {
     "license": "license",
     "license_name": "license.name",
@@ -44,7 +44,7 @@ Facts = dict[str, str | list[str]]
 
 
 def model_card(metadata: Metadata) -> bytes:
-    """The card of a folder: the same for the same metadata, whatever the file is called."""
+    """Return the model card; it depends only on the metadata, not on the file's name."""
     facts = card_facts(metadata)
     front = ["---", *_yaml({"library_name": "transformers", **facts}), "---"]
     name = facts.get("model_name")
@@ -60,7 +60,7 @@ def model_card(metadata: Metadata) -> bytes:
 
 
 def card_facts(metadata: Metadata) -> Facts:
-    """What the keys between the dashes say: only what the file says, never what might be guessed."""
+    """Return the YAML keys and values: only what the file says, no guesses."""
     facts: Facts = {}
     for name, key in TEXTS.items():
         stated = [text for text in metadata.described(f"general.{key}") if text]
@@ -84,7 +84,7 @@ def _count(metadata: Metadata, key: str) -> int:
 
 
 def _reference(metadata: Metadata, prefix: str) -> str:
-    """A model or a data set by its id on the Hub, else by its address, else by its name."""
+    """Return a model or data set by its id on the Hub, else by its URL, else by its name."""
     parts = {
         name: "".join(metadata.described(f"{prefix}.{name}")[:1]) for name in ("repo_url", "url", "name")
     }
@@ -94,7 +94,7 @@ def _reference(metadata: Metadata, prefix: str) -> str:
 
 
 def _yaml(values: Mapping[str, str | list[str]]) -> list[str]:
-    """Every text in JSON's quotes, which are YAML's too: unquoted, `no` is false and `1.10` a number."""
+    """Write YAML lines with every text in JSON quotes: unquoted, `no` would be false and `1.10` a number."""
     lines = []
     for name, value in values.items():
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What a caller may choose of a conversion: one value, passed, recorded and defaulted once."""
+"""The options of a conversion: one value that is passed, recorded and given its defaults in one place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from llorch.converter.plan.dtype import TORCH_NAMES
 from llorch.converter.plan.dtype_choice import AUTO
 
-# The two widths of 16 bits by the names that other tools have for them, and float32's.
+# Other tools' names for the dtypes.
 DTYPE_ALIASES: Mapping[str, str] = {
     "bf16": "bfloat16",
     "fp16": "float16",
@@ -36,15 +36,15 @@ class Choices(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """What decides a conversion's bytes, beside its source.
+    """What determines a conversion's bytes, apart from its source.
 
     dtype: "auto", "float32", "float16" or "bfloat16", or a short name of one (bf16, fp16, f32); auto is the
-    narrowest that loses nothing, and bfloat16 for a quantized source. max_shard_size: bytes of tensors in a file,
-    also as "5GB" or "512MiB"; one tensor is never cut. strict: warnings are errors. allow_unknown: tensors and keys
-    that the architecture does not know are left out, with a warning, and are no error. set: keys of config.json that
-    the file does not say, and their values; one that the file does say, or that nobody knows, is an error.
+    narrowest that loses nothing, and bfloat16 for a quantized source. max_shard_size: the most bytes of tensors in a
+    file, also as "5GB" or "512MiB"; a tensor is never cut. strict: warnings are errors. allow_unknown: tensors and keys
+    that the architecture does not know are left out with a warning instead of an error. set: keys of config.json that
+    the file does not determine, and their values; a key that the file determines, or an unknown key, is an error.
 
-    Raises ValueError for a value that means nothing.
+    Raises ValueError for an invalid value.
 
     >>> ConvertOptions(dtype="bf16", max_shard_size="1GB")
     ConvertOptions(dtype='bfloat16', max_shard_size=1000000000, strict=False, allow_unknown=False, set={})
@@ -72,13 +72,13 @@ class ConvertOptions:
         return parse_size(self.max_shard_size)
 
     def to_json(self) -> dict[str, Any]:
-        """As conversion.json and the registry have it; `set` only where something is set."""
+        """Return the options as in conversion.json and the registry; `set` is left out if it is empty."""
         values = asdict(self)
         return values if self.set else {name: value for name, value in values.items() if name != "set"}
 
 
 def parse_size(size: int | str) -> int:
-    """Bytes, at least one, of a number with or without a unit: 5GB, 512MiB, 100000. Raises ValueError.
+    """Parse a number of bytes, at least one, with or without a unit: 5GB, 512MiB, 100000. Raises ValueError.
 
     >>> parse_size("512MiB")
     536870912

@@ -1,9 +1,9 @@
-"""Whether a conversion can be taken back: what was written, through the inverses, is the source again.
+"""Round trip: what was written, through the inverse operations, must be the source again.
 
-Twice: for every piece of weights that an operation changed, in memory before it is written, and for a
-finished folder, whose files are read for it (`compare`). What was moved or copied must be the source rounded
-once, bit for bit; what was calculated with must be as near as the rounding of the written type allows. A weight with a
-scale beside it is their product in float32, which is taken forward again: dividing would not give back every bit.
+It is checked twice: in memory, for every piece of weights that an operation changed, before it is written; and for
+the files of a finished folder. Weights that were moved or copied must be the source's, rounded once, bit for bit;
+computed ones must be as near as the rounding of the written dtype allows. For a weight with a scale beside it, the
+source is their product in float32: dividing by the scale would not restore every bit.
 """
 
 from __future__ import annotations
@@ -30,18 +30,21 @@ from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode, numpy_kernels
 
-SAMPLED_WEIGHTS = 1 << 18  # of a slice where a tensor is sampled: small, so that there are several of them
-LEAST_WEIGHTS = 1 << 12  # of a slice, however small the sample is
-PLAIN_WEIGHTS = 1 << 14  # at a tensor's beginning, of which compiled and plain definitions must say the same
+SAMPLED_WEIGHTS = (
+    1 << 18
+)  # most weights of a slice of a sampled tensor: small, so that there are several slices
+LEAST_WEIGHTS = 1 << 12  # least of these, however small the sample is
+PLAIN_WEIGHTS = 1 << 14  # at a tensor's beginning, where compiled and plain dequantization must agree
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How one written tensor, taken back, differs from the source.
+    """How a written tensor, converted back, differs from the source.
 
-    weights: of the tensor. compared: how many of them were. differing: weights further from the source than allowed.
-    worst: the largest distance of those that differ, or where none does of any; 0 where all bits are those of the
-    source rounded once. source, index: where that is, counted in weights of the source tensor.
+    weights: of the tensor. compared: how many of them were. differing: how many are further from the source than
+    allowed.
+    worst: the largest distance among those, or if there are none, among all; 0 if every weight is the source's rounded
+    once, bit for bit. source, index: where the worst is: a source tensor, and a weight of it.
     """
 
     name: str
@@ -58,9 +61,9 @@ class Difference:
 def require_round_trip(
     name: str, operation: Operation, before: Written, written: Written, dtype: str
 ) -> None:
-    """NotTakenBack unless `written`, taken back, is `before`.
+    """Raise RoundTripError unless `written`, converted back, is `before`.
 
-    before: what the operation was given: float32, or already rounded to `dtype` if it only moves.
+    before: the operation's input: in float32, or already rounded to `dtype` if the operation only moves values.
     """
     if operation.moves and before.dtype == written.dtype:
         back, bits = operation.backward(written), f"<u{written.dtype.itemsize}"
@@ -72,7 +75,7 @@ def require_round_trip(
 
 
 def require_blocks_back(name: str, part: BlockPart, before: Bytes, written: Bytes) -> None:
-    """RoundTripError unless the bytes of blocks that were written, (n, nbytes), are those of the source again."""
+    """Raise RoundTripError unless the written bytes of blocks, (n, nbytes), convert back to the source's."""
     differing = np.count_nonzero(part.backward(written) != before)
     if differing:
         raise RoundTripError(f"{name}: the inverse of {part.name} does not give back {differing} bytes")
@@ -87,14 +90,13 @@ def round_trip_differences(
     sample: int | None = None,
     threads: int = 1,
 ) -> Iterator[Difference]:
-    """Each written tensor of `folder`, or those named in `tensors`, taken back and compared with the source.
+    """Convert each written tensor of `folder`, or those in `tensors`, back and compare it with the source.
 
-    outputs: the plan's; their dtypes are the folder's. sample: about how many weights of each tensor are compared, in
-    slices spread evenly over it, the first and the last among them; all by default. Memory is bounded by a slice of
-    weights for each thread. Raises InputError for a folder that is malformed, or holds a tensor in another shape or
-    not at all.
+    outputs: the plan's; the dtypes are the folder's. sample: about how many weights of each tensor to compare, in
+    slices spread evenly over it, including the first and the last; by default all. Memory is bounded by one slice of
+    weights per thread. Raises InputError for a malformed folder, or a tensor that is missing or has another shape.
     """
-    stored = read_safetensors(folder, links=True)  # a Hub cache holds nothing else
+    stored = read_safetensors(folder, links=True)  # a Hub cache consists of links
     with TensorData(header) as source, TensorData(stored) as written, ThreadPoolExecutor(threads) as pool:
 
         def difference(output: PlannedTensor) -> Difference:
@@ -132,7 +134,12 @@ def _difference(
     sample: int | None,
 ) -> Difference:
     compared, differing = 0, 0
-    worst = (False, -1.0, "", 0)  # whether it is further than allowed, how far, and where
+    worst = (
+        False,
+        -1.0,
+        "",
+        0,
+    )  # whether it exceeds what is allowed, the distance, the source tensor, the weight
     storage = np.dtype(np.uint8) if output.part is not None else DType(stored.dtype).storage
     size = storage.itemsize
     for index, piece, raw in _read(output, source, sample):
@@ -149,7 +156,7 @@ def _difference(
                 worst, (is_wrong, float(is_wrong), tensor.name, piece.first + at), key=itemgetter(0, 1)
             )
             continue
-        # the plain definitions judge small tensors, and whatever is not the same bit for bit
+        # Small slices, and those that are not bit for bit the same, are compared by the plain definitions.
         tried = 0 if index else PLAIN_WEIGHTS
         if piece.weights > tried and _is_same(piece, raw, now, tried):
             worst = max(worst, (False, 0.0, tensor.name, piece.first), key=itemgetter(0, 1))
@@ -180,7 +187,7 @@ def _difference(
 def _read(
     output: PlannedTensor, source: TensorData, sample: int | None
 ) -> Iterator[tuple[int, Slice, Bytes]]:
-    """What of an output is compared, with its number and the source's bytes, in bands where slices are large."""
+    """Yield the slices of an output to compare, with their number and source bytes; large slices in bands."""
     for index, piece in _sample_slices(output, sample):
         start = piece.start - piece.segment.source.offset
         raw = source.read(piece.segment.source, start, start + piece.nbytes)
@@ -189,7 +196,7 @@ def _read(
 
 
 def _sample_slices(output: PlannedTensor, sample: int | None) -> Sequence[tuple[int, Slice]]:
-    """The slices of all segments, or so many of them as a sample has room for, with their place among all."""
+    """Return the slices of all segments, or an even sample of them, each with its number among all."""
     sampled = None if sample is None or sample >= output.weights else sample
     most = PIECE_WEIGHTS if sampled is None else min(SAMPLED_WEIGHTS, max(LEAST_WEIGHTS, sampled // 2))
     found = [piece for index in range(len(output.segments)) for piece in slices(output, index, most)]
@@ -201,18 +208,18 @@ def _sample_slices(output: PlannedTensor, sample: int | None) -> Sequence[tuple[
 
 
 def _differing_bytes(part: BlockPart, raw: Bytes, now: Bytes) -> NDArray[np.int64]:
-    """Of a slice's blocks the first weight of each whose bytes do not come back, once for each such byte."""
+    """Return, for every byte that does not convert back, the index of the first weight of its block."""
     before = part.of_blocks(raw)
     blocks, _ = np.nonzero(part.backward(now.reshape(before.shape)) != before)
     return blocks * part.quant.weights
 
 
 def _is_same(piece: Slice, raw: Bytes, now: Written, tried: int) -> bool:
-    """Whether a slice that was copied or moved has the bits of the source rounded once; False where it was neither.
+    """Return whether a copied or moved slice has the bits of the source rounded once; False for a computed one.
 
-    tried: weights at its beginning of which the compiled definition must give what the plain one gives; False if not.
+    tried: weights at its beginning for which compiled and plain dequantization must agree, else False.
     """
-    from llorch.formats.quants.compiled import dequantize_into  # LLVM, for those that compare many weights
+    from llorch.formats.quants.compiled import dequantize_into  # imports LLVM, only worth it for many weights
 
     segment, operation, type = piece.segment, piece.segment.operation, piece.segment.source.type
     if segment.scale is not None or not (operation is None or operation.moves):
@@ -234,7 +241,7 @@ def _is_same(piece: Slice, raw: Bytes, now: Written, tried: int) -> bool:
 def _distances(
     operation: Operation | None, source: Float32, written: Written, dtype: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """For each weight: how far what was written leads back to is from the source, and if too far."""
+    """Return, for each weight, how far the written one converted back is from the source's, and if that is too far."""
     values = widen(written, dtype)
     back = values if operation is None else operation.backward(values.reshape(source.shape))
     back, flat = np.ascontiguousarray(back).reshape(-1), source.reshape(-1)
@@ -245,8 +252,8 @@ def _distances(
         numpy_kernels.rounded_into(flat, expected)
         wrong = back.view(np.uint32) != widen(expected, dtype).view(np.uint32)
     else:
-        # Three roundings at most: forward and backward in float32, and that of the written type between them. What is
-        # between them shows in the source as far as the inverse's slope takes it; twice, where the slope itself moves.
+        # At most three roundings: forward and backward in float32, and to the written dtype in between. The error in
+        # between reaches the source times the inverse's slope; times two if the slope itself varies.
         between = rounding_error(values.reshape(-1), "F32")
         if dtype != "F32":
             between += rounding_error(values.reshape(-1), dtype)

@@ -1,4 +1,4 @@
-"""convert_tokenizer(): the tokenizer of a GGUF file becomes a folder that transformers loads, without its weights."""
+"""convert_tokenizer(): the tokenizer of a GGUF file becomes a folder that transformers loads, without weights."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SCHEMA = "llorch.tokenizer/v1"
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFolder:
-    """What was written: `size` tokens, `files` by name; what the tokenizer took for granted, what may be wrong.
+    """What was written: `size` tokens, and the files by name. notes: what was assumed; warnings: what may be wrong.
 
-    templates: what each chat template reaches for, by its file.
+    templates: reports on the chat templates, by file.
     """
 
     folder: Path
@@ -50,9 +50,9 @@ def convert_tokenizer(
     strict: bool = False,
     allow: Sequence[Allowance] = (),
 ) -> TokenizerFolder:
-    """Writes just the tokenizer's files of `source`, a GGUF file with or without weights, into `folder`.
+    """Write only the tokenizer files of `source`, a GGUF file with or without weights, to `folder`.
 
-    force, strict, allow: as for `convert`, and so is what it raises; whatever that is, it leaves nothing behind.
+    force, strict, allow: as for `convert`. Raises what `convert` raises, and then leaves nothing behind.
     """
     header = read_header(source)
     try:
@@ -63,7 +63,7 @@ def convert_tokenizer(
             raise UnsupportedInput("; ".join(warnings), hint="without strict these are warnings")
         sentencepiece = sentencepiece_model(header.metadata, tokenizer.vocabulary)
         contents = tokenizer.files()
-        # What the library refuses is refused before anything is written.
+        # So that an error of the tokenizers library comes before anything is written.
         load_tokenizer(tokenizer, content=contents["tokenizer.json"])
     except InputError as error:
         raise error.in_file(header.path) from error.__cause__
@@ -94,6 +94,6 @@ def convert_tokenizer(
 
 
 def _record(files: Sequence[WrittenFile]) -> bytes:
-    """conversion.json of such a folder: which files are ours, so that they may be replaced and nothing else."""
+    """Return conversion.json of such a folder: it lists the files that `force` may replace."""
     document = {"schema": SCHEMA, "files": [asdict(file) for file in files]}
     return f"{json.dumps(document, indent=2)}\n".encode()

@@ -1,4 +1,4 @@
-"""Work: all that a conversion decides before it writes its first byte."""
+"""Work: everything that a conversion decides before it writes the first byte."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from llorch.formats.tokenizer import TOKENIZER_MODEL, TemplateReport, TokenizerF
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All that is decided before a byte is written.
+    """Everything that is decided before the first byte is written.
 
-    dtype: the model's. placed: in the layout's order. others: name → content of the small files. notes: what the
-    tokenizer took for granted. warnings: of the tokenizer, the header and the dtypes. templates: what each chat
-    template reaches for, by its file. findings: what a scan of the source's texts objects to.
+    dtype: of the model. placed: in the layout's order. others: name → content of the small files. notes: what the
+    tokenizer assumed. warnings: of the tokenizer, the header and the dtypes. templates: reports on the chat
+    templates, by file. findings: of the scan of the source's texts.
     """
 
     header: Header
@@ -53,7 +53,7 @@ class Work:
 
     @property
     def key(self) -> str:
-        """The digest of all that the weights' files depend on."""
+        """A digest of everything that the weights' files depend on."""
         rows = [
             (
                 p.output.name,
@@ -77,7 +77,7 @@ def prepare_work(
     options: ConvertOptions,
     allow: Sequence[Allowance],
 ) -> Work:
-    """All that is decided before the first byte; with `strict`, UnsupportedInput for a warning."""
+    """Decide everything before the first byte; if `options.strict`, a warning is an UnsupportedInput."""
     choice = choose_dtypes(with_scales(planned.outputs, data), data, options.dtype)
     findings = scan_source(header.metadata, tokenizer, allow)
     overflow = float16_warnings(planned.architecture, choice.dtype)

@@ -1,1 +1,1 @@
-"""What a conversion says of itself: conversion.json and the in-toto statement."""
+"""The record of a conversion: conversion.json and the in-toto statement."""

@@ -1,4 +1,4 @@
-"""The record of a conversion that was made: its work, and the digests of what was read and written."""
+"""The record of a finished conversion, from its work and the digests of what was read and written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from llorch.formats.gguf import Header, metadata_digests
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What does not decide the bytes, and is recorded all the same."""
+    """Facts of a run that do not determine the bytes but are recorded."""
 
     id: str | None
     started: str
@@ -45,9 +45,9 @@ def record_of(
     digests: Digests,
     scales: Mapping[str, ScaleRange],
 ) -> Conversion:
-    """All that conversion.json says of it.
+    """Return the record, as conversion.json will contain it.
 
-    files: those of the folder but the records. digests: of the sources, of each tensor and of what was written.
+    files: those of the folder, without the records. digests: of the sources, of each tensor and of the written files.
     scales: of each source tensor's blocks, for the quantization report.
     """
     sources = [

@@ -1,4 +1,4 @@
-"""What came of a conversion, as data and as conversion.json: which bytes, by which rules, became which."""
+"""The record of a conversion, as data and as conversion.json: which bytes became which, by which rules."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from llorch.formats.tokenizer import TemplateReport
 
 SCHEMA = "llorch.conversion/v1"
 
-# What the bytes may depend on: the interpreter and what decodes, calculates and spells numbers.
+# Libraries that the bytes may depend on: they decode, compute and format numbers.
 LIBRARIES = ("numpy", "llvmlite")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that was read. relative: its path as seen from the written folder."""
+    """A source file. relative: its path relative to the written folder."""
 
     path: Path
     relative: str
@@ -37,7 +37,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file of the folder; role is weights, config, tokenizer or record."""
+    """A file of the folder; its role is weights, config, tokenizer or record."""
 
     path: str
     sha256: str
@@ -47,9 +47,10 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class SourceRows:
-    """Which rows of which source tensor went into an output, how that is stored, and what they were multiplied by.
+    """Rows of a source tensor that went into an output, and their type.
 
-    operation: what was done to these rows, where the output's others had something else done to them.
+    scale: what they were multiplied by, if anything. operation: what was done to these rows, if not the same was done
+    to all of the output's rows.
     """
 
     tensor: str
@@ -78,7 +79,7 @@ class TensorRow:
 
 @dataclass(frozen=True, slots=True)
 class SourceTensor:
-    """A tensor that was read, also one that was left out; offset is of its first byte in its file."""
+    """A source tensor, converted or left out; offset is of its first byte in its file."""
 
     name: str
     dtype: str
@@ -93,13 +94,13 @@ class SourceTensor:
 class Conversion:
     """A finished conversion.
 
-    folder: where it is. sources, files: every byte that was read and written; records: conversion.json and
-    provenance.intoto.json, which speak of the others. options: what the caller chose that decides the bytes;
-    threads does not. assumed, keys_not_needed, unused: as `llorch.converter.plan.plan.Plan` has them. notes: what the
-    tokenizer took for granted. templates: what each chat template reaches for, by the path of its file. run: the UUID
-    by which the caller knows it, if it was told. started, finished: RFC 3339, UTC, whole seconds.
-    card: what the source says of itself (licence, base model, …) by the names of a model card. source_signature: who
-    signed the source, where that was verified.
+    folder: where it is. sources, files: every file that was read and written, except the records; records:
+    conversion.json and provenance.intoto.json, which describe the others. options: what the caller chose that
+    determines the bytes; threads does not. assumed, keys_not_needed, unused: as in `llorch.converter.plan.plan.Plan`.
+    notes: what the tokenizer assumed. templates: reports on the chat templates, by the path of their file. run: the
+    caller's UUID of this run, if given. started, finished: RFC 3339, UTC, with milliseconds.
+    card: what the source says of itself (licence, base model, …) by the names of a model card. source_signature: the
+    source's signer, if it was verified.
     """
 
     folder: Path
@@ -130,16 +131,16 @@ class Conversion:
 
     @property
     def tree(self) -> str:
-        """The digest of the folder without its records: equal for equal conversions."""
+        """The digest of the folder without its records; equal conversions have equal ones."""
         return tree_digest((file.path, file.sha256, file.size) for file in self.files)
 
     @property
     def weights(self) -> str:
-        """The digest of the weights, whatever files they are in."""
+        """The digest of the weights, however they are sharded."""
         return weights_digest((row.name, row.dtype, row.shape, row.sha256) for row in self.tensors)
 
     def to_json(self) -> dict[str, object]:
-        """The content of conversion.json. Two conversions of one file differ in `run` and `times` only."""
+        """Return the content of conversion.json. Two conversions of a file differ only in `run` and `times`."""
         return {
             "schema": SCHEMA,
             "run": self.run,
@@ -175,12 +176,12 @@ class Conversion:
 
 
 def text_of(path: str) -> str:
-    r"""A path as text that can be written: bytes of it that are no UTF-8 become \xNN."""
+    r"""Return a path as text that can be written: bytes that are not UTF-8 become \xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def tools() -> dict[str, str]:
-    """Name → version of what the bytes may depend on."""
+    """Return name → version of the software that the bytes may depend on."""
     return {
         "llorch": __version__,
         "python": platform.python_version(),

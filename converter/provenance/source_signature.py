@@ -1,4 +1,4 @@
-"""A signature over a source, verified before the conversion reads it and held against what was read."""
+"""The signature of a source: verified before the conversion, and compared with the bytes that were read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceSignature:
-    """Who signed a source's files, and what they were then.
+    """Who signed a source's files, and the digests that were signed.
 
-    signer: `key:` and the SHA-256 of the key's PEM, or `identity:WHO issuer:URL`. files: name and SHA-256 of the files
-    that hold signatures. digests: a source's file by name → the SHA-256 that was signed.
+    signer: `key:` and the SHA-256 of the key's PEM, or `identity:WHO issuer:URL`. files: name → SHA-256 of the
+    signature files. digests: source file by name → the SHA-256 that was signed.
     """
 
     signer: str
@@ -28,12 +28,12 @@ class SourceSignature:
     digests: Mapping[str, str]
 
     def to_json(self) -> dict[str, object]:
-        """As conversion.json has it."""
+        """Return the signature as in conversion.json."""
         files = [{"name": name, "sha256": sha256} for name, sha256 in sorted(self.files.items())]
         return {"signer": self.signer, "verified": True, "files": files}
 
     def require_same(self, sources: Sequence[Source]) -> None:
-        """MalformedInput for a file that is not, byte for byte, what was signed."""
+        """Raise MalformedInput for a file whose bytes are not the signed ones."""
         for source in sources:
             if self.digests[source.name] != source.sha256:
                 raise MalformedInput(f"has other bytes than {self.signer[:16]}… signed", path=source.path)
@@ -42,11 +42,11 @@ class SourceSignature:
 def read_source_signature(
     parts: Sequence[Path], signer: str, verify: Callable[[Path, Envelope], None]
 ) -> SourceSignature:
-    """The signatures of a source's files: FILE.sig beside each, else its folder's model.sig.
+    """Read the signatures of a source's files: FILE.sig beside each, else model.sig in its folder.
 
-    verify: raises WrongSignature for a file's envelope that `signer` did not sign. Raises InputError and OSError.
+    verify: raises WrongSignature for an envelope that `signer` did not sign. Raises InputError and OSError.
     """
-    from llorch.formats import signatures  # cryptography, which an unsigned source does not need
+    from llorch.formats import signatures  # imports cryptography, which an unsigned source does not need
 
     files, digests = {}, {}
     for part in parts:

@@ -1,8 +1,8 @@
-"""A conversion as an in-toto Statement v1 with SLSA provenance v1, for tools that do not know ours.
+"""A conversion as an in-toto Statement v1 with SLSA provenance v1, for other tools.
 
-By itself it says who claims what; `llorch sign` puts a signature over it. SLSA's build level 1, no more. Numbers are
-strings, since readers of the predicate pass numbers through doubles. Sources: the in-toto attestation specification,
-Statement v1; slsa.dev, provenance v1.
+The statement itself is only a claim; `llorch sign` signs it. It meets SLSA build level 1, no more. Numbers are
+strings, because readers of the predicate pass numbers through doubles. Sources: the in-toto attestation
+specification, Statement v1; slsa.dev, provenance v1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 
 
 def statement(conversion: Conversion, record: WrittenFile) -> dict[str, object]:
-    """The statement about a conversion whose conversion.json is `record`."""
+    """Return the statement about a conversion whose conversion.json is `record`."""
     manifest = tree_manifest((file.path, file.sha256, file.size) for file in conversion.files)
     byproducts = [
         {"name": record.path, "digest": {"sha256": record.sha256}},
@@ -56,7 +56,7 @@ def statement(conversion: Conversion, record: WrittenFile) -> dict[str, object]:
 
 
 def _inputs(conversion: Conversion) -> list[dict[str, object]]:
-    """The source's files, with who signed them where that was verified."""
+    """Return the source's files, with their signer if it was verified."""
     signed = conversion.source_signature
     signer = {} if signed is None else {"signedBy": str(signed["signer"])}
     return [
@@ -71,7 +71,7 @@ def _inputs(conversion: Conversion) -> list[dict[str, object]]:
 
 
 def _signatures(conversion: Conversion) -> list[dict[str, object]]:
-    """The files that hold the source's signatures, so that they can be verified again."""
+    """Return the files with the source's signatures, so that they can be verified again."""
     files: Any = () if conversion.source_signature is None else conversion.source_signature["files"]
     return [
         {"name": "input-signature", "uri": f"file:{quote(one['name'])}", "digest": {"sha256": one["sha256"]}}
@@ -80,12 +80,12 @@ def _signatures(conversion: Conversion) -> list[dict[str, object]]:
 
 
 def _run_of(conversion: Conversion, record: WrittenFile) -> uuid.UUID:
-    """The run's id; one made of the record's digest where the caller had none."""
+    """Return the run's id; without one, an id made from the record's digest."""
     return uuid.UUID(conversion.run) if conversion.run else uuid.uuid5(uuid.NAMESPACE_OID, record.sha256)
 
 
 def _texts(options: Mapping[str, str | int | bool]) -> dict[str, str]:
-    """snake_case → camelCase as SLSA spells its fields, and every value as text."""
+    """Convert snake_case names to SLSA's camelCase, and every value to text."""
     return {
         head + "".join(word.capitalize() for word in rest): str(value).lower()
         for (head, *rest), value in ((name.split("_"), value) for name, value in options.items())

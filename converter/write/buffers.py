@@ -1,4 +1,4 @@
-"""Memory for the pieces of a conversion: a fixed number of buffers, each used again when its last user is done."""
+"""Buffers for the pieces of a conversion: a fixed number, each reused when its last user has released it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from llorch.converter.plan.segments import OutputTensor
 
 Bytes = NDArray[np.uint8]
 
-MOST_BYTES = 300 << 20  # what eight threads have for pieces of a million weights
+MOST_BYTES = 300 << 20  # enough for eight threads with pieces of a million weights
 
 
 @dataclass(slots=True, eq=False)
 class Buffer:
-    """Memory for one piece: its source bytes, the bytes to write, and float32 weights on the way there."""
+    """Memory for one piece: its source bytes, the bytes to write, and float32 weights in between."""
 
     source: Bytes
     written: Bytes
@@ -30,15 +30,15 @@ class Buffer:
 
 
 class BufferPool:
-    """Buffers, each large enough for any piece of these outputs; safe for many threads.
+    """Buffers that are each large enough for any piece of these outputs; thread-safe.
 
-    count: how many at most; fewer where pieces are so large that they would take more than MOST_BYTES, one at least.
+    count: the most buffers; fewer if that would exceed MOST_BYTES, but at least one.
     """
 
     def __init__(
         self, outputs: Sequence[OutputTensor], count: int, piece_weights: int = PIECE_WEIGHTS
     ) -> None:
-        # What only passes through is read in as many bytes as a piece of float32 has.
+        # Bytes that are only hashed are read in pieces of the size of a float32 piece.
         source = written = piece_weights * 4
         between = 0
         for output in outputs:
@@ -55,22 +55,22 @@ class BufferPool:
             self._free.put(Buffer(_memory(source), _memory(written), _memory(between)))
 
     def acquire(self) -> Buffer | None:
-        """A free buffer, as soon as there is one; None after `close`."""
+        """Wait for a free buffer; None after `close`."""
         buffer = self._free.get()
         if buffer is None:
-            self.close()  # for whoever waits behind us
+            self.close()  # pass it on to the next waiter
         else:
             buffer.users = 1
         return buffer
 
     def retain(self, buffer: Buffer) -> Callable[[], None]:
-        """One user more for a buffer in use, who calls what is returned when done."""
+        """Add a user to a buffer in use; the returned function releases it."""
         with self._lock:
             buffer.users += 1
         return functools.partial(self.release, buffer)
 
     def release(self, buffer: Buffer) -> None:
-        """One user less; the last one frees the buffer."""
+        """Remove a user; the last one frees the buffer."""
         with self._lock:
             buffer.users -= 1
             free = not buffer.users
@@ -78,7 +78,7 @@ class BufferPool:
             self._free.put(buffer)
 
     def close(self) -> None:
-        """Whoever waits for a buffer gets None."""
+        """Make every waiting or future `acquire` return None."""
         self._free.put(None)
 
 

@@ -1,4 +1,4 @@
-"""What one piece of weights becomes: dequantized, scaled, operated on, rounded once, and found finite."""
+"""Conversion of one piece of weights: dequantize, scale, apply the operation, round once, check that all is finite."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from llorch.converter.schema.block_parts import BlockPart
 from llorch.converter.write.buffers import Buffer, Bytes
 from llorch.formats.quants import QuantType, decode, numpy_kernels
 
-# Whole blocks → weights, rounded to the type of what they are written into; −1 if all of them are finite there.
+# (type, whole blocks, array to fill) → −1, or the first weight that is not finite in the array's dtype.
 Dequantize = Callable[[QuantType, Bytes, Written], int]
 
-# Below so many weights the plain definitions are done before LLVM is loaded; measured, see docs/conversion.md.
+# With fewer weights NumPy finishes before LLVM is even loaded; measured, see docs/conversion.md.
 PLAIN_BELOW = 1 << 23
 
 
 def dequantizer(weights: int) -> Dequantize:
-    """The way to dequantize that is done first with so many weights."""
+    """Return the dequantization that is faster for so many weights, with the time to load it."""
     if weights < PLAIN_BELOW:
         return numpy_kernels.dequantize_into
-    from llorch.formats.quants import compiled  # loads LLVM: 60 ms and 50 MB that a small model does not need
+    from llorch.formats.quants import (
+        compiled,
+    )  # LLVM takes 60 ms and 50 MB, which a small model does not need
 
     return compiled.dequantize_into
 
@@ -35,11 +37,11 @@ def dequantizer(weights: int) -> Dequantize:
 def converted_bytes(
     output: OutputTensor, piece: Slice, raw: Bytes, buffer: Buffer, dequantize: Dequantize
 ) -> Bytes:
-    """The bytes to write for the piece's source bytes `raw` (little-endian): those, or others in the buffer.
+    """Return the bytes to write for a piece with source bytes `raw` (little-endian): `raw` itself, or in the buffer.
 
-    Blocks that stay as they are are dequantized all the same, to find what is not finite.
+    Blocks that are kept as they are are dequantized too, to find weights that are not finite.
 
-    Raises MalformedInput for weights that are not finite, UnsupportedInput for finite ones that the output's type
+    Raises MalformedInput for weights that are not finite, UnsupportedInput for finite ones that the output's dtype
     cannot hold; both name the tensor, and the block or weight.
     """
     quant, dtype = piece.segment.source.type, str(output.dtype)
@@ -53,7 +55,7 @@ def converted_bytes(
     if operation is None and scale is None:
         _require(dequantize(quant, raw, written) < 0, piece, raw, dtype)
         return written.view(np.uint8)
-    # What only moves can be rounded before it does: its way back is then exact.
+    # If the operation only moves values, they can be rounded before it: the round trip is then exact.
     rounded = scale is None and operation is not None and operation.moves
     before = _view(buffer.between, storage if rounded else DType("F32").storage, piece.weights)
     _require(dequantize(quant, raw, before) < 0, piece, raw, dtype)
@@ -94,7 +96,7 @@ def _require(finite: bool, piece: Slice, raw: Bytes, dtype: str) -> None:
 
 
 def _not_finite(piece: Slice, raw: Bytes, dtype: str) -> InputError:
-    """The error for a piece of which something written is no finite number."""
+    """Return the error for a piece with a weight that is not finite as written."""
     quant, where = piece.segment.source.type, f"tensor {printable(piece.segment.source.name)}"
     with np.errstate(all="ignore"):
         weights = piece.segment.scaled(decode(quant, raw))

@@ -1,4 +1,4 @@
-"""What of a staging is finished for certain: written when the weights it speaks of are on the disk."""
+"""The journal of a staging: which outputs are finished and on disk."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 
 JOURNAL = "journal.json"
 FORMAT = "llorch.staging/v1"
-MOST_BYTES = 64 << 20  # far above the row of every tensor that a header may name
+MOST_BYTES = 64 << 20  # far more than the rows of all tensors that a header may have
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
 class Journal:
-    """How far a conversion is.
+    """The progress of a conversion.
 
-    key: digest of all that its bytes depend on; another run may continue only with an equal one.
-    finished: output tensor → SHA-256 of its bytes, which are on the disk at their final place.
-    publishing: the folder is complete and is being given its name, so that nobody may write to it any more.
+    key: digest of everything that its bytes depend on; only a run with the same key may continue it.
+    finished: output tensor → SHA-256 of its bytes, which are on disk at their final place.
+    publishing: the folder is complete and is being renamed, so it must not be written to any more.
     """
 
     key: str
@@ -28,7 +28,7 @@ class Journal:
     publishing: bool = False
 
     def write(self, staging_fd: int) -> None:
-        """Replaces the journal on the disk in one step, durably."""
+        """Replace the journal on disk, atomically and durably."""
         document = {
             "format": FORMAT,
             "key": self.key,
@@ -46,7 +46,7 @@ class Journal:
 
     @classmethod
     def read(cls, staging_fd: int) -> Journal | None:
-        """The journal of a staging; None when there is none, or none of ours."""
+        """Read the journal of a staging; None if there is none or it is not ours."""
         try:
             fd = os.open(
                 JOURNAL, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=staging_fd

@@ -1,8 +1,8 @@
-"""Plan → bytes on disk: reading, converting, hashing and writing at once, in bounded memory.
+"""Executes a plan: reads, converts, hashes and writes in parallel, in bounded memory.
 
-Each thread takes the next piece of `schedule` and memory for it, in that order, so the earliest piece always
-has its memory and the others can wait for it. All it does with a piece releases the interpreter: pread,
-dequantizing, SHA-256, pwrite. What is written does not depend on how many threads there are.
+Each thread takes the next piece of `schedule`, with a buffer, in order, so the earliest piece always has a buffer
+and later ones can wait for it. The work on a piece releases the GIL: pread, dequantizing, SHA-256, pwrite. The
+result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from llorch.converter.write.stream_digest import OrderedDigest
 from llorch.formats import read_exactly
 from llorch.formats.gguf import Header, TensorData
 
-# What is dirty in memory before it is forced out: the disk then works while we do, and a crash costs little. With 512
-# MiB, half of a small model's bytes waited for the end; docs/benchmarks.md has both.
+# Bytes written between two fsyncs: the disk then works while we do, and a crash costs little. With 512 MiB, half of a
+# small model's bytes were left for the last fsync; docs/benchmarks.md has both.
 CHECKPOINT_BYTES = 64 << 20
-ROOMS_PER_THREAD = 3  # one being filled, two in line at a digest
+ROOMS_PER_THREAD = 3  # one being filled, two waiting for a digest
 WAIT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file being written: its path, a descriptor, and the header that its bytes begin with."""
+    """A file being written: its path, a descriptor, its header's bytes, and its final size."""
 
     path: Path
     fd: int
@@ -58,7 +58,7 @@ class OpenFile:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """SHA-256 of everything: of each source file, of each written file, and tensor → of its bytes on both sides."""
+    """SHA-256 of each source file and each written file, and of each tensor's bytes on both sides, by name."""
 
     sources: tuple[str, ...]
     files: tuple[str, ...]
@@ -68,12 +68,12 @@ class Digests:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is converted, from where and into what.
+    """What to convert, from where and to where.
 
-    placed, files: of one layout, in its order. finished: outputs that the files hold already, with their digests;
-    they are read instead, so that the file's digest is right, and it is the caller's to compare theirs.
-    checkpoint: told from time to time, from another thread, what is finished and on the disk.
-    scales: sees all blocks that are converted.
+    placed, files: of one layout, in its order. finished: outputs that the files already contain, with their digests;
+    they are read back for the file's digest, and the caller must compare their digests.
+    checkpoint: called from time to time, from another thread, with the outputs that are finished and on disk.
+    scales: gets all blocks that are converted.
     """
 
     header: Header
@@ -88,9 +88,9 @@ class Job:
 
 
 def write(job: Job, progress: Progress | None = None) -> Digests:
-    """Does the job; the files are complete and on the disk when this returns.
+    """Run the job; when this returns, the files are complete and on disk.
 
-    Raises what `converted` raises, and OSError: of several failures the one that one thread would have met first.
+    Raises what `converted_bytes` raises, and OSError; of several failures, the one in the earliest piece.
     """
     return _Pipeline(job).run(progress)
 
@@ -113,9 +113,8 @@ class _Pipeline:
         self._done_bytes = 0
         self._failures: list[tuple[int, BaseException]] = []
         self._stopped = threading.Event()
-        self._shared = (
-            threading.Lock()
-        )  # a region that several sources share is read, changed and written by one
+        # Held while a region that several sources share is read, changed and written.
+        self._shared = threading.Lock()
         self._turn, self._change = threading.Lock(), threading.Condition()
         self._in_parts = [
             sorted(
@@ -154,7 +153,7 @@ class _Pipeline:
         finally:
             self._stop()
             for thread in (*workers, saver):
-                with suppress(RuntimeError):  # it was not started yet
+                with suppress(RuntimeError):  # a thread that was not started
                     thread.join()
         if self._failures:
             raise min(self._failures, key=lambda failure: failure[0])[1]
@@ -173,8 +172,8 @@ class _Pipeline:
         )
 
     def _work(self) -> None:
-        """A thread's life: the next piece, until there is none or one failed."""
-        np.seterr(all="ignore")  # of this thread; what is not finite is found afterwards, by itself
+        """Run in a thread: process the next piece until there is none, or one failed."""
+        np.seterr(all="ignore")  # in this thread; weights that are not finite are found afterwards
         while True:
             with self._turn:
                 if self._stopped.is_set():
@@ -185,7 +184,7 @@ class _Pipeline:
                 return
             try:
                 self._do(piece, buffer)
-            except BaseException as error:  # noqa: BLE001  # it is raised again, in the caller's thread
+            except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
                 self._failures.append((number, error))
                 self._stop()
                 return
@@ -193,7 +192,7 @@ class _Pipeline:
                 self._buffers.release(buffer)
 
     def _stop(self) -> None:
-        """Lets every thread end after its piece, also those that wait."""
+        """Make every thread end after its piece, and wake those that wait."""
         self._stopped.set()
         self._buffers.close()
         with self._change:
@@ -236,7 +235,7 @@ class _Pipeline:
         self._count(len(written), placed.output.name)
 
     def _write_between(self, piece: SliceToConvert, written: Bytes, at: int) -> None:
-        """Puts a piece among the weights of the others that share its region."""
+        """Write a piece's weights between those of the sources that share its region."""
         size, file = element_bytes(piece.placed.output), self._job.files[piece.placed.stored.part]
         region = np.empty(piece.slice.extent * size, np.uint8)
         with self._shared:
@@ -268,7 +267,7 @@ class _Pipeline:
                 self._change.notify_all()
 
     def _wait_until_written(self, name: str) -> None:
-        """All its pieces come before this one, so they have their memory and are being written."""
+        """Wait until an output is written. All its pieces are earlier, so they have buffers and will be written."""
         with self._change:
             self._change.wait_for(lambda: self._stopped.is_set() or not self._to_write.get(name))
 
@@ -285,7 +284,7 @@ class _Pipeline:
                 self._stop()
 
     def _save(self) -> None:
-        """Forces what is written to the disk, and then says which tensors are finished."""
+        """Force everything written so far to disk, then report the finished tensors."""
         finished = self._finished.copy()
         for file in self._job.files:
             with naming(file.path):
@@ -294,4 +293,4 @@ class _Pipeline:
 
 
 def _nothing() -> None:
-    """The header's bytes need not be given back."""
+    """Release nothing: the header's bytes are in no buffer."""

@@ -1,7 +1,6 @@
-"""Whether a folder may be replaced: only one that is empty, or that holds what its conversion.json lists.
+"""Whether a folder may be replaced: only if it is empty or contains just the files that its conversion.json lists.
 
-A mistyped target must not cost what somebody else put there: of a folder that a conversion wrote everything can be
-made again, of any other nothing is known.
+So a mistyped target does not destroy someone's files: what a conversion wrote can be made again.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from pathlib import Path
 
 from llorch.base.record_files import PROVENANCE, RECORD
 
-MOST_BYTES = 256 << 20  # of a record; the largest that a header can lead to is a fifth of it
+MOST_BYTES = 256 << 20  # of a record; five times the largest that a header can lead to
 
 SCHEMA = re.compile(r"llorch\.(?:conversion|tokenizer)/v\d+")  # any program may call a file conversion.json
 
 
 def others_in(folder: Path) -> Iterator[str]:
-    """The paths in `folder` that no conversion wrote, nearest first: none of an empty folder.
+    """Yield the paths in `folder` that no conversion wrote.
 
-    Where there is no conversion.json, or one that is not ours or lists no files, that is everything. A subfolder is
-    named as one, with a `/`, unless something in it is listed. OSError for what cannot be read.
+    That is everything if there is no conversion.json, or one that is not ours or lists no files. A subfolder is
+    yielded as one path, with a `/`, unless a file in it is listed. OSError for what cannot be read.
     """
     listed = _list_files(folder)
     kept = {name.partition("/")[0] for name in listed if "/" in name}
@@ -42,7 +41,7 @@ def others_in(folder: Path) -> Iterator[str]:
 
 
 def _list_files(folder: Path) -> set[str]:
-    """What the folder's record lists, itself included; nothing where there is no record."""
+    """Return the paths that the folder's record lists, with the records themselves; none if there is no record."""
     path = folder / RECORD
     try:
         if path.is_symlink() or path.stat().st_size > MOST_BYTES:

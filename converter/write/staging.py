@@ -1,8 +1,7 @@
 """A folder while it is written: `.NAME.staging-RANDOM/` beside its target, with the files in `folder/`.
 
-Everything goes by descriptors of folders that we made, never by a path that somebody else may have changed;
-files are new or they are refused. `journal.json` says what is finished, so that a run after a crash can go
-on.
+All access is relative to descriptors of folders that we created, never by a path that someone else may have changed;
+existing files are refused. `journal.json` says what is finished, so that a run after a crash can continue.
 """
 
 from __future__ import annotations
@@ -26,10 +25,9 @@ NO_FALLOCATE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 
 class Staging:
-    """One folder being written, in the folder `parent` that `parent_fd` is open on.
+    """A folder being written, below `parent`, which is open as `parent_fd`.
 
-    path, fd: of the staging itself. folder: where the files are, until they are published. journal: how far
-    it is.
+    path, fd: of the staging itself. folder: where the files are until they are published. journal: the progress.
     """
 
     def __init__(self, parent: Path, parent_fd: int, name: str, journal: Journal) -> None:
@@ -43,7 +41,7 @@ class Staging:
 
     @classmethod
     def create(cls, parent: Path, parent_fd: int, prefix: str, key: str) -> Staging:
-        """A new one, under a name that nobody can foresee and for our eyes only."""
+        """Create a staging with an unpredictable name, accessible to our user only."""
         name = prefix + secrets.token_hex(8)
         with naming(parent / name):
             os.mkdir(name, 0o700, dir_fd=parent_fd)
@@ -61,7 +59,7 @@ class Staging:
 
     @classmethod
     def left_behind(cls, parent: Path, parent_fd: int, name: str) -> Staging | None:
-        """The one of this name, if it is ours: our user's folder with our journal; None for anything else."""
+        """Open a crashed run's staging if it is ours: our user's folder with our journal; None for anything else."""
         found = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             return None
@@ -70,7 +68,7 @@ class Staging:
         if journal is not None:
             staging.journal = journal
             return staging
-        # A crash right after it was made leaves nothing in it, or half of the first journal.
+        # A crash right after its creation leaves it empty, or with a part of the first journal.
         if set(entries(staging.fd)) <= {JOURNAL, f"{JOURNAL}.tmp"}:
             staging.discard()
         else:
@@ -79,7 +77,7 @@ class Staging:
 
     @property
     def folder_fd(self) -> int:
-        """The folder that will be the target."""
+        """A descriptor of the folder that will become the target."""
         if self._folder_fd < 0:
             with suppress(FileExistsError):
                 os.mkdir("folder", dir_fd=self.fd)
@@ -87,7 +85,7 @@ class Staging:
         return self._folder_fd
 
     def open_file(self, name: str, size_bytes: int) -> tuple[int, bool]:
-        """A descriptor for a file of the folder, its space allocated, and whether a crashed run left it so."""
+        """Open a file with its space allocated; return a descriptor, and whether a crashed run left the file."""
         with naming(self.folder / name):
             if name in entries(self.folder_fd):
                 with suppress(OSError):
@@ -106,7 +104,7 @@ class Staging:
         return fd, False
 
     def write_file(self, name: str, content: bytes) -> None:
-        """A whole small file, durable; a name with a `/` is one in a subfolder."""
+        """Write a whole small file durably; the name may have one `/`, for a subfolder."""
         subfolder, _, base = name.rpartition("/")
         with naming(self.folder / name):
             folder_fd = self._subfolder(subfolder) if subfolder else os.dup(self.folder_fd)
@@ -125,36 +123,36 @@ class Staging:
         return os.open(name, FOLDER, dir_fd=self.folder_fd)
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Removes from the folder what a crashed run wrote beside these files."""
+        """Remove all files of a crashed run except these."""
         for name in set(entries(self.folder_fd)).difference(names):
             _remove(name, self.folder_fd)
 
     def checkpoint(self, finished: Mapping[str, str]) -> None:
-        """Notes in the journal what is finished and on the disk."""
+        """Record in the journal the outputs that are finished and on disk."""
         self.journal.finished.update(finished)
         self.journal.write(self.fd)
 
     def seal(self) -> None:
-        """After the last file: from here on it is published or removed, never continued."""
+        """Mark the staging as complete: from now on it is published or removed, never continued."""
         os.fsync(self.folder_fd)
         self.journal.publishing = True
         self.journal.write(self.fd)
 
     def allocated_bytes(self) -> int:
-        """What its files take on the disk by now."""
+        """Return how many bytes its files occupy on disk."""
         names = entries(self.folder_fd)
         found = (os.stat(name, dir_fd=self.folder_fd, follow_symlinks=False) for name in names)
         return sum(512 * file.st_blocks for file in found)
 
     def discard(self) -> None:
-        """Removes it and all it holds; the journal goes last, so that what is left of it can be told as ours."""
+        """Remove the staging; the journal goes last, so that an incomplete removal is still recognized as ours."""
         for name in sorted(entries(self.fd), key=lambda name: name == JOURNAL):
             _remove(name, self.fd)
         self.close()
         os.rmdir(self._name, dir_fd=self._parent_fd)
 
     def close(self) -> None:
-        """Closes what is open of it."""
+        """Close its descriptors."""
         for fd in (self._folder_fd, self.fd):
             if fd >= 0:
                 os.close(fd)
@@ -162,13 +160,13 @@ class Staging:
 
 
 def entries(folder_fd: int) -> list[str]:
-    """The names in a folder, sorted."""
+    """Return the names in a folder, sorted."""
     return sorted(os.listdir(folder_fd))  # a Path cannot list a descriptor
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError from within names `path`: calls by descriptors know only the last part of it, or nothing."""
+    """Set `path` as the filename of an OSError inside: calls relative to descriptors know a part of it at most."""
     try:
         yield
     except OSError as error:
@@ -178,14 +176,14 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_all(fd: int, data: memoryview, at: int) -> None:
-    """All of `data` at byte `at`, however many calls it takes."""
+    """Write all of `data` at offset `at`, in as many calls as it takes."""
     done = 0
     while done < len(data):
         done += os.pwrite(fd, data[done:], at + done)
 
 
 def _allocate(fd: int, size_bytes: int) -> None:
-    """Reserves the file's space, so that a full disk shows before the work and not after it."""
+    """Reserve the file's space, so that a full disk is noticed before the work."""
     if not hasattr(os, "posix_fallocate"):  # macOS
         os.ftruncate(fd, size_bytes)
         return
@@ -198,7 +196,7 @@ def _allocate(fd: int, size_bytes: int) -> None:
 
 
 def _remove(name: str, folder_fd: int) -> None:
-    """Whatever it is; a link goes, not what it points to."""
+    """Remove a file or folder; of a link, the link itself."""
     if stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
         shutil.rmtree(name, dir_fd=folder_fd)
     else:

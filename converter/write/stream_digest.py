@@ -1,4 +1,4 @@
-"""SHA-256 of bytes that threads bring in any order: they wait in line until those before them are in."""
+"""SHA-256 of a stream whose parts arrive from several threads in any order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 class OrderedDigest:
     """The digest of a stream of `length` bytes, and of ranges of it.
 
-    ranges: (start, end) in order, none within another; `of_ranges` has their digests when the stream is complete.
+    complete: called with the digest when all bytes are hashed.
+    ranges: (start, end), in order and disjoint; `of_ranges` has their digests when the stream is complete.
 
-    Nobody waits for anybody: who brings the bytes whose turn it is hashes them, and then those in line behind
-    them. The lock is free while bytes are hashed.
+    No thread waits for another: the thread that brings the next bytes hashes them, and then those that arrived earlier
+    and follow them. The lock is not held while bytes are hashed.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class OrderedDigest:
         self._lock = threading.Lock()
 
     def add(self, start: int, data: NDArray[np.uint8], release: Callable[[], None]) -> None:
-        """Takes the bytes from `start` on; they must not change until `release` is called."""
+        """Add the bytes from `start` on; they must not change until `release` is called."""
         with self._lock:
             self._line[start] = data, release
             if self._busy:
@@ -57,7 +58,7 @@ class OrderedDigest:
                 self._complete(self._sha256.hexdigest())
 
     def _update_ranges(self, data: NDArray[np.uint8]) -> None:
-        """Hashes what of the bytes at the position is in ranges; those before are complete."""
+        """Hash the parts of these bytes that lie in ranges, beginning with the current range."""
         begin, end = self._position, self._position + len(data)
         while self._range < len(self._ranges):
             first, last = self._ranges[self._range]
@@ -75,6 +76,6 @@ class OrderedDigest:
         return [one.hexdigest() for one in self._of_ranges]
 
     def hexdigest(self) -> str:
-        """The digest; an AssertionError while bytes are missing."""
+        """Return the digest in hex; an AssertionError while bytes are missing."""
         assert self._position == self._length, f"{self._position} of {self._length} bytes came"
         return self._sha256.hexdigest()

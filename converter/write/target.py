@@ -1,8 +1,8 @@
-"""Where a conversion is written: a folder that appears under its name complete, or not at all.
+"""The target of a conversion: a folder that appears under its name when it is complete, or not at all.
 
-Beside the target `NAME` stand, while it is written, `.NAME.lock` and a staging (`staging`). A crash
-leaves the target as it was, and a staging that the next run for the same target continues from or removes.
-What a link at any of these names points to is never touched.
+While it is written, `.NAME.lock` and a staging folder (see `staging`) are beside the target `NAME`. A crash leaves
+the target as it was, and a staging that the next run for the same target continues or removes. A symbolic link at
+any of these names is never followed.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from llorch.converter.write.staging import Staging, entries, naming
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
 NO_RENAMEAT2 = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # NFS, some FUSE and overlay file systems
 
-MOST_NAMED = 3  # of what is in the way
+MOST_NAMED = 3  # names in the message about files that are in the way
 
-# What is asked of a file system beyond the files' bytes: for its own tables, and for the records.
+# Space required beyond the files' bytes, for the file system's own tables and for the records.
 SPARE_SHARE, SPARE_BYTES, SPARE_FILES = 100, 16 << 20, 16
 
 
 class Target:
-    """The lock on a target, and what stands beside it; a context manager that leaves nothing when it fails.
+    """The lock on a target, and its staging; a context manager that leaves nothing behind when it fails.
 
-    An empty folder at the target is taken. force: a folder that a conversion wrote is replaced, in one step where
-    the file system can, and so is a link, which holds nothing; see `replaceable`. keep: files that must outlive the
-    conversion; a target that holds one of them is never replaced.
-    Raises TargetBusy, TargetExists, and OSError when the parent folder cannot be written.
+    An empty folder at the target is used. force: replace a folder that a conversion wrote (see `replaceable`),
+    atomically if the file system can, or a symbolic link, which has no content of its own. keep: files that must
+    survive the conversion; a target that contains one of them is never replaced.
+    Raises TargetBusy, TargetExists, and OSError if the parent folder cannot be written.
     """
 
     def __init__(
         self, folder: str | os.PathLike[str], *, force: bool = False, keep: Sequence[Path] = ()
     ) -> None:
-        # Not resolved: a link at the target is itself what is there, or what is replaced.
+        # Not resolved: if the target is a link, the link itself is in the way, or is replaced.
         self.folder = Path(os.path.abspath(folder))  # noqa: PTH100
         self.parent = self.folder.parent
         self._name = self.folder.name
@@ -76,10 +76,10 @@ class Target:
         self._close(failed=kind is not None)
 
     def stage(self, key: str, sizes: Mapping[str, int], other_bytes: int) -> Staging:
-        """The staging to write into: one that a crash left with the same `key`, else a new one.
+        """Return the staging to write to: one that a crash left with the same `key`, else a new one.
 
-        sizes: bytes of each large file; other_bytes: of all others together. NotEnoughSpace before anything
-        is written when the file system has less. Other stagings for this target are removed.
+        sizes: bytes of each large file; other_bytes: of all other files together. Raises NotEnoughSpace before anything
+        is written. Other stagings for this target are removed.
         """
         resumed = None
         for staging in self._left_behind():
@@ -95,13 +95,13 @@ class Target:
         return self._staging
 
     def discard(self) -> None:
-        """Removes the staging and what it holds."""
+        """Remove the staging and its content."""
         if self._staging is not None:
             staging, self._staging = self._staging, None
             staging.discard()
 
     def publish(self) -> None:
-        """Gives the staged folder its name, durably: others see nothing, the old folder, or the new one."""
+        """Rename the staged folder to the target, durably: others see nothing, the old folder, or the new one."""
         staging = self._staging
         assert staging is not None, "there is nothing to publish before stage()"
         staging.seal()
@@ -111,7 +111,7 @@ class Target:
         replaces = found is not None and not fills
         flags = RENAME_EXCHANGE if replaces else RENAME_NOREPLACE
         with naming(self.folder):
-            if fills:  # fails, as it should, for a folder that is no longer empty
+            if fills:  # rename fails, as it should, if the folder is no longer empty
                 os.rename("folder", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
             in_one_step = fills or _rename2(staging.fd, "folder", self._parent_fd, self._name, flags)
             if not in_one_step:
@@ -119,20 +119,18 @@ class Target:
             try:
                 os.fsync(staging.fd)
                 os.fsync(self._parent_fd)
-            except BaseException:  # what may be gone after a power failure was not published
+            except BaseException:  # not durable: a power failure could undo the rename, so undo it here
                 self._take_back(staging, replaces and in_one_step)
                 raise
-        with suppress(
-            OSError
-        ):  # it is published: what is left of the old folder is for the next run to remove
+        with suppress(OSError):  # published; the next run removes what is left of the old folder
             self.discard()
 
     def _rename_in_steps(self, staging: Staging, replaces: bool) -> None:
-        """For file systems without renameat2; between the steps the target is missing, until `_roll_back`."""
+        """Rename without renameat2; a crash between the steps leaves no target, until `_roll_back` restores it."""
         if replaces:
             os.rename(self._name, "old", src_dir_fd=self._parent_fd, dst_dir_fd=staging.fd)
             os.fsync(staging.fd)
-        elif self._lstat(self._name) is not None:  # an empty folder would be replaced without a word
+        elif self._lstat(self._name) is not None:  # rename would silently replace an empty folder
             raise TargetExists(self.folder)
         try:
             os.rename("folder", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
@@ -150,7 +148,7 @@ class Target:
             os.rename("old", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
 
     def _roll_back(self) -> None:
-        """Puts the old folder back, if a crash came between the two steps of replacing it."""
+        """Restore the old folder if a crash came between the two steps of replacing it."""
         for staging in self._left_behind():
             if self._lstat(self._name) is None and "old" in entries(staging.fd):
                 os.rename("old", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
@@ -158,7 +156,7 @@ class Target:
             staging.close()
 
     def _require_free(self) -> None:
-        """TargetExists unless nothing is there, or what is there may be replaced."""
+        """Raise TargetExists unless nothing is at the target, or what is there may be replaced."""
         found = self._lstat(self._name)
         if found is None:
             return
@@ -178,7 +176,7 @@ class Target:
             raise TargetExists(self.folder, "cannot be replaced: it is a mount point")
 
     def _holds(self, found: os.stat_result, path: Path) -> bool:
-        """Whether replacing the target would remove `path`."""
+        """Return whether replacing the target would remove `path`."""
         if not stat.S_ISDIR(found.st_mode):
             return os.path.samestat(found, path.lstat())
         real = path.resolve()
@@ -206,7 +204,7 @@ class Target:
                 self._made_parents.append(parent)
 
     def _take_lock(self) -> None:
-        """Takes the lock at once, or raises TargetBusy."""
+        """Take the lock without waiting; raises TargetBusy."""
         lock = FileLock(f".{self._name}.lock", self._parent_fd)
         try:
             lock.acquire()
@@ -220,7 +218,7 @@ class Target:
         return f".{self._name}.staging-"
 
     def _left_behind(self) -> Iterator[Staging]:
-        """The stagings for this target that crashed runs left; we hold the lock, so nobody is at work there."""
+        """Yield the stagings of crashed runs for this target; we hold the lock, so no process is using them."""
         for name in entries(self._parent_fd):
             if name.startswith(self._staging_prefix):
                 staging = Staging.left_behind(self.parent, self._parent_fd, name)
@@ -242,7 +240,7 @@ class Target:
 
 
 def discard_unfinished(folder: str | os.PathLike[str]) -> None:
-    """Takes away what killed conversions to `folder` left beside it; the folder itself stays as it is.
+    """Remove what killed conversions to `folder` left beside it; the folder itself is not touched.
 
     Raises TargetBusy while another process writes it, OSError.
     """
@@ -255,7 +253,7 @@ def discard_unfinished(folder: str | os.PathLike[str]) -> None:
 
 
 def _what_else(others: Sequence[str]) -> str:
-    """Why a folder is not replaced, whatever was asked."""
+    """Return the message for a folder that contains files no conversion wrote, which even `force` does not replace."""
     names = ", ".join(printable(name) for name in others[:MOST_NAMED])
     more = " and more" if len(others) > MOST_NAMED else ""
     return (
@@ -264,7 +262,7 @@ def _what_else(others: Sequence[str]) -> str:
 
 
 def _rename2(from_fd: int, from_name: str, to_fd: int, to_name: str, flags: int) -> bool:
-    """renameat2(2); False where the C library or the file system has none."""
+    """Call renameat2(2); return False if the C library or the file system does not support it."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
