@@ -1,4 +1,4 @@
-"""Every output tensor, key and type of a conversion, decided before a byte is written."""
+"""The plan of a conversion: every output tensor, config key and dtype, decided before a byte is written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Metadata + architecture → config.json and generation_config.json, from a fixed list of keys.
+"""config.json and generation_config.json from metadata and the architecture's table.
 
-Nothing is copied by an unknown name. Floats are the shortest decimals of their float32; what GGUF does not
-carry comes from the architecture's table and is reported as assumed.
+Only keys of a fixed list are written. Floats are the shortest decimals of their float32. Values that GGUF does not
+have come from the architecture's table and are reported as assumed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import REQUIRED, Metadata
 from llorch.formats.tokenizer import stored_id
 
-# Keys of config.json that every decoder has → names of sizes.
+# Keys of every decoder's config.json → names of sizes.
 DECODER_SIZES = {
     "vocab_size": "vocab",
     "hidden_size": "hidden",
@@ -31,7 +31,7 @@ DECODER_SIZES = {
     "max_position_embeddings": "context",
 }
 
-# Keys of other families that some files carry with the value that means nothing.
+# Keys of other families that some files have, allowed only with the value that has no effect.
 NEUTRAL_KEYS = (
     Key("attention.causal", kind=Kind.FLAG, default=True, only=(True,)),
     Key("attention.clamp_kqv", default=0.0, only=(0.0,)),
@@ -42,14 +42,14 @@ NEUTRAL_KEYS = (
     Key("pooling_type", kind=Kind.INTEGER, default=0, only=(0,)),
 )
 
-# Special ids of config.json → their keys; one that is missing is null, since the classes' defaults differ.
+# Special ids of config.json → metadata keys; a missing one is written as null, since the classes' defaults differ.
 SPECIAL_IDS = {
     "bos_token_id": "tokenizer.ggml.bos_token_id",
     "eos_token_id": "tokenizer.ggml.eos_token_id",
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
 
-# What general.sampling.* says under transformers' names.
+# transformers' names of sampling settings → general.sampling.* keys.
 SAMPLING_DECIMALS = {
     "temperature": "general.sampling.temp",
     "top_p": "general.sampling.top_p",
@@ -63,7 +63,7 @@ SUPPRESSED = "tokenizer.ggml.suppress_tokens"  # ids that are never sampled
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The content of config.json without its dtype, and which of its keys no metadata key says."""
+    """The content of config.json without its dtype, and the values in it that no metadata key determines."""
 
     values: Mapping[str, object]
     assumed: Mapping[str, object]
@@ -78,7 +78,7 @@ def build_config(
     tied: bool,
     settings: Settings,
 ) -> Config:
-    """Config.json for an architecture; an InputError names the key whose value cannot be said, or set."""
+    """Build config.json; an InputError names the key whose value cannot be expressed, or set."""
     keys, sizes = evidence.keys, evidence.sizes
     names = {k: s for k, s in {**DECODER_SIZES, **architecture.sizes}.items() if s in sizes}
     assumed: dict[str, object] = {**architecture.assumed, **rope.assumed}
@@ -105,7 +105,7 @@ def build_config(
     values |= rope_parameters(architecture, rope, keys, sizes)
     published = fill_in(architecture.model_type, values)
     require_settings(settings, architecture, values | published, assumed | published)
-    published = fill_in(architecture.model_type, {**values, **settings})  # some follow from what is set
+    published = fill_in(architecture.model_type, {**values, **settings})  # some follow from settings
     values |= {**published, **settings}
     assumed |= published
     assumed = {key: value for key, value in assumed.items() if key not in settings}
@@ -113,17 +113,17 @@ def build_config(
 
 
 def with_dtype(config: Mapping[str, object], dtype: DType) -> dict[str, object]:
-    """Config.json with the dtype of the weights ("F32", "F16", "BF16") as versions 4 and 5 name it."""
+    """Add the dtype of the weights to config.json, under the keys of transformers 4 and 5."""
     return dict(sorted({**config, "dtype": dtype.torch_name, "torch_dtype": dtype.torch_name}.items()))
 
 
 def build_generation_config(
     metadata: Metadata, vocab: int, eos_token_ids: Sequence[int], used: set[str]
 ) -> dict[str, object]:
-    """generation_config.json: where to stop, and the sampling that the original recommended.
+    """Build generation_config.json: the ids that end generation, and the recommended sampling.
 
-    used gets the keys that were read. A temperature of 0 or below is llama.cpp's word for greedy decoding, in which of
-    the rest the repetition penalty alone counts.
+    used: the keys that were read are added to it. A temperature of 0 or below means greedy decoding in llama.cpp, where
+    of the other settings only the repetition penalty has an effect.
     """
     ids = special_ids(metadata, vocab)
     stops = list(dict.fromkeys(eos_token_ids))
@@ -143,13 +143,15 @@ def build_generation_config(
             sampling[name] = metadata.decimal(key)
     if SAMPLING_TOP_K in metadata:
         used.add(SAMPLING_TOP_K)
-        top_k = metadata.number(SAMPLING_TOP_K)  # some writers have it as a float
+        top_k = metadata.number(SAMPLING_TOP_K)  # some writers store a float
         if not top_k.is_integer():
             raise MalformedInput(
                 f"is {top_k}, expected a whole number", where=f"key {printable(SAMPLING_TOP_K)}"
             )
-        sampling["top_k"] = max(int(top_k), 0)  # llama.cpp: 0 and below is no limit, as is 0 here
-    never = [token for token in _unused_ids(metadata) if token not in stops]  # a delimiter that was typed so
+        sampling["top_k"] = max(int(top_k), 0)  # 0 is no limit here; in llama.cpp 0 and below are
+    never = [
+        token for token in _unused_ids(metadata) if token not in stops
+    ]  # an end token may be typed UNUSED
     suppressed = metadata.integers(SUPPRESSED, None)
     if suppressed is not None:
         used.add(SUPPRESSED)
@@ -164,9 +166,9 @@ def build_generation_config(
 
 
 def _unused_ids(metadata: Metadata) -> list[int]:
-    """The ids typed UNUSED before others: tokenizer.json has no such type, but a model need not say them.
+    """Return the ids of type UNUSED, which the model need not generate: tokenizer.json has no such type.
 
-    Those at the end are padding, which the tokenizer is without.
+    Those at the end of the vocabulary are padding, which the tokenizer does not have.
     """
     types = metadata.integers(TYPES, None)
     if types is None:
@@ -177,7 +179,7 @@ def _unused_ids(metadata: Metadata) -> list[int]:
 
 
 def special_ids(metadata: Metadata, vocab: int) -> dict[str, int | None]:
-    """bos, eos and pad, None where there is none; MalformedInput for an id without a row in the embedding."""
+    """Return the ids of bos, eos and pad, None if missing; MalformedInput for an id without a row in the embedding."""
     ids: dict[str, int | None] = {}
     for name, key in SPECIAL_IDS.items():
         token = ids[name] = stored_id(metadata, key)
@@ -189,7 +191,7 @@ def special_ids(metadata: Metadata, vocab: int) -> dict[str, int | None]:
 
 
 def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
-    """A key's value, and whether the file gave it."""
+    """Return a key's value, and whether the file has it."""
     getters: Mapping[Kind, Callable[[str], object]] = {
         Kind.INTEGER: keys.integer,
         Kind.DECIMAL: keys.decimal,
@@ -212,7 +214,7 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
 
 
 def _says_head_dim(architecture: Architecture, keys: Keys, sizes: Sizes) -> bool:
-    """Where the class heeds it: also where it is the usual one and the original said so, as the file's key tells."""
+    """Return whether config.json gets head_dim: if needed, or if the original had it, as the file's key shows."""
     if architecture.head_dim == "never":
         return False
     needed = sizes["hidden"] != sizes["heads"] * sizes["head_dim"] or keys.has("attention.key_length")

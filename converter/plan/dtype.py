@@ -1,4 +1,4 @@
-"""The types that a folder holds weights in: what they are called, how far rounding to one moves a number."""
+"""The dtypes that weights are written in: their names, and how far rounding to one moves a number."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
-Written = NDArray[Any]  # float32, float16, or uint16 that holds a bfloat16's bits
+Written = NDArray[Any]  # float32, float16, or uint16 with the bits of bfloat16
 
 
 class DType(enum.StrEnum):
-    """A type that weights are written in, as safetensors spells it."""
+    """A dtype that weights are written in, as safetensors spells it."""
 
     F32 = "F32"
     F16 = "F16"
@@ -22,22 +22,22 @@ class DType(enum.StrEnum):
 
     @property
     def torch_name(self) -> str:
-        """As torch and config.json spell it."""
+        """Its name in torch and config.json."""
         return _TORCH_NAMES[self]
 
     @property
     def storage(self) -> np.dtype[Any]:
-        """What NumPy holds it in: a bfloat16's bits are a uint16."""
+        """The NumPy dtype that holds it; for bfloat16 uint16."""
         return _STORAGE[self]
 
     @property
     def bits(self) -> int:
-        """Of one weight."""
+        """Bits per weight."""
         return 8 * self.storage.itemsize
 
     @classmethod
     def from_torch(cls, name: str) -> DType:
-        """The type of that name of torch's; KeyError for another.
+        """Return the dtype with this name in torch; KeyError for another name.
 
         >>> DType.from_torch("bfloat16")
         <DType.BF16: 'BF16'>
@@ -54,31 +54,30 @@ _STORAGE: Mapping[DType, np.dtype[Any]] = {
 }
 TORCH_NAMES = tuple(_BY_TORCH_NAME)
 
-# What the bits of +∞ are; of a number's bits without the sign, NaNs are above and finite ones below.
+# The bits of +∞. Among the bits without the sign, those of NaNs are larger and those of finite numbers smaller.
 _INFINITY = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 
-# Half the distance between neighbours: relative to the number, and for subnormal ones absolute.
+# Half the distance between neighbouring numbers: relative to the number, and absolute for subnormal ones.
 _HALF_SPACING = {"F32": (2.0**-24, 2.0**-150), "F16": (2.0**-11, 2.0**-25), "BF16": (2.0**-8, 2.0**-134)}
 
 
 def widen(weights: Written, dtype: str) -> Float32:
-    """The same numbers in float32, exact."""
+    """Convert to float32, exactly."""
     if dtype == "BF16":
         return (weights.astype(np.uint32) << 16).view(np.float32)
     return weights.astype(np.float32)
 
 
 def all_finite(weights: Written, dtype: str) -> bool:
-    """Whether there is no NaN and no infinity: two reductions over the bits, no temporary array."""
+    """Return whether there is no NaN and no infinity, by two reductions over the bits without a temporary array."""
     infinity, size = _INFINITY[dtype], weights.dtype.itemsize
     sign = 1 << (8 * size - 1)
-    positive = (
-        weights.view(f"<i{size}").max() < infinity
-    )  # the bits of negative numbers are negative integers
+    # As signed integers, the bits of negative numbers are negative.
+    positive = weights.view(f"<i{size}").max() < infinity
     return bool(positive and weights.view(f"<u{size}").max() < sign + infinity)
 
 
 def rounding_error(weights: Float32, dtype: str) -> NDArray[np.float64]:
-    """The most that one rounding to `dtype` may have moved a number that became each of these."""
+    """Return the most by which one rounding to `dtype` may have moved a number that became each of these."""
     relative, absolute = _HALF_SPACING[dtype]
     return np.maximum(np.abs(weights.astype(np.float64)) * relative, absolute)

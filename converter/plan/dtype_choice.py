@@ -1,10 +1,10 @@
-"""Which type each tensor is written in: what was asked for, or the narrowest that loses nothing.
+"""The dtype of each written tensor: the requested one, or with `auto` the narrowest that loses nothing.
 
-`auto` for a source of F32, F16 and BF16 only: a tensor stored in 16 bits stays as it is; one in F32 becomes
-F16 or BF16 if every weight of it can, which takes a look at the weights: a second reading, that ends at the
-first piece which needs its 32 bits. Where both would do, it is the one that more of the model's weights have;
-where none has either, BF16, which models are trained in. A source with quantized tensors becomes BF16 as a
-whole. Blocks that stay as they are (gpt-oss' MXFP4 experts) lose nothing, and say nothing of the others.
+`auto` for a source with only F32, F16 and BF16: a tensor stored in 16 bits keeps its dtype. One in F32 becomes F16 or
+BF16 if every weight fits, which needs a second reading of the weights, up to the first piece that does not fit. If
+both fit, it is the one that more of the model's weights need; if none needs either, BF16, which models are trained
+in. A source with quantized tensors becomes BF16 as a whole. Blocks kept as they are (gpt-oss' MXFP4 experts) lose
+nothing and do not count as quantized.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNQUANTIZED = frozenset({"F32", "F16", "BF16"})
 
 @dataclass(frozen=True, slots=True)
 class DTypeChoice:
-    """outputs: with their dtypes. dtype: the model's: that of most of its weights."""
+    """outputs: with their dtypes. dtype: the model's, which is that of most of its weights."""
 
     outputs: tuple[OutputTensor, ...]
     dtype: DType
@@ -36,7 +36,7 @@ class DTypeChoice:
 
 
 def choose_dtypes(outputs: Sequence[PlannedTensor], data: TensorData, dtype: str) -> DTypeChoice:
-    """The outputs with a dtype each; `dtype` is "auto" or one of torch's names."""
+    """Choose a dtype for each output; `dtype` is "auto" or a name in torch."""
     weights_of = [output for output in outputs if output.part is None]
     quantized = any(s.source.type.name not in UNQUANTIZED for output in weights_of for s in output.segments)
     if dtype != AUTO or quantized:
@@ -64,7 +64,7 @@ def choose_dtypes(outputs: Sequence[PlannedTensor], data: TensorData, dtype: str
 
 
 def _inexact(output: PlannedTensor) -> bool:
-    """Whether its bits do not show what type the model's own weights had: they then take the model's."""
+    """Return whether the bits do not show the original dtype of the weights; such a tensor takes the model's dtype."""
     return any(s.operation is not None and not s.operation.exact for s in output.segments)
 
 
@@ -73,7 +73,7 @@ def _one(lossless: Sequence[DType], tie: DType) -> DType:
 
 
 def _stored_dtypes(output: PlannedTensor) -> tuple[DType, ...]:
-    """The 16-bit type that all of an output's sources have, if its weights only move."""
+    """Return the 16-bit dtype that all of an output's sources have, if its weights are only moved; else none."""
     types = {segment.source.type.name for segment in output.segments}
     return tuple(map(DType, types)) if output.moves and len(types) == 1 and types <= {"F16", "BF16"} else ()
 

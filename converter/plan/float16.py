@@ -1,10 +1,10 @@
-"""Families whose activations leave float16, whose largest number is 65504: written so, a folder computes NaN."""
+"""Families whose activations exceed float16's largest number, 65504, so that a float16 folder computes NaN."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# architecture → who says so.
+# architecture → reports.
 OVERFLOWS: Mapping[str, str] = {
     "gemma3": "huggingface/transformers#36822 and vllm-project/vllm#17364: the residual sum exceeds 65504",
     "gemma4": "vllm-project/vllm#48231: all logits are NaN after a fall-back from bfloat16 to float16",
@@ -12,7 +12,7 @@ OVERFLOWS: Mapping[str, str] = {
 
 
 def float16_warnings(architecture: str, dtype: str) -> tuple[str, ...]:
-    """What is to be said of a model that is written as `dtype`, torch's name of it."""
+    """Return warnings for a model that is written as `dtype`, a name in torch."""
     if dtype != "float16" or architecture not in OVERFLOWS:
         return ()
     return (

@@ -1,7 +1,7 @@
-"""Numbers that a file has in its metadata, one a layer or one for all, and a folder as tensors of one weight.
+"""Per-layer numbers that a GGUF file has in its metadata, and a folder as tensors of one weight.
 
-To the rules, the pipeline and the round trip they are tensors like all others: their bytes are those of the array's
-entry, or of the one number, where it lies in the header.
+They are presented as tensors, whose bytes are the array's entries, or the one number for all layers, in the header. So
+rules, pipeline and round trip need no special case.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from llorch.base.printable import printable
 from llorch.formats.gguf import Header, Tensor, Value, ValueType
 from llorch.formats.quants import by_name
 
-ARRAY_HEADER_BYTES = 4 + 8  # of an array's value: the type of its entries, and how many there are
+ARRAY_HEADER_BYTES = 4 + 8  # before an array's entries: their type, and their number
 
 
 def layer_tensors(header: Header, keys: Sequence[str]) -> Mapping[str, Tensor]:
-    """`blk.{i}.KEY` for every layer of every key that the file has.
+    """Return a tensor `blk.{i}.KEY` for every layer, for every key that the file has.
 
-    MalformedInput for a key that is neither an array of as many finite float32 as there are layers, nor one for all.
+    MalformedInput for a key that is neither an array of one finite float32 per layer, nor one for all layers.
     Source: llama.cpp, src/llama-model-loader.cpp, `get_key_or_arr`.
     """
     layers = header.metadata.integer(f"{header.metadata.text('general.architecture')}.block_count")

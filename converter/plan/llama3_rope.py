@@ -1,11 +1,11 @@
-"""Llama 3's rotary scaling from the table that a GGUF holds: four numbers that make it again, bit for bit.
+"""Llama 3's rotary scaling from the table in a GGUF file: parameters that reproduce it bit for bit.
 
 The forward direction, with f_i = base^(−2i/d), C = original_max_position_embeddings, F = factor and the two
 freq_factors lo and hi, is r_i = 1 where 2π/f_i < C/hi, F where 2π/f_i > C/lo, and between them
 1 / ((1 − s)/F + s) with s = (C·f_i/2π − lo) / (hi − lo), all in float32.
 
-Between them s is linear in f_i, s = A·f_i/2π − B with A = C/(hi − lo) and B = lo/(hi − lo), so that only F, A
-and B can be known: (C, lo, hi) and (t·C, t·lo, t·hi) make the same table and the same model. Meta's numbers
+Between them s is linear in f_i, s = A·f_i/2π − B with A = C/(hi − lo) and B = lo/(hi − lo), so only F, A
+and B can be determined: (C, lo, hi) and (t·C, t·lo, t·hi) give the same table and the same model. Meta's numbers
 are preferred, then lo = 1, then C = 8192.
 Sources: llama.cpp, conversion/llama.py, `generate_extra_tensors`; transformers, `_compute_llama3_parameters`.
 """
@@ -22,13 +22,13 @@ Table = NDArray[np.float32]
 
 PUBLISHED = (1.0, 4.0, 8192)  # lo, hi, C of Llama 3.1, 3.2 and 3.3; F is in the table
 MOST_CONTEXT = 1 << 31
-TOLERANCE_ULP = 4  # of f_i, and of what is made of it: platforms' powf differ in the last bits
+TOLERANCE_ULP = 4  # of f_i and of the entries: platforms' powf differ in the last bits
 
 
 def closed_form(table: Table, theta: float) -> dict[str, object] | None:
-    """The llama3 parameters that make `table` (d/2 entries) for the base `theta`; None if none do.
+    """Return the llama3 parameters that give `table` (d/2 entries) for the base `theta`; None if none do.
 
-    A set that makes it bit for bit is preferred to one that is within a few units in the last place.
+    Parameters that give it bit for bit are preferred to ones that are within a few units in the last place.
     """
     factor = float(table.max())
     if factor <= 1 or table.min() < 1:
@@ -57,10 +57,10 @@ def closed_form(table: Table, theta: float) -> dict[str, object] | None:
 
 
 def _tolerance(table: Table, theta: float, low: float, high: float, context: int) -> NDArray[np.float64]:
-    """How far entries may be off when f_i is off by a few units in the last place.
+    """Return how far entries may be off if f_i is off by a few units in the last place.
 
-    From the closed form, |dr/ds| ≤ r² and ds = C/(2π (hi − lo)) df: where s is near 0, r is near F, and F times as
-    far off as f_i is.
+    From the closed form, |dr/ds| ≤ r² and ds = C/(2π (hi − lo)) df: where s is near 0, r is near F and its relative
+    error is about F times that of f_i.
     """
     freqs = theta ** -(np.arange(len(table), dtype=np.float64) / len(table))
     by_frequency = table.astype(np.float64) ** 2 * context * freqs / (2 * math.pi * (high - low))
@@ -68,10 +68,10 @@ def _tolerance(table: Table, theta: float, low: float, high: float, context: int
 
 
 def regenerate(theta: float, head_dim: int, factor: float, low: float, high: float, context: int) -> Table:
-    """The table that llama.cpp's converter writes for these parameters, in its float32 arithmetic.
+    """Return the table that llama.cpp's converter writes for these parameters, in its float32 arithmetic.
 
-    It divides numbers by tensors, which torch does by a product with the reciprocal: two roundings, kept.
-    Its powf is right to the last bit nearly always, NumPy's is not; so the powers are taken in float64.
+    It divides numbers by tensors, which torch does by multiplying with the reciprocal: two roundings, as here.
+    Its powf is nearly always correctly rounded, NumPy's is not; so powers are computed in float64.
     """
     one, whole = np.float32(1), np.float32(context)
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
@@ -84,13 +84,13 @@ def regenerate(theta: float, head_dim: int, factor: float, low: float, high: flo
 
 
 def _candidates(table: Table, theta: float, factor: float) -> Iterator[tuple[float, float, int]]:
-    """(lo, hi, C), best first: Meta's, then what a straight line through the middle entries says, rounded."""
+    """Yield (lo, hi, C), best first: Meta's, then rounded ones from a straight line through the middle entries."""
     yield PUBLISHED
     r = table.astype(np.float64)
     middle = (r > 1) & (r < factor)
     x = theta ** -(np.arange(len(table), dtype=np.float64)[middle] / len(table)) / (2 * math.pi)
     s = (1 / r[middle] - 1 / factor) / (1 - 1 / factor)
-    if len(s) == 1:  # one equation for two unknowns: with Meta's lo and hi it says C
+    if len(s) == 1:  # one equation for two unknowns: with Meta's lo and hi it gives C
         low, high, _ = PUBLISHED
         yield low, high, round((low + float(s[0]) * (high - low)) / float(x[0]))
     if len(s) < 2:

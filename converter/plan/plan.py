@@ -1,4 +1,4 @@
-"""Header + architecture → Plan: all of a conversion that is known before a byte is written."""
+"""make_plan(): from a header and its architecture to a Plan, everything that is known before a byte is written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Plan", "PlannedTensor", "Segment", "Vocabulary", "make_plan"]
 
 ARCHITECTURE = "general.architecture"
 
-# Common keys under an architecture's prefix that decide nothing here, and why.
+# Common keys under an architecture's prefix that are not needed, and why.
 NOT_NEEDED = {
     "rope.scaling.type": "the tensors say it",
     "rope.scaling.factor": "another scaling is in force",
@@ -44,7 +44,7 @@ NOT_NEEDED = {
     "tensor_data_layout": "the rows' order is the same in all of them",
 }
 
-# Namespaces beside the architecture's, and why nothing of them is needed.
+# Other namespaces of keys, and why their leftover keys are not needed.
 NAMESPACES = {
     "general": "describes the file",
     "tokenizer": "the tokenizer does without it",
@@ -58,25 +58,25 @@ class Vocabulary(Protocol):
 
     @property
     def size(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
 
     @property
     def eos_token_ids(self) -> Sequence[int]:
-        """The ids at which generation stops, the tokenizer's own eos first."""
+        """The ids that end generation, the tokenizer's EOS first."""
 
     @property
     def used_keys(self) -> frozenset[str]:
-        """The metadata keys that it used."""
+        """The metadata keys that the tokenizer used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All of a conversion that the header decides.
+    """Everything of a conversion that the header determines.
 
-    architecture: as the GGUF names it. config, generation_config: the contents of the two JSON files, but for
-    config's dtype (`llorch.converter.plan.config.with_dtype`). unused: tensor → why it is not written.
-    assumed: config keys that the GGUF does not carry → the value written. keys_not_needed: key → why.
-    tied: the output layer is the embedding.
+    architecture: as the GGUF names it. config, generation_config: the contents of the two JSON files, except
+    config's dtype (see `llorch.converter.plan.config.with_dtype`). unused: tensor → why it is not written.
+    assumed: config keys that the GGUF does not have → the value written. keys_not_needed: key → why.
+    tied: whether the output layer is the embedding.
     """
 
     architecture: str
@@ -98,14 +98,14 @@ def make_plan(
     keep_blocks: bool = False,
     settings: Settings = MappingProxyType({}),
 ) -> Plan:
-    """What becomes of every tensor and key of a model.
+    """Plan what becomes of every tensor and key of a model.
 
-    keep_blocks: quantized blocks that the class can hold stay as they are, as gpt-oss' experts can. settings: keys of
-    config.json that no metadata key says, and what the caller says of them.
+    keep_blocks: keep quantized blocks as they are if the class can hold them (gpt-oss' experts). settings: values for
+    keys of config.json that no metadata key determines.
 
-    Raises UnsupportedInput for an architecture, tensor, key or rope scaling that is not known (with
-    `allow_unknown`, unknown tensors and keys are warnings instead), MalformedInput for a header that
-    contradicts itself. Of the data only the few numbers of the rope tables are read.
+    Raises UnsupportedInput for an architecture, tensor, key or rope scaling that is unknown (with `allow_unknown`,
+    unknown tensors and keys are warnings instead), MalformedInput for an inconsistent header. Of the tensor data only
+    the rope tables are read.
     """
     keys = Keys(header.metadata, _architecture_name(header))
     evidence = Evidence(keys, header.tensors, keeps_blocks=keep_blocks)
@@ -138,9 +138,9 @@ def make_plan(
 
 
 def require_decoder(header: Header) -> None:
-    """UnsupportedInput for weights that are none of a decoder: said before anything else is looked at.
+    """Raise UnsupportedInput for weights that are not a decoder's, before anything else is checked.
 
-    A file without tensors is a vocabulary, which may be any model's.
+    A file without tensors passes: it is a vocabulary, which may be any model's.
     """
     if header.tensors:
         refuse_what_is_not_yet(_architecture_name(header))
@@ -166,7 +166,7 @@ def _require_rows(vocabulary: Vocabulary, sizes: Sizes) -> None:
 
 
 def _rope_tables(header: Header, assignment: Assignment) -> dict[str, Table]:
-    """The tables of rope factors that the architecture knows, in float32."""
+    """Read the tables of rope factors that the architecture knows, in float32."""
     found = [header.tensors[name] for name in TABLES if name in assignment.unused]
     if not found:
         return {}
@@ -189,7 +189,7 @@ def _unknown_tensors(assignment: Assignment, architecture: Architecture, allow_u
 
 
 def _leftover_keys(keys: Keys, used: set[str]) -> tuple[dict[str, str], list[str]]:
-    """The keys that decided nothing, each with the reason, and the architecture's own that nobody knows."""
+    """Return the unused keys that are not needed, with the reason, and the architecture's own unknown keys."""
     own, elsewhere = keys.left(used)
     known = {name: reason for key, reason in NOT_NEEDED.items() if (name := keys.name(key)) in own}
     reasons = {key: NAMESPACES.get(key.split(".")[0], "not the architecture's") for key in elsewhere}

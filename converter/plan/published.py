@@ -1,8 +1,8 @@
-"""Keys that the published originals of a family have, and that neither GGUF nor transformers has a use for.
+"""Keys of the published config.json of a family that neither GGUF has nor transformers needs.
 
-Other readers demand them: a Rust struct with a field that is not optional fails on a folder without it, or with a
-null where it wants a number, before it looks at a weight. So what a family's own row in `architectures/` leaves out
-or leaves null is filled in here, with a value that changes nothing in what the model computes.
+Other readers require them: a Rust struct with a mandatory field fails on a folder without it, or with null for a
+number, before it reads a weight. Keys that a family's table in `architectures/` leaves out or null are filled in here,
+with values that do not change what the model computes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Values = Mapping[str, object]
 class PublishedKeys:
     """One family's keys.
 
-    source: whose config.json has them, looked up in copies of it; where none was found, the class that has the key is
-    named beside the row. keys: name in config.json → its value, or a function of the keys known so far;
-    what it gives as None is left out.
+    source: the repository whose config.json has them, looked up in copies of it; if none was found, a comment names the
+    reader that needs the key. keys: name in config.json → its value, or a function of the keys known so far; None is
+    left out.
     """
 
     source: str
@@ -28,7 +28,7 @@ class PublishedKeys:
 
 
 def fill_in(model_type: str, values: Values) -> dict[str, object]:
-    """The published keys that `values`, a config.json so far, does not have or has as null.
+    """Return the published keys that `values`, a config.json so far, lacks or has as null.
 
     Example: fill_in("qwen3", {"num_hidden_layers": 36, …}) has max_window_layers 36.
     """
@@ -45,14 +45,14 @@ def fill_in(model_type: str, values: Values) -> dict[str, object]:
 
 
 def same_as(key: str) -> Callable[[Values], object]:
-    """The value of another key."""
+    """Return a function that gives the value of another key."""
     return lambda values: values[key]
 
 
 def period_of_full_layers(values: Values) -> object:
-    """The n for which layer i attends to everything where (i + 1) is a multiple of n; None if there is no such n.
+    """Return the n for which layer i has full attention if (i + 1) is a multiple of n; None if there is no such n.
 
-    A model whose layers all slide, or that has fewer than n, fits every n above its layers: the published 6 then.
+    If no layer has full attention, every n above the number of layers fits; then it is at least the published 6.
     """
     types = values["layer_types"]
     assert isinstance(types, list)
@@ -62,14 +62,14 @@ def period_of_full_layers(values: Values) -> object:
 
 
 def last_layer(values: Values) -> object:
-    """The number of the last layer, from 0."""
+    """Return the number of the last layer, from 0."""
     layers = values["num_hidden_layers"]
     assert isinstance(layers, int)
     return layers - 1
 
 
 def letters_of_layers(values: Values) -> object:
-    """L for a layer with a window and G for one without, as often as they repeat; None where no layer has one."""
+    """Return the repeating pattern of L (layer with a window) and G (without); None if no layer has a window."""
     types = values["layer_types"]
     assert isinstance(types, list)
     if "sliding_attention" not in types:
@@ -79,7 +79,7 @@ def letters_of_layers(values: Values) -> object:
 
 
 def of_full_layers(key: str) -> Callable[[Values], object]:
-    """What per_layer_config says of Gemma 4's layers without a window, or else the key of all layers."""
+    """Return a function that gives a key of Gemma 4's layers without a window: from per_layer_config, else its own."""
 
     def read(values: Values) -> object:
         layers = values["per_layer_config"]
@@ -91,41 +91,41 @@ def of_full_layers(key: str) -> Callable[[Values], object]:
 
 
 def of_full_layers_with_one_projection(values: Values) -> object:
-    """Heads of Gemma 4's layers without a window where keys and values are one projection; elsewhere null.
+    """Return the heads of Gemma 4's layers without a window if keys and values share a projection, else None.
 
-    So it is published, and transformers' class heeds it there alone.
+    So it is published, and transformers' class reads it only then.
     """
     return of_full_layers("num_key_value_heads")(values) if values["attention_k_eq_v"] else None
 
 
 def of_product(values: Values, *keys: str) -> int:
-    """The product of sizes."""
+    """Return the product of sizes."""
     sizes = [values[key] for key in keys]
     assert all(isinstance(size, int) for size in sizes)
     return math.prod(size for size in sizes if isinstance(size, int))
 
 
 def multiple_of_the_vocabulary(values: Values) -> int:
-    """The published 8 of Mamba, to a multiple of which candle pads the vocabulary; 1 where that would add rows."""
+    """Return Mamba's published 8, to a multiple of which candle pads the vocabulary; 1 if that would add rows."""
     return 1 if of_product(values, "vocab_size") % 8 else 8
 
 
 def rope_ratio(values: Values) -> float:
-    """How many times ChatGLM's usual base of 10,000 the rotation's base is."""
+    """Return the rope base divided by ChatGLM's usual 10,000."""
     base = values["rope_theta"]
     assert isinstance(base, float | int)
     return base / 10000
 
 
 def dense_layers(values: Values) -> object:
-    """How many layers, from the first, are dense, where mlp_layer_types says it layer by layer."""
+    """Return the number of leading dense layers according to mlp_layer_types."""
     types = values["mlp_layer_types"]
     assert isinstance(types, list)
     return next((i for i, kind in enumerate(types) if kind != "dense"), len(types))
 
 
 def sparse_layers(values: Values) -> list[bool]:
-    """Which layers are mixtures, where mlp_layer_types says it layer by layer."""
+    """Return for each layer whether it is a mixture according to mlp_layer_types."""
     types = values["mlp_layer_types"]
     assert isinstance(types, list)
     return [kind == "sparse" for kind in types]
@@ -141,17 +141,17 @@ def layers_that_rotate(values: Values) -> object:
 # Where no number says what layer_types says, and where no layer is other than the rest.
 MAY_BE_LEFT_OUT = frozenset({"no_rope_layers", "sliding_window_pattern"})
 
-# use_sliding_window is false wherever these stand: the window and the layer from which it would hold do nothing.
+# use_sliding_window is false in all of these, so the window and the layer it would begin at have no effect.
 WINDOW_OFF: Mapping[str, object | Callable[[Values], object]] = {
     "max_window_layers": same_as("num_hidden_layers"),
     "use_sliding_window": False,
 }
 
-# Without it candle, mistral.rs and mlx-lm would choose by softmax, and llama.cpp's converter would not say which.
+# Without it candle, mistral.rs and mlx-lm use softmax scores, and llama.cpp's converter writes none.
 BY_SIGMOID: Mapping[str, object] = {"scoring_func": "sigmoid"}
 
 PUBLISHED: Mapping[str, PublishedKeys] = {
-    # No copy was found: llama.cpp's converter looks for it.
+    # No copy of the config.json was found: llama.cpp's converter reads the key.
     "afmoe": PublishedKeys("arcee-ai/Trinity-Mini", {"score_func": "sigmoid"}),
     "apertus": PublishedKeys(
         "swiss-ai/Apertus-8B-Instruct-2509", {"mlp_bias": False, "post_norm": False, "qk_norm": True}
@@ -174,10 +174,10 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
         "deepseek-ai/DeepSeek-V3", {**BY_SIGMOID, "moe_layer_freq": 1, "topk_method": "noaux_tc"}
     ),
     "dots1": PublishedKeys("rednote-hilab/dots.llm1.inst", {**BY_SIGMOID, "topk_method": "noaux_tc"}),
-    # The last layer that may be a mixture. transformers' class has -1 for it, which mlx-lm takes as it is.
+    # The last layer that may be a mixture. transformers' default -1 is taken literally by mlx-lm.
     "ernie4_5_moe": PublishedKeys("baidu/ERNIE-4.5-21B-A3B-PT", {"moe_layer_end_index": last_layer}),
     "exaone4": PublishedKeys("LGAI-EXAONE/EXAONE-4.0-32B", {"sliding_window_pattern": letters_of_layers}),
-    # No copy was found: llama.cpp's converter looks for it, and its runtime demands what that writes.
+    # No copy of the config.json was found: llama.cpp's converter reads the key, and its runtime needs the result.
     "exaone_moe": PublishedKeys(
         "LGAI-EXAONE/K-EXAONE-236B-A23B", {**BY_SIGMOID, "is_moe_layer": sparse_layers}
     ),
@@ -189,7 +189,7 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
             "num_global_key_value_heads": of_full_layers_with_one_projection,
         },
     ),
-    # llama.cpp's converter takes the context, the norms' epsilon and the rotation's base by the names of ChatGLM alone.
+    # llama.cpp's converter reads the context, the norms' epsilon and the rope base only under ChatGLM's names.
     "glm": PublishedKeys(
         "zai-org/glm-4-9b-chat",
         {
@@ -198,7 +198,7 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
             "seq_length": same_as("max_position_embeddings"),
         },
     ),
-    # The original says no scoring_func: llama.cpp knows its 47 layers, and takes softmax for any other number of them.
+    # The original has no scoring_func: llama.cpp recognizes its 47 layers, and assumes softmax for any other number.
     "glm4_moe_lite": PublishedKeys(
         "zai-org/GLM-4.7-Flash",
         {**BY_SIGMOID, "first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"},
@@ -213,7 +213,7 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
         "tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}
     ),
     "llama": PublishedKeys("meta-llama/Llama-3.1-8B", {"pretraining_tp": 1}),
-    # candle finds the sizes by the names of the upload before -hf, which the -hf one has beside its own.
+    # candle reads the sizes under the names of the repository without -hf; the one with -hf has both names.
     "mamba": PublishedKeys(
         "state-spaces/mamba-130m-hf",
         {
@@ -225,8 +225,8 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
             "rms_norm": True,
         },
     ),
-    # The original's limit is infinity, for which JSON has no number, and which transformers 5 writes as an object that
-    # 4 does not read: float16's largest cuts off no step either.
+    # The original's upper limit is infinity, which JSON cannot express, and which transformers 5 writes as an object
+    # that 4 cannot read. float16's largest number limits no step either.
     "mamba2": PublishedKeys(
         "mistralai/Mamba-Codestral-7B-v0.1",
         {
@@ -238,8 +238,8 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
     "minimax_m2": PublishedKeys(
         "MiniMaxAI/MiniMax-M2", {**BY_SIGMOID, "shared_intermediate_size": 0, "use_routing_bias": True}
     ),
-    # The first release had a window of 4096, later ones null, of which candle and mistral.rs make no number: a window
-    # as long as the context hides nothing. use_flash_attn is candle's own, and no original has it.
+    # The first release had a window of 4096, later ones null, which candle and mistral.rs cannot parse: a window as
+    # long as the context has no effect. use_flash_attn is candle's own; no original has it.
     "mixtral": PublishedKeys(
         "mistralai/Mixtral-8x7B-v0.1",
         {"sliding_window": same_as("max_position_embeddings"), "use_flash_attn": False},

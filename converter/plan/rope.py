@@ -1,4 +1,4 @@
-"""Which rotary scaling a file means, and how config.json says it to transformers 4 and 5 alike."""
+"""The rotary scaling of a file, and how config.json expresses it for transformers 4 and 5."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ FREQS, LONG, SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_fact
 TABLES = (FREQS, LONG, SHORT)
 
 ONLY_OF_5 = (RopeLayout.PROPORTIONAL, RopeLayout.SCALED_FULL_ATTENTION_OF_5)
-SAME_BASE = (
-    RopeLayout.SCALED_FULL_ATTENTION,
-    RopeLayout.SCALED_FULL_ATTENTION_OF_5,
-)  # unless the file says two
+# Sliding layers have the same base, unless the file has two.
+SAME_BASE = (RopeLayout.SCALED_FULL_ATTENTION, RopeLayout.SCALED_FULL_ATTENTION_OF_5)
 
-# Yarn's own, of DeepSeek's published files, and what llama.cpp and transformers take where none are said.
+# Yarn's values in DeepSeek's published files, which are also the defaults of llama.cpp and transformers.
 YARN_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """theta: the base. scaling: rope_type and its parameters, or None. assumed: what of it no key says."""
+    """theta: the base. scaling: rope_type and its parameters, or None. assumed: values in it that no key determines."""
 
     theta: float
     scaling: Parameters | None
@@ -41,12 +39,12 @@ class Rope:
 
 
 def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapping[str, Table]) -> Rope:
-    """The file's rotary embedding; tables are its `rope_…` tensors in float32.
+    """Read the file's rotary embedding; tables are its `rope_…` tensors in float32.
 
-    The first that applies: both factor tables → longrope; a table of frequencies that is not all 1 → llama3,
-    or longrope with that table if no llama3 makes it; `rope.scaling.type`, which llama.cpp takes for linear
-    when it is missing. A linear factor divides what a table has divided.
-    UnsupportedInput for scalings that transformers, or the architecture's class, cannot be told.
+    The first that applies: both factor tables → longrope; a frequency table that is not all 1 → llama3, or longrope
+    with that table if no llama3 parameters give it; `rope.scaling.type`, which if missing means linear, as in
+    llama.cpp. A linear factor applies on top of a table.
+    UnsupportedInput for scalings that transformers, or the architecture's class, cannot express.
     """
     assumed: Parameters = {}
     theta = keys.positive("rope.freq_base", None)
@@ -106,10 +104,10 @@ def _stretch(keys: Keys, head_dim: int) -> float:
 
 
 def rope_parameters(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) -> Parameters:
-    """The keys of config.json, in both spellings.
+    """Return the keys of config.json, in both spellings.
 
-    transformers 4 reads rope_theta and rope_scaling; 5 reads rope_parameters, which a rope_scaling that is
-    not null replaces: so both say the same. Two bases are said to 5 alone where the class of 4 reads one.
+    transformers 4 reads rope_theta and rope_scaling; 5 reads rope_parameters, but a rope_scaling that is not null
+    replaces it, so both contain the same. Two bases are written only for 5 if the class of 4 reads one.
     """
     if architecture.rope is RopeLayout.NONE:
         return {}
@@ -140,9 +138,10 @@ def rope_parameters(architecture: Architecture, rope: Rope, keys: Keys, sizes: S
 
 
 def partial_rotary_factor(rope_dim: int, head_dim: int) -> float:
-    """A p for which int(head_dim · p) is rope_dim, as transformers computes it.
+    """Return a p for which int(head_dim · p) is rope_dim, as transformers computes it.
 
-    The ratio if two decimals say it, as 0.75 for 96 of 128; else the shortest decimal, as 0.4 for 12 of 32.
+    The exact ratio if it has at most two decimals, as 0.75 for 96 of 128; else the shortest decimal, as 0.4 for 12 of
+    32.
     """
     ratio = rope_dim / head_dim
     decimals = [round(ratio, digits) for digits in range(1, 17)]
@@ -152,7 +151,7 @@ def partial_rotary_factor(rope_dim: int, head_dim: int) -> float:
 
 
 def _sections(architecture: Architecture, keys: Keys) -> Parameters:
-    """How the classes that see images divide the pairs among time, height and width; for text all three are equal."""
+    """Return how multimodal classes split rotary pairs into time, height and width; for text all are equal."""
     sections = keys.integers("rope.dimension_sections", None)
     if sections is None or not architecture.rope_sections:
         return {}
@@ -160,9 +159,9 @@ def _sections(architecture: Architecture, keys: Keys) -> Parameters:
 
 
 def _proportional(keys: Keys, tables: Mapping[str, Table], sizes: Sizes) -> Parameters:
-    """Gemma 4's: the first pairs turn as they would with all of the head, the others not at all.
+    """Return Gemma 4's scaling: the first pairs rotate as if all of the head did, the others not at all.
 
-    The table has 1 for a pair that turns and a number without meaning, 1e30, for one that does not.
+    The table has 1 for a pair that rotates and a placeholder, 1e30, for one that does not.
     Source: llama.cpp, conversion/gemma.py, `generate_extra_tensors`; transformers,
     `_compute_proportional_rope_parameters`.
     """
@@ -189,16 +188,16 @@ def _by_layer_type(full: Parameters, sliding: Parameters) -> Parameters:
 
 
 def _version_4(architecture: Architecture, scaling: Parameters | None) -> Parameters | None:
-    """As transformers 4 spells it: its phi3 wants `type` and the two lists of a longrope, no more.
+    """Return the scaling as transformers 4 spells it: its phi3 wants only `type` and longrope's two lists.
 
-    DeepSeek's say `type` too, as published: mistral.rs looks for no other.
+    DeepSeek's have `type` too, as published: mistral.rs reads only that.
     """
     if scaling is None:
         return None
     if scaling["rope_type"] != "longrope":
         return {**scaling, **({"type": scaling["rope_type"]} if "mscale" in scaling else {})}
     kept = ["short_factor", "long_factor", "factor", "attention_factor", *architecture.rope_constants]
-    if not architecture.only_longrope:  # there 5 takes the context for it, whatever stands beside
+    if not architecture.only_longrope:  # for those classes transformers 5 ignores it and uses the context
         kept.append("original_max_position_embeddings")
     return {"type": "longrope", **{key: scaling[key] for key in kept if key in scaling}}
 
@@ -214,12 +213,12 @@ def _require_table(name: str, table: Table, pairs: int) -> None:
 
 
 def _decimals(table: Table) -> list[float]:
-    """Each factor as the shortest decimal of its float32."""
+    """Return each factor as the shortest decimal of its float32."""
     return [float(str(factor)) for factor in table]
 
 
 def _twins(tables: Mapping[str, Table]) -> Mapping[str, Table]:
-    """The tables of a longrope; MalformedInput for one alone, and for one more that divides the frequencies."""
+    """Return the tables of a longrope; MalformedInput if one is missing, UnsupportedInput beside a frequency table."""
     alone = [name for name in (LONG, SHORT) if name not in tables]
     if alone:
         raise MalformedInput("is missing, though its twin is there", where=f"tensor {printable(alone[0])}")
@@ -229,7 +228,7 @@ def _twins(tables: Mapping[str, Table]) -> Mapping[str, Table]:
 
 
 def _scale_tables(keys: Keys, kind: str, tables: Mapping[str, Table]) -> Mapping[str, Table]:
-    """Tables times the linear factor that llama.cpp divides by as well, whatever the type; none for `none`."""
+    """Multiply tables by the linear factor, which llama.cpp applies too for every scaling type except `none`."""
     if kind == "yarn":
         raise UnsupportedInput(
             f"is yarn, and {next(iter(tables))} is there: transformers cannot be told both",
@@ -241,7 +240,7 @@ def _scale_tables(keys: Keys, kind: str, tables: Mapping[str, Table]) -> Mapping
 
 
 def _known_to(architecture: Architecture, scaling: Parameters | None, sizes: Sizes) -> Parameters | None:
-    """The scaling as the architecture's class can be told it."""
+    """Return the scaling as the architecture's class can express it."""
     if not architecture.only_longrope or scaling is None or scaling["rope_type"] == "longrope":
         return scaling
     if scaling["rope_type"] != "linear":
@@ -259,7 +258,7 @@ def _known_to(architecture: Architecture, scaling: Parameters | None, sizes: Siz
 
 
 def _require_neutral(keys: Keys, key: str, neutral: tuple[float, ...]) -> None:
-    """UnsupportedInput for a value of `rope.scaling.KEY` that does something; missing, it does nothing."""
+    """Raise UnsupportedInput for a value of `rope.scaling.KEY` that has an effect; a missing one has none."""
     value = keys.decimal(f"rope.scaling.{key}", neutral[0])
     if value not in neutral:
         raise UnsupportedInput(
@@ -280,9 +279,9 @@ def _longrope(keys: Keys, sizes: Sizes, tables: Mapping[str, Table], assumed: Pa
         "long_factor": _decimals(tables[LONG]),
         "original_max_position_embeddings": original,
     }
-    # What transformers computes when there is no attention_factor: written only when the file says another.
+    # What transformers computes without an attention_factor: written only if the file's value differs.
     usual = 1.0 if context <= original else math.sqrt(1 + math.log(context / original) / math.log(original))
-    # Where the file says none, llama.cpp takes 1.
+    # llama.cpp's default is 1.
     attention_factor = keys.positive("rope.scaling.attn_factor", 1.0)
     if np.float32(attention_factor) != np.float32(usual):
         scaling["attention_factor"] = attention_factor
@@ -294,11 +293,9 @@ def _longrope(keys: Keys, sizes: Sizes, tables: Mapping[str, Table], assumed: Pa
 def _frequencies(table: Table, theta: float, sizes: Sizes, assumed: Parameters) -> Parameters:
     found = closed_form(table, theta)
     if found is not None:
-        assumed["rope_scaling"] = dict(found)  # one of many sets that make the same table: see llama3_rope
+        assumed["rope_scaling"] = dict(found)  # one of many sets that give the same table: see llama3_rope
         return found
-    factors = _decimals(
-        table
-    )  # what the table means, said by the one type that takes a factor for every pair
+    factors = _decimals(table)  # longrope is the one type that takes a factor for every pair
     return {
         "rope_type": "longrope",
         "short_factor": factors,
@@ -323,11 +320,11 @@ def _yarn(architecture: Architecture, keys: Keys, sizes: Sizes, assumed: Paramet
         value = keys.positive(f"rope.scaling.{key}", None)
         if value is not None:
             scaling[name] = value
-    _require_neutral(keys, "yarn_ext_factor", (1.0, -1.0))  # −1: not set
+    _require_neutral(keys, "yarn_ext_factor", (1.0, -1.0))  # −1 means not set
     if not architecture.log_multiplier:
         _require_neutral(keys, "yarn_log_multiplier", (0.0,))
     elif multiplier := keys.decimal("rope.scaling.yarn_log_multiplier", 0.0):
-        # Two decimals more than published ones have: the float32 of the key is not the product's shortest decimal.
+        # Rounded to two decimals more than published values have: the key's float32 is not the exact product.
         scaling["mscale"] = scaling["mscale_all_dim"] = round(architecture.log_multiplier * multiplier, 6)
         for name, value in YARN_BETAS.items():  # mistral.rs demands both beside mscale
             if name not in scaling:
@@ -338,7 +335,7 @@ def _yarn(architecture: Architecture, keys: Keys, sizes: Sizes, assumed: Paramet
 
 
 def _linear(keys: Keys) -> Parameters | None:
-    """`rope.scale_linear` is how files of 2023 said it; 0 and 1 mean no scaling."""
+    """Return the linear scaling. Files of 2023 have `rope.scale_linear`; 0 and 1 mean no scaling."""
     factor = keys.decimal("rope.scaling.factor", keys.decimal("rope.scale_linear", 0.0))
     if factor < 0:
         raise keys.wrong("rope.scaling.factor", f"is {factor}, not above zero")

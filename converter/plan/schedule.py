@@ -1,10 +1,10 @@
-"""In which order a conversion reads and writes: the source's, once, from its first byte to its last.
+"""The order in which a conversion reads and writes: the source once, from its first byte to its last.
 
-A SHA-256 takes its bytes in order, and there is one of each source file, of each written file and of each
-tensor in it. The weights are converted in the source's order, so the first kind is fed as they pass. So are
-the others where the written order is the source's, which `written_order` makes it wherever it can. A tensor
-whose rows come from several places is not finished in order: it is read back when its turn comes, from memory
-as a rule, because it was written a moment before. So is a tensor that a crashed run had finished.
+SHA-256 takes bytes in order, and there is a digest for each source file, each written file and each tensor in it.
+Weights are converted in the source's order, so the source's digests are fed on the way. The other digests are, too,
+if the written order is the source's order, which `written_order` arranges wherever it can. A tensor whose rows come
+from several places is not written in order: it is read back when it is its turn, usually from the page cache,
+since it was just written. So is a tensor that a crashed run had finished.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from llorch.formats.gguf import Header
 Region = NDArray[Any]
 Bytes = NDArray[np.uint8]
 
-PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the cache when it is hashed and written
+PIECE_WEIGHTS = 1 << 20  # so that a piece is still in the CPU's cache when it is hashed and written
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedTensor:
-    """An output tensor and where its bytes go."""
+    """An output tensor and its place in the written files."""
 
     output: OutputTensor
     stored: SafetensorsTensor
@@ -38,12 +38,12 @@ class PlacedTensor:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Some of the weights of a segment, whole units of what must stay together.
+    """Some of the weights of a segment, in whole units of rows that must stay together.
 
-    part, start, nbytes: the source bytes. first, weights: of the source tensor, counted in weights.
-    at: where they go in the output tensor, counted in its elements, which are weights or bytes of blocks; where they
-    are spread, the region of `extent` elements that they share with others begins there.
-    row: of a band, weights of a whole row of the source, of which it has some columns from `first` on; else 0.
+    part, start, nbytes: the source bytes. first, weights: of the source tensor, in weights.
+    at: its place in the output tensor, in elements (weights, or bytes of blocks); if the segment is spread, the
+    beginning of the region of `extent` elements that it shares with other sources.
+    row: 0, or of a band, the weights of a whole source row, of which the band has the columns from `first` on.
     """
 
     segment: Segment
@@ -56,7 +56,7 @@ class Slice:
     row: int = 0
 
     def weight_at(self, index: int) -> int:
-        """Which weight of the source tensor is the slice's number `index`."""
+        """Return which weight of the source tensor is number `index` of the slice."""
         if not self.row:
             return self.first + index
         row, column = divmod(index, self.segment.columns)
@@ -64,17 +64,17 @@ class Slice:
 
     @property
     def elements(self) -> int:
-        """How many elements of the output they are."""
+        """The number of output elements that it becomes."""
         return self.segment.elements(self.weights)
 
     @property
     def extent(self) -> int:
-        """Elements of the output from `at` on that these are among."""
+        """The number of output elements, from `at` on, that its elements are spread over."""
         spread = self.segment.spread
         return self.elements * (1 if spread is None else spread.step)
 
     def places(self, region: Region) -> Region:
-        """Of the output's elements from `at` on, a view of those that are these."""
+        """Return a view of the slice's own elements in the region of output elements from `at` on."""
         spread = self.segment.spread
         if spread is None:
             return region
@@ -83,7 +83,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class BytesToHash:
-    """Source bytes that are read for the digest only: header, padding, tensors that are not converted now."""
+    """Source bytes that are read only for the digest: header, padding, tensors that are not converted now."""
 
     part: int
     start: int
@@ -92,9 +92,9 @@ class BytesToHash:
 
 @dataclass(frozen=True, slots=True)
 class SliceToConvert:
-    """Weights that are read, converted and written.
+    """Weights to read, convert and write.
 
-    fed: the digests of what is written take them as they pass. first: nothing before it has read these bytes, which the
+    fed: whether the written digests take them now. first: whether nothing before has read these source bytes, which the
     source's digest takes once.
     """
 
@@ -106,7 +106,7 @@ class SliceToConvert:
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """Written bytes of a finished tensor, for its digests."""
+    """Written bytes of a finished tensor, to read back for its digests."""
 
     placed: PlacedTensor
     start: int
@@ -117,31 +117,31 @@ Piece = BytesToHash | SliceToConvert | ReadBack
 
 
 def written_order(outputs: Sequence[OutputTensor]) -> list[OutputTensor]:
-    """The order in the written files: in which the source finishes them."""
+    """Return the outputs in the order in which the source's bytes complete them, which is their order in the files."""
     return sorted(outputs, key=lambda output: max(source_range(s)[::2] for s in output.segments))
 
 
 def element_bytes(output: OutputTensor) -> int:
-    """Bytes of one weight of it; its dtype is chosen by now."""
+    """Return the bytes per element of an output."""
     return BITS[str(output.dtype)] // 8
 
 
 def source_range(segment: Segment) -> tuple[int, int, int]:
-    """Part, first byte and the byte after the last of a segment."""
+    """Return a segment's file number, the offset of its first byte, and the offset after its last."""
     tensor, quant = segment.source, segment.source.type
     start = tensor.offset + segment.first * segment.columns // quant.weights * quant.block_bytes
     return tensor.part, start, start + segment.weights // quant.weights * quant.block_bytes
 
 
 def slice_weights(segment: Segment, most: int = PIECE_WEIGHTS) -> int:
-    """Weights of a segment's slices: whole blocks or, where rows belong together, whole units of them."""
+    """Return the weights per slice of a segment: whole blocks, or if rows must stay together, whole units of rows."""
     whole_rows = segment.operation is not None or segment.spread is not None
     unit = segment.unit_rows * segment.columns if whole_rows else segment.source.type.weights
     return min(max(most // unit, 1) * unit, segment.weights)
 
 
 def slices(output: PlannedTensor, index: int, most: int = PIECE_WEIGHTS) -> Iterator[Slice]:
-    """The slices of one segment of an output, in the order of its rows."""
+    """Yield the slices of one segment of an output, in the order of its rows."""
     segment = output.segments[index]
     quant = segment.source.type
     part, start, _ = source_range(segment)
@@ -158,7 +158,7 @@ def slices(output: PlannedTensor, index: int, most: int = PIECE_WEIGHTS) -> Iter
 
 
 def has_bands(segment: Segment, most: int = PIECE_WEIGHTS) -> bool:
-    """Whether a slice of a segment is one unit that is too large to be converted at once, and can be done in bands."""
+    """Return whether one unit of a segment exceeds `most` weights but can be converted in bands of columns."""
     operation, spread = segment.operation, segment.spread
     if operation is None or not operation.kind.bands or segment.unit_rows * segment.columns <= most:
         return False
@@ -167,7 +167,7 @@ def has_bands(segment: Segment, most: int = PIECE_WEIGHTS) -> bool:
 
 
 def band_weights(segment: Segment, most: int = PIECE_WEIGHTS) -> int:
-    """Weights that are converted at once: those of a slice, or of a band of it, whole blocks of every row."""
+    """Return the weights converted at a time: of a slice, or of a band of it with whole blocks of every row."""
     if not has_bands(segment, most):
         return slice_weights(segment, most)
     blocks = segment.source.type.weights
@@ -175,9 +175,9 @@ def band_weights(segment: Segment, most: int = PIECE_WEIGHTS) -> int:
 
 
 def bands(piece: Slice, raw: Bytes, most: int = PIECE_WEIGHTS) -> Iterator[tuple[Slice, Bytes]]:
-    """A slice and its source bytes; band by band, some columns of all rows each, where it is too large at once.
+    """Yield a slice and its source bytes; if it is too large to convert at once, bands of some columns of all its rows.
 
-    A band is a slice like any other: of a tensor that has its columns alone, to its own place in the output.
+    A band is itself a slice: of a tensor with only its columns, with its own place in the output.
     """
     segment, operation = piece.segment, piece.segment.operation
     if operation is None or not has_bands(segment, most):
@@ -210,9 +210,9 @@ def bands(piece: Slice, raw: Bytes, most: int = PIECE_WEIGHTS) -> Iterator[tuple
 def schedule(
     header: Header, placed: Sequence[PlacedTensor], finished: Collection[str] = (), most: int = PIECE_WEIGHTS
 ) -> Iterator[Piece]:
-    """All pieces, in an order in which every digest gets its bytes in order.
+    """Yield all pieces, in an order in which every digest gets its bytes in order.
 
-    placed: in the order of the written files and the places in them. finished: outputs whose bytes are there.
+    placed: in the order of the written files. finished: outputs that are already written.
     """
     segments = sorted(
         (source_range(segment), number, index)
@@ -227,7 +227,10 @@ def schedule(
             if placed[number].output.name in finished:
                 continue
             yield from _pass_over(part, done, start, most)
-            fed, first = turns.begin(number), stop > done  # another part of the same blocks has read them
+            fed, first = (
+                turns.begin(number),
+                stop > done,
+            )  # not first: another part of the same blocks read them
             for piece in slices(placed[number].output, index, most):
                 yield SliceToConvert(placed[number], piece, fed, first)
             done = stop
@@ -239,7 +242,7 @@ def schedule(
 
 
 class _Turns:
-    """Whose turn it is in each written file: its digest takes the tensors in their order."""
+    """Which tensor each written file's digest takes next: it takes the tensors in their order in the file."""
 
     def __init__(
         self, placed: Sequence[PlacedTensor], finished: Collection[str], visits: Sequence[int], most: int
@@ -256,18 +259,18 @@ class _Turns:
         self._queue_of = {number: queue for queue in self._queues for number in queue}
 
     def begin(self, number: int) -> bool:
-        """Whether the tensor's digests take its pieces as they pass; decided by the first segment."""
+        """Return whether the tensor's digests take its pieces as they are converted; decided at its first segment."""
         queue = self._queue_of[number]
         if number in self._in_order and queue[-1] == number:
             self._fed.add(number)
         return number in self._fed
 
     def end(self, number: int) -> None:
-        """A segment of the tensor is written."""
+        """Note that a segment of the tensor is written."""
         self._missing[number] -= 1
 
     def read_back(self, most: int) -> Iterator[ReadBack]:
-        """What is finished, was not fed, and has its turn now."""
+        """Yield the tensors that are finished, were not fed, and are next in their file."""
         for queue in self._queues:
             while queue and not self._missing[queue[-1]]:
                 number = queue.pop()
@@ -278,10 +281,10 @@ class _Turns:
 
 
 def _in_order(placed: Sequence[PlacedTensor], visits: Sequence[int], most: int) -> set[int]:
-    """The tensors whose segments lie in the source in the order of their rows, and are visited in one go.
+    """Return the tensors whose segments are in the source in the order of their rows, and are converted in one go.
 
-    Visited in one go: else another tensor of the file might get its turn in between. None that is done in bands, whose
-    memory is that of the band before.
+    In one go, because else another tensor of the file might be next in between. Tensors converted in bands are
+    excluded, since a band reuses the memory of the one before.
     """
     runs = Counter(number for number, _ in itertools.groupby(visits))
     return {

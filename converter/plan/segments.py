@@ -1,4 +1,4 @@
-"""What an output tensor is made of: rows of source tensors, one segment after the other."""
+"""Planned output tensors: each a sequence of segments, which are rows of source tensors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Segment:
     """Consecutive rows of one source tensor, in its row view.
 
     The row view of a tensor of rank ≥ 2 is (product of all extents but the last, last extent), of rank 1
-    (n, 1). scale: what all of its weights are multiplied by before anything else, if there is such a tensor.
-    operation: on float32 rows; None copies. part: which bytes of its blocks go on as they are; None dequantizes.
-    spread: where the result goes; None is one weight after the other.
+    (n, 1). scale: factor of all its weights, applied first, if there is one.
+    operation: on float32 rows; None copies. part: which bytes of its blocks are kept as they are; None dequantizes.
+    spread: where the result goes; None means contiguously.
     """
 
     source: Tensor
@@ -33,23 +33,23 @@ class Segment:
 
     @property
     def columns(self) -> int:
-        """Weights of one row."""
+        """Weights per row."""
         return self.source.shape[-1] if len(self.source.shape) > 1 else 1
 
     @property
     def weights(self) -> int:
-        """How many weights it holds."""
+        """The number of its weights."""
         return self.rows * self.columns
 
     def elements(self, weights: int) -> int:
-        """Elements of the output that so many of its weights become: one each, or bytes of their blocks."""
+        """Return how many output elements `weights` of its weights become: as many, or the bytes of their blocks."""
         return weights if self.part is None else self.part.elements(weights)
 
     @property
     def unit_rows(self) -> int:
-        """Rows that must stay together: pieces are multiples of it, as its first row and its number of rows are.
+        """Rows that must stay together: its first row, its number of rows, and every piece of it are multiples.
 
-        For a source of rank 1 whose type has blocks, it is whole blocks too.
+        For a source of rank 1 whose type has blocks, a unit also consists of whole blocks.
         """
         unit = self.operation.unit_rows if self.operation is not None else 1
         if len(self.source.shape) == 1:
@@ -60,16 +60,16 @@ class Segment:
         return unit
 
     def scaled(self, weights: Float32) -> Float32:
-        """What the model's weights are, of some that were dequantized: one product in float32, or the same."""
+        """Multiply dequantized weights by the scale in float32; without a scale, return them as they are."""
         return weights if self.scale is None else self.scale.times(weights)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTensor:
-    """A tensor to be written, before the options and the weights decide its type.
+    """A tensor to be written, before the options and the weights determine its dtype.
 
-    shape: as transformers has it; its weights are the segments' rows in order, each after its operation.
-    dtype: the one that the family's table fixes, which no option changes; None for all others.
+    shape: as in transformers; the weights are the segments' rows in order, each after its operation.
+    dtype: fixed by the family's table, whatever the options are; None for all others.
     """
 
     name: str
@@ -79,32 +79,32 @@ class PlannedTensor:
 
     @property
     def weights(self) -> int:
-        """How many weights it holds; of blocks that stay as they are, bytes."""
+        """The number of its weights; for blocks that are kept as they are, of bytes."""
         return math.prod(self.shape)
 
     @property
     def operation(self) -> Operation | None:
-        """The one that all of its segments have; None where they have none or several."""
+        """The operation that all of its segments have; None if they have none or different ones."""
         first = self.segments[0].operation
         return first if all(segment.operation == first for segment in self.segments) else None
 
     @property
     def part(self) -> BlockPart | None:
-        """Which bytes of quantized blocks it holds as they are; None where it holds weights."""
+        """Which bytes of quantized blocks it holds; None if it holds weights."""
         return self.segments[0].part
 
     @property
     def moves(self) -> bool:
-        """Whether all of its weights are the source's, in another place at most."""
+        """Whether all of its weights are the source's, only moved or copied."""
         return all(s.scale is None and (s.operation is None or s.operation.moves) for s in self.segments)
 
     def of(self, dtype: str) -> OutputTensor:
-        """The tensor as it is written, in this type."""
+        """Return the output tensor with this dtype."""
         return OutputTensor(self.name, self.shape, dtype, self.segments)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputTensor(PlannedTensor):
-    """A tensor as it is written: its type is chosen, and its segments have their scales."""
+    """A tensor as it is written: its dtype is chosen, and the scales of its segments are read."""
 
     dtype: str

@@ -1,7 +1,7 @@
-"""What a caller says of the model that the file does not: values of config.json's keys, by `--set KEY=VALUE`.
+"""Settings: the caller's values for keys of config.json, by `--set KEY=VALUE`.
 
-A key may be set that no metadata key says, where the published sizes of a family differ. What the file says is decided
-by the file, and what follows from its tensors or from a rule of llama.cpp's by those.
+A key can be set if no metadata key determines it and the published values of a family differ. It cannot be set if the
+file determines it, or if it follows from the tensors or a rule of llama.cpp.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from llorch.converter.schema.architecture import Architecture
 
 Settings = Mapping[str, object]
 
-# Derived, but from a number that llama.cpp's converter makes up where the original has none to give.
+# Derived, but from a number that llama.cpp's converter makes up if the original has none.
 MADE_UP = frozenset({"max_position_embeddings"})
 
 
 def parse_setting(text: str) -> tuple[str, object]:
-    """KEY=VALUE; the value is JSON, else it is text. Raises ValueError for what has no = or no key.
+    """Parse KEY=VALUE; the value is JSON, or else text. Raises ValueError without a = or a key.
 
     >>> parse_setting("mamba_chunk_size=128"), parse_setting("hidden_act=relu2")
     (('mamba_chunk_size', 128), ('hidden_act', 'relu2'))
@@ -41,9 +41,9 @@ def _refuse(constant: str) -> object:
 def require_settings(
     settings: Settings, architecture: Architecture, values: Mapping[str, object], assumed: Collection[str]
 ) -> None:
-    """UnsupportedInput for a key that config.json does not have, that the file decides, or of another kind of value.
+    """Raise UnsupportedInput for a key that config.json does not have, that the file determines, or of the wrong type.
 
-    values: config.json without the settings; assumed: its keys that no metadata key says.
+    values: config.json without the settings; assumed: its keys that no metadata key determines.
     """
     free = sorted(set(assumed) & values.keys() - (architecture.derived.keys() - MADE_UP))
     for key, value in settings.items():
@@ -67,7 +67,7 @@ def require_settings(
 
 
 def _is_of_a_kind(value: object, found: object) -> bool:
-    """Whether one may stand where the other is; null may be anything, and anything null."""
+    """Return whether a value's type fits the present value's; null fits everything."""
     if value is None or found is None:
         return True
     if isinstance(value, bool) or isinstance(found, bool):

@@ -1,4 +1,4 @@
-"""How large everything is: from the keys, from the shapes of tensors where those know better, and checked.
+"""The sizes of a model: from the keys, or from tensor shapes where those are more reliable, and checked.
 
 Names of sizes: vocab, hidden, layers, context, heads, kv_heads, head_dim, q (heads · head_dim),
 kv (kv_heads · head_dim), rope_dim, rope_pairs (rope_dim / 2), ff, and with experts: experts, experts_used,
@@ -19,15 +19,15 @@ from llorch.converter.schema.architecture import PREDICTION, Architecture, Evide
 from llorch.converter.schema.keys import Keys
 from llorch.formats.gguf import Tensor
 
-# src/llama-hparams.h: LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS; heads have no limit there, this one is far above all.
+# src/llama-hparams.h: LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS; there is no limit for heads, this is far above any model's.
 MOST_LAYERS, MOST_EXPERTS, MOST_HEADS = 512, 1024, 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What the layers are: of which kinds, and how large where that is not the model's size.
+    """The kinds of each layer, and its sizes where they differ from the model's.
 
-    kinds: the words of every layer in the file, those beyond the model's own included. own: the sizes of each.
+    kinds: of every layer in the file, including prediction layers after the model's own. own: the sizes of each layer.
     """
 
     sizes: Sizes
@@ -36,11 +36,11 @@ class Layers:
 
     @classmethod
     def alike(cls, sizes: Sizes) -> Layers:
-        """All of one kind and one size."""
+        """Return layers that all have the model's sizes and no kind."""
         return cls(sizes, (frozenset(),) * sizes["layers"], (sizes,) * sizes["layers"])
 
     def of(self, rule: Rule) -> Sequence[int]:
-        """The layers that a rule is for; 0 stands for the model, outside of layers."""
+        """Return the layers that a rule applies to; (0,) if its source has no layer."""
         if "{i}" not in rule.source:
             return (0,)
         if not rule.layers:
@@ -48,12 +48,12 @@ class Layers:
         return [layer for layer, kinds in enumerate(self.kinds) if rule.layers in kinds]
 
     def sizes_of(self, layer: int) -> Sizes:
-        """A layer's sizes."""
+        """Return a layer's sizes."""
         return self.own[layer]
 
 
 def read_layers(architecture: Architecture, evidence: Evidence) -> Layers:
-    """Which kinds the layers are of, by the architecture's functions, and their sizes."""
+    """Read the layers' kinds, by the architecture's functions, and sizes."""
     sizes, keys = evidence.sizes, evidence.keys
     beyond = keys.integer("block_count") - sizes["layers"]
     words = [function(evidence) for function in architecture.kinds]
@@ -67,7 +67,7 @@ def read_layers(architecture: Architecture, evidence: Evidence) -> Layers:
 
 
 def shape_of(shape: str, sizes: Sizes) -> tuple[int, ...]:
-    """The numbers that a rule's shape stands for: "2*ff+q hidden" → (2 · ff + q, hidden)."""
+    """Return the numbers of a rule's shape: "2*ff+q hidden" → (2 · ff + q, hidden)."""
     return tuple(
         sum(math.prod(int(f) if f.isdigit() else sizes[f] for f in product) for product in extent)
         for extent in _extents(shape)
@@ -75,7 +75,7 @@ def shape_of(shape: str, sizes: Sizes) -> tuple[int, ...]:
 
 
 def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str, int], list[str]]:
-    """All sizes that an architecture's rules name, and warnings.
+    """Return all sizes that an architecture's rules name, and warnings.
 
     Raises MalformedInput, which names the key or tensor, for a size that is missing, impossible or
     contradicted.
@@ -119,7 +119,7 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
 
 
 def _width_of(keys: Keys, key: str, *, several: bool) -> int | None:
-    """The one width that a key says, of those layers that have one; the smallest, where layers may differ."""
+    """Return the width that a key gives for those layers that have one; if layers may differ, the smallest."""
     widths = sorted({width for width in keys.by_layer(key, None) if width})
     if len(widths) > 1 and not several:
         raise UnsupportedInput("differs between layers", where=f"key {printable(keys.name(key))}")
@@ -128,14 +128,14 @@ def _width_of(keys: Keys, key: str, *, several: bool) -> int | None:
 
 @functools.cache
 def _extents(shape: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
-    """Extents, each a sum of products of names."""
+    """Parse a shape: extents, each a sum of products of names."""
     return tuple(
         tuple(tuple(product.split("*")) for product in extent.split("+")) for extent in shape.split()
     )
 
 
 def _is_named(architecture: Architecture, size: str) -> bool:
-    """Whether a rule's shape or a key of config.json needs the size."""
+    """Return whether a rule's shape or a key of config.json needs the size."""
     in_shapes = any(
         size in product
         for rule in architecture.tensors
@@ -146,7 +146,7 @@ def _is_named(architecture: Architecture, size: str) -> bool:
 
 
 def _extent_in_tensors(architecture: Architecture, tensors: Mapping[str, Tensor], size: str) -> int | None:
-    """A size as the first tensor has it whose rule names it, in the first layer that has such a tensor."""
+    """Return a size from the shape of the first tensor whose rule names it, in the first layer that has the tensor."""
     for rule in architecture.tensors:
         for from_end, extent in enumerate(reversed(_extents(rule.shape)), 1):
             if len(extent) > 1 or size not in extent[0]:
@@ -166,7 +166,7 @@ def _first(source: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def _layers(architecture: Architecture, keys: Keys, tensors: Mapping[str, Tensor]) -> int:
-    """The model's own; the file's may be more by those that predict further tokens."""
+    """Return the number of the model's own layers, without the prediction layers that the file may have after them."""
     layers = keys.count("block_count")
     if layers > MOST_LAYERS:
         raise keys.wrong("block_count", f"is {layers}, more than {MOST_LAYERS}")
@@ -193,14 +193,14 @@ def _vocab(keys: Keys, tensors: Mapping[str, Tensor], hidden: int) -> int:
 def _heads(
     architecture: Architecture, keys: Keys, tensors: Mapping[str, Tensor], hidden: int
 ) -> dict[str, int]:
-    if not architecture.attention:  # files of such models say 0
+    if not architecture.attention:  # such files have 0 heads
         keys.integer("attention.head_count", 0)
         return {}
     heads = keys.count("attention.head_count")
     if heads > MOST_HEADS:
         raise keys.wrong("attention.head_count", f"is {heads}, more than {MOST_HEADS}")
     kv_heads = _kv_heads(architecture, keys, heads)
-    if architecture.latent_attention:  # the others follow from ranks: `block_sizes`
+    if architecture.latent_attention:  # the other sizes follow from ranks, see `block_sizes`
         keys.count("attention.key_length", None)
         keys.count("attention.value_length", None)
         return {"heads": heads}
@@ -217,7 +217,7 @@ def _heads(
         raise keys.wrong("attention.head_count", what)
     rope_dim = keys.count("rope.dimension_count", head_dim)
     if architecture.rope is RopeLayout.NONE:
-        rope_dim = head_dim  # nothing turns: what the file says of it is noise
+        rope_dim = head_dim  # nothing is rotated, so the file's value is meaningless
     partial = architecture.rope is RopeLayout.PARTIAL
     if rope_dim % 2 or rope_dim > head_dim or (rope_dim != head_dim and not partial):
         expected = f"an even number up to {head_dim}" if partial else f"the head's {head_dim}, an even number"
@@ -234,7 +234,7 @@ def _heads(
 
 
 def _kv_heads(architecture: Architecture, keys: Keys, heads: int) -> int:
-    """Of the layers with attention; those of other kinds say 0. The fewest, where layers may differ."""
+    """Return the key-value heads of layers with attention (others have 0); if layers may differ, the fewest."""
     counts = sorted({count for count in keys.by_layer("attention.head_count_kv", heads) if count})
     if len(counts) > 1 and architecture.layer_sizes is None:
         raise UnsupportedInput(
@@ -248,7 +248,7 @@ def _kv_heads(architecture: Architecture, keys: Keys, heads: int) -> int:
 
 
 def _head_dim(keys: Keys, tensors: Mapping[str, Tensor], hidden: int, heads: int, kv_heads: int) -> int:
-    """From the rows of q, alone or fused with k and v: files of before 2024 have no key for it."""
+    """Derive head_dim from the rows of q, alone or fused with k and v: files from before 2024 have no key for it."""
     rows, parts, what = hidden, heads, "the hidden size"
     if (q := _first("blk.{i}.attn_q.weight", tensors)) is not None:
         rows, what = q.shape[0], f"the rows of {q.name},"

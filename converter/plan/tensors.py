@@ -1,4 +1,4 @@
-"""Rules + tensors → output tensors: every tensor consumed exactly once, every required one in its shape."""
+"""Output tensors by an architecture's rules: every source tensor is used exactly once, every shape is checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llorch.converter.schema.architecture import Rule, Sizes
 from llorch.converter.schema.block_parts import U8, BlockPart
 from llorch.formats.gguf import Tensor, TensorData
 
-# One tensor that stands for several, whose rows follow one another in it (expert by expert, if stacked).
+# A fused tensor → the tensors whose rows it holds one after the other (per expert, if stacked).
 # Source: llama.cpp, src/llama-model.cpp, `create_tensor_qkv`; conversion/base.py, `--fuse-gate-up-exps`.
 FUSED: Mapping[str, tuple[str, ...]] = {
     "blk.{i}.attn_qkv.weight": ("blk.{i}.attn_q.weight", "blk.{i}.attn_k.weight", "blk.{i}.attn_v.weight"),
@@ -24,7 +24,7 @@ FUSED: Mapping[str, tuple[str, ...]] = {
     "blk.{i}.ffn_gate_up_exps.weight": ("blk.{i}.ffn_gate_exps.weight", "blk.{i}.ffn_up_exps.weight"),
 }
 
-# Tensors that stand for one, a slice of its first dimension each: experts, as written before spring 2024.
+# A tensor → the tensors that may hold the slices of its first dimension: experts, as written before spring 2024.
 SPLIT: Mapping[str, str] = {
     "blk.{i}.ffn_gate_exps.weight": "blk.{i}.ffn_gate.{e}.weight",
     "blk.{i}.ffn_up_exps.weight": "blk.{i}.ffn_up.{e}.weight",
@@ -32,14 +32,14 @@ SPLIT: Mapping[str, str] = {
 }
 
 INTEGERS = frozenset({"I8", "I16", "I32", "I64"})
-NAMED_AT_MOST = 12  # names in one message
+NAMED_AT_MOST = 12  # names in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What becomes of all tensors.
+    """What becomes of every source tensor.
 
-    flags: keys of config.json that follow from which tensors are there. unused: tensor → why not written.
+    flags: keys of config.json that follow from which tensors are present. unused: tensor → why it is not written.
     unknown: tensors that no rule names. absent: targets that are not written because their source is missing.
     """
 
@@ -51,10 +51,10 @@ class Assignment:
 
 
 def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], layers: Layers) -> Assignment:
-    """Applies the rules to the layers that they are for.
+    """Apply the rules to their layers.
 
-    Raises MalformedInput for tensors that are missing, in part missing, or of another shape than the sizes
-    give, UnsupportedInput for integer weights. Unknown tensors are the caller's to judge.
+    Raises MalformedInput for tensors that are missing, partly missing, or of another shape than the sizes imply,
+    UnsupportedInput for integer weights. Unknown tensors are left to the caller.
     """
     found = _Sources(rules, tensors, layers)
     flags = _flags(rules, found, layers)
@@ -82,7 +82,7 @@ def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], layers: Layers)
 
 
 def with_scales(outputs: Iterable[PlannedTensor], data: TensorData) -> tuple[PlannedTensor, ...]:
-    """The same outputs, their segments' scales read; MalformedInput for one that is zero or not finite."""
+    """Return the outputs with their segments' scales read; MalformedInput for a scale that is zero or not finite."""
     return tuple(
         replace(output, segments=tuple(_read(s, data) for s in output.segments)) for output in outputs
     )
@@ -93,7 +93,7 @@ def _read(segment: Segment, data: TensorData) -> Segment:
 
 
 def names_of(names: Sequence[str]) -> str:
-    """Tensors for a message: all of them, or the first dozen and how many more."""
+    """List tensors for a message: all of them, or the first dozen and the number of others."""
     more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
     listed = ", ".join(printable(name) for name in names[:NAMED_AT_MOST])
     return f"tensor{'' if len(names) == 1 else 's'} {listed}{more}"
@@ -107,14 +107,14 @@ def _require_none(missing: Sequence[str], because: str = "") -> None:
 
 
 class _Sources:
-    """Finds what a rule's source is made of: the tensor itself, rows of a fused one, one for each expert."""
+    """Finds the rows of a rule's source: a tensor, a part of a fused tensor, or one tensor per expert."""
 
     def __init__(self, rules: Sequence[Rule], tensors: Mapping[str, Tensor], layers: Layers) -> None:
         self._tensors = tensors
         self._layers = layers
         self._rules = {rule.source: rule for rule in rules if rule.shape}
         self._fused = {part: whole for whole, parts in FUSED.items() for part in parts}
-        # A scale that the table names is the model's own, and multiplies no weight here.
+        # A scale named by a rule is a tensor of the model, not a factor of a weight.
         own = tuple(rule.source.rpartition(".{i}.")[2] for rule in rules if rule.source.endswith(".scale"))
         self._scales = {name: tensor for name, tensor in tensors.items() if not own or not name.endswith(own)}
 
@@ -127,9 +127,9 @@ class _Sources:
         return any(pattern.replace("{i}", str(layer)) in self._tensors for pattern in patterns)
 
     def slices(self, rule: Rule, layer: int) -> list[list[Segment]]:
-        """The rows of a source, slice by slice: one, or, of rank 3, one for each index of its first dimension.
+        """Return the segments of a source by slice: one slice, or of rank 3, one for each index of the first dimension.
 
-        A rule with an order of rows of its own says the slices and what they are made of.
+        A rule with a row order determines the slices and their segments itself.
         """
         sizes = self._layers.sizes_of(layer)
         shape, name = shape_of(rule.shape, sizes), rule.source_in(layer)
@@ -156,16 +156,14 @@ class _Sources:
     def _cut(
         self, tensor: Tensor, shape: tuple[int, ...], rows: tuple[int, ...], part: int
     ) -> list[list[Segment]]:
-        """Part `part` of the rows of each slice of a tensor that has `shape`."""
+        """Return part `part` of the rows of each slice of a tensor that has `shape`."""
         _require(tensor, shape)
-        if (
-            len(shape) == 1 < len(tensor.shape)
-        ):  # written with an outer dimension of 1, its rows are its weights
+        if len(shape) == 1 < len(tensor.shape):  # stored with an outer dimension of 1: each weight is a row
             tensor = replace(tensor, shape=shape)
         scales = scales_of(tensor, self._scales, math.prod(shape[:-2]))
         if (
             len(tensor.shape) == 1 < len(shape)
-        ):  # without its outer dimensions of 1, its rows are single weights
+        ):  # stored without its outer dimensions of 1: each weight is a row
             return [[Segment(tensor, 0, tensor.shape[0], scales[0])]]
         if len(shape) == 1 < len(tensor.shape):  # a vector as a matrix of one row
             return [[Segment(tensor, 0, 1, scales[0])]]
@@ -183,7 +181,7 @@ class _Sources:
 
 
 def _require(tensor: Tensor, shape: tuple[int, ...]) -> None:
-    """Outer dimensions of 1 may be missing: ggml drops them whenever it rewrites a file."""
+    """Check a tensor's type and shape. Outer dimensions of 1 may be missing: ggml drops them when rewriting."""
     where = f"tensor {printable(tensor.name)}"
     if tensor.type.name in INTEGERS:
         raise UnsupportedInput(f"has the type {tensor.type.name}, which no weights have", where=where)
@@ -198,7 +196,7 @@ def _without_outer_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _flags(rules: Sequence[Rule], found: _Sources, layers: Layers) -> dict[str, bool]:
-    """Whether the tensors of each flag are there; MalformedInput when only some are."""
+    """Return for each flag whether its tensors are present; MalformedInput if only some are."""
     flags: dict[str, bool] = {}
     for flag in dict.fromkeys(rule.flag for rule in rules if rule.flag):
         places = [(rule, layer) for rule in rules if rule.flag == flag for layer in layers.of(rule)]
@@ -212,7 +210,7 @@ def _flags(rules: Sequence[Rule], found: _Sources, layers: Layers) -> dict[str, 
 
 @dataclass(slots=True)
 class _Joined:
-    """An output while the rules of its target add their rows to it. becomes: its shape, where a rule says it."""
+    """An output that is being joined from the rules with its target. becomes: its shape, if a rule gives it."""
 
     name: str
     dtype: str | None
@@ -238,7 +236,7 @@ class _Joined:
         return PlannedTensor(self.name, shape, self.dtype, segments)
 
     def _in_order(self) -> list[Segment]:
-        """Source by source where they are spread, else slice by slice."""
+        """Order the segments: source by source if they are spread, else slice by slice."""
         by_source = [[s for one in slices for s in one] for slices in self.slices]
         if self.slices[0][0][0].spread is not None:
             return [segment for source in by_source for segment in source]
@@ -268,7 +266,7 @@ def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, l
     placeholder = re.search(r"\{\w\}", target)
     if placeholder is None:
         targets = {target: (shape, slices)}
-    elif len(shape) == 2:  # the slices of a matrix are its rows
+    elif len(shape) == 2:  # a matrix: one target per row
         whole, each = slices[0][0], slices[0][0].rows // shape[0]
         rows = [replace(whole, first=whole.first + row * each, rows=each) for row in range(shape[0])]
         targets = {target.replace(placeholder[0], str(e)): (shape[1:], [[row]]) for e, row in enumerate(rows)}
@@ -287,7 +285,7 @@ def _add_part(
     shape: tuple[int, ...],
     slices: Sequence[Sequence[Segment]],
 ) -> None:
-    """One part of a source's blocks, to a target of which several sources may hold rows."""
+    """Add one part of a source's blocks to a target, to which several sources may contribute."""
     joined = outputs.setdefault(target, _Joined(target, U8, None, [], [], part))
     joined.extents.append(shape)
     offset = len(joined.slices)
@@ -302,7 +300,7 @@ def _of_part(segment: Segment, part: BlockPart, offset: int) -> Segment:
 
 
 def _merge(segments: list[Segment]) -> tuple[Segment, ...]:
-    """Neighbouring rows of one tensor, under one scale, as one segment."""
+    """Merge segments with consecutive rows of one tensor and the same scale."""
     merged: list[Segment] = []
     for segment in segments:
         last = merged[-1] if merged else None
@@ -316,7 +314,7 @@ def _merge(segments: list[Segment]) -> tuple[Segment, ...]:
 def _require_each_once(
     outputs: Sequence[PlannedTensor], unused: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> tuple[str, ...]:
-    """The tensors that no output and no reason names; MalformedInput for one used in part or twice."""
+    """Return the tensors that neither an output nor a reason names; MalformedInput for one used in part or twice."""
     ranges: dict[tuple[str, str], list[tuple[int, int]]] = {}
     rows: dict[str, int] = {}
     scales: set[str] = set()
@@ -343,5 +341,5 @@ def _rows_of(tensor: Tensor) -> int:
 
 
 def _cover(ranges: Sequence[tuple[int, int]], rows: int) -> bool:
-    """Whether sorted ranges hold every row up to `rows` once."""
+    """Return whether sorted ranges cover every row below `rows` exactly once."""
     return [first for first, _ in ranges] + [rows] == [0] + [stop for _, stop in ranges]

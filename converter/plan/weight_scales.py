@@ -1,9 +1,9 @@
-"""The numbers beside a weight that it is to be multiplied by: X.scale next to X.weight.
+"""Scales beside weights: X.weight is to be multiplied by X.scale.
 
-ModelOpt's NVFP4 has a float32 scale above those of the blocks: one a matrix, or one an expert. llama.cpp's converter
-writes it where it is not 1, and beside it X.input_scale, which scales what the weight is multiplied with.
+ModelOpt's NVFP4 has a float32 scale on top of the blocks' own: one per matrix, or one per expert. llama.cpp's
+converter writes it if it is not 1, and next to it X.input_scale, a scale of the activations.
 Sources: llama.cpp, conversion/base.py, `_repack_nvfp4` and `_flush_nvfp4_experts`; src/llama-model.cpp, `load_tensors`,
-for which weights have one (no embedding, no router, no experts with gate and up in one); src/llama-graph.cpp,
+for which weights have one (no embedding, no router, no experts with fused gate and up); src/llama-graph.cpp,
 `build_lora_mm` and `build_lora_mm_id`.
 """
 
@@ -19,7 +19,7 @@ from llorch.base.printable import printable
 from llorch.converter.plan.dtype import Float32
 from llorch.formats.gguf import Tensor, TensorData
 
-# Weights of a layer that may have a scale, of whatever type they are.
+# Weights of a layer that may have a scale, whatever their type.
 IN_LAYERS = frozenset(
     {
         "attn_q",
@@ -40,7 +40,7 @@ IN_LAYERS = frozenset(
 )
 ONLY_OF_NVFP4 = "output"
 
-# llama.cpp multiplies after it has added the bias of these, and gives up where they are NVFP4.
+# For these llama.cpp applies the scale after the bias, and aborts if they are NVFP4.
 BEFORE_BIAS = frozenset({"ffn_gate", "ffn_up", "ffn_down"})
 
 OF_ACTIVATIONS = "scales the activations, which stay float in the folder"
@@ -55,13 +55,13 @@ class Scale:
     value: float | None = None
 
     def times(self, weights: Float32) -> Float32:
-        """The weights multiplied by it, in float32; a LookupError before it is read."""
+        """Multiply weights by the scale in float32; LookupError if it has not been read."""
         if self.value is None:
             raise LookupError(f"{self.tensor.name} has not been read")
         return weights * np.float32(self.value)
 
     def read(self, data: TensorData) -> Scale:
-        """With its value; MalformedInput where that is zero or not finite."""
+        """Return the scale with its value; MalformedInput if that is zero or not finite."""
         value = float(data.read(self.tensor, 4 * self.index, 4 * self.index + 4).view("<f4")[0])
         if value == 0 or not np.isfinite(value):
             raise MalformedInput(
@@ -73,7 +73,7 @@ class Scale:
 
 
 def scales_of(weight: Tensor, tensors: Mapping[str, Tensor], count: int) -> list[Scale | None]:
-    """What each of the `count` slices of a tensor's first dimension is multiplied by (of a matrix there is one).
+    """Return the scale of each of the `count` slices of a tensor's first dimension (a matrix has one), or None.
 
     Raises MalformedInput for a scale of another type or size, UnsupportedInput for one beside a bias that
     llama.cpp would multiply too.
@@ -95,7 +95,7 @@ def scales_of(weight: Tensor, tensors: Mapping[str, Tensor], count: int) -> list
 
 
 def input_scales(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """The scales of activations beside weights that may have one, and why they are not written."""
+    """Return the activation scales beside weights that may have one, and why they are not written."""
     names = (
         f"{name.removesuffix('.weight')}.input_scale" for name, t in tensors.items() if _may_have_scale(t)
     )
@@ -103,7 +103,7 @@ def input_scales(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def require_weights(unknown: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
-    """MalformedInput for a scale among the unknown tensors that has no weight beside it."""
+    """Raise MalformedInput for a scale among the unknown tensors that has no weight beside it."""
     for name in unknown:
         stem, _, kind = name.rpartition(".")
         known = stem.rpartition(".")[2] in IN_LAYERS or stem == ONLY_OF_NVFP4
