@@ -1,4 +1,4 @@
-"""The architectures: one file a family, found by looking into this package: to add one is to add a file."""
+"""The architectures: one file per family, found by listing this package, so adding a file adds a family."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from llorch.converter.schema.not_yet import PARTLY, what_it_is
 
 
 def architectures() -> tuple[Architecture, ...]:
-    """Every Architecture that a module of this package defines."""
+    """Return every Architecture that a module of this package defines."""
     return _in_package(tuple(__path__))
 
 
 def choose_architecture(evidence: Evidence) -> Architecture:
-    """The architecture for a file: by its name, and among several of one name by their conditions.
+    """Choose the architecture for a file: by its name, and among several with one name by their conditions.
 
-    UnsupportedInput for a name that none has, and lists those that are known.
+    UnsupportedInput for an unknown name, which lists the known ones.
     """
     name = evidence.keys.prefix
     named = [a for a in architectures() if a.gguf == name]
@@ -43,7 +43,7 @@ def choose_architecture(evidence: Evidence) -> Architecture:
 
 
 def refuse_what_is_not_yet(name: str) -> None:
-    """UnsupportedInput for the name of an architecture that is known to be something else than what is converted."""
+    """Raise UnsupportedInput for an architecture that is known but not converted."""
     what = what_it_is(name)
     if what is not None:
         raise UnsupportedInput(

@@ -1,7 +1,7 @@
-"""Trinity: four norms a layer, a gate on what attention gives, windows in three layers of four, the others not rotated.
+"""Trinity: four norms per layer, gated attention, sliding windows in three of four layers, rotation in those only.
 
-llama.cpp's converter writes whether weights are divided by their sum only where config.json says so; the class does it
-always.
+llama.cpp's converter writes whether expert weights are normalized only if config.json says so; the class always
+normalizes them.
 Source: llama.cpp, conversion/afmoe.py and src/models/afmoe.cpp; transformers, models/afmoe.
 """
 
@@ -59,7 +59,7 @@ AFMOE = Architecture(
         "global_attn_every_n_layers": 4,
         "hidden_act": "silu",
         "initializer_range": 0.02,
-        "mup_enabled": True,  # the embedding times the root of the hidden size, which llama.cpp always does
+        "mup_enabled": True,  # the embedding is multiplied by √hidden_size, which llama.cpp always does
         "output_router_logits": False,
         "use_cache": True,
     },

@@ -1,4 +1,4 @@
-"""Apertus: a Llama without a gate, whose activation has four numbers of its own in every layer (xIELU).
+"""Apertus: a Llama without a gate, whose activation (xIELU) has four parameters per layer.
 
 Source: llama.cpp, conversion/llama.py, `ApertusModel`, and src/models/apertus.cpp; transformers, models/apertus.
 """

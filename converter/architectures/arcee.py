@@ -1,4 +1,4 @@
-"""Arcee's AFM: a Llama whose feed-forward network has no gate and squares what is above zero.
+"""Arcee's AFM: a Llama whose feed-forward network has no gate and a squared ReLU.
 
 Source: llama.cpp, conversion/arcee.py and src/models/arcee.cpp; transformers, models/arcee.
 """

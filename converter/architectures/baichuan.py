@@ -1,7 +1,7 @@
 """Baichuan 7B and Baichuan 2 7B: Llamas by another name, so they are written as Llama.
 
-The original has queries, keys and values in one tensor, and a class that comes as code; in the file they are apart. The
-13B is told by its 40 layers, as llama.cpp tells it: it has alibi and no rotation, which no class has beside such norms.
+The original has q, k and v in one tensor and custom code for its class; in the file they are separate. The 13B, which
+is recognized by its 40 layers as in llama.cpp, has ALiBi instead of rotation, and no class has ALiBi and RMS norms.
 Source: llama.cpp, conversion/baichuan.py and src/models/baichuan.cpp; transformers, models/llama.
 """
 

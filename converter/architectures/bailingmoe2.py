@@ -1,6 +1,6 @@
 """Ling 2.0, Ring 2.0 and Sarvam: GLM-4.5 by other names, so they are written as GLM-4.5.
 
-The original's classes come as code. Its layer that predicts a further token ends in a norm where GLM's has one too.
+The original's classes are custom code. Its prediction layer ends in a norm, as GLM's does.
 Source: llama.cpp, conversion/bailingmoe.py and src/models/bailingmoe2.cpp; transformers, models/glm4_moe.
 """
 

@@ -1,6 +1,6 @@
-"""BLOOM and BLOOMZ: no rotation but alibi, the embedding normed, biases everywhere.
+"""BLOOM and BLOOMZ: ALiBi instead of rotation, a norm after the embedding, biases everywhere.
 
-The rows of queries, keys and values are the original's by head; in the file all queries come first.
+The original has the rows of q, k and v by head; in the file all of q comes first.
 Source: llama.cpp, conversion/bloom.py and src/models/bloom.cpp; transformers, models/bloom.
 """
 

@@ -1,6 +1,6 @@
-"""GLM-4 of 2024, GLM-4-9B-Chat and GLM-Edge: two norms, half of each head rotated by neighbouring pairs.
+"""GLM-4 of 2024, GLM-4-9B-Chat and GLM-Edge: two norms, half of each head rotated, in neighbouring pairs.
 
-ChatGLM 3 is of the same kind, and its vocabulary is another one.
+ChatGLM 3 has the same layers but a different kind of vocabulary.
 Source: llama.cpp, conversion/chatglm.py and src/models/chatglm.cpp; transformers, models/glm.
 """
 

@@ -1,6 +1,6 @@
 """CodeShell 7B: StarCoder 2 by another name, so it is written as StarCoder 2.
 
-The original's class comes as code; its queries, keys and values are one tensor, as in the file.
+The original's class is custom code; q, k and v are one tensor there and in the file.
 Source: llama.cpp, conversion/codeshell.py and src/models/codeshell.cpp; transformers, models/starcoder2.
 """
 

@@ -1,4 +1,4 @@
-"""Command R7B and Command A: attention and feed-forward side by side, windows in three layers of four.
+"""Command R7B and Command A: attention and feed-forward in parallel, sliding windows in three of four layers.
 
 Source: llama.cpp, conversion/command_r.py and src/models/cohere2.cpp; transformers, models/cohere2.
 """

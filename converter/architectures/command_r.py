@@ -1,6 +1,6 @@
-"""Command-R, Command-R+ and Aya 23: one norm a block, attention and feed-forward side by side.
+"""Command-R, Command-R+ and Aya 23: one norm per block, attention and feed-forward in parallel.
 
-Both sides rotate interleaved pairs, so q and k are as they are.
+Both formats rotate interleaved pairs, so q and k are not permuted.
 Source: llama.cpp, conversion/command_r.py and src/models/command-r.cpp; transformers, models/cohere.
 """
 

@@ -1,4 +1,4 @@
-"""DBRX: a mixture in every layer, layer norms without biases, queries, keys and values bounded.
+"""DBRX: a mixture of experts in every layer, layer norms without biases, clipped q, k and v.
 
 Source: llama.cpp, conversion/dbrx.py and src/models/dbrx.cpp; transformers, models/dbrx.
 """

@@ -1,4 +1,4 @@
-"""DeepSeek V2, V3, R1 and Kimi K2: latent attention, experts chosen by group; and GLM-4.7-Flash, which is built so too.
+"""DeepSeek V2, V3, R1 and Kimi K2: latent attention, experts chosen by group; and GLM-4.7-Flash, which is built alike.
 
 Source: llama.cpp, conversion/deepseek.py and src/models/deepseek2.cpp; transformers, models/deepseek_v2,
 models/deepseek_v3 and models/glm4_moe_lite.

@@ -1,4 +1,4 @@
-"""dots.llm1: DeepSeek V3's experts above Qwen3's attention.
+"""dots.llm1: Qwen3's attention with DeepSeek V3's experts.
 
 Source: llama.cpp, conversion/dots1.py and src/models/dots1.cpp; transformers, models/dots1.
 """

@@ -1,4 +1,4 @@
-"""ERNIE 4.5, dense and with experts: a Llama whose pairs are neighbours on both sides.
+"""ERNIE 4.5, dense and with experts: a Llama whose rotary pairs are neighbours in both formats.
 
 Source: llama.cpp, conversion/ernie.py and src/models/ernie4-5.cpp; transformers, models/ernie4_5 and
 models/ernie4_5_moe.

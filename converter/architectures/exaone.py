@@ -1,6 +1,6 @@
-"""EXAONE 3 and 3.5: a Llama by another name, whose rotary pairs the file has half a head apart.
+"""EXAONE 3 and 3.5: a Llama by another name, whose rotary pairs are half a head apart in the file.
 
-The original's class comes as code; its networks and norms are Llama's, so it is written as Llama.
+The original's class is custom code; its layers are Llama's, so it is written as Llama.
 Source: llama.cpp, conversion/exaone.py and src/models/exaone.cpp; transformers, models/llama.
 """
 

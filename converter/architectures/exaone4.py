@@ -1,4 +1,4 @@
-"""EXAONE 4: norms behind the blocks alone, windows in three layers of four, the others not rotated.
+"""EXAONE 4: norms only after the blocks, sliding windows in three of four layers, rotation in those only.
 
 Source: llama.cpp, conversion/exaone.py and src/models/exaone4.cpp; transformers, models/exaone4.
 """

@@ -1,6 +1,6 @@
-"""K-EXAONE: DeepSeek V3's experts above EXAONE 4's windows, with norms before the blocks.
+"""K-EXAONE: EXAONE 4's windows with DeepSeek V3's experts, and norms before the blocks.
 
-The layer that predicts a further token is dense, and is kept under the original's names.
+The prediction layer is dense, and keeps the original's names.
 Source: llama.cpp, conversion/exaone.py and src/models/exaone-moe.cpp; transformers, models/exaone_moe.
 """
 

@@ -1,6 +1,6 @@
-"""Falcon: 7B with one key head and one norm a block, 40B and 180B with several and two, 11B with several and one.
+"""Falcon: 7B has one key head and one norm per block, 40B and 180B several heads and two norms, 11B several and one.
 
-The rows of queries, keys and values are the original's by key-value head; in the file all queries come first.
+The original has the rows of q, k and v by key-value head; in the file all of q comes first.
 Source: llama.cpp, conversion/falcon.py and src/models/falcon.cpp; transformers, models/falcon.
 """
 

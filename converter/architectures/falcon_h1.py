@@ -1,8 +1,8 @@
-"""Falcon-H1: attention and Mamba 2 side by side in every layer, whose multipliers are in the weights.
+"""Falcon-H1: attention and Mamba 2 in parallel in every layer, with multipliers folded into the weights.
 
-Of the eleven multipliers that published models have (of embedding, output, keys, both ways into and out of attention
-and state space, gate and down), llama.cpp's converter multiplies the weights by each, and writes none of them. The
-folder has the file's weights, and 1 for every multiplier: the same function, computed from other numbers.
+Published models have eleven multipliers (of embedding, output, keys, into and out of attention and state space, gate
+and down). llama.cpp's converter multiplies the weights by them and writes none. The folder has the file's weights and
+1 for every multiplier: the same function, computed from different numbers.
 Source: llama.cpp, conversion/falcon_h1.py and src/models/falcon-h1.cpp; transformers, models/falcon_h1.
 """
 

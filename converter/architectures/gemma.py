@@ -1,4 +1,4 @@
-"""Gemma 1: norms that are stored with the 1 of (1 + weight) in them, as in all Gemmas.
+"""Gemma 1: norms stored with the 1 of (1 + weight) added, as in all Gemmas.
 
 Source: llama.cpp, conversion/gemma.py and src/models/gemma.cpp; transformers, models/gemma.
 """

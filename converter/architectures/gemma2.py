@@ -1,4 +1,4 @@
-"""Gemma 2: four norms a block, soft-caps, a window on every other layer.
+"""Gemma 2: four norms per block, soft-caps, a sliding window in every other layer.
 
 The GGUF's `ffn_norm` is the norm before the feed-forward layer, not transformers' post_attention_layernorm.
 Source: llama.cpp, conversion/gemma.py and src/models/gemma2.cpp; transformers, models/gemma2.

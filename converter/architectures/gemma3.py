@@ -1,4 +1,4 @@
-"""Gemma 3, the text model: a window on five layers of six, which rotate by a base of their own.
+"""Gemma 3, the text model: sliding windows in five of six layers, which have a rope base of their own.
 
 Source: llama.cpp, conversion/gemma.py and src/models/gemma3.cpp; transformers, models/gemma3.
 """
@@ -35,7 +35,7 @@ GEMMA3 = Architecture(
     ),
     keys=(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
-        # The class wants a window even where no layer slides; this is its default.
+        # The class requires a window even if no layer slides; this is its default.
         Key("attention.sliding_window", "sliding_window", Kind.INTEGER, default=4096, unset=0, least=0),
         Key("final_logit_softcapping", "final_logit_softcapping", default=None, none=0.0, least=0),
     ),

@@ -1,4 +1,4 @@
-"""Gemma 3n E2B and E4B, their text: several states a position, a low-rank bypass, sparse gates, an embedding a layer.
+"""Gemma 3n E2B and E4B, the text model: AltUp's parallel states, Laurel's bypass, sparse gates, per-layer embeddings.
 
 Source: llama.cpp, conversion/gemma.py, `Gemma3NModel`, and src/models/gemma3n.cpp; transformers, models/gemma3n.
 """

@@ -1,4 +1,4 @@
-"""Gemma 4, all of them: E2B and E4B with an embedding a layer, the dense 12B and 31B, and 26B-A4B with experts.
+"""Gemma 4: E2B and E4B with per-layer embeddings, the dense 12B and 31B, and 26B-A4B with experts.
 
 Source: llama.cpp, conversion/gemma.py and src/models/gemma4.cpp; transformers, models/gemma4.
 """

@@ -1,4 +1,4 @@
-"""GLM-4 of 2025, 9B and 32B, and GLM-Z1: four norms, half of each head rotated by neighbouring pairs.
+"""GLM-4 of 2025, 9B and 32B, and GLM-Z1: four norms, half of each head rotated, in neighbouring pairs.
 
 Source: llama.cpp, conversion/glm.py and src/models/glm4.cpp; transformers, models/glm4.
 """

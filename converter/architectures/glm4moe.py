@@ -1,4 +1,4 @@
-"""GLM-4.5, 4.6 and 4.7, Air and not: dense layers first, then experts chosen by sigmoid scores and a bias.
+"""GLM-4.5, 4.6 and 4.7, also Air: dense layers first, then experts chosen by sigmoid scores and a bias.
 
 Source: llama.cpp, conversion/glm.py and src/models/glm4-moe.cpp; transformers, models/glm4_moe.
 """
@@ -36,7 +36,7 @@ GLM4MOE = Architecture(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
         Key(
             "expert_gating_func", kind=Kind.INTEGER, default=2, only=(0, 2)
-        ),  # sigmoid, which files may leave unsaid
+        ),  # sigmoid; files may lack the key
         Key("expert_weights_norm", "norm_topk_prob", Kind.FLAG, default=True),
         *KEYS,
     ),

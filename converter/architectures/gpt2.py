@@ -1,4 +1,4 @@
-"""GPT-2: positions learned, biases everywhere, matrices that transformers has (in, out); and StarCoder 1.
+"""GPT-2: learned positions, biases everywhere, matrices transposed in transformers (in, out); and StarCoder 1.
 
 Source: llama.cpp, conversion/gpt2.py, conversion/starcoder.py, src/models/gpt2.cpp and starcoder.cpp;
 transformers, models/gpt2 and models/gpt_bigcode.

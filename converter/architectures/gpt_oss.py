@@ -1,7 +1,7 @@
-"""gpt-oss-20b and 120b: attention sinks, biased experts with a clamped gate, every other layer sliding.
+"""gpt-oss-20b and 120b: attention sinks, biased experts with a clamped gate, sliding windows in every other layer.
 
-Of two classes of files: experts that are MXFP4, as in the published folders, stay the blocks that they are; others, and
-whatever is to be of one type, become floats.
+Experts in MXFP4, as in the published folders, keep their blocks; other experts, or if one dtype is requested for all
+weights, become floats.
 Source: llama.cpp, conversion/gpt_oss.py and src/models/openai-moe.cpp; transformers, models/gpt_oss and
 integrations/mxfp4.py; openai/gpt-oss-20b, config.json, for `quantization_config`.
 """
@@ -53,7 +53,7 @@ GPT_OSS = Architecture(
     gguf="gpt-oss",
     model_type="gpt_oss",
     class_name="GptOssForCausalLM",
-    rope_constants={"truncate": False},  # llama.cpp rounds yarn's two dimensions, which the original does not
+    rope_constants={"truncate": False},  # llama.cpp rounds yarn's two dimensions, the original does not
     tensors=(
         *rows.EMBEDDING,
         *in_layers(*BEFORE_EXPERTS, *EXPERTS, *EXPERT_BIASES),
@@ -62,9 +62,7 @@ GPT_OSS = Architecture(
     keys=(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
         Key("attention.sliding_window", "sliding_window", Kind.INTEGER, least=1),
-        Key(
-            "expert_gating_func", kind=Kind.INTEGER, default=3, only=(3,)
-        ),  # softmax of those that are chosen
+        Key("expert_gating_func", kind=Kind.INTEGER, default=3, only=(3,)),  # softmax of the chosen experts
     ),
     sizes={
         "intermediate_size": "expert_ff",

@@ -1,6 +1,6 @@
-"""GPT-NeoX, Pythia, Dolly: attention beside feed-forward, each with a norm, a quarter of every head rotated.
+"""GPT-NeoX, Pythia, Dolly: attention and feed-forward in parallel, each with a norm, a quarter of each head rotated.
 
-The rows of queries, keys and values are the original's by head; in the file all queries come first.
+The original has the rows of q, k and v by head; in the file all of q comes first.
 Source: llama.cpp, conversion/gptneox.py and src/models/gptneox.cpp; transformers, models/gpt_neox.
 """
 

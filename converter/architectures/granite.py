@@ -1,4 +1,4 @@
-"""Granite 3, the dense ones: a Llama with four multipliers.
+"""Granite 3, dense: a Llama with four multipliers.
 
 Source: llama.cpp, conversion/granite.py and src/models/granite.cpp; transformers, models/granite.
 """
@@ -45,7 +45,7 @@ GRANITE = Architecture(
         Key("attention.scale", "attention_multiplier", default=inverse_root_of_head_dim, unset=0.0),
         Key("embedding_scale", "embedding_multiplier", default=1.0, unset=0.0),
         Key("residual_scale", "residual_multiplier", default=1.0, unset=0.0),
-        Key("logit_scale", "logits_scaling"),  # a divisor on both sides
+        Key("logit_scale", "logits_scaling"),  # a divisor in both formats
         Key(
             "rope.scaling.finetuned", kind=Kind.FLAG, default=True, only=(True,)
         ),  # false: no rotation at all

@@ -1,4 +1,4 @@
-"""Granite 4 hybrid, dense and with experts: Mamba 2, attention in some layers, a shared network in all.
+"""Granite 4 hybrid, dense and with experts: Mamba 2, attention in some layers, a shared feed-forward network in all.
 
 Source: llama.cpp, conversion/granite.py and src/models/granite-hybrid.cpp; transformers, models/granitemoehybrid.
 """
@@ -50,7 +50,7 @@ KEYS = (
     Key("attention.scale", "attention_multiplier", default=inverse_root_of_head_dim, unset=0.0),
     Key("embedding_scale", "embedding_multiplier", default=1.0, unset=0.0),
     Key("residual_scale", "residual_multiplier", default=1.0, unset=0.0),
-    Key("logit_scale", "logits_scaling"),  # a divisor on both sides
+    Key("logit_scale", "logits_scaling"),  # a divisor in both formats
 )
 DERIVED = {
     "layer_types": layer_types(MAMBA_OR_ATTENTION, {"mamba": "mamba", "attention": "attention"}),

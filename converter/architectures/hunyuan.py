@@ -1,4 +1,4 @@
-"""Hunyuan, the dense ones of 0.5B to 7B and A13B with experts: q and k are normed when they are rotated.
+"""Hunyuan, dense from 0.5B to 7B and A13B with experts: q and k are normed after the rotation.
 
 HunyuanOCR and HunyuanVL, the part that is in the GGUF, are for text the same as the dense ones; the vision tower is in
 the mmproj file.
@@ -39,7 +39,7 @@ HUNYUAN_DENSE = Architecture(
         "initializer_range": 0.02,
         "pretraining_tp": 1,
         "use_cache": True,
-        "use_qk_norm": True,  # mistral.rs leaves the norms out where it is absent
+        "use_qk_norm": True,  # without it mistral.rs leaves the norms out
     },
 )
 
@@ -60,7 +60,7 @@ HUNYUAN_MOE = replace(
             *HEAD_NORMS,
             *rows.FFN_NORM,
             Rule("ffn_gate_inp.weight", "mlp.gate.wg.weight", "experts hidden"),
-            # the class has one width for its experts and for the network beside them
+            # the class has one width for its experts and its shared expert
             Rule("ffn_gate_exps.weight", "mlp.experts.{e}.gate_proj.weight", "experts ff hidden"),
             Rule("ffn_up_exps.weight", "mlp.experts.{e}.up_proj.weight", "experts ff hidden"),
             Rule("ffn_down_exps.weight", "mlp.experts.{e}.down_proj.weight", "experts hidden ff"),
@@ -85,6 +85,6 @@ HUNYUAN_MOE = replace(
     assumed={
         **HUNYUAN_DENSE.assumed,
         "output_router_logits": False,
-        "use_mixed_mlp_moe": True,  # mistral.rs leaves the shared expert out where it is absent
+        "use_mixed_mlp_moe": True,  # without it mistral.rs leaves the shared expert out
     },
 )

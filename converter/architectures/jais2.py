@@ -1,4 +1,4 @@
-"""Jais 2: layer norms, biases everywhere, and a squared rectifier without a gate.
+"""Jais 2: layer norms, biases everywhere, and a squared ReLU without a gate.
 
 Source: llama.cpp, conversion/jais.py and src/models/jais2.cpp; transformers, models/jais2.
 """

@@ -1,4 +1,4 @@
-"""LFM2 and LFM2.5, dense and with experts: short convolutions, and attention in some of the layers.
+"""LFM2 and LFM2.5, dense and with experts: short convolutions, and attention in some layers.
 
 Source: llama.cpp, conversion/lfm2.py and src/models/lfm2.cpp; transformers, models/lfm2 and models/lfm2_moe.
 """
@@ -31,7 +31,7 @@ NAMES = {
     "up_proj": "w3",
     "down_proj": "w2",
 }
-FINAL_NORM = (Rule("token_embd_norm.weight", "model.embedding_norm.weight", "hidden"),)  # it is the final one
+FINAL_NORM = (Rule("token_embd_norm.weight", "model.embedding_norm.weight", "hidden"),)  # despite its name
 
 KEYS = (
     Key("attention.layer_norm_rms_epsilon", "norm_eps", least=0),
@@ -61,7 +61,7 @@ LFM2 = Architecture(
     derived={"block_dim": size("hidden"), "block_ff_dim": size("ff"), "layer_types": LAYER_TYPES},
     assumed={
         **ASSUMED,
-        "block_auto_adjust_ff_dim": False,  # the file's width is the adjusted one
+        "block_auto_adjust_ff_dim": False,  # the file's width is already adjusted
         "block_ffn_dim_multiplier": 1.0,
         "block_multiple_of": 256,
     },

@@ -1,4 +1,4 @@
-"""Llama 1 to 3.3, TinyLlama, SmolLM2, Code Llama, Yi, DeepSeek 1, and every model that borrows their shape.
+"""Llama 1 to 3.3, TinyLlama, SmolLM2, Code Llama, Yi, DeepSeek 1, and every model with the same layers.
 
 Source: llama.cpp, conversion/llama.py and src/models/llama.cpp; transformers, models/llama.
 """

@@ -1,7 +1,7 @@
-"""Llama 4 Scout and Maverick, their text: mixtures that weigh what an expert is given, every fourth layer unrotated.
+"""Llama 4 Scout and Maverick, the text model: experts with weighted inputs, no rotation in every fourth layer.
 
-Both sides rotate interleaved pairs, so q and k are as they are. What llama.cpp has built in is assumed: chunks of 8192
-positions in the layers that rotate, and queries that grow with their position in those that do not.
+Both formats rotate interleaved pairs, so q and k are not permuted. What is built into llama.cpp is assumed: chunks of
+8192 positions in the layers with rotation, and queries scaled by their position in the others.
 Source: llama.cpp, conversion/llama.py, `Llama4Model`, and src/models/llama4.cpp; transformers, models/llama4.
 """
 
@@ -48,7 +48,7 @@ LLAMA4 = Architecture(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
         Key("interleave_moe_layer_step", "interleave_moe_layer_step", Kind.INTEGER, least=1),
         Key("expert_gating_func", kind=Kind.INTEGER, default=2, unset=0, only=(2,)),  # sigmoid
-        # 0 is MobileLLM, all of whose layers rotate and see everything.
+        # 0 is MobileLLM, where all layers have rotation and full attention.
         Key("attention.sliding_window", kind=Kind.INTEGER, default=8192, only=(8192,)),
     ),
     rope_theta=500000.0,

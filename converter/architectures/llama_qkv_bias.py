@@ -1,4 +1,4 @@
-"""Llamas with biases on q, k and v alone: Qwen2's class computes them, Llama's has all four biases or none.
+"""Llamas with biases on q, k and v only: Qwen2's class has these; Llama's has all four biases or none.
 
 Source: llama.cpp, src/models/llama.cpp (optional biases); transformers, models/qwen2.
 """

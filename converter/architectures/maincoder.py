@@ -1,7 +1,7 @@
-"""Maincoder 1B: Hunyuan's block, but for its rotary pairs, which are neighbours.
+"""Maincoder 1B: Hunyuan's block, except that rotary pairs are neighbours.
 
-The original's class comes as code. The rows of queries and keys, and the weights of their norms, are put in the order
-of halves.
+The original's class is custom code. The rows of q and k, and the weights of their norms, are permuted to Hunyuan's
+halves.
 Source: llama.cpp, conversion/maincoder.py and src/models/maincoder.cpp; transformers, models/hunyuan_v1_dense.
 """
 

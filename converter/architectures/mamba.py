@@ -1,4 +1,4 @@
-"""Mamba and Mamba 2: state spaces alone, no attention and no feed-forward network.
+"""Mamba and Mamba 2: state space layers only, without attention and feed-forward networks.
 
 Source: llama.cpp, conversion/mamba.py, src/models/mamba.cpp and mamba-base.cpp; transformers, models/mamba and
 models/mamba2.

@@ -1,6 +1,6 @@
-"""Mellum 2: Qwen3's mixture, with windows in three layers of four, rotated without scaling and by a base of their own.
+"""Mellum 2: Qwen3's experts, with sliding windows in three of four layers, which have their own, unscaled rope base.
 
-llama.cpp rotates those layers by the other layers' base.
+llama.cpp rotates the sliding layers with the other layers' base.
 Source: llama.cpp, conversion/mellum.py and src/models/mellum.cpp; transformers, models/mellum.
 """
 

@@ -1,4 +1,4 @@
-"""MiniCPM 1 and 2: a Llama with an embedding, a residual and a logit scale, which is what Granite is.
+"""MiniCPM 1 and 2: a Llama with embedding, residual and logit scales, so it is written as Granite.
 
 Source: llama.cpp, conversion/minicpm.py and src/models/minicpm.cpp; transformers, models/granite.
 """

@@ -1,6 +1,6 @@
-"""MiniCPM 3: DeepSeek's latent attention without its experts, under MiniCPM's scales.
+"""MiniCPM 3: DeepSeek's latent attention without experts, with MiniCPM's scales.
 
-The scales are built into llama.cpp's src/models/minicpm3.cpp, and no key says them.
+The scales are built into llama.cpp's src/models/minicpm3.cpp; no key has them.
 Source: llama.cpp, conversion/minicpm.py and src/models/minicpm3.cpp; transformers, models/minicpm3.
 """
 

@@ -34,7 +34,7 @@ MINIMAX_M2 = Architecture(
     ),
     keys=(
         Key("attention.layer_norm_rms_epsilon", "rms_norm_eps", least=0),
-        Key("expert_gating_func", kind=Kind.INTEGER, only=(2,)),  # llama.cpp does without no more than we
+        Key("expert_gating_func", kind=Kind.INTEGER, only=(2,)),  # sigmoid; llama.cpp requires the key too
         Key("expert_weights_norm", kind=Kind.FLAG, default=True, only=(True,)),
         Key("expert_weights_scale", default=1.0, unset=0.0, only=(1.0,)),
     ),

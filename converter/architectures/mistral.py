@@ -1,4 +1,4 @@
-"""Mistral 7B, Mistral-Nemo and other dense Llamas that only Mistral's class can say (`is_mistral`).
+"""Mistral 7B, Mistral-Nemo and other dense Llamas that only Mistral's class can express (see `is_mistral`).
 
 Source: llama.cpp, conversion/llama.py; transformers, models/mistral.
 """

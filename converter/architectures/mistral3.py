@@ -1,6 +1,6 @@
-"""Ministral 3, Mistral Small 4's dense kin, Devstral 2: yarn, and queries that grow with their position.
+"""Ministral 3, dense relatives of Mistral Small 4, Devstral 2: yarn, and queries scaled by their position.
 
-Files of Mistral Small 3.1 and 3.2 have the same name without a temperature: they are Mistral's class.
+Files of Mistral Small 3.1 and 3.2 have the same architecture name without a temperature: they are Mistral's class.
 Source: llama.cpp, conversion/mistral3.py and src/models/mistral3.cpp; transformers, models/ministral3.
 """
 

@@ -1,6 +1,6 @@
-"""Mistral Small 4: latent attention, experts in two tensors, queries that grow with their position.
+"""Mistral Small 4: latent attention, experts in two tensors, queries scaled by their position.
 
-llama.cpp's converter does not write the temperature, so its number is the published one.
+llama.cpp's converter does not write the temperature, so the published value is assumed.
 Source: llama.cpp, conversion/mistral.py and src/models/mistral4.cpp; transformers, models/mistral4.
 """
 

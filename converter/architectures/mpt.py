@@ -1,7 +1,7 @@
-"""MPT 7B and 30B: no rotation but alibi, no biases, queries, keys and values bounded.
+"""MPT 7B and 30B: ALiBi instead of rotation, no biases, clipped q, k and v.
 
-transformers' class has alibi always, and its exponents by its default: a file that says another is refused. It is found
-by model_type, so that the class is called as the originals call it, by which llama.cpp's converter and vLLM find it.
+transformers' class always has ALiBi, with its default exponents: a file with others is refused. The class is found by
+model_type, so it can have the originals' name, by which llama.cpp's converter and vLLM find it.
 Source: llama.cpp, conversion/mpt.py and src/models/mpt.cpp; transformers, models/mpt.
 """
 

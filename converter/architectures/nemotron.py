@@ -1,4 +1,4 @@
-"""Nemotron 4 and Minitron: LayerNorm with 1 added to its weight, half of every head rotated, no gate, squares.
+"""Nemotron 4 and Minitron: LayerNorm with 1 added to its weight, half of each head rotated, squared ReLU, no gate.
 
 Source: llama.cpp, conversion/nemotron.py and src/models/nemotron.cpp; transformers, models/nemotron.
 """
@@ -30,7 +30,9 @@ NEMOTRON = Architecture(
     ),
     keys=(
         Key("attention.layer_norm_epsilon", "norm_eps", least=0),
-        Key("attention.layer_norm_rms_epsilon", default=None),  # its converter says the same once more
+        Key(
+            "attention.layer_norm_rms_epsilon", default=None
+        ),  # llama.cpp's converter writes the epsilon twice
     ),
     assumed={
         "attention_dropout": 0.0,

@@ -1,4 +1,4 @@
-"""Nemotron-H and Nemotron 3 Nano: one mixer a layer, which is Mamba 2, attention without rotation, or feed-forward.
+"""Nemotron-H and Nemotron 3 Nano: each layer is one of Mamba 2, attention without rotation, or feed-forward.
 
 Source: llama.cpp, conversion/nemotron.py and src/models/nemotron-h.cpp; transformers, models/nemotron_h.
 """
@@ -34,7 +34,7 @@ TENSORS = (
 )
 KEYS = (
     Key("attention.layer_norm_epsilon", "layer_norm_epsilon", least=0),
-    Key("attention.layer_norm_rms_epsilon", default=None),  # newer files say it once more
+    Key("attention.layer_norm_rms_epsilon", default=None),  # newer files have the epsilon twice
     Key("rope.scaling.finetuned", kind=Kind.FLAG, default=False, only=(False,)),
 )
 SIZES = {
@@ -56,7 +56,7 @@ ASSUMED = {
     "mlp_bias": False,
     "mlp_hidden_act": "relu2",
     "residual_in_fp32": False,
-    "time_step_min": 0.001,  # of transformers' class, which has no step smaller than this
+    "time_step_min": 0.001,  # the default of transformers' class, a lower limit of steps
     "use_bias": False,
     "use_cache": True,
     "use_conv_bias": True,

@@ -1,4 +1,4 @@
-"""OLMo 1 and 1.7: a Llama whose norms have no weights, and whose queries, keys and values are bounded in some sizes.
+"""OLMo 1 and 1.7: a Llama whose norms have no weights, with clipped q, k and v in some sizes.
 
 Source: llama.cpp, conversion/olmo.py and src/models/olmo.cpp; transformers, models/olmo.
 """

@@ -1,4 +1,4 @@
-"""OLMo 3: OLMo 2 with a window on three layers of four; its GGUF is named olmo2 too.
+"""OLMo 3: OLMo 2 with sliding windows in three of four layers; its GGUF architecture is olmo2, too.
 
 Source: llama.cpp, conversion/olmo.py and src/models/olmo2.cpp; transformers, models/olmo3.
 """

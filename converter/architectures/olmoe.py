@@ -1,4 +1,4 @@
-"""OLMoE: experts whose weights are not renormalised, q and k normed over the whole row.
+"""OLMoE: experts whose weights are not renormalized, q and k normed over the whole row.
 
 Source: llama.cpp, conversion/olmo.py and src/models/olmoe.cpp; transformers, models/olmoe.
 """

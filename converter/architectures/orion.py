@@ -1,6 +1,6 @@
-"""Orion 14B: a Llama with layer norms, which is what StableLM is when it rotates whole heads.
+"""Orion 14B: a Llama with layer norms, which is StableLM with full rotation, so it is written as StableLM.
 
-The original's class comes as code. Its config.json says rms_norm_eps, and its norms are layer norms all the same.
+The original's class is custom code. Its config.json has rms_norm_eps, but its norms are layer norms.
 Source: llama.cpp, conversion/orion.py and src/models/orion.cpp; transformers, models/stablelm.
 """
 

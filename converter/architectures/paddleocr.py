@@ -1,6 +1,6 @@
-"""PaddleOCR-VL, the part that is in the GGUF: for text a Llama whose rotary pairs are half a head apart.
+"""PaddleOCR-VL, the text model: a Llama whose rotary pairs are half a head apart in the file.
 
-The vision tower is in the mmproj file; without it the model is written as the class that computes the same for text.
+The vision tower is in the mmproj file; without it, the model is written as the class that computes the same for text.
 Source: llama.cpp, conversion/ernie.py and src/models/paddleocr.cpp; transformers, models/paddleocr_vl and models/llama.
 """
 

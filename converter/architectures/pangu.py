@@ -1,6 +1,6 @@
-"""openPangu Embedded 1B and 7B: a Llama with biases on its attention, whose rotary pairs are half a head apart.
+"""openPangu Embedded 1B and 7B: a Llama with attention biases, whose rotary pairs are half a head apart in the file.
 
-The original's class comes as code; its networks and norms are Llama's, so it is written as Llama.
+The original's class is custom code; its layers are Llama's, so it is written as Llama.
 Source: llama.cpp, conversion/pangu.py and src/models/pangu-embed.cpp; transformers, models/llama.
 """
 

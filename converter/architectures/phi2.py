@@ -1,4 +1,4 @@
-"""Phi-1, Phi-1.5 and Phi-2: one norm a block, attention and feed-forward side by side, biases everywhere.
+"""Phi-1, Phi-1.5 and Phi-2: one norm per block, attention and feed-forward in parallel, biases everywhere.
 
 Source: llama.cpp, conversion/phi.py and src/models/phi2.cpp; transformers, models/phi.
 """

@@ -1,4 +1,4 @@
-"""Phi-3, Phi-3.5-mini, Phi-4 and Phi-4-mini: q, k and v in one tensor, gate and up in another, on both sides.
+"""Phi-3, Phi-3.5-mini, Phi-4 and Phi-4-mini: fused q, k and v, and fused gate and up, in both formats.
 
 Source: llama.cpp, conversion/phi.py and src/models/phi3.cpp; transformers, models/phi3.
 """

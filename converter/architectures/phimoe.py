@@ -1,9 +1,9 @@
 """Phi-3.5-MoE and Phi-mini-MoE: layer norms, biases, Mixtral's experts, chosen by a sparse mixer.
 
-llama.cpp weighs the chosen experts by a softmax over all, and its converter computes what cosine and sine grow by: the
-original has a number of its own, which is assumed. The class of transformers 5.23 takes the factors of short sequences
-for long ones too; the original's, and our runtime, do not. The class is found by model_type, so that it is called as
-the originals call it, by which llama.cpp's converter, mistral.rs and vLLM find it.
+llama.cpp weights the chosen experts by a softmax over all, and its converter computes the scale of cosine and sine; the
+original has a constant for it, which is assumed. The class of transformers 5.23 uses the short factors for long
+sequences too; the original and our runtime do not. The class is found by model_type, so it can have the originals'
+name, by which llama.cpp's converter, mistral.rs and vLLM find it.
 Source: llama.cpp, conversion/phi.py and src/models/phimoe.cpp; transformers, models/phimoe.
 """
 
@@ -46,7 +46,7 @@ PHIMOE = Architecture(
             default=same_as("context"),
             least=1,
         ),
-        Key("expert_used_count", kind=Kind.INTEGER, only=(2,)),  # as the mixer has it
+        Key("expert_used_count", kind=Kind.INTEGER, only=(2,)),  # built into the sparse mixer
     ),
     sizes={"num_local_experts": "experts", "num_experts_per_tok": "experts_used"},
     rope_constants={"long_mscale": MSCALE, "short_mscale": MSCALE},

@@ -1,4 +1,4 @@
-"""Qwen1.5, Qwen2, Qwen2.5, QwQ and what was distilled into them.
+"""Qwen1.5, Qwen2, Qwen2.5, QwQ and models distilled into them.
 
 Source: llama.cpp, conversion/qwen.py and src/models/qwen2.cpp; transformers, models/qwen2.
 """

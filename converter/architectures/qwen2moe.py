@@ -1,4 +1,4 @@
-"""Qwen1.5-MoE and Qwen2-57B-A14B: experts beside a shared one that has a gate of its own.
+"""Qwen1.5-MoE and Qwen2-57B-A14B: experts, and a shared expert with its own gate.
 
 Source: llama.cpp, conversion/qwen.py and src/models/qwen2moe.cpp; transformers, models/qwen2_moe.
 """

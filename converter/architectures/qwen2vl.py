@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL, the part that is in the GGUF: for text the same as Qwen2.
+"""Qwen2-VL and Qwen2.5-VL, the text model: for text the same as Qwen2.
 
 The vision tower is in the mmproj file; without it the model is written as the class that computes the same for text.
 Source: llama.cpp, conversion/qwenvl.py and src/models/qwen2vl.cpp; transformers, models/qwen2_vl and models/qwen2.

@@ -1,4 +1,4 @@
-"""Qwen3, the dense ones.
+"""Qwen3, dense.
 
 Source: llama.cpp, conversion/qwen.py and src/models/qwen3.cpp; transformers, models/qwen3.
 """

@@ -1,4 +1,4 @@
-"""Qwen3.5, 3.6 and 3.8, dense and with experts: gated delta nets, and gated attention in every fourth layer.
+"""Qwen3.5, 3.6 and 3.8, dense and with experts: gated delta nets, with gated attention in every fourth layer.
 
 Source: llama.cpp, conversion/qwen.py and src/models/qwen35.cpp, qwen35moe.cpp; transformers, models/qwen3_5 and
 models/qwen3_5_moe.

@@ -1,4 +1,4 @@
-"""Qwen3 with experts, none of them shared: 30B-A3B, 235B-A22B.
+"""Qwen3 with experts, without shared ones: 30B-A3B, 235B-A22B.
 
 Source: llama.cpp, conversion/qwen.py and src/models/qwen3moe.cpp; transformers, models/qwen3_moe.
 """
@@ -38,7 +38,7 @@ QWEN3MOE = Architecture(
         Key("expert_weights_scale", default=1.0, only=(0.0, 1.0)),
         Key("expert_gating_func", kind=Kind.INTEGER, default=1, only=(1,)),  # softmax
     ),
-    # num_experts, which both generations read; 5 itself saves num_local_experts, which 4 does not know.
+    # transformers 4 and 5 read num_experts; 5 writes num_local_experts, which 4 does not know.
     sizes={
         "moe_intermediate_size": "expert_ff",
         "num_experts": "experts",

@@ -1,4 +1,4 @@
-"""Qwen3-Next and Qwen3-Coder-Next: Qwen3.5's layers before that, with q, k, v and z in one product by key head.
+"""Qwen3-Next and Qwen3-Coder-Next: the layers that Qwen3.5 later had, with q, k, v and z fused by key head.
 
 Source: llama.cpp, conversion/qwen.py and src/models/qwen3next.cpp; transformers, models/qwen3_next.
 """

@@ -1,4 +1,4 @@
-"""Qwen3-VL and Qwen3-VL-MoE, the part that is in the GGUF: for text the same as Qwen3, dense and with experts.
+"""Qwen3-VL and Qwen3-VL-MoE, the text model: for text the same as Qwen3, dense and with experts.
 
 The vision tower is in the mmproj file; without it the model is written as the class that computes the same for text.
 Source: llama.cpp, conversion/qwen3vl.py and src/models/qwen3vl.cpp; transformers, models/qwen3_vl and models/qwen3.
@@ -12,7 +12,7 @@ from llorch.converter.schema.architecture import Key, Kind
 
 VISION_KEYS = (
     Key("n_deepstack_layers", kind=Kind.INTEGER, default=0),  # of the vision tower's features
-    Key("rope.dimension_sections", kind=Kind.INTEGERS, default=None),  # for text all sections turn alike
+    Key("rope.dimension_sections", kind=Kind.INTEGERS, default=None),  # for text all sections rotate alike
 )
 
 QWEN3VL = replace(QWEN3, gguf="qwen3vl", keys=(*QWEN3.keys, *VISION_KEYS))

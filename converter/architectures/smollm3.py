@@ -1,4 +1,4 @@
-"""SmolLM3: a Llama in which every fourth layer does not rotate; its q and k are permuted all the same.
+"""SmolLM3: a Llama without rotation in every fourth layer; all its q and k are permuted nevertheless.
 
 Source: llama.cpp, conversion/smollm.py and src/models/smollm3.cpp; transformers, models/smollm3.
 """

@@ -1,4 +1,4 @@
-"""StableLM 3B, StableLM 2 1.6B and 12B; the last has attention beside feed-forward, and norms per head.
+"""StableLM 3B, StableLM 2 1.6B and 12B; the last has attention and feed-forward in parallel, and norms per head.
 
 Source: llama.cpp, conversion/stablelm.py and src/models/stablelm.cpp; transformers, models/stablelm.
 """
@@ -54,7 +54,7 @@ STABLELM = Architecture(
     ),
     keys=(
         Key("attention.layer_norm_epsilon", "layer_norm_eps", least=0),
-        # True also for sequential models whose source did not say: llama.cpp goes by ffn_norm, and so do we.
+        # True also for sequential models whose original config lacked the key: as llama.cpp, we go by ffn_norm.
         Key("use_parallel_residual", kind=Kind.FLAG, default=None),
     ),
     assumed={

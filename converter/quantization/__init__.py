@@ -1,4 +1,4 @@
-"""What a quantization did to a model, as numbers: types, scales, error against the original."""
+"""Measurements of a quantization: types, block scales, errors against the original weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How large the block scales of each quantized tensor are, counted while its blocks pass by.
+"""The range of each quantized tensor's block scales, counted while its blocks are converted.
 
-A scale is a float16, or a code of 8 bits, in nearly every type: counting how often each of its magnitudes comes
-gives the exact minimum, median and maximum in the same small memory for a tensor of any size.
+In nearly every type a scale is a float16 or an 8-bit code: counts of each magnitude give the exact minimum, median and
+maximum, in the same small memory for a tensor of any size.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Codes = NDArray[np.unsignedinteger]
 
 MAGNITUDE = (1 << 15) - 1  # of a float16: all its bits but the sign
 PIECE_BLOCKS = 1 << 14
-# Pieces whose codes wait to be counted together: the counts are longer than one piece's codes, but counting takes 8
-# bytes for each code, and a piece has 32,768 of them where blocks have 32 weights.
+# Pieces whose codes are counted together: counting costs an array of all possible codes, longer than one piece's
+# codes; but also 8 bytes per code, and a piece has 32,768 codes if blocks have 32 weights.
 MOST_WAITING = 8
 
 
@@ -31,8 +31,8 @@ MOST_WAITING = 8
 class ScaleRange:
     """The magnitudes of a tensor's block scales.
 
-    blocks: how many scales there are (four in a block of NVFP4, one in the others). zeros: those that are 0, whose
-    weights are all alike. minimum, median, maximum: of |d| of the others; None where there are none.
+    blocks: the number of scales (four per block in NVFP4, one in other types). zeros: scales that are 0, whose weights
+    are all equal. minimum, median, maximum: of |d| of the others; None if there are none.
     """
 
     blocks: int
@@ -43,15 +43,15 @@ class ScaleRange:
 
 
 def has_scales(type: QuantType) -> bool:
-    """Whether the scales of a type are counted: where there are blocks, but for Q8_K, which no file has.
+    """Return whether the scales of a type are counted: all types with blocks except Q8_K, which no file has.
 
-    Its scales are float32, too many to count.
+    Its scales are float32, with too many possible values to count.
     """
     return type.weights > 1 and type.name != "Q8_K"
 
 
 class ScaleRanges:
-    """Counts scales; for many threads at once."""
+    """Counts scales of tensors; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,10 +61,10 @@ class ScaleRanges:
         self._ranges: dict[str, ScaleRange] = {}
 
     def see(self, tensor: Tensor, raw: Bytes) -> None:
-        """Some whole blocks of a tensor, little-endian; each block of it is to be seen once."""
+        """Count the scales of some whole blocks of a tensor, little-endian; each block must be passed once."""
         if not has_scales(tensor.type):
             return
-        # A copy: what passes by is in memory that the next piece overwrites.
+        # A copy: the next piece overwrites this buffer.
         codes = _codes(tensor.type)(raw.view(tensor.type.layout)).reshape(-1).copy()
         with self._lock:
             waiting = self._waiting.setdefault(tensor.name, [])
@@ -83,7 +83,7 @@ class ScaleRanges:
         self._counts[tensor.name] = counts if counted is None else counted + counts
 
     def all_of(self, tensors: Collection[Tensor], data: TensorData) -> Mapping[str, ScaleRange]:
-        """The ranges of these tensors, in this order; blocks of those that were not all seen are read for it.
+        """Return the ranges of these tensors, in this order; those not seen completely are read again.
 
         Only what a killed run had converted was not seen.
         """
@@ -99,7 +99,7 @@ class ScaleRanges:
 
 
 def _codes(type: QuantType) -> Callable[[NDArray[np.void]], Codes]:
-    """What takes the scales' codes out of blocks: of a float16 its bits but for the sign."""
+    """Return the function that extracts the scales' codes from blocks; of a float16, its bits without the sign."""
     return {"MXFP4": _e_codes, "NVFP4": _d_codes, "IQ1_M": _spread_codes}.get(type.name, _float16_codes)
 
 
@@ -119,7 +119,7 @@ def _d_codes(blocks: NDArray[np.void]) -> Codes:
 
 
 def _spread_codes(blocks: NDArray[np.void]) -> Codes:
-    """The upper nibbles of four words are the float16's, the lowest first; as `llorch.formats.quants.iq` has it."""
+    """IQ1_M's float16: the upper nibbles of four words, the lowest first; as in `llorch.formats.quants.iq`."""
     words = np.ascontiguousarray(blocks["scales"]).view("<u2")
     bits = np.bitwise_or.reduce(words >> 12 << np.arange(0, 16, 4, dtype=np.uint16), axis=-1)
     codes: Codes = bits & np.uint16(MAGNITUDE)
@@ -128,8 +128,8 @@ def _spread_codes(blocks: NDArray[np.void]) -> Codes:
 
 @cache
 def _magnitudes(type: QuantType) -> NDArray[np.float64]:
-    """Code → magnitude."""
-    if type.name in ("MXFP4", "NVFP4"):  # those tables are halved, since those of the weights are doubled
+    """Return the magnitude of each code."""
+    if type.name in ("MXFP4", "NVFP4"):  # these tables are halved, because the weights' tables are doubled
         return 2 * np.asarray(e8m0_halved() if type.name == "MXFP4" else ue4m3_halved(), np.float64)
     return np.arange(MAGNITUDE + 1, dtype=np.uint16).view(np.float16).astype(np.float64)
 

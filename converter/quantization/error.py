@@ -1,4 +1,4 @@
-"""How far the written weights are from the original ones: tensor by tensor, by transformers' names."""
+"""Errors of the written weights against the original ones, by tensor, under transformers' names."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ PIECE_WEIGHTS = 1 << 20
 class TensorError:
     """The error of one written tensor.
 
-    relative: the root of the mean squared error over that of the original's mean square; None where the original
-    is zero and the written tensor is not, or the original is not finite. worst: the largest distance of any
-    weight; None where the original is not finite.
+    relative: the root mean squared error divided by the original's root mean square; None if the original is zero and
+    the written tensor is not, or the original is not finite. worst: the largest distance of any weight; None if the
+    original is not finite.
     """
 
     name: str
@@ -34,9 +34,9 @@ class TensorError:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceComparison:
-    """What was written beside the original.
+    """The comparison of a written folder with the original.
 
-    missing: names that only the original has. extra: that only what was written has. incomparable: name → why.
+    missing: names that only the original has. extra: names that only the folder has. incomparable: name → why.
     """
 
     errors: tuple[TensorError, ...]
@@ -45,7 +45,7 @@ class ReferenceComparison:
     incomparable: Mapping[str, str]
 
     def to_json(self) -> dict[str, object]:
-        """For a program."""
+        """Return the comparison as a JSON object."""
         return {
             "tensors": [asdict(error) for error in self.errors],
             "missing": list(self.missing),
@@ -55,7 +55,7 @@ class ReferenceComparison:
 
 
 def read_reference(folder: str | os.PathLike[str]) -> SafetensorsModel:
-    """The headers of an original model: a folder as the Hub serves it, or one .safetensors file.
+    """Read the headers of an original model: a folder as on the Hub, or one .safetensors file.
 
     A folder's files may be symbolic links, as they are in the Hub's cache. Raises InputError for a malformed
     one, OSError for what cannot be read.
@@ -64,7 +64,7 @@ def read_reference(folder: str | os.PathLike[str]) -> SafetensorsModel:
 
 
 def compare_with_reference(folder: Path, original: SafetensorsModel) -> ReferenceComparison:
-    """Compares every tensor of a written folder with the original's of that name.
+    """Compare every tensor of a written folder with the original's of the same name.
 
     In float64, in pieces of 8 MiB. Raises as `read_reference` does, for either side.
     """

@@ -1,4 +1,4 @@
-"""What the quantization did to a model, as data: what the file claims, which types it has, where, how coarse.
+"""A model's quantization as data: the type that the file claims, the types it has, and where.
 
 `error` measures the error against the original weights, `converter.quantization_report` draws both.
 """
@@ -53,7 +53,7 @@ FILE_TYPES: Mapping[int, str] = {
     40: "Q1_0",
     41: "Q2_0",
 }
-GUESSED = 1024  # added by readers that had to guess
+GUESSED = 1024  # a flag that llama.cpp sets if it guessed the type
 
 LAYER = re.compile(r"blk\.(\d{1,9})\.")
 EMBEDDING, OUTPUT, OTHER = "embedding", "output", "other"
@@ -61,7 +61,7 @@ EMBEDDING, OUTPUT, OTHER = "embedding", "output", "other"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What `general.file_type` says: a number, and what it stands for, if that is known."""
+    """`general.file_type`: a number, and the name it stands for, if known."""
 
     file_type: int
     name: str | None
@@ -69,7 +69,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class QuantShare:
-    """What of the source has one quant type."""
+    """The part of the source that has one quant type."""
 
     tensors: int
     weights: int
@@ -78,7 +78,7 @@ class QuantShare:
 
 @dataclass(frozen=True, slots=True)
 class LayerShare:
-    """What of the source is in one layer, or beside the layers: the embedding, the output, other tensors.
+    """The part of the source that is in one layer, or outside the layers: the embedding, the output, other tensors.
 
     sizes: quant type → bytes.
     """
@@ -90,9 +90,9 @@ class LayerShare:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """A model's quantization. types: the commonest first. layers: in order, what is beside them around them.
+    """A model's quantization. types: most weights first. layers: in order, with the parts outside of them around them.
 
-    scales: source tensor → its block scales; tensors that have none are not in it.
+    scales: source tensor → its block scales; tensors without scales are left out.
     """
 
     claim: Claim | None
@@ -102,12 +102,12 @@ class Quantization:
 
     @property
     def bits_per_weight(self) -> float:
-        """Of the source, its scales and minima included."""
+        """Bits per weight of the source, scales and minima included."""
         size = sum(share.size for share in self.types.values())
         return 8 * size / max(sum(share.weights for share in self.types.values()), 1)
 
     def to_json(self) -> dict[str, object]:
-        """As conversion.json has it. A conversion that finished found every block finite, or it had not."""
+        """Return the quantization as in conversion.json. A conversion only finishes if every block is finite."""
         return {
             "claimed": None if self.claim is None else asdict(self.claim),
             "bits_per_weight": round(self.bits_per_weight, 4),
@@ -122,15 +122,15 @@ class Quantization:
 
 
 def quantization_of(header: Header, scales: Mapping[str, ScaleRange]) -> Quantization:
-    """What the header says of a model's quantization, with what was counted of its scales."""
+    """Return a model's quantization from its header and the counted scales."""
     tensors = header.tensors.values()
     return Quantization(claim_of(header.metadata), _types(tensors), _layers(tensors), dict(scales))
 
 
 def claim_of(metadata: Metadata) -> Claim | None:
-    """What the file says it is; None where it says nothing, or nothing that is a number.
+    """Return the type that the file claims; None if it has no such key, or not a number.
 
-    Nothing is decided by it, so nothing is refused for it.
+    Nothing depends on it, so no value is an error.
     """
     value = metadata.get(FILE_TYPE)
     if value is None or value.type not in INTEGERS:
@@ -164,7 +164,7 @@ def _layers(tensors: Iterable[Tensor]) -> tuple[LayerShare, ...]:
 
 
 def _layer(name: str) -> str:
-    """The layer's number, or what of the model that is in no layer a tensor belongs to."""
+    """Return the number of a tensor's layer as text, or which part outside the layers it belongs to."""
     if found := LAYER.match(name):
         return str(int(found[1]))
     if name.startswith(("token_", "position_embd")):

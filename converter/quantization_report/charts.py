@@ -1,7 +1,7 @@
-"""The charts of a report, as SVG inside HTML: no scripts, colours by class, every string escaped here.
+"""Charts of the quantization report, as SVG inside HTML: no scripts, colours by class, every string escaped.
 
-A mark has a `<title>`, which browsers show when pointed at and screen readers read. Sizes are in units of the
-viewBox; the page scales it.
+A mark has a `<title>`, which browsers show on hover and screen readers read. Sizes are in units of the viewBox; the
+page scales it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from html import escape
 
 from llorch.base.printable import printable
 
-# A small chart: where its plot lies in its viewBox. At a phone's width it is drawn about as large as this.
+# A small chart: the plot's place in its viewBox. At a phone's width it is drawn about this large.
 WIDTH, HEIGHT = 320, 150
 LEFT, RIGHT, TOP, BOTTOM = 46, 312, 12, 124
 
 WIDE, TALL, GROUND = 720, 190, 160
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-MOST_SHOWN = 160  # characters of a string that came from a file
+MOST_SHOWN = 160  # characters of a string from a file
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a bar. colour: a class of the page's style. label: what it is called when pointed at."""
+    """A part of a bar. colour: a class of the page's style. label: its title."""
 
     value: float
     colour: str
@@ -33,7 +33,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From low over middle to high, all above zero, at a layer."""
+    """A range at a layer: low, middle and high, all above zero."""
 
     layer: int
     low: float
@@ -54,12 +54,12 @@ class Point:
 
 
 def text(value: object, most: int = MOST_SHOWN) -> str:
-    """Whatever it is, as text that is no markup: in an element or between quotes. most: of its characters."""
+    """Escape anything as text for an element or an attribute. most: the most characters."""
     return escape(printable(str(value), most, quoted=False), quote=True)
 
 
 def share_bar(shares: Sequence[Share], total: float, what: str) -> str:
-    """One horizontal bar; its full width is `total`."""
+    """Draw one horizontal bar whose full width is `total`."""
     at, marks = 0.0, []
     for share in shares:
         width = 1000 * share.value / total if total else 0.0
@@ -72,7 +72,7 @@ def share_bar(shares: Sequence[Share], total: float, what: str) -> str:
 
 
 def layer_bars(layers: Sequence[tuple[str, Sequence[Share]]], unit: float, unit_name: str, what: str) -> str:
-    """A stacked bar a layer; the axis is in `unit`s."""
+    """Draw a stacked bar per layer; the axis is in `unit`s."""
     top = rounded_up(max((sum(share.value for share in shares) for _, shares in layers), default=0.0))
     step = (WIDE - LEFT - 8) / max(len(layers), 1)
     width = max(min(step - 2, 24), step / 2)
@@ -95,7 +95,7 @@ def layer_bars(layers: Sequence[tuple[str, Sequence[Share]]], unit: float, unit_
 
 
 def range_chart(ranges: Sequence[Range], decades: tuple[int, int], last_layer: int, what: str) -> str:
-    """Ranges over the layers, on a logarithmic axis between two powers of ten."""
+    """Draw ranges over the layers, on a logarithmic axis between two powers of ten."""
     low, high = decades
 
     def y(value: float) -> float:
@@ -117,7 +117,7 @@ def range_chart(ranges: Sequence[Range], decades: tuple[int, int], last_layer: i
 
 
 def point_chart(points: Sequence[Point], top: float, last_layer: int, what: str) -> str:
-    """Shares of one over the layers, as bars from zero up to `top`."""
+    """Draw shares over the layers, as bars from zero up to `top`."""
     marks = []
     for part in (0.0, 0.5, 1.0):
         y = BOTTOM - (BOTTOM - TOP) * part
@@ -133,7 +133,7 @@ def point_chart(points: Sequence[Point], top: float, last_layer: int, what: str)
 
 
 def rounded_up(value: float) -> float:
-    """The end of an axis that holds `value`: the next of 1, 2, 3, 4, 5, 6 or 8 times a power of ten."""
+    """Return the end of an axis for `value`: the next of 1, 2, 3, 4, 5, 6 or 8 times a power of ten."""
     if value <= 0:
         return 1.0
     power: float = 10.0 ** math.floor(math.log10(value))

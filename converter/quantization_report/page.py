@@ -1,7 +1,7 @@
-"""The quantization report as one HTML page: self-contained, without scripts, for light, dark, desk and phone.
+"""The quantization report as one HTML page: self-contained, without scripts, for light and dark, desktop and phone.
 
-Nothing from a file becomes markup: every string goes through `charts.text`, and were one forgotten, the page's
-content security policy lets nothing run and nothing load.
+Nothing from a file becomes markup: every string goes through `charts.text`, and if one were forgotten, the page's
+content security policy would let nothing run or load.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from llorch.converter.quantization_report.charts import (
 from llorch.formats.quants import BY_ID, by_name
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-COLOURS = 8  # the classes t0 … t7 of the style; a ninth type is grey
+COLOURS = 8  # the classes t0 … t7 of the style; further types are grey
 MOST_CHARTS = 24
-MOST_ROWS = 1000  # of a table; conversion.json has all
+MOST_ROWS = 1000  # rows of a table; conversion.json has all
 MOST_NAMES = 40
 MOST_SAID = 1000  # characters of a warning
-NUMBER = re.compile(r"(?<![^.])\d{1,9}(?![^.])")  # between dots, as layers and experts are numbered
+NUMBER = re.compile(r"(?<![^.])\d{1,9}(?![^.])")  # of a layer or expert: between dots
 RECIPE = re.compile(r"_(XS|S|M|L|MOE)$")
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def page(conversion: Conversion, comparison: ReferenceComparison | None = None) -> str:
-    """The whole file. comparison: with the original weights, if there was one."""
+    """Return the whole page. comparison: with the original weights, if available."""
     quantization = conversion.quantization
     colours = {name: f"t{n}" if n < COLOURS else "tx" for n, name in enumerate(quantization.types)}
     name = conversion.sources[0].name
@@ -118,7 +118,7 @@ def _type_section(quantization: Quantization, colours: Mapping[str, str]) -> str
 
 
 def _claim_sentence(quantization: Quantization) -> str:
-    """What the file says of itself beside what it is."""
+    """Compare what the file claims with what it is."""
     claim, types = quantization.claim, quantization.types
     mix = ", ".join(f"{share.tensors:,} {text(name)}" for name, share in types.items())
     is_it = f"Its tensors are {mix}."
@@ -161,7 +161,7 @@ def _size_section(quantization: Quantization, colours: Mapping[str, str]) -> str
 
 
 def _shares(layers: Sequence[LayerShare], colours: Mapping[str, str]) -> list[Share]:
-    """The bytes of each type in some layers."""
+    """Return the bytes of each type in some layers."""
     sizes = {name: sum(layer.sizes.get(name, 0) for layer in layers) for name in colours}
     return [Share(size, colours[name], f"{name}, {_bytes(size)}") for name, size in sizes.items() if size]
 
@@ -185,7 +185,7 @@ def _scale_section(
         if layer is not None:
             label = f"{name} ({quants[name]}): {numbers[0]:.3g} – {numbers[1]:.3g} – {numbers[2]:.3g}"
             of_role = charts.setdefault(role, {})
-            had = of_role.get(layer)  # experts of one layer, if each is a tensor
+            had = of_role.get(layer)  # another expert of this layer, if each is a tensor
             low, high = (min(numbers[0], had.low), max(numbers[2], had.high)) if had else numbers[::2]
             of_role[layer] = Range(layer, low, numbers[1], high, colours[quants[name]], label)
     if not table:
@@ -222,7 +222,7 @@ def _error_section(
             continue
         label = f"{error.name} ({quants[error.name]}): {_percent(error.relative)}"
         had = charts.setdefault(role, {}).get(layer)
-        if had is None or had.value < error.relative:  # of experts, the worst
+        if had is None or had.value < error.relative:  # of several experts, the worst
             charts[role][layer] = Point(layer, error.relative, colours[quants[error.name]], label)
     points = [point for of_role in charts.values() for point in of_role.values()]
     top = rounded_up(max((point.value for point in points), default=0.0))
@@ -253,7 +253,7 @@ def _error_row(error: TensorError, quants: Mapping[str, str], colours: Mapping[s
 
 
 def _said_section(conversion: Conversion) -> str:
-    """What the conversion had to say: warnings, tensors that are not written, values it assumed."""
+    """List warnings, notes, tensors that are not written, and assumed values."""
     listed = [
         _names("Warnings", conversion.warnings),
         _names("Taken for granted", conversion.notes),
@@ -275,7 +275,7 @@ def _footer(conversion: Conversion) -> str:
 
 
 def _place(name: str) -> tuple[int | None, str]:
-    """The layer of a tensor, which is the first number in its name, and what it is in every layer."""
+    """Return a tensor's layer, the first number in its name, and its name within the layer."""
     found = NUMBER.search(name)
     if found is None:
         return None, name
@@ -302,7 +302,7 @@ def _legend(names: Iterable[str], colours: Mapping[str, str]) -> str:
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Cells are markup already; the first `words` columns are text, the others numbers."""
+    """Return a table. The cells are markup already; the first `words` columns are text, the others numbers."""
     head = "".join(f"<th{'' if n < words else _NUMBER}>{title}</th>" for n, title in enumerate(titles))
     body = "".join(
         "<tr>" + "".join(f"<td{'' if n < words else _NUMBER}>{c}</td>" for n, c in enumerate(row)) + "</tr>\n"
@@ -321,7 +321,7 @@ def _details(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]], w
 
 
 def _names(title: str, names: Sequence[str]) -> str:
-    """A list, or nothing where there is nothing."""
+    """Return a list of names with a title, or "" if there are none."""
     if not names:
         return ""
     listed = "".join(f"<li>{text(name, MOST_SAID)}</li>" for name in names[:MOST_NAMES])
@@ -338,7 +338,7 @@ def _percent(share: float) -> str:
 
 
 def _bytes(size: float) -> str:
-    """In powers of 1000, as disks are counted."""
+    """Format a size in powers of 1000, as disks are sold."""
     unit = 0
     while size >= 999.5 and unit < len(UNITS) - 1:
         size, unit = size / 1000, unit + 1

@@ -1,1 +1,1 @@
-"""What an architecture file is written in: rules, keys, operations, conditions and derived values."""
+"""The language of architecture files: rules, keys, operations, conditions and derived values."""

@@ -1,7 +1,7 @@
-"""What an architecture's table says: which GGUF tensors and keys become which names of transformers.
+"""The classes of an architecture's table: which GGUF tensors and keys become which names in transformers.
 
-An architecture file (`converter/architectures/`) is rows of these classes and nothing else. Names of sizes,
-in shapes and as parameters of operations, are those of `llorch.converter.plan.sizes`.
+An architecture file (`converter/architectures/`) consists of rows of these classes. Names of sizes, in shapes and as
+parameters of operations, are those of `llorch.converter.plan.sizes`.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ Sizes = Mapping[str, int]
 
 
 RowOrder = Callable[[Sizes], Sequence[Sequence[tuple[int, int]]]]
-"""Of a source's rows, slice by slice, which go one after the other: (first, how many); see `schema/row_orders.py`."""
+"""Order of a source's rows in the target: for each slice, ranges (first, count); see `schema/row_orders.py`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """A source whose runs of `run` weights stand between those of the target's other sources, in the rules' order.
+    """A source whose runs of `run` weights alternate with those of the target's other sources, in the rules' order.
 
-    step: how many sources there are. run: a name of a size, or a number.
+    step: the number of sources. run: a number, or the name of a size.
     """
 
     step: int
     run: str = "1"
 
     def of(self, sizes: Sizes, offset: int) -> Spread:
-        """With its numbers, for the source that is the target's number `offset`."""
+        """Return the spread with its numbers, for source number `offset` of the target."""
         return Spread(self.step, offset, int(self.run) if self.run.isdigit() else sizes[self.run])
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Where a source's weights go that lie between those of others: of every `step` runs of `run` weights, one."""
+    """Where a source's weights go: of every `step` runs of `run` weights in the target, run number `offset`."""
 
     step: int
     offset: int
@@ -52,19 +52,18 @@ class Rule:
     """One kind of tensor: its GGUF name, its name in transformers, its shape, and what happens to its rows.
 
     source: {i} stands for every layer.
-    target: {i} stands for the layer, {m} for a layer beyond the model's own, counted from 0 (multi-token prediction);
-        any other placeholder, {e}, for every slice of the first dimension, each a tensor then.
-        Rules of one target are joined in their order, along the dimension before the last (a vector's only).
+    target: {i} stands for the layer, {m} for a layer after the model's own, counted from 0 (multi-token prediction);
+        any other placeholder, {e}, for every slice of the first dimension, each of which becomes a tensor.
+        Rules with the same target are joined in their order, along the last dimension but one (a vector's only).
     shape: of the source in NumPy order: names of sizes, numbers, products and sums of both, as "2*ff hidden".
-    flag: a key of config.json that says whether it is there; tensors of one flag come all together, in every
-        layer that the rule is for, or not at all. `not_` before the name means that the flag is false when they are
-        there.
-    absent: it may be missing, and then this is why. unused: it is not written, and this is why.
-    layers: the kind of layer that has it (`Architecture.kinds`); empty is every layer of the model's own.
-    rows: the order of its rows in the target, where that is another. becomes: the target's shape, where that is
-        not the source's; "" is a number without dimensions. between: how it is spread over the target.
-    dtype: what it is written in whatever was asked for ("F32"); empty is as all others.
-    parts: its quantized blocks stay as they are, in a tensor for each of these, named after the target; `run` of
+    flag: a key of config.json that says whether it is present; the tensors of one flag are all present, in every
+        layer that the rule is for, or all missing. With `not_` before the name the flag is false when they are present.
+    absent: it may be missing, for this reason. unused: it is not written, for this reason.
+    layers: the kind of layer that has it (`Architecture.kinds`); empty means every layer of the model's own.
+    rows: the order of its rows in the target, if it differs. becomes: the target's shape, if it differs from the
+        source's; "" is a number without dimensions. between: how it is spread over the target.
+    dtype: what it is written in whatever the options are ("F32"); empty means as all others.
+    parts: its quantized blocks are kept as they are, in one tensor for each of these, named after the target; `run` of
         `between` counts weights.
     """
 
@@ -83,18 +82,18 @@ class Rule:
     parts: tuple[BlockPart, ...] = ()
 
     def source_in(self, layer: int) -> str:
-        """The GGUF name in a layer."""
+        """Return the GGUF name in a layer."""
         return self.source.replace("{i}", str(layer))
 
     def target_in(self, layer: int, layers: int) -> str:
-        """The name in transformers in a layer, of a model with so many layers of its own."""
+        """Return the name in transformers in a layer, for a model with `layers` layers of its own."""
         return self.target.replace("{i}", str(layer)).replace("{m}", str(layer - layers))
 
 
 def in_layers(*rules: Rule, of: str = "", below: str = "model.layers.{i}.") -> tuple[Rule, ...]:
-    """Rules of every layer of one kind, written without what stands before their names on both sides.
+    """Return rules of every layer of one kind, adding the prefixes of both names.
 
-    of: the kind; a rule that says one itself keeps it.
+    of: the kind; a rule that has one keeps it.
     """
     return tuple(
         replace(
@@ -118,13 +117,12 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One metadata key beyond the sizes: read, checked, and written under its name in config.json.
+    """One metadata key other than the sizes: read, checked, and written under its name in config.json.
 
-    gguf: without the architecture's prefix. config: empty when only checked.
-    default: the value when the key is missing (recorded as assumed), or a function of the sizes that gives
-        it.
-    only: the only values that the class of transformers can express.
-    none: a value that stands for null. unset: one that says no more than a missing key.
+    gguf: without the architecture's prefix. config: its name in config.json; empty if it is only checked.
+    default: the value if the key is missing (recorded as assumed), or a function of the sizes that gives it.
+    only: the only values that the class in transformers supports.
+    none: a value that means null. unset: one that means the same as a missing key.
     least: the smallest value that makes sense.
     """
 
@@ -139,7 +137,7 @@ class Key:
 
 
 class RopeLayout(enum.Enum):
-    """Where a class of transformers looks for the parameters of its rotary embedding."""
+    """Where a class in transformers looks for the parameters of its rotary embedding."""
 
     PLAIN = "one for all layers"
     PARTIAL = "one for all layers, with partial_rotary_factor"
@@ -155,9 +153,9 @@ class RopeLayout(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a table's functions may look at: keys, tensors and, once they are known, sizes.
+    """What a table's functions can use: keys, tensors and, once they are known, sizes.
 
-    keeps_blocks: whether quantized blocks that a class can hold are to stay as they are.
+    keeps_blocks: whether quantized blocks that a class can hold are kept as they are.
     """
 
     keys: Keys
@@ -223,9 +221,9 @@ class Architecture:
 
     @property
     def has_prediction_layers(self) -> bool:
-        """Whether layers beyond the model's own are known, which predict further tokens."""
+        """Whether the table knows layers after the model's own, which predict further tokens."""
         return any(rule.layers == PREDICTION for rule in self.tensors)
 
 
 PREDICTION = "prediction"
-"""The kind of the layers beyond the model's own: `nextn_predict_layers` counts them."""
+"""The kind of the layers after the model's own, for multi-token prediction: `nextn_predict_layers` counts them."""

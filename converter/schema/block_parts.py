@@ -1,7 +1,7 @@
-"""Quantized blocks that a folder holds as they are: which of a block's bytes become which tensor, in what order.
+"""Quantized blocks that a folder keeps as they are: which bytes of a block go to which tensor, in what order.
 
-Nothing is dequantized and nothing rounded, so every byte comes back. A tensor of n blocks becomes one tensor a part,
-each with a row of `nbytes` bytes for every block.
+Nothing is dequantized or rounded, so every byte converts back. A tensor of n blocks becomes one tensor per part, with
+`nbytes` bytes for every block.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from llorch.formats.quants import QuantType, by_name
 
 Bytes = NDArray[np.uint8]
 U8 = "U8"
-"""What such tensors are written in, as safetensors spells it."""
+"""The dtype of such tensors, as safetensors spells it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPart:
-    """One tensor of those that hold the blocks of a type.
+    """One of the tensors that hold the blocks of a type.
 
-    type: of ggml. suffix: after the target's name. first, nbytes: which bytes of a block. ends_row: whether they are a
+    type: in ggml. suffix: of the target's name. first, nbytes: which bytes of a block. ends_row: whether they are a
     dimension of their own, after the blocks of a row. forward, backward: (n, nbytes) bytes of ggml's blocks → of the
     folder's, and back.
     """
@@ -38,30 +38,30 @@ class BlockPart:
 
     @property
     def name(self) -> str:
-        """As conversion.json records it."""
+        """Its name, as in conversion.json."""
         return f"{self.type.lower()}{self.suffix}"
 
     @property
     def quant(self) -> QuantType:
-        """The type, with its sizes."""
+        """The type."""
         return by_name(self.type)
 
     def elements(self, weights: int) -> int:
-        """How many of the tensor's bytes stand for so many weights, a multiple of a block's."""
+        """Return the number of the tensor's bytes for `weights` weights, which are whole blocks."""
         return weights // self.quant.weights * self.nbytes
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The tensor's shape, of weights that have `shape`: (2880, 2880) → (2880, 90, 16)."""
+        """Return the tensor's shape for weights of `shape`: (2880, 2880) → (2880, 90, 16)."""
         blocks = (*shape[:-1], shape[-1] // self.quant.weights)
         return (*blocks, self.nbytes) if self.ends_row else blocks
 
     def of_blocks(self, raw: Bytes) -> Bytes:
-        """Its bytes of whole blocks, as they lie in the file: (n, nbytes)."""
+        """Return this part's bytes of whole blocks, as they are in the file: (n, nbytes)."""
         return raw.reshape(-1, self.quant.block_bytes)[:, self.first : self.first + self.nbytes]
 
 
 def codes_in_turns(halves: Bytes) -> Bytes:
-    """ggml's 32 codes of four bits, whose byte j holds numbers j and j + 16 → byte j holds numbers 2j and 2j + 1.
+    """ggml's 32 four-bit codes, where byte j holds numbers j and j + 16 → byte j holds numbers 2j and 2j + 1.
 
     halves: (n, 16), the lower number in the low bits on both sides.
     Source: llama.cpp, conversion/gpt_oss.py, `transform_nibble_layout`, which is this one's inverse; transformers,
@@ -73,14 +73,14 @@ def codes_in_turns(halves: Bytes) -> Bytes:
 
 
 def codes_in_halves(turns: Bytes) -> Bytes:
-    """The inverse: numbers 2j and 2j + 1 of a byte → numbers j and j + 16 of one."""
+    """The inverse: byte j holds numbers 2j and 2j + 1 → byte j holds numbers j and j + 16."""
     codes = np.stack([turns & 15, turns >> 4], axis=2).reshape(len(turns), -1)
     halves: Bytes = codes[:, :16] | codes[:, 16:] << 4
     return halves
 
 
 def as_they_are(scales: Bytes) -> Bytes:
-    """A scale is the exponent of two plus 127 on both sides."""
+    """Return the scales unchanged: on both sides they are the exponent of two plus 127."""
     return scales
 
 

@@ -1,4 +1,4 @@
-"""Sizes of what only some families have: linear attention, state spaces, latent attention.
+"""Sizes that only some families have: of linear attention, state spaces, latent attention.
 
 Names of sizes: delta net: conv_kernel, key_heads, value_heads, key_dim, value_dim, keys (key_heads · key_dim), values,
 repeats (value heads a key head); Mamba 2: conv_kernel, ssm_heads, ssm_head_dim, ssm_groups, state, inner;
@@ -13,7 +13,7 @@ from llorch.converter.schema.architecture import Evidence
 
 
 def delta_net_sizes(evidence: Evidence) -> Mapping[str, int]:
-    """Of a gated delta net. Source: llama.cpp, src/models/qwen3next.cpp; conversion/qwen.py."""
+    """Sizes of a gated delta net. Source: llama.cpp, src/models/qwen3next.cpp; conversion/qwen.py."""
     keys = evidence.keys
     key_heads, value_heads = keys.count("ssm.group_count"), keys.count("ssm.time_step_rank")
     key_dim, inner = keys.count("ssm.state_size"), keys.count("ssm.inner_size")
@@ -34,7 +34,7 @@ def delta_net_sizes(evidence: Evidence) -> Mapping[str, int]:
 
 
 def mamba_sizes(evidence: Evidence) -> Mapping[str, int]:
-    """Of the first Mamba. Source: llama.cpp, src/models/mamba.cpp."""
+    """Sizes of the first Mamba. Source: llama.cpp, src/models/mamba.cpp."""
     keys = evidence.keys
     return {
         "conv_kernel": keys.count("ssm.conv_kernel"),
@@ -45,7 +45,7 @@ def mamba_sizes(evidence: Evidence) -> Mapping[str, int]:
 
 
 def mamba2_sizes(evidence: Evidence) -> Mapping[str, int]:
-    """Of Mamba 2. Source: llama.cpp, src/models/mamba-base.cpp, `build_mamba2_layer`; conversion/mamba.py."""
+    """Sizes of Mamba 2. Source: llama.cpp, src/models/mamba-base.cpp, `build_mamba2_layer`; conversion/mamba.py."""
     keys = evidence.keys
     heads, groups = keys.count("ssm.time_step_rank"), keys.count("ssm.group_count")
     inner = keys.count("ssm.inner_size")
@@ -64,12 +64,12 @@ def mamba2_sizes(evidence: Evidence) -> Mapping[str, int]:
 
 
 def short_conv_sizes(evidence: Evidence) -> Mapping[str, int]:
-    """Of LFM2's short convolution. Source: llama.cpp, src/models/lfm2.cpp."""
+    """Size of LFM2's short convolution. Source: llama.cpp, src/models/lfm2.cpp."""
     return {"conv_kernel": evidence.keys.count("shortconv.l_cache")}
 
 
 def latent_sizes(evidence: Evidence) -> Mapping[str, int]:
-    """Of multi-head latent attention, which the file describes as one head of keys for all queries.
+    """Sizes of multi-head latent attention, which the file describes as one key head for all queries.
 
     Source: llama.cpp, src/models/deepseek2.cpp; conversion/deepseek.py.
     """
@@ -99,7 +99,10 @@ def latent_sizes(evidence: Evidence) -> Mapping[str, int]:
 
 
 def gemma3n_sizes(evidence: Evidence) -> Mapping[str, int]:
-    """Of its several states, and of the bypass, whose rank no key says. Source: llama.cpp, src/models/gemma3n.cpp."""
+    """Sizes of AltUp, Laurel and the per-layer embedding; no key has Laurel's rank.
+
+    Source: llama.cpp, src/models/gemma3n.cpp.
+    """
     keys, first = evidence.keys, evidence.tensors.get("blk.0.laurel_l.weight")
     streams = keys.count("altup.num_inputs", 4)
     return {
@@ -116,7 +119,7 @@ def optional_shared_width(evidence: Evidence) -> Mapping[str, int]:
 
 
 def own_widths(evidence: Evidence, layer: int) -> Mapping[str, int]:
-    """A layer's feed-forward width, where the key is a list."""
+    """A layer's feed-forward width, from a key with a list."""
     return {"ff": evidence.keys.by_layer("feed_forward_length", evidence.sizes["ff"])[layer]}
 
 
@@ -126,7 +129,7 @@ def qkv_sizes(evidence: Evidence) -> Mapping[str, int]:
 
 
 def gemma4_sizes(evidence: Evidence) -> Mapping[str, int]:
-    """Of the sliding layers, which config.json names; `full_…` of the others.
+    """Sizes of Gemma 4: of the sliding layers, which config.json names, and as `full_…` of the others.
 
     Source: llama.cpp, src/models/gemma4.cpp.
     """
@@ -160,7 +163,7 @@ def gemma4_sizes(evidence: Evidence) -> Mapping[str, int]:
 
 
 def gemma4_layer(evidence: Evidence, layer: int) -> Mapping[str, int]:
-    """A full layer's heads, and a layer's own feed-forward width."""
+    """A full layer's heads, and any layer's own feed-forward width."""
     keys, sizes = evidence.keys, evidence.sizes
     own = {"ff": keys.by_layer("feed_forward_length", sizes["ff"])[layer]}
     if keys.flags("attention.sliding_window_pattern")[layer]:

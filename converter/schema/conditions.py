@@ -1,4 +1,4 @@
-"""Which of several classes a file of one `general.architecture` is for."""
+"""Conditions: which of several classes a file with one `general.architecture` is for."""
 
 from __future__ import annotations
 

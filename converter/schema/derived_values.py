@@ -1,4 +1,4 @@
-"""Values of config.json that follow from other facts: defaults of keys, and rules that llama.cpp has built in."""
+"""Values of config.json that follow from other facts: defaults of keys, and rules built into llama.cpp."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from llorch.converter.schema.keys import Keys
 
 
 def same_as(size: str) -> Callable[[Sizes], object]:
-    """A default that is a size."""
+    """Return a function that gives a size, as the default of a key."""
     return lambda sizes: sizes[size]
 
 
 def inverse_root_of_head_dim(sizes: Sizes) -> float:
-    """The usual scale of attention scores, 1 / √head_dim: llama.cpp's when `attention.scale` is missing."""
+    """Return 1 / √head_dim, the usual scale of attention scores: llama.cpp's default for `attention.scale`."""
     return 1 / math.sqrt(sizes["head_dim"])
 
 
 def query_scale_of(layers_of_27b: int) -> Callable[[Evidence], object]:
-    """query_pre_attn_scalar: head_dim, but hidden_size / heads for the 27B model, known by its layers.
+    """query_pre_attn_scalar: head_dim, but hidden_size / heads for the 27B model, recognized by its number of layers.
 
     Source: llama.cpp, src/models/gemma2.cpp and gemma3.cpp, which have the same rule built in.
     """
@@ -34,9 +34,9 @@ def query_scale_of(layers_of_27b: int) -> Callable[[Evidence], object]:
 
 
 def every_nth_full(n: int) -> Callable[[Evidence], object]:
-    """layer_types: layer i is full where (i + 1) is a multiple of n, else sliding.
+    """layer_types: layer i has full attention if (i + 1) is a multiple of n, else sliding.
 
-    `attention.sliding_window_pattern` overrules: it is another n, or says for each layer whether it slides.
+    `attention.sliding_window_pattern` has precedence: it is another n, or says for each layer whether it slides.
     """
 
     def layer_types(evidence: Evidence) -> object:
@@ -47,7 +47,7 @@ def every_nth_full(n: int) -> Callable[[Evidence], object]:
 
 
 def every_nth_full_of_windowed(n: int) -> Callable[[Evidence], object]:
-    """layer_types as `every_nth_full`, but all full in a model without a window."""
+    """layer_types as by `every_nth_full`, but all full for a model without a window."""
     windowed = every_nth_full(n)
 
     def layer_types(evidence: Evidence) -> object:
@@ -71,7 +71,7 @@ def _sliding_pattern(keys: Keys, layers: int, n: int) -> list[bool]:
 
 
 def no_rope_every_fourth(evidence: Evidence) -> object:
-    """no_rope_layers: 1 where a layer rotates, 0 where (i + 1) is a multiple of 4.
+    """no_rope_layers: 1 for a layer with rotation, 0 where (i + 1) is a multiple of 4.
 
     Source: llama.cpp, src/models/smollm3.cpp, `n_no_rope_layer_step`.
     """
@@ -93,7 +93,7 @@ def bases_by_layer(evidence: Evidence) -> object:
 def layer_types(
     kinds: Callable[[Evidence], Sequence[str]], names: Mapping[str, str]
 ) -> Callable[[Evidence], object]:
-    """layer_types: the kinds of the layers by the names that config.json has for them."""
+    """layer_types: the layers' kinds under config.json's names for them."""
 
     def list_layers(evidence: Evidence) -> object:
         return [names[kind] for kind in kinds(evidence)]
@@ -109,7 +109,7 @@ def alternating_from_sliding(evidence: Evidence) -> object:
 
 
 def has_tensor(name: str) -> Callable[[Evidence], object]:
-    """Whether a tensor is there, in any layer."""
+    """Return a function that says whether any tensor has a name with this ending."""
 
     def there(evidence: Evidence) -> object:
         return any(tensor.endswith(name) for tensor in evidence.tensors)
@@ -118,24 +118,24 @@ def has_tensor(name: str) -> Callable[[Evidence], object]:
 
 
 def size(name: str) -> Callable[[Evidence], object]:
-    """A size."""
+    """Return a function that gives a size."""
     return lambda evidence: evidence.sizes[name]
 
 
 def size_or_none(name: str) -> Callable[[Evidence], object]:
-    """A size, null where the file has none."""
+    """Return a function that gives a size, or None if the file does not have it."""
     return lambda evidence: evidence.sizes.get(name)
 
 
 def in_every_layer(value: str | int) -> Callable[[Evidence], object]:
-    """A list with the same number for every layer: a size's, or one that does not vary."""
+    """Return a function that gives a list with the same number for every layer: a size, or a constant."""
     return lambda evidence: (
         [evidence.sizes[value] if isinstance(value, str) else value] * evidence.sizes["layers"]
     )
 
 
 def keys_are_values(evidence: Evidence) -> object:
-    """attention_k_eq_v: a layer has keys and no values of its own."""
+    """attention_k_eq_v: whether a layer has keys and no values of its own."""
     names = evidence.tensors.keys()
     return any(
         f"blk.{layer}.attn_k.weight" in names and f"blk.{layer}.attn_v.weight" not in names
@@ -144,7 +144,7 @@ def keys_are_values(evidence: Evidence) -> object:
 
 
 def full_layers_differ(evidence: Evidence) -> object:
-    """per_layer_config: the head size of the layers with full attention, and their key-value heads if those differ."""
+    """per_layer_config: head_dim of the layers with full attention, and their key-value heads if those differ."""
     sizes = evidence.sizes
     differs = {"head_dim": sizes["full_head_dim"]}
     if sizes["full_kv_heads"] != sizes["kv_heads"]:
@@ -157,33 +157,33 @@ def full_layers_differ(evidence: Evidence) -> object:
 
 
 def widths_double(evidence: Evidence) -> object:
-    """use_double_wide_mlp: the layers that share keys are twice as wide as the others."""
+    """use_double_wide_mlp: whether the layers that share keys are twice as wide as the others."""
     return len(set(evidence.keys.by_layer("feed_forward_length", 0))) > 1
 
 
 def position_embedding(evidence: Evidence) -> object:
-    """position_embedding_type: `rope.scaling.finetuned` is false where nothing is rotated."""
+    """position_embedding_type: `nope` if `rope.scaling.finetuned` is false, else `rope`."""
     return "rope" if evidence.keys.flag("rope.scaling.finetuned", True) else "nope"
 
 
 def expansion(evidence: Evidence) -> object:
-    """How much wider a state-space layer is than the model."""
+    """Return the inner size of a state-space layer divided by the hidden size."""
     return evidence.sizes["inner"] // evidence.sizes["hidden"]
 
 
 def group_choice(evidence: Evidence) -> object:
-    """topk_method of DeepSeek V2: by group where there is more than one."""
+    """topk_method of DeepSeek V2: by group if there are several."""
     return "group_limited_greedy" if evidence.keys.integer("expert_group_count", 0) > 1 else "greedy"
 
 
 def types_by_rotation(evidence: Evidence) -> object:
-    """layer_types of Llama 4: the layers that rotate attend within a chunk, every fourth, which does not, to all."""
+    """layer_types of Llama 4: every fourth layer has full attention and no rotation, the others chunked attention."""
     layers = range(evidence.sizes["layers"])
     return ["chunked_attention" if (layer + 1) % 4 else "full_attention" for layer in layers]
 
 
 def layers_of_kind(kinds: Callable[[Evidence], Sequence[str]], kind: str) -> Callable[[Evidence], object]:
-    """The numbers of the layers of one kind."""
+    """Return a function that gives the numbers of the layers of one kind."""
 
     def list_layers(evidence: Evidence) -> object:
         return [layer for layer, found in enumerate(kinds(evidence)) if found == kind]
@@ -192,22 +192,22 @@ def layers_of_kind(kinds: Callable[[Evidence], Sequence[str]], kind: str) -> Cal
 
 
 def unless_so_many_experts(count: int) -> Callable[[Evidence], object]:
-    """False for the one model that has so many experts. Source: llama.cpp, src/models/llama4.cpp, `use_kq_norm`."""
+    """False for the one model with `count` experts. Source: llama.cpp, src/models/llama4.cpp, `use_kq_norm`."""
     return lambda evidence: evidence.sizes["experts"] != count
 
 
 def widths_by_layer(evidence: Evidence) -> object:
-    """intermediate_size: every layer's feed-forward width."""
+    """intermediate_size: the feed-forward width of every layer."""
     return evidence.keys.by_layer("feed_forward_length", evidence.sizes["ff"])
 
 
-SPARSE_LAYERS, SPARSE_SHARE = 10, 0.95  # of Gemma 3n, where no key says it: llama.cpp, src/models/models.h
+SPARSE_LAYERS, SPARSE_SHARE = 10, 0.95  # Gemma 3n's defaults: llama.cpp, src/models/models.h
 
 
 def sparsity_shares(evidence: Evidence) -> object:
-    """activation_sparsity_pattern: the share of a normal distribution below each layer's standard deviations.
+    """activation_sparsity_pattern: the normal distribution's share below each layer's number of standard deviations.
 
-    −∞ is no share. The share is the shortest decimal that gives back the key's float32 within its rounding.
+    −∞ gives 0. The share is the shortest decimal that gives back the key's float32 within its rounding.
     Source: llama.cpp, conversion/gemma.py, which writes the inverse of the distribution.
     """
     keys, layers = evidence.keys, evidence.sizes["layers"]
@@ -237,7 +237,7 @@ def _share(scale: float) -> float:
 
 
 def rotary_share(evidence: Evidence) -> object:
-    """How much of a head is rotated."""
+    """Return the rotated share of a head."""
     return evidence.sizes["rope_dim"] / evidence.sizes["head_dim"]
 
 
@@ -255,7 +255,7 @@ def how_many(part: str, whole: str, key: str) -> Callable[[Evidence], object]:
 
 
 def mpt_attention(evidence: Evidence) -> object:
-    """attn_config of MPT: the bound of queries, keys and values, 0 being none, and alibi."""
+    """attn_config of MPT: ALiBi, and the clipping of queries, keys and values (0 means none)."""
     clip = evidence.keys.decimal("attention.clamp_kqv", 0.0)
     return {
         "alibi": True,
@@ -272,7 +272,7 @@ def mpt_attention(evidence: Evidence) -> object:
 
 
 def dbrx_attention(evidence: Evidence) -> object:
-    """attn_config of DBRX: key-value heads, the bound of queries, keys and values, and the rotary base."""
+    """attn_config of DBRX: key-value heads, the clipping of queries, keys and values, and the rope base."""
     keys = evidence.keys
     return {
         "clip_qkv": keys.decimal("attention.clamp_kqv") or None,
@@ -282,7 +282,7 @@ def dbrx_attention(evidence: Evidence) -> object:
 
 
 def dbrx_experts(evidence: Evidence) -> object:
-    """ffn_config of DBRX, whose chosen weights are divided by their sum, as by the 1-norm."""
+    """ffn_config of DBRX; the weights of the chosen experts are divided by their sum (1-norm)."""
     return {
         "ffn_act_fn": {"name": "silu"},
         "ffn_hidden_size": evidence.sizes["ff"],
@@ -295,10 +295,10 @@ def dbrx_experts(evidence: Evidence) -> object:
 
 
 def usual_residual_scale(sizes: Sizes) -> float:
-    """Of MiniCPM without a key: llama.cpp, src/models/minicpm.cpp."""
+    """Return MiniCPM's default residual scale. Source: llama.cpp, src/models/minicpm.cpp."""
     return 1.4 / math.sqrt(sizes["layers"])
 
 
 def usual_logit_divisor(sizes: Sizes) -> float:
-    """Of MiniCPM without a key: llama.cpp, src/models/minicpm.cpp."""
+    """Return MiniCPM's default logit divisor. Source: llama.cpp, src/models/minicpm.cpp."""
     return sizes["hidden"] / 256

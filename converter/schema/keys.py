@@ -1,4 +1,4 @@
-"""The keys under an architecture's prefix: read with their types checked, and every reading noted."""
+"""The keys under an architecture's prefix, with typed getters that record which keys were used."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from llorch.formats.gguf import REQUIRED, Metadata, Required, ValueType
 
 D = TypeVar("D")
 
-# Keys that may be an array with an entry for each layer. Source: llama.cpp, src/llama-model.cpp and src/models/,
-# `get_key_or_arr`; every other key it refuses as an array.
+# Keys that may be an array with an entry per layer. Source: llama.cpp, src/llama-model.cpp and src/models/,
+# `get_key_or_arr`; it refuses an array for every other key.
 PER_LAYER = frozenset(
     {"attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_feed_forward_length"}
 )
 
 
 class Keys:
-    """Metadata seen through one prefix, as `llama`: `integer("block_count")` reads `llama.block_count`.
+    """Metadata under a prefix such as `llama`: `integer("block_count")` reads `llama.block_count`.
 
-    Every getter raises MalformedInput, which names the key, for a missing key without default and a value of
-    another type. used: the full names of all keys that were asked for.
+    Every getter raises MalformedInput, which names the key, for a missing key without a default and a value of
+    another type. used: the full names of all keys that were read.
     """
 
     def __init__(self, metadata: Metadata, prefix: str) -> None:
@@ -31,11 +31,11 @@ class Keys:
         self.used: set[str] = set()
 
     def name(self, key: str) -> str:
-        """The full name."""
+        """Return the full name of a key."""
         return f"{self.prefix}.{key}"
 
     def has(self, key: str) -> bool:
-        """Whether the key is there."""
+        """Return whether the key is present."""
         return self.name(key) in self.metadata
 
     def _use(self, key: str) -> str:
@@ -44,7 +44,7 @@ class Keys:
         return name
 
     def integer(self, key: str, default: D | Required = REQUIRED) -> int | D:
-        """An integer; of a key that may differ by layer, an array of equal ones serves as that value."""
+        """Return an integer; for a key that may differ by layer, an array of equal integers counts as one."""
         name = self._use(key)
         value = self.metadata.get(name)
         if value is None or value.type is not ValueType.ARRAY or key not in PER_LAYER:
@@ -59,9 +59,9 @@ class Keys:
         return int(values.pop())
 
     def by_layer(self, key: str, default: int | None) -> list[int]:
-        """An integer of every layer, beyond the model's own too: an array's entries, or one value for all of them.
+        """Return an integer for every layer, prediction layers included: an array's entries, or one value for all.
 
-        Empty where there is neither the key nor a default. MalformedInput for a negative one.
+        Empty if there is neither the key nor a default. MalformedInput for a negative one.
         """
         name = self._use(key)
         value = self.metadata.get(name)
@@ -78,49 +78,49 @@ class Keys:
         return found
 
     def count(self, key: str, default: D | Required = REQUIRED) -> int | D:
-        """A positive integer."""
+        """Return a positive integer below 2^31."""
         count = self.integer(key, default)
         if isinstance(count, int) and self.has(key) and not 0 < count < 1 << 31:
             raise self.wrong(key, f"is {count}, not a positive number below 2^31")
         return count
 
     def decimal(self, key: str, default: D | Required = REQUIRED) -> float | D:
-        """A finite number, as the shortest decimal of its float32."""
+        """Return a finite number, as the shortest decimal of its float32."""
         return self.metadata.decimal(self._use(key), default)
 
     def positive(self, key: str, default: D | Required = REQUIRED) -> float | D:
-        """A finite number above zero."""
+        """Return a finite number above zero, as `decimal` does."""
         number = self.decimal(key, default)
         if isinstance(number, float) and number <= 0:
             raise self.wrong(key, f"is {number}, not above zero")
         return number
 
     def flag(self, key: str, default: D | Required = REQUIRED) -> bool | D:
-        """A bool."""
+        """Return a bool."""
         return self.metadata.flag(self._use(key), default)
 
     def text(self, key: str, default: D | Required = REQUIRED) -> str | D:
-        """A string."""
+        """Return a string."""
         return self.metadata.text(self._use(key), default)
 
     def flags(self, key: str) -> list[bool]:
-        """An array of bools (or of integers, zero meaning false)."""
+        """Return an array of bools (or of integers, zero meaning false)."""
         return [bool(v) for v in self.metadata.integers(self._use(key)).tolist()]
 
     def integers(self, key: str, default: D | Required = REQUIRED) -> list[int] | D:
-        """An array of integers."""
+        """Return an array of integers."""
         found = self.metadata.integers(self._use(key), None if default is not REQUIRED else REQUIRED)
         return default if found is None else found.tolist()  # type: ignore[return-value]  # None only with a default
 
     def wrong(self, key: str, what: str) -> MalformedInput:
-        """The error that a key's value cannot be."""
+        """Return the error for a key with an impossible value."""
         value = self.metadata.get(self.name(key))
         return MalformedInput(
             what, where=f"key {printable(self.name(key))}", offset=value.offset if value is not None else None
         )
 
     def left(self, more_used: Iterable[str]) -> tuple[list[str], list[str]]:
-        """The keys that nobody asked for: those under the prefix, and those elsewhere."""
+        """Return the keys that nobody read: those under the prefix, and all others."""
         used = self.used | set(more_used)
         left = [key for key in self.metadata if key not in used]
         own = [key for key in left if key.startswith(f"{self.prefix}.")]

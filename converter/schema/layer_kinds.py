@@ -1,4 +1,4 @@
-"""Of which kind each layer is: a word a layer, which the rules of an architecture's table name (`Rule.layers`)."""
+"""The kind of each layer: one word per layer, which rules of an architecture's table name (`Rule.layers`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mixture_where_routed(evidence: Evidence) -> list[str]:
 
 
 def linear_or_full(evidence: Evidence) -> list[str]:
-    """`linear` where `attention.recurrent_layers` says so, or else all but every `full_attention_interval`th; `full`.
+    """`linear` or `full` by `attention.recurrent_layers`; without it, every `full_attention_interval`th is `full`.
 
     Source: llama.cpp, src/models/qwen3next.cpp and qwen35.cpp, `load_hparams`.
     """
@@ -47,7 +47,7 @@ def linear_or_full(evidence: Evidence) -> list[str]:
 
 
 def attention_or(other: str) -> Kinds:
-    """`attention` where `attention.head_count_kv` is not 0, `other` where it is.
+    """`other` where `attention.head_count_kv` is 0, else `attention`.
 
     Source: llama.cpp, src/models/lfm2.cpp and granite-hybrid.cpp, `load_hparams`.
     """
@@ -60,7 +60,7 @@ def attention_or(other: str) -> Kinds:
 
 
 def one_mixer_each(evidence: Evidence) -> list[str]:
-    """`attention` where there are key-value heads, `ffn` where there is a feed-forward width, else `mamba`.
+    """`attention` for a layer with key-value heads, `ffn` for one with a feed-forward width, else `mamba`.
 
     Source: llama.cpp, src/models/nemotron-h.cpp, `load_hparams`.
     """
@@ -71,7 +71,7 @@ def one_mixer_each(evidence: Evidence) -> list[str]:
 
 
 def sliding_or_full(evidence: Evidence) -> list[str]:
-    """`sliding` where `attention.sliding_window_pattern` says so, else `full`."""
+    """`sliding` or `full` by `attention.sliding_window_pattern`."""
     pattern = evidence.keys.flags("attention.sliding_window_pattern")
     layers = evidence.sizes["layers"]
     if len(pattern) != layers:
@@ -82,7 +82,7 @@ def sliding_or_full(evidence: Evidence) -> list[str]:
 
 
 def own_keys_or_shared(evidence: Evidence) -> list[str]:
-    """`shared keys` for the last `attention.shared_kv_layers`, which read those of a layer before; `own keys`."""
+    """`shared keys` for the last `attention.shared_kv_layers`, which use an earlier layer's keys; else `own keys`."""
     layers, shared = evidence.sizes["layers"], evidence.keys.integer("attention.shared_kv_layers", 0)
     if not 0 <= shared < layers:
         raise evidence.keys.wrong("attention.shared_kv_layers", f"is {shared} of {layers} layers")
@@ -90,7 +90,7 @@ def own_keys_or_shared(evidence: Evidence) -> list[str]:
 
 
 def with_or_without_layer_embedding(evidence: Evidence) -> list[str]:
-    """`layer embedding` where `embedding_length_per_layer_input` is not 0: every layer, or none."""
+    """`layer embedding` for every layer if `embedding_length_per_layer_input` is not 0, else empty."""
     given = evidence.keys.integer("embedding_length_per_layer_input", 0)
     return ["layer embedding" if given else ""] * evidence.sizes["layers"]
 
@@ -102,13 +102,13 @@ def with_or_without_shared_experts(evidence: Evidence) -> list[str]:
 
 
 def low_rank_or_whole(evidence: Evidence) -> list[str]:
-    """`low rank queries` where `attention.q_lora_rank` is there, else `whole queries`."""
+    """`low rank queries` for every layer if `attention.q_lora_rank` is present, else `whole queries`."""
     word = "low rank queries" if evidence.keys.has("attention.q_lora_rank") else "whole queries"
     return [word] * evidence.sizes["layers"]
 
 
 def latent_apart_or_joined(evidence: Evidence) -> list[str]:
-    """`joined` where keys and values come of one matrix, as in files of before April 2025; `apart`, a matrix each."""
+    """`joined` if keys and values come from one matrix, as in files from before April 2025; else `apart`, one each."""
     return [
         "joined" if f"blk.{layer}.attn_kv_b.weight" in evidence.tensors else "apart"
         for layer in range(evidence.sizes["layers"])

@@ -1,6 +1,6 @@
-"""Files that are nothing known here: what each is, so that it is refused by what it is.
+"""Architectures and file types that are not converted, with what they are, for the error message.
 
-Names are llama.cpp's, of `general.architecture` and `general.type`; what has no row is refused by its name alone.
+Names are llama.cpp's, of `general.architecture` and `general.type`; a name without a row is refused as unknown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """One kind. what: as it ends the sentence 'is NAME, …'. names: of the architectures."""
+    """One kind. what: the end of the sentence 'is NAME, …'. names: of the architectures."""
 
     what: str
     names: tuple[str, ...]
@@ -58,7 +58,7 @@ KINDS = (
     ),
 )  # fmt: skip
 
-# Of names that are known, what fits none of their classes.
+# Known names, and what file of theirs fits none of their classes.
 PARTLY: Mapping[str, str] = {
     "baichuan": "of 40 layers: the 13B, which has alibi where the 7B rotates, and no class has that beside its norms",
 }
@@ -71,5 +71,5 @@ TYPES: Mapping[str, str] = {
 
 
 def what_it_is(architecture: str) -> str | None:
-    """What an architecture's name says that a file is; None where there is no row."""
+    """Return what kind of model an architecture's name stands for; None if it has no row."""
     return next((kind.what for kind in KINDS if architecture in kind.names), None)

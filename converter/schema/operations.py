@@ -1,8 +1,8 @@
-"""How weights change between GGUF and transformers: every operation with its inverse right beside it.
+"""Operations on weights between GGUF and transformers, each with its inverse right below it.
 
-Forward is GGUF → transformers. An operation sees rows: a float32 array (n, columns) of whole units, where a
-unit is what must stay together (`Operation.unit_rows`, e.g. one head). So it can be applied piece by piece.
-Splitting, stacking and joining need no operation: a Plan says them as segments of rows.
+Forward is GGUF → transformers. An operation gets rows: a float32 array (n, columns) of whole units, where a unit is
+the rows that must stay together (`Operation.unit_rows`, e.g. one head). So it can be applied piece by piece.
+Splitting, stacking and joining need no operation: a plan expresses them as segments of rows.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ Slope = Callable[[Rows], NDArray[np.float64]]
 
 @dataclass(eq=False, slots=True)
 class OperationKind:
-    """An operation before its parameters are known: calling it with them gives an Operation.
+    """An operation without its parameters: calling it with them gives an Operation.
 
-    name, parameters: the forward function's. unit: the parameter that counts a unit's rows; None is one row.
-    bands: it can be done to some columns of a unit, whose result is some rows of the unit's: `Operation.of_columns`.
+    name, parameters: of the forward function. unit: the parameter with the number of a unit's rows; None means one row.
+    bands: it can be applied to some columns of a unit, which gives some rows of the result: see `Operation.of_columns`.
     moves: it only moves values, so forward and backward are exact whatever the bits (NaNs, −0.0).
-    exact: what it calculates is as exact as its argument; otherwise the model's own weight is only near the result, and
-        the type to write it in cannot be seen from the result's bits.
+    exact: its result is as exact as its argument; if not, the result only approximates the model's original weights,
+    whose
+        dtype cannot be seen from the result's bits.
     """
 
     name: str
@@ -42,74 +43,74 @@ class OperationKind:
     _slope: Slope | None = field(default=None, repr=False)
 
     def slope(self, function: Slope) -> Slope:
-        """Declares how far the inverse moves, in float64, for a small move of its argument: |d back / d written|."""
+        """Decorate a function for the inverse's derivative, in float64: |d back / d written| at `back`."""
         self._slope = function
         return function
 
     def inverse(self, function: Function) -> Function:
-        """Declares the function under it as its inverse."""
+        """Decorate the inverse of the operation."""
         self._backward = function
         return function
 
     @property
     def backward(self) -> Function:
-        """The inverse; a LookupError when none was declared, which a test would have found."""
+        """The inverse; LookupError if none was declared, which a test would have found."""
         if self._backward is None:
             raise LookupError(f"the operation {self.name} has no inverse")
         return self._backward
 
     def __call__(self, *values: int | str) -> Operation:
-        """This operation with parameters: numbers, or names of sizes that the planner puts numbers for."""
+        """Return the operation with parameters: numbers, or names of sizes that the planner replaces."""
         return Operation(self, MappingProxyType(dict(zip(self.parameters, values, strict=True))))
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation with its parameters, as an OutputTensor carries it."""
+    """An operation with its parameters, as in an OutputTensor."""
 
     kind: OperationKind
     parameters: Mapping[str, int | str]
 
     @property
     def name(self) -> str:
-        """As conversion.json records it."""
+        """Its name, as in conversion.json."""
         return self.kind.name
 
     @property
     def moves(self) -> bool:
-        """It only moves values: `backward(forward(rows))` is `rows`, bit for bit."""
+        """Whether it only moves values: `backward(forward(rows))` is `rows`, bit for bit."""
         return self.kind.moves
 
     @property
     def exact(self) -> bool:
-        """What it calculates is as exact as what it was given."""
+        """Whether its result is as exact as its argument."""
         return self.kind.exact
 
     def slope(self, back: Rows) -> NDArray[np.float64]:
-        """How far each of the inverse's results `back` moves for a small move of what it was given."""
+        """Return how much each of the inverse's results `back` changes per small change of the inverse's argument."""
         if self.kind._slope is None:
             return np.ones(back.shape)
         return self.kind._slope(back)
 
     @property
     def unit_rows(self) -> int:
-        """How many rows must stay together: the arrays given are multiples of it."""
+        """The number of rows that must stay together: arrays passed to it are multiples of it."""
         return 1 if self.kind.unit is None else int(self.parameters[self.kind.unit])
 
     def forward(self, rows: Rows) -> Rows:
-        """GGUF → transformers; a new array, or a view that is not the caller's to keep."""
+        """Apply it, GGUF → transformers; returns a new array, or a view that the caller must not keep."""
         return self.kind.forward(rows, **self.parameters)
 
     def backward(self, rows: Rows) -> Rows:
-        """Transformers → GGUF."""
+        """Apply the inverse, transformers → GGUF."""
         return self.kind.backward(rows, **self.parameters)
 
     def of_columns(self, columns: int) -> Operation:
-        """The same for a unit of so many columns, where the kind has `bands`."""
+        """Return the operation for a unit with only `columns` columns, if the kind has `bands`."""
         return Operation(self.kind, MappingProxyType({**self.parameters, "columns": columns}))
 
     def with_sizes(self, sizes: Mapping[str, int]) -> Operation:
-        """The same with numbers for the names among its parameters; KeyError for a name that is no size."""
+        """Return the operation with sizes for the names among its parameters; KeyError for an unknown name."""
         numbers = {k: sizes[v] if isinstance(v, str) else v for k, v in self.parameters.items()}
         return Operation(self.kind, MappingProxyType(numbers))
 
@@ -125,7 +126,7 @@ OPERATIONS: Mapping[str, OperationKind] = MappingProxyType(_OPERATIONS)
 def operation(
     *, moves: bool, unit: str | None = None, exact: bool = True, bands: bool = False
 ) -> Callable[[Function], OperationKind]:
-    """Enters a forward function into the table; its inverse follows right under it."""
+    """Decorate a forward function to register it as an operation; its inverse follows right below it."""
 
     def enter(forward: Function) -> OperationKind:
         parameters = tuple(inspect.signature(forward).parameters)[1:]

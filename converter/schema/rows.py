@@ -1,6 +1,6 @@
-"""Rows that many families share, in groups: an architecture's table names the group and adds what is its own.
+"""Groups of rows that many families share: an architecture's table names the groups and adds its own rows.
 
-Layer groups are written as inside `in_layers`, without what stands before a layer's names.
+Groups for layers are written for `in_layers`, without the prefixes of a layer's names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROPE_FACTORS = (
 
 INPUT_NORM = (Rule("attn_norm.weight", "input_layernorm.weight", "hidden"),)
 FFN_NORM = (Rule("ffn_norm.weight", "post_attention_layernorm.weight", "hidden"),)
-# Files of models without any other norm behind the attention call the one before the feed-forward after its place.
+# In files of models with no other norm after the attention, the norm before the feed-forward has this name.
 FFN_NORM_NAMED_POST = (Rule("post_attention_norm.weight", "post_attention_layernorm.weight", "hidden"),)
 
 ATTENTION = (
@@ -30,7 +30,7 @@ ATTENTION = (
     Rule("attn_v.weight", "self_attn.v_proj.weight", "kv hidden"),
     Rule("attn_output.weight", "self_attn.o_proj.weight", "hidden q"),
 )
-# As llama.cpp's LlamaModel writes them: the rotary pairs of q and k side by side.
+# As llama.cpp's LlamaModel writes them: the members of a rotary pair of q and k are neighbours.
 ATTENTION_IN_PAIRS = (
     Rule("attn_q.weight", "self_attn.q_proj.weight", "q hidden", rope_halves("head_dim")),
     Rule("attn_k.weight", "self_attn.k_proj.weight", "kv hidden", rope_halves("head_dim")),
@@ -77,23 +77,23 @@ SHARED_EXPERT = (
     Rule("ffn_down_shexp.weight", "mlp.shared_expert.down_proj.weight", "hidden shared_ff"),
 )
 SHARED_EXPERT_GATE = (Rule("ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight", "1 hidden"),)
-# Of DeepSeek's kind: any number of shared experts in one network, which no gate weighs.
+# As DeepSeek has them: any number of shared experts in one network, without a gate.
 SHARED_EXPERTS = (
     Rule("ffn_gate_shexp.weight", "mlp.shared_experts.gate_proj.weight", "shared_ff hidden"),
     Rule("ffn_up_shexp.weight", "mlp.shared_experts.up_proj.weight", "shared_ff hidden"),
     Rule("ffn_down_shexp.weight", "mlp.shared_experts.down_proj.weight", "hidden shared_ff"),
 )
-# Added to the scores for the choice of experts alone; a float32 buffer in transformers whatever the model's type.
+# Added to the scores only to choose experts; in transformers a float32 buffer whatever the model's dtype.
 CHOICE_BIAS = (Rule("exp_probs_b.bias", "mlp.gate.e_score_correction_bias", "experts", dtype="F32"),)
 
 
 def with_flag(rules: tuple[Rule, ...], flag: str) -> tuple[Rule, ...]:
-    """The rules, there or not as a key of config.json says."""
+    """Return the rules with a flag, a key of config.json that says whether their tensors are present."""
     return tuple(replace(rule, flag=flag) for rule in rules)
 
 
 def rename(rules: tuple[Rule, ...], names: dict[str, str]) -> tuple[Rule, ...]:
-    """The rules with parts of their targets' names replaced."""
+    """Return the rules with parts of their targets' names replaced."""
     made = []
     for rule in rules:
         target = rule.target
@@ -104,11 +104,11 @@ def rename(rules: tuple[Rule, ...], names: dict[str, str]) -> tuple[Rule, ...]:
 
 
 def without_one(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """The rules of norms that a GGUF holds with 1 added, as of every family whose class computes 1 + weight."""
+    """Return the rules of norms that GGUF stores with 1 added, for classes that compute 1 + weight."""
     return tuple(replace(rule, operation=subtract_one()) for rule in rules)
 
 
-# What a layer that predicts a further token has beside a layer's own, under the model's next layer number.
+# The additional tensors of a prediction layer, which has the layer number after the model's own.
 PREDICTION_AS_LAYER = (
     Rule("nextn.eh_proj.weight", "eh_proj.weight", "hidden 2*hidden"),
     Rule("nextn.enorm.weight", "enorm.weight", "hidden"),
@@ -124,7 +124,7 @@ PREDICTION_AS_LAYER = (
         "nextn.shared_head_norm.weight", "shared_head.norm.weight", "hidden", absent="the model's own serves"
     ),
 )
-# The same as files of Qwen3.5 and Qwen3-Next have it: beside the model, one set for all further tokens.
+# The same for Qwen3.5 and Qwen3-Next: outside the model's layers, one set for all further tokens.
 PREDICTION_BESIDE = in_layers(
     Rule("nextn.eh_proj.weight", "mtp.fc.weight", "hidden 2*hidden"),
     *without_one(
@@ -137,7 +137,7 @@ PREDICTION_BESIDE = in_layers(
     of=PREDICTION,
     below="",
 )
-# Every head's rows of the query, and as many of a gate on what attention gives.
+# q_proj has every head's query rows, and as many rows of a gate on the attention's output.
 GATED_ATTENTION = (
     Rule("attn_q.weight", "self_attn.q_proj.weight", "2*q hidden"),
     Rule("attn_k.weight", "self_attn.k_proj.weight", "kv hidden"),
@@ -159,7 +159,7 @@ MAMBA2 = (*MAMBA2_WITHOUT_NORM, *MAMBA2_NORM)
 
 
 def below(rules: tuple[Rule, ...], prefix: str) -> tuple[Rule, ...]:
-    """The rules with something before their targets' names."""
+    """Return the rules with a prefix before their targets' names."""
     return tuple(replace(rule, target=f"{prefix}{rule.target}") for rule in rules)
 
 
@@ -179,7 +179,7 @@ FUSED_EXPERTS = (
     Rule("ffn_down_exps.weight", "block_sparse_moe.output_linear.weight", "experts hidden expert_ff"),
 )
 
-# Keys of DeepSeek's way of having experts, by the names of its config.json.
+# Keys of DeepSeek's experts, with the names of its config.json.
 WEIGHED_AND_SHARED = (
     Key("expert_weights_scale", "routed_scaling_factor", default=1.0, unset=0.0),
     Key("expert_shared_count", "n_shared_experts", Kind.INTEGER, default=1, least=1),
