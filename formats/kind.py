@@ -130,7 +130,7 @@ def _in_folder(folder: Path, *, folders: bool) -> Path:
             hint="llorch-run runs it and llorch-verify checks it",
         )
     if folders and CONFIG in names:
-        return folder  # whoever reads it says which weights are missing
+        return folder  # the reader of the folder says which weights are missing
     raise UnsupportedInput(
         _folder_kind(folder, names), path=folder, hint="give a .gguf file or a folder with one"
     )
@@ -202,7 +202,7 @@ def _require_language_model(file: Path) -> None:
     try:
         texts = read_texts(file, ("general.type", "general.architecture"))
     except InputError:
-        return  # malformed: whoever reads the model says so
+        return  # malformed: the reader of the model says so
     kind, architecture = texts.get("general.type", ""), texts.get("general.architecture", "")
     what = NO_LANGUAGE_MODEL.get(kind) or NO_LANGUAGE_MODEL.get(OF_ARCHITECTURE.get(architecture, ""))
     if what is None:

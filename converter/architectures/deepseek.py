@@ -125,7 +125,7 @@ GLM4_MOE_LITE = Architecture(
         ),
     ),
     keys=(*KEYS, *rows.RENORMALISED, *rows.PREDICTION_COUNT,
-          Key("expert_gating_func", kind=Kind.INTEGER, default=2, unset=0, only=(2,))),  # the first files lacked it
+          Key("expert_gating_func", kind=Kind.INTEGER, default=2, unset=0, only=(2,))),  # missing in the first files
     sizes=SIZES,
     derived={
         "mlp_layer_types": layer_types(dense_then_mixture, {"dense": "dense", "mixture": "sparse"}),

@@ -11,7 +11,7 @@ from llorch.converter.architectures.qwen3moe import QWEN3MOE
 from llorch.converter.schema.architecture import Key, Kind
 
 VISION_KEYS = (
-    Key("n_deepstack_layers", kind=Kind.INTEGER, default=0),  # of the vision tower's features
+    Key("n_deepstack_layers", kind=Kind.INTEGER, default=0),  # layers that take features of the vision tower
     Key("rope.dimension_sections", kind=Kind.INTEGERS, default=None),  # for text all sections rotate alike
 )
 

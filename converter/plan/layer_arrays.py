@@ -44,7 +44,9 @@ def layer_tensors(header: Header, keys: Sequence[str]) -> Mapping[str, Tensor]:
 def _require(key: str, value: Value, layers: int) -> None:
     if value.type is ValueType.F32 and isinstance(value.data, float) and math.isfinite(value.data):
         return
-    numbers = value.data if isinstance(value.data, np.ndarray) else np.zeros(0)  # strings are not read for it
+    numbers = (
+        value.data if isinstance(value.data, np.ndarray) else np.zeros(0)
+    )  # only counted for the message
     floats = value.type is ValueType.ARRAY and value.element is ValueType.F32
     if not floats or len(numbers) != layers or not np.isfinite(numbers).all():
         raise MalformedInput(

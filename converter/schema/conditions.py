@@ -15,9 +15,9 @@ def has_experts(evidence: Evidence) -> bool:
 
 
 def is_mistral(evidence: Evidence) -> bool:
-    """A dense llama that only Mistral's class can express, or that says it is one.
+    """A dense Llama that only Mistral's class can express, or that says it is a Mistral.
 
-    Nothing in a GGUF names the class. Llama's refuses heads that do not divide the hidden size and knows no
+    Nothing in a GGUF names the class. Llama's class refuses heads that do not divide the hidden size and has no sliding
     window; Mistral's has no biases.
     """
     keys = evidence.keys
@@ -31,18 +31,18 @@ def is_mistral(evidence: Evidence) -> bool:
 
 
 def has_qkv_bias_only(evidence: Evidence) -> bool:
-    """Biases on q, k and v, none on the attention's output: Qwen2's class computes that, Llama's cannot."""
+    """Biases on q, k and v but not on the attention's output: Qwen2's class has these, Llama's cannot."""
     fused = "blk.0.attn_qkv.bias" in evidence.tensors or "blk.0.attn_q.bias" in evidence.tensors
     return not has_experts(evidence) and fused and "blk.0.attn_output.bias" not in evidence.tensors
 
 
 def has_window(evidence: Evidence) -> bool:
-    """Some layers attend to a window only."""
+    """Some layers have a sliding window."""
     return evidence.keys.integer("attention.sliding_window", 0) > 0
 
 
 def has_other_than_40_layers(evidence: Evidence) -> bool:
-    """It is not Baichuan's 13B, which llama.cpp knows by its layers (src/models/baichuan.cpp)."""
+    """It is not Baichuan's 13B, which llama.cpp recognizes by its 40 layers (src/models/baichuan.cpp)."""
     return evidence.keys.count("block_count") != 40
 
 
@@ -51,13 +51,13 @@ def has_temperature(evidence: Evidence) -> bool:
     return evidence.keys.has("attention.temperature_scale")
 
 
-GLM_FLASH_VOCABULARY, GLM_FLASH_LAYERS = 154880, (47, 48)  # 48 with the layer that predicts a further token
+GLM_FLASH_VOCABULARY, GLM_FLASH_LAYERS = 154880, (47, 48)  # 48 with the prediction layer
 
 
 def is_glm_flash(evidence: Evidence) -> bool:
-    """GLM-4.7-Flash, by its vocabulary and number of layers, or by its name.
+    """GLM-4.7-Flash, recognized by its vocabulary and number of layers, or by its name.
 
-    Source: llama.cpp, src/models/deepseek2.cpp, `load_hparams`, which knows it by the same two numbers.
+    Source: llama.cpp, src/models/deepseek2.cpp, `load_hparams`, which uses the same two numbers.
     """
     keys, embedding = evidence.keys, evidence.tensors.get("token_embd.weight")
     rows = 0 if embedding is None else embedding.shape[0]
@@ -72,22 +72,22 @@ def scores_by_sigmoid(evidence: Evidence) -> bool:
 
 
 def has_second_norm(evidence: Evidence) -> bool:
-    """A block has a norm for attention and one for the feed-forward network beside it."""
+    """Attention and the parallel feed-forward network have a norm each."""
     return "blk.0.attn_norm_2.weight" in evidence.tensors
 
 
 def has_several_key_heads(evidence: Evidence) -> bool:
-    """Several heads of keys, and one norm a block."""
+    """Several key heads, and one norm per block."""
     return evidence.keys.count("attention.head_count_kv", 1) > 1 and not has_second_norm(evidence)
 
 
 def norms_steps(evidence: Evidence) -> bool:
-    """A Mamba's step, B and C are normed, as Falcon Mamba's are."""
+    """The step, B and C of a Mamba are normed, as in Falcon Mamba."""
     return evidence.keys.flag("ssm.dt_b_c_rms", False)
 
 
 def experts_stay_mxfp4(evidence: Evidence) -> bool:
-    """All experts are MXFP4 blocks, with no scale beside them, and blocks are to stay as they are."""
+    """All experts are MXFP4 blocks without scales beside them, and blocks are to be kept."""
     types = {
         tensor.type.name if name.endswith(".weight") else "a scale"
         for name, tensor in evidence.tensors.items()

@@ -139,7 +139,7 @@ def operation(
 
 @operation(moves=True, unit="head_dim")
 def rope_halves(w: Rows, head_dim: int) -> Rows:
-    """Rows of q or k: rotary pairs side by side → their two members half a head apart.
+    """Rows of q or k: members of rotary pairs as neighbours → half a head apart.
 
     w: (heads · head_dim, columns), head_dim even; the shape stays.
     Source: llama.cpp, conversion/llama.py, `permute`, which is this one's inverse.
@@ -149,13 +149,13 @@ def rope_halves(w: Rows, head_dim: int) -> Rows:
 
 @rope_halves.inverse
 def rope_pairs(w: Rows, head_dim: int) -> Rows:
-    """Rows of q or k: the members of a rotary pair half a head apart → side by side."""
+    """Rows of q or k: members of rotary pairs half a head apart → neighbours."""
     return w.reshape(-1, 2, head_dim // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
 
 @operation(moves=False)
 def subtract_one(w: Rows) -> Rows:
-    """A norm's weight with the 1 of (1 + weight) in it → without, in float32.
+    """The weight of a norm, stored as 1 + weight → the weight, in float32.
 
     Exact for w ≥ 0.5 (Sterbenz's lemma, and above 2 by the spacing of floats); below, one rounding.
     Source: llama.cpp, conversion/gemma.py, which adds 1 to every name that ends in norm.weight.
@@ -165,29 +165,29 @@ def subtract_one(w: Rows) -> Rows:
 
 @subtract_one.inverse
 def add_one(w: Rows) -> Rows:
-    """A norm's weight → the 1 of (1 + weight) added, in float32, as the forward converter did."""
+    """The weight of a norm → 1 + weight, in float32, as llama.cpp's converter computes it."""
     return w + np.float32(1)
 
 
 @operation(moves=True, unit="rows", bands=True)
 def transpose(w: Rows, rows: int, columns: int) -> Rows:
-    """Matrices of (rows, columns), one below the other, an expert or a head each → each one transposed.
+    """Transpose stacked matrices of (rows, columns), such as one per expert or head.
 
     w: (n · rows, columns) → (n · columns, rows).
-    Source: llama.cpp, conversion/gpt_oss.py, llama4.py and deepseek.py, which transpose what PyTorch has the other way.
+    Source: llama.cpp, conversion/gpt_oss.py, llama4.py and deepseek.py, which transpose PyTorch's matrices.
     """
     return w.reshape(-1, rows, columns).swapaxes(1, 2).reshape(-1, rows)
 
 
 @transpose.inverse
 def transpose_back(w: Rows, rows: int, columns: int) -> Rows:
-    """The transposed matrices → as they were; the shape of `w` may be any that holds them."""
+    """Transpose the matrices back; `w` may have any shape with their elements in order."""
     return w.reshape(-1, columns, rows).swapaxes(1, 2).reshape(-1, columns)
 
 
 @operation(moves=True)
 def group_columns(w: Rows, groups: int, repeats: int, width: int) -> Rows:
-    """Columns of (repeats, groups) heads of `width` → of (groups, repeats) heads, as transformers numbers them.
+    """Columns of (repeats, groups) heads of `width` → (groups, repeats) heads, as transformers orders them.
 
     w: (n, repeats · groups · width); the shape stays.
     Source: llama.cpp, conversion/qwen.py, `_reorder_v_heads`, which is this one's inverse.
@@ -197,16 +197,16 @@ def group_columns(w: Rows, groups: int, repeats: int, width: int) -> Rows:
 
 @group_columns.inverse
 def tile_columns(w: Rows, groups: int, repeats: int, width: int) -> Rows:
-    """Columns of (groups, repeats) heads of `width` → of (repeats, groups) heads, as ggml repeats a group's keys."""
+    """Columns of (groups, repeats) heads of `width` → (repeats, groups) heads, as ggml broadcasts a group's keys."""
     return w.reshape(len(w), groups, repeats, width).swapaxes(1, 2).reshape(w.shape)
 
 
 @operation(moves=False, exact=False)
 def log_negative(w: Rows) -> Rows:
-    """A state's decay a = −exp(A_log) → A_log, in float64 and rounded once.
+    """A state's decay −exp(A_log) → A_log, in float64 and rounded once.
 
-    The float32 that the file holds is a rounding of an exponential: A_log comes back within a unit in the last place of
-    float32, and exactly where it was a bfloat16.
+    The file's float32 is a rounded exponential, so A_log is restored within one float32 unit in the last place, and
+    exactly if it was a bfloat16.
     Source: llama.cpp, conversion/base.py and mamba.py, where `A_log` becomes `-torch.exp(A_log)`.
     """
     return np.log(-w.astype(np.float64)).astype(np.float32)
@@ -220,5 +220,5 @@ def negative_exp(w: Rows) -> Rows:
 
 @log_negative.slope
 def negative_exp_slope(back: Rows) -> NDArray[np.float64]:
-    """The derivative of −exp is itself."""
+    """The absolute derivative of −exp, which is exp."""
     return np.abs(back.astype(np.float64))

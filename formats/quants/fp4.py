@@ -38,10 +38,10 @@ def _mxfp4(b: Block) -> Iterator[CodedWeights]:
 
 @quant_type("NVFP4", id=40, weights=64, d=("u1", 4), qs=("u1", 32))
 def nvfp4(b: Blocks) -> NDArray[np.float32]:
-    """w = UE4M3[d] / 2 · 2 E2M1[q], by groups of 16: low nibbles of 8 bytes, then their high ones.
+    """w = UE4M3[d] / 2 · 2 E2M1[q], groups of 16: low nibbles of 8 bytes, then their high ones.
 
-    A tensor X.weight of this type may have a float32 tensor X.scale beside it, one number or one an expert:
-    the model's weights are these times that. Source: dequantize_row_nvfp4.
+    A tensor X.weight of this type may have a float32 tensor X.scale beside it (one number, or one per expert), by which
+    its weights are to be multiplied. Source: dequantize_row_nvfp4.
     """
     scale = floats(ue4m3_halved()[b["d"]])
     rows = floats(E2M1_DOUBLED[parts(b["qs"].reshape(-1, 4, 8), 4)]).reshape(-1, 4, 16)

@@ -30,7 +30,7 @@ DELTA = np.float32(0.125)
 def iq2_xxs(b: Blocks) -> Floats:
     """w = ±d · (½ + s) / 4 · grid[index].
 
-    A group of 32 is two words of 32 bits: four indices of 8 bits; four sign indices of 7 bits, and s above.
+    A group of 32 is two words of 32 bits: four 8-bit indices; four 7-bit sign indices and, in the top four bits, s.
     Source: dequantize_row_iq2_xxs.
     """
     words = b["qs"].reshape(-1, 8, 2)
@@ -51,7 +51,7 @@ def _iq2_xxs(b: Block) -> Iterator[Value]:
 
 @quant_type("IQ2_XS", id=17, weights=256, d="<f2", qs=("<u2", 32), scales=("u1", 8))
 def iq2_xs(b: Blocks) -> Floats:
-    """w = ±d · (½ + s) / 4 · grid[index]; 9 bits of index under 7 of sign index; s a nibble for 16 weights.
+    """w = ±d · (½ + s) / 4 · grid[index]; qs: 9 bits of index, then 7 of sign index; s: four bits per 16 weights.
 
     Source: dequantize_row_iq2_xs.
     """
@@ -72,9 +72,9 @@ def _iq2_xs(b: Block) -> Iterator[Value]:
     "IQ2_S", id=22, weights=256, d="<f2", qs=("u1", 32), signs=("u1", 32), qh=("u1", 8), scales=("u1", 8)
 )
 def iq2_s(b: Blocks) -> Floats:
-    """w = ±d · (½ + s) / 4 · grid[index]; 8 bits of index in qs, two in qh; a bit of signs a weight.
+    """w = ±d · (½ + s) / 4 · grid[index]; index: 8 bits in qs, two in qh; one bit of signs per weight.
 
-    In ggml's struct, qs is 64 bytes, and the signs its second half. Source: dequantize_row_iq2_s.
+    In ggml's struct, qs is 64 bytes, and the signs are its second half. Source: dequantize_row_iq2_s.
     """
     index = b["qs"] | in_turn(b["qh"], 2).astype(np.uint16) << 8
     return _with_signs(b, in_turn(b["scales"], 4), 0.25, grid("IQ2_S")[index], in_turn(b["signs"], 1))
@@ -94,9 +94,9 @@ def _iq2_s(b: Block) -> Iterator[Value]:
 
 @quant_type("IQ3_XXS", id=18, weights=256, d="<f2", qs=("u1", 64), scales_and_signs=("<u4", 8))
 def iq3_xxs(b: Blocks) -> Floats:
-    """w = ±d · (½ + s) / 2 · grid[index], four weights a row; signs and s as in IQ2_XXS.
+    """w = ±d · (½ + s) / 2 · grid[index], four weights per row; signs and s as in IQ2_XXS.
 
-    In ggml's struct, qs is 96 bytes, and the words its last third. Source: dequantize_row_iq3_xxs.
+    In ggml's struct, qs is 96 bytes, and the words are its last third. Source: dequantize_row_iq3_xxs.
     """
     words = b["scales_and_signs"]
     return _with_signs(b, words >> 28, 0.5, grid("IQ3_XXS")[b["qs"]], _signs(_fields(words, 7, 4)))
@@ -117,7 +117,7 @@ def _iq3_xxs(b: Block) -> Iterator[Value]:
     "IQ3_S", id=21, weights=256, d="<f2", qs=("u1", 64), qh=("u1", 8), signs=("u1", 32), scales=("u1", 4)
 )
 def iq3_s(b: Blocks) -> Floats:
-    """w = ±d · (1 + 2s) · grid[index], four weights a row; a bit of qh tops an index; s a nibble for 32.
+    """w = ±d · (1 + 2s) · grid[index], four weights per row; ninth bit of the index in qh; s: four bits per 32 weights.
 
     Source: dequantize_row_iq3_s.
     """
@@ -142,7 +142,7 @@ def _iq3_s(b: Block) -> Iterator[Value]:
 def iq1_s(b: Blocks) -> Floats:
     """w = d · (2s + 1) · (grid[index] ± ⅛).
 
-    qh, for 32 weights: four times three upper bits of index, three bits of s, one for the sign of ⅛.
+    qh has 16 bits per 32 weights: the upper three bits of four indices, three bits of s, one for the sign of ⅛.
     Source: dequantize_row_iq1_s.
     """
     index = b["qs"] | _fields(b["qh"], 3, 4).reshape(-1, 32).astype(np.uint16) << 8
@@ -168,10 +168,10 @@ def _iq1_s(b: Block) -> Iterator[Value]:
 
 @quant_type("IQ1_M", id=29, weights=256, qs=("u1", 32), qh=("u1", 16), scales=("<u2", 4))
 def iq1_m(b: Blocks) -> Floats:
-    """w = d · (2s + 1) · (grid[index] ± ⅛), s for 16 weights, the sign of ⅛ for 8.
+    """w = d · (2s + 1) · (grid[index] ± ⅛), s per 16 weights, the sign of ⅛ per 8.
 
-    A nibble of qh: three upper bits of index, one for the sign. scales: four words of 16 bits, each four s of
-    three bits under a nibble of d, whose lowest is the first's. Source: dequantize_row_iq1_m.
+    A nibble of qh has the upper three bits of an index, and a bit for the sign. scales: four words of 16 bits, each
+    with four 3-bit s and, on top, four bits of d, the lowest bits in the first word. Source: dequantize_row_iq1_m.
     """
     words = b["scales"]
     nibbles = words >> 12 << np.arange(0, 16, 4, dtype=np.uint16)
@@ -215,7 +215,7 @@ def _iq4_nl(b: Block) -> Iterator[CodedWeights]:
 
 @quant_type("IQ4_XS", id=23, weights=256, d="<f2", scales_h="<u2", scales_l=("u1", 4), qs=("u1", 128))
 def iq4_xs(b: Blocks) -> Floats:
-    """w = d · (s − 32) · IQ4[q], by groups of 32, nibbles as in IQ4_NL; s has four bits and two above.
+    """w = d · (s − 32) · IQ4[q], groups of 32, nibbles as in IQ4_NL; s: four bits in scales_l, upper two in scales_h.
 
     Source: dequantize_row_iq4_xs.
     """

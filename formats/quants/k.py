@@ -25,7 +25,7 @@ Bytes = NDArray[np.uint8]
 
 @quant_type("Q2_K", id=10, weights=256, scales=("u1", 16), qs=("u1", 64), d="<f2", dmin="<f2")
 def q2_k(b: Blocks) -> NDArray[np.float32]:
-    """w = d · scale · q − dmin · minimum, by groups of 16; a byte of scales is a minimum over a scale.
+    """w = d · scale · q − dmin · minimum, groups of 16; scales: low nibbles are scales, high nibbles minima.
 
     qs: of each 32 bytes, the lowest two bits are 32 weights, the next two bits the following 32, and so on.
     Source: dequantize_row_q2_K.
@@ -49,10 +49,10 @@ def _q2_k(b: Block) -> Iterator[Value]:
 
 @quant_type("Q3_K", id=11, weights=256, hmask=("u1", 32), qs=("u1", 64), scales=("u1", 12), d="<f2")
 def q3_k(b: Blocks) -> NDArray[np.float32]:
-    """w = d · (scale − 32) · (q − 4), by groups of 16; qs as in Q2_K, and bit j of hmask is the third one.
+    """w = d · (scale − 32) · (q − 4), groups of 16; q: low two bits in qs as in Q2_K, the third in hmask.
 
-    scales: sixteen low nibbles as in Q4_0's qs, then sixteen pairs of upper bits as in Q2_K's qs.
-    Source: dequantize_row_q3_K.
+    hmask: bit j of its 32 bytes is for the j-th 32 weights. scales: the low nibbles of 16 scales as in Q4_0's qs, then
+    their upper two bits as in Q2_K's qs. Source: dequantize_row_q3_K.
     """
     low = parts(b["scales"][:, :8], 4).reshape(-1, 16)
     high = parts(b["scales"][:, 8:], 2).reshape(-1, 16)
@@ -76,7 +76,7 @@ def _q3_k(b: Block) -> Iterator[Value]:
 
 @quant_type("Q4_K", id=12, weights=256, d="<f2", dmin="<f2", scales=("u1", 12), qs=("u1", 128))
 def q4_k(b: Blocks) -> NDArray[np.float32]:
-    """w = d · scale · q − dmin · minimum, by groups of 32; low nibbles of 32 bytes, then their high ones.
+    """w = d · scale · q − dmin · minimum, groups of 32; low nibbles of 32 bytes, then their high ones.
 
     Source: dequantize_row_q4_K, get_scale_min_k4.
     """
@@ -96,7 +96,7 @@ def _q4_k(b: Block) -> Iterator[CodedWeights]:
 
 @quant_type("Q5_K", id=13, weights=256, d="<f2", dmin="<f2", scales=("u1", 12), qh=("u1", 32), qs=("u1", 128))
 def q5_k(b: Blocks) -> NDArray[np.float32]:
-    """As Q4_K, with bit j of qh as the fifth of group j's weights.
+    """As Q4_K; the fifth bit of q in group j is bit j of qh.
 
     Source: dequantize_row_q5_K, get_scale_min_k4.
     """
@@ -117,9 +117,9 @@ def _q5_k(b: Block) -> Iterator[Value]:
 
 @quant_type("Q6_K", id=14, weights=256, ql=("u1", 128), qh=("u1", 64), scales=("i1", 16), d="<f2")
 def q6_k(b: Blocks) -> NDArray[np.float32]:
-    """w = d · scale · (q − 32), by groups of 16.
+    """w = d · scale · (q − 32), groups of 16.
 
-    For each half: low nibbles of 64 bytes of ql, then their high ones; two bits of 32 bytes of qh as in Q2_K.
+    Each half: low nibbles of 64 bytes of ql, then their high ones; the upper two bits in 32 bytes of qh, as in Q2_K.
     Source: dequantize_row_q6_K.
     """
     scale = column(b["d"]) * floats(b["scales"])
@@ -139,9 +139,9 @@ def _q6_k(b: Block) -> Iterator[Value]:
 
 @quant_type("Q8_K", id=15, weights=256, d="<f4", qs=("i1", 256), bsums=("<i2", 16))
 def q8_k(b: Blocks) -> NDArray[np.float32]:
-    """w = d · q, rounded once: d is a float32. bsums are sums of 16 q, which only a product needs.
+    """w = d · q, rounded once: d is a float32. bsums: sums of 16 q, needed only for products.
 
-    ggml keeps activations in it, never a file's weights. Source: dequantize_row_q8_K.
+    ggml uses it for activations, never for a file's weights. Source: dequantize_row_q8_K.
     """
     return column(b["d"]) * floats(b["qs"])
 

@@ -53,7 +53,7 @@ def _q4_1(b: Block) -> Iterator[CodedWeights]:
 
 @quant_type("Q5_0", id=6, weights=32, d="<f2", qh="<u4", qs=("u1", 16))
 def q5_0(b: Blocks) -> NDArray[np.float32]:
-    """w = d · (q − 16); nibbles as in Q4_0, and bit i of qh is the fifth of weight i.
+    """w = d · (q − 16); nibbles as in Q4_0; the fifth bit of weight i is bit i of qh.
 
     Source: dequantize_row_q5_0.
     """
@@ -104,10 +104,10 @@ def _q8_0(b: Block) -> Iterator[Value]:
 
 @quant_type("Q8_1", id=9, weights=32, d="<f2", s="<f2", qs=("i1", 32))
 def q8_1(b: Blocks) -> NDArray[np.float32]:
-    """w = d · q; s is d · Σq, which only a product needs.
+    """w = d · q; s is d · Σq, needed only for products.
 
-    ggml keeps activations in it, never a file's weights, and has no dequantize_row for it: this is what
-    quantize_row_q8_1_ref takes the inverse of. gguf-py 0.19 gives its size as 40 bytes instead of 36.
+    ggml uses it for activations, never for a file's weights, and has no dequantize_row for it: this inverts
+    quantize_row_q8_1_ref. gguf-py 0.19 gives its size as 40 bytes instead of 36.
     """
     return column(b["d"]) * floats(b["qs"])
 

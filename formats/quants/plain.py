@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @quant_type("F32", id=0, weights=1, w="<f4")
 def f32(b: Blocks) -> NDArray[np.float32]:
-    """The weight itself."""
+    """The weight as it is."""
     return column(b["w"])
 
 
@@ -29,7 +29,7 @@ def _f32(b: Block) -> Iterator[Value]:
 
 @quant_type("F16", id=1, weights=1, w="<f2")
 def f16(b: Blocks) -> NDArray[np.float32]:
-    """The weight widened, exact."""
+    """The weight widened, exactly."""
     return column(b["w"])
 
 
@@ -41,7 +41,7 @@ def _f16(b: Block) -> Iterator[Value]:
 
 @quant_type("BF16", id=30, weights=1, w="<u2")
 def bf16(b: Blocks) -> NDArray[np.float32]:
-    """The weight's 16 bits are the upper half of a float32's, exact."""
+    """The weight's 16 bits as the upper half of a float32, exactly."""
     return (b["w"].astype(np.uint32) << 16).view(np.float32)[:, None]
 
 
@@ -53,7 +53,7 @@ def _bf16(b: Block) -> Iterator[Value]:
 
 @quant_type("F64", id=28, weights=1, w="<f8")
 def f64(b: Blocks) -> NDArray[np.float32]:
-    """The weight rounded once, to nearest even; beyond float32's range it is infinite."""
+    """The weight rounded once to nearest even; beyond float32's range it is infinite."""
     return column(b["w"])
 
 
@@ -65,7 +65,7 @@ def _f64(b: Block) -> Iterator[Value]:
 
 @quant_type("I8", id=24, weights=1, w="i1")
 def i8(b: Blocks) -> NDArray[np.float32]:
-    """The integer, exact."""
+    """The integer, exactly."""
     return column(b["w"])
 
 
@@ -77,7 +77,7 @@ def _i8(b: Block) -> Iterator[Value]:
 
 @quant_type("I16", id=25, weights=1, w="<i2")
 def i16(b: Blocks) -> NDArray[np.float32]:
-    """The integer, exact."""
+    """The integer, exactly."""
     return column(b["w"])
 
 
@@ -89,7 +89,7 @@ def _i16(b: Block) -> Iterator[Value]:
 
 @quant_type("I32", id=26, weights=1, w="<i4")
 def i32(b: Blocks) -> NDArray[np.float32]:
-    """The integer rounded once, to nearest even; exact up to 2²⁴."""
+    """The integer rounded once to nearest even; exact up to 2²⁴."""
     return column(b["w"])
 
 
@@ -101,7 +101,7 @@ def _i32(b: Block) -> Iterator[Value]:
 
 @quant_type("I64", id=27, weights=1, w="<i8")
 def i64(b: Blocks) -> NDArray[np.float32]:
-    """The integer rounded once, to nearest even; exact up to 2²⁴."""
+    """The integer rounded once to nearest even; exact up to 2²⁴."""
     return column(b["w"])
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @quant_type("TQ1_0", id=34, weights=256, qs=("u1", 48), qh=("u1", 4), d="<f2")
 def tq1_0(b: Blocks) -> NDArray[np.float32]:
-    """w = d · (trit − 1); a byte holds five, as a fraction of 256 in base 3.
+    """w = d · (trit − 1); a byte holds five trits, as a base-3 fraction of 256.
 
-    The first trits of 32 bytes, then their second, …; so again for 16 bytes, and for qh's with four each.
+    The first trits of 32 bytes, then their second ones, …; then 16 bytes likewise, and qh's, with four trits each.
     Source: dequantize_row_tq1_0.
     """
     trits = [_trits(b["qs"][:, :32], 5), _trits(b["qs"][:, 32:], 5), _trits(b["qh"], 4)]
@@ -64,7 +64,7 @@ def _tq2_0(b: Block) -> Iterator[Value]:
 
 @quant_type("Q1_0", id=41, weights=128, d="<f2", qs=("u1", 16))
 def q1_0(b: Blocks) -> NDArray[np.float32]:
-    """w = d for a set bit, −d for the others, from the lowest of the first byte on.
+    """w = d for a set bit, else −d; from the lowest bit of the first byte on.
 
     Source: dequantize_row_q1_0.
     """

@@ -33,7 +33,7 @@ LLAMA = "meta-llama/llama-models, models/{}/LICENSE, and " + HUB
 GEMMA = "ai.google.dev/gemma/terms, last modified 2026-04-01, and " + HUB
 HEALTH = "Health AI Developer Foundations, terms of use, as its models carry them"
 
-# The first row whose name fits decides.
+# The first row whose pattern matches applies.
 FAMILIES: Sequence[Family] = (
     family(r"\b(?:meta-)?llama-?2(?![.\d])", "llama2", LLAMA.format("llama2")),
     family(r"\b(?:meta-)?llama-?3\.1", "llama3.1", "meta-llama/Llama-3.1-8B, README.md"),
