@@ -12,10 +12,10 @@ from llorch.formats.tokenizer import TokenizerFiles
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All findings of a scan. taken: the accepted ones, each with who accepted it and why."""
+    """All findings of a scan. accepted: the accepted ones, each with who accepted it and why."""
 
     standing: tuple[Finding, ...]
-    taken: tuple[tuple[Finding, Allowance], ...]
+    accepted: tuple[tuple[Finding, Allowance], ...]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -25,14 +25,14 @@ class Findings:
     def to_json(self) -> list[dict[str, object]]:
         """Return the findings as in conversion.json."""
         standing: list[dict[str, object]] = [{**one.to_json(), "allowed": None} for one in self.standing]
-        taken = [
-            {**one.to_json(), "allowed": {"by": who.by, "reason": who.reason}} for one, who in self.taken
+        accepted = [
+            {**one.to_json(), "allowed": {"by": who.by, "reason": who.reason}} for one, who in self.accepted
         ]
-        return standing + taken
+        return standing + accepted
 
 
 def scan_source(metadata: Metadata, tokenizer: TokenizerFiles, allow: Sequence[Allowance]) -> Findings:
     """Scan the chat templates, which the tokenizer reports on, and every other text of a header."""
     found = [one for report in tokenizer.template_reports.values() for one in report.findings]
-    standing, taken = not_allowed([*found, *scan_metadata(metadata, templates=False)], allow)
-    return Findings(tuple(standing), tuple(taken))
+    standing, accepted = not_allowed([*found, *scan_metadata(metadata, templates=False)], allow)
+    return Findings(tuple(standing), tuple(accepted))

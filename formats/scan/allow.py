@@ -87,11 +87,11 @@ def not_allowed(
     findings: Iterable[Finding], allowances: Sequence[Allowance]
 ) -> tuple[list[Finding], list[tuple[Finding, Allowance]]]:
     """Split findings into those that stand, and those that are allowed, each with its allowance."""
-    standing, taken = [], []
+    standing, accepted = [], []
     for finding in findings:
         by = next((one for one in allowances if one.covers(finding)), None)
         if by is None:
             standing.append(finding)
         else:
-            taken.append((finding, by))
-    return standing, taken
+            accepted.append((finding, by))
+    return standing, accepted

@@ -34,10 +34,10 @@ class Calls(Expressions):
                 self.value(dynamic)
         name = node.name
         if name not in parser().filters:
-            self.found("unknown-filter", node, name)
+            self.add_finding("unknown-filter", node, name)
         self.filter_findings(node, base, arguments, keywords)
         if name == "map":
-            return self.mapped(base, arguments, keywords, node)
+            return self.map_items(base, arguments, keywords, node)
         if name in ("string", "tojson") and "messages" in base.tags:
             return Value((), base.tags | {"content"})
         if name in ("length", "count", "wordcount"):
@@ -45,7 +45,7 @@ class Calls(Expressions):
         made = constants.apply_filter(parser(), name, base, arguments, keywords)
         if name in ("join", "format", "replace", "reverse") and not made.values:
             made = made.with_tags("built") if arguments and any(one.texts for one in arguments) else made
-        return self.made_text(made, node)
+        return self.check_text(made, node)
 
     def filter_findings(
         self, node: nodes.Filter, base: Value, arguments: list[Value], keywords: dict[str, Value]
@@ -56,16 +56,16 @@ class Calls(Expressions):
         if node.name in ("map", "select", "reject") and arguments and "attr" in arguments[0].texts:
             reached, given = "attr", arguments[1:]
         if reached:
-            self.found("attribute-filter", node, node.name)
+            self.add_finding("attribute-filter", node, node.name)
         names = [*given[:1]] if reached or node.name in gates.BY_ATTRIBUTE else []
         for named in [*names, *(keywords[key] for key in ("attribute",) if key in keywords)]:
             for text in named.texts:
                 for part in text.split("."):
-                    self.reached(part, node)
+                    self.check_name(part, node)
             if "built" in named.tags and not named.texts:
-                self.found("built-name", node, "an attribute put together from pieces")
+                self.add_finding("built-name", node, "an attribute put together from pieces")
         if node.name == "random":
-            self.found("random-choice", node, "random")
+            self.add_finding("random-choice", node, "random")
         self.findings += gates.rewrite_findings(self, node, node.name, base, arguments)
         self.findings += bombs.width_findings(
             self.where, node, node.name, base, [*arguments, *keywords.values()]
@@ -73,14 +73,14 @@ class Calls(Expressions):
         if node.name in gates.SELECTING:
             by = arguments[0].texts if arguments and node.name in gates.BY_ATTRIBUTE else []
             for value in arguments[1:]:
-                certain = bool(gates.SAID & {*by})
+                certain = bool(gates.CONTENT_FIELDS & {*by})
                 self.findings += gates.trigger_findings(self.where, node, base, value, certain=certain)
             if any("date" in one.tags for one in (base, *arguments)):
                 self.findings.append(
                     Finding("date-gate", self.where, node.lineno, f"{node.name} by strftime_now")
                 )
 
-    def mapped(
+    def map_items(
         self, base: Value, arguments: list[Value], keywords: dict[str, Value], node: nodes.Filter
     ) -> Value:
         """Return `map('filter', …)` or `map(attribute=…)` of a value."""
@@ -95,7 +95,7 @@ class Calls(Expressions):
             constants.apply_filter(parser(), names[0], one_of([one], base.tags), arguments[1:], {})
             for one in base.values[0]
         ]
-        return self.made_text(compute(lambda *items: list(items), *parts), node) if parts else base
+        return self.check_text(compute(lambda *items: list(items), *parts), node) if parts else base
 
     def of_test(self, node: nodes.Test) -> Value:
         """`a is name`."""
@@ -103,7 +103,7 @@ class Calls(Expressions):
         if not (isinstance(node.node, nodes.Name) and node.node.name in GLOBALS):
             base = self.value(node.node)
         if node.name not in parser().tests:
-            self.found("unknown-filter", node, f"is {node.name}")
+            self.add_finding("unknown-filter", node, f"is {node.name}")
         if node.name in ("defined", "undefined", "callable"):
             return Value((True, False))
         sides = [base, *(self.value(one) for one in node.args)]
@@ -116,24 +116,24 @@ class Calls(Expressions):
         arguments = [self.value(one) for one in node.args]
         keywords = {}
         for keyword in node.kwargs:
-            self.reached(keyword.key, keyword)
+            self.check_name(keyword.key, keyword)
             keywords[keyword.key] = self.value(keyword.value)
         for dynamic in (node.dyn_args, node.dyn_kwargs):
             if dynamic is not None:
                 self.value(dynamic)
         if isinstance(node.node, nodes.Name):
-            return self.called(node.node.name, arguments, keywords, node)
+            return self.call_function(node.node.name, arguments, keywords, node)
         if isinstance(node.node, nodes.Getattr | nodes.Getitem):
-            return self.called_method(node.node, arguments, node)
+            return self.call_method(node.node, arguments, node)
         self.value(node.node)
         return UNKNOWN
 
-    def called(
+    def call_function(
         self, name: str, arguments: list[Value], keywords: dict[str, Value], node: nodes.Call
     ) -> Value:
         """Return the result of a function or a macro."""
         if name in self.macros:
-            return self.expand(self.macros[name], arguments, keywords)
+            return self.call_macro(self.macros[name], arguments, keywords)
         if name == "strftime_now":
             return Value((), frozenset({"date"}))
         if name == "namespace":
@@ -151,27 +151,27 @@ class Calls(Expressions):
                 )
             return constants.range_items(arguments) if arguments else UNKNOWN
         if name in CODE_NAMES | CALLED_NAMES | SERVER_NAMES or DUNDER.fullmatch(name):
-            self.found("code-name", node, name)
+            self.add_finding("code-name", node, name)
         elif name not in GLOBALS and name not in self.names and name not in ("loop", "caller", "super"):
-            self.found("unknown-function", node, name)
+            self.add_finding("unknown-function", node, name)
         return Value((), frozenset().union(*(one.tags for one in arguments)) if arguments else frozenset())
 
-    def expand(self, macro: nodes.Macro, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+    def call_macro(self, macro: nodes.Macro, arguments: list[Value], keywords: dict[str, Value]) -> Value:
         """Return a macro's text for these arguments, if it is constant."""
         tags = frozenset().union(*(one.tags for one in (*arguments, *keywords.values())), frozenset())
-        if macro.name in self.within or self.steps > MOST_STEPS or len(self.within) > 5:
+        if macro.name in self.active_macros or self.steps > MOST_STEPS or len(self.active_macros) > 5:
             return Value((), tags)
         before = dict(self.names)
         for index, argument in enumerate(macro.args):
             given = keywords.get(argument.name, arguments[index] if index < len(arguments) else UNKNOWN)
             self.names[argument.name] = given
-        self.within.append(macro.name)
-        made = self.rendered(macro.body)
-        self.within.pop()
+        self.active_macros.append(macro.name)
+        made = self.render(macro.body)
+        self.active_macros.pop()
         self.names = before
         return Value(made.values, made.tags | tags)
 
-    def called_method(
+    def call_method(
         self,
         function: nodes.Getattr | nodes.Getitem,
         arguments: list[Value],
@@ -181,14 +181,14 @@ class Calls(Expressions):
         if isinstance(function, nodes.Getitem):
             self.value(function)
             return UNKNOWN
-        base, name = self.base(function.node), function.attr
-        self.reached(name, node)
+        base, name = self.owner(function.node), function.attr
+        self.check_name(name, node)
         if name in ("encode", "decode"):
-            self.found("decodes", node, name)
+            self.add_finding("decodes", node, name)
         if name in ("format", "format_map"):
             for text in base.texts:
                 for found in DUNDER.findall(text):
-                    self.found("dunder-name", node, found)
+                    self.add_finding("dunder-name", node, found)
         if name in gates.COMPARING_METHODS:
             self.findings += gates.comparison_findings(self, node, [base, *arguments])
         if name in gates.SPLITTING:
@@ -198,7 +198,7 @@ class Calls(Expressions):
                 )
         if name == "get" and arguments:
             for text in arguments[0].texts:
-                self.reached(text, node, attribute=False)
+                self.check_name(text, node, attribute=False)
             self.findings += gates.lookup_findings(self.where, node, base, arguments[0])
             if "messages" in base.tags and arguments[0].texts:
                 return self.member(base, arguments[0].texts[0])
@@ -207,4 +207,4 @@ class Calls(Expressions):
         made = constants.method(name, base, arguments)
         if name in ("join", "format", "replace") and base.texts and not made.values:
             made = made.with_tags("built")
-        return self.made_text(made, node)
+        return self.check_text(made, node)

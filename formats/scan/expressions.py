@@ -18,7 +18,7 @@ from llorch.formats.scan.names import (
     CODE_NAMES,
     DUNDER,
     GLOBALS,
-    REACHED_GLOBALS,
+    JINJA_GLOBALS,
     SERVER_NAMES,
     is_private,
 )
@@ -43,22 +43,22 @@ class Expressions(ABC):
         self.names: dict[str, Value] = {}
         self.macros: dict[str, nodes.Macro] = {}
         # Constant pieces of the prompt with their lines; None for an unknown piece.
-        self.spoken: list[tuple[str | None, int]] = []
+        self.prompt: list[tuple[str | None, int]] = []
         self.steps = 0
         self.loops: list[int] = []  # iterations of each enclosing loop, 1 if unknown
         self.members: set[str] = set()  # names of attributes and keys that the template reads
-        self.within: list[str] = []  # names of macros being walked
+        self.active_macros: list[str] = []  # names of macros being walked
 
-    def found(self, rule: str, node: nodes.Node, what: str) -> None:
+    def add_finding(self, rule: str, node: nodes.Node, what: str) -> None:
         """Add a finding at a node."""
         if len(self.findings) < 1000:
             self.findings.append(Finding(rule, self.where, node.lineno, printable(what, 100)))
 
     @abstractmethod
-    def rendered(self, body: Sequence[nodes.Node]) -> Value:
+    def render(self, body: Sequence[nodes.Node]) -> Value:
         """Return the text that statements make, if it is constant."""
 
-    def objections(self, text: str, line: int) -> Iterator[Finding]:
+    def text_findings(self, text: str, line: int) -> Iterator[Finding]:
         """Yield findings in one text of the prompt."""
         for rule, pattern in (
             ("instruction", INSTRUCTION),
@@ -89,13 +89,13 @@ class Expressions(ABC):
     def of_const(self, node: nodes.Const) -> Value:
         """A literal."""
         if isinstance(node.value, str):
-            self.literal(node.value, node)
+            self.check_literal(node.value, node)
         return one_of([node.value])
 
-    def literal(self, text: str, node: nodes.Node) -> None:
+    def check_literal(self, text: str, node: nodes.Node) -> None:
         """Check a text of the program, whether it is part of the prompt or not."""
         for found in DUNDER.findall(text):
-            self.found("dunder-name", node, found)
+            self.add_finding("dunder-name", node, found)
         self.findings += scan_characters(text, self.where, lines=False, line=node.lineno)
         for rule, pattern in (
             ("encoded-text", ENCODED),
@@ -118,13 +118,13 @@ class Expressions(ABC):
             return Value((), frozenset({"messages"}))
         if is_private(node.name):
             rule = "dunder-name" if DUNDER.search(node.name) else "private-name"
-            self.found(rule, node, node.name)
+            self.add_finding(rule, node, node.name)
         elif node.name in SERVER_NAMES:
-            self.found("code-name", node, node.name)
-        elif node.name in REACHED_GLOBALS:
-            self.found("unknown-function", node, node.name)
+            self.add_finding("code-name", node, node.name)
+        elif node.name in JINJA_GLOBALS:
+            self.add_finding("unknown-function", node, node.name)
         elif node.name in GLOBALS and node.name not in self.macros:
-            self.found("function-as-value", node, node.name)
+            self.add_finding("function-as-value", node, node.name)
         return UNKNOWN
 
     def of_list(self, node: nodes.List) -> Value:
@@ -146,12 +146,12 @@ class Expressions(ABC):
         """`a ~ b`."""
         parts = [self.value(one) for one in node.nodes]
         made = compute(lambda *pieces: "".join(map(str, pieces)), *parts, tags=["built"])
-        return self.made_text(made, node)
+        return self.check_text(made, node)
 
-    def made_text(self, made: Value, node: nodes.Node) -> Value:
+    def check_text(self, made: Value, node: nodes.Node) -> Value:
         """Check computed texts as if they had been written out, and return the value."""
         for text in made.texts:
-            self.literal(text, node)
+            self.check_literal(text, node)
         return made
 
     def of_operator(self, node: nodes.BinExpr) -> Value:
@@ -165,7 +165,7 @@ class Expressions(ABC):
             self.findings.append(Finding("date-gate", self.where, node.lineno, "repeats by strftime_now"))
         if isinstance(node, nodes.Add | nodes.Mod) and (left.texts or right.texts):
             made = made.with_tags("built")
-        return self.made_text(made, node)
+        return self.check_text(made, node)
 
     def of_neg(self, node: nodes.Neg) -> Value:
         """`-a`."""
@@ -189,59 +189,59 @@ class Expressions(ABC):
 
     def of_getattr(self, node: nodes.Getattr) -> Value:
         """`a.b`."""
-        base = self.base(node.node)
-        self.reached(node.attr, node)
+        base = self.owner(node.node)
+        self.check_name(node.attr, node)
         if isinstance(node.node, nodes.Name) and f"{node.node.name}.{node.attr}" in self.names:
             return self.names[f"{node.node.name}.{node.attr}"]
         return self.member(base, node.attr)
 
-    def base(self, node: nodes.Node) -> Value:
+    def owner(self, node: nodes.Node) -> Value:
         """Return the value before a dot or a bracket; for a known function there, add a finding."""
         if (
             isinstance(node, nodes.Name)
             and node.name in GLOBALS - {"namespace"}
             and node.name not in self.names
         ):
-            self.found("function-as-value", node, node.name)
+            self.add_finding("function-as-value", node, node.name)
             return UNKNOWN
         return self.value(node)
 
-    def reached(self, name: str, node: nodes.Node, *, attribute: bool = True) -> None:
+    def check_name(self, name: str, node: nodes.Node, *, attribute: bool = True) -> None:
         """Check the name of an attribute or key, literal or computed."""
         if DUNDER.fullmatch(name):
-            self.found("dunder-name", node, name)
+            self.add_finding("dunder-name", node, name)
         elif attribute and is_private(name):
-            self.found("private-name", node, name)
+            self.add_finding("private-name", node, name)
         elif name in CODE_NAMES or (isinstance(node, nodes.Call) and name in CALLED_NAMES):
-            self.found("code-name", node, name)
+            self.add_finding("code-name", node, name)
 
     @staticmethod
     def member(base: Value, name: object) -> Value:
         """Return a member of a value that may be the conversation."""
         if "messages" in base.tags and isinstance(name, str):
-            tags = {"content"} if name in gates.SAID else {"messages"} if name in gates.DEEPER else set()
-            return Value((), frozenset(tags))
+            is_content, is_container = name in gates.CONTENT_FIELDS, name in gates.CONTAINER_FIELDS
+            return Value((), frozenset({"content"} if is_content else {"messages"} if is_container else ()))
         made = constants.item(base, one_of([name]))
         return (
             made
             if made.values
-            else Value((), base.tags - ({"content"} if name in gates.DESCRIBING else set()))
+            else Value((), base.tags - ({"content"} if name in gates.DESCRIPTIVE_FIELDS else set()))
         )
 
     def of_getitem(self, node: nodes.Getitem) -> Value:
         """`a[b]`, also with a slice."""
-        base = self.base(node.node)
+        base = self.owner(node.node)
         if isinstance(node.arg, nodes.Slice):
             ends = [
                 one_of([None]) if part is None else self.value(part)
                 for part in (node.arg.start, node.arg.stop, node.arg.step)
             ]
-            return self.made_text(constants.take_slice(base, *ends), node)
+            return self.check_text(constants.take_slice(base, *ends), node)
         key = self.value(node.arg)
         for name in key.texts:
-            self.reached(name, node, attribute="built" in key.tags)
+            self.check_name(name, node, attribute="built" in key.tags)
         if "built" in key.tags and not key.texts:
-            self.found("built-name", node, "a key put together from pieces")
+            self.add_finding("built-name", node, "a key put together from pieces")
         self.findings += gates.lookup_findings(self.where, node, base, key)
         if key.values and len(key.values) == 1 and isinstance(key.values[0], str):
             return self.member(base, key.values[0])

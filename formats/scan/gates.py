@@ -27,8 +27,8 @@ class Walk(Protocol):
         """Return what an expression can be."""
 
 
-SAID = frozenset({"content", "text", "reasoning_content", "reasoning", "thinking"})
-DEEPER = frozenset({"messages", "message", "delta", "parts"})
+CONTENT_FIELDS = frozenset({"content", "text", "reasoning_content", "reasoning", "thinking"})
+CONTAINER_FIELDS = frozenset({"messages", "message", "delta", "parts"})
 COMPARING = frozenset("in eq equalto == ne != sameas lt gt le ge < > <= >=".split())  # noqa: SIM905
 COMPARING_METHODS = frozenset({"startswith", "endswith", "find", "rfind", "index", "count"})
 SPLITTING = frozenset({"split", "rsplit", "partition", "rpartition"})
@@ -47,7 +47,7 @@ _SWITCHES = frozenset(
     disabled low medium high max minimal none auto""".split()  # noqa: SIM905
 )
 # Fields that describe a part of a message rather than hold its text.
-DESCRIBING = frozenset({"type", "role", "id", "name", "function", "block_type", "mime_type"})
+DESCRIPTIVE_FIELDS = frozenset({"type", "role", "id", "name", "function", "block_type", "mime_type"})
 
 # Texts that templates of every publisher compare with: kinds of parts, roles, tool answers.
 _FIELDS = frozenset(
@@ -113,40 +113,40 @@ def branch_findings(walk: Walk, node: nodes.If | nodes.CondExpr) -> Iterator[Fin
     clock, count, reads_content = False, False, False
     for test in gate_tests(node.test):
         operands = [test.expr, *(one.expr for one in test.ops)] if isinstance(test, nodes.Compare) else [test]
-        values = [quiet(walk, one) for one in operands]
+        values = [peek(walk, one) for one in operands]
         clock = clock or any("date" in one.tags for one in values)
         reads_content = reads_content or (
-            isinstance(test, nodes.Compare | nodes.Call | nodes.Test) and is_compared(walk, test, values)
+            isinstance(test, nodes.Compare | nodes.Call | nodes.Test) and compares_content(walk, test, values)
         )
         numbers = [number(one) for one in operands]
         long_ = any(one is not None and abs(one) >= LONG_GATE for one in numbers)
         exact = any(one is not None and abs(one) >= 3 for one in numbers)
         counted = any("count" in one.tags for one in values)
-        count = count or (counted and (long_ or (exact and speaks(node))))
+        count = count or (counted and (long_ or (exact and adds_a_sentence(node))))
     if clock:
         yield Finding("date-gate", walk.where, node.lineno, "a condition on strftime_now")
     if count:
         yield Finding("count-gate", walk.where, node.lineno, "a condition on a length")
-    if reads_content and speaks(node):
+    if reads_content and adds_a_sentence(node):
         yield Finding("content-gate", walk.where, node.lineno, "instructions that depend on what is said")
 
 
-def is_compared(walk: Walk, test: nodes.Node, values: Sequence[Value]) -> bool:
+def compares_content(walk: Walk, test: nodes.Node, values: Sequence[Value]) -> bool:
     """Return whether a condition compares message content with a text that is not a field's name."""
     if isinstance(test, nodes.Compare):
         reads_content = any("content" in one.tags and "count" not in one.tags for one in values)
         texts = [text for one in values if "content" not in one.tags for text in one.texts]
         operands = [test.expr, *(one.expr for one in test.ops)]
-        return (reads_content and any(is_sought(text, walk) for text in texts)) or any(
-            isinstance(one, nodes.Call) and is_compared(walk, one, []) for one in operands
+        return (reads_content and any(is_searched_for(text, walk) for text in texts)) or any(
+            isinstance(one, nodes.Call) and compares_content(walk, one, []) for one in operands
         )
     if isinstance(test, nodes.Call) and isinstance(test.node, nodes.Getattr):
-        base = quiet(walk, test.node.node)
+        base = peek(walk, test.node.node)
         return "content" in base.tags and test.node.attr in COMPARING_METHODS
     return False
 
 
-def is_sought(text: str, walk: Walk) -> bool:
+def is_searched_for(text: str, walk: Walk) -> bool:
     """Return whether a text is something to search for: not blank, a member's name or a common field."""
     return text.strip() != "" and text not in walk.members and text.lower() not in _FIELDS
 
@@ -171,7 +171,7 @@ def gate_tests(test: nodes.Node) -> Iterator[nodes.Node]:
         yield test
 
 
-def quiet(walk: Walk, node: nodes.Node) -> Value:
+def peek(walk: Walk, node: nodes.Node) -> Value:
     """Return an expression's value without adding findings, which were added before."""
     kept, steps = list(walk.findings), walk.steps
     value = walk.value(node)
@@ -179,7 +179,7 @@ def quiet(walk: Walk, node: nodes.Node) -> Value:
     return value
 
 
-def speaks(node: nodes.If | nodes.CondExpr) -> bool:
+def adds_a_sentence(node: nodes.If | nodes.CondExpr) -> bool:
     """Return whether a branch adds a sentence of its own to the prompt."""
     bodies = (
         [node.expr1, node.expr2]

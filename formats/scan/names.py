@@ -6,7 +6,7 @@ import re
 
 # huggingface/transformers, utils/chat_template_utils.py, and what its sandboxed environment adds.
 GLOBALS = frozenset({"raise_exception", "strftime_now", "range", "dict", "namespace", "cycler", "joiner"})
-REACHED_GLOBALS = frozenset(
+JINJA_GLOBALS = frozenset(
     {"lipsum"}
 )  # jinja2's own: transformers does not provide it, and it uses much memory
 SERVER_NAMES = frozenset(

@@ -59,7 +59,7 @@ def _scan(template: str, where: str) -> Iterator[Finding]:
         except RecursionError:
             yield Finding("does-not-parse", where, None, "nested too deeply to be read")
         yield from walk.findings
-        yield from walk.said()
+        yield from walk.prompt_findings()
         return
     yield from matches("dunder-name", DUNDER, template, where, line=1)
 
@@ -67,14 +67,14 @@ def _scan(template: str, where: str) -> Iterator[Finding]:
 class Walk(Calls):
     """The statements of one template, walked in the order in which they would run."""
 
-    def said(self) -> Iterator[Finding]:
+    def prompt_findings(self) -> Iterator[Finding]:
         """Yield findings in the constant parts of the prompt, with adjacent pieces joined."""
         text, line = "", 1
-        for piece, at in [*self.spoken, (None, 0)]:
+        for piece, at in [*self.prompt, (None, 0)]:
             if piece is not None:
                 text, line = text + piece, line if text else at
                 continue
-            yield from self.objections(text, line)
+            yield from self.text_findings(text, line)
             text = ""
 
     def run(self, tree: nodes.Template) -> None:
@@ -83,7 +83,7 @@ class Walk(Calls):
             self.macros.setdefault(macro.name, macro)
         self.members = gates.find_members(tree)
         for macro in bombs.endless_macros(tree):
-            self.found("exhausts", macro, f"{macro.name} calls itself without a condition")
+            self.add_finding("exhausts", macro, f"{macro.name} calls itself without a condition")
         self.body(tree.body)
 
     def body(self, statements: Iterable[nodes.Node]) -> None:
@@ -94,12 +94,12 @@ class Walk(Calls):
             if handler is not None:
                 handler(node)
             elif isinstance(node, nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends):
-                self.found("loads-template", node, type(node).__name__.lower())
+                self.add_finding("loads-template", node, type(node).__name__.lower())
                 self.value(node.template)
             else:
-                self.others(node)
+                self.walk_children(node)
 
-    def others(self, node: nodes.Node) -> None:
+    def walk_children(self, node: nodes.Node) -> None:
         """Walk a statement that has no handler: its expressions, then its statements."""
         statements = []
         for child in node.iter_child_nodes():
@@ -113,16 +113,16 @@ class Walk(Calls):
         """Text and expressions that become part of the prompt."""
         for child in node.nodes:
             if isinstance(child, nodes.TemplateData):
-                self.spoken.append((child.data, child.lineno))
+                self.prompt.append((child.data, child.lineno))
             else:
-                self.say(self.value(child), child.lineno)
+                self.add_to_prompt(self.value(child), child.lineno)
 
-    def say(self, value: Value, line: int) -> None:
+    def add_to_prompt(self, value: Value, line: int) -> None:
         """Add a value to the prompt: the first of its texts; the others are checked by themselves."""
         texts = [str(one) for one in value.values if isinstance(one, str | int | float)]
         for other in texts[1:]:
-            self.findings += self.objections(other, line)
-        self.spoken.append((texts[0] if texts else None, line))
+            self.findings += self.text_findings(other, line)
+        self.prompt.append((texts[0] if texts else None, line))
 
     def on_if(self, node: nodes.If) -> None:
         """Every branch, each from what was known before it."""
@@ -135,10 +135,10 @@ class Walk(Calls):
         branches.append([*node.else_])
         for branch in branches:
             self.names = dict(before)
-            self.spoken.append((None, node.lineno))
+            self.prompt.append((None, node.lineno))
             self.body(branch)
             after.append(self.names)
-        self.spoken.append((None, node.lineno))
+        self.prompt.append((None, node.lineno))
         self.names = {
             name: join(*(known[name] for known in after if name in known))
             for name in dict.fromkeys(name for known in after for name in known)
@@ -153,7 +153,7 @@ class Walk(Calls):
         times = len(items) if items is not None else self.repetitions(node.iter)
         self.loops.append(max(times, 1))
         if bombs.product(self.loops) >= bombs.MOST_REPETITIONS:
-            self.found("exhausts", node, f"loops that run {bombs.product(self.loops):,} times")
+            self.add_finding("exhausts", node, f"loops that run {bombs.product(self.loops):,} times")
         self.findings += bombs.growth_findings(self.where, node)
         tags = over.tags - {"count"}
         unrolled = items if items is not None and len(items) <= 64 and self.steps < MOST_STEPS else [None]
@@ -177,7 +177,7 @@ class Walk(Calls):
         known = [
             abs(one)
             for argument in iterated.args[:2]
-            for one in (bombs.number(argument), *bombs.whole_numbers(gates.quiet(self, argument)))
+            for one in (bombs.number(argument), *bombs.whole_numbers(gates.peek(self, argument)))
             if one is not None
         ]
         return max(known, default=1)
@@ -190,7 +190,7 @@ class Walk(Calls):
             return
         if isinstance(made.node, nodes.Name) and made.node.name == "namespace":
             for member in made.kwargs:
-                self.names[f"{node.target.name}.{member.key}"] = gates.quiet(self, member.value)
+                self.names[f"{node.target.name}.{member.key}"] = gates.peek(self, member.value)
 
     def assign(self, target: nodes.Node, value: Value) -> None:
         """Bind a name, an attribute of a namespace or a tuple of names."""
@@ -198,7 +198,7 @@ class Walk(Calls):
             self.names[target.name] = value
         elif isinstance(target, nodes.NSRef):
             if is_private(target.attr):
-                self.found("private-name", target, target.attr)
+                self.add_finding("private-name", target, target.attr)
             self.names[f"{target.name}.{target.attr}"] = value
         elif isinstance(target, nodes.Tuple):
             for index, one in enumerate(target.items):
@@ -207,24 +207,24 @@ class Walk(Calls):
 
     def on_assignblock(self, node: nodes.AssignBlock) -> None:
         """`set name` … `endset`: the text of the block's body."""
-        made = self.rendered(node.body)
+        made = self.render(node.body)
         if node.filter is not None:
             made = self.apply_filter(node.filter, made)
         self.assign(node.target, made)
 
     def on_filterblock(self, node: nodes.FilterBlock) -> None:
         """`filter` … `endfilter`: the block's body through a filter."""
-        self.say(self.apply_filter(node.filter, self.rendered(node.body)), node.lineno)
+        self.add_to_prompt(self.apply_filter(node.filter, self.render(node.body)), node.lineno)
 
-    def rendered(self, body: Sequence[nodes.Node]) -> Value:
+    def render(self, body: Sequence[nodes.Node]) -> Value:
         """Walk statements and return their text if it is constant, without adding it to the prompt."""
-        outside, self.spoken = self.spoken, []
+        outside, self.prompt = self.prompt, []
         self.body(body)
-        inside, self.spoken = self.spoken, outside
+        inside, self.prompt = self.prompt, outside
         tags = {"built"} if len(inside) > 1 else set()
         if any(piece is None for piece, _ in inside):
             for piece, line in inside:
-                self.findings += self.objections(piece or "", line)
+                self.findings += self.text_findings(piece or "", line)
             return Value((), frozenset(tags))
         return one_of(["".join(piece or "" for piece, _ in inside)], tags)
 
@@ -235,9 +235,9 @@ class Walk(Calls):
         before = dict(self.names)
         for argument in node.args:
             self.names[argument.name] = UNKNOWN
-        self.within.append(node.name)
-        self.spoken.append((None, node.lineno))
+        self.active_macros.append(node.name)
+        self.prompt.append((None, node.lineno))
         self.body(node.body)
-        self.spoken.append((None, node.lineno))
-        self.within.pop()
+        self.prompt.append((None, node.lineno))
+        self.active_macros.pop()
         self.names = before
