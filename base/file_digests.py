@@ -27,18 +27,18 @@ class FileDigests:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(min(THREADS, allowed_cores()))
         self._stopped = Event()
-        self._found: dict[Path, Future[str]] = {}
+        self._futures: dict[Path, Future[str]] = {}
 
     def begin(self, paths: Iterable[Path], progress: Progress | None = None) -> None:
         """Start hashing the files that are new. progress: called in a worker thread with (bytes done, file size)."""
         for path in paths:
-            if path not in self._found:
-                self._found[path] = self._pool.submit(sha256, path, self._stopped, progress)
+            if path not in self._futures:
+                self._futures[path] = self._pool.submit(sha256, path, self._stopped, progress)
 
     def of(self, path: Path, progress: Progress | None = None) -> str:
         """Return a file's digest in hex, waiting for it. OSError if it cannot be read. progress: as in `begin`."""
         self.begin([path], progress)
-        return self._found[path].result()
+        return self._futures[path].result()
 
     def close(self) -> None:
         """Cancel all digests that are still running or queued."""

@@ -61,7 +61,7 @@ class FileLock:
             self._fd = fd
             try:
                 os.ftruncate(fd, 0)
-                os.pwrite(fd, _who_we_are().encode(), 0)
+                os.pwrite(fd, _our_holder_text().encode(), 0)
             except BaseException:
                 self.release()
                 raise
@@ -97,7 +97,7 @@ class FileLock:
                 raise
             if is_new:
                 return True
-            if not _is_left(holder.decode("utf-8", "replace")):
+            if not _is_stale(holder.decode("utf-8", "replace")):
                 hint = f"if that process is gone, remove {printable(self._name)}"
                 raise LockHeld(printable(holder, 200, quoted=False), hint) from None
             with suppress(FileNotFoundError):
@@ -110,7 +110,7 @@ class FileLock:
         return False
 
 
-def _is_left(holder: str) -> bool:
+def _is_stale(holder: str) -> bool:
     """Return whether the lock file's holder is known to be gone: a pid of this host that no longer runs."""
     found = HOLDER.fullmatch(holder)
     if found is None or found[2] != socket.gethostname():
@@ -124,5 +124,5 @@ def _is_left(holder: str) -> bool:
     return False
 
 
-def _who_we_are() -> str:
+def _our_holder_text() -> str:
     return f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -110,7 +110,7 @@ def convert(
                 work = prepare_work(header, tokenizer, planned, data, options, allow)
                 del tokenizer  # no longer needed, and a large vocabulary takes a hundred megabytes
                 staging, digests, seen = _write_weights(target, data, work, run.threads, progress)
-                scales = seen.all_of(work.sources, data)
+                scales = seen.ranges_of(work.sources, data)
             finally:
                 data.require_unchanged()  # a source written to meanwhile is the cause of any other error
             files = _write_others(staging, work, digests)

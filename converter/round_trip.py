@@ -161,7 +161,7 @@ def _difference(
         if piece.weights > tried and _is_same(piece, raw, now, tried):
             worst = max(worst, (False, 0.0, tensor.name, piece.first), key=itemgetter(0, 1))
             continue
-        was = piece.segment.scaled(decode(tensor.type, raw))
+        was = piece.segment.apply_scale(decode(tensor.type, raw))
         operation = piece.segment.operation
         if operation is not None:  # only then is a slice whole rows
             was = was.reshape(-1, piece.segment.columns)

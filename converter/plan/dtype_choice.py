@@ -41,7 +41,7 @@ def choose_dtypes(outputs: Sequence[PlannedTensor], data: TensorData, dtype: str
     quantized = any(s.source.type.name not in UNQUANTIZED for output in weights_of for s in output.segments)
     if dtype != AUTO or quantized:
         one = DType.BF16 if dtype == AUTO else DType.from_torch(dtype)
-        return DTypeChoice(tuple(output.of(output.dtype or one) for output in outputs), one, ())
+        return DTypeChoice(tuple(output.with_dtype(output.dtype or one) for output in outputs), one, ())
     seen = [output for output in outputs if output.dtype is None and not _inexact(output)]
     lossless = {output.name: _stored_dtypes(output) or _narrowest(output, data) for output in seen}
     only = Counter[DType]()
@@ -54,7 +54,7 @@ def choose_dtypes(outputs: Sequence[PlannedTensor], data: TensorData, dtype: str
     for output in seen:
         weights[by_name[output.name]] += output.weights
     model, _ = weights.most_common(1)[0]
-    chosen = tuple(output.of(output.dtype or by_name.get(output.name, model)) for output in outputs)
+    chosen = tuple(output.with_dtype(output.dtype or by_name.get(output.name, model)) for output in outputs)
     wider = [name for name, dtype in by_name.items() if dtype != model and model is not DType.F32]
     warning = (
         f"{len(wider)} tensors are not {model.torch_name} as most weights are, and a loader that makes all of one "
@@ -84,7 +84,7 @@ def _narrowest(output: PlannedTensor, data: TensorData) -> tuple[DType, ...]:
         for piece in slices(output, index):
             tensor = piece.segment.source
             start = piece.start - tensor.offset
-            weights = piece.segment.scaled(
+            weights = piece.segment.apply_scale(
                 decode(tensor.type, data.read(tensor, start, start + piece.nbytes))
             )
             operation = piece.segment.operation

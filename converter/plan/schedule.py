@@ -94,13 +94,13 @@ class BytesToHash:
 class SliceToConvert:
     """Weights to read, convert and write.
 
-    fed: whether the written digests take them now. first: whether nothing before has read these source bytes, which the
-    source's digest takes once.
+    feeds_digests: whether the written digests take them now. first: whether nothing before has read these source bytes,
+    which the source's digest takes once.
     """
 
     placed: PlacedTensor
     slice: Slice
-    fed: bool
+    feeds_digests: bool
     first: bool = True
 
 
@@ -219,29 +219,27 @@ def schedule(
         for number, tensor in enumerate(placed)
         for index, segment in enumerate(tensor.output.segments)
     )
-    turns = _Turns(placed, finished, [number for _, number, _ in segments], most)
-    yield from turns.read_back(most)
+    queues = _DigestQueues(placed, finished, [number for _, number, _ in segments], most)
+    yield from queues.read_back(most)
     for part, group in itertools.groupby(segments, key=lambda row: row[0][0]):
         done = 0
         for (_, start, stop), number, index in group:
             if placed[number].output.name in finished:
                 continue
-            yield from _pass_over(part, done, start, most)
-            fed, first = (
-                turns.begin(number),
-                stop > done,
-            )  # not first: another part of the same blocks read them
+            yield from _hash_only(part, done, start, most)
+            feeds_digests = queues.begin(number)
+            first = stop > done  # else another part of the same blocks read them
             for piece in slices(placed[number].output, index, most):
-                yield SliceToConvert(placed[number], piece, fed, first)
+                yield SliceToConvert(placed[number], piece, feeds_digests, first)
             done = stop
-            turns.end(number)
-            yield from turns.read_back(most)
-        yield from _pass_over(part, done, header.parts[part].identity.size, most)
+            queues.end(number)
+            yield from queues.read_back(most)
+        yield from _hash_only(part, done, header.parts[part].identity.size, most)
     for part in set(range(len(header.parts))).difference(row[0][0] for row in segments):
-        yield from _pass_over(part, 0, header.parts[part].identity.size, most)
+        yield from _hash_only(part, 0, header.parts[part].identity.size, most)
 
 
-class _Turns:
+class _DigestQueues:
     """Which tensor each written file's digest takes next: it takes the tensors in their order in the file."""
 
     def __init__(
@@ -296,7 +294,7 @@ def _in_order(placed: Sequence[PlacedTensor], visits: Sequence[int], most: int) 
     }
 
 
-def _pass_over(part: int, start: int, stop: int, most: int) -> Iterator[BytesToHash]:
+def _hash_only(part: int, start: int, stop: int, most: int) -> Iterator[BytesToHash]:
     step = most * 4
     for at in range(start, stop, step):
         yield BytesToHash(part, at, min(step, stop - at))

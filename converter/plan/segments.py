@@ -59,7 +59,7 @@ class Segment:
             unit = math.lcm(unit, self.spread.run // math.gcd(self.spread.run, row))
         return unit
 
-    def scaled(self, weights: Float32) -> Float32:
+    def apply_scale(self, weights: Float32) -> Float32:
         """Multiply dequantized weights by the scale in float32; without a scale, return them as they are."""
         return weights if self.scale is None else self.scale.times(weights)
 
@@ -98,7 +98,7 @@ class PlannedTensor:
         """Whether all of its weights are the source's, only moved or copied."""
         return all(s.scale is None and (s.operation is None or s.operation.moves) for s in self.segments)
 
-    def of(self, dtype: str) -> OutputTensor:
+    def with_dtype(self, dtype: str) -> OutputTensor:
         """Return the output tensor with this dtype."""
         return OutputTensor(self.name, self.shape, dtype, self.segments)
 

@@ -60,7 +60,7 @@ class ScaleRanges:
         self._bytes: dict[str, int] = {}
         self._ranges: dict[str, ScaleRange] = {}
 
-    def see(self, tensor: Tensor, raw: Bytes) -> None:
+    def count(self, tensor: Tensor, raw: Bytes) -> None:
         """Count the scales of some whole blocks of a tensor, little-endian; each block must be passed once."""
         if not has_scales(tensor.type):
             return
@@ -82,7 +82,7 @@ class ScaleRanges:
         counted = self._counts.get(tensor.name)
         self._counts[tensor.name] = counts if counted is None else counted + counts
 
-    def all_of(self, tensors: Collection[Tensor], data: TensorData) -> Mapping[str, ScaleRange]:
+    def ranges_of(self, tensors: Collection[Tensor], data: TensorData) -> Mapping[str, ScaleRange]:
         """Return the ranges of these tensors, in this order; those not seen completely are read again.
 
         Only what a killed run had converted was not seen.
@@ -94,7 +94,7 @@ class ScaleRanges:
                     counted.pop(tensor.name, None)
                 step = PIECE_BLOCKS * tensor.type.block_bytes
                 for start in range(0, tensor.nbytes, step):
-                    self.see(tensor, data.read(tensor, start, min(start + step, tensor.nbytes)))
+                    self.count(tensor, data.read(tensor, start, min(start + step, tensor.nbytes)))
         return {tensor.name: self._ranges[tensor.name] for tensor in quantized}
 
 

@@ -142,9 +142,9 @@ def claim_of(metadata: Metadata) -> Claim | None:
 def _types(tensors: Iterable[Tensor]) -> dict[str, QuantShare]:
     shares: dict[str, QuantShare] = {}
     for tensor in tensors:
-        had = shares.get(tensor.type.name, QuantShare(0, 0, 0))
+        before = shares.get(tensor.type.name, QuantShare(0, 0, 0))
         shares[tensor.type.name] = QuantShare(
-            had.tensors + 1, had.weights + tensor.weights, had.size + tensor.nbytes
+            before.tensors + 1, before.weights + tensor.weights, before.size + tensor.nbytes
         )
     return dict(sorted(shares.items(), key=lambda row: (-row[1].weights, row[0])))
 

@@ -33,7 +33,7 @@ COLOURS = 8  # the classes t0 … t7 of the style; further types are grey
 MOST_CHARTS = 24
 MOST_ROWS = 1000  # rows of a table; conversion.json has all
 MOST_NAMES = 40
-MOST_SAID = 1000  # characters of a warning
+MOST_MESSAGE = 1000  # characters of a warning
 NUMBER = re.compile(r"(?<![^.])\d{1,9}(?![^.])")  # of a layer or expert: between dots
 RECIPE = re.compile(r"_(XS|S|M|L|MOE)$")
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -50,7 +50,7 @@ def page(conversion: Conversion, comparison: ReferenceComparison | None = None) 
         _size_section(quantization, colours),
         _scale_section(quantization, conversion.tensors, colours),
         "" if comparison is None else _error_section(comparison, conversion.tensors, colours),
-        _said_section(conversion),
+        _messages_section(conversion),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -185,8 +185,10 @@ def _scale_section(
         if layer is not None:
             label = f"{name} ({quants[name]}): {numbers[0]:.3g} – {numbers[1]:.3g} – {numbers[2]:.3g}"
             of_role = charts.setdefault(role, {})
-            had = of_role.get(layer)  # another expert of this layer, if each is a tensor
-            low, high = (min(numbers[0], had.low), max(numbers[2], had.high)) if had else numbers[::2]
+            previous = of_role.get(layer)  # another expert of this layer, if each is a tensor
+            low, high = (
+                (min(numbers[0], previous.low), max(numbers[2], previous.high)) if previous else numbers[::2]
+            )
             of_role[layer] = Range(layer, low, numbers[1], high, colours[quants[name]], label)
     if not table:
         return _section("Block scales", "<p>No tensor is stored in blocks, so there are no scales.</p>")
@@ -221,8 +223,8 @@ def _error_section(
         if layer is None or not error.relative:
             continue
         label = f"{error.name} ({quants[error.name]}): {_percent(error.relative)}"
-        had = charts.setdefault(role, {}).get(layer)
-        if had is None or had.value < error.relative:  # of several experts, the worst
+        previous = charts.setdefault(role, {}).get(layer)
+        if previous is None or previous.value < error.relative:  # of several experts, the worst
             charts[role][layer] = Point(layer, error.relative, colours[quants[error.name]], label)
     points = [point for of_role in charts.values() for point in of_role.values()]
     top = rounded_up(max((point.value for point in points), default=0.0))
@@ -252,7 +254,7 @@ def _error_row(error: TensorError, quants: Mapping[str, str], colours: Mapping[s
     return [text(error.name), _key(quants[error.name], colours), relative, worst]
 
 
-def _said_section(conversion: Conversion) -> str:
+def _messages_section(conversion: Conversion) -> str:
     """List warnings, notes, tensors that are not written, and assumed values."""
     listed = [
         _names("Warnings", conversion.warnings),
@@ -324,7 +326,7 @@ def _names(title: str, names: Sequence[str]) -> str:
     """Return a list of names with a title, or "" if there are none."""
     if not names:
         return ""
-    listed = "".join(f"<li>{text(name, MOST_SAID)}</li>" for name in names[:MOST_NAMES])
+    listed = "".join(f"<li>{text(name, MOST_MESSAGE)}</li>" for name in names[:MOST_NAMES])
     more = f"<li>and {len(names) - MOST_NAMES:,} more</li>" if len(names) > MOST_NAMES else ""
     return f"<h3>{title} ({len(names):,})</h3><ul>{listed}{more}</ul>\n"
 

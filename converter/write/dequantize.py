@@ -59,7 +59,7 @@ def converted_bytes(
     rounded = scale is None and operation is not None and operation.moves
     before = _view(buffer.between, storage if rounded else DType("F32").storage, piece.weights)
     _require(dequantize(quant, raw, before) < 0, piece, raw, dtype)
-    before = piece.segment.scaled(before)
+    before = piece.segment.apply_scale(before)
     if operation is not None:  # only then is a slice whole rows
         before = before.reshape(-1, piece.segment.columns)
     after = before if operation is None else operation.forward(before)
@@ -99,7 +99,7 @@ def _not_finite(piece: Slice, raw: Bytes, dtype: str) -> InputError:
     """Return the error for a piece with a weight that is not finite as written."""
     quant, where = piece.segment.source.type, f"tensor {printable(piece.segment.source.name)}"
     with np.errstate(all="ignore"):
-        weights = piece.segment.scaled(decode(quant, raw))
+        weights = piece.segment.apply_scale(decode(quant, raw))
     odd = np.flatnonzero(~np.isfinite(weights))
     if len(odd):
         at = int(odd[0])

@@ -42,7 +42,7 @@ from llorch.formats.gguf import Header, TensorData
 # Bytes written between two fsyncs: the disk then works while we do, and a crash costs little. With 512 MiB, half of a
 # small model's bytes were left for the last fsync; docs/benchmarks.md has both.
 CHECKPOINT_BYTES = 64 << 20
-ROOMS_PER_THREAD = 3  # one being filled, two waiting for a digest
+BUFFERS_PER_THREAD = 3  # one being filled, two waiting for a digest
 WAIT_S = 0.05
 
 
@@ -103,9 +103,9 @@ class _Pipeline:
         self._pieces: Iterator[tuple[int, Piece]] = enumerate(
             schedule(job.header, job.placed, job.finished, job.piece_weights)
         )
-        self._buffers = BufferPool(outputs, job.threads * ROOMS_PER_THREAD, job.piece_weights)
+        self._buffers = BufferPool(outputs, job.threads * BUFFERS_PER_THREAD, job.piece_weights)
         self._finished: dict[str, str] = {}
-        self._to_write = {
+        self._bytes_to_write = {
             tensor.output.name: tensor.stored.nbytes
             for tensor in job.placed
             if tensor.output.name not in job.finished
@@ -114,22 +114,22 @@ class _Pipeline:
         self._failures: list[tuple[int, BaseException]] = []
         self._stopped = threading.Event()
         # Held while a region that several sources share is read, changed and written.
-        self._shared = threading.Lock()
-        self._turn, self._change = threading.Lock(), threading.Condition()
-        self._in_parts = [
+        self._region_lock = threading.Lock()
+        self._next_piece_lock, self._progressed = threading.Lock(), threading.Condition()
+        self._tensors_by_part = [
             sorted(
                 (one for one in job.header.tensors.values() if one.part == number), key=lambda one: one.offset
             )
             for number in range(len(job.header.parts))
         ]
-        self._of_source = [
+        self._source_digests = [
             OrderedDigest(
                 part.identity.size, ranges=[(one.offset, one.offset + one.nbytes) for one in tensors]
             )
-            for part, tensors in zip(job.header.parts, self._in_parts, strict=True)
+            for part, tensors in zip(job.header.parts, self._tensors_by_part, strict=True)
         ]
-        self._of_file = [OrderedDigest(file.size_bytes) for file in job.files]
-        self._of_tensor = {
+        self._file_digests = [OrderedDigest(file.size_bytes) for file in job.files]
+        self._tensor_digests = {
             tensor.output.name: OrderedDigest(
                 tensor.stored.nbytes, functools.partial(self._finished.__setitem__, tensor.output.name)
             )
@@ -137,7 +137,7 @@ class _Pipeline:
         }
 
     def run(self, progress: Progress | None) -> Digests:
-        for file, digest in zip(self._job.files, self._of_file, strict=True):
+        for file, digest in zip(self._job.files, self._file_digests, strict=True):
             self._write_bytes(file, np.frombuffer(file.header, np.uint8), 0)
             digest.add(0, np.frombuffer(file.header, np.uint8), _nothing)
         workers = [threading.Thread(target=self._work, name=f"convert-{n}") for n in range(self._job.threads)]
@@ -161,12 +161,12 @@ class _Pipeline:
         if progress is not None:
             progress(total, total)
         return Digests(
-            tuple(digest.hexdigest() for digest in self._of_source),
-            tuple(digest.hexdigest() for digest in self._of_file),
-            {name: digest.hexdigest() for name, digest in self._of_tensor.items()},
+            tuple(digest.hexdigest() for digest in self._source_digests),
+            tuple(digest.hexdigest() for digest in self._file_digests),
+            {name: digest.hexdigest() for name, digest in self._tensor_digests.items()},
             {
                 tensor.name: sha256
-                for tensors, digest in zip(self._in_parts, self._of_source, strict=True)
+                for tensors, digest in zip(self._tensors_by_part, self._source_digests, strict=True)
                 for tensor, sha256 in zip(tensors, digest.of_ranges, strict=True)
             },
         )
@@ -175,7 +175,7 @@ class _Pipeline:
         """Run in a thread: process the next piece until there is none, or one failed."""
         np.seterr(all="ignore")  # in this thread; weights that are not finite are found afterwards
         while True:
-            with self._turn:
+            with self._next_piece_lock:
                 if self._stopped.is_set():
                     return
                 number, piece = next(self._pieces, (-1, None))
@@ -195,22 +195,22 @@ class _Pipeline:
         """Make every thread end after its piece, and wake those that wait."""
         self._stopped.set()
         self._buffers.close()
-        with self._change:
-            self._change.notify_all()
+        with self._progressed:
+            self._progressed.notify_all()
 
     def _do(self, piece: Piece, buffer: Buffer) -> None:
         data = self._job.data
         match piece:
             case BytesToHash(part, start, nbytes):
                 data.read_file_into(part, start, buffer.source[:nbytes])
-                self._of_source[part].add(start, buffer.source[:nbytes], self._buffers.retain(buffer))
+                self._source_digests[part].add(start, buffer.source[:nbytes], self._buffers.retain(buffer))
             case SliceToConvert(placed=placed, slice=part):
                 tensor, source = part.segment.source, buffer.source[: part.nbytes]
                 data.read_file_into(part.part, part.start, source, where=f"tensor {printable(tensor.name)}")
                 raw = data.little_endian(tensor, source)
                 if piece.first:
-                    self._of_source[part.part].add(part.start, source, self._buffers.retain(buffer))
-                    self._job.scales.see(tensor, raw)
+                    self._source_digests[part.part].add(part.start, source, self._buffers.retain(buffer))
+                    self._job.scales.count(tensor, raw)
                 for band, of_band in bands(part, raw, self._job.piece_weights):
                     written = converted_bytes(placed.output, band, of_band, buffer, self._dequantize)
                     self._write(replace(piece, slice=band), written, buffer)
@@ -230,7 +230,7 @@ class _Pipeline:
             self._write_between(piece, written, placed.stored.offset + start)
         else:
             self._write_bytes(self._job.files[placed.stored.part], written, placed.stored.offset + start)
-        if piece.fed:
+        if piece.feeds_digests:
             self._feed(placed, start, written, buffer)
         self._count(len(written), placed.output.name)
 
@@ -238,7 +238,7 @@ class _Pipeline:
         """Write a piece's weights between those of the sources that share its region."""
         size, file = element_bytes(piece.placed.output), self._job.files[piece.placed.stored.part]
         region = np.empty(piece.slice.extent * size, np.uint8)
-        with self._shared:
+        with self._region_lock:
             self._read_bytes(file, region, at)
             places = piece.slice.places(region.view(f"u{size}"))
             places[...] = written.view(f"u{size}").reshape(places.shape)
@@ -254,22 +254,22 @@ class _Pipeline:
                 raise OSError(errno.EIO, "is shorter than what was written to it")
 
     def _feed(self, placed: PlacedTensor, start: int, data: Bytes, buffer: Buffer) -> None:
-        self._of_tensor[placed.output.name].add(start, data, self._buffers.retain(buffer))
-        self._of_file[placed.stored.part].add(
+        self._tensor_digests[placed.output.name].add(start, data, self._buffers.retain(buffer))
+        self._file_digests[placed.stored.part].add(
             placed.stored.offset + start, data, self._buffers.retain(buffer)
         )
 
     def _count(self, nbytes: int, name: str = "") -> None:
-        with self._change:
+        with self._progressed:
             self._done_bytes += nbytes
             if name:
-                self._to_write[name] -= nbytes
-                self._change.notify_all()
+                self._bytes_to_write[name] -= nbytes
+                self._progressed.notify_all()
 
     def _wait_until_written(self, name: str) -> None:
         """Wait until an output is written. All its pieces are earlier, so they have buffers and will be written."""
-        with self._change:
-            self._change.wait_for(lambda: self._stopped.is_set() or not self._to_write.get(name))
+        with self._progressed:
+            self._progressed.wait_for(lambda: self._stopped.is_set() or not self._bytes_to_write.get(name))
 
     def _save_now_and_then(self) -> None:
         saved = 0

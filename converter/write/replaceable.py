@@ -18,7 +18,7 @@ MOST_BYTES = 256 << 20  # of a record; five times the largest that a header can 
 SCHEMA = re.compile(r"llorch\.(?:conversion|tokenizer)/v\d+")  # any program may call a file conversion.json
 
 
-def others_in(folder: Path) -> Iterator[str]:
+def foreign_files(folder: Path) -> Iterator[str]:
     """Yield the paths in `folder` that no conversion wrote.
 
     That is everything if there is no conversion.json, or one that is not ours or lists no files. A subfolder is

@@ -33,27 +33,28 @@ class OrderedDigest:
         self._complete = complete
         self._sha256 = hashlib.sha256()
         self._position = 0
-        self._line: dict[int, tuple[NDArray[np.uint8], Callable[[], None]]] = {}
+        self._waiting: dict[int, tuple[NDArray[np.uint8], Callable[[], None]]] = {}
         self._busy = False
         self._lock = threading.Lock()
 
     def add(self, start: int, data: NDArray[np.uint8], release: Callable[[], None]) -> None:
         """Add the bytes from `start` on; they must not change until `release` is called."""
         with self._lock:
-            self._line[start] = data, release
+            self._waiting[start] = data, release
             if self._busy:
                 return
             self._busy = True
         while True:
             with self._lock:
-                turn = self._line.pop(self._position, None)
-                if turn is None:
+                following = self._waiting.pop(self._position, None)
+                if following is None:
                     self._busy = False
                     return
-            self._sha256.update(turn[0].data)
-            self._update_ranges(turn[0])
-            turn[1]()
-            self._position += len(turn[0])
+            part, release_part = following
+            self._sha256.update(part.data)
+            self._update_ranges(part)
+            release_part()
+            self._position += len(part)
             if self._position == self._length and self._complete is not None:
                 self._complete(self._sha256.hexdigest())
 

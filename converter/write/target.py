@@ -20,7 +20,7 @@ from types import TracebackType
 from llorch.base.file_lock import FileLock, LockHeld
 from llorch.base.printable import printable
 from llorch.converter.errors import NotEnoughSpace, TargetBusy, TargetExists
-from llorch.converter.write.replaceable import others_in
+from llorch.converter.write.replaceable import foreign_files
 from llorch.converter.write.staging import Staging, entries, naming
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2  # linux/fs.h
@@ -50,7 +50,7 @@ class Target:
         self._name = self.folder.name
         self._force = force
         self._keep = keep
-        self._made_parents: list[Path] = []
+        self._created_parents: list[Path] = []
         self._parent_fd = -1
         self._lock: FileLock | None = None
         self._staging: Staging | None = None
@@ -161,10 +161,10 @@ class Target:
         if found is None:
             return
         is_folder = stat.S_ISDIR(found.st_mode)
-        others = list(islice(others_in(self.folder), MOST_NAMED + 1)) if is_folder else []
+        others = list(islice(foreign_files(self.folder), MOST_NAMED + 1)) if is_folder else []
         empty = is_folder and not others and not any(self.folder.iterdir())
         if others:
-            raise TargetExists(self.folder, _what_else(others))
+            raise TargetExists(self.folder, _foreign_files_message(others))
         if not is_folder and not stat.S_ISLNK(found.st_mode):
             raise TargetExists(self.folder, "the target exists already and is no folder: choose another")
         if not self._force and not empty:
@@ -201,7 +201,7 @@ class Target:
         for parent in reversed(self.folder.parents):
             with suppress(FileExistsError):
                 parent.mkdir()
-                self._made_parents.append(parent)
+                self._created_parents.append(parent)
 
     def _take_lock(self) -> None:
         """Take the lock without waiting; raises TargetBusy."""
@@ -234,7 +234,7 @@ class Target:
             if self._parent_fd >= 0:
                 os.close(self._parent_fd)
             self._lock, self._parent_fd = None, -1
-            for parent in reversed(self._made_parents if failed else []):
+            for parent in reversed(self._created_parents if failed else []):
                 with suppress(OSError):
                     parent.rmdir()
 
@@ -252,7 +252,7 @@ def discard_unfinished(folder: str | os.PathLike[str]) -> None:
                 staging.discard()
 
 
-def _what_else(others: Sequence[str]) -> str:
+def _foreign_files_message(others: Sequence[str]) -> str:
     """Return the message for a folder that contains files no conversion wrote, which even `force` does not replace."""
     names = ", ".join(printable(name) for name in others[:MOST_NAMED])
     more = " and more" if len(others) > MOST_NAMED else ""

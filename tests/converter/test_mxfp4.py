@@ -103,7 +103,7 @@ def test_pieces_of_any_size_give_the_same_files(
 ) -> None:
     header = read_header(source)
     planned = make_plan(header, tokens_of(header), keep_blocks=True)
-    outputs = [output.of(output.dtype or "BF16") for output in planned.outputs]
+    outputs = [output.with_dtype(output.dtype or "BF16") for output in planned.outputs]
     _, digests = run_job(Source(header, []), outputs, tmp_path, threads=threads, piece_weights=piece_weights)
     assert digests.sources == (hashlib.sha256(source.read_bytes()).hexdigest(),)
     assert digests.files == (hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),)

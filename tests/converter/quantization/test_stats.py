@@ -48,9 +48,9 @@ def seen(type: QuantType, raw: NDArray[np.uint8], *cuts: int) -> ScaleRange:
     """The scales of a tensor whose blocks pass in pieces that end at `cuts` (in blocks), the last piece first."""
     ranges, edges = ScaleRanges(), [0, *sorted(cuts), raw.size // type.block_bytes]
     for first, stop in reversed([*itertools.pairwise(edges)]):
-        ranges.see(tensor(type, raw), raw[first * type.block_bytes : stop * type.block_bytes])
+        ranges.count(tensor(type, raw), raw[first * type.block_bytes : stop * type.block_bytes])
     with TensorData(Header((), Metadata(), {})) as nothing_to_read:
-        return ranges.all_of([tensor(type, raw)], nothing_to_read)["t"]
+        return ranges.ranges_of([tensor(type, raw)], nothing_to_read)["t"]
 
 
 def expected(scales: NDArray[np.floating]) -> ScaleRange:
@@ -120,10 +120,10 @@ def test_what_did_not_pass_by_is_read_and_gives_the_same(test_data: Path, tmp_pa
     header = read_header(source)
     with TensorData(header) as data:
         some = ScaleRanges()
-        some.see(
+        some.count(
             header.tensors["blk.0.attn_q.weight"], data.read(header.tensors["blk.0.attn_q.weight"], 0, 1440)
         )
-        assert some.all_of([*header.tensors.values()], data) == conversion.quantization.scales
+        assert some.ranges_of([*header.tensors.values()], data) == conversion.quantization.scales
 
 
 # -- what is claimed, and what is there
