@@ -249,7 +249,7 @@ def _distances(
         distance = np.abs(back.astype(np.float64) - flat)
     if operation is None or operation.moves:
         expected = np.empty(flat.shape, DType(dtype).storage)
-        numpy_kernels.rounded_into(flat, expected)
+        numpy_kernels.round_into(flat, expected)
         wrong = back.view(np.uint32) != widen(expected, dtype).view(np.uint32)
     else:
         # At most three roundings: forward and backward in float32, and to the written dtype in between. The error in

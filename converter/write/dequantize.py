@@ -67,7 +67,7 @@ def converted_bytes(
         written.reshape(after.shape)[...] = after
     else:
         after = np.ascontiguousarray(after)
-        numpy_kernels.rounded_into(after.reshape(-1), written)
+        numpy_kernels.round_into(after.reshape(-1), written)
         _require(all_finite(written, dtype), piece, raw, dtype)
     if operation is not None:
         require_round_trip(output.name, operation, before, written.reshape(after.shape), dtype)

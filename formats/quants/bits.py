@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def parts(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+def bit_groups(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """Bytes (…, k) → (…, 8 / bits, k): part i is the i-th group of bits of every byte, the low ones first."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
     return (packed[..., None, :] >> shifts) & np.uint8((1 << bits) - 1)
 
 
-def in_turn(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+def unpack_in_order(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """Bytes (…, k) → (…, k · 8 / bits): the groups of bits of the first byte, low ones first, then of the next."""
-    split = parts(packed, bits)
+    split = bit_groups(packed, bits)
     return split.swapaxes(-1, -2).reshape(*packed.shape[:-1], -1)
 
 

@@ -31,7 +31,7 @@ def dequantize_into(type: QuantType, raw: Bytes, out: Written, *, threads: int =
     large for it), or −1.
     """
     numpy_kernels.require_room(type, raw, out)
-    dtype = numpy_kernels.written_name(out)
+    dtype = numpy_kernels.dtype_name(out)
     steps = raw.size // (type.block_bytes * step(type))
     bound = _in_threads(compiled_kernel(type, dtype, this_machine()), type, raw, out, steps, threads)
     if bound >= _FIRST_INFINITE[dtype]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants.bits import column, floats, parts
+from llorch.formats.quants.bits import bit_groups, column, floats
 from llorch.formats.quants.codebooks import E2M1_DOUBLED, e8m0_halved, ue4m3_halved
-from llorch.formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.types import Blocks, quant_type, vector_code
 
 if TYPE_CHECKING:
     from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
@@ -26,13 +26,13 @@ def mxfp4(b: Blocks) -> NDArray[np.float32]:
     The largest scale makes weights infinite. Source: dequantize_row_mxfp4.
     """
     scale = e8m0_halved()[b["e"]]
-    return column(scale) * floats(E2M1_DOUBLED[parts(b["qs"], 4)]).reshape(-1, 32)
+    return column(scale) * floats(E2M1_DOUBLED[bit_groups(b["qs"], 4)]).reshape(-1, 32)
 
 
-@in_vectors("MXFP4")
+@vector_code("MXFP4")
 def _mxfp4(b: Block) -> Iterator[CodedWeights]:
     scale, qs = b.row(e8m0_halved(), b.numbers("e")), b.numbers("qs", 0, 16)
-    b.is_within(scale * 12.0)
+    b.declare_bound(scale * 12.0)
     yield b.coded((qs & 15).followed_by(qs >> 4), lambda q: scale * q.look_up(E2M1_DOUBLED).signed_floats())
 
 
@@ -44,11 +44,11 @@ def nvfp4(b: Blocks) -> NDArray[np.float32]:
     its weights are to be multiplied. Source: dequantize_row_nvfp4.
     """
     scale = floats(ue4m3_halved()[b["d"]])
-    rows = floats(E2M1_DOUBLED[parts(b["qs"].reshape(-1, 4, 8), 4)]).reshape(-1, 4, 16)
+    rows = floats(E2M1_DOUBLED[bit_groups(b["qs"].reshape(-1, 4, 8), 4)]).reshape(-1, 4, 16)
     return (scale[:, :, None] * rows).reshape(-1, 64)
 
 
-@in_vectors("NVFP4")
+@vector_code("NVFP4")
 def _nvfp4(b: Block) -> Iterator[Value]:
     for group in range(4):
         scale, qs = b.row(ue4m3_halved(), b.numbers("d", group)), b.numbers("qs", 8 * group, 8)

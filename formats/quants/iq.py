@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants.bits import column, floats, in_turn, parts
+from llorch.formats.quants.bits import bit_groups, column, floats, unpack_in_order
 from llorch.formats.quants.codebooks import IQ4, grid
-from llorch.formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.types import Blocks, quant_type, vector_code
 
 if TYPE_CHECKING:
     from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
@@ -38,7 +38,7 @@ def iq2_xxs(b: Blocks) -> Floats:
     return _with_signs(b, words[:, :, 1] >> 28, 0.25, rows, _signs(_fields(words[:, :, 1], 7, 4)))
 
 
-@in_vectors("IQ2_XXS")
+@vector_code("IQ2_XXS")
 def _iq2_xxs(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ2_XXS")
     for group in range(8):
@@ -56,16 +56,16 @@ def iq2_xs(b: Blocks) -> Floats:
     Source: dequantize_row_iq2_xs.
     """
     rows = grid("IQ2_XS")[b["qs"] & 511]
-    return _with_signs(b, in_turn(b["scales"], 4), 0.25, rows, _signs(b["qs"] >> 9))
+    return _with_signs(b, unpack_in_order(b["scales"], 4), 0.25, rows, _signs(b["qs"] >> 9))
 
 
-@in_vectors("IQ2_XS")
+@vector_code("IQ2_XS")
 def _iq2_xs(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ2_XS")
     for group in range(16):
         words = [b.numbers("qs", 2 * group + i) for i in (0, 1)]
         row = _row_vector(b, rows, [word & 511 for word in words])
-        yield _half_more(b, d, group) * _signed_vector(b, row, [word >> 9 for word in words])
+        yield _iq2_scale(b, d, group) * _signed_vector(b, row, [word >> 9 for word in words])
 
 
 @quant_type(
@@ -76,11 +76,13 @@ def iq2_s(b: Blocks) -> Floats:
 
     In ggml's struct, qs is 64 bytes, and the signs are its second half. Source: dequantize_row_iq2_s.
     """
-    index = b["qs"] | in_turn(b["qh"], 2).astype(np.uint16) << 8
-    return _with_signs(b, in_turn(b["scales"], 4), 0.25, grid("IQ2_S")[index], in_turn(b["signs"], 1))
+    index = b["qs"] | unpack_in_order(b["qh"], 2).astype(np.uint16) << 8
+    return _with_signs(
+        b, unpack_in_order(b["scales"], 4), 0.25, grid("IQ2_S")[index], unpack_in_order(b["signs"], 1)
+    )
 
 
-@in_vectors("IQ2_S")
+@vector_code("IQ2_S")
 def _iq2_s(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ2_S")
     for group in range(16):
@@ -89,7 +91,7 @@ def _iq2_s(b: Block) -> Iterator[Value]:
             b.numbers("qs", i).widen(32) | (high >> 2 * (i % 4) & 3) << 8 for i in (2 * group, 2 * group + 1)
         ]
         signs = b.word("signs", 2 * group, 16)
-        yield _half_more(b, d, group) * _negate(_row_vector(b, rows, index), signs)
+        yield _iq2_scale(b, d, group) * _negate(_row_vector(b, rows, index), signs)
 
 
 @quant_type("IQ3_XXS", id=18, weights=256, d="<f2", qs=("u1", 64), scales_and_signs=("<u4", 8))
@@ -102,7 +104,7 @@ def iq3_xxs(b: Blocks) -> Floats:
     return _with_signs(b, words >> 28, 0.5, grid("IQ3_XXS")[b["qs"]], _signs(_fields(words, 7, 4)))
 
 
-@in_vectors("IQ3_XXS")
+@vector_code("IQ3_XXS")
 def _iq3_xxs(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ3_XXS")
     for group in range(8):
@@ -121,11 +123,13 @@ def iq3_s(b: Blocks) -> Floats:
 
     Source: dequantize_row_iq3_s.
     """
-    index = b["qs"] | in_turn(b["qh"], 1).astype(np.uint16) << 8
-    return _with_signs(b, in_turn(b["scales"], 4), 2, grid("IQ3_S")[index], in_turn(b["signs"], 1))
+    index = b["qs"] | unpack_in_order(b["qh"], 1).astype(np.uint16) << 8
+    return _with_signs(
+        b, unpack_in_order(b["scales"], 4), 2, grid("IQ3_S")[index], unpack_in_order(b["signs"], 1)
+    )
 
 
-@in_vectors("IQ3_S")
+@vector_code("IQ3_S")
 def _iq3_s(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ3_S")
     for part in range(16):
@@ -152,7 +156,7 @@ def iq1_s(b: Blocks) -> Floats:
     return (scale[:, :, None] * rows).reshape(-1, 256)
 
 
-@in_vectors("IQ1_S")
+@vector_code("IQ1_S")
 def _iq1_s(b: Block) -> Iterator[Value]:
     d, rows = b.numbers("d"), grid("IQ1_S")
     for group in range(8):
@@ -176,14 +180,14 @@ def iq1_m(b: Blocks) -> Floats:
     words = b["scales"]
     nibbles = words >> 12 << np.arange(0, 16, 4, dtype=np.uint16)
     d = np.bitwise_or.reduce(nibbles, axis=-1).view("<f2")
-    high = in_turn(b["qh"], 4)
+    high = unpack_in_order(b["qh"], 4)
     index = b["qs"] | (high & 7).astype(np.uint16) << 8
     rows = floats(grid("IQ1_S")[index]) + np.where(high & 8, -DELTA, DELTA)[:, :, None]
     scale = column(d) * floats(2 * _fields(words, 3, 4).reshape(-1, 16) + 1)
     return (scale[:, :, None] * rows.reshape(-1, 16, 16)).reshape(-1, 256)
 
 
-@in_vectors("IQ1_M")
+@vector_code("IQ1_M")
 def _iq1_m(b: Block) -> Iterator[Value]:
     """Two codebook rows per vector, each with its own shift."""
     rows = grid("IQ1_S")
@@ -203,13 +207,13 @@ def iq4_nl(b: Blocks) -> Floats:
 
     Source: dequantize_row_iq4_nl.
     """
-    return column(b["d"]) * floats(IQ4[parts(b["qs"], 4)]).reshape(-1, 32)
+    return column(b["d"]) * floats(IQ4[bit_groups(b["qs"], 4)]).reshape(-1, 32)
 
 
-@in_vectors("IQ4_NL")
+@vector_code("IQ4_NL")
 def _iq4_nl(b: Block) -> Iterator[CodedWeights]:
     d, qs = b.numbers("d"), b.numbers("qs", 0, 16)
-    b.is_within(d * 127.0)
+    b.declare_bound(d * 127.0)
     yield b.coded((qs & 15).followed_by(qs >> 4), partial(_scaled_iq4, d))
 
 
@@ -219,19 +223,19 @@ def iq4_xs(b: Blocks) -> Floats:
 
     Source: dequantize_row_iq4_xs.
     """
-    s = in_turn(b["scales_l"], 4) | _fields(b["scales_h"], 2, 8) << 4
+    s = unpack_in_order(b["scales_l"], 4) | _fields(b["scales_h"], 2, 8) << 4
     scale = column(b["d"]) * (floats(s) - np.float32(32))
-    rows = floats(IQ4[parts(b["qs"].reshape(-1, 8, 16), 4)]).reshape(-1, 8, 32)
+    rows = floats(IQ4[bit_groups(b["qs"].reshape(-1, 8, 16), 4)]).reshape(-1, 8, 32)
     return (scale[:, :, None] * rows).reshape(-1, 256)
 
 
-@in_vectors("IQ4_XS")
+@vector_code("IQ4_XS")
 def _iq4_xs(b: Block) -> Iterator[CodedWeights]:
     d, high = b.numbers("d"), b.numbers("scales_h").widen(32)
     for group in range(8):
         low = b.numbers("scales_l", group // 2).widen(32) >> 4 * (group % 2) & 15
         scale = d * ((low | (high >> 2 * group & 3) << 4) - 32).signed_floats()
-        b.is_within(scale * 127.0)
+        b.declare_bound(scale * 127.0)
         qs = b.numbers("qs", 16 * group, 16)
         codes = (qs & 15).followed_by(qs >> 4)
         yield b.coded(codes, partial(_scaled_iq4, scale))
@@ -253,7 +257,7 @@ def _signs(index: NDArray[Any]) -> NDArray[np.uint8]:
 
     Source: ksigns_iq2xs in ggml/src/ggml-common.h, which tabulates this.
     """
-    seven = in_turn(index.astype(np.uint8)[..., None], 1)[..., :7]
+    seven = unpack_in_order(index.astype(np.uint8)[..., None], 1)[..., :7]
     return np.concatenate([seven, seven.sum(-1, keepdims=True, dtype=np.uint8) & 1], axis=-1)
 
 
@@ -290,7 +294,7 @@ def _negate(row: Value, signs: Value) -> Value:
     return signs.flags().choose(row * -1, row).signed_floats()
 
 
-def _half_more(b: Block, d: Value, group: int) -> Value:
+def _iq2_scale(b: Block, d: Value, group: int) -> Value:
     """Return the scale of a group of 16 in IQ2_XS and IQ2_S: d · (½ + s) / 4."""
     s = b.numbers("scales", group // 2) >> 4 * (group % 2) & 15
     return d * ((s.floats() + 0.5) * 0.25)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants.bits import column, floats, parts
-from llorch.formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.bits import bit_groups, column, floats
+from llorch.formats.quants.types import Blocks, quant_type, vector_code
 
 if TYPE_CHECKING:
     from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
@@ -32,16 +32,16 @@ def q2_k(b: Blocks) -> NDArray[np.float32]:
     """
     scale = column(b["d"]) * floats(b["scales"] & 15)
     minimum = column(b["dmin"]) * floats(b["scales"] >> 4)
-    q = parts(b["qs"].reshape(-1, 2, 32), 2)
+    q = bit_groups(b["qs"].reshape(-1, 2, 32), 2)
     return _scale_groups(scale, floats(q), minimum)
 
 
-@in_vectors("Q2_K")
+@vector_code("Q2_K")
 def _q2_k(b: Block) -> Iterator[Value]:
     scales = b.numbers("scales", 0, 16)
     scale = b.numbers("d") * (scales & 15).floats()
     minimum = b.numbers("dmin") * (scales >> 4).floats()
-    b.is_within(scale.magnitude() * 3.0 + minimum.magnitude())
+    b.declare_bound(scale.magnitude() * 3.0 + minimum.magnitude())
     for group in range(16):
         q = _pair_of_bits(b, "qs", group)
         yield scale[group] * q.floats() - minimum[group]
@@ -54,20 +54,23 @@ def q3_k(b: Blocks) -> NDArray[np.float32]:
     hmask: bit j of its 32 bytes is for the j-th 32 weights. scales: the low nibbles of 16 scales as in Q4_0's qs, then
     their upper two bits as in Q2_K's qs. Source: dequantize_row_q3_K.
     """
-    low = parts(b["scales"][:, :8], 4).reshape(-1, 16)
-    high = parts(b["scales"][:, 8:], 2).reshape(-1, 16)
+    low = bit_groups(b["scales"][:, :8], 4).reshape(-1, 16)
+    high = bit_groups(b["scales"][:, 8:], 2).reshape(-1, 16)
     scale = column(b["d"]) * (floats(low | high << 4) - np.float32(32))
-    q = parts(b["qs"].reshape(-1, 2, 32), 2).reshape(-1, 256) | parts(b["hmask"], 1).reshape(-1, 256) << 2
+    q = (
+        bit_groups(b["qs"].reshape(-1, 2, 32), 2).reshape(-1, 256)
+        | bit_groups(b["hmask"], 1).reshape(-1, 256) << 2
+    )
     return _scale_groups(scale, floats(q) - np.float32(4))
 
 
-@in_vectors("Q3_K")
+@vector_code("Q3_K")
 def _q3_k(b: Block) -> Iterator[Value]:
     low, high = b.numbers("scales", 0, 8), b.numbers("scales", 8, 4)
     low = (low & 15).followed_by(low >> 4)
     high = (high & 3).followed_by(high >> 2 & 3).followed_by((high >> 4 & 3).followed_by(high >> 6))
     scale = b.numbers("d") * ((low | high << 4) - 32).signed_floats()
-    b.is_within(scale * 4.0)
+    b.declare_bound(scale * 4.0)
     for group in range(16):
         third = b.numbers("hmask", 16 * (group % 2), 16) >> group // 2 & 1
         q = _pair_of_bits(b, "qs", group) | third << 2
@@ -81,13 +84,13 @@ def q4_k(b: Blocks) -> NDArray[np.float32]:
     Source: dequantize_row_q4_K, get_scale_min_k4.
     """
     scale, minimum = _six_bits(b)
-    return _scale_groups(scale, floats(parts(b["qs"].reshape(-1, 4, 32), 4)), minimum)
+    return _scale_groups(scale, floats(bit_groups(b["qs"].reshape(-1, 4, 32), 4)), minimum)
 
 
-@in_vectors("Q4_K")
+@vector_code("Q4_K")
 def _q4_k(b: Block) -> Iterator[CodedWeights]:
     scale, minimum = _six_bit_vectors(b)
-    b.is_within(scale.magnitude() * 15.0 + minimum.magnitude())
+    b.declare_bound(scale.magnitude() * 15.0 + minimum.magnitude())
     for group in range(8):
         packed = b.numbers("qs", 32 * (group // 2), 32)
         codes = packed >> 4 if group % 2 else packed & 15
@@ -101,14 +104,14 @@ def q5_k(b: Blocks) -> NDArray[np.float32]:
     Source: dequantize_row_q5_K, get_scale_min_k4.
     """
     scale, minimum = _six_bits(b)
-    low = parts(b["qs"].reshape(-1, 4, 32), 4).reshape(-1, 256)
-    return _scale_groups(scale, floats(low | parts(b["qh"], 1).reshape(-1, 256) << 4), minimum)
+    low = bit_groups(b["qs"].reshape(-1, 4, 32), 4).reshape(-1, 256)
+    return _scale_groups(scale, floats(low | bit_groups(b["qh"], 1).reshape(-1, 256) << 4), minimum)
 
 
-@in_vectors("Q5_K")
+@vector_code("Q5_K")
 def _q5_k(b: Block) -> Iterator[Value]:
     scale, minimum = _six_bit_vectors(b)
-    b.is_within(scale.magnitude() * 31.0 + minimum.magnitude())
+    b.declare_bound(scale.magnitude() * 31.0 + minimum.magnitude())
     for part in range(16):
         fifth = b.numbers("qh", 16 * (part % 2), 16) >> part // 2 & 1
         q = _nibble(b, "qs", part, 32) | fifth << 4
@@ -123,15 +126,15 @@ def q6_k(b: Blocks) -> NDArray[np.float32]:
     Source: dequantize_row_q6_K.
     """
     scale = column(b["d"]) * floats(b["scales"])
-    low = parts(b["ql"].reshape(-1, 2, 64), 4).reshape(-1, 256)
-    high = parts(b["qh"].reshape(-1, 2, 32), 2).reshape(-1, 256)
+    low = bit_groups(b["ql"].reshape(-1, 2, 64), 4).reshape(-1, 256)
+    high = bit_groups(b["qh"].reshape(-1, 2, 32), 2).reshape(-1, 256)
     return _scale_groups(scale, floats(low | high << 4) - np.float32(32))
 
 
-@in_vectors("Q6_K")
+@vector_code("Q6_K")
 def _q6_k(b: Block) -> Iterator[Value]:
     scale = b.numbers("d") * b.numbers("scales", 0, 16).signed_floats()
-    b.is_within(scale * 32.0)
+    b.declare_bound(scale * 32.0)
     for group in range(16):
         q = _nibble(b, "ql", group, 64) | _pair_of_bits(b, "qh", group) << 4
         yield scale[group] * (q - 32).signed_floats()
@@ -146,10 +149,10 @@ def q8_k(b: Blocks) -> NDArray[np.float32]:
     return column(b["d"]) * floats(b["qs"])
 
 
-@in_vectors("Q8_K")
+@vector_code("Q8_K")
 def _q8_k(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
-    b.is_within(d * 128.0)
+    b.declare_bound(d * 128.0)
     for first in range(0, 256, 16):
         yield d * b.numbers("qs", first, 16).signed_floats()
 

@@ -51,9 +51,9 @@ def kernel(type: QuantType, dtype: str, has: Has) -> str:
     at = _at(builder, source, index, step(type) * type.block_bytes)
     out = _at(builder, target, index, step(type) * type.weights * SIZES[dtype])
     block, each, stored = Block(builder, type, at, has), list[Value](), 0
-    for weights in _together(type.vectors(block)):
+    for weights in _in_pairs(type.vectors(block)):
         if isinstance(weights, CodedWeights) and dtype != "F32" and has.shuffle:
-            written = _looked_up(weights.codes, _every(weights, dtype, has))
+            written = _look_up(weights.codes, _all_weights(weights, dtype, has))
         else:
             each.append(weights.weights_of(weights.codes) if isinstance(weights, CodedWeights) else weights)
             written = [_round(each[-1], dtype, has)]
@@ -80,7 +80,7 @@ def kernel(type: QuantType, dtype: str, has: Has) -> str:
     return str(module)
 
 
-def _together(vectors: Iterator[Value | CodedWeights]) -> Iterator[Value | CodedWeights]:
+def _in_pairs(vectors: Iterator[Value | CodedWeights]) -> Iterator[Value | CodedWeights]:
     """Yield a type's weights 32 at a time, joining its vectors of 16 in pairs."""
     for first in vectors:
         if isinstance(first, CodedWeights):
@@ -91,12 +91,14 @@ def _together(vectors: Iterator[Value | CodedWeights]) -> Iterator[Value | Coded
             yield first.followed_by(second)
 
 
-def _every(coded: CodedWeights, dtype: str, has: Has) -> Value:
+def _all_weights(coded: CodedWeights, dtype: str, has: Has) -> Value:
     """Return the weights of all sixteen codes, in 16 bits each as they are stored."""
     builder = coded.codes.builder
     if dtype == "F16":
         return _round(coded.weights_of(_codes(builder, range(16))), dtype, has)
-    even, odd = (_nearest(coded.weights_of(_codes(builder, range(first, 16, 2)))) for first in (0, 1))
+    even, odd = (
+        _round_to_bfloat16(coded.weights_of(_codes(builder, range(first, 16, 2)))) for first in (0, 1)
+    )
     return (even >> 16 | odd & 0xFFFF0000).as_integers(16)
 
 
@@ -104,7 +106,7 @@ def _codes(builder: Any, codes: range) -> Value:
     return Value(builder, ir.Constant(ir.VectorType(BYTE, len(codes)), [BYTE(code) for code in codes]))
 
 
-def _looked_up(codes: Value, table: Value) -> list[Value]:
+def _look_up(codes: Value, table: Value) -> list[Value]:
     """Look up 32 codes in a table of sixteen 16-bit numbers, by shuffling their low and high bytes separately.
 
     The lanes are ordered so that no byte has to leave its half of a register after the shuffle.
@@ -145,11 +147,11 @@ def _round(weights: Value, dtype: str, has: Has) -> Value:
     if dtype == "F32":
         return weights
     if dtype == "BF16":
-        return _nearest(weights).upper_halves()
-    return weights.rounded(HALF).as_integers(16) if has.halves else _half(weights)
+        return _round_to_bfloat16(weights).upper_halves()
+    return weights.rounded(HALF).as_integers(16) if has.halves else _round_to_half(weights)
 
 
-def _nearest(weights: Value) -> Value:
+def _round_to_bfloat16(weights: Value) -> Value:
     """Return float32 bits whose upper half is the nearest bfloat16, ties to even.
 
     With integer operations, because the processors' own instruction flushes subnormal numbers to zero.
@@ -160,7 +162,7 @@ def _nearest(weights: Value) -> Value:
     return bits + is_even.choose(just_below_half, just_below_half + 1)
 
 
-def _half(weights: Value) -> Value:
+def _round_to_half(weights: Value) -> Value:
     """Round float32 to float16 with integer operations; subnormal halves by the rounding of a float32 addition."""
     bits = weights.bits()
     magnitude = bits & 0x7FFFFFFF

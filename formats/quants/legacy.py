@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants.bits import column, floats, parts
-from llorch.formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.bits import bit_groups, column, floats
+from llorch.formats.quants.types import Blocks, quant_type, vector_code
 
 if TYPE_CHECKING:
     from llorch.formats.vector_code.vectors import Block, CodedWeights, Value
@@ -27,10 +27,10 @@ def q4_0(b: Blocks) -> NDArray[np.float32]:
     return column(b["d"]) * (floats(_nibbles(b)) - np.float32(8))
 
 
-@in_vectors("Q4_0")
+@vector_code("Q4_0")
 def _q4_0(b: Block) -> Iterator[CodedWeights]:
     d = b.numbers("d")
-    b.is_within(d * 8.0)
+    b.declare_bound(d * 8.0)
     yield b.coded(_nibble_codes(b), lambda q: d * (q - 8).signed_floats())
 
 
@@ -43,11 +43,11 @@ def q4_1(b: Blocks) -> NDArray[np.float32]:
     return column(b["d"]) * floats(_nibbles(b)) + column(b["m"])
 
 
-@in_vectors("Q4_1")
+@vector_code("Q4_1")
 def _q4_1(b: Block) -> Iterator[CodedWeights]:
     """Multiply and add as two instructions, never contracted to an FMA, so that the bits are the reference's."""
     d, m = b.numbers("d"), b.numbers("m")
-    b.is_within(d.magnitude() * 15.0 + m.magnitude())
+    b.declare_bound(d.magnitude() * 15.0 + m.magnitude())
     yield b.coded(_nibble_codes(b), lambda q: d * q.floats() + m)
 
 
@@ -60,10 +60,10 @@ def q5_0(b: Blocks) -> NDArray[np.float32]:
     return column(b["d"]) * (floats(_nibbles(b) | _fifth_bits(b)) - np.float32(16))
 
 
-@in_vectors("Q5_0")
+@vector_code("Q5_0")
 def _q5_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
-    b.is_within(d * 16.0)
+    b.declare_bound(d * 16.0)
     for nibbles, fifth in zip(_nibble_vectors(b), _fifth_vectors(b), strict=True):
         yield d * ((nibbles | fifth) - 16).signed_floats()
 
@@ -77,10 +77,10 @@ def q5_1(b: Blocks) -> NDArray[np.float32]:
     return column(b["d"]) * floats(_nibbles(b) | _fifth_bits(b)) + column(b["m"])
 
 
-@in_vectors("Q5_1")
+@vector_code("Q5_1")
 def _q5_1(b: Block) -> Iterator[Value]:
     d, m = b.numbers("d"), b.numbers("m")
-    b.is_within(d.magnitude() * 31.0 + m.magnitude())
+    b.declare_bound(d.magnitude() * 31.0 + m.magnitude())
     for nibbles, fifth in zip(_nibble_vectors(b), _fifth_vectors(b), strict=True):
         yield d * (nibbles | fifth).floats() + m
 
@@ -94,10 +94,10 @@ def q8_0(b: Blocks) -> NDArray[np.float32]:
     return column(b["d"]) * floats(b["qs"])
 
 
-@in_vectors("Q8_0")
+@vector_code("Q8_0")
 def _q8_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
-    b.is_within(d * 128.0)
+    b.declare_bound(d * 128.0)
     for first in (0, 16):
         yield d * b.numbers("qs", first, 16).signed_floats()
 
@@ -112,13 +112,13 @@ def q8_1(b: Blocks) -> NDArray[np.float32]:
     return column(b["d"]) * floats(b["qs"])
 
 
-@in_vectors("Q8_1")
+@vector_code("Q8_1")
 def _q8_1(b: Block) -> Iterator[Value | CodedWeights]:
     return _q8_0(b)
 
 
 def _nibbles(b: Blocks) -> NDArray[np.uint8]:
-    return parts(b["qs"], 4).reshape(-1, 32)
+    return bit_groups(b["qs"], 4).reshape(-1, 32)
 
 
 def _fifth_bits(b: Blocks) -> NDArray[np.uint8]:

@@ -38,11 +38,11 @@ def dequantize_into(type: QuantType, raw: Bytes, out: Written) -> int:
     for first in range(0, raw.size // type.block_bytes, blocks):
         weights = decode(type, raw[first * type.block_bytes : (first + blocks) * type.block_bytes])
         start = first * type.weights
-        rounded_into(weights, out[start : start + weights.size])
+        round_into(weights, out[start : start + weights.size])
     return first_not_finite(out)
 
 
-def rounded_into(weights: NDArray[np.float32], out: Written) -> None:
+def round_into(weights: NDArray[np.float32], out: Written) -> None:
     """Round weights to the type of `out`, to nearest even. A NaN stays a NaN; what is too large becomes infinite."""
     if out.dtype != np.uint16:
         with np.errstate(all="ignore"):
@@ -64,14 +64,14 @@ def first_not_finite(out: Written) -> int:
     return -1
 
 
-def written_name(out: Written) -> str:
+def dtype_name(out: Written) -> str:
     """Return safetensors' name of the type of `out`: "F32", "F16" or "BF16"."""
     return {"<f4": "F32", "<f2": "F16", "<u2": "BF16"}[out.dtype.str]
 
 
 def is_copy(type: QuantType, out: Written) -> bool:
     """Return whether the stored weights already have the type of `out`."""
-    return type.name == written_name(out)
+    return type.name == dtype_name(out)
 
 
 def require_room(type: QuantType, raw: Bytes, out: Written) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llorch.formats.quants.bits import column
-from llorch.formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.types import Blocks, quant_type, vector_code
 
 if TYPE_CHECKING:
     from llorch.formats.vector_code.vectors import Block, Value
@@ -21,7 +21,7 @@ def f32(b: Blocks) -> NDArray[np.float32]:
     return column(b["w"])
 
 
-@in_vectors("F32")
+@vector_code("F32")
 def _f32(b: Block) -> Iterator[Value]:
     for first in (0, 16):
         yield b.numbers("w", first, 16)
@@ -33,7 +33,7 @@ def f16(b: Blocks) -> NDArray[np.float32]:
     return column(b["w"])
 
 
-@in_vectors("F16")
+@vector_code("F16")
 def _f16(b: Block) -> Iterator[Value]:
     for first in (0, 16):
         yield b.numbers("w", first, 16)
@@ -45,7 +45,7 @@ def bf16(b: Blocks) -> NDArray[np.float32]:
     return (b["w"].astype(np.uint32) << 16).view(np.float32)[:, None]
 
 
-@in_vectors("BF16")
+@vector_code("BF16")
 def _bf16(b: Block) -> Iterator[Value]:
     for first in (0, 16):
         yield (b.numbers("w", first, 16).widen(32) << 16).as_floats()
@@ -57,7 +57,7 @@ def f64(b: Blocks) -> NDArray[np.float32]:
     return column(b["w"])
 
 
-@in_vectors("F64")
+@vector_code("F64")
 def _f64(b: Block) -> Iterator[Value]:
     for first in (0, 16):
         yield b.numbers("w", first, 16)
@@ -69,7 +69,7 @@ def i8(b: Blocks) -> NDArray[np.float32]:
     return column(b["w"])
 
 
-@in_vectors("I8")
+@vector_code("I8")
 def _i8(b: Block) -> Iterator[Value]:
     for first in (0, 16):
         yield b.numbers("w", first, 16).signed_floats()
@@ -81,7 +81,7 @@ def i16(b: Blocks) -> NDArray[np.float32]:
     return column(b["w"])
 
 
-@in_vectors("I16")
+@vector_code("I16")
 def _i16(b: Block) -> Iterator[Value]:
     for first in (0, 16):
         yield b.numbers("w", first, 16).signed_floats()
@@ -93,7 +93,7 @@ def i32(b: Blocks) -> NDArray[np.float32]:
     return column(b["w"])
 
 
-@in_vectors("I32")
+@vector_code("I32")
 def _i32(b: Block) -> Iterator[Value]:
     for first in (0, 16):
         yield b.numbers("w", first, 16).signed_floats()
@@ -105,7 +105,7 @@ def i64(b: Blocks) -> NDArray[np.float32]:
     return column(b["w"])
 
 
-@in_vectors("I64")
+@vector_code("I64")
 def _i64(b: Block) -> Iterator[Value]:
     for first in (0, 16):
         yield b.numbers("w", first, 16).signed_floats()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch.formats.quants.bits import column, floats, in_turn, parts
-from llorch.formats.quants.types import Blocks, in_vectors, quant_type
+from llorch.formats.quants.bits import bit_groups, column, floats, unpack_in_order
+from llorch.formats.quants.types import Blocks, quant_type, vector_code
 
 if TYPE_CHECKING:
     from llorch.formats.vector_code.vectors import Block, Value
@@ -29,10 +29,10 @@ def tq1_0(b: Blocks) -> NDArray[np.float32]:
     return column(b["d"]) * (floats(np.concatenate(trits, axis=-1)) - np.float32(1))
 
 
-@in_vectors("TQ1_0")
+@vector_code("TQ1_0")
 def _tq1_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
-    b.is_within(d)
+    b.declare_bound(d)
     for run in (range(0, 32, 16), range(32, 48, 16)):
         for power in range(5):
             for first in run:
@@ -48,14 +48,14 @@ def tq2_0(b: Blocks) -> NDArray[np.float32]:
 
     Source: dequantize_row_tq2_0.
     """
-    q = parts(b["qs"].reshape(-1, 2, 32), 2).reshape(-1, 256)
+    q = bit_groups(b["qs"].reshape(-1, 2, 32), 2).reshape(-1, 256)
     return column(b["d"]) * (floats(q) - np.float32(1))
 
 
-@in_vectors("TQ2_0")
+@vector_code("TQ2_0")
 def _tq2_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
-    b.is_within(d * 2.0)
+    b.declare_bound(d * 2.0)
     for half in (0, 32):
         for shift in (0, 2, 4, 6):
             for first in (half, half + 16):
@@ -68,14 +68,14 @@ def q1_0(b: Blocks) -> NDArray[np.float32]:
 
     Source: dequantize_row_q1_0.
     """
-    return column(b["d"]) * (2 * floats(in_turn(b["qs"], 1)) - np.float32(1))
+    return column(b["d"]) * (2 * floats(unpack_in_order(b["qs"], 1)) - np.float32(1))
 
 
-@in_vectors("Q1_0")
+@vector_code("Q1_0")
 def _q1_0(b: Block) -> Iterator[Value]:
     """Each two bytes select 16 signs."""
     d = b.numbers("d")
-    b.is_within(d)
+    b.declare_bound(d)
     for byte in range(0, 16, 2):
         yield b.word("qs", byte, 16).flags().choose(d, d * -1.0)
 
@@ -86,14 +86,14 @@ def q2_0(b: Blocks) -> NDArray[np.float32]:
 
     Source: dequantize_row_q2_0.
     """
-    return column(b["d"]) * (floats(in_turn(b["qs"], 2)) - np.float32(1))
+    return column(b["d"]) * (floats(unpack_in_order(b["qs"], 2)) - np.float32(1))
 
 
-@in_vectors("Q2_0")
+@vector_code("Q2_0")
 def _q2_0(b: Block) -> Iterator[Value]:
     """A 32-bit word in every lane, shifted right by twice the lane's number."""
     d = b.numbers("d")
-    b.is_within(d * 2.0)
+    b.declare_bound(d * 2.0)
     for byte in range(0, 16, 4):
         q = b.word("qs", byte, 32).shifted_by_lane(2) & 3
         yield d * (q - 1).signed_floats()

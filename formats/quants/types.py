@@ -83,7 +83,7 @@ def quant_type(
     return enter
 
 
-def in_vectors(name: str) -> Callable[[Vectors], Vectors]:
+def vector_code(name: str) -> Callable[[Vectors], Vectors]:
     """Decorate a type's vector code, which stands under its definition and must give the same bits."""
 
     def enter(vectors: Vectors) -> Vectors:

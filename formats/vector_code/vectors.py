@@ -231,14 +231,14 @@ class HasLayout(Protocol):
 class Block:
     """One block in memory, with its fields by their names in the type's layout.
 
-    bounds: the values given to `is_within`.
+    bounds: the values given to `declare_bound`.
     """
 
     def __init__(self, builder: Any, type: HasLayout, address: Any, has: Has) -> None:
         self.builder, self.layout, self.address, self.has = builder, type.layout, address, has
         self.bounds: list[Value] = []
 
-    def is_within(self, *bounds: Value) -> None:
+    def declare_bound(self, *bounds: Value) -> None:
         """State that no weight of the block has a larger magnitude than the largest of these, if they are finite.
 
         A kernel then does not have to check every weight.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llorch.formats.quants import by_name
-from llorch.formats.quants.numpy_kernels import dequantize_into, first_not_finite, rounded_into
+from llorch.formats.quants.numpy_kernels import dequantize_into, first_not_finite, round_into
 
 Floats = NDArray[np.float32]
 KINDS = [np.float32, np.float16, np.uint16]
@@ -19,7 +19,7 @@ KINDS = [np.float32, np.float16, np.uint16]
 
 def as_bfloat16(weights: Floats) -> NDArray[np.uint16]:
     out = np.zeros(weights.size, np.uint16)
-    rounded_into(weights, out)
+    round_into(weights, out)
     return out
 
 
@@ -39,7 +39,7 @@ def test_a_tie_goes_to_the_even_bfloat16() -> None:
 def test_a_nan_stays_one(bits: int, negative: bool) -> None:
     weights = np.array([bits | negative << 31], np.uint32).view(np.float32)
     half = np.zeros(1, np.float16)
-    rounded_into(weights, half)
+    round_into(weights, half)
     assert np.isnan(half[0])
     assert as_bfloat16(weights)[0] & 0x7FFF > 0x7F80
 
