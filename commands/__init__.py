@@ -1,1 +1,1 @@
-"""The front door: the commands, and nothing that a library room could do."""
+"""The commands: parsing of the command line, output and exit codes; the work itself is done by the other rooms."""

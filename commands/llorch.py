@@ -1,4 +1,4 @@
-"""`llorch`: one command, and every other one below it."""
+"""`llorch`: one command with every other one as a subcommand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llorch.commands import cli
 
 NAME = "llorch"
 
-# Subcommand → where it is declared, and its line in `llorch --help`: each is loaded when it is asked for.
+# Subcommand → its module, and its line in `llorch --help`. The module is imported only when the subcommand is run.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "batch": ("llorch.commands.batch", "Convert thousands of models over many machines."),
     "convert": ("llorch.commands.convert", "Make a safetensors folder of a GGUF file, and check it."),
@@ -29,21 +29,21 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 
 class Commands(cli.GuardedGroup):
-    """The group whose commands are those of `COMMANDS`, loaded one at a time, and its own."""
+    """The group of the commands in `COMMANDS`, each imported on first use, and of those declared on it directly."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every name, in alphabetical order."""
+        """The names of all subcommands, sorted."""
         return sorted({*super().list_commands(ctx), *COMMANDS})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name; its module is imported now."""
+        """Import and return the command `cmd_name`; None if there is none."""
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).main
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
-        """The lines of --help, from the table, so that no command is imported for them."""
+        """Write the list of commands in --help from the table, so that no command is imported for it."""
         own = {name: command.get_short_help_str(80) for name, command in self.commands.items()}
         lines = {**own, **{name: line for name, (_, line) in COMMANDS.items()}}
         with formatter.section("Commands"):

@@ -1,4 +1,4 @@
-"""`llorch-verify matrix`: every model of a folder on every device, from every format, each in a process of its own."""
+"""`llorch-verify matrix`: run every model of a folder on every device from every format, each in a new process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TITLES = ("model", "format", "device", "status", "tokens a second", "memory", "w
 
 
 class ListType(click.ParamType[tuple[str, ...]]):
-    """Some of several words, between commas."""
+    """A comma-separated list of allowed words."""
 
     name = "list"
 
@@ -41,7 +41,7 @@ class ListType(click.ParamType[tuple[str, ...]]):
     def convert(
         self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Each once, in the order given."""
+        """Return the words without duplicates, in the order given; a usage error for another word."""
         if isinstance(value, tuple):
             return value
         chosen = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
@@ -165,7 +165,7 @@ def matrix(
 
 
 def passed_in(receipt: Path, versions: Mapping[str, str], tokens: int) -> dict[tuple[str, str, str], Row]:
-    """What passed in an earlier run that wrote this file; nothing where it is not there yet."""
+    """Read the rows that passed from the receipt of an earlier run; empty if the file doesn't exist."""
     if not receipt.exists():
         return {}
     try:
@@ -180,9 +180,9 @@ def run_rows(
     before: Mapping[tuple[str, str, str], Row],
     end: float | None,
 ) -> Iterator[Row]:
-    """A row for each model and device; one of `before` while its bytes are the same.
+    """Yield a row for each model and device; a row of `before` is reused if the model's bytes are the same.
 
-    end: of the time, by time.monotonic: what was not run then has no row.
+    end: deadline, by time.monotonic; jobs not run until then have no row.
     """
     for one, device in jobs:
         row = before.get((one.name, one.format, device))
@@ -198,7 +198,7 @@ def run_rows(
 
 
 def one_row(path: Path, format: str, device: str, tokens: int) -> int:
-    """Prints one row as JSON; the model is at `path`."""
+    """Run the model at `path` in this process and print the row as JSON."""
     from llorch.verification import run_row  # torch
 
     cli.write_json(run_row(Candidate(path.stem, format, path), device, tokens).to_json())
@@ -206,7 +206,7 @@ def one_row(path: Path, format: str, device: str, tokens: int) -> int:
 
 
 def in_own_process(one: Candidate, device: str, tokens: int, seconds: float | None) -> Row:
-    """The row of a fresh process; failed, where that one died. Raises subprocess.TimeoutExpired after the seconds."""
+    """Run a row in a new process; a failed row if that dies. Raises subprocess.TimeoutExpired after `seconds`."""
     options = ("--row", "--devices", device, "--formats", one.format, "-n", str(tokens), "--json")
     child = cli.run_command("verify", "matrix", str(one.path), *options, quietly=True, timeout=seconds)
     try:
@@ -223,7 +223,7 @@ def write_files(
     receipts: Sequence[Path],
     markdown: Path | None,
 ) -> None:
-    """Writes what was asked for; OutputError where a file cannot be."""
+    """Write the JUnit file and the support page, if requested. Raises OutputError."""
     from llorch.verification.matrix import pages
 
     earlier = [json.loads(path.read_bytes()) for path in receipts]
@@ -237,12 +237,12 @@ def write_files(
 
 
 def write_receipt(path: Path, made: Mapping[str, Any]) -> None:
-    """Writes the rows so far, the whole file or none of it; OutputError where it cannot be."""
+    """Write the rows so far, the whole file or none of it. Raises OutputError."""
     cli.write_file(path, json.dumps(made, indent=1) + "\n")
 
 
 def cells(row: Row) -> list[Cell]:
-    """A row of the table."""
+    """Return a row of the table."""
     speed = "" if row.speed is None else f"{row.speed:.1f}"
     return [
         text(row.model),

@@ -1,4 +1,4 @@
-"""`llorch scan`: what files bring along besides weights, told before anything is loaded."""
+"""`llorch scan`: report dangerous content of a model other than its weights, without loading it."""
 
 from __future__ import annotations
 
@@ -92,27 +92,27 @@ def main(
 
 
 def with_whole_path(path: Path, finding: Finding) -> Finding:
-    """A finding of one of several paths, by the whole path of its file."""
+    """Return the finding with its file's path including the scanned folder, to tell several paths apart."""
     folder = path if path.is_dir() else path.parent
     return finding if folder == Path() else replace(finding, where=f"{folder.as_posix()}/{finding.where}")
 
 
 def present(path: Path) -> Path:
-    """`path`, which must be there."""
+    """Return `path`, or raise FileNotFoundError."""
     if not path.exists():
         raise FileNotFoundError(2, "there is no such file or folder", os.fspath(path))
     return path
 
 
 def accepting(findings: Sequence[Finding], who: str, reason: str) -> list[Allowance]:
-    """An allowance for each finding, as it stands: one that says something else is told again."""
+    """Return an allowance for each finding with its exact text: a finding with another text is reported again."""
     from llorch.formats.scan import Allowance  # as in `main`
 
     return [Allowance(one.rule, who, reason, one.where, one.what) for one in findings]
 
 
 def row(finding: Finding) -> list[Cell]:
-    """One finding as a row of a table."""
+    """Return the table row of one finding."""
     line = "" if finding.line is None else str(finding.line)
     return [text(finding.rule), text(finding.level), text(finding.where), text(line), text(finding.what)]
 
@@ -120,7 +120,7 @@ def row(finding: Finding) -> list[Cell]:
 def document(
     paths: Sequence[Path], standing: Sequence[Finding], taken: Sequence[tuple[Finding, Allowance]]
 ) -> dict[str, object]:
-    """What --json prints."""
+    """Return the document for --json."""
     return {
         "schema": "llorch.scan/v1",
         "paths": [os.fspath(path) for path in paths],
@@ -130,7 +130,7 @@ def document(
 
 
 def as_sarif(standing: Sequence[Finding], taken: Sequence[tuple[Finding, Allowance]]) -> bytes:
-    """All findings, those that somebody takes as suppressed."""
+    """Return all findings as SARIF, the allowed ones as suppressed."""
     from llorch.formats.scan import RULES  # as in `main`
 
     rules = [SarifRule(rule.id, rule.meaning, rule.remedy) for rule in RULES.values()]
@@ -140,13 +140,13 @@ def as_sarif(standing: Sequence[Finding], taken: Sequence[tuple[Finding, Allowan
 
 
 def place_of(where: str) -> tuple[str, str]:
-    """The file of a finding, and the key within it; only of a .gguf file there is one."""
+    """Split a finding's place into the file and the key within it, which only .gguf files have."""
     file, separator, within = where.rpartition(".gguf: ")
     return (f"{file}.gguf", within) if separator else (where, "")
 
 
 def result(finding: Finding, suppressed: str | None = None) -> SarifResult:
-    """A finding as SARIF has it; the place is the file, the key within it is said in the message."""
+    """Return a finding as a SARIF result: its location is the file; the key within it is part of the message."""
     file, within = place_of(finding.where)
     message = f"{within}: {finding.what}" if within else finding.what
     return SarifResult(finding.rule, finding.level, message, file, finding.line, suppressed)

@@ -1,4 +1,4 @@
-"""`llorch sign`: who stands for a folder or a file, and for how a folder was made."""
+"""`llorch sign`: sign a folder or a file, and a folder's provenance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llorch.commands import cli
 from llorch.commands.ledger import INSPECTED_MODEL
 
 NAME = "llorch-sign"
-ATTESTATION = ".intoto.jsonl"  # beside the folder: a file in it would be another folder
+ATTESTATION = ".intoto.jsonl"  # beside the folder: a file inside would change the folder's digest
 PASSWORD = "LLORCH_KEY_PASSWORD"  # noqa: S105 - the variable's name
 TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105 - as Sigstore's own client calls it
 
@@ -72,14 +72,14 @@ def main(
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """How statements are signed. bundle: about files, as `model.sig`; attestation: about a conversion, as a line."""
+    """Functions that sign a statement. bundle: of files, for `model.sig`. attestation: of a conversion, as one line."""
 
     bundle: Callable[[bytes], bytes]
     attestation: Callable[[bytes], bytes]
 
 
 def key_signer(key: Path) -> Signer:
-    """By a private key, which may have a password."""
+    """Return a signer with a private key; its password, if any, is read from the environment."""
     from llorch.formats import signatures  # as in `main`
 
     password = os.environ.get(PASSWORD)
@@ -95,7 +95,7 @@ def key_signer(key: Path) -> Signer:
 
 
 def identity_signer(trust: Path | None) -> Signer:
-    """By whoever an OpenID provider takes the user for; both statements are Sigstore bundles."""
+    """Return a signer by the user's OpenID identity; both statements are Sigstore bundles."""
     from llorch.formats import signatures  # as in `main`
 
     def sign_statement(statement: bytes) -> bytes:
@@ -105,19 +105,19 @@ def identity_signer(trust: Path | None) -> Signer:
 
 
 def attestation_of(folder: Path) -> Path:
-    """Where the signed statement about a folder lies."""
+    """Return the path of the signed statement about a folder, beside it."""
     whole = folder.resolve()
     return whole.with_name(whole.name + ATTESTATION)
 
 
 def require_model(model: Path) -> None:
-    """An error that says so if there is no such folder or file."""
+    """Raise FileNotFoundError if there is no such folder or file."""
     if not model.is_dir() and not model.is_file():
         raise FileNotFoundError(2, "there is no such folder or file", os.fspath(model))
 
 
 def recorded_digests(folder: Path) -> dict[str, tuple[str, int]]:
-    """Path → (SHA-256, bytes) of what a conversion wrote; nothing where there is no record that can be read."""
+    """Read path → (SHA-256, bytes) of a conversion's files from its record; empty if there is no readable one."""
     try:
         document: Any = json.loads((folder / RECORD).read_bytes())
         return {row["path"]: (row["sha256"], row["size"]) for row in document["files"]}

@@ -1,4 +1,4 @@
-"""`llorch-verify`: every check of a folder against the GGUF file it was made from, with values and limits."""
+"""`llorch-verify`: check a folder against the GGUF file it was made from, with values and limits."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ OUTCOMES = {"PASSED": 0, "FAILED": 1, "INCOMPLETE": 7}  # exit codes
 
 
 class WithMatrix(cli.GuardedCommand):
-    """A command of its own, but for a first word that is `matrix`: a folder of that name is `./matrix`."""
+    """The command, with `matrix` as a subcommand; a folder of that name has to be given as `./matrix`."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Of the command that the words are for."""
+        """Return the context of this command, or of `matrix` if that is the first word."""
         if args[:1] == ["matrix"]:
-            from llorch.commands.matrix import matrix  # only who asks for it
+            from llorch.commands.matrix import matrix  # imported only if it is used
 
             return matrix.make_context(f"{info_name} matrix", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs that command."""
+        """Run the context's command."""
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
@@ -135,7 +135,7 @@ def main(
     A .gguf file is compared with nothing, but tried out: does it run, and predict English better than chance?
     `llorch-verify matrix MODELS_DIR` runs every model of a folder.
     """
-    # before torch is loaded, whose threads else spin for a while after each product, on cores that our kernels want
+    # Set before torch is loaded: its threads would spin after each product, on cores that our kernels need.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     recorded: RecordResult | Failure | None = None
     digests = FileDigests()
@@ -147,7 +147,7 @@ def main(
     if alone or not is_folder_of_weights(artifact):
         artifact = formats.model_path(artifact, folders=True)
     location = registry_location(url)
-    # what was just converted was scanned before it was
+    # a conversion that has just been written was scanned before it
     suspicious = not just_written and warned_of(artifact, cli.allowances(allow))
     with cli.progress(f"reading {artifact.name}"):
         needed = None if alone or as_json or artifact.is_file() else verification.memory_needed(artifact)
@@ -200,18 +200,18 @@ def main(
 
 
 def is_folder_of_weights(artifact: Path) -> bool:
-    """Whether it is a folder that is to be checked, whatever it lacks: what is in it is no GGUF file."""
+    """Return whether it is a (perhaps incomplete) converted folder, not a folder of GGUF files."""
     names = (RECORD, "config.json", "*.safetensors")
     return artifact.is_dir() and any(any(artifact.glob(name)) for name in names)
 
 
 def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
-    """Whether a scan of what lies there warns of anything that nobody takes; it is said on stderr."""
+    """Scan the artifact, print warnings that aren't allowed on stderr, and return whether there were any."""
     from llorch.formats.scan import not_allowed, scan_folder  # --help does not need it
 
     found = scan_folder(artifact) if artifact.exists() else []
     warned = [one for one in not_allowed(found, allow)[0] if one.level == "warning"]
-    if artifact.is_file():  # that it cannot be read is the error that comes next
+    if artifact.is_file():  # an unreadable file is an error of the next step
         warned = [one for one in warned if one.rule != "unreadable-file"]
     for one in warned:
         cli.note(NAME, f"warning: {one}")
@@ -228,9 +228,9 @@ def verify_and_record(
     *,
     again: bool,
 ) -> tuple[Report, RecordResult | Failure | None]:
-    """The verification as a run that the registry is told of, unless the folder is not what is recorded.
+    """Verify as a tracked run, and record it unless the folder differs from its record.
 
-    again: whether checks are made that passed before on the same bytes.
+    again: whether to repeat checks that passed before on the same bytes.
     """
     params = {"level": level, "device": device}
     folder = os.fspath(artifact.absolute())
@@ -239,7 +239,7 @@ def verify_and_record(
         if not again:
             with explain_interrupt(), cli.progress(f"hashing {artifact.name}") as hashing:
                 against = against or verification.recorded_source(artifact, digests)
-                there = runtime.choose_device(device)  # as it will be recorded
+                there = runtime.choose_device(device)  # the name that is recorded
                 before = finished_checks(artifact, against, level, there, location, digests, hashing)
         with show_checks() as progress:
             report = verification.verify(
@@ -256,9 +256,9 @@ def verify_and_record(
 
 
 def is_of_record(report: Report) -> bool:
-    """Whether what was checked is what is recorded: its content as hashed now, and its source.
+    """Return whether the checked files and source are those in the record, by their digests.
 
-    What is found of anything else is true of the place where it lies, and says nothing of the artifact.
+    Otherwise the results hold only for the files in this place, and say nothing about the recorded artifact.
     """
     status = {result.name: result.status for result in report.results}
     content = {status.get("files.listed"), status.get("files.digests")}
@@ -266,20 +266,22 @@ def is_of_record(report: Report) -> bool:
 
 
 def require_source(artifact: Path, against: Path, digests: FileDigests) -> None:
-    """UsageError for a file that conversion.json does not name as the source, by size and digest."""
+    """Raise UsageError for a file that is not the source in conversion.json, by size and digest."""
     try:
         rows = json.loads((artifact / RECORD).read_bytes())["sources"]
         recorded = {(int(row["size"]), str(row["sha256"])) for row in rows}
     except (OSError, ValueError, LookupError, TypeError):
-        return  # without a record nothing is said of the source; the checks say that of the record
+        return  # without a record there is nothing to compare with; the checks report the missing record
     if not against.is_file():
-        return  # whoever reads it says what it is instead
+        return  # reading it reports what it is instead
     length = against.stat().st_size
     same = {sha256 for size, sha256 in recorded if size == length}
     if same:
         with cli.progress(f"hashing {against.name}") as progress:
             digests.begin([against], progress)
-            import_module("llorch.runtime.devices")  # torch: a second of every comparison, beside the digest
+            import_module(
+                "llorch.runtime.devices"
+            )  # imports torch, which takes a second, while the hashing runs
             same &= {digests.of(against)}
     if not same:
         raise click.UsageError(
@@ -290,9 +292,9 @@ def require_source(artifact: Path, against: Path, digests: FileDigests) -> None:
 
 @contextlib.contextmanager
 def show_checks(*, of_conversion: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """Shows a person which check is made and how far it is; an interrupt says how to go on.
+    """Show the current check and its progress; on an interrupt print how to go on.
 
-    of_conversion: it is the check of one that waits for it, and that says so itself.
+    of_conversion: a conversion is waiting for this check, and prints that itself.
     """
     on_interrupt = contextlib.nullcontext() if of_conversion else explain_interrupt()
     with on_interrupt, cli.progress("checking", in_bytes=False) as bar:
@@ -301,7 +303,7 @@ def show_checks(*, of_conversion: bool = False) -> Iterator[Callable[[str, int, 
 
 @contextlib.contextmanager
 def explain_interrupt() -> Iterator[None]:
-    """Within it an interrupt says how to go on."""
+    """Within the `with` block, an interrupt prints how to go on."""
     try:
         yield
     except cli.Signalled:
@@ -310,7 +312,7 @@ def explain_interrupt() -> Iterator[None]:
 
 
 def write_reports(report: Report, html: Path | None, sarif: Path | None) -> None:
-    """Writes the files that were asked for; OutputError where one cannot be."""
+    """Write the HTML and SARIF files, if requested. Raises OutputError."""
     pages: list[tuple[Path | None, Callable[[], str]]] = [
         (html, lambda: verification.report_page(report)),
         (sarif, lambda: json.dumps(verification.report_sarif(report), indent=1)),
@@ -321,7 +323,7 @@ def write_reports(report: Report, html: Path | None, sarif: Path | None) -> None
 
 
 def rows(report: Report) -> list[list[Cell]]:
-    """One row a check; for a person one for all that were not made for the same reason."""
+    """Return one row per check; on a terminal, one for all checks that were skipped for the same reason."""
     found, alike = [], dict[str, list[str]]()
     for result in report.results:
         if result.status == "SKIPPED" and cli.is_terminal(sys.stdout):
@@ -337,7 +339,7 @@ def rows(report: Report) -> list[list[Cell]]:
 
 
 def row(result: Result) -> list[Cell]:
-    """A check as a row."""
+    """Return the table row of one check."""
     return [
         Cell(result.name, result.name, whole=True),
         Cell(result.status, result.status, whole=True),
@@ -349,14 +351,14 @@ def row(result: Result) -> list[Cell]:
 
 
 def found_at(result: Result) -> Cell:
-    """Where the worst was found, and what was compared; of what did not pass, all of it."""
+    """Return a cell of where the worst value was and what was compared; uncut for a check that did not pass."""
     made = f"made {result.made}" if result.made else ""
     cell = text("; ".join(filter(None, [made, result.where, result.detail])))
     return cell if result.status in ("PASSED", "SKIPPED") else Cell(cell.full, cell.full, below=True)
 
 
 def number(value: float | None) -> Cell:
-    """A measured value: whole numbers as such, others with two digits for a person."""
+    """Return a cell of a measured value, in brief as a whole number or with two significant digits."""
     if value is None:
         return Cell("", "–")
     whole = float(value).is_integer() and abs(value) < 1e6

@@ -1,4 +1,4 @@
-"""`llorch verify-signature`: whether a model still is what somebody signed, and was made as they said."""
+"""`llorch verify-signature`: check that a model is unchanged since it was signed, and its signed provenance."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def main(
 
 @dataclass(frozen=True, slots=True)
 class ExpectedSigner:
-    """Who is to have signed. name: as the registry spells it. problems: what is wrong with a file's signature."""
+    """The required signer. name: in the registry's spelling. problems: returns what is wrong with a signature."""
 
     name: str
     problems: Callable[[Path, Envelope], list[str]]
@@ -114,7 +114,7 @@ class ExpectedSigner:
 def signer_of(
     key: Path | None, identity: str | None, issuer: str | None, trust: Path | None
 ) -> ExpectedSigner:
-    """Whoever the options name. Raises UsageError, and what reading a key does."""
+    """Return the signer given by the options. Raises UsageError, and errors of reading a key."""
     from llorch.formats import signatures  # as in `main`
 
     if (key is None) == (identity is None) or (identity is None) != (issuer is None):
@@ -141,7 +141,7 @@ def signer_of(
 def attestation_problems(
     folder: Path, attested: Path, signer: ExpectedSigner, found: Mapping[str, str]
 ) -> list[str]:
-    """What is wrong with the signed statement beside a folder."""
+    """Return what is wrong with the signed statement beside a folder; raises MalformedInput."""
     from llorch.formats import signatures  # as in `main`
 
     try:

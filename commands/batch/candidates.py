@@ -1,4 +1,4 @@
-"""What the SOURCES of a plan mean: GGUF models, wherever they are, looked at by their headers alone."""
+"""The SOURCES of a plan: finding GGUF models on disk, on a hub, at a URL or in the registry; only headers are read."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ ONLY_VOCABULARY = "holds a vocabulary and no tensor: llorch-convert writes its t
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that may be converted. source: as a task names it. title: what its folder is to be called.
+    """A model that may be converted. source: its path, hub reference or URL. title: its folder is named after it.
 
-    identity: `sha256:` or `tree1:` of its files, else its pinned revision; empty where it is not known. preview: what
-    its header says, None where that could not be read. trouble: why it cannot be had.
+    identity: `sha256:` or `tree1:` digest of its files, else its pinned revision; empty if unknown. preview: from its
+    header, None if that could not be read. trouble: why the model cannot be accessed.
     """
 
     source: str
@@ -48,7 +48,7 @@ class Candidate:
 
     @property
     def refused(self) -> str | None:
-        """Why it will not be converted."""
+        """Why it cannot be converted; None if it can."""
         if self.trouble is not None:
             return self.trouble
         if self.preview is None:
@@ -59,11 +59,11 @@ class Candidate:
 
 
 def candidates(words: Sequence[str], wish: FileFilter, location: Location) -> Iterator[Candidate]:
-    """The models that words mean: a file, a folder, a glob, a list of sources in a .txt file, a registry's query as
+    """Yield the models of SOURCES: a file, a folder, a glob, a .txt list of sources, a registry query such as
     `registry:architecture=llama`, owner/repo, or a URL.
 
-    wish: which files of a repository. What one source lacks is said of it, and ends no plan. Raises UsageError for a
-    word that can mean nothing.
+    wish: which files of a repository. A source that cannot be accessed gives a candidate with `trouble`. Raises
+    UsageError for a glob that matches nothing or an invalid query.
     """
     for word in words:
         path = expand_home(word)
@@ -87,7 +87,7 @@ def candidates(words: Sequence[str], wish: FileFilter, location: Location) -> It
 
 
 def _read_list(path: Path) -> list[str]:
-    """The sources of a list: one a line, `#` begins a comment; paths are relative to the list's folder."""
+    """Read a list of sources: one per line, `#` starts a comment; paths are relative to the list's folder."""
     try:
         lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
@@ -103,12 +103,12 @@ def _of_path(path: Path) -> Iterator[Candidate]:
         return
     for model in found:
         if any(sources.ending(place.name) == ".safetensors" for _, place in model.files):
-            continue  # nothing is to be converted
+            continue  # nothing to convert
         yield _local(model)
 
 
 def _local(model: LocalModel) -> Candidate:
-    """A file or a set of parts on this disk, whose bytes are hashed."""
+    """Return the candidate of a file or split set on this disk, after hashing it."""
     paths = [path for _, path in model.files]
     size = sum(path.stat().st_size for path in paths)
     source = os.path.abspath(paths[0])  # noqa: PTH100  # resolve() would follow links
@@ -122,14 +122,14 @@ def _local(model: LocalModel) -> Candidate:
 
 
 def digest_of(files: Sequence[tuple[str, str, int]]) -> str:
-    """The digest of a GGUF file or set, as the registry has it. files: name, SHA-256, size."""
+    """Return the registry's digest of a GGUF file or split set. files: (name, SHA-256, size)."""
     if len(files) == 1:
         return f"sha256:{files[0][1]}"
     return tree1(HashedFile(*file) for file in files)
 
 
 def _of_registry(word: str, location: Location) -> Iterator[Candidate]:
-    """GGUF models that lie on this machine: those that pass, and those of which what passes was made."""
+    """Yield the GGUF models on this machine that match a registry query, or are the source of a match."""
     chosen = dict(part.partition("=")[::2] for part in word.removeprefix(REGISTRY).split(",") if part)
     if unknown := sorted(chosen.keys() - set(QUERIES)):
         known = ", ".join(QUERIES)
@@ -139,7 +139,7 @@ def _of_registry(word: str, location: Location) -> Iterator[Candidate]:
     with Registry(location.url) as store:
         digests = dict.fromkeys(
             digest
-            for row in store.list(Filter(**chosen), limit=None)  # type: ignore[arg-type]  # its words were checked
+            for row in store.list(Filter(**chosen), limit=None)  # type: ignore[arg-type]  # its keys were checked
             for digest in ([row.digest] if row.kind.startswith("gguf") else _inputs(store, row.digest))
         )
         answers = [store.show(digest) for digest in digests]
@@ -151,12 +151,12 @@ def _of_registry(word: str, location: Location) -> Iterator[Candidate]:
 
 
 def _inputs(store: Registry, digest: str) -> list[str]:
-    """The digests of what an artifact was made of."""
+    """Return the digests of the artifacts that an artifact was made from."""
     return [arrow.digest for arrow in store.lineage(digest).arrows if arrow.role == "input"]
 
 
 def _of_remote(word: str, wish: FileFilter) -> Iterator[Candidate]:
-    """The models of a hub's repository, or a URL's file, by ranges of their headers."""
+    """Yield the models of a hub repository or URL; their headers are read by range requests."""
     try:
         reference = sources.parse_source(word)
         single = not isinstance(reference, sources.HubReference) or reference.path is not None
@@ -186,7 +186,7 @@ def _previews(remote: sources.Remote, scratch: Path) -> Sequence[Preview]:
 def _remote(
     reference: HubReference | UrlReference, offer: Offer, files: Sequence[RemoteFile], preview: Preview | None
 ) -> Candidate:
-    """One model of an offer, pinned to its commit or digest."""
+    """Return the candidate of one model of an offer, pinned to its commit, digest or ETag."""
     size = sum(file.size or 0 for file in files)
     first = files[0]
     trouble = None

@@ -1,4 +1,4 @@
-"""`llorch-batch`: a plan of many conversions, how long it will take, running it, how far it is."""
+"""`llorch-batch`: plan many conversions, estimate the time they take, run them, and show the progress."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def show(file: Path, nodes: int, cores: int, disk: int, memory: int, as_json: bo
 
 
 def totals(made: Plan) -> dict[str, int | float]:
-    """What all tasks come to."""
+    """Return the totals over all tasks; sizes and time without the refused ones."""
     tasks = [task for task in made.tasks if task.refused is None]
     return {
         "tasks": len(tasks),
@@ -164,7 +164,7 @@ def totals(made: Plan) -> dict[str, int | float]:
 
 
 def shown_plan(made: Plan, found: SimulationResult) -> dict[str, object]:
-    """The document of `show`. disk_bytes and memory_bytes: the most of one machine at once."""
+    """Return the document of `show`. disk_bytes and memory_bytes: the most that one machine uses at once."""
     return {
         **totals(made),
         "makespan_s": round(found.makespan_s, 1),
@@ -180,7 +180,7 @@ def shown_plan(made: Plan, found: SimulationResult) -> dict[str, object]:
 
 
 def readable(document: dict[str, object]) -> dict[str, object]:
-    """The same for a person: bytes and seconds in their larger units."""
+    """Return the document for a person: bytes and seconds in larger units, without the keys' unit suffixes."""
     words: dict[str, object] = {}
     for key, value in document.items():
         if key.endswith("_bytes"):

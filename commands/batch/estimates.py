@@ -1,4 +1,4 @@
-"""What a task is expected to take, by what was measured: `python -m benchmarks.fleet` measures it again."""
+"""Estimated time, memory and disk of a task, from measurements; `python -m benchmarks.fleet` repeats them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llorch.fleet import Needs
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds of one core: for a task of any size, and for a gigabyte that is read and one that is written."""
+    """Seconds of one core: fixed per task, per gigabyte read, and per gigabyte written."""
 
     fixed_s: float
     read_s_per_gb: float
@@ -26,9 +26,9 @@ VERIFICATION: Mapping[str, Cost] = {
     "full": Cost(15.0, 0.0, 25.0),
 }
 
-NETWORK_S_PER_GB = 20.0  # 50 MB/s for each of several downloads at once
+NETWORK_S_PER_GB = 20.0  # 50 MB/s for each of several concurrent downloads
 
-# The highest of a conversion of any size, and of its check, which holds a layer and the vocabulary as float32 besides.
+# Peak memory of a conversion of any size, and of its check, which also holds a layer and the vocabulary in float32.
 CONVERSION_BYTES = 500 * 10**6
 VERIFICATION_BYTES: Mapping[str, int] = {"none": 0, "quick": 1_300 * 10**6, "full": 1_600 * 10**6}
 
@@ -37,7 +37,7 @@ GB = 1e9
 
 
 def needs_of(source_bytes: int, output_bytes: int, *, is_here: bool, level: str, gpus: int) -> Needs:
-    """What a conversion and its verification take. is_here: the source is not fetched first."""
+    """Return the estimated needs of a conversion and its verification. is_here: the source needs no download."""
     costs = (CONVERSION, VERIFICATION[level])
     seconds = sum(
         cost.fixed_s + cost.read_s_per_gb * source_bytes / GB + cost.write_s_per_gb * output_bytes / GB

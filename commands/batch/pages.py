@@ -1,4 +1,4 @@
-"""A batch's state as one HTML page that needs nothing else, and as text for Prometheus."""
+"""A batch's status as a self-contained HTML page, and as text for Prometheus."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ th { border-bottom: 1px solid; }
 
 
 def status_page(found: Status) -> str:
-    """The page: a bar of all tasks, the figures, failures by cause, hosts, what runs."""
+    """Return the HTML page: a bar of all tasks by state, figures, failures by cause, hosts, running tasks."""
     total = sum(found.states.values())
     bar = "".join(
         f'<div style="flex:{count};background:{COLOURS[state]}" title="{state}: {count}"></div>'
@@ -78,7 +78,7 @@ def status_page(found: Status) -> str:
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Iterable[object]]) -> str:
-    """A table with its title; nothing where it has no row."""
+    """Return an HTML table with its title; "" if it has no rows."""
     if not rows:
         return ""
     above = f"<h2>{escape(title)}</h2>" if title else ""
@@ -88,7 +88,7 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Iterable[object]]) -
 
 
 def prometheus_text(found: Status) -> str:
-    """The same figures in Prometheus' text format, version 0.0.4."""
+    """Return the same figures in Prometheus' text format, version 0.0.4."""
     lines = [
         *_metric("tasks", "Tasks by how far they are.", [({"state": s}, n) for s, n in found.states.items()]),
         *_metric(
@@ -111,7 +111,7 @@ def prometheus_text(found: Status) -> str:
 
 
 def _metric(name: str, help: str, values: Sequence[tuple[Mapping[str, str], float]]) -> list[str]:
-    """One metric's lines; nothing where it has no value."""
+    """Return the lines of one gauge; none if it has no values."""
     if not values:
         return []
     lines = [f"# HELP llorch_batch_{name} {help}", f"# TYPE llorch_batch_{name} gauge"]

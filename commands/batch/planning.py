@@ -1,4 +1,4 @@
-"""A plan made of candidates: what becomes of each, what it will take, and which are refused."""
+"""Making a plan from candidates: each one's output folder, estimated needs, and whether it is refused."""
 
 from __future__ import annotations
 
@@ -22,25 +22,23 @@ from llorch.fleet import Plan, Task, key_of
 if TYPE_CHECKING:
     from llorch.commands.batch.candidates import Candidate
 
-LONGEST_NAME = (
-    150  # characters of a folder's name; with the ending of a key it stays below what file systems take
-)
+LONGEST_NAME = 150  # characters of a folder's name; with a key's digits it stays below file systems' limits
 
 
 def read_options(path: Path | None) -> ConvertOptions:
-    """The conversion's options in a TOML file, by the names of `ConvertOptions`. Raises MalformedInput, OSError."""
+    """Read the fields of `ConvertOptions` from a TOML file; defaults for None. Raises MalformedInput, OSError."""
     if path is None:
         return ConvertOptions()
     try:
         return ConvertOptions(**tomllib.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:  # no TOML, an unknown key, a value that means nothing
+    except (ValueError, TypeError) as error:  # not TOML, an unknown key, or an invalid value
         known = ", ".join(ConvertOptions().to_json())
         raise MalformedInput(str(error), path=path, hint=f"the keys are {known}") from error
 
 
 @functools.cache
 def tables_version() -> str:
-    """A digest of the code that decides a conversion's bytes beside its options: families, types, vocabularies."""
+    """Return 16 hex digits of a SHA-256 of the code of converter/ and formats/, which decides the output's bytes."""
     digest = hashlib.sha256()
     for room in (converter, formats):
         folder = Path(str(room.__file__)).parent
@@ -58,10 +56,10 @@ def made_plan(
     gpus: int = 0,
     on_task: Callable[[Candidate], None] | None = None,
 ) -> Plan:
-    """The plan: the same for the same candidates, in whatever order they come.
+    """Make the plan; it does not depend on the order of the candidates.
 
-    Models of one identity are one task. level: of the verification that the estimate is for. on_task: called with each
-    candidate that was looked at.
+    Models of the same identity are one task. level: the level of verification to estimate. on_task: called with each
+    candidate.
     """
     tools = {"llorch": __version__, "tables": tables_version()}
     chosen = options.to_json()
@@ -69,7 +67,7 @@ def made_plan(
     for candidate in found:
         if on_task is not None:
             on_task(candidate)
-        # What could not be had has no identity: it is told by where it was looked for.
+        # A source that cannot be accessed has no identity: its name is used instead.
         key = key_of(candidate.identity or f"unknown:{candidate.source}", chosen, tools)
         known = by_key.get(key)
         if known is None or _preference(candidate) < _preference(known):
@@ -80,7 +78,7 @@ def made_plan(
 
 
 def _preference(candidate: Candidate) -> tuple[bool, bool, str]:
-    """Of two places of one model the one that can be had, that is here, that comes first by name."""
+    """Sort key among copies of one model: accessible first, then local, then by name."""
     return candidate.refused is not None, not candidate.is_here, candidate.source
 
 
@@ -100,10 +98,10 @@ def _task(key: str, candidate: Candidate, output: str, level: str, gpus: int) ->
 
 
 def _names(by_key: Mapping[str, Candidate]) -> dict[str, str]:
-    """A folder's name for each key: the model's, and where several have one, with the key's first digits."""
+    """Return each key's folder name: the model's, with the first digits of the key if several would be the same."""
     plain = {}
     for key, candidate in by_key.items():
         name = folder_name(Path(candidate.title.replace("/", "--").replace("\0", ""))).lstrip(".")
         plain[key] = name[:LONGEST_NAME] or "model"
-    taken = Counter(name.casefold() for name in plain.values())  # of file systems some know no case
+    taken = Counter(name.casefold() for name in plain.values())  # some file systems ignore case
     return {key: name if taken[name.casefold()] == 1 else f"{name}-{key[:12]}" for key, name in plain.items()}

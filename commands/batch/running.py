@@ -1,4 +1,4 @@
-"""`llorch-batch run`: a plan's tasks, or a shard's, one engine, one folder of results."""
+"""`llorch-batch run`: run a plan's tasks, or a shard of them, on one engine into one output folder."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from llorch.fleet import Driver, Engine, Plan, Shard, Task
 
 NAME = "llorch-batch"
-SHARE_OF_MEMORY = 0.9  # of the machine's, that tasks may take
+SHARE_OF_MEMORY = 0.9  # of the machine's memory, for tasks
 ENGINES = ("local", "ray", "dask")
-RUN_TASK = "llorch.commands.batch.warm:run_task"  # as an engine names it
+RUN_TASK = "llorch.commands.batch.warm:run_task"  # the function that engines import and call
 
 commands = click.Group()
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What was asked of a run."""
+    """The options of `run`, with defaults filled in."""
 
     out: Path
     engine: str
@@ -53,13 +53,13 @@ class Choices:
 
     @property
     def state(self) -> Path:
-        """The folder that all drivers share: claims, receipts, registries, logs."""
+        """The folder shared by all drivers: claims, receipts, registries, logs."""
         return self.out / STATE
 
 
 @dataclass(slots=True)
 class Count:
-    """What has ended so far, for a person."""
+    """The number of tasks that have ended, for the progress bar."""
 
     total: int
     bar: Any = None
@@ -201,7 +201,7 @@ def run(
 
 
 def chosen_shard(said: str | None, environment: Mapping[str, str]) -> Shard | None:
-    """The shard that was asked for, else the one that the environment says. Raises UsageError."""
+    """Return the shard of --shard, else the one in the environment variables, else None. Raises UsageError."""
     from llorch.fleet import parse_shard, shard_from_environment
 
     try:
@@ -211,12 +211,12 @@ def chosen_shard(said: str | None, environment: Mapping[str, str]) -> Shard | No
 
 
 def machine_memory() -> int:
-    """Bytes that tasks of this machine may take."""
+    """Return the bytes of memory that this machine's tasks may take together."""
     return int(SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def make_folders(chosen: Choices) -> None:
-    """The folder of results, with what drivers share in it. Raises OutputError."""
+    """Create the output folder, the shared folders in it, and the scratch folder. Raises OutputError."""
     try:
         for folder in (chosen.out, chosen.state / "registries", chosen.state / "logs", chosen.scratch):
             folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,7 @@ def make_folders(chosen: Choices) -> None:
 def carried_out(
     made: Plan, tasks: Sequence[Task], chosen: Choices, url: str | None
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Runs the tasks; what was left of them, and which registries could not be merged, each with why."""
+    """Run the tasks. Returns output → why it was left undone, and registry → why it could not be merged."""
     from llorch.commands.batch.team import TeamRegistry  # SQLAlchemy
 
     with ExitStack() as stack:
@@ -245,7 +245,7 @@ def carried_out(
 
 
 def opened_engine(chosen: Choices) -> Engine:
-    """The engine, whose workers write to a log a machine."""
+    """Open the engine; its workers write to one log per machine."""
     from llorch.fleet import EngineOptions, open_engine
 
     log = os.fspath(chosen.state / "logs" / f"{chosen.node}.log")
@@ -255,7 +255,7 @@ def opened_engine(chosen: Choices) -> Engine:
 def driver(
     made: Plan, tasks: Sequence[Task], chosen: Choices, engine: Engine, team: TeamRegistry, count: Count
 ) -> Driver:
-    """The driver of all this. A cluster's engine knows what its machines have; of this one we say it."""
+    """Return the run's driver. The local engine gets this machine's memory and disk; a cluster knows its machines'."""
     from llorch.fleet import BatchFolder, Driver, Node, Settings
 
     node = Node(chosen.node, chosen.memory, chosen.disk, (chosen.out, chosen.scratch))
@@ -290,17 +290,17 @@ def driver(
 
 
 def source_elsewhere(task: Task, node: str) -> str | None:
-    """Of a file that is not on this machine, and was planned on another: why that one should take it.
+    """Return why this machine skips a task: its source file is not here and was planned on another host; else None.
 
-    One that was planned here and is not here is gone, which its task will say.
+    A file that was planned on this host and is missing isn't skipped: its task will fail and say so.
     """
-    if task.host in ("", socket.gethostname()) or os.path.exists(task.source):  # noqa: PTH110  # the text of a plan
+    if task.host in ("", socket.gethostname()) or os.path.exists(task.source):  # noqa: PTH110  # text from the plan
         return None
     return f"its source is not on {node}; it was planned on {task.host}"
 
 
 def show_end(count: Count, task: Task, receipt: Mapping[str, Any]) -> None:
-    """Shows a person that a task ended; a failure is a line."""
+    """Advance the progress bar; print a line for a failed task."""
     count.ended += 1
     if count.bar is not None:
         count.bar(count.ended, count.total)
@@ -312,7 +312,7 @@ def show_end(count: Count, task: Task, receipt: Mapping[str, Any]) -> None:
 
 
 def discard_unfinished(folder: Path) -> None:
-    """Takes away what killed attempts at a failed task left beside its folder, if nobody is at it."""
+    """Remove what killed attempts at a failed task left beside its folder, unless another process is writing it."""
     from llorch import converter
 
     with suppress(OSError):
@@ -320,7 +320,7 @@ def discard_unfinished(folder: Path) -> None:
 
 
 def clear_scratch(tasks: Sequence[Task], chosen: Choices) -> None:
-    """Takes away what was fetched by attempts that did not live to do so, of tasks that have ended."""
+    """Remove downloads left by killed attempts at tasks that have ended."""
     from llorch.fleet import BatchFolder
 
     ended = BatchFolder(chosen.state).finished()

@@ -1,4 +1,4 @@
-"""`llorch-batch status`: how far a batch is, for a person, a script, a browser and a monitor."""
+"""`llorch-batch status`: a batch's progress as tables, JSON, HTML and Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def status(file: Path, out: Path, html: Path | None, prometheus: Path | None, as
 
 
 def write_status(found: Status) -> None:
-    """Prints it as tables: what there is of tasks, failures by cause, hosts, what runs."""
+    """Print the status as tables: figures, failures by cause, hosts, running tasks."""
     write_rows([[text(title), cell] for title, cell in summary(found)])
     failures = [
         [text(one.reason), text(one.count), text(one.output), wrap(one.example)] for one in found.failures
@@ -74,7 +74,7 @@ def write_status(found: Status) -> None:
 
 
 def summary(found: Status) -> list[tuple[str, Cell]]:
-    """The figures of all tasks together."""
+    """Return (title, cell) rows of the figures over all tasks."""
     tasks = ", ".join(f"{count} {state}" for state, count in found.states.items() if count)
     checks = ", ".join(f"{count} {name}" for name, count in found.outcomes.items() if name != "None")
     rate = found.bytes_per_second
@@ -98,6 +98,6 @@ def summary(found: Status) -> list[tuple[str, Cell]]:
 
 
 def wrap(line: str) -> Cell:
-    """A sentence that stands below its row where there is no room."""
+    """Return a cell that is wrapped below its row if the row has no room for it."""
     cell = text(line)
     return Cell(cell.full, cell.full, below=True)

@@ -1,7 +1,7 @@
-"""A task of a batch, from its source to its receipt: fetched if it is elsewhere, converted, checked, recorded.
+"""One task of a batch: download the source if it is remote, convert, verify, record, and return the outcome.
 
-It runs in a worker's process, on whatever machine that is. What it gives is a small document; whatever goes wrong is in
-it, for a batch goes on.
+It runs in a worker's process, on any machine. The outcome is a small JSON document. Every error is reported in it, so
+that the batch goes on.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ from llorch.verification import Report
 COMMAND = "llorch batch"
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-UNRECORDED = 4  # the exit code of a registry that cannot be used now
-AGAIN = (5, 6)  # exit codes of what may go better another time: reading, writing, a network, a busy target
+UNRECORDED = 4  # the exit code of an unusable registry
+AGAIN = (5, 6)  # exit codes worth a retry: reading, writing, the network, a busy target
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a task's function is given.
+    """The arguments of `run_task`.
 
-    task: as `fleet.Task`. out: the folder of folders. scratch: where its source is fetched to. registries: the folder
-    of the nodes' registries; node: whose. threads: of the conversion. force: a folder of another conversion makes way.
+    task: the fields of a `fleet.Task`. out: the folder that gets a folder per model. scratch: where sources are
+    downloaded to. registries: the folder of the nodes' registries; node: this one's name. threads: of the conversion.
+    force: replace a folder that another conversion wrote.
     """
 
     task: Mapping[str, Any]
@@ -64,7 +65,7 @@ class Work:
 
     @property
     def folder(self) -> Path:
-        """What is made."""
+        """The model's output folder."""
         return Path(self.out) / str(self.task["output"])
 
     @property
@@ -75,24 +76,24 @@ class Work:
 
 @dataclass(slots=True)
 class Clock:
-    """How long each step took."""
+    """The seconds that each step took."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
     def lap(self, step: str) -> None:
-        """The time since the last step is this one's."""
+        """End a step: record the seconds since the last one ended."""
         now = time.monotonic()
         self.seconds[step] = round(now - self.began, 4)
         self.began = now
 
 
 class WrongSource(Exception):
-    """The source is not the one that was planned."""
+    """The source changed since it was planned."""
 
 
 def run_task(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The outcome of one task: `converted`, or `failed` with a reason that stays, and whether to try again."""
+    """Run one task and return its outcome: "converted", or "failed" with a stable reason and whether to retry."""
     work, clock = Work(**payload), Clock()
     about = {
         "host": socket.gethostname(),
@@ -105,7 +106,7 @@ def run_task(payload: Mapping[str, Any]) -> dict[str, Any]:
         outcome = _convert(work, scratch, clock)
     except WrongSource as error:
         outcome = _failed_result("changed", str(error))
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is this task's end and no other's
+    except Exception as error:  # noqa: BLE001  # an error of any kind ends this task only
         outcome = _failure(cli.failure(error, COMMAND), error)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -117,7 +118,7 @@ def _failed_result(reason: str, message: str, *, again: bool = False) -> dict[st
 
 
 def _failure(failure: Failure, error: BaseException | None = None) -> dict[str, Any]:
-    """What a command would end with, as an outcome."""
+    """Return a command's failure as an outcome."""
     full = isinstance(error, OSError) and error.errno in NO_SPACE
     return _failed_result(
         "space" if full else failure.reason, failure.message, again=failure.exit_code in AGAIN
@@ -125,7 +126,7 @@ def _failure(failure: Failure, error: BaseException | None = None) -> dict[str, 
 
 
 def _convert(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
-    """Fetches, converts, checks; raises what any of these does."""
+    """Fetch, convert, verify and record; raises what any of these does."""
     source = _source(work, scratch)
     clock.lap("fetch")
     options = ConvertOptions(**work.options)
@@ -165,7 +166,7 @@ def _convert(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
 
 
 def _source(work: Work, scratch: Path) -> Path:
-    """Where the source lies; what is elsewhere is fetched to `scratch`, proven and recorded."""
+    """Return the source's path; a remote one is downloaded to `scratch`, checked and recorded."""
     named = str(work.task["source"])
     if os.path.isabs(named):  # noqa: PTH117  # a text that may be a URL
         return Path(named)
@@ -186,7 +187,7 @@ def _source(work: Work, scratch: Path) -> Path:
 
 
 def _finished_record(work: Work, options: ConvertOptions) -> Mapping[str, Any] | None:
-    """The record of a folder that an earlier attempt made whole and did not live to tell of; None if there is none."""
+    """Return the conversion.json of a complete folder left by an earlier, killed attempt; None if there is none."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         document: Mapping[str, Any] = json.loads((work.folder / RECORD).read_bytes())
         same = document["options"] == options.to_json() and document["tools"]["llorch"] == __version__
@@ -199,11 +200,10 @@ def _finished_record(work: Work, options: ConvertOptions) -> Mapping[str, Any] |
 def _checked_again(
     work: Work, source: Path, document: Mapping[str, Any]
 ) -> tuple[Report | Failure | None, RecordResult | Failure]:
-    """Of a folder that is there: recorded, for it may not have been, and checked."""
-    formats.model_path(source)  # the source that is to be compared with is still there
-    discard_unfinished(
-        work.folder
-    )  # killed between the folder's name and the end, it left a lock and a staging
+    """Record the folder of an earlier attempt, which may not have been, and verify it."""
+    formats.model_path(source)  # raises if the source to compare with is gone
+    # An attempt that was killed after the folder got its name left a lock and a staging folder.
+    discard_unfinished(work.folder)
     recorded = record_conversion(work.folder, document, name_from(work.folder.name), work.location)
     if work.level == "none" or isinstance(recorded, Failure):
         return None, recorded
@@ -215,7 +215,7 @@ def _checked_again(
 
 
 def _identity(work: Work, document: Mapping[str, Any]) -> str:
-    """The digest of what a folder was made of, or what was planned where that is no digest."""
+    """Return the digest of a folder's source; the planned identity if that is not a digest."""
     planned = str(work.task["identity"])
     if not planned.startswith(("sha256:", "tree1:")):
         return planned
@@ -223,7 +223,7 @@ def _identity(work: Work, document: Mapping[str, Any]) -> str:
 
 
 def _require_planned(work: Work, document: Mapping[str, Any]) -> None:
-    """WrongSource where the source was changed after it was planned; then what was made of it goes away."""
+    """Remove the folder and raise WrongSource if the source changed after it was planned."""
     found = _identity(work, document)
     if found != work.task["identity"]:
         shutil.rmtree(work.folder, ignore_errors=True)

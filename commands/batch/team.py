@@ -1,4 +1,4 @@
-"""Every node's registry is merged into the team's, as tasks end; a server that is away costs no task."""
+"""Merging each node's registry into the team's as tasks end; a team registry that is down fails no task."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from llorch.registry import RefusedRequest, Registry, RegistryError
 if TYPE_CHECKING:
     from llorch.registry import Location
 
-PAUSE_S = 15.0  # between two merges, each of which reads all that a node's registry knows
+PAUSE_S = 15.0  # between two merges; each reads a node's whole registry
 LAST_TRIES = 3
 
 
 class TeamRegistry:
-    """The team's registry and a thread that merges into it; `close` merges what is left."""
+    """The team's registry with a thread that merges into it; `close` merges the rest."""
 
     def __init__(self, location: Location, pause_s: float = PAUSE_S) -> None:
         self._location = location
@@ -28,13 +28,13 @@ class TeamRegistry:
         self._thread.start()
 
     def add(self, receipt: Mapping[str, Any]) -> None:
-        """A task ended: its node's registry knows more than it did."""
+        """Mark the registry of an ended task's node for merging."""
         if registry := receipt.get("registry"):
             with self._guard:
                 self._changed[registry] = None
 
     def close(self) -> Mapping[str, str]:
-        """Merges what was not merged yet; node's registry → why it could not be."""
+        """Merge the rest and end the thread; returns node's registry → why it could not be merged."""
         self._ends.set()
         self._thread.join()
         for _ in range(LAST_TRIES):
@@ -48,7 +48,7 @@ class TeamRegistry:
             self._merge_changed()
 
     def _merge_changed(self) -> dict[str, str]:
-        """Merges each registry that changed; what cannot be merged now stays to be, and is returned with why."""
+        """Merge each changed registry; one that cannot be merged stays marked, and is returned with the error."""
         with self._guard:
             changed, self._changed = list(self._changed), {}
         trouble = {}

@@ -1,4 +1,4 @@
-"""A task's function with all that it needs loaded: a fork server imports it once, and workers are born with it."""
+"""`run_task` with all its imports: a fork server imports this module once, so that new workers have it loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command shares: declaration, options, exit codes, signals, tables, child processes."""
+"""Shared by all commands: declaration, options, exit codes, signals, tables, child processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shell completes: commands and options by click itself, names of the registry by asking it."""
+"""Shell completion: click completes commands and options, the registry is queried for names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def completion_script(shell: str, programs: dict[str, click.Command]) -> str:
-    """The text that `shell` evaluates so that every one of these programs is completed.
+    """Return the script that `shell` evaluates to enable completion for these programs.
 
     programs: name as typed → its command.
     """
@@ -21,15 +21,15 @@ def completion_script(shell: str, programs: dict[str, click.Command]) -> str:
 
 
 def completion_variable(program: str) -> str:
-    """The environment variable by which click asks a program for completions: `_LLORCH_CONVERT_COMPLETE`."""
+    """Return the environment variable by which click asks a program for completions: `_LLORCH_CONVERT_COMPLETE`."""
     return f"_{program.replace('-', '_').upper()}_COMPLETE"
 
 
 def complete_reference(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Names that the registry knows and that begin so; none where it cannot be asked."""
-    import os  # these, as the registry, when a shell asks
+    """Return the registry's names that start with `incomplete`; none if the registry cannot be opened."""
+    import os  # imported here, like the registry: needed only for a completion
     from pathlib import Path
 
     from llorch.registry import RefusedRequest, Registry, RegistryError, locate
@@ -53,5 +53,5 @@ def complete_reference(
 def complete_model(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The same, and the files and folders that the shell finds."""
+    """Return the names as `complete_reference` does, and let the shell add files and folders."""
     return [CompletionItem(incomplete, type="file"), *complete_reference(context, parameter, incomplete)]

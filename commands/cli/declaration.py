@@ -1,7 +1,7 @@
-"""What every command shares: how it is declared, how it ends, and where it says what.
+"""How every command is declared, how it ends, and what it prints where.
 
 Results go to stdout, as text or with --json as one document; everything else goes to stderr. A command's
-function returns its exit code and raises what it cannot handle: `failures` says what that is to the caller.
+function returns its exit code and raises what it cannot handle; `exit_codes` maps the exception to an exit code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class GuardedCommand(click.Command):
-    """A click command whose every way to end is one of `failures.EXIT_CODES`."""
+    """A click command that always ends with one of `exit_codes.EXIT_CODES`."""
 
     def main(
         self,
@@ -42,7 +42,7 @@ class GuardedCommand(click.Command):
         standalone_mode: bool = True,  # noqa: ARG002  # click's signature
         **_: Any,
     ) -> NoReturn:
-        """Runs the command and ends the process."""
+        """Run the command and end the process."""
         closed = open_closed_streams()
         args = list(sys.argv[1:] if args is None else args)
         name = prog_name or self.name or "llorch"
@@ -56,7 +56,7 @@ class GuardedCommand(click.Command):
             end_by(error.number)
         except BrokenPipeError:
             end_by_broken_pipe()
-        except Exception as error:  # noqa: BLE001  # the one place where every error ends
+        except Exception as error:  # noqa: BLE001  # the one place where every error is handled
             if "stdout" in closed and isinstance(error, OSError) and error.errno == errno.EBADF:
                 error = OutputError(errno.EBADF, "is closed", "stdout")
                 drop_output()
@@ -64,9 +64,12 @@ class GuardedCommand(click.Command):
         sys.exit(code)
 
     def run(self, args: list[str], name: str) -> int:
-        """The exit code; not by click's own `main`, which makes a failure of a broken pipe."""
+        """Run the command and return its exit code.
+
+        Click's own `main` isn't used because it turns a broken pipe into a failure.
+        """
         try:
-            with self.make_context(name, args.copy()) as context:  # click eats its list
+            with self.make_context(name, args.copy()) as context:  # click empties the list
                 return self.invoke(context) or 0
         except click.exceptions.Exit as end:  # --help and --version
             return end.exit_code
@@ -76,13 +79,13 @@ class GuardedCommand(click.Command):
 
 
 class GuardedGroup(GuardedCommand, click.Group):
-    """A group of commands, guarded as one."""
+    """A group of commands that ends as a `GuardedCommand` does."""
 
 
 def command(
     name: str, example: str, cls: type[GuardedCommand] = GuardedCommand
 ) -> Callable[[F], GuardedCommand]:
-    """Declares a function as a command of its own; its docstring is the help."""
+    """Declare a function as a program of its own; its docstring is the help."""
 
     def decorate(function: F) -> GuardedCommand:
         made = click.command(
@@ -95,7 +98,7 @@ def command(
 
 
 def group(name: str, example: str, cls: type[GuardedGroup] = GuardedGroup) -> Callable[[F], GuardedGroup]:
-    """Declares a function as a group of commands; alone, it prints its help."""
+    """Declare a function as a group of commands; without a subcommand it prints its help."""
 
     def decorate(function: F) -> GuardedGroup:
         made = click.group(
@@ -108,7 +111,7 @@ def group(name: str, example: str, cls: type[GuardedGroup] = GuardedGroup) -> Ca
 
 
 def subcommand(parent: click.Group, name: str, example: str) -> Callable[[F], click.Command]:
-    """Declares a function as a command of a group."""
+    """Declare a function as a subcommand of a group."""
 
     def decorate(function: F) -> click.Command:
         made = parent.command(name, epilog=epilog(example))(function)
@@ -119,12 +122,12 @@ def subcommand(parent: click.Group, name: str, example: str) -> Callable[[F], cl
 
 
 def epilog(example: str) -> str:
-    """The end of a help page; the mark keeps click from joining its lines."""
+    """Return the end of a help page, an example; the backspace keeps click from joining its lines."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
 
 
 def shared_options() -> list[click.Option]:
-    """--json, which the function is told as `as_json`, and --debug, which only `fail` heeds."""
+    """Return --json, passed to the function as `as_json`, and --debug, which only `fail` reads."""
     return [
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document."),
         click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors."),
@@ -132,7 +135,7 @@ def shared_options() -> list[click.Option]:
 
 
 def version_option(name: str) -> click.Option:
-    """--version, which is one for the whole project."""
+    """Return the --version option; all programs share the project's version."""
 
     def show(context: click.Context, _: click.Parameter, asked: bool) -> None:
         if asked:
@@ -150,7 +153,7 @@ def version_option(name: str) -> click.Option:
 
 
 def fail(error: Exception, name: str, args: Sequence[str]) -> int:
-    """Says on one line of stderr, and with --json on stdout too, what went wrong; returns the exit code."""
+    """Report an error as one line on stderr, with --json also on stdout, and return the exit code."""
     if "--debug" in args:
         traceback.print_exception(error)
     failed = failure(error, name, args)
@@ -162,12 +165,12 @@ def fail(error: Exception, name: str, args: Sequence[str]) -> int:
 
 
 def write_json(document: Mapping[str, object]) -> None:
-    """One document on stdout, in ASCII. NaN and infinity are no JSON, so whoever has them says null."""
+    """Print one JSON document on stdout, in ASCII. ValueError for NaN and infinity: the caller writes null for them."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """A file that an option asks for, whole or not at all; OutputError, which names it, where it cannot be."""
+    """Write a file that an option names, whole or not at all. Raises OutputError with the file's name."""
     try:
         write_whole(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
@@ -175,18 +178,18 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 def note(name: str, text: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr, prefixed with the program's name."""
     click.echo(f"{name}: {one_line(text)}", err=True)
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person looks at this stream, through something that can do more than print lines."""
+    """Return whether the stream is a terminal that can move its cursor (TERM is not "dumb")."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @contextlib.contextmanager
 def quiet_warnings() -> Iterator[None]:
-    """Keeps Python's own warnings off stderr, unless -W or PYTHONWARNINGS asks for them."""
+    """Keep Python's warnings off stderr, unless -W or PYTHONWARNINGS asks for them."""
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What an error is to whoever called a command: an exit code, a stable word, and one line."""
+"""How an exception ends a command: an exit code, a stable reason for scripts, and one line for people."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ EXIT_CODES: Mapping[int, str] = {
     143: "terminated (SIGTERM)",
 }
 
-# Exceptions by their dotted names, so that no room is loaded only to say that another one failed. The first
-# row that names one of an error's classes decides; an error's own `reason` is a better word than the row's.
+# Exceptions by their dotted names, so that no room is imported only to handle another's failure. The first row
+# that names one of an error's classes decides; an error's own `reason` attribute takes precedence over the row's.
 FAILURES: Sequence[tuple[str, int, str]] = (
     ("click.exceptions.ClickException", 2, "usage"),
     ("llorch.runtime.errors.RequestError", 2, "request"),
@@ -56,18 +56,18 @@ FAILURES: Sequence[tuple[str, int, str]] = (
     ("builtins.OSError", 5, "io"),
 )
 
-# How the system says that a path leads to no file that could be read.
+# The errno values that mean there is no readable file at a path.
 NO_SUCH_FILE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|hf_[A-Za-z0-9]{20,}")
 
 
 class OutputError(OSError):
-    """The place that is to be written cannot be, whatever the system's word for it: no input is missing."""
+    """An output file cannot be written. Even with errno ENOENT it is exit code 5, not 3: no input is missing."""
 
 
 class ChildFailed(Exception):
-    """Another command of ours, started as a process, failed; `failure` is how that one ended."""
+    """A llorch command that was run as a child process failed; `failure` is its failure."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -76,9 +76,9 @@ class ChildFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a command ends when it cannot do what it was asked.
+    """How a command ends when it fails.
 
-    reason: a word that stays, for scripts. message: one line, whatever the error held.
+    reason: a stable word for scripts. message: one line for people.
     """
 
     exit_code: int
@@ -87,16 +87,16 @@ class Failure:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Failure:
-        """The failure of which `to_json` made this document; KeyError or TypeError when none did."""
+        """Return the failure in a document made by `to_json`; KeyError or TypeError for another document."""
         return cls(**document["error"])
 
     def to_json(self) -> dict[str, object]:
-        """The document that --json gives instead of a result."""
+        """Return the document that --json prints instead of a result."""
         return {"error": {"reason": self.reason, "message": self.message, "exit_code": self.exit_code}}
 
 
 def failure(error: Exception, command: str, arguments: Iterable[str] = ()) -> Failure:
-    """What `error` means for the caller of `command`; what nobody foresaw is written to a log."""
+    """Return the failure that `error` means for `command`; the traceback of an unexpected one is written to a log."""
     if isinstance(error, click.ClickException):
         page = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else command
         return Failure(2, "usage", f"{one_line(error.format_message())} (see {page} --help)")
@@ -114,7 +114,7 @@ def failure(error: Exception, command: str, arguments: Iterable[str] = ()) -> Fa
 
 
 def exit_code_of(error: Exception) -> tuple[int, str]:
-    """The exit code of an error, and the word for scripts; 70 for one that nobody foresaw."""
+    """Return the exit code and the reason of an error; (70, "bug") for an unexpected one."""
     classes = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__}
     for dotted, code, reason in FAILURES:
         if dotted in classes:
@@ -125,15 +125,15 @@ def exit_code_of(error: Exception) -> tuple[int, str]:
 
 
 def one_line(text: str) -> str:
-    """`text` without line ends, control characters and secrets; escapes that are in it already stay."""
+    """Return `text` on one line, control characters escaped and secrets replaced; existing escapes are kept."""
     text = SECRETS.sub("…", " ".join(text.split()))
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def os_error_line(error: OSError) -> str:
-    """`FILE: what the system says`, in lower case like every other line."""
+    """Return `FILE: the system's message`, in lower case like every other line."""
     what = error.strerror or str(error) or type(error).__name__
-    if not what[:2].isupper():  # an abbreviation stays
+    if not what[:2].isupper():  # an abbreviation stays in upper case
         what = what[:1].lower() + what[1:]
     named = [
         name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
@@ -143,9 +143,9 @@ def os_error_line(error: OSError) -> str:
 
 
 def memory_limit() -> str:
-    """The limit that the process was given, in words; empty where there is none or it cannot be known."""
+    """Return the process's memory limit in words; empty if it has none or the platform cannot say."""
     try:
-        import resource  # there is none on Windows
+        import resource  # not on Windows
     except ImportError:
         return ""
     limits = [resource.getrlimit(which)[0] for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
@@ -154,22 +154,22 @@ def memory_limit() -> str:
 
 
 def bug_line(error: Exception, command: str, arguments: Iterable[str]) -> str:
-    """The line for an error that nobody foresaw, after its traceback went to a log."""
+    """Write the traceback of an unexpected error to a log, and return the line that names the log."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     try:
         log = f"the log is {printable(write_log(error, command, arguments), 200, quoted=False)}"
     except OSError as trouble:
         log = f"no log could be written: {os_error_line(trouble)}"
-    except RuntimeError:  # of platformdirs
+    except RuntimeError:  # raised by platformdirs
         log = "no log could be written: this user has no home folder"
     what = f"{type(error).__name__}{where}: {printable(str(error), 200, quoted=False)}"
     return one_line(f"this is a bug of ours: {what} ({log})")
 
 
 def write_log(error: Exception, command: str, arguments: Iterable[str]) -> Path:
-    """Writes traceback, command line and versions where the platform keeps logs; returns the file."""
-    import platform  # both are needed only when something went wrong
+    """Write traceback, command line and versions to a new file in the platform's log folder; return its path."""
+    import platform  # both are needed only after an unexpected error
 
     import platformdirs
 

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, each written once."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LEVELS = ("quick", "full")
 
 
 class PathType(click.Path):
-    """A path that records and lines of text can hold: in UTF-8, with all folders above it, on one line.
+    """A path that, made absolute, is valid UTF-8 without line ends or control characters.
 
-    conversion.json, the registry and the lines on stderr name files as text: what text cannot say is refused
-    before any work is done for it.
+    conversion.json, the registry and the lines on stderr name files as text: a path that cannot be written as
+    text is refused before any work is done.
     """
 
     def __init__(self, *, file_okay: bool = True) -> None:
@@ -36,7 +36,7 @@ class PathType(click.Path):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        """The Path; a usage error for one with a byte that is no UTF-8, or with a line end or control character."""
+        """Return the Path; a usage error for one that isn't UTF-8 or has a line end or control character."""
         whole = os.path.abspath(value)  # noqa: PTH100  # resolve() would follow links
         try:
             whole.encode()
@@ -52,13 +52,13 @@ PATH = PathType()
 
 
 class SizeType(click.ParamType[int]):
-    """Bytes, as a number with or without a unit: 5GB, 512MiB, 100000."""
+    """A size in bytes, with or without a unit: 5GB, 512MiB, 100000."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes, at least one."""
-        from llorch.converter import parse_size  # NumPy, which --help does not need
+        """Return the number of bytes, at least one."""
+        from llorch.converter import parse_size  # imports NumPy, which --help does not need
 
         try:
             return parse_size(value)
@@ -70,7 +70,7 @@ SIZE = SizeType()
 
 
 def registry_option(function: F) -> F:
-    """--registry, which the function gets as `url`."""
+    """Add --registry, passed to the function as `url`."""
     return click.option(
         "--registry",
         "url",
@@ -80,7 +80,7 @@ def registry_option(function: F) -> F:
 
 
 def trust_option(function: F) -> F:
-    """--trust-config, which the function gets as `trust`."""
+    """Add --trust-config, passed to the function as `trust`."""
     return click.option(
         "--trust-config",
         "trust",
@@ -91,14 +91,14 @@ def trust_option(function: F) -> F:
 
 
 def reference_argument(name: str = "reference", metavar: str = "REF") -> Callable[[F], F]:
-    """A name, digest or run of the registry; shells complete its names."""
+    """Add an argument for a name, digest or run of the registry; shells complete the names."""
     return click.argument(
         name, metavar=metavar, required=not metavar.startswith("["), shell_complete=complete_reference
     )
 
 
 def verify_option(help: str) -> Callable[[F], F]:
-    """--verify, which the function gets as `level`, or "none"."""
+    """Add --verify, passed to the function as `level`: "quick", "full" or "none"."""
     return click.option(
         "--verify",
         "level",
@@ -110,7 +110,10 @@ def verify_option(help: str) -> Callable[[F], F]:
 
 
 class Device(click.ParamType[str]):
-    """A device by name, one of several GPUs by its number."""
+    """A device: auto, cpu, cuda, mps, or a GPU by number (cuda:1).
+
+    several: whether a comma-separated list of GPUs is allowed.
+    """
 
     name = "device"
 
@@ -118,11 +121,11 @@ class Device(click.ParamType[str]):
         self.several = several
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002 click's own
-        """As the help shows it."""
+        """Return the choices as --help shows them."""
         return f"[{'|'.join(DEVICES)}|cuda:N{'[,cuda:M…]' if self.several else ''}]"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name as it is; a usage error for another one."""
+        """Return the name unchanged; a usage error for an unknown one."""
         one = r"cuda:\d{1,3}"
         known = re.fullmatch(rf"{one}(,{one})*" if self.several else one, value)
         if value not in DEVICES and not known:
@@ -132,14 +135,14 @@ class Device(click.ParamType[str]):
 
 
 def device_option(help: str, *, several: bool = False) -> Callable[[F], F]:
-    """--device, which the function gets as `device`. several: whether a model may be shared out over some."""
+    """Add --device, passed to the function as `device`. several: whether a model may be split over several GPUs."""
     return click.option(
         "--device", type=Device(several=several), default="auto", show_default=True, help=help
     )
 
 
 def mode_option(default: str) -> Callable[[F], F]:
-    """--mode, which the function gets as `mode`; what a command computes by itself is its own default."""
+    """Add --mode, passed to the function as `mode`; each command has its own default."""
     return click.option(
         "--mode",
         type=click.Choice(["exact", "verify", "fast"]),
@@ -151,7 +154,7 @@ def mode_option(default: str) -> Callable[[F], F]:
 
 
 def allow_option(function: F) -> F:
-    """--allow, which the function gets as a path or None; `allowances` reads it."""
+    """Add --allow, passed to the function as a path or None; `allowances` reads the file."""
     return click.option(
         "--allow",
         metavar="FILE.toml",
@@ -161,7 +164,7 @@ def allow_option(function: F) -> F:
 
 
 def allowances(path: Path | None) -> Sequence[Allowance]:
-    """What --allow names; none without it. Raises InputError and OSError."""
-    from llorch.formats.scan import read_allowances  # --help does not need it
+    """Read the allowances of the --allow file; empty without one. Raises InputError and OSError."""
+    from llorch.formats.scan import read_allowances  # imported here to keep --help fast
 
     return [] if path is None else read_allowances(path)

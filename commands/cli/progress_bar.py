@@ -1,7 +1,7 @@
-"""How far work is, on one line at the foot of the terminal where a person looks at stderr, and nowhere else.
+"""A progress bar on the last line of the terminal; only if stderr is a terminal.
 
-Work that is over within `SHOWN_AFTER_S` shows nothing; what takes longer shows what is done of what is to do, or, where
-nobody counts, that it goes on, and for how long. When it is over nothing is left of it.
+Work that ends within `SHOWN_AFTER_S` shows nothing. Longer work shows the amount done and the total, or, if it isn't
+counted, that it goes on and for how long. The line is removed at the end.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from llorch.commands.cli.declaration import is_terminal
 from llorch.commands.cli.tables import size
 
 SHOWN_AFTER_S = 1.0
-MOST_COUNTED = 9_999  # of more than so many things it is said which part of them is done
-BAR_WIDTH = 24  # characters, so that a name and an amount have room beside it in 80
+MOST_COUNTED = 9_999  # a larger total of things is shown as a percentage
+BAR_WIDTH = 24  # characters: leaves room for a name and an amount in 80 columns
 
 
 class Bar:
-    """The line; called with (done, total) it says how far the work is, by `step` also which part of it."""
+    """The progress line. Call it with (done, total); `step` also names the part of the work."""
 
     def __init__(self, what: str, *, in_bytes: bool) -> None:
         self._what, self._done, self._total = what, 0, 0
         self._in_bytes = in_bytes
-        self._lock = threading.Lock()  # between whoever works and the timer that begins to draw
-        self._line: Any = None  # rich's, once it is drawn
+        self._lock = threading.Lock()  # between the callers and the timer's thread, which starts to draw
+        self._line: Any = None  # rich's Progress, once it is drawn
         self._timer = threading.Timer(SHOWN_AFTER_S, self._draw)
         self._timer.daemon = True
         self._timer.start()
 
     def __call__(self, done: int, total: int) -> None:
-        """So much of so much is done; a total of 0 or 1 is one thing that goes on."""
+        """Show `done` of `total`; a total of 0 or 1 is shown as work that isn't counted."""
         self.step(self._what, done, total)
 
     def step(self, what: str, done: int, total: int) -> None:
-        """As a call, of a part of the work that has a name: with another name the clock begins again."""
+        """Show `done` of `total` of the part of the work named `what`; a new name restarts the clock."""
         with self._lock:
             is_new, self._what = what != self._what, what
             self._done, self._total = done, total
@@ -52,14 +52,14 @@ class Bar:
                 self._line.update(task, **self._fields())
 
     def close(self) -> None:
-        """Takes the line away."""
+        """Remove the line."""
         self._timer.cancel()
         self._timer.join()
         if self._line is not None:
             self._line.stop()
 
     def _fields(self) -> dict[str, Any]:
-        """What rich's line shows; without a total its bar moves back and forth."""
+        """Return the fields of rich's line; without a total its bar moves back and forth."""
         counted = self._total > 1
         parts = (size(n).brief if self._in_bytes else f"{n:,}" for n in (self._done, self._total))
         amount = " of ".join(parts)
@@ -73,7 +73,7 @@ class Bar:
         }
 
     def _draw(self) -> None:
-        from rich.console import Console  # 0.1 s, and only for work that takes longer
+        from rich.console import Console  # takes 0.1 s, so only for work that takes longer
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (
@@ -92,7 +92,7 @@ class Bar:
 
 @contextlib.contextmanager
 def progress(what: str, *, in_bytes: bool = True) -> Iterator[Bar | None]:
-    """Within it a person sees `what` goes on, and how far it is by calls of what is given; None where nobody looks."""
+    """Show a progress bar named `what` within the `with` block; yields None if stderr is no terminal."""
     if not is_terminal(sys.stderr):
         yield None
         return

@@ -1,4 +1,4 @@
-"""Signals and broken pipes: what is under way is cleaned up, then the process ends as the shell expects."""
+"""Signals and broken pipes: clean up, then end the process as the shell expects."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import NoReturn
 from llorch.commands.cli.streams import drop_output
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-IMPATIENT_S = 1.0  # a second signal this long after the first does not wait for the cleaning
+IMPATIENT_S = 1.0  # a second signal later than this after the first ends the process at once
 
 
 class Signalled(BaseException):
-    """A signal arrived; raised where the main thread was, so that whatever it holds is let go."""
+    """A signal arrived; raised in the main thread, so that `finally` and `with` blocks clean up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -26,10 +26,10 @@ class Signalled(BaseException):
 
 @contextlib.contextmanager
 def signals_raised() -> Iterator[None]:
-    """Within it the first signal raises `Signalled`, and a later one ends the process at once.
+    """Within the `with` block the first signal raises `Signalled`, and a later one ends the process at once.
 
-    Two in quick succession are one: timeout(1) sends its signal to the process and then to the group. Signals
-    that whoever started us ignores, as nohup does, stay ignored; outside the main thread nothing is changed.
+    Two within `IMPATIENT_S` count as one: timeout(1) sends its signal to the process and then to the group. Signals
+    that the parent process ignores, as nohup does, stay ignored. Outside the main thread nothing is changed.
     """
     first: list[float] = []
 
@@ -53,13 +53,13 @@ def signals_raised() -> Iterator[None]:
 
 
 def end_by(number: int) -> NoReturn:
-    """Ends the process by the signal itself: a shell sees 128 + number, and stops its script at SIGINT."""
+    """End the process by the signal itself: a shell sees 128 + number, and stops its script at SIGINT."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
-    sys.exit(128 + number)  # where the signal is blocked
+    sys.exit(128 + number)  # if the signal is blocked
 
 
 def end_by_broken_pipe() -> NoReturn:
-    """Ends quietly, as SIGPIPE would have: who read our output has seen enough."""
+    """End quietly with status 141, as SIGPIPE would have: the reader of our output has closed the pipe."""
     drop_output()
     sys.exit(141)

@@ -1,18 +1,19 @@
-"""The three standard streams where whoever started us closed one of them, as `>&-` and some daemons do."""
+"""Standard streams that the parent process closed, as `>&-` and some daemons do."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# stdin is empty and stderr goes nowhere; a result must not, so that stdout refuses what is written (EBADF).
+# stdin reads as empty and stderr is discarded. A result must not be lost, so stdout is opened read-only: writing to it
+# fails with EBADF.
 CLOSED = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
 
 
 def open_closed_streams() -> list[str]:
-    """Opens each that is closed, and returns their names.
+    """Open the closed standard streams on the null device, and return their names.
 
-    In their order, so that no file that is opened later gets a stream's number.
+    They are opened in the order of their numbers, so that no file that is opened later gets one of them.
     """
     closed = [row for row in CLOSED if getattr(sys, row[0]) is None]
     for name, flags, mode in closed:
@@ -21,5 +22,5 @@ def open_closed_streams() -> list[str]:
 
 
 def drop_output() -> None:
-    """Lets what stdout still holds go nowhere: the flush at exit needs somewhere to go."""
+    """Point stdout at the null device, so that flushing its buffer at exit cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
-"""Rows for a person or for a program: a table that fits the terminal, or full values between tabs.
+"""Rows for a person or for a program: a table that fits the terminal, or full values separated by tabs.
 
-For a person sizes, ages and digests are shortened and columns cut; where stdout is no terminal nothing is,
+On a terminal sizes, ages and digests are shortened and columns cut. Otherwise nothing is shortened,
 there is no header, and a tab or line end inside a value is escaped.
 """
 
@@ -22,11 +22,11 @@ from llorch.base.printable import cut, head, printable, width
 from llorch.commands.cli.declaration import is_terminal
 
 GAP = "  "
-NARROWEST = 6  # no column is cut below this
-ENOUGH = 32  # of a column that may be cut: a name is known by so much of it
-LONGEST = 1 << 20  # characters of a value that no terminal cuts
+NARROWEST = 6  # characters; no column is cut below this
+ENOUGH = 32  # characters of a column that may be cut: enough to recognize a name
+LONGEST = 1 << 20  # most characters of a value where stdout is no terminal
 
-INDENT = "    "  # of what stands below its row
+INDENT = "    "  # of a cell that is wrapped below its row
 COLOURS = {
     "PASSED": "green",
     "INTACT": "green",
@@ -43,22 +43,22 @@ AGES: tuple[tuple[int, str], ...] = ((365 * 86400, "y"), (86400, "d"), (3600, "h
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value in full, and as a person reads it at a glance."""
+    """A value in full, for programs, and in brief, for a terminal."""
 
     full: str
     brief: str
-    whole: bool = False  # never cut: a part of it is of no use
-    below: bool = False  # where the row has no room for it, it is wrapped under it
+    whole: bool = False  # never cut: a part of it would be useless
+    below: bool = False  # wrapped below the row if the row has no room for it
 
 
 def text(value: object) -> Cell:
-    """Text that may come from a file: control characters escaped; None is an empty cell."""
+    """Return a cell of text that may come from a file: control characters are escaped. None gives an empty cell."""
     whole = "" if value is None else str(value)
     return Cell(printable(whole, LONGEST, quoted=False), printable(whole, 200, quoted=False))
 
 
 def size(value: int | None) -> Cell:
-    """Bytes: `270 MB`, in powers of 1000 as disks and file managers count."""
+    """Return a cell of a size in bytes: `270 MB`, in powers of 1000 as disks and file managers count."""
     if value is None:
         return Cell("", "")
     amount, unit = float(value), 0
@@ -69,7 +69,10 @@ def size(value: int | None) -> Cell:
 
 
 def age(when: str | None, now: datetime | None = None) -> Cell:
-    """An RFC 3339 time: `3 h ago`, by the clock, `now` within a minute; a time to come is shown in full."""
+    """Return a cell of an RFC 3339 time as an age: `3 h ago`, `now` within a minute. A future time is shown in full.
+
+    now: the current time if it isn't given.
+    """
     if not when:
         return Cell("", "")
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(when)).total_seconds()
@@ -82,7 +85,7 @@ def age(when: str | None, now: datetime | None = None) -> Cell:
 
 
 def duration(seconds: float | None) -> Cell:
-    """A length of time in its two largest units: `3 h 12 min`, `45 s`, `0.2 s`."""
+    """Return a cell of a duration in its two largest units: `3 h 12 min`, `45 s`, `0.2 s`."""
     if seconds is None:
         return Cell("", "")
     whole = round(seconds)
@@ -93,15 +96,15 @@ def duration(seconds: float | None) -> Cell:
 
 
 def digest(value: str | None) -> Cell:
-    """`label:` and 64 hex digits: twelve of them are enough to tell two apart, and to be asked for."""
+    """Return a cell of a digest, `label:` and 64 hex digits; in brief twelve digits, enough to look it up by."""
     label, _, digits = (value or "").rpartition(":")
     return Cell(value or "", f"{label}:{digits[:12]}" if label else digits[:12], whole=True)
 
 
 def write_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, spared: Sequence[str] = ()) -> None:
-    """Prints rows on stdout; an empty table prints nothing.
+    """Print rows on stdout, with a header on a terminal; an empty table prints nothing.
 
-    spared: columns that a terminal without room for all is not shown, the first of them first.
+    spared: columns to leave out, in this order, on a terminal that has no room for all.
     """
     if not rows or not is_terminal(sys.stdout):
         write_rows(rows)
@@ -112,7 +115,7 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[Cell]], *, spared
 
 
 def columns_without_room(rows: Sequence[Sequence[Cell]], spared: Sequence[int]) -> Sequence[int]:
-    """As many of the columns `spared`, from the first on, as it takes for the others to have `ENOUGH` each."""
+    """Return the columns to leave out: the first few of `spared`, as many as needed for the others to have `ENOUGH`."""
     wanted = []
     for column in zip(*rows, strict=True):
         widest = max(0 if cell.below else width(cell.brief) for cell in column)
@@ -125,7 +128,7 @@ def columns_without_room(rows: Sequence[Sequence[Cell]], spared: Sequence[int]) 
 
 
 def write_rows(rows: Sequence[Sequence[Cell]]) -> None:
-    """Prints rows without a header."""
+    """Print rows without a header."""
     if not is_terminal(sys.stdout):
         lines = ["\t".join(cell.full for cell in row) for row in rows]
     else:
@@ -135,9 +138,9 @@ def write_rows(rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def write_document(document: Mapping[str, object]) -> None:
-    """Prints a nested document: its values, then a table of each of its lists.
+    """Print a nested document: its values, then a table of each of its lists.
 
-    Where stdout is no terminal every line begins with its key.
+    If stdout is no terminal every line begins with its key.
     """
     lists = {key: value for key, value in document.items() if isinstance(value, list)}
     write_rows([[text(key), text(flat(value))] for key, value in document.items() if key not in lists])
@@ -152,15 +155,15 @@ def write_document(document: Mapping[str, object]) -> None:
 
 
 def flat(value: object) -> object:
-    """A value in a cell: what is nested is JSON, and nothing if it is empty."""
+    """Return a value for a cell: a list or dict as JSON, an empty one as ""."""
     return (json.dumps(value) if value else "") if isinstance(value, dict | list) else value
 
 
 def fit(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
-    """Rows as lines of at most `room` columns of a terminal: the widest column is cut first, none below `NARROWEST`.
+    """Return rows as lines of at most `room` terminal columns: the widest column is cut first, none below `NARROWEST`.
 
-    A column with a cell that is whole is not cut. What is to stand below its row takes no part in the widths where it
-    does not fit beside the rest.
+    A column with a `whole` cell is not cut. A `below` cell that does not fit beside the rest of its row is wrapped
+    below it, and does not count for the width of its column.
     """
     columns = list(zip(*rows, strict=True))
     beside = [max(0 if cell.below else width(cell.brief) for cell in column) for column in columns]
@@ -184,7 +187,7 @@ def fit(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
 
 
 def wrap(words: str, room: int) -> list[str]:
-    """Text in lines of at most `room` columns, between its words where it can be."""
+    """Wrap text into lines of at most `room` columns, between words where possible."""
     lines, line = [], ""
     for word in words.split(" "):
         if line and width(f"{line} {word}") > room:
@@ -200,7 +203,7 @@ def wrap(words: str, room: int) -> list[str]:
 
 
 def _in_columns(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
-    """A line for each row."""
+    """Return one line for each row, the columns aligned and cut to `room`."""
     columns = list(zip(*rows, strict=True))
     widths = [max(width(cell.brief) for cell in column) for column in columns]
     whole = [any(cell.whole for cell in column) for column in columns]
@@ -218,13 +221,13 @@ def _in_columns(rows: Sequence[Sequence[Cell]], room: int) -> list[str]:
 
 
 def pad(words: str, room: int) -> str:
-    """Text in exactly `room` columns."""
+    """Cut or pad text to exactly `room` columns."""
     kept = cut(words, room)
     return kept + " " * (room - width(kept))
 
 
 def paint(line: str) -> str:
-    """The line with its verdicts in colour, where stdout is shown in colour."""
+    """Return the line with its verdicts in colour, if stdout takes colour."""
     return (
         VERDICT.sub(lambda found: click.style(found[0], fg=COLOURS[found[0]], bold=True), line)
         if in_colour()
@@ -233,7 +236,7 @@ def paint(line: str) -> str:
 
 
 def in_colour() -> bool:
-    """Whether stdout takes colour: NO_COLOR says never, FORCE_COLOR always, else a terminal does."""
+    """Return whether stdout takes colour: NO_COLOR says never, FORCE_COLOR always, else a terminal does."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or is_terminal(sys.stdout)

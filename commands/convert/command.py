@@ -1,4 +1,4 @@
-"""`llorch-convert`: a GGUF file becomes a folder, is checked in a fresh process, and both are recorded."""
+"""`llorch-convert`: convert a GGUF file, check the result in a new process, and record both."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ SPLIT = re.compile(r"-\d{5}-of-\d{5}$")  # gguf-split's ending for the parts of 
 
 
 class DtypeType(click.Choice[str]):
-    """A type of weights by its name, or by a short one that other tools have: bf16, fp16, f16, f32, fp32."""
+    """A dtype by name, or by an alias that other tools use: bf16, fp16, f16, f32, fp32."""
 
     def __init__(self) -> None:
         super().__init__(["auto", "float32", "float16", "bfloat16"])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The long name."""
+        """Return the full name."""
         return super().convert(converter.DTYPE_ALIASES.get(value, value), param, ctx)
 
 
 class SettingType(click.ParamType[tuple[str, object]]):
-    """A key of config.json and its value."""
+    """A key of config.json and its value, as KEY=VALUE."""
 
     name = "setting"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, object]:
-        """(key, value); a usage error for what is none."""
-        if isinstance(value, tuple):  # click passes what it has converted through here again
+        """Return (key, value); a usage error for text that isn't KEY=VALUE."""
+        if isinstance(value, tuple):  # click passes converted values through here again
             return value
         try:
             return converter.parse_setting(value)
@@ -216,15 +216,15 @@ def convert_and_check(
     allow: Sequence[Allowance] = (),
     source_key: Path | None = None,
 ) -> ConvertResult | None:
-    """Converts, verifies and records; says on stderr what is to be warned of, and what went wrong after the conversion.
+    """Convert, verify and record; print warnings, and failures after the conversion, on stderr.
 
-    Raises what `converter.convert` does, but for OnlyVocabulary: of a source without weights
-    nothing is converted, so it is no run, and None is returned.
+    Raises what `converter.convert` does, except OnlyVocabulary: a source without weights is not converted, so
+    there is no run, and None is returned.
     """
     there = os.fspath(source.absolute())
     with tracked_run("convert", there, options.to_json(), location, is_there=source.is_file) as run:
         try:
-            formats.model_path(source)  # within the run: that a file is no model is how it failed
+            formats.model_path(source)  # within the run, so that "not a model" is recorded as its failure
             signature = None if source_key is None else source_signed_by(source, source_key)
             with cli.progress("converting") as progress, output_errors_told_apart(source, folder):
                 conversion = converter.convert(
@@ -262,7 +262,7 @@ def convert_and_check(
 
 
 def loading_registry(progress: Progress | None) -> Progress:
-    """Reports to `progress`, and with the first weights begins to load the registry, which is needed after the last."""
+    """Wrap `progress` to start loading the registry at the first report: it is needed after the last weights."""
     is_loading = False
 
     def report(done: int, total: int) -> None:
@@ -277,7 +277,7 @@ def loading_registry(progress: Progress | None) -> Progress:
 
 
 def source_signed_by(source: Path, key: Path) -> SourceSignature:
-    """Who signed the source's files and what they were then. Raises InputError where it was not this key."""
+    """Verify the signature of the source's files with `key` and return what it signed. InputError for another key."""
     from llorch.formats import signatures  # cryptography, which a conversion without a key does not need
     from llorch.formats.gguf import read_header  # NumPy, as above
 
@@ -291,15 +291,15 @@ def source_signed_by(source: Path, key: Path) -> SourceSignature:
 
 
 def without_check(folder: Path, recorded: RecordResult | Failure) -> str:
-    """What stays of a conversion whose check was stopped, and how to go on."""
+    """Return the line for a conversion whose check was stopped: what is kept, and how to check it."""
     known = f", recorded as {recorded.name}" if isinstance(recorded, RecordResult) else ""
     return f"{folder} is converted and kept{known}, but not checked: `llorch-verify {folder}` checks it"
 
 
 def folder_name(source: Path) -> str:
-    """The file's name without .gguf; for one part of a split model, the name that its parts share.
+    """Return the default output folder: the file's name without .gguf, for a split model the name its parts share.
 
-    Of a file without that ending, as a blob of Ollama's store is, another name: its own may be the source's.
+    For a file without that suffix, as a blob of Ollama's store, it is NAME-hf, since NAME is the source itself.
     """
     ending = source.name[-len(SUFFIX) :]
     if ending.lower() != SUFFIX:
@@ -310,7 +310,7 @@ def folder_name(source: Path) -> str:
 
 @contextlib.contextmanager
 def output_errors_told_apart(source: Path, folder: Path) -> Iterator[None]:
-    """Within it "no such file" and its like, said of the place that is written, is an OutputError."""
+    """Within the `with` block, turn "no such file" and its like into OutputError if it is about the output folder."""
     try:
         yield
     except OSError as error:
@@ -327,7 +327,7 @@ def output_errors_told_apart(source: Path, folder: Path) -> Iterator[None]:
 def check_and_record(
     conversion: Conversion, level: str, recorded: RecordResult | Failure, location: Location
 ) -> tuple[Report | Failure, RecordResult | Failure]:
-    """The verification, a run of its own, and where that is recorded; nowhere if the conversion is not."""
+    """Verify as a run of its own and record that, if the conversion is recorded; return the report and the record."""
     if isinstance(recorded, Failure):
         return verify(conversion, level), recorded
     folder = conversion.folder
@@ -338,7 +338,7 @@ def check_and_record(
 
 
 def verify(conversion: Conversion, level: str) -> Report | Failure:
-    """The report of a fresh process."""
+    """Verify the conversion in a new process and return the report."""
     return cli.verify_in_fresh_process(
         conversion.folder, level, "--just-written", "--against", os.fspath(conversion.sources[0].path)
     )

@@ -1,4 +1,4 @@
-"""`--report` and `--reference`: the quantization report as a page, written whole or not at all."""
+"""`--report` and `--reference`: write the quantization report as an HTML page, whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def require_place(page: Path | None, folder: Path, reference: Path | None, *, force: bool) -> None:
-    """Refuses, before anything is converted, a page that could not be written afterwards.
+    """Check, before anything is converted, that the page can be written afterwards.
 
-    Raises click.UsageError, and TargetExists for a file that is there and not to be replaced.
+    Raises click.UsageError, and TargetExists for a file that exists and isn't to be replaced.
     """
     if page is None:
         if reference is not None:
@@ -40,7 +40,7 @@ def require_place(page: Path | None, folder: Path, reference: Path | None, *, fo
 
 
 def read_original(reference: Path | None) -> SafetensorsModel | None:
-    """The headers of the original model, if one is given; errors as `llorch.converter.quantization.error` has them."""
+    """Read the headers of the original model, if given; raises what `converter.quantization.read_reference` does."""
     if reference is None:
         return None
     from llorch.converter.quantization import read_reference  # loads NumPy, which --help does not need
@@ -51,7 +51,7 @@ def read_original(reference: Path | None) -> SafetensorsModel | None:
 def draw(
     conversion: Conversion, page: Path, original: SafetensorsModel | None
 ) -> ReferenceComparison | Failure | None:
-    """Writes the page; what was measured for it, or why it could not be written. The folder stands either way."""
+    """Write the page and return the comparison with the original, or the failure. The folder is kept either way."""
     from llorch.converter.quantization import error as reference  # as above
     from llorch.converter.quantization_report import page as report_page
 

@@ -1,4 +1,4 @@
-"""What `llorch-convert` has to say of a conversion, for a person and as JSON, and by what code it ends."""
+"""The result of `llorch-convert`: as text, as JSON, and as an exit code."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConvertResult:
-    """A conversion, what its verification said (None: not asked for), and where both are recorded.
+    """A conversion, the report of its verification (None: not requested), and where both are recorded.
 
-    config: how its config.json differs from an original's, if there was one to compare with.
+    config: how its config.json differs from that of the original, if one was given.
     """
 
     conversion: Conversion
@@ -31,7 +31,7 @@ class ConvertResult:
 
     @property
     def exit_code(self) -> int:
-        """The registry's failure before a check's, as `failures.EXIT_CODES` has them in order."""
+        """The exit code: the registry's failure takes precedence over a check's."""
         if isinstance(self.recorded, Failure):
             return self.recorded.exit_code
         if self.recorded.refused is not None:
@@ -41,10 +41,10 @@ class ConvertResult:
         return {"FAILED": 1, "INCOMPLETE": 7}.get(self.report.outcome, 0) if self.report is not None else 0
 
     def to_json(self, error: ReferenceComparison | Failure | None = None) -> dict[str, object]:
-        """What --json prints: the conversion as conversion.json has it, the report, where both are recorded.
+        """Return the document for --json: the conversion as in conversion.json, the report, where both are recorded.
 
-        reference: the error of each tensor, reference_config: how config.json differs from the original's, if there
-        was something to compare with.
+        Its "reference" is the error of each tensor and its "reference_config" how config.json differs from the
+        original's; each is null if there was nothing to compare with.
         """
         return {
             "schema": "llorch.convert/v1",
@@ -57,7 +57,7 @@ class ConvertResult:
         }
 
     def summary(self) -> str:
-        """Three lines for a person: what was written, what the checks said, where it is recorded."""
+        """Return the lines for a person: what was written, the checks' verdict, config.json's effects, the record."""
         made = self.conversion
         written = size(sum(file.size for file in made.files)).brief
         what = f"{made.architecture}, {made.dtype}, {len(made.tensors)} tensors, {written}"

@@ -1,4 +1,4 @@
-"""What `llorch-convert` does with a file that has only a vocabulary, or of which only the tokenizer is wanted."""
+"""`llorch-convert --tokenizer-only`, and the conversion of a file that has only a vocabulary."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_tokenizer(
     as_json: bool,
     allow: Sequence[Allowance] = (),
 ) -> int:
-    """Writes the tokenizer's files and says so; they hold no weights, so there is nothing to verify or record."""
+    """Write the tokenizer's files and print a summary; without weights there is nothing to verify or record."""
     written = converter.convert_tokenizer(source, folder, force=force, strict=strict, allow=allow)
     for warning in written.warnings:
         cli.note(NAME, f"warning: {warning}")
@@ -42,7 +42,7 @@ def write_tokenizer(
 
 
 def document(written: converter.TokenizerFolder) -> dict[str, object]:
-    """What --json prints."""
+    """Return the document for --json."""
     return {
         "schema": "llorch.tokenizer/v1",
         "folder": os.fspath(written.folder),

@@ -1,4 +1,4 @@
-"""`llorch-fetch --adopt`: models that are on the disk already are proven where they lie, and recorded."""
+"""`llorch-fetch --adopt`: check models that are already on the disk, in place, and record them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Outcome = tuple["LocalModel", "FetchResult | Failure", "list[RecordResult] | Fai
 
 
 def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
-    """Proves and records every model at a path; the exit code of the first that could not be, else 0."""
+    """Check and record every model at a path; return the exit code of the first failure, else 0."""
     folder = expand_home(path)
-    if (folder / RECORD).is_file():  # ours: its own record says what it is and where it came from
+    if (folder / RECORD).is_file():  # a conversion of ours: its conversion.json says where it came from
         return adopt_own(folder, name, url, as_json)
     models = sources.find_models(folder)
     if name is not None and len(models) > 1:
@@ -55,7 +55,7 @@ def adopt(path: Path, name: str | None, url: str | None, as_json: bool) -> int:
 
 
 def adopt_own(folder: Path, name: str | None, url: str | None, as_json: bool) -> int:
-    """A folder that a conversion wrote, recorded as that; 0, for what is wrong with it is raised."""
+    """Record a folder that a conversion wrote, as that conversion; return 0 or raise."""
     from llorch.commands import ledger
 
     recorded = ledger.adopt_folder(folder, name, registry_location(url))
@@ -69,7 +69,7 @@ def adopt_own(folder: Path, name: str | None, url: str | None, as_json: bool) ->
 
 
 def adopt_one(model: LocalModel, name: str | None, location: Location) -> Outcome:
-    """One model: what was found, and where it was recorded."""
+    """Check and record one model; return it, the result or failure, and the records."""
     from llorch.commands import ledger
 
     path = os.fspath(model.files[0][1])
@@ -86,7 +86,7 @@ def adopt_one(model: LocalModel, name: str | None, location: Location) -> Outcom
 def row(
     model: LocalModel, result: FetchResult | Failure, recorded: list[RecordResult] | Failure | None
 ) -> tuple[str, ...]:
-    """One line of the table."""
+    """Return one row of the table."""
     if isinstance(result, Failure):
         return (model.title, "NOT PROVEN", "", "")
     promised = sum(one.proven.promised is not None for one in result.files)
@@ -97,7 +97,7 @@ def row(
 def document(
     model: LocalModel, result: FetchResult | Failure, recorded: list[RecordResult] | Failure | None
 ) -> dict[str, object]:
-    """One model for --json."""
+    """Return one model's part of the --json document."""
     registry = (
         [one.to_json() for one in recorded] if isinstance(recorded, list) else recorded and recorded.to_json()
     )

@@ -1,4 +1,4 @@
-"""`llorch-fetch`: a model is looked at where it is, fetched whole, proven, recorded, and if asked converted."""
+"""`llorch-fetch`: preview a model remotely, download and check it, record it, and optionally convert it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "llorch-fetch"
 SHA256 = re.compile(r"[0-9a-f]{64}")
-MOST_TEMPLATE = 4 << 20  # bytes of a file with a template that is read for comparing
+MOST_TEMPLATE = 4 << 20  # bytes; a larger file with a chat template is not compared
 
 EXAMPLE = f"""{NAME} Qwen/Qwen2.5-0.5B-Instruct-GGUF --quant Q4_K_M --dry-run
 {NAME} Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf --to models
@@ -40,12 +40,12 @@ EXAMPLE = f"""{NAME} Qwen/Qwen2.5-0.5B-Instruct-GGUF --quant Q4_K_M --dry-run
 
 
 class Sha256Type(click.ParamType[str]):
-    """64 hex digits, with or without `sha256:` before them."""
+    """64 hex digits, with or without the prefix `sha256:`."""
 
     name = "sha256"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The digits in lower case."""
+        """Return the digits in lower case."""
         digits = str(value).strip().lower().removeprefix("sha256:")
         if not SHA256.fullmatch(digits):
             self.fail(f"{value!r} is no SHA-256: it has 64 hex digits", param, ctx)
@@ -191,7 +191,7 @@ def main(
 
 
 def show(remote: Remote, place: Destination, as_json: bool) -> int:
-    """What is offered and whether it will serve, on one screen; nothing is fetched but headers."""
+    """Print a preview of the models and whether they are supported; only headers are downloaded."""
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
         previews = looked_at(remote, place, Path(scratch))
         if as_json:
@@ -205,7 +205,7 @@ def show(remote: Remote, place: Destination, as_json: bool) -> int:
 
 
 def looked_at(remote: Remote, place: Destination, scratch: Path) -> Sequence[Preview]:
-    """What the models are; of a server that sends no ranges nothing is known before they are here."""
+    """Return previews of the models; none from a server that does not support range requests."""
     try:
         with cli.progress(f"reading headers of {remote.offer.repository}"):
             return sources.preview_models(remote, scratch, place.existing)
@@ -217,9 +217,9 @@ def looked_at(remote: Remote, place: Destination, scratch: Path) -> Sequence[Pre
 def fetch_files(
     remote: Remote, place: Destination, source: str, *, force: bool, chosen_files: bool
 ) -> FetchResult:
-    """All files, proven and in their place; UnsupportedInput before the first of them for what will not serve.
+    """Download and check all files. Raises UnsupportedInput before the first download for an unsupported model.
 
-    chosen_files: they were asked for by patterns, so that it is no trouble if none of them is a model.
+    chosen_files: the files were chosen by patterns, so it is no error if none of them is a model.
     """
     from llorch.commands import ledger  # as in `main`
 
@@ -236,9 +236,9 @@ def fetch_files(
 
 
 def template_differences(result: FetchResult, remote: Remote) -> list[Finding]:
-    """Where the repository's own chat template, which was not asked for, is another than that of what came.
+    """Return findings where the repository's chat template, which was not requested, differs from the fetched model's.
 
-    Nothing of it is kept. What cannot be read is not compared.
+    The template is downloaded to a temporary folder. A file that cannot be read is not compared.
     """
     from llorch.formats.scan import scan_files  # as in `main`
 
@@ -258,9 +258,9 @@ def template_differences(result: FetchResult, remote: Remote) -> list[Finding]:
 def require_no_findings(
     result: FetchResult, more: Sequence[Finding], allow: Sequence[Allowance], *, strict: bool
 ) -> None:
-    """Tells what came with the weights, before anything loads; with `strict`, UnsupportedInput for a warning.
+    """Scan the fetched files and print warnings, before anything loads them; UnsupportedInput for any if `strict`.
 
-    more: what was found of files that did not come.
+    more: findings about files that were not fetched.
     """
     from llorch.formats.scan import not_allowed, scan_files  # as in `main`
 
@@ -277,7 +277,7 @@ def require_no_findings(
 def smoke_test_model(
     model: FetchedModel, result: FetchResult, level: str, location: Location
 ) -> Report | Failure:
-    """What a model does when it is tried out, which is a run of its own."""
+    """Run a model's smoke test in a new process, recorded as a run of its own; return its report."""
     from llorch.commands import ledger  # as in `main`
 
     path = model.path.absolute()
@@ -290,7 +290,7 @@ def smoke_test_model(
 def convert_fetched(
     result: FetchResult, output: Path | None, level: str, location: Location
 ) -> ConvertResult:
-    """What llorch-convert makes of the one GGUF model that came."""
+    """Convert the one GGUF model that was fetched. UnsupportedInput for none, several, or one without weights."""
     from llorch.commands.convert import command as convert  # as in `main`
     from llorch.converter import ConvertOptions
 
@@ -309,7 +309,7 @@ def convert_fetched(
 
 
 def exit_code(recorded: Sequence[RecordResult] | Failure, reports: Sequence[Report | Failure]) -> int:
-    """The registry's failure before a trial's."""
+    """Return the exit code: the registry's failure takes precedence over a smoke test's."""
     if isinstance(recorded, Failure):
         return recorded.exit_code
     failed = [report for report in reports if isinstance(report, Failure)]
@@ -324,7 +324,7 @@ def document(
     reports: Sequence[Report | Failure],
     done: ConvertResult | None,
 ) -> dict[str, object]:
-    """What --json prints; conversion: the document of llorch-convert, with --convert."""
+    """Return the document for --json; its "conversion" is that of llorch-convert, with --convert."""
     registry = recorded.to_json() if isinstance(recorded, Failure) else [one.to_json() for one in recorded]
     return {
         "schema": "llorch.fetch/v1",
@@ -338,7 +338,7 @@ def document(
 def write_summary(
     result: FetchResult, recorded: Sequence[RecordResult] | Failure, reports: Sequence[Report | Failure]
 ) -> None:
-    """Some lines for a person: what came, what proves it, what it did, where it is recorded."""
+    """Print the lines for a person: what was fetched, how it was checked, the smoke tests, the records."""
     total = size(sum(file.proven.size for file in result.files)).brief
     count = f"{len(result.files)} file{'s' if len(result.files) > 1 else ''}"
     at = result.revision[:12] if result.revision else "no revision"

@@ -1,4 +1,4 @@
-"""What `llorch-fetch --dry-run` shows: one screen about models that are still where they are."""
+"""The output of `llorch-fetch --dry-run`: a preview of models that are not downloaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from llorch.commands.cli import Cell, digest, size, text, write_rows
 if TYPE_CHECKING:
     from llorch.sources import Offer, Preview
 
-CONVERSION_MEMORY = 500 * 10**6  # bytes that a conversion of any size stays below; docs/benchmarks.md
+CONVERSION_MEMORY = 500 * 10**6  # bytes; a conversion of a model of any size stays below: docs/benchmarks.md
 SHOWN_FILES, SHOWN_TYPES = 3, 6
 
 
 def write(offer: Offer, previews: Sequence[Preview], folder: Path) -> None:
-    """Prints the screen. folder: where the files would go, or the nearest that is there."""
+    """Print the preview. folder: where the files would go; it need not exist."""
     rows = source_rows(offer)
     for preview in previews:
         rows += model_rows(preview)
@@ -29,7 +29,7 @@ def write(offer: Offer, previews: Sequence[Preview], folder: Path) -> None:
 
 
 def source_rows(offer: Offer) -> list[tuple[str, str]]:
-    """Where it comes from, and what is promised of it."""
+    """Return (title, value) rows about the source: repository, revision, licence, files, digest."""
     revision = f"{offer.requested} → {offer.revision}" if offer.revision else "none: a URL has no revisions"
     names = [file.path for file in offer.files]
     more = f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else ""
@@ -45,7 +45,7 @@ def source_rows(offer: Offer) -> list[tuple[str, str]]:
 
 
 def digest_text(offer: Offer) -> str:
-    """The digest to expect of the largest file, and how many have one."""
+    """Return the expected digest of the largest file that has one, and how many files have one."""
     known = [file for file in offer.files if file.promised]
     if not known:
         return "none: there is nothing to compare with"
@@ -59,7 +59,7 @@ def digest_text(offer: Offer) -> str:
 
 
 def model_rows(preview: Preview) -> list[tuple[str, str]]:
-    """What one model is, whether it will serve, and what it will take."""
+    """Return (title, value) rows about one model: architecture, support, types, sizes, memory."""
     verdict = "supported" if preview.supported else f"NOT SUPPORTED: {preview.why_not}"
     rows = [("model", f"{preview.architecture or 'of no known architecture'} ({preview.format}): {verdict}")]
     if preview.types:
@@ -83,7 +83,7 @@ def model_rows(preview: Preview) -> list[tuple[str, str]]:
 
 
 def running_memory(preview: Preview) -> int | None:
-    """Bytes that our runtime takes for all of the context; None for a model that it does not know."""
+    """Return the bytes of memory our runtime needs for the full context; None for an unsupported model."""
     if preview.stand_in is None or not preview.supported:
         return None
     try:
@@ -93,14 +93,14 @@ def running_memory(preview: Preview) -> int | None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Of the file system that `folder` is on, or would be."""
+    """Return the free bytes of the file system that `folder` is on, or would be."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def document(offer: Offer, previews: Iterable[Preview], folder: Path) -> dict[str, object]:
-    """The same for --json; sizes are bytes."""
+    """Return the preview as the document for --json; sizes are in bytes."""
     return {
         "schema": "llorch.preview/v1",
         "kind": offer.kind,
@@ -122,7 +122,7 @@ def document(offer: Offer, previews: Iterable[Preview], folder: Path) -> dict[st
 
 
 def model_document(preview: Preview) -> dict[str, object]:
-    """One model."""
+    """Return one model's part of the --json document."""
     return {
         "name": preview.name,
         "format": preview.format,
@@ -144,7 +144,7 @@ def model_document(preview: Preview) -> dict[str, object]:
 
 
 def fetched_rows(rows: Iterable[tuple[str, int, str, str]]) -> list[list[Cell]]:
-    """A table of files: path, size, digest, how it came to be here."""
+    """Return a table of files: path, size, digest, how it was obtained."""
     return [
         [text(path), size(count), digest(f"sha256:{sha256}"), text(how)] for path, count, sha256, how in rows
     ]

@@ -1,4 +1,4 @@
-"""How a command records what it did in the registry."""
+"""Recording the runs of commands in the registry."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The records of a conversion and of its verification, made of what both say of themselves.
+"""Registry records of a conversion and of its verification.
 
-A conversion is told by the document that its conversion.json is, so that a folder whose recording failed, or
-that came from another machine, is recorded by the same words later.
+A conversion's record is built from its conversion.json alone, so that a folder whose recording failed, or that
+was copied from another machine, gets the same record later.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from llorch.commands.ledger.run import TrackedRun
     from llorch.verification import Report, Result
 
-# What an export says of a model that its source said of itself.
+# Fields of the source's model card that are recorded as facts, for exports.
 CARD_FACTS = ("license", "license_name", "license_link", "base_model", "language", "datasets")
-UNEQUAL = ("FAILED", "ERROR")  # how a check ends where two files are not known to be one
+UNEQUAL = ("FAILED", "ERROR")  # statuses of a comparison of two files that did not find them equal
 
 
 def conversion_run(folder: Path, document: Mapping[str, Any]) -> RunRecord:
-    """The run that conversion.json, which is `document`, tells of; told twice, it is the same run.
+    """Return the run that conversion.json (`document`) describes; the same document always gives the same run.
 
-    A record that names none (an older one, or one of a caller who keeps no registry) is told by its digest.
+    If it has no run id (written by an older version, or without a registry), the id is derived from its SHA-256.
     """
     started = datetime.fromisoformat(document["times"]["started"])
     uid = document.get("run")
     if uid is not None and not started.microsecond and "." not in document["times"]["started"]:
-        started = time_of(uid)  # until version 0.2 a run's id was all that said its start to the millisecond
+        started = time_of(uid)  # until version 0.2 only the run's id had the start to the millisecond
     if uid is None:
         digest = hashlib.sha256((folder / RECORD).read_bytes()).digest()
         uid = uuid7(int(started.timestamp() * 1000), int.from_bytes(digest[:10]) >> 6)
@@ -65,7 +65,7 @@ def conversion_run(folder: Path, document: Mapping[str, Any]) -> RunRecord:
 
 
 def source_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
-    """The file, or the parts of a split model, that went in."""
+    """Return the run's input: the GGUF file, or the parts of a split one."""
     rows: Sequence[Mapping[str, Any]] = document["sources"]
     files = [FileRecord(row["name"], row["sha256"], row["size"], "weights") for row in rows]
     split = len(files) > 1
@@ -91,7 +91,7 @@ def source_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
 
 
 def folder_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
-    """The folder that came out, with the records that lie in it."""
+    """Return the run's output: the folder, including its record files."""
     files = [FileRecord(row["path"], row["sha256"], row["size"], row["role"]) for row in document["files"]]
     for name in (RECORD, PROVENANCE):
         content = (folder / name).read_bytes()
@@ -110,7 +110,7 @@ def folder_edge(folder: Path, document: Mapping[str, Any]) -> EdgeRecord:
 
 
 def tensor_record(row: Mapping[str, Any]) -> TensorRecord:
-    """A tensor as conversion.json has it, of either side."""
+    """Return the record of a tensor from its row in conversion.json, of the source or of the folder."""
     return TensorRecord(
         row["name"],
         row["dtype"],
@@ -123,7 +123,10 @@ def tensor_record(row: Mapping[str, Any]) -> TensorRecord:
 
 
 def verification_run(converted: RunRecord, report: Report | Failure, run: TrackedRun) -> RunRecord:
-    """The run that checked what `converted` made against what it was made from; or that could not."""
+    """Return the run that verified the output of the run `converted`; a failed run if `report` is a Failure.
+
+    The source is an edge of it only if the check "source.digest" did not find it to be another file.
+    """
     source, made = converted.edges
     edges = [EdgeRecord("input", made.artifact, made.label, made.path)]
     if isinstance(report, Failure):
@@ -147,14 +150,14 @@ def verification_run(converted: RunRecord, report: Report | Failure, run: Tracke
         checks=[
             check_record(made.artifact.digest, result)
             for result in report.results
-            if not (result.optional and result.status == "SKIPPED")  # a verification without it is whole
+            if not (result.optional and result.status == "SKIPPED")  # a verification is complete without it
         ],
         exit_code=1 if report.outcome == "FAILED" else 0,
     )
 
 
 def check_record(artifact: str, result: Result) -> CheckRecord:
-    """One check's measurement, as text that gives the number back."""
+    """Return the record of one check; numbers as their repr, which parses back to the same float."""
     return CheckRecord(
         artifact,
         result.name,

@@ -1,4 +1,4 @@
-"""Checks that need not be made again: those that passed, as the registry has it, on the very same bytes."""
+"""Results of earlier checks that can be reused: those that passed, per the registry, on exactly the same bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llorch.registry import ArtifactAnswer, Check, Location, Registry
     from llorch.verification import Result
 
-# They hold conversion.json against the files, and it is no part of the artifact.
+# Checks that compare conversion.json with the files; never reused, since conversion.json is not part of the artifact.
 OF_THE_RECORD = ("files.listed", "files.digests", "source.digest")
 
 
@@ -30,12 +30,12 @@ def finished_checks(
     digests: FileDigests,
     progress: Progress | None = None,
 ) -> dict[str, Result]:
-    """By name, what passed in the latest verification like this one; nothing where a byte is another.
+    """Return the checks that passed in the latest matching verification, by name; empty if any byte has changed.
 
-    Like this one: the same artifact, source, level, device and versions. Every file of both sides is hashed for it,
-    if the registry knows of such a verification. What failed, fell over or was skipped is made again, and so is what
-    holds conversion.json against the files. A registry that cannot be read has nothing: whoever records afterwards
-    says why.
+    It matches if artifact, source, level, device and versions are the same. If the registry has such a verification,
+    every file of the folder and of the source is hashed. Checks that failed, raised or were skipped are run again, and
+    so are those that compare conversion.json with the files. A registry that cannot be read gives an empty result: the
+    recording afterwards reports why.
     """
     from llorch.registry import ArtifactAnswer, Registry  # SQLAlchemy, as in `record`
 
@@ -56,7 +56,10 @@ def finished_checks(
 def _of_latest_run(
     store: Registry, known: ArtifactAnswer, has_source: bool, params: Mapping[str, str]
 ) -> Sequence[Check]:
-    """The checks that passed in the latest run of these parameters and versions; with a source, or without one."""
+    """Return the checks that passed in the latest verification with these parameters and the current versions.
+
+    has_source: whether that verification compared with a source.
+    """
     from llorch.registry import RunAnswer
     from llorch.verification import tools
 
@@ -80,7 +83,7 @@ def _is_unchanged(
     digests: FileDigests,
     progress: Progress | None,
 ) -> bool:
-    """Whether every byte of both sides is the one that is recorded."""
+    """Return whether the files of the folder and of the source still have the recorded digests."""
     from llorch.registry import hashed_files, tree1
 
     rows: Sequence[Mapping[str, Any]] = document["sources"] if against is not None else []
@@ -92,12 +95,12 @@ def _is_unchanged(
 
 
 def _part(against: Path, recorded: str, parts: int) -> Path:
-    """A file of the source: the one that is named, or beside it, where there are several."""
+    """Return the path of one file of the source: `against` itself, or for a split source the part beside it."""
     return against if parts == 1 else against.with_name(Path(recorded).name)
 
 
 def _result(check: Check) -> Result:
-    """The check as it was found then, with when that was."""
+    """Return a recorded check as a result, with the time it was made. Raises TypeError for an older form of record."""
     from llorch.verification import Result, Status
 
     found, detail = check.result, check.result.detail

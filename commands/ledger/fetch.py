@@ -1,4 +1,4 @@
-"""What the registry is told of a fetch, an adoption, and the trial of what came, made of what `sources` found."""
+"""Registry records of a fetch, an adoption, and the smoke test of a fetched model, built from results of `sources`."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ LIBRARIES = ("huggingface_hub", "httpx2")
 
 @dataclass(frozen=True, slots=True)
 class FetchedModel:
-    """One artifact among the files that came: a GGUF file or set, or safetensors with all that belongs to them.
+    """One artifact among the fetched files: a GGUF file or split set, or safetensors with the files that go with them.
 
-    folder: in which the files lie. title: what it is called. architecture, dtype: as its header says, where it was
-    read.
+    folder: the folder that contains the files. title: its name. architecture, dtype: from its header, None if that
+    was not read.
     """
 
     files: Sequence[FetchedFile]
@@ -70,23 +70,23 @@ class FetchedModel:
 
     @property
     def kind(self) -> ArtifactKind:
-        """What the registry calls it."""
+        """The kind of artifact in the registry."""
         if ending(self.files[0].proven.path) == ".gguf":
             return "gguf" if len(self.files) == 1 else "gguf-split"
         return "hf-folder" if any(ending(one.proven.path) == ".safetensors" for one in self.files) else "file"
 
     @property
     def lacks_tokenizer(self) -> bool:
-        """Whether it is a folder without any file of a tokenizer."""
+        """Whether it is a folder without any tokenizer file."""
         return self.kind == "hf-folder" and all(role_of(one.proven.path) != "tokenizer" for one in self.files)
 
     @property
     def path(self) -> Path:
-        """What a command takes for it: the first file, or the folder."""
+        """The path to pass to a command: the folder, or the (first) GGUF file."""
         return self.folder if self.kind == "hf-folder" else self.files[0].path
 
     def artifact(self, licence: str | None) -> ArtifactRecord:
-        """As the registry knows it; the parts of a set by their bare names, as a conversion tells of them."""
+        """Return its registry record; parts of a split set have bare file names, as in a conversion's record."""
         whole = self.kind == "hf-folder"
         files = [
             FileRecord(
@@ -110,7 +110,7 @@ class FetchedModel:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """What a fetch or an adoption gave. checks: check → how many files it was made of."""
+    """The result of a fetch or an adoption. checks: check → number of files it was run on."""
 
     run: Literal["fetch", "adopt"]
     kind: SourceKind
@@ -127,11 +127,11 @@ class FetchResult:
 
     @property
     def bytes_fetched(self) -> int:
-        """How many bytes were fetched now."""
+        """The number of bytes downloaded by this run."""
         return sum(file.proven.size for file in self.files if file.how == "fetched")
 
     def to_json(self) -> dict[str, object]:
-        """What --json says of it."""
+        """Return the fields for --json."""
         return {
             "kind": self.kind,
             "repository": self.repository,
@@ -162,7 +162,7 @@ class FetchResult:
 
 
 def from_fetch(fetched: Download, previews: Sequence[Preview]) -> FetchResult:
-    """What a fetch gave. previews: of the same models."""
+    """Return the result of a download. previews: of the same models."""
     offer = fetched.offer
     seen = {preview.name: preview for preview in previews}
     return FetchResult(
@@ -182,7 +182,7 @@ def from_fetch(fetched: Download, previews: Sequence[Preview]) -> FetchResult:
 
 
 def from_adoption(local: LocalModel, files: Sequence[FetchedFile], checks: Mapping[str, int]) -> FetchResult:
-    """What is on the disk already."""
+    """Return the result of an adoption: a model that was on the disk already."""
     folder = Path(local.repository) if local.kind == "file" else files[0].path.parent
     return FetchResult(
         run="adopt",
@@ -202,7 +202,7 @@ def from_adoption(local: LocalModel, files: Sequence[FetchedFile], checks: Mappi
 def models_among(
     files: Sequence[FetchedFile], folder: Path, title: str, previews: Mapping[str, Preview]
 ) -> list[FetchedModel]:
-    """The models that files are. title: of a folder. previews: by the name of a model's first file."""
+    """Group files into models. title: of a safetensors folder. previews: by the name of a model's first file."""
     by_path = {one.proven.path: one for one in files}
     found = []
     for group in models_of([RemoteFile(path, one.proven.size) for path, one in by_path.items()]):
@@ -220,7 +220,7 @@ def models_among(
 
 
 def said_by_header(path: Path) -> tuple[str | None, str | None]:
-    """A GGUF model's architecture, and the type of most of its bytes; unknown where its header is not read."""
+    """Return a GGUF file's architecture and the type of most of its bytes; (None, None) if its header is unreadable."""
     try:
         header = read_header(path)
         sizes = Counter[str]()
@@ -236,9 +236,9 @@ def said_by_header(path: Path) -> tuple[str | None, str | None]:
 def record_fetch(
     came: FetchResult, run: TrackedRun, params: Mapping[str, Json], name: str | None, location: Location
 ) -> list[RecordResult] | Failure:
-    """Records what came, under the run's id, and names its models; a failure says how to do it later.
+    """Record the fetched models under the run's id and name them; a Failure says how to record them later.
 
-    name: of the only model; several are named after their files.
+    name: of the model, if there is only one; several are named after their files.
     """
     from importlib.metadata import version  # 20 ms that --help does not need
 
@@ -279,7 +279,7 @@ def record_fetch(
 
 
 def check_records(artifact: ArtifactRecord, came: FetchResult) -> list[CheckRecord]:
-    """What a fetch proves: the digests of this artifact's files, and the structure of all that came."""
+    """Return the checks that a fetch makes: the digests of this artifact's files, and the structure of all files."""
     mine = {file.sha256 for file in artifact.files}
     promised = sum(one.proven.promised is not None for one in came.files if one.proven.sha256 in mine)
     detail = {"compared": promised, "of": len(artifact.files)}
@@ -293,7 +293,7 @@ def check_records(artifact: ArtifactRecord, came: FetchResult) -> list[CheckReco
 
 
 def source_record(file: FetchedFile, came: FetchResult, artifacts: Sequence[ArtifactRecord]) -> SourceRecord:
-    """Where one file came from, what was promised of it, and what it is."""
+    """Return where one file came from, with its expected and its actual digest."""
     proven = file.proven
     promised, _, digits = (proven.promised or "").partition(":")
     owner = next((a.digest for a in artifacts if any(f.sha256 == proven.sha256 for f in a.files)), None)
@@ -315,7 +315,7 @@ def source_record(file: FetchedFile, came: FetchResult, artifacts: Sequence[Arti
 def record_smoke_test(
     model: FetchedModel, licence: str | None, report: Report | Failure, run: TrackedRun, location: Location
 ) -> Failure | None:
-    """Records, under the run's id, what the model did when it was tried out; a failure says how to try it again."""
+    """Record a model's smoke test under the run's id; returns a Failure, which says how to repeat it, or None."""
     from llorch.registry import Registry  # as above
 
     try:
@@ -349,7 +349,7 @@ def record_smoke_test(
 
 
 def role_of(path: str) -> FileRole:
-    """What a file of a model is for."""
+    """Return the role of a file of a model, by its path."""
     if path in ROLES:
         return ROLES[path]
     if ending(path) in (".gguf", ".safetensors") or path.endswith(".safetensors.index.json"):

@@ -1,4 +1,4 @@
-"""Where the registry is that a command means, and where a model lies that was named by a path or by its name there."""
+"""Finding the registry a command uses, and a model given as a path or as a name in the registry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIX = ".gguf"
 
 
 class ModelType(cli.PathType):
-    """A file or folder, or a name, digest or path that the registry knows and that lies on this machine."""
+    """A model: a file or folder, or a name, digest or path in the registry of a model that is on this machine."""
 
     name = "model"
 
@@ -30,33 +30,35 @@ class ModelType(cli.PathType):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        """The path of it; raises what `locate_model` does."""
+        """Return the model's path; raises what `locate_model` does."""
         return locate_model(super().convert(value, param, ctx), None, for_use=self.for_use)
 
 
 MODEL = ModelType(for_use=True)
-INSPECTED_MODEL = ModelType(for_use=False)  # to be signed, scanned or checked: what a policy waits for
+INSPECTED_MODEL = ModelType(
+    for_use=False
+)  # to be signed, scanned or verified, which a policy may be waiting for
 
 
 def registry_location(option: str | None) -> Location:
-    """The registry that a command means, by its option, the environment and the current folder."""
+    """Return the registry's location, from the --registry option, the environment, or the current folder."""
     from llorch.registry import locate  # --help does not need it
 
     return locate(option, os.environ, Path.cwd())
 
 
 def locate_model(model: Path, registry: str | None, *, for_use: bool) -> Path:
-    """The file or folder: as given, or where the registry last saw what it knows by that name on this machine.
+    """Return the model's path: `model` if it exists, else where the registry last saw that name on this machine.
 
-    What is neither comes back as it is where it reads like a file or `owner/repo`, so that whoever opens it says what
-    is missing. for_use: whether a name's policy must be met.
+    If the registry does not know it either, and it looks like a path or `owner/repo`, it is returned unchanged, so that
+    opening it reports what is missing. for_use: whether a name's policy must be met.
 
-    Raises FileNotFoundError for what reads like a name and is none, UnsupportedInput for a model that is known and lies
-    nowhere on this machine, RefusedByPolicy.
+    Raises FileNotFoundError for an unknown name, UnsupportedInput for a known model that is nowhere on this machine,
+    and RefusedByPolicy.
     """
     if os.path.lexists(model):
         return model
-    import socket  # with ssl below it, slow to import; --help does not need it
+    import socket  # slow to import; --help does not need it
 
     from llorch.registry import ArtifactAnswer, RefusedRequest, Registry, RegistryError
 

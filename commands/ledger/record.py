@@ -1,6 +1,6 @@
-"""Telling the registry of a conversion and its verification, and what happens where it cannot be told.
+"""Recording conversions, verifications and signatures in the registry, and failures to do so.
 
-`run_records` makes the records. It and SQLAlchemy are loaded when there is something to tell, after the work.
+`conversion` builds the records. It and SQLAlchemy are imported only when there is something to record, after the work.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RecordResult:
-    """Where something was recorded. registry: without a password.
+    """Where something was recorded. registry: its URL without a password.
 
-    before: the digest that the name meant until now, where nobody chose the name and it is of another source.
-    refused: why it was not given the name that it should have; `name` is its digest then.
+    before: the digest the name referred to until now, if the name was a default and that artifact has another source.
+    refused: why a policy refused the name; `name` is the digest then.
     """
 
     registry: str
@@ -51,15 +51,15 @@ class RecordResult:
     refused: str | None = None
 
     def to_json(self) -> dict[str, object]:
-        """What --json says of it."""
+        """Return the fields for --json."""
         return {"registry": self.registry, "name": self.name, "digest": self.digest}
 
 
 def load_registry_ahead() -> None:
-    """Begins to load what `record_conversion` needs; half a second that passes while the weights wait for the disk."""
+    """Start importing SQLAlchemy in a thread: half a second that overlaps with the writing of the weights."""
 
     def load() -> None:
-        with suppress(Exception):  # whoever records meets it again, and says it
+        with suppress(Exception):  # the recording runs into the same error and reports it
             from llorch.registry import Registry  # noqa: F401  # all of SQLAlchemy
 
     threading.Thread(target=load, daemon=True).start()
@@ -68,7 +68,7 @@ def load_registry_ahead() -> None:
 def record_conversion(
     folder: Path, conversion: Mapping[str, Any], name: str | None, location: Location
 ) -> RecordResult | Failure:
-    """Records a finished conversion; a failure says how to do it later."""
+    """Record a finished conversion under `name`, by default the folder's; a Failure says how to record it later."""
     from llorch.commands.ledger.conversion import conversion_run
     from llorch.registry import Registry
 
@@ -91,7 +91,10 @@ def record_conversion(
 
 
 def signatures_of_source(converted: RunRecord, conversion: Mapping[str, Any]) -> list[SignatureRecord]:
-    """Who signed the source, as this very conversion has verified it: what a folder says of itself proves nothing."""
+    """Return the signature of the source that this conversion verified; empty if it verified none.
+
+    Only for a conversion that has just run: a signature claimed in an old conversion.json proves nothing.
+    """
     from llorch.registry import SignatureRecord
 
     signed = conversion["source_signature"]
@@ -104,7 +107,7 @@ def signatures_of_source(converted: RunRecord, conversion: Mapping[str, Any]) ->
 def record_named(
     store: Registry, run: RunRecord, names: Mapping[str, str], signatures: Sequence[SignatureRecord] = ()
 ) -> list[str]:
-    """Records a run and what its outputs are called; without the names that a policy refuses, of which it says why."""
+    """Record a run and name its outputs; return why, for each name that a policy refuses."""
     try:
         store.record(run, signatures=signatures, names=names)
     except RefusedByPolicy:
@@ -121,7 +124,7 @@ def record_named(
 
 
 def name_of_another(store: Registry, name: str, source: str, made: str) -> str | None:
-    """The digest that a name means by now, if that is neither `made` nor was made of this source, else None."""
+    """Return the digest a name refers to, if that is neither `made` nor `source` nor made of `source`; else None."""
     changes = store.alias_log(f"{name}@latest")
     known = changes[0].digest if changes else None
     if known is None or known in (source, made):
@@ -131,7 +134,7 @@ def name_of_another(store: Registry, name: str, source: str, made: str) -> str |
 
 
 def name_taken(recorded: RecordResult) -> str | None:
-    """What a person should know of a name that was somebody else's; None where it was not."""
+    """Return a warning if the name referred to a model of another source until now, else None."""
     if recorded.before is None:
         return None
     before = recorded.before[: recorded.before.index(":") + 13]
@@ -144,11 +147,14 @@ def name_taken(recorded: RecordResult) -> str | None:
 def record_verification(
     folder: Path, report: Report | Failure, run: TrackedRun, location: Location
 ) -> RecordResult | Failure | None:
-    """Records, as `run`, that a folder was verified, or could not be; None if it is not recorded itself.
+    """Record, as `run`, the verification of a folder; None if the registry does not know the folder.
 
-    The folder is what its conversion.json says; a failure says how to verify it again.
+    The folder is identified by its conversion.json. A Failure says how to verify it again.
     """
-    from llorch.commands.ledger.conversion import conversion_run, verification_run  # as in `record`
+    from llorch.commands.ledger.conversion import (
+        conversion_run,
+        verification_run,
+    )  # as in `record_conversion`
     from llorch.registry import ArtifactAnswer, Registry
 
     if not location.is_there:
@@ -177,9 +183,10 @@ def record_verification(
 def record_signature(
     model: Path, files: Mapping[str, str], signer: str, signature: str, location: Location
 ) -> RecordResult | Failure | None:
-    """Records that somebody's signature of a model was verified; None if the registry does not know the model.
+    """Record that a signature of a model was verified; None if the registry does not know the model.
 
-    files: path → SHA-256 as read now, of a file itself by ".". signature: the name of the file that holds it.
+    files: path → SHA-256 as just read; "." is the path of a model that is a single file. signature: the name of the
+    signature file.
     """
     from llorch.registry import ArtifactAnswer, HashedFile, Registry, SignatureRecord, tree1  # as above
 
@@ -203,19 +210,19 @@ def record_signature(
 
 
 def recording_failure(location: Location, error: Exception, again: str) -> Failure:
-    """Why a registry was not told, and how it still can be."""
+    """Return the failure to record something: the error, and how to record it later."""
     what = os_error_line(error) if isinstance(error, OSError) else str(error)
     named = what if location.shown in what else f"{location.shown}: {what}"
     return Failure(4, str(getattr(error, "reason", "unreachable")), f"{named}; {again}")
 
 
 def adopt_folder(folder: Path, name: str | None, location: Location) -> RecordResult:
-    """Records a converted folder by its conversion.json, once its files are found to be those listed there.
+    """Record a converted folder from its conversion.json, after checking its files against the digests there.
 
-    Raises InputError for a folder that is no such thing or was changed, OSError, RegistryError, and RefusedByPolicy
-    when it is recorded and does not get its name.
+    Raises InputError for a folder that isn't a conversion or was changed, OSError, RegistryError, and RefusedByPolicy
+    if it was recorded but a policy refuses its name.
     """
-    from llorch.commands.ledger.conversion import conversion_run  # as in `record`
+    from llorch.commands.ledger.conversion import conversion_run  # as in `record_conversion`
     from llorch.registry import Registry, hashed_files
 
     folder = folder.absolute()
@@ -244,7 +251,7 @@ def adopt_folder(folder: Path, name: str | None, location: Location) -> RecordRe
 
 
 def checked_name(_: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
-    """An option's `name` if the registry takes it, so that it is refused before any work."""
+    """Return an option's `name`, or raise BadParameter, before any work, if it isn't valid in the registry."""
     if name is not None:
         try:
             parse_alias(name)

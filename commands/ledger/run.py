@@ -1,7 +1,7 @@
-"""A write-ahead note of a run, so that failed and killed runs show in history; it costs next to nothing.
+"""A write-ahead note of a run, so that failed and killed runs appear in the history.
 
-A run that succeeds is recorded by whoever made it, before the end of the block; then nothing is left of the note.
-One whose process was killed leaves the note that it goes on, and of a process that is gone that means: it died.
+A successful run is recorded by its command before the end of the `with` block; then the note is deleted. If the process
+is killed, its note still says "running", and since the process no longer exists, the run counts as died.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from llorch.registry import RefusedRequest
 if TYPE_CHECKING:
     from llorch.registry import Json, Location, RunKind
 
-# What may go wrong with a note, the current folder being gone included: it never is the work's trouble.
+# Errors of writing a note, including a deleted current folder. They never fail the command itself.
 TROUBLE = (OSError, RefusedRequest, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedRun:
-    """A run under way: its id, by which the registry knows it, and when it began."""
+    """A run in progress: its id in the registry, and when it started."""
 
     id: str
     started: datetime
@@ -43,11 +43,11 @@ def tracked_run(
     *,
     is_there: Callable[[], bool],
 ) -> Iterator[TrackedRun]:
-    """Within it a run goes on; an error or a signal that leaves it makes it a failed one.
+    """Note a run in progress within the `with` block; an exception or signal that leaves the block makes it failed.
 
-    source: what it works on, in words for a person. location: of the registry. is_there: whether there was anything
-    to work on, asked if the input is refused; if not, nothing was run and nothing is noted. Nor is a wrong command
-    line a run. Whatever goes wrong with the note is kept quiet: it shows when the run itself is recorded.
+    source: what it works on, for people. location: of the registry. is_there: called if the input is refused; if it
+    says that there was no input, no run is noted. A wrong command line isn't a run either. Errors of writing the note
+    are suppressed: recording the run itself will report them.
     """
     from llorch.registry import RunRecord, Spool, this_process, uuid7_at
 
@@ -83,7 +83,7 @@ def tracked_run(
 
 
 def failure_of_run(error: BaseException, is_there: Callable[[], bool]) -> Failure | None:
-    """What an error says of the run that it ended; None if there was none."""
+    """Return the failure of a run that `error` ended; None if that doesn't count as a run."""
     if isinstance(error, Signalled):
         return Failure(128 + error.number, "stopped", f"stopped by signal {error.number}")
     if not isinstance(error, Exception):
@@ -91,6 +91,6 @@ def failure_of_run(error: BaseException, is_there: Callable[[], bool]) -> Failur
     code, reason = exit_code_of(error)
     if code == 2 or (code == 3 and not is_there()):
         return None
-    if code == 70:  # the log of it is written where the command ends
+    if code == 70:  # its log is written at the end of the command
         return Failure(code, reason, one_line(f"{type(error).__name__}: {error}"))
     return failure(error, "")

@@ -1,4 +1,4 @@
-"""`llorch-registry`'s changes: names given and taken, bytes verified and pruned, the schema brought up to date."""
+"""`llorch-registry` alias, tag, rm, prune, verify and migrate: names, files on disk, and the schema."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from llorch.commands.registry.output import (
 if TYPE_CHECKING:
     from llorch.registry import AliasChange, Integrity, Prunable
 
-commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
+commands = click.Group()  # `llorch.commands.registry.command` adds them to its group
 
 ALIAS_TITLES = ("name", "means", "since", "by", "reason")
 VERIFY_TITLES = ("path", "outcome", "names", "damage")
@@ -50,7 +50,7 @@ def alias(name: str, url: str | None, as_json: bool, output_format: str | None) 
 
 
 def alias_row(change: AliasChange) -> Sequence[Cell]:
-    """One change."""
+    """Return the table row of one change."""
     means = digest(change.digest) if change.digest else text("nothing")
     return (text(change.name), means, age(rfc3339(change.at)), text(change.actor), text(change.reason))
 
@@ -121,15 +121,15 @@ def prune(dry_run: bool, yes: bool, url: str | None, as_json: bool, output_forma
 
 
 def confirm(what: str) -> None:
-    """Asks a person; where nobody can answer, or the answer is no, raises a UsageError."""
-    with contextlib.suppress(click.Abort):  # the end of the input
+    """Ask for confirmation on the terminal; raise UsageError if stdin is no terminal or the answer is no."""
+    with contextlib.suppress(click.Abort):  # end of input
         if cli.is_terminal(sys.stdin) and click.confirm(f"{what.capitalize()}?", err=True):
             return
     raise click.UsageError(f"nothing was done: -y is needed to {what}")
 
 
 def prune_row(found: Prunable) -> Sequence[Cell]:
-    """One folder."""
+    """Return the table row of one folder."""
     return (text(found.path), size(found.size_bytes), digest(found.digest))
 
 
@@ -158,7 +158,7 @@ def verify(
 
 
 def verify_row(found: Integrity) -> Sequence[Cell]:
-    """One place, with the first of what is wrong there; --json has all of it."""
+    """Return the table row of one place, with its damage."""
     outcome = "GONE" if found.is_gone else "DAMAGED" if found.damages else "INTACT"
     if not found.damages and found.level == "quick":
         outcome = "NOT VERIFIED"

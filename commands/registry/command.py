@@ -1,4 +1,4 @@
-"""`llorch-registry`: what came from what, and was it checked."""
+"""`llorch-registry`: look up what was converted from what, and how it was checked."""
 
 from __future__ import annotations
 
@@ -27,12 +27,8 @@ from llorch.commands.registry.reading import write_artifact
 if TYPE_CHECKING:
     from llorch.registry import ArtifactAnswer, ListedArtifact, Location, RunAnswer
 
-SPARED = (
-    "source",
-    "dtype",
-    "format",
-    "made",
-)  # on a narrow terminal: names and digests are what is asked for
+# Columns left out on a narrow terminal, in this order: names and digests are needed most.
+SPARED = ("source", "dtype", "format", "made")
 TITLES = ("name", "format", "dtype", "size", "source", "verified", "made", "digest")
 
 KINDS = ("gguf", "gguf-split", "hf-folder", "adapter", "file")
@@ -93,7 +89,7 @@ def list_(
 
 
 def why_nothing(url: str | None, wanted: Mapping[str, Any]) -> str:
-    """Why a list is empty: nothing is recorded at all, or nothing that passes; of a word that is nowhere, which are."""
+    """Return why a list is empty: nothing recorded, no such architecture or dtype (with those there are), no match."""
     from llorch.registry import Filter  # as above
 
     where = registry_location(url).shown
@@ -127,7 +123,7 @@ def show(reference: str, url: str | None, as_json: bool, output_format: str | No
 
 
 def write_shown(answer: ArtifactAnswer | RunAnswer) -> None:
-    """An artifact or a run, for a person; where stdout is no terminal, every value behind its key."""
+    """Print an artifact or a run, for a person; if stdout is no terminal, one "key value" line each."""
     if is_artifact(answer) and cli.is_terminal(sys.stdout):
         write_artifact(answer)
     else:
@@ -135,7 +131,7 @@ def write_shown(answer: ArtifactAnswer | RunAnswer) -> None:
 
 
 def is_artifact(answer: ArtifactAnswer | RunAnswer) -> TypeGuard[ArtifactAnswer]:
-    """Whether it is an artifact that was asked for."""
+    """Return whether the answer is an artifact, not a run."""
     from llorch.registry import ArtifactAnswer  # SQLAlchemy
 
     return isinstance(answer, ArtifactAnswer)
@@ -156,7 +152,7 @@ def path(url: str | None, as_json: bool, output_format: str | None) -> None:
 
 
 def write_path(location: Location) -> None:
-    """The registry alone on stdout, for scripts; why on stderr."""
+    """Print the registry on stdout, for scripts, and why it is the one on stderr."""
     click.echo(location.shown)
     cli.note(NAME, location.why)
 
@@ -178,19 +174,19 @@ def adopt(folder: Path, name: str | None, url: str | None, as_json: bool, output
 
 
 def readable(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What `show` says to a person: of a check only what was measured, the latest run's first."""
+    """Return an answer for a person: its checks reduced to name, status and numbers, in the order given."""
     checks = [check.get("result", check) for check in answer["checks"]]
     kept = ("name", "status", "value", "op", "threshold", "unit")
     return {**answer, "checks": [{key: check[key] for key in kept} for check in checks]}
 
 
 def signers(found: Sequence[str]) -> Cell:
-    """Whose signatures were verified; of a key the first digits for a person."""
+    """Return a cell of the verified signers; in brief, a key's fingerprint is cut."""
     return Cell(" ".join(found), ", ".join(one[:16] if one.startswith("key:") else one for one in found))
 
 
 def row_of(row: ListedArtifact) -> Sequence[Cell]:
-    """One artifact as a person looks for it."""
+    """Return the table row of one artifact."""
     listed = row.to_json()
     return (
         text(", ".join(name.removesuffix("@latest") for name in row.names)),

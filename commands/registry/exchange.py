@@ -1,4 +1,4 @@
-"""`llorch-registry` with others: export to their formats, merge their registries, make their runs again."""
+"""`llorch-registry` export, merge and reproduce."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llorch.commands.registry.output import NAME, host, open_registry, output_op
 if TYPE_CHECKING:
     from llorch.registry import Reproduction
 
-commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
+commands = click.Group()  # `llorch.commands.registry.command` adds them to its group
 
 FORMS = ("slsa", "cyclonedx", "cyclonedx-1.6", "cyclonedx-1.7", "spdx", "model-card")
 
@@ -115,13 +115,13 @@ def reproduce(
 
 
 def made_again(wanted: Reproduction) -> dict[str, Any]:
-    """What a conversion in a fresh process made, recorded in a registry that goes away with the folder.
+    """Repeat a conversion in a new process, into a temporary folder and registry; return its digests and tools.
 
-    Raises ChildFailed with that one's own line.
+    Raises ChildFailed with the child's own failure.
     """
     with tempfile.TemporaryDirectory(prefix="llorch-reproduce-") as folder:
         ends = ["-o", f"{folder}/made", "--verify", "none", "--registry", f"{folder}/registry.db", "--json"]
-        # Quietly: warnings that the run itself had given, and what --json says too.
+        # Quietly: its stderr has the warnings of the original run, and the error that --json prints too.
         child = cli.run_command("convert", *wanted.arguments[1:], *ends, quietly=True)
         if child.returncode < 0:
             raise ChildFailed(Failure(5, "stopped", f"the conversion ended by signal {-child.returncode}"))

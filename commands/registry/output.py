@@ -1,4 +1,4 @@
-"""What every command of `llorch-registry` shares: where the registry is, and four ways to print rows."""
+"""Shared by the commands of `llorch-registry`: opening the registry, and printing answers in four formats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NAME = "llorch-registry"
 FORMATS = ("table", "json", "jsonl", "csv")
 
-PATIENCE_S = 2.0  # a question is not kept waiting for the write lock
+PATIENCE_S = 2.0  # a query does not wait longer for the write lock
 
 AGO = re.compile(r"(\d{1,6})([dhm])")
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -36,17 +36,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Answer(Protocol):
-    """Anything that the registry answers."""
+    """Any answer of the registry."""
 
     def to_json(self) -> dict[str, Any]:
-        """The object of it."""
+        """Return the answer as a JSON object."""
 
 
 A = TypeVar("A", bound=Answer)
 
 
 def output_options(function: F) -> F:
-    """--format, whose `json` is what --json is short for."""
+    """Add --format, passed to the function as `output_format`; --json is short for --format json."""
     return click.option(
         "--format",
         "output_format",
@@ -56,12 +56,12 @@ def output_options(function: F) -> F:
 
 
 class Since(click.ParamType[datetime]):
-    """A time: a date, a whole RFC 3339 time, or how long ago as 7d, 12h, 30m."""
+    """A time: a date, an RFC 3339 time, or a time ago such as 7d, 12h, 30m."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The moment, in UTC where no zone is said."""
+        """Return the time; UTC if it has no zone."""
         if isinstance(value, datetime):
             return value
         if found := AGO.fullmatch(value):
@@ -74,35 +74,35 @@ class Since(click.ParamType[datetime]):
 
 
 def open_registry(url: str | None, *, drain_spool: bool = True) -> Registry:
-    """The registry that the command means; first it takes in the runs noted beside it, unless that has to wait."""
+    """Open the command's registry, after recording the runs noted in its spool; skipped if that would have to wait."""
     from llorch.registry import Registry, Spool  # SQLAlchemy: half a second that --help does not need
 
     location = registry_location(url)
     spool = Spool(location.spool)
     if drain_spool and spool.is_there:
-        # What is wrong with it, the command itself will meet; a disk that cannot be written is nothing wrong.
+        # The command itself reports a registry that is broken; one that can't be written can still be queried.
         with contextlib.suppress(RegistryError), Registry(location.url, timeout_s=PATIENCE_S) as registry:
             spool.take_in(registry)
     return Registry(location.url, waiting=cli.progress)
 
 
 def user() -> str:
-    """Who runs this, as changes of names are recorded; by number where the machine has no name for them."""
+    """Return the user's name, recorded with changes of names; "uid N" if the machine has no name for them."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # in this order: before Python 3.13, since, on Windows
+    except (KeyError, OSError, ImportError):  # before Python 3.13, since then, on Windows
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def host() -> str:
-    """This machine, as its runs are recorded."""
+    """Return this machine's host name, as recorded with its runs."""
     return socket.gethostname()
 
 
 def write_answer(
     document: Mapping[str, Any], table: Callable[[], object], as_json: bool, output_format: str | None
 ) -> None:
-    """Prints one answer: for a person as `table` does, else as JSON, as JSON on one line, or as a row of CSV."""
+    """Print one answer: by `table` for a person, else as JSON, as JSON on one line, or as a row of CSV."""
     if as_json or output_format == "json":
         cli.write_json(document)
     elif output_format == "jsonl":
@@ -114,7 +114,7 @@ def write_answer(
 
 
 def write_csv(documents: Sequence[Mapping[str, Any]]) -> None:
-    """A header and a row each, by RFC 4180; what is nested is JSON in its cell. Nothing prints nothing."""
+    """Print CSV (RFC 4180): a header, and a row per document with lists and dicts as JSON. Nothing for no documents."""
     if documents:
         writer = csv.writer(sys.stdout)
         writer.writerow(documents[0])
@@ -132,9 +132,9 @@ def write_answers(
     *,
     spared: Sequence[str] = (),
 ) -> None:
-    """Prints answers as rows: a table, one JSON document with them under `key`, a JSON line each, or CSV.
+    """Print answers: as a table, as one JSON document with them under `key`, as JSON lines, or as CSV.
 
-    spared: as `write_table` has it.
+    spared: as in `write_table`.
     """
     documents = [answer.to_json() for answer in answers]
     if as_json or output_format == "json":

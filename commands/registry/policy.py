@@ -1,4 +1,4 @@
-"""`llorch-registry policy`: which names demand a signature, and whose."""
+"""`llorch-registry policy`: which names require a signature, and whose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llorch.commands.registry.output import NAME, open_registry, output_options,
 if TYPE_CHECKING:
     from llorch.registry import Policy
 
-commands = click.Group()  # `llorch.commands.registry.command` takes it into its own
+commands = click.Group()  # `llorch.commands.registry.command` adds it to its group
 
 TITLES = ("name", "demands a signature by", "met", "since", "by", "reason")
 FINGERPRINT = re.compile(r"(?:key:)?([0-9a-f]{64})")
@@ -86,7 +86,7 @@ def policy(
 
 
 def signers_of(keys: Sequence[str], identities: Sequence[str], issuer: str | None) -> Iterator[str]:
-    """The signers that options name, as the registry spells them. Raises UsageError, and what a key's file does."""
+    """Yield the signers given by options, in the registry's spelling. Raises UsageError, and errors of key files."""
     for key in keys:
         if found := FINGERPRINT.fullmatch(key):
             yield f"key:{found[1]}"
@@ -101,7 +101,7 @@ def signers_of(keys: Sequence[str], identities: Sequence[str], issuer: str | Non
 
 
 def policy_row(found: Policy) -> Sequence[Cell]:
-    """One name, or one change of it."""
+    """Return the table row of one name's policy, or of one change to it."""
     met = "" if not found.signers else "yes" if found.is_met else "NO"
     demanded = " or ".join(found.signers) or "nothing"
     brief = " or ".join(one[:16] if one.startswith("key:") else one for one in found.signers) or "nothing"

@@ -1,4 +1,4 @@
-"""`llorch-registry`'s questions: lineage, whence, history, diff, affected; none of them changes anything."""
+"""`llorch-registry`'s read-only queries: lineage, whence, history, diff, affected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llorch.commands.registry.reading import write_diff
 if TYPE_CHECKING:
     from llorch.registry import Affected, Identification, Lineage, ListedRun, SourceRecord, TensorRecord
 
-commands = click.Group()  # `llorch.commands.registry.command` takes them into its own
+commands = click.Group()  # `llorch.commands.registry.command` adds them to its group
 
 RUN_TITLES = ("run", "kind", "status", "started", "source", "inputs", "outputs", "error")
 WHENCE_TITLES = ("path", "known by", "is", "made from", "sources")
@@ -49,7 +49,7 @@ def lineage(
 
 
 def drawing(found: Lineage, picture: str | None) -> str:
-    """A lineage as a tree, or in the language of a picture."""
+    """Return a lineage as a text tree, or as Graphviz ("dot") or SVG."""
     from llorch.registry.export import drawing  # SQLAlchemy, as every answer
 
     if picture is None:
@@ -91,7 +91,7 @@ def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_forma
 
 
 def of_gguf(path: Path) -> tuple[list[TensorRecord], dict[str, str]]:
-    """The tensors and keys of a GGUF file or of a folder of parts; nothing of what is none, or is malformed."""
+    """Hash the tensors and metadata of a GGUF file or folder of parts; empty for another or a malformed file."""
     from llorch.base.errors import InputError
     from llorch.formats.gguf import metadata_digests, read_header, tensor_digests  # --help does not need them
     from llorch.registry import TensorRecord
@@ -106,19 +106,19 @@ def of_gguf(path: Path) -> tuple[list[TensorRecord], dict[str, str]]:
             TensorRecord(one.name, one.dtype, one.shape, one.file, one.offset, one.size, one.sha256)
             for one in tensor_digests(header)
         ]
-    except InputError:  # its bytes are looked up all the same
+    except InputError:  # the file is still looked up by its bytes
         return [], {}
     return tensors, metadata_digests(header.metadata)
 
 
 def starts_as_gguf(path: Path) -> bool:
-    """Whether a file begins as GGUF files do."""
+    """Return whether a file starts with GGUF's magic bytes."""
     with path.open("rb") as file:
         return file.read(4) == b"GGUF"
 
 
 def whence_row(found: Identification) -> Sequence[Cell]:
-    """One path, by the recorded artifact that is most like it."""
+    """Return the table row of one path, with the recorded artifact most similar to it."""
     best = found.origins[0] if found.origins else None
     if best is None:
         return (text(found.path), text("unknown"), digest(found.digest), text(""), text(""))
@@ -137,7 +137,7 @@ def whence_row(found: Identification) -> Sequence[Cell]:
 
 
 def source_text(source: SourceRecord) -> str:
-    """A download on one line; --json has what was promised and what came."""
+    """Return a download's repository, path and revision; --json also has the expected and actual digests."""
     revision = f"@{source.revision_resolved}" if source.revision_resolved else ""
     return f"{source.repository}/{source.path}{revision}"
 
@@ -179,7 +179,7 @@ def history(
 
 
 def run_row(run: ListedRun) -> Sequence[Cell]:
-    """One run; a person needs the end of its id, for ids of one minute begin alike."""
+    """Return the table row of one run; in brief the end of its id, since ids of the same minute start alike."""
     return (
         Cell(run.uid, f"run:{run.uid[-12:]}"),
         text(run.kind),
@@ -230,7 +230,7 @@ def affected(
 
 
 def affected_row(found: Affected) -> Sequence[Cell]:
-    """One artifact, with where it may still be in use."""
+    """Return the table row of one artifact, with the places where it may still be in use."""
     return (
         digest(found.digest),
         text(", ".join(found.names)),

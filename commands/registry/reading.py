@@ -1,4 +1,4 @@
-"""What `show` and `diff` say to a person: facts in lines, then what is long, the verdict before the measurements."""
+"""The output of `show` and `diff` for a person: facts first, then the long tables; the verdict before the checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECK_TITLES = ("check", "status", "value", "allowed", "unit")
 
 
 def write_artifact(found: ArtifactAnswer) -> None:
-    """All that is recorded of an artifact."""
+    """Print everything recorded about an artifact."""
     listed = {
         "names": ", ".join(name.removesuffix("@latest") for name in found.names),
         "format": " ".join(filter(None, [found.architecture, found.kind])),
@@ -69,13 +69,13 @@ def write_artifact(found: ArtifactAnswer) -> None:
 
 
 def signature(found: SignatureRecord) -> Cell:
-    """Whose signature was verified, and when."""
+    """Return a cell of a signature: the signer, the file, and when it was verified."""
     whole = f"{found.signer} in {found.file}, verified {rfc3339(found.verified_at)}"
     return Cell(text(whole).full, text(whole).brief, below=True)
 
 
 def demand(found: Policy) -> Cell:
-    """What a name demands, who said so, and whether this has it."""
+    """Return a cell of a name's policy: the required signers, who set it, and whether the artifact meets it."""
     by = f", set by {found.actor}" if found.actor else ""
     why = f" ({found.reason})" if found.reason else ""
     met = "met" if found.is_met else "NOT MET: its use by this name is refused"
@@ -84,7 +84,7 @@ def demand(found: Policy) -> Cell:
 
 
 def write_checks(found: ArtifactAnswer) -> None:
-    """What the latest run that checked it measured."""
+    """Print the checks of the artifact's latest verification."""
     if not found.checks:
         return
     latest = [check.result for check in found.checks if check.run == found.checks[0].run]
@@ -105,7 +105,7 @@ def write_checks(found: ArtifactAnswer) -> None:
 
 
 def number_cell(value: str | None) -> Cell:
-    """A recorded number: whole ones as such, others with two digits for a person."""
+    """Return a cell of a recorded number, in brief with two significant digits; of other text, the text."""
     if value is None:
         return Cell("", "–")
     try:
@@ -115,7 +115,7 @@ def number_cell(value: str | None) -> Cell:
 
 
 def write_diff(found: ArtifactDiff, first: str, second: str) -> None:
-    """In what two artifacts differ: facts side by side, then files and tensors by name."""
+    """Print how two artifacts differ: facts side by side, then files and tensors by name."""
     if found.is_equal:
         write_rows([[text("equal"), digest(found.a)]])
         return
@@ -142,7 +142,7 @@ def write_diff(found: ArtifactDiff, first: str, second: str) -> None:
 
 
 def list_rows(lists: Mapping[str, Sequence[str]]) -> Iterator[list[Cell]]:
-    """A row for each list that is not empty, with its first names; a program gets them all."""
+    """Yield a row for each non-empty list: on a terminal its first names, else all of them."""
     for how, names in lists.items():
         if names:
             more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -151,7 +151,7 @@ def list_rows(lists: Mapping[str, Sequence[str]]) -> Iterator[list[Cell]]:
 
 
 def fact(name: str, value: object) -> Cell:
-    """One side's value of a fact."""
+    """Return a cell of one artifact's value of a fact."""
     if name in SIZES and isinstance(value, int):
         return size(value)
     if name in DIGESTS and isinstance(value, str):

@@ -1,4 +1,4 @@
-"""`llorch-run`: a model at work, from a GGUF file or a folder, by the runtime that judges conversions."""
+"""`llorch-run`: run a model from a GGUF file or a folder, with the runtime that also verifies conversions."""
 
 from __future__ import annotations
 

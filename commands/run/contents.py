@@ -1,4 +1,4 @@
-"""`llorch-run info` and `tokenize`: what a file or folder is, and its tokenizer, without a weight."""
+"""`llorch-run info` and `tokenize`: describe a file or folder and use its tokenizer, without loading weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llorch.commands.cli import text, write_rows, write_table
 from llorch.commands.run.documents import contents_document, contents_rows, info_document, info_rows
 from llorch.commands.run.options import NAME, model_argument
 
-commands = click.Group()  # `llorch.commands.run.command` takes them into its own
+commands = click.Group()  # `llorch.commands.run.command` adds them to its group
 
 
 @cli.subcommand(commands, "info", example=f"{NAME} info SmolLM2-135M-Instruct.Q4_1.gguf")

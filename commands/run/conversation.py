@@ -1,4 +1,4 @@
-"""`llorch-run chat` where a person types: a line editor, commands that begin with /, Ctrl-C that ends an answer."""
+"""`llorch-run chat` in a terminal: a line editor, commands that start with /, and Ctrl-C to cancel an answer."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ HELP = """/system TEXT  what the model is told before all else; alone, show it
 
 
 def converse(name: str, conversation: Chat, answer: Callable[[str], Stream]) -> None:
-    """Asks for lines and answers them until /bye or Ctrl-D; what cannot be answered is told, and not remembered.
+    """Prompt for lines and answer them until /bye or Ctrl-D. A line that causes an error is not remembered.
 
-    answer: runs a request to its end, shows it and returns its stream, which becomes the assistant's turn.
+    answer: runs a request to its end, shows it, and returns its stream, which becomes the assistant's turn.
     """
     from llorch.runtime import RequestError  # NumPy, which --help does not need
 
@@ -38,7 +38,7 @@ def converse(name: str, conversation: Chat, answer: Callable[[str], Stream]) -> 
         try:
             line = session.prompt("> ").strip()
         except KeyboardInterrupt:
-            continue  # the line is given up, the session is not
+            continue  # drop the line, keep the session
         except EOFError:
             return
         if line.startswith("/"):
@@ -52,10 +52,10 @@ def converse(name: str, conversation: Chat, answer: Callable[[str], Stream]) -> 
 
 
 def line_editor() -> PromptSession[str]:
-    """A prompt on stderr with editing, the history of this session, and lines that Alt-Enter adds."""
+    """Return a prompt on stderr with line editing, the session's history, and Alt-Enter for a new line."""
     import sys
 
-    from prompt_toolkit import PromptSession  # 0.2 s, and only for a terminal
+    from prompt_toolkit import PromptSession  # takes 0.2 s, so only for a terminal
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
     from prompt_toolkit.output import create_output
 
@@ -69,7 +69,7 @@ def line_editor() -> PromptSession[str]:
 
 
 def command(line: str, conversation: Chat) -> bool:
-    """Does what a line that begins with / asks for; False where it asks to end."""
+    """Run a line that starts with /; return False if it ends the session."""
     word, _, rest = line.partition(" ")
     system = [message for message in conversation.messages if message["role"] == "system"]
     match word:
@@ -91,7 +91,7 @@ def command(line: str, conversation: Chat) -> bool:
 
 @contextlib.contextmanager
 def interrupt_cancels(stream: Stream) -> Iterator[None]:
-    """Within it Ctrl-C cancels the stream and raises nothing."""
+    """Within the `with` block, Ctrl-C cancels the stream and raises nothing."""
 
     def cancel(_: int, __: FrameType | None) -> None:
         stream.cancel()

@@ -1,4 +1,4 @@
-"""What `llorch-run` says of a model and of what it did: documents for --json, rows for a person."""
+"""The output of `llorch-run`: documents for --json, rows for a person."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def generation_document(model: Path, prompt: str, sampling: Sampling, made: Generation) -> dict[str, object]:
-    """What --json says of a generation; enough to make it again."""
+    """Return a generation for --json, with all that is needed to repeat it."""
     return {
         "schema": "llorch.generation/v1",
         "model": str(model),
@@ -29,7 +29,7 @@ def generation_document(model: Path, prompt: str, sampling: Sampling, made: Gene
 
 
 def info_document(found: Description) -> dict[str, object]:
-    """A description as --json has it; sizes are bytes."""
+    """Return a model's description for --json; sizes are in bytes."""
     traits, memory = found.traits, found.memory
     return {
         "schema": "llorch.info/v1",
@@ -70,7 +70,7 @@ def info_document(found: Description) -> dict[str, object]:
 
 
 def told_of(template: TemplateReport | None) -> str:
-    """What a person should know of a chat template before it is used."""
+    """Return one line on a chat template: its length, and a warning if the scan found something."""
     if template is None:
         return "none for chat"
     broken = sorted({one.rule for one in template.findings})
@@ -80,7 +80,7 @@ def told_of(template: TemplateReport | None) -> str:
 
 
 def info_rows(found: Description) -> list[list[Cell]]:
-    """A description on one screen."""
+    """Return a model's description as rows for a person."""
     traits, memory = found.traits, found.memory
     types = ", ".join(f"{stored.tensors} {stored.type}" for stored in found.types)
     heads = f"{traits.heads} heads, {traits.kv_heads} of keys and values, of {traits.head_dim}"
@@ -114,7 +114,7 @@ def info_rows(found: Description) -> list[list[Cell]]:
 
 
 def contents_document(found: Contents, why: str) -> dict[str, object]:
-    """What --json says of a file that cannot be run; why: what the runtime says of it."""
+    """Return the description of a file that cannot be run, for --json; why: the runtime's error."""
     return {
         "schema": "llorch.contents/v1",
         "model": str(found.path),
@@ -137,7 +137,7 @@ def contents_document(found: Contents, why: str) -> dict[str, object]:
 
 
 def contents_rows(found: Contents) -> list[list[Cell]]:
-    """The same for a person: what it is, how much of each type, then its keys."""
+    """Return the description of a file that cannot be run, for a person: format, sizes by type, then its keys."""
     rows = [
         ("file", str(found.path)),
         ("format", ", ".join(filter(None, [found.architecture, found.format]))),
@@ -152,14 +152,14 @@ def contents_rows(found: Contents) -> list[list[Cell]]:
 
 
 def offer_of(found: Description) -> Offer:
-    """What this machine's processor multiplies the model's weights with."""
+    """Return which products (int8, float32 or torch) this machine's processor uses for the model's types."""
     from llorch.runtime import offer  # LLVM, which --help does not need
 
     return offer(stored.type for stored in found.types)
 
 
 def told_of_products(offer: Offer) -> str:
-    """The same in a line."""
+    """Return the products in one line for a person."""
     parts = [
         f"{what} for {', '.join(names)}"
         for what, names in (("int8", offer.int8), ("float32", offer.float32), ("torch", offer.none))
@@ -169,13 +169,13 @@ def told_of_products(offer: Offer) -> str:
 
 
 def speed_document(model: Path, found: Speed) -> dict[str, object]:
-    """What --json says of a measurement; times are seconds, rates tokens or bytes a second."""
+    """Return a speed measurement for --json; times are in seconds, rates in tokens or bytes per second."""
     share = found.bandwidth_share
     return {"schema": "llorch.bench/v1", "model": str(model), **asdict(found), "bandwidth_share": share}
 
 
 def speed_rows(found: Speed) -> list[list[Cell]]:
-    """A measurement on one screen."""
+    """Return a speed measurement as rows for a person."""
     rows = [
         ("mode", str(found.mode)),
         ("threads", f"{found.threads}"),

@@ -1,4 +1,4 @@
-"""`llorch-run generate` and `chat`: a model's text as it comes, and what chooses its tokens."""
+"""`llorch-run generate` and `chat`: streaming a model's text, and the sampling options."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from llorch.commands.run.options import NAME, device_option, model_argument, ope
 if TYPE_CHECKING:
     from llorch.runtime import Sampling, Stream
 
-commands = click.Group()  # `llorch.commands.run.command` takes them into its own
+commands = click.Group()  # `llorch.commands.run.command` adds them to its group
 
-# How a request came to its end, for a person.
+# Finish reason of a request → the words for a person.
 ENDS = {
     "end": "ended by the model",
     "stop": "ended at a --stop text",
@@ -36,7 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def length_option(default: int | None, help: str) -> Callable[[F], F]:
-    """-n, which the function gets as `max_new_tokens`; None is as many as the context has room for."""
+    """Add -n, passed to the function as `max_new_tokens`; None is as many as the context has room for."""
     return click.option(
         "-n",
         "--max-new-tokens",
@@ -48,7 +48,7 @@ def length_option(default: int | None, help: str) -> Callable[[F], F]:
 
 
 def sampling_options(function: F) -> F:
-    """How each token is chosen, and where it ends; in this order on the page."""
+    """Add the sampling options and --stop; --help lists them in reverse of this order."""
     for option in (
         click.option("--stop", metavar="TEXT", multiple=True, help="End before this text; may be repeated."),
         click.option(
@@ -173,20 +173,20 @@ def chat(
 
 
 def sampling_of(**options: float) -> Sampling:
-    """The options as a Sampling; a usage error for a filter that would change nothing."""
+    """Return the options as a Sampling; a usage error for a filter at temperature 0, where it would change nothing."""
     filters = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
     idle = [name for name, neutral in filters.items() if options[name] != neutral]
     if idle and options["temperature"] == 0:
         option = f"--{idle[0].replace('_', '-')}"
         raise click.UsageError(f"{option} changes nothing at temperature 0: give a --temperature too")
     whole = {name: int(value) for name, value in options.items() if name in ("top_k", "seed")}
-    return runtime.Sampling(**{**options, **whole})  # type: ignore[arg-type]  # click has seen to the types
+    return runtime.Sampling(**{**options, **whole})  # type: ignore[arg-type]  # click has checked the types
 
 
 def write_stream(stream: Stream, *, silent: bool, cut: str = "--max-new-tokens") -> None:
-    """Runs a request; its text goes to stdout as it comes, how it was made to stderr, unless `silent`.
+    """Run a request and print its text on stdout as it is generated, and a summary on stderr, unless `silent`.
 
-    cut: what ended it, where its length did.
+    cut: what limits the length, named if the request ended by its length.
     """
     began = time.monotonic()
     try:
@@ -197,7 +197,7 @@ def write_stream(stream: Stream, *, silent: bool, cut: str = "--max-new-tokens")
                 click.echo(escape(piece), nl=False)
     finally:
         if not silent:
-            click.echo()  # also where it was interrupted: what is said of that has a line of its own
+            click.echo()  # also after an interrupt, so that its message is on a line of its own
     if not silent:
         made = stream.generation
         end = ENDS[made.finish].format(cut=cut)
@@ -208,12 +208,12 @@ def write_stream(stream: Stream, *, silent: bool, cut: str = "--max-new-tokens")
 
 
 def count_text(ids: Sequence[int], what: str) -> str:
-    """`1 token`, `2 tokens`."""
+    """Return the count with its noun: `1 token`, `2 tokens`."""
     return f"{len(ids)} {what}{'' if len(ids) == 1 else 's'}"
 
 
 def escape(piece: str) -> str:
-    """A piece of a model's text: where a person looks, nothing in it acts on the terminal."""
+    """Return a piece of a model's text; on a terminal its control characters, except line end and tab, are escaped."""
     if not cli.is_terminal(sys.stdout):
         return piece
     return "".join(

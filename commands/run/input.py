@@ -1,4 +1,4 @@
-"""What `llorch-run` reads of a person: a prompt, a text to measure, the lines of a conversation."""
+"""The text input of `llorch-run`: a prompt, a text to measure, the lines of a conversation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STDIN = "-"
 
 
 def prompt_of(given: str | None, file: Path | None) -> str:
-    """The prompt: as given, or all of `file`, or all of stdin for `-` and where a pipe is there instead of a person.
+    """Return the prompt: as given, or all of `file`, or all of stdin for `-` or if stdin is no terminal.
 
-    One line end at the end of a file or of stdin, which `echo` and editors write, is no part of it. A usage error where
-    nobody gives one, two do, or where stdin is not UTF-8.
+    One line end at the end of a file or of stdin, which `echo` and editors write, is removed. A usage error if there
+    is no prompt, if there are two, or if stdin is not UTF-8.
     """
     if given is not None and file is not None:
         raise click.UsageError("--prompt and --file both say what the prompt is: give one.")
@@ -33,7 +33,7 @@ def prompt_of(given: str | None, file: Path | None) -> str:
 
 
 def text_of(file: Path) -> str:
-    """The text in a file, or in stdin where it is `-`; an error where that is no text in UTF-8."""
+    """Read a file, or stdin if it is `-`, as UTF-8. UnsupportedInput or UsageError if it isn't, or has a NUL."""
     from_stdin = file == Path(STDIN)
     content = sys.stdin.buffer.read() if from_stdin else file.read_bytes()
     try:
@@ -50,10 +50,10 @@ def text_of(file: Path) -> str:
 
 
 def without_line_end(text: str) -> str:
-    """`text` without the one at its end."""
+    """Return `text` without the last line end, if it ends with one."""
     return text.removesuffix("\n").removesuffix("\r")
 
 
 def read_line() -> str:
-    """The next line of the input; empty where it ends."""
+    """Return the next non-blank line of stdin, stripped; "" at its end."""
     return next((line for line in sys.stdin if line.strip()), "").strip()

@@ -1,4 +1,4 @@
-"""`llorch-run logits`, `perplexity` and `bench`: what a model makes of a text, in numbers, and how fast."""
+"""`llorch-run logits`, `perplexity` and `bench`: measurements of a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llorch.commands.run.documents import speed_document, speed_rows
 from llorch.commands.run.input import text_of
 from llorch.commands.run.options import NAME, device_option, model_argument, open_model
 
-commands = click.Group()  # `llorch.commands.run.command` takes them into its own
+commands = click.Group()  # `llorch.commands.run.command` adds them to its group
 
 
 @cli.subcommand(commands, "logits", example=f'{NAME} logits smollm2 "The capital of France is" --top 3')

@@ -1,4 +1,4 @@
-"""What the commands of `llorch-run` share: their name, MODEL and --device, and the model ready to run."""
+"""Shared by the commands of `llorch-run`: their name, MODEL, --device, and loading the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ device_option = cli.device_option(
 
 
 def open_model(model: Path, device: str, mode: str) -> Model:
-    """The model, ready to run."""
+    """Load a model; print where its layers were placed, if there is something to say."""
     with cli.progress(f"loading {model.name}"):
         loaded = runtime.load(formats.model_path(model, folders=True), device=device, mode=mode)
     if loaded.placed:

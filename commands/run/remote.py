@@ -1,7 +1,7 @@
-"""`llorch-run remote HOST BACKEND debug-inference`: one answer of a model on another machine, and all that explains it.
+"""`llorch-run remote HOST BACKEND debug-inference`: run a prompt on another machine, and fetch the diagnostics.
 
-The other machine is reached by the system's ssh, which asks nothing and checks host keys as it always does. What comes
-back is a bundle: a folder with what the machine is, what its llorch answered, what it said, and how long that took.
+The other machine is reached by the system's ssh, in batch mode (no prompts) and with its usual checks of host keys. The
+result is a bundle: a folder with a description of the machine, llorch's answer, its log, and the times.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from llorch.commands.run.options import NAME
 
 HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?(?:[A-Za-z0-9_][A-Za-z0-9_.:-]*)")
 BACKENDS = ("cpu", "cuda", "mps")
-SSH_FAILED = 255  # by ssh(1): its own error, and not the command's
+SSH_FAILED = 255  # ssh(1): exit status of an error of ssh itself, not of the command
 CONNECT_S = 15
-OUTPUT_BYTES = 16 << 20  # of each stream that is kept
-# What is asked of the other machine before: what it is. Every line is an answer of its own, and none may fail the rest.
+OUTPUT_BYTES = 16 << 20  # most bytes that are kept of each stream
+# Describes the other machine, before the inference. Each command prints its own line; if one fails, the others go on.
 ENVIRONMENT = (
     "uname -a; nproc 2>/dev/null; uptime; command -v llorch-run; llorch-run --version; python3 --version; "
     "nvidia-smi --query-gpu=name,memory.total,memory.used,driver_version --format=csv,noheader 2>/dev/null; exit 0"
@@ -39,7 +39,7 @@ ENVIRONMENT = (
 
 @dataclass(frozen=True)
 class Ran:
-    """A command on the other machine. code: None where the time was over."""
+    """A command that was run on the other machine. code: its exit status, None if it timed out."""
 
     code: int | None
     stdout: bytes
@@ -47,7 +47,7 @@ class Ran:
     seconds: float
 
 
-commands = click.Group()  # `llorch.commands.run.command` takes it into its own
+commands = click.Group()  # `llorch.commands.run.command` adds it to its group
 
 
 @cli.subcommand(commands, "remote", example=f"{NAME} remote gpu-box cuda debug-inference --model smollm2")
@@ -155,7 +155,10 @@ def remote(
 
 
 def over_ssh(ssh: str, host: str, command: str, until: float) -> Ran:
-    """A command of the other machine's shell; ssh is given no chance to ask, and HOST none to be an option."""
+    """Run a shell command on the other machine. ssh cannot prompt, and HOST cannot be taken for an option.
+
+    until: deadline, by time.monotonic.
+    """
     call = [ssh, "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}", "-T", "--", host, command]
     begun = time.monotonic()
     process = subprocess.Popen(  # noqa: S603  # the system's ssh, without a shell here
@@ -168,7 +171,7 @@ def over_ssh(ssh: str, host: str, command: str, until: float) -> Ran:
         process.kill()
         stdout, stderr = process.communicate()
         code = None
-    except BaseException:  # a signal to us: the connection ends, and with it the command there
+    except BaseException:  # a signal: end the connection, and with it the remote command
         process.kill()
         process.wait()
         raise
@@ -176,7 +179,7 @@ def over_ssh(ssh: str, host: str, command: str, until: float) -> Ran:
 
 
 def verdict(there: Ran, answer: Ran) -> str:
-    """What became of it, in words that stay."""
+    """Return the outcome as stable words, for scripts."""
     if there.code is None or answer.code is None:
         return "timed out"
     if SSH_FAILED in (there.code, answer.code) or there.code < 0 or answer.code < 0:
@@ -191,7 +194,7 @@ def verdict(there: Ran, answer: Ran) -> str:
 
 
 def write_bundle(folder: Path, there: Ran, answer: Ran) -> None:
-    """What was said, as it was said."""
+    """Write the raw output of both commands into the bundle."""
     cli.write_file(folder / "environment.txt", there.stdout)
     cli.write_file(folder / "response.json", answer.stdout if answer is not there else b"")
     cli.write_file(folder / "log.txt", there.stderr + (answer.stderr if answer is not there else b""))

@@ -1,4 +1,4 @@
-"""`llorch-run soak`: requests at random for some minutes, each answer compared with a fresh process's."""
+"""`llorch-run soak`: random requests for some minutes, each answer compared with that of a new process."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from llorch.commands.cli import Cell, size, text, write_rows
 from llorch.commands.ledger import MODEL
 from llorch.commands.run.options import NAME
 
-SHOWN = 5  # wrong answers
+SHOWN = 5  # wrong answers to print
 
-commands = click.Group()  # `llorch.commands.run.command` takes it into its own
+commands = click.Group()  # `llorch.commands.run.command` adds it to its group
 
 
 @cli.subcommand(commands, "soak", example=f"{NAME} soak smollm2 --minutes 5")
@@ -45,7 +45,7 @@ def soak(model: Path, minutes: float, seed: int, answers: bool, mode: str, devic
     options = ("--answers", "--seed", str(seed), "--mode", mode, "--device", device, "--json")
     child = cli.run_command("run", "soak", str(path), *options)
     if child.returncode:
-        return child.returncode  # it has said why
+        return child.returncode  # the child has printed why
     fresh = runtime.Fresh(**json.loads(child.stdout))
     with cli.progress(f"loading {path.name}"):
         loaded = runtime.load(path, device=device, mode=mode)

@@ -1,1 +1,1 @@
-"""`serve`: a model over HTTP; which model it is, what is logged, and how signals end it."""
+"""`llorch-run serve`: the command, the served model's identity, and the log."""

@@ -1,4 +1,4 @@
-"""`llorch-run serve`: a model over HTTP until a signal ends it."""
+"""`llorch-run serve`: serve a model over HTTP until a signal arrives."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "LLORCH_API_KEY"
 KEY_BYTES = 4096
-TOGETHER_S = 0.2  # timeout(1) signals the process and then its group: two so close are one
+TOGETHER_S = (
+    0.2  # timeout(1) signals the process and then its group: two signals within this time count as one
+)
 
 
-commands = click.Group()  # `llorch.commands.run.command` takes it into its own
+commands = click.Group()  # `llorch.commands.run.command` adds it to its group
 
 
 @cli.subcommand(commands, "serve", example="llorch-run serve SmolLM2-135M-Instruct.Q4_1.gguf --port 8080")
@@ -103,7 +105,7 @@ def serve(
     is a dispatcher's worker.
     """
     require_extra()
-    import asyncio  # as slow to import as all the rest of `llorch-run --help`
+    import asyncio  # takes as long to import as the rest of `llorch-run --help`
 
     from llorch.runtime import serving
 
@@ -134,9 +136,9 @@ def serve(
 
 
 def require_extra() -> None:
-    """UnsupportedInput where the packages of the extra are not installed."""
+    """Raise UsageError if the packages of the extra `serve` are not installed."""
     try:
-        import prometheus_client  # noqa: F401  # only whether they are there
+        import prometheus_client  # noqa: F401  # only to see whether they are installed
         import pydantic  # noqa: F401
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
@@ -147,7 +149,7 @@ def require_extra() -> None:
 
 
 def load_model(path: Path, device: str, mode: str) -> Model:
-    """The model with its tokenizer, ready to run."""
+    """Load a model with its tokenizer."""
     from llorch import runtime
 
     with cli.progress(f"loading {path.name}"):
@@ -161,7 +163,7 @@ def load_model(path: Path, device: str, mode: str) -> Model:
 
 
 def read_keys(file: Path | None, environment: Mapping[str, str]) -> list[str]:
-    """The keys of the file, or the one of the environment; UnsupportedInput for a file that holds none."""
+    """Read API keys from the file, else one from the environment. UnsupportedInput for an empty file or a long key."""
     if file is None:
         return [key] if (key := environment.get(KEY_VARIABLE, "").strip()) else []
     with file.open(encoding="utf-8", errors="surrogateescape") as lines:
@@ -174,7 +176,7 @@ def read_keys(file: Path | None, environment: Mapping[str, str]) -> list[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it; a name other than localhost is not trusted to stay."""
+    """Return whether only this machine can reach the address; of names only localhost, since others may change."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -182,13 +184,13 @@ def is_loopback(host: str) -> bool:
 
 
 def cache_bytes() -> int:
-    """Memory for keys and values: half of what is free now, 1 GiB at least."""
+    """Return the bytes for the KV cache: half of the free memory, at least 1 GiB."""
     pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 0
     return max(1 << 30, pages * os.sysconf("SC_PAGE_SIZE") // 2)
 
 
 def say_ready(uri: str, settings: Settings, card: Card, *, as_json: bool) -> None:
-    """What is printed once requests are taken: the address, for a person or a program."""
+    """Print the server's address, once it accepts requests."""
     if as_json:
         ready = {"uri": uri, "model": card.name, "worker_id": settings.worker_id}
         cli.write_json({"schema": "llorch.serve/v1", **ready})
@@ -197,7 +199,7 @@ def say_ready(uri: str, settings: Settings, card: Card, *, as_json: bool) -> Non
 
 
 async def until_signalled(server: Server) -> None:
-    """Serves; the first signal drains, the next one ends it at once, and it is Signalled that says so."""
+    """Serve until a signal: the first one drains, a second one ends the server at once and raises Signalled."""
     import asyncio  # as in `serve`
 
     loop = asyncio.get_running_loop()

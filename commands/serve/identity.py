@@ -1,4 +1,4 @@
-"""Which model is served: where it lies, what it is called, and what the registry knows of it."""
+"""The identity of the served model: its name, digest, and what the registry knows about it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SUFFIX = ".gguf"
 
 
 def served_name(model: Path) -> str:
-    """What clients call it where nobody says: the registry's name, or the file's or folder's without its ending."""
+    """Return the default name for clients: the registry's name, or the file's or folder's name without .gguf."""
     name = model.name if model.name not in ("", ".", "..") else model.resolve().name
     return name.removesuffix(SUFFIX) or "model"
 
 
 def identify(path: Path, card: Card, registry: str | None) -> Card:
-    """The card with what can be known of the model's bytes; they are hashed, which takes its time."""
+    """Return the card completed with format, digest, provenance and verification. Slow: hashes the model's files."""
     from llorch import runtime
 
     description = runtime.describe(path)
@@ -38,7 +38,7 @@ def identify(path: Path, card: Card, registry: str | None) -> Card:
 
 
 def provenance(found: Identification) -> dict[str, object]:
-    """What the model came from, without paths of this machine."""
+    """Return the model's provenance for clients, without this machine's paths."""
     return {
         "known": found.known,
         "origins": [
@@ -64,7 +64,7 @@ def provenance(found: Identification) -> dict[str, object]:
 
 
 def verification(store: Registry, digest: str) -> dict[str, object] | None:
-    """The outcome of the latest run that checked it, and that run's checks; None if none did."""
+    """Return the outcome and the checks of the model's latest verification; None if there was none."""
     from llorch.registry import ArtifactAnswer
 
     answer = store.show(digest)

@@ -1,4 +1,4 @@
-"""What a server logs, on stderr: a line for a person, or one JSON object a line."""
+"""The server's log on stderr: text for a person, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ LOGGERS = ("llorch.serving", "uvicorn.error")
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message; an error's traceback on the lines after it."""
+    """Log records as text: time, level, message; a traceback on the lines after it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and a traceback where there is one."""
+        """Return the record's line, and its traceback if it has one."""
         when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         details = getattr(record, "details", {})
         tail = f" {details['ms']} ms" if "ms" in details else ""
@@ -26,10 +26,10 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line."""
+    """Log records as JSON, one object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the record as one line of JSON."""
         document = {
             "time": rfc3339(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
@@ -43,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stderr(form: str) -> None:
-    """Sends what the server and uvicorn log to stderr, and nowhere else."""
+    """Send the log of the server and of uvicorn to stderr only. form: "json" or "text"."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     for name in LOGGERS:
