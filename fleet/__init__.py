@@ -1,12 +1,12 @@
-"""Many tasks over many machines: a plan, claims on a shared folder, receipts, and engines that place processes.
+"""Run many tasks on many machines: a plan, claims in a shared folder, receipts, and engines that start processes.
 
     plan = fleet.read_plan(Path("plan.jsonl"))
     folder = fleet.BatchFolder(Path("out/.batch"))
     with fleet.LocalEngine("package.module:function", slots=2) as engine:
         fleet.Driver(plan.tasks, folder, engine, node, settings).run()
 
-It knows no model, no conversion and no registry: what a task does is a function that is named, and what it gives is a
-small document. There is no scheduler of ours and no remote call: decision 16.
+It knows nothing of models, conversions or the registry: a task calls a function given by name, which returns a small
+JSON document. There is no scheduler and no RPC of our own: decision 16.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What drivers share of a batch: a folder with claims and receipts, on any file system that all of them see."""
+"""The folder that the drivers of a batch share: claims and receipts, on any file system that all of them can access."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from llorch.fleet.claims import LEASE_S, Claims, FilesInFolder
 
-STATE = ".batch"  # in the folder of results
+STATE = ".batch"  # in the output folder
 
 
 class BatchFolder:
-    """claims/ and receipts/ below a folder; nothing is made before something is written."""
+    """claims/ and receipts/ in a folder; the folders are created by the first write."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,28 +24,28 @@ class BatchFolder:
         self._read: dict[str, Mapping[str, Any]] = {}
 
     def claims(self, lease_s: float = LEASE_S, clock: Callable[[], float] | None = None) -> Claims:
-        """The claims, watched by an observer of his own."""
+        """Return a new observer of the claims."""
         files = FilesInFolder(self.path / "claims")
         return Claims(files, lease_s) if clock is None else Claims(files, lease_s, clock)
 
     def finished(self) -> set[str]:
-        """The keys of the tasks that have a receipt."""
+        """Return the keys of the tasks that have a receipt."""
         with suppress(FileNotFoundError):
-            names = os.listdir(self._receipts)  # noqa: PTH208  # names are wanted, thousands of them
+            names = os.listdir(self._receipts)  # noqa: PTH208  # only names, of thousands of files
             return {name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."}
         return set()
 
     def receipt(self, key: str) -> Mapping[str, Any] | None:
-        """How a task ended; None if it did not. It never changes, so it is read once."""
+        """Return a task's receipt; None if it has not ended. Receipts never change, so each is read once."""
         if key not in self._read:
             with suppress(FileNotFoundError):
                 self._read[key] = json.loads((self._receipts / f"{key}.json").read_bytes())
         return self._read.get(key)
 
     def put_receipt(self, key: str, document: Mapping[str, Any]) -> bool:
-        """Says for good how a task ended; False if that was said already, and then it stays as it is.
+        """Write a task's receipt, atomically; return False, and leave it unchanged, if there is one already.
 
-        A receipt is whole or not there. Raises OSError.
+        Raises OSError.
         """
         self._receipts.mkdir(parents=True, exist_ok=True)
         target = self._receipts / f"{key}.json"
@@ -60,7 +60,7 @@ class BatchFolder:
             draft.unlink(missing_ok=True)
 
     def forget_failures(self) -> int:
-        """Takes away the receipts of failed tasks, so that they are tried again; returns how many these are."""
+        """Delete the receipts of failed tasks, so that they are tried again; return their number."""
         failed = [key for key in self.finished() if (self.receipt(key) or {}).get("status") == "failed"]
         for key in failed:
             (self._receipts / f"{key}.json").unlink(missing_ok=True)
@@ -69,12 +69,14 @@ class BatchFolder:
 
 
 def _given_name(draft: Path, target: Path) -> bool:
-    """Gives a file its name, if that is free: one of several who try it at once can."""
+    """Name a file `target` if that doesn't exist; of several processes that try at once, one succeeds."""
     try:
         os.link(draft, target)
     except FileExistsError:
         return False
-    except PermissionError as error:  # EPERM: a file system without hard links, as FAT and some of FUSE
+    except (
+        PermissionError
+    ) as error:  # EPERM: a file system without hard links, such as FAT and some FUSE ones
         if target.exists():
             return False
         with suppress(OSError):

@@ -1,11 +1,11 @@
-"""Who works on a task: small files on a folder that all drivers share, each an attempt with a lease.
+"""Claims on tasks: small files in a folder that all drivers share, each one attempt at a task, with a lease.
 
-`KEY.N` is the N-th attempt at the task KEY. It is made by whoever finds the attempt before it ended or silent, and only
-one process can make it. Its holder rewrites it as long as it lives; how it ended is written into it too. Numbers are
-never used again, so nobody can mistake another's attempt for his own.
+`KEY.N` is the N-th attempt at the task KEY. It is created by a driver that finds the previous attempt ended or silent;
+only one process can create it. Its holder rewrites it while it is alive, and writes into it how the attempt ended.
+Numbers are never reused, so no driver can mistake another's attempt for its own.
 
-No clock is compared with another host's. A lease is over when a file did not change for as long as the lease says, by
-the observer's own monotonic clock: hosts whose clocks are an hour apart agree.
+Clocks of different hosts are never compared. A lease has expired when the file has not changed for its duration, by
+the observer's own monotonic clock, so this also works between hosts whose clocks differ by an hour.
 """
 
 from __future__ import annotations
@@ -22,46 +22,48 @@ from pathlib import Path
 from typing import Any, Protocol
 
 NAME = re.compile(r"([0-9a-f]{64})\.(\d{1,9})")
-SIZE = 2048  # bytes of a claim: of one size, so that rewriting it is one write in place
-LONGEST_CAUSE = 600  # characters of how an attempt ended that are kept
+SIZE = 2048  # bytes of every claim file: a fixed size, so that rewriting it is one write in place
+LONGEST_CAUSE = 600  # characters kept of the reason an attempt ended
 
 LEASE_S = 60.0
-STOPPED = "stopped"  # how an attempt ends that says nothing of its task: its driver was asked to stop
+STOPPED = (
+    "stopped"  # cause of an attempt that ended because its driver was stopped; it doesn't count as a try
+)
 
 
 class ClaimFiles(Protocol):
-    """The five things that are done with files, each as one step."""
+    """The five atomic operations on claim files."""
 
     def names(self) -> list[str]:
-        """All names there are."""
+        """Return the names of all files."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Makes a file; False if it is there already. Two can not both make it."""
+        """Create a file; return False if it exists already. Of several processes only one succeeds."""
 
     def read(self, name: str) -> bytes | None:
-        """The content; None if it is not there."""
+        """Return the content; None if the file doesn't exist."""
 
     def overwrite(self, name: str, content: bytes) -> bool:
-        """Replaces the content in place; False if the file is not there, and then none is made."""
+        """Replace the content in place; return False, and create nothing, if the file doesn't exist."""
 
     def remove(self, name: str) -> None:
-        """Takes the file away, if it is there."""
+        """Delete the file if it exists."""
 
 
 class FilesInFolder:
-    """Files of a folder, which is made when it is needed; on NFS as good as on a disk."""
+    """Claim files in a folder, which is created when needed; works on NFS as on a local disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def names(self) -> list[str]:
-        """As `ClaimFiles`."""
+        """See `ClaimFiles.names`."""
         with suppress(FileNotFoundError):
-            return os.listdir(self._folder)  # noqa: PTH208  # names are wanted, thousands of them
+            return os.listdir(self._folder)  # noqa: PTH208  # only names, of thousands of files
         return []
 
     def create(self, name: str, content: bytes) -> bool:
-        """As `ClaimFiles`. Killed between its two steps it leaves an empty file, a claim that nobody renews."""
+        """See `ClaimFiles.create`. A kill between its two steps leaves an empty file: a claim that expires."""
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -74,13 +76,13 @@ class FilesInFolder:
         return True
 
     def read(self, name: str) -> bytes | None:
-        """As `ClaimFiles`."""
+        """See `ClaimFiles.read`."""
         with suppress(FileNotFoundError):
             return (self._folder / name).read_bytes()
         return None
 
     def overwrite(self, name: str, content: bytes) -> bool:
-        """As `ClaimFiles`."""
+        """See `ClaimFiles.overwrite`."""
         try:
             fd = os.open(self._folder / name, os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -92,13 +94,13 @@ class FilesInFolder:
         return True
 
     def remove(self, name: str) -> None:
-        """As `ClaimFiles`."""
+        """See `ClaimFiles.remove`."""
         (self._folder / name).unlink(missing_ok=True)
 
 
 @dataclass(slots=True)
 class Claim:
-    """An attempt that is ours, as long as `renew` says so. about: what others may know of it."""
+    """An attempt that this process holds until `Claims.renew` returns False. about: facts for other observers."""
 
     key: str
     number: int
@@ -108,15 +110,15 @@ class Claim:
 
     @property
     def name(self) -> str:
-        """Its file."""
+        """The name of its file."""
         return f"{self.key}.{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt as others see it. about: what its holder said of it, empty of one that was killed as it began.
+    """An attempt as observed. about: facts from its holder, empty if that was killed while creating the file.
 
-    ended: how, None while it goes on. silent: that its lease is over.
+    ended: the cause, None while it runs. silent: its lease has expired.
     """
 
     key: str
@@ -128,19 +130,19 @@ class Attempt:
 
     @property
     def is_live(self) -> bool:
-        """Whether somebody works on it."""
+        """Whether a driver is working on it."""
         return self.ended is None and not self.silent
 
     @property
     def cause(self) -> str:
-        """Why there had to be another attempt, in words."""
+        """Why another attempt is needed, in words."""
         if self.ended is not None:
             return self.ended
         return f"the driver {self.about.get('pid', '')} on {self.about.get('host', 'an unknown host')} fell silent"
 
 
 class Claims:
-    """The attempts at all tasks. lease_s: how long one may keep silent; its holder renews it much oftener."""
+    """The attempts at all tasks. lease_s: seconds without renewal until a claim expires; holders renew more often."""
 
     def __init__(
         self, files: ClaimFiles, lease_s: float = LEASE_S, clock: Callable[[], float] = time.monotonic
@@ -151,7 +153,7 @@ class Claims:
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     def look(self) -> dict[str, list[Attempt]]:
-        """Every task's attempts, the latest last. What changed since the last look is alive."""
+        """Read all claims; return each task's attempts, the latest last. One changed since the last call is live."""
         found: dict[str, list[Attempt]] = {}
         for name in self._files.names():
             if NAME.fullmatch(name) and (content := self._files.read(name)) is not None:
@@ -164,13 +166,16 @@ class Claims:
         return found
 
     def take(self, key: str, about: Mapping[str, Any], before: Attempt | None) -> Claim | None:
-        """The next attempt, if it can be had. before: the latest that a look showed, ended or silent; None for none."""
+        """Claim the next attempt at a task; None if another driver was faster.
+
+        before: the latest attempt that `look` returned, ended or silent; None if there was none.
+        """
         if before is not None and before.is_live:
             return None
         claim = Claim(key, (before.number if before else 0) + 1, secrets.token_hex(8), about)
         if not self._files.create(claim.name, _content(claim)):
             return None
-        # Between the look and now the one before may have been renewed, or somebody may have gone further.
+        # Since `look`, the previous attempt may have been renewed, or a later one may have been created.
         numbers = [
             int(found[2])
             for name in self._files.names()
@@ -184,23 +189,23 @@ class Claims:
         return claim
 
     def renew(self, claim: Claim) -> bool:
-        """Says that we still work on it; False if it is another's by now, and the work is to be given up."""
+        """Renew the lease; False if another driver has taken over, so that the work must be stopped."""
         if self._files.read(f"{claim.key}.{claim.number + 1}") is not None:
             return False
         claim.beats += 1
         return self._files.overwrite(claim.name, _content(claim))
 
     def end(self, claim: Claim, cause: str) -> None:
-        """Says how an attempt ended that did not end its task."""
+        """Record why an attempt ended without ending its task."""
         self._files.overwrite(claim.name, _content(claim, cause))
 
     def forget(self, attempts: Iterable[Attempt | Claim]) -> None:
-        """Takes away the attempts at a task that has its receipt, the first one first."""
+        """Delete the attempts at a task that has its receipt, the first one first."""
         for one in sorted(attempts, key=lambda one: one.number):
             self._files.remove(f"{one.key}.{one.number}")
 
     def _seen_as(self, name: str, content: bytes) -> Attempt:
-        """What a file is to us now: silent if it is what it was a lease ago."""
+        """Parse a claim file as an attempt; it is silent if the file has not changed for the duration of its lease."""
         now = self._clock()
         before = self._seen.get(name)
         since = before[1] if before is not None and before[0] == content else now
@@ -209,14 +214,18 @@ class Claims:
             document = json.loads(content)
             about, ended = dict(document["about"]), document["ended"]
             lease_s = max(self._lease_s, float(about.get("lease_s", 0)))
-        except (ValueError, LookupError, TypeError):  # cut short as it was made, or torn as it was written
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+        ):  # truncated while it was created, or torn by a concurrent write
             about, ended, lease_s = {}, None, self._lease_s
         key, _, number = name.partition(".")
         return Attempt(key, int(number), about, ended, now - since >= lease_s, content)
 
 
 def _content(claim: Claim, ended: str | None = None) -> bytes:
-    """What stands in the file: always of one size."""
+    """Return the content of a claim's file, always `SIZE` bytes."""
     cause = None if ended is None else ended.encode("ascii", "backslashreplace").decode()[:LONGEST_CAUSE]
     document = {"about": dict(claim.about), "token": claim.token, "beats": claim.beats, "ended": cause}
     text = json.dumps(document).encode()

@@ -1,7 +1,7 @@
-"""Takes tasks one after another, has an engine run them, and writes how each ended: once, whoever else tries.
+"""The driver of a batch: it claims tasks, has an engine run them, and writes one receipt per task.
 
-Any number of drivers may work on one plan and one folder. What one of them has claimed the others leave alone; of one
-that falls silent they take it over. A driver ends when all its tasks have ended, whoever ended them.
+Any number of drivers may work on one plan and one folder. A task claimed by one is left alone by the others, and taken
+over if that driver falls silent. A driver ends when all its tasks have ended, whichever driver ended them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from llorch.fleet.engines import Engine, TaskResult
 from llorch.fleet.node import Node
 from llorch.fleet.plan import Needs, Task
 
-RENEWALS = 6  # of a claim in one lease: the network may lose some of them
-BACKOFF_S = (1.0, 5.0, 30.0)  # before the same driver tries a failed task again; another one may at once
-NO_SPACE = "space"  # the reason of an outcome that says more of the node than of the task
+RENEWALS = 6  # of a claim within one lease, since the network may lose some
+BACKOFF_S = (1.0, 5.0, 30.0)  # before this driver retries a failed task; another driver may retry at once
+NO_SPACE = "space"  # the reason of a failure that is due to the node, not to the task
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """retries: how many attempts more than one. poll_s: how long it waits at most between two looks at the claims."""
+    """Settings of a driver. retries: attempts after the first. poll_s: longest wait between two looks at the claims."""
 
     retries: int = 2
     lease_s: float = LEASE_S
@@ -36,7 +36,7 @@ class Settings:
 
 @dataclass(slots=True)
 class _Waiting:
-    """A task that has not ended. not_before: by the monotonic clock, for this driver."""
+    """A task that has not ended. not_before: time of the next try by this driver, by its monotonic clock."""
 
     task: Task
     not_before: float = 0.0
@@ -44,17 +44,17 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Tasks without a receipt when the driver ended, each with what this node lacks for it."""
+    """The tasks without a receipt when the driver ended: key → what this node lacks for it."""
 
     lacks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Driver:
-    """Tasks, the folder that drivers share, and the engine that runs them.
+    """Runs tasks on an engine, sharing a folder with other drivers.
 
-    node: whose memory and disk tasks share; None where the engine places them on many. task_fields: what the engine's
-    function is given beside the task itself. passes_over: why this node leaves a task to others, None if it does not.
-    on_end: called with each task's receipt, those of others included.
+    node: the machine whose memory and disk the tasks share; None if the engine places them on several. task_fields:
+    payload of the engine's function besides the task. passes_over: returns why this node leaves a task to others, or
+    None. on_end: called with each task's receipt, including those of other drivers.
     """
 
     def __init__(
@@ -81,12 +81,14 @@ class Driver:
         self._waiting = {task.key: _Waiting(task) for task in longest_first}
         self._running: dict[str, tuple[Task, Claim]] = {}
         self._renewed_at = time.monotonic()
-        self._full_at: int | None = None  # bytes of disk for which this node turned out to have no room
+        self._full_at: int | None = (
+            None  # the smallest need of disk, in bytes, that this node had no room for
+        )
 
     def run(self) -> Left:
-        """Until every task has its receipt, or nothing of what is left fits this node and nobody else works on it.
+        """Run until every task has a receipt, or none of the rest fits this node and no other driver works on them.
 
-        Raises OSError where the folder cannot be read or written. However it ends, its claims end with it.
+        Raises OSError if the folder cannot be read or written. Its claims are released however it ends.
         """
         try:
             while True:
@@ -101,14 +103,14 @@ class Driver:
                 self._claims.end(claim, STOPPED)
 
     def _turn(self) -> Left | None:
-        """One look at all that is shared: ends what has ended, renews what runs, begins what can be begun."""
+        """Look at the shared folder once: renew claims, drop ended tasks, start tasks. Returns Left when done."""
         self._renew()
         attempts = self._without_ended(self._claims.look())
         if not self._waiting and not self._running:
             return Left()
         lacks: dict[str, str] = {}
         beside = self._beside(attempts)
-        others_at_work = bool(beside)  # who hold what a task of ours may need
+        others_at_work = bool(beside)  # they hold resources that a task of ours may need
         for waiting in list(self._waiting.values()):
             task = waiting.task
             if len(self._running) >= self._engine.slots:
@@ -122,7 +124,7 @@ class Driver:
             elif self._is_spent(before):
                 self._end_spent(task, before)
             elif time.monotonic() < waiting.not_before:
-                others_at_work = True  # as good as: it goes on by itself
+                others_at_work = True  # treated alike: the task will be retried after its pause
             elif (lack := self._lack(task, beside)) is not None:
                 lacks[task.key] = lack
             else:
@@ -132,7 +134,7 @@ class Driver:
         return Left(lacks)
 
     def _renew(self) -> None:
-        """Renews our claims, if it is time; the work of a claim that is another's by now is given up."""
+        """Renew our claims, if it is time; cancel the tasks of claims that another driver has taken over."""
         now = time.monotonic()
         if now - self._renewed_at < self._settings.lease_s / RENEWALS:
             return
@@ -143,7 +145,7 @@ class Driver:
                 self._give_back(task)
 
     def _without_ended(self, attempts: Mapping[str, Sequence[Attempt]]) -> dict[str, Sequence[Attempt]]:
-        """The attempts at tasks without a receipt; of the others nothing is left, and nobody waits for them."""
+        """Return the attempts at tasks without a receipt; remove the claims and waiting entries of the others."""
         finished = self._folder.finished()
         for key in finished & attempts.keys() - self._running.keys():
             self._claims.forget(attempts[key])
@@ -161,7 +163,7 @@ class Driver:
         return len(counted) > self._settings.retries
 
     def _beside(self, attempts: Mapping[str, Sequence[Attempt]]) -> list[Needs]:
-        """What the tasks take that other drivers run on this node."""
+        """Return the needs of the tasks that other drivers run on this node."""
         if self._node is None:
             return []
         live = [
@@ -170,7 +172,7 @@ class Driver:
         return [Needs(**one.about["needs"]) for one in live if one.about.get("node") == self._node.name]
 
     def _lack(self, task: Task, beside: Sequence[Needs]) -> str | None:
-        """What this node lacks for a task beside all that runs on it."""
+        """Return what this node lacks for a task, given all that runs on it; None if the task can start."""
         if self._node is None:
             return None
         if (elsewhere := self._passes_over(task)) is not None:
@@ -202,7 +204,7 @@ class Driver:
         self._engine.submit(task.key, task.needs, {**self._fields, "task": asdict(task)})
 
     def _handle(self, finished: TaskResult) -> None:
-        """What the engine says of a task that we still hold."""
+        """Handle an engine's result: write the receipt, or give the task back for a retry; ignored if not ours."""
         if finished.key not in self._running:
             return
         task, claim = self._running[finished.key]
@@ -223,11 +225,11 @@ class Driver:
             self._give_back(task, self._settings.backoff_s[tries])
             return
         del self._running[finished.key]
-        self._waiting[task.key] = _Waiting(task)  # until the next look finds the receipt, ours or another's
+        self._waiting[task.key] = _Waiting(task)  # until the next look finds its receipt
         self._end(task, {**outcome, "attempt": claim.number})
 
     def _give_back(self, task: Task, wait_s: float = 0.0) -> None:
-        """A task that we do not hold any more waits again."""
+        """Return a task that we no longer hold to the waiting ones."""
         del self._running[task.key]
         self._waiting[task.key] = _Waiting(task, time.monotonic() + wait_s)
 

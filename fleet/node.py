@@ -1,4 +1,4 @@
-"""What a machine has, and whether a task fits beside those that run on it."""
+"""The memory and disk of a machine, and whether another task fits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from llorch.fleet.plan import Needs
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine, by the name that all its drivers use. folders: in which tasks write.
+    """A machine, with the name that all drivers on it use. folders: where tasks write.
 
-    memory_bytes, disk_bytes: what tasks may take together. Of the disk what is free now is a limit too.
+    memory_bytes, disk_bytes: most that tasks may use together; the disk is also limited by what is free.
     """
 
     name: str
@@ -23,9 +23,9 @@ class Node:
     folders: tuple[Path, ...] = ()
 
     def lacks(self, needs: Needs, running: Iterable[Needs]) -> str | None:
-        """What a task lacks beside `running`, in words; None if it fits.
+        """Return in words what a task lacks besides the `running` ones; None if it fits.
 
-        Of running tasks' disk all counts as not written yet, so what is free is never promised twice.
+        Running tasks count as if they had written nothing yet, so free space is never promised twice.
         """
         others = list(running)
         memory = self.memory_bytes - sum(one.memory_bytes for one in others)
@@ -38,7 +38,10 @@ class Node:
 
 
 def free_bytes(folders: Iterable[Path]) -> int:
-    """The least that is free where any of the folders is, or will be; without a folder there is no limit."""
+    """Return the smallest free space of the folders' file systems, in bytes; 2^62 without folders.
+
+    A folder need not exist yet.
+    """
     least = 1 << 62
     for folder in folders:
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

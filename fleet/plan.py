@@ -1,4 +1,4 @@
-"""A plan: what is to be made of what, and what that needs, as JSON lines. The first line is about all tasks."""
+"""A plan: the tasks of a batch and their needs, as JSON lines. The first line is about all tasks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from llorch.base.errors import MalformedInput, UnsupportedInput
 
 SCHEMA = "llorch.batch-plan/v1"
 KEY = re.compile(r"[0-9a-f]{64}")
-# A folder's name, in the folder that the run writes: it can neither lead out of it nor be hidden.
+# The name of a folder in the output folder: it can neither lead out of it nor be hidden.
 OUTPUT = re.compile(r"[^./\x00][^/\x00]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a task takes while it runs.
+    """What a task needs while it runs.
 
-    disk_bytes: on the node, for what is fetched and what is written. memory_bytes: of all its processes at their
-    highest. seconds: on one core, as estimated. gpus: whole ones.
+    disk_bytes: on the node, for the download and the output. memory_bytes: peak of all its processes together. seconds:
+    estimate for one core. gpus: whole GPUs.
     """
 
     disk_bytes: int
@@ -36,10 +36,9 @@ class Needs:
 class Task:
     """One model to convert.
 
-    key: the digest of all that decides the result, see `key_of`. source: an absolute path, a URL or
-    owner/repo@commit:file, as a command takes it. identity: its digest, or its pinned revision. output: the name of the
-    folder that is made. refused: why it will not be tried, None for a task that will. host: where the plan found a
-    source that is a file; empty for others.
+    key: the digest of everything that decides the result, see `key_of`. source: an absolute path, a URL or
+    owner/repo@commit:file. identity: the source's digest, or its pinned revision. output: the name of the output
+    folder. refused: why it will not be tried, else None. host: where a source that is a file was found; else empty.
     """
 
     key: str
@@ -55,9 +54,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Tasks, by their outputs' names.
+    """Tasks, sorted by output name.
 
-    options: of every conversion; tools: what decides bytes beside them. level: of the verification reckoned with.
+    options: of every conversion. tools: versions that also decide the output's bytes. level: of the verification.
     """
 
     options: Mapping[str, Any]
@@ -67,7 +66,7 @@ class Plan:
 
 
 def key_of(identity: str, options: Mapping[str, Any], tools: Mapping[str, str]) -> str:
-    """The digest that two tasks share if and only if the same bytes come of them.
+    """Return the SHA-256 of what decides a task's output bytes: two tasks have the same key if these are the same.
 
     >>> key_of("sha256:00", {"dtype": "auto"}, {"llorch": "1"})[:12]
     '0f27f082cd11'
@@ -77,14 +76,14 @@ def key_of(identity: str, options: Mapping[str, Any], tools: Mapping[str, str]) 
 
 
 def written_plan(plan: Plan) -> bytes:
-    """The file's content: the same for equal plans."""
+    """Return the content of a plan's file, the same for equal plans."""
     head = {"schema": SCHEMA, "options": dict(plan.options), "tools": dict(plan.tools), "level": plan.level}
     rows = [head, *(asdict(task) for task in plan.tasks)]
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in a file. Raises MalformedInput, which names the line; UnsupportedInput for another schema; OSError."""
+    """Read a plan. Raises MalformedInput, which names the line, UnsupportedInput for another schema, and OSError."""
     try:
         lines = path.read_bytes().decode().splitlines()
     except UnicodeDecodeError as error:
@@ -114,7 +113,7 @@ def _parse(line: str, number: int, path: Path) -> dict[str, Any]:
 
 
 def _task(row: Mapping[str, Any], number: int, path: Path) -> Task:
-    """The task of a line, whose values are what they are to be."""
+    """Return the task of a line, after checking its values."""
     where = f"line {number}"
     try:
         task = Task(**{**row, "needs": Needs(**row["needs"])})

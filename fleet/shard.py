@@ -1,4 +1,4 @@
-"""Which part of a plan is this process's: said, or known from what started it."""
+"""The shard of a plan for this process: from an option, or from a scheduler's environment variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Part `number` of `count`, counted from 1. said_by: where that was said, for a person."""
+    """Part `number` of `count`, counted from 1. said_by: the option or variable it is from, for a message."""
 
     number: int
     count: int
@@ -22,7 +22,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class _Variables:
-    """The environment variables of one starter. first: of the smallest index, step: between two; 0 and 1 if absent."""
+    """A scheduler's environment variables. first: the lowest index, 0 if absent. step: between indices, else 1."""
 
     index: str
     count: str
@@ -30,8 +30,8 @@ class _Variables:
     step: str = ""
 
 
-# Sources: sbatch(1), "Job array"; Kubernetes, "Indexed Job", which sets the index alone, so that the job's own `env`
-# says the count; SkyPilot, "Distributed multi-node jobs".
+# Sources: sbatch(1), "Job array"; Kubernetes, "Indexed Job", which sets only the index, so that the count has to be set
+# in the job's own `env`; SkyPilot, "Distributed multi-node jobs".
 STARTERS: Sequence[_Variables] = (
     _Variables(
         "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP"
@@ -42,7 +42,7 @@ STARTERS: Sequence[_Variables] = (
 
 
 def parse_shard(text: str) -> Shard:
-    """The shard of `K/N`, K from 1 to N. Raises ValueError.
+    """Parse `K/N`, K from 1 to N. Raises ValueError.
 
     >>> parse_shard("2/4")
     Shard(number=2, count=4, said_by='--shard')
@@ -54,10 +54,10 @@ def parse_shard(text: str) -> Shard:
 
 
 def shard_from_environment(environment: Mapping[str, str]) -> Shard | None:
-    """The shard that an array job's or a node's variables say; None where there are none of them.
+    """Return the shard given by an array job's or a node's environment variables; None if there are none.
 
-    Indices are counted from the array's own first one: Slurm's `--array=5-8` has the shards 1 to 4. Raises ValueError
-    for an index without a count, and for one that is not among as many.
+    Indices count from the array's first: Slurm's `--array=5-8` has the shards 1 to 4. Raises ValueError for an index
+    without a count, or outside of it.
     """
     for variables in STARTERS:
         if not environment.get(variables.index):
@@ -88,10 +88,10 @@ def _whole(environment: Mapping[str, str], name: str) -> int:
 
 
 def tasks_of_shard(tasks: Sequence[Task], shard: Shard) -> list[Task]:
-    """The tasks of one shard: every task is in one of them, and their seconds are as even as a greedy choice makes it.
+    """Return the tasks of one shard. Every task is in exactly one shard, and the shards' seconds are balanced greedily.
 
-    The longest task goes first, each to the shard that has least to do: at most 4/3 of the best (Graham, 1969). All who
-    ask of the same tasks get the same answer.
+    Tasks are assigned from the longest on, each to the shard with the least to do: at most 4/3 of the optimum (Graham,
+    1969). The result depends only on the tasks, so all processes agree.
     """
     loads = [0.0] * shard.count
     mine = []

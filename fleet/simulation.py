@@ -1,4 +1,4 @@
-"""How long a plan takes on some machines, and what it needs of their disks: played through, event by event."""
+"""Event simulation of a plan on given machines: how long it takes, and the disk and memory it uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llorch.fleet.plan import Task
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Machines of one size. workers: tasks that each runs at once, if its memory and disk have room for them."""
+    """Machines of the same size. workers: most tasks that each runs at once, if its memory and disk suffice."""
 
     nodes: int
     workers: int
@@ -21,11 +21,11 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class SimulationResult:
-    """What came of it.
+    """The result of a simulation.
 
-    makespan_s: until the last task ended. most_done_s: until 95 of 100 had; what is between the two is the tail of
-    stragglers. busy: the share of all workers' time that was worked. disk_bytes, memory_bytes: the most that was in use
-    on any node at once. left: outputs of the tasks that fit no node.
+    makespan_s: until the last task ended. most_done_s: until 95 % had ended; the difference is the tail of stragglers.
+    busy: the share of the workers' time that was used. disk_bytes, memory_bytes: peak on any node. left: outputs of the
+    tasks that fit no node.
     """
 
     makespan_s: float
@@ -38,7 +38,7 @@ class SimulationResult:
 
 @dataclass(slots=True)
 class _Load:
-    """What is in use on a node, and the most that was."""
+    """What is in use on a node, and its peak."""
 
     workers: int = 0
     disk: int = 0
@@ -63,10 +63,11 @@ class _Load:
 def simulate(
     tasks: Sequence[Task], cluster: Cluster, seconds: Sequence[float] | None = None
 ) -> SimulationResult:
-    """Plays the drivers' own rule: whoever has room takes the longest task that fits.
+    """Simulate the drivers' rule: a node with room takes the longest task that fits.
 
-    seconds: what each task really takes, by default what the plan says. Refused tasks take nothing.
+    seconds: the actual time of each task, by default the plan's estimate. Refused tasks take no time.
 
+    >>> from llorch.fleet.plan import Needs
     >>> needs = Needs(disk_bytes=1, memory_bytes=1, seconds=2.0)
     >>> tasks = [Task(str(n), "", "", str(n), 0, 0, needs) for n in range(4)]
     >>> simulate(tasks, Cluster(nodes=1, workers=2, memory_bytes=9, disk_bytes=9)).makespan_s
@@ -105,7 +106,7 @@ def simulate(
 
 
 def _take(node: _Load, waiting: list[Task], cluster: Cluster) -> list[Task]:
-    """The tasks that a node takes now, which wait no longer."""
+    """Move the tasks that a node can take now from `waiting` to the node; return them."""
     taken: list[Task] = []
     place = 0
     while place < len(waiting) and node.workers < cluster.workers:

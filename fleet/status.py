@@ -1,4 +1,4 @@
-"""How far a batch is: counted from its receipts and claims, wherever these were written."""
+"""The status of a batch, counted from its receipts and claims."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATES = ("converted", "failed", "refused", "running", "waiting")
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Tasks that ended for one reason. example: what was said of one of them, and which it was."""
+    """Tasks that failed for the same reason. output, example: one of them, and its message."""
 
     reason: str
     count: int
@@ -26,7 +26,7 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class HostShare:
-    """What ran on one host. seconds: of all its tasks together, which ran side by side."""
+    """What ran on one host. seconds: sum over its tasks, which may have run concurrently."""
 
     host: str
     converted: int
@@ -37,7 +37,7 @@ class HostShare:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An attempt under way, or one whose driver is gone and which nobody has taken over yet."""
+    """An attempt in progress, or one whose driver died and that no other has taken over yet."""
 
     output: str
     host: str
@@ -47,11 +47,11 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """states: state → how many tasks, of `STATES`.
+    """The status of a batch. states: state (of `STATES`) → number of tasks.
 
-    done_bytes, all_bytes: of sources. bytes_per_second: of source, for each task that runs. eta_s: until all is done if
-    as many go on running as do now; None where nothing has ended or nothing runs, for then nobody knows. outcomes: of
-    verifications → how many. slower: what tasks took, over what was planned.
+    done_bytes, all_bytes: of sources. bytes_per_second: of source, per running task. eta_s: estimated time until all is
+    done with as many tasks running as now; None if none has ended or none runs. outcomes: outcome of verification →
+    number. slower: time that tasks took, divided by the plan's estimate.
     """
 
     states: Mapping[str, int]
@@ -72,12 +72,12 @@ class Status:
         return not self.states["running"] and not self.states["waiting"]
 
     def to_json(self) -> dict[str, Any]:
-        """The document."""
+        """Return the document for --json."""
         return {"schema": "llorch.batch-status/v1", **asdict(self), "done": self.is_done}
 
 
 def status_of(tasks: Sequence[Task], folder: BatchFolder) -> Status:
-    """Counts what there is. No clock is asked: rates are of what tasks took, by the clocks of those that ran them."""
+    """Compute the status. Rates come from the times that tasks recorded, so no clocks are compared."""
     receipts = {task.key: folder.receipt(task.key) for task in tasks}
     ended = {key: receipt for key, receipt in receipts.items() if receipt is not None}
     attempts = {key: tried[-1] for key, tried in folder.claims().look().items() if tried[-1].is_live}
@@ -109,7 +109,7 @@ def _seconds(receipt: Mapping[str, Any]) -> float:
 
 
 def _eta(waiting: Sequence[Task], running: Sequence[Task], slower: float | None) -> float | None:
-    """Of running tasks half is left, on average; the longest that waits is not cut in pieces."""
+    """Estimate the remaining seconds: running tasks are half done on average; the longest waiting one is not split."""
     if not waiting and not running:
         return 0.0
     if slower is None or not running:

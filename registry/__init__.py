@@ -1,12 +1,12 @@
-"""What came from what, and was it checked: artifacts by digest, runs, checks, names.
+"""A database of provenance: artifacts by digest, the runs that made them, checks, and names.
 
     with Registry("registry.db") as registry:
         registry.record(run, names={"smollm2": digest})
         registry.list()
         registry.show("smollm2")
 
-The registry imports no other room and is told plain records; it never stores weights. `locate` says which
-database a command means. Names here load what they need when they are first used: SQLAlchemy costs 0.2 s.
+The registry imports no room but base, takes plain records, and never stores weights. `locate` finds the database that
+a command uses. Names here are imported on first use, since SQLAlchemy takes 0.2 s.
 """
 
 from __future__ import annotations

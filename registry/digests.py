@@ -1,7 +1,7 @@
-"""Identities of content: `sha256:` of a file, `tree1:` of a folder, `weights1:` of tensors in any files.
+"""Digests of content: `sha256:` of a file, `tree1:` of a folder, `weights1:` of tensors in any files.
 
-A digest is a label, a colon and 64 lower-case hex digits. The label keeps domains apart: what is hashed for a
-tree or for weights is a document in canonical JSON that says which of the two it is.
+A digest is a label, a colon and 64 lower-case hex digits. A tree or weights digest is the SHA-256 of a canonical JSON
+document, which names its schema so that the two kinds cannot collide.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LABELS = ("sha256", "tree1", "weights1")
 DIGEST = re.compile(rf"(?:{'|'.join(LABELS)}):[0-9a-f]{{64}}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
-# Top-level names that `tree1` leaves out: version control, what a Hub client leaves behind, and records of
-# runs, which hold times and so differ between equal results. The list belongs to the label: another is tree2.
+# Top-level names that `tree1` leaves out: version control, the hub client's cache, and records of runs, which contain
+# times and so differ between equal results. The lists are part of the label's definition: a change needs "tree2".
 EXCLUDED = frozenset((".git", ".gitignore", ".gitattributes", ".github", ".cache"))
 RECORDS = frozenset((RECORD, PROVENANCE, "bom.cdx.json", "model.sig"))
 
@@ -34,7 +34,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """A file of a folder. path: relative, `/` between its parts. sha256: 64 hex digits."""
+    """A file of a folder. path: relative, with `/`. sha256: 64 hex digits."""
 
     path: str
     sha256: str
@@ -43,7 +43,7 @@ class HashedFile:
 
 @dataclass(frozen=True, slots=True)
 class HashedTensor:
-    """A tensor wherever it lies. shape: outermost dimension first. sha256: of its bytes, without padding."""
+    """A tensor, regardless of its file. shape: outermost dimension first. sha256: of its bytes, without padding."""
 
     name: str
     dtype: str
@@ -52,7 +52,7 @@ class HashedTensor:
 
 
 def canonical_json(document: object) -> bytes:
-    """The one spelling of a document: keys sorted, no spaces, UTF-8 unescaped, no NaN.
+    """Return a document's canonical JSON: keys sorted, no spaces, UTF-8 unescaped, no NaN.
 
     Equal to RFC 8785 for documents whose keys are ASCII and whose numbers are integers below 2^53.
     Raises ValueError for NaN, infinity and half a surrogate pair.
@@ -62,15 +62,15 @@ def canonical_json(document: object) -> bytes:
 
 
 def tree1(files: Iterable[HashedFile]) -> str:
-    """The digest of a folder: `tree1:` and the SHA-256 of its manifest. Raises RefusedRecord.
+    """Return the digest of a folder: `tree1:` and the SHA-256 of its manifest. Raises RefusedRecord.
 
-    What `EXCLUDED` and `RECORDS` name at the top level is left out, whoever lists it.
+    Files whose top-level name is in `EXCLUDED` or `RECORDS` are left out.
     """
     return "tree1:" + hashlib.sha256(tree_manifest(files)).hexdigest()
 
 
 def tree_manifest(files: Iterable[HashedFile]) -> bytes:
-    """The document that `tree1` hashes: every file's path, SHA-256 and size, by the bytes of the paths."""
+    """Return the JSON that `tree1` hashes: every file's path, SHA-256 and size, sorted by the bytes of the path."""
     kept = sorted((file for file in files if not is_excluded(file.path)), key=lambda file: file.path.encode())
     if not kept:
         raise RefusedRecord("a folder without files has no digest")
@@ -85,7 +85,7 @@ def tree_manifest(files: Iterable[HashedFile]) -> bytes:
 
 
 def weights1(tensors: Iterable[HashedTensor]) -> str:
-    """The digest of tensors, whichever files hold them and in whichever order. Raises RefusedRecord."""
+    """Return the digest of tensors, independent of their files and order. Raises RefusedRecord."""
     ordered = sorted(tensors, key=lambda tensor: tensor.name.encode())
     names = [tensor.name for tensor in ordered]
     if not names:
@@ -102,7 +102,7 @@ def weights1(tensors: Iterable[HashedTensor]) -> str:
 
 
 def digest_of(path: Path, progress: Progress | None = None) -> str:
-    """`sha256:` of a file or `tree1:` of a folder, read from the disk. Raises OSError and RefusedRecord."""
+    """Return the `sha256:` of a file or the `tree1:` of a folder on the disk. Raises OSError and RefusedRecord."""
     if path.is_dir():
         return tree1(hashed_files(path, progress))
     return "sha256:" + sha256_of(path, progress)
@@ -111,9 +111,9 @@ def digest_of(path: Path, progress: Progress | None = None) -> str:
 def hashed_files(
     folder: Path, progress: Progress | None = None, sha256: Callable[[Path], str] | None = None
 ) -> list[HashedFile]:
-    """Every file of a folder but the excluded; records of runs are among them, for their own rows.
+    """Hash every file of a folder except the excluded ones; records of runs are included, for their own rows.
 
-    sha256: how one is hashed, by default `sha256_of`.
+    sha256: the function that hashes a file, by default `sha256_of`.
     """
     paths = list(walk(folder))
     total, done, hashed = sum(size for _, size in paths), 0, []
@@ -129,15 +129,15 @@ def hashed_files(
 
 
 def part_of(progress: Progress, before: int, total: int) -> Progress:
-    """The progress of one file among `total` bytes, of which so many were before it."""
+    """Return a progress for one file that reports its bytes as part of `total`, after the `before` earlier ones."""
     return lambda done, _: progress(before + done, total)
 
 
 def walk(folder: Path) -> Iterable[tuple[str, int]]:
-    """Paths and sizes of the regular files below `folder`, through links to files.
+    """Yield the paths and sizes of the regular files below `folder`, following links to files.
 
-    A Hub cache is nothing but links to files, so these are followed; a link to a folder, a pipe or a device is
-    no part of a model, and refused. Folders without files do not exist.
+    A hub cache consists of links to files, so these are followed; a link to a folder, a pipe or a device is refused
+    with RefusedRecord. Empty folders are ignored.
     """
     for parent, folders, names in os.walk(folder, onerror=raise_it):
         at = Path(parent).relative_to(folder)
@@ -159,12 +159,12 @@ def walk(folder: Path) -> Iterable[tuple[str, int]]:
 
 
 def raise_it(error: OSError) -> None:
-    """A folder that cannot be read is not an empty one."""
+    """Raise the error: a folder that cannot be read must not be treated as empty."""
     raise error
 
 
 def sha256_of(path: Path, progress: Progress | None = None) -> str:
-    """The SHA-256 of a file's bytes, in hex, in bounded memory."""
+    """Return the SHA-256 of a file, in hex; reads it in chunks."""
     digest, done = hashlib.sha256(), 0
     with path.open("rb") as file:
         total = os.fstat(file.fileno()).st_size
@@ -177,12 +177,12 @@ def sha256_of(path: Path, progress: Progress | None = None) -> str:
 
 
 def is_excluded(path: str) -> bool:
-    """Whether `tree1` leaves out this path of a folder."""
+    """Return whether `tree1` leaves out this path of a folder."""
     return path.split("/", 1)[0] in EXCLUDED or path in RECORDS
 
 
 def require_path(path: str) -> str:
-    """`path`, if it may stand in a manifest: relative, `/` between parts, UTF-8, no control character."""
+    """Return `path` if it is relative, with `/`, in UTF-8 and without control characters; else raise RefusedRecord."""
     parts: Sequence[str] = path.split("/")
     try:
         path.encode("utf-8")
@@ -196,14 +196,14 @@ def require_path(path: str) -> str:
 
 
 def require_sha256(text: str) -> str:
-    """`text`, if it is 64 lower-case hex digits."""
+    """Return `text` if it is 64 lower-case hex digits; else raise RefusedRecord."""
     if not SHA256.fullmatch(text):
         raise RefusedRecord(f"{quote_text(text)} is no SHA-256: 64 lower-case hex digits")
     return text
 
 
 def require_digest(text: str) -> str:
-    """`text`, if it is a label, a colon and 64 lower-case hex digits."""
+    """Return `text` if it is a label, a colon and 64 lower-case hex digits; else raise RefusedRecord."""
     if not DIGEST.fullmatch(text):
         raise RefusedRecord(
             f"{quote_text(text)} is no digest: {', '.join(LABELS)}, a colon and 64 hex digits"

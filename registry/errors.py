@@ -1,23 +1,23 @@
-"""What can go wrong with a registry, as exceptions: it cannot be used, or it refuses what it was told.
+"""Errors of the registry: it cannot be used, or it refuses a record or a query.
 
     RegistryError                 the registry cannot be used (exit 4)
     ├── RegistryUnreachable       no such folder or server, or no permission
-    ├── RegistryLocked            another process held it for longer than the timeout
+    ├── RegistryLocked            another process held the lock for longer than the timeout
     ├── RegistryNewer             its schema is newer than this program
     ├── RegistryOlder             its schema is older, and is not upgraded on opening
     ├── RegistryReadOnly          it can be read but not written
-    └── NotARegistry              a file or database of somebody else, or a damaged one
+    └── NotARegistry              another program's file or database, or a damaged one
 
-    RequestError (a ValueError)   what was told or asked is refused (exit 3)
-    ├── RefusedRecord             a value that would not come back as it was told
+    RefusedRequest (a ValueError) a record or a query is refused (exit 3)
+    ├── RefusedRecord             a value that could not be stored unchanged
     ├── ConflictingRecord         it contradicts what is recorded under the same identity
-    ├── InvalidReference          no form of REF, or a name that names may not have
+    ├── InvalidReference          not a valid REF, or not a valid name
     ├── UnknownReference          nothing is recorded under it
-    ├── RefusedByPolicy           a name demands a signature that nobody has verified (exit 1)
-    ├── AmbiguousReference        more than one thing is
-    └── ChangedInput              what went into a run is not to be had any more
+    ├── RefusedByPolicy           a name requires a signature that was not verified (exit 1)
+    ├── AmbiguousReference        more than one thing is recorded under it
+    └── ChangedInput              the input of a run no longer exists unchanged
 
-`reason` is a word that stays, for scripts; `str()` is one line.
+`reason` is a stable word for scripts; `str()` is one line.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ LONGEST_SHOWN = 80
 
 
 def quote_text(text: str) -> str:
-    """`text` quoted, on one line, without control characters, and bounded."""
+    """Return `text` quoted, on one line, control characters escaped, cut after `LONGEST_SHOWN` characters."""
     cut = text[:LONGEST_SHOWN] + "…" if len(text) > LONGEST_SHOWN else text
     return f"'{printable(cut)}'"
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with control characters as escapes."""
+    """Return `text` on one line, control characters escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -52,7 +52,7 @@ class RegistryUnreachable(RegistryError):
 
 
 class RegistryLocked(RegistryError):
-    """Another process held it for longer than the timeout."""
+    """Another process held the lock for longer than the timeout."""
 
     reason = "locked"
 
@@ -64,7 +64,7 @@ class RegistryNewer(RegistryError):
 
 
 class RegistryOlder(RegistryError):
-    """Its schema is older than this program's, and it is not one to be upgraded on opening."""
+    """Its schema is older than this program's, and a server is not upgraded on opening."""
 
     reason = "older"
 
@@ -76,19 +76,19 @@ class RegistryReadOnly(RegistryError):
 
 
 class NotARegistry(RegistryError):
-    """A file or database of somebody else, or a damaged one."""
+    """Another program's file or database, or a damaged one."""
 
     reason = "not-a-registry"
 
 
 class RefusedRequest(ValueError):
-    """What was told or asked is refused; nothing was written."""
+    """A record or a query is refused; nothing was written."""
 
     reason: ClassVar[str] = "refused"
 
 
 class RefusedRecord(RefusedRequest):
-    """A value that would not come back as it was told: NUL, half a surrogate pair, NaN, a naive time."""
+    """A value that could not be stored unchanged: NUL, half a surrogate pair, NaN, a naive time."""
 
 
 class ConflictingRecord(RefusedRequest):
@@ -98,13 +98,13 @@ class ConflictingRecord(RefusedRequest):
 
 
 class InvalidReference(RefusedRequest):
-    """No form of REF, or a name that names may not have."""
+    """Not a valid REF, or not a valid name."""
 
     reason = "invalid"
 
 
 class UnknownReference(RefusedRequest):
-    """Nothing is recorded under it. near: names that are spelled like it."""
+    """Nothing is recorded under it. near: names with a similar spelling."""
 
     reason = "unknown"
 
@@ -118,7 +118,7 @@ class UnknownReference(RefusedRequest):
 
 
 class AmbiguousReference(RefusedRequest):
-    """More than one thing is recorded under it. candidates: references that each mean one of them."""
+    """More than one thing is recorded under it. candidates: unambiguous references, one for each."""
 
     reason = "ambiguous"
 
@@ -129,12 +129,12 @@ class AmbiguousReference(RefusedRequest):
 
 
 class RefusedByPolicy(RefusedRequest):
-    """A name demands a signature, and what it means, or is to mean, has none that was verified."""
+    """A name requires a signature, and its artifact, or the one it is being set to, has no verified one."""
 
     reason = "policy"
 
 
 class ChangedInput(RefusedRequest):
-    """What went into a run is nowhere on this host any more, so it cannot be made again."""
+    """The input of a run is no longer on this host unchanged, so the run cannot be repeated."""
 
     reason = "changed"

@@ -1,8 +1,8 @@
-"""Makes `registry.db.example`: conversions of llama, mistral, phi and qwen models, all invented.
+"""Writes `registry.db.example`: invented conversions of llama, mistral, phi and qwen models.
 
     python -m llorch.registry.example [FILE]
 
-Digests are those of made-up bytes; sizes, checks and times are plausible. The same rows on every run.
+Digests are of invented text; sizes, checks and times are plausible. Every run writes the same rows.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Model:
 
 
 def day(month: int, day_: int, hour: int, minute: int) -> datetime:
-    """A minute of 2026."""
+    """Return a time in 2026, UTC."""
     return datetime(2026, month, day_, hour, minute, tzinfo=UTC)
 
 
@@ -99,7 +99,7 @@ MODELS = (
 
 
 def main(path: Path) -> None:
-    """Writes the example to `path`, replacing what is there."""
+    """Write the example to `path`, replacing an existing file."""
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / "registry.db"
         fill(Registry(built))
@@ -110,7 +110,7 @@ def main(path: Path) -> None:
 
 
 def fill(registry: Registry) -> None:
-    """Records every conversion, one that failed, and what the results are called."""
+    """Record all conversions, one failed run, and names."""
     for model in MODELS:
         converted = conversion(model)
         checked = [verification(model, converted)] if model.verified is not None else []
@@ -128,7 +128,7 @@ def fill(registry: Registry) -> None:
 
 
 def conversion(model: Model) -> RunRecord:
-    """The run that made a model's folder."""
+    """Return the run that converted a model."""
     label = f"{model.name}-{model.dtype}"
     finished = model.started + timedelta(minutes=model.minutes)
     return RunRecord(
@@ -149,7 +149,7 @@ def conversion(model: Model) -> RunRecord:
 
 
 def source(model: Model) -> ArtifactRecord:
-    """A GGUF file."""
+    """Return the record of a model's GGUF file."""
     content = invent_digest(model.file)
     return ArtifactRecord(
         digest=f"sha256:{content}",
@@ -163,7 +163,7 @@ def source(model: Model) -> ArtifactRecord:
 
 
 def folder(model: Model) -> ArtifactRecord:
-    """A folder of safetensors files."""
+    """Return the record of a model's safetensors folder."""
     count = len(model.shard_bytes)
     shards = [
         f"model-{n + 1:05}-of-{count:05}.safetensors" if count > 1 else "model.safetensors"
@@ -197,7 +197,7 @@ def folder(model: Model) -> ArtifactRecord:
 
 
 def fetch(model: Model) -> RunRecord:
-    """The run that a GGUF file came by."""
+    """Return the run that downloaded a model's GGUF file."""
     started = model.started - timedelta(minutes=9)
     fetched = source(model)
     download = SourceRecord(
@@ -231,7 +231,7 @@ def fetch(model: Model) -> RunRecord:
 def verification(
     model: Model, converted: RunRecord, *, level: str = "quick", after: timedelta = timedelta(seconds=1)
 ) -> RunRecord:
-    """The run that checked a folder against its source, some time after it was made."""
+    """Return the run that verified a folder against its source. after: time since the conversion."""
     source_edge, made = converted.edges
     started = model.started + timedelta(minutes=model.minutes) + after
     checks = [
@@ -257,7 +257,7 @@ def verification(
 
 
 def refused_run() -> RunRecord:
-    """A run that ended with an error, and made nothing."""
+    """Return a run that failed and has no output."""
     started = day(10, 14, 13, 22)
     file = "Qwen2.5-7B-Instruct-Q6_K.gguf"
     content = invent_digest(file)
@@ -286,12 +286,12 @@ def refused_run() -> RunRecord:
 
 
 def invent_digest(text: str) -> str:
-    """A SHA-256 that looks like any other."""
+    """Return the SHA-256 of invented content for `text`."""
     return hashlib.sha256(f"invented: {text}".encode()).hexdigest()
 
 
 def uid(text: str, when: datetime) -> str:
-    """A run id that is the same whenever the example is made."""
+    """Return a run id that depends only on the arguments."""
     return uuid7(int(when.timestamp() * 1000), int(invent_digest(text)[:18], 16) & ((1 << 74) - 1))
 
 

@@ -1,8 +1,8 @@
-"""Runs that the registry was not told of yet: a small file each, which its next opening takes in.
+"""Runs that are not recorded in the registry yet: a small note file each, recorded when the registry is next opened.
 
-To open a registry costs half a second, and it may be locked or out of reach: too much for a run that has only
-begun, or that failed. A note costs one small file. It is never changed: a run that ends gets another one, so
-whoever takes notes in loses none that is written meanwhile.
+Opening a registry takes half a second, and it may be locked or unreachable: too much for a run that has just started
+or failed. A note is one small file. It is never modified: a run that ends gets another one, so that no note is lost
+if it is written while others are being recorded.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from llorch.registry.store import Registry
 
 NOTE = re.compile(rf"{UID.pattern}\.(running|failed)\.json")
-TRIES = 3  # another process may remove the empty folder between our making it and our writing into it
+TRIES = 3  # another process may remove the empty folder after we created it and before we write into it
 
 
 class Spool:
-    """The folder of a registry's notes; it is there only while it holds some, for its owner only."""
+    """The folder of a registry's notes; it exists only while it contains some, accessible to its owner only."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def is_there(self) -> bool:
-        """Whether there is anything to take in; costs next to nothing."""
+        """Whether there are notes to record; cheap."""
         return self.folder.is_dir()
 
     def note(self, run: RunRecord) -> None:
-        """Notes a run that is running or failed; nothing that it touched is kept. Raises OSError."""
+        """Write a note of a running or failed run, without its artifacts. Raises OSError."""
         content = json.dumps(as_json(run), allow_nan=False).encode()
         name = f"{run.uid}.{run.status}.json"
         for tries_left in reversed(range(TRIES)):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
                 (self.folder / f".{name}").write_bytes(content)
-                (self.folder / f".{name}").rename(self.folder / name)  # whole, or not there
+                (self.folder / f".{name}").rename(self.folder / name)  # atomic
             except FileNotFoundError:
                 if not tries_left:
                     raise
@@ -56,14 +56,14 @@ class Spool:
                 return
 
     def forget(self, uid: str) -> None:
-        """Takes away the note that a run is running; there need not be one. Raises OSError."""
+        """Delete the note that a run is running, if there is one. Raises OSError."""
         self._remove(self.folder / f"{uid}.running.json")
 
     def take_in(self, registry: Registry) -> None:
-        """Records what is noted, and then takes the notes away.
+        """Record the noted runs, and then delete the notes.
 
-        Of a run that is recorded otherwise the note is wrong: its process was stopped just after it had recorded
-        the run. Raises RegistryError, and then the notes stay.
+        A note that conflicts with a recorded run is dropped: its process was stopped just after recording the run.
+        Raises RegistryError, and then the notes are kept.
         """
         notes = self._notes()
         recorded = [run for run in notes.values() if run is not None]
@@ -74,12 +74,12 @@ class Spool:
                 for run in recorded:
                     with contextlib.suppress(RefusedRequest):
                         registry.record(run)
-        with contextlib.suppress(OSError):  # on a disk that cannot be written they are taken in again
+        with contextlib.suppress(OSError):  # on a read-only disk the notes stay, and are recorded again
             for path in notes:
                 self._remove(path)
 
     def _notes(self) -> dict[Path, RunRecord | None]:
-        """Every note, None for one that cannot be read."""
+        """Read all notes; None for one that cannot be read."""
         try:
             names = sorted(name for name in os.listdir(self.folder) if NOTE.fullmatch(name))  # noqa: PTH208
         except OSError:
@@ -88,12 +88,12 @@ class Spool:
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # others' notes are in it
+        with contextlib.suppress(OSError):  # the folder contains other notes
             self.folder.rmdir()
 
 
 def read_note(path: Path) -> RunRecord | None:
-    """The run that a note tells of; None if it tells of none, or is gone."""
+    """Read a note's run; None if the note is invalid or gone."""
     try:
         return run_from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError, LookupError, TypeError):
@@ -101,7 +101,7 @@ def read_note(path: Path) -> RunRecord | None:
 
 
 def run_from_json(document: Mapping[str, Any]) -> RunRecord:
-    """The run of which `as_json` made this, without what it touched."""
+    """Return the run of a document made by `as_json`, without its artifacts, checks and sources."""
     finished, process = document["finished_at"], document["process"]
     return RunRecord(
         uid=document["uid"],

@@ -1,7 +1,7 @@
-"""The registry: told what was made from what and what was checked, it answers by digest, name and run.
+"""The registry: it records artifacts, runs and checks, and answers queries by digest, name and run.
 
-Everything told at once is recorded at once or not at all. Whoever tells has hashed already: a transaction
-holds nothing but its inserts.
+Each call of `record` is one transaction. Hashing is done by the caller beforehand, so a transaction contains only the
+inserts.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """A registry in an SQLite file, which is made when something is recorded, or on a PostgreSQL server.
+    """A registry in an SQLite file, which is created by the first write, or on a PostgreSQL server.
 
-    url: a path or a SQLAlchemy URL. timeout_s: how long to wait for other writers. waiting: within what it gives, other
-    writers are waited for, and files are hashed. Nothing is opened here; every method may raise what
-    `llorch.registry.errors` draws under RegistryError.
+    url: a path or a SQLAlchemy URL. timeout_s: how long to wait for other writers. waiting: called with a text, returns
+    a context manager that is active while waiting for other writers or hashing files, and yields a progress. Nothing
+    is opened here; every method may raise the RegistryError classes of `llorch.registry.errors`.
 
     >>> with Registry("registry.db") as registry:
     ...     registry.list()
@@ -77,11 +77,11 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Gives back the connections to a server; a file holds none between two calls."""
+        """Close the connections to a server; a file has none open between calls."""
         self._database.engine.dispose()
 
     def migrate(self) -> tuple[str | None, str]:
-        """Brings the schema to this program's; returns the revision before (None: no tables) and after."""
+        """Upgrade the schema to this program's; return the revision before (None: no tables) and after."""
         return migrate(self._database)
 
     def record(
@@ -91,13 +91,13 @@ class Registry:
         names: Mapping[str, str] | None = None,
         at: datetime | None = None,
     ) -> None:
-        """Records runs with all they touched, signatures, and then names; a run told twice is recorded once.
+        """Record runs with their artifacts, signatures, and then names; recording a run twice has no effect.
 
-        names: `name` or `name@alias` → the digest that it means from `at` on, now by default.
-        Raises ConflictingRecord, InvalidReference, RefusedByPolicy for a name that demands a signature and, for a
-        digest that nothing has, UnknownReference.
+        names: `name` or `name@alias` → the digest that it refers to from `at` on, now by default.
+        Raises ConflictingRecord, InvalidReference, RefusedByPolicy for a name that requires a signature, and
+        UnknownReference for an unknown digest.
         """
-        from llorch.registry.write import recording  # questions do without these
+        from llorch.registry.write import recording  # not needed for queries
         from llorch.registry.write.policies import record_signature
 
         require_current(self._database, write=True)
@@ -112,10 +112,10 @@ class Registry:
     def set_alias(
         self, name: str, reference: str | None, *, actor: str | None = None, reason: str | None = None
     ) -> str | None:
-        """Lets `name` or `name@alias` mean what a reference does, nothing if it is None; returns the digest.
+        """Set `name` or `name@alias` to the artifact of a reference, or remove it for None; return the digest.
 
-        Raises what `show` does, RefusedByPolicy for a name that demands a signature, and UnknownReference for the
-        removal of a name that there is not.
+        Raises what `show` does, RefusedByPolicy for a name that requires a signature, and UnknownReference for the
+        removal of an unknown name.
         """
         wanted = None if reference is None else self._parse(reference)
         require_current(self._database, write=True)
@@ -131,19 +131,19 @@ class Registry:
             return digest
 
     def alias_log(self, name: str) -> Sequence[AliasChange]:
-        """What a name's aliases, or one `name@alias`, meant when; the latest change first."""
+        """Return the changes of a name's aliases, or of one `name@alias`, the latest first."""
         with self._reading() as connection:
             return aliases.alias_log(connection, name) if connection else []
 
     def set_policy(
         self, name: str, signers: Sequence[str], *, actor: str | None = None, reason: str | None = None
     ) -> Policy:
-        """Lets `name` or `name@alias` demand a signature by one of some signers from now on; nothing if none is given.
+        """Require a signature by any one of `signers` for `name` or `name@alias` from now on; for [] require none.
 
-        What the name means stays; where that has no such signature, its use is refused. Raises InvalidReference and
-        RefusedRecord.
+        The name's artifact is unchanged; if it has no such signature, its use by this name is refused. Raises
+        InvalidReference and RefusedRecord.
         """
-        from llorch.registry.write.policies import set_policy  # questions do without it
+        from llorch.registry.write.policies import set_policy  # not needed for queries
 
         require_current(self._database, write=True)
         with self._database.writing() as connection:
@@ -151,20 +151,20 @@ class Registry:
             return policies.policy_log(connection, *parse_alias(name))[0]
 
     def policies(self) -> Sequence[Policy]:
-        """Every name that demands a signature."""
+        """Return the policies of all names that require a signature."""
         with self._reading() as connection:
             return policies.policies_in_force(connection) if connection else []
 
     def policy_log(self, name: str) -> Sequence[Policy]:
-        """What `name` or `name@alias` demanded when; the latest change first."""
+        """Return the changes of the policy of `name` or `name@alias`, the latest first."""
         wanted = parse_alias(name)
         with self._reading() as connection:
             return policies.policy_log(connection, *wanted) if connection else []
 
     def require_allowed(self, reference: str) -> None:
-        """RefusedByPolicy if `reference` is a name that demands a signature which its artifact does not have.
+        """Raise RefusedByPolicy if `reference` is a name that requires a signature that its artifact doesn't have.
 
-        A digest or a path demands nothing. Raises what `show` does.
+        A digest or a path requires none. Raises what `show` does.
         """
         wanted = parse_reference(reference)
         if isinstance(wanted, NameReference):
@@ -173,11 +173,11 @@ class Registry:
                 policies.require_allowed(connection, wanted.name, wanted.alias, digest)
 
     def merge(self, other: Registry) -> MergeResult:
-        """Adds all that another registry knows, but for where things lie; that one stays as it is.
+        """Add everything in another registry except locations; the other one is unchanged.
 
         Raises ConflictingRecord, and then nothing was added.
         """
-        from llorch.registry.write import merge as merging  # questions do without these
+        from llorch.registry.write import merge as merging  # not needed for queries
         from llorch.registry.write.dump import Facts, facts_of
 
         with other._reading() as connection:
@@ -187,24 +187,26 @@ class Registry:
             return merging.merge(connection, theirs)
 
     def facts(self) -> Facts:
-        """Everything that is recorded, but for where things lie."""
+        """Return everything that is recorded, except locations."""
         from llorch.registry.write.dump import Facts, facts_of  # as in `merge`
 
         with self._reading() as connection:
             return facts_of(connection) if connection else Facts([], [], [])
 
     def prune(self, host: str, *, remove: bool) -> Sequence[Prunable]:
-        """Folders on this host that conversions made and no name means; `remove` takes their bytes away.
+        """Return the folders on this host that conversions made and no name refers to; with `remove`, delete them.
 
-        What is returned was, or would be, removed; a folder that holds anything else is left alone. Raises
-        OSError when one cannot be removed; those before it are gone and recorded to be.
+        Returns the folders that were, or would be, removed; a folder whose content differs from its record is kept.
+        Raises OSError if one cannot be removed; those before it are removed, and recorded as gone.
         """
         with self._reading() as connection:
             found = prune.prunable(connection, host) if connection else []
         if not remove:
             return found
         removed: list[Prunable] = []
-        with self._database.writing() as connection:  # what could not be recorded is not begun
+        with (
+            self._database.writing() as connection
+        ):  # fails here, before anything is deleted, if it can't be recorded
             prune.note_gone(connection, host, [], datetime.now(UTC))
         try:
             for one in found:
@@ -218,14 +220,14 @@ class Registry:
         return removed
 
     def list(self, filter: Filter | None = None, *, limit: int | None = 30) -> Sequence[ListedArtifact]:
-        """Artifacts that runs made, the latest first; all of them if `limit` is None."""
+        """Return the outputs of runs, the latest first; all of them if `limit` is None."""
         with self._reading() as connection:
             return listing.list_artifacts(connection, filter or Filter(), limit) if connection else []
 
     def history(
         self, reference: str | None = None, *, kind: RunKind | None = None, limit: int | None = 30
     ) -> Sequence[ListedRun]:
-        """Runs, of an artifact or of all, the latest first. Raises what `show` does."""
+        """Return the runs of an artifact, or all runs, the latest first. Raises what `show` does."""
         if reference is None:
             with self._reading() as connection:
                 return list_runs(connection, artifact_id=None, kind=kind, limit=limit) if connection else []
@@ -233,7 +235,7 @@ class Registry:
             return list_runs(connection, artifact_id=artifact_id, kind=kind, limit=limit)
 
     def show(self, reference: str) -> ArtifactAnswer | RunAnswer:
-        """Everything recorded of what a reference means; what a path holds is hashed.
+        """Return everything recorded about an artifact or a run; for a path, its content is hashed.
 
         Raises InvalidReference, UnknownReference, AmbiguousReference, and OSError for a path.
         """
@@ -243,22 +245,22 @@ class Registry:
             return lookup.artifact_answer(connection, found.id)
 
     def lineage(self, reference: str) -> Lineage:
-        """What an artifact came from and what came from it. Raises what `show` does."""
+        """Return what an artifact was made from and what was made from it. Raises what `show` does."""
         with self._artifact(reference) as (connection, artifact_id):
             return lineage_of(connection, artifact_id)
 
     def diff(self, first: str, second: str) -> ArtifactDiff:
-        """In what two artifacts differ. Raises what `show` does."""
+        """Return how two artifacts differ. Raises what `show` does."""
         other = self._parse(second)
         with self._artifact(first) as (connection, artifact_id):
             return diff_artifacts(connection, artifact_id, lookup.find_artifact(connection, second, other))
 
     def export(self, reference: str, form: Form) -> bytes:
-        """What is recorded of an artifact, in another format: the same bytes on every database.
+        """Export an artifact's records in another format; the result is the same bytes from every database.
 
         Raises what `show` does, and UnknownReference for an artifact that no run made.
         """
-        from llorch.registry.export.forms import WRITERS  # 20 ms, and other questions do without
+        from llorch.registry.export.forms import WRITERS  # 20 ms that other queries do not need
         from llorch.registry.export.subject import subject_of
 
         with self._artifact(reference) as (connection, artifact_id):
@@ -275,10 +277,10 @@ class Registry:
         tensors: Sequence[TensorRecord] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> Identification:
-        """Where a file or folder on the disk comes from. Raises OSError and RefusedRecord.
+        """Identify a file or folder on the disk by its content. Raises OSError and RefusedRecord.
 
-        tensors, metadata: of a GGUF file, whose header the registry does not read; with them it is known by its
-        weights.
+        tensors, metadata: of a GGUF file, whose header the registry does not read; with them it can be identified by
+        its weights.
         """
         found = look_at(path, progress, tensors, metadata)
         with self._reading() as connection:
@@ -289,14 +291,14 @@ class Registry:
             )
 
     def affected(self, builder: str, architecture: str | None = None) -> Sequence[Affected]:
-        """What versions of a tool made, as `llorch<0.3`, and all that was made of it."""
+        """Return what versions of a tool, such as `llorch<0.3`, made, and everything made from that."""
         from llorch.registry.query.affected import find_affected
 
         with self._reading() as connection:
             return find_affected(connection, builder, architecture) if connection else []
 
     def reproduction(self, reference: str, host: str) -> Reproduction:
-        """The command that makes a run again. Raises what `show` does, and InvalidReference."""
+        """Return the command that repeats a run. Raises what `show` does, and InvalidReference."""
         with self._find(reference) as (connection, found):
             if found.kind != "run":
                 raise InvalidReference(f"{quote_text(reference)} is an artifact; a run is made again")
@@ -310,10 +312,10 @@ class Registry:
         level: Level = "full",
         progress: Progress | None = None,
     ) -> Sequence[Integrity]:
-        """Compares what lies on this host with what is recorded: one artifact's places, or every one.
+        """Compare the files on this host with their records: at one artifact's locations, or at all.
 
-        What was found whole or gone is noted. Raises OSError for a file that cannot be read, what `show` does,
-        and UnknownReference for an artifact that was never seen on this host.
+        Locations found intact or gone are recorded as such. Raises OSError for a file that cannot be read, what `show`
+        does, and UnknownReference for an artifact that was never seen on this host.
         """
         if reference is None:
             with self._reading() as connection:
@@ -328,18 +330,18 @@ class Registry:
         return found
 
     def _note(self, host: str, found: Sequence[Integrity]) -> None:
-        """Remembers which places were found whole by a full look, and which are empty."""
+        """Record which locations a full verification found intact, and which are gone."""
         whole = [one.path for one in found if one.is_intact and one.level == "full"]
         gone = [one.path for one in found if one.is_gone]
         if whole or gone:
-            # What was found is the answer; that a disk cannot be written changes none of it.
+            # The result stands even if it cannot be recorded on a read-only disk.
             with suppress(RegistryReadOnly), self._database.writing() as connection:
                 prune.note_verified(connection, host, whole, datetime.now(UTC))
                 prune.note_gone(connection, host, gone, datetime.now(UTC))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection | None]:
-        """A transaction that reads; None where there is no registry yet."""
+        """Open a read transaction; yields None if there is no registry yet."""
         if not require_current(self._database, write=False):
             yield None
             return
@@ -348,7 +350,7 @@ class Registry:
 
     @contextmanager
     def _find(self, reference: str) -> Iterator[tuple[Connection, lookup.Match]]:
-        """A transaction that reads, and what a reference means in it."""
+        """Open a read transaction and resolve a reference in it."""
         wanted = self._parse(reference)
         with self._reading() as connection:
             if connection is None:
@@ -357,12 +359,12 @@ class Registry:
 
     @contextmanager
     def _artifact(self, reference: str) -> Iterator[tuple[Connection, int]]:
-        """As `_found`, of a reference that must mean an artifact."""
+        """Like `_find`, for a reference that must be an artifact; yields its id."""
         with self._find(reference) as (connection, found):
             yield connection, lookup.artifact_id(reference, found)
 
     def _parse(self, reference: str) -> Reference | str:
-        """A reference's meaning by its form; of a path the digest of what lies there, before a transaction."""
+        """Parse a reference; a path is replaced by the digest of its content, hashed outside of a transaction."""
         parsed = parse_reference(reference)
         if isinstance(parsed, PathReference):
             path = expand_home(parsed.path)

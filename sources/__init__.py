@@ -1,13 +1,14 @@
-"""Where files come from: looked at before they are fetched, fetched whole, and proven before they have a name.
+"""Downloading models: preview them by their headers, fetch whole files, and check them before they get their names.
 
     reference = sources.parse_source("owner/repo:model.gguf")
-    with sources.opened(reference) as remote:
-        preview = sources.look_ahead(remote, empty_folder)     # by ranges: what it is, whether it will serve
-        fetched = sources.fetch(remote, sources.place_for(remote, None), str(reference))
+    with sources.open_source(reference) as remote:
+        previews = sources.preview_models(remote, empty_folder)   # by range requests: what it is, is it supported?
+        destination = sources.destination_for(remote, None, str(reference))
+        fetched = sources.fetch(remote, destination, str(reference))
 
-    sources.found_at("/home/me/.ollama/models")                # models that are on the disk already
+    sources.find_models(Path("/home/me/.ollama/models"))          # models that are on the disk already
 
-Imported lazily: the clients are slow to load.
+The names are imported lazily, since the HTTP clients are slow to load.
 """
 
 from __future__ import annotations

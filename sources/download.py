@@ -1,4 +1,4 @@
-"""fetch(): every file of an offer comes, is proven, and gets its name when all of them are sound together."""
+"""fetch(): download all files of an offer, check them one by one and together, and only then give them their names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from llorch.sources.offer import Offer, Remote, RemoteFile
 
 How = Literal["here", "kept", "fetched"]
 
-TRIES = 2  # of a file whose bytes are not what was promised
+TRIES = 2  # downloads of a file whose digest is wrong
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A proven file at `path`. how: it was there already, was kept by an earlier run, or came now."""
+    """A checked file at `path`. how: it was "here" already, "kept" by an earlier run, or "fetched" now."""
 
     path: Path
     proven: Proven
@@ -31,7 +31,7 @@ class FetchedFile:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What a fetch gave. folder: where the files lie by their names. checks: check → how many files it was made of."""
+    """The result of a fetch. folder: contains the files under their names. checks: check → number of files."""
 
     offer: Offer
     folder: Path
@@ -40,13 +40,13 @@ class Download:
 
     @property
     def bytes_fetched(self) -> int:
-        """Bytes that were fetched now."""
+        """The number of bytes downloaded by this fetch."""
         return sum(file.proven.size for file in self.files if file.how == "fetched")
 
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """A proven file, before it has its name."""
+    """A checked file that does not have its final name yet."""
 
     file: RemoteFile
     path: Path
@@ -55,10 +55,10 @@ class _Here:
 
 
 def fetch(remote: Remote, place: Destination, source: str, progress: Progress | None = None) -> Download:
-    """Fetches what is not at `place` already, and proves all of it.
+    """Download the files that `place` doesn't have, and check all of them.
 
-    Whatever this raises, nothing that it fetched is left under a name that a loader takes: SourceError (Damaged for
-    bytes that are not those promised), InputError for a file that is not what its name says, OSError.
+    Raises SourceError (Damaged for bytes with a wrong digest), InputError for a file that is not what its name says,
+    and OSError. After any error no downloaded file is left under a name that a loader would open.
     """
     with DownloadStaging(place.folder, source, goes_on=remote.goes_on) as landing:
         here = _already_here(remote, place, landing)
@@ -75,7 +75,7 @@ def fetch(remote: Remote, place: Destination, source: str, progress: Progress | 
 
 
 def _already_here(remote: Remote, place: Destination, landing: DownloadStaging) -> dict[str, _Here]:
-    """What is there and is what the source promises; for what is there and is not, way is made."""
+    """Return the existing files that match their digests; make way for those that differ."""
     here: dict[str, _Here] = {}
     for file in remote.offer.files:
         path = place.existing(file)
@@ -94,7 +94,7 @@ def _already_here(remote: Remote, place: Destination, landing: DownloadStaging) 
 def _fetch(
     remote: Remote, landing: DownloadStaging, file: RemoteFile, source: str, advance: Callable[[int], None]
 ) -> _Here:
-    """One file, whole, proven and out of sight. Raises Damaged after it was set aside."""
+    """Download and check one file into the staging folder. On a wrong digest, sets it aside and raises Damaged."""
     kept = landing.kept(file)
     if kept is not None:
         try:
@@ -123,7 +123,7 @@ def _fetch(
 
 
 def _sound_together(landing: DownloadStaging, ready: list[_Here], source: str) -> Mapping[str, int]:
-    """The checks of what the files say of themselves and of one another; what is unsound is set aside."""
+    """Check the structure of the files, each and together; returns check → number of files. Sets a bad file aside."""
     with landing.together([(one.file, one.path) for one in ready]) as view:
         try:
             return require_sound(view, [one.file for one in ready])
@@ -140,7 +140,7 @@ def _sound_together(landing: DownloadStaging, ready: list[_Here], source: str) -
 
 
 class _Counter:
-    """Bytes of all files together, for a progress."""
+    """Counts the bytes of all files together, for the progress."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._total = total

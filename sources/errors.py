@@ -1,15 +1,15 @@
-"""What can go wrong between a source and the disk, as exceptions that name the source.
+"""Errors of downloading, as exceptions that name the source.
 
-    SourceError             it could not be had, or not so
-    ├── ChoiceNeeded        there is more than one thing that could be meant, or nothing of what was asked for
+    SourceError             the source cannot be fetched
+    ├── ChoiceNeeded        the request matches several models, or none
     ├── Missing             there is no such repository, revision or file
-    ├── UnsafeName          a file's name would lead out of its folder, or mislead who reads it
-    ├── Denied              it is there, but not for this user
-    ├── Unreachable         no answer, none in time, or one that is none
-    ├── Damaged             what came is not what was promised
-    └── DestinationError    the place that is written is taken, or in use
+    ├── UnsafeName          a file's name would lead out of its folder, or mislead a reader
+    ├── Denied              it exists, but this user has no access
+    ├── Unreachable         no answer, none in time, or an invalid one
+    ├── Damaged             the bytes received are not those promised
+    └── DestinationError    the destination holds something else, or is in use
 
-What a file says of itself is told in `llorch.base.errors`; what the system refuses is an OSError.
+Errors in a file's content are in `llorch.base.errors`; errors of the operating system are OSError.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from llorch.base.printable import printable
 
 
 class SourceError(Exception):
-    """Something about `source` that keeps it from being fetched; `str()` is one line without secrets.
+    """`source` cannot be fetched; `str()` is one line without secrets.
 
-    source: as the user named it, or the URL without its query. what: what was found. hint: what to do about it.
+    source: as the user named it, or the URL without its query. what: the problem. hint: what to do about it.
     """
 
     def __init__(self, source: str, what: str, *, hint: str = "") -> None:
@@ -35,7 +35,7 @@ class SourceError(Exception):
 
 
 class ChoiceNeeded(SourceError):
-    """What was asked for means several things, or nothing that is there: the user has to say more."""
+    """The request matches several models, or none: the user has to choose."""
 
 
 class Missing(SourceError):
@@ -43,17 +43,17 @@ class Missing(SourceError):
 
 
 class UnsafeName(SourceError):
-    """A listing names a file as no honest one is named."""
+    """A listing has a file name that is not safe to use."""
 
 
 class Denied(SourceError):
-    """It exists, and this user may not have it."""
+    """It exists, but this user has no access."""
 
 
 class Unreachable(SourceError):
-    """The server did not answer, not in time, or not with what was asked for.
+    """The server did not answer, not in time, or with something else.
 
-    transient: whether it may do better if it is asked again at once.
+    transient: whether an immediate retry may succeed.
     """
 
     def __init__(self, source: str, what: str, *, hint: str = "", transient: bool = False) -> None:
@@ -62,11 +62,11 @@ class Unreachable(SourceError):
 
 
 class NoRanges(Unreachable):
-    """The server sends a file whole or not at all."""
+    """The server does not support range requests."""
 
 
 class Damaged(SourceError):
-    """What came is not what was promised; where it was set aside is in `what`."""
+    """The bytes received are not those promised; `what` says where they were set aside."""
 
 
 class DestinationError(SourceError):

@@ -1,4 +1,4 @@
-"""fetch_source(): a model by the words that a user writes for it, as `llorch.fetch`."""
+"""fetch_source(): fetch a model by its reference as text; public as `llorch.fetch`."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def fetch_source(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Download:
-    """Fetches `source` whole, and proves every file before it has its name.
+    """Download `source`, and check every file before it gets its name.
 
-    source: owner/repo, owner/repo@revision, owner/repo:file.gguf (a split set comes whole), or a URL. folder: where to;
-    by default huggingface_hub's cache, for a URL the current folder. quant, include, exclude: which files of a
-    repository. sha256: what a URL's file has to be. overwrite: replace files in `folder` that are others.
-    progress: called with (bytes done, bytes in all).
+    source: owner/repo, owner/repo@revision, owner/repo:file.gguf (a split set is fetched whole), or a URL. folder: the
+    destination; by default huggingface_hub's cache, for a URL the current folder. quant, include, exclude: which files
+    of a repository. sha256: the expected digest of a URL's file. overwrite: replace files in `folder` that differ.
+    progress: called with (bytes done, total bytes).
 
-    Raises SourceError for what cannot be had, InputError for a file that is not what its name says, OSError. The
-    registry is not told: `llorch-fetch` does that too.
+    Raises SourceError, InputError for a file that is not what its name says, and OSError. Nothing is recorded in the
+    registry: `llorch-fetch` does that too.
 
     >>> found = fetch_source(url, "models", sha256=sha256)
     >>> [file.path.name for file in found.files]

@@ -1,4 +1,4 @@
-"""What there is at a source before a byte of it is fetched, and what can be asked of it: one view of hubs and URLs."""
+"""The files that a source offers, and the interface for reading them, common to hubs and URLs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ EtagKind = Literal["sha256", "git-sha1", "opaque"]
 class RemoteFile:
     """A file as its source lists it.
 
-    path: `/` between parts, checked by `names`. size: in bytes; None where the server does not say.
-    sha256, git_sha1: the digests to expect, in lower-case hex, where the source promises one. etag: of the
-    answer, for a source without digests.
+    path: with `/`, checked by `names`. size: in bytes; None if the server does not say. sha256, git_sha1: the expected
+    digest in lower-case hex, if the source has one. etag: of the answer, for a source without digests.
     """
 
     path: str
@@ -30,12 +29,12 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the path."""
         return self.path.rpartition("/")[2]
 
     @property
     def promised(self) -> str | None:
-        """The digest to expect, with its kind; None where there is nothing to compare with."""
+        """The expected digest, prefixed with its kind; None if the source has none."""
         if self.sha256:
             return f"sha256:{self.sha256}"
         return f"git-sha1:{self.git_sha1}" if self.git_sha1 else None
@@ -46,12 +45,12 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a source is, once its revision is known.
+    """The files of a source at a resolved revision.
 
-    kind, repository: as recorded; of a URL the folder that the file is in, without its query.
-    endpoint: of the hub, without credentials. requested, revision: as asked, and the commit that it was.
-    licence: as the card says. files: those that were asked for. left_out: path → why it was not taken. templates: files
-    that were not asked for and hold the repository's own chat template, where all of its files were listed.
+    kind, repository: as recorded; the repository of a URL is the URL of the file's folder, without its query.
+    endpoint: of the hub, without credentials. requested, revision: the requested one, and the commit it resolved to.
+    licence: from the model card. files: the selected ones. left_out: (path, why it was not selected). templates: files
+    that were not selected but hold the repository's chat template, if all files were listed.
     """
 
     kind: Kind
@@ -67,32 +66,32 @@ class Offer:
 
     @property
     def size(self) -> int:
-        """Of all files together, as far as it is known."""
+        """The bytes of all files together; unknown sizes count as 0."""
         return sum(file.size or 0 for file in self.files)
 
     def of(self, ending: str) -> Sequence[RemoteFile]:
-        """The files whose names end so."""
+        """Return the files whose names end with `ending`, in lower case."""
         return [file for file in self.files if file.path.lower().endswith(ending)]
 
 
 class Remote(Protocol):
-    """A source that is there to be asked; every method raises SourceError or OSError."""
+    """An open source; every method raises SourceError or OSError."""
 
     @property
     def offer(self) -> Offer:
-        """What was found."""
+        """The selected files."""
 
     @property
     def goes_on(self) -> bool:
-        """Whether a download goes on with what an earlier run left unfinished in the same folder."""
+        """Whether a download resumes what an earlier run left unfinished in the same folder."""
 
     def read(self, file: RemoteFile, count: int, at: int) -> bytes:
-        """`count` bytes of a file from byte `at` on, fewer at its end."""
+        """Read `count` bytes of a file from offset `at`, fewer at its end."""
 
     def download(
         self, file: RemoteFile, folder: Path, advance: Callable[[int], None]
     ) -> tuple[Path, str | None]:
-        """A file, whole, somewhere under `folder`, and its SHA-256 if its bytes were seen as they came.
+        """Download a file to somewhere under `folder`; return its path, and its SHA-256 if it was hashed on the way.
 
-        advance: called with how many bytes came, less than zero for bytes that are to come again.
+        advance: called with the number of bytes received, negative for bytes that will be downloaded again.
         """

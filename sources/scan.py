@@ -1,4 +1,4 @@
-"""Models that are on the disk already, wherever another program has put them; nothing is copied or moved.
+"""Finding and checking models that are already on the disk, in the layouts of several programs; nothing is moved.
 
     a .gguf file, or any part of a split set
     a folder with config.json and safetensors
@@ -6,8 +6,8 @@
     huggingface_hub's cache, one repository of it (models--OWNER--NAME), or one snapshot
     Ollama's `models` folder, or one of its manifests
 
-The names of blobs in the hub's cache and in Ollama's store are the digests that were promised, so these are proven;
-elsewhere there is nothing to compare with.
+Blobs in the hub's cache and in Ollama's store are named by their digests, so these can be checked; other files have
+nothing to compare with.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ REPOSITORY = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
 BLOB = re.compile(r"sha256:([0-9a-f]{64})")
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.safetensors)")
 MODEL_LAYER = "application/vnd.ollama.image.model"
-MOST_MANIFEST = 1 << 20  # bytes; one has some hundreds
+MOST_MANIFEST = 1 << 20  # bytes; a real manifest has a few hundred
 
 Found = list[tuple[RemoteFile, Path]]
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """One model's files. files: as their source lists them, and where they are.
+    """The files of one model. files: (as its source lists it, path on the disk).
 
-    repository: where they came from, as far as the store says, else the folder; requested, revision: of a repository.
+    repository: where they came from, if the store says, else the folder. requested, revision: of a repository.
     """
 
     kind: Kind
@@ -56,7 +56,7 @@ class LocalModel:
 
     @property
     def title(self) -> str:
-        """What to call it in a table."""
+        """The model's name in a table."""
         file, path = self.files[0]
         if self.kind != "file":
             return f"{self.repository}:{file.path}"
@@ -64,7 +64,7 @@ class LocalModel:
 
 
 def find_models(path: Path) -> Sequence[LocalModel]:
-    """The models at a path. Raises Missing where there is none, MalformedInput for a manifest that is none, OSError."""
+    """Return the models at a path. Raises Missing if there are none, MalformedInput for a bad manifest, and OSError."""
     path = path.absolute()
     models = list(_found_at(path))
     if not models:
@@ -77,10 +77,10 @@ def find_models(path: Path) -> Sequence[LocalModel]:
 def prove_in_place(
     model: LocalModel, progress: Progress | None = None
 ) -> tuple[Sequence[FetchedFile], Mapping[str, int]]:
-    """Proves a model where it lies; returns its files, and check → how many files it was made of.
+    """Check a model in place; return its files, and check → number of files it covered.
 
-    progress: called with (bytes done, bytes in all).
-    Raises Damaged for bytes that are not those promised, InputError for a file that is not what its name says.
+    progress: called with (bytes done, total bytes). Raises Damaged for a wrong digest, InputError for a file that is
+    not what its name says.
     """
     files, done = list[FetchedFile](), 0
     total = sum(path.stat().st_size for _, path in model.files)
@@ -107,7 +107,7 @@ def prove_in_place(
 
 
 def _within(progress: Progress, before: int, total: int, read: int) -> None:
-    """Says how much of all files is read, in one of them."""
+    """Report `read` bytes of one file as progress of all files; `before`: bytes of the files before it."""
     progress(before + read, total)
 
 
@@ -130,7 +130,7 @@ def _found_at(path: Path) -> Iterator[LocalModel]:
 
 
 def _gguf_file(path: Path) -> Iterator[LocalModel]:
-    """A file, with the other parts of its set; of a snapshot of the hub's cache it is known where it came from."""
+    """Yield the model of a GGUF file with all parts of its set, with its origin if it is in the hub's cache."""
     if snapshot := next((parent for parent in path.parents if _is_snapshot(parent)), None):
         yield from (model for model in _hub_snapshot(snapshot) if path in (place for _, place in model.files))
         return
@@ -139,7 +139,7 @@ def _gguf_file(path: Path) -> Iterator[LocalModel]:
 
 
 def _folder(folder: Path) -> Iterator[LocalModel]:
-    """A converted or downloaded folder, or a tree of GGUF files."""
+    """Yield the models of a converted or downloaded folder, or of a tree of GGUF files."""
     if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
         names = sorted(path for path in folder.iterdir() if path.is_file() and ending(path.name) != ".gguf")
         _require_all_shards(folder, {path.name for path in names})
@@ -150,7 +150,7 @@ def _folder(folder: Path) -> Iterator[LocalModel]:
 
 
 def _require_all_shards(folder: Path, names: Collection[str]) -> None:
-    """MalformedInput where the names of the shards say that there are more of them."""
+    """Raise MalformedInput if shards are missing, judging by the names of those that exist."""
     for found in filter(None, map(SHARD.fullmatch, sorted(names))):
         every = [f"{found[1]}-{n:05}-of-{found[2]}{found[3]}" for n in range(1, int(found[2]) + 1)]
         if missing := [name for name in every if name not in names]:
@@ -160,7 +160,7 @@ def _require_all_shards(folder: Path, names: Collection[str]) -> None:
 
 
 def _snapshots(path: Path) -> list[Path]:
-    """The snapshots of the hub's cache that a path holds or is."""
+    """Return the snapshots of the hub's cache at or below a path."""
     if _is_snapshot(path):
         return [path]
     repositories = [path] if REPOSITORY.fullmatch(path.name) else sorted(path.glob("models--*--*"))
@@ -201,7 +201,7 @@ def _hub_snapshot(snapshot: Path) -> Iterator[LocalModel]:
 
 
 def _models(listed: Found) -> Iterator[Found]:
-    """Files by the model that they are of: each GGUF model, and the safetensors with all that is no weights."""
+    """Group files by model: each GGUF model, and the safetensors with all other files except GGUF."""
     places = dict(listed)
     for model in models_of(list(places)):
         yield [(file, places[file]) for file in model]
@@ -210,7 +210,7 @@ def _models(listed: Found) -> Iterator[Found]:
 
 
 def _ollama_manifest(path: Path) -> Iterator[LocalModel]:
-    """The model of a manifest, `manifests/HOST/OWNER/NAME/TAG`; its blobs lie in `blobs/sha256-…`."""
+    """Yield the model of a manifest, `manifests/HOST/OWNER/NAME/TAG`; its blobs are `blobs/sha256-…`."""
     store = next((parent.parent for parent in path.parents if parent.name == "manifests"), None)
     if store is None:
         raise MalformedInput("is neither a .gguf file nor a manifest of Ollama", path=path)
@@ -222,7 +222,7 @@ def _ollama_manifest(path: Path) -> Iterator[LocalModel]:
 
 
 def _model_layers(path: Path) -> Iterator[tuple[str, int | None]]:
-    """(SHA-256, size) of the layers that are models; a digest is hex digits and no path, whatever else it says."""
+    """Yield (SHA-256, size) of the layers that are models. A digest must be 64 hex digits, so it can't be a path."""
     try:
         if path.stat().st_size > MOST_MANIFEST:
             raise MalformedInput(f"has more than the {MOST_MANIFEST} bytes of a manifest", path=path)
@@ -241,7 +241,7 @@ def _model_layers(path: Path) -> Iterator[tuple[str, int | None]]:
 
 
 def _without_promise(folder: Path, paths: Sequence[Path]) -> LocalModel:
-    """Files that nobody promised anything of."""
+    """Return a model of files without expected digests."""
     return LocalModel(
         "file", str(folder), None, None, tuple((_list_file(folder, path), path) for path in paths)
     )

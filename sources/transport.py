@@ -1,4 +1,4 @@
-"""Which transport a reference needs, and where its files stay by default."""
+"""Choosing the transport and the destination for a reference."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def open_source(
     sha256: str | None = None,
     patience: Patience | None = None,
 ) -> Iterator[Remote]:
-    """The source, asked what it has of what is wished; raises SourceError.
+    """Open a source and select its files by `wish`. Raises SourceError.
 
-    sha256: the digest to expect, of a URL's one file.
+    sha256: the expected digest of a URL's file.
     """
     wish = wish or FileFilter()
     if isinstance(reference, UrlReference) and constants.is_offline_mode():
@@ -57,7 +57,7 @@ def open_source(
 def destination_for(
     remote: Remote, folder: Path | None, source: str, *, overwrite: bool = False
 ) -> Destination:
-    """Where the files go: `folder`, else for a hub its cache, and for a URL the current folder."""
+    """Return the destination: `folder`, else the hub's cache, or the current folder for a URL."""
     if folder is not None:
         return FolderDestination(folder, source, overwrite=overwrite)
     if remote.offer.kind == "hub":

@@ -1,4 +1,4 @@
-"""URLs as they may be printed, recorded and logged: without credentials, and without a query, which may sign."""
+"""URLs for messages, records and logs: without credentials, and without the query, which may hold a signature."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ URL = re.compile(r"https?://[^\s'\"<>]+")
 
 
 def without_secrets(url: str) -> str:
-    """The URL's scheme, host, port and path."""
+    """Return only the URL's scheme, host, port and path."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
@@ -17,5 +17,5 @@ def without_secrets(url: str) -> str:
 
 
 def without_query(text: str) -> str:
-    """Text of another library, with every URL in it shortened to where it leads."""
+    """Return another library's message with `without_secrets` applied to every URL in it."""
     return URL.sub(lambda found: without_secrets(found[0]), text)

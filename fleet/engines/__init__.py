@@ -1,7 +1,7 @@
-"""Engines place processes: this machine's, or those of a cluster that somebody else's program runs.
+"""Engines run tasks in processes: on this machine, or on a Ray or Dask cluster.
 
-What they are asked is small: run this function, named by its module, on this small document, and say what it gave.
-No weights go through an engine.
+An engine calls a function, given as `module:name`, with a small JSON document, and returns its result. No weights go
+through an engine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llorch.fleet.plan import Needs
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """A task that an engine has done with. outcome: what its function gave; None where it gave none, and lost why."""
+    """A finished task. outcome: what its function returned; None if the process was lost, with the reason in `lost`."""
 
     key: str
     outcome: Mapping[str, Any] | None
@@ -26,39 +26,39 @@ class TaskResult:
 
 
 class Engine(Protocol):
-    """Somewhere to run tasks."""
+    """Runs tasks."""
 
     @property
     def slots(self) -> int:
-        """How many tasks it takes at once, as of now."""
+        """The number of tasks it can run at once, at this moment."""
 
     def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:
-        """Has the function run on `payload`, where there is room for `needs`."""
+        """Run the function on `payload`, on a machine with room for `needs`."""
 
     def results(self, timeout_s: float) -> Sequence[TaskResult]:
-        """What has finished since it was asked last; waits up to `timeout_s` for the first."""
+        """Return the tasks finished since the last call; wait up to `timeout_s` for the first."""
 
     def cancel(self, key: str) -> None:
-        """Ends a task that nobody waits for any more, as well as it can be ended."""
+        """Stop a task whose result is no longer wanted, as far as the engine can."""
 
     def close(self) -> None:
-        """Ends all tasks, and what was started for them."""
+        """Stop all tasks, and the processes started for them."""
 
     def __enter__(self) -> Engine:
-        """Itself."""
+        """Return the engine."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes it."""
+        """Close the engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What an engine is opened with.
+    """The options of an engine.
 
-    function: `module:name`, called with a payload; what it gives is a document of JSON. workers: processes of this
-    machine. address: of a cluster; empty for one that is made here. log: where workers' output goes; None leaves it.
+    function: `module:name`, called with a payload, returns a JSON document. workers: processes on this machine.
+    address: of a cluster; empty to start one here. log: the file for the workers' output; None doesn't redirect it.
     """
 
     function: str
@@ -67,7 +67,7 @@ class EngineOptions:
     log: str | None = None
 
 
-# Name → the module and class, and the extra that brings what it needs.
+# Name → module, class, and the extra that installs its dependencies.
 ENGINES: Mapping[str, tuple[str, str, str]] = {
     "local": ("llorch.fleet.engines.local", "LocalEngine", ""),
     "ray": ("llorch.fleet.engines.on_ray", "RayEngine", "ray"),
@@ -76,7 +76,7 @@ ENGINES: Mapping[str, tuple[str, str, str]] = {
 
 
 def open_engine(name: str, options: EngineOptions) -> Engine:
-    """The engine of that name. Raises UnsupportedInput where its extra is not installed."""
+    """Open an engine by name. Raises UnsupportedInput if its extra is not installed."""
     module, cls, extra = ENGINES[name]
     try:
         made: Engine = getattr(importlib.import_module(module), cls)(options)
@@ -91,7 +91,7 @@ def open_engine(name: str, options: EngineOptions) -> Engine:
 
 
 def function_named(dotted: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """The function of `module:name`."""
+    """Import and return the function `module:name`."""
     module, _, name = dotted.partition(":")
     found: Callable[[Mapping[str, Any]], Mapping[str, Any]] = getattr(importlib.import_module(module), name)
     return found

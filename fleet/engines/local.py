@@ -1,7 +1,7 @@
-"""A pool of processes on this machine, each warm: what tasks import is imported once, before the first of them.
+"""A pool of processes on this machine; the tasks' imports are loaded once, in the fork server.
 
-The standard library's pool is broken as a whole by the death of one worker. Here a worker that dies costs the task
-that it ran, and is replaced.
+The standard library's pool breaks as a whole when one worker dies. Here only the task of the dead worker is lost, and
+the worker is replaced.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from llorch.fleet.engines import EngineOptions, TaskResult, function_named
 from llorch.fleet.plan import Needs
 
-CLEANING_S = 10.0  # that a worker has to take away what it had begun, before it is killed
+CLEANING_S = 10.0  # time for a terminated worker to clean up before it is killed
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class _Worker:
 
 
 class LocalEngine:
-    """`workers` processes at most, started as they are needed."""
+    """At most `workers` processes, started as needed."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
@@ -43,23 +43,23 @@ class LocalEngine:
 
     @property
     def slots(self) -> int:
-        """As `Engine`."""
+        """See `Engine.slots`."""
         return self._options.workers
 
-    def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:  # noqa: ARG002  # the driver's node has room
-        """As `Engine`; the driver asks for no more than `slots`."""
+    def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:  # noqa: ARG002  # the driver checks its node
+        """See `Engine.submit`; the driver submits no more than `slots` tasks."""
         while True:
             worker = next((one for one in self._workers if one.key is None), None) or self._start()
             try:
                 worker.connection.send(payload)
-            except OSError:  # it died while it waited
+            except OSError:  # the idle worker has died
                 self._remove(worker)
                 continue
             worker.key = key
             return
 
     def results(self, timeout_s: float) -> Sequence[TaskResult]:
-        """As `Engine`."""
+        """See `Engine.results`."""
         wait([worker.connection for worker in self._workers], timeout_s) if self._workers else _sleep(
             timeout_s
         )
@@ -80,13 +80,13 @@ class LocalEngine:
         return finished
 
     def cancel(self, key: str) -> None:
-        """As `Engine`: its worker ends, another takes its place when there is work."""
+        """See `Engine.cancel`: ends the task's worker; another is started when needed."""
         for worker in [one for one in self._workers if one.key == key]:
             worker.process.terminate()
             self._remove(worker)
 
     def close(self) -> None:
-        """As `Engine`."""
+        """See `Engine.close`."""
         for worker in self._workers:
             worker.process.terminate()
         for worker in list(self._workers):
@@ -121,7 +121,7 @@ class LocalEngine:
 
 
 def _context(function: str) -> BaseContext:
-    """A fork server that has imported what tasks import; where there is none, every worker imports it."""
+    """Return a fork server that preloads the function's module; where unavailable, spawn, where each worker imports."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -141,8 +141,8 @@ def _how_it_ended(process: BaseProcess) -> str:
 
 
 def _serve(connection: Connection, function: str, log: str | None) -> None:
-    """A worker's life: documents come, outcomes go, until the driver is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to understand
+    """Run a worker: receive payloads and send outcomes until the driver closes the connection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C
     signal.signal(signal.SIGTERM, _leave)
     if log is not None:
         _write_to(log)
@@ -156,18 +156,18 @@ def _serve(connection: Connection, function: str, log: str | None) -> None:
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    """SIGTERM: what a task holds is let go on the way out."""
+    """Exit on SIGTERM by SystemExit, so that the task's `finally` and `with` blocks clean up."""
     sys.exit(128 + number)
 
 
 def _die_with(sentinel: int) -> None:
-    """Ends this process with its driver, of which a kill leaves no other sign while a task runs."""
+    """End this process when its driver dies: during a task, a killed driver would not be noticed otherwise."""
     wait([sentinel])
     os._exit(1)
 
 
 def _write_to(log: str) -> None:
-    """Lets everything that this process and its children print go to a file."""
+    """Redirect stdout and stderr of this process and its children to a file."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for standard in (1, 2):
         os.dup2(fd, standard)

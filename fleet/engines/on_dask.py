@@ -1,4 +1,4 @@
-"""Tasks on a Dask cluster, by its scheduler's address, or on one of this machine."""
+"""An engine on a Dask cluster, given by its scheduler's address or started on this machine."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MEMORY, DISK, GPU = "memory", "disk", "GPU"  # as in `dask worker --resources "m
 
 
 class DaskEngine:
-    """A cluster by its address, or, without one, processes of one thread on this machine that end with us."""
+    """Runs tasks on the cluster at `options.address`, or on a local one with one thread per worker, closed with it."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._cluster = None
         if not options.address:
-            # A death is told at once: whether to try again is the driver's to say.
+            # Report a dead worker at once: the driver decides about retries.
             with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
                 self._cluster = LocalCluster(
                     n_workers=options.workers, threads_per_worker=1, processes=True, dashboard_address=None
@@ -34,11 +34,11 @@ class DaskEngine:
 
     @property
     def slots(self) -> int:
-        """As `Engine`: a task a thread that the cluster's workers have now."""
+        """See `Engine.slots`: one task per thread that the cluster's workers have now."""
         return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
 
     def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:
-        """As `Engine`. Of memory, disk and GPUs what the workers say that they have is asked for."""
+        """See `Engine.submit`. Memory, disk and GPUs are requested only if workers declare them as resources."""
         wanted = {MEMORY: needs.memory_bytes, DISK: needs.disk_bytes, GPU: needs.gpus}
         offered = {name for worker in self._workers() for name in worker["resources"]}
         resources = {name: amount for name, amount in wanted.items() if name in offered and amount}
@@ -49,7 +49,7 @@ class DaskEngine:
         future.add_done_callback(lambda done: self._ended.put((key, done)))
 
     def results(self, timeout_s: float) -> Sequence[TaskResult]:
-        """As `Engine`."""
+        """See `Engine.results`."""
         finished: list[TaskResult] = []
         try:
             while True:
@@ -61,12 +61,12 @@ class DaskEngine:
             return finished
 
     def cancel(self, key: str) -> None:
-        """As `Engine`: of a task that has begun Dask only forgets the result."""
+        """See `Engine.cancel`: a task that has started runs on, but Dask drops its result."""
         if (future := self._futures.pop(key, None)) is not None:
             future.cancel(force=True)
 
     def close(self) -> None:
-        """As `Engine`. A cluster that was there before stays."""
+        """See `Engine.close`. A cluster given by its address keeps running."""
         for key in list(self._futures):
             self.cancel(key)
         self._client.close()
@@ -86,7 +86,7 @@ class DaskEngine:
 
 
 def _result_of(key: str, future: Future) -> TaskResult:
-    """What a future gave. A cluster that was there before tries a task again by itself whose worker died."""
+    """Return a future's result. A cluster given by its address retries tasks of dead workers by its own settings."""
     if future.status == "finished":
         return TaskResult(key, future.result())
     error = future.exception() if future.status == "error" else future.status
@@ -94,6 +94,6 @@ def _result_of(key: str, future: Future) -> TaskResult:
 
 
 def _call(function: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What runs on a worker, which stays: what it imports is imported once."""
+    """Call the function on a worker; the worker's process is kept, so imports are loaded once."""
     node = f"dask-{get_worker().address.rpartition(':')[2]}"
     return function_named(function)({**payload, "node": node})

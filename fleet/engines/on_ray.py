@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster, which places them by processors, memory, disk and GPUs."""
+"""An engine on a Ray cluster, which places tasks by CPUs, memory, disk and GPUs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import ray
 from llorch.fleet.engines import EngineOptions, TaskResult, function_named
 from llorch.fleet.plan import Needs
 
-DISK = "disk"  # a resource that an administrator may give nodes: `ray start --resources='{"disk": 1e12}'`, in bytes
+DISK = "disk"  # a custom resource, in bytes, that nodes may declare: `ray start --resources='{"disk": 1e12}'`
 
 
 class RayEngine:
-    """A cluster by its address, or, without one, a small one on this machine that ends with us."""
+    """Runs tasks on the cluster at `options.address`, or on one started on this machine and closed with the engine."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
@@ -28,11 +28,11 @@ class RayEngine:
 
     @property
     def slots(self) -> int:
-        """As `Engine`: a task a processor that the cluster has now, for nodes come and go."""
+        """See `Engine.slots`: one task per CPU that the cluster has now; nodes may join and leave."""
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def submit(self, key: str, needs: Needs, payload: Mapping[str, Any]) -> None:
-        """As `Engine`. Disk is asked for where the cluster's nodes say how much they have."""
+        """See `Engine.submit`. Disk is requested only if nodes of the cluster declare it."""
         extra = {DISK: float(needs.disk_bytes)} if DISK in ray.cluster_resources() else {}
         placed = self._run.options(
             num_cpus=1, num_gpus=needs.gpus, memory=needs.memory_bytes, resources=extra, name=key[:12]
@@ -40,7 +40,7 @@ class RayEngine:
         self._keys[placed.remote(self._options.function, dict(payload))] = key
 
     def results(self, timeout_s: float) -> Sequence[TaskResult]:
-        """As `Engine`."""
+        """See `Engine.results`."""
         if not self._keys:
             return []
         ready, _ = ray.wait(list(self._keys), num_returns=1, timeout=timeout_s)
@@ -48,13 +48,13 @@ class RayEngine:
         return [self._result_of(one) for one in {*ready, *more}]
 
     def cancel(self, key: str) -> None:
-        """As `Engine`."""
+        """See `Engine.cancel`."""
         for one in [one for one, its in self._keys.items() if its == key]:
             del self._keys[one]
             ray.cancel(one, force=True)
 
     def close(self) -> None:
-        """As `Engine`. A cluster that was there before stays."""
+        """See `Engine.close`. A cluster given by its address keeps running."""
         for key in list(self._keys.values()):
             self.cancel(key)
         if self._starts and ray.is_initialized():
@@ -77,6 +77,6 @@ class RayEngine:
 
 
 def _call(function: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What runs on a worker, which Ray keeps for later tasks: what it imports is imported once."""
+    """Call the function on a worker; Ray keeps its process for later tasks, so imports are loaded once."""
     node = f"ray-{ray.get_runtime_context().get_node_id()[:12]}"
     return function_named(function)({**payload, "node": node})

@@ -1,1 +1,1 @@
-"""The database: engine, schema, migrations, and where it is."""
+"""The database: engine, schema, migrations, location."""

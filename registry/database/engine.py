@@ -1,8 +1,8 @@
-"""A connection to the database: how it is opened, when it locks, and what its errors mean.
+"""Connections to the database: opening, locking, and translation of errors.
 
-Whoever may write begins with BEGIN IMMEDIATE: SQLite refuses at once, whatever the timeout, to make a writer
-of a transaction that began as a reader while another one writes. So on every version of Python the driver is
-kept from beginning transactions by itself, and an event begins them.
+A transaction that may write starts with BEGIN IMMEDIATE: if it started as a reader, SQLite would refuse to upgrade it
+while another process writes, at once and regardless of the timeout. So, on every version of Python, the driver is
+prevented from starting transactions itself, and an event handler starts them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from llorch.registry.errors import (
     quote_text,
 )
 
-UNSEEN_S = 0.2  # a writer is waited for so long before it is said
+UNSEEN_S = 0.2  # a wait for another writer is shown only after this time
 TIMEOUT_S = 60.0  # the lock is not fair: under 16 hot writers the longest wait measured was 20 s
 
 HELD = "{holder} held it for longer than {timeout:g} s; try again"
 
-# What SQLite's error names begin with, and what that is to a caller.
+# Prefix of SQLite's error name → exception and message.
 SQLITE_ERRORS: tuple[tuple[str, type[RegistryError], str], ...] = (
     ("SQLITE_BUSY", RegistryLocked, HELD),
     ("SQLITE_LOCKED", RegistryLocked, HELD),
@@ -53,16 +53,16 @@ POSTGRESQL_ERRORS: tuple[tuple[str, type[RegistryError], str], ...] = (
     ("55P03", RegistryLocked, "another session held it for too long; try again"),
 )
 
-# One state for all statements of a reading unit; SQLite gives it by itself.
+# All statements of a read transaction see one snapshot; SQLite does this by default.
 POSTGRESQL_READING: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class Database:
     """One SQLite file or PostgreSQL database, by path or SQLAlchemy URL; nothing is opened before it is used.
 
-    path: the file, None for a server. shown: how messages name it, never with a password. waiting: within what it gives
-    other writers are waited for.
-    Raises RegistryUnreachable for a URL of another kind.
+    path: the file, None for a server. shown: its name in messages, without a password. waiting: called with a text,
+    returns a context manager that is active while waiting for other writers. Raises RegistryUnreachable for a URL of
+    another kind.
     """
 
     def __init__(
@@ -83,20 +83,20 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one state and takes no write lock."""
+        """Open a transaction that sees one snapshot and takes no write lock."""
         options = {"write": False} if self.path is not None else POSTGRESQL_READING
         with self.errors(), self.engine.execution_options(**options).begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its first statement on: all of it or nothing."""
+        """Open a transaction that holds the write lock from its first statement on."""
         with self.errors(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turns the driver's errors into this room's."""
+        """Within the `with` block, turn the driver's errors into RegistryError."""
         try:
             yield
         except DBAPIError as error:
@@ -105,7 +105,7 @@ class Database:
             raise self.meaning(error) from error
 
     def meaning(self, error: BaseException) -> RegistryError:
-        """What an error of a driver is to whoever uses the registry."""
+        """Return the RegistryError for an error of a driver."""
         code = str(getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or "")
         for start, cls, what in (*SQLITE_ERRORS, *POSTGRESQL_ERRORS):
             if code.startswith(start):
@@ -117,7 +117,7 @@ class Database:
         return RegistryError(f"registry {self.shown}: {line}{f' ({code})' if code else ''}")
 
     def create(self) -> None:
-        """Makes the file, for its owner only, if it is not there."""
+        """Create the file, accessible to its owner only, if it doesn't exist."""
         if self.path is None or self.path.exists():
             return
         try:
@@ -128,12 +128,12 @@ class Database:
         self._set_journal(journal_mode(sqlite3.sqlite_version_info))
 
     def leave_wal(self) -> None:
-        """Takes a file out of the journal that another SQLite was trusted with, and this one is not."""
+        """Switch a file from WAL to a rollback journal if this version of SQLite has the WAL bug."""
         if self.path is not None and journal_mode(sqlite3.sqlite_version_info) != "wal":
             self._set_journal("delete")
 
     def _parse(self, url: str) -> URL | None:
-        """The URL's parts; None for a path."""
+        """Parse a URL; None for a path."""
         if "://" not in url:
             return None
         try:
@@ -142,13 +142,13 @@ class Database:
             raise RegistryUnreachable(f"{quote_text(self.shown)} is no URL that SQLAlchemy knows") from None
 
     def _sqlite(self) -> Engine:
-        """An engine that opens a file which is there, and begins transactions itself."""
+        """Return an engine that opens only an existing file, and starts transactions by our event handler."""
         engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool, json_serializer=dumps)
         event.listen(engine, "begin", self._begin)
         return engine
 
     def _begin(self, connection: Connection) -> None:
-        """Begins a transaction of SQLite's as what it is going to be; a writer may have to wait for others."""
+        """Start an SQLite transaction as a reader or a writer; a writer waits for others, visibly after `UNSEEN_S`."""
         if not connection.get_execution_options().get("write", True):
             connection.exec_driver_sql("BEGIN")
             return
@@ -168,11 +168,11 @@ class Database:
         driver.execute(f"PRAGMA busy_timeout = {self.timeout_s * 1000:.0f}")
 
     def _holder(self) -> str | None:
-        """The process that holds the write lock, where the system says which."""
+        """Return the process that holds the write lock, if the system can tell."""
         return None if self.path is None else lock_holder(self.path)
 
     def _connect(self) -> sqlite3.Connection:
-        """A connection with its settings in force; never makes a file."""
+        """Open a connection with our settings; never creates a file."""
         options: dict[str, Any] = {"isolation_level": None}
         if sys.version_info >= (3, 12):
             options["autocommit"] = sqlite3.LEGACY_TRANSACTION_CONTROL
@@ -187,12 +187,12 @@ class Database:
         return connection
 
     def _set_journal(self, mode: str) -> None:
-        """Sets the journal, which the file remembers; nothing happens if it is set."""
+        """Set the journal mode, which is stored in the file; no effect if it is set already."""
         with self.errors(), closing(self._connect()) as connection:
             connection.execute(f"PRAGMA journal_mode = {mode}")
 
     def _postgresql(self, url: URL) -> Engine:
-        """An engine for a server, by psycopg 3 whatever the URL names."""
+        """Return an engine for a server, with psycopg 3 whichever driver the URL names."""
         try:
             return create_engine(url.set(drivername="postgresql+psycopg"), json_serializer=dumps)
         except (ModuleNotFoundError, NoSuchModuleError):
@@ -202,10 +202,10 @@ class Database:
 
 
 def journal_mode(version: tuple[int, ...]) -> str:
-    """The journal that a version of SQLite is trusted with.
+    """Return the journal mode that is safe with a version of SQLite: "wal" or "delete".
 
-    From 3.7.0 on, two connections of a WAL database that write and checkpoint at one instant could lose a
-    transaction; 3.51.3 mended it, 3.50.7 and 3.44.6 too, and 3.52.0 was withdrawn.
+    From 3.7.0 on, two connections of a WAL database that write and checkpoint at the same moment could lose a
+    transaction. This is fixed in 3.51.3, 3.50.7 and 3.44.6; 3.52.0 was withdrawn.
     """
     mended = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     return "wal" if mended and version[:2] != (3, 52) else "delete"

@@ -1,4 +1,4 @@
-"""Where the database is: an option, the environment, the current folder or the platform's, in this order."""
+"""The database's location: from an option, the environment, the current folder or the platform's, in this order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PASSWORD = re.compile(r"(?<=://)(?P<user>[^/:@]*):.*(?=@)|(?<=[?&]password=)[^&]
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A database as `Registry` takes it: an absolute path or a SQLAlchemy URL. why: how it was found."""
+    """The location of a database: an absolute path or a SQLAlchemy URL. why: how it was chosen."""
 
     url: str
     why: str
@@ -37,22 +37,22 @@ class Location:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is something to open; of a server that is not known before."""
+        """Whether the file exists; True for a server, where it is unknown before connecting."""
         return self.path is None or self.path.exists()
 
     @property
     def spool(self) -> Path:
-        """The folder of runs that it was not told of yet: beside a file, and in the platform's for a server."""
+        """The folder of notes of unrecorded runs: beside the file, or in the platform's data folder for a server."""
         if self.path is not None:
             return self.path.with_name(f"{self.path.name}.runs")
         return (data_folder() or Path.cwd()) / f"runs-{hashlib.sha256(self.shown.encode()).hexdigest()[:16]}"
 
 
 def locate(option: str | None, env: Mapping[str, str], cwd: Path) -> Location:
-    """The registry that a command means.
+    """Return the location of the registry that a command uses.
 
-    option: what --registry was given. env: the environment, of which LLORCH_REGISTRY is read. cwd: the folder
-    that relative paths start from.
+    option: the value of --registry. env: the environment variables, of which LLORCH_REGISTRY is read. cwd: the folder
+    for relative paths.
     """
     if option:
         return Location(absolute(option, cwd), "--registry says so")
@@ -66,8 +66,8 @@ def locate(option: str | None, env: Mapping[str, str], cwd: Path) -> Location:
 
 
 def data_folder() -> Path | None:
-    """Where the platform keeps a user's data; None for a user without a home folder, as a container may run us."""
-    import platformdirs  # asks the environment itself, and is not always needed
+    """Return the platform's folder for user data; None for a user without a home folder, as in some containers."""
+    import platformdirs  # reads the environment itself, and is not always needed
 
     try:
         found = platformdirs.user_data_path("llorch", appauthor=False)
@@ -77,10 +77,10 @@ def data_folder() -> Path | None:
 
 
 def absolute(text: str, cwd: Path) -> str:
-    """A URL as it is, a path from the root."""
+    """Return a URL unchanged, a path as an absolute one."""
     return text if "://" in text else str(cwd / expand_home(text))
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown, recorded and logged."""
+    """Return a URL with its password replaced by ***, for messages, records and logs."""
     return PASSWORD.sub(lambda found: f"{found['user']}:***" if found["user"] is not None else "***", url)

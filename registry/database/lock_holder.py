@@ -1,8 +1,7 @@
-"""Which process holds the write lock of an SQLite file, where the kernel says so.
+"""Finding the process that holds the write lock of an SQLite file, from /proc/locks on Linux.
 
-SQLite locks ranges of bytes of the file, in WAL mode of its `-shm`, and names nobody. Linux lists the locks of all
-processes in /proc/locks. To ask by fcntl(2) would open the file, and closing it drops every lock that this process
-has on it.
+SQLite locks byte ranges of the file (in WAL mode of its `-shm`) and cannot say who holds them. fcntl(2) is no
+alternative: it needs the file opened, and closing it drops every lock that this process has on it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ PROCESSES = Path("/proc")
 
 
 def lock_holder(database: Path) -> str | None:
-    """`pid 12 (llorch-registry)` of another process that may write; None where the kernel names none."""
+    """Return `pid 12 (llorch-registry)` of another process that holds the write lock; None if the kernel lists none."""
     files = set()
     for name in (database.name, f"{database.name}-shm"):
         with suppress(OSError):
@@ -32,13 +31,13 @@ def lock_holder(database: Path) -> str | None:
         words = line.split()  # 1: POSIX ADVISORY WRITE 12 fe:00:131 1073741825 1073741825
         if len(words) < 6 or words[3] != "WRITE" or words[5] not in files:
             continue
-        if words[4].isdigit() and int(words[4]) not in (0, os.getpid()):  # 0: of another container
+        if words[4].isdigit() and int(words[4]) not in (0, os.getpid()):  # 0: a process of another container
             return f"pid {words[4]}{_program_of(words[4])}"
     return None
 
 
 def _program_of(pid: str) -> str:
-    """` (program)`, empty of a process that is gone or another user's: the script where Python runs one."""
+    """Return ` (program)`, or the script if it is Python; "" for a process that is gone or another user's."""
     try:
         words = (PROCESSES / pid / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     except OSError:

@@ -1,7 +1,7 @@
-"""The tables, one definition for SQLite and PostgreSQL; what is written and asked goes through them.
+"""The tables, one definition for SQLite and PostgreSQL, used by all reads and writes.
 
-An integer `id` is local and never leaves the database: whatever leaves it is named by digest or uid. A change
-here is a revision in `migrations/versions`, and a test compares the two.
+Integer ids are local and never leave the database: outside, things are named by digest or uid. Every change here needs
+a revision in `migrations/versions`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from llorch.registry.records.records import (
     SourceKind,
 )
 
-# Bytes order text on both: SQLite does so by itself, and a range over digests then uses the index.
+# Text is sorted by its bytes on both, which SQLite does by default; so a range of digests can use the index.
 PlainText = Text().with_variant(POSTGRESQL_TEXT(collation="C"), "postgresql")
-Key = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows only under this very word
+Key = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements only this exact type
 Document = JSON(none_as_null=True)
 
 metadata = MetaData(
@@ -55,42 +55,42 @@ metadata = MetaData(
 
 
 class Time(TypeDecorator[datetime]):
-    """An aware datetime as text in UTC, of fixed width, so that no zone is dropped and text order is time's."""
+    """An aware datetime, stored as text in UTC of fixed width, so that no zone is lost and it sorts by time."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text that orders by its bytes."""
+        """Return text that sorts by its bytes."""
         return dialect.type_descriptor(PlainText)
 
     def process_bind_param(self, value: datetime | None, _: Dialect) -> str | None:
-        """To the database."""
+        """Convert a value for the database."""
         return None if value is None else rfc3339(value)
 
     def process_result_value(self, value: str | None, _: Dialect) -> datetime | None:
-        """From the database."""
+        """Convert a value from the database."""
         return None if value is None else datetime.fromisoformat(value).astimezone(UTC)
 
 
 def dumps(document: object) -> str:
-    """JSON as it is stored: no NaN, which SQLite would keep and no JSON reader accept."""
+    """Return JSON for the database, without NaN, which SQLite would store but JSON readers reject."""
     return json.dumps(document, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 def one_of(column: str, choices: object) -> CheckConstraint:
-    """A column that holds one of a Literal's words."""
+    """Return a constraint that a column has one of a Literal's values."""
     words = ", ".join(f"'{word}'" for word in choices.__args__)  # type: ignore[attr-defined]
     return CheckConstraint(f"{column} IN ({words})", name=column)
 
 
 def artifact_id(*, primary_key: bool = False) -> Column[int]:
-    """A reference to an artifact. No row goes with its parent: a migration drops and copies tables."""
+    """Return a column that references an artifact. No ON DELETE CASCADE: migrations drop and copy tables."""
     return Column("artifact_id", Key, ForeignKey("artifact.id"), nullable=False, primary_key=primary_key)
 
 
 def run_id(*, primary_key: bool = False) -> Column[int]:
-    """A reference to a run."""
+    """Return a column that references a run."""
     return Column("run_id", Key, ForeignKey("run.id"), nullable=False, primary_key=primary_key)
 
 
@@ -118,7 +118,7 @@ file = Table(
     Column("sha256", PlainText, nullable=False, index=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("role", PlainText, nullable=False),
-    # By content too: equal conversions have unequal records of themselves under one path.
+    # Unique with the content: equal conversions have different record files under the same path.
     UniqueConstraint("artifact_id", "path", "sha256"),
     one_of("role", FileRole),
 )
@@ -146,7 +146,7 @@ run = Table(
     Column("started_at", Time, nullable=False),
     Column("finished_at", Time),
     Column("host", PlainText),
-    Column("params", PlainText, nullable=False),  # canonical JSON: it must come back byte for byte
+    Column("params", PlainText, nullable=False),  # canonical JSON, kept byte for byte
     Column("error", PlainText),
     Column("exit_code", Integer),
     Column("boot_id", PlainText),
@@ -211,7 +211,7 @@ check_result = Table(
     one_of("status", CheckStatus),
 )
 
-# A log, never an updated cell: what an alias means is the digest of its latest event, nothing if that is NULL.
+# A log that is only appended to: an alias refers to the digest of its latest event, to nothing if that is NULL.
 alias_event = Table(
     "alias_event",
     metadata,
@@ -225,7 +225,7 @@ alias_event = Table(
     Index(None, "name", "alias", "at", "uid"),
 )
 
-# A signature of whose verification the registry was told; who signed twice is there once.
+# Verified signatures, one per artifact and signer.
 signature = Table(
     "signature",
     metadata,
@@ -235,21 +235,21 @@ signature = Table(
     Column("verified_at", Time, nullable=False),
 )
 
-# A log as `alias_event` is: what a name demands is its latest event, nothing if `signers` is NULL.
+# A log like `alias_event`: the latest event has a name's required signers, none if NULL.
 policy_event = Table(
     "policy_event",
     metadata,
     Column("uid", PlainText, primary_key=True),
     Column("name", PlainText, nullable=False),
     Column("alias", PlainText, nullable=False),
-    Column("signers", Document),  # a list of texts, any one of which is enough
+    Column("signers", Document),  # a list of strings; a signature by any one of them is enough
     Column("at", Time, nullable=False),
     Column("actor", PlainText),
     Column("reason", PlainText),
     Index(None, "name", "alias", "at", "uid"),
 )
 
-# Where an artifact was last seen: local and mutable, no proof of anything.
+# Where an artifact was last seen: local and mutable, proves nothing.
 location = Table(
     "location",
     metadata,
@@ -257,7 +257,7 @@ location = Table(
     Column("path", PlainText, primary_key=True),
     artifact_id(),
     Column("seen_at", Time, nullable=False),
-    Column("verified_at", Time),  # last found to be what is recorded
-    Column("gone_at", Time),  # found empty, or emptied by `prune`
+    Column("verified_at", Time),  # when its content was last found as recorded
+    Column("gone_at", Time),  # when it was found missing, or removed by `prune`
     Index(None, "artifact_id"),
 )

@@ -1,8 +1,8 @@
-"""Which schema a database has, and how it comes to this program's.
+"""The schema version of a database, and its upgrade to this program's.
 
-An SQLite file is made or upgraded when it is opened for writing or found to be older: after a copy, in one
-transaction that holds the write lock, so that a killed upgrade never was. A server belongs to a team: it is
-upgraded by `migrate` alone. Alembic costs 0.3 s to import, so only an upgrade does.
+An SQLite file is created when it is first written, and upgraded when it is opened and found older: after making a copy,
+in one transaction that holds the write lock, so that a killed upgrade has no effect. A server is shared by a team, so
+only `migrate` upgrades it. Alembic takes 0.3 s to import, so only an upgrade does.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-REVISIONS = ("0001", "0002", "0003")  # all that there are, oldest first; a test compares them with the files
+REVISIONS = ("0001", "0002", "0003")  # oldest first; a test compares them with the files
 HEAD = REVISIONS[-1]
 COPIES_KEPT = 3
-ADVISORY_LOCK = 0x6C6C6F726368  # "llorch": who upgrades a server holds it
+ADVISORY_LOCK = 0x6C6C6F726368  # "llorch"; held during the upgrade of a server
 
 
 def schema_version(connection: Connection, shown: str) -> str | None:
-    """The revision of an open database, None for one without tables. Raises NotARegistry, which calls it `shown`."""
+    """Return the revision of a database, None for one without tables. Raises NotARegistry, naming it `shown`."""
     if connection.dialect.has_table(connection, "alembic_version"):
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
         if len(found) == 1:
@@ -42,9 +42,9 @@ def schema_version(connection: Connection, shown: str) -> str | None:
 
 
 def require_current(database: Database, *, write: bool) -> bool:
-    """Brings a database to this program's schema, or says why not; False if there is nothing to read yet.
+    """Upgrade a database to this program's schema if necessary; return False if there is nothing to read yet.
 
-    Raises RegistryNewer, RegistryOlder for a server, NotARegistry, and what opening it raises.
+    Raises RegistryNewer, RegistryOlder for a server, RegistryReadOnly, NotARegistry, and errors of opening it.
     """
     if database.path is not None and not database.path.exists():
         if not write:
@@ -83,18 +83,17 @@ def require_current(database: Database, *, write: bool) -> bool:
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
-    """Upgrades to `HEAD` in one transaction; returns the revision before and after."""
+    """Upgrade to `HEAD` in one transaction; return the revision before and after."""
     if database.path is not None:
         database.create()
-        # Off, for SQLite changes a table by copying and dropping it; it has no effect within a transaction.
+        # Foreign keys off, since SQLite changes a table by copying and dropping it; has to be set before a transaction.
         event.listen(database.engine, "connect", foreign_keys_off)
     try:
         with database.writing() as connection:
             if database.path is None:
                 connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-            before = schema_version(
-                connection, database.shown
-            )  # again, for another process may have been first
+            # Read it again with the lock: another process may have upgraded it.
+            before = schema_version(connection, database.shown)
             if before == HEAD:
                 return before, HEAD
             if before is not None and before not in REVISIONS:
@@ -103,7 +102,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
                     "use a newer llorch, or another registry"
                 )
             if database.path is not None and before is not None:
-                # SQLite lets BEGIN IMMEDIATE pass on a disk that cannot be written; a copy is not made in vain.
+                # BEGIN IMMEDIATE succeeds on a read-only disk; this write fails there, before the copy is made.
                 connection.exec_driver_sql("DELETE FROM alembic_version WHERE false")
                 copy_database(database.path, before)
             counts = row_counts(connection)
@@ -116,13 +115,13 @@ def migrate(database: Database) -> tuple[str | None, str]:
 
 
 def foreign_keys_off(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    """For the connection of an upgrade; it ends with a check of all keys."""
+    """Disable foreign keys on the connection of an upgrade, which checks all keys at its end."""
     connection.cursor().execute("PRAGMA foreign_keys = OFF")
 
 
 def run_revisions(connection: Connection) -> None:
-    """Runs every revision that this database has not seen, within its open transaction."""
-    from alembic import command  # 0.3 s, and only for an upgrade
+    """Run all revisions that the database doesn't have yet, within its open transaction."""
+    from alembic import command  # takes 0.3 s, so only for an upgrade
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
@@ -131,18 +130,18 @@ def run_revisions(connection: Connection) -> None:
 
 
 def row_counts(connection: Connection) -> dict[str, int]:
-    """How many rows each of our tables has."""
+    """Return the number of rows of each of our tables."""
     there = set(inspect(connection).get_table_names())
     return {table.name: count(connection, table) for table in metadata.sorted_tables if table.name in there}
 
 
 def count(connection: Connection, table: Table) -> int:
-    """How many rows a table has."""
+    """Return the number of rows of a table."""
     return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 def require_nothing_lost(connection: Connection, before: dict[str, int]) -> None:
-    """Undoes, by raising, an upgrade that lost rows or broke a reference: SQLite reports neither."""
+    """Raise RegistryError, which rolls the upgrade back, if rows or references were lost: SQLite reports neither."""
     after = row_counts(connection)
     if lost := [name for name, rows in before.items() if after.get(name, 0) < rows]:
         raise RegistryError(f"the upgrade would lose rows of {', '.join(lost)}; nothing was changed")
@@ -151,7 +150,7 @@ def require_nothing_lost(connection: Connection, before: dict[str, int]) -> None
 
 
 def copy_database(path: Path, version: str) -> Path:
-    """Writes a copy beside the database, by SQLite itself, and keeps the latest three. Returns its path."""
+    """Copy the database with SQLite's backup to a file beside it, and keep the latest three; return the path."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     copy = path.with_name(f"{path.name}.bak-{version}-{stamp}")
     descriptor = os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -1,5 +1,5 @@
-"""What is recorded of an artifact in the formats of others: SLSA provenance, CycloneDX, a model card.
+"""Export of an artifact's records in other formats: SLSA provenance, CycloneDX, SPDX, a model card.
 
-A document is made of what was recorded and nothing else: no clock, no host, no path of a machine, no version of the
-program that writes it. The same record gives the same bytes, on any database.
+A document contains only what was recorded: no current time, host, local path, or version of the exporting program. The
+same records give the same bytes, from any database.
 """

@@ -1,8 +1,8 @@
 """An artifact as a CycloneDX machine-learning bill of materials, version 1.6 or 1.7.
 
-Made by hand: the format's Python library knows no model cards and drops them. What its schema lets through though
-it is wrong (two components of one reference, upper-case hashes) cannot come about here. Source: the
-CycloneDX 1.6 and 1.7 JSON schemas.
+Written without the format's Python library, which doesn't support model cards and drops them. Faults that the schema
+does not catch (two components with one reference, upper-case hashes) cannot occur here. Source: the CycloneDX 1.6 and
+1.7 JSON schemas.
 """
 
 from __future__ import annotations
@@ -17,20 +17,23 @@ from llorch.registry.records.records import FileRecord
 
 Version = Literal["1.6", "1.7"]
 
-# Licences of models that SPDX lists; another is told by its name, as the schema demands.
+# Licences of models that have an SPDX id; others are given by name, as the schema requires.
 SPDX = {name.lower(): name for name in ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0",
         "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC0-1.0", "GPL-3.0-only", "AGPL-3.0-only", "LGPL-3.0-only",
         "MPL-2.0", "OpenRAIL", "Unlicense")}  # fmt: skip
+# GGUF architecture → family; all others are transformers.
 FAMILIES = {
     "mamba": "state space model",
     "rwkv6": "recurrent",
-}  # by GGUF architecture; all else is a transformer
-NAMESPACE = uuid.UUID("7b0c1f5e-1f0b-5d0c-9a54-6c6c6f726368")  # of our serial numbers, chosen once
+}
+NAMESPACE = uuid.UUID(
+    "7b0c1f5e-1f0b-5d0c-9a54-6c6c6f726368"
+)  # of our serial numbers; chosen once, never changed
 NOT_IN_REFERENCES = re.compile(r"[^A-Za-z0-9:._/-]")
 
 
 def cyclonedx(subject: Subject, version: Version = "1.7") -> bytes:
-    """The bill of materials of an artifact: its files, its source, and what its checks measured."""
+    """Return the bill of materials of an artifact: its files, its source, and the results of its checks."""
     serial = uuid.uuid5(NAMESPACE, f"{subject.artifact.digest} {version}")
     ended = subject.run.finished_at or subject.run.started_at
     return as_bytes(
@@ -54,7 +57,7 @@ def cyclonedx(subject: Subject, version: Version = "1.7") -> bytes:
 
 
 def component(subject: Subject) -> dict[str, object]:
-    """The artifact. A folder's digest is a property: it is the SHA-256 of no bytes that a reader has."""
+    """Return the component of the artifact. A folder's digest is a property, since it isn't the hash of a file."""
     artifact = subject.artifact
     recorded: dict[str, object] = {
         "type": "machine-learning-model",
@@ -87,7 +90,7 @@ def component(subject: Subject) -> dict[str, object]:
 
 
 def model_card(subject: Subject) -> dict[str, object]:
-    """What kind of model it is, and what the latest run that checked it measured."""
+    """Return the model card: the architecture, and the results of the latest verification."""
     artifact = subject.artifact
     parameters: dict[str, object] = {"task": "text-generation"}
     if artifact.architecture:
@@ -106,7 +109,7 @@ def model_card(subject: Subject) -> dict[str, object]:
 
 
 def ancestor(one: Input) -> dict[str, object]:
-    """What it was made of."""
+    """Return the component of an input that the artifact was made from."""
     found = one.artifact
     recorded: dict[str, object] = {
         "type": "machine-learning-model",
@@ -122,7 +125,7 @@ def ancestor(one: Input) -> dict[str, object]:
 
 
 def file_component(digest: str, file: FileRecord) -> dict[str, object]:
-    """One file of the artifact."""
+    """Return the component of one file of the artifact."""
     return {
         "type": "file",
         "bom-ref": f"{digest}/{NOT_IN_REFERENCES.sub(lambda found: f'%{ord(found[0]):x}', file.path)}",
@@ -133,11 +136,11 @@ def file_component(digest: str, file: FileRecord) -> dict[str, object]:
 
 
 def sha256(digits: str) -> list[dict[str, str]]:
-    """A hash as the format spells it."""
+    """Return a SHA-256 in the format's form."""
     return [{"alg": "SHA-256", "content": digits}]
 
 
 def licence(name: str) -> dict[str, str]:
-    """A licence by its SPDX id where it has one."""
+    """Return a licence by its SPDX id if it has one, else by name."""
     spdx = SPDX.get(name.lower())
     return {"id": spdx} if spdx else {"name": name}

@@ -1,6 +1,6 @@
-"""A lineage as a picture: a tree of text, Graphviz's language, or SVG without any other program.
+"""Drawing a lineage: as a text tree, as Graphviz, or as SVG without another program.
 
-Runs that did the same to the same artifacts are one node, with how many they are and from when to when.
+Equal runs on the same artifacts are drawn as one node, with their number and the times of the first and the last.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from llorch.registry.export.layout import Box, Edge, Picture, Size, laid_out
 from llorch.registry.query.lineage import INTO, OUT_OF, Arrow, ArtifactNode, Lineage, RunNode
 
 DIGITS = 12
-LINE, PADDING, LETTER = 18, 10, 7.2  # pixels; LETTER is a 12 px monospace letter's width
-LONGEST = 44  # letters of a line in a box; SVG's title has all of it
+LINE, PADDING, LETTER = 18, 10, 7.2  # pixels; LETTER is the width of a character in a 12 px monospace font
+LONGEST = 44  # characters of a line in a box; a longer line is complete in the SVG's title
 FILL = {"PASSED": "#e6f4ea", "FAILED": "#fce8e6", "INCOMPLETE": "#fef7e0", None: "#ffffff"}
 RUN_FILL = "#eef2f7"
-# A font of one width, then those that have the letters of Chinese, Japanese and Korean names at twice that width.
+# Monospace fonts, then those with Chinese, Japanese and Korean characters of double width.
 FONTS = (
     "DejaVu Sans Mono", "Menlo", "Consolas", "Noto Sans Mono CJK SC", "Noto Sans CJK SC", "Noto Sans CJK JP",
     "Noto Sans CJK KR", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "monospace",
@@ -29,7 +29,7 @@ FONTS = (
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Runs that did the same; the first and the last of them, in the order of time."""
+    """Equal runs: the first and the last by time, and their number."""
 
     first: RunNode
     last: RunNode
@@ -37,9 +37,9 @@ class RunGroup:
 
 
 def group_runs(lineage: Lineage, *, by_name: bool = False) -> tuple[list[RunGroup], list[Arrow]]:
-    """Equal runs as groups, and the arrows of the first run of each, each arrow once.
+    """Group equal runs; return the groups, and the arrows of the first run of each, without duplicates.
 
-    by_name: runs that called an artifact otherwise are others.
+    by_name: runs with different labels for an artifact are not equal.
     """
     parts: dict[str, dict[Arrow, None]] = {run.uid: {} for run in lineage.runs}
     for arrow in lineage.arrows:
@@ -55,7 +55,7 @@ def group_runs(lineage: Lineage, *, by_name: bool = False) -> tuple[list[RunGrou
 
 
 def as_tree(lineage: Lineage) -> str:
-    """What the root came from, then what was made of it, as indented text."""
+    """Return a lineage as an indented text tree: the root's ancestors, then its descendants."""
     tree = Tree(lineage)
     lines = [" · ".join(artifact_lines(tree.nodes[lineage.root]))]
     met = {lineage.root}
@@ -74,11 +74,14 @@ class Tree:
         self._groups, self._arrows = group_runs(lineage, by_name=True)
 
     def branch(self, digest: str, *, up: bool, met: set[str]) -> list[Branch]:
-        """The runs that made an artifact, or that it went into, each with what stands at its other end."""
+        """Return the runs that made an artifact (`up`) or used it, each with the artifacts at its other end.
+
+        met: digests that are on the path from the root, which are not expanded again.
+        """
         found: list[Branch] = []
         for group in self._groups:
             mine = [arrow for arrow in self._arrows if arrow.run == group.first.uid]
-            wanted = OUT_OF if up else ("input",)  # what was only compared with it is no child of it
+            wanted = OUT_OF if up else ("input",)  # a run that only compared with it is no child
             if not any(arrow.digest == digest and arrow.role in wanted for arrow in mine):
                 continue
             below: list[Branch] = [
@@ -93,14 +96,14 @@ class Tree:
             ]
             own = next((arrow.label for arrow in mine if arrow.digest == digest), None)
             lines = run_lines(group)
-            if own and own != self.nodes[digest].label:  # other runs called it otherwise
+            if own and own != self.nodes[digest].label:  # other runs have another label for it
                 lines[0] += f" as {printable(own)}"
             found.append((f"{'by' if up else 'into'} {' · '.join(lines)}", below))
         return found
 
 
 def indent(branches: Sequence[Branch]) -> list[str]:
-    """Branches as lines, with the strokes of a tree."""
+    """Return branches as lines, with the tree's strokes."""
     lines = []
     for place, (text, below) in enumerate(branches):
         last = place == len(branches) - 1
@@ -110,7 +113,7 @@ def indent(branches: Sequence[Branch]) -> list[str]:
 
 
 def artifact_lines(node: ArtifactNode, called: str | None = None) -> list[str]:
-    """What is written on an artifact. called: its name in one run, where only that is meant."""
+    """Return the lines of text on an artifact. called: its label in the run that is shown, if it has no name."""
     label, _, digits = node.digest.partition(":")
     title = ", ".join(name.removesuffix("@latest") for name in node.names) or called or node.label
     facts = " ".join(filter(None, [node.kind, node.dtype, node.verified]))
@@ -118,7 +121,7 @@ def artifact_lines(node: ArtifactNode, called: str | None = None) -> list[str]:
 
 
 def run_lines(group: RunGroup) -> list[str]:
-    """What is written on a run, or on several that are equal."""
+    """Return the lines of text on a group of equal runs."""
     node = group.first
     ended = node.verdict if node.kind == "verify" and node.status == "succeeded" else node.status
     how = f"{node.kind} {ended}" if ended and ended != "succeeded" else node.kind
@@ -130,19 +133,19 @@ def run_lines(group: RunGroup) -> list[str]:
 
 
 def short_source(source: str) -> tuple[str, str]:
-    """`repository/path@revision` in two pieces, with as much of the revision as tells two apart."""
+    """Split `repository/path@revision` into repository and the rest, with a shortened revision."""
     repository, _, path = source.rpartition("/")
     name, at, revision = path.partition("@")
     return repository, f"{name}{at}{revision[:DIGITS]}"
 
 
 def ends(arrow: Arrow) -> tuple[str, str]:
-    """From which node an arrow goes to which."""
+    """Return the nodes at the start and the end of an arrow."""
     return (arrow.digest, arrow.run) if arrow.role in INTO else (arrow.run, arrow.digest)
 
 
 def as_dot(lineage: Lineage) -> str:
-    """The graph in Graphviz's language."""
+    """Return the graph in Graphviz's DOT language."""
     groups, arrows = group_runs(lineage)
     fonts = json.dumps(",".join(FONTS))
     lines = ["digraph lineage {", "  rankdir=LR;", f"  node [fontname={fonts}, fontsize=10];"]
@@ -161,12 +164,12 @@ def as_dot(lineage: Lineage) -> str:
 
 
 def dot_label(lines: Sequence[str]) -> str:
-    """Lines in quotes; only quotes and backslashes mean something there."""
+    """Return lines as a quoted DOT label, with quotes and backslashes escaped."""
     return '"' + "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'
 
 
 def as_svg(lineage: Lineage) -> str:
-    """The graph as a picture: time goes to the right, an artifact is a box, a run a rounded one."""
+    """Return the graph as SVG: time goes to the right, artifacts are boxes, runs are rounded boxes."""
     groups, arrows = group_runs(lineage)
     texts = {node.digest: artifact_lines(node) for node in lineage.artifacts}
     texts |= {group.first.uid: run_lines(group) for group in groups}
@@ -182,7 +185,7 @@ def as_svg(lineage: Lineage) -> str:
 
 
 def svg_head(drawn: Picture) -> list[str]:
-    """The beginning of the document: its size, its fonts, and the end of an arrow."""
+    """Return the start of the SVG document: its size, its fonts, and the arrowhead."""
     fonts = escape(", ".join(f"'{font}'" if " " in font else font for font in FONTS), {'"': "&quot;"})
     return [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{drawn.width:.0f}" height="{drawn.height:.0f}"'
@@ -193,13 +196,13 @@ def svg_head(drawn: Picture) -> list[str]:
 
 
 def size_of(lines: Sequence[str]) -> Size:
-    """Width and height of a node with these lines."""
+    """Return the width and height of a node with these lines, in pixels."""
     widest = max((min(width(line), LONGEST) for line in lines), default=0)
     return widest * LETTER + 2 * PADDING, len(lines) * LINE + 2 * PADDING
 
 
 def svg_box(box: Box, lines: Sequence[str], fill: str, *, round_: bool) -> str:
-    """A node with its lines; whole, where they were cut, in its title."""
+    """Return a node as SVG; if lines are cut, its title has them complete."""
     left, top, wide, high = box
     x, y = left + PADDING, top + PADDING + LINE * 0.75
     spans = "".join(
@@ -217,7 +220,7 @@ def svg_box(box: Box, lines: Sequence[str], fill: str, *, round_: bool) -> str:
 
 
 def svg_arrow(edge: Edge, points: Sequence[tuple[float, float]]) -> str:
-    """A line through the gaps between the boxes, level where it passes a column; dashed for a comparison."""
+    """Return an arrow as SVG: curved between the columns, level where it passes one; dashed for a comparison."""
     (x, y), *rest = points
     path = [f"M{x:.1f} {y:.1f}"]
     for place, (to_x, to_y) in enumerate(rest):

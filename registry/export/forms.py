@@ -1,4 +1,4 @@
-"""The formats that an artifact can be exported to, by the name that the command has for each."""
+"""The export formats, by their names on the command line."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Where the boxes of a graph stand, and which way its edges go between them.
+"""Layout of a graph: the positions of its boxes, and the paths of its edges.
 
-By layers, after Sugiyama, Tagawa and Toda (1981): a box stands in the column after the last of those that lead to it;
-an edge over several columns has a lane in each that it passes, so that it crosses no box; the order within a column is
-by the mean place of the neighbours, and the one with the fewest crossings is kept; heights are as near to those of the
-neighbours as the order allows.
+A layered layout after Sugiyama, Tagawa and Toda (1981): a node is in the column after the last of its predecessors; an
+edge over several columns has a lane in each column that it passes, so that it crosses no box; nodes within a column
+are ordered by the mean position of their neighbours, and the order with the fewest crossings is kept; vertical
+positions are as close to those of the neighbours as the order allows.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-GAP_X, GAP_Y = 60.0, 24.0  # pixels between columns, and between the boxes of one
-LANE = 6.0  # pixels of height that an edge has where it passes a column
-SWEEPS = 8  # over all columns, there and back by turns
+GAP_X, GAP_Y = 60.0, 24.0  # pixels between columns, and between the boxes of a column
+LANE = 6.0  # pixels of height of an edge's lane in a column
+SWEEPS = 8  # passes over all columns, alternately forward and backward
 
 Size = tuple[float, float]  # width, height
 Box = tuple[float, float, float, float]  # left, top, width, height
@@ -23,7 +23,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From one node to another. turned: it goes to the left, which only a ring has, and is drawn from its end."""
+    """An edge between two nodes. turned: reversed to break a cycle, so its arrowhead is at its start."""
 
     start: str
     end: str
@@ -33,7 +33,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Where everything is. ways: each edge's points: it bends from the first to the second, is level to the third, …"""
+    """The finished layout. ways: each edge's points; it is curved from the first to the second, level to the third…"""
 
     boxes: Mapping[str, Box]
     ways: Sequence[tuple[Edge, Sequence[Point]]]
@@ -43,17 +43,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Where an edge passes a column."""
+    """An edge's position in a column that it passes."""
 
     edge: Edge
     column: int
 
 
-Slot = str | Lane  # what has a place in a column
+Slot = str | Lane  # a node or a lane in a column
 
 
 def laid_out(sizes: Mapping[str, Size], edges: Iterable[Edge]) -> Picture:
-    """The picture of a graph whose nodes have these sizes; the same for the same graph."""
+    """Return the layout of a graph with nodes of these sizes; deterministic."""
     edges = without_rings(list(sizes), edges)
     column_of = columns_of(list(sizes), edges)
     ways: dict[Edge, list[Slot]] = {
@@ -102,7 +102,7 @@ def laid_out(sizes: Mapping[str, Size], edges: Iterable[Edge]) -> Picture:
 
 
 def without_rings(nodes: Sequence[str], edges: Iterable[Edge]) -> list[Edge]:
-    """The edges, those turned that close a ring; an edge from a node to itself is left out."""
+    """Return the edges, with those that close a cycle reversed; an edge from a node to itself is left out."""
     after: dict[str, set[str]] = {node: set() for node in nodes}
     found = []
 
@@ -124,10 +124,10 @@ def without_rings(nodes: Sequence[str], edges: Iterable[Edge]) -> list[Edge]:
 
 
 def columns_of(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """The column of each node: after all that lead to it; what nothing leads to, right before what it leads to."""
+    """Return each node's column: after all its predecessors; a node without any is right before its successors."""
     column = dict.fromkeys(nodes, 0)
     changed = True
-    while changed:  # ends, for there is no ring
+    while changed:  # terminates, since there are no cycles
         changed = False
         for edge in edges:
             if column[edge.end] <= column[edge.start]:
@@ -141,7 +141,7 @@ def columns_of(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
 
 
 def order_columns(columns: Sequence[Sequence[Slot]], links: Sequence[tuple[Slot, Slot]]) -> list[list[Slot]]:
-    """The columns, each in the order in which fewest links cross, as far as sweeps find it."""
+    """Order the nodes of each column for few crossings, by sweeps; return the best order found."""
     best = now = [list(column) for column in columns]
     fewest = crossings(best, links)
     for sweep in range(SWEEPS):
@@ -166,7 +166,7 @@ def order_columns(columns: Sequence[Sequence[Slot]], links: Sequence[tuple[Slot,
 def neighbours(
     column: Sequence[Slot], links: Iterable[tuple[Slot, Slot]], among: Iterable[Slot]
 ) -> dict[Slot, list[Slot]]:
-    """Of each slot of a column, those that it is linked with among some."""
+    """Return, for each slot of a column, the slots of `among` that it is linked with."""
     near: dict[Slot, list[Slot]] = {slot: [] for slot in column}
     others = set(among)
     for pair in links:
@@ -177,7 +177,7 @@ def neighbours(
 
 
 def crossings(columns: Sequence[Sequence[Slot]], links: Sequence[tuple[Slot, Slot]]) -> int:
-    """How many pairs of links cross."""
+    """Return the number of pairs of links that cross."""
     place = {slot: (number, row) for number, column in enumerate(columns) for row, slot in enumerate(column)}
     gaps: dict[int, list[tuple[int, int]]] = {}
     for start, end in links:
@@ -193,7 +193,7 @@ def crossings(columns: Sequence[Sequence[Slot]], links: Sequence[tuple[Slot, Slo
 def levels(
     columns: Sequence[Sequence[Slot]], links: Sequence[tuple[Slot, Slot]], heights: Mapping[Slot, float]
 ) -> dict[Slot, float]:
-    """The top of each slot: in the column's order, without overlap, near to the middle of its neighbours."""
+    """Return the top of each slot: in the column's order, without overlap, close to the middle of its neighbours."""
     tops: dict[Slot, float] = {}
     for column in columns:
         below = 0.0
@@ -215,9 +215,10 @@ def levels(
 
 
 def spread(wanted: Sequence[float], steps: Sequence[float]) -> list[float]:
-    """Places nearest to those wanted, by the sum of squares, each at least its step after the one before it.
+    """Return the positions closest to `wanted` by least squares, each at least the previous one's step after it.
 
-    By pooling neighbours that would overlap: what each wants, less the steps before it, must not fall.
+    steps: minimal distance from each position to the next. This is isotonic regression of `wanted` minus the sum of the
+    previous steps, by pooling adjacent violators.
     """
     before = [sum(steps[:place]) for place in range(len(steps))]
     pools: list[tuple[float, int]] = []  # mean, members

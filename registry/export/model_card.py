@@ -1,7 +1,7 @@
 """An artifact as a Hugging Face model card: README.md with the metadata that a hub reads.
 
-What nobody told is left out, never guessed. `base_model_relation` is left out for good: a change of format is none
-of the four that there are. Source: the Hub's documentation of model cards.
+Unknown values are left out, never guessed. `base_model_relation` is always left out: a change of format is none of its
+four values. Source: the Hub's documentation of model cards.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from llorch.registry.errors import printable
 from llorch.registry.export.subject import Subject
 from llorch.registry.records.records import Json
 
-# Metadata that GGUF files carry under these names of a card, or that say themselves what they are.
+# Keys of the artifact's facts that are copied to the card under the same name.
 FROM_FACTS = ("base_model", "language", "datasets", "license_name", "license_link")
-# Licences that the Hub has an id for; for any other it asks for `other` and its name.
+# Licences with an id on the Hub; any other is given as `other` with its name.
 LICENCES = {
     "afl-3.0", "agpl-3.0", "apache-2.0", "bigscience-bloom-rail-1.0", "bigscience-openrail-m", "bsd", "bsd-2-clause",
     "bsd-3-clause", "cc", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0",
@@ -26,13 +26,13 @@ LICENCES = {
 
 
 def model_card(subject: Subject) -> bytes:
-    """The card: metadata between two lines of dashes, then where the weights come from and what was checked."""
+    """Return the card: YAML metadata between two lines of dashes, then the weights' origin and the checks."""
     lines = ["---", *yaml(metadata(subject)), "---", "", *text(subject)]
     return ("\n".join(lines) + "\n").encode()
 
 
 def metadata(subject: Subject) -> dict[str, Json]:
-    """What a hub reads."""
+    """Return the card's metadata."""
     facts: dict[str, Json] = {}
     for one in (*(one.artifact for one in subject.inputs), subject.artifact):
         facts |= {name: one.facts[name] for name in FROM_FACTS if name in one.facts}
@@ -48,7 +48,7 @@ def metadata(subject: Subject) -> dict[str, Json]:
 
 
 def yaml(values: Mapping[str, Json]) -> list[str]:
-    """Values as YAML, every text in quotes: unquoted, `no` is false and `1.10` a number."""
+    """Return values as YAML, strings always quoted: unquoted, `no` is false and `1.10` a number."""
     lines = []
     for name, value in values.items():
         if isinstance(value, list | tuple):
@@ -59,7 +59,7 @@ def yaml(values: Mapping[str, Json]) -> list[str]:
 
 
 def text(subject: Subject) -> list[str]:
-    """The page itself."""
+    """Return the lines of the card's Markdown text."""
     artifact, run = subject.artifact, subject.run
     lines = [f"# {plain(subject.name)}", ""]
     lines += [
@@ -96,12 +96,12 @@ def text(subject: Subject) -> list[str]:
 
 
 def code(words: str) -> str:
-    """Text between two backticks, in a table."""
+    """Return text in backticks, for a cell of a table."""
     return f"`{printable(words).replace('`', '')}`".replace("|", "\\|") if words else ""
 
 
 def plain(words: str) -> str:
-    """Text that came from a model's file, on one line and without a meaning in Markdown or HTML."""
+    """Return text from a model's file on one line, with Markdown and HTML characters escaped."""
     for mark in ("|", "`", "<", ">", "[", "]", "*"):
         words = words.replace(
             mark, f"\\{mark}" if mark not in "<>`" else {"<": "‹", ">": "›", "`": "'"}[mark]

@@ -1,8 +1,7 @@
-"""An artifact's making as an in-toto Statement v1 with SLSA provenance v1.
+"""An artifact's provenance as an in-toto Statement v1 with SLSA provenance v1.
 
-Unsigned, and so the claim of whoever hands it on: SLSA's build level 1 and no more. Numbers are strings, since
-readers pass a predicate's numbers through doubles. Sources: in-toto attestation, Statement v1; slsa.dev,
-provenance v1.
+It is unsigned, so only a claim: SLSA build level 1. Numbers are strings, since readers pass a predicate's numbers
+through doubles. Sources: in-toto attestation, Statement v1; slsa.dev, provenance v1.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 
 
 def slsa(subject: Subject) -> bytes:
-    """The statement about an artifact's files."""
+    """Return the statement about an artifact's files."""
     run = subject.run
     return as_bytes(
         {
@@ -50,7 +49,7 @@ def slsa(subject: Subject) -> bytes:
 
 
 def dependencies(one: Input) -> list[dict[str, object]]:
-    """The files of an input, each by its own SHA-256; where it came from is one file's only if it is one file."""
+    """Return the files of an input, each with its SHA-256; its download's URI only if the input is a single file."""
     files = one.artifact.files
     signed = ", ".join(signature.signer for signature in one.artifact.signatures)
     signers = {"signedBy": signed} if signed else {}
@@ -66,7 +65,7 @@ def dependencies(one: Input) -> list[dict[str, object]]:
 
 
 def byproducts(subject: Subject) -> list[dict[str, object]]:
-    """The manifest whose SHA-256 is in the folder's digest: a digest of a folder has no standard name."""
+    """Return the manifest whose SHA-256 is in a folder's `tree1:` digest, since SLSA has no digest for folders."""
     if not subject.artifact.digest.startswith("tree1:"):
         return []
     manifest = tree_manifest(HashedFile(one.path, one.sha256, one.size_bytes) for one in subject.files)
@@ -74,7 +73,7 @@ def byproducts(subject: Subject) -> list[dict[str, object]]:
 
 
 def parameters(params: Mapping[str, Json]) -> dict[str, str]:
-    """What the user chose, names spelled as SLSA spells its own, values as text."""
+    """Return the user's options, with names in camelCase like SLSA's, and values as text."""
     return {
         head + "".join(word.capitalize() for word in rest): str(value).lower()
         for (head, *rest), value in ((name.split("_"), value) for name, value in sorted(params.items()))

@@ -1,7 +1,7 @@
-"""An artifact as an SPDX 3.0.1 document with the AI profile: a package of a model, its files, what it came from.
+"""An artifact as an SPDX 3.0.1 document with the AI profile: the model's package, its files, and its source.
 
-Made by hand, as the bindings are for reading and a test validates with them. An element's id is made of the artifact's
-digest, so the same record gives the same document. Source: the SPDX specification 3.0.1, AI, Core, Software and
+Written without the bindings, which a test uses to validate it. Ids of elements are derived from the artifact's digest,
+so the same records give the same document. Source: the SPDX specification 3.0.1, AI, Core, Software and
 SimpleLicensing profiles.
 """
 
@@ -26,7 +26,7 @@ Element = dict[str, object]
 
 
 def spdx(subject: Subject) -> bytes:
-    """The document."""
+    """Return the SPDX document of an artifact."""
     ids = Ids(subject.artifact.digest)
     elements = [*packages(subject, ids), *licences(subject, ids)]
     listed = [str(one["spdxId"]) for one in elements]
@@ -41,23 +41,23 @@ def spdx(subject: Subject) -> bytes:
 
 
 class Ids:
-    """IRIs of a document's elements, by what they are in it."""
+    """The IRIs of a document's elements, by name."""
 
     def __init__(self, digest: str) -> None:
         self._base = uuid.uuid5(NAMESPACE, f"{digest} spdx-{VERSION}").urn
 
     def of(self, name: str) -> str:
-        """The element's id."""
+        """Return the id of the element `name`."""
         return f"{self._base}#{re.sub(r'[^A-Za-z0-9._-]', lambda found: f'%{ord(found[0]):X}', name)}"
 
 
 def element(kind: str, id_: str) -> Element:
-    """What every element has."""
+    """Return the fields that every element has."""
     return {"type": kind, "spdxId": id_, "creationInfo": CREATION}
 
 
 def origin(subject: Subject, ids: Ids) -> list[Element]:
-    """When the document's facts came about, and by which program: no clock, and no exporter's version."""
+    """Return the creation info: the run's end and its version of llorch, not the exporter's time and version."""
     ended = subject.run.finished_at or subject.run.started_at
     version = subject.run.tools.get("llorch", "of an unknown version")
     return [
@@ -73,7 +73,7 @@ def origin(subject: Subject, ids: Ids) -> list[Element]:
 
 
 def packages(subject: Subject, ids: Ids) -> Iterator[Element]:
-    """The model with its files, and what it was made of."""
+    """Yield the model with its files, and its sources."""
     artifact = subject.artifact
     model = {
         **ai_package(artifact, subject.name, ids.of("model")),
@@ -96,7 +96,7 @@ def packages(subject: Subject, ids: Ids) -> Iterator[Element]:
 
 
 def ai_package(artifact: ArtifactAnswer, name: str, id_: str) -> Element:
-    """A model, identified by its digest; of one file that is a hash of bytes, of a folder an identifier alone."""
+    """Return a model's package with its digest: as a hash for a single file, only as an identifier for a folder."""
     found: Element = {
         **element("ai_AIPackage", id_),
         "name": name,
@@ -119,7 +119,7 @@ def ai_package(artifact: ArtifactAnswer, name: str, id_: str) -> Element:
 
 
 def source_package(one: Input, id_: str) -> Element:
-    """What went in, with where it was downloaded and what base model it names."""
+    """Return the package of an input, with its download location and the base model it names."""
     found = ai_package(one.artifact, one.label or one.artifact.digest, id_)
     if one.sources:
         found["software_downloadLocation"] = one.uris[0]
@@ -131,7 +131,7 @@ def source_package(one: Input, id_: str) -> Element:
 
 
 def file_element(file: FileRecord, id_: str) -> Element:
-    """One file of the artifact."""
+    """Return the element of one file of the artifact."""
     purpose = {"weights": "model", "config": "configuration", "card": "documentation"}.get(file.role, "data")
     return {
         **element("software_File", id_),
@@ -142,7 +142,7 @@ def file_element(file: FileRecord, id_: str) -> Element:
 
 
 def licences(subject: Subject, ids: Ids) -> Iterator[Element]:
-    """The licence that the model, or what it was made of, names; one that SPDX does not list has its own reference."""
+    """Yield the licence of the model or its source; one without an SPDX id gets a LicenseRef."""
     if subject.licence is None:
         return
     own = re.sub(r"[^A-Za-z0-9.-]+", "-", subject.licence).strip("-") or "unnamed"
@@ -156,22 +156,22 @@ def licences(subject: Subject, ids: Ids) -> Iterator[Element]:
 
 
 def relationship(id_: str, one: str, kind: str, others: Sequence[str]) -> Element:
-    """From one element to others."""
+    """Return a relationship from one element to others."""
     return {**element("Relationship", id_), "from": one, "relationshipType": kind, "to": list(others)}
 
 
 def measurements(artifact: ArtifactAnswer) -> list[Element]:
-    """What the latest run that checked it measured."""
+    """Return the results of the latest verification."""
     latest = artifact.checks[0].run if artifact.checks else None
     rows = [check.result for check in artifact.checks if check.run == latest]
     return [entry(row.name, row.value) for row in rows if row.value is not None]
 
 
 def entry(key: str, value: str) -> Element:
-    """A key and its value."""
+    """Return a dictionary entry."""
     return {"type": "DictionaryEntry", "key": key, "value": value}
 
 
 def sha256(digits: str) -> Element:
-    """A hash of bytes."""
+    """Return a SHA-256 hash element."""
     return {"type": "Hash", "algorithm": "sha256", "hashValue": digits}

@@ -1,4 +1,4 @@
-"""What an export is about: an artifact, the run that made it, and what went into that."""
+"""The subject of an export: an artifact, the run that made it, and the run's inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llorch.registry.records.records import FileRecord, SourceRecord
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Something that went in. label: what it was called there. sources: the downloads that it came by."""
+    """An input of the run. label: its name in the run. sources: its downloads."""
 
     artifact: ArtifactAnswer
     label: str | None
@@ -26,16 +26,16 @@ class Input:
 
     @property
     def uris(self) -> list[str]:
-        """Where it came from, as a URI each; its own name where that is not known."""
+        """The URIs of its downloads; if there are none, `file:` and its name."""
         return sorted(map(uri, self.sources)) or [f"file:{self.label or self.artifact.digest}"]
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An artifact, the conversion that made it, and that one's inputs by their digests.
+    """An artifact, the run that made it, and the run's inputs, sorted by digest.
 
-    asked: the name that it was asked for by. Of several conversions with equal bytes it is the one that gave that
-    name, else the latest.
+    asked: the name in the request. If several runs made the same bytes, `run` is the latest before the artifact got
+    that name, else the latest.
     """
 
     artifact: ArtifactAnswer
@@ -45,7 +45,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """What it is called: as it was asked for, else its first name, else what the run called it, or its digest."""
+        """Its name: the one in the request, else its first name, else its label in the run, else its digest."""
         if self.asked is not None:
             return self.asked
         labels = [edge.label for edge in self.run.edges if edge.digest == self.artifact.digest]
@@ -54,23 +54,22 @@ class Subject:
 
     @property
     def files(self) -> list[FileRecord]:
-        """The files that are its identity, by the bytes of their paths."""
+        """The files that are part of its digest, sorted by the bytes of their paths."""
         kept = [file for file in self.artifact.files if file.role != "record"]
         return sorted(kept, key=lambda file: file.path.encode())
 
     @property
     def licence(self) -> str | None:
-        """The licence that it, or what it was made of, names."""
+        """The licence in the facts of the artifact, else of its inputs."""
         artifacts = [self.artifact, *(one.artifact for one in self.inputs)]
-        facts = [
-            one.facts.get("license", one.facts.get("licence")) for one in artifacts
-        ]  # fetches before 0.2 said so
+        # Fetches before version 0.2 recorded it as "licence".
+        facts = [one.facts.get("license", one.facts.get("licence")) for one in artifacts]
         named = [", ".join(map(str, fact)) if isinstance(fact, list) else fact for fact in facts]
         return next((fact for fact in named if isinstance(fact, str)), None)
 
 
 def subject_of(connection: Connection, artifact_id: int, asked: NameReference | None = None) -> Subject:
-    """What is recorded of an artifact and its maker. Raises UnknownReference when no run made it."""
+    """Read an artifact and the run that made it. Raises UnknownReference if no run made it."""
     found = lookup.artifact_answer(connection, artifact_id)
     maker = maker_of(connection, found.digest, artifact_id, asked)
     if maker is None:
@@ -95,7 +94,7 @@ def subject_of(connection: Connection, artifact_id: int, asked: NameReference | 
 def maker_of(
     connection: Connection, digest: str, artifact_id: int, asked: NameReference | None
 ) -> int | None:
-    """The id of the latest run that made an artifact; of a name, of the latest before it was given."""
+    """Return the id of the latest run that made an artifact; for a name, the latest before the name was set."""
     makers = connection.execute(
         select(run.c.id, run.c.started_at)
         .join(run_io, run_io.c.run_id == run.c.id)
@@ -117,7 +116,7 @@ def maker_of(
 
 
 def uri(recorded: SourceRecord) -> str:
-    """A download as a URI."""
+    """Return a download as a URI."""
     if recorded.kind == "hub":
         revision = f"@{recorded.revision_resolved}" if recorded.revision_resolved else ""
         return f"hf://models/{recorded.repository}{revision}/{recorded.path}"
@@ -129,6 +128,6 @@ def uri(recorded: SourceRecord) -> str:
 
 
 def as_bytes(document: object) -> bytes:
-    """A document in the one spelling that exports have."""
+    """Return a document as indented JSON with sorted keys, the form of all exports."""
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()

@@ -1,1 +1,1 @@
-"""Questions to a registry, each answered by one module."""
+"""Queries of a registry, one module each."""

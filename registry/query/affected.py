@@ -1,4 +1,4 @@
-"""`affected`: what a faulty version made, and everything that was made of that."""
+"""`affected`: the artifacts that a (faulty) version of a tool made, and everything made from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llorch.registry.records.records import Json
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """An artifact that the version made, or (`directly` is false) that was made of such a one."""
+    """An artifact that the version made (`directly`), or that was made from one. places: HOST:PATH."""
 
     digest: str
     kind: str
@@ -30,14 +30,14 @@ class Affected:
     places: Sequence[str]
 
     def to_json(self) -> dict[str, Json]:
-        """One object of the document or line."""
+        """Return the answer as one JSON object."""
         return as_json(self)
 
 
 def find_affected(connection: Connection, builder: str, architecture: str | None) -> list[Affected]:
-    """All that the versions of a tool made, as `llorch<0.3`, of one architecture or of any.
+    """Return what versions of a tool (such as `llorch<0.3`) made, of one architecture or of any, and its descendants.
 
-    Versions are compared as versions, not as text. Raises InvalidReference for what is no such condition.
+    Versions are compared as versions, not as text. Raises InvalidReference for an invalid condition.
     """
     made = made_by(connection, condition(builder))
     if architecture is not None:
@@ -59,7 +59,7 @@ def find_affected(connection: Connection, builder: str, architecture: str | None
 
 
 def condition(text: str) -> Requirement:
-    """A tool and its versions, in the words of Python's requirements."""
+    """Parse a tool and its versions, in the syntax of Python requirements."""
     try:
         return Requirement(text)
     except InvalidRequirement:
@@ -67,7 +67,7 @@ def condition(text: str) -> Requirement:
 
 
 def made_by(connection: Connection, builder: Requirement) -> set[int]:
-    """The outputs of the runs that such a version took part in."""
+    """Return the ids of the outputs of runs that used such a version."""
     versions = connection.execute(
         select(run_tool.c.version).where(run_tool.c.name == builder.name).distinct()
     ).scalars()
@@ -85,7 +85,7 @@ def made_by(connection: Connection, builder: Requirement) -> set[int]:
 
 
 def is_meant(builder: Requirement, version: str) -> bool:
-    """Whether a version fulfils the condition; one that is none of Python's fulfils only an empty one."""
+    """Return whether a version meets the condition; one that isn't a Python version only meets an empty one."""
     try:
         return builder.specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:

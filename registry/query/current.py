@@ -1,4 +1,4 @@
-"""What holds now, as parts of statements: the names of an artifact, and what its latest checks said."""
+"""Parts of SQL statements for the current state: an artifact's names, and the outcome of its latest checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from llorch.registry.database.schema import alias_event, check_result, run
 
 
 def alias_heads() -> Select[tuple[str, str, str, str]]:
-    """Each alias's latest event: name, alias, digest and uid; a removed alias has none."""
+    """Select each alias's latest event: name, alias, digest and uid; without removed aliases."""
     later = alias_event.alias("later")
     return select(alias_event.c.name, alias_event.c.alias, alias_event.c.digest, alias_event.c.uid).where(
         alias_event.c.digest.is_not(None),
@@ -23,7 +23,7 @@ def alias_heads() -> Select[tuple[str, str, str, str]]:
 
 
 def names_of(artifact: FromClause) -> ColumnElement[str | None]:
-    """The `name@alias` that mean an artifact, joined by commas, which no name holds; sort them."""
+    """Select an artifact's `name@alias`, unsorted and joined by commas, which names cannot contain."""
     heads = (
         alias_heads().where(alias_event.c.digest == artifact.c.digest).correlate(artifact).subquery("heads")
     )
@@ -31,14 +31,14 @@ def names_of(artifact: FromClause) -> ColumnElement[str | None]:
 
 
 def sorted_names(joined: str | None) -> list[str]:
-    """What `names_of` gave, as a list; the databases join in no order."""
+    """Return the result of `names_of` as a sorted list."""
     return sorted(joined.split(",")) if joined else []
 
 
 def verdict_of(artifact_id: ColumnElement[int]) -> ColumnElement[str | None]:
-    """What the latest run that checked an artifact found, all its checks together; NULL if none did.
+    """Select the outcome of the latest run that checked an artifact; NULL if there is none.
 
-    FAILED if a check failed or fell over, else INCOMPLETE if one was skipped, else PASSED.
+    FAILED if a check failed or raised an error, else INCOMPLETE if one was skipped, else PASSED.
     """
     latest = (
         select(run.c.id)
@@ -59,13 +59,13 @@ def verdict_of(artifact_id: ColumnElement[int]) -> ColumnElement[str | None]:
 
 
 def verdict_of_run(run_id: ColumnElement[int]) -> ColumnElement[str | None]:
-    """What a run's checks found, all together, as `verdict_of`; NULL for a run that checked nothing."""
+    """Select the outcome of a run's checks, as in `verdict_of`; NULL for a run without checks."""
     mine = check_result.alias("of_run")
     return select(verdict_in(mine)).where(mine.c.run_id == run_id).correlate(run_id.table).scalar_subquery()
 
 
 def verdict_in(checks: FromClause) -> ColumnElement[str | None]:
-    """Some rows of `check_result` as one word; NULL of none."""
+    """Return the outcome over rows of `check_result`; NULL for no rows."""
     bad = func.sum(case((checks.c.status.in_(("FAILED", "ERROR")), 1), else_=0))
     skipped = func.sum(case((checks.c.status == "SKIPPED", 1), else_=0))
     return case((bad > 0, "FAILED"), (skipped > 0, "INCOMPLETE"), (func.count() > 0, "PASSED"))

@@ -1,4 +1,4 @@
-"""`diff`: in which facts, files and tensors two recorded artifacts differ."""
+"""`diff`: the facts, files and tensors in which two recorded artifacts differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FACTS = ("kind", "architecture", "dtype", "size_bytes", "weights_digest")
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Of things by name: only in the first, only in the second, in both and different; how many are equal."""
+    """Names only in the first, only in the second, and in both but different; and the number of equal ones."""
 
     only_a: Sequence[str]
     only_b: Sequence[str]
@@ -26,7 +26,7 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactDiff:
-    """Two artifacts. facts: name → (the first's, the second's), where they differ."""
+    """The differences of two artifacts. facts: name → [the first's, the second's], where they differ."""
 
     a: str
     b: str
@@ -36,16 +36,16 @@ class ArtifactDiff:
 
     @property
     def is_equal(self) -> bool:
-        """Whether they are one artifact."""
+        """Whether both are the same artifact."""
         return self.a == self.b
 
     def to_json(self) -> dict[str, Json]:
-        """The document of `diff`."""
+        """Return the document of `diff`."""
         return {"schema": "llorch.diff/v1", **as_json(self)}
 
 
 def diff_artifacts(connection: Connection, first: int, second: int) -> ArtifactDiff:
-    """What is recorded of two artifacts, side by side."""
+    """Compare the records of two artifacts, given by id."""
     a, b = (connection.execute(select(artifact).where(artifact.c.id == one)).one() for one in (first, second))
     facts: dict[str, Sequence[Json]] = {
         name: [getattr(a, name), getattr(b, name)] for name in FACTS if getattr(a, name) != getattr(b, name)
@@ -63,19 +63,19 @@ def diff_artifacts(connection: Connection, first: int, second: int) -> ArtifactD
 
 
 def files_by_path(connection: Connection, artifact_id: int) -> dict[str, object]:
-    """The files that are part of the artifact's identity."""
+    """Return path → SHA-256 of the files that are part of the artifact's digest."""
     rows = connection.execute(select(file).where(file.c.artifact_id == artifact_id, file.c.role != "record"))
     return {row.path: row.sha256 for row in rows}
 
 
 def tensors_by_name(connection: Connection, artifact_id: int) -> dict[str, object]:
-    """The tensors, wherever they lie."""
+    """Return name → (dtype, shape, SHA-256) of an artifact's tensors."""
     rows = connection.execute(select(tensor).where(tensor.c.artifact_id == artifact_id))
     return {row.name: (row.dtype, row.shape, row.sha256) for row in rows}
 
 
 def differences(a: Mapping[str, object], b: Mapping[str, object]) -> Differences:
-    """What two sets of named things do not have in common."""
+    """Return the differences of two mappings by name."""
     both = a.keys() & b.keys()
     differing = sorted(name for name in both if a[name] != b[name])
     return Differences(sorted(a.keys() - b), sorted(b.keys() - a), differing, len(both) - len(differing))

@@ -1,4 +1,4 @@
-"""Runs, the latest first: what was done, what went in and came out, and how it ended."""
+"""`history`: runs, the latest first, with their inputs, outputs and status."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ RunEdge = tuple[str, str, str | None]  # role, digest, label
 class ListedRun:
     """A row of `history`.
 
-    status: `died` for a run whose process is gone, whatever its row says. verdict: what its checks found, PASSED,
-    INCOMPLETE or FAILED: a verification that succeeded may have found a fault. source: what its first input was
-    called; of a run that has no input yet, or never got one, what it was to work on.
+    status: `died` for a run recorded as running whose process is gone. verdict: outcome of its checks, PASSED,
+    INCOMPLETE or FAILED; a verification with status succeeded may have found a fault. source: the label of its first
+    input; for a run without inputs, the source noted at its start.
     """
 
     uid: str
@@ -42,14 +42,14 @@ class ListedRun:
     verdict: str | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """One object of the document or line."""
+        """Return the answer as one JSON object."""
         return as_json(self)
 
 
 def list_runs(
     connection: Connection, *, artifact_id: int | None, kind: RunKind | None, limit: int | None
 ) -> list[ListedRun]:
-    """Runs, of one artifact or of all, the latest first."""
+    """Return the runs of one artifact, or all runs, the latest first."""
     verdict = verdict_of_run(run.c.id).label("verdict")
     wanted = select(run, verdict).order_by(run.c.started_at.desc(), run.c.uid.desc()).limit(limit)
     if artifact_id is not None:
@@ -79,14 +79,14 @@ def list_runs(
 
 
 def source_of(row: Row[Any], edges: Sequence[RunEdge]) -> str | None:
-    """What a run worked on, in words."""
+    """Return what a run worked on: the label of its first input, else the source noted at its start."""
     labels = [label for role, _, label in edges if role == "input" and label]
     asked = json.loads(row.params).get("source")
     return next(iter(labels), asked if isinstance(asked, str) else None)
 
 
 def edges_of_runs(connection: Connection, run_ids: Sequence[int]) -> dict[int, list[RunEdge]]:
-    """What went in and out of runs, by run."""
+    """Return the edges of runs, by run id."""
     found: dict[int, list[RunEdge]] = {}
     for some in batches(run_ids):
         statement = (
@@ -101,11 +101,11 @@ def edges_of_runs(connection: Connection, run_ids: Sequence[int]) -> dict[int, l
 
 
 def batches(ids: Sequence[int], size: int = 500) -> Iterable[Sequence[int]]:
-    """Ids in as many pieces as a statement's number of parameters asks for."""
+    """Split ids into pieces that fit the number of parameters of one statement."""
     return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
 def status_now(row: Row[Any], now: datetime) -> str:
-    """The status of a row of `run`, as it is shown."""
+    """Return the current status of a row of `run`."""
     process = None if row.boot_id is None else Process(row.boot_id, row.pid, row.pid_start)
     return shown_status(row.status, row.host, process, row.started_at, now, this_host=socket.gethostname())

@@ -1,4 +1,4 @@
-"""Where something on the disk comes from: by its bytes, by its weights, or by the tensors that it shares."""
+"""`whence`: identify a file or folder on the disk by its bytes, by its weights, or by shared tensors."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ MOST_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class HashedPath:
-    """Something on the disk, hashed.
+    """A hashed file or folder.
 
-    tensors: of a folder's safetensors files, or those that were told of it. files: of a folder. metadata: key → digest
-    of its value, of a GGUF file.
+    tensors: of a folder's safetensors files, or as given by the caller. files: of a folder. metadata: of a GGUF file,
+    key → digest of its value.
     """
 
     path: str
@@ -53,11 +53,11 @@ class HashedPath:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A recorded artifact that it is, is part of, or is like.
+    """A recorded artifact that the path is, is part of, or resembles.
 
-    made_from: what this came from, all the way up. sources: downloads among these. equal, of: how many
-    tensors are shared, of how many that were seen; differing: some that are not. differs: where the weights are the
-    same, what else is not: files, keys, the names or the order of tensors.
+    made_from: digests of all its ancestors. sources: their downloads. equal, of: number of shared tensors, and of all
+    tensors of the path; differing: names of some that are not shared. differs: if the weights are the same, what else
+    differs: files, keys, the names or the order of tensors.
     """
 
     digest: str
@@ -75,7 +75,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """The answer for one path. known: by what it was recognised, None if nothing recorded is like it."""
+    """The answer for one path. known: by what it was identified; None if no recorded artifact resembles it."""
 
     path: str
     digest: str
@@ -83,7 +83,7 @@ class Identification:
     origins: Sequence[Origin]
 
     def to_json(self) -> dict[str, Json]:
-        """One object of the document or line."""
+        """Return the answer as one JSON object."""
         return as_json(self)
 
 
@@ -93,19 +93,19 @@ def look_at(
     tensors: Sequence[TensorRecord] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> HashedPath:
-    """What lies at a path, hashed before any transaction begins. Raises OSError and RefusedRecord."""
+    """Hash a file or folder, before any transaction is opened. Raises OSError and RefusedRecord."""
     if not path.is_dir():
         return HashedPath(str(path), digest_of(path, progress), tensors, metadata=metadata or {})
     files = hashed_files(path, progress)
     try:
         found = list(tensors) or list(hashed_tensors(path))
-    except RefusedRecord:  # damaged weights are still told by their bytes
+    except RefusedRecord:  # damaged weights can still be identified by the files' bytes
         found = []
     return HashedPath(str(path), tree1(files), found, files, metadata or {})
 
 
 def identify(connection: Connection, found: HashedPath) -> Identification:
-    """Which recorded artifact something is: itself, a file of it, the same weights, or some of its tensors."""
+    """Find the recorded artifacts that a path is, is a file of, has the same weights as, or shares tensors with."""
     itself = ids(connection, select(artifact.c.id).where(artifact.c.digest == found.digest))
     if itself:
         return Identification(found.path, found.digest, "artifact", origins(connection, itself))
@@ -131,12 +131,12 @@ def identify(connection: Connection, found: HashedPath) -> Identification:
 
 
 def ids(connection: Connection, statement: object) -> list[int]:
-    """The ids that a statement gives, in order."""
+    """Return the ids that a statement selects, sorted, at most `MOST_SHOWN`."""
     return sorted(connection.execute(statement).scalars())[:MOST_SHOWN]  # type: ignore[call-overload]
 
 
 def sharing(connection: Connection, tensors: Sequence[TensorRecord]) -> list[int]:
-    """Artifacts that hold any of these tensors, those with the most first."""
+    """Return the ids of artifacts that contain any of these tensors, those with most of them first."""
     counts: dict[int, int] = {}
     digests = sorted({one.sha256 for one in tensors})
     for start in range(0, len(digests), 500):
@@ -158,7 +158,7 @@ def origins(
     tensors: Sequence[TensorRecord] = (),
     like: HashedPath | None = None,
 ) -> list[Origin]:
-    """What is recorded of artifacts' pasts, in the order of `artifacts`. like: what has the same weights."""
+    """Return the origins of artifacts, in their order. like: a path with the same weights, to list what differs."""
     found = [origin(connection, one, (files or {}).get(one), tensors) for one in artifacts]
     if like is None:
         return found
@@ -169,18 +169,18 @@ def origins(
 
 
 def contents(connection: Connection, artifact_id: int) -> Counter[tuple[str, str, str]]:
-    """The tensors of an artifact, without their names."""
+    """Return the (dtype, shape, SHA-256) of an artifact's tensors, without names."""
     rows = connection.execute(select(tensor).where(tensor.c.artifact_id == artifact_id))
     return Counter((row.dtype, json.dumps(json.loads(row.shape)), row.sha256) for row in rows)
 
 
 def bytes_of(tensors: Sequence[TensorRecord]) -> Counter[tuple[str, str, str]]:
-    """The same of tensors that were seen."""
+    """Return the (dtype, shape, SHA-256) of tensors, as `contents` does."""
     return Counter((one.dtype, json.dumps(list(one.shape)), one.sha256) for one in tensors)
 
 
 def differences(connection: Connection, artifact_id: int, like: HashedPath) -> list[str]:
-    """In what something that has an artifact's weights is not that artifact."""
+    """Return how a path differs from an artifact with the same weights, in words."""
     facts = connection.execute(select(artifact.c.facts).where(artifact.c.id == artifact_id)).scalar_one()
     recorded = facts.get("metadata") or {}
     found = (
@@ -213,14 +213,14 @@ def differences(connection: Connection, artifact_id: int, like: HashedPath) -> l
 
 
 def place(one: TensorRecord | Row[Any]) -> tuple[str, int]:
-    """Where a tensor is among the others."""
+    """Sort key of a tensor's position."""
     return one.file, one.offset_bytes
 
 
 def origin(
     connection: Connection, artifact_id: int, file_path: str | None, tensors: Sequence[TensorRecord]
 ) -> Origin:
-    """What is recorded of one artifact's past."""
+    """Return one artifact's origin. file_path: the matching file in it, if any. tensors: to compare with."""
     statement = select(artifact.c["digest", "kind"], names_of(artifact).label("names"))  # type: ignore[call-overload]
     row = connection.execute(statement.where(artifact.c.id == artifact_id)).one()
     made_by = connection.execute(

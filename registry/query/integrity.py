@@ -1,4 +1,4 @@
-"""`verify`: is what lies on the disk still what was recorded; where not, which file, and which tensor of it."""
+"""`verify`: compare files on the disk with their records, and name the damaged files and tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Level = Literal["quick", "full"]
 
 @dataclass(frozen=True, slots=True)
 class RecordedTensor:
-    """Where a tensor lies, and what its bytes hash to."""
+    """A tensor's byte range in its file, and the SHA-256 of its bytes."""
 
     name: str
     file: str
@@ -33,7 +33,7 @@ class RecordedTensor:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedArtifact:
-    """What should lie at a place: an artifact's files and tensors. names: of the artifact."""
+    """The artifact that should be at a path: its files and tensors. names: of the artifact."""
 
     digest: str
     names: Sequence[str]
@@ -45,7 +45,7 @@ class ExpectedArtifact:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file that is not what was recorded. tensor, start, end: the damaged tensor and its bytes in the file."""
+    """A file that differs from its record. tensor, start, end: the damaged tensor and its byte range in the file."""
 
     file: str
     what: Literal["missing", "size", "content", "added"]
@@ -57,7 +57,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """One artifact at one place. level: `quick` looked at names and sizes only, which proves nothing."""
+    """The result for one artifact at one path. level: `quick` compares only names and sizes, which proves nothing."""
 
     digest: str
     names: Sequence[str]
@@ -68,22 +68,22 @@ class Integrity:
 
     @property
     def is_intact(self) -> bool:
-        """Whether nothing was found; after a quick look that is no proof."""
+        """Whether no damage was found; at level `quick` this is no proof."""
         return not self.damages
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing of it is there."""
+        """Whether all of its files are missing."""
         return len(self.damages) == self.files and all(damage.what == "missing" for damage in self.damages)
 
     def to_json(self) -> dict[str, Json]:
-        """One object of the document or line."""
+        """Return the answer as one JSON object."""
         verified = self.level == "full" and self.is_intact
         return {**as_json(self), "verified": verified}
 
 
 def expected_at(connection: Connection, host: str, artifact_id: int | None) -> list[ExpectedArtifact]:
-    """What should lie where on a host: one artifact, or every one that was seen there and is not known gone."""
+    """Return what should be where on a host: one artifact, or all that were seen there and aren't recorded as gone."""
     wanted = (
         select(
             artifact.c.id,
@@ -114,13 +114,13 @@ def expected_at(connection: Connection, host: str, artifact_id: int | None) -> l
 
 
 def recorded_files(connection: Connection, artifact_id: int) -> list[FileRecord]:
-    """Every file that was recorded of an artifact; of a record of itself, every version."""
+    """Return all recorded files of an artifact; a record file may have several versions."""
     rows = connection.execute(select(file).where(file.c.artifact_id == artifact_id).order_by(file.c.path))
     return [FileRecord(row.path, row.sha256, row.size_bytes, row.role) for row in rows]
 
 
 def recorded_tensors(connection: Connection, artifact_id: int) -> list[RecordedTensor]:
-    """An artifact's tensors, in the order of their bytes."""
+    """Return an artifact's tensors, sorted by file and offset."""
     rows = connection.execute(
         select(tensor)
         .where(tensor.c.artifact_id == artifact_id)
@@ -133,9 +133,9 @@ def recorded_tensors(connection: Connection, artifact_id: int) -> list[RecordedT
 
 
 def verify_place(expected: ExpectedArtifact, level: Level, progress: Progress | None = None) -> Integrity:
-    """Compares what lies at a place with what is recorded; reads every byte if `level` is "full".
+    """Compare the files at a path with their records; reads every byte if `level` is "full".
 
-    A file that cannot be read is an OSError: nothing is said of it.
+    Raises OSError for a file that cannot be read.
     """
     versions: dict[str, list[FileRecord]] = {}
     is_one_file = expected.digest.startswith("sha256:")
@@ -145,7 +145,7 @@ def verify_place(expected: ExpectedArtifact, level: Level, progress: Progress | 
     total, done = sum(known[0].size_bytes for known in versions.values()), 0
     damages: list[Damage] = []
     for path, known in versions.items():
-        # A single file lies at the place itself; the parts of a split one lie beside the first.
+        # A single file is the place itself; the parts of a split one are beside the first.
         at = place / path if expected.is_folder else place if is_one_file else place.parent / path
         within = None if progress is None else part_of(progress, done, total)
         damages += file_damages(at, path, known, expected.tensors, level, within)
@@ -167,7 +167,7 @@ def file_damages(
     level: Level,
     progress: Progress | None = None,
 ) -> list[Damage]:
-    """What is wrong with one file; each damaged tensor of it is one damage."""
+    """Return the damages of one file, one for each damaged tensor. known: its recorded versions."""
     try:
         size = at.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
@@ -188,7 +188,7 @@ def file_damages(
 
 
 def damaged_tensors(at: Path, path: str, tensors: Sequence[RecordedTensor], detail: str) -> list[Damage]:
-    """The tensors of a file whose bytes are not those recorded."""
+    """Return a damage for each tensor of a file whose bytes differ from its record."""
     with at.open("rb") as opened:
         return [
             Damage(path, "content", one.name, one.start, one.end, detail)

@@ -1,4 +1,4 @@
-"""What came from what: the artifacts and runs above and below one of them, as a graph."""
+"""`lineage`: the ancestors and descendants of an artifact, with the runs between them, as a graph."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTO, OUT_OF = ("input", "reference"), ("output", "byproduct")
 
 @dataclass(frozen=True, slots=True)
 class ArtifactNode:
-    """An artifact of a lineage. label: what the runs called it, every name that one of them did."""
+    """An artifact in a lineage. label: all labels that runs had for it, joined by commas."""
 
     digest: str
     kind: str
@@ -33,9 +33,9 @@ class ArtifactNode:
 
 @dataclass(frozen=True, slots=True)
 class RunNode:
-    """A run of a lineage. source: what it was fetched from, tool: this program's version.
+    """A run in a lineage. source: the download of a fetch. tool: the version of llorch.
 
-    verdict: what its checks found, together; None for a run without any.
+    verdict: outcome of its checks; None for a run without checks.
     """
 
     uid: str
@@ -49,9 +49,9 @@ class RunNode:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """An artifact's part in a run; inputs and references go into it, outputs and byproducts come out.
+    """An edge between an artifact and a run: inputs and references go in, outputs and byproducts come out.
 
-    label: what that run called it.
+    label: the run's label for the artifact.
     """
 
     run: str
@@ -62,7 +62,7 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A graph. root: the digest that was asked for. All in the order of time, then of their identities."""
+    """A lineage graph. root: the digest of the queried artifact. Sorted by time, then by id."""
 
     root: str
     artifacts: Sequence[ArtifactNode]
@@ -70,12 +70,12 @@ class Lineage:
     arrows: Sequence[Arrow]
 
     def to_json(self) -> dict[str, Json]:
-        """The document of `lineage`."""
+        """Return the document of `lineage`."""
         return {"schema": "llorch.lineage/v1", **as_json(self)}
 
 
 def lineage_of(connection: Connection, artifact_id: int) -> Lineage:
-    """All that an artifact came from, all that came from it, and the runs that checked any of these."""
+    """Return an artifact's ancestors, descendants, and the runs that made or checked any of them."""
     artifacts = find_related(connection, [artifact_id], up=True) | find_related(
         connection, [artifact_id], up=False
     )
@@ -91,7 +91,7 @@ def lineage_of(connection: Connection, artifact_id: int) -> Lineage:
 
 
 def find_related(connection: Connection, start: Iterable[int], *, up: bool) -> set[int]:
-    """Artifacts with all that they were made from (`up`), or with all that was made from them."""
+    """Return the ids of artifacts with all their ancestors (`up`) or descendants."""
     mine, theirs = run_io.alias("mine"), run_io.alias("theirs")
     seen, new = set(start), sorted(set(start))
     while new:
@@ -113,7 +113,7 @@ def find_related(connection: Connection, start: Iterable[int], *, up: bool) -> s
 
 
 def runs_touching(connection: Connection, artifacts: Iterable[int]) -> list[int]:
-    """The runs that any of these took part in."""
+    """Return the ids of the runs that any of these artifacts took part in."""
     found: set[int] = set()
     for some in batches(sorted(artifacts)):
         statement = select(run_io.c.run_id).where(run_io.c.artifact_id.in_(some))
@@ -122,7 +122,7 @@ def runs_touching(connection: Connection, artifacts: Iterable[int]) -> list[int]
 
 
 def arrows_of(connection: Connection, runs: Sequence[int], artifacts: set[int]) -> list[Arrow]:
-    """All parts in these runs, but of runs that made or checked something else, none."""
+    """Return the edges of runs, without runs that made or checked an artifact outside of `artifacts`."""
     rows: list[Any] = []
     for some in batches(runs):
         statement = (
@@ -142,7 +142,7 @@ def arrows_of(connection: Connection, runs: Sequence[int], artifacts: set[int]) 
 
 
 def artifact_nodes(connection: Connection, artifacts: Iterable[int]) -> list[ArtifactNode]:
-    """The nodes of artifacts, and of what they were compared with."""
+    """Return the nodes of all artifacts in the runs of these artifacts, so including what they were compared with."""
     rows: list[Any] = []
     for some in batches(runs_touching(connection, artifacts)):
         statement = (
@@ -175,7 +175,7 @@ def artifact_nodes(connection: Connection, artifacts: Iterable[int]) -> list[Art
 
 
 def run_nodes(connection: Connection, uids: Iterable[str]) -> list[RunNode]:
-    """The nodes of runs, in the order of time."""
+    """Return the nodes of runs, sorted by time."""
     origins = origins_of(connection, uids)
     tool = (
         select(run_tool.c.version)
@@ -202,7 +202,7 @@ def run_nodes(connection: Connection, uids: Iterable[str]) -> list[RunNode]:
 
 
 def origins_of(connection: Connection, uids: Iterable[str]) -> Mapping[str, str]:
-    """What each run of these fetched, as `repository/path@revision`."""
+    """Return what each of these runs fetched, as `repository/path@revision`."""
     statement = (
         select(run.c.uid, source.c.repository, source.c.path, source.c.revision_resolved)
         .join(source, source.c.run_id == run.c.id)

@@ -1,4 +1,4 @@
-"""`list`: artifacts by the latest run that made them, in one statement whatever their number."""
+"""`list`: artifacts with the latest run that made them, by one SQL statement regardless of their number."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llorch.registry.query.current import alias_heads, names_of, sorted_names, v
 from llorch.registry.records.answers import ListedArtifact
 from llorch.registry.records.records import ArtifactKind, Verdict
 
-BETWEEN = "\x1f"  # labels that a database joins: no file is called so
+BETWEEN = "\x1f"  # separator of joined labels, which are names of files and don't contain it
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which artifacts to list; all that is given must hold. since: made then or later."""
+    """Conditions for artifacts, combined by "and"; None is no condition. since: made then or later."""
 
     name: str | None = None
     kind: ArtifactKind | None = None
@@ -29,7 +29,7 @@ class Filter:
 
 
 def list_artifacts(connection: Connection, chosen: Filter, limit: int | None) -> list[ListedArtifact]:
-    """The artifacts that pass, the latest made first."""
+    """Return the artifacts that match, the latest made first."""
     return [
         ListedArtifact(
             names=sorted_names(row.names),
@@ -49,7 +49,7 @@ def list_artifacts(connection: Connection, chosen: Filter, limit: int | None) ->
 
 
 def page(chosen: Filter) -> Select[tuple[int, int]]:
-    """The artifacts of a page, each with the latest run that made it; cut before the rest is asked."""
+    """Select the artifacts to list, each with the latest run that made it; limited before their details are read."""
     statement = (
         select(run_io.c.artifact_id, run.c.id.label("run_id"))
         .select_from(run)
@@ -72,7 +72,7 @@ def page(chosen: Filter) -> Select[tuple[int, int]]:
 
 
 def is_remade() -> ColumnElement[bool]:
-    """Whether a later run made the same artifact."""
+    """Return the condition that a later run made the same artifact."""
     later, output = run.alias("later"), run_io.alias("output")
     return (
         select(literal(1))
@@ -89,7 +89,7 @@ def is_remade() -> ColumnElement[bool]:
 
 
 def select_rows(shown: Subquery) -> Select[Any]:
-    """Everything that a row of the list says, for the artifacts of a page."""
+    """Select all columns of the list for the artifacts of a page."""
     source, output = run_io.alias("source"), run_io.alias("output")
     labels = (
         select(source.c.label)

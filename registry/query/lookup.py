@@ -1,4 +1,4 @@
-"""From a reference to what it means, and from there to everything that is recorded of it."""
+"""`show`: resolve a reference to an artifact or a run, and read everything recorded about it."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from llorch.registry.records.records import CheckRecord, FileRecord, SignatureRe
 
 MOST_CANDIDATES = 10
 DIGITS_SHOWN = 12
-# Checks that were recorded under another name before: facts stay as they are, answers have today's name.
+# Former names of checks: records keep the old name, answers have the current one.
 RENAMED_CHECKS = {"closure": "round_trip"}
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a reference means: a row of `artifact` or of `run`."""
+    """The row of `artifact` or `run` that a reference resolves to."""
 
     kind: Literal["artifact", "run"]
     id: int
 
 
 def find(connection: Connection, text: str, parsed: Reference | str) -> Match:
-    """The one thing that a reference means; `parsed` may be a digest, whole.
+    """Resolve a reference; `parsed` may also be a complete digest.
 
-    text: the reference as it was written, for messages. Raises UnknownReference and AmbiguousReference.
+    text: the reference as written, for messages. Raises UnknownReference and AmbiguousReference.
     """
     match parsed:
         case NameReference():
@@ -68,24 +68,24 @@ def find(connection: Connection, text: str, parsed: Reference | str) -> Match:
 
 
 def find_artifact(connection: Connection, text: str, parsed: Reference | str) -> int:
-    """The id of the artifact that a reference means; raises what `find` does, and InvalidReference for a run."""
+    """Resolve a reference to an artifact's id; raises what `find` does, and InvalidReference for a run."""
     return artifact_id(text, find(connection, text, parsed))
 
 
 def artifact_id(text: str, found: Match) -> int:
-    """The id of what was found, which must be an artifact."""
+    """Return the id of a match; raises InvalidReference for a run."""
     if found.kind != "artifact":
         raise InvalidReference(f"{quote_text(text)} is a run, where an artifact is meant")
     return found.id
 
 
 def digest_of(connection: Connection, artifact_id: int) -> str:
-    """An artifact's digest."""
+    """Return an artifact's digest."""
     return str(connection.execute(select(artifact.c.digest).where(artifact.c.id == artifact_id)).scalar_one())
 
 
 def artifacts_like(connection: Connection, wanted: DigestReference) -> Sequence[int]:
-    """Artifacts whose digest, of content or of weights, begins so."""
+    """Return the ids of artifacts whose digest, of content or of weights, starts with the given digits."""
     labels = LABELS if wanted.label is None else (wanted.label,)
     ranges = [
         begins_with(column, f"{label}:{wanted.hex}")
@@ -96,12 +96,12 @@ def artifacts_like(connection: Connection, wanted: DigestReference) -> Sequence[
 
 
 def begins_with(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
-    """A range that the index serves; hex digits are all below `g`."""
+    """Return a prefix condition as a range, which can use the index; all hex digits sort below `g`."""
     return and_(column >= prefix, column < prefix + "g")
 
 
 def runs_like(connection: Connection, part: str) -> Sequence[int]:
-    """Runs whose id begins or ends so, with or without its dashes."""
+    """Return the runs whose uid starts or ends with `part`, ignoring dashes."""
     digits = part.replace("-", "")
     plain = func.replace(run.c.uid, "-", "")
     length = len(digits)
@@ -110,7 +110,7 @@ def runs_like(connection: Connection, part: str) -> Sequence[int]:
 
 
 def one(connection: Connection, text: str, artifacts: Sequence[int], runs: Sequence[int]) -> Match:
-    """What was found, if it is one thing."""
+    """Return the only match; raises UnknownReference for none and AmbiguousReference for several."""
     found = [*(Match("artifact", id_) for id_ in artifacts), *(Match("run", id_) for id_ in runs)]
     if not found:
         raise UnknownReference(text)
@@ -120,7 +120,7 @@ def one(connection: Connection, text: str, artifacts: Sequence[int], runs: Seque
 
 
 def candidates(connection: Connection, artifacts: Sequence[int], runs: Sequence[int]) -> list[str]:
-    """References that each mean one of several things, and what that is; ten at most."""
+    """Return an unambiguous reference, with a description, for each match; at most ten."""
     rows = connection.execute(
         select(artifact.c.digest, artifact.c.kind, names_of(artifact).label("names"))
         .where(artifact.c.id.in_(artifacts))
@@ -135,13 +135,13 @@ def candidates(connection: Connection, artifacts: Sequence[int], runs: Sequence[
 
 
 def distinct_length(texts: Sequence[str], least: int) -> int:
-    """How many characters tell all of the texts apart."""
+    """Return the length of prefix, at least `least`, at which all texts differ."""
     longest = max(map(len, texts), default=0)
     return next((n for n in range(least, longest) if len({t[:n] for t in texts}) == len(texts)), longest)
 
 
 def find_named(connection: Connection, text: str, wanted: NameReference) -> Match:
-    """What an alias means now, or meant before its last `back` changes."""
+    """Resolve an alias to its current artifact, or to the one before its last `back` changes."""
     events = connection.execute(
         select(alias_event.c.digest)
         .where(alias_event.c.name == wanted.name, alias_event.c.alias == wanted.alias)
@@ -158,13 +158,13 @@ def find_named(connection: Connection, text: str, wanted: NameReference) -> Matc
 
 
 def near(connection: Connection, wanted: NameReference) -> list[str]:
-    """Names that are spelled like one that is unknown, and other aliases of it."""
+    """Return up to three known names with a spelling similar to an unknown one."""
     known = sorted(f"{row.name}@{row.alias}" for row in connection.execute(alias_heads()))
     return difflib.get_close_matches(f"{wanted.name}@{wanted.alias}", known, n=3, cutoff=0.6)
 
 
 def artifact_answer(connection: Connection, artifact_id: int) -> ArtifactAnswer:
-    """All that is recorded of an artifact."""
+    """Return everything recorded about an artifact."""
     statement = select(
         artifact, names_of(artifact).label("names"), verdict_of(artifact.c.id).label("verified")
     ).where(artifact.c.id == artifact_id)
@@ -192,7 +192,7 @@ def artifact_answer(connection: Connection, artifact_id: int) -> ArtifactAnswer:
 
 
 def signatures_of(connection: Connection, artifact_id: int, digest: str) -> list[SignatureRecord]:
-    """The signatures of an artifact that were verified, by signer."""
+    """Return an artifact's verified signatures, sorted by signer."""
     rows = connection.execute(
         select(signature).where(signature.c.artifact_id == artifact_id).order_by(signature.c.signer)
     )
@@ -200,7 +200,7 @@ def signatures_of(connection: Connection, artifact_id: int, digest: str) -> list
 
 
 def files_of(connection: Connection, artifact_id: int) -> list[FileRecord]:
-    """The files of an artifact, by path."""
+    """Return the files of an artifact, sorted by path."""
     rows = connection.execute(
         select(file).where(file.c.artifact_id == artifact_id).order_by(file.c.path, file.c.sha256)
     )
@@ -208,7 +208,7 @@ def files_of(connection: Connection, artifact_id: int) -> list[FileRecord]:
 
 
 def uses_of(connection: Connection, artifact_id: int) -> list[Use]:
-    """The runs that touched an artifact, the latest first."""
+    """Return the runs that an artifact took part in, the latest first."""
     rows = connection.execute(
         select(run, *run_io.c["role", "label"])
         .join(run_io, run_io.c.run_id == run.c.id)
@@ -220,7 +220,7 @@ def uses_of(connection: Connection, artifact_id: int) -> list[Use]:
 
 
 def checks_of(connection: Connection, artifact_id: int) -> list[Check]:
-    """Every check of an artifact, the latest run's first."""
+    """Return all checks of an artifact, those of the latest run first."""
     rows = connection.execute(
         select(check_result, run.c.uid, run.c.started_at, artifact.c.digest)
         .join(run, run.c.id == check_result.c.run_id)
@@ -232,19 +232,19 @@ def checks_of(connection: Connection, artifact_id: int) -> list[Check]:
 
 
 def check_record(row: Row[Any]) -> CheckRecord:
-    """A check as it was recorded; the row is joined with the artifact's digest."""
+    """Return a check as recorded, from a row joined with the artifact's digest."""
     return CheckRecord(
         row.digest, row.name, row.status, row.value, row.threshold, row.op, row.unit, row.detail
     )
 
 
 def answered_check(row: Row[Any]) -> CheckRecord:
-    """A check as answers have it: by its name of today; the row is as for `check_record`."""
+    """Return a check with its current name, from a row as for `check_record`."""
     return replace(check_record(row), name=RENAMED_CHECKS.get(row.name, row.name))
 
 
 def places_of(connection: Connection, artifact_id: int) -> list[Place]:
-    """Where an artifact was seen, the latest first."""
+    """Return where an artifact was seen, the latest first."""
     rows = connection.execute(
         select(location)
         .where(location.c.artifact_id == artifact_id)
@@ -254,7 +254,7 @@ def places_of(connection: Connection, artifact_id: int) -> list[Place]:
 
 
 def run_answer(connection: Connection, run_id: int) -> RunAnswer:
-    """All that is recorded of a run."""
+    """Return everything recorded about a run."""
     row = connection.execute(select(run).where(run.c.id == run_id)).one()
     tools = connection.execute(select(run_tool).where(run_tool.c.run_id == run_id).order_by(run_tool.c.name))
     checks = connection.execute(
@@ -281,7 +281,7 @@ def run_answer(connection: Connection, run_id: int) -> RunAnswer:
 
 
 def sources_of(connection: Connection, run_id: int) -> list[SourceRecord]:
-    """What a run asked for elsewhere, and what came."""
+    """Return the downloads of a run."""
     rows = connection.execute(
         select(source, artifact.c.digest)
         .outerjoin(artifact, artifact.c.id == source.c.artifact_id)
@@ -292,7 +292,7 @@ def sources_of(connection: Connection, run_id: int) -> list[SourceRecord]:
 
 
 def sources_of_artifact(connection: Connection, artifact_id: int) -> list[SourceRecord]:
-    """Every download that an artifact came by."""
+    """Return the downloads of an artifact."""
     rows = connection.execute(
         select(source, artifact.c.digest)
         .join(artifact, artifact.c.id == source.c.artifact_id)
@@ -303,13 +303,13 @@ def sources_of_artifact(connection: Connection, artifact_id: int) -> list[Source
 
 
 def source_record(row: Row[Any], digest: str | None) -> SourceRecord:
-    """A source as it was told, of the artifact with this digest."""
+    """Return the record of a source's row; digest: of its artifact."""
     names = [field.name for field in fields(SourceRecord) if field.name != "artifact"]
     return SourceRecord(artifact=digest, **{name: getattr(row, name) for name in names})
 
 
 def edges_of(connection: Connection, run_id: int) -> list[Edge]:
-    """What went into a run and came out, by role and digest."""
+    """Return the edges of a run, sorted by role and digest."""
     rows: Iterable[Row[Any]] = connection.execute(
         select(*run_io.c["role", "label"], *artifact.c["digest", "kind", "size_bytes"])
         .join(artifact, artifact.c.id == run_io.c.artifact_id)

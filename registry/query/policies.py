@@ -1,4 +1,4 @@
-"""What names demand of the artifacts that they mean: a signature by one of some signers, verified and recorded."""
+"""Policies of names: a name may require that its artifact has a verified signature by one of some signers."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ DIGITS_SHOWN = 12
 
 
 def policies_in_force(connection: Connection) -> list[Policy]:
-    """Every name that demands something, by name."""
+    """Return the current policies, sorted by name."""
     means = meanings(connection)
     latest = {f"{row.name}@{row.alias}": row for row in events(connection)}
     return [read_policy(connection, row, means) for _, row in sorted(latest.items()) if row.signers]
 
 
 def policy_log(connection: Connection, name: str, alias: str) -> list[Policy]:
-    """What a name demanded when, the latest change first; each is held against what the name means now."""
+    """Return the changes of a name's policy, the latest first, each evaluated on the name's current artifact."""
     means = meanings(connection)
     rows = [row for row in events(connection) if (row.name, row.alias) == (name, alias)]
     return [read_policy(connection, row, means) for row in reversed(rows)]
 
 
 def events(connection: Connection) -> Sequence[Row[Any]]:
-    """All changes of what names demand, the latest last; there are a few of them."""
+    """Return all changes of policies, the latest last; there are few."""
     return connection.execute(select(policy_event).order_by(policy_event.c.at, policy_event.c.uid)).all()
 
 
 def meanings(connection: Connection) -> dict[str, str]:
-    """What every `name@alias` means now."""
+    """Return the current digest of every `name@alias`."""
     return {f"{head.name}@{head.alias}": head.digest for head in connection.execute(alias_heads())}
 
 
 def read_policy(connection: Connection, row: Row[Any], means: Mapping[str, str]) -> Policy:
-    """An event, held against what its name means now."""
+    """Return the policy of an event's row, evaluated on the name's current artifact."""
     name = f"{row.name}@{row.alias}"
     digest = means.get(name)
     signers = list(row.signers or ())
@@ -49,7 +49,7 @@ def read_policy(connection: Connection, row: Row[Any], means: Mapping[str, str])
 
 
 def signers_of(connection: Connection, digest: str) -> list[str]:
-    """Whose signature of an artifact was verified."""
+    """Return the signers of an artifact's verified signatures."""
     statement = (
         select(signature.c.signer)
         .join(artifact, artifact.c.id == signature.c.artifact_id)
@@ -60,7 +60,7 @@ def signers_of(connection: Connection, digest: str) -> list[str]:
 
 
 def require_allowed(connection: Connection, name: str, alias: str, digest: str) -> None:
-    """RefusedByPolicy if a name demands a signature that an artifact does not have."""
+    """Raise RefusedByPolicy if a name requires a signature that an artifact doesn't have."""
     latest = connection.execute(
         select(policy_event)
         .where(policy_event.c.name == name, policy_event.c.alias == alias)
@@ -75,7 +75,7 @@ def require_allowed(connection: Connection, name: str, alias: str, digest: str) 
 
 
 def refusal(name: str, policy: Row[Any], digest: str, have: Sequence[str]) -> str:
-    """Who demands what of whom, what there is, and what to do, on one line."""
+    """Return the message of a refusal: the policy, the signatures there are, and what to do, on one line."""
     demanded = " or ".join(map(brief_signer, policy.signers))
     by = f" by {quote_text(policy.actor)}" if policy.actor else ""
     why = f" ({quote_text(policy.reason)})" if policy.reason else ""
@@ -90,6 +90,6 @@ def refusal(name: str, policy: Row[Any], digest: str, have: Sequence[str]) -> st
 
 
 def brief_signer(signer: str) -> str:
-    """A signer for a line of text: of a key the first digits."""
+    """Return a signer for a message; a key is shortened to its first digits."""
     kind, _, rest = signer.partition(":")
     return f"key:{rest[:DIGITS_SHOWN]}" if kind == "key" else signer

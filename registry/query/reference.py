@@ -1,4 +1,4 @@
-"""REF, the way a user names a thing: its form alone decides what it is, never what happens to be there.
+"""Parsing a REF, a user's reference to an artifact or a run. Its kind is decided by its form alone, not by what exists.
 
 sha256:3f5a91c…   tree1:…   weights1:…      a digest, whole or at least 7 hex digits of it
 run:019a8f3…      019a8f3e-…-…-…-…          a run, by the start or the end of its id, or by all of it
@@ -30,7 +30,7 @@ NAMED = re.compile(r"(?P<name>[^@~]*)(?:@(?P<alias>[^@~]*))?(?:~(?P<back>[0-9]{1
 
 @dataclass(frozen=True, slots=True)
 class DigestReference:
-    """A digest or the start of one. label: None where any will do."""
+    """A digest or the start of one. label: None for any."""
 
     label: str | None
     hex: str
@@ -38,7 +38,7 @@ class DigestReference:
 
 @dataclass(frozen=True, slots=True)
 class RunReference:
-    """A run's whole id, or what it begins or ends with."""
+    """A run's id, or its start or end."""
 
     part: str
 
@@ -52,7 +52,7 @@ class PathReference:
 
 @dataclass(frozen=True, slots=True)
 class NameReference:
-    """What a name's alias points to, or pointed to `back` changes ago."""
+    """The artifact that a name's alias refers to, or referred to `back` changes ago."""
 
     name: str
     alias: str = LATEST
@@ -63,7 +63,7 @@ Reference = DigestReference | RunReference | PathReference | NameReference
 
 
 def parse_reference(text: str) -> Reference:
-    """What `text` names, by its form. Raises InvalidReference when it has none of the forms."""
+    """Parse a reference by its form. Raises InvalidReference if it has none of the forms."""
     if found := LABELLED.fullmatch(text):
         return DigestReference(found["label"], found["hex"])
     if UID.fullmatch(text):
@@ -87,9 +87,9 @@ def parse_reference(text: str) -> Reference:
 
 
 def is_name(text: str) -> bool:
-    """Whether names may be spelled so: lower case, at most one `/`, and not like a digest or a run id.
+    """Return whether `text` is a valid name: lower case, at most one `/`, and not like a digest or a run id.
 
-    Letters and digits of every script, in Unicode's composed form (NFC), with dots, dashes and underscores between.
+    Letters and digits of any script, in composed form (NFC), with dots, dashes and underscores between.
     """
     if text != fold_case(text) or BARE.fullmatch(text) or UID.fullmatch(text):
         return False
@@ -100,17 +100,17 @@ def is_name(text: str) -> bool:
 
 
 def may_be_in_name(character: str) -> bool:
-    """Whether a name's part may hold a character."""
+    """Return whether a name may contain a character."""
     return character in "._-" or unicodedata.category(character)[0] in IN_NAMES
 
 
 def fold_case(text: str) -> str:
-    """The one spelling of a name: lower case, composed."""
+    """Return a name's canonical spelling: lower case, NFC."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
 def parse_alias(text: str) -> tuple[str, str]:
-    """`name` or `name@alias`, as something is to be named. Raises InvalidReference."""
+    """Parse `name` or `name@alias` for naming an artifact; return (name, alias). Raises InvalidReference."""
     name, at, alias = unicodedata.normalize("NFC", text).partition("@")
     alias = alias if at else LATEST
     if not is_name(name) or not ALIAS.fullmatch(alias):
@@ -122,7 +122,7 @@ def parse_alias(text: str) -> tuple[str, str]:
 
 
 def name_from(text: str) -> str:
-    """A name for something that has only a file's: `SmolLM2-135M.Q4_1` becomes `smollm2-135m.q4_1`."""
+    """Return a valid name made from a file's name: `SmolLM2-135M.Q4_1` becomes `smollm2-135m.q4_1`."""
     kept = "".join(c if may_be_in_name(c) else " " for c in fold_case(text))
     name = "-".join(kept.split()).strip("-._")
     return name if is_name(name) else f"model-{name}".rstrip("-")

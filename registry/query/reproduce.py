@@ -1,4 +1,4 @@
-"""`reproduce`: the command that makes a recorded run again, and what must come of it."""
+"""`reproduce`: the command that repeats a recorded run, and the digests that must result."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ PROGRAM = "llorch-convert"
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """How a run is made again. arguments: the command, without where its result is to be written.
+    """How to repeat a run. arguments: the command, without the option for the output folder.
 
-    input: the digest of what goes in, files: the files that it is. path: where that was seen on this host last,
-    places: everywhere that it was. tree, weights: digests of what the run made; equal weights are the same model,
-    an equal tree the same files.
+    input: the digest of the input. files: its files. path: where it was last seen on this host; places: all paths where
+    it was. tree, weights: digests of the run's output; equal weights mean the same model, an equal tree the same files.
     """
 
     run: str
@@ -38,13 +37,13 @@ class Reproduction:
     tools: Mapping[str, str]
 
     def to_json(self) -> dict[str, Json]:
-        """The document of `reproduce`."""
+        """Return the document of `reproduce`."""
         return {"schema": "llorch.reproduction/v1", **as_json(self)}
 
     def from_whole_input(self) -> Reproduction:
-        """The same, from a place where the input is still what went into the run; every byte of it is read.
+        """Return the reproduction with a path at which the input is unchanged; reads every byte of it.
 
-        Raises ChangedInput when there is none, OSError for a file that cannot be read.
+        Raises ChangedInput if there is none, OSError for a file that cannot be read.
         """
         found = [
             verify_place(ExpectedArtifact(self.input, [], place, False, self.files, []), "full")
@@ -63,8 +62,8 @@ class Reproduction:
 
 
 def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction:
-    """What has to be done. Raises InvalidReference for a run that no command makes again, UnknownReference when
-    its input was never seen on this host.
+    """Return how to repeat a run. Raises InvalidReference for a run that isn't a successful conversion, and
+    UnknownReference if its input was never seen on this host.
     """
     recorded = run_answer(connection, run_id)
     if recorded.kind != "convert" or recorded.status != "succeeded":
@@ -101,9 +100,10 @@ def reproduction(connection: Connection, run_id: int, host: str) -> Reproduction
 
 
 def options(params: Mapping[str, Json]) -> list[str]:
-    """Parameters as a command's options: `max_shard_size: 5` is `--max-shard-size 5`, `strict: true` a flag.
+    """Return parameters as command-line options: `max_shard_size: 5` is `--max-shard-size 5`, `strict: true` a flag.
 
-    Of an object each key: `set: {"hidden_act": "silu", "rows": 3}` is `--set 'hidden_act="silu"' --set rows=3`.
+    An object gives one option per key: `set: {"hidden_act": "silu", "rows": 3}` is
+    `--set 'hidden_act="silu"' --set rows=3`.
     """
     words: list[str] = []
     for name, value in sorted(params.items()):

@@ -1,7 +1,7 @@
-"""Where the tensors of a safetensors file lie: its header, and no more, read with bounds.
+"""The byte ranges of the tensors in a safetensors file, from its header, read with bounds.
 
-A second reader beside the one of `formats`, for the registry asks no other room; it only has to find again what
-was recorded, so whatever is not plain is refused.
+This is a second reader besides that of `formats`, since the registry imports no other room. It only has to find tensors
+that were recorded, so it is minimal and refuses anything unusual.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any, BinaryIO
 from llorch.registry.errors import RefusedRecord, quote_text
 from llorch.registry.records.records import TensorRecord
 
-LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
+LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors library
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRange:
-    """A tensor's bytes in its file: from `start` up to `end`, counted from the file's first byte."""
+    """A tensor's bytes in its file: offsets from `start` up to, not including, `end`."""
 
     name: str
     dtype: str
@@ -33,13 +33,13 @@ class TensorRange:
 
 
 def tensor_ranges(path: Path) -> list[TensorRange]:
-    """The tensors of a safetensors file, in the order of their bytes. Raises RefusedRecord and OSError."""
+    """Return the tensors of a safetensors file, sorted by offset. Raises RefusedRecord and OSError."""
     with path.open("rb") as file:
         return ranges_of(file, path)
 
 
 def ranges_of(file: BinaryIO, path: Path) -> list[TensorRange]:
-    """As `tensor_ranges`, of an open file."""
+    """Return what `tensor_ranges` does, from an open file."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(LONGEST_HEADER, size - 8):
@@ -55,13 +55,13 @@ def ranges_of(file: BinaryIO, path: Path) -> list[TensorRange]:
 
 
 def as_range(name: str, row: dict[str, Any], data: int) -> TensorRange:
-    """One entry of a header; offsets there are counted from `data`, the first byte after it."""
+    """Parse one entry of a header; its offsets are relative to `data`, the first byte after the header."""
     start, end = (int(number) for number in row["data_offsets"])
     return TensorRange(str(name), str(row["dtype"]), tuple(map(int, row["shape"])), data + start, data + end)
 
 
 def hashed_tensors(folder: Path) -> Iterator[TensorRecord]:
-    """Every tensor of a folder's safetensors files, with the SHA-256 of its bytes."""
+    """Yield every tensor of a folder's safetensors files, with the SHA-256 of its bytes."""
     for path in sorted(folder.rglob("*.safetensors")):
         with path.open("rb") as file:
             for found in ranges_of(file, path):
@@ -72,7 +72,7 @@ def hashed_tensors(folder: Path) -> Iterator[TensorRecord]:
 
 
 def sha256_of_range(file: BinaryIO, start: int, end: int) -> str:
-    """The SHA-256 of a part of a file; of a file that ends before, of what there is."""
+    """Return the SHA-256 of a byte range of a file; if the file ends earlier, of the bytes there are."""
     digest = hashlib.sha256()
     file.seek(start)
     while start < end and (chunk := file.read(min(CHUNK, end - start))):

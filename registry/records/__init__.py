@@ -1,1 +1,1 @@
-"""What the registry is given and what it answers, as plain records."""
+"""The registry's inputs and answers, as plain dataclasses."""

@@ -1,6 +1,6 @@
-"""What the registry answers: plain values, each with the JSON that a command prints of it.
+"""The registry's answers, as plain dataclasses with their JSON for commands.
 
-Sizes in JSON are integers, times RFC 3339 in UTC; a key may be added, never renamed.
+In JSON, sizes are integers and times RFC 3339 in UTC. Keys may be added, never renamed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from llorch.registry.records.records import (
 
 @dataclass(frozen=True, slots=True)
 class ListedArtifact:
-    """A row of `list`: an artifact by the latest run that made it.
+    """A row of `list`: an artifact, with the latest run that made it.
 
-    names: `name@alias`, sorted. source: what was put into the runs that made it, by each name that it had there.
-    verified: PASSED, INCOMPLETE
-    or FAILED by the latest run that checked it, None if none did. signers: whose signatures of it were verified.
+    names: `name@alias`, sorted. source: the labels of the inputs of the runs that made it. verified: PASSED, INCOMPLETE
+    or FAILED by the latest verification, None if there was none. signers: of its verified signatures.
     """
 
     names: Sequence[str]
@@ -41,13 +40,13 @@ class ListedArtifact:
     signers: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """One object of the document or line."""
+        """Return the answer as one JSON object."""
         return as_json(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """An artifact in a run, seen from the artifact."""
+    """A run that an artifact took part in, as part of the artifact's answer."""
 
     run: str
     kind: str
@@ -59,7 +58,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an artifact was last seen, and last found to be what is recorded."""
+    """Where an artifact was last seen, and when its content was last verified."""
 
     host: str
     path: str
@@ -69,7 +68,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check measured, and in which run."""
+    """The result of a check, and the run it was made in."""
 
     run: str
     at: datetime
@@ -78,10 +77,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a `name@alias` demands, who says so since when, and whether what it means now has it.
+    """The policy of a `name@alias`: required signers, who set it and when, and whether its artifact meets it.
 
-    signers: any one of them is enough; empty where somebody took the demand away. digest: what the name means, None for
-    nothing. is_met: of that; True where nothing is demanded or meant.
+    signers: a signature by any one of them is enough; empty if the policy was removed. digest: of the name's artifact,
+    None if it has none. is_met: whether the artifact meets it; True if none is required or there is no artifact.
     """
 
     name: str
@@ -93,15 +92,15 @@ class Policy:
     is_met: bool
 
     def to_json(self) -> dict[str, Json]:
-        """One object of the document or line."""
+        """Return the answer as one JSON object."""
         return as_json(self)
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactAnswer:
-    """Everything that is recorded of an artifact. checks: latest first, every run's. sources: its downloads.
+    """Everything recorded about an artifact. checks: of all runs, latest first. sources: its downloads.
 
-    signatures: those that were verified. policies: of its names, where they demand any.
+    signatures: the verified ones. policies: of its names that require a signature.
     """
 
     digest: str
@@ -123,13 +122,13 @@ class ArtifactAnswer:
     policies: Sequence[Policy] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """The document of `show`."""
+        """Return the document of `show`."""
         return {"schema": "llorch.artifact/v1", **as_json(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """An artifact in a run, seen from the run."""
+    """An artifact of a run, as part of the run's answer."""
 
     role: str
     label: str | None
@@ -140,7 +139,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class RunAnswer:
-    """Everything that is recorded of a run. status: `died` for one whose process is gone."""
+    """Everything recorded about a run. status: `died` for a running one whose process is gone."""
 
     uid: str
     kind: str
@@ -157,17 +156,17 @@ class RunAnswer:
     sources: Sequence[SourceRecord]
 
     def to_json(self) -> dict[str, Json]:
-        """The document of `show`."""
+        """Return the document of `show`."""
         return {"schema": "llorch.run/v1", **as_json(self)}
 
 
 def as_json(answer: object) -> dict[str, Json]:
-    """The fields of a dataclass, in their order."""
+    """Return the fields of a dataclass as a JSON object, in their order."""
     return {field.name: value_as_json(getattr(answer, field.name)) for field in fields(answer)}  # type: ignore[arg-type]
 
 
 def value_as_json(value: object) -> Json:
-    """Times as RFC 3339, dataclasses as objects, sequences as lists."""
+    """Return a value as JSON: times as RFC 3339, dataclasses as objects, sequences as lists."""
     if isinstance(value, datetime):
         return rfc3339(value)
     if is_dataclass(value):

@@ -1,7 +1,7 @@
-"""Which process a run is, and whether that one still lives: a row that says `running` may outlive it.
+"""The process of a run, and whether it is still alive: a row with status `running` may outlive its process.
 
-A process id alone says nothing, for it is given again. With the boot of the machine and the moment at which the
-process started it names one process for good. Only Linux tells both; elsewhere nothing is said to have died.
+Process ids are reused, so a process is identified by its id, the machine's boot id, and its start time. Only Linux has
+these; on other systems no run is reported as died.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ PROC = Path("/proc")
 BOOT_ID = PROC / "sys" / "kernel" / "random" / "boot_id"
 
 STATE_FIELD, START_FIELD = 3, 22  # of /proc/PID/stat, counted from one (proc(5))
-DEAD_STATES = ("Z", "X")  # a zombie has ended, though signals still find it
+DEAD_STATES = ("Z", "X")  # a zombie has ended, though it can still be signalled
 
-DOUBTED_AFTER = timedelta(hours=24)  # of a run on another machine, which nobody here can ask
+DOUBTED_AFTER = timedelta(hours=24)  # for a run on another machine, whose process can't be checked from here
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process of one boot of a machine. start: ticks after the boot."""
+    """A process, identified by the machine's boot id, its pid and its start. start: in clock ticks after boot."""
 
     boot_id: str
     pid: int
@@ -30,7 +30,7 @@ class Process:
 
 
 def this_process() -> Process | None:
-    """The process that asks; None where the system does not tell."""
+    """Return the current process; None if the system doesn't provide the data."""
     try:
         boot_id = BOOT_ID.read_text().strip()
     except OSError:
@@ -40,7 +40,7 @@ def this_process() -> Process | None:
 
 
 def is_alive(process: Process) -> bool | None:
-    """Whether a process of this machine still lives; None where the system does not tell."""
+    """Return whether a process of this machine is still alive; None if the system doesn't provide the data."""
     try:
         boot_id = BOOT_ID.read_text().strip()
     except OSError:
@@ -52,9 +52,9 @@ def is_alive(process: Process) -> bool | None:
 
 
 def state_and_start(pid: int) -> tuple[str, int] | None:
-    """A process's state and when it started; None if there is none of this id.
+    """Return a process's state and start time in ticks; None if there is no such process.
 
-    The name before these may hold spaces and brackets, so they are counted from the last bracket.
+    The program's name in the line may contain spaces and brackets, so fields are counted from the last bracket.
     """
     try:
         line = (PROC / str(pid) / "stat").read_text(errors="replace")
@@ -73,7 +73,7 @@ def shown_status(
     *,
     this_host: str,
 ) -> str:
-    """A run's status as it is now: `died` for one whose process is gone, `running?` for one nobody can ask."""
+    """Return a run's current status: `died` if its process is gone, `running?` if that has become doubtful."""
     if status != "running":
         return status
     if process is not None and host == this_host:

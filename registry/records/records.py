@@ -1,7 +1,7 @@
-"""What the registry is told: plain records, refused at the door if they would not come back as they are.
+"""The registry's inputs as plain dataclasses, which refuse values that could not be stored unchanged.
 
-Sizes are bytes, times are aware datetimes (kept in UTC), digests are those of `llorch.registry.digests`. Text may
-hold anything but NUL and half a surrogate pair, which one database or another changes or refuses.
+Sizes are in bytes, times are aware datetimes (stored in UTC), digests are those of `llorch.registry.digests`. Text may
+contain anything but NUL and half a surrogate pair, which one of the databases changes or refuses.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Role = Literal["input", "output", "reference", "byproduct"]
 CheckStatus = Literal["PASSED", "WARNED", "FAILED", "SKIPPED", "ERROR"]
 Verdict = Literal["PASSED", "INCOMPLETE", "FAILED"]
 
-# A key by the SHA-256 of its PEM, as OpenSSF model signing names it; or whom an issuer says somebody is.
+# A key by the SHA-256 of its PEM, as in OpenSSF model signing; or an identity with the issuer that vouches for it.
 SIGNER = re.compile(r"key:[0-9a-f]{64}|identity:[^\s,\x00-\x1f\x7f]+ issuer:[^\s,\x00-\x1f\x7f]+")
 
-LARGEST = 2**63 - 1  # what a BIGINT of either database holds
+LARGEST = 2**63 - 1  # the largest BIGINT of both databases
 LONGEST_JSON = 4 << 20  # bytes; a chat template with a long list of tools is some 100 kB
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file of an artifact. path: within the artifact, `/` between parts; a single file's own name."""
+    """One file of an artifact. path: within the artifact, with `/`; for a single file its name."""
 
     path: str
     sha256: str
@@ -79,11 +79,11 @@ class TensorRecord:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRecord:
-    """A file, a set of split files or a folder; its digest is its identity.
+    """A file, a split set or a folder, identified by its digest.
 
-    digest: `sha256:` of one file, else `tree1:`. size_bytes: of the files that it is over, so without records of
-    runs; files may name these too. weights_digest: `weights1:`, where the tensors were hashed.
-    facts: what the artifact says of itself (licence, base model, context length …), as JSON.
+    digest: `sha256:` of one file, else `tree1:`. size_bytes: of the files in the digest, so without records of runs,
+    though `files` may list these. weights_digest: `weights1:`, if the tensors were hashed. facts: what the artifact
+    says about itself (licence, base model, context length …), as JSON.
     """
 
     digest: str
@@ -112,17 +112,17 @@ class ArtifactRecord:
 
 
 def digest_of_tensors(tensors: Sequence[TensorRecord]) -> str:
-    """Their `weights1:`."""
+    """Return the `weights1:` digest of tensors."""
     return weights1(HashedTensor(one.name, one.dtype, one.shape, one.sha256) for one in tensors)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """What was asked for and what came, of one file of a download.
+    """One downloaded file: what was requested and what was received.
 
-    repository: `owner/name` of a hub, else the URL without query or the folder. revision_requested: as asked, as
-    "main"; revision_resolved: the commit that this was. etag_kind: what the etag is, as "sha256" or
-    "git-sha1": the two are never compared. expected_digest, observed_digest: what was promised, what came.
+    repository: `owner/name` of a hub, else the URL without query, or the folder. revision_requested: such as "main";
+    revision_resolved: the commit. etag_kind: of the etag, such as "sha256" or "git-sha1", which are never compared.
+    expected_digest, observed_digest: the promised one and that of the received bytes.
     """
 
     kind: SourceKind
@@ -150,7 +150,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class EdgeRecord:
-    """An artifact in a run. label: the name it had there. path: where it lay, absolute, on the run's host."""
+    """An artifact of a run. label: its name in the run. path: where it was on the run's host, absolute."""
 
     role: Role
     artifact: ArtifactRecord
@@ -165,10 +165,10 @@ class EdgeRecord:
 
 @dataclass(frozen=True, slots=True)
 class CheckRecord:
-    """What one check of a run measured on an artifact.
+    """The result of one check on an artifact.
 
-    value, threshold: as text, for no database keeps NaN, -0.0 and 2^64-1 as numbers. op: how the two compare
-    in a check that passed, as "<=". detail: whatever else was found, as JSON.
+    value, threshold: as text, since databases can't store NaN, -0.0 and 2^64-1 as numbers. op: the comparison of the
+    two that a passed check meets, such as "<=". detail: further results, as JSON.
     """
 
     artifact: str
@@ -190,7 +190,7 @@ class CheckRecord:
 
 @dataclass(frozen=True, slots=True)
 class SignatureRecord:
-    """A signature that was verified over an artifact's files. file: what holds it. verified_at: when that was found."""
+    """A verified signature of an artifact's files. file: the signature file. verified_at: when it was verified."""
 
     artifact: str
     signer: str
@@ -206,11 +206,11 @@ class SignatureRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One execution, finished or not.
+    """One run of a command, finished or not.
 
-    uid: a version 7 UUID, see `run_ids`; told twice, it is recorded once. params: what the user chose,
-    complete, for the run to be made again. tools: name → version. error: why it failed, on one line.
-    process: of a run that is `running`, see `llorch.registry.records.processes`.
+    uid: a version 7 UUID, see `run_ids`; recording it twice has no effect. params: the user's options, complete, so
+    that the run can be repeated. tools: name → version. error: why it failed, on one line. process: of a run with
+    status `running`, see `llorch.registry.records.processes`.
     """
 
     uid: str
@@ -247,12 +247,12 @@ class RunRecord:
             )
 
     def output(self) -> ArtifactRecord | None:
-        """The first artifact that it made."""
+        """Return the first output; None if there is none."""
         return next((edge.artifact for edge in self.edges if edge.role == "output"), None)
 
 
 def require_text(text: str | None, what: str) -> None:
-    """Refuses text that a database would cut, change or refuse."""
+    """Raise RefusedRecord for text that a database would cut, change or refuse."""
     if text is None:
         return
     if "\0" in text:
@@ -266,7 +266,7 @@ def require_text(text: str | None, what: str) -> None:
 
 
 def require_json(document: Json, what: str) -> None:
-    """Refuses a document that JSON cannot say, or that one of the databases refuses."""
+    """Raise RefusedRecord for a document that isn't valid JSON, is too large, or that a database would refuse."""
     try:
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -277,7 +277,7 @@ def require_json(document: Json, what: str) -> None:
 
 
 def strings_of(document: Json) -> list[str]:
-    """Every string in a document, keys too."""
+    """Return all strings in a document, including keys."""
     if isinstance(document, str):
         return [document]
     if isinstance(document, Mapping):
@@ -288,7 +288,7 @@ def strings_of(document: Json) -> list[str]:
 
 
 def require_signer(signer: str) -> str:
-    """`signer`, if it names one.
+    """Return `signer` if it is a valid signer; else raise RefusedRecord.
 
     >>> require_signer("identity:release@example.org issuer:https://accounts.example.org")
     'identity:release@example.org issuer:https://accounts.example.org'
@@ -301,19 +301,19 @@ def require_signer(signer: str) -> str:
 
 
 def require_size(size: int, of: str) -> None:
-    """Refuses a size that no file has or that no database holds."""
+    """Raise RefusedRecord for a size that is negative or too large for a database."""
     if not 0 <= size <= LARGEST:
         raise RefusedRecord(f"{quote_text(of)} has a size of {size}, of at most 2^63-1 bytes")
 
 
 def require_aware(when: datetime | None) -> None:
-    """Refuses a time that does not say which zone it is in."""
+    """Raise RefusedRecord for a time without a time zone."""
     if when is not None and when.utcoffset() is None:
         raise RefusedRecord(f"the time {when.isoformat()} says no time zone")
 
 
 def require_choice(value: str, choices: object, what: str) -> None:
-    """Refuses a word that is none of a Literal's."""
+    """Raise RefusedRecord for a value that isn't one of a Literal's."""
     words: tuple[str, ...] = choices.__args__  # type: ignore[attr-defined]
     if value not in words:
         raise RefusedRecord(f"{what} is one of {', '.join(words)}, not {quote_text(value)}")

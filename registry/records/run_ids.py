@@ -1,4 +1,4 @@
-"""Identities that need no coordinator: version 7 UUIDs, which sort by the time they were made."""
+"""Ids of runs and events: version 7 UUIDs, which need no coordinator and sort by time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-
 
 
 def uuid7(milliseconds: int | None = None, random_bits: int | None = None) -> str:
-    """A version 7 UUID in its usual spelling.
+    """Return a version 7 UUID as text.
 
-    milliseconds: since 1970, now by default. random_bits: its 74 random bits, drawn by default.
+    milliseconds: since 1970, now by default. random_bits: its 74 random bits, random by default.
     Source: RFC 9562, section 5.7. Python 3.14's uuid.uuid7 does the same.
     """
     milliseconds = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
@@ -24,10 +24,10 @@ def uuid7(milliseconds: int | None = None, random_bits: int | None = None) -> st
 
 
 def uuid7_at(when: datetime) -> str:
-    """A new UUID that sorts at `when`, for a run whose start is known."""
+    """Return a new UUID with the time `when`, for a run whose start is known."""
     return uuid7(int(when.timestamp() * 1000))
 
 
 def time_of(uid: str) -> datetime:
-    """When a version 7 UUID was made, to the millisecond, in UTC."""
+    """Return the time of a version 7 UUID, to the millisecond, in UTC."""
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(uid.replace("-", "")[:12], 16))

@@ -1,1 +1,1 @@
-"""How records become rows: recording, names, merging, pruning."""
+"""Writes to the database: recording, names, policies, merging, pruning."""

@@ -1,4 +1,4 @@
-"""Names as a log of events: what an alias means is what its latest event says; nothing is overwritten."""
+"""Names as a log of events: the latest event says what an alias refers to; nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def set_alias(
     actor: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """Lets `name` or `name@alias` mean a recorded artifact, or nothing if `digest` is None.
+    """Set `name` or `name@alias` to a recorded artifact, or to nothing if `digest` is None.
 
-    The event is later than all that are known of the alias, even where a clock went back; there is none if the
-    alias means this already. Raises InvalidReference, UnknownReference, RefusedRecord and RefusedByPolicy.
+    The event's time is later than all earlier events of the alias, even if the clock went back. No event is added if
+    the alias has this digest already. Raises InvalidReference, UnknownReference, RefusedRecord and RefusedByPolicy.
     """
     name, alias = parse_alias(name)
     require_aware(at)
@@ -58,19 +58,19 @@ def set_alias(
 
 
 def event_uid(at: datetime, event: dict[str, str | None]) -> str:
-    """The event's identity: its time, then digits of what it says, so that the same event is one everywhere."""
+    """Return an event's id: its time, then a hash of its content, so that equal events have the same id everywhere."""
     digits = hashlib.sha256(canonical_json(event)).digest()
     return uuid7(int(at.timestamp() * 1000), int.from_bytes(digits[:10]) >> 6)
 
 
 def is_recorded(connection: Connection, digest: str) -> bool:
-    """Whether there is an artifact of this digest."""
+    """Return whether there is an artifact with this digest."""
     return connection.execute(select(artifact.c.id).where(artifact.c.digest == digest)).first() is not None
 
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """One line of an alias's log: what it meant from then on, nothing if `digest` is None."""
+    """One change of an alias: the digest it refers to from then on, None if it was removed."""
 
     name: str
     digest: str | None
@@ -79,17 +79,17 @@ class AliasChange:
     reason: str | None
 
     def to_json(self) -> dict[str, Json]:
-        """One object of the document or line."""
+        """Return the answer as one JSON object."""
         return as_json(self)
 
 
 def heads(connection: Connection) -> dict[str, str]:
-    """What every `name@alias` means now."""
+    """Return the current digest of every `name@alias`."""
     return {f"{row.name}@{row.alias}": row.digest for row in connection.execute(alias_heads())}
 
 
 def alias_log(connection: Connection, name: str) -> list[AliasChange]:
-    """Every change of a name's aliases, or of one `name@alias`, the latest first. Raises InvalidReference."""
+    """Return all changes of a name's aliases, or of one `name@alias`, the latest first. Raises InvalidReference."""
     plain, alias = parse_alias(name)
     statement = select(alias_event).where(alias_event.c.name == plain)
     if "@" in name:

@@ -1,4 +1,4 @@
-"""A registry as records, in an order of their own: what is merged into another, and compared with it."""
+"""A registry's content as records in a canonical order, for merging and comparing registries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from llorch.registry.records.records import (
 
 @dataclass(frozen=True, slots=True)
 class AliasEvent:
-    """What an alias meant from a time on, nothing if `digest` is None."""
+    """An alias's digest from a time on, None if it was removed."""
 
     uid: str
     name: str
@@ -52,7 +52,7 @@ class AliasEvent:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEvent:
-    """What an alias demanded from a time on, nothing if `signers` is None."""
+    """An alias's required signers from a time on, None if none are required."""
 
     uid: str
     name: str
@@ -65,9 +65,9 @@ class PolicyEvent:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a registry knows but for where things lie, which is true of one machine only.
+    """A registry's content except locations, which only apply to one machine.
 
-    artifacts: with the time at which each was first seen. runs: with their artifacts named by digest alone.
+    artifacts: each with the time it was first seen.
     """
 
     artifacts: list[tuple[ArtifactRecord, datetime]]
@@ -77,7 +77,7 @@ class Facts:
     policies: list[PolicyEvent] = field(default_factory=list)
 
     def lines(self) -> Iterator[bytes]:
-        """One JSON document a fact, sorted; equal registries have equal lines, on any database."""
+        """Return one JSON document per fact, sorted; equal registries have equal lines, on any database."""
         rows: list[tuple[str, dict[str, Json]]] = [
             *(("artifact", {**as_json(one), "first_seen_at": at.isoformat()}) for one, at in self.artifacts),
             *(("run", run_document(one)) for one in self.runs),
@@ -89,13 +89,13 @@ class Facts:
 
 
 def run_document(recorded: RunRecord) -> dict[str, Json]:
-    """A run without its process, which means something on its machine only; artifacts by their digests."""
+    """Return a run as JSON, artifacts by digest, without its process, which only has a meaning on its machine."""
     edges = [[edge.role, edge.artifact.digest, edge.label] for edge in recorded.edges]
     return {**as_json(recorded), "edges": edges, "process": None}
 
 
 def facts_of(connection: Connection) -> Facts:
-    """Everything that a registry holds."""
+    """Read a registry's whole content."""
     artifacts = read_artifacts(connection)
     by_id = {key: record for key, (record, _) in artifacts.items()}
     events = connection.execute(select(alias_event).order_by(alias_event.c.uid))
@@ -110,7 +110,7 @@ def facts_of(connection: Connection) -> Facts:
 
 
 def read_artifacts(connection: Connection) -> dict[int, tuple[ArtifactRecord, datetime]]:
-    """Every artifact with its files and tensors, by its id."""
+    """Read all artifacts with their files and tensors, by id."""
     files = group_rows(connection, file, "artifact_id", ("path", "sha256"))
     tensors = group_rows(connection, tensor, "artifact_id", ("name",))
     return {
@@ -133,13 +133,13 @@ def read_artifacts(connection: Connection) -> dict[int, tuple[ArtifactRecord, da
 
 
 def tensor_record(row: Row[Any]) -> TensorRecord:
-    """A tensor as it was told."""
+    """Return the record of a tensor's row."""
     shape = tuple(json.loads(row.shape))
     return TensorRecord(row.name, row.dtype, shape, row.file, row.offset_bytes, row.size_bytes, row.sha256)
 
 
 def read_runs(connection: Connection, artifacts: Mapping[int, ArtifactRecord]) -> list[RunRecord]:
-    """Every run with what it is made of, in the order of their ids."""
+    """Read all runs with their details, sorted by uid."""
     tools = group_rows(connection, run_tool, "run_id", ("name",))
     edges = group_rows(connection, run_io, "run_id", ("role",))
     sources = group_rows(connection, source, "run_id", ("kind", "repository", "path"))
@@ -174,7 +174,7 @@ def read_runs(connection: Connection, artifacts: Mapping[int, ArtifactRecord]) -
 
 
 def read_signatures(connection: Connection, artifacts: Mapping[int, ArtifactRecord]) -> list[SignatureRecord]:
-    """Every signature that was verified, by artifact and signer."""
+    """Read all verified signatures, sorted by artifact and signer."""
     found = [
         SignatureRecord(artifacts[row.artifact_id].digest, row.signer, row.file, row.verified_at)
         for row in connection.execute(select(signature))
@@ -183,7 +183,7 @@ def read_signatures(connection: Connection, artifacts: Mapping[int, ArtifactReco
 
 
 def read_edges(rows: Iterable[Row[Any]], artifacts: Mapping[int, ArtifactRecord]) -> list[EdgeRecord]:
-    """A run's edges, by role and digest."""
+    """Return a run's edges, sorted by role and digest."""
     edges = [EdgeRecord(row.role, artifacts[row.artifact_id], row.label) for row in rows]
     return sorted(edges, key=lambda edge: (edge.role, edge.artifact.digest))
 
@@ -191,7 +191,7 @@ def read_edges(rows: Iterable[Row[Any]], artifacts: Mapping[int, ArtifactRecord]
 def group_rows(
     connection: Connection, table: Table, by: str, order: tuple[str, ...]
 ) -> dict[int, list[Row[Any]]]:
-    """A table's rows by what they belong to, each group in order."""
+    """Read a table's rows, grouped by the column `by`, each group sorted by `order`."""
     found: dict[int, list[Row[Any]]] = {}
     for row in connection.execute(select(table).order_by(*(table.c[name] for name in order))):
         found.setdefault(getattr(row, by), []).append(row)

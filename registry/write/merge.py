@@ -1,7 +1,7 @@
-"""`merge`: the union of two registries, the same in whatever order and however often it is made.
+"""`merge`: the union of two registries; commutative and idempotent.
 
-Every fact has an identity that needs no coordinator: a digest, a run's uid, an event's uid. Equal identities
-must mean equal facts, or all of the merge is refused. Nothing is ever taken away by one.
+Every fact has an identity that needs no coordinator: a digest, a run's uid, an event's uid. Facts with the same
+identity must be equal, or the whole merge is refused. A merge never removes anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llorch.registry.write.recording import insert_new, record_artifact, record_
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What a merge added. moved: aliases that mean something else now, with the digests before and after."""
+    """What a merge added. moved: aliases whose digest changed → [before, after]."""
 
     artifacts: int
     runs: int
@@ -31,12 +31,12 @@ class MergeResult:
     moved: Mapping[str, Sequence[str | None]]
 
     def to_json(self) -> dict[str, Json]:
-        """The document of `merge`."""
+        """Return the document of `merge`."""
         return {"schema": "llorch.merge/v1", **as_json(self)}
 
 
 def merge(connection: Connection, theirs: Facts) -> MergeResult:
-    """Adds another registry's facts. Raises ConflictingRecord, and then nothing was added."""
+    """Add another registry's facts. Raises ConflictingRecord; then the transaction adds nothing."""
     before, meant = row_counts(connection), heads(connection)
     for artifact, first_seen_at in theirs.artifacts:
         record_artifact(connection, artifact, first_seen_at)

@@ -1,4 +1,4 @@
-"""Signatures that were verified, and what names demand, as they are told: a log, nothing is overwritten."""
+"""Recording verified signatures, and the policies of names, which are a log: events are never overwritten."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llorch.registry.write.recording import insert_new
 
 
 def record_signature(connection: Connection, record: SignatureRecord) -> None:
-    """Records that somebody's signature was verified; of two verifications the first stays, wherever both are told.
+    """Record a verified signature; of several verifications by the same signer the earliest is kept.
 
     Raises UnknownReference for an artifact that is not recorded.
     """
@@ -44,9 +44,9 @@ def set_policy(
     actor: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """Lets `name` or `name@alias` demand a signature by one of some signers, or nothing if there are none.
+    """Require a signature by any one of `signers` for `name` or `name@alias`; none for [].
 
-    The event is later than all that are known of the name. Raises InvalidReference and RefusedRecord.
+    The event's time is later than all earlier ones of the name. Raises InvalidReference and RefusedRecord.
     """
     name, alias = parse_alias(name)
     require_aware(at)

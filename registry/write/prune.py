@@ -1,4 +1,4 @@
-"""`prune`: the bytes of folders that nothing names any more go, what is recorded of them stays."""
+"""`prune`: delete converted folders that no name refers to any more, and keep their records."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from llorch.registry.records.records import Json
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
-    """A folder on this host that a conversion made and that no name means."""
+    """A folder on this host that a conversion made and that no name refers to."""
 
     digest: str
     path: str
     size_bytes: int
 
     def to_json(self) -> dict[str, Json]:
-        """One object of the document or line."""
+        """Return the answer as one JSON object."""
         return as_json(self)
 
 
 def prunable(connection: Connection, host: str) -> list[Prunable]:
-    """What `prune` would remove: only what can be made again, so never a download or another's file."""
+    """Return the folders that `prune` would remove: only outputs of conversions, never a download or another file."""
     named = alias_heads().subquery("named")
     made = (
         select(run_io.c.artifact_id)
@@ -56,9 +56,9 @@ def prunable(connection: Connection, host: str) -> list[Prunable]:
 
 
 def remove(found: Prunable, progress: Progress | None = None) -> bool:
-    """Removes a folder, if it still holds what is recorded and nothing else; False if not.
+    """Delete a folder if its content is exactly as recorded; return False otherwise.
 
-    Raises OSError when it cannot be read or removed.
+    Raises OSError if it cannot be read or removed.
     """
     path = Path(found.path)
     try:
@@ -72,14 +72,14 @@ def remove(found: Prunable, progress: Progress | None = None) -> bool:
 
 
 def note_gone(connection: Connection, host: str, paths: Sequence[str], at: datetime) -> None:
-    """Records that nothing lies at these places of a host any more."""
+    """Record that these locations of a host are gone."""
     connection.execute(
         update(location).where(location.c.host == host, location.c.path.in_(paths)).values(gone_at=at)
     )
 
 
 def note_verified(connection: Connection, host: str, paths: Sequence[str], at: datetime) -> None:
-    """Records that these places were found to hold what is recorded."""
+    """Record that the content at these locations was found as recorded."""
     connection.execute(
         update(location)
         .where(location.c.host == host, location.c.path.in_(paths))

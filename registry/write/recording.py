@@ -1,4 +1,4 @@
-"""How a record becomes rows: what is new is inserted, what is known is compared, nothing is overwritten."""
+"""Writing records to the tables: new rows are inserted, known ones compared; facts are never overwritten."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from llorch.registry.records.records import (
 
 SOURCE_FACTS = [field.name for field in fields(SourceRecord) if field.name != "artifact"]
 CHECK_FACTS = ("status", "value", "threshold", "op", "unit", "detail")
-# What is not known, or not for good, while a run is running: it may ask for more than it will have used.
+# Columns that may still change while a run is running; `params` too, since not all options may be used in the end.
 OUTCOME = {"status", "finished_at", "params", "error", "exit_code"}
 
 
 def record_run(connection: Connection, record: RunRecord) -> None:
-    """Records a run and what it touched; of a known run, only what it touched and where that lies now."""
+    """Record a run with its artifacts and their locations; for a known run, only the artifacts and locations."""
     ids = {
         edge.artifact.digest: record_artifact(connection, edge.artifact, record.started_at)
-        # In one order for all, or two of a server's sessions could each wait for the other.
+        # Sorted, or two sessions of a server could deadlock.
         for edge in sorted(record.edges, key=lambda edge: edge.artifact.digest)
     }
     run_id, is_new = inserted_run(connection, record)
@@ -58,7 +58,7 @@ def record_run(connection: Connection, record: RunRecord) -> None:
 
 
 def inserted_run(connection: Connection, record: RunRecord) -> tuple[int, bool]:
-    """The id of a run, and whether it is new or has ended now. Raises ConflictingRecord."""
+    """Insert or complete a run; return its id, and whether it is new or has just ended. Raises ConflictingRecord."""
     fixed = {
         "kind": record.kind,
         "status": record.status,
@@ -97,7 +97,7 @@ def inserted_run(connection: Connection, record: RunRecord) -> tuple[int, bool]:
 def require_same_details(
     connection: Connection, run_id: int, record: RunRecord, ids: Mapping[str, int]
 ) -> None:
-    """Refuses a run that is recorded with other tools, artifacts or checks; of two labels the smaller stays."""
+    """Raise ConflictingRecord if a run has other tools, artifacts or checks; of two labels the smaller is kept."""
     if record.status == "running":
         return
     tools = connection.execute(select(run_tool).where(run_tool.c.run_id == run_id))
@@ -122,15 +122,12 @@ def require_same_details(
 
 
 def measurement_bytes(check: CheckRecord | Row[Any]) -> bytes:
-    """What a check says, told or recorded, in one spelling."""
+    """Return a check's result as canonical JSON, from a record or a row, for comparison."""
     return canonical_json([getattr(check, name) for name in CHECK_FACTS])
 
 
 def record_details(connection: Connection, run_id: int, record: RunRecord, ids: Mapping[str, int]) -> None:
-    """Records what a run was made with, what went in and came out, and what its checks measured.
-
-    ids: of the artifacts, by digest.
-    """
+    """Insert a run's tools, edges, checks and sources. ids: digest → id of its artifacts."""
     tools = [{"run_id": run_id, "name": name, "version": version} for name, version in record.tools.items()]
     edges = {
         (edge.role, edge.artifact.digest): {
@@ -165,7 +162,7 @@ def record_details(connection: Connection, run_id: int, record: RunRecord, ids: 
 
 
 def record_artifact(connection: Connection, record: ArtifactRecord, seen_at: datetime) -> int:
-    """The id of an artifact, which is inserted or completed; its digest decides which one it is."""
+    """Insert an artifact, or complete the one with the same digest; return its id."""
     values = {
         "digest": record.digest,
         "kind": record.kind,
@@ -191,7 +188,7 @@ def record_artifact(connection: Connection, record: ArtifactRecord, seen_at: dat
 
 
 def require_same(record: ArtifactRecord, known: Row[Any]) -> None:
-    """Refuses an artifact whose content is said to be another: somebody's digests are wrong."""
+    """Raise ConflictingRecord if size or weights digest differ for the same digest: one of the two records is wrong."""
     if record.size_bytes != known.size_bytes:
         raise ConflictingRecord(
             f"{record.digest} is recorded with {known.size_bytes} bytes, and now told with {record.size_bytes}"
@@ -203,9 +200,9 @@ def require_same(record: ArtifactRecord, known: Row[Any]) -> None:
 
 
 def completion(record: ArtifactRecord, known: Row[Any], seen_at: datetime) -> dict[str, Any]:
-    """The columns of an artifact that change by what is told: unknown facts are filled in.
+    """Return the columns of an artifact to update: unknown facts are filled in.
 
-    Of two that contradict each other the smaller stays, so that every registry that was told both says the same.
+    Of two different values the smaller is kept, so that the result doesn't depend on the order of records.
     """
     found: dict[str, Any] = {}
     for column in ("kind", "weights_digest", "architecture", "dtype"):
@@ -223,16 +220,16 @@ def completion(record: ArtifactRecord, known: Row[Any], seen_at: datetime) -> di
 
 
 def smaller(a: str | None, b: str | None) -> str | None:
-    """The smaller of two texts, of which either may be unknown."""
+    """Return the smaller of two texts; None or "" counts as unknown."""
     return min(filter(None, (a, b)), default=None)
 
 
 def as_recorded(
     connection: Connection, artifact_id: int, files: Sequence[FileRecord]
 ) -> Sequence[FileRecord]:
-    """The one file of an artifact that is one, under the one name that it is recorded by, the smaller of any two.
+    """Return the file of a single-file artifact under the name it is recorded by: the smallest of all its names.
 
-    What it is called where is a label of a run, and where it lies a location.
+    Its other names are kept as labels of runs, and its paths as locations.
     """
     recorded = select(file.c.path).where(file.c.artifact_id == artifact_id).order_by(file.c.path).limit(1)
     path = connection.execute(recorded).scalar_one_or_none()
@@ -245,9 +242,9 @@ def as_recorded(
 
 
 def record_files(connection: Connection, artifact_id: int, files: Sequence[FileRecord]) -> None:
-    """Records an artifact's files. Raises ConflictingRecord when one has other bytes than are recorded.
+    """Record an artifact's files. Raises ConflictingRecord if a path is recorded with other content.
 
-    Not so for records of runs, which are in no digest: two equal conversions leave two of them.
+    Except for record files, which are not part of the digest: equal conversions have different ones.
     """
     recorded = select(file).where(file.c.artifact_id == artifact_id)
     known = {(row.path, row.sha256): row for row in connection.execute(recorded)}
@@ -277,7 +274,7 @@ def record_files(connection: Connection, artifact_id: int, files: Sequence[FileR
 
 
 def record_tensors(connection: Connection, artifact_id: int, tensors: Sequence[TensorRecord]) -> None:
-    """Records an artifact's tensors, all of them at once or none: the weights digest has compared them."""
+    """Record an artifact's tensors, unless there are some already: the weights digest has compared them."""
     recorded = select(tensor.c.name).where(tensor.c.artifact_id == artifact_id).limit(1)
     if tensors and connection.execute(recorded).first() is None:
         rows = [
@@ -299,7 +296,7 @@ def record_tensors(connection: Connection, artifact_id: int, tensors: Sequence[T
 def record_location(
     connection: Connection, edge: EdgeRecord, artifact_id: int, host: str | None, seen_at: datetime
 ) -> None:
-    """Notes where an artifact was seen, unless another was seen there later."""
+    """Record where an artifact was seen, unless another was seen there later."""
     if edge.path is None or host is None:
         return
     values = {"host": host, "path": edge.path, "artifact_id": artifact_id, "seen_at": seen_at}
@@ -313,10 +310,10 @@ def record_location(
 
 
 def insert_new(connection: Connection, table: Table) -> Insert:
-    """An INSERT that leaves a row of the same identity as it is, and then returns none."""
+    """Return an INSERT that does nothing, and returns no row, if a row with the same key exists."""
     return conflicting_insert(connection, table).on_conflict_do_nothing()
 
 
 def conflicting_insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that can say what a row of the same identity is to become; each dialect has its own class."""
+    """Return the dialect's INSERT, which supports ON CONFLICT."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

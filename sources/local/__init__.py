@@ -1,1 +1,1 @@
-"""Where fetched files go: staging, proof, destination."""
+"""The local side of a download: staging folder, checks of files, destination."""

@@ -1,7 +1,7 @@
-"""Where proven files stay: a folder that the user named, or huggingface_hub's cache, which other programs share.
+"""Destinations of downloads: a folder of the user's, or huggingface_hub's cache, which other programs share.
 
-Of the cache just what its documentation says is relied on: `models--OWNER--NAME/blobs/ETAG` holds a file's bytes,
-`snapshots/COMMIT/PATH` leads to it. The link is huggingface_hub's own to make, once the blob is there.
+Only the documented layout of the cache is relied on: `models--OWNER--NAME/blobs/ETAG` holds a file's bytes, and
+`snapshots/COMMIT/PATH` links to it. huggingface_hub itself makes the link, once the blob exists.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from llorch.sources.remote.hub_errors import translated_errors
 
 
 class Destination(Protocol):
-    """Where files go."""
+    """Where downloaded files go."""
 
     @property
     def folder(self) -> Path:
-        """Where a `Landing` stands: on the file system of the files."""
+        """The folder for the `DownloadStaging`: on the same file system as the files."""
 
     @property
     def files(self) -> Path:
-        """The folder in which the files lie by their names, once they are here."""
+        """The folder that contains the files under their names, after `publish`."""
 
     def existing(self, file: RemoteFile) -> Path | None:
-        """The file, if something is there under its name."""
+        """Return the path of an existing file with the name, else None."""
 
     def make_way(self, landing: DownloadStaging, file: RemoteFile, reason: str, /) -> None:
-        """For what is there and is not the file; raises DestinationError where it has to stay."""
+        """Prepare to replace an existing file that differs; raises DestinationError if it must not be replaced."""
 
     def publish(self, landing: DownloadStaging, files: Sequence[tuple[RemoteFile, Path]], /) -> None:
-        """Gives new files their names."""
+        """Move new files to their final names."""
 
 
 class FolderDestination:
-    """A folder of the user's. overwrite: files in it that are others make way."""
+    """A folder of the user's. overwrite: replace files in it that differ."""
 
     def __init__(self, folder: Path, source: str, *, overwrite: bool = False) -> None:
         self.folder = self.files = folder
@@ -50,23 +50,23 @@ class FolderDestination:
         self._overwrite = overwrite
 
     def existing(self, file: RemoteFile) -> Path | None:
-        """As `Place`."""
+        """See `Destination.existing`."""
         path = self.folder / file.path
         return path if path.is_file() else None
 
     def make_way(self, _: DownloadStaging, file: RemoteFile, reason: str) -> None:
-        """As `Place`; what is there is replaced when the new file is proven."""
+        """See `Destination.make_way`; the existing file is replaced once the new one has been checked."""
         if not self._overwrite:
             what = f"{printable(self.folder / file.path, 200, quoted=False)} is there and is another file: {reason}"
             raise DestinationError(self._source, what, reason="exists", hint="--overwrite replaces it")
 
     def publish(self, landing: DownloadStaging, files: Sequence[tuple[RemoteFile, Path]]) -> None:
-        """As `Place`."""
+        """See `Destination.publish`."""
         landing.publish(files)
 
 
 class HubCache:
-    """huggingface_hub's cache, of one repository at one commit."""
+    """One repository at one commit in huggingface_hub's cache."""
 
     def __init__(self, offer: Offer, source: str) -> None:
         assert offer.revision is not None, "a hub's offer has a commit"
@@ -76,24 +76,24 @@ class HubCache:
         self.files = self.folder / "snapshots" / offer.revision
 
     def existing(self, file: RemoteFile) -> Path | None:
-        """As `Place`."""
+        """See `Destination.existing`."""
         path = self.files / file.path
         if path.exists():
             return path
-        blob = self._blob(file)  # of another commit, or of another name
+        blob = self._blob(file)  # from another commit, or under another name
         return blob if blob.exists() else None
 
     def make_way(self, landing: DownloadStaging, file: RemoteFile, reason: str) -> None:
-        """As `Place`: a damaged blob is set aside, for every name that leads to it."""
+        """See `Destination.make_way`: sets the damaged blob aside, for all names that link to it."""
         blob = self._blob(file)
-        if blob.is_symlink():  # into a store that caches share, whose files are not this one's to move
+        if blob.is_symlink():  # into a store shared between caches, whose files must not be moved
             blob.unlink()
         elif blob.exists():
             landing.reject(file, blob, reason)
         (self.files / file.path).unlink(missing_ok=True)
 
     def publish(self, _: DownloadStaging, files: Sequence[tuple[RemoteFile, Path]]) -> None:
-        """As `Place`."""
+        """See `Destination.publish`."""
         for file, path in files:
             blob = self._blob(file)
             blob.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class HubCache:
         self._note_branch()
 
     def _note_branch(self) -> None:
-        """Lets the branch mean this commit, as a download by its name would."""
+        """Point the branch to this commit, as a download by the branch's name would."""
         requested = self._offer.requested
         if requested and requested != self._offer.revision:
             reference = self.folder / "refs" / requested

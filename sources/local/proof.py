@@ -1,6 +1,6 @@
-"""Is what came what was promised? Digests against the source's, and the structure of every file that can be read.
+"""Checks of downloaded files: digests against the source's, and the structure of every file whose format is known.
 
-A file is proven by its bytes alone; the set of them by what they say of one another.
+Each file is checked by its own bytes; then the set of files for consistency.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from llorch.sources.select.files import ending, models_of
 
 PIECE = 1 << 20  # bytes hashed at a time
 POINTER = b"version https://git-lfs"
-MOST_JSON = 256 << 20  # bytes of a JSON file that is read; the largest tokenizer.json has some 35 million
+MOST_JSON = (
+    256 << 20
+)  # bytes; a larger JSON file is refused. The largest tokenizer.json known has some 35 million
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A file that is what was promised. sha256: of its bytes. promised: what it was compared with, if anything."""
+    """A file that passed its check. sha256: of its bytes. promised: the digest it was compared with, if any."""
 
     path: str
     size: int
@@ -36,7 +38,7 @@ class Proven:
 
 
 class NotAsPromised(Exception):
-    """A file's bytes are others than its source promised; `str()` says which, and what they look like."""
+    """A file's size or digest is not as its source promised; `str()` has both, and what the file looks like."""
 
 
 def prove(
@@ -46,10 +48,10 @@ def prove(
     *,
     progress: Callable[[int], object] | None = None,
 ) -> Proven:
-    """Compares the file at `path` with what its source promises.
+    """Compare the file at `path` with the size and digest that its source promises.
 
-    seen: the SHA-256 of its bytes, where somebody hashed them as they came; else they are read. progress: called with
-    the bytes read so far. Raises NotAsPromised.
+    seen: its SHA-256 if it was hashed during the download; otherwise the file is read. progress: called with the number
+    of bytes read so far. Raises NotAsPromised.
     """
     size = path.stat().st_size
     if file.size is not None and size != file.size:
@@ -67,7 +69,7 @@ def prove(
 def digests(
     path: Path, *, with_git: bool = False, progress: Callable[[int], object] | None = None
 ) -> tuple[str, str | None]:
-    """The SHA-256 of a file and, if asked for, the id that git gives its content; read once."""
+    """Return the SHA-256 of a file and, with `with_git`, its git blob id; reads the file once."""
     sha256 = hashlib.sha256()
     git = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False) if with_git else None
     buffer = bytearray(PIECE)
@@ -84,11 +86,11 @@ def digests(
 
 
 def require_sound(folder: Path, files: Sequence[RemoteFile]) -> Mapping[str, int]:
-    """Reads the structure of all files that have one, as they lie in `folder`; returns check → files it was made of.
+    """Check the structure of all files of known formats in `folder`; return check → number of files it covered.
 
-    Raises MalformedInput, which names the file, for one that cannot be what its name says: a GGUF file or set whose
-    header, ranges or parts are wrong or whose vocabulary is none, a safetensors file or index likewise, a JSON file
-    or tokenizer that cannot be read. What is merely not supported is not judged.
+    Raises MalformedInput, which names the file: for a GGUF file or set with a wrong header, range, part or vocabulary,
+    a safetensors file or index with a wrong header or range, or an unreadable JSON file or tokenizer. A file that is
+    merely unsupported passes.
     """
     done = Counter[str]()
     for name, path in _to_read(folder, files):
@@ -104,7 +106,7 @@ def require_sound(folder: Path, files: Sequence[RemoteFile]) -> Mapping[str, int
 
 
 def _to_read(folder: Path, files: Sequence[RemoteFile]) -> Iterator[tuple[str, Path]]:
-    """(check, path) of every file that has a structure; of a split set its first part."""
+    """Yield (check, path) for every file of a known format; for a split set, its first part."""
     for model in models_of(files):
         yield "gguf.structure", folder / model[0].path
     for file in files:
@@ -147,13 +149,13 @@ def _read_json(path: Path) -> int:
 
 
 def _read_tokenizer(path: Path) -> int:
-    from tokenizers import Tokenizer  # 40 ms, and only for a folder
+    from tokenizers import Tokenizer  # takes 40 ms, and is only needed for a folder
 
     guard(lambda: Tokenizer.from_file(str(path)))
     return 1
 
 
-# check → what reads a file so that it fails for one that is none; each says how many files it was of.
+# check → function that reads a file, raises for a malformed one, and returns the number of files it read.
 READERS: Mapping[str, Callable[[Path], int]] = {
     "gguf.structure": _read_gguf,
     "safetensors.structure": _read_safetensors,
@@ -164,7 +166,7 @@ READERS: Mapping[str, Callable[[Path], int]] = {
 
 
 def _looks_like(path: Path) -> str:
-    """What a file is instead of a model, where that can be told: the two things that servers send in place of one."""
+    """Return whether a file is one of the two things that servers send instead of a model, in words; else ""."""
     with path.open("rb") as stream:
         head = stream.read(len(POINTER)).lstrip()
     if head.startswith(POINTER):

@@ -1,8 +1,8 @@
-"""Where what is fetched comes down: out of sight while it comes, under its name when it is proven.
+"""The staging folder of a download: files are hidden in it until they are checked, and then get their names.
 
-In the destination stands, meanwhile, `.llorch-fetch-REPOSITORY/`: a lock, what huggingface_hub is writing, and what
-is whole already, each under its digest, so that no loader takes it for a model and the next run need not fetch it
-again. A file that is not what was promised ends as NAME.rejected beside its place, with the reason.
+It is `.llorch-fetch-REPOSITORY/` in the destination, and holds a lock, what huggingface_hub is writing, and complete
+files named by their digests, so that no loader opens them and the next run doesn't download them again. A file that
+fails its check ends as NAME.rejected beside its destination, with the reason.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from llorch.sources.errors import DestinationError
 from llorch.sources.offer import RemoteFile
 
 PREFIX, INCOMING, LOCK = ".llorch-fetch-", "incoming", "lock"
-SPARE_SHARE, SPARE_BYTES = 100, 16 << 20  # of space: what the file system itself takes
+SPARE_SHARE, SPARE_BYTES = 100, 16 << 20  # extra space for the file system itself: 1 in 100, plus bytes
 
 
 class DownloadStaging:
-    """The way into `folder` for the files of one source; a context manager that holds its lock.
+    """The staging folder in `folder` for the files of one source; a context manager that holds its lock.
 
-    folder is made if it is not there, and goes again if nothing came into it. goes_on: the transport can go on
-    with what it left unfinished in an earlier run, so that is kept. Raises DestinationError where
-    another process fetches the same into the same, OSError where it cannot be written.
+    folder is created if needed, and removed again if it stays empty. goes_on: the transport can resume what an earlier
+    run left unfinished, so that is kept. Raises DestinationError if another process fetches the same source into the
+    same folder, and OSError.
     """
 
     def __init__(self, folder: Path, source: str, *, goes_on: bool = False) -> None:
@@ -79,13 +79,13 @@ class DownloadStaging:
 
     @property
     def incoming(self) -> Path:
-        """Where a transport writes: empty at the start, and removed with whatever it leaves there."""
+        """The folder where a transport writes; cleared at the start and the end, unless the transport can resume."""
         folder = self._own / INCOMING
         folder.mkdir(exist_ok=True)
         return folder
 
     def require_space(self, needed: int) -> None:
-        """OSError (ENOSPC) before the first byte, where the file system has less."""
+        """Raise OSError (ENOSPC), before the download starts, if the file system has less space than needed."""
         needed += needed // SPARE_SHARE + SPARE_BYTES
         free = shutil.disk_usage(self.folder).free
         if free < needed:
@@ -93,12 +93,12 @@ class DownloadStaging:
             raise OSError(errno.ENOSPC, what, os.fspath(self.folder))
 
     def kept(self, file: RemoteFile) -> Path | None:
-        """What an earlier run has fetched of it, whole; None for nothing, or where there is no digest to tell by."""
+        """Return the complete file kept by an earlier run; None if there is none, or the file has no digest."""
         path = self._find_kept(file)
         return path if path is not None and path.is_file() and not path.is_symlink() else None
 
     def keep(self, file: RemoteFile, path: Path) -> Path:
-        """Puts what came out of sight, where it waits for the others."""
+        """Move a downloaded file into the staging folder, under its digest, until the others are complete."""
         kept = self._find_kept(file) or self._own / f"{PurePosixPath(file.path).name}.part"
         with path.open("rb+") as stream:
             os.fsync(stream)
@@ -107,7 +107,7 @@ class DownloadStaging:
 
     @contextmanager
     def together(self, files: Sequence[tuple[RemoteFile, Path]]) -> Iterator[Path]:
-        """A folder in which the files lie under their names, as links, for as long as they are looked at."""
+        """Yield a temporary folder of symlinks to the files under their final names, for checking them together."""
         with tempfile.TemporaryDirectory(prefix="together-", dir=self._own) as name:
             for file, path in files:
                 placed = Path(name) / file.path
@@ -116,7 +116,7 @@ class DownloadStaging:
             yield Path(name)
 
     def publish(self, files: Sequence[tuple[RemoteFile, Path]]) -> None:
-        """Gives the files their names in the folder, each in one step and durably; weights before what names them."""
+        """Move the files to their final names, atomically and with fsync; JSON last, since an index names weights."""
         ordered = sorted(files, key=lambda pair: pair[0].path.endswith(".json"))
         for file, path in ordered:
             target = self.folder / file.path
@@ -127,7 +127,7 @@ class DownloadStaging:
             _sync_folder(parent)
 
     def reject(self, file: RemoteFile, path: Path, reason: str) -> Path:
-        """Sets a file aside as NAME.rejected, with NAME.rejected.txt to say why; returns where it is."""
+        """Set a file aside as NAME.rejected, with the reason in NAME.rejected.txt; return its path."""
         target = self.folder / f"{file.path}.rejected"
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
@@ -151,12 +151,12 @@ class DownloadStaging:
         self._made = missing
 
     def discard(self) -> None:
-        """Removes what waits for the others: they will not come."""
+        """Delete the kept files: the rest will not be downloaded."""
         for path in self._own.glob("*.part"):
             path.unlink()
 
     def _clear_unfinished(self) -> None:
-        """Removes what is neither whole nor of any use to the next run."""
+        """Delete incomplete files that the next run cannot resume."""
         for path in self._own.iterdir():
             if path.is_dir() and not (self._goes_on and path.name == INCOMING and any(path.iterdir())):
                 shutil.rmtree(path)

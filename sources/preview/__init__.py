@@ -1,1 +1,1 @@
-"""What a model's headers say before it is fetched."""
+"""Preview of a model from its headers, before it is downloaded."""

@@ -1,7 +1,7 @@
-"""Will it serve? What a model's headers say, read from the server before gigabytes are.
+"""Preview of a model from its headers, read from the server: what it is, and whether it is supported.
 
-Of every GGUF and safetensors file the header is read, by ranges, and of the small files config.json; then the
-conversion is planned as if the file were here. A file whose server sends no ranges is looked at after it came.
+The header of every GGUF and safetensors file is read by range requests, and of the small files config.json; then the
+conversion is planned as if the file were local. Without support for ranges a file is examined after its download.
 """
 
 from __future__ import annotations
@@ -28,10 +28,8 @@ from llorch.sources.select.files import models_of
 
 CONFIG = "config.json"
 MOST_JSON = 64 << 20  # bytes of config.json or an index
-LENGTH_BYTES = 8  # with which a safetensors file begins
-FIRST_BYTES = (
-    1 << 16
-)  # of a safetensors file that are asked for first: the header of most shards ends in them
+LENGTH_BYTES = 8  # a safetensors file starts with the length of its header
+FIRST_BYTES = 1 << 16  # the first read of a safetensors file; contains the whole header of most shards
 SIXTEEN_BITS = frozenset({"F16", "BF16"})
 
 Here = Callable[[RemoteFile], Path | None]
@@ -40,7 +38,7 @@ Format = Literal["gguf", "safetensors", "other"]
 
 @dataclass(frozen=True, slots=True)
 class TypeMix:
-    """All tensors of one type."""
+    """The tensors of one type. size: in bytes."""
 
     type: str
     tensors: int
@@ -49,13 +47,13 @@ class TypeMix:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a model is, by its headers.
+    """A model as its headers describe it.
 
-    name: its first file. why_not: why it will not serve; None if it will. types: the largest first. tokenizer: its
-    kind, tokens: how many; of a folder neither is known before it is here. context: positions. converted_size: bytes
-    of the weights that a conversion by default writes, at_most: of which it may need fewer; None where nothing is to
-    be converted. stand_in: a path that reads as the model does, while the folder it was made in is there. fetched:
-    how many bytes were read for this.
+    name: its first file. why_not: why it is not supported, else None. types: the largest first. tokenizer, tokens: its
+    kind and number of tokens; unknown for a folder before its download. context: positions. converted_size: bytes of
+    the weights that a conversion writes by default, None if there is nothing to convert; at_most: it may be fewer.
+    stand_in: a path from which the model's headers can be read, valid while its folder exists. fetched: number of bytes
+    downloaded for the preview.
     """
 
     format: Format
@@ -74,15 +72,15 @@ class Preview:
 
     @property
     def supported(self) -> bool:
-        """Whether it is a model that is supported."""
+        """Whether the model is supported."""
         return self.why_not is None
 
 
 def preview_models(remote: Remote, folder: Path, here: Here = lambda _: None) -> Sequence[Preview]:
-    """What is offered, a model each; `folder` is empty and takes sparse files in place of the real ones.
+    """Return a preview of each model offered; sparse files with the headers are written to the empty `folder`.
 
-    here: where a file is if it is on the disk already, whose headers are then read there. Raises SourceError and
-    OSError for what cannot be read. What is wrong with a model is in its preview.
+    here: returns the path of a file that is on the disk already, or None; its header is then read there. Raises
+    SourceError and OSError if something cannot be read. A fault of a model is in its preview's `why_not`.
     """
     models = models_of(remote.offer.files)
     if models:
@@ -93,7 +91,7 @@ def preview_models(remote: Remote, folder: Path, here: Here = lambda _: None) ->
 
 
 def preview_file(path: Path) -> Preview:
-    """What a GGUF model on the disk is, by its header; `path`: the file, or any part of a split one. Raises OSError."""
+    """Return the preview of a GGUF model on the disk; `path`: the file, or any part of a split one. Raises OSError."""
     try:
         found = _describe(read_header(path), path.parent)
     except InputError as error:
@@ -102,7 +100,7 @@ def preview_file(path: Path) -> Preview:
 
 
 def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: Here) -> Preview:
-    """Of one file, or of one split set."""
+    """Return the preview of one GGUF file or split set."""
     with ExitStack() as stack:
         stand_ins = [stack.enter_context(_stand_in(remote, file, folder, here)) for file in files]
         try:
@@ -110,7 +108,7 @@ def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: He
                 tensors = read_remote_header(stand_in).tensors
                 for table in filter(None, map(tensors.get, TABLES)):
                     stand_in.fill(table.offset, table.nbytes)
-            # Only now: to whoever plans by it, a file written to after its header was read is another one.
+            # Read the header only now: the planner rejects a file that was modified after its header was read.
             header = read_header(stand_ins[0].path)
             found = _describe(header, folder)
         except InputError as error:
@@ -120,7 +118,7 @@ def _of_gguf(remote: Remote, files: Sequence[RemoteFile], folder: Path, here: He
 
 
 def _describe(header: Header, folder: Path) -> Preview:
-    """The preview of a GGUF model whose header is here."""
+    """Return the preview of a GGUF model from its header."""
     metadata = header.metadata
     architecture = metadata.text("general.architecture", "") or None
     tokens = metadata.texts("tokenizer.ggml.tokens", None)
@@ -128,7 +126,7 @@ def _describe(header: Header, folder: Path) -> Preview:
     try:
         require_decoder(header)
         tokenizer = build_tokenizer(metadata)
-        if header.tensors:  # else a vocabulary alone, of which the tokenizer can be written
+        if header.tensors:  # else it has only a vocabulary: only the tokenizer can be written
             converted, at_most = _converted_size(make_plan(header, tokenizer, keep_blocks=True))
     except InputError as error:
         why_not = _why_not(error, folder)
@@ -149,15 +147,15 @@ def _describe(header: Header, folder: Path) -> Preview:
 def _context(header: Header, architecture: str | None) -> int | None:
     try:
         return header.metadata.integer(f"{architecture}.context_length", None)
-    except InputError:  # what is wrong with it is in the why_not
+    except InputError:  # already reported in why_not
         return None
 
 
 def _converted_size(planned: Plan) -> tuple[int, bool]:
-    """Bytes of the weights that a conversion writes by default, and whether they are only the most it can be.
+    """Return the bytes of the weights that a conversion writes by default, and whether that is only an upper bound.
 
-    A quantized source becomes bfloat16, but for blocks that stay as they are. Of float32 it takes the weights to know
-    whether 16 bits hold them.
+    A quantized source becomes bfloat16, except for blocks that are kept. Whether float32 weights fit into 16 bits is
+    known only from their values.
     """
     size = sum(output.weights for output in planned.outputs if output.part is not None)
     rounded = [output for output in planned.outputs if output.part is None]
@@ -170,7 +168,7 @@ def _converted_size(planned: Plan) -> tuple[int, bool]:
 
 
 def _of_folder(remote: Remote, folder: Path, here: Here) -> Preview:
-    """Of safetensors files and their config.json."""
+    """Return the preview of safetensors files and their config.json."""
     with ExitStack() as stack:
         stand_ins = []
         for file in remote.offer.files:
@@ -201,7 +199,7 @@ def _of_folder(remote: Remote, folder: Path, here: Here) -> Preview:
 
 
 def _read_head(stand_in: SparseFile) -> None:
-    """Fetches the header of a safetensors file, or all of a JSON file."""
+    """Download the header of a safetensors file, or all of a JSON file."""
     if stand_in.path.suffix != ".safetensors":
         stand_in.require(stand_in.size, MOST_JSON)
         return
@@ -239,7 +237,7 @@ def _read_here(path: Path, count: int, at: int) -> bytes:
 
 
 def _mix(tensors: Iterable[tuple[str, int]]) -> tuple[TypeMix, ...]:
-    """Tensors by (type, bytes), the largest share first."""
+    """Sum up tensors, given as (type, bytes), by type; the largest first."""
     counts, sizes = Counter[str](), Counter[str]()
     for type, size in tensors:
         counts[type] += 1
@@ -248,7 +246,7 @@ def _mix(tensors: Iterable[tuple[str, int]]) -> tuple[TypeMix, ...]:
 
 
 def _why_not(error: InputError, folder: Path) -> str:
-    """What is wrong, with the file named as the source names it."""
+    """Return the error's text, with its file's path relative to `folder`, as the source names it."""
     if error.path is not None:
         path = Path(error.path)
         error.path = path.relative_to(folder) if path.is_relative_to(folder) else path

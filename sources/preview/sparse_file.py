@@ -1,6 +1,6 @@
-"""A file on a server, as a sparse file here: of its size, with just those bytes that somebody asked for.
+"""A remote file as a local sparse file of the same size, with only the bytes that were requested.
 
-So whatever reads local files by their headers (planning, describing) can look at a model that was not fetched.
+So code that reads the headers of local files (planning, describing) also works on a model that is not downloaded.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from llorch.base.errors import MalformedInput
 from llorch.formats.gguf import Header, read_part
 from llorch.sources.offer import RemoteFile
 
-# A header of a 32 thousand token vocabulary ends within the first window, one of 262 thousand after the fourth more.
+# The header of a model with 32 thousand tokens ends within the first window, with 262 thousand after four more.
 FIRST_WINDOW, NEXT_WINDOW = 2 << 20, 4 << 20
 
-Fetch = Callable[[int, int], bytes]  # (how many, from which byte on)
+Fetch = Callable[[int, int], bytes]  # (count, offset) → bytes
 
 
 class SparseFile:
-    """The file at `path`, whose bytes come by `fetch` when they are read for the first time; a context manager.
+    """A sparse file at `path` whose bytes are obtained by `fetch` when first read; a context manager.
 
-    size: of the file, as its source says. counted: whether its bytes come from far, so that `fetched` says how many
-    came. Raises whatever `fetch` does, and
-    MalformedInput where it gives fewer bytes than the size promises.
+    size: of the file, from its source. counted: whether to count the bytes in `fetched`, as for a remote file. Raises
+    what `fetch` does, and MalformedInput if it returns fewer bytes than the size promises.
     """
 
     def __init__(self, path: Path, file: RemoteFile, fetch: Fetch, *, counted: bool = True) -> None:
@@ -34,7 +33,7 @@ class SparseFile:
         self.size = file.size or 0
         self.fetched = 0
         self._fetch = fetch
-        self._upto = 0  # all bytes before it are here
+        self._upto = 0  # all bytes before this offset are present
         self._fd = -1
 
     def __enter__(self) -> SparseFile:
@@ -49,21 +48,21 @@ class SparseFile:
         os.close(self._fd)
 
     def read(self, count: int, at: int) -> bytes:
-        """As pread, of a file that is read from its beginning on: windows of it are fetched in order."""
+        """Read like pread; everything up to the end of the range is fetched first, in windows from the beginning."""
         while self._upto < min(at + count, self.size):
             window = NEXT_WINDOW if self._upto else FIRST_WINDOW
             self.fill(self._upto, min(window, self.size - self._upto))
         return os.pread(self._fd, count, at)
 
     def require(self, count: int, most: int) -> None:
-        """Fetches the first `count` bytes, where these are no more than `most`."""
+        """Fetch the first `count` bytes; MalformedInput if these are more than `most`."""
         if count > most:
             raise MalformedInput(f"has {count} bytes to look at, more than the limit {most}", path=self.path)
         if count > self._upto:
             self.fill(self._upto, count - self._upto)
 
     def fill(self, at: int, count: int) -> None:
-        """Fetches bytes [at, at + count), unless they are here."""
+        """Fetch bytes [at, at + count), unless they are present."""
         if at + count <= self._upto:
             return
         content = self._fetch(count, at)
@@ -77,5 +76,5 @@ class SparseFile:
 
 
 def read_remote_header(stand_in: SparseFile) -> Header:
-    """The header of one GGUF file, fetched as far as it reaches; InputError for what is none."""
+    """Read the header of one GGUF file, fetching only as much as needed. Raises InputError."""
     return read_part(stand_in.path, read=stand_in.read)

@@ -1,1 +1,1 @@
-"""Transports: a hub, its cache, a URL."""
+"""The transports: a hub, the hub's cache when offline, and a URL."""

@@ -1,7 +1,7 @@
-"""What every answer of a server has to pass while it comes: where it is from, how fast it is, which bytes it has.
+"""Hooks for an HTTP client that check every response as it arrives: origin, speed, size, and SHA-256.
 
-huggingface_hub downloads; this listens to the client it does it with. A body that comes whole, uninterrupted and
-as it is stored is hashed on the way, so that proving the file needs no second read.
+huggingface_hub downloads with a client that has these hooks. A body that is received complete, in one piece and not
+encoded is hashed on the way, so that the file need not be read again to check it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from llorch.sources.errors import Damaged, Unreachable
 from llorch.sources.select.reference import LOOPBACK
 
 RETRY_STATUSES = (429, 503)
-LONGEST_WAIT_S = 300  # a server that asks for a longer one is told of, not waited for
-MOST_ANSWER = 256 << 20  # bytes of a body of unknown size, which may have no end
+LONGEST_WAIT_S = 300  # a server that asks for a longer wait is an error
+MOST_ANSWER = 256 << 20  # most bytes of a body of unknown size, which could be endless
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How slowly a body may come: in `window_s` seconds at least `least_bytes` bytes, or it is given up."""
+    """The slowest acceptable download: at least `least_bytes` in `window_s` seconds, or it is aborted."""
 
     window_s: float = 60.0
     least_bytes: int = 64 << 10
 
 
 class Witness:
-    """The SHA-256 of one file, as far as its bytes came in one piece. size: as promised."""
+    """Hashes one file as it is received, if it comes in one piece. size: the promised one."""
 
     def __init__(self, size: int | None = None) -> None:
         self.size = size
@@ -40,7 +40,7 @@ class Witness:
         self._whole = True
 
     def begin(self, response: httpx2.Response) -> None:
-        """A body begins: a first one is hashed, what continues or is encoded is not what is on the disk."""
+        """Start a body: only a complete, unencoded one is hashed, since others differ from the file on the disk."""
         if response.status_code != 200 or response.headers.get("Content-Encoding", "identity") != "identity":
             self._whole = False
             return
@@ -48,20 +48,20 @@ class Witness:
         self._hash, self._count = hashlib.sha256(), 0
 
     def see(self, chunk: bytes) -> None:
-        """Takes what came next."""
+        """Hash the next chunk."""
         if self._whole:
             self._hash.update(chunk)
             self._count += len(chunk)
 
     def digest(self, size: int) -> str | None:
-        """Of a file of `size` bytes, if these are the bytes that were seen."""
+        """Return the SHA-256 of the file, `size` bytes long; None if not exactly these bytes were hashed."""
         return self._hash.hexdigest() if self._whole and self._count == size else None
 
 
 class Listener:
-    """Hooks for an httpx2 client; `source` names what is fetched in errors.
+    """Hooks for an httpx2 client; `source` is the name for errors.
 
-    trusted: the scheme, host and port that the user chose; anything else is https, or this machine.
+    trusted: a URL with the scheme, host and port that the user chose; others must be https, or this machine.
     """
 
     def __init__(self, source: str, trusted: str, patience: Patience | None = None) -> None:
@@ -72,7 +72,7 @@ class Listener:
 
     @contextmanager
     def watching(self, size: int | None) -> Iterator[Witness]:
-        """Within it the bodies that come are those of one file, of at most `size` bytes."""
+        """Within the `with` block, treat bodies as those of one file of at most `size` bytes; yields its hash."""
         self._witness = Witness(size)
         try:
             yield self._witness
@@ -80,14 +80,14 @@ class Listener:
             self._witness = None
 
     def asked(self, request: httpx2.Request) -> None:
-        """Before a request, redirected ones too: refuses a plain connection that the user did not choose."""
+        """Request hook, also for redirects: refuse a plain http connection that the user did not choose."""
         url = request.url
         if url.scheme == "http" and not LOOPBACK.fullmatch(url.host) and _origin(url) != self._trusted:
             what = f"it sends on to http://{url.host}, over a connection that anybody can change"
             raise Unreachable(self._source, what, hint="nothing was fetched from there")
 
     def answered(self, response: httpx2.Response) -> None:
-        """After a response's head: refuses to wait for hours, and listens to a body that is wanted."""
+        """Response hook, before the body: refuse a very long Retry-After, and wrap the body of a download."""
         wait = response.headers.get("Retry-After", "")
         if response.status_code in RETRY_STATUSES and wait.isdigit() and int(wait) > LONGEST_WAIT_S:
             what = (
@@ -103,7 +103,7 @@ class Listener:
         response.stream = _Heard(response.stream, self._counter(witness))
 
     def _counter(self, witness: Witness | None) -> Callable[[bytes], None]:
-        """What is done with each chunk: it is counted, against the clock too, and shown to the witness."""
+        """Return a function that checks size and speed at each chunk, and passes it to the witness."""
         since, count, total = time.monotonic(), 0, 0
         most = MOST_ANSWER if witness is None or witness.size is None else witness.size
 
@@ -127,7 +127,7 @@ class Listener:
 
 
 class _Heard(httpx2.SyncByteStream):
-    """A body that somebody listens to."""
+    """A response body that passes each chunk to `take`."""
 
     def __init__(self, stream: httpx2.SyncByteStream, take: Callable[[bytes], None]) -> None:
         self._stream = stream

@@ -1,7 +1,7 @@
-"""A repository on a Hugging Face hub, by huggingface_hub: resume, proxies, token, endpoint and xet are that library's.
+"""A repository on a Hugging Face hub, by huggingface_hub, which handles resume, proxies, token, endpoint and xet.
 
-Nothing of that is written again here; what it leaves out is added: errors that name the source and hold no secret,
-a revision that is resolved once and then pinned, names that are checked, and a listener (`traffic`) on its client.
+Added here: errors that name the source and hold no secrets, a revision that is resolved once and then pinned, checks of
+file names, and the hooks of `http.Listener` on the library's client.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from llorch.sources.select.names import require_distinct, require_safe
 from llorch.sources.select.reference import HubReference
 from llorch.sources.urls import without_secrets
 
-MOST_LISTED = 10_000  # files; a model has some dozens, and a data set is not what is fetched here
+MOST_LISTED = 10_000  # files; a model has some dozens, and datasets are not fetched
 READ_TIMEOUT_S = 30.0
 
 T = TypeVar("T")
@@ -41,10 +41,10 @@ TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json
 
 
 class HubRepository:
-    """Files of one repository at one commit; a context manager, within which huggingface_hub's client is listened to.
+    """Files of one repository at one commit; a context manager that sets hooks on huggingface_hub's client.
 
-    choose: which of the listed files are meant, and why the others are not; for a reference to one file it is given
-    that file and the parts of its set. Entering asks the hub; raises SourceError.
+    choose: splits the listed files into selected ones and (path, why not); for a reference to one file it is given that
+    file and the parts of its set. Entering queries the hub; raises SourceError.
     """
 
     def __init__(self, reference: HubReference, choose: Choose, *, patience: Patience | None = None) -> None:
@@ -55,7 +55,7 @@ class HubRepository:
         self._offer: Offer | None = None
 
     def __enter__(self) -> HubRepository:
-        logging.set_verbosity_error()  # what it would warn of is told by our errors
+        logging.set_verbosity_error()  # our errors report what it would warn of
         disable_progress_bars()
         self._plain_asks = list(huggingface_hub.get_session().event_hooks["request"])
         self._set_client([*self._plain_asks, self._listener.asked], [self._listener.answered])
@@ -70,7 +70,7 @@ class HubRepository:
         self._set_client(self._plain_asks, [])
 
     def _set_client(self, asked: Hooks, answered: Hooks) -> None:
-        """Lets huggingface_hub make its client as it does by itself, with these hooks."""
+        """Make huggingface_hub create its client as usual, but with these hooks."""
         hooks = {"request": asked, "response": answered}
         huggingface_hub.set_client_factory(
             lambda: httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=READ_TIMEOUT_S)
@@ -78,17 +78,17 @@ class HubRepository:
 
     @property
     def goes_on(self) -> bool:
-        """No: huggingface_hub goes on within one process alone."""
+        """False: huggingface_hub resumes only within one process."""
         return False
 
     @property
     def offer(self) -> Offer:
-        """What was found."""
+        """The selected files."""
         assert self._offer is not None, "it was not entered"
         return self._offer
 
     def read(self, file: RemoteFile, count: int, at: int) -> bytes:
-        """A range of a file; NoRanges where the server sends it from the beginning instead."""
+        """Read a range of a file. Raises NoRanges if the server ignores the range."""
         url = self._url(file)
         headers = {
             **build_hf_headers(),
@@ -111,7 +111,7 @@ class HubRepository:
     def download(
         self, file: RemoteFile, folder: Path, advance: Callable[[int], None]
     ) -> tuple[Path, str | None]:
-        """The file under `folder`; its SHA-256 if it came whole and in one piece."""
+        """Download the file to `folder`; return its path, and its SHA-256 if it was received in one piece."""
         with self._listener.watching(file.size) as witness:
             path = Path(self._patiently(lambda: self._download(file, folder, advance), file))
         return path, witness.digest(path.stat().st_size)
@@ -133,7 +133,7 @@ class HubRepository:
                 tqdm_class=_counting(count),
             )
         except BaseException:
-            advance(-done)  # it is not continued but begun again
+            advance(-done)  # a retry starts from the beginning
             raise
         return path
 
@@ -169,7 +169,7 @@ class HubRepository:
         )
 
     def _list(self, commit: str) -> list[RemoteFile]:
-        """All files of the repository. Raises UnsafeName for a listing that is not to be trusted."""
+        """Return all files of the repository. Raises UnsafeName for unsafe or ambiguous names."""
         source = str(self._reference)
 
         def ask() -> list[RemoteFile]:
@@ -187,7 +187,7 @@ class HubRepository:
         return found
 
     def _one(self, commit: str, path: str) -> list[RemoteFile]:
-        """One file; of a part of a split set, all parts that its name tells of."""
+        """Return one file; for a part of a split set, all its parts by their names."""
         source = str(self._reference)
         rows = self._patiently(
             lambda: self._api.get_paths_info(self._reference.repository, parts_of(path), revision=commit)
@@ -202,7 +202,7 @@ class HubRepository:
         return [_file(found[part], source) for part in parts_of(path)]
 
     def _patiently(self, ask: Callable[[], T], file: RemoteFile | None = None) -> T:
-        """What a call of huggingface_hub gives, asked again where that may help; its errors are told as ours."""
+        """Call a function of huggingface_hub, retry transient errors, and translate its errors to ours."""
 
         def once() -> T:
             with translated_errors(str(self._reference), None if file is None else file.path):
@@ -219,7 +219,7 @@ def _file(row: RepoFile, source: str) -> RemoteFile:
 
 
 def _counting(advance: Callable[[int], None]) -> type[tqdm]:
-    """A progress bar that draws nothing. Of the two that xet makes, the first counts what is on the disk."""
+    """Return a progress bar class that only counts. Of xet's two bars, the first counts the bytes on the disk."""
     bars: list[tqdm] = []
 
     class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types

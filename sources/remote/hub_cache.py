@@ -1,6 +1,6 @@
-"""A repository as huggingface_hub's cache has it, for when HF_HUB_OFFLINE forbids to ask: nothing is fetched.
+"""A repository in huggingface_hub's cache, for HF_HUB_OFFLINE: nothing is downloaded.
 
-A blob's name is the digest that the hub promised when it came, so what is here can be proven here.
+A blob is named by the digest that the hub promised, so files can be checked offline.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OFFLINE = "HF_HUB_OFFLINE forbids to fetch it"
 
 
 class CachedRepository:
-    """Files of one repository at the commit that the cache has; a context manager, for the sake of its likes."""
+    """Files of one repository at the cached commit; a context manager like the other sources."""
 
     def __init__(self, reference: HubReference, choose: Choose) -> None:
         self._reference = reference
@@ -69,11 +69,11 @@ class CachedRepository:
 
     @property
     def goes_on(self) -> bool:
-        """No: a copy is begun again."""
+        """False: a copy starts from the beginning."""
         return False
 
     def read(self, file: RemoteFile, count: int, at: int) -> bytes:
-        """A range of a file."""
+        """Read a range of a file."""
         with (self._folder / file.path).open("rb") as stream:
             stream.seek(at)
             return stream.read(count)
@@ -81,7 +81,7 @@ class CachedRepository:
     def download(
         self, file: RemoteFile, folder: Path, advance: Callable[[int], None]
     ) -> tuple[Path, str | None]:
-        """A copy of the file under `folder`."""
+        """Copy the file to `folder`; return the copy's path."""
         copied = folder / file.name
         shutil.copyfile(self._folder / file.path, copied)
         advance(copied.stat().st_size)
@@ -89,7 +89,7 @@ class CachedRepository:
 
 
 def cached_file(snapshot: Path, path: Path) -> RemoteFile | None:
-    """A file of a snapshot, with the digest that its blob's name is; None for what is no link to a blob."""
+    """Return a file of a snapshot, with its blob's name as the digest; None if it isn't a link to a blob."""
     if not path.is_symlink() or not path.exists():
         return None
     blob = path.readlink().name

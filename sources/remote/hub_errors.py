@@ -1,4 +1,4 @@
-"""huggingface_hub's and httpx2's exceptions in our words: whose fault, and what to do; no URL with a signature."""
+"""Translation of huggingface_hub's and httpx2's exceptions to SourceError, without URLs that hold a signature."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from llorch.base.printable import printable
 from llorch.sources.errors import Damaged, Denied, Missing, SourceError, Unreachable
 from llorch.sources.urls import without_query, without_secrets
 
-TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})  # statuses that may be others at the next try
+TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})  # statuses for which a retry may succeed
 ASK = "a token is taken from HF_TOKEN or `hf auth login`"
 ACCEPT = f"accept its terms on its page; {ASK}"
 
 
 @contextmanager
 def translated_errors(source: str, path: str | None = None) -> Iterator[None]:
-    """Within it what the two libraries raise becomes a SourceError about `source`, or about one file of it."""
+    """Within the `with` block, turn errors of both libraries into SourceError about `source`, or its file `path`."""
     try:
         yield
     except SourceError:
@@ -30,16 +30,16 @@ def translated_errors(source: str, path: str | None = None) -> Iterator[None]:
     except (hub.EntryNotFoundError, hub.FileMetadataError) as error:
         raise translate(error.__cause__ or error, source, path) from error
     except OSError as error:
-        if error.errno is not None:  # the system's own
+        if error.errno is not None:  # from the operating system
             raise
-        # What is left is huggingface_hub's count of the bytes that came.
+        # The only other one is huggingface_hub's, for a wrong number of bytes.
         raise Damaged(source, f"{_of(path)} came in another size than was promised") from error
-    except (ValueError, LookupError, TypeError) as error:  # it took for a hub's what is none
+    except (ValueError, LookupError, TypeError) as error:  # the answer was not a hub's
         raise not_a_hub(source) from error
 
 
 def translate(error: BaseException, source: str, path: str | None) -> SourceError:
-    """The error in our words."""
+    """Return the SourceError for an error of the libraries."""
     if isinstance(error, hub.GatedRepoError):
         return Denied(source, "it is gated, and this user has no access", hint=ACCEPT)
     if isinstance(error, hub.RepositoryNotFoundError):
@@ -60,13 +60,13 @@ def translate(error: BaseException, source: str, path: str | None) -> SourceErro
 
 
 def not_a_hub(source: str) -> SourceError:
-    """An answer that no hub gives."""
+    """Return the error for a server that does not answer like a hub."""
     what = f"{without_secrets(constants.ENDPOINT)} does not answer as a hub does"
     return Unreachable(source, what, hint="is HF_ENDPOINT right, or is a portal or proxy in between?")
 
 
 def of_connection(error: BaseException, source: str) -> SourceError:
-    """A connection that failed, in our words."""
+    """Return the error for a failed connection."""
     if isinstance(error, httpx2.TooManyRedirects):
         return Unreachable(source, "the server redirects without end")
     if isinstance(error, httpx2.TimeoutException):
@@ -82,7 +82,7 @@ def of_connection(error: BaseException, source: str) -> SourceError:
 
 
 def of_status(status: int, source: str, path: str | None, *, hint: str = ASK) -> SourceError:
-    """An answer that is none, in our words."""
+    """Return the error for an HTTP status."""
     if status == 401:
         return Denied(
             source, "the server wants to know who asks, and does not accept what it was told", hint=hint

@@ -1,4 +1,4 @@
-"""Asking again, with pauses, what a server may do better the next time."""
+"""Retries of transient errors, with pauses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def with_retries(ask: Callable[[], T]) -> T:
-    """What `ask` gives; a transient error is waited for twice, one second and two, and raised the third time."""
+    """Return the result of `ask`; a transient error is retried twice, after one and two seconds, then raised."""
     for attempt in range(TRIES):
         try:
             return ask()
@@ -29,7 +29,7 @@ def with_retries(ask: Callable[[], T]) -> T:
 
 
 def first_bytes(chunks: Iterable[bytes], count: int) -> bytes:
-    """The first `count` bytes of a body; the rest is not read."""
+    """Return the first `count` bytes of a body; the rest is not read."""
     found = bytearray()
     for chunk in chunks:
         found += chunk

@@ -1,7 +1,7 @@
-"""One file of any web server, or all parts of a split set, by httpx2: in ranges, and going on where it was cut.
+"""One file of any web server, or all parts of a split set, by httpx2, with range requests and resumed downloads.
 
-A range is asked for on the condition that the file is still the one whose beginning is here (RFC 9110, If-Range);
-where it is not, or the server knows no ranges, it is fetched from its beginning.
+A download is resumed only if the file is still the one whose beginning is here (RFC 9110, If-Range); if it is not, or
+the server does not support ranges, it starts from the beginning.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from llorch.sources.select.reference import UrlReference
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 60.0
 MOST_REDIRECTS = 5
-PIECE = 1 << 20  # bytes read at a time of what is here already
+PIECE = 1 << 20  # bytes read at a time of the part that is here already
 RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-STRONG = re.compile(r'"[^"]*"')  # an etag of the very bytes; W/"…" is of what they mean
+STRONG = re.compile(r'"[^"]*"')  # a strong etag: of the exact bytes; W/"…" is a weak one
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What a server says of a file: its size and etag, where it does."""
+    """A file's size and etag, as far as the server says."""
 
     size: int | None
     etag: str | None
 
 
 class UrlFile:
-    """A file at a URL; a context manager, which asks the server on entering. Raises SourceError.
+    """A file at a URL, or the split set it is part of; a context manager that queries the server on entering.
 
-    sha256: the digest to expect, of a file that is no part of a set; without one there is nothing to compare with.
+    sha256: the expected digest, not for a split set; without one there is nothing to compare with. Raises SourceError.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class UrlFile:
 
     @property
     def offer(self) -> Offer:
-        """What was found."""
+        """The file, or the files of its split set."""
         assert self._offer is not None, "it was not entered"
         return self._offer
 
     @property
     def goes_on(self) -> bool:
-        """Yes, if the file is still the same."""
+        """True: a download is resumed if the file is unchanged."""
         return True
 
     def read(self, file: RemoteFile, count: int, at: int) -> bytes:
-        """A range of a file; NoRanges where the server sends it from the beginning instead."""
+        """Read a range of a file. Raises NoRanges if the server ignores the range."""
 
         def ask() -> bytes:
             with self._get(file, {"Range": f"bytes={at}-{at + count - 1}"}) as answer:
@@ -100,7 +100,7 @@ class UrlFile:
     def download(
         self, file: RemoteFile, folder: Path, advance: Callable[[int], None]
     ) -> tuple[Path, str | None]:
-        """The file in `folder`, on which a cut or killed download goes on; its SHA-256."""
+        """Download the file to `folder`, resuming an interrupted download; return its path and SHA-256."""
         with Part(folder, file, self._source) as part:
             advance(part.done)
             while True:
@@ -109,11 +109,11 @@ class UrlFile:
                     with_retries(lambda: self._go_on(file, part, advance))
                     return part.path, part.digest()
                 except Unreachable as error:
-                    if not error.transient or part.done <= before:  # while it comes nearer, it is asked again
+                    if not error.transient or part.done <= before:  # retry as long as there is progress
                         raise
 
     def _go_on(self, file: RemoteFile, part: Part, advance: Callable[[int], None]) -> None:
-        """One request, for what is missing of the file."""
+        """Request the rest of the file, once."""
         headers = {}
         if part.done and part.etag and STRONG.fullmatch(part.etag):
             headers = {"Range": f"bytes={part.done}-", "If-Range": part.etag}
@@ -124,9 +124,8 @@ class UrlFile:
             elif not _continues(answer, part.done, file.size):
                 part.begin(None)
                 raise Damaged(self._source, f"{file}: the server sends another range than it was asked for")
-            for (
-                chunk
-            ) in answer.iter_raw():  # in pieces of a size of ours the last one before a cut would be lost
+            # Without a chunk size: with one, the last chunk before an interruption would be lost.
+            for chunk in answer.iter_raw():
                 part.write(chunk)
                 advance(len(chunk))
                 if file.size is not None and part.done > file.size:
@@ -137,7 +136,7 @@ class UrlFile:
 
     @contextmanager
     def _get(self, file: RemoteFile, headers: dict[str, str]) -> Iterator[httpx2.Response]:
-        """An answer of 200 or 206, whose body is not read yet; anything else is a SourceError."""
+        """Yield a response with status 200 or 206, its body unread. Raises SourceError for anything else."""
         try:
             with self._client.stream("GET", self._url(file), headers=headers) as answer:
                 if answer.status_code not in (200, 206):
@@ -158,7 +157,7 @@ class UrlFile:
         return Offer("url", folder, None, None, None, None, gated=False, files=tuple(files))
 
     def _head(self, name: str) -> _Head:
-        """By a request for the first byte: some servers, and all signed URLs, answer HEAD otherwise than GET."""
+        """Get size and etag by requesting one byte: some servers, and all signed URLs, answer HEAD differently."""
         with self._get(RemoteFile(name, None), {"Range": "bytes=0-0"}) as answer:
             return _Head(_size_of(answer), answer.headers.get("ETag"))
 
@@ -173,10 +172,10 @@ class UrlFile:
 
 
 class Part:
-    """What has come of a file, hashed as it came; a context manager.
+    """The part of a file that has been received, hashed as it arrives; a context manager.
 
-    It lies in `folder` as NAME.incomplete, with NAME.incomplete.json to say of which file it is the beginning: what
-    an earlier run left of the same is hashed again and gone on with. done: how many bytes are here.
+    It is NAME.incomplete in `folder`, with NAME.incomplete.json to say which file it belongs to: the part that an
+    earlier run left of the same file is hashed again and resumed. done: number of bytes received.
     """
 
     def __init__(self, folder: Path, file: RemoteFile, source: str) -> None:
@@ -203,13 +202,13 @@ class Part:
         os.close(self._fd)
 
     def begin(self, etag: str | None) -> None:
-        """From the first byte again, of the file with this etag."""
+        """Start from the first byte, of the file with this etag."""
         os.ftruncate(self._fd, 0)
         self.done, self.etag, self._hash = 0, etag, hashlib.sha256()
         self._note.write_text(json.dumps({**self._of, "etag": etag}))
 
     def write(self, chunk: bytes) -> None:
-        """The bytes that come next."""
+        """Append a chunk."""
         view = memoryview(chunk)
         while view:
             count = os.pwrite(self._fd, view, self.done)
@@ -218,11 +217,11 @@ class Part:
             view = view[count:]
 
     def digest(self) -> str:
-        """The SHA-256 of what is here."""
+        """Return the SHA-256 of the bytes received."""
         return self._hash.hexdigest()
 
     def _read_note(self) -> str | None:
-        """The etag of what an earlier run has begun, if that is this file."""
+        """Return the etag noted by an earlier run, if that was downloading the same file."""
         try:
             note = json.loads(self._note.read_bytes())
             etag = note.pop("etag")
@@ -232,7 +231,7 @@ class Part:
 
 
 def _size_of(answer: httpx2.Response) -> int | None:
-    """Of the whole file, as the answer says."""
+    """Return the size of the whole file from a response's headers; None if they don't say."""
     if answer.status_code == 206:
         found = RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         return int(found[3]) if found and found[3] != "*" else None
@@ -241,6 +240,6 @@ def _size_of(answer: httpx2.Response) -> int | None:
 
 
 def _continues(answer: httpx2.Response, done: int, size: int | None) -> bool:
-    """Whether a range is the one that begins after `done` bytes, of the file that was offered."""
+    """Return whether a 206 response continues the offered file at offset `done`."""
     found = RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     return found is not None and int(found[1]) == done and found[3] in (str(size), "*")

@@ -1,1 +1,1 @@
-"""What a user means by a reference, and which files of a repository belong to it."""
+"""Parsing a user's reference, and selecting the files of a repository that it refers to."""

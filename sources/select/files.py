@@ -1,4 +1,4 @@
-"""Which files of a repository are meant: one model and what belongs to it, and nothing that runs when it is loaded."""
+"""Selecting the files of one model in a repository, without files that would run code when loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llorch.sources.offer import RemoteFile
 PART = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
 MOST_PARTS = 1000
 
-# What is never fetched, by the name's ending, and why.
+# Suffixes that are never fetched, and why.
 PICKLES = "a pickle is a program that runs when it is loaded"
 OTHER_FRAMEWORK = "weights of another framework"
 UNWANTED: Mapping[str, str] = {
@@ -24,18 +24,18 @@ UNWANTED: Mapping[str, str] = {
     ),
 }
 
-# How a quantization is written in a file's name, between separators. Source: llama.cpp, `llama_ftype` names.
+# A quantization in a file's name, between separators. Source: llama.cpp, `llama_ftype` names.
 QUANT = re.compile(
     r"(?:^|[-._/])((?:UD-)?(?:I?Q\d_[A-Z0-9_]+|TQ\d_\d|I?Q\d|MXFP4(?:_MOE)?|NVFP4|BF16|FP?16|FP?32))(?=[-._/]|$)",
     re.IGNORECASE,
 )
-PROJECTOR = "mmproj"  # the image part of a model, which is no model
+PROJECTOR = "mmproj"  # prefix of the image part of a model, which isn't a model by itself
 NAMED_AT_MOST = 12  # choices in one message
 
 
 @dataclass(frozen=True, slots=True)
 class FileFilter:
-    """What was asked for. quant: as Q4_K_M. include, exclude: patterns as of `hf download`."""
+    """Which files to fetch. quant: such as Q4_K_M. include, exclude: glob patterns as for `hf download`."""
 
     quant: str | None = None
     include: tuple[str, ...] = ()
@@ -45,10 +45,9 @@ class FileFilter:
 def select_files(
     files: Sequence[RemoteFile], wish: FileFilter, source: str, *, named: bool
 ) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
-    """The files that are meant, and path → why of those that are not.
+    """Return the selected files, and (path, why not) of the others.
 
-    named: they were asked for by name, so all of them are meant. Raises ChoiceNeeded where several models are, or
-    none.
+    named: the files were requested by name, so all are selected. Raises ChoiceNeeded for several models, or none.
     """
     if named:
         require_loadable(files, source)
@@ -78,7 +77,7 @@ def select_files(
 
 
 def parts_of(path: str) -> list[str]:
-    """The files of the split set that a name is of, in order; the name alone where it is of none."""
+    """Return the names of all parts of the split set that a name belongs to, in order; else the name alone."""
     found = PART.fullmatch(path)
     count = int(found["count"]) if found else 1
     if found is None or not 1 <= int(found["number"]) <= count <= MOST_PARTS:
@@ -88,7 +87,7 @@ def parts_of(path: str) -> list[str]:
 
 
 def models_of(files: Sequence[RemoteFile]) -> list[list[RemoteFile]]:
-    """The GGUF models among files: one a file, or one a split set; projectors are none."""
+    """Return the GGUF models among files, each a file or a split set; projectors are not models."""
     models: dict[str, list[RemoteFile]] = {}
     for file in files:
         if file.path.lower().endswith(".gguf") and not file.name.lower().startswith(PROJECTOR):
@@ -97,36 +96,36 @@ def models_of(files: Sequence[RemoteFile]) -> list[list[RemoteFile]]:
 
 
 def quant_of(path: str) -> str | None:
-    """How a file's name says it is quantized, in upper case: Q4_K_M, F16; None if it does not."""
+    """Return the quantization in a file's name, in upper case: Q4_K_M, F16; None if there is none."""
     found = QUANT.findall(re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", path, flags=re.IGNORECASE))
     return _normal(found[-1]) if found else None
 
 
 def require_loadable(files: Sequence[RemoteFile], source: str) -> None:
-    """Raises ChoiceNeeded for files that were asked for and are never fetched."""
+    """Raise ChoiceNeeded for requested files that are never fetched (pickles)."""
     for file in files:
         if ending(file.path) in UNWANTED and UNWANTED[ending(file.path)] is PICKLES:
             raise ChoiceNeeded(source, f"{printable(file.path)} is not fetched: {PICKLES}")
 
 
 def is_weights(path: str) -> bool:
-    """Whether a file's name says that it holds weights which can be loaded."""
+    """Return whether a file's name ends in .gguf or .safetensors."""
     return ending(path) in (".gguf", ".safetensors")
 
 
 def ending(path: str) -> str:
-    """The last part of a name from its last dot on, in lower case."""
+    """Return a file name's suffix in lower case, with the dot; "" if it has none."""
     name = path.rpartition("/")[2]
     return f".{name.rpartition('.')[2].lower()}" if "." in name else ""
 
 
 def matches(path: str, pattern: str) -> bool:
-    """As `hf download` matches: `*` also matches `/`, and a pattern that ends in `/` means all below."""
+    """Match as `hf download` does: `*` also matches `/`, and a pattern that ends in `/` matches all files below."""
     return fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern)
 
 
 def _filters(wish: FileFilter, source: str) -> list[tuple[str, Callable[[str], bool]]]:
-    """What the wish asks of a path, each with what is said of one that does not have it."""
+    """Return (reason for leaving a path out, predicate on a path) for each option of the filter."""
     filters: list[tuple[str, Callable[[str], bool]]] = []
     if wish.include:
         said = f"--include {' '.join(wish.include)}"
@@ -147,7 +146,7 @@ def _filters(wish: FileFilter, source: str) -> list[tuple[str, Callable[[str], b
 def _one_model(
     files: Sequence[RemoteFile], source: str, *, by_quant: bool
 ) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
-    """The files of the one model that these hold, with all that is no weights; ChoiceNeeded if they hold several."""
+    """Return the files of the only model among `files`, and (path, why not). ChoiceNeeded for several models."""
     models = models_of(files)
     folder = any(ending(file.path) == ".safetensors" for file in files)
     if len(models) + folder > 1:
@@ -173,11 +172,11 @@ def _why_unwanted(path: str) -> str:
 
 
 def _quants_of(files: Sequence[RemoteFile]) -> str:
-    """Which quantizations there are, for a hint."""
+    """Return the quantizations among the files, as a hint; "" for none."""
     found = sorted({quant for model in models_of(files) if (quant := quant_of(model[0].path))})
     return f"there are {', '.join(found)}" if found else ""
 
 
 def _normal(quant: str) -> str:
-    """FP16 and f16 are the same."""
+    """Return the quantization in its usual spelling: upper case, and F16 for FP16."""
     return re.sub(r"\bFP(?=16|32)", "F", quant.upper())

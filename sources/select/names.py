@@ -1,7 +1,6 @@
-"""Names that come from a server, before any of them becomes a path: POSIX's rules and Windows' alike.
+"""Checks of file names from a server, before they become paths, by the rules of both POSIX and Windows.
 
-A name that is fine here and an escape there would be found out by whoever shares the folder, so both hold
-everywhere.
+Both apply on every system: a name that is harmless here could be an escape on another system that shares the folder.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from llorch.sources.errors import UnsafeName
 
 LONGEST_PART = 255  # bytes of one file name: ext4, APFS and NTFS alike
 
-# Names that Windows takes for devices, whatever their ending. Source: "Naming Files, Paths, and Namespaces".
+# Names that Windows treats as devices, with any suffix. Source: "Naming Files, Paths, and Namespaces".
 DEVICES = frozenset(
     ["con", "prn", "aux", "nul"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
 )
@@ -23,7 +22,7 @@ FORBIDDEN = re.compile(r'[\\:*?"<>|\0]')
 
 
 def require_safe(name: str, source: str) -> str:
-    """The name as it is. Raises UnsafeName if as a path it could leave its folder, or show as another name."""
+    """Return the name unchanged. Raises UnsafeName if as a path it could leave its folder, or look like another."""
     if what := fault_of(name):
         raise UnsafeName(
             source, f"it names a file {printable(name)}: {what}", hint="nothing of it was fetched"
@@ -32,7 +31,7 @@ def require_safe(name: str, source: str) -> str:
 
 
 def require_distinct(names: Iterable[str], source: str) -> None:
-    """Raises UnsafeName for two names that are one on a file system that folds case or Unicode forms."""
+    """Raise UnsafeName for two names that are the same on a file system that folds case or Unicode forms."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
@@ -42,7 +41,7 @@ def require_distinct(names: Iterable[str], source: str) -> None:
 
 
 def fault_of(name: str) -> str:
-    """What is wrong with a name, `/` between its parts; empty if nothing is."""
+    """Return what is wrong with a name, parts separated by `/`; "" if nothing is."""
     try:
         name.encode()
     except UnicodeEncodeError:

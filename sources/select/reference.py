@@ -1,4 +1,4 @@
-"""What a user writes for a source: `owner/repo`, `owner/repo@revision`, `owner/repo:file.gguf`, or a URL."""
+"""Parsing a source as a user writes it: `owner/repo`, `owner/repo@revision`, `owner/repo:file.gguf`, or a URL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAIN = "main"
 
 @dataclass(frozen=True, slots=True)
 class HubReference:
-    """Files of a repository on a hub. revision: a branch, tag or commit. path: of one file, None for a choice."""
+    """A repository on a hub. revision: a branch, tag or commit. path: of one file; None to select among all."""
 
     repository: str
     revision: str = MAIN
@@ -35,13 +35,13 @@ class HubReference:
 
 @dataclass(frozen=True, slots=True)
 class UrlReference:
-    """One file of a web server. shown_url: without query and credentials, which may be secrets."""
+    """One file of a web server."""
 
     url: str
 
     @property
     def shown_url(self) -> str:
-        """The URL that may be printed and recorded."""
+        """The URL without query and credentials, which may be secrets; safe to print and record."""
         return without_secrets(self.url)
 
     @property
@@ -54,10 +54,10 @@ class UrlReference:
 
 
 def parse_source(text: str, revision: str | None = None) -> HubReference | UrlReference:
-    """What `text` means; revision: as given beside it.
+    """Parse a source. revision: given separately, by an option.
 
-    A page of a file on a hub, which is what a browser's address line holds, means the file. Raises ChoiceNeeded
-    for what cannot be meant, UnsafeName.
+    The URL of a file's page on a hub, as in a browser's address bar, refers to the file. Raises ChoiceNeeded for
+    invalid text, and UnsafeName.
     """
     if "://" in text:
         return _parse_url(text, revision)
@@ -108,7 +108,7 @@ def _parse_url(text: str, revision: str | None) -> HubReference | UrlReference:
 
 
 def _page_of_hub(reference: UrlReference, path: str, revision: str | None) -> HubReference:
-    """`/owner/repo`, `/owner/repo/tree/REV` and `/owner/repo/{resolve,blob,raw}/REV/FILE`."""
+    """Parse a hub's `/owner/repo`, `/owner/repo/tree/REV` or `/owner/repo/{resolve,blob,raw}/REV/FILE`."""
     words = [unquote(word) for word in path.strip("/").split("/")]
     repository, rest = "/".join(words[:2]), words[2:]
     if len(words) == 2 or (len(rest) == 2 and rest[0] == "tree"):

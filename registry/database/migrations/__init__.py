@@ -1,1 +1,1 @@
-"""The schema's revisions, oldest first; a registry is brought from any of them to the newest."""
+"""Alembic's revisions of the schema; a registry is upgraded from any of them to the newest."""

@@ -1,4 +1,4 @@
-"""What Alembic runs revisions with: the connection, and the transaction, of whoever upgrades."""
+"""Alembic's environment: runs revisions on the caller's connection, in its transaction."""
 
 from __future__ import annotations
 
