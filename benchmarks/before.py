@@ -1,11 +1,11 @@
-"""What conversions take beside an older tree's: time and peak memory, in one run and in turn.
+"""Compares time and peak memory of conversions with those of an older tree, alternating within one run.
 
     git worktree add --detach ../before 495b34a
     python -m benchmarks.before --before ../before [--repeats N] [FILE.gguf …]
 
-By default the test data's first tiny models, and what `demo/` has. Each conversion is a process of its own, whose wall
-and processor seconds and largest resident memory are compared: medians, of the ratios too, since a shared
-machine is never the same twice. Prints a table for docs/benchmarks.md; exit 1 where a ratio is above `--most`.
+By default of the test data's first tiny models, and the models in `demo/`. Each conversion is a process of its own,
+whose wall time, CPU time and peak resident memory are compared: medians, also of the ratios, since a shared machine
+varies. Prints a table for docs/benchmarks.md; exit code 1 if a ratio is above `--most`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONVERT = "import sys; from {room} import convert; convert(*sys.argv[1:3])"
 )
 @click.option("--most", default=1.05, help="The ratio that is still as before.")
 def main(files: Sequence[Path], before: Path | None, repeats: int, most: float) -> None:
-    """Converts FILES by both trees and prints ratios, new over old."""
+    """Convert FILES with both trees and print the ratios, new over old."""
     if before is None:
         click.echo("nothing to compare with: --before names a checkout of an older tree")
         return
@@ -65,7 +65,7 @@ def main(files: Sequence[Path], before: Path | None, repeats: int, most: float) 
 
 
 def convert(file: Path, tree: Path) -> Measurement:
-    """A conversion by a tree, whose rooms were at its top before they stood in one package."""
+    """Measure a conversion by a tree. In older trees the rooms were top-level packages, not below `llorch`."""
     packaged = (tree / "src" / "llorch").is_dir()
     code = CONVERT.format(room="llorch.converter" if packaged else "converter")
     with tempfile.TemporaryDirectory(dir=ROOT / "demo") as scratch:

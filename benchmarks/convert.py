@@ -1,13 +1,12 @@
-"""How long a conversion takes beside writing the same bytes, beside gguf-py and beside transformers.
+"""Measures a conversion against writing the same bytes, against gguf-py, and against transformers.
 
     python -m benchmarks.convert --shape qwen2.5-0.5b --repeats 5
     python -m benchmarks.convert --shape phi-3-mini --repeats 5 --transformers 5
 
-All in one run and in turn, since a shared machine is never the same twice: ours (a fresh process each time, digests
-and tokenizer included), then the same number of bytes written in pieces of 4 MiB and fsynced, then transformers, whose
-files are fsynced as ours are. Prints a table for docs/benchmarks.md: medians, ratios of pairs, peak resident memory.
-gguf-py's time is that of a sample of every tensor type, scaled to the model. The input is made first, and kept for
-the next run.
+All alternate within one run, since a shared machine varies: ours (a new process each time, with digests and tokenizer),
+then the same number of bytes written in pieces of 4 MiB and fsynced, then transformers, whose files are fsynced as ours
+are. Prints a table for docs/benchmarks.md: medians, ratios of pairs, peak resident memory. gguf-py's time is that of a
+sample of every tensor type, scaled to the model. The input is generated first, and kept for the next run.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ PIECE = 4 << 20
 SAMPLE_WEIGHTS = 1 << 21
 
 OURS = "import sys; from llorch.converter import convert; convert(*sys.argv[1:3], dtype='bfloat16')"
-# Without `dequantize` transformers calls the model quantized, though its weights are bfloat16, and refuses to save it.
+# Without `dequantize` transformers treats the model as quantized, though its weights are bfloat16, and won't save it.
 TRANSFORMERS = """
 import os, pathlib, sys, torch, transformers
 source, out = map(pathlib.Path, sys.argv[1:3])
@@ -52,7 +51,7 @@ for path in out.iterdir():
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of a child: wall and CPU seconds, most resident memory."""
+    """The wall and CPU seconds and the peak resident memory of a child process."""
 
     wall_s: float
     cpu_s: float
@@ -60,7 +59,7 @@ class Measurement:
 
 
 def main() -> None:
-    """Makes the input, measures, prints the table."""
+    """Generate the input, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-0.5b")
     parser.add_argument("--repeats", type=int, default=5)
@@ -82,7 +81,7 @@ def main() -> None:
         write_model(shape, source)
     ours, written, theirs = [], [], []
     shutil.rmtree(out, ignore_errors=True)
-    child(OURS, source, out)  # compiles what is not compiled yet, and brings the source into memory
+    child(OURS, source, out)  # compiles the kernels and reads the source into the page cache
     size = sum(path.stat().st_size for path in out.iterdir())
     for turn in range(given.repeats):
         shutil.rmtree(out)
@@ -107,18 +106,18 @@ def main() -> None:
 
 
 def row(what: str, children: Sequence[Measurement]) -> tuple[str, float, int]:
-    """What was measured several times: the median of seconds, the most memory."""
+    """Return a row of the table: the median of the seconds, and the highest peak memory."""
     return what, statistics.median(m.wall_s for m in children), max(m.peak_bytes for m in children)
 
 
 def pair_by_pair(left: Sequence[float], right: Sequence[float]) -> str:
-    """The ratios of what ran one after the other, sorted, and their median."""
+    """Return the sorted ratios of pairs that ran one after the other, and their median."""
     ratios = sorted(a / b for a, b in zip(left, right, strict=True))
     return f"pair by pair: {' '.join(f'{ratio:.2f}' for ratio in ratios)}; median {statistics.median(ratios):.2f}"
 
 
 def child(code: str, *arguments: Path, path: Path | None = None) -> Measurement:
-    """A fresh interpreter, which imports from `path` first, and compiles once; RuntimeError if it fails."""
+    """Run code in a new interpreter with `path` first for imports, and measure it; RuntimeError if it fails."""
     environment = {**os.environ, **({} if path is None else {"PYTHONPATH": str(path)})}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
@@ -131,7 +130,7 @@ def child(code: str, *arguments: Path, path: Path | None = None) -> Measurement:
 
 
 def write_like_dd(path: Path, size: int) -> float:
-    """Seconds to write so many bytes to a new file and force them out."""
+    """Return the seconds to write `size` bytes to a new file, with fsync."""
     piece = np.random.default_rng(0).bytes(PIECE)
     started = time.perf_counter()
     with path.open("wb", buffering=0) as file:
@@ -144,7 +143,7 @@ def write_like_dd(path: Path, size: int) -> float:
 
 
 def gguf_py(shape: Shape) -> float:
-    """Seconds in which gguf-py would dequantize all tensors to float32, from a sample of each type."""
+    """Estimate the seconds for gguf-py to dequantize all tensors to float32, from a sample of each type."""
     import gguf
 
     weights = Counter[str]()
@@ -161,7 +160,7 @@ def gguf_py(shape: Shape) -> float:
 
 
 def report(shape: str, source: int, size: int, rows: Sequence[tuple[str, float, int]]) -> None:
-    """The table, with what it was measured on."""
+    """Print the table, with machine and versions."""
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "gguf", "llvmlite")
     )

@@ -1,9 +1,9 @@
-"""Prints how fast a model reads a prompt and writes, beside llama.cpp and transformers, all in one run.
+"""Measures the speed of prefill and decode against llama.cpp and transformers, all in one run.
 
 `python -m benchmarks.decode [MODEL.gguf …] [--threads 2] [--pairs 5] [--prompt-tokens 512] [--generate-tokens 64]`.
 Without a model the full-size ones of `full_size` are written first, with random weights. Each side is a process that
-has loaded the model and waits; they take turns (A B A B), and a ratio is the median of those of the pairs. The
-machine's read bandwidth is measured in the same turns, as what NumPy sums on as many threads.
+has loaded the model and waits; they alternate (A B A B), and a ratio is the median of the pairs' ratios. The machine's
+read bandwidth is measured in between, by summing arrays with NumPy on as many threads.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def full_size(folder: Path) -> Iterator[Path]:
-    """Every model of `full_size`, one on the disk at a time."""
+    """Write the models of `full_size`, one on the disk at a time, and yield their paths."""
     for name, shape in SHAPES.items():
         path = folder / f"{name}.gguf"
         write_model(shape(), path)
@@ -74,7 +74,7 @@ def full_size(folder: Path) -> Iterator[Path]:
 
 
 def measure(model: Path, options: argparse.Namespace) -> None:
-    """Prints a line for each side."""
+    """Measure a model and print a line for each side."""
     names = options.sides.split(",")
     taken: dict[str, list[Turn]] = {name: [] for name in names}
     read = []
@@ -84,7 +84,7 @@ def measure(model: Path, options: argparse.Namespace) -> None:
             prompt = generator.integers(300, 20000, options.prompt_tokens).tolist()
             for name in names:
                 answer = ask(sides[name], prompt, options.generate_tokens)
-                if pair:  # the first turn compiles and reads into memory
+                if pair:  # not the first turn, which compiles and reads the model into memory
                     taken[name].append(Turn(answer["prefill"], answer["decode"]))
             read.append(read_bandwidth(options.threads))
     for name, turns in taken.items():
@@ -105,7 +105,7 @@ def measure(model: Path, options: argparse.Namespace) -> None:
 def start_sides(
     model: Path, names: Sequence[str], options: argparse.Namespace
 ) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """A waiting process for each side."""
+    """Start a waiting process for each side; killed at the end of the `with` block."""
     common = [
         sys.executable,
         "-m",
@@ -133,7 +133,7 @@ def start_sides(
 
 
 def ask(process: subprocess.Popen[str], prompt: list[int], new: int) -> dict[str, float]:
-    """One request to a side."""
+    """Send one request to a side and return its rates."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps([prompt, new]) + "\n")
@@ -146,10 +146,10 @@ def ask(process: subprocess.Popen[str], prompt: list[int], new: int) -> dict[str
 
 
 def serve(speak: Speak) -> None:
-    """What a side's process does until its input ends."""
+    """Answer requests in a side's process until its input ends."""
     for line in sys.stdin:
         print("answer", json.dumps(speak(*json.loads(line))), flush=True)
-    os._exit(0)  # llama.cpp's server does not end by itself
+    os._exit(0)  # llama.cpp's server does not stop by itself
 
 
 def ours(model: Path, threads: int, mode: str) -> Speak:
@@ -198,7 +198,7 @@ def llama_cpp(model: Path, threads: int, _mode: str) -> Speak:
 
 
 def transformers(model: Path, threads: int, _mode: str) -> Speak:
-    """Of the file dequantized by transformers itself, in float32."""
+    """Return the side of transformers, which dequantizes the file itself, to float32."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -221,12 +221,12 @@ def transformers(model: Path, threads: int, _mode: str) -> Speak:
 
 
 def rates(begun: float, read: float, ended: float, prompt: int, new: int) -> dict[str, float]:
-    """Tokens per second of both halves of a request."""
+    """Return the tokens per second of prefill and decode of a request."""
     return {"prefill": prompt / (read - begun), "decode": new / (ended - read)}
 
 
 def read_bandwidth(threads: int) -> float:
-    """Bytes per second that as many threads sum from memory."""
+    """Return the bytes per second that `threads` threads can sum from memory."""
     parts = [np.ones(1 << 24, np.uint64) for _ in range(threads)]
     workers = [threading.Thread(target=part.sum) for part in parts]
     begun = time.perf_counter()

@@ -1,6 +1,6 @@
-"""Models whose layers are computed by means of their own: mixtures, recurrences, latent attention, halves.
+"""Shapes of models with special layers: mixtures of experts, recurrences, latent attention, float16 weights.
 
-Shapes are those of the published config.json, some with few of their layers; types are those of `full_size`.
+They are those of the published config.json, some with only a few layers; types are chosen as in `full_size`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def qwen2_5_0_5b_f16() -> Shape:
 
 
 def qwen3_30b_a3b(layers: int = 3) -> Shape:
-    """Three layers of Qwen3-30B-A3B: 128 experts of 768 × 2048, eight of them for a token."""
+    """Three layers of Qwen3-30B-A3B: 128 experts of 768 × 2048, eight of them per token."""
     hidden, ff, experts, q, kv, vocabulary = 2048, 768, 128, 4096, 512, 151936
     tensors: Tensors = [("token_embd.weight", (vocabulary, hidden), "Q4_K")]
     for i in range(layers):
@@ -45,7 +45,7 @@ def qwen3_30b_a3b(layers: int = 3) -> Shape:
 
 
 def granite_4_h_350m() -> Shape:
-    """Granite-4.0-H-350M: 28 layers of Mamba 2 and four of attention, whose rows are 768, 1536 and 2048 weights."""
+    """Granite-4.0-H-350M: 28 layers of Mamba 2 and four of attention, with rows of 768, 1536 and 2048 weights."""
     layers, hidden, ff, kv, vocabulary = 32, 768, 2048, 256, 100352
     inner, state, heads = 1536, 128, 48
     attentions = (10, 13, 17, 27)
@@ -113,9 +113,9 @@ def lfm2_350m() -> Shape:
 
 
 def deepseek_v2_lite(layers: int = 3) -> Shape:
-    """Three layers of DeepSeek-V2-Lite: latent attention of rank 512; one dense network, then 64 experts.
+    """Three layers of DeepSeek-V2-Lite: latent attention of rank 512; one dense layer, then 64 experts.
 
-    Queries are those of DeepSeek-V2, of rank 1536: llama.cpp takes a model without such only where it has 27 layers.
+    Queries have rank 1536 as in DeepSeek-V2, since llama.cpp accepts full-rank queries only with 27 layers.
     """
     hidden, ff, experts, heads, rank, vocabulary, low = 2048, 1408, 64, 16, 512, 102400, 1536
     nope, rope, value = 128, 64, 128

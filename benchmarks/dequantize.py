@@ -1,11 +1,11 @@
-"""Prints how many million weights a second every type is dequantized at, beside gguf-py in the same run.
+"""Measures the speed of dequantizing every type, in million weights per second, against gguf-py in the same run.
 
-`python benchmarks/dequantize.py [TYPE …]`. The cases of a type take turns, and a figure is the median of seven.
-gguf-py takes a tensor of 4096 × 4096 whole and gives float32. Ours take sixteen of them in turn, on two threads as in
-a conversion: each takes pieces and writes them to memory that it uses again. One alone takes each thread two
-milliseconds of Q4_K, and the second thread was seen to begin as much later than the first. A ratio is to gguf-py's
-figure, or to the plain definition's for the types gguf-py does not know; the ratios on free cores are of processor
-time, which other programs on a shared machine change less than the clock's.
+`python benchmarks/dequantize.py [TYPE …]`. The cases of a type alternate, and a figure is the median of seven. gguf-py
+dequantizes one tensor of 4096 × 4096 to float32. Ours dequantizes sixteen of them, on two threads as in a conversion:
+each thread processes pieces and writes them to a reused buffer. Sixteen, because one tensor of Q4_K takes each thread
+only two milliseconds, by which the second thread was seen to start late. Ratios are to gguf-py's figure, or to that of
+the plain definition for types that gguf-py doesn't support; ratios "on free cores" are of CPU time, which other
+programs on a shared machine disturb less than wall time.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ WEIGHTS, PIECE, ROW = 1 << 24, 1 << 20, 4096
 TENSORS = 16
 WRITTEN = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
-# What issue 3 asks for, as a ratio to gguf-py's float32.
+# The ratios to gguf-py's float32 that issue 3 requires.
 ASKED = {"Q4_K": 40, **dict.fromkeys(("Q5_K", "Q6_K", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "Q8_0"), 25)}
 
-# What gguf-py has a name for but cannot dequantize, and F32, of which it returns a view.
+# Types that gguf-py has a name for but cannot dequantize, and F32, for which it returns a view.
 UNKNOWN = ("Q8_1", "Q8_K", "Q1_0", "F64", "I8", "I16", "I32", "I64", "F32")
 
-# Types whose weights are the stored numbers: what is compared is a copy, or a conversion by NumPy.
+# Types that store plain numbers: compared with a copy, or a conversion by NumPy.
 NUMBERS = ("F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64")
 
 
@@ -101,7 +101,7 @@ def reference_of(type: QuantType, raw: NDArray[np.uint8]) -> tuple[Callable[[], 
 
 
 def finite_blocks(type: QuantType, weights: int) -> NDArray[np.uint8]:
-    """Random blocks whose scales are like a model's, since what is not finite takes the slow way."""
+    """Return random blocks with realistic scales, since non-finite values take the slow path."""
     generator = np.random.default_rng(0)
     blocks = weights // type.weights
     raw = generator.integers(0, 100, blocks * type.block_bytes, np.uint8).view(type.layout)
@@ -118,14 +118,14 @@ def finite_blocks(type: QuantType, weights: int) -> NDArray[np.uint8]:
 
 
 def medians(cases: dict[str, Callable[[], object]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of each case by the clock, and of all its threads' processor time."""
+    """Return the median wall seconds and CPU seconds (of all threads) of each case."""
     clock: dict[str, list[float]] = {name: [] for name in cases}
     processor: dict[str, list[float]] = {name: [] for name in cases}
     for repeat in range(REPEATS + 1):
         for name, run in cases.items():
             start = time.perf_counter(), time.process_time()
             run()
-            if repeat:  # the first compiles, and touches the memory
+            if repeat:  # not the first, which compiles and touches the memory
                 clock[name].append(time.perf_counter() - start[0])
                 processor[name].append(time.process_time() - start[1])
     return _medians(clock), _medians(processor)

@@ -1,11 +1,12 @@
-"""What a batch costs beside its conversions, what shards gain, and what ten thousand models take on fifty nodes.
+"""Measures the overhead of a batch, the gain by shards, and simulates ten thousand models on fifty nodes.
 
-    python -m benchmarks.fleet overhead MODEL.gguf --tasks 8     # a warm pool, beside the same calls in a loop
-    python -m benchmarks.fleet shards MODEL.gguf --tasks 24      # four drivers, beside one
+    python -m benchmarks.fleet overhead MODEL.gguf --tasks 8     # a warm pool against the same calls in a loop
+    python -m benchmarks.fleet shards MODEL.gguf --tasks 24      # four drivers against one
     python -m benchmarks.fleet costs MODEL.gguf …                # of a conversion, for commands/batch/estimates.py
-    python -m benchmarks.fleet simulate                          # discrete events, seeded, and the plan's prediction
+    python -m benchmarks.fleet simulate                          # seeded event simulation, and the plan's prediction
 
-Results go to a folder in --folder, which has room for all of a run, and are removed. Prints tables for docs/fleet.md.
+Outputs are written to a folder in --folder, which needs room for a whole run, and removed. Prints tables for
+docs/fleet.md.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ MEMORY, DISK = 64 * 10**9, 10**12
 
 @dataclass(frozen=True)
 class Kind:
-    """Models of one size in a hub's worth of them. share: of all. gb: of the GGUF file; times: the folder over it."""
+    """Models of one size. share: of all models. gb: of the GGUF file. times: size of the folder divided by that."""
 
     name: str
     share: float
@@ -65,7 +66,7 @@ class Kind:
     times: float
 
 
-# Sizes of files at some 4.85 bits a weight (Q4_K_M), folders in bfloat16; the shares are an assumption.
+# Sizes of files at some 4.85 bits per weight (Q4_K_M), folders in bfloat16; the shares are an assumption.
 KINDS = (
     Kind("0.3B", 0.10, 0.25, 2.2),
     Kind("1.5B", 0.25, 1.0, 3.1),
@@ -75,13 +76,14 @@ KINDS = (
     Kind("32B", 0.04, 19.9, 3.3),
     Kind("70B", 0.01, 42.5, 3.3),
 )
-SPREAD = 0.15  # standard deviation of the logarithm of what a task takes over what was planned
-STRAGGLERS, SLOWER = 0.02, 3.0  # so many take so much longer: an assumption, as of a busy disk or network
-DEATHS = 0.01  # of tasks whose worker or node dies on the way, at any time, and that are begun again
+SPREAD = 0.15  # standard deviation of the logarithm of a task's time divided by its estimate
+# Share of tasks that take this many times longer: an assumption, as with a busy disk or network.
+STRAGGLERS, SLOWER = 0.02, 3.0
+DEATHS = 0.01  # share of tasks whose worker or node dies at a random time, and that are started again
 
 
 def main() -> None:
-    """Runs one of the measurements."""
+    """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=["overhead", "shards", "costs", "simulate"])
     parser.add_argument("models", nargs="*", type=Path)
@@ -101,7 +103,7 @@ def main() -> None:
 
 
 def tasks_of(model: Path, count: int) -> list[Task]:
-    """`count` tasks that make the same of one model, in folders of their own."""
+    """Return `count` tasks that convert the same model, each to its own folder."""
     identity = f"sha256:{sha256_of(model)}"
     needs = Needs(disk_bytes=1, memory_bytes=1, seconds=1.0)
     return [
@@ -114,7 +116,7 @@ def tasks_of(model: Path, count: int) -> list[Task]:
 
 
 def fields_of(folder: Path) -> dict[str, object]:
-    """What each task is given beside itself."""
+    """Return the fields of a task's payload besides the task itself."""
     (folder / "registries").mkdir(exist_ok=True)
     return {
         "options": ConvertOptions().to_json(),
@@ -127,7 +129,7 @@ def fields_of(folder: Path) -> dict[str, object]:
 
 
 def time_loop(tasks: Sequence[Task], folder: Path) -> Iterator[float]:
-    """Seconds of each task's own work, called in a loop of a warm process: fetch, conversion, record."""
+    """Yield the seconds of each task when called in a loop in a warm process: fetch, conversion, recording."""
     fields = fields_of(folder)
     for task in tasks:
         began = time.perf_counter()
@@ -139,12 +141,15 @@ def time_loop(tasks: Sequence[Task], folder: Path) -> Iterator[float]:
 
 
 def time_batch(tasks: Sequence[Task], folder: Path) -> Iterator[tuple[float, float]]:
-    """Of each task but the first in a warm pool of one worker: seconds since the end before, and of its own work."""
+    """Run tasks in a warm pool of one worker; yield (seconds since the previous end, seconds of its own work).
+
+    The first task is left out.
+    """
     ends: list[tuple[float, float, float]] = []
 
     def on_end(task: Task, receipt: Mapping[str, Any]) -> None:
         end = time.perf_counter()
-        shutil.rmtree(folder / task.output)  # as `looped` does between two tasks
+        shutil.rmtree(folder / task.output)  # as `time_loop` does between two tasks
         ends.append((end, time.perf_counter(), sum(receipt["seconds"].values())))
 
     with LocalEngine(EngineOptions(RUN_TASK, 1)) as engine:
@@ -161,7 +166,7 @@ def time_batch(tasks: Sequence[Task], folder: Path) -> Iterator[tuple[float, flo
 
 
 def overhead(models: Sequence[Path], count: int, folder: Path) -> None:
-    """The medians of both, and their difference."""
+    """Print the medians of a task in a loop and in a pool, and their difference."""
     tasks = tasks_of(models[0], count + 1)
     (folder / "loop").mkdir()
     (folder / "batch").mkdir()
@@ -176,7 +181,7 @@ def overhead(models: Sequence[Path], count: int, folder: Path) -> None:
 
 
 def shards(models: Sequence[Path], count: int, folder: Path, drivers: Sequence[int]) -> None:
-    """One driver with one worker, and four of them with a shard each: from the first's start to the last's end."""
+    """Measure numbers of drivers with one worker and one shard each, from the first start to the last end."""
     tasks = tasks_of(models[0], count)
     plan = folder / "plan.jsonl"
     plan.write_bytes(written_plan(Plan(ConvertOptions().to_json(), {"llorch": __version__}, "none", tasks)))
@@ -203,7 +208,9 @@ def shards(models: Sequence[Path], count: int, folder: Path, drivers: Sequence[i
         assert [process.wait() for process in running] == [0] * number
         took = time.perf_counter() - began
         ends = sorted(path.stat().st_mtime for path in (out / STATE / "receipts").iterdir())
-        steady = (count - number) / (ends[-1] - ends[number - 1])  # once each worker has ended its first
+        steady = (count - number) / (
+            ends[-1] - ends[number - 1]
+        )  # after each worker has finished its first task
         shutil.rmtree(out)
         print(
             f"{count} tasks, {number} drivers of one worker: {took:.1f} s in all, then {steady:.2f} tasks/s"
@@ -211,7 +218,7 @@ def shards(models: Sequence[Path], count: int, folder: Path, drivers: Sequence[i
 
 
 def costs(models: Sequence[Path], count: int, folder: Path) -> None:
-    """Seconds of a warm conversion on one thread, beside the bytes that it reads and writes."""
+    """Print the seconds of a warm conversion on one thread, and the bytes that it reads."""
     for model in models:
         out = folder / model.stem
         out.mkdir()
@@ -222,7 +229,7 @@ def costs(models: Sequence[Path], count: int, folder: Path) -> None:
 
 
 def print_simulation() -> None:
-    """The plan's own prediction, and what comes of it with spread, stragglers and deaths."""
+    """Print the plan's prediction, and a simulation with spread, stragglers and deaths."""
     drawn = random.Random(SEED)
     tasks = []
     for number, kind in enumerate(drawn.choices(KINDS, [kind.share for kind in KINDS], k=MODELS)):
@@ -251,7 +258,7 @@ def print_simulation() -> None:
 
 
 def slowest(shards_found: Sequence[SimulationResult], worked_s: float) -> SimulationResult:
-    """Nodes that share nothing, as one: done when the last is."""
+    """Combine the results of nodes with separate shards into one: done when the last is."""
     last = max(found.makespan_s for found in shards_found)
     return SimulationResult(
         makespan_s=last,
@@ -264,7 +271,7 @@ def slowest(shards_found: Sequence[SimulationResult], worked_s: float) -> Simula
 
 
 def print_row(title: str, found: SimulationResult) -> None:
-    """A line of the table."""
+    """Print a line of the table."""
     hours = f"{found.makespan_s / 3600:.2f} | {found.most_done_s / 3600:.2f}"
     print(
         f"| {title} | {hours} | {found.busy:.3f} | {found.disk_bytes / 1e9:.0f} | {found.memory_bytes / 1e9:.1f} |"
@@ -272,7 +279,7 @@ def print_row(title: str, found: SimulationResult) -> None:
 
 
 def factor(drawn: random.Random) -> float:
-    """What a task takes over what was planned."""
+    """Return a random ratio of a task's time to its estimate."""
     slower = SLOWER if drawn.random() < STRAGGLERS else 1.0
     lost = drawn.random() if drawn.random() < DEATHS else 0.0
     return slower * drawn.lognormvariate(0.0, SPREAD) + lost

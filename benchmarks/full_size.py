@@ -1,7 +1,7 @@
-"""GGUF files as large as published models, with random weights, written without any other tool.
+"""Writes GGUF files of the size of published models, with random weights, without any other tool.
 
-Shapes are those of the models' published config.json; the types are those that llama-quantize gives each tensor
-for Q4_K_M (src/llama-quant.cpp, `llama_tensor_get_type_impl`): rows that are no multiple of 256 fall back.
+Shapes are those of the published config.json; types are those that llama-quantize uses for Q4_K_M
+(src/llama-quant.cpp, `llama_tensor_get_type_impl`): rows that aren't a multiple of 256 fall back to another type.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Tensors = list[tuple[str, tuple[int, ...], str]]
 
 @dataclass(frozen=True)
 class Shape:
-    """A model: its keys under the architecture's prefix, its tensors (name, shape in NumPy order, type).
+    """A model's shape: its keys (without the architecture's prefix) and tensors (name, shape in NumPy order, type).
 
-    vocabulary, merges: how many tokens and merges there are. Qwen2.5's are its own numbers; Phi-3's tokenizer is of
-    another kind, and stands for as many tokens here.
+    vocabulary, merges: numbers of tokens and merges. Qwen2.5's are its real ones; Phi-3's real tokenizer is of another
+    kind, here replaced by one of the same size.
     """
 
     architecture: str
@@ -45,12 +45,12 @@ class Shape:
 
 
 def uses_more_bits(layer: int, layers: int) -> bool:
-    """The layers to which Q4_K_M gives more bits. Source: llama.cpp, src/llama-quant.cpp, `use_more_bits`."""
+    """Return whether Q4_K_M gives a layer more bits. Source: llama.cpp, src/llama-quant.cpp, `use_more_bits`."""
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
 def qwen2_5_0_5b() -> Shape:
-    """Qwen2.5-0.5B: rows of 896 weights, so most types are those of 32 weights a block."""
+    """Qwen2.5-0.5B: rows of 896 weights, so most types are those with blocks of 32 weights."""
     layers, hidden, kv, ff, vocabulary = 24, 896, 128, 4864, 151936
     tensors: list[tuple[str, tuple[int, ...], str]] = [("token_embd.weight", (vocabulary, hidden), "Q8_0")]
     for i in range(layers):
@@ -120,7 +120,7 @@ def phi_3_mini() -> Shape:
 
 
 def of_layer(layer: int, *tensors: tuple[str, tuple[int, ...], str]) -> Tensors:
-    """The tensors of a layer, named without what stands before."""
+    """Return the tensors of a layer, given without the prefix of their names."""
     return [(f"blk.{layer}.{name}", shape, quant) for name, shape, quant in tensors]
 
 
@@ -128,9 +128,9 @@ SHAPES = {"qwen2.5-0.5b": qwen2_5_0_5b, "phi-3-mini": phi_3_mini}
 
 
 def write_model(shape: Shape, path: Path, *, weights: bool = True, hole_above: int | None = None) -> None:
-    """The whole file; the same bytes for the same shape.
+    """Write a file; the same bytes for the same shape.
 
-    weights: else there is a hole in their place; hole_above: in the place of tensors of more weights.
+    weights: False leaves a hole in their place. hole_above: leave a hole in the place of tensors with more weights.
     """
     values: dict[str, Value] = {
         "general.architecture": shape.architecture,
@@ -159,9 +159,9 @@ def write_model(shape: Shape, path: Path, *, weights: bool = True, hole_above: i
 
 
 def vocabulary(size: int, count: int) -> dict[str, Value]:
-    """Byte-level BPE: 256 bytes, a token for each merge, special ones, and padding up to `size`.
+    """Return a byte-level BPE vocabulary: 256 bytes, a token for each merge, special ones, and padding up to `size`.
 
-    As in text, most merges are of tokens that came early: what is drawn is the cube of an even number.
+    As in real ones, most merges are of early tokens: indices are drawn as the cube of a uniform random number.
     """
     keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
     tokens = [*map(chr, keep), *(chr(256 + n) for n in range(256 - len(keep)))]
@@ -201,7 +201,7 @@ def _write_weights(
 def random_blocks(
     quant: QuantType, count: int, generator: np.random.Generator
 ) -> np.ndarray[tuple[int], np.dtype[np.void]]:
-    """Random bytes, but for the scales: small normal numbers, so that every weight is finite."""
+    """Return blocks of random bytes, except the scales: small normal numbers, so that every weight is finite."""
     blocks = np.frombuffer(generator.bytes(count * quant.block_bytes), quant.layout).copy()
     for name in quant.layout.names or ():
         field = blocks[name]

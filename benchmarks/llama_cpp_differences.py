@@ -1,10 +1,10 @@
-"""What llama.cpp computes otherwise than transformers: a tiny random model of every family, both in float32.
+"""Compares llama.cpp with transformers: a tiny random model of every family, both in float32.
 
     python -m benchmarks.llama_cpp_differences [NAME …]     # by default the test data's families and every recipe
 
-A model of the test data was written by llama.cpp's own converter, and transformers' logits are stored beside it; one of
-tests/models/families.py is made here. What is measured replaces the model's row in docs/receipts/llama-cpp.json, of
-which docs/architectures.md makes its table; a model that llama.cpp does not run says why.
+Models of the test data were written by llama.cpp's own converter, with transformers' logits stored beside them; those
+of tests/models/families.py are built here. The result replaces the model's row in docs/receipts/llama-cpp.json, from
+which the table in docs/architectures.md is made; for a model that llama.cpp doesn't run it has the reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 RECEIPT = ROOT / "docs" / "receipts" / "llama-cpp.json"
 DATA = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data")) / "families"
 POSITIONS = 96
-LETTER = 36  # a token of a letter, in every vocabulary here
+LETTER = 36  # the id of a letter's token in every vocabulary here
 
 
 @click.command()
@@ -38,7 +38,7 @@ LETTER = 36  # a token of a letter, in every vocabulary here
     "names", nargs=-1, type=click.Choice([*FAMILIES, *(f"recipe {name}" for name in FAMILY_RECIPES)])
 )
 def main(names: Sequence[str]) -> None:
-    """Measures the models NAMES and prints each row."""
+    """Measure the models NAMES and print each row."""
     names = names or [*FAMILIES, *(f"recipe {name}" for name in FAMILY_RECIPES)]
     receipt = json.loads(RECEIPT.read_text()) if RECEIPT.is_file() else {"models": {}}
     for name in names:
@@ -50,7 +50,7 @@ def main(names: Sequence[str]) -> None:
 
 
 def measure(name: str, scratch: Path) -> dict[str, Any]:
-    """Mean KL divergence from transformers' distribution and the largest difference of log-probabilities."""
+    """Return a row: mean KL divergence from transformers, and the largest difference of log-probabilities."""
     recipe = name.removeprefix("recipe ")
     file, ids, logits = of_recipe(recipe, scratch) if recipe != name else of_test_data(name)
     header = read_header(file)
@@ -66,13 +66,13 @@ def measure(name: str, scratch: Path) -> dict[str, Any]:
 
 
 def of_test_data(name: str) -> tuple[Path, list[int], NDArray[np.float32]]:
-    """A model's file, the ids of its long prompt, and transformers' logits."""
+    """Return a test-data model's file, the ids of its long prompt, and transformers' logits."""
     ids, logits = logits_of(DATA / name)[0]
     return DATA / name / "f32.gguf", ids[:POSITIONS].tolist(), logits[:POSITIONS]
 
 
 def of_recipe(name: str, scratch: Path) -> tuple[Path, list[int], NDArray[np.float32]]:
-    """The same of a model that is made here."""
+    """Build a model and return its file, ids of a prompt, and transformers' logits."""
     import torch
 
     made = build(name, scratch)
@@ -83,7 +83,7 @@ def of_recipe(name: str, scratch: Path) -> tuple[Path, list[int], NDArray[np.flo
 
 
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Along the last dimension."""
+    """Return the log-softmax along the last dimension."""
     shifted: NDArray[np.float64] = logits - logits.max(axis=-1, keepdims=True)
     sums: NDArray[np.float64] = np.exp(shifted).sum(axis=-1, keepdims=True)
     return shifted - np.log(sums)

@@ -1,4 +1,4 @@
-"""What llama.cpp computes from a GGUF file: log-probabilities of the xllamacpp package's server."""
+"""Log-probabilities that llama.cpp computes from a GGUF file, by the server of the package xllamacpp."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from llorch.formats.gguf import Header, read_header
 LENGTHS = (1, 12, 90)  # of the prompts; 90 goes beyond the windows and original contexts of the test data
 TOKEN_TYPES, NORMAL = "tokenizer.ggml.token_type", 1
 
-# In a child, since its server cannot be stopped without ending the process. It reports no probabilities beside a token
-# that is no text, so that a text is made certain: the bias moves the choice and not what is reported.
+# Runs in a child process, since the server can't be stopped otherwise. It reports no probabilities if it chooses a
+# token without text, so a bias forces a token with text; the bias does not change the reported probabilities.
 ASK = """
 import json, sys
 import xllamacpp
@@ -41,13 +41,13 @@ for prompt in prompts:
 
 
 class CannotRun(Exception):
-    """llama.cpp does not load a file; the message is its own last line."""
+    """llama.cpp cannot load a file; the message ends with its last line of output."""
 
 
 def differences_of_logits(first: Path, second: Path, scratch: Path, *, noise: float = 0.0) -> Iterator[str]:
-    """Where llama.cpp computes another number from two files of one vocabulary, the first taken in float32.
+    """Yield how llama.cpp's results differ between two files with the same vocabulary, the first in float32.
 
-    noise: how far log-probabilities may be apart, in nats. CannotRun if llama.cpp runs the first as little.
+    noise: allowed difference of log-probabilities, in nats. Raises CannotRun if llama.cpp doesn't run the first either.
     """
     header = read_header(first)
     if any(tensor.type.name != "F32" for tensor in header.tensors.values()):
@@ -65,7 +65,7 @@ def differences_of_logits(first: Path, second: Path, scratch: Path, *, noise: fl
 
 
 def make_prompts(header: Header) -> tuple[list[list[int]], int, int]:
-    """Prompts of random ordinary tokens, the size of the vocabulary, and the id of one that is letters alone."""
+    """Return prompts of random ordinary tokens, the size of the vocabulary, and the id of a token of letters only."""
     texts = header.metadata.texts("tokenizer.ggml.tokens")
     types = header.metadata.integers(TOKEN_TYPES, None)
     ordinary = np.arange(len(texts)) if types is None else np.flatnonzero(types == NORMAL)
@@ -75,7 +75,7 @@ def make_prompts(header: Header) -> tuple[list[list[int]], int, int]:
 
 
 def in_float32(file: Path, out: Path) -> Path:
-    """The same file with every tensor in float32, as gguf-py dequantizes it."""
+    """Write a copy of a file with every tensor dequantized to float32 by gguf-py; return its path."""
     import gguf
 
     reader = gguf.GGUFReader(file)
@@ -98,7 +98,7 @@ def in_float32(file: Path, out: Path) -> Path:
 def log_probabilities(
     file: Path, prompts: Sequence[Sequence[int]], tokens: int, text_id: int
 ) -> NDArray[np.float32]:
-    """What follows each prompt, (prompts, tokens) in nats, from one thread and a cache of its own."""
+    """Return log-probabilities of the next token after each prompt, (prompts, tokens), in nats, on one thread."""
     numbers = map(json.dumps, (tokens, text_id, [list(ids) for ids in prompts]))
     done = subprocess.run(
         [sys.executable, "-c", ASK, str(file), *numbers], capture_output=True, text=True, check=False

@@ -1,9 +1,9 @@
-"""The lockstep of a model of 70 billion weights, whose files are mostly holes: what memory it takes.
+"""Measures the memory of the lockstep for a model of 70 billion weights, with sparse files.
 
     python -m benchmarks.lockstep_70b DIRECTORY [--layers 80]
 
-Three layers have weights, the first, the last and the one that quick chooses between them; in the others all are zero,
-which a file system that knows holes does not store. Some 5 GB are written into DIRECTORY where they are not there yet.
+Only three layers have weights: the first, the last and the one that quick chooses between them. The others are zeros,
+which are not stored in a sparse file. Some 5 GB are written into DIRECTORY unless they exist.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def llama_70b(layers: int) -> Shape:
 
 
 def place_layers(layers: int) -> dict[int, int]:
-    """Which layers of the large model have the weights of which layer of the small one."""
+    """Return layer of the large model → layer of the small one whose weights it has."""
     return {0: 0, min(BETWEEN, layers - 2): 1, layers - 1: 2}
 
 
 def write_pair(place: Path, layers: int) -> tuple[Path, Path]:
-    """The file and the folder, made of those of a model with three layers."""
+    """Write the GGUF file and the folder, from those of a model with three layers; return their paths."""
     source, folder = place / "70b.gguf", place / "70b"
     small, made = place / "three.gguf", place / "three"
     place.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def _copy(source: Path, target: Path, pieces: list[tuple[int, int, int]]) -> Non
 
 
 def _write_folder(made: Path, folder: Path, layers: int) -> None:
-    """One file with the tensors of all layers, those of three of them copied."""
+    """Write one safetensors file with the tensors of all layers, of which three are copied and the rest holes."""
     small = read_safetensors(made)
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     copies, at = list[tuple[int, int, int, int]](), 0
@@ -130,7 +130,7 @@ def _write_folder(made: Path, folder: Path, layers: int) -> None:
 
 
 def main() -> None:
-    """Prints what was found."""
+    """Run the checks and print results, memory and time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--layers", type=int, default=80)

@@ -1,10 +1,9 @@
-"""What a conversion of a large mixture holds in memory: the peak of a process of its own, to stay below 500 MB.
+"""Measures the peak memory of converting large mixtures of experts, which must stay below 500 MB.
 
     python -m benchmarks.memory [--scratch DIR] [--threads N] [NAME …]
 
-Shapes are the published models', with few of their layers. Small tensors are random numbers; large ones are holes in
-the file, which read as zeros: what is held does not depend on the numbers. The written folders have up to 8 GB, one
-at a time.
+Shapes are those of published models, with few layers. Small tensors are random; large ones are holes in the file, which
+read as zeros, since memory doesn't depend on the values. The folders have up to 8 GB, one at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from benchmarks.convert import child
 from benchmarks.full_size import Shape, Tensors, of_layer, write_model
 
 BOUND = 500 * 10**6
-SMALL = 1 << 20  # weights of a tensor that is written
+SMALL = 1 << 20  # most weights of a tensor that is written; larger ones are holes
 CONVERT = """
 import sys
 from llorch.converter import convert
@@ -30,7 +29,7 @@ convert(*sys.argv[1:3], dtype=sys.argv[3], threads=int(sys.argv[4]))
 
 
 def gpt_oss_20b(layers: int = 3) -> Shape:
-    """32 experts of 2880 × 2880 in MXFP4; all else Q8_0, as ggml-org's file has it."""
+    """32 experts of 2880 × 2880 in MXFP4; all else Q8_0, as in ggml-org's file."""
     hidden, ff, experts, q, kv, vocabulary = 2880, 2880, 32, 4096, 512, 201088
     tensors: Tensors = [("token_embd.weight", (vocabulary, hidden), "Q8_0")]
     for i in range(layers):
@@ -59,7 +58,7 @@ def gpt_oss_20b(layers: int = 3) -> Shape:
 
 
 def qwen3_5_35b_a3b(layers: int = 4) -> Shape:
-    """256 experts of 512 × 2048, three layers of a recurrent kind for one of attention; Q4_K_M's commonest types."""
+    """256 experts of 512 × 2048, three recurrent layers per layer of attention; the most common types of Q4_K_M."""
     hidden, ff, experts, vocabulary = 2048, 512, 256, 248320
     keys, values, heads = 2048, 4096, 32
     tensors: Tensors = [("token_embd.weight", (vocabulary, hidden), "Q4_K")]
@@ -101,7 +100,7 @@ def qwen3_5_35b_a3b(layers: int = 4) -> Shape:
 
 
 def llama_4_scout(experts: str) -> Callable[[], Shape]:
-    """16 experts of 5120 × 8192, of this type; one layer, whose folder has 8 GB."""
+    """16 experts of 5120 × 8192 in the type `experts`; one layer, whose folder has 8 GB."""
 
     def shape() -> Shape:
         hidden, ff, count, vocabulary = 5120, 8192, 16, 202048
@@ -132,7 +131,7 @@ def llama_4_scout(experts: str) -> Callable[[], Shape]:
     return shape
 
 
-# Name → the model, and what is asked of the conversion.
+# Name → the model, and the dtype of the conversion.
 CASES: Mapping[str, tuple[Callable[[], Shape], str]] = {
     "gpt-oss-20b": (gpt_oss_20b, "auto"),
     "gpt-oss-20b, dequantized": (gpt_oss_20b, "bfloat16"),
@@ -149,7 +148,7 @@ CASES: Mapping[str, tuple[Callable[[], Shape], str]] = {
 )
 @click.option("--threads", default=2, show_default=True)
 def main(names: Sequence[str], scratch: Path | None, threads: int) -> None:
-    """Converts each of NAMES, by default all, and prints its peak; exit 1 if one is above the bound."""
+    """Convert each of NAMES, by default all, and print its peak; exit code 1 if one is above the bound."""
     above = False
     click.echo(f"| model | folder | dtype | threads | seconds | peak, MB (bound {BOUND // 10**6}) |")
     click.echo("|---|---|---|---|---|---|")

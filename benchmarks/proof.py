@@ -1,7 +1,7 @@
-"""Prints how fast a file that is on the disk already is proven, beside sha256sum of the same file in the same run.
+"""Measures the speed of checking a file's digest against that of sha256sum on the same file in the same run.
 
-`python -m benchmarks.proof [--gigabytes 2]`. Both read a file of random bytes, in turns; a figure is the median of five
-pairs. The second table is of small files, of which git's id is computed on the same pass.
+`python -m benchmarks.proof [--gigabytes 2]`. Both read a file of random bytes, alternately; a figure is the median of
+five pairs. The last row also computes git's blob id, in the same pass.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def turns(ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Seconds of each way, of so many pairs; the first turn, which reads the file into memory, does not count."""
+    """Return the seconds of each way in `PAIRS` turns, after a first turn that reads the file into memory."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(PAIRS + 1):
         for name, way in ways.items():

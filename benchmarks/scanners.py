@@ -1,8 +1,8 @@
-"""Who finds what: this scan beside the public scanners that are installed, on hostile and on published templates.
+"""Compares our scan with public scanners that are installed, on hostile and on published templates.
 
-`pip install c4nary glyphhound modelaudit` puts them there, in any environment; `--bin DIR` says where their commands
-are. A hostile template counts as found if a scanner objects to it at all; a published one, as a false alarm.
-picklescan, fickling and modelscan read pickles and no templates.
+`pip install c4nary glyphhound modelaudit` installs them, in any environment; `--bin DIR` says where their commands are.
+A hostile template counts as found if a scanner reports anything; for a published one that is a false alarm.
+picklescan, fickling and modelscan only read pickles, not templates.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Scanner = Callable[
 
 
 def ours(templates: Sequence[str], _: Path) -> list[bool]:
-    """This scan."""
+    """Scan with our own scanner."""
     return [any(one.level == "warning" for one in scan_template(text)) for text in templates]
 
 
-RUN_S, RUN_BYTES = 3, 2 << 30  # for one template
+RUN_S, RUN_BYTES = 3, 2 << 30  # most seconds and bytes of memory for one template
 
-# Calls a command's entry point once a line of arguments, in one process: starting each anew takes most of the time.
+# Calls a command's entry point for each line of arguments in one process, since starting it takes most of the time.
 CALLS = """
 import contextlib, importlib.metadata, io, json, sys
 name = sys.argv[1]
@@ -53,14 +53,14 @@ json.dump(answers, sys.stdout)
 
 
 def call(program: Path, lines: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
-    """The exit code and stdout of a command for each line of arguments."""
+    """Run a command for each line of arguments; return exit codes and stdouts."""
     command: list[str | Path] = [program.with_name("python"), "-c", CALLS, program.name]
     result = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, check=True)
     return [(code, text) for code, text in json.loads(result.stdout)]
 
 
 def c4nary(program: Path) -> Scanner:
-    """c4nary: a finding of WARN or FAIL about the template, in a header that holds nothing else."""
+    """Return c4nary's scanner: a WARN or FAIL about the template, in a GGUF header that has nothing else."""
 
     def objects(answer: str) -> bool:
         found = json.loads(answer or "{}").get("findings", [])
@@ -75,7 +75,7 @@ def c4nary(program: Path) -> Scanner:
 
 
 def glyphhound(program: Path) -> Scanner:
-    """glyphhound: its exit code. It renders templates, so a bomb goes off: a run has so much time and memory."""
+    """Return glyphhound's scanner, by its exit code. It renders templates, so time and memory are limited."""
 
     def objects(template: str, file: Path) -> bool:
         try:
@@ -93,12 +93,12 @@ def glyphhound(program: Path) -> Scanner:
 
 
 def bound_memory() -> None:
-    """In a process that is to be: no more memory than this."""
+    """Limit the memory of a child process, before it starts the program."""
     resource.setrlimit(resource.RLIMIT_AS, (RUN_BYTES, RUN_BYTES))
 
 
 def modelaudit(program: Path) -> Scanner:
-    """modelaudit: an issue of WARNING or CRITICAL in the file; all files in one run, for it is slow to begin."""
+    """Return modelaudit's scanner: an issue of WARNING or CRITICAL. All files in one run, since it starts slowly."""
 
     def scan(templates: Sequence[str], folder: Path) -> list[bool]:
         for number, template in enumerate(templates):
@@ -118,14 +118,14 @@ def modelaudit(program: Path) -> Scanner:
 
 
 def as_jinja(template: str, file: Path) -> Path:
-    """A file that holds the template."""
+    """Write the template to a file; return its path."""
     file.parent.mkdir(exist_ok=True)
     file.write_text(template, encoding="utf-8", newline="")
     return file
 
 
 def as_gguf(template: str, file: Path) -> Path:
-    """A header that holds the template and nothing else."""
+    """Write a GGUF header with the template and nothing else; return its path."""
     model = gguf_writer.Model()
     model.key("general.architecture", gguf_writer.one(gguf_writer.STRING, "llama"))
     model.key("tokenizer.chat_template", gguf_writer.one(gguf_writer.STRING, template))
@@ -140,7 +140,7 @@ MAKERS: Mapping[str, Callable[[Path], Scanner]] = {
 
 
 def scanners(folder: Path | None) -> dict[str, Scanner]:
-    """Ours, and those whose commands are there."""
+    """Return our scanner, and those whose commands exist in `folder`."""
     found: dict[str, Scanner] = {"llorch": ours}
     for name, make in MAKERS.items():
         if folder is not None and os.access(folder / name, os.X_OK):
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def row(title: str, indices: Sequence[int], found: Mapping[str, Sequence[bool]]) -> str:
-    """How many of some templates each scanner objects to."""
+    """Return a table row: the number of these templates that each scanner reports."""
     counts = [str(sum(answers[index] for index in indices)) for answers in found.values()]
     return f"| {title} | {len(indices)} | {' | '.join(counts)} |"
 

@@ -1,4 +1,4 @@
-"""What llama.cpp's script writes otherwise than the first file whatever the folder says, key by key, and why."""
+"""Keys that llama.cpp's script writes differently from the first file regardless of the folder, and why."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Keys = Mapping[str, Any]
 
 
 def is_float32(_first: Keys, _old: object, new: object) -> bool:
-    """The script was asked for it."""
+    """The type is float32, as requested from the script."""
     return new == 0
 
 
 def is_the_usual_head(first: Keys, old: object, new: object) -> bool:
-    """A head's size that the first file leaves to follow from the width and the number of heads."""
+    """The head size follows from hidden size and number of heads, and the first file doesn't have the key."""
     prefix = first["general.architecture"]
     return old is None and bool(
         new == first[f"{prefix}.embedding_length"] // first[f"{prefix}.attention.head_count"]
@@ -23,24 +23,24 @@ def is_the_usual_head(first: Keys, old: object, new: object) -> bool:
 
 
 def is_the_default_base(_first: Keys, old: object, new: object) -> bool:
-    """The base that llama.cpp takes where the file says none."""
+    """One file has llama.cpp's default base, and the other has none."""
     return {old, new} == {None, 10000.0}
 
 
 def is_falcons_context(_first: Keys, _old: object, new: object) -> bool:
-    """What the script writes whatever the original was."""
+    """The context length is the one the script always writes."""
     return new == 2048
 
 
 def is_the_heads_size(first: Keys, old: object, new: object) -> bool:
-    """Rotated are whole heads, which llama.cpp takes where the file says nothing."""
+    """Whole heads are rotated, which is llama.cpp's default without the key."""
     prefix = first["general.architecture"]
     usual = first[f"{prefix}.embedding_length"] // first[f"{prefix}.attention.head_count"]
     return new is None and bool(old == first.get(f"{prefix}.attention.key_length", usual))
 
 
 def is_both_widths(_first: Keys, old: object, new: object) -> bool:
-    """Qwen 1 counts gate and up together."""
+    """The old value counts gate and up together, as in Qwen 1."""
     return isinstance(new, int) and old == 2 * new
 
 
@@ -59,16 +59,16 @@ def is_stretched(first: Keys, old: object, new: object) -> bool:
 
 
 def is_left_out(_first: Keys, _old: object, new: object) -> bool:
-    """Just one file has it."""
+    """The script leaves the key out."""
     return new is None
 
 
 def is_told_by_the_tensors(_first: Keys, old: object, new: object) -> bool:
-    """The flag says parallel, and the tensors of a sequential block are there."""
+    """The first file's flag says parallel, but it has the tensors of a sequential block."""
     return old is True and new is False
 
 
-# Key, or the end of one → which differences are the script's own, and why.
+# Key, or its suffix → the differences that are due to the script, and why.
 HABITS: dict[str, tuple[Callable[[Keys, object, object], bool], str]] = {
     "general.file_type": (is_float32, "the type of the weights, which the first file may have quantized"),
     "general.quantized_by": (is_left_out, "the script takes it from its option --metadata alone, not from README.md"),

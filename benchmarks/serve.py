@@ -1,9 +1,9 @@
-"""Prints what a server gives to 1, 2, 4 and 8 clients at once: tokens a second, and how long a first token takes.
+"""Measures a server with 1, 2, 4 and 8 concurrent clients: tokens per second, and time to the first token.
 
 `python -m benchmarks.serve MODEL [--clients 1,2,4,8] [--rounds 5] [--prompt-tokens 32] [--generate-tokens 96]`. The
-server is `llorch run serve MODEL` in a process of its own; the clients are threads of this one, each with a prompt of
-its own, and ask for a stream. With `--engine` there is no HTTP: the requests go to the scheduler of this process, which
-a machine without uvicorn can run. In a round every number of clients has its turn; ratios are medians of the rounds'.
+server is `llorch run serve MODEL` in its own process; the clients are threads of this one, each streaming the answer to
+its own prompt. With `--engine` the requests go to the scheduler in this process, without HTTP, which works without
+uvicorn. Each round has a turn of every number of clients; ratios are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-# One request with these token ids and so many new tokens, begun at once: when the first token came, and when the last.
+# (token ids of a prompt, number of new tokens) → times of the first and of the last new token.
 Ask = Callable[[list[int], int], tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Of so many clients at once: new tokens a second of all together, and seconds until each had its first one."""
+    """One turn of concurrent clients. rate: new tokens per second of all. first_s: seconds to each first token."""
 
     rate: float
     first_s: list[float]
@@ -48,9 +48,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--engine", action="store_true", help="the scheduler in this process, without HTTP")
     options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(
-        options.threads
-    )  # of every thread, the scheduler's too; before torch is loaded
+    # Set before torch is loaded, so that it applies to all threads, including the scheduler's.
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     counts = [int(count) for count in options.clients.split(",")]
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
@@ -63,7 +62,7 @@ def main() -> None:
         for round in range(options.rounds + 1):
             for count in counts:
                 turn = together(ask, count, round, options)
-                if round:  # the first one compiles, and reads into memory
+                if round:  # not the first, which compiles and reads the model into memory
                     turns[count].append(turn)
     print("| clients | tokens/s | times one client | first token, median s | first token, worst s |")
     print("| ---: | ---: | ---: | ---: | ---: |")
@@ -79,7 +78,7 @@ def main() -> None:
 
 
 def together(ask: Ask, count: int, round: int, options: argparse.Namespace) -> Turn:
-    """One turn of so many clients, none of whose prompts was seen before."""
+    """Run one turn of `count` clients with prompts that were not used before."""
     found: list[tuple[float, float]] = [(0.0, 0.0)] * count
     ready = threading.Barrier(count + 1)
 
@@ -103,7 +102,7 @@ def together(ask: Ask, count: int, round: int, options: argparse.Namespace) -> T
 
 @contextmanager
 def server(options: argparse.Namespace, clients: int) -> Iterator[Ask]:
-    """The command, asked over HTTP as llama-server is: by token ids, and without an end that a model chooses."""
+    """Start the command; yields a function that requests like llama-server's, by token ids, ignoring the end token."""
     command = [sys.executable, "-m", "llorch.commands.run", "serve", options.model, "--slots", str(clients)]
     command += ["--mode", options.mode, "--device", options.device]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -119,7 +118,7 @@ def server(options: argparse.Namespace, clients: int) -> Iterator[Ask]:
 
 
 def stream(address: str, prompt: list[int], new: int) -> tuple[float, float]:
-    """A stream of /completion."""
+    """Stream a request of /completion; return the times of its first and last token."""
     connection = http.client.HTTPConnection(address, timeout=300)
     body = {"prompt": prompt, "n_predict": new, "temperature": 0, "ignore_eos": True, "stream": True}
     connection.request("POST", "/completion", json.dumps(body), {"content-type": "application/json"})
@@ -134,24 +133,24 @@ def stream(address: str, prompt: list[int], new: int) -> tuple[float, float]:
 
 
 class Unheard:
-    """An observer of the scheduler that keeps nothing."""
+    """An observer of the scheduler that ignores everything."""
 
     def prompt_tokens(self, count: int) -> None:
-        """Nothing."""
+        """Ignore it."""
 
     def new_tokens(self, count: int) -> None:
-        """Nothing."""
+        """Ignore it."""
 
     def first_token(self, seconds: float) -> None:
-        """Nothing."""
+        """Ignore it."""
 
     def ended(self, how: str) -> None:
-        """Nothing."""
+        """Ignore it."""
 
 
 @contextmanager
 def engine(options: argparse.Namespace, clients: int) -> Iterator[Ask]:
-    """The scheduler that a server has, in this process."""
+    """Start a server's scheduler in this process; yields a function that sends requests to it."""
     from llorch import runtime
     from llorch.runtime.request import Request
     from llorch.runtime.sampling import Sampling

@@ -1,9 +1,9 @@
-"""How long a command takes that has next to nothing to do, on one core: --help of each, and long lists.
+"""Measures the start-up time of commands on one core: --help of each, and long lists.
 
     python -m benchmarks.startup
 
-Each figure is a median of five runs, by the clock and in processor time. The registry of the lists is an SQLite
-file that holds 10,000 invented conversions, every fourth of them verified.
+Each figure is a median of five runs, in wall time and CPU time. The registry of the lists is an SQLite file with 10,000
+invented conversions, every fourth of them verified.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.registry.invented import START, conversion, folder, verification
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 RUNS, REPEATS = 10_000, 5
-HELP_S, LIST_S = 0.25, 1.0  # what is asked of each, by the clock
+HELP_S, LIST_S = 0.25, 1.0  # required wall time of each
 
 COMMANDS = ("llorch-convert", "llorch-registry", "llorch-run", "llorch-verify")
 LISTS: Sequence[tuple[str, ...]] = (
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def fill(path: Path) -> None:
-    """10,000 conversions, told in batches."""
+    """Record 10,000 conversions, in batches."""
     with Registry(path) as registry:
         for first in range(0, RUNS, 2500):
             numbers = range(first, first + 2500)
@@ -72,7 +72,7 @@ def fill(path: Path) -> None:
 
 
 def row(command: Sequence[str], asked_s: float, core: int) -> str:
-    """One line of the table."""
+    """Measure a command and return its line of the table."""
     took = [measure([str(BIN / command[0]), *command[1:]], core) for _ in range(REPEATS)]
     clock, processor = (statistics.median(values) for values in zip(*took, strict=True))
     shown = " ".join(command).partition(" --registry")[0]
@@ -80,7 +80,7 @@ def row(command: Sequence[str], asked_s: float, core: int) -> str:
 
 
 def measure(command: Sequence[str], core: int) -> tuple[float, float]:
-    """Seconds by the clock and of processor time that a command took on one core."""
+    """Return the wall seconds and CPU seconds of a command on one core."""
     begun = time.monotonic()
     process = subprocess.Popen(
         command,

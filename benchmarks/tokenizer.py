@@ -1,9 +1,9 @@
-"""How long a GGUF vocabulary takes to become a tokenizer.json, on one core, and transformers to read it at all.
+"""Measures building a tokenizer.json from a GGUF vocabulary on one core, and transformers' reading of the same file.
 
     python -m benchmarks.tokenizer [FILE.gguf …]
 
-Without files: two made vocabularies of 262,144 tokens, the size of gemma's, one with half a million merges and
-one with scores from which they are derived.
+Without files: two generated vocabularies of 262,144 tokens, the size of gemma's, one with half a million merges and one
+with scores from which merges are derived.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SIZE = 262_144
 
 
 def words(letters: str, count: int) -> tuple[list[str], list[str]]:
-    """`count` tokens of two to four letters, so that every part of one is one too, and two merges for most."""
+    """Return `count` tokens of two to four letters, all of whose parts are tokens too, and up to two merges each."""
     every = ("".join(word) for length in (2, 3, 4) for word in itertools.product(letters, repeat=length))
     tokens = list(itertools.islice(every, count))
     return tokens, [f"{token[:cut]} {token[cut:]}" for cut in (1, 2) for token in tokens if cut < len(token)]
 
 
 def make_vocabularies(folder: Path) -> list[Path]:
-    """The two vocabularies."""
+    """Write the two vocabularies; return their paths."""
     letters = string.ascii_lowercase[:23]
     characters = byte_characters()
     tokens, merges = words(letters, SIZE - len(characters))
@@ -62,7 +62,7 @@ def make_vocabularies(folder: Path) -> list[Path]:
 
 
 def seconds_of_transformers(file: Path) -> float:
-    """Processor seconds in which transformers reads the same file, before it makes anything of what it read."""
+    """Return the CPU seconds in which transformers reads the file, before it builds a tokenizer from it."""
     from transformers.modeling_gguf_pytorch_utils import (
         load_gguf_checkpoint,  # five seconds, not to be counted
     )
@@ -73,7 +73,7 @@ def seconds_of_transformers(file: Path) -> float:
 
 
 def main(files: list[Path]) -> None:
-    """One line a file: processor seconds of each step, and the most memory held so far."""
+    """Print a line per file: CPU seconds of each step, and the peak memory so far."""
     print(
         f"{'vocabulary':20} {'tokens':>8} {'merges':>8} {'read':>6} {'build':>6} {'write':>6} {'check':>6} "
         f"{'MiB':>5} {'transformers':>12}"

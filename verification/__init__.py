@@ -1,13 +1,12 @@
-"""The judge: is this folder the model that this GGUF file holds?
+"""Verification: is a converted folder the same model as its GGUF file?
 
     report = verify("SmolLM2-135M-Instruct", against="SmolLM2-135M-Instruct.gguf")
     print(report.outcome)
 
-    report = try_out("downloaded.gguf")           # a model with nothing to compare it with
+    report = smoke_test("downloaded.gguf")        # a model with nothing to compare it with
 
-Every check measures one thing and says how much is allowed and why; `checks` holds them, and
-`Report` what came out.
-Imported lazily: `import verification` loads neither torch nor LLVM.
+Every check measures one thing, and declares the limit and the reason for it; `checks` contains them, and `Report` their
+results. The names are imported lazily: `import verification` loads neither torch nor LLVM.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a check is: a function that measures, under a declaration of what is allowed and why."""
+"""A check: a function that measures something, with a declaration of the limit and the reason for it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from llorch.base.errors import InputError
 from llorch.verification.report import Result, Status
 
 T = TypeVar("T")
-S = TypeVar("S")  # what is judged: a folder beside its source, or a model alone
+S = TypeVar("S")  # the subject: a folder with its source, or a model alone
 
 LEVELS = ("quick", "full")
-NOISES = 20  # times a model's own noise is no finding: it is measured at few positions, and its tail is long
+NOISES = 20  # a limit is raised to this multiple of a model's noise, which is measured at few positions and long-tailed
 
 
 class CannotCheck(Exception):
-    """Something that a check needs is not there: the check is skipped, with this as the reason.
+    """Something that a check needs is missing: the check is skipped, with this as the reason.
 
-    optional: whether a verification without it is whole: the folder makes no such claim, or it needs an extra.
+    optional: whether a verification is complete without it, as for a claim the folder doesn't make, or a missing extra.
     """
 
     def __init__(self, reason: str, *, optional: bool = False) -> None:
@@ -31,9 +31,9 @@ class CannotCheck(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a check found: the number that is judged, where the worst lies, and what was compared.
+    """What a check measured: the number that is compared with the limit, where it is worst, and what was compared.
 
-    noise: what the same number is between two right computations of this model, where that was measured.
+    noise: the same number between two correct computations of this model, if that was measured.
     """
 
     value: float
@@ -44,12 +44,12 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Check(Generic[S]):
-    """A declaration, and the function under it.
+    """A check's declaration and the function that measures.
 
-    at_most: what `measure` may find; NaN is within no limit. fault_above: where that is higher, values
-    between the two are a warning. ceiling: what `at_most` is raised to at most, for a model whose own noise, times
-    `NOISES`, is above it. level: the lowest level that makes it. because: the sentence that a reader of a failure
-    needs.
+    at_most: the limit of what `measure` returns; NaN is never within it. fault_above: if higher than the limit, values
+    between the two are a warning. ceiling: the highest value that the limit is raised to for a model whose noise times
+    `NOISES` is above `at_most`. level: the lowest level at which it runs. because: the reason for the limit, for a
+    reader of a failure.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Check(Generic[S]):
     ceiling: float = -math.inf
 
     def __call__(self, subject: S) -> Result:
-        """Measures and judges."""
+        """Run the check on a subject and return its result."""
         started = time.perf_counter()
         try:
             found = self.measure(subject)
@@ -70,18 +70,18 @@ class Check(Generic[S]):
             return self._result(Status.SKIPPED, started, detail=str(reason), optional=reason.optional)
         except InputError as error:
             return self._result(Status.ERROR, started, detail=str(error))
-        except Exception as error:  # noqa: BLE001  # a judge that falls over what it judges must still say so
+        except Exception as error:  # noqa: BLE001  # any error of a check must be reported as its result
             return self._result(Status.ERROR, started, detail=f"{type(error).__name__}: {error}")
         limit = self.limit(found.noise)
         status = self.judged(found.value, limit)
         return self._result(status, started, float(found.value), found.where, found.detail, at_most=limit)
 
     def limit(self, noise: float = 0.0) -> float:
-        """What may be found in a model of this noise: the fault table's numbers stay the ceiling."""
+        """Return the limit for a model with this noise, at most `ceiling`; `at_most` if the noise is NaN."""
         return max(self.at_most, min(NOISES * noise, self.ceiling)) if noise == noise else self.at_most
 
     def judged(self, value: float, limit: float | None = None) -> Status:
-        """The status of a measured value."""
+        """Return the status of a measured value. limit: by default `at_most`."""
         if value <= (self.at_most if limit is None else limit):
             return Status.PASSED
         return Status.WARNED if value <= self.fault_above else Status.FAILED
@@ -124,7 +124,7 @@ def check(
     level: str = "quick",
     ceiling: float = -math.inf,
 ) -> Callable[[Callable[[S], Measurement]], Check[S]]:
-    """Declares the measuring function under it; `llorch.verification.checks.CHECKS` finds what is declared."""
+    """Declare a function as a check; `llorch.verification.checks.CHECKS` collects those that are declared."""
 
     def declare(measure: Callable[[S], Measurement]) -> Check[S]:
         return Check(name, float(at_most), fault_above, unit, because, level, measure, ceiling)
@@ -133,7 +133,7 @@ def check(
 
 
 def spread(things: Sequence[T], most: int) -> Sequence[T]:
-    """At most so many of some things, evenly spread over them, the first and the last among them."""
+    """Return at most `most` (≥ 2) of `things`, evenly spread, including the first and the last."""
     count = len(things)
     if count <= most:
         return things
@@ -141,7 +141,7 @@ def spread(things: Sequence[T], most: int) -> Sequence[T]:
 
 
 def worst(found: Iterable[tuple[float, str]]) -> Measurement:
-    """The largest of (value, where); NaN is larger than anything, and the worst of nothing is NaN."""
+    """Return the largest of (value, where); NaN counts as larger than anything, and the result for none is NaN."""
     largest, place, compared = -math.inf, "", 0
     for value, where in found:
         compared += 1
@@ -153,7 +153,7 @@ def worst(found: Iterable[tuple[float, str]]) -> Measurement:
 
 
 def count(differences: Iterable[str], detail: str, *, compared: int) -> Measurement:
-    """How many differences there are among `compared` things, of which none is NaN; `where` has the first."""
+    """Return the number of differences, with the first in `where`; NaN if `compared`, the number of things, is 0."""
     found = list(differences)
     rest = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return Measurement(len(found) if compared else math.nan, f"{found[0]}{rest}" if found else "", detail)

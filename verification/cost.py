@@ -1,4 +1,4 @@
-"""What a quantization cost: a converted folder beside the original's, tensor by tensor and in what they say."""
+"""The cost of a quantization: errors of the tensors, and divergence of the logits, against the original model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from llorch.verification.subject import Subject
 def measure_cost(
     folder: Path, original: Path, *, level: str, device: str, progress: CheckProgress = silent
 ) -> dict[str, object]:
-    """Errors of the tensors, the largest first, and the divergence of the folder's reading from the original's.
+    """Measure the errors of the tensors, the largest first, and the divergence of the folder's logits.
 
-    progress: told what is measured, and how much of it is done. kl: nats at each position of a text; perplexity: of the
-    original and of the folder. Raises InputError where the
-    original is malformed or another model, OSError where it cannot be read.
+    progress: called with the part that is measured, and how much of it is done. In the result, kl: nats at each
+    position of a text; perplexity: of the original and of the folder. Raises InputError if the original is malformed or
+    another model, OSError if it cannot be read.
     """
     from llorch.verification.lockstep import Lockstep  # torch
     from llorch.verification.readings import open_reading

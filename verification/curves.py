@@ -1,4 +1,4 @@
-"""Charts of a verification, as SVG inside HTML: lines on a logarithmic axis, no scripts, every string escaped here."""
+"""Charts of a verification as SVG in HTML: lines on a logarithmic axis, no scripts, all strings escaped."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from llorch.base.printable import printable
 
 WIDTH, HEIGHT = 720, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 700, 14, 206
-MOST_DECADES = 16  # below so many under the largest value all is the same nothing
+MOST_DECADES = 16  # of the axis; smaller values are drawn at its bottom
 MOST_SHOWN = 200
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Values over the places of the axis; one that is 0 lies on the ground. colour: a class of the page's style."""
+    """A line of values, one per place of the axis; 0 is drawn at the bottom. colour: a CSS class of the page."""
 
     name: str
     values: Sequence[float]
@@ -28,21 +28,24 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place that is to be seen at one look. label: what stands beside it."""
+    """A highlighted place, with a label beside it."""
 
     place: int
     label: str
 
 
 def text(value: object, most: int = MOST_SHOWN) -> str:
-    """Whatever it is, as text that is no markup."""
+    """Return a value as escaped text, control characters included, of at most `most` characters."""
     return escape(printable(str(value), most, quoted=False), quote=True)
 
 
 def line_chart(
     lines: Sequence[Line], places: Sequence[int], axis: str, what: str, marks: Sequence[Mark] = ()
 ) -> str:
-    """Lines over places, which are numbers in rising order: layers or positions."""
+    """Return a chart of lines over places: layers or positions, in rising order. axis: its title. what: for readers.
+
+    what: the description for screen readers.
+    """
     finite = [v for line in lines for v in line.values if v > 0 and math.isfinite(v)]
     high = math.ceil(math.log10(max(finite, default=1.0))) or 0
     low = max(math.floor(math.log10(min(finite, default=0.1))), high - MOST_DECADES)
@@ -89,7 +92,7 @@ def line_chart(
 
 
 def legend(lines: Sequence[Line]) -> str:
-    """Names of the lines in their colours."""
+    """Return the legend: the lines' names in their colours."""
     keys = "".join(f'<li><i class="{line.colour}"></i>{text(line.name)}</li>' for line in lines)
     return f'<ul class="legend">{keys}</ul>'
 

@@ -1,6 +1,6 @@
-"""What a step at which two readings part says of the fault: which operation it is, and how it shows.
+"""Diagnosis of a fault from the first step at which two readings differ: which operation it is, and how it differs.
 
-Both readings were given the same input of the layer, so that the first step that differs is where the fault is.
+Both readings were given the same input to the layer, so the fault is in the first step that differs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from llorch.runtime import Linear
 if TYPE_CHECKING:
     from llorch.runtime import Decoder
 
-SAME = 1e-5  # relative difference up to which two values are equal, but for rounding
+SAME = 1e-5  # relative RMS difference up to which two tensors count as equal
 
-# What is computed up to each step, in a reader's words.
+# Step → what is computed up to it, in words.
 STEPS: Mapping[str, str] = {
     "embedding": "the rows of the embedding, or their scale",
     "attention_norm": "the norm before attention: its weights, offset or epsilon",
@@ -45,7 +45,7 @@ def explain(
     folder: Mapping[str, Tensor],
     readings: tuple[Decoder, Decoder],
 ) -> str:
-    """A sentence on the first step that differs; source, folder: what both gave at every step of the layer."""
+    """Return a sentence about the first step that differs. source, folder: each reading's step → value in the layer."""
     one, other = source[step], folder[step]
     if one.shape != other.shape:
         return f"{STEPS.get(step, step)}: shapes {list(one.shape)} and {list(other.shape)}"
@@ -53,7 +53,9 @@ def explain(
         return _explain_rotation(step, one, other)
     if step == "attention":
         return _explain_attention(one, other)
-    fed = source.get("ffn_norm", source.get("attention_norm"))  # the second where both branches read the same
+    fed = source.get(
+        "ffn_norm", source.get("attention_norm")
+    )  # attention_norm for parallel branches with one norm
     if step == "ffn_output" and layer is not None and fed is not None:
         return _explain_feed_forward(layer, fed, readings)
     if step == "embedding":
@@ -63,7 +65,10 @@ def explain(
 
 
 def _explain_rotation(step: str, one: Tensor, other: Tensor) -> str:
-    """Queries or keys, (heads, positions, channels): position 0 is not turned, so it tells weights from rotation."""
+    """Explain a difference of queries or keys, (heads, positions, channels).
+
+    RoPE doesn't rotate position 0, so a difference there is in the weights, and one only after it in the rotation.
+    """
     what = STEPS[step]
     if _equal(one[:, 0], other[:, 0]):
         channels = (one - other).abs().amax(dim=(0, 1))
@@ -78,7 +83,10 @@ def _explain_rotation(step: str, one: Tensor, other: Tensor) -> str:
 
 
 def _explain_attention(one: Tensor, other: Tensor) -> str:
-    """What attention mixed, (positions, channels): a window or a mask leaves the first positions as they are."""
+    """Explain a difference of attention's result, (positions, channels).
+
+    A wrong window or mask leaves the first positions unchanged.
+    """
     for position in range(len(one)):
         if not _equal(one[position], other[position]):
             if position > 0:
@@ -91,7 +99,7 @@ def _explain_attention(one: Tensor, other: Tensor) -> str:
 
 
 def _explain_feed_forward(layer: int, x: Tensor, readings: tuple[Decoder, Decoder]) -> str:
-    """Which product of a feed-forward differs, by what each makes of the same input."""
+    """Explain a difference of a feed-forward by applying each of its products to the same input `x`."""
     one, other = (decoder.weights.layers[layer].ffn for decoder in readings)
     mine, theirs = _products(one, x), _products(other, x)
     gated = {"gate", "up"} <= mine.keys() & theirs.keys()
@@ -110,7 +118,7 @@ def _explain_feed_forward(layer: int, x: Tensor, readings: tuple[Decoder, Decode
 
 
 def _products(ffn: Any, x: Tensor) -> dict[str, Tensor]:
-    """What the linear layers of a feed-forward that take its input make of it."""
+    """Apply the linear layers of a feed-forward that take its input to `x`; name → result."""
     found = {}
     for one in fields(ffn):
         value = getattr(ffn, one.name)
@@ -127,7 +135,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _explain_scale(one: Tensor, other: Tensor) -> str:
-    """Whether one is a multiple of the other: a missing scale shows so."""
+    """Return a clause if one tensor is a multiple of the other, as with a missing scale; else ""."""
     square = float((one.double() * one.double()).sum())
     factor = float((one.double() * other.double()).sum()) / square if square else 1.0
     if abs(factor - 1) > 1e-4 and _equal(one * factor, other):
@@ -136,6 +144,6 @@ def _explain_scale(one: Tensor, other: Tensor) -> str:
 
 
 def _extent(channels: Tensor) -> tuple[int, int]:
-    """The first and the last channel that differs."""
+    """Return the first and the last channel that differ."""
     at = torch.nonzero(channels > SAME * channels.max()).flatten().tolist()
     return (at[0], at[-1]) if at else (0, 0)

@@ -1,4 +1,4 @@
-"""verify(): finds the source, makes every check of the level, and reports."""
+"""verify(): find the source, run all checks of the level, and return the report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from llorch.verification.check import LEVELS, CannotCheck, Check
 from llorch.verification.report import Report, Result, Status
 from llorch.verification.subject import Subject
 
-# Checks of what every other one needs: where one of them failed, an error of a later one has its cause there.
+# Checks of what all others need: if one of them failed, it is the cause of a later check's error.
 STRUCTURE = (
     "files.listed",
     "safetensors.structure",
@@ -37,22 +37,21 @@ STRUCTURE = (
     "config.tied",
     "traits.structure",
 )
-UNFIT = re.compile(
-    r"'?([^\s']+)'? (?:is missing|has shape )"
-)  # as `files.listed` and `tensors.planned` say it
-# They ask nothing of the readings: each takes seconds of a processor that waits for a device, or for another core.
+# The wording of `files.listed` and `tensors.planned`.
+UNFIT = re.compile(r"'?([^\s']+)'? (?:is missing|has shape )")
+# Checks that don't use the readings; run in a thread, while the main one waits for a device or uses another core.
 BESIDE = ("round_trip", "files.digests", "source.digest", "tokenizer.auto", "transformers.tokens")
-OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # what a pattern of names leaves
+OF_TENSORS = ("safetensors.structure", "tensors.planned", "round_trip")  # the checks with a pattern of names
 LIBRARIES, OPTIONAL = ("numpy", "tokenizers", "torch"), ("transformers",)
 ROOMS = ("base", "formats", "converter", "runtime", "verification")
 
 
 CheckProgress = Callable[[str, int, int], None]
-"""Told the name of the check that is made, and how much of it is done."""
+"""Called with the name of the running check, the amount done, and the total."""
 
 
 def silent(name: str, done: int, total: int) -> None:
-    """Tells nobody."""
+    """Ignore the progress."""
 
 
 def verify(
@@ -67,19 +66,18 @@ def verify(
     digests: FileDigests | None = None,
     progress: CheckProgress = silent,
 ) -> Report:
-    """Judges whether `folder` is the model that the GGUF file `against` holds.
+    """Verify that `folder` is the model in the GGUF file `against`.
 
-    against: by default the source that conversion.json names, if it is there and has the digest named there;
-    without a source the checks that need it are skipped. level: "quick" looks at a part of a large model and
-    takes seconds, "full" looks at all of it. device: where the readings are computed; "auto" is cuda if there
-    and both fit, else cpu, which a warning in the log then says.
-    tensors: a pattern of names, as shells have them: those are taken back, and nothing else is checked.
-    just_written: whoever calls has hashed source and folder in this same run, and quick need not do it again.
-    finished: by name, what was found of the same bytes before: those checks are not made. digests: of files that
-    were hashed a moment ago; closed in the end. progress: told how far it is, check by check and within one.
+    against: by default the source that conversion.json names, if it exists and has the digest given there; without a
+    source the checks that need it are skipped. level: "quick" checks a part of a large model and takes seconds, "full"
+    checks all of it. device: where the readings are computed; "auto" is cuda if available and both fit, else cpu, with
+    a warning in the log if they don't fit. tensors: a glob pattern of names: only these tensors are compared with the
+    source, and nothing else is checked. just_written: the caller has hashed source and folder in the same run, so quick
+    need not do it again. finished: name → earlier result for the same bytes; these checks are not run. digests: of
+    files that were just hashed; closed at the end. progress: called for each check, and within checks.
 
-    Raises OSError and InputError for a folder or source that is not there or no such thing; whatever else is
-    wrong with them is in the report.
+    Raises OSError and InputError for a folder or source that is missing or of another kind; any other fault is in the
+    report.
 
     >>> verify("folder", against="model.gguf").outcome
     'PASSED'
@@ -100,7 +98,10 @@ def verify(
         subject.just_written = just_written
         if tensors is None:
             subject.hash_ahead()
-        from llorch.runtime import choose_device, start_device  # torch: seconds, in which files are hashed
+        from llorch.runtime import (
+            choose_device,
+            start_device,
+        )  # torch, which takes seconds, while files are hashed
         from llorch.verification.checks import CHECKS
 
         subject.device = choose_device(device)
@@ -128,9 +129,9 @@ def make(
     beside: Collection[str] = (),
     finished: Mapping[str, Result] = MappingProxyType({}),
 ) -> list[Result]:
-    """Every check's result, in order. beside: names of those that are made in a thread, one after the other.
+    """Run the checks and return their results, in order. beside: names of those that run in a thread, one by one.
 
-    finished: results of checks that are not made.
+    finished: name → result of checks that are not run.
     """
     made: list[Result | Future[Result]] = []
     stopped = Event()
@@ -163,21 +164,21 @@ def make(
 
 
 def memory_needed(folder: Path) -> int | None:
-    """Bytes that a verification takes at most; None of a model that is small, or of what cannot be read as one."""
+    """Return the most bytes of memory a verification needs; None for a small model, or a folder that can't be read."""
     from llorch.verification.readings import sizes_of  # torch, as above
 
     try:
         sizes = sizes_of(read_safetensors(folder, links=True).tensors)
     except (InputError, OSError):
-        return None  # the checks say it
+        return None  # the checks report it
     return None if sizes.is_small else sizes.bound
 
 
 def told_once(results: Iterable[Result]) -> list[Result]:
-    """The results; skipped, where an earlier check has said why nothing can be measured.
+    """Return the results, with those changed to SKIPPED whose cause an earlier check has reported.
 
-    One cause is told once: a file or tensor that lacks or does not fit, what every later check needs of the files, or
-    the same trouble in the same words.
+    So each cause is reported once: a missing or misshapen file or tensor, a structural fault that all later checks run
+    into, or the same message again.
     """
     first_said, unfit = dict[str, str](), dict[str, str]()
     failed, judged = list[str](), list[Result]()
@@ -202,9 +203,9 @@ def told_once(results: Iterable[Result]) -> list[Result]:
 def _said_before(
     result: Result, first_said: Mapping[str, str], unfit: Mapping[str, str], failed: Sequence[str]
 ) -> str:
-    """What to say of a result whose cause an earlier one has said; empty where none has.
+    """Return the detail for a result whose cause an earlier check has reported; "" if none has.
 
-    unfit: files and tensors that a check has named as missing or of another shape, and that check.
+    unfit: file or tensor that is missing or of another shape → the check that reported it.
     """
     words = f"{result.where} {result.detail}"
     for name, check in unfit.items():
@@ -221,12 +222,12 @@ def _said_before(
 
 
 def _names(words: str, name: str) -> bool:
-    """Whether some words hold the name of a file or tensor, whole and not as a part of another."""
+    """Return whether a text contains the name of a file or tensor, not as a part of another name."""
     return name in words and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", words) is not None
 
 
 def tools() -> dict[str, str]:
-    """What measures, with versions. llorch.code: of the modules that a result depends on, a digest."""
+    """Return name → version of the tools that results depend on; llorch.code is a digest of our own code."""
     found = {"llorch": __version__, "llorch.code": code_digest(), "python": platform.python_version()}
     found |= {name: version(name) for name in LIBRARIES}
     for name in OPTIONAL:
@@ -237,7 +238,7 @@ def tools() -> dict[str, str]:
 
 @cache
 def code_digest() -> str:
-    """The first digits of the SHA-256 of the modules of the rooms that a verification runs through."""
+    """Return the first 12 hex digits of a SHA-256 over the modules of `ROOMS`."""
     digest, package = hashlib.sha256(), Path(__file__).parent.parent
     for room in ROOMS:
         for path in sorted((package / room).rglob("*.py")):
@@ -247,7 +248,7 @@ def code_digest() -> str:
 
 
 def recorded_source(folder: Path, digests: FileDigests) -> Path | None:
-    """The source that conversion.json names, if it is still there and still the same bytes."""
+    """Return the source that conversion.json names, if it still exists with the same bytes; else None."""
     try:
         sources = Subject(folder, None, level="quick", device="cpu", digests=digests).record["sources"]
         found = [folder / source["path"] for source in sources]
@@ -256,10 +257,10 @@ def recorded_source(folder: Path, digests: FileDigests) -> Path | None:
             for path, source in zip(found, sources, strict=True)
         )
     except (CannotCheck, InputError, KeyError, TypeError, OSError):
-        return None  # `files.listed` says what is wrong with the record
+        return None  # `files.listed` reports what is wrong with the record
     return found[0] if found and same else None
 
 
 def now() -> str:
-    """The time, as a report has it."""
+    """Return the current time as in a report: RFC 3339, UTC, in seconds."""
     return rfc3339_seconds(datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""transformers, where it is installed: what users load a folder with."""
+"""transformers, the library that users load a folder with, if it is installed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _IMPORTS = Lock()
 
 
 def require_transformers(*classes: str) -> Any:
-    """The library with some of its classes, silent: what it cannot do it raises. CannotCheck where it is not installed.
+    """Import transformers with some of its classes, and silence its log. Raises CannotCheck if it isn't installed.
 
-    One thread at a time imports them, of modules that import each other in circles; it takes seconds.
+    Under a lock, since its modules have circular imports that aren't safe in several threads. Takes seconds.
     """
     if find_spec("transformers") is None:
         raise CannotCheck("transformers is not installed: the extra `verify` brings it", optional=True)
     with _IMPORTS:
-        import transformers  # as said
+        import transformers  # slow, as said above
 
         for name in classes:
             getattr(transformers, name)

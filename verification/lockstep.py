@@ -1,7 +1,7 @@
-"""Both readings run layer by layer on the same tokens, one layer of each in memory, compared after every step.
+"""Both readings in lockstep: layer by layer on the same tokens, one layer of each in memory, compared at every step.
 
-The folder's reading goes its own way to the logits, so that they say what a fault costs; beside it, once the two have
-parted, each further layer is given the source's input, so that every layer that adds a fault of its own is found.
+The folder's reading continues with its own hidden state up to the logits, so that they show the cost of a fault. After
+the first fault, each further layer is also run on the source's input, so that every layer with a fault is found.
 """
 
 from __future__ import annotations
@@ -25,26 +25,22 @@ from llorch.verification.sequences import FinalStates, Pair, compare_sequences
 if TYPE_CHECKING:
     from llorch.runtime import Model, Observe
 
-CHUNKED, CHUNKS = (
-    96,
-    (7, 1),
-)  # tokens that are also computed in chunks: no power of two, one alone, and the rest
-NOISE_POSITIONS = (
-    32  # at which the source's reading is computed in float64 too: a short text's are all of them
-)
-EDGE = 32  # tokens at the beginning and at the end of the context, with nothing between them; a third of a short text
-KL_LIMIT, MEAN_LIMIT = 1e-9, 1e-10  # nats: those that the checks of logits have for a model without noise
-HIDDEN_LIMIT, HIDDEN_CEILING = 1e-5, 1e-3  # relative RMS: the fault table's, and for a model of much noise
+CHUNKED, CHUNKS = 96, (7, 1)  # tokens that are also computed in chunks: of 7, of 1, and the rest
+NOISE_POSITIONS = 32  # first positions at which the source's reading is also computed in float64
+EDGE = 32  # positions at the start and at the end of the context, with nothing between; at most a third of the text
+KL_LIMIT, MEAN_LIMIT = 1e-9, 1e-10  # nats: limits of the checks of logits for a model without noise
+# Relative RMS: the limit, and the highest value that it is raised to for a noisy model.
+HIDDEN_LIMIT, HIDDEN_CEILING = 1e-5, 1e-3
 
 Observed = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class StepDifference:
-    """How far the readings are apart after a step.
+    """The difference of the readings after a step.
 
-    layer: None before the first and after the last. relative: RMS of the difference as a share of the source's RMS.
-    limit: what is allowed there. position, channel: where the difference is largest.
+    layer: None before the first and after the last. relative: RMS of the difference divided by the source's RMS. limit:
+    of `relative`. position, channel: where the difference is largest.
     """
 
     layer: int | None
@@ -56,18 +52,18 @@ class StepDifference:
 
     @property
     def is_fault(self) -> bool:
-        """Whether it is above what is allowed; NaN is."""
+        """Whether it is above its limit; True for NaN."""
         return not self.relative <= self.limit
 
     @property
     def place(self) -> str:
-        """`layer 3, q`, for a reader."""
+        """The step in words: `layer 3, q`."""
         return self.step if self.layer is None else f"layer {self.layer}, {self.step}"
 
 
 @dataclass(frozen=True, slots=True)
 class LayerDifference:
-    """The hidden state after a layer on the folder's own way, beside float32's noise there."""
+    """The difference of the hidden state after a layer, without correction by the source, and float32's noise there."""
 
     layer: int
     relative: float
@@ -77,11 +73,11 @@ class LayerDifference:
 
 @dataclass(slots=True)
 class LockstepResult:
-    """What a lockstep found.
+    """The result of a lockstep.
 
-    layers: those that it ran. faults: the first step that differs in each faulty layer. explanation: of the first
-    fault. logits, long, chunked: comparisons, None where there was no source. noise: of the source's logits in float32
-    against float64. losses: of the text's tokens, by the source and by the folder.
+    layers: those that were run. faults: the first step that differs in each faulty layer. explanation: of the first
+    fault. logits, long, chunked: comparisons of logits; None without a source, except chunked. noise: the source's
+    logits in float32 against float64. losses: of the text's tokens, by the source and by the folder.
     """
 
     layers: Sequence[int]
@@ -99,7 +95,7 @@ class LockstepResult:
     losses: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, object]:
-        """The curves, for a report."""
+        """Return the curves and faults, for the report."""
         return {
             "layers": [
                 {
@@ -118,7 +114,7 @@ class LockstepResult:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether all that was compared is within the limits of a model that has no noise to speak of."""
+        """Whether everything is within the limits for a model without noise."""
         compared = [found for found in (self.logits, self.chunked, self.long) if found is not None]
         return not self.faults and all(
             found.kl_max <= KL_LIMIT and found.kl_mean <= MEAN_LIMIT for found in compared
@@ -126,12 +122,12 @@ class LockstepResult:
 
     @property
     def is_certain(self) -> bool:
-        """Whether no noise, however large, would excuse what was found at any step."""
+        """Whether every fault is above the highest limit that noise could raise it to."""
         return not any(one.relative <= HIDDEN_CEILING for one in self.faults)
 
     @property
     def extent(self) -> str:
-        """`3 of 32 layers`, or `32 layers`."""
+        """The layers that were run, in words: `3 of 32 layers`, or `32 layers`."""
         return (
             f"{len(self.layers)} of {self.n_layers} layers"
             if len(self.layers) < self.n_layers
@@ -140,9 +136,10 @@ class LockstepResult:
 
 
 class Lockstep:
-    """The models are closed by whoever opened them.
+    """Runs and compares the readings; the caller closes the models.
 
-    exact: the source's reading, or the folder's, in float64; None leaves the model's noise unmeasured.
+    source: None to run the folder alone. exact: the source's reading, or the folder's, in float64; None doesn't measure
+    the model's noise. text: token ids. layers: indices of the layers to run.
     """
 
     def __init__(
@@ -157,11 +154,11 @@ class Lockstep:
         self.source, self.folder, self.exact, self.sizes = source, folder, exact, sizes
         self.text, self.layers = text, layers
         self.found = LockstepResult(layers, folder.traits.n_layers, len(text))
-        self._first: FinalStates | None = None  # the source's end at the positions at which noise is measured
+        self._first: FinalStates | None = None  # the source's final states at the noise positions
 
     @torch.inference_mode()
     def run(self, once: int, progress: Progress) -> LockstepResult:
-        """Runs everything. once: tokens before the text repeats itself, for perplexity; 0 leaves that out."""
+        """Run everything. once: number of tokens before the text repeats itself, for perplexity; 0 leaves that out."""
         models = [model for model in (self.source, self.folder) if model is not None]
         share = max(1, len(self.text) // 3)
         places, planned = edges(min(model.n_ctx for model in models), min(EDGE, share))
@@ -186,17 +183,17 @@ class Lockstep:
     def _beginning(
         self, model: Model, most: int, chunks: Sequence[int] = (), observe: Observe | None = None
     ) -> Run:
-        """The text's first tokens, to be compared with all of it: by the rotary list that all of it turns by."""
+        """Start a run of the text's first tokens, with RoPE planned for the whole text, to compare with the whole."""
         return Run(model, self.text[:most], chunks, planned=len(self.text), observe=observe)
 
     @property
     def _noise_positions(self) -> int:
-        """Positions at which noise is measured."""
+        """The number of positions at which noise is measured."""
         return min(NOISE_POSITIONS, len(self.text))
 
     @torch.inference_mode()
     def measure_noise(self, exact: Model) -> None:
-        """Of the logits alone, after a run without `exact`; where no step is above its limit nothing else needs it."""
+        """Measure only the logits' noise, after `run` without `exact`; enough if no step's limit depends on it."""
         run = self._beginning(exact, self._noise_positions)
         for index in self.layers:
             run.layer(index)
@@ -218,7 +215,7 @@ class Lockstep:
     def _layer(
         self, index: int, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run | None
     ) -> None:
-        """One layer of each reading; what the first has made is kept until the second is compared with it."""
+        """Run one layer of each reading; the first one's steps are kept until the second's are compared with them."""
         entered = texts[0].hidden
         exact_seen: dict[str, Tensor] = {}
         if exact is not None:
@@ -229,7 +226,7 @@ class Lockstep:
             kept: dict[str, Tensor] = {}
             parted = bool(self.found.faults) and run is texts[-1] and len(texts) > 1
             run.layer(index, None if parted else keep(kept))
-            if parted:  # judged by what it makes of the source's input, as every layer is until then
+            if parted:  # compare the layer on the source's input, as for all layers before the first fault
                 run.layer(index, keep(kept), given=entered)
             long.layer(index)
             seen.append(kept)
@@ -251,7 +248,7 @@ class Lockstep:
     def _end(
         self, texts: Sequence[Run], longs: Sequence[Run], chunked: Run, exact: Run | None, once: int
     ) -> None:
-        """Final norm and logits, some positions at a time."""
+        """Compute the final norm and compare the logits, some positions at a time."""
         given = texts[0].hidden
         seen: list[dict[str, Tensor]] = [{} for _ in texts]
         ends = []
@@ -284,7 +281,7 @@ class Lockstep:
             self._compare_noise(exact, exact_end)
 
     def _compare(self, layer: int | None, seen: Sequence[Observed], exact: Observed) -> None:
-        """The steps of one layer; what is above its limit is a fault of the first step that is."""
+        """Compare the steps of one layer; record the first that is above its limit as a fault."""
         if len(seen) < 2:
             return
         source, folder = seen
@@ -312,25 +309,25 @@ class Lockstep:
 
 
 def number(value: float) -> float:
-    """A finite number, for JSON and for charts: what is not is larger than all others."""
+    """Return a finite number for JSON and charts: 1e30 for NaN and infinity."""
     return value if math.isfinite(value) else 1e30
 
 
 def keep(kept: dict[str, Tensor]) -> Observe:
-    """An observer that keeps every step's value by name."""
+    """Return an observer that stores a copy of every step's value by name."""
 
     def observe(_: int | None, step: str, value: Tensor) -> None:
-        # a copy: what comes after may write to it
+        # a copy, since later steps may write to the tensor
         kept[step] = value.detach().clone()
 
     return observe
 
 
 def with_scores(kept: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The steps of a layer that does not rotate queries and keys, with the products of both instead of each.
+    """Replace queries and keys by their products in the steps of a layer without RoPE.
 
-    A file may hold the rows of both in the order that rotation would need; without rotation only the products have a
-    meaning. q: (heads, positions, channels), k: (key heads, positions, channels) → (heads, positions, positions).
+    A file may have the rows of both in the order that RoPE needs; without RoPE only the products are meaningful. q:
+    (heads, positions, channels), k: (KV heads, positions, channels) → (heads, positions, positions).
     """
     if "q" not in kept or "k" not in kept:
         return kept
@@ -341,19 +338,19 @@ def with_scores(kept: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def limit(noise: float) -> float:
-    """What two readings of this noise may differ by."""
+    """Return the limit of the relative difference of two readings of a model with this noise."""
     return max(HIDDEN_LIMIT, min(NOISES * noise, HIDDEN_CEILING)) if noise == noise else HIDDEN_LIMIT
 
 
 def first_positions(value: Tensor, like: Tensor) -> Tensor:
-    """As many positions as `like` has; the position is the last dimension but one."""
+    """Return as many first positions as `like` has; positions are the second last dimension."""
     return value[..., : like.shape[-2], :]
 
 
 def relative(reference: Tensor, tested: Tensor) -> tuple[float, int, int]:
-    """RMS of the difference as a share of the reference's RMS, and the position and channel of the largest.
+    """Return the RMS of the difference divided by the reference's RMS, and position and channel of the largest.
 
-    Both are (…, positions, channels). Infinite where shapes differ.
+    Both are (…, positions, channels). Infinity if the shapes differ; NaN if a value is.
     """
     if reference.shape != tested.shape:
         return math.inf, 0, 0
@@ -369,6 +366,6 @@ def relative(reference: Tensor, tested: Tensor) -> tuple[float, int, int]:
 
 
 def edges(n_ctx: int, most: int) -> tuple[list[int], int]:
-    """So many places at the beginning and at the end of a context, and for how many positions they are planned."""
+    """Return `most` positions each at the start and the end of a context (fewer in a short one), and `n_ctx`."""
     size = min(most, n_ctx // 2) or 1
     return sorted({*range(size), *range(n_ctx - size, n_ctx)}), n_ctx

@@ -1,7 +1,7 @@
-"""A verification as one HTML page: self-contained, without scripts, for light, dark, desk and phone.
+"""A verification as one HTML page: self-contained, without scripts, for light and dark mode, desktop and phone.
 
-Nothing from a file becomes markup: every string goes through `curves.text`, and were one forgotten, the page's content
-security policy lets nothing run and nothing load.
+No string from a file becomes markup: all go through `curves.text`; should one be missed, the page's content security
+policy prevents that anything runs or loads.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from llorch.verification.report import Report, Result, Status
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 ORDER = (Status.FAILED, Status.ERROR, Status.WARNED, Status.SKIPPED, Status.PASSED)
 MOST_MARKS = 6
-MOST_ROWS = 60  # of tensors that a quantization cost most
+MOST_ROWS = 60  # tensors with the largest errors of a quantization
 
 
 def report_page(report: Report) -> str:
-    """The whole file."""
+    """Return the HTML page of a report."""
     name = Path(report.folder).name
     sections = [_facts(report)]
     if report.lockstep:

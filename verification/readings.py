@@ -1,4 +1,4 @@
-"""Both readings of what is judged, a layer of each in memory at a time, however large the model is."""
+"""The readings of a model: one layer in float32 in memory at a time, however large the model is."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ if TYPE_CHECKING:
     from llorch.formats.gguf import Header
     from llorch.runtime import Model, Observe
 
-KEPT_BYTES = 576 << 20  # a model up to this size in float32 stays widened: it is used again and again
-LAYER_BYTES = 512 << 20  # a layer up to this size is widened once for all that runs through it, else by tiles
+KEPT_BYTES = 576 << 20  # a model up to this size in float32 is kept widened, since it is used several times
+LAYER_BYTES = 512 << 20  # a layer up to this size in float32 is widened once for all sequences, else by tiles
 ROUNDED: Mapping[str, Literal["bfloat16", "float16"]] = {"BF16": "bfloat16", "F16": "float16"}
 LAYERS = "model.layers."
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Weights of the model, and of its largest layer."""
+    """The number of weights of the model, and of its largest layer."""
 
     weights: int
     layer: int
 
     @property
     def is_small(self) -> bool:
-        """Whether both readings are kept widened."""
+        """Whether both readings are kept widened to float32."""
         return 4 * self.weights <= KEPT_BYTES
 
     @property
     def widened_bytes(self) -> int:
-        """What `runtime.load` is to keep, so that a layer in use is widened once, or by tiles."""
+        """The `widened_bytes` for `runtime.load`, so that a layer in use is widened once; 0 for widening by tiles."""
         return 4 * self.weights if self.is_small or 4 * self.layer <= LAYER_BYTES else 0
 
     @property
     def bound(self) -> int:
-        """Bytes that a lockstep takes at most: 1 GB, and a layer as the source stores it, of 16 bits a weight."""
+        """The most bytes a lockstep needs: 1 GB, and a layer of 16 bits per weight."""
         return 10**9 + 2 * self.layer
 
 
 def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
-    """Of a folder, by its headers."""
+    """Return the sizes of a folder's model, from its headers."""
     layers: dict[str, int] = {}
     for name, tensor in tensors.items():
         part = name.removeprefix(LAYERS).split(".", 1)[0] if name.startswith(LAYERS) else name
@@ -58,11 +58,11 @@ def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
 def rounding_of(
     tensors: Mapping[str, SafetensorsTensor], wide: Collection[str] = ()
 ) -> Literal["bfloat16", "float16"] | None:
-    """The type that the source's weights are rounded to, so that they equal the folder's.
+    """Return the dtype that the source's weights have to be rounded to, to equal the folder's; None for no rounding.
 
-    wide: tensors that stay in float32 whatever the others are in, as a router's bias does; the source's reading never
-    rounds them. Where all others are of one 16-bit type, that. Else None: the folder is float32, or lost nothing.
-    Blocks that stay as they are (U8) are numbers of bfloat16, and stand beside float16 only where nothing was rounded.
+    wide: tensors that are always float32, such as a router's bias; the source's reading never rounds them. If all
+    others have one 16-bit dtype, it is that; else the folder is float32, or lost nothing. Blocks that were kept (U8)
+    are exact in bfloat16; beside float16 they only occur if nothing was rounded.
     """
     dtypes = {tensor.dtype for name, tensor in tensors.items() if name not in wide}
     if dtypes == {"U8", "BF16"}:
@@ -77,20 +77,20 @@ def open_reading(
     rounded: Literal["bfloat16", "float16"] | None = None,
     dtype: Literal["float16", "float32", "float64"] = "float32",
 ) -> Model:
-    """A model whose layers are widened when they are used; float64 ones by tiles, since they are run once."""
+    """Open a model whose layers are widened when they are used; in float64 by tiles, since they are run once."""
     kept = sizes.widened_bytes if dtype == "float32" else 0
     model = runtime.load(path, device, dtype, rounded, widened_bytes=kept)
-    if not sizes.is_small:  # used a few times at the end, and larger than a layer: by tiles
+    if not sizes.is_small:  # the output layer is larger than a layer and used only a few times: by tiles
         head = model.decoder.weights.head.weight
         head.numbers = replace(head.numbers, keep=False)
     return model
 
 
 class Run:
-    """A sequence on its way through one reading, a layer at a time.
+    """One sequence run through a reading, layer by layer.
 
-    chunks: how many tokens at a time, all at once by default. places, planned: as `Decoder.begin` has them. hidden:
-    (positions, hidden size), what the next layer is given; another tensor may be put in its place.
+    chunks: sizes of the pieces the tokens are computed in, by default all at once. places, planned: see
+    `Decoder.begin`. hidden: (positions, hidden size), the input of the next layer; may be replaced.
     """
 
     def __init__(
@@ -125,10 +125,10 @@ class Run:
         self.hidden: Tensor = torch.cat(pieces)
 
     def layer(self, index: int, observe: Observe | None = None, given: Tensor | None = None) -> Tensor:
-        """What a layer makes of `given`, by default of `hidden`, which it then replaces.
+        """Run a layer on `given`; by default on `hidden`, which the result then replaces. Returns the result.
 
-        Where no other layer reads its keys and values, they are forgotten after it: of all layers they would be larger
-        than the layers.
+        Its KV cache is dropped afterwards, unless another layer reads it: those of all layers would be larger than the
+        layers.
         """
         import torch  # as above
 
@@ -145,20 +145,20 @@ class Run:
         return out
 
     def end(self, observe: Observe | None = None, given: Tensor | None = None) -> Tensor:
-        """After the final norm: what the output layer is given."""
+        """Return the final norm of `given`, by default of `hidden`: the input of the output layer."""
         x = self.hidden if given is None else given
         return self.model.decoder.end(
             x, self._steps[0].for_request(self.model.new_cache(len(self.ids)), observe)
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Of rows of what `end` gave, float32, on a device that can compare them in float64."""
+        """Return the float32 logits of rows of `end`'s result, on a device that supports float64 for comparisons."""
         logits = self.model.decoder.logits(hidden).float()
         return logits.cpu() if logits.device.type == "mps" else logits
 
 
 def cuts(positions: int, chunks: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Where each chunk begins and ends; the last one takes what is left."""
+    """Yield the start and end of each chunk; the last one is the rest."""
     start = 0
     for size in chunks:
         if start + size < positions:
@@ -168,13 +168,13 @@ def cuts(positions: int, chunks: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def release(model: Model, index: int, sizes: Sizes) -> None:
-    """Gives back the memory of a layer, unless the model is small enough to be kept."""
+    """Free the memory of a layer, unless the model is small enough to be kept."""
     if not sizes.is_small:
         model.decoder.weights.layers[index].release()
 
 
 def layered_logits(model: Model, ids: Sequence[int], layers: Sequence[int], sizes: Sizes) -> Tensor:
-    """Logits after every token through some layers, in the memory of one."""
+    """Return the logits after every token through some layers, with one layer in memory at a time."""
     import torch
 
     with torch.inference_mode():
@@ -186,7 +186,7 @@ def layered_logits(model: Model, ids: Sequence[int], layers: Sequence[int], size
 
 
 def next_tokens(model: Model, ids: Sequence[int], count: int) -> list[int]:
-    """The most probable tokens after some, one by one; the lowest id among equals."""
+    """Generate `count` tokens greedily; the lowest id if several are equally probable."""
     cache, pending, made = model.new_cache(len(ids) + count), list(ids), list[int]()
     for _ in range(count):
         made.append(int(model.step(pending, cache).numpy().argmax()))

@@ -1,4 +1,4 @@
-"""What a verification found, as data: a result for every check, and one outcome."""
+"""The report of a verification: a result for every check, and one outcome."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ SCHEMA = "llorch.verification/v1"
 
 
 class Status(enum.StrEnum):
-    """How a check ended; only PASSED and WARNED measured something that is allowed."""
+    """How a check ended; only PASSED and WARNED mean that something was measured and is allowed."""
 
     PASSED = "PASSED"
-    WARNED = "WARNED"  # above what is expected, below what is a fault
+    WARNED = "WARNED"  # above the limit, but not yet a fault
     FAILED = "FAILED"
-    SKIPPED = "SKIPPED"  # something it needs is not there
-    ERROR = "ERROR"  # it fell over, so what it would have measured is not known
+    SKIPPED = "SKIPPED"  # something it needs is missing
+    ERROR = "ERROR"  # it raised an error, so there is no measurement
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One check's measurement beside what is allowed.
+    """One check's measurement and its limit.
 
-    value: in `unit`; None where nothing was measured. where: the tensor, file or position of the worst.
-    detail: what was compared, or why nothing was. optional: where it is skipped, nothing that was asked for is missing.
-    made: when, RFC 3339, if it was not made in this verification but in an earlier one of the same bytes.
+    value: in `unit`; None if nothing was measured. where: the tensor, file or position of the worst value. detail: what
+    was compared, or why nothing was. optional: if skipped, the verification is still complete. made: time, RFC 3339, if
+    the result is from an earlier verification of the same bytes.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Result:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Result:
-        """The row that `to_json` made."""
+        """Return the result of a row made by `to_json`."""
         return cls(**{**row, "status": Status(row["status"])})
 
     def to_json(self) -> dict[str, object]:
-        """The row of a report; a value that is no JSON number is null, and `detail` says so."""
+        """Return the row for a report; a NaN or infinite value is null, and stated in `detail`."""
         finite = self.value is not None and math.isfinite(self.value)
         return {
             "name": self.name,
@@ -71,9 +71,9 @@ class Result:
 class Report:
     """All results of one verification.
 
-    folder, against: what was compared; `against` is None when there was no source. level: "quick" or "full".
-    started, finished: RFC 3339, UTC. tools: name → version of what did the measuring. lockstep: the curves that
-    `Found.to_json` gives. reference: what `measure_cost` found.
+    folder, against: what was compared; `against` is None if there was no source. level: "quick" or "full". started,
+    finished: RFC 3339, UTC. tools: name → version of the tools. lockstep: from `LockstepResult.to_json`. reference:
+    from `measure_cost`.
     """
 
     folder: str
@@ -89,9 +89,9 @@ class Report:
 
     @property
     def outcome(self) -> str:
-        """FAILED if a check failed or fell over, INCOMPLETE if one was skipped or none made, else PASSED.
+        """FAILED if a check failed or raised an error, INCOMPLETE if one was skipped or none was run, else PASSED.
 
-        A check that is optional may be skipped: the folder makes no such claim, or a library that it needs is an extra.
+        Optional checks may be skipped: the folder makes no such claim, or they need a library that is an extra.
         """
         asked = [
             result for result in self.results if not (result.optional and result.status == Status.SKIPPED)
@@ -103,13 +103,13 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many checks ended in which way, in the order of `Status`; only ways that occurred."""
+        """Status → number of checks, in the order of `Status`; only those that occurred."""
         found = [result.status for result in self.results]
         return {str(status): found.count(status) for status in Status if status in found}
 
     @property
     def sentence(self) -> str:
-        """How many checks ended in which way, which ones failed, and how long it took, on one line."""
+        """The number of checks by status, the failed ones, and the duration, on one line."""
         counts = ", ".join(f"{count} {status.lower()}" for status, count in self.counts.items())
         bad = [result for result in self.results if result.status in (Status.FAILED, Status.ERROR)]
         names = f"; failed: {', '.join(result.name for result in bad)}" if bad else ""
@@ -120,15 +120,14 @@ class Report:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Report:
-        """The report of which `to_json` made this document; KeyError or TypeError when none did."""
-        later: dict[str, Any] = {
-            name: document.get(name) for name in ("lockstep", "reference")
-        }  # older documents have neither
+        """Return the report of a document made by `to_json`; KeyError or TypeError for another document."""
+        # Older documents have neither.
+        later: dict[str, Any] = {name: document.get(name) for name in ("lockstep", "reference")}
         known = later | {f.name: document[f.name] for f in fields(cls) if f.name not in (*later, "results")}
         return cls(**known, results=[Result.from_json(row) for row in document["checks"]])
 
     def to_json(self) -> dict[str, object]:
-        """The document that --json prints."""
+        """Return the document for --json."""
         return {
             "schema": SCHEMA,
             "folder": self.folder,

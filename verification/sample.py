@@ -1,7 +1,7 @@
-"""The texts that readings are compared on: prose for logits, and what tokenizers stumble over.
+"""Texts for comparisons: prose for logits, and difficult texts for tokenizers.
 
-Written for this purpose; nothing depends on what they say. Random tokens would not do: on them a model's
-distribution is flat, and the noise of honest arithmetic is ten times larger.
+Written for this purpose; nothing depends on their content. Random tokens are no substitute: for them a model's
+distribution is flat, and the noise of correct arithmetic is ten times larger.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ kept with the tank, in a box of its own, and the first line of every report says
 
 PROMPT = "The first thing to know about the sea is"
 
-# One difficulty a line: a tokenizer that was converted by a neighbouring recipe differs on some of them.
+# One difficulty per line: a tokenizer converted with the rules of a similar one differs on some of them.
 ODDITIES = (
     "Hello, world!",
     " leading and trailing ",
@@ -56,7 +56,7 @@ ODDITIES = (
     "<s> </s> <unk> <pad> <|endoftext|> <|im_start|>user\nhi<|im_end|> [INST] [/INST] <bos><eos>",
 )
 
-# Kinds of characters that pre-tokenizers and normal forms tell apart, one of each or two where a case decides.
+# Kinds of characters that pre-tokenizers and normalizers distinguish, one of each, or two where case matters.
 KINDS = (
     "a",
     "B",
@@ -83,7 +83,7 @@ BLANKS = (" ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u3000")
 
 
 def neighbours() -> Iterator[str]:
-    """Every three of the kinds of characters in a row, the second with a repetition; some 20,000 short texts."""
+    """Yield every sequence of three kinds of characters, and 4 to 7 repetitions of each; some 20,000 short texts."""
     kinds = (*KINDS, *BLANKS)
     for first, second, third in itertools.product(kinds, repeat=3):
         yield first + second + third

@@ -1,4 +1,4 @@
-"""A verification in SARIF 2.1.0, which code hosts show beside files.
+"""A verification as SARIF 2.1.0, which code hosts display with the files.
 
 Source: OASIS, Static Analysis Results Interchange Format 2.1.0, sections 3.13 to 3.27.
 """
@@ -27,7 +27,7 @@ FILES: Mapping[str, str] = {
 
 
 def report_sarif(report: Report) -> dict[str, Any]:
-    """One run; a result for every check that did not pass, at the file that it speaks of."""
+    """Return a report as one SARIF run, with a result for every check that did not pass, at the file it is about."""
     rules = [
         {
             "id": one.name,
@@ -51,7 +51,7 @@ def report_sarif(report: Report) -> dict[str, Any]:
 
 
 def file_of(report: Report, one: Result) -> str:
-    """Which file a result is about, as a URI relative to what was verified; a .gguf file is all there is of it."""
+    """Return the file that a result is about, as a URI relative to the folder; for a .gguf file its name."""
     whole = Path(report.folder)
     name = (
         whole.name

@@ -1,4 +1,4 @@
-"""Logits of what ran through both readings: the output layer once for all sequences, some positions at a time."""
+"""Comparison of logits of several sequences: the output layer is run once for all, some positions at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from llorch.runtime import LogitsComparison, compare_logits
 from llorch.verification.readings import Run
 
-LOGITS_ROWS_BYTES = 64 << 20  # of a reading's logits at a time
+LOGITS_ROWS_BYTES = 64 << 20  # most bytes of a reading's logits at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class FinalStates:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A comparison by its name: two sequences, each as the index of its reading and its name there."""
+    """A named comparison of two sequences, each given as (index of the reading, name of the sequence)."""
 
     name: str
     reference: tuple[int, str]
@@ -35,10 +35,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class SequenceComparison:
-    """What came of the pairs, by their names.
+    """The results of comparisons, by name.
 
-    losses: mean negative log-likelihood of the text's tokens after the first by each reading, in nats; NaN where there
-    is no second, empty where none was asked for.
+    losses: each reading's mean negative log-likelihood of the text's tokens after the first, in nats; NaN if there is
+    no second token, empty if not requested.
     """
 
     pairs: Mapping[str, LogitsComparison]
@@ -48,9 +48,9 @@ class SequenceComparison:
 def compare_sequences(
     readings: Sequence[FinalStates], pairs: Sequence[Pair], once: int = 0, text: str = "text"
 ) -> SequenceComparison:
-    """Compares logits; of a sequence that is shorter than the other one, as many positions as it has.
+    """Compare the logits of pairs of sequences, up to the length of the shorter one.
 
-    once: tokens of the sequence `text` whose losses are asked for.
+    once: number of tokens of the sequence `text` to compute losses for; 0 for none.
     """
     found = defaultdict[str, list[LogitsComparison]](list)
     last = min(once, len(readings[0].sequences[text])) - 1
@@ -70,7 +70,7 @@ def compare_sequences(
 
 
 def _pieces(readings: Sequence[FinalStates]) -> Iterator[tuple[int, list[dict[str, Tensor]]]]:
-    """Where a piece starts, and each reading's logits there, by sequence."""
+    """Yield (start of a piece, for each reading the logits of its sequences by name)."""
     width = max(
         reading.run.model.vocabulary_size * 4 * max(1, len(reading.sequences)) for reading in readings
     )
@@ -81,7 +81,7 @@ def _pieces(readings: Sequence[FinalStates]) -> Iterator[tuple[int, list[dict[st
 
 
 def _logits(reading: FinalStates, piece: slice) -> dict[str, Tensor]:
-    """Of one reading's sequences that reach so far."""
+    """Return the logits of a piece, by name, of the sequences that are long enough."""
     parts = {name: end[piece] for name, end in reading.sequences.items() if len(end) > piece.start}
     if not parts:
         return {}

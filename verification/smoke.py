@@ -1,7 +1,7 @@
-"""try_out(): a model with nothing to compare it with. Does it load, run, and make of English more than a guess?
+"""smoke_test(): check a model without anything to compare it with: does it load, run, and predict English?
 
-It cannot say that a model is the right one. It says that this one is no ruin: files of the right length and digest
-have held zeros, the wrong vocabulary, or weights in an order that nothing reads.
+It cannot tell whether a model is the right one, only that it isn't broken: files with the right length and digest have
+contained zeros, the wrong vocabulary, or weights in a wrong order.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
     from llorch.runtime import Description, Model
 
-SHARE_OF_MEMORY = 0.8  # of the machine's, that a model may take here
+SHARE_OF_MEMORY = 0.8  # of the machine's memory, that a model may use
 
 
 def memory_here() -> int:
-    """Bytes that a model may take on this machine."""
+    """Return the bytes of memory that a model may use on this machine."""
     return int(SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 class SmokeSubject:
-    """A model file or folder, opened when it is first asked for; a context manager.
+    """A model file or folder, opened on first use; a context manager.
 
-    What the runtime does not support, or what does not fit into this machine, raises CannotCheck.
+    Raises CannotCheck for a model that the runtime does not support, or that does not fit into memory.
     """
 
     def __init__(self, path: Path, *, level: str, device: str) -> None:
@@ -60,7 +60,7 @@ class SmokeSubject:
 
     @cached_property
     def description(self) -> Description:
-        """What its headers say."""
+        """The model's description, from its headers."""
         try:
             return runtime.describe(self.path)
         except UnsupportedInput as error:
@@ -68,7 +68,7 @@ class SmokeSubject:
 
     @cached_property
     def model(self) -> Model:
-        """Ready to run."""
+        """The loaded model."""
         needed = self.description.for_positions(QUICK_POSITIONS).total
         there = memory_here()
         if needed > there:
@@ -81,7 +81,7 @@ class SmokeSubject:
 
     @cached_property
     def prose(self) -> Sequence[int]:
-        """The beginning of a text as ids: what this level can afford to compute."""
+        """The beginning of a text as token ids, as long as this level can afford."""
         ids: list[int] = self.model.tokenizer.encode(PROSE).ids
         most = min(self.model.n_ctx, LOGITS_BYTES // (4 * self.model.vocabulary_size))
         if self.level == "quick":
@@ -91,7 +91,7 @@ class SmokeSubject:
 
     @cached_property
     def logits(self) -> Tensor:
-        """After every token of `prose`; (tokens, vocabulary), float32."""
+        """The logits after every token of `prose`: (tokens, vocabulary), float32."""
         return self.model.logits(self.prose)
 
 
@@ -102,7 +102,7 @@ class SmokeSubject:
     because="one NaN in a weight spreads to everything after it",
 )
 def finite(lone: SmokeSubject) -> Measurement:
-    """At how many positions of a text a logit is no finite number."""
+    """The number of positions of a text with a NaN or infinite logit."""
     bad = (~lone.logits.isfinite()).any(dim=-1).nonzero().flatten().tolist()
     return count(
         (f"position {position}" for position in bad), f"{len(lone.prose)} positions", compared=len(lone.prose)
@@ -117,7 +117,7 @@ def finite(lone: SmokeSubject) -> Measurement:
     because="whoever has learnt any English is less surprised by it than by chance; weights in disorder are not",
 )
 def surprise(lone: SmokeSubject) -> Measurement:
-    """Mean negative log-likelihood of a text's tokens, as a share of that of a uniform guess."""
+    """Mean negative log-likelihood of a text's tokens, divided by that of a uniform guess."""
     import torch  # `import verification` does not load it
 
     targets = torch.tensor(lone.prose[1:], device=lone.logits.device)
@@ -133,7 +133,7 @@ def surprise(lone: SmokeSubject) -> Measurement:
     because="a text that does not come back from its tokens was not what the model was given",
 )
 def tokens_come_back(lone: SmokeSubject) -> Measurement:
-    """How many texts are others after they were encoded and decoded, but for blanks at their beginning."""
+    """The number of texts that change when encoded and decoded, ignoring blanks at both ends."""
     tokenizer = lone.model.tokenizer
     texts = PROSE.split("\n\n")
     lost = [
@@ -156,19 +156,19 @@ def smoke_test(
     *,
     progress: CheckProgress = silent,
 ) -> Report:
-    """Runs a .gguf file or a folder by itself; what the runtime does not know is skipped, so INCOMPLETE.
+    """Run a .gguf file or a folder by itself; for an unsupported model the checks are skipped: INCOMPLETE.
 
-    level: "quick" computes as many positions as a few seconds allow, "full" a whole text. device: where; "auto" is
-    cuda if there. progress: told which check is made. Raises OSError for what is not there and InputError for what is
-    no model; whatever else is wrong with it is in the report.
+    level: "quick" computes as many positions as a few seconds allow, "full" a whole text. device: "auto" is cuda if
+    available. progress: called with the running check. Raises OSError for a missing file and InputError for one that
+    isn't a model; any other fault is in the report.
     """
-    from llorch.runtime import choose_device  # torch: two seconds that a wrong path should not cost
+    from llorch.runtime import choose_device  # torch, two seconds that a wrong path need not wait for
 
     file = Path(path)
     file.stat()
     started = now()
     with SmokeSubject(file, level=level, device=choose_device(device)) as lone:
-        with suppress(CannotCheck):  # each check says it
+        with suppress(CannotCheck):  # each check reports it
             _ = lone.description
         results = []
         for one in SMOKE_CHECKS.values():

@@ -1,6 +1,6 @@
-"""What is judged: a folder and the GGUF it was made from, opened no further and no oftener than asked.
+"""The subject of a verification: a folder and the GGUF file it was made from, each part opened once, when needed.
 
-Everything is read anew from the disk: of what the conversion held in memory nothing is believed.
+Everything is read from the disk again; nothing that the conversion had in memory is trusted.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from llorch.verification.lockstep import LockstepResult
 
 LOG = logging.getLogger("llorch.verification")
-QUICK_BYTES = 2 << 30  # what a quick check reads or works on: a few seconds
-JUST_WRITTEN_BYTES = 32 << 20  # that quick hashes of what the same run has written and hashed
-QUICK_FLOP = 2e11  # what a quick check computes with each reading: a few seconds on one core
-LOGITS_BYTES = 512 << 20  # most that the logits of one reading may take
-LOCKSTEP_FLOP = 6e9  # what a quick lockstep computes with each reading of the layers that it runs
-LOCKSTEP_BYTES = 128 << 20  # of float32 that the layers of a quick lockstep take
-FULL_FLOP = 1.2e12  # what a full check computes with each reading: half a minute on two cores
+QUICK_BYTES = 2 << 30  # that a quick check reads or works on, a few seconds
+JUST_WRITTEN_BYTES = 32 << 20  # that quick hashes of files which the same run has written and hashed
+QUICK_FLOP = 2e11  # of a quick check with each reading, a few seconds on one core
+LOGITS_BYTES = 512 << 20  # most bytes of the logits of one reading
+LOCKSTEP_FLOP = 6e9  # of a quick lockstep with each reading, in the layers that it runs
+LOCKSTEP_BYTES = 128 << 20  # of float32 weights in the layers of a quick lockstep
+FULL_FLOP = 1.2e12  # of a full check with each reading, half a minute on two cores
 LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 24, 200, 2048
-LEAST_LAYERS = 3  # that quick runs, however large they are: the first, the last, and one between them
-MOST_KINDS = 6  # of layers of which quick runs one each, however large they are
+LEAST_LAYERS = 3  # quick runs at least the first, the last, and one between, however large they are
+MOST_KINDS = 6  # quick runs one layer of each of so many kinds, however large they are
 
 T = TypeVar("T")
 
 
 def _silent(done: int, total: int) -> None:
-    """Tells nobody."""
+    """Ignore the progress."""
 
 
 class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
-    """A cached property of which threads wait for each other; its refusal is kept too, and not tried again."""
+    """A thread-safe cached property, which also caches CannotCheck and InputError and raises them again."""
 
     def __init__(self, function: Callable[[Any], T]) -> None:
         refused: weakref.WeakKeyDictionary[Any, Exception] = weakref.WeakKeyDictionary()
@@ -62,7 +62,7 @@ class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
         @wraps(function)
         def attempt(subject: Any) -> T:
             with lock:
-                if self.attrname in vars(subject):  # made while this thread waited
+                if self.attrname in vars(subject):  # computed while this thread waited
                     return vars(subject)[self.attrname]  # type: ignore[no-any-return]
                 if subject in refused:
                     raise refused[subject]
@@ -77,10 +77,10 @@ class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
 
 
 class Subject:
-    """A folder, its source where there is one, and how thoroughly to look; a context manager.
+    """A folder, its source if there is one, and the level of verification; a context manager.
 
-    device: where the readings are computed, "cpu" or another that torch knows.
-    Whatever needs the source raises CannotCheck where there is none, and InputError for what is malformed.
+    device: where the readings are computed, "cpu" or another of torch's devices. Properties that need the source raise
+    CannotCheck if there is none, and InputError if a file is malformed.
     """
 
     def __init__(
@@ -97,10 +97,9 @@ class Subject:
         self.device = device
         self.digests = digests or FileDigests()
         self._of_thread = threading.local()
-        self.pattern: str | None = (
-            None  # of tensors' names that are looked at, or None for what the level can afford
-        )
-        self.just_written = False  # whether the digests of files are those that this run has just made
+        # Glob pattern of the tensors to check; None to check what the level can afford.
+        self.pattern: str | None = None
+        self.just_written = False  # whether the same run has just hashed the files
         self._source = source
         self._models: list[Model] = []
         self._opening: threading.Thread | None = None
@@ -119,7 +118,7 @@ class Subject:
 
     @property
     def progress(self) -> Callable[[int, int], None]:
-        """Told how far the check is that this thread makes."""
+        """The progress of the check that runs in this thread."""
         progress: Callable[[int, int], None] = getattr(self._of_thread, "progress", _silent)
         return progress
 
@@ -128,8 +127,8 @@ class Subject:
         self._of_thread.progress = progress
 
     def stay_within_memory(self) -> None:
-        """Takes the processor where the device has no room for all readings at once, and says so in the log."""
-        from llorch import runtime  # torch: whoever asks for a device by its name waits for it later
+        """Switch to the CPU, with a warning in the log, if the device has no room for all readings at once."""
+        from llorch import runtime  # torch, slow to import
 
         if self.device == "cpu":
             return
@@ -140,64 +139,64 @@ class Subject:
             LOG.warning("%s: both readings are computed on the processor", error)
             self.device = "cpu"
         except (InputError, OSError):
-            return  # the checks say what is wrong with the files
+            return  # the checks report what is wrong with the files
 
     @property
     def source(self) -> Path:
-        """The GGUF file, or a part of a split one."""
+        """The path of the GGUF file, or of a part of a split one."""
         if self._source is None:
             raise CannotCheck("there is no source to compare with: --against names one")
         return self._source
 
     @once
     def header(self) -> Header:
-        """Of the source."""
+        """The source's header."""
         return read_header(self.source)
 
     @cached_property
     def record(self) -> Mapping[str, Any]:
-        """conversion.json."""
+        """The folder's conversion.json, parsed."""
         if not (self.folder / RECORD).exists():
-            # another exporter's folder makes no such claim; whatever else it is, the other checks say
+            # optional: a folder written by another exporter has none, and the other checks still apply
             raise CannotCheck(f"there is no {RECORD} to say what was written", optional=True)
         return self.json(RECORD)
 
     @cached_property
     def digested_files(self) -> Sequence[Mapping[str, Any]]:
-        """The rows of conversion.json of the files that are there; the card is prose, and people edit it."""
+        """The rows of conversion.json for existing files, except the model card, which people edit."""
         rows = self.record["files"]
         return [row for row in rows if row["role"] != "card" and (self.folder / row["path"]).is_file()]
 
     @cached_property
     def hashed_files(self) -> Collection[Path]:
-        """Which of them this level hashes."""
+        """The files of the folder that this level hashes."""
         names = self.affordable((row["path"], row["size"]) for row in self.digested_files)
         return {self.folder / name for name in names}
 
     @cached_property
     def source_sizes(self) -> Mapping[Path, int]:
-        """The source's parts."""
+        """The source's parts: path → bytes."""
         return {part.path: part.identity.size for part in self.header.parts}
 
     @cached_property
     def hashed_sources(self) -> Collection[Path]:
-        """Which of them this level hashes."""
+        """The source's parts that this level hashes."""
         return {
             Path(n) for n in self.affordable((str(path), size) for path, size in self.source_sizes.items())
         }
 
     def hash_ahead(self) -> None:
-        """Begins with the digests that the checks will ask for; those say what cannot be read."""
+        """Start hashing the files whose digests the checks need; the checks report what cannot be read."""
         for paths in ("hashed_files", "hashed_sources"):
             with suppress(CannotCheck, InputError, OSError, LookupError, TypeError, AttributeError):
                 self.digests.begin(getattr(self, paths))
 
     def open_ahead(self) -> None:
-        """Begins to load both readings where that takes a device's time; what is wrong with them the checks say."""
+        """Start loading both readings in a thread if the device isn't the CPU; the checks report faults."""
 
         def open_both() -> None:
             for name in ("folder_reading", "ggml_reading"):
-                with suppress(Exception):  # the first check that needs it meets it again
+                with suppress(Exception):  # the first check that needs it raises it again
                     getattr(self, name)
 
         if self.device != "cpu":
@@ -206,7 +205,7 @@ class Subject:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """What the caller of the conversion said of the model that the source does not say: `--set`."""
+        """The keys of config.json that were set by --set at the conversion."""
         if not (self.folder / RECORD).exists():
             return {}
         found = self.record.get("options", {}).get("set", {})
@@ -214,11 +213,11 @@ class Subject:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """config.json."""
+        """The folder's config.json, parsed."""
         return self.json("config.json")
 
     def json(self, name: str) -> Mapping[str, Any]:
-        """One of the folder's files, which is to be a JSON object."""
+        """Read one of the folder's files as a JSON object. Raises MalformedInput."""
         path = self.folder / name
         try:
             document = json.loads(path.read_bytes())
@@ -230,28 +229,28 @@ class Subject:
 
     @once
     def tensors(self) -> Mapping[str, SafetensorsTensor]:
-        """What the folder's safetensors files hold, read strictly."""
+        """The tensors in the folder's safetensors files, read strictly."""
         return read_safetensors(self.folder, links=True).tensors
 
     @once
     def vocabulary(self) -> TokenizerFiles:
-        """The tokenizer that the source's keys lead to."""
+        """The tokenizer files that result from the source's metadata."""
         return build_tokenizer(self.header.metadata)
 
     @once
     def outputs(self) -> Sequence[PlannedTensor]:
-        """The tensors that the source's header leads to."""
-        # What is unknown was refused, or left out with a warning, when the folder was made.
+        """The tensors that a conversion of the source writes, from its header."""
+        # Unknown tensors were refused, or left out with a warning, at the conversion.
         packed = any(tensor.dtype == "U8" for tensor in self.tensors.values())
         return make_plan(self.header, self.vocabulary, allow_unknown=True, keep_blocks=packed).outputs
 
     @once
     def source_text(self) -> Text:
-        """What the source says of text; no weight is read for it.
+        """The source's tokenizer and chat template, read without weights.
 
-        Where tokenizer.json is to the byte what the source's keys lead to, its tokenizer is the folder's.
+        If the folder's tokenizer.json is byte for byte what results from the source, the folder's tokenizer is reused.
         """
-        from llorch import runtime  # torch: two seconds that the checks before did not need
+        from llorch import runtime  # torch, two seconds that the earlier checks do not need
 
         name = "tokenizer.json"
         with suppress(InputError, OSError):
@@ -261,33 +260,33 @@ class Subject:
 
     @once
     def folder_text(self) -> Text:
-        """What the folder says of text."""
+        """The folder's tokenizer and chat template."""
         from llorch import runtime  # as above
 
         return runtime.read_text(self.folder)
 
     @cached_property
     def rounding(self) -> Literal["bfloat16", "float16"] | None:
-        """What the source's weights are rounded to before both readings are compared."""
+        """The dtype that the source's weights are rounded to before the readings are compared."""
         return rounding_of(self.tensors, [output.name for output in self.outputs if output.dtype == "F32"])
 
     @cached_property
     def sizes(self) -> Sizes:
-        """How large the model is, by the folder's headers."""
+        """The model's sizes, from the folder's headers."""
         return sizes_of(self.tensors)
 
     @once
     def ggml_reading(self) -> Model:
-        """The source, by ggml's conventions; with every weight as the folder can hold it."""
+        """The source, read by ggml's conventions, with weights rounded as in the folder."""
         return self._open(self.header, self.rounding)
 
     @once
     def folder_reading(self) -> Model:
-        """The folder, by transformers' conventions."""
+        """The folder, read by transformers' conventions."""
         return self._open(self.folder, None)
 
     def in_float16(self) -> Model:
-        """The folder computed in float16; a context manager of its own."""
+        """Open the folder's reading computed in float16; the caller closes it."""
         return open_reading(self.folder, self.sizes, self.device, dtype="float16")
 
     def _open(
@@ -304,30 +303,32 @@ class Subject:
 
     @cached_property
     def prose(self) -> list[int]:
-        """The beginning of a text as ids, again and again where this level can afford more than it has."""
+        """The token ids of a text, cut or repeated to the length that this level can afford."""
         ids = self.prose_once
         wanted = self.positions()
         return (ids * (wanted // len(ids) + 1))[:wanted]
 
     @cached_property
     def prose_once(self) -> list[int]:
-        """The text, as the folder's tokenizer has it; ids that the model has no row for left out."""
+        """The token ids of the text by the folder's tokenizer, without ids that the model has no embedding for."""
         known = self.folder_reading.vocabulary_size
         return [token for token in self.folder_text.tokenizer.encode(PROSE).ids if token < known] or [0]
 
     def positions(self) -> int:
-        """How many positions to compute: so many as time and the context allow."""
+        """Return the number of positions to compute, as time and the context allow."""
         n_ctx = self.folder_reading.traits.n_ctx
         flop, longest = (LOCKSTEP_FLOP, QUICK_POSITIONS) if self.level == "quick" else (FULL_FLOP, LONGEST)
         left_out = self.folder_reading.traits.n_layers - len(self.layers)
-        weights = (
-            self.sizes.weights - left_out * self.sizes.layer
-        )  # the output layer is computed however few they are
+        # The output layer is always computed, however few layers are run.
+        weights = self.sizes.weights - left_out * self.sizes.layer
         return max(1, min(n_ctx, longest, max(LEAST_POSITIONS, int(flop / (2 * max(1, weights))))))
 
     @cached_property
     def layers(self) -> Sequence[int]:
-        """Which layers are run: all, or for quick what fits in `LOCKSTEP_BYTES`, by position, kind and digest."""
+        """The indices of the layers to run: all, or for quick as many as fit in `LOCKSTEP_BYTES`.
+
+        Chosen in this order: the first and the last, one of each kind, and the others by a digest of their index.
+        """
         traits = self.folder_reading.traits
         if self.level == "full":
             return range(traits.n_layers)
@@ -352,7 +353,7 @@ class Subject:
 
     @once
     def lockstep(self) -> LockstepResult:
-        """Both readings layer by layer over `prose`, or the folder's alone where there is no source."""
+        """The result of the lockstep over `prose`; of the folder's reading alone if there is no source."""
         folder = self.folder_reading
         source = None if self._source is None else self.ggml_reading
         if source is not None:
@@ -361,7 +362,7 @@ class Subject:
                 if getattr(one, name) != getattr(other, name):
                     raise CannotCheck(f"{name} is not the same in both: traits.structure says more")
         if self.level == "quick" or not self.sizes.is_small:
-            # what float32 does to this model matters only where the readings differ at all
+            # the noise of float32 only matters if the readings differ at all
             found = self._in_lockstep(source, folder)
             if found.is_quiet or found.noise is not None:
                 return found
@@ -377,17 +378,16 @@ class Subject:
         return found
 
     def _exact_reading(self) -> Model:
-        """The source's reading in float64, or the folder's where there is no source."""
+        """Open the source's reading in float64, or the folder's if there is no source."""
         if self._source is None:
             return self._open(self.folder, None, "float64")
         return self._open(self.header, self.rounding, "float64")
 
     def affordable(self, sizes: Iterable[tuple[str, int]]) -> set[str]:
-        """Which of these (name, bytes) are hashed: quick what fits in `QUICK_BYTES`, full all.
+        """Return the names of the (name, bytes) to hash: for quick as many as fit in `QUICK_BYTES`, for full all.
 
-        Of what was just written, quick hashes what is small: the run that wrote it knows the other digests.
-
-        The choice is by a digest of the names, so it is spread evenly and always the same.
+        If they were just written, quick hashes only small ones: the run that wrote them has hashed them. The choice is
+        by a digest of the names, so it is spread evenly and always the same.
         """
         rows = sorted(sizes, key=lambda row: hashlib.sha256(row[0].encode()).digest())
         if self.level == "full":

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "LLORCH_API_KEY"
 KEY_BYTES = 4096
-TOGETHER_S = (
-    0.2  # timeout(1) signals the process and then its group: two signals within this time count as one
-)
+TOGETHER_S = 0.2  # two signals within this time count as one: timeout(1) signals the process, then its group
 
 
 commands = click.Group()  # `llorch.commands.run.command` adds it to its group

@@ -21,9 +21,7 @@ from llorch.sources.select.files import ending, models_of
 
 PIECE = 1 << 20  # bytes hashed at a time
 POINTER = b"version https://git-lfs"
-MOST_JSON = (
-    256 << 20
-)  # bytes; a larger JSON file is refused. The largest tokenizer.json known has some 35 million
+MOST_JSON = 256 << 20  # bytes of a JSON file; the largest tokenizer.json known has some 35 million
 
 
 @dataclass(frozen=True, slots=True)

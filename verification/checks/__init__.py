@@ -1,6 +1,6 @@
-"""All checks, in the order in which they are made: from bytes, through meaning, to behaviour.
+"""All checks, in the order in which they run: from bytes, through meaning, to behaviour.
 
-A check is a function of a `Subject` under a declaration; adding one is adding it to the file of its kind.
+A check is a function of a `Subject` with a declaration. To add one, write it into the module of its kind.
 """
 
 from __future__ import annotations

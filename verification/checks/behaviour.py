@@ -1,8 +1,8 @@
-"""Whether both sides compute the same: one decoder, run in lockstep on two readings that hold equal weights.
+"""Checks of behaviour: do both sides compute the same? One decoder runs in lockstep on two readings with equal weights.
 
-The limits are those of the table in docs/verification.md: two right readings in float32 differ by rounding alone, some
-1e-11 nats, and a fault that no other check sees is above 1e-8. A model of much noise raises them to a multiple of it,
-up to a ceiling that the faults of that table stay above.
+The limits are those of the table in docs/verification.md: two correct readings in float32 differ only by rounding, some
+1e-11 nats, and a fault that no other check finds is above 1e-8. For a noisy model they are raised to a multiple of its
+noise, up to a ceiling below the faults of that table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llorch.verification.subject import Subject
 GREEDY_TOKENS, QUICK_GREEDY_TOKENS = 24, 8
 KL_CEILING, MEAN_CEILING = 1e-3, 1e-4  # structural faults are above 1e-2
 FINITE_POSITIONS = 32  # of the text, computed in float16
-TIE = 1e-3  # logits: below such a margin two tokens are as good as each other
+TIE = 1e-3  # difference of logits below which two tokens count as equally probable
 
 
 @check(
@@ -32,7 +32,7 @@ TIE = 1e-3  # logits: below such a margin two tokens are as good as each other
     because="the first operation whose results differ is where the fault is: what comes after it differs by that alone",
 )
 def lockstep(subject: Subject) -> Measurement:
-    """How far the readings are apart after any step of any layer, as a share of what is allowed there."""
+    """The largest difference of the readings after any step of any layer, as a share of its limit."""
     _ = subject.source
     found = subject.lockstep
     worst = found.worst
@@ -60,7 +60,7 @@ def lockstep(subject: Subject) -> Measurement:
     because="equal weights of equal meaning leave the rounding of float32: 1e-11",
 )
 def logits_mean(subject: Subject) -> Measurement:
-    """Mean KL divergence of the folder's reading from the source's, over a text."""
+    """Mean KL divergence of the folder's logits from the source's, over a text."""
     found, logits = lockstep_logits(subject)
     noise = found.noise.kl_mean if found.noise else 0.0
     return Measurement(logits.kl_mean, f"worst at position {logits.kl_max_at}", summary(logits, found), noise)
@@ -75,7 +75,7 @@ def logits_mean(subject: Subject) -> Measurement:
     because="a window's edge, a rare token or a wrong row shows at few positions, and a mean hides it",
 )
 def logits_worst(subject: Subject) -> Measurement:
-    """The largest KL divergence of any position of the same text."""
+    """The largest KL divergence at any position of the same text."""
     found, logits = lockstep_logits(subject)
     return Measurement(logits.kl_max, f"position {logits.kl_max_at}", summary(logits, found), noise_of(found))
 
@@ -87,7 +87,7 @@ def logits_worst(subject: Subject) -> Measurement:
     because="the most probable token is what a greedy reader sees; within 1e-3, or the noise, it is a tie",
 )
 def logits_top(subject: Subject) -> Measurement:
-    """At how many positions the most probable token is another, by more than rounding can do."""
+    """The number of positions at which the most probable token differs by more than rounding explains."""
     found, logits = lockstep_logits(subject)
     flips = find_flips(found, logits)
     where = ", ".join(map(str, flips[:5]))
@@ -101,7 +101,7 @@ def logits_top(subject: Subject) -> Measurement:
     because="a loader computes in the dtype that config.json asks for, and float16 ends at 65504",
 )
 def logits_finite(subject: Subject) -> Measurement:
-    """Every logit is a number, also of a folder that is computed in its own dtype where that is float16."""
+    """Every logit is finite, also in the folder's own dtype if that is float16."""
     asked = subject.config.get("dtype", subject.config.get("torch_dtype"))
     if asked != "float16":  # bfloat16 reaches as far as float32
         chunked = subject.lockstep.chunked
@@ -126,7 +126,7 @@ def logits_finite(subject: Subject) -> Measurement:
     because="a mask or a position that goes wrong on a filled cache still talks fluently",
 )
 def logits_chunked(subject: Subject) -> Measurement:
-    """The folder's reading gives the same for a text in chunks as for the whole."""
+    """The folder's logits are the same for a text in chunks as for the whole text at once."""
     found = subject.lockstep
     assert found.chunked is not None
     return Measurement(
@@ -146,7 +146,7 @@ def logits_chunked(subject: Subject) -> Measurement:
     because="faults of rope grow with the position, and what is nothing at the start is a fault at the context's end",
 )
 def logits_long(subject: Subject) -> Measurement:
-    """The worst position of a text that stands half at the beginning of the context and half at its end."""
+    """The largest KL divergence of a text placed half at the start of the context and half at its end."""
     found, _ = lockstep_logits(subject)
     assert found.long is not None
     return Measurement(
@@ -163,7 +163,7 @@ def logits_long(subject: Subject) -> Measurement:
     level="full",
 )
 def logits_perplexity(subject: Subject) -> Measurement:
-    """Perplexity of a text by both readings."""
+    """The perplexity of a text is the same by both readings."""
     found, _ = lockstep_logits(subject)
     assert found.losses is not None
     one, other = (math.exp(min(loss, 700.0)) for loss in found.losses)
@@ -180,7 +180,7 @@ def logits_perplexity(subject: Subject) -> Measurement:
     because="what a user does with both must come out the same",
 )
 def generate_greedy(subject: Subject) -> Measurement:
-    """Both readings continue a prompt by the same tokens, the most probable ones."""
+    """Both readings continue a prompt greedily with the same tokens."""
     if len(subject.layers) < subject.folder_reading.traits.n_layers:
         raise CannotCheck("quick does not run every layer: --level full does", optional=True)
     if not subject.sizes.is_small:  # each further token would read the whole model again
@@ -204,7 +204,10 @@ def generate_greedy(subject: Subject) -> Measurement:
 
 
 def _force(subject: Subject, ids: Sequence[int], count: int) -> Measurement:
-    """The folder's tokens, one by one, and the source's of the same text at once: before they part it is the same."""
+    """Generate the folder's tokens one by one, and compare with the source's logits for that text, computed at once.
+
+    Up to the first difference this is the same as generating with both.
+    """
     folder = next_tokens(subject.folder_reading, ids, count)
     logits = subject.ggml_reading.logits([*ids, *folder])[len(ids) - 1 : -1]
     gaps = logits.amax(-1) - logits.gather(-1, torch.tensor(folder)[:, None])[:, 0]
@@ -213,7 +216,7 @@ def _force(subject: Subject, ids: Sequence[int], count: int) -> Measurement:
 
 
 def lockstep_logits(subject: Subject) -> tuple[LockstepResult, LogitsComparison]:
-    """The lockstep, and the logits of both readings over its text; there has to be a source."""
+    """Return the lockstep and its comparison of logits. Raises CannotCheck without a source."""
     _ = subject.source
     found = subject.lockstep
     assert found.logits is not None
@@ -221,18 +224,18 @@ def lockstep_logits(subject: Subject) -> tuple[LockstepResult, LogitsComparison]
 
 
 def find_flips(found: LockstepResult, logits: LogitsComparison) -> list[int]:
-    """The positions whose most probable token is another, by more than a tie."""
+    """Return the positions whose most probable token differs by more than a tie."""
     tie = max(TIE, 2 * found.noise.difference if found.noise else 0.0)
     return [flip.position for flip in logits.flips if flip.margin > tie]
 
 
 def noise_of(found: LockstepResult) -> float:
-    """The largest KL divergence of the source's float32 from its float64."""
+    """Return the largest KL divergence of the source's float32 logits from its float64 ones."""
     return found.noise.kl_max if found.noise else 0.0
 
 
 def summary(logits: LogitsComparison, found: LockstepResult) -> str:
-    """What was compared, for the report."""
+    """Return what was compared, for the report."""
     noise = f", float32 itself {found.noise.difference:.1e}" if found.noise else ""
     through = f" through {found.extent}" if len(found.layers) < found.n_layers else ""
     return f"{logits.positions} positions{through}, logits at most {logits.difference:.1e} apart{noise}"

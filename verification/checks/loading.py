@@ -1,4 +1,4 @@
-"""What users will load: the folder as transformers opens it, in the type that config.json names, beside the source."""
+"""Checks of loading: the folder as transformers loads it, in the dtype that config.json names, against the source."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from llorch.verification.subject import Subject
 if TYPE_CHECKING:
     from torch import Tensor
 
-LOADED_BYTES = 1 << 30  # of weights that transformers may load: it needs all of them in memory
+LOADED_BYTES = 1 << 30  # most bytes of weights for transformers, which needs all of them in memory
 POSITIONS = 64
 
-# What older transformers compute otherwise than the model says: model_type, the version that mended it, when, what.
+# Faults of older versions of transformers: model_type, the version that fixed it, the condition, and the fault.
 OTHERWISE: Sequence[tuple[str, tuple[int, int], Callable[[Mapping[str, Any]], bool], str]] = (
     (
         "granitemoehybrid",
@@ -39,12 +39,12 @@ OTHERWISE: Sequence[tuple[str, tuple[int, int], Callable[[Mapping[str, Any]], bo
     level="full",
 )
 def transformers_tokens(subject: Subject) -> Measurement:
-    """AutoTokenizer gives the ids that the source's tokenizer gives."""
+    """AutoTokenizer gives the same ids as the source's tokenizer."""
     library = require_transformers("AutoTokenizer")
     source = subject.source_text.tokenizer
     try:
         loaded = library.AutoTokenizer.from_pretrained(subject.folder, local_files_only=True)
-    except Exception as error:  # noqa: BLE001  # whatever it is, users meet it too
+    except Exception as error:  # noqa: BLE001  # users would get the same error
         return Measurement(
             math.inf, f"AutoTokenizer: {type(error).__name__}: {printable(str(error), 200, quoted=False)}"
         )
@@ -71,7 +71,7 @@ def transformers_tokens(subject: Subject) -> Measurement:
     level="full",
 )
 def transformers_logits(subject: Subject) -> Measurement:
-    """Mean divergence of transformers in float32 from the source's reading; infinite if its own type overflows."""
+    """Mean KL divergence of transformers in float32 from the source; infinite if the dtype of config.json overflows."""
     nbytes = sum(tensor.nbytes for tensor in subject.tensors.values())
     if nbytes > LOADED_BYTES:
         raise CannotCheck(
@@ -86,7 +86,7 @@ def transformers_logits(subject: Subject) -> Measurement:
     try:
         used = _logits(library, subject, getattr(torch, str(named)), ids)
         exact = used if named == "float32" else _logits(library, subject, torch.float32, ids)
-    except Exception as error:  # noqa: BLE001  # whatever it is, users meet it too
+    except Exception as error:  # noqa: BLE001  # users would get the same error
         return Measurement(math.inf, f"{type(error).__name__}: {printable(str(error), 200, quoted=False)}")
     bad = (~used.isfinite()).any(-1).nonzero().flatten().tolist()
     if bad:
@@ -109,13 +109,12 @@ def transformers_logits(subject: Subject) -> Measurement:
 
 
 def _logits(library: Any, subject: Subject, dtype: Any, ids: Sequence[int]) -> Tensor:
-    """What transformers computes of the folder in a type: (positions, vocabulary), float32."""
+    """Return transformers' logits of the folder, computed in a dtype: (positions, vocabulary), float32."""
     import torch
 
     plain = {"attn_implementation": "eager"}
-    if (
-        int(library.__version__.partition(".")[0]) >= 5
-    ):  # its grouped products refuse widths off 16 bytes in 16 bits
+    # In 16 bits its grouped matrix products need rows of a multiple of 16 bytes.
+    if int(library.__version__.partition(".")[0]) >= 5:
         plain["experts_implementation"] = "eager"
     loaded = (
         _class_of(library, subject)
@@ -128,7 +127,7 @@ def _logits(library: Any, subject: Subject, dtype: Any, ids: Sequence[int]) -> T
 
 
 def _class_of(library: Any, subject: Subject) -> Any:
-    """The automatic class, or the one that config.json names, where the automatic one does not know it (mistral4)."""
+    """Return AutoModelForCausalLM, or the class that config.json names if that doesn't support it (mistral4)."""
     config = library.AutoConfig.from_pretrained(subject.folder, local_files_only=True)
     if type(config) in library.MODEL_FOR_CAUSAL_LM_MAPPING:
         return library.AutoModelForCausalLM
@@ -137,7 +136,7 @@ def _class_of(library: Any, subject: Subject) -> Any:
 
 
 def require_the_same_model(library: Any, config: Mapping[str, Any]) -> None:
-    """CannotCheck where this version is known to compute another model."""
+    """Raise CannotCheck if this version of transformers is known to compute the model wrongly."""
     version = tuple(int(part) for part in library.__version__.split(".")[:2])
     for model_type, mended, concerns, what in OTHERWISE:
         if config.get("model_type") == model_type and version < mended and concerns(config):

@@ -1,4 +1,4 @@
-"""Whether both sides say the same of the model: what a decoder needs to know, read by two ways."""
+"""Checks of meaning: do both sides describe the same model? What a decoder needs to know, read from each of them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from llorch.verification.subject import Subject
 if TYPE_CHECKING:
     from llorch.runtime import Rope, Traits
 
-OWN = {"norm_offset", "pairs"}  # each reading has its own, for weights as they are stored there
-EXACT = 1e-7  # a float32 metadata value and the decimal that it is the nearest to
+OWN = {"norm_offset", "pairs"}  # traits that differ because the formats store weights differently
+EXACT = 1e-7  # relative difference between a float32 metadata value and its decimal
 
-# Spellings of rope: transformers 5 reads one key, 4 several, and two of those are within the one.
+# Spellings of RoPE in config.json: transformers 5 reads one key, 4 several, two of which may also be inside that one.
 NEWER, OLDER = "rope_parameters", ("rope_theta", "rope_scaling", "rope_local_base_freq")
 BESIDE = ("rope_theta", "partial_rotary_factor")
 
-LAYER = re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")  # a layer's number in a tensor's name
+LAYER = re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")  # the layer's number in a tensor's name
 
-# config.json's sizes and where they show in the weights: (key, end of a tensor's name, axis).
+# Sizes in config.json and in the weights: (key, suffix of a tensor's name, axis).
 SIZES = (
     ("vocab_size", "embed_tokens.weight", 0),
     ("hidden_size", "embed_tokens.weight", 1),
@@ -41,7 +41,7 @@ SIZES = (
     because="transformers builds the model from config.json and then looks for weights of those shapes",
 )
 def config_sizes(subject: Subject) -> Measurement:
-    """The sizes that config.json names are those of the weights."""
+    """The sizes in config.json are those of the weights."""
     differences, compared = [], 0
     for key, ending, axis in SIZES:
         shapes = {n: t.shape for n, t in subject.tensors.items() if f".{n}".endswith(f".{ending}")}
@@ -49,7 +49,7 @@ def config_sizes(subject: Subject) -> Measurement:
             compared += 1
             doubled = key == "intermediate_size" and subject.config.get("use_double_wide_mlp") is True
             named = subject.config.get(key)
-            if isinstance(named, list):  # a width for each layer
+            if isinstance(named, list):  # one size per layer
                 layer = int(found[1]) if (found := LAYER.search(name)) else -1
                 named = named[layer] if 0 <= layer < len(named) else None
             if named != shape[axis] and not (doubled and named and 2 * named == shape[axis]):
@@ -73,7 +73,7 @@ def config_sizes(subject: Subject) -> Measurement:
     because="tied, a loader ignores the output layer that is there; untied, it makes up the one that is not",
 )
 def config_tied(subject: Subject) -> Measurement:
-    """`tie_word_embeddings`, or its class's default, is true exactly where there is no output layer."""
+    """`tie_word_embeddings`, or its class's default, is true exactly if there is no output layer."""
     config = Config.of_folder(subject.folder)
     name, tied = f"{config.family.head}.weight", config.flag("tie_word_embeddings")
     head = name in subject.tensors
@@ -97,7 +97,7 @@ def traits_structure(subject: Subject) -> Measurement:
         if f.name not in OWN and not is_float(getattr(one, f.name)) and f.name != "ropes"
     ]
     if other.n_ctx == subject.settings.get("max_position_embeddings"):
-        names.remove("n_ctx")  # the caller said it, for a file whose own number is made up
+        names.remove("n_ctx")  # given by --set, for a file with a wrong number
     differences = [
         f"{name} is {getattr(one, name)} in the source, {getattr(other, name)} in the folder"
         for name in names
@@ -107,10 +107,10 @@ def traits_structure(subject: Subject) -> Measurement:
 
 
 def within_context(traits: Traits, name: str) -> object:
-    """A trait as far as it shows within the model's context: a window of that length hides nothing.
+    """Return a trait as far as it has an effect within the model's context, for comparison.
 
-    Mixtral's folder says such a window, since some readers demand a number (`converter.plan.published`). A gate's
-    standard deviations are float32 in the file, and follow from a share in the folder.
+    A window at least as long as the context has none; Mixtral's folder has one because some readers require a number
+    (`converter.plan.published`). Sparsity thresholds are float32 in the file, and computed from a share in the folder.
     """
     if name == "sparsity":
         return tuple(None if s is None else round(s, 6) for s in traits.sparsity)
@@ -139,7 +139,7 @@ def traits_numbers(subject: Subject) -> Measurement:
     because="an angle is position × frequency: what is nothing at the start is a fault far out",
 )
 def traits_rope(subject: Subject) -> Measurement:
-    """Every rotary frequency of every layer, short and long, and the scale of the scores, by each spelling of them."""
+    """Every RoPE frequency of every layer, short and long, and the scale of the scores, in each spelling."""
     source = subject.ggml_reading.traits
     found = list(rope_differences(source, subject.folder_reading.traits))
     for spelling, config in spellings(Config.of_folder(subject.folder)):
@@ -149,9 +149,9 @@ def traits_rope(subject: Subject) -> Measurement:
 
 
 def spellings(config: Config) -> Iterator[tuple[str, Config]]:
-    """Of a config.json that says rope in two spellings, what it says to who reads the one, and to who reads the other.
+    """Yield each complete spelling of RoPE in a config.json that has two, with the config a reader of only it sees.
 
-    Where a spelling is not whole, the other fills it in, and it is none of its own.
+    An incomplete spelling relies on the other one, so it isn't yielded.
     """
     parameters = config.values.get(NEWER)
     if not isinstance(parameters, dict):
@@ -167,7 +167,7 @@ def spellings(config: Config) -> Iterator[tuple[str, Config]]:
 
 
 def as_older(config: Config) -> Config:
-    """What transformers 4 reads, whose classes may have no base of the sliding layers' own."""
+    """Return the config as transformers 4 reads it; some of its classes have one base for all layers."""
     older = without(config, [NEWER])
     if config.family.older_base != "rope_theta":
         return older
@@ -176,14 +176,14 @@ def as_older(config: Config) -> Config:
 
 
 def without(config: Config, keys: Collection[str]) -> Config:
-    """The same without some keys; the class's defaults stay."""
+    """Return a config without some keys; the class's defaults are kept."""
     return Config(
         {key: value for key, value in config.values.items() if key not in keys}, config.defaults, config.path
     )
 
 
 def rope_differences(one: Traits, other: Traits) -> Iterator[tuple[float, str]]:
-    """The largest relative difference of each layer's rope; infinite where the two are of different kinds."""
+    """Yield the largest relative difference of each layer's RoPE, and the layer; infinity for different kinds."""
     if len(one.ropes) != len(other.ropes):
         yield math.inf, f"{len(one.ropes)} layers against {len(other.ropes)}"
     for layer, (a, b) in enumerate(zip(one.ropes, other.ropes, strict=False)):
@@ -194,7 +194,7 @@ def rope_differences(one: Traits, other: Traits) -> Iterator[tuple[float, str]]:
 
 
 def rope_difference(a: Rope, b: Rope, n_ctx: int) -> float:
-    """The largest relative difference of two ropes, for a short sequence, a long one, and where long begins."""
+    """Return the largest relative difference of two RoPEs, for short and long sequences, and at the boundary."""
     pairs = [(a.scale, b.scale)]
     for planned in (1, a.original_context, a.original_context + 1, b.original_context + 1, n_ctx):
         frequencies = a.planned_for(planned), b.planned_for(planned)
@@ -205,12 +205,12 @@ def rope_difference(a: Rope, b: Rope, n_ctx: int) -> float:
 
 
 def is_float(value: object) -> bool:
-    """Whether it is a number that is measured, not counted; None stands for a soft-cap that is not there."""
+    """Return whether a trait is a float. A missing soft-cap is None, and compared with the others."""
     return isinstance(value, float)
 
 
 def relative(one: object, other: object) -> float:
-    """Their difference as a share of the larger; infinite if one is no number."""
+    """Return the difference divided by the larger; infinity if they differ and one isn't a number."""
     if not isinstance(one, int | float) or not isinstance(other, int | float):
         return 0.0 if one == other else math.inf
     if one == other:

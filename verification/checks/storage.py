@@ -1,4 +1,4 @@
-"""Whether the bytes are what was written, and what was written is the source."""
+"""Checks of storage: are the bytes those that were written, and do the tensors match the source?"""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from llorch.converter import round_trip_differences
 from llorch.verification.check import Measurement, check, count, spread
 from llorch.verification.subject import Subject
 
-QUICK_WEIGHTS = 1 << 32  # that quick takes back: of each tensor all, or as many as of any other
-QUICK_TENSORS = 2048  # of which it takes some back: a mixture has tens of thousands
+QUICK_WEIGHTS = 1 << 32  # weights that quick compares: whole tensors, or an equal share of each
+QUICK_TENSORS = 2048  # tensors that quick compares; a mixture of experts has tens of thousands
 
-RECORDS = frozenset({RECORD, "provenance.intoto.json"})  # they speak of the others
+RECORDS = frozenset({RECORD, "provenance.intoto.json"})  # they list the others, and not themselves
 
-# What a loader may take from a folder. A file of another kind, a card or a picture, is nobody's fault.
+# Suffixes of files that a loader may read. Other files, such as pictures, may be added.
 LOADED = frozenset({".safetensors", ".json", ".jinja", ".bin", ".model", ".py", ".txt"})
 
 
@@ -28,7 +28,7 @@ LOADED = frozenset({".safetensors", ".json", ".jinja", ".bin", ".model", ".py", 
     "files.listed", at_most=0, unit="files", because="a loader takes whatever file it finds, listed or not"
 )
 def files_listed(subject: Subject) -> Measurement:
-    """The files that a loader reads are those of conversion.json, no fewer and no more."""
+    """The files that a loader reads are exactly those in conversion.json."""
     listed = {row["path"] for row in subject.record["files"]}
     found = [path for path in subject.folder.rglob("*") if path.is_file()]
     there = {path.relative_to(subject.folder).as_posix() for path in found}
@@ -41,7 +41,7 @@ def files_listed(subject: Subject) -> Measurement:
 
 @check("files.digests", at_most=0, unit="files", because="every bit that was written is in a recorded digest")
 def files_digests(subject: Subject) -> Measurement:
-    """Sizes and SHA-256 of the files are those of conversion.json; the card is prose, and people edit it."""
+    """Sizes and SHA-256 of the files are those in conversion.json; except the model card, which people edit."""
     rows, hashed = subject.digested_files, subject.hashed_files
     differences = []
     for row in rows:
@@ -55,7 +55,7 @@ def files_digests(subject: Subject) -> Measurement:
 
 @check("source.digest", at_most=0, unit="files", because="the record speaks of one source and no other")
 def source_digest(subject: Subject) -> Measurement:
-    """The source is the file whose size and digest conversion.json has."""
+    """The source has the size and digest in conversion.json."""
     recorded = {row["sha256"] for row in subject.record["sources"]}
     sizes, hashed = subject.source_sizes, subject.hashed_sources
     named = {row["size"] for row in subject.record["sources"]}
@@ -77,7 +77,7 @@ def source_digest(subject: Subject) -> Measurement:
     because="readers differ on holes, overlaps and doubled names, so two would see two models",
 )
 def safetensors_structure(subject: Subject) -> Measurement:
-    """Every header is whole and strict, the index fits, and the data is as long as the headers say."""
+    """Every header is complete and strict, the index matches, and the data is as long as the headers say."""
     try:
         return Measurement(0, detail=f"{len(subject.tensors)} tensors")
     except InputError as error:
@@ -86,7 +86,7 @@ def safetensors_structure(subject: Subject) -> Measurement:
 
 @check("tensors.planned", at_most=0, unit="tensors", because="a loader makes up the weights that it misses")
 def tensors_planned(subject: Subject) -> Measurement:
-    """Names and shapes are those that the source's header leads to, none missing and none beside them."""
+    """Names and shapes are those that a conversion of the source writes, none missing and none added."""
     planned = {output.name: output.shape for output in subject.outputs}
     written = {name: tensor.shape for name, tensor in subject.tensors.items()}
     differences = [f"{name} is missing" for name in planned if name not in written]
@@ -103,10 +103,10 @@ def tensors_planned(subject: Subject) -> Measurement:
     "round_trip", at_most=0, unit="weights", because="moving loses nothing and rounding is once: decision 4"
 )
 def round_trip_of_weights(subject: Subject) -> Measurement:
-    """Every tensor, taken back through the inverse of its operation, is the source's.
+    """Every tensor, converted back by the inverse of its operation, equals the source's.
 
-    What was copied or moved is so bit for bit, after one rounding; what was calculated with is as near as the
-    rounding of float32 and of the written type allows.
+    Tensors that were copied or permuted are equal bit for bit, after one rounding; computed ones are as close as the
+    rounding of float32 and of the written dtype allows.
     """
     outputs, sample = subject.outputs, None
     if subject.pattern is not None:
@@ -131,7 +131,7 @@ def round_trip_of_weights(subject: Subject) -> Measurement:
 
 
 def equal_share(sizes: Sequence[int], most: int) -> int:
-    """How much of each of some things may be taken, so that it is at most so much of all, and the small ones whole.
+    """Return the largest share per item such that sum(min(size, share)) ≤ `most`; small items count whole.
 
     >>> equal_share([10, 100, 100], 110)
     50

@@ -1,4 +1,4 @@
-"""Whether text goes in and out as it did: tokens, special ids, the chat template."""
+"""Checks of the tokenizer: tokens, decoding, special ids, the chat template."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from llorch.verification.subject import Subject
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Encoding, Tokenizer
 
-# The ids that both sides name: the GGUF's key, and the keys of config.json and generation_config.json.
+# Special ids: the GGUF's key, and the key in config.json and generation_config.json.
 SPECIAL_IDS = (
     ("tokenizer.ggml.bos_token_id", "bos_token_id"),
     ("tokenizer.ggml.eos_token_id", "eos_token_id"),
     ("tokenizer.ggml.padding_token_id", "pad_token_id"),
 )
+# An added token by itself, inside words, between blanks, and twice.
 FRAMES = (
     "{0}",
     "a{0}b",
     " {0} ",
     "{0}{0}",
-)  # an added token by itself, inside words, between blanks, and twice
+)
 SIDES = ("the source", "the folder")
-NEXT = 3  # tokens that are shown of either side from where two encodings part
-FOLLOWING = 12  # characters of the text that are shown from there
-MOST_ADDED = 1000  # of them whose texts are tried: some vocabularies have reserved thousands
+NEXT = 3  # tokens of each side to show after the first difference of two encodings
+FOLLOWING = 12  # characters of the text to show there
+MOST_ADDED = 1000  # added tokens to try; some vocabularies have thousands of reserved ones
 QUICK_IDS = 4096  # single ids that quick decodes
 TEMPLATE = "tokenizer.chat_template"
 MERGES = "tokenizer.ggml.merges"
-NAMED = "additional_chat_templates"  # the folder of the templates that have a name
+NAMED = "additional_chat_templates"  # the folder of named templates
 
 
 @check(
@@ -47,7 +48,7 @@ NAMED = "additional_chat_templates"  # the folder of the templates that have a n
     because="a model given other tokens is given another text, and still answers fluently",
 )
 def tokenizer_ids(subject: Subject) -> Measurement:
-    """Both tokenizers give the same ids for prose and for oddities, with special tokens and without."""
+    """Both tokenizers give the same ids for prose and difficult texts, with special tokens and without."""
     texts = (*ODDITIES, *PROSE.split("\n\n"))
     return count(
         different(subject.source_text.tokenizer, subject.folder_text.tokenizer, texts),
@@ -63,10 +64,10 @@ def tokenizer_ids(subject: Subject) -> Measurement:
     because="AutoTokenizer is what users call, and of some models it builds the tokenizer anew by the model's name",
 )
 def tokenizer_auto(subject: Subject) -> Measurement:
-    """transformers' AutoTokenizer gives the ids of tokenizer.json; without transformers, as its table says.
+    """transformers' AutoTokenizer gives the ids of tokenizer.json; without transformers, by our table of its models.
 
-    Quick leaves it at the table where tokenizer_config.json is what the table leads to: importing transformers takes
-    longer than all other checks of a small model.
+    Quick uses only the table if tokenizer_config.json is as that requires: importing transformers takes longer than all
+    other checks of a small model.
     """
     if subject.level == "quick" and is_as_planned(subject):
         return count([], "by the table of models: tokenizer_config.json is as planned", compared=1)
@@ -82,7 +83,7 @@ def tokenizer_auto(subject: Subject) -> Measurement:
             subject.folder, local_files_only=True, trust_remote_code=False
         )
         theirs = [auto(text, add_special_tokens=False)["input_ids"] for text in texts]
-    except Exception as error:  # noqa: BLE001  # whatever it is, nobody can use the folder's tokenizer
+    except Exception as error:  # noqa: BLE001  # users would get the same error
         return Measurement(len(texts), f"{type(error).__name__}: {printable(str(error), 100, quoted=False)}")
     differences = (
         f"{printable(text, 30)}: {a[:8]} by tokenizer.json, {b[:8]} by {type(auto).__name__}"
@@ -93,7 +94,7 @@ def tokenizer_auto(subject: Subject) -> Measurement:
 
 
 def is_as_planned(subject: Subject) -> bool:
-    """Whether tokenizer_config.json is what this source's leads to, of a model that transformers takes as it is."""
+    """Return whether tokenizer_config.json is what results from the source, without a warning about transformers."""
     name = "tokenizer_config.json"
     try:
         planned, warnings = subject.vocabulary.tokenizer_config, subject.vocabulary.warnings
@@ -105,7 +106,7 @@ def is_as_planned(subject: Subject) -> bool:
 
 
 def different(one: Tokenizer, other: Tokenizer, texts: tuple[str, ...]) -> Iterator[str]:
-    """The texts for which two tokenizers give different ids, shown."""
+    """Yield a description of each text for which two tokenizers give different ids."""
     for text in texts:
         for special in (True, False):
             a, b = (t.encode(text, add_special_tokens=special) for t in (one, other))
@@ -115,7 +116,7 @@ def different(one: Tokenizer, other: Tokenizer, texts: tuple[str, ...]) -> Itera
 
 
 def where_they_part(text: str, a: Encoding, b: Encoding, sides: tuple[str, str] = SIDES) -> str:
-    """From which character of a text on two encodings differ, with the next ids and their pieces on both sides."""
+    """Describe where two encodings of a text start to differ, with the next ids and pieces of both sides."""
     same = next((i for i, (x, y) in enumerate(zip(a.ids, b.ids, strict=False)) if x != y), None)
     at = min(len(a.ids), len(b.ids)) if same is None else same
     starts = [one.offsets[at][0] for one in (a, b) if at < len(one.ids) and one.offsets[at] != (0, 0)]
@@ -125,7 +126,7 @@ def where_they_part(text: str, a: Encoding, b: Encoding, sides: tuple[str, str] 
 
 
 def next_tokens(encoded: Encoding, at: int) -> str:
-    """`17 'the', 5 ' cat' …` from a token on; `its end` where there is none."""
+    """Return the tokens from index `at` on as `17 'the', 5 ' cat' …`, or `its end` if there is none."""
     rows = list(zip(encoded.ids, encoded.tokens, strict=True))[at : at + NEXT]
     more = " …" if len(encoded.ids) > at + NEXT else ""
     return ", ".join(f"{token} {printable(piece, 20)}" for token, piece in rows) + more or "its end"
@@ -135,7 +136,7 @@ def next_tokens(encoded: Encoding, at: int) -> str:
     "tokenizer.vocabulary", at_most=0, unit="tokens", because="the ids of a token are rows of the embedding"
 )
 def tokenizer_vocabulary(subject: Subject) -> Measurement:
-    """Every token has the same id in both tokenizers, and neither has one that the other lacks."""
+    """Both tokenizers have the same tokens with the same ids."""
     if (size := size_of_the_same(subject)) is not None:
         return count([], f"{size} tokens", compared=size)
     one = subject.source_text.tokenizer.get_vocab(with_added_tokens=True)
@@ -154,8 +155,8 @@ def tokenizer_vocabulary(subject: Subject) -> Measurement:
     because="the first merge that applies is made, so their order decides what becomes of words that no text here has",
 )
 def tokenizer_merges(subject: Subject) -> Measurement:
-    """The merges of both tokenizers are the same in the same order, where the source has any."""
-    if MERGES not in subject.header.metadata:  # of scores several orders can be made that come to the same
+    """The merges of both tokenizers are the same in the same order, if the source has any."""
+    if MERGES not in subject.header.metadata:  # scores can be turned into several equivalent orders of merges
         return count([], "the source has none", compared=1)
     if (size := size_of_the_same(subject)) is not None:
         return count([], f"{size} tokens", compared=size)
@@ -169,7 +170,7 @@ def tokenizer_merges(subject: Subject) -> Measurement:
 
 
 def merges(tokenizer: Tokenizer) -> Sequence[object]:
-    """The merges by rank, as the library writes them; none of a model of another kind."""
+    """Return the merges by rank, as the library writes them; empty for a model of another kind."""
     found = json.loads(tokenizer.to_str())["model"].get("merges")
     return found if isinstance(found, list) else []
 
@@ -181,7 +182,7 @@ def merges(tokenizer: Tokenizer) -> Sequence[object]:
     because="a control token that is no longer one is cut to pieces, or shown to the reader as text",
 )
 def tokenizer_special(subject: Subject) -> Measurement:
-    """Added tokens are the same, marked special on both sides or on neither, and their texts give the same ids."""
+    """Added tokens are the same, special on both sides or on neither, and their texts give the same ids."""
     one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
     mine, theirs = one.get_added_tokens_decoder(), other.get_added_tokens_decoder()
     differences = []
@@ -206,19 +207,19 @@ def tokenizer_special(subject: Subject) -> Measurement:
 
 
 def size_of_the_same(subject: Subject) -> int | None:
-    """How many tokens there are, where both sides have one tokenizer.json; else None."""
+    """Return the number of tokens if both sides have the same tokenizer.json, so nothing can differ; else None."""
     one = subject.source_text.tokenizer
     same = one is subject.folder_text.tokenizer
     return int(one.get_vocab_size(with_added_tokens=True)) if same else None
 
 
 def is_ordinary(added: AddedToken, token: int, elsewhere: Tokenizer) -> bool:
-    """Whether what is an added token on one side is an entry of the other's vocabulary that comes to the same."""
+    """Return whether an added token of one side is an ordinary token on the other side with the same effect."""
     return not added.special and elsewhere.encode(str(added.content), add_special_tokens=False).ids == [token]
 
 
 def different_ids(one: Tokenizer, other: Tokenizer, texts: Sequence[str]) -> Iterator[str]:
-    """As `different`, without the tokens that a tokenizer adds, many at once."""
+    """Yield what `different` does, without special tokens, and in batches."""
     pairs = (t.encode_batch(list(texts), add_special_tokens=False) for t in (one, other))
     for text, a, b in zip(texts, *pairs, strict=True):
         if a.ids != b.ids:
@@ -232,10 +233,10 @@ def different_ids(one: Tokenizer, other: Tokenizer, texts: Sequence[str]) -> Ite
     because="where words are cut decides which tokens can be; a vocabulary hides a wrong cut on many texts",
 )
 def tokenizer_splits(subject: Subject) -> Measurement:
-    """Both tokenizers make the same of a text before it is looked up: normal form, then pieces.
+    """Both tokenizers normalize a text and split it into words in the same way.
 
-    The texts are oddities, and every row of three of the kinds of characters that pre-tokenizers tell apart. Where one
-    side does not cut at all, what it would look up is compared as a whole.
+    The texts are difficult ones, and every sequence of three kinds of characters that pre-tokenizers distinguish. If
+    one side does not split at all, the normalized texts are compared as a whole.
     """
     one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
     texts = (*ODDITIES, *PROSE.split("\n\n"), *neighbours())
@@ -258,7 +259,7 @@ def tokenizer_splits(subject: Subject) -> Measurement:
 
 
 def same_parts(one: Tokenizer, other: Tokenizer) -> bool:
-    """Whether normalizer and pre-tokenizer are the same as written, so that no text can tell them apart."""
+    """Return whether normalizer and pre-tokenizer have the same definition, so that no text can differ."""
     for part in ("normalizer", "pre_tokenizer"):
         first, second = (
             None if found is None else json.loads(found.__getstate__())
@@ -270,7 +271,7 @@ def same_parts(one: Tokenizer, other: Tokenizer) -> bool:
 
 
 def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
-    """What a tokenizer looks up in its vocabulary: the normal form of a text, cut up."""
+    """Return the words that a tokenizer looks up in its vocabulary: the normalized text, split."""
     if tokenizer.normalizer is not None:
         text = tokenizer.normalizer.normalize_str(text)
     if tokenizer.pre_tokenizer is None:
@@ -285,7 +286,7 @@ def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
     because="what a reader sees is what the decoder makes of the ids",
 )
 def tokenizer_decoded(subject: Subject) -> Measurement:
-    """Both tokenizers give the same text for the same ids: of texts, and of every token by itself."""
+    """Both tokenizers decode the same ids to the same text: ids of texts, and every token by itself."""
     if (size := size_of_the_same(subject)) is not None:
         return count([], f"{size} tokens", compared=size)
     one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
@@ -305,11 +306,10 @@ def tokenizer_decoded(subject: Subject) -> Measurement:
 
 @check("tokenizer.end_ids", at_most=0, unit="ids", because="a generation that misses its end runs on")
 def tokenizer_end_ids(subject: Subject) -> Measurement:
-    """A generation ends at the same tokens; a folder without generation_config.json names but the first of them."""
+    """Generation ends at the same tokens; a folder without generation_config.json only has the first of them."""
     one, other = set(subject.source_text.end_ids), set(subject.folder_text.end_ids)
-    if (
-        other and not (subject.folder / "generation_config.json").exists()
-    ):  # config.json has one end, seldom more
+    # config.json usually has only one.
+    if other and not (subject.folder / "generation_config.json").exists():
         one &= other
     differing = [f"{i} ends only in the {'source' if i in one else 'folder'}" for i in sorted(one ^ other)]
     what = f"{len(one)} ids" if one | other else "neither names one"
@@ -320,7 +320,7 @@ def tokenizer_end_ids(subject: Subject) -> Measurement:
     "config.special_ids", at_most=0, unit="keys", because="transformers takes these ids from its own files"
 )
 def config_special_ids(subject: Subject) -> Measurement:
-    """The ids of config.json and generation_config.json are those of the source's keys, null where it has none."""
+    """The ids in config.json and generation_config.json are those in the source's metadata, null if it has none."""
     names = ["config.json"]
     if (subject.folder / "generation_config.json").exists():  # it is optional
         names.append("generation_config.json")
@@ -330,7 +330,7 @@ def config_special_ids(subject: Subject) -> Measurement:
         expected = stored_id(subject.header.metadata, gguf_key)
         for name, document in documents.items():
             if theirs not in document or (expected is None and name != "config.json"):
-                continue  # generation_config.json may name ends by their texts
+                continue  # generation_config.json may have ends that the source doesn't give by id
             compared += 1
             value = document[theirs]
             named = value if isinstance(value, list) else [value]
@@ -341,7 +341,7 @@ def config_special_ids(subject: Subject) -> Measurement:
 
 @check("template.text", at_most=0, unit="templates", because="a template is copied, never rewritten")
 def template_text(subject: Subject) -> Measurement:
-    """Every template, the default one and those with names, is the source's, character for character."""
+    """Every chat template, the default and the named ones, is the source's, character for character."""
     expected, found = dict(source_templates(subject)), dict(folder_templates(subject))
     names = sorted(expected.keys() | found.keys())
     differences = [
@@ -355,14 +355,14 @@ def template_text(subject: Subject) -> Measurement:
 
 
 def where_it_is(name: str, source: Mapping[str, str], folder: Mapping[str, str]) -> str:
-    """What to say of a template that is not the same on both sides."""
+    """Return how a template differs: "differs", or which side alone has it."""
     if name in source and name in folder:
         return "differs"
     return f"is only in the {'source' if name in source else 'folder'}"
 
 
 def source_templates(subject: Subject) -> Iterator[tuple[str, str]]:
-    """The source's templates by the files that they become; a name of one of llama.cpp's own is no template."""
+    """Yield (file, template) of the source's templates; the name of a template built into llama.cpp isn't one."""
     metadata = subject.header.metadata
     default = metadata.text(TEMPLATE, None)
     if default is not None and "{" in default:
@@ -373,7 +373,7 @@ def source_templates(subject: Subject) -> Iterator[tuple[str, str]]:
 
 
 def folder_templates(subject: Subject) -> Iterator[tuple[str, str]]:
-    """The folder's templates by file; those that tokenizer_config.json holds, as older folders have them, likewise."""
+    """Yield (file, template) of the folder's templates, including those in tokenizer_config.json of older folders."""
     held = subject.folder / "tokenizer_config.json"
     written = subject.json(held.name).get("chat_template") if held.is_file() else None
     for row in written if isinstance(written, list) else [{"name": "default", "template": written}]:

@@ -1,1 +1,1 @@
-"""What is laid beside an original: its config.json."""
+"""Comparison with the original model: its config.json."""

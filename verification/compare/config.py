@@ -1,8 +1,8 @@
-"""What two config.json say differently of a model in effect, and which of their keys differ in spelling alone.
+"""Comparison of two config.json: differences with an effect on the model, and keys that differ without any.
 
-Both are read as the runtime reads a folder's, with the defaults of their classes: what is another trait, another
-special id or another type of the weights is an effect. A key that is spelled otherwise, is left out where it is the
-default, or matters in training only changes none of them.
+Both are read as the runtime reads them, with the defaults of their classes. A different trait, special id or dtype of
+the weights is an effect. A key that is spelled differently, is left out because it is the default, or only matters in
+training has none.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from llorch.runtime import Config, Rope, Traits
 
 FILE = "config.json"
-# Of a model that sees or hears, what the whole says of its text part too.
+# Keys at the top level of a multimodal model's config that also apply to its text_config.
 OF_THE_WHOLE = ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "dtype", "torch_dtype")
-# Of the file and not of the model: another class by the same arithmetic, and how the original's weights are packed.
+# Keys about the file, not the model: another class with the same computation, how the original's weights are packed.
 NOT_OF_THE_MODEL = (
     "architectures",
     "quantization_config",
@@ -31,13 +31,13 @@ NOT_OF_THE_MODEL = (
     "_name_or_path",
 )
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-# The text part of models that see, which computes what another class does, and is written as that.
+# Text parts of vision models that compute the same as another class, and are written as that.
 WRITTEN_AS = {"qwen3_vl_text": "qwen3", "qwen3_vl_moe_text": "qwen3_moe"}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One effect: what it is, and how each says it."""
+    """One effect: what differs, and both values."""
 
     what: str
     written: str
@@ -49,20 +49,20 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ConfigComparison:
-    """effects: what differs. spelled: keys that differ, and change nothing."""
+    """The result of a comparison. effects: what differs. spelled: keys that differ without an effect."""
 
     effects: tuple[Difference, ...]
     spelled: tuple[str, ...]
 
     @property
     def sentence(self) -> str:
-        """How much there is of both."""
+        """The result in one sentence."""
         same = "the same in effect as the original" if not self.effects else "not the original's in effect"
         also = f"; spelled otherwise, without effect: {', '.join(self.spelled)}" if self.spelled else ""
         return f"{same}{also}"
 
     def to_json(self) -> dict[str, object]:
-        """As --json prints it."""
+        """Return the comparison for --json."""
         return {
             "effects": [asdict(effect) for effect in self.effects],
             "spelled_otherwise": list(self.spelled),
@@ -70,9 +70,9 @@ class ConfigComparison:
 
 
 def read_reference_config(path: Path) -> Config:
-    """An original's config: of its folder, or the file itself, and of a model that sees or hears the text part.
+    """Read an original's config, from its folder or the file itself; of a multimodal model, the text part.
 
-    Raises InputError for what is no config of a known class, OSError for what cannot be read.
+    Raises InputError if it isn't a config of a known class, OSError if it cannot be read.
     """
     from llorch import runtime  # its tables, which --help does not need
 
@@ -90,7 +90,7 @@ def read_reference_config(path: Path) -> Config:
 
 
 def compare_configs(folder: Path, reference: Config) -> ConfigComparison:
-    """What the config.json of `folder` says differently. Raises as `read_reference_config` does."""
+    """Compare the config.json of `folder` with the original's. Raises what `read_reference_config` does."""
     from llorch import runtime  # as above
 
     written = runtime.Config.of_folder(folder)
@@ -111,7 +111,7 @@ def _effects(written: Config, original: Config) -> Iterator[Difference]:
 
 
 def _changes(written: Config, original: Config, key: str) -> bool:
-    """Whether one key's value in the original, or its absence, put in the place of the written one, has an effect."""
+    """Return whether replacing one key by the original's value, or its absence, has an effect."""
     from llorch import runtime  # as above
 
     values = {name: value for name, value in written.values.items() if name != key}
@@ -119,7 +119,7 @@ def _changes(written: Config, original: Config, key: str) -> bool:
         values[key] = original.values[key]
     try:
         return any(_effects(written, runtime.Config.of_values(values, written.path)))
-    except InputError:  # alone it contradicts the rest
+    except InputError:  # it contradicts the other keys
         return True
 
 
@@ -148,7 +148,7 @@ def _ropes(one: Traits, other: Traits) -> Iterator[Difference]:
 
 
 def _rope(rope: Rope | None, context: int) -> str:
-    """The fastest and slowest pair, and the scale, as a long sequence has them."""
+    """Describe a RoPE for a long sequence: its fastest and slowest frequency, and the scale."""
     if rope is None:
         return "none"
     frequencies = rope.planned_for(context)
@@ -158,10 +158,10 @@ def _rope(rope: Rope | None, context: int) -> str:
 
 
 def _beside(written: Config, original: Config) -> Iterator[Difference]:
-    """What is no trait: where text begins and ends, whether the output layer is the embedding, the weights' type."""
+    """Yield effects that aren't traits: special ids, tied embeddings, dtype of the weights."""
     for key in IDS:
         a, b = (_ids(config.get(key, None)) for config in (written, original))
-        if a != b and b:  # an original may say none here and all in generation_config.json
+        if a != b and b:  # an original may have all of them in generation_config.json only
             yield _difference(key, a, b)
     tied = [config.flag("tie_word_embeddings") for config in (written, original)]
     if tied[0] != tied[1]:
@@ -184,7 +184,7 @@ def _same(a: object, b: object) -> bool:
 
 
 def _difference(what: str, a: object, b: object) -> Difference:
-    """Of values for each layer the first that differs."""
+    """Return the difference of two values; for values per layer, at the first layer that differs."""
     if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
         layer = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if not _same(x, y))
         return Difference(f"{what} of layer {layer}", _text(a[layer]), _text(b[layer]))

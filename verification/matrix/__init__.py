@@ -1,1 +1,1 @@
-"""Every model of a folder on every device, from every format: what is found, how one runs, and the pages of it."""
+"""The matrix: every model of a folder run on every device from every format, and the pages about it."""

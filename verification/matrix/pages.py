@@ -1,4 +1,4 @@
-"""The matrix as JUnit's XML for a build server, and as the support page of the documentation, from receipts."""
+"""The matrix as JUnit XML for a build server, and as the support page of the documentation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TICK = {"passed": "✓", "failed": "✗", "skipped": "–"}
 
 
 def junit(rows: Sequence[Row]) -> str:
-    """A test case for each row. Source: the schema that Jenkins' xunit plugin publishes."""
+    """Return the rows as JUnit XML, one test case each. Source: the schema of Jenkins' xunit plugin."""
     totals = counts(rows)
     suite = ET.Element(
         "testsuite",
@@ -46,9 +46,9 @@ def junit(rows: Sequence[Row]) -> str:
 
 
 def support_page(receipts: Sequence[Mapping[str, Any]]) -> str:
-    """The page that receipts make: a row for each model, a tick only where one of them has a run that passed.
+    """Return the support page for receipts: a row per model, with a tick only for a run that passed.
 
-    What ran on several devices, in one run of the command or in several, is compared with what ran on the first.
+    Runs of a model on several devices, also from several receipts, are compared with that on the first device.
     """
     rows = [Row.from_json(row) for receipt in receipts for row in receipt["rows"]]
     rows = compare_rows(sorted(rows, key=lambda row: DEVICES.index(row.device)))
@@ -74,12 +74,12 @@ def support_page(receipts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def digest(receipt: Mapping[str, Any]) -> str:
-    """Of a receipt, whatever the white space of its file."""
+    """Return the SHA-256 of a receipt's content, independent of white space in its file."""
     return sha256(dumps(receipt, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _architecture(rows: Sequence[Row]) -> str:
-    """What the files and the folders call it."""
+    """Return the architecture as named by the model's files and folders."""
     return _values(row.architecture for row in rows)
 
 
@@ -108,7 +108,7 @@ def _device(device: str, rows: Sequence[Row]) -> str:
 
 
 def _of_devices(rows: Sequence[Row], said: Callable[[Row], str]) -> str:
-    """What is said of each device: of the file's row, or of the folder's where there is no other."""
+    """Return a value per device, from the .gguf file's row, or the folder's if there is no other."""
     found = {
         row.device: f"{row.device} {said(row)}"
         for row in sorted(rows, key=lambda row: row.format == "gguf")

@@ -1,7 +1,7 @@
-"""The matrix: every model of a folder, run on each device from each format, and what came of it.
+"""The rows of the matrix: every model of a folder, run on each device from each format.
 
-A model is a .gguf file, or a folder with config.json and safetensors; two of one name are one model in two formats.
-Each is run in a process of its own: its peak of memory is its own, and a crash is a row.
+A model is a .gguf file, or a folder with config.json and safetensors; two with the same name are one model in two
+formats. Each row is run in its own process, so that its peak memory can be measured, and a crash is just a failed row.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 from llorch.base.file_digests import sha256
 
 SCHEMA = "llorch.matrix/v1"
-SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # gguf-split's ending: the first part stands for all
+SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # gguf-split's suffix; the first part stands for all
 PROJECTOR = "mmproj"
 FORMATS = ("gguf", "folder")
-LOGITS_APART = 1e-2  # nats that log-probabilities may differ by: another device sums in another order
-HASHED_BYTES = 4 << 30  # a model up to this size has the digest of its bytes as a receipt
-TOP = 8  # tokens whose log-probabilities a row keeps to be compared
+LOGITS_APART = 1e-2  # nats by which log-probabilities may differ between devices, which sum in other orders
+HASHED_BYTES = 4 << 30  # the receipt of a model up to this size is the digest of its bytes
+TOP = 8  # tokens whose log-probabilities a row has for comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model found: its name, format, and where it is."""
+    """A model in the folder: its name, format and path."""
 
     name: str
     format: str
@@ -35,11 +35,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One run, or why there was none.
+    """One run of a model, or why it was not run.
 
-    status: passed, failed or skipped. ids: greedy, after `prompt`. top: the most probable tokens after the prompt with
-    their log-probabilities. speed: generated tokens a second. memory: the process's peak, in bytes; on cuda the
-    device's. receipt: SHA-256 of the model's files, sizes and names if they are large.
+    status: passed, failed or skipped. ids: greedy tokens after the prompt. top: the most probable tokens after the
+    prompt → log-probability. speed: generated tokens per second. memory: peak of the process, in bytes; on cuda of the
+    device. receipt: SHA-256 of the model's files, or of their names and sizes if they are large.
     """
 
     model: str
@@ -63,17 +63,17 @@ class Row:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Row:
-        """The row of which `to_json` made this document."""
+        """Return the row of a document made by `to_json`."""
         lists = {name: tuple(document[name]) for name in ("end_ids", "ids")}
         return cls(**{**document, **lists})
 
     def to_json(self) -> dict[str, object]:
-        """For a program, and for a receipt."""
+        """Return the row for --json and for a receipt."""
         return asdict(self)
 
 
 def candidates(folder: Path, formats: Sequence[str] = FORMATS) -> Iterator[Candidate]:
-    """The models below a folder, by name; parts of a split one once, projectors not at all."""
+    """Yield the models below a folder, sorted by name; a split one once, without projectors."""
     found = []
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
@@ -88,9 +88,9 @@ def candidates(folder: Path, formats: Sequence[str] = FORMATS) -> Iterator[Candi
 
 
 def compare_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows; failed, where greedy text or logits are not those of the first row of that model and format.
+    """Return the rows, failed if greedy text or logits differ from those of the first row of that model and format.
 
-    A folder of 16-bit weights and a quantized file hold other numbers: between formats nothing is compared.
+    Formats are not compared with each other: a folder of 16-bit weights and a quantized file have different weights.
     """
     first: dict[tuple[str, str], Row] = {}
     out = []
@@ -108,7 +108,7 @@ def compare_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def largest_gap(one: Row, other: Row) -> float:
-    """Between the log-probabilities of the tokens that both rows kept; infinite where there is none."""
+    """Return the largest difference of log-probabilities of tokens that both rows have; infinity if there is none."""
     mine, theirs = one.top or {}, other.top or {}
     return max(
         (abs(mine[token] - theirs[token]) for token in mine.keys() & theirs.keys()), default=float("inf")
@@ -116,7 +116,7 @@ def largest_gap(one: Row, other: Row) -> float:
 
 
 def digest_of_model(path: Path) -> str:
-    """SHA-256 of a model's files; of their names and sizes where they are large."""
+    """Return the SHA-256 of a model's files; of their names and sizes if they are large."""
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if sum(file.stat().st_size for file in files) > HASHED_BYTES:
         listing = "\n".join(f"{file.name} {file.stat().st_size}" for file in files)
@@ -130,10 +130,10 @@ def digest_of_model(path: Path) -> str:
 def passed_before(
     receipt: Mapping[str, Any], *, tools: Mapping[str, str], prompt: str, tokens: int
 ) -> dict[tuple[str, str, str], Row]:
-    """Rows of an earlier run that need not be run again, by model, format and device.
+    """Return the rows of an earlier run that need not be repeated, by model, format and device.
 
-    Those that passed, with the same versions, prompt and number of tokens. Whether the model is still the same bytes
-    is to be asked of `digest_of_model`.
+    These passed with the same versions, prompt and number of tokens. The caller compares the model's bytes by
+    `digest_of_model`.
     """
     if (receipt["tools"], receipt["prompt"], receipt.get("tokens")) != (dict(tools), prompt, tokens):
         return {}
@@ -142,14 +142,14 @@ def passed_before(
 
 
 def counts(rows: Sequence[Row]) -> dict[str, int]:
-    """How many passed, failed and were skipped."""
+    """Return the number of rows that passed, failed and were skipped."""
     return {status: sum(row.status == status for row in rows) for status in ("passed", "failed", "skipped")}
 
 
 def document(
     rows: Sequence[Row], *, made: str, tools: Mapping[str, str], prompt: str, tokens: int
 ) -> dict[str, object]:
-    """What --json prints, and what a receipt is. tokens: at most so many were generated in each row."""
+    """Return the document for --json and for a receipt. tokens: the most that were generated per row."""
     return {
         "schema": SCHEMA,
         "made": made,

@@ -1,4 +1,4 @@
-"""One row of the matrix: a model run on a device, in this process."""
+"""Running one row of the matrix in this process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from llorch.verification.smoke import memory_here
 
 
 def run_row(found: Candidate, device: str, tokens: int) -> Row:
-    """Runs a model: prompt, greedy text, logits, speed, memory. What cannot be run is skipped, with the reason.
+    """Run a model: prompt, greedy text, logits, speed, memory. A model that cannot be run is skipped, with the reason.
 
-    The reason names the model, not where it lies on this machine: a row is published.
+    The reason has the model's name instead of its path, since rows are published.
     """
     row = _run_row(found, device, tokens)
     return replace(row, why=row.why.replace(str(found.path), found.name))
@@ -41,7 +41,7 @@ def _run_row(found: Candidate, device: str, tokens: int) -> Row:
         return _end(row, started, "skipped", str(error))
     except (InputError, OSError) as error:
         return _end(row, started, "failed", str(error))
-    except Exception as error:  # noqa: BLE001  # a row that falls over is a row
+    except Exception as error:  # noqa: BLE001  # any error is a failed row
         return _end(row, started, "failed", f"{type(error).__name__}: {error}")
 
 
@@ -88,6 +88,6 @@ def _end(row: Row, started: float, status: str, why: str) -> Row:
 def _peak(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    import resource  # there is none on Windows, where the row fails and says so
+    import resource  # not on Windows, where the row fails with this error
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
