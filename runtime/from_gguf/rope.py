@@ -56,7 +56,7 @@ def _pattern(keys: Keys, sizes: Sizes) -> list[bool]:
         return [True] * sizes.layers
     pattern = [bool(entry) for entry in keys.metadata.integers(keys.full(name))]
     if len(pattern) != sizes.layers:
-        raise keys.wrong(name, f"has {len(pattern)} entries for {sizes.layers} layers")
+        raise keys.malformed(name, f"has {len(pattern)} entries for {sizes.layers} layers")
     return pattern
 
 
@@ -64,7 +64,7 @@ def _global(keys: Keys, sizes: Sizes, factors: Factors, base: float | None = Non
     base = _base(keys, "rope.freq_base", keys.family.rope_base) if base is None else base
     if keys.family.rope_alpha and (alpha := keys.number("rope.scaling.alpha", 0.0)):
         if alpha < 0 or sizes.head_dim <= 2:
-            raise keys.wrong("rope.scaling.alpha", f"is {alpha}, of heads of {sizes.head_dim} channels")
+            raise keys.malformed("rope.scaling.alpha", f"is {alpha}, of heads of {sizes.head_dim} channels")
         base *= alpha ** (sizes.head_dim / (sizes.head_dim - 2))  # src/models/hunyuan-vl.cpp
     kind = keys.text("rope.scaling.type", "linear")
     if kind not in SCALING_TYPES:
