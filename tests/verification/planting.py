@@ -18,6 +18,8 @@ from llorch.formats.safetensors import read_safetensors
 
 Weights = NDArray[np.float32]
 
+DEVICE = os.environ.get("LLORCH_TEST_DEVICE", "cpu")  # where the faulty folders and the sound ones are judged
+
 
 @dataclass(frozen=True)
 class Planted:

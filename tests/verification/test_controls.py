@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from llorch import converter
 from llorch.verification import verify
+from tests.verification.planting import DEVICE
 from tests.verification.test_architectures import MODELS
 
 SHARD = "200KB"
@@ -128,7 +129,7 @@ def test_a_right_folder_of_another_exporter_passes(
 ) -> None:
     folder = copied(saved(model), tmp_path / "folder")
     LAYOUTS[layout](folder)
-    report = verify(folder, test_data / "tiny" / model / "f32.gguf", level=level)
+    report = verify(folder, test_data / "tiny" / model / "f32.gguf", level=level, device=DEVICE)
     assert report.outcome == "PASSED", report.sentence
     assert not [result for result in report.results if result.status == "WARNED"]
 

@@ -16,7 +16,7 @@ from llorch.verification.subject import Subject
 from tests.models.families import build
 from tests.verification.family_mutations import FAMILY_MUTATIONS
 from tests.verification.mutations import Mutation
-from tests.verification.planting import Planted
+from tests.verification.planting import DEVICE, Planted
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def test_a_fault_of_a_family_fails_and_is_named(
 ) -> None:
     pair = Planted.copied(made[one.model].source, made[one.model].folder, tmp_path / "made")
     one.plant(pair)
-    with Subject(pair.folder, pair.source, level="quick", device="cpu") as subject:
+    with Subject(pair.folder, pair.source, level="quick", device=DEVICE) as subject:
         for name, place in one.caught_by:
             found = CHECKS[name](subject)
             assert found.status == Status.FAILED, found

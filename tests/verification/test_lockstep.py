@@ -19,7 +19,7 @@ from llorch.verification.subject import Subject
 from tests.models.tiny import random_llama
 from tests.sarif import valid_results
 from tests.verification.mutations import halves_to_pairs
-from tests.verification.planting import Planted
+from tests.verification.planting import DEVICE, Planted
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_chunks_cover_every_position_once() -> None:
 
 def test_the_first_fault_is_named_and_later_layers_are_judged_by_themselves(faulty: Planted) -> None:
     faulty.change("model.layers.4.mlp.down_proj.weight", lambda w: w[::-1])
-    with Subject(faulty.folder, faulty.source, level="full", device="cpu") as subject:
+    with Subject(faulty.folder, faulty.source, level="full", device=DEVICE) as subject:
         found = subject.lockstep
     assert [(fault.layer, fault.step) for fault in found.faults] == [(3, "q"), (4, "ffn_output")]
     assert found.explanation.startswith("permutation")
@@ -73,14 +73,14 @@ def test_the_first_fault_is_named_and_later_layers_are_judged_by_themselves(faul
 
 
 def test_a_right_folder_has_no_fault_and_its_noise_is_that_of_float32(right: Planted) -> None:
-    with Subject(right.folder, right.source, level="full", device="cpu") as subject:
+    with Subject(right.folder, right.source, level="full", device=DEVICE) as subject:
         found = subject.lockstep
     assert not found.faults
     assert all(1e-9 < one.noise < 1e-5 for one in found.curve)
 
 
 def test_sizes_are_those_of_the_tensors(right: Planted) -> None:
-    with Subject(right.folder, right.source, level="full", device="cpu") as subject:
+    with Subject(right.folder, right.source, level="full", device=DEVICE) as subject:
         sizes = sizes_of(subject.tensors)
         of_layer = sum(w.nbytes // 4 for name, w in subject.tensors.items() if ".layers.1." in name)
         assert sizes.layer == of_layer
@@ -161,6 +161,6 @@ def test_a_bias_kept_in_float32_and_attention_without_rope_are_no_faults(
 ) -> None:
     source = test_data / "families" / model / "q4_k_m.gguf"
     converter.convert(source, tmp_path / "made", dtype=dtype)
-    with Subject(tmp_path / "made", source, level="quick", device="cpu") as subject:
+    with Subject(tmp_path / "made", source, level="quick", device=DEVICE) as subject:
         assert CHECKS["lockstep"](subject).status == "PASSED"
         assert subject.rounding == dtype

@@ -12,7 +12,7 @@ from llorch.verification.checks import CHECKS
 from llorch.verification.report import Status
 from llorch.verification.subject import Subject
 from tests.verification.mutations import MUTATIONS, Mutation
-from tests.verification.planting import Planted
+from tests.verification.planting import DEVICE, Planted
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_wrong_folder_fails_and_the_place_is_named(
 ) -> None:
     pair = Planted.copied(test_data / "tiny" / one.model / "f32.gguf", made / one.model, tmp_path / "made")
     one.plant(pair)
-    with Subject(pair.folder, pair.source, level=level, device="cpu") as subject:
+    with Subject(pair.folder, pair.source, level=level, device=DEVICE) as subject:
         for name, place in one.caught_by:
             found = CHECKS[name](subject)
             assert found.status == Status.FAILED, found

@@ -9,6 +9,7 @@ import pytest
 from llorch import converter
 from llorch.verification import verify
 from tests.families import FAMILIES
+from tests.verification.planting import DEVICE
 from tests.verification.test_architectures import MODELS
 
 FIXTURES = [*(f"tiny/{model}" for model in MODELS), *(f"families/{model}" for model in FAMILIES)]
@@ -24,6 +25,6 @@ def test_a_right_conversion_passes(
     source = test_data / model / f"{file}.gguf"
     converter.convert(source, tmp_path / "made", dtype=dtype)
     for level in ("quick", "full"):
-        report = verify(tmp_path / "made", source, level=level)
+        report = verify(tmp_path / "made", source, level=level, device=DEVICE)
         assert report.outcome == "PASSED", (level, report.sentence)
         assert not [result for result in report.results if result.status == "WARNED"]

@@ -22,6 +22,7 @@ from llorch.verification.report import Report, Status
 from tests.models.gguf_writer import STRING, Model, one
 from tests.models.tiny import llama3_scaled
 from tests.verification.mutations import MUTATIONS
+from tests.verification.planting import DEVICE
 
 BASE, HEAD_DIM = 100.0, 16  # of `llama3_scaled`
 
@@ -81,7 +82,7 @@ def pair(right: Pair, tmp_path: Path) -> Pair:
 
 
 def judged(pair: Pair, level: str = "full") -> Report:
-    return verify(pair.folder, pair.source, level=level)
+    return verify(pair.folder, pair.source, level=level, device=DEVICE)
 
 
 def status(report: Report, name: str) -> Status:

@@ -16,7 +16,7 @@ from llorch.verification.checks.loading import POSITIONS
 from llorch.verification.lockstep import CHUNKED, NOISE_POSITIONS
 from llorch.verification.subject import Subject
 from tests.models.families import FAMILY_RECIPES, build
-from tests.verification.planting import Planted
+from tests.verification.planting import DEVICE, Planted
 
 # Contexts before scaling, between each two lengths that are compared; not below the text that transformers is given,
 # whose class turns by the short list whatever the length.
@@ -45,13 +45,13 @@ def made(tmp_path: Path) -> Make:
 def test_a_length_at_which_the_list_changes_is_no_fault(made: Make, original: int) -> None:
     pair = made(original)
     for level in ("quick", "full"):
-        report = verify(pair.folder, pair.source, level=level)
+        report = verify(pair.folder, pair.source, level=level, device=DEVICE)
         assert report.outcome == "PASSED", (level, report.sentence)
 
 
 def test_the_other_list_is_no_noise(made: Make) -> None:
     pair = made(NOISE_POSITIONS + 8)
-    with Subject(pair.folder, pair.source, level="full", device="cpu") as subject:
+    with Subject(pair.folder, pair.source, level="full", device=DEVICE) as subject:
         noise = subject.lockstep.noise
     assert noise is not None
     assert noise.kl_max < 1e-9
