@@ -52,6 +52,7 @@ def load(
     *,
     mode: Mode | str = Mode.EXACT,
     widened_bytes: int = DEQUANTIZED_BYTES,
+    lazy: bool = False,
 ) -> Model:
     """Load a model from a .gguf file, its header (already read), or a folder with config.json and safetensors.
 
@@ -66,6 +67,8 @@ def load(
         VERIFY and FAST are float32 on the weights of the file: with `dtype` or `rounded` they are a RequestError.
     widened_bytes: a model whose weights take at most this in the arithmetic's dtype is kept dequantized after first
         use; a larger one stays as stored and is dequantized tile by tile at each use.
+    lazy: on CUDA a matrix is read when it is first used, and no decode step is recorded: for a caller that runs some
+        of the layers. On other devices it is always so.
 
     Raises InputError if the files cannot be understood, OSError if they cannot be read, RequestError for a device that
     is not there.
@@ -78,7 +81,7 @@ def load(
     devices = device.split(",")
     if len(devices) > 1:
         return _load(file, *_several_devices(devices, dtype, rounded, Mode(mode)), widened_bytes)
-    numbers = _in_mode(_numbers(choose_device(device), dtype, rounded), Mode(mode))
+    numbers = replace(_in_mode(_numbers(choose_device(device), dtype, rounded), Mode(mode)), lazy=lazy)
     try:
         return _load(file, numbers, (), widened_bytes)
     except DoesNotFit as error:

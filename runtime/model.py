@@ -59,7 +59,7 @@ class Model:
         self.mode = numbers.mode
         self._programs: LayerPrograms | None = None
         self.sessions: Sessions | None = None
-        if numbers.on_gpu:
+        if numbers.on_gpu and not numbers.lazy:
             from llorch.runtime.gpu.sessions import Sessions  # Triton: only a GPU needs it
 
             self.sessions = Sessions(self.decoder, numbers.device)

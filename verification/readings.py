@@ -24,10 +24,11 @@ LAYERS = "model.layers."
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The number of weights of the model, and of its largest layer."""
+    """The number of weights of the model and of its largest layer, and the number of layers."""
 
     weights: int
     layer: int
+    layers: int
 
     @property
     def is_small(self) -> bool:
@@ -52,7 +53,7 @@ def sizes_of(tensors: Mapping[str, SafetensorsTensor]) -> Sizes:
         part = name.removeprefix(LAYERS).split(".", 1)[0] if name.startswith(LAYERS) else name
         layers[part] = layers.get(part, 0) + tensor.weights
     of_layers = [size for name, size in layers.items() if name.isdigit()]
-    return Sizes(sum(layers.values()), max(of_layers, default=0))
+    return Sizes(sum(layers.values()), max(of_layers, default=0), len(of_layers))
 
 
 def rounding_of(
@@ -76,10 +77,15 @@ def open_reading(
     device: str,
     rounded: Literal["bfloat16", "float16"] | None = None,
     dtype: Literal["float16", "float32", "float64"] = "float32",
+    *,
+    lazy: bool = False,
 ) -> Model:
-    """Open a model whose layers are widened when they are used; in float64 by tiles, since they are run once."""
+    """Open a model whose layers are widened when they are used; in float64 by tiles, since they are run once.
+
+    lazy: see `runtime.load`; for a model of which some layers are left out.
+    """
     kept = sizes.widened_bytes if dtype == "float32" else 0
-    model = runtime.load(path, device, dtype, rounded, widened_bytes=kept)
+    model = runtime.load(path, device, dtype, rounded, widened_bytes=kept, lazy=lazy)
     if not sizes.is_small:  # the output layer is larger than a layer and used only a few times: by tiles
         head = model.decoder.weights.head.weight
         head.numbers = replace(head.numbers, keep=False)

@@ -296,7 +296,8 @@ class Subject:
         dtype: Literal["float16", "float32", "float64"] = "float32",
     ) -> Model:
         try:
-            self._models.append(open_reading(path, self.sizes, self.device, rounded, dtype))
+            lazy = self.level == "quick" and self._affordable_layers < self.sizes.layers
+            self._models.append(open_reading(path, self.sizes, self.device, rounded, dtype, lazy=lazy))
         except UnsupportedInput as error:
             raise CannotCheck(f"the runtime does not know it: {error}") from error
         return self._models[-1]
@@ -340,8 +341,12 @@ class Subject:
         rest = sorted(kinds, key=lambda index: hashlib.sha256(f"layer {index}".encode()).digest())
         order = list(dict.fromkeys([0, traits.n_layers - 1, *of_kind, *rest]))
         least = max(LEAST_LAYERS, len({0, traits.n_layers - 1, *of_kind[:MOST_KINDS]}))
-        affordable = LOCKSTEP_BYTES // (4 * max(1, self.sizes.layer))
-        return sorted(order[: max(least, affordable)])
+        return sorted(order[: max(least, self._affordable_layers)])
+
+    @property
+    def _affordable_layers(self) -> int:
+        """How many of the largest layers fit in `LOCKSTEP_BYTES` as float32."""
+        return LOCKSTEP_BYTES // (4 * max(1, self.sizes.layer))
 
     def _layer_shapes(self, index: int) -> frozenset[tuple[str, tuple[int, ...]]]:
         stem = f"{LAYERS}{index}."

@@ -34,6 +34,7 @@ class Numbers:
 
     dtype: of all arithmetic. rounded: a type to which each weight is rounded once before, or None.
     keep: whether a matrix stays dequantized after its first use. mode: how products with packed weights are computed.
+    lazy: whether a GPU reads a matrix when it is first used, and not while the model is loaded.
     """
 
     dtype: torch.dtype
@@ -41,6 +42,7 @@ class Numbers:
     rounded: torch.dtype | None = None
     keep: bool = False
     mode: Mode = Mode.EXACT
+    lazy: bool = False
 
     @property
     def has_kernels(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,10 +53,14 @@ class Source:
         """A tensor as a matrix with rows along its last dimension, a stacked tensor matrix after matrix."""
         shape = self.stored[name].shape
         if self.uploader is not None:
-            from llorch.runtime.gpu.transfer import float_matrix  # Triton: only a GPU needs it
+            from llorch.runtime.gpu.matrix import LazyMatrix  # Triton: only a GPU needs it
+            from llorch.runtime.gpu.transfer import float_matrix
 
-            rows, read = math.prod(shape[:-1]), self.shards.bytes_of(name)
-            return float_matrix(self.uploader, self.numbers, self.stored[name].dtype, rows, shape[-1], read)
+            rows, read_into = math.prod(shape[:-1]), self.shards.bytes_of(name)
+            read = partial(
+                float_matrix, self.uploader, self.numbers, self.stored[name].dtype, rows, shape[-1], read_into
+            )
+            return LazyMatrix(rows, shape[-1], self.numbers, read) if self.numbers.lazy else read()
         return Floating(math.prod(shape[:-1]), shape[-1], self.numbers, self.shards.reader(name))
 
     def layer_matrix(self, index: int, role: str) -> Matrix:

@@ -49,13 +49,7 @@ class Source:
 
         scales = self.scales(name)
         if self.uploader is not None:
-            from llorch.runtime.gpu.transfer import packed_matrix  # Triton: only a GPU needs it
-
-            def read_into(start: int, buffer: NDArray[np.uint8]) -> None:
-                self.data.read_into(tensor, start, buffer)
-
-            columns = tensor.shape[-1]
-            return packed_matrix(self.uploader, self.numbers, tensor.type, rows, columns, read_into, scales)
+            return self._on_gpu(self.uploader, tensor, scales)
 
         def read() -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
             raw = self.data.read(tensor)
@@ -63,6 +57,25 @@ class Source:
             return raw
 
         return PackedMatrix(rows, tensor.shape[-1], self.numbers, tensor.type, read, scales)
+
+    def _on_gpu(self, uploader: Uploader, tensor: StoredTensor, scales: Tensor | None) -> Matrix:
+        from llorch.runtime.gpu.matrix import LazyMatrix  # Triton: only a GPU needs it
+        from llorch.runtime.gpu.transfer import packed_matrix
+
+        rows, columns = tensor.weights // tensor.shape[-1], tensor.shape[-1]
+
+        def read_into(start: int, buffer: NDArray[np.uint8]) -> None:
+            self.data.read_into(tensor, start, buffer)
+
+        def read() -> Matrix:
+            return packed_matrix(uploader, self.numbers, tensor.type, rows, columns, read_into, scales)
+
+        def read_late() -> Matrix:
+            matrix = read()
+            self.data.require_unchanged()
+            return matrix
+
+        return LazyMatrix(rows, columns, self.numbers, read_late) if self.numbers.lazy else read()
 
     def scales(self, weight: str) -> Tensor | None:
         """The `.scale` of a weight, one number or one per expert; None if the file has none.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -82,6 +83,36 @@ def _product(x: Tensor, weights: Tensor) -> Tensor:
     if not x.is_cuda:
         return functional.linear(x.float(), weights.float())
     return torch.mm(x, weights.t(), out_dtype=torch.float32)
+
+
+class LazyMatrix(Matrix):
+    """A matrix that is read from its file, to the device, when it is first used."""
+
+    def __init__(self, rows: int, columns: int, numbers: Numbers, read: Callable[[], Matrix]) -> None:
+        super().__init__(rows, columns, numbers)
+        self._read = read
+
+    @cached_property
+    def _matrix(self) -> Matrix:
+        matrix = self._read()
+        matrix.numbers = self.numbers
+        return matrix
+
+    def part(self, start: int, stop: int) -> LazyMatrix:
+        """Rows [start, stop), which are read with all others."""
+        return LazyMatrix(stop - start, self.columns, self.numbers, lambda: self._matrix.part(start, stop))
+
+    def times(self, x: Tensor, bias: Tensor | None) -> Tensor | None:
+        """See `Matrix.times`."""
+        return self._matrix.times(x, bias)
+
+    def dequantize(self, start: int, stop: int) -> Tensor:
+        """See `Matrix.dequantize`."""
+        return self._matrix.dequantize(start, stop)
+
+    def rows_at(self, ids: Tensor) -> Tensor:
+        """See `Matrix.rows_at`."""
+        return self._matrix.rows_at(ids)
 
 
 class PackedOnGpu(GpuMatrix):

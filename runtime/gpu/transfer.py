@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,23 +41,25 @@ class Uploader:
             for _ in range(BUFFERS)
         ]
         self._next = 0
+        self._lock = threading.Lock()  # matrices that are read late may be first used by several threads
         self._pool = ThreadPoolExecutor(READERS)
 
     def upload(self, nbytes: int, unit: int, read: Read) -> Tensor:
         """A tensor's bytes on the device. unit: bytes that are read together, a block's."""
         out = torch.empty(nbytes, dtype=torch.uint8, device=self._device)
         step = PIECE_BYTES // unit * unit
-        for start in range(0, nbytes, step):
-            size, turn = min(step, nbytes - start), self._next % BUFFERS
-            self._next += 1
-            copied = self._copied[turn]
-            if copied is not None:
-                copied.synchronize()
-            piece = self._buffers[turn][:size]
-            self._fill(piece.numpy(), start, unit, read)
-            out[start : start + size].copy_(piece, non_blocking=True)
-            if copied is not None:
-                copied.record()
+        with self._lock:
+            for start in range(0, nbytes, step):
+                size, turn = min(step, nbytes - start), self._next % BUFFERS
+                self._next += 1
+                copied = self._copied[turn]
+                if copied is not None:
+                    copied.synchronize()
+                piece = self._buffers[turn][:size]
+                self._fill(piece.numpy(), start, unit, read)
+                out[start : start + size].copy_(piece, non_blocking=True)
+                if copied is not None:
+                    copied.record()
         return out
 
     def _fill(self, buffer: NDArray[np.uint8], start: int, unit: int, read: Read) -> None:

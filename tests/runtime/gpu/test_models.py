@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,6 +15,10 @@ from llorch.runtime.blocks.experts import Mixture
 from llorch.runtime.errors import DoesNotFit, RequestError
 from llorch.runtime.sampling import Choice, Sampling, sample_token
 from llorch.verification import verify
+from llorch.verification.checks import CHECKS
+from llorch.verification.readings import Run
+from llorch.verification.report import Status
+from llorch.verification.subject import Subject
 from tests.models.tiny import random_llama
 
 PROMPT = [5, 9, 2, 70]
@@ -150,6 +154,39 @@ def test_a_router_decides_in_float32_in_fast_mode_too(test_data: Path, held_on_g
     )
 
 
+@pytest.mark.parametrize("format", ["gguf", "folder"])
+def test_a_lazy_model_reads_the_layers_that_are_run(
+    format: str, held_on_gpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llorch.runtime.gpu import transfer
+
+    model_file = random_llama(layers=3, width=32, heads=2, kv_heads=1, feed_forward=32, matrices="Q8_0")
+    path = model_file.write(tmp_path / "three.gguf")
+    if format == "folder":
+        convert(path, tmp_path / "folder", dtype="float32")
+        path = tmp_path / "folder"
+    uploads: list[int] = []
+    upload = transfer.Uploader.upload
+
+    def count(self: transfer.Uploader, nbytes: int, *rest: Any) -> torch.Tensor:
+        uploads.append(nbytes)
+        return upload(self, nbytes, *rest)
+
+    monkeypatch.setattr(transfer.Uploader, "upload", count)
+    model = runtime.load(path, device=held_on_gpu, lazy=True)
+    assert model.sessions is None
+    assert not uploads
+    with torch.inference_mode():
+        run = Run(model, PROMPT)
+        run.layer(2)
+        assert len(uploads) == 1 + 7  # the embedding, and what a layer multiplies by
+        monkeypatch.undo()
+        whole = Run(runtime.load(path), PROMPT)
+        whole.layer(2)
+        assert torch.allclose(run.hidden, whole.hidden, atol=1e-5)
+    assert torch.allclose(model.logits(PROMPT), runtime.load(path).logits(PROMPT), atol=1e-4)
+
+
 def test_what_does_not_fit_is_told_with_the_numbers(
     file: Path, held_on_gpu: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,3 +249,23 @@ def test_a_verification_by_itself_takes_the_processor_where_its_readings_do_not_
 def test_a_device_that_is_not_there_is_a_request_error(file: Path) -> None:
     with pytest.raises(RequestError, match="cuda:99"):
         runtime.load(file, device="cuda:99")
+
+
+@pytest.mark.slow
+def test_a_quick_verification_on_a_gpu_reads_the_layers_that_it_runs(
+    held_on_gpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llorch.runtime.gpu.fuse import plain
+
+    monkeypatch.setattr("llorch.verification.subject.LOCKSTEP_BYTES", 0)
+    file = random_llama(layers=6, width=32, heads=2, kv_heads=1, feed_forward=32, matrices="Q8_0").write(
+        tmp_path / "six.gguf"
+    )
+    convert(file, tmp_path / "folder", dtype="float32")
+    with Subject(tmp_path / "folder", file, level="quick", device=held_on_gpu) as subject:
+        assert len(subject.layers) < 6
+        for name in ("lockstep", "logits.mean", "logits.worst", "logits.chunked"):
+            assert CHECKS[name](subject).status == Status.PASSED
+        layers = subject.ggml_reading.decoder.weights.layers
+        read = [i for i, layer in enumerate(layers) if "_matrix" in vars(plain(layer)[0].output.weight)]
+        assert read == list(subject.layers)
