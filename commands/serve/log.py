@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from llorch.base.times import rfc3339
 from llorch.commands.cli import one_line
 
-LOGGERS = ("llorch.serving", "uvicorn.error")
+LOGGERS = ("llorch.serving", "uvicorn.error", "asyncio")
 
 
 class TextFormatter(logging.Formatter):
@@ -43,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stderr(form: str) -> None:
-    """Send the log of the server and of uvicorn to stderr only. form: "json" or "text"."""
+    """Send the log of the server, of uvicorn and of asyncio to stderr only. form: "json" or "text"."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     for name in LOGGERS:

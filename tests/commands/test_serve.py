@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,15 @@ def test_keys_come_from_a_file_or_the_environment_and_are_never_shown(served: An
     _, ready = served(source, LLORCH_API_KEY="sk-third")
     assert httpx2.get(f"{ready['uri']}/v1/models").status_code == 401
     assert httpx2.get(f"{ready['uri']}/v1/models", headers={"x-api-key": "sk-third"}).status_code == 200
+
+
+@pytest.mark.parametrize("logger", ["llorch.serving", "uvicorn.error", "asyncio"])
+def test_what_a_library_beneath_has_to_say_has_the_servers_form(logger: str) -> None:
+    code = "import logging, sys; from llorch.commands.serve.log import log_to_stderr; log_to_stderr('json'); "
+    code += "logging.getLogger(sys.argv[1]).error('it\\nfailed')"
+    done = subprocess.run([sys.executable, "-c", code, logger], capture_output=True, text=True, check=True)
+    line = json.loads(done.stderr)
+    assert (line["logger"], line["level"]) == (logger, "error")
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "k" * 5000])

@@ -69,6 +69,7 @@ class EventStream(Response):
         )
         async for event in self._events:
             await self._send(send, body_message(event, more=True))
+            await asyncio.sleep(0)  # so that the loop notes a lost connection before more is written to it
         await self._send(send, body_message(b"", more=False))
 
     async def _send(self, send: Send, message: Message) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -234,6 +235,25 @@ def test_a_client_that_goes_away_frees_its_slot_within_a_step(
     assert len(late) <= 3  # those already begun, and those before the event loop notices
     monkeypatch.undo()
     require_alive(served)
+
+
+def test_nothing_is_written_to_a_client_that_went_away(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even of what came while the event loop was busy; asyncio warns of what is written to a lost connection."""
+    served, leave = start(), threading.Event()
+    body = {"prompt": "hello", "n_predict": 600, "ignore_eos": True, "stream": True}
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )  # closing resets it
+        connection.sendall(request("/completion", json.dumps(body).encode()))
+        assert status_of(connection.recv(65536)) == 200
+        served.server.loop.call_soon_threadsafe(leave.wait, 20)  # type: ignore[attr-defined]
+        wait_for(lambda: not served.server.service.running)
+    leave.set()
+    require_alive(served)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_the_health_is_told_at_once_during_a_long_prompt(
