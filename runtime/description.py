@@ -15,6 +15,7 @@ from llorch.runtime import from_folder, from_gguf
 from llorch.runtime.from_folder.config import read_json
 from llorch.runtime.from_folder.template import chat_template
 from llorch.runtime.memory import DEQUANTIZED_BYTES, HeldBytes, Memory, memory_needed
+from llorch.runtime.programs.known_traits import supports
 from llorch.runtime.traits import Traits
 
 EMBEDDINGS = ("token_embd.weight", "model.embed_tokens.weight")
@@ -86,7 +87,7 @@ class Description(Totals):
 
     def for_positions(self, positions: int) -> Memory:
         """Memory for one request of this many positions, prompt and answer together."""
-        return memory_needed(self.traits, self.held, positions)
+        return memory_needed(self.traits, self.held, positions, by_programs=supports(self.traits))
 
 
 @dataclass(frozen=True, slots=True)

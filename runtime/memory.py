@@ -53,8 +53,11 @@ class Memory:
         return self.weights + self.cache + self.tokenizer + self.scratch
 
 
-def memory_needed(traits: Traits, held: HeldBytes, positions: int) -> Memory:
-    """Memory for a request of this many positions, prompt and answer together."""
+def memory_needed(traits: Traits, held: HeldBytes, positions: int, *, by_programs: bool) -> Memory:
+    """Memory for a request of this many positions, prompt and answer together.
+
+    by_programs: the layers run as programs of CPU kernels, which dequantize and score within a core's cache.
+    """
     rows = min(PREFILL_CHUNK, positions)
     activations = rows * (4 * traits.hidden_size + 3 * held.widest + 4 * traits.heads * traits.head_dim)
     if (
@@ -62,12 +65,14 @@ def memory_needed(traits: Traits, held: HeldBytes, positions: int) -> Memory:
     ):  # a row for each of a token's experts, and padding to their kernels' columns
         pairs = rows * traits.routing.used
         activations += (pairs + 7 * min(pairs, traits.routing.experts)) * held.widest
-    scores = 3 * min(SCORE_BYTES // 4, traits.heads * rows * positions)
     logits = 8 * traits.vocabulary_size
+    scratch = 4 * (activations + logits) + held.whole
+    if not by_programs:
+        scratch += 3 * min(SCORE_BYTES, 4 * traits.heads * rows * positions) + 2 * TILE_BYTES
     return Memory(
         positions,
         held.weights,
         traits.cache_bytes(positions),
         held.tokens * TOKEN_BYTES,
-        4 * (activations + scores + logits) + 2 * TILE_BYTES + held.whole,
+        scratch,
     )

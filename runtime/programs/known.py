@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 from llorch.runtime.blocks.delta_net import GatedDeltaNet
@@ -14,44 +12,12 @@ from llorch.runtime.blocks.mamba import Mamba2Mixer, MambaMixer
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.short_conv import ShortConvolution
 from llorch.runtime.kernels.cpu.multiply import Product
-from llorch.runtime.traits import Rope, Routing, Traits
+from llorch.runtime.programs.known_traits import KNOWN_TRAITS, Known, unknown_part
 from llorch.runtime.weights import Attention, Layer, Weights
 
 # The fields that the steps take into account, by class.
-KNOWN: Mapping[type, frozenset[str]] = {
-    Traits: frozenset(
-        [
-            "vocabulary_size",
-            "hidden_size",
-            "n_ctx",
-            "heads",
-            "kv_heads",
-            "head_dim",
-            "norm",
-            "norm_eps",
-            "activation",
-            "windows",
-            "ropes",
-            "attention_scale",
-            "norm_offset",
-            "pairs",
-            "head_norm",
-            "parallel",
-            "routing",
-            "embedding_scale",
-            "residual_scale",
-            "logit_scale",
-            "attention_softcap",
-            "logit_softcap",
-            "mixers",
-            "ffns",
-            "output_gate",
-        ]
-    ),
-    Rope: frozenset(["n_rot", "pairs", "frequencies", "scale", "long_frequencies", "original_context"]),
-    Routing: frozenset(
-        ["experts", "used", "renormalised", "scores", "scale", "groups", "groups_used", "group_worth"]
-    ),
+KNOWN: Known = {
+    **KNOWN_TRAITS,
     Weights: frozenset(["embedding", "layers", "final_norm", "head"]),
     Layer: frozenset(
         ["attention", "ffn", "attention_norm", "attention_post_norm", "ffn_norm", "ffn_post_norm"]
@@ -84,14 +50,9 @@ class Unknown(Exception):
 
 def require_known(part: Any) -> None:
     """Raise Unknown if a part's class is not in KNOWN, or an unlisted field differs from its default."""
-    known = KNOWN.get(type(part))
-    if known is None:
-        raise Unknown(type(part))
-    for field in fields(part):
-        if field.name not in known:
-            default = field.default_factory() if field.default_factory is not MISSING else field.default
-            if getattr(part, field.name) != default:
-                raise Unknown(field.name)
+    unknown = unknown_part(part, KNOWN)
+    if unknown is not None:
+        raise Unknown(unknown)
 
 
 def require(holds: bool) -> None:

@@ -11,7 +11,7 @@ from llorch import converter
 from llorch.base.errors import MalformedInput
 from llorch.runtime.description import describe
 from llorch.runtime.loading import load
-from llorch.runtime.memory import TOKEN_BYTES
+from llorch.runtime.memory import TILE_BYTES, TOKEN_BYTES
 from tests.runtime.conftest import FORMATS, TINY
 
 
@@ -63,6 +63,13 @@ def test_memory_is_weights_cache_tokenizer_and_scratch(test_data: Path) -> None:
     assert memory.total == memory.weights + memory.cache + memory.tokenizer + memory.scratch
     assert found.weights > 2 * embedding
     assert found.memory.positions == 320
+
+
+def test_only_the_decoder_has_tiles_and_scores_in_memory(test_data: Path) -> None:
+    """Kernel programs dequantize and score within a core's cache; sinks are left to the decoder."""
+    by_programs = describe(test_data / "tiny" / "llama" / "q4_k_m.gguf").for_positions(100)
+    by_decoder = describe(test_data / "families" / "gptoss" / "q4_k_m.gguf").for_positions(100)
+    assert by_programs.scratch < 2 * TILE_BYTES < by_decoder.scratch
 
 
 def test_a_folder_of_16_bits_is_held_in_them(test_data: Path, tmp_path: Path) -> None:
