@@ -111,7 +111,7 @@ NOISE = 0.05  # nats, allowed between llama.cpp's implementations of two archite
 
 # Models built by the tests for families that aren't in the test data, with a vocabulary that the script can read.
 MADE_BY_TESTS = (
-    "afmoe", "baichuan", "bailingmoe2", "bloom", "chatglm", "codeshell", "cohere2", "command-r", "dbrx",
+    "afmoe", "baichuan", "bailingmoe2", "bloom", "chatglm", "codeshell", "cohere2", "cohere2moe", "command-r", "dbrx",
     "deepseek2-lite", "dots1", "ernie4_5-moe", "exaone", "exaone-moe", "falcon-11b", "falcon-7b", "falcon-h1",
     "falcon-h1-normed", "falcon-mamba", "gemma", "gemma4-moe", "glm-4.7-flash", "gpt2", "gptneox", "gptneox-sequential",
     "granite", "granite_swa", "granite_swa-moe", "granitehybrid-moe", "granitemoe", "hunyuan-dense", "hunyuan-moe",

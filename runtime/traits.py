@@ -50,6 +50,7 @@ class Routing:
     groups, groups_used: experts are divided into `groups`, and only the best `groups_used` are eligible; a group is
         ranked by the sum of its two best scores, or by its best one (`group_worth`).
     weighs_input: the weight multiplies an expert's input instead of its output.
+    shared_scale: factor on the shared experts' output.
     """
 
     experts: int
@@ -62,6 +63,7 @@ class Routing:
     group_worth: Literal["two best", "best"] = "two best"
     weighs_input: bool = False
     jitter: float = 0.0
+    shared_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,21 @@ def every_nth_full(n: int) -> Callable[[Evidence], object]:
     return layer_types
 
 
+def every_nth_full_from_the_first(n: int) -> Callable[[Evidence], object]:
+    """layer_types: as `every_nth_full`, but that layer i is full where i itself is a multiple of n."""
+
+    def layer_types(evidence: Evidence) -> object:
+        slides = _sliding_pattern(evidence.keys, evidence.sizes["layers"], n, first=True)
+        return ["sliding_attention" if s else "full_attention" for s in slides]
+
+    return layer_types
+
+
+def scoring_name(evidence: Evidence) -> object:
+    """expert_selection_fn: by its name, of a file whose experts are scored by a sigmoid unless it says softmax."""
+    return "softmax" if evidence.keys.integer("expert_gating_func", 2) == 1 else "sigmoid"
+
+
 def every_nth_full_of_windowed(n: int) -> Callable[[Evidence], object]:
     """layer_types as by `every_nth_full`, but all full for a model without a window."""
     windowed = every_nth_full(n)
@@ -58,7 +73,8 @@ def every_nth_full_of_windowed(n: int) -> Callable[[Evidence], object]:
     return layer_types
 
 
-def _sliding_pattern(keys: Keys, layers: int, n: int) -> list[bool]:
+def _sliding_pattern(keys: Keys, layers: int, n: int, *, first: bool = False) -> list[bool]:
+    """first: of every n layers the first is full, and not the last."""
     key = "attention.sliding_window_pattern"
     value = keys.metadata.get(keys.name(key))
     if value is not None and value.type_name.startswith("array"):
@@ -67,7 +83,7 @@ def _sliding_pattern(keys: Keys, layers: int, n: int) -> list[bool]:
             raise keys.wrong(key, f"has {len(pattern)} entries for {layers} layers")
         return pattern
     period = keys.count(key, n)
-    return [(layer + 1) % period != 0 for layer in range(layers)]
+    return [(layer if first else layer + 1) % period != 0 for layer in range(layers)]
 
 
 def no_rope_every_fourth(evidence: Evidence) -> object:

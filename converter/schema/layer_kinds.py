@@ -96,9 +96,10 @@ def with_or_without_layer_embedding(evidence: Evidence) -> list[str]:
 
 
 def with_or_without_shared_experts(evidence: Evidence) -> list[str]:
-    """`shared experts` where `expert_shared_feed_forward_length` is not 0: every layer, or none."""
+    """`shared experts` where `expert_shared_feed_forward_length` is not 0: every mixture, or none."""
     there = evidence.keys.integer("expert_shared_feed_forward_length", 0)
-    return ["shared experts" if there else ""] * evidence.sizes["layers"]
+    kinds = dense_then_mixture(evidence)
+    return ["shared experts" if there and kind == "mixture" else "" for kind in kinds]
 
 
 def low_rank_or_whole(evidence: Evidence) -> list[str]:

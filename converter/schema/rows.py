@@ -92,6 +92,11 @@ def with_flag(rules: tuple[Rule, ...], flag: str) -> tuple[Rule, ...]:
     return tuple(replace(rule, flag=flag) for rule in rules)
 
 
+def may_be_absent(rules: tuple[Rule, ...], why: str) -> tuple[Rule, ...]:
+    """The rules of tensors that may be missing."""
+    return tuple(replace(rule, absent=why) for rule in rules)
+
+
 def rename(rules: tuple[Rule, ...], names: dict[str, str]) -> tuple[Rule, ...]:
     """Return the rules with parts of their targets' names replaced."""
     made = []

@@ -122,7 +122,7 @@ class Mixture:
             else:
                 y[position] += weight * self.experts[index](x[position])
         if self.shared is not None:
-            shared = self.shared(x)
+            shared = self.shared(x) * self.routing.shared_scale
             y += shared if self.shared_gate is None else torch.sigmoid(self.shared_gate(x)) * shared
         return y
 

@@ -7,6 +7,7 @@ This reading uses neither the converter nor the GGUF reading: their agreement me
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -32,6 +33,7 @@ from llorch.runtime.traits import (
     Latent,
     Rope,
     Routing,
+    Scores,
     Streams,
     Temperature,
     Traits,
@@ -99,8 +101,8 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
         heads=common.heads,
         kv_heads=common.kv_heads,
         head_dim=common.head_dim,
-        norm=family.norm,
-        norm_eps=config.number(family.eps),
+        norm="rms" if _rms_eps(config) else family.norm,
+        norm_eps=_rms_eps(config) or config.number(family.eps),
         activation=_activation(config),
         windows=_windows(config, types),
         ropes=turning,
@@ -163,13 +165,22 @@ def _ropes(config: Config, sizes: Sizes, structure: Structure, types: list[str])
             case _:
                 widths.append(sizes.head_dim)
     made = ropes(config, widths, types)
-    if config.family.full_turns:
-        return made
     windows = _windows(config, _layer_types(config, sizes.layers))
-    still = any(windows)
-    return tuple(
-        None if still and window is None else rope for rope, window in zip(made, windows, strict=True)
-    )
+    if config.family.full_turns is True or not any(windows):
+        return made
+    turns = [window is not None for window in windows]
+    if config.family.full_turns == "where dense" and config.integer(PREFIX_PATTERN) == 1:
+        turns = [one or kind.ffn == "dense" for one, kind in zip(turns, structure.kinds, strict=True)]
+    return tuple(rope if one else None for rope, one in zip(made, turns, strict=True))
+
+
+PREFIX_PATTERN = "prefix_dense_sliding_window_pattern"
+
+
+def _rms_eps(config: Config) -> float | None:
+    """The epsilon that makes norms RMS norms, of a class that may have either kind."""
+    key = config.family.rms_eps
+    return None if key is None or config.get(key) is None else config.number(key)
 
 
 def _temperature(config: Config) -> Temperature | None:
@@ -232,6 +243,11 @@ def _sliding_by_default(config: Config, layers: int) -> list[bool]:
             return [(layer + 1) % period != 0 for layer in range(layers)]
         case "full first":
             return [layer % 4 != 0 for layer in range(layers)]
+        case "behind a dense prefix":
+            prefix = config.integer("first_k_dense_replace")
+            periods = [config.positive(key) for key in (PREFIX_PATTERN, "sliding_window_pattern")]
+            within = [(layer, 0) if layer < prefix else (layer - prefix, 1) for layer in range(layers)]
+            return [(place + 1) % periods[part] != 0 for place, part in within]
         case "where not rotated":
             return [not rotated for rotated in rotated_layers(config, layers)]
         case "all full":
@@ -305,20 +321,46 @@ def _routing(config: Config) -> Routing | None:
     count, used = config.positive(expert_count_key(config)), _experts_used(config, experts.used)
     if used > count:
         raise config.malformed(experts.used, f"is {used}, there are {count} experts")
-    by = experts.renormalised
+    by, scores, share = experts.renormalised, _scores(config, experts), _share(config, experts)
     groups, groups_used = _groups(config, experts, count)
     return Routing(
         count,
         used,
         config.flag(by) if isinstance(by, str) else by,
-        experts.scores,
-        1.0 if experts.scale is None else config.number(experts.scale),
+        scores,
+        share * (1.0 if experts.scale is None else config.number(experts.scale)),
         groups,
         groups_used,
-        "two best" if experts.scores == "sigmoid" else "best",
+        "two best" if scores == "sigmoid" else "best",
         experts.weighs_input,
         _number(config, experts.jitter, 0.0),
+        share,
     )
+
+
+SCORES: Mapping[str, Scores] = {"softmax": "softmax of the chosen", "sigmoid": "sigmoid"}
+SHARES = {"average": 0.5, "sum": 1.0}
+
+
+def _scores(config: Config, experts: Experts) -> Scores:
+    """Source: transformers, models/cohere2_moe, `Cohere2MoeTopKRouter`, where a key says it."""
+    if experts.scores_key is None:
+        return experts.scores
+    name = config.text(key := experts.scores_key)
+    if name not in SCORES:
+        raise config.unsupported(key, f"is {name!r}; known are {', '.join(SCORES)}")
+    return SCORES[name]
+
+
+def _share(config: Config, experts: Experts) -> float:
+    """A half where what all positions share is averaged with what the experts give, 1 where it is added."""
+    there = experts.shared_count is None or config.integer(experts.shared_count) > 0
+    if experts.combined is None or not there:
+        return 1.0
+    strategy = config.text(experts.combined)
+    if strategy not in SHARES:
+        raise config.unsupported(experts.combined, f"is {strategy!r}; known are {', '.join(SHARES)}")
+    return SHARES[strategy]
 
 
 def _experts_used(config: Config, key: str) -> int:

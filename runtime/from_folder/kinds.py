@@ -45,7 +45,7 @@ def read_kinds(config: Config, usual: Heads, layers: int) -> list[LayerKind]:
     sources = _sources(config, layers, shared)
     return [
         LayerKind(
-            mixer, ffn, source, frozenset({ffn, *_words(mixer), *_further_words(config, source, layer)})
+            mixer, ffn, source, frozenset({ffn, *_words(mixer), *_further_words(config, ffn, source, layer)})
         )
         for layer, (mixer, ffn, source) in enumerate(zip(mixers, ffns, sources, strict=True))
     ]
@@ -66,7 +66,7 @@ def _words(mixer: Mixer) -> list[str]:
     return [WORDS[type(part)] for part in parts(mixer)]
 
 
-def _further_words(config: Config, source: int, layer: int) -> list[str]:
+def _further_words(config: Config, ffn: FfnKind, source: int, layer: int) -> list[str]:
     """Further words, beside the kinds of mixer and network."""
     more = ["own keys"] if source == layer else []
     if source == layer and not _keys_are_values(config, layer):
@@ -77,12 +77,18 @@ def _further_words(config: Config, source: int, layer: int) -> list[str]:
         more.append("two norms" if _norms(config) == 2 else "one norm")
     if config.family.normed_space is not None and config.flag(config.family.normed_space):
         more.append("normed space")
-    shared = None if config.family.experts is None else config.family.experts.shared_width
-    if shared is not None and config.get(shared, None):
+    if _shares_experts(config) and ffn == "mixture":
         more.append("shared experts")
     if config.family.mixers == "latent":
         more.append("whole queries" if config.get("q_lora_rank") is None else "low rank queries")
     return more
+
+
+def _shares_experts(config: Config) -> bool:
+    """Whether there are shared experts."""
+    experts = config.family.experts
+    keys = () if experts is None else (experts.shared_width, experts.shared_count)
+    return bool(keys) and all(bool(config.get(key, None)) for key in keys if key is not None)
 
 
 def _norms(config: Config) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from llorch.runtime.from_folder.config import Config
 from llorch.runtime.from_folder.families import ClassFacts
+from llorch.runtime.from_folder.kinds import FFNS
 
 MOST = 1 << 16  # upper bound of head channels, heads and experts: far above every published model's 512
 WITHOUT_HEADS = ("mamba", "mamba2")  # mixers of classes without any attention layer
@@ -68,6 +69,8 @@ def _widths(config: Config, hidden: int) -> tuple[int, ...]:
     if not _has_dense(config.family):
         return (0,) * layers
     value = config.get(key, None)
+    if value is None and "dense" not in FFNS[config.family.ffns](config, layers):
+        return (0,) * layers
     if config.family.width_ratio is not None:
         return (config.positive(config.family.width_ratio) * hidden,) * layers
     if value is None and config.family.usual_width is not None:
@@ -104,7 +107,7 @@ def _shared_width(config: Config) -> int:
     experts = config.family.experts
     if experts is None or experts.shared_width is None:
         return 0
-    count = 1 if experts.shared_count is None else config.positive(experts.shared_count)
+    count = 1 if experts.shared_count is None else config.integer(experts.shared_count)
     return count * _count(config, experts.shared_width)
 
 

@@ -108,7 +108,7 @@ class Source:
         weight = weights[0] if len(weights) == 1 else torch.stack(weights)
         weight = weight + (self.family.norm_offset if offset is None else offset)
         bias = self.vector(f"{names[0]}.bias") if biased else None
-        return Norm(self.family.norm, self.traits.norm_eps, weight, bias)
+        return Norm(self.traits.norm, self.traits.norm_eps, weight, bias)
 
     def norm(self, index: int, role: str) -> Norm | None:
         """A layer's norm; None if it has none."""
@@ -123,7 +123,7 @@ class Source:
 
     def bare_norm(self) -> Norm:
         """A norm without a weight."""
-        return Norm(self.family.norm, self.traits.norm_eps, None)
+        return Norm(self.traits.norm, self.traits.norm_eps, None)
 
     def required_norm(self, index: int, role: str) -> Norm:
         """A norm that the layout requires."""

@@ -19,7 +19,7 @@ from llorch.runtime.from_gguf.kinds import read_kinds
 from llorch.runtime.from_gguf.layout import check_layout
 from llorch.runtime.from_gguf.rope import ropes
 from llorch.runtime.from_gguf.scales import read_scales
-from llorch.runtime.traits import FfnKind, Routing, Streams, Temperature, Traits, common_heads
+from llorch.runtime.traits import FfnKind, NormKind, Routing, Streams, Temperature, Traits, common_heads
 
 
 def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureFacts]:
@@ -34,7 +34,8 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         return None if tensor is None else tuple(decode(tensor.type, data.read(tensor)).tolist())
 
     windows, scales = keys.windows(sizes.layers), read_scales(keys, sizes)
-    eps = "attention.layer_norm_rms_epsilon" if family.norm == "rms" else "attention.layer_norm_epsilon"
+    norm = _norm_kind(keys, family)
+    eps = "attention.layer_norm_rms_epsilon" if norm == "rms" else "attention.layer_norm_epsilon"
     eps = family.eps or eps
     common = common_heads([kind.mixer for kind in kinds], sizes.heads)
     alike = all(kind.mixer == common for kind in kinds)
@@ -48,7 +49,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         heads=common.heads,
         kv_heads=common.kv_heads,
         head_dim=common.head_dim,
-        norm=family.norm,
+        norm=norm,
         norm_eps=keys.number(eps),
         activation=family.activation,
         windows=windows,
@@ -66,7 +67,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         plain_head_norm=plain_norm,
         streams=_streams(keys, family),
         sparsity=_sparsity(keys, sizes, family),
-        routing=_routing(keys, sizes) if any("mixture" in kind.ffn for kind in kinds) else None,
+        routing=_routing(keys, sizes, header) if any("mixture" in kind.ffn for kind in kinds) else None,
         mixers=() if alike else tuple(kind.mixer for kind in kinds),
         ffns=_networks([kind.ffn for kind in kinds]),
         keys_from=() if own_keys else tuple(kind.keys_from for kind in kinds),
@@ -83,6 +84,12 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         logit_softcap=scales.logit_softcap,
     )
     return traits, family
+
+
+def _norm_kind(keys: Keys, family: ArchitectureFacts) -> NormKind:
+    if family.norm != "by epsilon":
+        return family.norm
+    return "rms" if keys.number("attention.layer_norm_rms_epsilon", 0.0) else "layer"
 
 
 def _networks(kinds: list[FfnKind]) -> tuple[FfnKind, ...]:
@@ -154,7 +161,7 @@ GATING: dict[int, Literal["softmax", "sigmoid", "softmax of the chosen"]] = {
 }
 
 
-def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
+def _routing(keys: Keys, sizes: Sizes, header: Header) -> Routing | None:
     """How experts are routed. Source: llama.cpp, src/llama-graph.cpp, `build_moe_ffn`."""
     family = keys.family
     if not sizes.experts:
@@ -162,6 +169,8 @@ def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
     gating = keys.metadata.integer(keys.full("expert_gating_func"), 0) or family.gating
     if family.scales == "latent" and not keys.metadata.integer(keys.full("expert_gating_func"), 0):
         gating = 2 if sizes.vocabulary == GLM_FLASH_VOCABULARY else 1
+    if family.gating_of_chosen and gating == 1:
+        gating = 3
     if gating not in GATING:
         raise keys.malformed("expert_gating_func", f"is {gating}; known are {', '.join(map(str, GATING))}")
     groups = keys.metadata.integer(keys.full("expert_group_count"), 0) or 1
@@ -178,16 +187,19 @@ def _routing(keys: Keys, sizes: Sizes) -> Routing | None:
             jitter=family.sparse_mixer,
         )
     normed = keys.flag("expert_weights_norm", family.experts_renormalised)
+    there = any(name.endswith(".ffn_up_shexp.weight") for name in header.tensors)
+    share = 0.5 if family.averages and there else 1.0
     return Routing(
         sizes.experts,
         sizes.experts_used,
         normed,
         GATING[gating],
-        keys.decimal("expert_weights_scale", 1.0) or 1.0,
+        share * (keys.decimal("expert_weights_scale", 1.0) or 1.0),
         groups if used < groups else 1,
         used if used < groups else 1,
         "two best" if GATING[gating] == "sigmoid" else "best",
         family.weighs_input,
+        shared_scale=share,
     )
 
 

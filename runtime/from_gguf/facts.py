@@ -37,8 +37,9 @@ LLAMA_BIASES = ("attn_output.bias", *FFN_BIASES)
 CHOICE_BIAS = ("exp_probs_b.bias",)
 BARE_CHOICE_BIAS = ("exp_probs_b",)  # as Hunyuan 3's files have it
 CHOICE_BIASES = (*CHOICE_BIAS, *BARE_CHOICE_BIAS)
-FUSED_SHARED = ("ffn_up_shexp.weight", "ffn_down_shexp.weight")  # the gate's rows before the up's
-MAY_LACK = (*CHOICE_BIASES, *FUSED_SHARED)  # of what a mixture has beside its experts
+FUSED_SHARED = SHARED_EXPERTS[1:]  # the gate's rows before the up's
+MAY_LACK = (*CHOICE_BIASES, *SHARED_EXPERTS)  # of what a mixture has beside its experts
+
 DELTA_NET = (
     "attn_qkv.weight", "attn_gate.weight", "ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight",
     "ssm_out.weight",
@@ -65,22 +66,25 @@ class Sliding:
     """Which layers have a sliding window if the file does not say: layer i if i mod `period` < period − 1; 0 is all.
 
     default: the window without the key; None is no window, so that no layer slides.
+    full_first: the first of every `period` layers is the full one, not the last.
     local_base: RoPE base of sliding layers without `rope.freq_base_swa`; None is the other layers' base.
     scaled: whether sliding layers have the RoPE scaling of the other layers, or none.
-    full_turns: whether the full-attention layers of a model with sliding ones have RoPE.
+    full_turns: whether the full-attention layers of a model with sliding ones have RoPE; or only the dense ones.
     """
 
     period: int
     default: int | None = None
     local_base: float | None = None
     scaled: bool = True
-    full_turns: bool = True
+    full_turns: bool | Literal["where dense"] = True
+    full_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchitectureFacts:
     """One architecture's facts. Tensor names are without `blk.N.`.
 
+    norm: "by epsilon" is RMS norm if the file has its epsilon, else layer norm.
     eps: the key of the norms' epsilon, where it is not that of the kind of norm. original_yarn: yarn's two
         dimensions are not rounded, as the original has it, where ggml rounds them in every family.
     whole_heads: whether heads are rotated whole, so that `rope.dimension_count` says their size where no key does.
@@ -108,6 +112,8 @@ class ArchitectureFacts:
     sparse_mixer: jitter of a family that routes by the sparse mixer; 0 for others. longrope_scale: LongRoPE's factor on
         cosine and sine, where the original's differs from the one that llama.cpp's converter writes.
     gating: how experts are scored without `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax of the chosen.
+        gating_of_chosen: 1 means softmax of the chosen too. averages: the outputs of routed and shared experts are
+        averaged.
     temperature_beta, least_step: published values, for families whose files do not have them.
     output_gate: the output gate's rows are interleaved with the query's. head_norm_after_rope, value_norm, sinks,
         temperature, shares_keys: as in `Traits`.
@@ -123,7 +129,7 @@ class ArchitectureFacts:
 
     pairs: RotaryPairs
     whole_heads: bool = False
-    norm: NormKind = "rms"
+    norm: NormKind | Literal["by epsilon"] = "rms"
     eps: str | None = None
     activation: Activation = "silu"
     norms: tuple[str, ...] = TWO_NORMS
@@ -174,6 +180,8 @@ class ArchitectureFacts:
     shared: tuple[str, ...] = ()
     ungated_experts: bool = False
     gating: int = 1
+    gating_of_chosen: bool = False
+    averages: bool = False
     sparse_mixer: float = 0.0
     longrope_scale: float = 0.0
     head_norm_after_rope: bool = False

@@ -137,7 +137,8 @@ class Keys:
         period = self.metadata.integer(self.full(name), period)
         if period < 0:
             raise self.malformed(name, f"is {period}, expected at least 0")
-        return [period == 0 or layer % period < period - 1 for layer in range(layers)]
+        full = 0 if self.family.sliding is not None and self.family.sliding.full_first else period - 1
+        return [period == 0 or layer % period != full for layer in range(layers)]
 
 
 def read_sizes(keys: Keys, header: Header) -> Sizes:

@@ -34,19 +34,21 @@ def ropes(
     local = everywhere
     if family.sliding is not None and any(windows):
         local = _local(keys, sizes, factors)
-    skips, still = (
-        family.rope_skips,
-        family.sliding is not None and not family.sliding.full_turns and any(windows),
-    )
-    turns = _pattern(keys, sizes)
-    return tuple(
-        None
-        if not turns[layer] or (skips and (layer + 1) % skips == 0) or (still and window is None)
-        else everywhere
-        if window is None
-        else local
-        for layer, window in enumerate(windows)
-    )
+    each = zip(_turning(keys, sizes, windows), windows, strict=True)
+    return tuple(None if not turns else everywhere if window is None else local for turns, window in each)
+
+
+def _turning(keys: Keys, sizes: Sizes, windows: tuple[int | None, ...]) -> list[bool]:
+    """Which layers are rotated: by a key, by their number, by their window."""
+    family, turns = keys.family, _pattern(keys, sizes)
+    if skips := family.rope_skips:
+        turns = [one and (layer + 1) % skips != 0 for layer, one in enumerate(turns)]
+    if family.sliding is None or family.sliding.full_turns is True or not any(windows):
+        return turns
+    dense = 0
+    if family.sliding.full_turns == "where dense":
+        dense = keys.metadata.integer(keys.full("leading_dense_block_count"), 0)
+    return [one and (windows[layer] is not None or layer < dense) for layer, one in enumerate(turns)]
 
 
 def _pattern(keys: Keys, sizes: Sizes) -> list[bool]:

@@ -22,7 +22,7 @@ from tests.models.family_recipe import FamilyRecipe
 NAMES = (
     "olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen", "bailingmoe2", "afmoe", "exaone-moe", "jais2",
     "dbrx", "minicpm3", "paddleocr", "hy_v3", "granite_swa",
-    "granite_swa-moe",
+    "granite_swa-moe", "cohere2moe", "cohere2moe-rms",
 )  # fmt: skip
 HUNYUAN_VL = FAMILY_RECIPES["hunyuan_vl"]  # of whose four sections llama.cpp does not turn a text's last
 RECIPES = {

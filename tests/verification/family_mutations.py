@@ -168,6 +168,12 @@ config("hy_v3", "weights as they are", {"router_scaling_factor": 1.0}, ("traits.
 weights("hy_v3", "an expert is never chosen", "model.layers.1.mlp.expert_bias", lambda w: w - 9 * (w == w.max()),
         "layer 1")
 rope("hunyuan_vl", "the stretch taken twice", {"rope_theta": 279182.5 * 31.02}, ("traits.rope", "layer 0"))
+config("cohere2moe", "the shared network is added", {"shared_expert_combination_strategy": "sum"},
+       ("traits.structure", "routing"))
+config("cohere2moe", "scored by a softmax", {"expert_selection_fn": "softmax"}, ("traits.structure", "routing"))
+config("cohere2moe", "the dense layer is not rotated", {"prefix_dense_sliding_window_pattern": 2},
+       ("traits.rope", "layer 0"))
+config("cohere2moe-rms", "norms about the mean", {"rms_norm_eps": None}, ("traits.structure", "norm"))
 config("granite_swa", "another layer attends to all", {"layer_types": ["full_attention"] + ["sliding_attention"] * 4},
        ("traits.structure", "windows"))
 config("granite_swa", "every layer rotates", {"layer_rope_theta": [50000.0] * 5}, ("traits.rope", "layer 1"))

@@ -24,12 +24,14 @@ BESIDE = ("rope_theta", "partial_rotary_factor")
 
 LAYER = re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")  # the layer's number in a tensor's name
 
+WIDTH = "intermediate_size"  # of the dense feed-forward layers; some classes have another key for it
+
 # Sizes in config.json and in the weights: (key, suffix of a tensor's name, axis).
 SIZES = (
     ("vocab_size", "embed_tokens.weight", 0),
     ("hidden_size", "embed_tokens.weight", 1),
     ("hidden_size", "input_layernorm.weight", 0),
-    ("intermediate_size", "mlp.up_proj.weight", 0),
+    (WIDTH, "mlp.up_proj.weight", 0),
     ("vocab_size", "lm_head.weight", 0),
 )
 
@@ -42,12 +44,13 @@ SIZES = (
 )
 def config_sizes(subject: Subject) -> Measurement:
     """The sizes in config.json are those of the weights."""
-    differences, compared = [], 0
-    for key, ending, axis in SIZES:
+    differences, compared, config = [], 0, Config.of_folder(subject.folder)
+    for usual, ending, axis in SIZES:
+        key = config.family.width if usual == WIDTH else usual
         shapes = {n: t.shape for n, t in subject.tensors.items() if f".{n}".endswith(f".{ending}")}
         for name, shape in shapes.items():
             compared += 1
-            doubled = key == "intermediate_size" and subject.config.get("use_double_wide_mlp") is True
+            doubled = key == WIDTH and subject.config.get("use_double_wide_mlp") is True
             named = subject.config.get(key)
             if isinstance(named, list):  # one size per layer
                 layer = int(found[1]) if (found := LAYER.search(name)) else -1
@@ -56,7 +59,7 @@ def config_sizes(subject: Subject) -> Measurement:
                 differences.append(f"{key} is {named}, {name} has {shape[axis]}")
     layers = {int(found[1]) for name in subject.tensors if (found := LAYER.search(name))}
     compared += 1
-    promised, config = subject.config.get("num_hidden_layers"), Config.of_folder(subject.folder)
+    promised = subject.config.get("num_hidden_layers")
     further = 0 if config.family.beyond is None else config.integer(config.family.beyond, 0)
     if promised != len(layers) - further:
         beside = f" beside {further} that predict further tokens" if further else ""

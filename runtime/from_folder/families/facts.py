@@ -28,6 +28,8 @@ class Experts:
     renormalised: a key, or what the class always does. width, shared_width: keys of the experts' widths.
     shared_count: key of the number of shared experts, if `shared_width` is the width of one.
     scores, group_worth, weighs_input: as in `Routing`. scale, groups, groups_used, jitter: keys.
+    scores_key: the key that names the scores, where a softmax is over the chosen experts. combined: the key of whether
+        the shared experts' output is added to the routed experts', or averaged with it.
     """
 
     count: tuple[str, ...]
@@ -43,6 +45,8 @@ class Experts:
     group_worth: Literal["two best", "best"] = "two best"
     weighs_input: bool = False
     jitter: str | None = None
+    scores_key: str | None = None
+    combined: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +63,12 @@ class ClassFacts:
     head_norm_after_rope, sinks, value_norm, temperature, shares_keys: as in `Traits`. output_gate: the output gate's
         rows are interleaved with the query's. keys_as_values: whether some layers use their keys as values.
         layer_embedding: whether the class has per-layer token embeddings.
-    full_turns: whether the full-attention layers of a model with sliding ones have RoPE.
+    full_turns: whether the full-attention layers of a model with sliding ones have RoPE; or only the dense ones.
     experts_transposed: experts are stored as (in, out), with alternating columns of gate and up.
     embedding, layers: names of the embedding and of the list of layers. predicts: pattern of multi-token-prediction
         tensors, which the class ignores; beyond: key of how many such layers follow the model's own.
     biases: which linear roles have biases; the others have none.
+    rms_eps: the key of another epsilon; if it has a number, the norms are RMS norms with it.
     norm_bias: whether norms have biases (norms of heads never do). bare_norms: roles of norms without a weight; if
         there are any, the final norm has none either.
     defaults: the configuration class's values for absent keys.
@@ -100,6 +105,7 @@ class ClassFacts:
     other_names: tuple[str, ...] = ()
     norm: NormKind = "rms"
     eps: str = "rms_norm_eps"
+    rms_eps: str | None = None
     activation: str = "hidden_act"
     pairs: RotaryPairs = "halves"
     biases: Mapping[str, Bias] = field(default_factory=dict)
@@ -121,6 +127,7 @@ class ClassFacts:
         "alternating by depth",
         "periodic",
         "full first",
+        "behind a dense prefix",
         "where not rotated",
         "sliding first",
     ] = "all full"
@@ -148,7 +155,7 @@ class ClassFacts:
     mixers: str = "attention"
     ffns: str = "alike"
     types_key: str = "layer_types"
-    full_turns: bool = True
+    full_turns: bool | Literal["where dense"] = True
     head_norm_after_rope: bool = False
     output_gate: bool = False
     sinks: bool = False

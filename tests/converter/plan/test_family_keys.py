@@ -19,8 +19,10 @@ WRONG: list[tuple[str, str, Value]] = [
     ("hunyuan_vl", "rope.scaling.alpha", -2.0),
 ]
 NOT_OF_THE_CLASS: list[tuple[str, str, Value]] = [
-    ("hy_v3", "expert_weights_norm", False),
+    ("cohere2moe", "expert_gating_func", 3),
+    ("cohere2moe", "expert_weights_scale", 2.0),
     ("hy_v3", "expert_gating_func", 1),
+    ("hy_v3", "expert_weights_norm", False),
 ]
 
 
