@@ -115,9 +115,9 @@ MADE_BY_TESTS = (
     "deepseek2-lite", "dots1", "ernie4_5-moe", "exaone", "exaone-moe", "falcon-11b", "falcon-7b", "falcon-h1",
     "falcon-h1-normed", "falcon-mamba", "gemma", "gemma4-moe", "glm-4.7-flash", "gpt2", "gptneox", "gptneox-sequential",
     "granite", "granite_swa", "granite_swa-moe", "granitehybrid-moe", "granitemoe", "hunyuan-dense", "hunyuan-moe",
-    "hunyuan_vl", "hy_v3", "internlm2", "jais2", "lfm2moe", "maincoder", "mamba2", "mellum", "minicpm", "minicpm3",
-    "ministral3", "mpt", "olmo", "olmo2", "olmo3", "orion", "paddleocr", "pangu-embedded", "phimoe", "qwen", "qwen2vl",
-    "qwen3-moe", "qwen35moe", "smollm3", "stablelm", "starcoder", "starcoder2", "xverse",
+    "hunyuan_vl", "hy_v3", "internlm2", "jais2", "laguna", "laguna-gates", "lfm2moe", "maincoder", "mamba2", "mellum",
+    "minicpm", "minicpm3", "ministral3", "mpt", "olmo", "olmo2", "olmo3", "orion", "paddleocr", "pangu-embedded",
+    "phimoe", "qwen", "qwen2vl", "qwen3-moe", "qwen35moe", "smollm3", "stablelm", "starcoder", "starcoder2", "xverse",
 )  # fmt: skip
 # Architectures whose file llama.cpp computes otherwise than the one that comes back → how.
 OTHERWISE = {

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from llorch.runtime.blocks.attention import alibi_slopes, attend
+from llorch.runtime.blocks.attention import alibi_slopes, attend, gated
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.experts import ACTIVATIONS, DenseAndMixture, FeedForward
 from llorch.runtime.blocks.latent import LatentAttention
@@ -331,7 +331,8 @@ class Decoder:
             for part in step.parts
         ]
         rows = torch.cat(mixed, dim=1).transpose(0, 1).reshape(len(x), -1)
-        rows = rows if gate is None else rows * torch.sigmoid(gate)
+        if gate is not None:
+            rows = gated(rows, gate, softplus=traits.softplus_gate)
         return weights.output(step.report(rows, index, "attention"))
 
     def _scales_queries(self, index: int) -> bool:
@@ -342,7 +343,7 @@ class Decoder:
         )
 
     def _queries(self, x: Tensor, index: int, weights: Attention) -> tuple[Tensor, Tensor | None]:
-        """Queries, (heads, positions, head_dim), and the output gate, (positions, heads · head_dim), or None."""
+        """Queries, (heads, positions, head_dim), and the output gate as `gated` takes it, or None."""
         rows = weights.q(x)
         if not self.traits.output_gate or weights.gate is not None:
             gate = None if weights.gate is None else weights.gate(x)

@@ -248,7 +248,8 @@ class Traits:
     mixers: each layer's mixer, unless all are attention with `heads`, `kv_heads` and `head_dim`. ffns: the kind of each
         layer's feed-forward network, unless all are alike.
     keys_from: the layer whose keys and values a layer reads, unless each reads its own.
-    output_gate: attention's output is multiplied by the sigmoid of a gate.
+    output_gate: attention's output is multiplied by the sigmoid of a gate, or by its softplus (`softplus_gate`); there
+        is one gate per channel, or per head (`head_gate`).
     sinks: each head's softmax has one more logit, which takes weight but has no value.
     value_norm: values are RMS-normed without a weight. head_norm_after_rope: queries and keys are normed after RoPE.
     plain_head_norm: that norm has no weight, and only layers with RoPE have it.
@@ -279,6 +280,8 @@ class Traits:
     ffns: tuple[FfnKind, ...] = ()
     keys_from: tuple[int, ...] = ()
     output_gate: bool = False
+    softplus_gate: bool = False
+    head_gate: bool = False
     sinks: bool = False
     value_norm: bool = False
     head_norm_after_rope: bool = False

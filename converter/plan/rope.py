@@ -114,6 +114,8 @@ def rope_parameters(architecture: Architecture, rope: Rope, keys: Keys, sizes: S
     base: Parameters = {"rope_theta": rope.theta}
     if architecture.rope is RopeLayout.PARTIAL:
         base["partial_rotary_factor"] = partial_rotary_factor(sizes["rope_dim"], sizes["head_dim"])
+    if architecture.rope is RopeLayout.PARTIAL_BY_LAYER_TYPE:
+        return {"rope_parameters": _partial_by_layer_type(architecture, rope, keys, sizes)}
     usual = rope.theta if architecture.rope in SAME_BASE else 10000.0
     local = keys.positive("rope.freq_base_swa", usual)
     if architecture.rope in ONLY_OF_5 or (architecture.rope in SAME_BASE and local != rope.theta):
@@ -135,6 +137,28 @@ def rope_parameters(architecture: Architecture, rope: Rope, keys: Keys, sizes: S
         sliding = {"rope_type": "default", "rope_theta": local}
         return {**config, "rope_parameters": _by_layer_type(whole, sliding)}
     return {**config, "rope_parameters": whole}
+
+
+def _partial_by_layer_type(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) -> Parameters:
+    """Of classes that transformers 4 does not have; of a model without a window only what is for all of it."""
+    head_dim, rope_dim = sizes["head_dim"], sizes["rope_dim"]
+    full = {
+        "rope_type": "default", "rope_theta": rope.theta, **(rope.scaling or {}),
+        "partial_rotary_factor": partial_rotary_factor(rope_dim, head_dim),
+    }  # fmt: skip
+    local = keys.positive("rope.freq_base_swa", architecture.sliding_theta or rope.theta)
+    local_dim = keys.count("rope.dimension_count_swa", rope_dim)
+    if local_dim % 2 or local_dim > head_dim:
+        raise keys.wrong(
+            "rope.dimension_count_swa", f"is {local_dim}, expected an even number up to {head_dim}"
+        )
+    sliding: Parameters = {
+        "rope_type": "default",
+        "rope_theta": local,
+        "partial_rotary_factor": partial_rotary_factor(local_dim, head_dim),
+    }
+    windowed = keys.integer("attention.sliding_window", 0) > 0
+    return _by_layer_type(full, sliding) if windowed else {"full_attention": full}
 
 
 def partial_rotary_factor(rope_dim: int, head_dim: int) -> float:

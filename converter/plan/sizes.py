@@ -196,7 +196,7 @@ def _heads(
     if not architecture.attention:  # such files have 0 heads
         keys.integer("attention.head_count", 0)
         return {}
-    heads = keys.count("attention.head_count")
+    heads = _head_count(architecture, keys)
     if heads > MOST_HEADS:
         raise keys.wrong("attention.head_count", f"is {heads}, more than {MOST_HEADS}")
     kv_heads = _kv_heads(architecture, keys, heads)
@@ -218,7 +218,7 @@ def _heads(
     rope_dim = keys.count("rope.dimension_count", head_dim)
     if architecture.rope is RopeLayout.NONE:
         rope_dim = head_dim  # nothing is rotated, so the file's value is meaningless
-    partial = architecture.rope is RopeLayout.PARTIAL
+    partial = architecture.rope in (RopeLayout.PARTIAL, RopeLayout.PARTIAL_BY_LAYER_TYPE)
     if rope_dim % 2 or rope_dim > head_dim or (rope_dim != head_dim and not partial):
         expected = f"an even number up to {head_dim}" if partial else f"the head's {head_dim}, an even number"
         raise keys.wrong("rope.dimension_count", f"is {rope_dim}, expected {expected}")
@@ -231,6 +231,14 @@ def _heads(
         "rope_dim": rope_dim,
         "rope_pairs": rope_dim // 2,
     }
+
+
+def _head_count(architecture: Architecture, keys: Keys) -> int:
+    """Return the number of heads; if layers may differ, the first layer's."""
+    counts = [] if architecture.layer_sizes is None else keys.by_layer("attention.head_count", None)
+    if 0 in counts:
+        raise keys.wrong("attention.head_count", "is 0 in a layer")
+    return counts[0] if counts else keys.count("attention.head_count")
 
 
 def _kv_heads(architecture: Architecture, keys: Keys, heads: int) -> int:

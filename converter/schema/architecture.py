@@ -147,6 +147,9 @@ class RopeLayout(enum.Enum):
     BY_LAYER_TYPE = "full_attention scaled, sliding_attention with a base of its own and unscaled"
     SCALED_FULL_ATTENTION = "full_attention scaled, sliding_attention with the same base and unscaled"
     SCALED_FULL_ATTENTION_OF_5 = "the same, of a class that only transformers 5 has"
+    PARTIAL_BY_LAYER_TYPE = (
+        "full_attention scaled, sliding_attention unscaled, with a base and a partial_rotary_factor each"
+    )
     PROPORTIONAL = "full_attention proportional, sliding_attention with a base of its own"
     NONE = "none"
 
@@ -180,7 +183,9 @@ class Architecture:
     latent_attention: keys and values are made of a latent vector; the file's head counts are of that.
     head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads
         or where the file has a key for it, by a class that heeds it all the same; `never`: the class does not heed it.
-    rope_theta: the base when `rope.freq_base` is missing. rope_alpha: whether `rope.scaling.alpha` stretches the base.
+    rope_theta: the base when `rope.freq_base` is missing. sliding_theta: that of sliding layers when
+        `rope.freq_base_swa` is, where rotation is partial by layer type; 0 is the others'. rope_alpha: whether
+        `rope.scaling.alpha` stretches the base.
     widths_in_key: how many widths `feed_forward_length` is the sum of: 2 where it counts the gate's and the up's.
     only_longrope: the class knows no other rotary scaling.
     log_multiplier: what `rope.scaling.yarn_log_multiplier` is multiplied by to be mscale and mscale_all_dim; 0: the
@@ -210,6 +215,7 @@ class Architecture:
     rope: RopeLayout = RopeLayout.PLAIN
     rope_theta: float = 10000.0
     rope_alpha: bool = False
+    sliding_theta: float = 0.0
     widths_in_key: int = 1
     only_longrope: bool = False
     log_multiplier: float = 0.0

@@ -118,6 +118,41 @@ def optional_shared_width(evidence: Evidence) -> Mapping[str, int]:
     return {"shared": evidence.keys.integer("expert_shared_feed_forward_length", 0)}
 
 
+def own_heads(evidence: Evidence, layer: int) -> dict[str, int]:
+    """A layer's heads, of queries and of keys, and their rows."""
+    keys, sizes = evidence.keys, evidence.sizes
+    heads = keys.by_layer("attention.head_count", sizes["heads"])[layer]
+    kv_heads = keys.by_layer("attention.head_count_kv", heads)[layer]
+    if not kv_heads or heads % kv_heads:
+        raise keys.wrong(
+            "attention.head_count_kv",
+            f"is {kv_heads} in layer {layer}, which does not divide its {heads} heads",
+        )
+    dim = sizes["head_dim"]
+    return {"heads": heads, "kv_heads": kv_heads, "q": heads * dim, "kv": kv_heads * dim}
+
+
+def gated_heads(evidence: Evidence) -> Mapping[str, int]:
+    """gate: the rows of the gate on what the first layer's attention gives; one a head, or one a channel of each."""
+    return {"gate": evidence.sizes["heads" if gates_heads(evidence) else "q"]}
+
+
+def gated_heads_of_layer(evidence: Evidence, layer: int) -> Mapping[str, int]:
+    """The same of any layer, and its heads."""
+    own = own_heads(evidence, layer)
+    return {**own, "gate": own["heads" if gates_heads(evidence) else "q"]}
+
+
+def gates_heads(evidence: Evidence) -> bool:
+    """Whether a gate is one a head: the first layer's tensor has as many rows.
+
+    Source: llama.cpp, src/models/laguna.cpp, which goes by the tensor too.
+    """
+    gate = evidence.tensors.get("blk.0.attn_gate.weight")
+    heads = evidence.keys.by_layer("attention.head_count", None)[:1]
+    return gate is not None and list(gate.shape[:1]) == heads
+
+
 def own_widths(evidence: Evidence, layer: int) -> Mapping[str, int]:
     """A layer's feed-forward width, from a key with a list."""
     return {"ff": evidence.keys.by_layer("feed_forward_length", evidence.sizes["ff"])[layer]}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
 
 from llorch.converter.schema.architecture import Evidence, Sizes
+from llorch.converter.schema.block_sizes import gates_heads
 from llorch.converter.schema.keys import Keys
 
 
@@ -46,14 +47,29 @@ def every_nth_full(n: int) -> Callable[[Evidence], object]:
     return layer_types
 
 
-def every_nth_full_from_the_first(n: int) -> Callable[[Evidence], object]:
-    """layer_types: as `every_nth_full`, but that layer i is full where i itself is a multiple of n."""
+def every_nth_full_from_the_first(n: int, *, windowed: bool = False) -> Callable[[Evidence], object]:
+    """layer_types: as `every_nth_full`, but that layer i is full where i itself is a multiple of n.
+
+    windowed: all are full in a model without a window.
+    """
 
     def layer_types(evidence: Evidence) -> object:
+        if windowed and not evidence.keys.integer("attention.sliding_window", 0):
+            return ["full_attention"] * evidence.sizes["layers"]
         slides = _sliding_pattern(evidence.keys, evidence.sizes["layers"], n, first=True)
         return ["sliding_attention" if s else "full_attention" for s in slides]
 
     return layer_types
+
+
+def heads_by_layer(evidence: Evidence) -> object:
+    """num_attention_heads_per_layer."""
+    return evidence.keys.by_layer("attention.head_count", None)
+
+
+def gate_granularity(evidence: Evidence) -> object:
+    """gating: true where a gate is one a head."""
+    return True if gates_heads(evidence) else "per-element"
 
 
 def scoring_name(evidence: Evidence) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from llorch.runtime.memory import SCORE_BYTES
 
@@ -65,6 +66,17 @@ def attend(
         weights = _softmax(scores, sinks, stop - start)
         out[:, start:stop] = (weights @ v[:, oldest:newest]).view(heads, stop - start, value_dim)
     return out
+
+
+def gated(rows: Tensor, gate: Tensor, *, softplus: bool) -> Tensor:
+    """Attention's output, (positions, heads · head_dim), multiplied by the sigmoid or the softplus of its gate.
+
+    gate: the shape of `rows`, or (positions, heads).
+    """
+    through = functional.softplus(gate) if softplus else torch.sigmoid(gate)
+    if gate.shape == rows.shape:
+        return rows * through
+    return (rows.view(*gate.shape, -1) * through[:, :, None]).view(rows.shape)
 
 
 def _softmax(scores: Tensor, sinks: Tensor | None, queries: int) -> Tensor:

@@ -7,33 +7,31 @@ This reading uses neither the converter nor the GGUF reading: their agreement me
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
 from llorch.formats import SafetensorsModel, read_safetensors
 from llorch.runtime.from_folder.config import Config
-from llorch.runtime.from_folder.families import ClassFacts, Experts
-from llorch.runtime.from_folder.kinds import layer_types
+from llorch.runtime.from_folder.families import ClassFacts
 from llorch.runtime.from_folder.layout import (
     Structure,
     check_counts,
     check_layout,
+    gates_heads,
     is_parallel,
     plain_norm,
     read_structure,
 )
 from llorch.runtime.from_folder.rope import FULL, SLIDING, latent_scale, ropes, rotated_layers
-from llorch.runtime.from_folder.sizes import Sizes, expert_count_key, read_sizes
+from llorch.runtime.from_folder.routing import read_routing
+from llorch.runtime.from_folder.sizes import Sizes, read_sizes
 from llorch.runtime.traits import (
     Activation,
     FfnKind,
     Heads,
     Latent,
     Rope,
-    Routing,
-    Scores,
     Streams,
     Temperature,
     Traits,
@@ -120,13 +118,15 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
         plain_head_norm=plain_norm(config),
         streams=_streams(config),
         sparsity=_sparsity(config, sizes.layers),
-        routing=_routing(config),
+        routing=read_routing(config),
         mixers=() if all(kind.mixer == common for kind in kinds) else tuple(kind.mixer for kind in kinds),
         ffns=_networks([kind.ffn for kind in kinds]),
         keys_from=()
         if all(kind.keys_from == layer for layer, kind in enumerate(kinds))
         else tuple(kind.keys_from for kind in kinds),
         output_gate=family.output_gate or structure.has("output_gate"),
+        softplus_gate=family.softplus_gate is not None,
+        head_gate=gates_heads(config),
         sinks=family.sinks,
         value_norm=family.value_norm,
         head_norm_after_rope=family.head_norm_after_rope
@@ -314,65 +314,6 @@ def _softcap(config: Config, key: str | None) -> float | None:
     return cap
 
 
-def _routing(config: Config) -> Routing | None:
-    experts = config.family.experts
-    if experts is None or not config.get(expert_count_key(config)) or _without_mixture(config):
-        return None
-    count, used = config.positive(expert_count_key(config)), _experts_used(config, experts.used)
-    if used > count:
-        raise config.malformed(experts.used, f"is {used}, there are {count} experts")
-    by, scores, share = experts.renormalised, _scores(config, experts), _share(config, experts)
-    groups, groups_used = _groups(config, experts, count)
-    return Routing(
-        count,
-        used,
-        config.flag(by) if isinstance(by, str) else by,
-        scores,
-        share * (1.0 if experts.scale is None else config.number(experts.scale)),
-        groups,
-        groups_used,
-        "two best" if scores == "sigmoid" else "best",
-        experts.weighs_input,
-        _number(config, experts.jitter, 0.0),
-        share,
-    )
-
-
-SCORES: Mapping[str, Scores] = {"softmax": "softmax of the chosen", "sigmoid": "sigmoid"}
-SHARES = {"average": 0.5, "sum": 1.0}
-
-
-def _scores(config: Config, experts: Experts) -> Scores:
-    """Source: transformers, models/cohere2_moe, `Cohere2MoeTopKRouter`, where a key says it."""
-    if experts.scores_key is None:
-        return experts.scores
-    name = config.text(key := experts.scores_key)
-    if name not in SCORES:
-        raise config.unsupported(key, f"is {name!r}; known are {', '.join(SCORES)}")
-    return SCORES[name]
-
-
-def _share(config: Config, experts: Experts) -> float:
-    """A half where what all positions share is averaged with what the experts give, 1 where it is added."""
-    there = experts.shared_count is None or config.integer(experts.shared_count) > 0
-    if experts.combined is None or not there:
-        return 1.0
-    strategy = config.text(experts.combined)
-    if strategy not in SHARES:
-        raise config.unsupported(experts.combined, f"is {strategy!r}; known are {', '.join(SHARES)}")
-    return SHARES[strategy]
-
-
-def _experts_used(config: Config, key: str) -> int:
-    """Number of experts used per token; a list is accepted if it has the same number for every layer."""
-    if not isinstance(config.get(key), list):
-        return config.positive(key)
-    each = set(config.numbers(key))
-    if len(each) != 1:
-        raise config.unsupported(key, "is not the same in every layer")
-    return Config({key: int(each.pop())}, {}, config.path).positive(key)
-
-
 def _chunks(config: Config, layers: int) -> tuple[int | None, ...]:
     """Chunk size per layer. Source: transformers, models/llama4, which masks by the layers' types."""
     if CHUNKED not in config.family.more_types or config.get("attention_chunk_size") is None:
@@ -428,22 +369,3 @@ def _sparsity(config: Config, layers: int) -> tuple[float | None, ...]:
 
 
 SPARSE_LAYERS = 10
-
-
-def _without_mixture(config: Config) -> bool:
-    """Whether a class that may have experts has none in any layer of this config."""
-    if config.family.ffns == "block types":
-        return "moe" not in layer_types(config)
-    return config.family.ffns == "enable_moe_block" and not config.flag("enable_moe_block")
-
-
-def _groups(config: Config, experts: Experts, count: int) -> tuple[int, int]:
-    """Number of expert groups, and how many of them are used; (1, 1) if all are."""
-    if experts.groups is None or experts.groups_used is None:
-        return 1, 1
-    if config.get("topk_method", None) == "greedy" or config.get(experts.groups) is None:
-        return 1, 1
-    groups, used = config.positive(experts.groups), config.positive(experts.groups_used)
-    if count % groups or used > groups:
-        raise config.malformed(experts.groups, f"is {groups}, of {count} experts, {used} used")
-    return (groups, used) if used < groups else (1, 1)

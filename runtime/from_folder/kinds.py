@@ -248,6 +248,17 @@ def _gemma4(config: Config, usual: Heads, layers: int) -> list[Mixer]:
     return mixers
 
 
+def _own_heads(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    """Laguna's: a number of heads for each layer."""
+    key = "num_attention_heads_per_layer"
+    if config.get(key, None) is None:
+        return [usual] * layers
+    counts = [int(count) for count in config.numbers(key)]
+    if len(counts) != layers or any(count < 1 or count % usual.kv_heads for count in counts):
+        raise config.malformed(key, f"is not a list of {layers} multiples of {usual.kv_heads}")
+    return [Heads(count, usual.kv_heads, usual.head_dim) for count in counts]
+
+
 MIXERS: Mapping[str, Callable[[Config, Heads, int], list[Mixer]]] = {
     "attention": _attention,
     "delta net or attention": _delta_net,
@@ -259,6 +270,7 @@ MIXERS: Mapping[str, Callable[[Config, Heads, int], list[Mixer]]] = {
     "mamba2": _all_mamba2,
     "latent": _latent,
     "gemma4": _gemma4,
+    "own heads": _own_heads,
 }
 
 

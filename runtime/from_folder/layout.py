@@ -95,6 +95,12 @@ def plain_norm(config: Config) -> bool:
     return config.family.plain_head_norm is not None and config.flag(config.family.plain_head_norm)
 
 
+def gates_heads(config: Config) -> bool:
+    """Whether attention's gate is one for each head. Source: transformers, models/laguna, `LagunaAttention`."""
+    key = config.family.softplus_gate
+    return key is not None and config.get(key) in (True, "per-head")
+
+
 def is_parallel(config: Config) -> bool:
     """Whether attention and the feed-forward network read the same input."""
     parallel = config.family.parallel
@@ -180,6 +186,7 @@ def _expected_shapes(config: Config, sizes: Sizes, structure: Structure) -> dict
             shape = _head_norm_shape(family, role, sizes, kind)
             if shape is None:
                 rule = "2*Q E" if role == "q" and family.output_gate else shape_rule(kind.mixer, role)
+                rule = "H E" if role == "output_gate" and gates_heads(config) else rule
                 shape = tuple(extent(term, letters) for term in rule.split())
                 shape = shape[::-1] if role in family.transposed else shape
             biased = role in structure.biased or (
@@ -246,7 +253,7 @@ def _letters_of(mixer: SingleMixer, config: Config) -> dict[str, int]:
     """The letters that only one kind of mixer has."""
     match mixer:
         case Heads(heads, kv_heads, dim):
-            return {"Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads}
+            return {"Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads, "H": heads}
         case DeltaNet() as net:
             keys, values = net.key_heads * net.key_dim, net.value_heads * net.value_dim
             own = {"keys": keys, "values": values, "vheads": net.value_heads, "vdim": net.value_dim}

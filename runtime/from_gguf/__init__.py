@@ -16,7 +16,7 @@ from llorch.formats.quants import decode
 from llorch.runtime.from_gguf.facts import OWN_GATE, ArchitectureFacts
 from llorch.runtime.from_gguf.keys import Keys, Sizes, read_sizes
 from llorch.runtime.from_gguf.kinds import read_kinds
-from llorch.runtime.from_gguf.layout import check_layout
+from llorch.runtime.from_gguf.layout import check_layout, gates_heads
 from llorch.runtime.from_gguf.rope import ropes
 from llorch.runtime.from_gguf.scales import read_scales
 from llorch.runtime.traits import FfnKind, NormKind, Routing, Streams, Temperature, Traits, common_heads
@@ -72,6 +72,8 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         ffns=_networks([kind.ffn for kind in kinds]),
         keys_from=() if own_keys else tuple(kind.keys_from for kind in kinds),
         output_gate=family.output_gate or OWN_GATE in family.required,
+        softplus_gate=family.softplus_gate,
+        head_gate=family.softplus_gate and gates_heads(header, kinds),
         sinks=family.sinks,
         value_norm=family.value_norm,
         head_norm_after_rope=family.head_norm_after_rope and (plain_norm or not family.plain_head_norm),

@@ -115,6 +115,7 @@ class ArchitectureFacts:
         gating_of_chosen: 1 means softmax of the chosen too. averages: the outputs of routed and shared experts are
         averaged.
     temperature_beta, least_step: published values, for families whose files do not have them.
+    softplus_gate: as in `Traits`; such a gate may have one row per head.
     output_gate: the output gate's rows are interleaved with the query's. head_norm_after_rope, value_norm, sinks,
         temperature, shares_keys: as in `Traits`.
     alibi: largest exponent of the slopes, 0 if a key gives it. alibi_layers: a model with this many layers has ALiBi
@@ -187,6 +188,7 @@ class ArchitectureFacts:
     head_norm_after_rope: bool = False
     value_norm: bool = False
     output_gate: bool = False
+    softplus_gate: bool = False
     sinks: bool = False
     temperature: bool = False
     temperature_beta: float = 0.0

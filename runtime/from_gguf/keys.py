@@ -20,6 +20,10 @@ BY_LAYER = frozenset(
 )
 
 
+SEVERAL = (
+    "two sizes",
+    "own heads",
+)  # architectures whose layers may have different numbers of key-value heads
 WITHOUT_HEADS = ("mamba", "mamba2")  # architectures without any attention layer
 
 
@@ -148,7 +152,7 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
     if keys.family.mixers in WITHOUT_HEADS:
         n_ctx = keys.positive("context_length")
         return Sizes(hidden, layers, n_ctx, 0, 0, 0, 0, 0, 0, _vocabulary(header))
-    heads = keys.positive("attention.head_count")
+    heads = _heads(keys, layers)
     if heads > MOST:
         raise keys.malformed("attention.head_count", f"is {heads}, expected at most {MOST}")
     kv_heads = _kv_heads(keys, heads, layers)
@@ -203,12 +207,22 @@ def _layers(keys: Keys, header: Header) -> int:
     return layers - beyond
 
 
+def _heads(keys: Keys, layers: int) -> int:
+    """Query heads; the first layer's, if they may differ."""
+    if keys.family.mixers != "own heads":
+        return keys.positive("attention.head_count")
+    counts = keys.by_layer("attention.head_count", layers, 0)
+    if min(counts) < 1:
+        raise keys.malformed("attention.head_count", f"is {counts}, expected at least 1 in each layer")
+    return counts[0]
+
+
 def _kv_heads(keys: Keys, heads: int, layers: int) -> int:
     """KV heads of the layers with attention; the fewest, if they may differ."""
     if keys.family.mixers == "attention":
         return keys.positive("attention.head_count_kv", heads)
     counts = sorted({count for count in keys.by_layer("attention.head_count_kv", layers, heads) if count})
-    if not counts or (len(counts) > 1 and keys.family.mixers != "two sizes"):
+    if not counts or (len(counts) > 1 and keys.family.mixers not in SEVERAL):
         raise keys.malformed("attention.head_count_kv", f"is {counts}, expected one number")
     return counts[0]
 

@@ -187,6 +187,17 @@ def _two_sizes(keys: Keys, sizes: Sizes) -> list[Mixer]:
     ]
 
 
+def _own_heads(keys: Keys, sizes: Sizes) -> list[Mixer]:
+    """Layers with as many heads as two keys say of each."""
+    counts = keys.by_layer("attention.head_count", sizes.layers, sizes.heads)
+    kv_counts = keys.by_layer("attention.head_count_kv", sizes.layers, sizes.heads)
+    for layer, (heads, kv_heads) in enumerate(zip(counts, kv_counts, strict=True)):
+        if not kv_heads or heads % kv_heads:
+            what = f"is {kv_heads} in layer {layer}, which does not divide its {heads} heads"
+            raise keys.malformed("attention.head_count_kv", what)
+    return [Heads(heads, kv_heads, sizes.head_dim) for heads, kv_heads in zip(counts, kv_counts, strict=True)]
+
+
 MIXERS: Mapping[str, Callable[[Keys, Sizes], list[Mixer]]] = {
     "attention": _attention,
     "delta net or attention": _delta_net,
@@ -198,4 +209,5 @@ MIXERS: Mapping[str, Callable[[Keys, Sizes], list[Mixer]]] = {
     "one each": _one_each,
     "latent": _latent,
     "two sizes": _two_sizes,
+    "own heads": _own_heads,
 }

@@ -16,6 +16,7 @@ from llorch.runtime.from_gguf.facts import (
     EXPERTS,
     FUSED_EXPERTS,
     MAY_LACK,
+    OWN_GATE,
     ROLES,
     SHARED,
     SPLIT_EXPERTS,
@@ -218,6 +219,8 @@ def _shape_error(described: DescribedHeader, name: str) -> str | None:
         rule = "2*F E"
     if family.fused_shared_gate and stem == "ffn_up_shexp.weight":
         rule = "2*S E"
+    if stem == OWN_GATE and gates_heads(described.header, described.kinds):
+        rule = "H E"
     if family.output_gate and stem == "attn_q.weight":
         rule = "2*Q E"
     known: dict[str, int] = {}
@@ -227,6 +230,12 @@ def _shape_error(described: DescribedHeader, name: str) -> str | None:
     if _squeeze(tensor.shape) == _squeeze(expected):
         return None
     return f"{tensor} should be {' × '.join(map(str, expected))}"
+
+
+def gates_heads(header: Header, kinds: Sequence[LayerKind]) -> bool:
+    """Whether attention's gate is one for each head, by the first layer's: src/models/laguna.cpp."""
+    gate, mixer = header.tensors.get(f"blk.0.{OWN_GATE}"), kinds[0].mixer
+    return gate is not None and isinstance(mixer, Heads) and gate.shape[0] == mixer.heads
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -265,7 +274,7 @@ def _known_sizes(described: DescribedHeader, mixer: SingleMixer, prefix: str) ->
     )
     match mixer:
         case Heads(heads, kv_heads, dim):
-            return {**known, "Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads}
+            return {**known, "Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads, "H": heads}
         case DeltaNet():
             keys, values = mixer.key_heads * mixer.key_dim, mixer.value_heads * mixer.value_dim
             own = {"keys": keys, "values": values, "vheads": mixer.value_heads, "vdim": mixer.value_dim}

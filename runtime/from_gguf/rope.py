@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.printable import printable
-from llorch.runtime.from_gguf.keys import Keys, Sizes
+from llorch.runtime.from_gguf.keys import MOST, Keys, Sizes
 from llorch.runtime.traits import Rope
 
 Factors = Callable[[str], tuple[float, ...] | None]
@@ -106,6 +106,8 @@ def _local(keys: Keys, sizes: Sizes, factors: Factors) -> Rope:
     if sliding.scaled:
         return _global(keys, sizes, factors, base)
     n_rot = keys.positive("rope.dimension_count_swa", sizes.n_rot)
+    if n_rot > MOST or n_rot % 2:
+        raise keys.malformed("rope.dimension_count_swa", f"is {n_rot}, expected an even number up to {MOST}")
     return Rope(n_rot=n_rot, pairs=keys.family.pairs, frequencies=tuple(_frequencies(base, n_rot)))
 
 

@@ -91,6 +91,26 @@ FALCON_H1 = FamilyRecipe(
             "feed_forward.down_proj.bias": times(0.5859375)},
 )  # fmt: skip
 
+LAGUNA = FamilyRecipe(
+    "laguna", "LagunaForCausalLM",
+    {**HEADS, "num_hidden_layers": 5, "moe_intermediate_size": 20, "shared_expert_intermediate_size": 28,
+     "num_experts": 7, "num_experts_per_tok": 3, "mlp_layer_types": ["dense"] + ["sparse"] * 4,
+     "moe_routed_scaling_factor": 1.7, "sliding_window": 11, "num_attention_heads_per_layer": [6, 9, 9, 9, 6],
+     "layer_types": ["full_attention"] + ["sliding_attention"] * 3 + ["full_attention"],
+     "rope_parameters": {
+         "full_attention": {**ROPE, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64,
+                            "partial_rotary_factor": 0.5},
+         "sliding_attention": {**ROPE, "rope_theta": 9000.0, "partial_rotary_factor": 1.0}}},
+    {**ATTENTION, **HEAD_NORMS, **TWO_NORMS, **GATED, **EXPERTS, "self_attn.g_proj": "attn_gate",
+     **{f"mlp.shared_expert.{x}_proj": f"ffn_{x}_shexp" for x in ("gate", "up", "down")}},
+    {**HEAD_KEYS, **RMS, **THETA, **MIXTURE_KEYS, "attention.head_count": [6, 9, 9, 9, 6], "vocab_size": VOCAB,
+     "attention.sliding_window": 11, "rope.freq_base_swa": 9000.0, "rope.dimension_count": 6,
+     "rope.dimension_count_swa": 12, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+     "rope.scaling.original_context_length": 64, "leading_dense_block_count": 1, "expert_gating_func": 2,
+     "expert_weights_norm": True, "expert_weights_scale": 1.7, "expert_shared_feed_forward_length": 28},
+    changes={"mlp.experts.e_score_correction_bias": renamed("exp_probs_b.bias")},
+)  # fmt: skip
+
 FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     **FAMILIES_OF_ODD_SIZES,
     "dots1": FamilyRecipe(
@@ -213,6 +233,12 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "leading_dense_block_count": 0, "expert_gating_func": 1, "expert_weights_norm": True, "logit_scale": 0.37,
          "attention.sliding_window": 11, "attention.sliding_window_pattern": [True, True, True, False],
          "rope.dimension_count": 12, "rope.scaling.type": "none"},
+    ),
+    "laguna": LAGUNA,
+    "laguna-gates": replace(
+        LAGUNA,
+        config={**LAGUNA.config, "gating": "per-element", "sliding_window": 0, "layer_types": ["full_attention"] * 5},
+        keys={key: value for key, value in LAGUNA.keys.items() if not key.endswith(("_swa", "sliding_window"))},
     ),
     "ernie4_5-moe": FamilyRecipe(
         "ernie4_5-moe", "Ernie4_5_MoeForCausalLM",

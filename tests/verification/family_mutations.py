@@ -182,6 +182,12 @@ weights("granite_swa-moe", "gate and up exchanged", "model.layers.0.block_sparse
         halves_exchanged(1), "layer 0, ffn_output")
 weights("granite_swa-moe", "the shared gate and up exchanged", "model.layers.0.shared_mlp.input_linear.weight",
         halves_exchanged(0), "layer 0, ffn_output")
+config("laguna", "another share of a head turns",
+       {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 50000.0},
+                            "sliding_attention": {"rope_type": "default", "rope_theta": 9000.0}}},
+       ("traits.rope", "layer 0"))
+config("laguna", "weights as they are", {"moe_routed_scaling_factor": 1.0}, ("traits.structure", "routing"))
+weights("laguna", "gates of other heads", "model.layers.1.self_attn.g_proj.weight", lambda w: w[::-1], "layer 1")
 config("minicpm3", "another depth", {"scale_depth": 1.0}, ("traits.numbers", "residual_scale"))
 config("minicpm3", "another base of the logits", {"dim_model_base": 128}, ("traits.numbers", "logit_scale"))
 config("minicpm3", "the embedding as it is", {"scale_emb": 1}, ("traits.numbers", "embedding_scale"))

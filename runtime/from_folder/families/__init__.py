@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llorch.runtime.from_folder.families import (
+    cohere,
     gemma,
     gpt,
     granite,
@@ -32,5 +33,6 @@ FAMILIES: Mapping[str, ClassFacts] = {
     **hybrid.FAMILIES,
     **gpt.FAMILIES,
     **granite.FAMILIES,
+    **cohere.FAMILIES,
     **others.FAMILIES,
 }

@@ -63,6 +63,7 @@ class ClassFacts:
     head_norm_after_rope, sinks, value_norm, temperature, shares_keys: as in `Traits`. output_gate: the output gate's
         rows are interleaved with the query's. keys_as_values: whether some layers use their keys as values.
         layer_embedding: whether the class has per-layer token embeddings.
+    softplus_gate: of a class with a softplus gate on attention's output, the key that says whether it is one per head.
     full_turns: whether the full-attention layers of a model with sliding ones have RoPE; or only the dense ones.
     experts_transposed: experts are stored as (in, out), with alternating columns of gate and up.
     embedding, layers: names of the embedding and of the list of layers. predicts: pattern of multi-token-prediction
@@ -158,6 +159,7 @@ class ClassFacts:
     full_turns: bool | Literal["where dense"] = True
     head_norm_after_rope: bool = False
     output_gate: bool = False
+    softplus_gate: str | None = None
     sinks: bool = False
     value_norm: bool = False
     temperature: bool = False

@@ -1,4 +1,4 @@
-"""How transformers reads Cohere, GLM, gpt-oss, Phi-3, each with a block of its own; a row of facts a class."""
+"""How transformers reads GLM, gpt-oss, Phi-3, each with a block of its own; a row of facts a class."""
 
 from __future__ import annotations
 
@@ -101,26 +101,6 @@ FAMILIES: Mapping[str, ClassFacts] = {
             intermediate_size=3584,
         ),
         supported={"layer_norm_eps": (1e-5,), "moe_normalize_expert_weights": (1,)},
-    ),
-    "cohere": ClassFacts(
-        class_name="CohereForCausalLM",
-        names={"attention_norm": "input_layernorm", **ATTENTION, **GATED, **HEAD_NORMS},
-        norm="layer",
-        eps="layer_norm_eps",
-        pairs="interleaved",
-        biases=biases("q k v output", "attention_bias"),
-        head_norm="head",
-        head_norm_key="use_qk_norm",
-        parallel=True,
-        logit_multiplier="logit_scale",
-        defaults=class_defaults(
-            max_position_embeddings=8192,
-            layer_norm_eps=1e-5,
-            rope_theta=5e5,
-            tie_word_embeddings=True,
-            use_qk_norm=False,
-            logit_scale=0.0625,
-        ),
     ),
     "glm4_moe": ClassFacts(
         class_name="Glm4MoeForCausalLM",
@@ -273,28 +253,6 @@ FAMILIES: Mapping[str, ClassFacts] = {
             routed_scaling_factor=1.0,
             sliding_window=4096,
             max_window_layers=62,
-        ),
-    ),
-    "cohere2": ClassFacts(
-        class_name="Cohere2ForCausalLM",
-        names={"attention_norm": "input_layernorm", **ATTENTION, **GATED},
-        norm="layer",
-        eps="layer_norm_eps",
-        pairs="interleaved",
-        biases=biases("q k v output", "attention_bias"),
-        parallel=True,
-        windows="layer types",
-        types="periodic",
-        full_turns=False,
-        logit_multiplier="logit_scale",
-        defaults=class_defaults(
-            max_position_embeddings=8192,
-            layer_norm_eps=1e-5,
-            rope_theta=1e4,
-            tie_word_embeddings=True,
-            logit_scale=0.0625,
-            sliding_window=4096,
-            sliding_window_pattern=4,
         ),
     ),
 }

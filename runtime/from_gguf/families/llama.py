@@ -129,6 +129,18 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         sliding=Sliding(period=4),
         scales="gemma",
     ),
+    "laguna": ArchitectureFacts(
+        pairs="halves",
+        required=(OWN_GATE,),
+        optional=("attn_output.bias",),
+        mixers="own heads",
+        head_norms="head",
+        softplus_gate=True,
+        **DEEPSEEK_EXPERTS,
+        experts_renormalised=False,
+        gating=2,
+        sliding=Sliding(period=4, scaled=False, full_first=True),
+    ),
     "hunyuan-dense": ArchitectureFacts(pairs="halves", head_norms="head", head_norm_after_rope=True),
     "hunyuan_vl": ArchitectureFacts(
         pairs="halves", head_norms="head", head_norm_after_rope=True, rope_alpha=True

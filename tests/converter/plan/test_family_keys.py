@@ -17,12 +17,18 @@ WRONG: list[tuple[str, str, Value]] = [
     ("granite_swa", "attention.rope_pattern", [True, False]),
     ("granite_swa", "attention.sliding_window_pattern", [True, False]),
     ("hunyuan_vl", "rope.scaling.alpha", -2.0),
+    ("laguna", "attention.head_count", [6, 9, 0, 9, 6]),
+    ("laguna", "attention.head_count_kv", [3, 3, 3, 4, 3]),
+    ("laguna", "rope.dimension_count_swa", 11),
 ]
 NOT_OF_THE_CLASS: list[tuple[str, str, Value]] = [
     ("cohere2moe", "expert_gating_func", 3),
     ("cohere2moe", "expert_weights_scale", 2.0),
     ("hy_v3", "expert_gating_func", 1),
     ("hy_v3", "expert_weights_norm", False),
+    ("laguna", "expert_gating_func", 1),
+    ("laguna", "expert_shared_count", 2),
+    ("laguna", "expert_weights_norm", False),
 ]
 
 

@@ -1,0 +1,98 @@
+"""How transformers reads Cohere's Command, of two generations and with experts; a row of facts a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llorch.runtime.from_folder.families.facts import ClassFacts, Experts, biases, class_defaults
+from llorch.runtime.from_folder.families.names import ATTENTION, EXPERTS, GATED, HEAD_NORMS, SHARED_EXPERTS
+
+FAMILIES: Mapping[str, ClassFacts] = {
+    "cohere": ClassFacts(
+        class_name="CohereForCausalLM",
+        names={"attention_norm": "input_layernorm", **ATTENTION, **GATED, **HEAD_NORMS},
+        norm="layer",
+        eps="layer_norm_eps",
+        pairs="interleaved",
+        biases=biases("q k v output", "attention_bias"),
+        head_norm="head",
+        head_norm_key="use_qk_norm",
+        parallel=True,
+        logit_multiplier="logit_scale",
+        defaults=class_defaults(
+            max_position_embeddings=8192,
+            layer_norm_eps=1e-5,
+            rope_theta=5e5,
+            tie_word_embeddings=True,
+            use_qk_norm=False,
+            logit_scale=0.0625,
+        ),
+    ),
+    "cohere2": ClassFacts(
+        class_name="Cohere2ForCausalLM",
+        names={"attention_norm": "input_layernorm", **ATTENTION, **GATED},
+        norm="layer",
+        eps="layer_norm_eps",
+        pairs="interleaved",
+        biases=biases("q k v output", "attention_bias"),
+        parallel=True,
+        windows="layer types",
+        types="periodic",
+        full_turns=False,
+        logit_multiplier="logit_scale",
+        defaults=class_defaults(
+            max_position_embeddings=8192,
+            layer_norm_eps=1e-5,
+            rope_theta=1e4,
+            tie_word_embeddings=True,
+            logit_scale=0.0625,
+            sliding_window=4096,
+            sliding_window_pattern=4,
+        ),
+    ),
+    "cohere2_moe": ClassFacts(
+        class_name="Cohere2MoeForCausalLM",
+        names={"attention_norm": "input_layernorm", **ATTENTION},
+        by_kind={"dense": GATED, "mixture": EXPERTS, "shared experts": SHARED_EXPERTS},
+        norm="layer",
+        eps="layer_norm_eps",
+        rms_eps="rms_norm_eps",
+        pairs="interleaved",
+        biases=biases("q k v output", "attention_bias"),
+        parallel=True,
+        ffns="mlp_layer_types",
+        width="prefix_dense_intermediate_size",
+        experts=Experts(
+            ("num_experts",),
+            "norm_topk_prob",
+            "intermediate_size",
+            "intermediate_size",
+            "num_shared_experts",
+            scores_key="expert_selection_fn",
+            combined="shared_expert_combination_strategy",
+        ),
+        windows="layer types",
+        types="behind a dense prefix",
+        full_turns="where dense",
+        logit_multiplier="logit_scale",
+        beyond="num_nextn_predict_layers",
+        defaults=class_defaults(
+            head_dim=128,
+            max_position_embeddings=8192,
+            layer_norm_eps=1e-5,
+            rms_norm_eps=None,
+            tie_word_embeddings=True,
+            logit_scale=0.0625,
+            sliding_window=4096,
+            sliding_window_pattern=4,
+            prefix_dense_sliding_window_pattern=1,
+            first_k_dense_replace=0,
+            num_experts=8,
+            num_experts_per_tok=2,
+            num_shared_experts=0,
+            norm_topk_prob=True,
+            expert_selection_fn="softmax",
+            shared_expert_combination_strategy="average",
+        ),
+    ),
+}
