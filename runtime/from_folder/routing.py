@@ -72,14 +72,14 @@ def _experts_used(config: Config, key: str) -> int:
 
 
 def _without_mixture(config: Config) -> bool:
-    """Whether a class that may have experts has none in any layer."""
+    """Whether a class that may have experts has none in any layer of this config."""
     if config.family.ffns == "block types":
         return "moe" not in layer_types(config)
     return config.family.ffns == "enable_moe_block" and not config.flag("enable_moe_block")
 
 
 def _groups(config: Config, experts: Experts, count: int) -> tuple[int, int]:
-    """How many groups, and how many of them are used; 1 and 1 where all are."""
+    """Number of expert groups, and how many of them are used; (1, 1) if all are."""
     if experts.groups is None or experts.groups_used is None:
         return 1, 1
     if config.get("topk_method", None) == "greedy" or config.get(experts.groups) is None:
