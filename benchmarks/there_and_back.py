@@ -51,7 +51,8 @@ ARCHIVE = "llama_cpp_python-0.3.36"
 # knows inside the multimodal class; Hunyuan A13B's vocabulary is read from tokenizer.json (the script reads it from the
 # original's code); and Ling, whose folder is of GLM-4.5's class, has none of GLM's tokens. The script was written for
 # transformers 4; version 5 removes some keys from a config's dictionary, such as gpt_neox's rotary_pct, so the keys of
-# config.json are added. Its imports take seconds, so one process imports it, and a fork of that makes each file.
+# config.json are added; and it adds MiMo-V2's rope_parameters, which its originals do not have and the script cannot
+# read. Its imports take seconds, so one process imports it, and a fork of that makes each file.
 RUN = """
 import json, os, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/gguf-py"]
@@ -66,9 +67,10 @@ ModelBase.register("Mistral4ForCausalLM")(Mistral3Model)
 conversion.TEXT_MODEL_MAP["Mistral4ForCausalLM"] = "mistral3"
 HunYuanMoEModel.set_vocab = TextModel._set_vocab_gpt2
 known = ModelBase.load_hparams
-ModelBase.load_hparams = staticmethod(
-    lambda folder, *form, **forms: {**json.load(open(folder / "config.json")), **known(folder, *form, **forms)}
-)
+def hparams(folder, *form, **forms):
+    found = {**json.load(open(folder / "config.json")), **known(folder, *form, **forms)}
+    return {k: v for k, v in found.items() if k != "rope_parameters" or found["model_type"] != "mimo_v2_flash"}
+ModelBase.load_hparams = staticmethod(hparams)
 for line in sys.stdin:
     folder, out, log, pre, predicts, not_glms = json.loads(line)
     child = os.fork()
@@ -116,8 +118,9 @@ MADE_BY_TESTS = (
     "falcon-h1-normed", "falcon-mamba", "gemma", "gemma4-moe", "glm-4.7-flash", "gpt2", "gptneox", "gptneox-sequential",
     "granite", "granite_swa", "granite_swa-moe", "granitehybrid-moe", "granitemoe", "hunyuan-dense", "hunyuan-moe",
     "hunyuan_vl", "hy_v3", "internlm2", "jais2", "laguna", "laguna-gates", "lfm2moe", "maincoder", "mamba2", "mellum",
-    "minicpm", "minicpm3", "ministral3", "mpt", "olmo", "olmo2", "olmo3", "orion", "paddleocr", "pangu-embedded",
-    "phimoe", "qwen", "qwen2vl", "qwen3-moe", "qwen35moe", "smollm3", "stablelm", "starcoder", "starcoder2", "xverse",
+    "mimo2", "minicpm", "minicpm3", "ministral3", "mpt", "olmo", "olmo2", "olmo3", "orion", "paddleocr",
+    "pangu-embedded", "phimoe", "qwen", "qwen2vl", "qwen3-moe", "qwen35moe", "smollm3", "stablelm", "starcoder",
+    "starcoder2", "xverse",
 )  # fmt: skip
 # Architectures whose file llama.cpp computes otherwise than the one that comes back → how.
 OTHERWISE = {

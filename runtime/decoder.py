@@ -331,8 +331,7 @@ class Decoder:
             for part in step.parts
         ]
         rows = torch.cat(mixed, dim=1).transpose(0, 1).reshape(len(x), -1)
-        if gate is not None:
-            rows = gated(rows, gate, softplus=traits.softplus_gate)
+        rows = rows if gate is None else gated(rows, gate, softplus=traits.softplus_gate)
         return weights.output(step.report(rows, index, "attention"))
 
     def _scales_queries(self, index: int) -> bool:
@@ -356,11 +355,13 @@ class Decoder:
     def _keys_and_values(
         self, x: Tensor, index: int, weights: Attention, keys: Linear
     ) -> tuple[Tensor, Tensor]:
-        """Keys before RoPE, and values: (kv_heads, positions, head_dim) each."""
+        """Keys before RoPE, (kv_heads, positions, head_dim), and values, (kv_heads, positions, value width)."""
         rows = keys(x)
         k = self._heads(rows, weights.k_norm, index, "kv_heads")
-        v = self._heads(rows if weights.v is None else weights.v(x), None, index, "kv_heads")
-        return k, _norm(weights.value_norm, v)
+        v = rows if weights.v is None else weights.v(x)
+        v = v.view(len(v), self.traits.heads_of(index).kv_heads, -1).transpose(0, 1).contiguous()
+        v = _norm(weights.value_norm, v)
+        return k, v if self.traits.value_scale == 1 else v * self.traits.value_scale
 
     def _heads(
         self, rows: Tensor, norm: Norm | None, index: int, which: Literal["heads", "kv_heads"]

@@ -68,11 +68,20 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """The head counts and head width of one layer's attention."""
+    """The head counts and head widths of one layer's attention.
+
+    value_dim: width of a value, if it is not that of a key.
+    """
 
     heads: int
     kv_heads: int
     head_dim: int
+    value_dim: int | None = None
+
+    @property
+    def value_width(self) -> int:
+        """Width of a value."""
+        return self.head_dim if self.value_dim is None else self.value_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +260,7 @@ class Traits:
     output_gate: attention's output is multiplied by the sigmoid of a gate, or by its softplus (`softplus_gate`); there
         is one gate per channel, or per head (`head_gate`).
     sinks: each head's softmax has one more logit, which takes weight but has no value.
+    value_scale: factor on values.
     value_norm: values are RMS-normed without a weight. head_norm_after_rope: queries and keys are normed after RoPE.
     plain_head_norm: that norm has no weight, and only layers with RoPE have it.
     streams: several hidden states per position (AltUp). sparsity: per layer, the number of standard deviations above
@@ -284,6 +294,7 @@ class Traits:
     head_gate: bool = False
     sinks: bool = False
     value_norm: bool = False
+    value_scale: float = 1.0
     head_norm_after_rope: bool = False
     layer_embedding: int = 0
     two_norms: bool = False
@@ -327,6 +338,7 @@ class Traits:
             self.output_gate,
             self.sinks,
             self.value_norm,
+            self.value_scale != 1,
             self.head_norm_after_rope,
             self.layer_embedding,
             self.two_norms,
@@ -358,7 +370,8 @@ class Traits:
     def _cached_by(self, mixer: SingleMixer, layer: int, positions: int) -> int:
         match mixer:
             case Heads() as heads:
-                return 2 * heads.kv_heads * heads.head_dim * positions if self.keys_of(layer) == layer else 0
+                width = heads.kv_heads * (heads.head_dim + heads.value_width)
+                return width * positions if self.keys_of(layer) == layer else 0
             case Latent() as latent:
                 return (latent.rank + latent.rope) * positions
             case NoMixer():

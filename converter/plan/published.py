@@ -138,6 +138,24 @@ def layers_that_rotate(values: Values) -> object:
     return [int(base != 0) for base in bases] if 0 in bases else None
 
 
+def sliding_layers(values: Values) -> list[bool]:
+    """Which layers have a sliding window, from layer_types."""
+    types = values["layer_types"]
+    assert isinstance(types, list)
+    return [kind == "sliding_attention" for kind in types]
+
+
+def of_rotation(layer_type: str, key: str) -> Callable[[Values], object]:
+    """A parameter of the rotary embedding of one type of layer."""
+
+    def read(values: Values) -> object:
+        parameters = values["rope_parameters"]
+        assert isinstance(parameters, dict)
+        return parameters[layer_type][key]
+
+    return read
+
+
 # Where no number says what layer_types says, and where no layer is other than the rest.
 MAY_BE_LEFT_OUT = frozenset({"no_rope_layers", "sliding_window_pattern"})
 
@@ -233,6 +251,28 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
             "intermediate_size": lambda values: of_product(values, "num_heads", "head_dim"),
             "time_step_limit": [0.0, 65504.0],
             "time_step_rank": lambda values: -(-of_product(values, "hidden_size") // 16),
+        },
+    ),
+    # llama.cpp's converter and mlx-lm look for them. sliding_window_size, which mlx-lm demands too, would be another
+    # window to transformers.
+    "mimo_v2_flash": PublishedKeys(
+        "XiaomiMiMo/MiMo-V2-Flash",
+        {
+            **BY_SIGMOID,
+            "add_full_attention_sink_bias": False,
+            "add_swa_attention_sink_bias": True,
+            "hybrid_layer_pattern": lambda values: [int(slides) for slides in sliding_layers(values)],
+            "layernorm_epsilon": same_as("rms_norm_eps"),
+            "moe_layer_freq": lambda values: [int(sparse) for sparse in sparse_layers(values)],
+            "n_shared_experts": None,
+            "partial_rotary_factor": of_rotation("full_attention", "partial_rotary_factor"),
+            "rope_theta": of_rotation("full_attention", "rope_theta"),
+            "swa_head_dim": same_as("head_dim"),
+            "swa_num_attention_heads": same_as("num_attention_heads"),
+            "swa_num_key_value_heads": lambda values: 2 * of_product(values, "num_key_value_heads"),
+            "swa_rope_theta": of_rotation("sliding_attention", "rope_theta"),
+            "swa_v_head_dim": same_as("v_head_dim"),
+            "topk_method": "noaux_tc",
         },
     ),
     "minimax_m2": PublishedKeys(

@@ -60,10 +60,10 @@ def read_layers(architecture: Architecture, evidence: Evidence) -> Layers:
     kinds = [frozenset(of_layer) for of_layer in zip(*words, strict=True)] or [frozenset[str]()] * sizes[
         "layers"
     ]
-    own: list[Sizes] = [sizes] * sizes["layers"]
+    own: list[Sizes] = [sizes] * (sizes["layers"] + beyond)
     if architecture.layer_sizes is not None:
-        own = [{**sizes, **architecture.layer_sizes(evidence, layer)} for layer in range(sizes["layers"])]
-    return Layers(sizes, (*kinds, *[frozenset({PREDICTION})] * beyond), (*own, *[sizes] * beyond))
+        own = [{**sizes, **architecture.layer_sizes(evidence, layer)} for layer in range(len(own))]
+    return Layers(sizes, (*kinds, *[frozenset({PREDICTION})] * beyond), tuple(own))
 
 
 def shape_of(shape: str, sizes: Sizes) -> tuple[int, ...]:
@@ -209,7 +209,7 @@ def _heads(
     head_dim = keys.count("attention.key_length", None)
     if head_dim is None:
         head_dim = _head_dim(keys, tensors, hidden, heads, kv_heads)
-    if keys.count("attention.value_length", head_dim) != head_dim:
+    if keys.count("attention.value_length", head_dim) != head_dim and not architecture.value_dim:
         what = f"is {keys.count('attention.value_length')}, not the {head_dim} of q and k"
         raise UnsupportedInput(what, where=f"key {printable(keys.name('attention.value_length'))}")
     if architecture.head_dim == "never" and heads * head_dim != hidden:

@@ -181,6 +181,7 @@ class Architecture:
     attention: whether any layer has it. layer_arrays: keys outside the architecture's prefix with a number for each
         layer: to the rules, tensors of one weight, as `blk.{i}.` before the key.
     latent_attention: keys and values are made of a latent vector; the file's head counts are of that.
+    value_dim: whether the class may have values narrower or wider than keys.
     head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads
         or where the file has a key for it, by a class that heeds it all the same; `never`: the class does not heed it.
     rope_theta: the base when `rope.freq_base` is missing. sliding_theta: that of sliding layers when
@@ -211,6 +212,7 @@ class Architecture:
     attention: bool = True
     layer_arrays: tuple[str, ...] = ()
     latent_attention: bool = False
+    value_dim: bool = False
     head_dim: Literal["always", "unusual", "never"] = "always"
     rope: RopeLayout = RopeLayout.PLAIN
     rope_theta: float = 10000.0

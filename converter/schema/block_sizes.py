@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from llorch.base.errors import UnsupportedInput
+from llorch.base.printable import printable
 from llorch.converter.schema.architecture import Evidence
 
 
@@ -130,6 +132,37 @@ def own_heads(evidence: Evidence, layer: int) -> dict[str, int]:
         )
     dim = sizes["head_dim"]
     return {"heads": heads, "kv_heads": kv_heads, "q": heads * dim, "kv": kv_heads * dim}
+
+
+def single_and_doubled_kv_heads(evidence: Evidence) -> Mapping[str, int]:
+    """Key-value heads of full layers, of which sliding ones have twice as many; and the width of values.
+
+    Source: transformers, models/mimo_v2_flash, `MiMoV2FlashAttention.__init__`.
+    """
+    keys, sizes = evidence.keys, evidence.sizes
+    counts = keys.by_layer("attention.head_count_kv", sizes["heads"])
+    if 0 in counts:
+        raise keys.wrong("attention.head_count_kv", "is 0 in a layer")
+    slides = keys.flags("attention.sliding_window_pattern")
+    doubled = {count if slide else 2 * count for count, slide in zip(counts, slides, strict=False)}
+    kv_heads, rest = divmod(min(doubled), 2)
+    if len(doubled) > 1 or rest:
+        what = f"is {counts}, expected twice as many in layers with a window as in the others"
+        raise UnsupportedInput(what, where=f"key {printable(keys.name('attention.head_count_kv'))}")
+    value_dim = keys.count("attention.value_length", sizes["head_dim"])
+    return {
+        "kv_heads": kv_heads,
+        "kv": kv_heads * sizes["head_dim"],
+        "v_dim": value_dim,
+        "v": kv_heads * value_dim,
+        "o": sizes["heads"] * value_dim,
+    }
+
+
+def own_heads_and_values(evidence: Evidence, layer: int) -> Mapping[str, int]:
+    """A layer's heads, and the rows of its values and of what attention outputs."""
+    own, value_dim = own_heads(evidence, layer), evidence.sizes["v_dim"]
+    return {**own, "v": own["kv_heads"] * value_dim, "o": own["heads"] * value_dim}
 
 
 def gated_heads(evidence: Evidence) -> Mapping[str, int]:

@@ -70,15 +70,22 @@ def one_mixer_each(evidence: Evidence) -> list[str]:
     return ["attention" if h else "ffn" if w else "mamba" for h, w in zip(heads, widths, strict=True)]
 
 
-def sliding_or_full(evidence: Evidence) -> list[str]:
-    """`sliding` or `full` by `attention.sliding_window_pattern`."""
+def sliding_pattern(evidence: Evidence) -> list[bool]:
+    """`attention.sliding_window_pattern`, one entry per layer, including those that predict further tokens."""
     pattern = evidence.keys.flags("attention.sliding_window_pattern")
-    layers = evidence.sizes["layers"]
+    layers = evidence.keys.integer("block_count")
     if len(pattern) != layers:
         raise evidence.keys.wrong(
             "attention.sliding_window_pattern", f"has {len(pattern)} entries for {layers} layers"
         )
-    return ["sliding" if slides else "full" for slides in pattern]
+    return pattern
+
+
+def sliding_or_full(evidence: Evidence) -> list[str]:
+    """`sliding` or `full` by `attention.sliding_window_pattern`."""
+    return [
+        "sliding" if slides else "full" for slides in sliding_pattern(evidence)[: evidence.sizes["layers"]]
+    ]
 
 
 def own_keys_or_shared(evidence: Evidence) -> list[str]:

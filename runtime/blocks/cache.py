@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import torch
@@ -47,14 +48,14 @@ class Cache:
         self.length = 0
         self._layers = traits.n_layers
         self._stored = torch.empty(0, dtype=dtype, device=device)
-        self._keys: dict[int, Tensor] = {}
+        self._keys: dict[int, tuple[Tensor, Tensor]] = {}
         self._latents: dict[int, Tensor] = {}
         self._states: dict[int, tuple[Tensor, ...]] = {}
         if not traits.mixers and not traits.keys_from and not devices:
             # all layers alike: one contiguous tensor, which kernels take as a whole
             shape = (traits.n_layers, 2, traits.kv_heads, planned, traits.head_dim)
             self._stored = torch.empty(shape, dtype=dtype, device=device)
-            self._keys = dict(enumerate(self._stored))
+            self._keys = {layer: (keys, values) for layer, (keys, values) in enumerate(self._stored)}
             return
         for layer in range(traits.n_layers):
             layer_device = devices[layer] if devices else device
@@ -65,8 +66,10 @@ class Cache:
     def _allocate(self, layer: int, mixer: SingleMixer, dtype: torch.dtype, device: torch.device) -> None:
         match mixer:
             case Heads():
-                shape = (2, mixer.kv_heads, self.planned, mixer.head_dim)
-                self._keys[layer] = torch.empty(shape, dtype=dtype, device=device)
+                rows, shape = mixer.kv_heads * self.planned, (mixer.kv_heads, self.planned, -1)
+                both = torch.empty(rows * (mixer.head_dim + mixer.value_width), dtype=dtype, device=device)
+                keys, values = both[: rows * mixer.head_dim], both[rows * mixer.head_dim :]
+                self._keys[layer] = keys.view(shape), values.view(shape)
             case Latent():
                 width = mixer.rank + mixer.rope
                 self._latents[layer] = torch.empty((1, self.planned, width), dtype=dtype, device=device)
@@ -94,8 +97,8 @@ class Cache:
             for memory in state:
                 memory.zero_()
 
-    def keys(self, layer: int) -> Tensor:
-        """A layer's memory for keys and values, (2, kv_heads, planned, head_dim)."""
+    def keys(self, layer: int) -> tuple[Tensor, Tensor]:
+        """A layer's memory for keys and for values, (kv_heads, planned, width) each; values follow keys in memory."""
         return self._keys[layer]
 
     def latents(self, layer: int) -> Tensor:
@@ -104,7 +107,7 @@ class Cache:
 
     def tensors(self) -> Iterator[Tensor]:
         """All tensors of the cache."""
-        yield from self._keys.values()
+        yield from chain.from_iterable(self._keys.values())
         yield from self._latents.values()
         for state in self._states.values():
             yield from state
@@ -113,7 +116,8 @@ class Cache:
     def addresses(self) -> NDArray[np.int64]:
         """Addresses for kernels, (layers, 2): of the keys, which the values follow; the latents; or the states."""
         found = np.zeros((self._layers, 2), np.int64)
-        for layer, kept in (*self._keys.items(), *self._latents.items()):
+        keys = {layer: keys for layer, (keys, _) in self._keys.items()}
+        for layer, kept in (*keys.items(), *self._latents.items()):
             found[layer, 0] = kept.data_ptr()
         for layer, state in self._states.items():
             found[layer, : len(state)] = [memory.data_ptr() for memory in state]

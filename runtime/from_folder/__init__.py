@@ -129,6 +129,7 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
         head_gate=gates_heads(config),
         sinks=family.sinks,
         value_norm=family.value_norm,
+        value_scale=_value_scale(config),
         head_norm_after_rope=family.head_norm_after_rope
         and (plain_norm(config) or family.plain_head_norm is None),
         layer_embedding=config.integer("hidden_size_per_layer_input")
@@ -260,9 +261,13 @@ def _windows(config: Config, types: list[str]) -> tuple[int | None, ...]:
     switch = config.family.window_switch
     if SLIDING not in types or (switch is not None and not config.flag(switch)):
         return (None,) * len(types)
-    if config.get("sliding_window") is None:
+    before = config.family.window_before
+    if before is not None and config.get(before, None) is not None:
+        window = config.positive(before) + 1
+    elif config.get("sliding_window") is None:
         return (None,) * len(types)
-    window = config.positive("sliding_window")
+    else:
+        window = config.positive("sliding_window")
     return tuple(window if kind == SLIDING else None for kind in types)
 
 
@@ -277,6 +282,11 @@ def _attention_scale(config: Config, sizes: Sizes) -> float:
     if family.attention_scalar is not None:
         return 1 / math.sqrt(config.positive(family.attention_scalar))
     return 1 / math.sqrt(sizes.head_dim)
+
+
+def _value_scale(config: Config) -> float:
+    key = config.family.value_multiplier
+    return 1.0 if key is None or config.get(key) is None else config.number(key)
 
 
 def _embedding_scale(config: Config, sizes: Sizes) -> float:

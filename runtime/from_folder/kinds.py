@@ -79,6 +79,8 @@ def _further_words(config: Config, ffn: FfnKind, source: int, layer: int) -> lis
         more.append("normed space")
     if _shares_experts(config) and ffn == "mixture":
         more.append("shared experts")
+    if config.family.mixers == "doubled key-value heads":
+        more.append(layer_types(config)[layer])
     if config.family.mixers == "latent":
         more.append("whole queries" if config.get("q_lora_rank") is None else "low rank queries")
     return more
@@ -259,6 +261,16 @@ def _own_heads(config: Config, usual: Heads, layers: int) -> list[Mixer]:
     return [Heads(count, usual.kv_heads, usual.head_dim) for count in counts]
 
 
+def _doubled_kv_heads(config: Config, usual: Heads, layers: int) -> list[Mixer]:
+    """MiMo-V2: sliding layers have twice the key-value heads; values have a width of their own."""
+    value_dim = config.positive("v_head_dim")
+    full = replace(usual, value_dim=None if value_dim == usual.head_dim else value_dim)
+    sliding = replace(full, kv_heads=2 * full.kv_heads)
+    if sliding.heads % sliding.kv_heads:
+        raise config.malformed("num_key_value_heads", f"is {full.kv_heads}, for {full.heads} heads")
+    return _list_mixers(config, layers, {"full_attention": full, "sliding_attention": sliding})
+
+
 MIXERS: Mapping[str, Callable[[Config, Heads, int], list[Mixer]]] = {
     "attention": _attention,
     "delta net or attention": _delta_net,
@@ -271,6 +283,7 @@ MIXERS: Mapping[str, Callable[[Config, Heads, int], list[Mixer]]] = {
     "latent": _latent,
     "gemma4": _gemma4,
     "own heads": _own_heads,
+    "doubled key-value heads": _doubled_kv_heads,
 }
 
 

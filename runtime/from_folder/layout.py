@@ -253,7 +253,8 @@ def _letters_of(mixer: SingleMixer, config: Config) -> dict[str, int]:
     """The letters that only one kind of mixer has."""
     match mixer:
         case Heads(heads, kv_heads, dim):
-            return {"Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads, "H": heads}
+            own = {"Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads, "H": heads}
+            return {**own, "Y": kv_heads * mixer.value_width, "O": heads * mixer.value_width}
         case DeltaNet() as net:
             keys, values = net.key_heads * net.key_dim, net.value_heads * net.value_dim
             own = {"keys": keys, "values": values, "vheads": net.value_heads, "vdim": net.value_dim}

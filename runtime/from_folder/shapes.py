@@ -13,9 +13,9 @@ MXFP4_BLOCK = 32  # weights that share a scale
 SHAPES: dict[str, str] = {
     "q": "Q E",
     "k": "K E",
-    "v": "K E",
-    "qkv": "Q+2*K E",
-    "output": "E Q",
+    "v": "Y E",
+    "qkv": "Q+K+Y E",
+    "output": "E O",
     "output_gate": "Q E",
     "gate": "F E",
     "up": "F E",

@@ -76,6 +76,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         head_gate=family.softplus_gate and gates_heads(header, kinds),
         sinks=family.sinks,
         value_norm=family.value_norm,
+        value_scale=scales.value,
         head_norm_after_rope=family.head_norm_after_rope and (plain_norm or not family.plain_head_norm),
         layer_embedding=header.metadata.integer(keys.full("embedding_length_per_layer_input"), 0),
         temperature=_temperature(keys, sizes),

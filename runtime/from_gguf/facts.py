@@ -115,6 +115,7 @@ class ArchitectureFacts:
         gating_of_chosen: 1 means softmax of the chosen too. averages: the outputs of routed and shared experts are
         averaged.
     temperature_beta, least_step: published values, for families whose files do not have them.
+    own_values: whether values may be of another width than keys.
     softplus_gate: as in `Traits`; such a gate may have one row per head.
     output_gate: the output gate's rows are interleaved with the query's. head_norm_after_rope, value_norm, sinks,
         temperature, shares_keys: as in `Traits`.
@@ -168,6 +169,7 @@ class ArchitectureFacts:
         "command-r",
         "latent",
         "unscaled",
+        "values",
     ] = "plain"
     roles: Mapping[str, str] = field(default_factory=dict)
     mixers: str = "attention"
@@ -189,6 +191,7 @@ class ArchitectureFacts:
     value_norm: bool = False
     output_gate: bool = False
     softplus_gate: bool = False
+    own_values: bool = False
     sinks: bool = False
     temperature: bool = False
     temperature_beta: float = 0.0

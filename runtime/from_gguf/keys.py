@@ -37,6 +37,7 @@ class Sizes:
     heads: int
     kv_heads: int
     head_dim: int
+    value_dim: int
     n_rot: int
     experts: int
     experts_used: int
@@ -135,9 +136,12 @@ class Keys:
         value = self.metadata.get(self.full(name))
         if value is not None and isinstance(value.data, np.ndarray):
             pattern = [bool(n) for n in self.metadata.integers(self.full(name))]
-            if len(pattern) != layers:
+            further = (
+                self.metadata.integer(self.full("nextn_predict_layers"), 0) if self.family.prediction else 0
+            )
+            if len(pattern) not in (layers, layers + further):
                 raise self.malformed(name, f"has {len(pattern)} entries for {layers} layers")
-            return pattern
+            return pattern[:layers]
         period = self.metadata.integer(self.full(name), period)
         if period < 0:
             raise self.malformed(name, f"is {period}, expected at least 0")
@@ -151,7 +155,7 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
     layers = _layers(keys, header)
     if keys.family.mixers in WITHOUT_HEADS:
         n_ctx = keys.positive("context_length")
-        return Sizes(hidden, layers, n_ctx, 0, 0, 0, 0, 0, 0, _vocabulary(header))
+        return Sizes(hidden, layers, n_ctx, 0, 0, 0, 0, 0, 0, 0, _vocabulary(header))
     heads = _heads(keys, layers)
     if heads > MOST:
         raise keys.malformed("attention.head_count", f"is {heads}, expected at most {MOST}")
@@ -165,7 +169,7 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
     if not 0 < head_dim <= MOST:
         raise keys.malformed("attention.key_length", f"is {head_dim}, expected 1 to {MOST}")
     latent = keys.family.mixers == "latent"
-    if value_dim != head_dim and not latent:
+    if value_dim != head_dim and not latent and not keys.family.own_values:
         raise UnsupportedInput(
             f"is {value_dim}, keys have {head_dim} channels",
             where=f"key {printable(keys.full('attention.value_length'))}",
@@ -182,6 +186,7 @@ def read_sizes(keys: Keys, header: Header) -> Sizes:
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
+        value_dim=value_dim,
         n_rot=n_rot,
         experts=experts,
         experts_used=used,

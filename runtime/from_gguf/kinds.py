@@ -195,7 +195,11 @@ def _own_heads(keys: Keys, sizes: Sizes) -> list[Mixer]:
         if not kv_heads or heads % kv_heads:
             what = f"is {kv_heads} in layer {layer}, which does not divide its {heads} heads"
             raise keys.malformed("attention.head_count_kv", what)
-    return [Heads(heads, kv_heads, sizes.head_dim) for heads, kv_heads in zip(counts, kv_counts, strict=True)]
+    value_dim = None if sizes.value_dim == sizes.head_dim else sizes.value_dim
+    return [
+        Heads(heads, kv_heads, sizes.head_dim, value_dim)
+        for heads, kv_heads in zip(counts, kv_counts, strict=True)
+    ]
 
 
 MIXERS: Mapping[str, Callable[[Keys, Sizes], list[Mixer]]] = {

@@ -274,7 +274,8 @@ def _known_sizes(described: DescribedHeader, mixer: SingleMixer, prefix: str) ->
     )
     match mixer:
         case Heads(heads, kv_heads, dim):
-            return {**known, "Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads, "H": heads}
+            own = {"Q": heads * dim, "K": kv_heads * dim, "D": dim, "G": kv_heads, "H": heads}
+            return {**known, **own, "Y": kv_heads * mixer.value_width, "O": heads * mixer.value_width}
         case DeltaNet():
             keys, values = mixer.key_heads * mixer.key_dim, mixer.value_heads * mixer.value_dim
             own = {"keys": keys, "values": values, "vheads": mixer.value_heads, "vdim": mixer.value_dim}

@@ -81,8 +81,12 @@ def _split_qkv(source: Source, prefix: str, shape: Heads) -> Sequence[Linear]:
     """The projections of q, k and v from one tensor, in that order of rows; old files have separate biases."""
     whole = source.matrix(f"{prefix}attn_qkv.weight")
     bias = source.vector(f"{prefix}attn_qkv.bias")
-    q, k = (heads * shape.head_dim for heads in (shape.heads, shape.kv_heads))
-    spans = {"q": (0, q), "k": (q, q + k), "v": (q + k, q + 2 * k)}
+    q, k, v = (
+        shape.heads * shape.head_dim,
+        shape.kv_heads * shape.head_dim,
+        shape.kv_heads * shape.value_width,
+    )
+    spans = {"q": (0, q), "k": (q, q + k), "v": (q + k, q + k + v)}
     return [
         Linear(
             whole.part(start, stop),

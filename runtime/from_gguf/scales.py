@@ -22,6 +22,7 @@ class Scales:
     embedding: float = 1.0
     residual: float = 1.0
     logit: float = 1.0
+    value: float = 1.0
     attention_softcap: float | None = None
     logit_softcap: float | None = None
 
@@ -32,6 +33,8 @@ def read_scales(keys: Keys, sizes: Sizes) -> Scales:
     match keys.family.scales:
         case "plain":
             return Scales(attention)
+        case "values":
+            return Scales(attention, value=keys.number("attention.value_scale", 0.0) or 1.0)
         case "unscaled":
             return Scales(1.0)
         case "gemma":

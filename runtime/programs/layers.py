@@ -46,6 +46,7 @@ class LayerPrograms:
         require_known(weights)
         heads = [mixer for mixer in map(traits.mixer, range(traits.n_layers)) if isinstance(mixer, Heads)]
         require(traits.hidden_size % 32 == 0 and all(mixer.head_dim % LANES == 0 for mixer in heads))
+        require(all(mixer.value_dim is None for mixer in heads))
         self._traits, self._weights, self._mode = traits, weights, numbers.mode
         self._lock = threading.Lock()
         self._recorded: dict[tuple[int, bool], _Layers] = {}

@@ -111,6 +111,33 @@ LAGUNA = FamilyRecipe(
     changes={"mlp.experts.e_score_correction_bias": renamed("exp_probs_b.bias")},
 )  # fmt: skip
 
+MIMO2 = FamilyRecipe(
+    "mimo2", "MiMoV2FlashForCausalLM",
+    {"num_attention_heads": 12, "num_key_value_heads": 3, "head_dim": 12, "v_head_dim": 10, "num_hidden_layers": 5,
+     "moe_intermediate_size": 20, "n_routed_experts": 7, "num_experts_per_tok": 3, "sliding_window": 11,
+     "attention_value_scale": 0.707, "mlp_layer_types": ["dense"] + ["sparse"] * 4,
+     "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention",
+                     "sliding_attention"],
+     "rope_parameters": {"full_attention": {**ROPE, "partial_rotary_factor": 0.5},
+                         "sliding_attention": {**ROPE, "rope_theta": 9000.0, "partial_rotary_factor": 0.5}}},
+    {**ATTENTION, **TWO_NORMS, **GATED, **EXPERTS, "pre_mlp_layernorm": "ffn_norm",
+     "final_layernorm": "layer_output_norm", **{x: f"nextn.{x}" for x in ("eh_proj", "enorm", "hnorm")}},
+    {**RMS, **THETA, **MIXTURE_KEYS, "attention.head_count": 12,
+     "attention.head_count_kv": [3, 6, 6, 3, 6, 6, 6, 6], "attention.key_length": 12, "attention.value_length": 10,
+     "attention.value_scale": 0.707, "attention.sliding_window": 11, "rope.freq_base_swa": 9000.0,
+     "attention.sliding_window_pattern": [0, 1, 1, 0, 1, 1, 1, 1], "rope.dimension_count": 6,
+     "expert_gating_func": 2, "nextn_predict_layers": 3},
+    changes={**CHOICE_BIAS, "self_attn.attention_sink_bias": renamed("attn_sinks.weight")},
+    predicts=Prediction("model.mtp.layers.{m}.", None, {
+        **dict.fromkeys((f"{x}.weight" for x in ("enorm", "hnorm", "input_layernorm", "pre_mlp_layernorm",
+                                                 "final_layernorm")), (HIDDEN,)),
+        "eh_proj.weight": (HIDDEN, 2 * HIDDEN), "self_attn.q_proj.weight": (144, HIDDEN),
+        "self_attn.k_proj.weight": (72, HIDDEN), "self_attn.v_proj.weight": (60, HIDDEN),
+        "self_attn.o_proj.weight": (HIDDEN, 120), "self_attn.attention_sink_bias": (12,),
+        "mlp.gate_proj.weight": (FF, HIDDEN), "mlp.up_proj.weight": (FF, HIDDEN),
+        "mlp.down_proj.weight": (HIDDEN, FF)}, count=3),
+)  # fmt: skip
+
 FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
     **FAMILIES_OF_ODD_SIZES,
     "dots1": FamilyRecipe(
@@ -234,6 +261,8 @@ FAMILY_RECIPES: Mapping[str, FamilyRecipe] = {
          "attention.sliding_window": 11, "attention.sliding_window_pattern": [True, True, True, False],
          "rope.dimension_count": 12, "rope.scaling.type": "none"},
     ),
+    "mimo2": MIMO2,
+    "mimo2-fused": replace(MIMO2, joined={"attn_qkv.weight": QKV["attn_qkv.weight"]}),
     "laguna": LAGUNA,
     "laguna-gates": replace(
         LAGUNA,

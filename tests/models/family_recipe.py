@@ -29,13 +29,14 @@ PUBLISHED_CLASSES = {"MptForCausalLM": "MPTForCausalLM", "PhimoeForCausalLM": "P
 class Prediction:
     """A layer that predicts a further token: a file and a folder have it, and transformers' class leaves it out.
 
-    below: what stands before its names in a folder. like: the number of the layer whose tensors it has too. own: what
-    it has beside those, name → shape.
+    below: what comes before its names in a folder, {m} being its number, from 0. like: the number of the layer whose
+    tensors it has too, if any. own: its further tensors, name → shape. count: how many such layers.
     """
 
     below: str
-    like: int
+    like: int | None
     own: Mapping[str, tuple[int, ...]]
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,8 @@ def _prediction(recipe: FamilyRecipe, tensors: Mapping[str, Array]) -> dict[str,
     alike = f"{recipe.layers}.{recipe.predicts.like}."
     shapes = {name.removeprefix(alike): w.shape for name, w in tensors.items() if name.startswith(alike)}
     return {
-        f"{recipe.predicts.below}{name}": _weights(name, shape, recipe).numpy()
+        f"{recipe.predicts.below.format(m=number)}{name}": _weights(name, shape, recipe).numpy()
+        for number in range(recipe.predicts.count)
         for name, shape in {**shapes, **recipe.predicts.own}.items()
     }
 
@@ -306,7 +308,7 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
     writer = GGUFWriter(path, recipe.gguf)
     keys: dict[str, Value] = {
         "context_length": CONTEXT, "embedding_length": HIDDEN,
-        "block_count": config.num_hidden_layers + (recipe.predicts is not None),
+        "block_count": config.num_hidden_layers + (0 if recipe.predicts is None else recipe.predicts.count),
         "feed_forward_length": getattr(config, "intermediate_size", FF),
         **{key: value(tensors) if callable(value) else value for key, value in recipe.keys.items()},
     }  # fmt: skip
@@ -332,8 +334,10 @@ def _write(path: Path, recipe: FamilyRecipe, config: Any, tensors: Mapping[str, 
 
 def _in_layer(recipe: FamilyRecipe, name: str, layers: int) -> tuple[str, str]:
     """What stands before a tensor's GGUF name, and its own name within the layer."""
-    if recipe.predicts is not None and name.startswith(recipe.predicts.below):
-        return f"blk.{layers}.", name.removeprefix(recipe.predicts.below)
+    for number in range(0 if recipe.predicts is None else recipe.predicts.count):
+        assert recipe.predicts is not None
+        if name.startswith(below := recipe.predicts.below.format(m=number)):
+            return f"blk.{layers + number}.", name.removeprefix(below)
     found = re.fullmatch(rf"{re.escape(recipe.layers)}\.(\d+)\.(.*)", name)
     assert found is not None, name
     return f"blk.{found[1]}.", found[2]

@@ -182,6 +182,13 @@ weights("granite_swa-moe", "gate and up exchanged", "model.layers.0.block_sparse
         halves_exchanged(1), "layer 0, ffn_output")
 weights("granite_swa-moe", "the shared gate and up exchanged", "model.layers.0.shared_mlp.input_linear.weight",
         halves_exchanged(0), "layer 0, ffn_output")
+config("mimo2", "values as they are", {"attention_value_scale": 1.0}, ("traits.numbers", "value_scale"))
+config("mimo2", "the window without the query's position", {"sliding_window_size": 11},
+       ("traits.structure", "windows"))
+weights("mimo2", "values of other heads", "model.layers.1.self_attn.v_proj.weight", lambda w: np.roll(w, 10, 0),
+        "layer 1, v")
+weights("mimo2", "a sink that takes more", "model.layers.1.self_attn.attention_sink_bias", plus_one,
+        "layer 1, attention")
 config("laguna", "another share of a head turns",
        {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 50000.0},
                             "sliding_attention": {"rope_type": "default", "rope_theta": 9000.0}}},

@@ -13,6 +13,7 @@ from llorch.runtime.from_folder.families import (
     gemma,
     gpt,
     granite,
+    hunyuan,
     hybrid,
     latent,
     llama,
@@ -34,5 +35,6 @@ FAMILIES: Mapping[str, ClassFacts] = {
     **gpt.FAMILIES,
     **granite.FAMILIES,
     **cohere.FAMILIES,
+    **hunyuan.FAMILIES,
     **others.FAMILIES,
 }

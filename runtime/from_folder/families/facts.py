@@ -76,7 +76,8 @@ class ClassFacts:
     supported: keys, with the only values that the decoder implements.
     head_norm: as in `Traits`; `head_norm_key` switches it.
     windows: in no layers, in all, or by `layer_types`; `types` says how that list is derived if it is absent.
-    window_switch: a key that must be true for windows to apply.
+    window_switch: a key that must be true for windows to apply. window_before: a key that, if it is there, gives the
+        window without the query's own position. value_multiplier: the key of the factor on values.
     latent_eps: of the norms of latent vectors, where it is not that of the others.
     residual_depth: the key of the residual scale times the root of the number of layers. logit_base: of the hidden size
         over what logits are divided by.
@@ -122,6 +123,8 @@ class ClassFacts:
     experts: Experts | None = None
     windows: Literal["no layers", "all layers", "layer types"] = "no layers"
     window_switch: str | None = None
+    window_before: str | None = None
+    value_multiplier: str | None = None
     types: Literal[
         "all full",
         "by depth",

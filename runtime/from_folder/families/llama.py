@@ -163,14 +163,6 @@ FAMILIES: Mapping[str, ClassFacts] = {
             sliding_window_pattern=4,
         ),
     ),
-    "hunyuan_v1_dense": ClassFacts(
-        class_name="HunYuanDenseV1ForCausalLM",
-        names={**LLAMA, "q_norm": "self_attn.query_layernorm", "k_norm": "self_attn.key_layernorm"},
-        biases=biases("q k v output", "attention_bias"),
-        head_norm="head",
-        head_norm_after_rope=True,
-        defaults=class_defaults(max_position_embeddings=2048, rms_norm_eps=1e-5),
-    ),
     "arcee": ClassFacts(
         class_name="ArceeForCausalLM",
         names={**ATTENTION, **NORMS, "up": "mlp.up_proj", "down": "mlp.down_proj"},

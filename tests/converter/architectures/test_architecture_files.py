@@ -51,7 +51,7 @@ SIZES = dict.fromkeys(
         *("ssm_heads", "ssm_head_dim", "ssm_groups", "state", "inner", "group_inner"),
         *("rank", "q_rank", "nope", "rope_dim", "v_dim", "qk_dim", "v"),
         "per_layer",
-        *("streams", "other_streams", "laurel_rank", "step_rank", "context", "qkv", "shared", "gate"),
+        *("streams", "other_streams", "laurel_rank", "step_rank", "context", "qkv", "shared", "gate", "o"),
     ],
     1,
 )

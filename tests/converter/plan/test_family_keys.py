@@ -20,6 +20,8 @@ WRONG: list[tuple[str, str, Value]] = [
     ("laguna", "attention.head_count", [6, 9, 0, 9, 6]),
     ("laguna", "attention.head_count_kv", [3, 3, 3, 4, 3]),
     ("laguna", "rope.dimension_count_swa", 11),
+    ("mimo2", "attention.head_count_kv", [3, 6, 6, 3, 0, 6, 6, 6]),
+    ("mimo2", "attention.sliding_window_pattern", [0, 1, 1]),
 ]
 NOT_OF_THE_CLASS: list[tuple[str, str, Value]] = [
     ("cohere2moe", "expert_gating_func", 3),
@@ -29,6 +31,8 @@ NOT_OF_THE_CLASS: list[tuple[str, str, Value]] = [
     ("laguna", "expert_gating_func", 1),
     ("laguna", "expert_shared_count", 2),
     ("laguna", "expert_weights_norm", False),
+    ("mimo2", "attention.head_count_kv", [3, 3, 3, 3, 3, 3, 3, 3]),
+    ("mimo2", "expert_gating_func", 1),
 ]
 
 

@@ -47,7 +47,7 @@ def test_a_row_that_another_request_left_in_a_cache_is_found(
     fresh, advance, left = runtime.fresh_answers(model, 3, "cpu", mode), Cache.advance, list[Tensor]()
 
     def stale(cache: Cache, new: int) -> None:
-        row = cache.keys(1)[0, :, cache.length]
+        row = cache.keys(1)[0][:, cache.length]
         kept = row.clone()
         if left:
             row.copy_(left.pop())
