@@ -36,7 +36,9 @@ RECIPES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "recipe"), RECIPES.items(), ids=list(RECIPES))
-def test_llama_cpp_computes_what_is_read_of_the_file(name: str, recipe: FamilyRecipe, tmp_path: Path) -> None:
+def test_llama_cpp_computes_the_same_logits_from_the_file(
+    name: str, recipe: FamilyRecipe, tmp_path: Path
+) -> None:
     file = build(name, tmp_path, recipe).gguf
     prompts, tokens, text_id = make_prompts(read_header(file))
     expected = log_probabilities(file, prompts, tokens, text_id)

@@ -49,7 +49,7 @@ def differs(part: dict[str, Any]) -> bool:
 
 @EACH
 @pytest.mark.parametrize(("dtype", "mean", "worst"), [("float32", 1e-9, 1e-8), ("float64", 1e-13, 1e-12)])
-def test_any_cutting_gives_the_same_logits(
+def test_any_chunks_give_the_same_logits(
     name: str, dtype: Literal["float32", "float64"], mean: float, worst: float, tmp_path: Path
 ) -> None:
     """In float64 too: these random models amplify rounding, and there no other difference is left."""

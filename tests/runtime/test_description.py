@@ -42,7 +42,7 @@ def test_the_traits_described_are_those_that_run(tiny: Path) -> None:
     assert found.for_positions(17).cache == sum(tensor.nbytes for tensor in cache.tensors())
 
 
-def test_both_formats_of_a_model_tell_the_same(test_data: Path, originals: Path) -> None:
+def test_both_formats_of_a_model_have_the_same_description(test_data: Path, originals: Path) -> None:
     gguf, folder = describe(test_data / "tiny" / "qwen2" / "f32.gguf"), describe(originals / "qwen2")
     assert (gguf.architecture, folder.architecture) == ("qwen2", "qwen2")
     assert (gguf.weights, gguf.size_bytes) == (folder.weights, folder.size_bytes)

@@ -41,7 +41,7 @@ def test_layers_go_in_order_to_devices_by_their_memory(
     assert spread(sizes, free) == places
 
 
-def test_where_they_are_is_told() -> None:
+def test_the_layers_of_each_device_are_described() -> None:
     assert layers_by_device(["cuda:0", "cuda:0", "cuda:1"]) == "layers 0 to 1 on cuda:0, 2 to 2 on cuda:1"
 
 
@@ -57,7 +57,7 @@ def test_both_formats_compute_the_same_on_two_devices_as_on_one(file: Path, tmp_
 
 
 @pytest.mark.parametrize("name", ["gemma4-e", "qwen35", "deepseek2"])
-def test_so_do_layers_that_differ(name: str, test_data: Path) -> None:
+def test_models_with_differing_layers_compute_the_same_on_two_devices(name: str, test_data: Path) -> None:
     folder = test_data / "families" / name
     ids, logits = logits_of(folder)[0]
     with runtime.load(folder / "f32.gguf", device="cpu,cpu") as model:

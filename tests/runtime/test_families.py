@@ -33,7 +33,7 @@ def test_the_folder_is_read_as_the_original(name: str, test_data: Path, tmp_path
 
 
 @EACH
-def test_any_cutting_gives_the_same_logits(name: str, test_data: Path) -> None:
+def test_any_chunks_give_the_same_logits(name: str, test_data: Path) -> None:
     """A recurrent state carries over like a cache: in float64, where only rounding could differ."""
     folder = test_data / "families" / name
     ids = logits_of(folder)[0][0].tolist()
@@ -59,7 +59,7 @@ def test_a_request_leaves_nothing_behind(name: str, test_data: Path) -> None:
 
 
 @EACH
-def test_what_a_request_keeps_is_what_was_said(name: str, test_data: Path) -> None:
+def test_a_cache_takes_the_predicted_bytes(name: str, test_data: Path) -> None:
     with load(test_data / "families" / name / "f32.gguf") as model:
         cache = model.new_cache(50)
         held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in cache.tensors()}

@@ -74,7 +74,7 @@ def test_both_readings_compute_the_original(family: Family) -> None:
 
 
 @SECONDS_EACH
-def test_any_cutting_gives_the_same_logits(family: Family) -> None:
+def test_any_chunks_give_the_same_logits(family: Family) -> None:
     """A recurrent state carries over like a cache: in float64, where only rounding could differ."""
     for path in family.readings:
         with load(path, dtype="float64") as model:
@@ -93,7 +93,7 @@ def test_a_request_leaves_nothing_behind(family: Family) -> None:
         assert model.generate(family.ids, max_new_tokens=6).ids == first
 
 
-def test_what_a_request_keeps_is_what_was_said(family: Family) -> None:
+def test_a_cache_takes_the_predicted_bytes(family: Family) -> None:
     with load(family.made.gguf) as model:
         cache = model.new_cache(50)
         held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in cache.tensors()}
@@ -106,7 +106,7 @@ def test_the_conversion_passes_every_check(family: Family) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in FAMILY_RECIPES.items() if recipe.folded])
-def test_an_originals_own_multipliers_are_heeded(name: str, tmp_path: Path) -> None:
+def test_an_originals_own_multipliers_are_applied(name: str, tmp_path: Path) -> None:
     """A file may have multipliers folded into its weights; the original, with them in its config, is the same model."""
     made = build(name, tmp_path)
     convert(made.gguf, tmp_path / "folder")

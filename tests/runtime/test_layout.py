@@ -111,7 +111,7 @@ def odd_kv_heads(keys: Tensors, _: Tensors) -> None:
         ),
     ],
 )
-def test_what_is_wrong_with_a_gguf_is_named(
+def test_an_error_in_a_gguf_names_its_cause(
     test_data: Path,
     tmp_path: Path,
     change: Callable[[Tensors, Tensors], None],
@@ -165,7 +165,7 @@ def configured(folder: Path, **values: object) -> Path:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_wrong_with_a_config_is_named(
+def test_an_error_in_a_config_names_its_cause(
     folder: Path, values: dict[str, object], kind: type[InputError], said: str
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -197,7 +197,7 @@ def test_an_untied_head_must_be_there_and_a_tied_one_is_the_embedding(folder: Pa
         assert model.decoder.weights.head.weight is model.decoder.weights.embedding
 
 
-def test_integers_are_no_weights(folder: Path) -> None:
+def test_integer_weights_are_refused(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     save_file({**tensors, "model.norm.weight": np.zeros(256, np.int32)}, folder / "model.safetensors")
     with pytest.raises(UnsupportedInput, match=r"'model.norm.weight': no dtype of F32, F16, BF16"):
@@ -324,7 +324,7 @@ def test_norms_of_some_layers_only_are_refused(test_data: Path, tmp_path: Path) 
         load(path)
 
 
-def test_one_number_of_an_activation_is_every_layers(test_data: Path, tmp_path: Path) -> None:
+def test_one_number_for_an_activation_applies_to_every_layer(test_data: Path, tmp_path: Path) -> None:
     """llama.cpp reads an array's entries or one number for all (`get_key_or_arr`); other lengths are rejected."""
     source, ids = test_data / "families" / "apertus" / "f32.gguf", [5, 9, 2, 70, 11, 3]
 

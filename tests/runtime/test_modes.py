@@ -32,7 +32,7 @@ def known_families() -> list[str]:
 
 
 @pytest.mark.parametrize("name", [*(f"tiny/{name}" for name in TINY), *known_families()])
-def test_fast_and_verify_are_as_near_to_exact_as_they_promise(test_data: Path, name: str) -> None:
+def test_fast_and_verify_keep_their_promised_distance_from_exact(test_data: Path, name: str) -> None:
     path = test_data / name / "q4_k_m.gguf"
     with load(path) as exact:
         ids = [token % exact.vocabulary_size for token in IDS]
@@ -45,7 +45,7 @@ def test_fast_and_verify_are_as_near_to_exact_as_they_promise(test_data: Path, n
 
 
 @pytest.mark.parametrize("name", ["qwen35", "qwen3next"])
-def test_a_memory_does_not_gather_the_noise_of_fast(test_data: Path, name: str) -> None:
+def test_recurrent_states_do_not_accumulate_fast_modes_error(test_data: Path, name: str) -> None:
     """On random texts, by the kernel programs and by the decoder; with one plane the worst is 2.2e-2."""
     path = test_data / "families" / name / "q4_k_m.gguf"
     texts = torch.randint(0, 256, (8, 20), generator=torch.Generator().manual_seed(1)).tolist()
@@ -57,12 +57,12 @@ def test_a_memory_does_not_gather_the_noise_of_fast(test_data: Path, name: str) 
                 assert compare_logits(reference, found).kl_mean <= WITHIN[Mode.FAST]
 
 
-def test_the_real_model_is_within_what_llama_cpp_has_too(real_model: Path) -> None:
+def test_the_real_models_error_is_within_llama_cpps(real_model: Path) -> None:
     check_real_model(real_model)
 
 
 @pytest.mark.slow
-def test_a_real_model_in_q4_k_m_is_as_near(gemma_model: Path) -> None:
+def test_a_real_model_in_q4_k_m_keeps_the_promised_distance(gemma_model: Path) -> None:
     check_real_model(gemma_model)
 
 

@@ -56,7 +56,7 @@ def test_programs_compute_what_the_decoder_computes(test_data: Path, name: str, 
 
 @pytest.mark.parametrize("name", [*(f"tiny/{name}" for name in TINY), *known_families()])
 @torch.inference_mode()
-def test_models_compute_the_same_by_whichever_serves(test_data: Path, name: str) -> None:
+def test_models_compute_the_same_by_programs_and_by_the_decoder(test_data: Path, name: str) -> None:
     with load(test_data / name / "f32.gguf") as model:
         ids = [token % model.vocabulary_size for token in IDS]
         expected, cache = model.logits(ids), model.new_cache(len(ids))
@@ -68,7 +68,7 @@ def test_models_compute_the_same_by_whichever_serves(test_data: Path, name: str)
 
 
 @torch.inference_mode()
-def test_a_least_step_of_a_state_space_is_heeded(test_data: Path) -> None:
+def test_the_least_step_of_a_state_space_model_is_applied(test_data: Path) -> None:
     with load(test_data / "families" / "granitehybrid" / "f32.gguf") as model:
         without, layers = model.logits(IDS), model.decoder.weights.layers
         assert isinstance(layers, list)
@@ -99,7 +99,7 @@ def test_a_least_step_of_a_state_space_is_heeded(test_data: Path) -> None:
     ],
 )
 @torch.inference_mode()
-def test_recurrences_mixtures_and_layers_that_differ_are_programs(test_data: Path, name: str) -> None:
+def test_recurrences_mixtures_and_differing_layers_have_programs(test_data: Path, name: str) -> None:
     with load(test_data / "families" / name / "q4_k_m.gguf") as model:
         ids = [token % model.vocabulary_size for token in IDS]
         expected = model.logits(ids)
@@ -162,7 +162,7 @@ def latent_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("mode", Mode)
 @torch.inference_mode()
-def test_latent_attention_is_a_program(latent_model: Path, mode: Mode) -> None:
+def test_latent_attention_has_a_program(latent_model: Path, mode: Mode) -> None:
     with load(latent_model, mode=mode) as model:
         ids = [(7 * place + 3) % 250 for place in range(60)]
         expected = model.decoder.logits(model.decoder.hidden(torch.tensor(ids), model.new_cache(len(ids))))
@@ -172,7 +172,7 @@ def test_latent_attention_is_a_program(latent_model: Path, mode: Mode) -> None:
 
 
 @torch.inference_mode()
-def test_a_window_is_heeded_and_long_sequences_too(test_data: Path) -> None:
+def test_windows_and_long_sequences_are_computed(test_data: Path) -> None:
     """gemma3's layers alternate; 300 positions exceed its window, and rows of scores are longer than a vector."""
     with load(test_data / "tiny" / "gemma3" / "f32.gguf") as model:
         ids = [(7 * place + 3) % 250 for place in range(min(300, model.n_ctx))]
@@ -199,7 +199,7 @@ def test_every_instruction_set_of_this_machine_runs_whole_programs(
 
 
 @torch.inference_mode()
-def test_two_requests_in_turns_do_not_show_in_each_other(test_data: Path) -> None:
+def test_two_alternating_requests_do_not_affect_each_other(test_data: Path) -> None:
     with load(test_data / "tiny" / "llama" / "q4_k_m.gguf", mode=Mode.FAST) as model:
         alone = [by_tokens(model, ids, [model.new_cache(20)])[0] for ids in (IDS, IDS[::-1])]
         together = by_tokens(model, IDS, [model.new_cache(50), model.new_cache(20)], IDS[::-1])
@@ -226,7 +226,7 @@ class TraitsOfTomorrow(Traits):
     attention_sinks: bool = False
 
 
-def test_what_is_not_known_is_left_to_the_decoder(test_data: Path) -> None:
+def test_unsupported_models_are_left_to_the_decoder(test_data: Path) -> None:
     with load(test_data / "tiny" / "llama" / "q4_k_m.gguf") as model:
         require_known(model.traits)
         with pytest.raises(Unknown):

@@ -34,7 +34,7 @@ def test_logits_are_those_of_transformers(test_data: Path, tiny: Path, suffix: s
 
 
 @EACH
-def test_any_cutting_of_the_prompt_gives_the_same_logits(test_data: Path, tiny: Path) -> None:
+def test_any_chunks_of_the_prompt_give_the_same_logits(test_data: Path, tiny: Path) -> None:
     ids = expected(test_data, tiny)["ids"].tolist()
     with load(tiny) as model:
         whole = model.logits(ids)
@@ -63,7 +63,7 @@ def test_the_two_readings_of_a_model_agree(test_data: Path, originals: Path, nam
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_blocks_widened_by_tiles_give_the_logits_of_blocks_kept_widened(test_data: Path, name: str) -> None:
+def test_dequantizing_in_tiles_gives_the_logits_of_kept_weights(test_data: Path, name: str) -> None:
     path = test_data / "tiny" / name / "q4_k_m.gguf"
     with np.load(test_data / "tiny" / name / "logits.npz") as arrays:
         ids = arrays["ids"].tolist()

@@ -178,7 +178,7 @@ def long_prompt(model: Model, tokens: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_prompt_of_4096_tokens_is_right_and_takes_the_memory_foretold(
+def test_a_prompt_of_4096_tokens_is_right_and_takes_the_predicted_memory(
     real_model: Path, gguf_model: Model, reference: Any
 ) -> None:
     ids = long_prompt(gguf_model, 4096)
@@ -193,7 +193,7 @@ def test_a_prompt_of_4096_tokens_is_right_and_takes_the_memory_foretold(
 
 
 @pytest.mark.slow
-def test_generation_goes_right_up_to_the_end_of_the_context(gguf_model: Model, reference: Any) -> None:
+def test_generation_is_right_up_to_the_end_of_the_context(gguf_model: Model, reference: Any) -> None:
     ids = long_prompt(gguf_model, gguf_model.n_ctx - 6)
     generation = gguf_model.generate(ids)
     assert len(generation.ids) == 6 or generation.finish == "end"

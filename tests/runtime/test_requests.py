@@ -45,7 +45,7 @@ def bits(logits: Tensor) -> bytes:
     return logits.numpy().tobytes()
 
 
-def test_two_requests_in_either_order_and_in_fresh_processes_give_the_same_bits(path: Path) -> None:
+def test_requests_give_the_same_bits_in_any_order_and_in_fresh_processes(path: Path) -> None:
     with load(path) as first, load(path) as second:
         in_order = [bits(first.logits(ids)) for ids in (ONE, OTHER)]
         reversed_order = [bits(second.logits(ids)) for ids in (OTHER, ONE)][::-1]
@@ -57,7 +57,7 @@ def test_two_requests_in_either_order_and_in_fresh_processes_give_the_same_bits(
     assert in_order == reversed_order == alone
 
 
-def test_interleaved_generations_are_those_of_one_after_the_other(model: Model) -> None:
+def test_interleaved_generations_equal_sequential_ones(model: Model) -> None:
     def start(prompt: list[int]) -> Iterator[str]:
         return model.stream(prompt, max_new_tokens=24, sampling=DRAWN)
 
@@ -136,7 +136,7 @@ def test_a_token_outside_the_vocabulary_is_named(model: Model, token: int) -> No
         model.generate([token])
 
 
-def test_no_new_tokens_are_made_without_work(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_new_tokens_need_no_computation(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Decoder, "hidden", never)
     generation = model.generate((ONE * 60)[:320], max_new_tokens=0)
     assert (generation.ids, generation.text, generation.finish) == ((), "", "length")
@@ -147,7 +147,7 @@ def test_an_empty_prompt_is_refused(model: Model) -> None:
         model.generate([])
 
 
-def test_a_device_that_is_not_there_is_named(path: Path) -> None:
+def test_an_unavailable_device_is_named(path: Path) -> None:
     with pytest.raises(RequestError, match=r"the device 'abacus' cannot be used: [^\n]+$"):
         load(path, device="abacus")
 
@@ -186,5 +186,5 @@ def test_a_request_cancelled_before_its_prompt_is_read_computes_nothing(
     assert stream.generation.finish == "cancelled"
 
 
-def test_the_mode_of_the_arithmetic_is_told_with_the_result(model: Model) -> None:
+def test_a_result_has_the_mode_of_its_arithmetic(model: Model) -> None:
     assert model.mode == model.generate(ONE, max_new_tokens=1).mode == "exact"

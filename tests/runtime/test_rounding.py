@@ -36,6 +36,6 @@ def test_a_folder_is_not_rounded(originals: Path) -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("dtype", "bfloat16"), ("rounded", "int8")])
-def test_a_type_that_is_not_offered_is_named(test_data: Path, field: str, value: str) -> None:
+def test_an_unsupported_type_is_named(test_data: Path, field: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"{field} is '{value}', expected one of"):
         load(test_data / "tiny" / "llama" / "f32.gguf", **{field: value})  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ def test_a_temperature_near_zero_is_greedy_among_equals(logits: NDArray[np.float
 
 @settings(deadline=None)
 @given(LOGITS, st.integers(1, 40))
-def test_top_k_leaves_the_k_largest_equal_ones_by_id(logits: NDArray[np.float32], k: int) -> None:
+def test_top_k_keeps_the_k_largest_ties_by_id(logits: NDArray[np.float32], k: int) -> None:
     ids, _ = filter_scores(logits.astype(np.float64), Sampling(temperature=1, top_k=k))
     expected = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:k]
     assert ids.tolist() == expected
@@ -43,7 +43,7 @@ def test_top_k_leaves_the_k_largest_equal_ones_by_id(logits: NDArray[np.float32]
 
 @settings(deadline=None)
 @given(LOGITS, st.floats(0.01, 0.99))
-def test_top_p_leaves_the_fewest_tokens_that_reach_it(logits: NDArray[np.float32], p: float) -> None:
+def test_top_p_keeps_the_fewest_tokens_that_reach_it(logits: NDArray[np.float32], p: float) -> None:
     scores = logits.astype(np.float64)
     probabilities = np.exp(scores) / np.exp(scores).sum()
     ids, _ = filter_scores(scores, Sampling(temperature=1, top_p=p))
@@ -51,7 +51,7 @@ def test_top_p_leaves_the_fewest_tokens_that_reach_it(logits: NDArray[np.float32
     assert probabilities[ids[:-1]].sum() < p + 1e-12
 
 
-def test_min_p_measures_by_the_most_probable() -> None:
+def test_min_p_is_relative_to_the_most_probable() -> None:
     scores = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
     ids, _ = filter_scores(scores, Sampling(temperature=1, min_p=0.25))
     assert ids.tolist() == [0, 1, 2]  # 0.125 and above stay
@@ -86,7 +86,7 @@ def test_the_uniform_numbers_are_the_upper_53_bits_of_blake2b() -> None:
     [("temperature", -1.0), ("temperature", float("nan")), ("top_k", -1), ("top_p", 0.0), ("top_p", 1.5),
      ("min_p", 2.0), ("repetition_penalty", 0.0)],
 )  # fmt: skip
-def test_values_that_mean_nothing_are_refused_by_name(field: str, value: float) -> None:
+def test_values_out_of_range_are_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(RequestError, match=f"{field} is {value}"):
         Sampling(**{field: value})  # type: ignore[arg-type]
 
@@ -103,7 +103,7 @@ def test_values_that_mean_nothing_are_refused_by_name(field: str, value: float) 
     ],
     ids=str,
 )
-def test_a_large_vocabulary_is_drawn_from_as_one_that_is_sorted_whole(sampling: Sampling) -> None:
+def test_a_large_vocabulary_is_sampled_as_if_fully_sorted(sampling: Sampling) -> None:
     drawn = np.random.default_rng(0)
     for step in range(40):
         logits = np.round(drawn.normal(0, 3, 20_000), 2).astype(np.float32)  # many are equal

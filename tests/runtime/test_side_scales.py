@@ -81,7 +81,7 @@ def test_llama_cpp_multiplies_by_the_same_scales(made: Callable[[], Model], tmp_
         ),
     ],
 )
-def test_a_scale_that_belongs_to_nothing_is_named(
+def test_a_scale_without_a_weight_is_named(
     change: Callable[[Model], Model], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(MalformedInput) as caught, load(change(scaled_mixture()).write(tmp_path / "in.gguf")):

@@ -30,13 +30,13 @@ TINY = ("gemma2", "gemma3", "llama", "mixtral", "phi2", "phi3", "qwen2", "qwen2m
 @pytest.mark.parametrize(
     "name", [*(f"tiny/{name}" for name in TINY), *(f"families/{name}" for name in FAMILIES)]
 )
-def test_together_is_alone(test_data: Path, name: str, mode: str) -> None:
+def test_requests_together_equal_requests_alone(test_data: Path, name: str, mode: str) -> None:
     require_alone(test_data, name, mode, PROMPTS)
 
 
 @pytest.mark.parametrize("mode", runtime.Mode)
 @pytest.mark.parametrize("count", [2, 5, 8, 17])
-def test_however_many_they_are(test_data: Path, count: int, mode: str) -> None:
+def test_any_number_of_requests_together_equal_requests_alone(test_data: Path, count: int, mode: str) -> None:
     """By rows or by panels, padded or not; and with more positions than gemma3's window."""
     prompts = [
         [(7 * place + client) % 250 for place in range(1 + 23 * (client % 5))] for client in range(count)
@@ -44,7 +44,7 @@ def test_however_many_they_are(test_data: Path, count: int, mode: str) -> None:
     require_alone(test_data, "tiny/gemma3", mode, prompts)
 
 
-def test_programs_of_kernels_compute_it_where_there_are_some(
+def test_steps_of_several_requests_are_computed_by_programs(
     test_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unexpected(*_: object) -> None:

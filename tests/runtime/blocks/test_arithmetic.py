@@ -20,7 +20,7 @@ from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.traits import Rope, RotaryPairs, Routing
 
 
-def plainly_attended(
+def attention_by_definition(
     q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, cap: float | None
 ) -> Tensor:
     """Attention by its definition, position by position and head by head, in float64."""
@@ -54,13 +54,13 @@ def test_attention_is_its_definition(
     k, v = torch.randn(2, 2, past + new, 4, generator=random)
     attended = attend(q, k, v, scale=0.7, window=window, softcap=cap)
     torch.testing.assert_close(
-        attended.double(), plainly_attended(q, k, v, 0.7, window, cap), atol=1e-5, rtol=1e-5
+        attended.double(), attention_by_definition(q, k, v, 0.7, window, cap), atol=1e-5, rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("window", [None, 3, 40])
 @pytest.mark.parametrize("rows", [1, 2, 7, 64])
-def test_tiles_of_queries_see_what_the_whole_would(
+def test_attention_in_tiles_equals_attention_at_once(
     window: int | None, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = torch.Generator().manual_seed(1)
@@ -83,37 +83,37 @@ def test_attention_over_a_filled_cache_is_torchs_with_the_mask_written_out() -> 
     torch.testing.assert_close(ours, theirs[0], atol=1e-5, rtol=1e-5)
 
 
-def turned(rope: Rope, start: int, x: Tensor) -> Tensor:
+def rotated(rope: Rope, start: int, x: Tensor) -> Tensor:
     return rotate(x, rope, *rotation(rope, range(start, start + x.shape[1]), 1 << 20, x))
 
 
-def test_a_pair_turns_by_position_times_frequency() -> None:
+def test_a_pair_is_rotated_by_position_times_frequency() -> None:
     x = torch.tensor([[[1.0, 0.0, 5.0]]])
     rope = Rope(n_rot=2, pairs="interleaved", frequencies=(0.5,), scale=2.0)
     expected = [2 * math.cos(3.5), 2 * math.sin(3.5), 5.0]
-    assert turned(rope, 7, x)[0, 0].tolist() == pytest.approx(expected, rel=1e-6)
+    assert rotated(rope, 7, x)[0, 0].tolist() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("pairs", ["interleaved", "halves"])
-def test_scores_depend_on_the_distance_alone(pairs: RotaryPairs) -> None:
+def test_scores_depend_only_on_the_distance(pairs: RotaryPairs) -> None:
     rope = Rope(n_rot=6, pairs=pairs, frequencies=(1.0, 0.1, 0.01))
     q, k = torch.randn(2, 1, 1, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    near = (turned(rope, 5, q) * turned(rope, 3, k)).sum()
-    far = (turned(rope, 100_005, q) * turned(rope, 100_003, k)).sum()
+    near = (rotated(rope, 5, q) * rotated(rope, 3, k)).sum()
+    far = (rotated(rope, 100_005, q) * rotated(rope, 100_003, k)).sum()
     assert float(near) == pytest.approx(float(far), abs=1e-9)
 
 
-def test_interleaved_and_halves_differ_by_the_order_of_channels_alone() -> None:
+def test_interleaved_and_halves_differ_only_in_the_order_of_channels() -> None:
     frequencies = (1.0, 0.3, 0.1)
     interleaved = Rope(n_rot=6, pairs="interleaved", frequencies=frequencies)
     halves = Rope(n_rot=6, pairs="halves", frequencies=frequencies)
     x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(3))
     assert in_halves(x, "interleaved", 6)[0, 0].tolist() == x[0, 0, [0, 2, 4, 1, 3, 5, 6, 7]].tolist()
-    same = turned(halves, 9, in_halves(x, "interleaved", 6))
-    assert torch.equal(in_halves(turned(interleaved, 9, x), "interleaved", 6), same)
+    same = rotated(halves, 9, in_halves(x, "interleaved", 6))
+    assert torch.equal(in_halves(rotated(interleaved, 9, x), "interleaved", 6), same)
 
 
-def test_an_angle_far_out_is_exact_to_float32() -> None:
+def test_an_angle_at_a_large_position_is_exact_to_float32() -> None:
     rope = Rope(n_rot=2, pairs="halves", frequencies=(0.123456789,))
     cosine, _ = rotation(rope, range(1_000_003, 1_000_004), 1, torch.zeros(1))
     assert cosine.item() == np.float32(math.cos(1_000_003 * 0.123456789))
@@ -132,7 +132,7 @@ def test_the_norms_are_torchs() -> None:
     torch.testing.assert_close(rms, functional.rms_norm(x, (7,), weight, 1e-5))
 
 
-def test_equal_experts_are_chosen_by_index_and_weights_sum_to_one_where_renormalised() -> None:
+def test_ties_between_experts_go_by_index_and_renormalised_weights_sum_to_one() -> None:
     scores = torch.tensor([[0.0, 2.0, 2.0, 2.0]])
     weights, chosen = choose_experts(scores, Routing(experts=4, used=2, renormalised=True))
     assert chosen.tolist() == [[1, 2]]

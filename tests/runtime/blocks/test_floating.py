@@ -34,7 +34,7 @@ def test_products_have_the_bits_of_the_widened_weights(dtype: torch.dtype, rows:
 
 
 @pytest.mark.parametrize("dtype", STORED, ids=str)
-def test_rows_are_those_that_are_stored_before_and_after_it_was_multiplied_with(dtype: torch.dtype) -> None:
+def test_rows_are_the_stored_ones_before_and_after_a_product(dtype: torch.dtype) -> None:
     stored, ids = drawn(40, 96, dtype), torch.tensor([7, 0, 39, 7])
     matrix = floating(stored)
     assert torch.equal(matrix.rows_at(ids), stored[ids].float())
@@ -44,7 +44,7 @@ def test_rows_are_those_that_are_stored_before_and_after_it_was_multiplied_with(
     assert torch.equal(matrix.rows_at(ids), stored[ids].float())
 
 
-def test_what_kernels_cannot_use_is_widened_once() -> None:
+def test_a_matrix_without_kernels_is_widened_once() -> None:
     for stored in (drawn(8, 40, torch.bfloat16), drawn(64, 32, torch.bfloat16)):
         asked = list[int]()
 

@@ -55,7 +55,7 @@ def test_tiles_of_a_large_vocabulary_are_one_whole() -> None:
     assert apart.difference_at == np.unravel_index(centred.argmax(), centred.shape)
 
 
-def test_a_flip_tells_how_much_the_reference_preferred_its_own() -> None:
+def test_a_flip_has_the_references_margin() -> None:
     apart = compare_logits([[1, 4, 2], [0, 0, 9]], [[1, 2, 3], [0, 0, 8]])
     (flip,) = apart.flips
     assert (flip.position, flip.reference_token, flip.tested_token, flip.margin) == (0, 1, 2, 2.0)
@@ -63,7 +63,7 @@ def test_a_flip_tells_how_much_the_reference_preferred_its_own() -> None:
     assert apart.largest_margin == 2.0
 
 
-def test_the_worst_position_and_the_quantiles_are_told() -> None:
+def test_the_worst_position_and_the_quantiles_are_reported() -> None:
     p = np.zeros((200, 2), np.float32)
     q = np.zeros((200, 2), np.float32)
     q[7, 0] = 3
@@ -81,6 +81,6 @@ def test_a_nan_is_not_overlooked() -> None:
 
 
 @pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((3,), (3,)), ((0, 4), (0, 4))])
-def test_what_cannot_be_compared_has_not_passed(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+def test_logits_that_cannot_be_compared_are_an_error(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         compare_logits(np.zeros(shapes[0]), np.zeros(shapes[1]))

@@ -41,9 +41,7 @@ def test_every_answer_is_that_of_a_fresh_model(model: Path, mode: str) -> None:
 
 
 @MODES
-def test_a_row_that_another_request_left_in_a_cache_is_found(
-    model: Path, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stale_row_in_a_cache_is_found(model: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh, advance, left = runtime.fresh_answers(model, 3, "cpu", mode), Cache.advance, list[Tensor]()
 
     def stale(cache: Cache, new: int) -> None:
@@ -89,7 +87,7 @@ def _off_by_one(places: Sequence[int]) -> list[int]:
     return [place + (places[0] > 0) for place in places]
 
 
-def test_a_request_that_leaves_memory_behind_is_found(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_leak_is_found(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh, new_cache, kept = runtime.fresh_answers(model, 3, "cpu", "exact"), Model.new_cache, list[Tensor]()
 
     def leaking(loaded: Model, planned: int) -> Cache:

@@ -44,7 +44,7 @@ def ask(client: Any, model: str = NAME, **fields: object) -> Any:
     )
 
 
-def test_openai_is_answered_whole_and_in_pieces(keyed: Served, expected: str) -> None:
+def test_the_openai_client_gets_whole_and_streamed_answers(keyed: Served, expected: str) -> None:
     client = openai_client(keyed.uri)
     whole = ask(client)
     assert whole.choices[0].message.content == expected
@@ -181,7 +181,7 @@ def test_curl_needs_no_content_type(keyed: Served, expected: str) -> None:
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == expected
 
 
-def test_curl_is_told_of_a_hundred_megabytes_before_it_sends_them(keyed: Served, tmp_path: Path) -> None:
+def test_curl_gets_413_before_it_sends_a_hundred_megabytes(keyed: Served, tmp_path: Path) -> None:
     with (tmp_path / "large").open("wb") as file:
         file.truncate(100_000_000)
     key = f"authorization: Bearer {KEY}"

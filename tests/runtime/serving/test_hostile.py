@@ -65,7 +65,7 @@ def require_alive(served: Served) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1/chat/completions", "/v1/completions", "/completion", "/tokenize", "/execute"]
 )
-def test_what_is_no_request_is_400(served: Served, path: str, body: bytes) -> None:
+def test_an_invalid_request_is_400(served: Served, path: str, body: bytes) -> None:
     answer = served.client.post(path, content=body)
     assert answer.status_code == 400, answer.text
     assert answer.headers["content-type"] == "application/json"
@@ -134,7 +134,7 @@ def test_ten_thousand_headers_are_431(served: Served, size: int) -> None:
     require_alive(served)
 
 
-def test_more_headers_than_may_be_are_431_also_where_they_are_small(served: Served) -> None:
+def test_too_many_headers_are_431_even_if_they_are_small(served: Served) -> None:
     headers = {f"x-{i}": "v" for i in range(101)}
     assert served.client.get("/health", headers=headers).status_code == 431
     assert served.client.get("/health", headers={f"x-{i}": "v" for i in range(80)}).status_code == 200
@@ -163,13 +163,13 @@ def test_a_body_that_is_promised_too_large_is_413_before_it_comes(served: Served
              "GET / HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6", "POST / HTTP/1.1\r\ntransfer-encoding: gzip"],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_http_is_refused(served: Served, line: str) -> None:
+def test_data_that_is_not_http_is_refused(served: Served, line: str) -> None:
     answer = raw(served, f"{line}\r\nhost: localhost\r\n\r\n".encode())
     assert status_of(answer) in (400, 501, 505)
     require_alive(served)
 
 
-def test_a_path_that_there_is_not_and_a_way_that_it_is_not_asked(served: Served) -> None:
+def test_an_unknown_path_is_404_and_a_wrong_method_405(served: Served) -> None:
     assert served.client.get("/nowhere").json()["error"]["code"] == "not_found"
     wrong = served.client.get("/v1/chat/completions")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
@@ -300,7 +300,7 @@ def at_once(count: int, ask: Callable[[int], int]) -> Counter[int]:
     return Counter(statuses)
 
 
-def test_of_two_hundred_at_once_as_many_are_served_as_there_is_room_for(start: Start) -> None:
+def test_of_two_hundred_at_once_slots_and_queue_are_served(start: Start) -> None:
     served = start(limits=Limits(slots=4, max_queue=36))
 
     body = json.dumps({"model": NAME, "prompt": "hello", "max_tokens": 40, "temperature": 0}).encode()
@@ -344,7 +344,7 @@ def test_connections_beyond_the_bound_are_503_and_the_others_are_served(start: S
     require_alive(served)
 
 
-def test_before_the_model_is_there_everything_is_503_but_the_page(start: Start, model_file: Any) -> None:
+def test_before_the_model_is_loaded_everything_but_the_page_is_503(start: Start, model_file: Any) -> None:
     from llorch import runtime
 
     leave = threading.Event()
@@ -368,7 +368,7 @@ def test_before_the_model_is_there_everything_is_503_but_the_page(start: Start, 
     wait_for(lambda: served.client.get("/health").status_code == 200)
 
 
-def test_a_server_that_drains_ends_what_it_has_and_takes_nothing_new(
+def test_a_draining_server_completes_its_requests_and_takes_no_new_ones(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = start(limits=Limits(slots=1))
@@ -406,7 +406,7 @@ def test_a_server_that_drains_ends_what_it_has_and_takes_nothing_new(
     wait_for(served.stopped)
 
 
-def test_a_second_time_it_ends_at_once(start: Start, slow_steps: None) -> None:
+def test_draining_twice_ends_at_once(start: Start, slow_steps: None) -> None:
     served = start()
     with served.client.stream(
         "POST", "/execute", json={"job_id": "j", "prompt": "hello", "max_tokens": 1900}
@@ -437,7 +437,7 @@ KEY = "sk-a-secret-key"
         ({"authorization": "Bearer another"}, 200),
     ],
 )
-def test_a_key_is_needed_where_there_is_one(
+def test_a_key_is_required_if_keys_are_set(
     start: Start, caplog: pytest.LogCaptureFixture, headers: dict[str, Any], status: int
 ) -> None:
     served = start(keys=Keys([KEY, "another"]), hosts=None)
@@ -479,7 +479,7 @@ def test_a_strangers_page_is_refused(served: Served) -> None:
     assert not [name for name in preflight.headers if name.startswith("access-control")]
 
 
-def test_an_error_that_nobody_foresaw_is_500_without_its_text(
+def test_an_unexpected_error_is_500_without_its_text(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:

@@ -189,7 +189,7 @@ def rows() -> Iterable[str]:
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_each_gets_its_answer_and_the_server_lives(
+def test_each_client_gets_its_answer_and_the_server_survives(
     start: Start, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = start(limits=replace(LIMITS, head_s=client.head_s))

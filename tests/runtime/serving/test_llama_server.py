@@ -18,7 +18,7 @@ def complete(served: Served, **fields: object) -> Any:
     return answer.json()
 
 
-def test_a_completion_is_what_the_runtime_says(served: Served, alone: Model) -> None:
+def test_a_completion_is_the_runtimes_generation(served: Served, alone: Model) -> None:
     document = complete(served)
     assert document["content"] == alone.generate("hello", max_new_tokens=12).text
     assert (
@@ -39,23 +39,21 @@ def test_a_completion_is_what_the_runtime_says(served: Served, alone: Model) -> 
     assert "completion_probabilities" not in document
 
 
-def test_ids_are_a_prompt_too_and_tokens_come_back_where_they_are_asked_for(
-    served: Served, alone: Model
-) -> None:
+def test_a_prompt_can_be_ids_and_tokens_are_returned_if_asked_for(served: Served, alone: Model) -> None:
     ids = alone.tokenizer.encode("hello").ids
     document = complete(served, prompt=ids, return_tokens=True)
     assert document["tokens"] == list(alone.generate(ids, max_new_tokens=12).ids)
     assert document["content"] == complete(served)["content"]
 
 
-def test_n_predict_may_be_nothing_and_may_be_all_that_there_is_room_for(served: Served, alone: Model) -> None:
+def test_n_predict_can_be_zero_and_can_fill_the_context(served: Served, alone: Model) -> None:
     assert complete(served, n_predict=0)["tokens_predicted"] == 0
     prompt = (alone.tokenizer.encode("hello").ids * 3000)[: alone.n_ctx - 5]
     assert complete(served, prompt=prompt, n_predict=-1, ignore_eos=True)["tokens_predicted"] == 5
     assert complete(served, prompt=prompt, n_predict=100, ignore_eos=True)["tokens_predicted"] == 5
 
 
-def test_its_defaults_are_llama_servers(served: Served, alone: Model) -> None:
+def test_the_defaults_are_llama_servers(served: Served, alone: Model) -> None:
     body = {"prompt": "hello", "n_predict": 12, "seed": 3}
     document = served.post("/completion", **body).json()
     sampling = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, seed=3)
@@ -75,7 +73,7 @@ def test_its_defaults_are_llama_servers(served: Served, alone: Model) -> None:
         ("frequency_penalty", 2, "frequency_penalty"),
     ],
 )
-def test_a_penalty_reaches_the_choice(
+def test_a_penalty_reaches_the_sampling(
     served: Served, alone: Model, field: str, value: float, ours: str
 ) -> None:
     expected = alone.generate("hello", max_new_tokens=40, sampling=Sampling(**{ours: value})).text  # type: ignore[arg-type]
@@ -84,7 +82,7 @@ def test_a_penalty_reaches_the_choice(
 
 
 @pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 0}, {"min_p": 1}], ids=str)
-def test_the_filters_reach_the_choice(served: Served, narrow: dict[str, float]) -> None:
+def test_the_filters_reach_the_sampling(served: Served, narrow: dict[str, float]) -> None:
     open_ = {"top_k": -1, "top_p": 1, "min_p": 0, "temperature": 1.5, "seed": 3}
     greedy = complete(served)["content"]
     assert complete(served, **open_)["content"] != greedy
@@ -121,7 +119,7 @@ def test_a_stream_is_the_answer_in_pieces(served: Served) -> None:
     assert chunks[-1]["stop_type"] == "limit"
 
 
-def test_probabilities_come_where_they_are_asked_for(served: Served, alone: Model) -> None:
+def test_probabilities_are_returned_if_asked_for(served: Served, alone: Model) -> None:
     document = complete(served, n_probs=2)
     found = document["completion_probabilities"]
     assert [entry["id"] for entry in found] == list(alone.generate("hello", max_new_tokens=12).ids)
@@ -135,12 +133,14 @@ def test_probabilities_come_where_they_are_asked_for(served: Served, alone: Mode
      {"samplers": ["top_k"]}, {"repeat_last_n": 64}, {"typical_p": 0.5}, {"nonsense": 1}],
     ids=str,
 )  # fmt: skip
-def test_what_would_change_the_answer_is_refused(served: Served, fields: dict[str, object]) -> None:
+def test_unsupported_fields_that_would_change_the_answer_are_refused(
+    served: Served, fields: dict[str, object]
+) -> None:
     answer = served.post("/completion", prompt="hello", n_predict=1, **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(fields)))
 
 
-def test_what_would_not_is_ignored(served: Served) -> None:
+def test_unsupported_fields_that_would_not_are_ignored(served: Served) -> None:
     neutral = {
         "cache_prompt": True,
         "id_slot": -1,
@@ -152,7 +152,7 @@ def test_what_would_not_is_ignored(served: Served) -> None:
     assert complete(served, **neutral)["content"] == complete(served)["content"]
 
 
-def test_text_becomes_ids_and_comes_back(served: Served, alone: Model) -> None:
+def test_tokenize_and_detokenize_are_inverse(served: Served, alone: Model) -> None:
     text = "hello wörld 👋"
     ids = served.post("/tokenize", content=text).json()["tokens"]
     assert ids == alone.tokenizer.encode(text, add_special_tokens=False).ids
@@ -179,9 +179,7 @@ def test_special_tokens_are_parsed_unless_they_are_text(served: Served, alone: M
     assert served.post("/tokenize", content="<|eos|>").json()["tokens"] == [eos]
 
 
-def test_what_a_tokenizer_puts_before_a_text_is_added_where_it_is_asked_for(
-    start: Start, model_file: Any
-) -> None:
+def test_leading_special_tokens_are_added_if_asked_for(start: Start, model_file: Any) -> None:
     from llorch import runtime
     from tests.models.gguf_writer import BOOL, one
     from tests.models.tiny import random_llama
@@ -195,7 +193,7 @@ def test_what_a_tokenizer_puts_before_a_text_is_added_where_it_is_asked_for(
     assert served.post("/tokenize", content="hello", add_special=True).json()["tokens"] == [bos, *plain]
 
 
-def test_an_id_that_there_is_not_is_refused(served: Served) -> None:
+def test_an_unknown_id_is_refused(served: Served) -> None:
     answer = served.post("/detokenize", tokens=[10**6])
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "tokens")
 
@@ -220,7 +218,7 @@ def test_the_properties_name_no_path(served: Served, model_file: Any) -> None:
         assert str(model_file.parent) not in served.client.get(path).text
 
 
-def test_metrics_count_what_was_done(start: Start) -> None:
+def test_metrics_count_tokens_and_requests(start: Start) -> None:
     served = start()
 
     def value(name: str) -> float:

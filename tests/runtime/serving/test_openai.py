@@ -34,7 +34,7 @@ def chat_ids(model: Model, content: str) -> list[int]:
     return encode_rendered(model.tokenizer, f"[user]{content}[assistant]")
 
 
-def test_a_chat_is_what_the_runtime_says_of_the_rendered_template(served: Served, alone: Model) -> None:
+def test_a_chat_is_the_runtimes_generation_for_the_rendered_template(served: Served, alone: Model) -> None:
     document: Any = served.chat("hello", max_tokens=12)
     said = alone.generate(chat_ids(alone, "hello"), max_new_tokens=12)
     assert text_of(document) == said.text
@@ -51,18 +51,18 @@ def test_a_chat_is_what_the_runtime_says_of_the_rendered_template(served: Served
     assert document["id"].startswith("chatcmpl-")
 
 
-def test_a_completion_is_what_the_runtime_says_of_the_prompt(served: Served, alone: Model) -> None:
+def test_a_completion_is_the_runtimes_generation_for_the_prompt(served: Served, alone: Model) -> None:
     document: Any = served.complete("hello world", max_tokens=9)
     assert text_of(document) == alone.generate("hello world", max_new_tokens=9).text
     assert (document["object"], document["choices"][0]["finish_reason"]) == ("text_completion", "length")
 
 
-def test_a_completion_has_sixteen_tokens_where_nobody_says_as_openai_has_it(served: Served) -> None:
+def test_a_completion_has_sixteen_tokens_by_default_as_in_openai(served: Served) -> None:
     document: Any = served.complete("hello")
     assert document["usage"]["completion_tokens"] == 16
 
 
-def test_a_chat_goes_on_to_the_end_of_the_context_where_nobody_says(served: Served, alone: Model) -> None:
+def test_a_chat_may_fill_the_context_by_default(served: Served, alone: Model) -> None:
     document: Any = served.chat("hello " * 300, temperature=0)
     prompt = document["usage"]["prompt_tokens"]
     ended = document["choices"][0]["finish_reason"]
@@ -84,12 +84,12 @@ def test_prompts_may_be_several_and_may_be_ids(served: Served, alone: Model) -> 
     assert both["usage"]["prompt_tokens"] == len(ids) + len(world)
 
 
-def test_max_completion_tokens_goes_before_max_tokens(served: Served) -> None:
+def test_max_completion_tokens_overrides_max_tokens(served: Served) -> None:
     document: Any = served.chat(max_tokens=3, max_completion_tokens=7)
     assert document["usage"]["completion_tokens"] == 7
 
 
-def test_a_temperature_draws_and_a_seed_makes_it_again(served: Served, alone: Model) -> None:
+def test_a_temperature_samples_and_a_seed_repeats_it(served: Served, alone: Model) -> None:
     def drawn(**fields: object) -> str:
         return text_of(served.complete("hello", max_tokens=12, **fields))
 
@@ -100,7 +100,7 @@ def test_a_temperature_draws_and_a_seed_makes_it_again(served: Served, alone: Mo
     assert drawn(temperature=0, seed=1) == drawn(temperature=0, seed=2)
 
 
-def test_without_a_temperature_it_is_one_and_without_a_seed_each_answer_is_its_own(served: Served) -> None:
+def test_the_default_temperature_is_one_and_the_default_seed_random(served: Served) -> None:
     body = {"model": NAME, "prompt": "hello", "max_tokens": 24}
     texts = {served.client.post("/v1/completions", json=body).json()["choices"][0]["text"] for _ in range(4)}
     assert len(texts) > 1
@@ -124,7 +124,7 @@ def test_a_filter_that_leaves_one_token_makes_it_greedy(served: Served, narrow: 
     [{"presence_penalty": 2}, {"frequency_penalty": 2}, {"repetition_penalty": 2}],
     ids=lambda p: next(iter(p)),
 )
-def test_a_penalty_reaches_the_choice(served: Served, alone: Model, penalty: dict[str, float]) -> None:
+def test_a_penalty_reaches_the_sampling(served: Served, alone: Model, penalty: dict[str, float]) -> None:
     document = served.complete("hello", max_tokens=40, **penalty)
     expected = alone.generate("hello", max_new_tokens=40, sampling=Sampling(**penalty)).text  # type: ignore[arg-type]
     assert text_of(document) == expected != alone.generate("hello", max_new_tokens=40).text
@@ -150,7 +150,7 @@ def test_an_end_token_ends_it(served: Served, alone: Model, monkeypatch: pytest.
     assert document["usage"]["completion_tokens"] == first
 
 
-def test_several_answers_differ_by_their_seeds_and_the_first_is_the_one_alone(served: Served) -> None:
+def test_several_answers_differ_by_their_seeds_and_the_first_equals_a_single_one(served: Served) -> None:
     hot: dict[str, Any] = {"temperature": 1.5, "seed": 3, "max_tokens": 12}
     one: Any = served.chat(**hot)
     many: Any = served.chat(**hot, n=3)
@@ -187,7 +187,7 @@ def test_a_stream_of_a_completion_is_the_answer_in_pieces(served: Served) -> Non
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
-def test_a_stream_ends_with_the_numbers_of_tokens_where_they_are_asked_for(served: Served) -> None:
+def test_a_stream_ends_with_token_counts_if_asked_for(served: Served) -> None:
     whole: Any = served.chat("hello", max_tokens=5)
     messages = [{"role": "user", "content": "hello"}]
     chunks = events(
@@ -265,7 +265,7 @@ def test_the_log_probabilities_of_a_stream_are_those_of_the_whole(served: Served
     assert streamed == whole["choices"][0]["logprobs"]["content"]
 
 
-def test_tools_reach_the_template_and_none_keeps_them_out(served: Served, alone: Model) -> None:
+def test_tools_reach_the_template_unless_tool_choice_is_none(served: Served, alone: Model) -> None:
     tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
     bare, told = served.chat("hi", max_tokens=8), served.chat("hi", max_tokens=8, tools=tools)
     assert told["usage"]["prompt_tokens"] > bare["usage"]["prompt_tokens"]  # type: ignore[index]
@@ -310,7 +310,7 @@ REFUSED: list[tuple[dict[str, object], int, str | None, str | None]] = [
 
 
 @pytest.mark.parametrize(("fields", "status", "param", "code"), REFUSED, ids=lambda value: str(value)[:40])
-def test_what_is_not_served_is_refused_as_openai_refuses(
+def test_unsupported_fields_are_refused_in_openais_form(
     served: Served, fields: dict[str, object], status: int, param: str | None, code: str | None
 ) -> None:
     body = {"model": NAME, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2, **fields}
@@ -327,13 +327,15 @@ def test_what_is_not_served_is_refused_as_openai_refuses(
 @pytest.mark.parametrize(
     "fields", [{"best_of": 2}, {"echo": True}, {"suffix": "x"}, {"logit_bias": {"1": 1}}], ids=str
 )
-def test_what_completions_do_not_serve_is_refused(served: Served, fields: dict[str, object]) -> None:
+def test_fields_that_completions_do_not_support_are_refused(
+    served: Served, fields: dict[str, object]
+) -> None:
     answer = served.post("/v1/completions", model=NAME, prompt="hello", **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(fields)))
 
 
 @pytest.mark.parametrize("prompt", ["", [], [[]], [384], [-1], [True], [1.5], {"a": 1}, None], ids=str)
-def test_a_prompt_that_is_none_is_refused(served: Served, prompt: object) -> None:
+def test_an_invalid_prompt_is_refused(served: Served, prompt: object) -> None:
     answer = served.post("/v1/completions", model=NAME, prompt=prompt, max_tokens=1)
     assert answer.status_code == 400, answer.text
 
@@ -357,7 +359,7 @@ def test_fields_that_change_no_answer_are_ignored_and_so_are_neutral_values(serv
     assert text_of(served.chat("hello", max_tokens=5, **ignored, **neutral)) == text_of(plain)
 
 
-def test_the_models_say_which_bytes_they_are(served: Served) -> None:
+def test_models_have_the_files_digest(served: Served) -> None:
     listed = served.client.get("/v1/models").json()
     assert listed["object"] == "list"
     (model,) = listed["data"]

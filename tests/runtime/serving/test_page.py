@@ -124,7 +124,7 @@ def set_value(browser: Any, selector: str, value: str) -> None:
     browser.execute_script("document.querySelector(arguments[0]).value = arguments[1]", selector, value)
 
 
-def test_a_conversation_is_what_the_runtime_says_turn_by_turn(page: Any, alone: Model) -> None:
+def test_a_conversation_is_the_runtimes_turn_by_turn(page: Any, alone: Model) -> None:
     problems(page)
     set_value(page, "#tokens", "12")
     chat = Chat(alone)
@@ -154,7 +154,7 @@ def test_the_settings_reach_the_request(page: Any, alone: Model) -> None:
     assert answers(page) == [expected]
 
 
-def test_what_a_model_or_a_user_writes_is_text_and_no_markup(page: Any) -> None:
+def test_messages_are_shown_as_text_not_as_markup(page: Any) -> None:
     set_value(page, "#tokens", "2")
     say(page, "<img src=x onerror=\"document.title='owned'\"><b>bold</b>")
     wait_for(lambda: len(answers(page)) == 1)
@@ -184,7 +184,7 @@ def test_escape_stops_an_answer_and_the_slot_is_free(
     assert page.switch_to.active_element.get_attribute("id") == "said"
 
 
-def test_the_model_its_checks_and_its_provenance_stand_beside_it(page: Any, served: Served) -> None:
+def test_the_model_its_checks_and_its_provenance_are_shown(page: Any, served: Served) -> None:
     facts = text_of(page, "#facts")
     assert "gguf" in facts
     assert served.server.service.card.digest in facts  # type: ignore[operator]
@@ -197,7 +197,7 @@ def test_the_model_its_checks_and_its_provenance_stand_beside_it(page: Any, serv
     assert text_of(page, "h1") == "tiny"
 
 
-def test_an_error_is_said_and_what_was_typed_is_kept(page: Any) -> None:
+def test_an_error_is_shown_and_the_typed_text_is_kept(page: Any) -> None:
     set_value(page, "#tokens", "1000000")
     say(page, "hello")
     wait_for(lambda: "positions" in text_of(page, ".error"))
@@ -242,7 +242,7 @@ def test_it_can_be_read_in_both_schemes(page: Any, scheme: str) -> None:
         assert contrast(page, selector) >= 4.5, selector
 
 
-def test_on_a_narrow_screen_nothing_is_wider_than_it(page: Any) -> None:
+def test_nothing_is_wider_than_a_narrow_screen(page: Any) -> None:
     metrics = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
@@ -251,7 +251,7 @@ def test_on_a_narrow_screen_nothing_is_wider_than_it(page: Any) -> None:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_where_a_key_is_needed_it_is_asked_for_and_used(start: Start, browser: Any) -> None:
+def test_a_required_key_is_asked_for_and_used(start: Start, browser: Any) -> None:
     served = start(keys=Keys(["sk-page"]), hosts=None)
     opened(browser, served.uri, "a key is needed: authorization: Bearer …")
     assert find(browser, "#keyed").is_displayed()

@@ -28,7 +28,7 @@ GREEDY = Sampling()
 HOT = Sampling(temperature=1.2, seed=11)
 
 
-class Heard:
+class Events:
     """Collects a job's events. wait: until the last one."""
 
     def __init__(self) -> None:
@@ -82,14 +82,14 @@ def scheduler(model: Model) -> Iterator[Scheduler]:
 
 def job_of(
     model: Model, prompt: str | list[int], most: int = 20, sampling: Sampling = GREEDY, stop: Any = ()
-) -> tuple[Job, Heard]:
+) -> tuple[Job, Events]:
     ids = model.tokenizer.encode(prompt).ids if isinstance(prompt, str) else prompt
-    heard = Heard()
+    heard = Events()
     return Job(Request(model, ids, most, sampling, stop), heard), heard
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, HOT], ids=["greedy", "drawn"])
-def test_eight_together_say_what_each_says_alone(
+def test_eight_requests_together_are_answered_as_each_alone(
     model: Model, scheduler: Scheduler, sampling: Sampling
 ) -> None:
     expected = [model.generate(prompt, max_new_tokens=24, sampling=sampling) for prompt in PROMPTS]
@@ -100,13 +100,13 @@ def test_eight_together_say_what_each_says_alone(
         assert (heard.ids, heard.text) == (list(alone.ids), alone.text)
 
 
-def test_they_really_run_together(model: Model, scheduler: Scheduler) -> None:
+def test_requests_really_run_together(model: Model, scheduler: Scheduler) -> None:
     order: list[int] = []
     jobs = []
     for index in range(4):
         job, heard = job_of(model, "hello", 20)
 
-        def deliver(event: Event, index: int = index, heard: Heard = heard) -> None:
+        def deliver(event: Event, index: int = index, heard: Events = heard) -> None:
             if isinstance(event, Token):
                 order.append(index)
             heard(event)
@@ -120,9 +120,7 @@ def test_they_really_run_together(model: Model, scheduler: Scheduler) -> None:
     assert changes > 40  # run one after another, there would be three
 
 
-def test_a_long_prompt_does_not_keep_the_others_waiting_for_its_end(
-    model: Model, scheduler: Scheduler
-) -> None:
+def test_a_long_prompt_does_not_block_the_others(model: Model, scheduler: Scheduler) -> None:
     talking, talk = job_of(model, "hello", 200)
     scheduler.submit([talking])
     while len(talk.ids) < 2:
@@ -153,7 +151,7 @@ def test_a_step_of_several_is_the_step_of_each_within_rounding(model: Model) -> 
     assert [cache.length for cache in caches] == [len(ids) + 3 for ids in prompts]
 
 
-def test_where_the_mode_allows_tokens_are_computed_as_one_batch(
+def test_tokens_are_computed_as_one_batch_if_the_mode_allows(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
@@ -176,7 +174,7 @@ def test_where_the_mode_allows_tokens_are_computed_as_one_batch(
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, HOT], ids=["greedy", "drawn"])
-def test_tokens_that_the_device_chooses_are_given_while_it_computes_the_next_ones(
+def test_tokens_sampled_on_the_device_are_delivered_while_it_computes_the_next(
     model: Model, monkeypatch: pytest.MonkeyPatch, sampling: Sampling
 ) -> None:
     def choose_together(self: Model, ids: Any, caches: Any, choices: Any) -> Any:
@@ -205,7 +203,7 @@ def test_tokens_that_the_device_chooses_are_given_while_it_computes_the_next_one
     scheduler.close()
 
 
-def test_what_is_beyond_the_queue_is_refused_with_a_time_and_nothing_of_it_is_kept(model: Model) -> None:
+def test_requests_beyond_the_queue_are_refused_with_a_retry_time(model: Model) -> None:
     scheduler = scheduler_of(model, slots=1, max_queue=2)
     jobs = [job_of(model, "hello", 500) for _ in range(3)]
     scheduler.submit([job for job, _ in jobs])
@@ -256,13 +254,13 @@ def test_a_cancelled_job_makes_no_further_step(model: Model, monkeypatch: pytest
     scheduler.close()
 
 
-def test_a_job_that_needs_more_memory_than_all_may_have_runs_alone(model: Model) -> None:
+def test_a_job_whose_cache_exceeds_the_limit_runs_alone(model: Model) -> None:
     scheduler = scheduler_of(model, cache_bytes=1)
     running: list[int] = []
     jobs = [job_of(model, prompt, 10) for prompt in PROMPTS[:3]]
     for job, heard in jobs:
 
-        def deliver(event: Event, heard: Heard = heard) -> None:
+        def deliver(event: Event, heard: Events = heard) -> None:
             running.append(scheduler.running)
             heard(event)
 
@@ -274,7 +272,7 @@ def test_a_job_that_needs_more_memory_than_all_may_have_runs_alone(model: Model)
     scheduler.close()
 
 
-def test_draining_refuses_the_new_and_ends_the_old(model: Model, scheduler: Scheduler) -> None:
+def test_draining_refuses_new_jobs_and_completes_old_ones(model: Model, scheduler: Scheduler) -> None:
     jobs = [job_of(model, "hello", 30) for _ in range(12)]  # more than there are slots: some wait
     scheduler.submit([job for job, _ in jobs])
     scheduler.drain()
@@ -328,12 +326,12 @@ def test_events_are_in_order_whatever_stops_fails_and_is_cancelled(
     model: Model, plans: list[dict[str, Any]], slots: int
 ) -> None:
     scheduler = scheduler_of(model, slots=slots)
-    jobs: list[tuple[Job, Heard, dict[str, Any]]] = []
+    jobs: list[tuple[Job, Events, dict[str, Any]]] = []
     for plan in plans:
         job, heard = job_of(model, plan["prompt"], plan["most"], plan["sampling"], plan["stop"])
         fail_at, accept = plan["fail_at"], job.request.accept
 
-        def deliver(event: Event, heard: Heard = heard, plan: dict[str, Any] = plan, job: Job = job) -> None:
+        def deliver(event: Event, heard: Events = heard, plan: dict[str, Any] = plan, job: Job = job) -> None:
             heard(event)
             if plan["cancel_after"] is not None and len(heard.ids) >= plan["cancel_after"]:
                 job.cancelled = True

@@ -46,13 +46,13 @@ def test_an_answer_follows_its_schema(served: Served, temperature: float, seed: 
         jsonschema.validate(json.loads(choice["message"]["content"]), ORDER)
 
 
-def test_it_is_the_schema_that_does_it(served: Served) -> None:
+def test_without_a_schema_the_answer_is_not_json(served: Served) -> None:
     text = asked(served, {"type": "text"}, temperature=0).json()["choices"][0]["message"]["content"]
     with pytest.raises(ValueError, match="Expecting"):
         json.loads(text)
 
 
-def test_two_schemas_at_once_do_not_show_in_each_other(served: Served) -> None:
+def test_two_concurrent_schemas_do_not_affect_each_other(served: Served) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     formats = [following({"const": f"only {number}"}) for number in range(8)]
@@ -71,14 +71,14 @@ def test_any_object_is_an_object(served: Served) -> None:
             assert isinstance(json.loads(text), dict)
 
 
-def test_a_stream_is_the_same_text(served: Served) -> None:
+def test_a_streamed_answer_is_the_same_text(served: Served) -> None:
     whole = asked(served, following(ORDER), temperature=0).json()["choices"][0]["message"]["content"]
     lines = asked(served, following(ORDER), temperature=0, stream=True).text.splitlines()
     chunks = [json.loads(line[6:])["choices"][0]["delta"] for line in lines if line.startswith("data: {")]
     assert "".join(chunk.get("content", "") for chunk in chunks) == whole
 
 
-def test_what_it_had_no_room_for_is_cut(served: Served) -> None:
+def test_an_answer_beyond_max_tokens_is_cut(served: Served) -> None:
     choice = asked(served, following(ORDER), temperature=0, max_tokens=3).json()["choices"][0]
     assert choice["finish_reason"] == "length"
     whole = asked(served, following(ORDER), temperature=0).json()["choices"][0]["message"]["content"]
@@ -98,7 +98,7 @@ def test_what_it_had_no_room_for_is_cut(served: Served) -> None:
     ],
     ids=repr,
 )
-def test_what_cannot_be_followed_is_400_by_name(served: Served, format: dict[str, object], says: str) -> None:
+def test_an_unsupported_schema_is_400_by_name(served: Served, format: dict[str, object], says: str) -> None:
     answer = asked(served, format)
     error = answer.json()["error"]
     assert (answer.status_code, error["type"]) == (400, "invalid_request_error")

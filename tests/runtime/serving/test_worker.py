@@ -54,7 +54,7 @@ def require_order(events: Events) -> None:
     assert places == sorted(set(places))
 
 
-def test_a_job_is_told_from_its_start_to_its_end(served: Served, alone: Model) -> None:
+def test_a_jobs_events_run_from_its_start_to_its_end(served: Served, alone: Model) -> None:
     events = execute(served)
     require_order(events)
     assert events[0][1].items() >= {"job_id": "job", "model": NAME}.items()
@@ -67,7 +67,7 @@ def test_a_job_is_told_from_its_start_to_its_end(served: Served, alone: Model) -
     assert metrics["vram_bytes"] == 0  # a CPU has none
 
 
-def test_max_tokens_is_the_most(served: Served) -> None:
+def test_max_tokens_limits_the_answer(served: Served) -> None:
     assert [execute(served, max_tokens=n)[-1][1]["tokens_out"] for n in (1, 5)] == [1, 5]
 
 
@@ -87,7 +87,7 @@ def test_an_end_token_ends_it(served: Served, alone: Model, monkeypatch: pytest.
     assert "stop_sequence_matched" not in end
 
 
-def test_the_temperature_and_the_seed_reach_the_choice(served: Served, alone: Model) -> None:
+def test_the_temperature_and_the_seed_reach_the_sampling(served: Served, alone: Model) -> None:
     texts = [text_of(execute(served, temperature=1.5, seed=seed)) for seed in (3, 3, 4)]
     assert texts[0] == texts[1] != texts[2]
     assert (
@@ -99,13 +99,13 @@ def test_the_temperature_and_the_seed_reach_the_choice(served: Served, alone: Mo
 
 
 @pytest.mark.parametrize("narrow", [{"top_p": 0.0}, {"top_k": 1}, {"min_p": 1.0}], ids=str)
-def test_the_filters_reach_the_choice(served: Served, narrow: dict[str, Any]) -> None:
+def test_the_filters_reach_the_sampling(served: Served, narrow: dict[str, Any]) -> None:
     greedy = text_of(execute(served))
     assert text_of(execute(served, temperature=1.5, seed=3)) != greedy
     assert text_of(execute(served, temperature=1.5, seed=3, **narrow)) == greedy
 
 
-def test_the_repetition_penalty_reaches_the_choice(served: Served, alone: Model) -> None:
+def test_the_repetition_penalty_reaches_the_sampling(served: Served, alone: Model) -> None:
     expected = alone.generate("hello", max_new_tokens=40, sampling=Sampling(repetition_penalty=2.0)).text
     assert text_of(execute(served, max_tokens=40, repetition_penalty=2.0)) == expected
     assert expected != alone.generate("hello", max_new_tokens=40).text
@@ -148,7 +148,7 @@ def test_a_field_out_of_its_bounds_is_named(
     assert ("value" in error) == (field not in ("prompt", "stop"))
 
 
-def test_the_bounds_themselves_are_taken(served: Served) -> None:
+def test_the_bounds_themselves_are_accepted(served: Served) -> None:
     least = {
         "temperature": 0,
         "seed": 0,
@@ -170,7 +170,7 @@ def test_the_bounds_themselves_are_taken(served: Served) -> None:
         require_order(execute(served, job_id="x" * 256, max_tokens=1, **fields))
 
 
-def test_all_errors_are_told_at_once_in_the_order_of_the_fields(served: Served) -> None:
+def test_all_errors_are_reported_at_once_in_the_order_of_the_fields(served: Served) -> None:
     wrong = {field: value for field, value, _ in BAD if field != "nonsense"}
     errors = served.post("/execute", **wrong).json()["errors"]
     assert [error["field"] for error in errors] == list(wrong)
@@ -181,7 +181,7 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_fields(served: Served) 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"job_id": NaN}'], ids=repr)
-def test_what_is_no_object_is_an_error_in_the_same_form(served: Served, body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_an_error_in_the_same_form(served: Served, body: bytes) -> None:
     answer = served.client.post("/execute", content=body)
     assert answer.status_code == 400
     assert all(set(error) >= {"field", "constraint", "message"} for error in answer.json()["errors"])
@@ -209,7 +209,7 @@ def test_a_running_job_is_cancelled_by_its_name(served: Served, slow_steps: None
     assert served.server.service.running == 0
 
 
-def test_cancelling_is_idempotent_also_of_what_never_was(served: Served) -> None:
+def test_cancelling_is_idempotent_even_for_unknown_jobs(served: Served) -> None:
     for _ in range(2):
         answer = served.post("/cancel", job_id="nobody")
         assert (answer.status_code, answer.json()) == (202, {"job_id": "nobody"})
@@ -277,7 +277,7 @@ def test_a_step_that_fails_is_an_error_event_of_that_job_alone(
     assert served.server.service.running == 0
 
 
-def test_want_of_memory_has_a_code_of_its_own(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_has_its_own_code(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(self: Model, ids: Any, cache: Any) -> Any:
         raise MemoryError
 
@@ -285,7 +285,7 @@ def test_want_of_memory_has_a_code_of_its_own(served: Served, monkeypatch: pytes
     assert execute(served)[-1][1]["code"] == "VRAM_OOM"
 
 
-class Heard(HTTPServer):
+class CallbackListener(HTTPServer):
     """A listener for callbacks. statuses: of its responses in order, the last one repeated."""
 
     def __init__(self, *statuses: int) -> None:
@@ -301,7 +301,7 @@ class Heard(HTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Heard
+    server: CallbackListener
 
     def do_POST(self) -> None:
         import httpx2
@@ -322,10 +322,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def heard() -> Iterator[Any]:
-    made: list[Heard] = []
+    made: list[CallbackListener] = []
 
-    def listen(*statuses: int) -> Heard:
-        made.append(Heard(*statuses))
+    def listen(*statuses: int) -> CallbackListener:
+        made.append(CallbackListener(*statuses))
         return made[-1]
 
     yield listen
@@ -334,14 +334,14 @@ def heard() -> Iterator[Any]:
         one.server_close()
 
 
-def test_the_callback_is_told_once_the_worker_serves(start: Start, heard: Any) -> None:
+def test_the_callback_is_called_once_the_worker_serves(start: Start, heard: Any) -> None:
     listener = heard(200)
     served = start(callback_url=listener.url, worker_id="w-1")
     wait_for(lambda: listener.said)
     assert listener.said == [("/ready", {"worker_id": "w-1", "vram_bytes": 0, "uri": served.uri}, 200)]
 
 
-def test_the_callback_is_tried_again_until_it_is_heard(
+def test_the_callback_is_retried_until_it_succeeds(
     start: Start, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llorch.runtime.serving.callback.FIRST_WAIT_S", 0.01)
@@ -351,7 +351,7 @@ def test_the_callback_is_tried_again_until_it_is_heard(
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_a_callback_that_nobody_hears_ends_the_server(
+def test_a_failing_callback_ends_the_server(
     start: Start, heard: Any, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr("llorch.runtime.serving.callback.FIRST_WAIT_S", 0.01)

@@ -29,7 +29,7 @@ def tokenizer(*, bos: bool, eos: bool = False) -> Tokenizer:
 
 @pytest.mark.parametrize(("bos", "expected"), [(True, [0]), (False, [])])
 @pytest.mark.parametrize("eos", [True, False])
-def test_what_a_tokenizer_leads_with_is_seen(bos: bool, eos: bool, expected: list[int]) -> None:
+def test_the_leading_special_tokens_are_found(bos: bool, eos: bool, expected: list[int]) -> None:
     assert leading_ids(tokenizer(bos=bos, eos=eos)) == expected
 
 
@@ -42,7 +42,7 @@ def test_what_a_tokenizer_leads_with_is_seen(bos: bool, eos: bool, expected: lis
         (False, "<s>a b", [0, 2, 3]),
     ],
 )
-def test_bos_is_there_once(bos: bool, rendered: str, expected: list[int]) -> None:
+def test_bos_is_present_exactly_once(bos: bool, rendered: str, expected: list[int]) -> None:
     assert encode_rendered(tokenizer(bos=bos), rendered) == expected
 
 
@@ -60,7 +60,7 @@ def test_a_conversation_is_rendered_anew_with_every_answer(test_data: Path, orig
     assert second.prompt_ids[:2] == first.prompt_ids[:2]
 
 
-def test_what_was_refused_has_not_been_said(originals: Path) -> None:
+def test_a_refused_message_is_not_kept(originals: Path) -> None:
     with load(originals / "llama") as model:
         chat = Chat(model)
         with pytest.raises(ContextFull):

@@ -75,7 +75,7 @@ def test_a_character_that_never_ends_is_replaced_at_the_end() -> None:
     assert "".join(pieces(tokenizer, ids)) == "a\ufffd"
 
 
-def test_what_may_begin_a_stop_string_is_held_back() -> None:
+def test_a_possible_beginning_of_a_stop_string_is_withheld() -> None:
     tokenizer = bytes_tokenizer()
     ids = tokenizer.encode("one\n\none\nUser: x").ids
     given = pieces(tokenizer, ids, ("\nUser:",))
@@ -95,7 +95,7 @@ def test_text_ends_before_the_first_stop_string(text: str, stop: list[str]) -> N
     assert given == (text if first is None else text[: min(starts)])
 
 
-def test_nothing_comes_after_a_stop_string() -> None:
+def test_no_text_follows_a_stop_string() -> None:
     tokenizer = bytes_tokenizer()
     stream = TextStream(tokenizer, ("b",))
     assert [stream.push(id) for id in tokenizer.encode("abc").ids] == ["a", "", ""]

@@ -42,7 +42,7 @@ def test_every_item_is_done_once(threads: Pool, items: int, grain: int) -> None:
 
 
 @pytest.mark.parametrize(("items", "grain"), [(100, 1), (100, 7), (5, 100)])
-def test_a_thread_takes_a_share_of_what_is_left(threads: Pool, items: int, grain: int) -> None:
+def test_a_thread_takes_a_share_of_the_remaining_items(threads: Pool, items: int, grain: int) -> None:
     taken: list[tuple[int, int]] = []
     step, _alive = step_of(lambda _t, start, stop, _n: taken.append((start, stop)), items, grain)
     threads.run(Program([step]))
@@ -51,7 +51,7 @@ def test_a_thread_takes_a_share_of_what_is_left(threads: Pool, items: int, grain
         assert stop - start == min(left, max(grain, left // (2 * threads.threads)))
 
 
-def test_a_step_begins_when_the_one_before_is_done(threads: Pool) -> None:
+def test_a_step_begins_when_the_previous_one_is_done(threads: Pool) -> None:
     log: list[int] = []
 
     def slow(_table: int, start: int, stop: int, _thread: int) -> None:
@@ -71,7 +71,7 @@ def test_a_step_begins_when_the_one_before_is_done(threads: Pool) -> None:
         assert log == [0] * 4 + [1] * 3 + [2] * 2
 
 
-def test_a_program_may_be_run_again_at_once_and_after_a_pause(threads: Pool) -> None:
+def test_a_program_can_be_run_again_at_once_and_after_a_pause(threads: Pool) -> None:
     count: list[int] = []
     step, _alive = step_of(lambda _t, start, stop, _n: count.append(stop - start), 13, 2)
     program = Program([step] * 3)
@@ -82,7 +82,7 @@ def test_a_program_may_be_run_again_at_once_and_after_a_pause(threads: Pool) -> 
     assert sum(count) == 200 * 3 * 13
 
 
-def test_callers_at_the_same_time_wait_for_each_other(threads: Pool) -> None:
+def test_concurrent_callers_wait_for_each_other(threads: Pool) -> None:
     inside, most = [0], [0]
 
     def item(*_: int) -> None:
@@ -105,6 +105,6 @@ def test_callers_at_the_same_time_wait_for_each_other(threads: Pool) -> None:
     assert most == [1]
 
 
-def test_a_process_has_one_pool_of_a_size_and_none_beyond_its_processors() -> None:
+def test_a_process_has_one_pool_per_size_limited_to_its_cores() -> None:
     assert pool(1) is pool(1)
     assert pool(10**6).threads == allowed_cores()

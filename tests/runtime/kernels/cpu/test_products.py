@@ -54,7 +54,7 @@ def definition(type: QuantType, raw: NDArray[np.uint8], width: int) -> NDArray[n
     return widened
 
 
-def apart(y: torch.Tensor, expected: NDArray[np.float64]) -> float:
+def relative_error(y: torch.Tensor, expected: NDArray[np.float64]) -> float:
     """Root mean square of the differences, relative to the expected values'."""
     difference = y.double().numpy() - expected
     return float(np.sqrt((difference**2).mean() / (expected**2).mean()))
@@ -93,17 +93,17 @@ def check_product(name: str, mode: Mode, columns: int) -> None:
     (y,) = multiply.multiply(x, [Product(Blocks(type, raw, WIDTH), bias)], mode)
     expected = x.double().numpy() @ definition(type, raw, WIDTH).T + bias.double().numpy()
     assert y.shape == (columns, ROWS)
-    assert apart(y, expected) <= (ALLOWED[mode] if planes_of(type, mode) else ALLOWED[Mode.EXACT])
+    assert relative_error(y, expected) <= (ALLOWED[mode] if planes_of(type, mode) else ALLOWED[Mode.EXACT])
 
 
 @pytest.mark.parametrize("name", sorted(GROUPED))
-def test_two_planes_are_a_hundred_times_nearer_than_one(name: str) -> None:
+def test_two_planes_are_a_hundred_times_more_exact_than_one(name: str) -> None:
     type = by_name(name)
     raw = sample(type, ROWS * WIDTH // type.weights)
     x = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(0))
     expected = x.double().numpy() @ definition(type, raw, WIDTH).T
     one, two = (
-        apart(multiply.multiply(x, [Product(Blocks(type, raw, WIDTH))], mode)[0], expected)
+        relative_error(multiply.multiply(x, [Product(Blocks(type, raw, WIDTH))], mode)[0], expected)
         for mode in (Mode.FAST, Mode.VERIFY)
     )
     assert two < one / 100
@@ -111,7 +111,7 @@ def test_two_planes_are_a_hundred_times_nearer_than_one(name: str) -> None:
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 9, 48])
 @pytest.mark.parametrize("name", ["Q5_0", "Q6_K", "F32"])
-def test_products_beside_each_other_have_their_own_modes(name: str, columns: int) -> None:
+def test_products_of_one_operand_can_have_different_modes(name: str, columns: int) -> None:
     """Each equals its product alone; those of float weights are exact."""
     type = by_name(name)
     blocks = Blocks(type, sample(type, ROWS * WIDTH // type.weights), WIDTH)
@@ -119,19 +119,22 @@ def test_products_beside_each_other_have_their_own_modes(name: str, columns: int
     products = [Product(blocks), Product(blocks, mode=Mode.VERIFY)]
     together = multiply.multiply(x, products, Mode.FAST)
     for product, mode, found in zip(products, (Mode.FAST, Mode.VERIFY), together, strict=True):
-        assert apart(found, multiply.multiply(x, [product], mode)[0].double().numpy()) <= ALLOWED[Mode.EXACT]
+        assert (
+            relative_error(found, multiply.multiply(x, [product], mode)[0].double().numpy())
+            <= ALLOWED[Mode.EXACT]
+        )
 
 
 @pytest.mark.parametrize("rounded", ["BF16", "F16"])
 @pytest.mark.parametrize("name", ["Q4_K", "Q6_K", "Q8_0"])
-def test_rounded_weights_are_those_that_torch_rounds(name: str, rounded: str) -> None:
+def test_rounded_weights_equal_torchs_rounding(name: str, rounded: str) -> None:
     type = by_name(name)
     raw = sample(type, ROWS * WIDTH // type.weights)
     kind = {"BF16": torch.bfloat16, "F16": torch.float16}[rounded]
     weights = torch.from_numpy(definition(type, raw, WIDTH)).float().to(kind).double().numpy()
     x = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(0))
     (y,) = multiply.multiply(x, [Product(Blocks(type, raw, WIDTH))], Mode.EXACT, rounded)
-    assert apart(y, x.double().numpy() @ weights.T) <= ALLOWED[Mode.EXACT]
+    assert relative_error(y, x.double().numpy() @ weights.T) <= ALLOWED[Mode.EXACT]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def test_threads_do_not_change_a_bit(mode: Mode, columns: int) -> None:
 
 @pytest.mark.parametrize("value", [0.0, float("inf"), float("nan"), 1e-30, 3e38])
 @pytest.mark.parametrize("mode", [Mode.FAST, Mode.VERIFY])
-def test_activations_without_a_scale_do_no_harm(value: float, mode: Mode) -> None:
+def test_zero_tiny_and_nan_activations_affect_only_their_own_row(value: float, mode: Mode) -> None:
     """Zeros and tiny values give zeros; NaN stays NaN, and only in its own row."""
     type = by_name("Q4_0")
     x = torch.ones(3, WIDTH)
@@ -176,7 +179,7 @@ def swapped_nibbles(run: Run) -> Groups:
 
 
 @pytest.mark.parametrize("fault", [wrong_scale, swapped_nibbles])
-def test_a_kernel_that_is_wrong_is_found_before_it_is_used(
+def test_a_wrong_kernel_is_found_before_it_is_used(
     fault: grouped.Describe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faulty = {**GROUPED, "Q4_0": GroupedType(by_name("Q4_0"), 32, 4, fault, by_words=True)}

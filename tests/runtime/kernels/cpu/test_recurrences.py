@@ -16,7 +16,7 @@ CHANNELS = 24
 
 @pytest.mark.parametrize("size", [16, 48])
 @pytest.mark.parametrize("pieces", [[9], [1] * 9, [4, 5]], ids=str)
-def test_the_first_mambas_memory(size: int, pieces: list[int]) -> None:
+def test_mambas_state(size: int, pieces: list[int]) -> None:
     """x = exp(Δ A) x + Δ u B, y = C x + D u: models/mamba's `slow_forward`, in float64."""
     drawn = np.random.default_rng(size)
     value, step = (drawn.normal(0, 2, (9, CHANNELS)).astype(np.float32) for _ in range(2))
