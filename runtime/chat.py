@@ -51,13 +51,13 @@ class Chat:
         sampling: Sampling = GREEDY,
         stop: Sequence[str] = (),
     ) -> Stream:
-        """Start generating the answer; pass the completed stream to `answered` to keep it in the conversation."""
+        """Start generating the answer; pass the completed stream to `add_answer` to keep it in the conversation."""
         messages: list[Message] = [*self.messages, {"role": "user", "content": content}]
         ids = self.prompt_ids(messages)
         stream = self.model.stream(ids, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop)
         self.messages = messages  # only now: a refused request must leave the conversation unchanged
         return stream
 
-    def answered(self, stream: Stream) -> None:
+    def add_answer(self, stream: Stream) -> None:
         """Append the stream's text to the conversation as the assistant's message."""
         self.messages.append({"role": "assistant", "content": stream.generation.text})

@@ -46,7 +46,7 @@ def converse(name: str, conversation: Chat, answer: Callable[[str], Stream]) -> 
                 return
         elif line:
             try:
-                conversation.answered(answer(line))
+                conversation.add_answer(answer(line))
             except (InputError, RequestError) as error:
                 cli.note(name, str(error))
 

@@ -164,7 +164,7 @@ def chat(
         if typed := cli.is_terminal(sys.stdin) and cli.is_terminal(sys.stderr):
             converse(NAME, conversation, answer)
         while not typed and (line := read_line()):
-            conversation.answered(answer(line))
+            conversation.add_answer(answer(line))
     if as_json:
         messages = list(conversation.messages)
         cli.write_json(

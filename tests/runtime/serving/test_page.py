@@ -133,7 +133,7 @@ def test_a_conversation_is_the_runtimes_turn_by_turn(page: Any, alone: Model) ->
         wait_for(lambda turn=turn: len(answers(page)) == turn)  # type: ignore[misc]
         stream = chat.ask(said, max_new_tokens=12)
         expected = "".join(stream)
-        chat.answered(stream)
+        chat.add_answer(stream)
         assert answers(page)[-1] == expected
     assert "12 tokens in" in text_of(page, ".note")
     assert problems(page) == []

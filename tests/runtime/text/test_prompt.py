@@ -51,7 +51,7 @@ def test_a_conversation_is_rendered_anew_with_every_answer(test_data: Path, orig
         chat = Chat(model)
         first = chat.ask("one", max_new_tokens=4)
         answer = "".join(first)
-        chat.answered(first)
+        chat.add_answer(first)
         second = chat.ask("two", max_new_tokens=1)
         list(second)
     assert [message["role"] for message in chat.messages] == ["user", "assistant", "user"]
