@@ -225,9 +225,9 @@ class Decoder:
         elif self.traits.two_norms:
             normed = step.report(_norm(layer.ffn_norm, before), index, "ffn_norm")
         if layer.ffn is not None:
-            fed = layer.ffn(normed, x) if isinstance(layer.ffn, DenseAndMixture) else layer.ffn(normed)
-            fed = step.report(_norm(layer.ffn_post_norm, fed), index, "ffn_output") * scale
-            x = x + attended + fed if self.traits.parallel else x + fed
+            ffn_output = layer.ffn(normed, x) if isinstance(layer.ffn, DenseAndMixture) else layer.ffn(normed)
+            ffn_output = step.report(_norm(layer.ffn_post_norm, ffn_output), index, "ffn_output") * scale
+            x = x + attended + ffn_output if self.traits.parallel else x + ffn_output
         if layer.embedding is not None and step.own is not None:
             x = x + self._embed(x, index, layer.embedding, step.own)
         return x if layer.scale is None else x * layer.scale

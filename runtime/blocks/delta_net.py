@@ -50,13 +50,13 @@ class GatedDeltaNet:
         q = _unit(q.reshape(positions, s.key_heads, s.key_dim))[:, self.key_of] * s.key_dim**-0.5
         k = _unit(k.reshape(positions, s.key_heads, s.key_dim))[:, self.key_of]
         v = v.reshape(positions, s.value_heads, s.value_dim)
-        kept = (self.decay * functional.softplus(self.step(x) + self.step_bias)).exp()
-        written = torch.sigmoid(self.write(x))
+        decay = (self.decay * functional.softplus(self.step(x) + self.step_bias)).exp()
+        beta = torch.sigmoid(self.write(x))
         out = torch.empty_like(v)
         for t in range(positions):
-            memory *= kept[t, :, None, None]
+            memory *= decay[t, :, None, None]
             recalled = torch.einsum("hkv,hk->hv", memory, k[t])
-            memory += torch.einsum("hk,hv->hkv", k[t], (v[t] - recalled) * written[t, :, None])
+            memory += torch.einsum("hk,hv->hkv", k[t], (v[t] - recalled) * beta[t, :, None])
             out[t] = torch.einsum("hkv,hk->hv", memory, q[t])
         z = functional.silu(self.gate(x)).view_as(out)
         return self.output((self.norm(out) * z).reshape(positions, -1))

@@ -164,11 +164,11 @@ def choose_experts(
         probabilities = torch.sigmoid(scores)
     else:
         probabilities = torch.softmax(scores, dim=-1) if routing.scores == "softmax" else scores
-    worth = probabilities if choice_bias is None else probabilities + choice_bias
+    choice_scores = probabilities if choice_bias is None else probabilities + choice_bias
     if routing.groups > 1:
-        worth = _keep_best_groups(worth, routing)
+        choice_scores = _keep_best_groups(choice_scores, routing)
     # a stable sort breaks ties by index; topk does not promise which of two equal ones it takes
-    indices = torch.sort(worth, dim=-1, descending=True, stable=True).indices[:, : routing.used]
+    indices = torch.sort(choice_scores, dim=-1, descending=True, stable=True).indices[:, : routing.used]
     weights = probabilities.gather(1, indices)
     if routing.scores == "softmax of the chosen":
         weights = torch.softmax(weights, dim=-1)
@@ -189,11 +189,11 @@ def _sparse_mixer(scores: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
     return torch.cat(weights, dim=1), torch.cat(indices, dim=1)
 
 
-def _keep_best_groups(worth: Tensor, routing: Routing) -> Tensor:
+def _keep_best_groups(choice_scores: Tensor, routing: Routing) -> Tensor:
     """Scores of the experts in the best groups; −inf for all others."""
-    grouped = worth.view(len(worth), routing.groups, -1)
+    grouped = choice_scores.view(len(choice_scores), routing.groups, -1)
     best = min(2, grouped.shape[-1]) if routing.group_worth == "two best" else 1
     of_group = grouped.topk(best, dim=-1).values.sum(-1)
     chosen = torch.sort(of_group, dim=-1, descending=True, stable=True).indices[:, : routing.groups_used]
     kept = torch.zeros_like(of_group, dtype=torch.bool).scatter_(1, chosen, True)
-    return grouped.masked_fill(~kept[:, :, None], float("-inf")).view_as(worth)
+    return grouped.masked_fill(~kept[:, :, None], float("-inf")).view_as(choice_scores)

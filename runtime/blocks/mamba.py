@@ -43,19 +43,19 @@ class Mamba2Mixer:
         z, mixed, step = torch.split(self.inward(x), [s.inner, s.channels, s.heads], dim=-1)
         mixed = functional.silu(convolve(mixed, self.taps, self.conv_bias, past))
         shared = s.groups * s.state
-        value, into, out_of = torch.split(mixed, [s.inner, shared, shared], dim=-1)
+        value, b, c = torch.split(mixed, [s.inner, shared, shared], dim=-1)
         value = value.reshape(positions, s.heads, s.head_dim)
-        into, out_of = (
+        b, c = (
             one.reshape(positions, s.groups, s.state).repeat_interleave(s.heads // s.groups, dim=1)
-            for one in (into, out_of)
+            for one in (b, c)
         )
         step = functional.softplus(step + self.step_bias).clamp(min=s.least_step)
-        kept = (step * self.decay).exp()
+        decay = (step * self.decay).exp()
         y = torch.empty_like(value)
         for t in range(positions):
-            memory *= kept[t, :, None, None]
-            memory += (step[t, :, None] * value[t])[:, :, None] * into[t][:, None, :]
-            y[t] = torch.einsum("hds,hs->hd", memory, out_of[t])
+            memory *= decay[t, :, None, None]
+            memory += (step[t, :, None] * value[t])[:, :, None] * b[t][:, None, :]
+            y[t] = torch.einsum("hds,hs->hd", memory, c[t])
         y = (y + self.skip[:, None] * value).reshape(positions, -1) * functional.silu(z)
         if self.norm is not None:
             y = self.norm(y.view(positions, s.groups, -1)).reshape(positions, -1)
@@ -90,17 +90,15 @@ class MambaMixer:
         past, memory = state
         value, z = self.inward(x).chunk(2, dim=-1)
         value = functional.silu(convolve(value, self.taps, self.conv_bias, past))
-        low, into, out_of = torch.split(self.parameters(value), [s.rank, s.state, s.state], dim=-1)
+        low, b, c = torch.split(self.parameters(value), [s.rank, s.state, s.state], dim=-1)
         if s.eps is not None:
-            low, into, out_of = (
-                functional.rms_norm(one, one.shape[-1:], eps=s.eps) for one in (low, into, out_of)
-            )
+            low, b, c = (functional.rms_norm(one, one.shape[-1:], eps=s.eps) for one in (low, b, c))
         step = functional.softplus(self.step(low))
         y = torch.empty_like(value)
         for t in range(positions):
             memory *= (step[t, :, None] * self.decay).exp()
-            memory += (step[t] * value[t])[:, None] * into[t]
-            y[t] = memory @ out_of[t]
+            memory += (step[t] * value[t])[:, None] * b[t]
+            y[t] = memory @ c[t]
         return self.output((y + self.skip * value) * functional.silu(z))
 
     def linears(self) -> Iterator[Linear]:

@@ -91,7 +91,7 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
     family, kinds = config.family, structure.kinds
     common = common_heads([kind.mixer for kind in kinds], sizes.heads)
     types = _layer_types(config, sizes.layers)
-    turning = _ropes(config, sizes, structure, types if family.nested_rope else [FULL] * sizes.layers)
+    layer_ropes = _ropes(config, sizes, structure, types if family.nested_rope else [FULL] * sizes.layers)
     return Traits(
         vocabulary_size=sizes.vocabulary,
         hidden_size=sizes.hidden,
@@ -103,7 +103,7 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
         norm_eps=_rms_eps(config) or config.number(family.eps),
         activation=_activation(config),
         windows=_windows(config, types),
-        ropes=turning,
+        ropes=layer_ropes,
         attention_scale=_attention_scale(config, sizes),
         norm_offset=family.norm_offset,
         pairs=family.pairs,

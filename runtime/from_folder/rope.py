@@ -25,8 +25,8 @@ def ropes(config: Config, widths: list[int], types: list[str]) -> tuple[Rope | N
     """
     bases, rotated = _bases(config, len(types)), rotated_layers(config, len(types))
     each = list(zip(widths, types, bases, strict=True))
-    made = {key: _rope(config, *key) for key, turns in zip(each, rotated, strict=True) if turns}
-    return tuple(made[key] if turns else None for key, turns in zip(each, rotated, strict=True))
+    by_kind = {key: _rope(config, *key) for key, turns in zip(each, rotated, strict=True) if turns}
+    return tuple(by_kind[key] if turns else None for key, turns in zip(each, rotated, strict=True))
 
 
 def latent_scale(config: Config) -> float:
@@ -251,8 +251,8 @@ def _longrope(config: Config, parameters: Config, plain: list[float]) -> Compute
 def _proportional(config: Config, parameters: Config, plain: list[float]) -> Computed:  # noqa: ARG001  as the others
     """RoPE on the first pairs, with the frequencies of a fully rotated head; none on the others."""
     share = parameters.number("partial_rotary_factor", 1.0)
-    turning = int(share * 2 * len(plain) // 2)
-    return [f if pair < turning else 0.0 for pair, f in enumerate(plain)], 1.0, None
+    rotated = int(share * 2 * len(plain) // 2)
+    return [f if pair < rotated else 0.0 for pair, f in enumerate(plain)], 1.0, None
 
 
 COMPUTED_BY: dict[str, Callable[[Config, Config, list[float]], Computed]] = {

@@ -23,8 +23,8 @@ def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: F
     require(s.rank % LANES == 0 and s.rope % LANES == 0)
     keys, values = _stack(mixer.up_keys, transposed=True), _stack(mixer.up_values, transposed=False)
     q = _queries(steps, mixer, normed)
-    c, turning = recorder.floats("c", s.rank), recorder.floats("turning key", s.rope)
-    parts = (product_of(mixer.down, 0, s.rank), c), (product_of(mixer.down, s.rank, s.rank + s.rope), turning)
+    c, k_rope = recorder.floats("c", s.rank), recorder.floats("rope key", s.rope)
+    parts = (product_of(mixer.down, 0, s.rank), c), (product_of(mixer.down, s.rank, s.rank + s.rope), k_rope)
     steps.multiply_parts(normed, parts)
     steps.norm(mixer.norm, c, c, s.rank)
 
@@ -41,7 +41,7 @@ def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: F
     )
     place, (cosine, sine) = steps.tokens(index), steps.angles(rope)
     slots = {
-        "q": q.address, "c": c.address, "turning": turning.address, "plain": plain.address, "queries": queries.address,
+        "q": q.address, "c": c.address, "turning": k_rope.address, "plain": plain.address, "queries": queries.address,
         "tokens": place["tokens"], "cosine": cosine.address, "sine": sine.address, "layer": index,
         "heads": s.heads, "nope": s.nope, "rope": s.rope, "rank": s.rank, "padded": padded,
     }  # fmt: skip
@@ -53,7 +53,7 @@ def latent_attention(steps: Steps, index: int, mixer: LatentAttention, normed: F
         "of_head": padded, "of_token": 1,
     } | place | scores_of(steps.traits)  # fmt: skip
     recorder.attend(s.rank + s.rope, s.heads, slots, latent=s.rank)
-    outputs = recorder.floats("said", s.heads * s.value)
+    outputs = recorder.floats("mixer output", s.heads * s.value)
     # the heads' results are columns of each token's row
     results = Results(outputs.address, column=4 * outputs.width, first=0, matrix=4 * s.value)
     heads.multiply(recorder.operands(mixed, [values.first]), [(values, results)])

@@ -80,12 +80,12 @@ def _delta_net(steps: Steps, index: int, mixer: GatedDeltaNet, normed: Floats) -
     step, write = (recorder.floats(name, shape.value_heads) for name in ("step", "write"))
     steps.multiply(normed, [(mixer.qkv, mixed), (mixer.gate, z), (mixer.step, step), (mixer.write, write)])
     _convolution(steps, index, mixer.taps, None, mixed)
-    said, width = recorder.floats("said", z.width), recurrences.delta_part(shape.value_dim)
+    output, width = recorder.floats("mixer output", z.width), recurrences.delta_part(shape.value_dim)
     key_of = recorder.indices(mixer.key_of.tolist())
     slots = {
         "mixed": mixed.address, "step": step.address, "write": write.address, "decay": _constant(steps, mixer.decay),
         "step_bias": _constant(steps, mixer.step_bias), "key_of": key_of,
-        "target": said.address, "key_heads": shape.key_heads,
+        "target": output.address, "key_heads": shape.key_heads,
         "value_heads": shape.value_heads, "key_dim": shape.key_dim, "value_dim": shape.value_dim,
     } | steps.tokens(index)  # fmt: skip
     recorder.small(
@@ -95,8 +95,8 @@ def _delta_net(steps: Steps, index: int, mixer: GatedDeltaNet, normed: Floats) -
         slots,
         shape.value_heads * (shape.value_dim // width),
     )
-    steps.norm(mixer.norm, said, said, shape.value_dim)
-    steps.gate("silu", z, said)
+    steps.norm(mixer.norm, output, output, shape.value_dim)
+    steps.gate("silu", z, output)
     return z
 
 
@@ -107,11 +107,11 @@ def _mamba2(steps: Steps, index: int, mixer: Mamba2Mixer, normed: Floats) -> Flo
         steps, mixer.inward, normed, ("z", shape.inner), ("channels", shape.channels), ("step", shape.heads)
     )
     _convolution(steps, index, mixer.taps, mixer.conv_bias, mixed)
-    said = recorder.floats("said", shape.inner)
+    output = recorder.floats("mixer output", shape.inner)
     slots = {
         "mixed": mixed.address, "step": step.address, "decay": _constant(steps, mixer.decay),
         "step_bias": _constant(steps, mixer.step_bias), "skip": _constant(steps, mixer.skip),
-        "target": said.address, "heads": shape.heads, "head_dim": shape.head_dim, "groups": shape.groups,
+        "target": output.address, "heads": shape.heads, "head_dim": shape.head_dim, "groups": shape.groups,
     } | steps.tokens(index)  # fmt: skip
     recorder.small(
         recurrences.mamba2_kernel_name(shape.state, shape.least_step),
@@ -120,7 +120,7 @@ def _mamba2(steps: Steps, index: int, mixer: Mamba2Mixer, normed: Floats) -> Flo
         slots,
         shape.heads,
     )
-    steps.gate("silu", z, said)
+    steps.gate("silu", z, output)
     if mixer.norm is not None:
         steps.norm(mixer.norm, z, z, shape.inner // shape.groups)
     return z
@@ -134,12 +134,12 @@ def _mamba(steps: Steps, index: int, mixer: MambaMixer, normed: Floats) -> Float
     low, into, out_of = _parts(
         steps, mixer.parameters, value, ("low", shape.rank), ("into", shape.state), ("out of", shape.state)
     )
-    step, said = (recorder.floats(name, shape.inner) for name in ("step", "said"))
+    step, output = (recorder.floats(name, shape.inner) for name in ("step", "mixer output"))
     steps.multiply(low, [(mixer.step, step)])
     slots = {
         "value": value.address, "step": step.address, "into": into.address, "out_of": out_of.address,
         "decay": _constant(steps, mixer.decay), "skip": _constant(steps, mixer.skip),
-        "target": said.address, "channels": shape.inner,
+        "target": output.address, "channels": shape.inner,
     } | steps.tokens(index)  # fmt: skip
     recorder.small(
         f"space-of-channels-{shape.state}",
@@ -148,7 +148,7 @@ def _mamba(steps: Steps, index: int, mixer: MambaMixer, normed: Floats) -> Float
         slots,
         shape.inner,
     )
-    steps.gate("silu", z, said)
+    steps.gate("silu", z, output)
     return z
 
 
