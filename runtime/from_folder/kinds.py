@@ -62,7 +62,7 @@ WORDS: Mapping[type, str] = {
 }
 
 
-def _words(mixer: Mixer) -> list[str]:
+def _kind_words(mixer: Mixer) -> list[str]:
     return [WORDS[type(part)] for part in parts(mixer)]
 
 
@@ -287,7 +287,7 @@ MIXERS: Mapping[str, Callable[[Config, Heads, int], list[Mixer]]] = {
 }
 
 
-def _alike(config: Config, layers: int) -> list[FfnKind]:
+def _same_everywhere(config: Config, layers: int) -> list[FfnKind]:
     return ["dense" if config.family.experts is None else "mixture"] * layers
 
 
@@ -299,7 +299,7 @@ def _first_dense(key: str) -> Callable[[Config, int], list[FfnKind]]:
     return ffns
 
 
-def _every_so_many(config: Config, layers: int) -> list[FfnKind]:
+def _at_intervals(config: Config, layers: int) -> list[FfnKind]:
     first, step = config.integer("moe_layer_start_index"), config.positive("moe_layer_interval")
     last = config.integer("moe_layer_end_index")
     if last == -1:  # in transformers' class −1 means the last layer
@@ -349,11 +349,11 @@ def _where_experts(config: Config, layers: int) -> list[FfnKind]:
 
 
 FFNS: Mapping[str, Callable[[Config, int], list[FfnKind]]] = {
-    "alike": _alike,
+    "alike": _same_everywhere,
     "first_k_dense_replace": _first_dense("first_k_dense_replace"),
     "num_dense_layers": _first_dense("num_dense_layers"),
     "mlp_layer_types": _by_list,
-    "moe_layer_interval": _every_so_many,
+    "moe_layer_interval": _at_intervals,
     "block types": _by_block_type,
     "enable_moe_block": _moe_block,
     "num_local_experts": _where_experts,

@@ -40,7 +40,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
     common = common_heads([kind.mixer for kind in kinds], sizes.heads)
     alike = all(kind.mixer == common for kind in kinds)
     own_keys = all(kind.keys_from == layer for layer, kind in enumerate(kinds))
-    turning = ropes(keys, sizes, windows, factors)
+    layer_ropes = ropes(keys, sizes, windows, factors)
     plain_norm = family.plain_head_norm and sizes.experts != WITHOUT_PLAIN_NORM
     traits = Traits(
         vocabulary_size=sizes.vocabulary,
@@ -53,13 +53,13 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         norm_eps=keys.number(eps),
         activation=family.activation,
         windows=windows,
-        ropes=turning,
+        ropes=layer_ropes,
         attention_scale=scales.attention,
         pairs=family.pairs,
         head_norm="head" if plain_norm else _head_norm(header, family),
         parallel=_is_parallel(keys, header, family),
         two_norms=_is_parallel(keys, header, family) and f"blk.0.{family.two_norms}" in header.tensors,
-        chunks=tuple(None if rope is None else family.chunk for rope in turning) if family.chunk else (),
+        chunks=tuple(None if rope is None else family.chunk for rope in layer_ropes) if family.chunk else (),
         alibi=_alibi(keys, sizes, family),
         learned_positions=family.learned_positions,
         embedding_norm=family.embedding_norm,

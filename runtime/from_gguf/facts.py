@@ -177,7 +177,7 @@ class ArchitectureFacts:
     latent_eps: float | None = None
     tiled: bool = False
     ffns: Literal[
-        "alike", "leading dense", "where routed", "dense and mixture", "every so many", "where wide", "none"
+        "alike", "leading dense", "where routed", "dense and mixture", "at intervals", "by width", "none"
     ] = "alike"
     mixture: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()

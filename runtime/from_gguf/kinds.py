@@ -69,14 +69,14 @@ def _ffns(keys: Keys, sizes: Sizes, tensors: Collection[str]) -> list[FfnKind]:
                 "mixture" if f"blk.{layer}.ffn_gate_inp.weight" in tensors else "dense"
                 for layer in range(sizes.layers)
             ]
-        case "every so many":
+        case "at intervals":
             step = keys.positive("interleave_moe_layer_step", 1)
             first = keys.metadata.integer(keys.full("leading_dense_block_count"), 0)
             return [
                 "mixture" if layer >= first and (layer + 1) % step == 0 else "dense"
                 for layer in range(sizes.layers)
             ]
-        case "where wide":
+        case "by width":
             mixture: FfnKind = "mixture" if sizes.experts else "dense"
             widths = keys.by_layer("feed_forward_length", sizes.layers, 0)
             heads = keys.by_layer("attention.head_count_kv", sizes.layers, sizes.heads)
@@ -156,7 +156,7 @@ def _conv_or_attention(keys: Keys, sizes: Sizes) -> list[Mixer]:
     return _where_heads(keys, sizes, ShortConv(sizes.hidden, keys.positive("shortconv.l_cache")))
 
 
-def _one_each(keys: Keys, sizes: Sizes) -> list[Mixer]:
+def _one_per_layer(keys: Keys, sizes: Sizes) -> list[Mixer]:
     widths = keys.by_layer("feed_forward_length", sizes.layers, 0)
     mixers = _mamba2_or_attention(keys, sizes)
     return [
@@ -210,7 +210,7 @@ MIXERS: Mapping[str, Callable[[Keys, Sizes], list[Mixer]]] = {
     "mamba2 or attention": _mamba2_or_attention,
     "attention and mamba2": _attention_and_mamba2,
     "short convolution or attention": _conv_or_attention,
-    "one each": _one_each,
+    "one per layer": _one_per_layer,
     "latent": _latent,
     "two sizes": _two_sizes,
     "own heads": _own_heads,

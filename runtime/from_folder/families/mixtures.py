@@ -214,7 +214,7 @@ FAMILIES: Mapping[str, ClassFacts] = {
         experts=replace(DEEPSEEK_EXPERTS, count=("num_experts",), shared_count="num_shared_experts"),
         windows="layer types",
         types="periodic",
-        full_turns=False,
+        full_attention_rope=False,
         predicts=r"^mtp\.",
         defaults=class_defaults(
             num_key_value_heads=32,
@@ -267,7 +267,7 @@ FAMILIES: Mapping[str, ClassFacts] = {
         ),
         windows="layer types",
         types="periodic",
-        full_turns=False,
+        full_attention_rope=False,
         embedding_scale="sqrt",
         embedding_scale_switch="mup_enabled",
         keys={"sliding_window_pattern": "global_attn_every_n_layers"},

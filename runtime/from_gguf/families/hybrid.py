@@ -24,10 +24,10 @@ NEMOTRON: dict[str, Any] = {
     "activation": "relu2",
     "norms": ("attn_norm.weight",),
     "ffn": FUSED,
-    "mixers": "one each",
+    "mixers": "one per layer",
     "recurrent": MAMBA2,
     "least_step": 0.001,
-    "ffns": "where wide",
+    "ffns": "by width",
     "rotates": False,
     "eps": "attention.layer_norm_epsilon",
 }

@@ -55,7 +55,7 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         norms=("attn_norm.weight",),
         optional=("attn_output.bias",),
         parallel=True,
-        sliding=Sliding(period=4, full_turns=False),
+        sliding=Sliding(period=4, full_attention_rope=False),
         scales="command-r",
     ),
     "cohere2moe": ArchitectureFacts(
