@@ -43,7 +43,7 @@ def latent_scale(config: Config) -> float:
 
 
 def rotated_layers(config: Config, layers: int) -> list[bool]:
-    """Which layers are rotated; `no_rope_layers` has 1 for those that are, whatever its name says."""
+    """Which layers have RoPE; despite its name, `no_rope_layers` has 1 for those that do."""
     if config.family.layer_bases is not None:
         return [base != 0 for base in _bases(config, layers)]
     if not config.family.no_rope_layers:
@@ -58,7 +58,7 @@ def rotated_layers(config: Config, layers: int) -> list[bool]:
 
 
 def _bases(config: Config, layers: int) -> list[float | None]:
-    """Each layer's rotary base, 0 where it does not rotate; None is what the parameters say."""
+    """Each layer's RoPE base from a list; 0 for no RoPE, None for the base in the RoPE parameters."""
     key = config.family.layer_bases
     if key is None or config.get(key, None) is None:
         return [None] * layers

@@ -35,7 +35,7 @@ FINAL_BIAS = ("output_norm.bias",)
 FFN_BIASES = ("ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
 LLAMA_BIASES = ("attn_output.bias", *FFN_BIASES)
 CHOICE_BIAS = ("exp_probs_b.bias",)
-BARE_CHOICE_BIAS = ("exp_probs_b",)  # as Hunyuan 3's files have it
+BARE_CHOICE_BIAS = ("exp_probs_b",)  # the name in Hunyuan 3's files
 CHOICE_BIASES = (*CHOICE_BIAS, *BARE_CHOICE_BIAS)
 FUSED_SHARED = SHARED_EXPERTS[1:]  # the gate's rows before the up's
 MAY_LACK = (*CHOICE_BIASES, *SHARED_EXPERTS)  # of what a mixture has beside its experts
@@ -94,20 +94,20 @@ class ArchitectureFacts:
     parallel: always, in files without `ffn_norm.weight`, or by a key. two_norms: the stem that says, where it is there,
         that a parallel block's feed-forward has a norm of its own.
     fused_gate: `ffn_up` holds the gate's rows before its own; fused_shared_gate: `ffn_up_shexp` does.
-    head_norms: `head` weights for one head that all share, `heads` a row for each, `row` for the undivided row.
+    head_norms: `head` is one weight that all heads share, `heads` a row for each, `row` one for the undivided row.
     bare_norms: no norm has a weight.
     norm_stored_offset: what the converter added to norm weights; rounding happens on the weight without it.
     experts: `no`, `maybe` (by `expert_count`), `always`, or `shared` (always, with a shared expert).
-    rope_base: the rotary base without `rope.freq_base`. rope_alpha: whether `rope.scaling.alpha` stretches the base.
-    rope_factors: which tensors may divide the frequencies.
-    rope_switch: whether `rope.scaling.finetuned = false` means that nothing is rotated.
-    rope_skips: every so many layers, the last is not rotated; 0 is none. rope_pattern: whether a key may say which
-        layers are.
-    roles: GGUF's names of roles, where they are not `ROLES`; an empty one is a role that the family does not have.
-    mixers: what mixes positions (`kinds.py`); recurrent: the stems that a mixer which is no attention has.
-    latent_eps: of the norms of latent vectors, where it is not that of the others.
-    tiled: whether value heads are numbered [repeat][key head]. ffns: which network a layer has.
-    mixture, shared: stems of a mixture beside its experts' three, and of the network that all positions share.
+    rope_base: RoPE base without `rope.freq_base`. rope_alpha: whether `rope.scaling.alpha` increases the base.
+    rope_factors: which tensors may divide the RoPE frequencies.
+    rope_switch: whether `rope.scaling.finetuned = false` means no RoPE.
+    rope_skips: every `rope_skips`-th layer has no RoPE; 0 is none. rope_pattern: whether a key may list the layers
+        with RoPE.
+    roles: GGUF's names of roles that differ from `ROLES`; an empty name is a role that the family lacks.
+    mixers: the layers' mixers, a key of `kinds.MIXERS`; recurrent: tensors of a mixer that is not attention.
+    latent_eps: of the norms of latent vectors, if it differs from the other norms'.
+    tiled: whether value heads are numbered [repeat][key head]. ffns: which kind of network each layer has.
+    mixture, shared: tensors of a mixture beside its experts' three, and of the shared expert.
         ungated_experts: experts have no gate.
     sparse_mixer: jitter of a family that routes by the sparse mixer; 0 for others. longrope_scale: LongRoPE's factor on
         cosine and sine, where the original's differs from the one that llama.cpp's converter writes.

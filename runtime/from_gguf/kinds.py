@@ -33,7 +33,7 @@ class LayerKind:
 
 
 def read_kinds(keys: Keys, sizes: Sizes, tensors: Collection[str]) -> list[LayerKind]:
-    """All layers' kinds, by the family's functions. tensors: the names of those in the file."""
+    """All layers' kinds. tensors: names of the file's tensors."""
     mixers = MIXERS[keys.family.mixers](keys, sizes)
     ffns = _ffns(keys, sizes, tensors)
     sources = list(range(sizes.layers))

@@ -52,7 +52,7 @@ def _turning(keys: Keys, sizes: Sizes, windows: tuple[int | None, ...]) -> list[
 
 
 def _pattern(keys: Keys, sizes: Sizes) -> list[bool]:
-    """Which layers a key says are rotated; all, where none does."""
+    """Which layers have RoPE according to a key; all without it."""
     name = "attention.rope_pattern"
     if not keys.family.rope_pattern or keys.full(name) not in keys.metadata:
         return [True] * sizes.layers

@@ -178,7 +178,7 @@ class Source:
         )
 
     def choice_bias(self, prefix: str) -> Tensor | None:
-        """What is added to the scores for the choice, by whichever of its names the family has."""
+        """Bias on the scores for the choice of experts, under either of its names."""
         found = (self.vector(f"{prefix}{stem}", exact=True) for stem in CHOICE_BIASES)
         return next((bias for bias in found if bias is not None), None)
 

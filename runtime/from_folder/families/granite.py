@@ -1,4 +1,4 @@
-"""How transformers reads Granite, dense and with experts, with windows and without; a row of facts a class."""
+"""How transformers reads Granite, dense or with experts, with or without windows: a row of facts per class."""
 
 from __future__ import annotations
 

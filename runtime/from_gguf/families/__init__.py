@@ -5,20 +5,22 @@ in src/llama-model.cpp (which channels are rotated together). Tensor names are g
 `attn_q.weight` stands for `blk.{i}.attn_q.weight`. Every family with attention has queries, keys and values, separate
 or fused as `attn_qkv`, with or without biases.
 
-Some things differ from llama.cpp, which leaves out there what files say: phi3 and llama attend within
-`attention.sliding_window`, which llama.cpp has switched off and does not know; command-r norms its heads where the
-tensors are there, whatever the number of layers; heads are as wide as the rows of q say where no key does; and
-experts may be apart, as files had them before llama.cpp asked for stacked ones, or have their gates' rows before their
-ups', as its converter can write them. A tensor that llama.cpp would not look for is read where its meaning is plain:
-`output.weight`, the attention's output bias of qwen3, and a llama's two lists of rotary factors whatever the type of
-its scaling. A weight's `.scale` is heeded in every family, where of llama.cpp's graphs only llama's, qwen3's and
-qwen3moe's heed that of a feed-forward network. A gemma3 without `rope.freq_base` turns by Gemma 3's 1000000, not by
-llama.cpp's 10000. gpt-oss' yarn does not round its two dimensions, exaone4 has its windows whatever the number of
-layers, mistral4 its temperature and nemotron_h its least step, as the originals have them and llama.cpp has not.
-mellum's layers with a window rotate by a base of their own, and hunyuan_vl's fourth section turns as the others do.
-phimoe's experts are chosen and weighed by its sparse mixer, and its angles grow by the published number. falcon's,
-gptneox' and mpt's GELU is the original's, where ggml's is the tanh form in every family, and gemma3n's spread of gates
-is over N, not N − 1.
+Deliberate differences from llama.cpp, which ignores some of what files say:
+
+- Sliding windows: phi3 and llama use `attention.sliding_window`, which llama.cpp switches off for phi3 and does not
+  know for llama; exaone4 has its windows whatever the number of layers.
+- Tensors that llama.cpp does not look for are used where their meaning is plain: `output.weight`, the output bias of
+  qwen3's attention, the norms of command-r's heads whatever the number of layers, a llama's two lists of RoPE factors
+  whatever its scaling type. Experts may be separate, as in files from before llama.cpp required stacked ones, or have
+  gate and up fused, as its converter can write them. A weight's `.scale` is used in every family; in llama.cpp a
+  feed-forward network's is only in llama, qwen3 and qwen3moe.
+- Without a key, the head size follows from the rows of q.
+- RoPE: a gemma3 without `rope.freq_base` has Gemma 3's base of 1000000, not 10000; gpt-oss' YaRN does not round its
+  two dimensions; mellum's sliding layers have their own base; hunyuan_vl's fourth section is rotated like the others;
+  phimoe's cosine and sine have the published factor.
+- As in the originals: mistral4's temperature, nemotron_h's smallest time step, phimoe's sparse mixer, the exact GELU of
+  falcon, gptneox and mpt (ggml uses the tanh form in every family), and gemma3n's standard deviation of gates, which
+  divides by N, not N − 1.
 """
 
 from __future__ import annotations
