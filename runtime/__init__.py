@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from llorch.runtime.from_folder import traits_of_config
     from llorch.runtime.from_folder.config import Config, read_json
     from llorch.runtime.generate import Generation, Stream
-    from llorch.runtime.kernels.cpu.offered import Offer, offer
-    from llorch.runtime.loading import load, read_text, require_room
+    from llorch.runtime.kernels.cpu.support import KernelSupport, kernel_support
+    from llorch.runtime.loading import load, read_text, require_memory
     from llorch.runtime.measure.compare import LogitsComparison, compare_logits
     from llorch.runtime.measure.perplexity import Perplexity, measure_perplexity
     from llorch.runtime.measure.soak import Fresh, Soak, fresh_answers, soak
@@ -51,12 +51,12 @@ __all__ = [
     "DoesNotFit",
     "Fresh",
     "Generation",
+    "KernelSupport",
     "Linear",
     "LogitsComparison",
     "Mode",
     "Model",
     "Observe",
-    "Offer",
     "Perplexity",
     "RequestError",
     "Rope",
@@ -72,13 +72,13 @@ __all__ = [
     "describe",
     "describe_contents",
     "fresh_answers",
+    "kernel_support",
     "load",
     "measure_perplexity",
     "measure_speed",
-    "offer",
     "read_json",
     "read_text",
-    "require_room",
+    "require_memory",
     "soak",
     "start_device",
     "traits_of_config",
@@ -97,8 +97,8 @@ __getattr__, __dir__ = lazy_names(
         "from_folder": ["traits_of_config"],
         "from_folder.config": ["Config", "read_json"],
         "generate": ["Generation", "Stream"],
-        "kernels.cpu.offered": ["Offer", "offer"],
-        "loading": ["load", "read_text", "require_room"],
+        "kernels.cpu.support": ["KernelSupport", "kernel_support"],
+        "loading": ["load", "read_text", "require_memory"],
         "measure.compare": ["LogitsComparison", "compare_logits"],
         "measure.perplexity": ["Perplexity", "measure_perplexity"],
         "measure.soak": ["Fresh", "Soak", "fresh_answers", "soak"],

@@ -65,7 +65,7 @@ def load(
     mode: arithmetic of products with packed weights; a model that has none is exact. On CUDA,
         where exact products cost little more, VERIFY is exact too, and FAST also computes folders, in bfloat16.
         VERIFY and FAST are float32 on the weights of the file: with `dtype` or `rounded` they are a RequestError.
-    widened_bytes: a model whose weights take at most this in the arithmetic's dtype is kept dequantized after first
+    dequantized_bytes: a model whose weights take at most this in the arithmetic's dtype is kept dequantized after first
         use; a larger one stays as stored and is dequantized tile by tile at each use.
     lazy: on CUDA a matrix is read when it is first used, and no decode step is recorded: for a caller that runs some
         of the layers. On other devices it is always so.
@@ -83,12 +83,12 @@ def load(
         return _load(file, *_several_devices(devices, dtype, rounded, Mode(mode)), widened_bytes)
     numbers = replace(_in_mode(_numbers(choose_device(device), dtype, rounded), Mode(mode)), lazy=lazy)
     try:
-        return _load(file, numbers, (), widened_bytes)
+        return _load(file, numbers, (), dequantized_bytes)
     except DoesNotFit as error:
         if device != "auto":
             raise
         LOG.warning("%s: it is computed on the processor", error)
-    return load(file, "cpu", dtype, rounded, mode=mode, widened_bytes=widened_bytes)
+    return load(file, "cpu", dtype, rounded, mode=mode, dequantized_bytes=dequantized_bytes)
 
 
 def _several_devices(
@@ -102,16 +102,16 @@ def _several_devices(
 
 
 def _load(
-    file: Path | Header, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int
+    file: Path | Header, numbers: Numbers, devices: Sequence[torch.device], dequantized_bytes: int
 ) -> Model:
     if isinstance(file, Header) or not file.is_dir():
-        return _load_gguf(_header(file), numbers, devices, widened_bytes)
+        return _load_gguf(_header(file), numbers, devices, dequantized_bytes)
     if numbers.rounded is not None:
         raise ValueError("rounded is for GGUF files: a folder's weights are used as they are")
-    return _load_folder(file, numbers, devices, widened_bytes)
+    return _load_folder(file, numbers, devices, dequantized_bytes)
 
 
-def require_room(
+def require_memory(
     readings: Sequence[tuple[str | os.PathLike[str], Literal["bfloat16", "float16"] | None]], device: str
 ) -> None:
     """Raise DoesNotFit, before reading any, if models to be held at once need more memory than the GPU has free.
@@ -185,14 +185,14 @@ def _in_mode(numbers: Numbers, mode: Mode) -> Numbers:
 
 
 def _load_gguf(
-    header: Header, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int
+    header: Header, numbers: Numbers, devices: Sequence[torch.device], dequantized_bytes: int
 ) -> Model:
     path = header.path
     with ExitStack() as opened:
         data = opened.enter_context(TensorData(header))
         try:
             traits, family = from_gguf.read_traits(header, data)
-            numbers = _keep(numbers, sum(t.weights for t in header.tensors.values()), widened_bytes)
+            numbers = _keep(numbers, sum(t.weights for t in header.tensors.values()), dequantized_bytes)
             if not numbers.on_gpu and not any(t.type.name in GROUPED for t in header.tensors.values()):
                 numbers = replace(numbers, mode=Mode.EXACT)
             sizes = {name: _stored_bytes(tensor, numbers) for name, tensor in header.tensors.items()}
@@ -205,7 +205,7 @@ def _load_gguf(
 
 
 def _load_folder(
-    folder: Path, numbers: Numbers, devices: Sequence[torch.device], widened_bytes: int
+    folder: Path, numbers: Numbers, devices: Sequence[torch.device], dequantized_bytes: int
 ) -> Model:
     read = from_folder.read_traits(folder)
     if not numbers.on_gpu:
@@ -214,7 +214,7 @@ def _load_folder(
     layer_devices = _assign_devices(
         folder, numbers, devices, sizes, f"{read.family.layers}.", read.sizes.layers
     )
-    numbers = _keep(numbers, sum(t.weights for t in read.stored.tensors.values()), widened_bytes)
+    numbers = _keep(numbers, sum(t.weights for t in read.stored.tensors.values()), dequantized_bytes)
     with ExitStack() as opened:
         shards = opened.enter_context(closing(OpenShards(read.stored)))
         weights = build_folder_weights(read, shards, numbers, layer_devices)
@@ -285,5 +285,5 @@ def _gguf_text(header: Header, files: TokenizerFiles | None = None, loaded: Toke
     )
 
 
-def _keep(numbers: Numbers, weights: int, widened_bytes: int) -> Numbers:
-    return replace(numbers, keep=weights * numbers.dtype.itemsize <= widened_bytes)
+def _keep(numbers: Numbers, weights: int, dequantized_bytes: int) -> Numbers:
+    return replace(numbers, keep=weights * numbers.dtype.itemsize <= dequantized_bytes)

@@ -36,8 +36,8 @@ class Sizes:
         return 4 * self.weights <= KEPT_BYTES
 
     @property
-    def widened_bytes(self) -> int:
-        """The `widened_bytes` for `runtime.load`, so that a layer in use is widened once; 0 for widening by tiles."""
+    def dequantized_bytes(self) -> int:
+        """The `dequantized_bytes` for `runtime.load`, so that a layer in use is widened once; 0 for widening by tiles."""
         return 4 * self.weights if self.is_small or 4 * self.layer <= LAYER_BYTES else 0
 
     @property

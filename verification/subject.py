@@ -134,7 +134,7 @@ class Subject:
             return
         try:
             source = None if self._source is None else (self._source, rounding_of(self.tensors))
-            runtime.require_room([(self.folder, None), *([source] * 2 if source else [])], self.device)
+            runtime.require_memory([(self.folder, None), *([source] * 2 if source else [])], self.device)
         except runtime.DoesNotFit as error:
             LOG.warning("%s: both readings are computed on the processor", error)
             self.device = "cpu"

@@ -10,7 +10,7 @@ from llorch.commands.cli import Cell, size, text
 
 if TYPE_CHECKING:
     from llorch.formats.tokenizer.templates import TemplateReport
-    from llorch.runtime import Contents, Description, Generation, Offer, Sampling, Speed
+    from llorch.runtime import Contents, Description, Generation, KernelSupport, Sampling, Speed
 
 
 def generation_document(model: Path, prompt: str, sampling: Sampling, made: Generation) -> dict[str, object]:
@@ -57,7 +57,7 @@ def info_document(found: Description) -> dict[str, object]:
         "tokenizer": found.tokenizer,
         "tokens": found.tokens,
         "vocabulary_size": traits.vocabulary_size,
-        "products": asdict(offer_of(found)),
+        "products": asdict(support_of(found)),
         "chat_template": found.template is not None,
         "chat_template_report": None if found.template is None else asdict(found.template),
         "memory": {
@@ -104,7 +104,7 @@ def info_rows(found: Description) -> list[list[Cell]]:
         ],
         [text("types"), text(types)],
         [text("shape"), text(f"{traits.n_layers} layers of {traits.hidden_size}, {heads}")],
-        [text("products"), text(told_of_products(offer_of(found)))],
+        [text("products"), text(told_of_products(support_of(found)))],
         [text("context"), text(f"{traits.n_ctx:,} positions")],
         [text("tokenizer"), text(f"{found.tokenizer or 'none'}, {found.tokens:,} tokens")],
         [text("template"), text(told_of(found.template))],
@@ -151,21 +151,21 @@ def contents_rows(found: Contents) -> list[list[Cell]]:
     return [[text(name), text(value)] for name, value in rows]
 
 
-def offer_of(found: Description) -> Offer:
+def support_of(found: Description) -> KernelSupport:
     """Return which products (int8, float32 or torch) this machine's processor uses for the model's types."""
-    from llorch.runtime import offer  # LLVM, which --help does not need
+    from llorch.runtime import kernel_support  # LLVM, which --help does not need
 
-    return offer(stored.type for stored in found.types)
+    return kernel_support(stored.type for stored in found.types)
 
 
-def told_of_products(offer: Offer) -> str:
+def told_of_products(support: KernelSupport) -> str:
     """Return the products in one line for a person."""
     parts = [
         f"{what} for {', '.join(names)}"
-        for what, names in (("int8", offer.int8), ("float32", offer.float32), ("torch", offer.none))
+        for what, names in (("int8", support.int8), ("float32", support.float32), ("torch", support.none))
         if names
     ]
-    return f"{'; '.join(parts)} ({offer.instructions})"
+    return f"{'; '.join(parts)} ({support.instructions})"
 
 
 def speed_document(model: Path, found: Speed) -> dict[str, object]:

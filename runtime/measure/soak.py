@@ -137,7 +137,7 @@ def fresh_answers(path: Path, seed: int, device: str, mode: str) -> Fresh:
     # the float64 model is tile by tile on the CPU: every device's noise is measured against the same reference
     with (
         load(path, device, mode=FINE.get(Mode(mode), mode)) as model,
-        load(path, "cpu", "float64", widened_bytes=0) as exact,
+        load(path, "cpu", "float64", dequantized_bytes=0) as exact,
     ):
         return Fresh(answers, _apart(model, exact, [ask for ask in requests if ask.kind == "chunks"]))
 

@@ -239,7 +239,7 @@ def test_a_sharded_folder_and_narrow_dtypes_are_read_as_they_are(folder: Path) -
         "weight_map": {n: file for file, some in files.items() for n in some},
     }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with load(folder) as kept, load(folder, widened_bytes=0) as tiled:
+    with load(folder) as kept, load(folder, dequantized_bytes=0) as tiled:
         assert torch.equal(kept.logits(ids), expected)
         torch.testing.assert_close(tiled.logits(ids), expected, atol=1e-4, rtol=0)
 

@@ -67,7 +67,7 @@ def test_dequantizing_in_tiles_gives_the_logits_of_kept_weights(test_data: Path,
     path = test_data / "tiny" / name / "q4_k_m.gguf"
     with np.load(test_data / "tiny" / name / "logits.npz") as arrays:
         ids = arrays["ids"].tolist()
-    with load(path) as kept, load(path, widened_bytes=0) as tiled:
+    with load(path) as kept, load(path, dequantized_bytes=0) as tiled:
         assert kept.numbers.keep
         assert not tiled.numbers.keep
         assert compare_logits(kept.logits(ids), tiled.logits(ids)).kl_max < 1e-10

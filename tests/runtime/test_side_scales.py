@@ -32,12 +32,12 @@ def plain(model: Model) -> Model:
 
 
 @pytest.mark.parametrize("made", MODELS, ids=lambda made: made.__name__)
-@pytest.mark.parametrize("widened_bytes", [0, 1 << 30], ids=["tiled", "kept"])
+@pytest.mark.parametrize("dequantized_bytes", [0, 1 << 30], ids=["tiled", "kept"])
 def test_logits_are_those_of_the_true_weights(
-    made: Callable[[], Model], widened_bytes: int, tmp_path: Path
+    made: Callable[[], Model], dequantized_bytes: int, tmp_path: Path
 ) -> None:
     scaled, true = made().write(tmp_path / "scaled.gguf"), plain(made()).write(tmp_path / "true.gguf")
-    with load(scaled, widened_bytes=widened_bytes) as ours, load(true) as wanted:
+    with load(scaled, dequantized_bytes=dequantized_bytes) as ours, load(true) as wanted:
         assert (
             compare_logits(wanted.logits(IDS), ours.logits(IDS)).kl_max < 1e-8
         )  # float32 rounds sums of another order: 1.3e-9 was seen

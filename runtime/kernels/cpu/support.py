@@ -12,7 +12,7 @@ from llorch.runtime.kernels.cpu.processor import Instructions, processor_of
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class KernelSupport:
     """The kernels available on this machine.
 
     instructions: the instruction set of products. int8: types with int8 products, for modes fast and verify.
@@ -25,11 +25,11 @@ class Offer:
     none: tuple[str, ...]
 
 
-def offer(types: Iterable[str]) -> Offer:
+def kernel_support(types: Iterable[str]) -> KernelSupport:
     """Classify types by name, keeping their order."""
     names = list(types)
     exact = [name for name in names if name not in GROUPED and by_name(name).vectors is not None]
-    return Offer(
+    return KernelSupport(
         processor_of(this_machine()).instructions,
         tuple(name for name in names if name in GROUPED),
         tuple(exact),
