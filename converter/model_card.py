@@ -63,11 +63,11 @@ def card_facts(metadata: Metadata) -> Facts:
     """Return the YAML keys and values: only what the file says, no guesses."""
     facts: Facts = {}
     for name, key in TEXTS.items():
-        stated = [text for text in metadata.described(f"general.{key}") if text]
+        stated = [text for text in metadata.descriptive_texts(f"general.{key}") if text]
         if stated:
             facts[name] = stated[0] if len(stated) == 1 else stated
     for name, key in LISTS.items():
-        if texts := metadata.described(f"general.{key}"):
+        if texts := metadata.descriptive_texts(f"general.{key}"):
             facts[name] = texts
     for name, key in OTHERS.items():
         found = [_reference(metadata, f"general.{key}.{i}") for i in range(_count(metadata, key))]
@@ -86,7 +86,8 @@ def _count(metadata: Metadata, key: str) -> int:
 def _reference(metadata: Metadata, prefix: str) -> str:
     """Return a model or data set by its id on the Hub, else by its URL, else by its name."""
     parts = {
-        name: "".join(metadata.described(f"{prefix}.{name}")[:1]) for name in ("repo_url", "url", "name")
+        name: "".join(metadata.descriptive_texts(f"{prefix}.{name}")[:1])
+        for name in ("repo_url", "url", "name")
     }
     address = parts["repo_url"] or parts["url"]
     on_the_hub = _HUB.fullmatch(address)

@@ -31,7 +31,7 @@ def choose_architecture(evidence: Evidence) -> Architecture:
             f"is {printable(name)}, {PARTLY[name]}: not converted yet", where="key 'general.architecture'"
         )
     if not named:
-        refuse_what_is_not_yet(name)
+        refuse_unsupported(name)
         known = ", ".join(sorted({a.gguf for a in architectures()}))
         raise UnsupportedInput(
             f"is {printable(name)}, which is not known; known are {known}", where="key 'general.architecture'"
@@ -42,7 +42,7 @@ def choose_architecture(evidence: Evidence) -> Architecture:
     return (special or general)[0]
 
 
-def refuse_what_is_not_yet(name: str) -> None:
+def refuse_unsupported(name: str) -> None:
     """Raise UnsupportedInput for an architecture that is known but not converted."""
     what = what_it_is(name)
     if what is not None:

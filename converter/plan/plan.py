@@ -11,7 +11,7 @@ import numpy as np
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
 from llorch.base.printable import printable
-from llorch.converter.architectures import choose_architecture, refuse_what_is_not_yet
+from llorch.converter.architectures import choose_architecture, refuse_unsupported
 from llorch.converter.plan.config import SPECIAL_IDS, build_config, build_generation_config
 from llorch.converter.plan.layer_arrays import layer_tensors
 from llorch.converter.plan.rope import TABLES, Table, read_rope
@@ -143,7 +143,7 @@ def require_decoder(header: Header) -> None:
     A file without tensors passes: it is a vocabulary, which may be any model's.
     """
     if header.tensors:
-        refuse_what_is_not_yet(_architecture_name(header))
+        refuse_unsupported(_architecture_name(header))
 
 
 def _architecture_name(header: Header) -> str:
@@ -190,7 +190,7 @@ def _unknown_tensors(assignment: Assignment, architecture: Architecture, allow_u
 
 def _leftover_keys(keys: Keys, used: set[str]) -> tuple[dict[str, str], list[str]]:
     """Return the unused keys that are not needed, with the reason, and the architecture's own unknown keys."""
-    own, elsewhere = keys.left(used)
+    own, elsewhere = keys.unused(used)
     known = {name: reason for key, reason in NOT_NEEDED.items() if (name := keys.name(key)) in own}
     reasons = {key: NAMESPACES.get(key.split(".")[0], "not the architecture's") for key in elsewhere}
     return dict(sorted({**known, **reasons}.items())), [key for key in own if key not in known]

@@ -119,7 +119,7 @@ class Keys:
             what, where=f"key {printable(self.name(key))}", offset=value.offset if value is not None else None
         )
 
-    def left(self, more_used: Iterable[str]) -> tuple[list[str], list[str]]:
+    def unused(self, more_used: Iterable[str]) -> tuple[list[str], list[str]]:
         """Return the keys that nobody read: those under the prefix, and all others."""
         used = self.used | set(more_used)
         left = [key for key in self.metadata if key not in used]

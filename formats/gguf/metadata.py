@@ -239,7 +239,7 @@ class Metadata(Mapping[str, Value]):
             raise value.wrong("an array of strings")
         return value.data
 
-    def described(self, key: str) -> list[str]:
+    def descriptive_texts(self, key: str) -> list[str]:
         """Return the strings of a descriptive key, which is a string or an array of strings; none otherwise.
 
         Writers differ in which they use, and llama.cpp, which only shows such keys, accepts both.

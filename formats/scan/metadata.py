@@ -35,16 +35,16 @@ def _scan(metadata: Metadata, *, templates: bool) -> Iterator[Finding]:
             yield from scan_text(value.data[:MOST_TEXT], f"key {key}", lines=False)
     yield from _special_tokens(metadata)
     facts = {
-        "licence": ", ".join(metadata.described("general.license")),
-        "licence_name": ", ".join(metadata.described("general.license.name")),
-        "licence_link": ", ".join(metadata.described("general.license.link")),
+        "licence": ", ".join(metadata.descriptive_texts("general.license")),
+        "licence_name": ", ".join(metadata.descriptive_texts("general.license.name")),
+        "licence_link": ", ".join(metadata.descriptive_texts("general.license.link")),
     }
     bases = [
         value.data
         for key, value in metadata.items()
         if key.startswith("general.base_model.") and isinstance(value.data, str)
     ]
-    bases += [*metadata.described("general.name"), *metadata.described("general.basename")]
+    bases += [*metadata.descriptive_texts("general.name"), *metadata.descriptive_texts("general.basename")]
     yield from licence_findings("key general.license", facts["licence"], bases, [*facts.values()][1:])
 
 

@@ -22,8 +22,8 @@ from llorch.formats.tokenizer.bpe import Form, bpe, byte_characters
 from llorch.formats.tokenizer.charsmap import CHARSMAP
 from llorch.formats.tokenizer.delimiters import with_delimiters
 from llorch.formats.tokenizer.document import document_bytes
-from llorch.formats.tokenizer.padding import padding_starts, without_padding
-from llorch.formats.tokenizer.pretokenizers import UNCUT, PreTokenizer, pretokenizer
+from llorch.formats.tokenizer.padding import first_padding_id, without_padding
+from llorch.formats.tokenizer.pretokenizers import NO_SPLITS, PreTokenizer, pretokenizer
 from llorch.formats.tokenizer.sentencepiece_model import (
     TOKENIZER_MODEL,
     SentencePieceFile,
@@ -39,9 +39,9 @@ from llorch.formats.tokenizer.special import (
     SpecialTokens,
     added_tokens,
     end_ids,
+    named_roles,
     read_special,
     stored_id,
-    written_roles,
 )
 from llorch.formats.tokenizer.spm import ADD_SPACE_PREFIX, spm
 from llorch.formats.tokenizer.templates import NAMES, TEMPLATE, TemplateReport, files_of, read_templates
@@ -83,12 +83,12 @@ ADD_SEP = (
     "tokenizer.ggml.add_sep_token"  # for llama.cpp's query-document pairs; no effect on a single text's ids
 )
 # Architectures for which transformers 5 builds a tokenizer class of its own → the pre-tokenizer of that class.
-FORCED = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
+FORCED_PRETOKENIZERS = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
 # The original's tokenizer classes, where transformers ignores the class but llama.cpp's converter depends on it: for
 # phi3 with this class it reads tokenizer.json, else tokenizer.model. Source: llama.cpp, conversion/phi.py; transformers
 # 5.23, models/auto/tokenization_auto.py, MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS, has phi3.
-HARMLESS = {("phi3", "gpt2"): "GPT2Tokenizer"}
-USED = frozenset(
+ORIGINAL_CLASSES = {("phi3", "gpt2"): "GPT2Tokenizer"}
+USED_KEYS = frozenset(
     {MODEL, PRE, TOKENS, TYPES, SCORES, MERGES, ADD_BOS, ADD_EOS, ADD_SEP, ADD_SPACE_PREFIX, TEMPLATE, NAMES}
     | {CHARSMAP, REMOVE_BLANKS, LOWERCASE, STRIP_ACCENTS}
     | set(ID_KEYS.values())
@@ -179,12 +179,12 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
     delimiters = with_delimiters(vocabulary, texts_of_chat, recipe.model)
     vocabulary = delimiters.vocabulary
     special = replace(special, end_ids=end_ids(vocabulary, special.ids))
-    size = padding_starts(metadata, vocabulary, special, recipe.model)
+    size = first_padding_id(metadata, vocabulary, special, recipe.model)
     padding = len(vocabulary) - size
     tokens = (recipe.tokens or vocabulary.tokens)[:size]
-    written = written_roles(vocabulary, special, recipe.model)
-    texts = {f"{role}_token": tokens[special.ids[role]] for role in written}
-    added = added_tokens(metadata, vocabulary, tokens, {special.ids[role] for role in written})
+    roles = named_roles(vocabulary, special, recipe.model)
+    texts = {f"{role}_token": tokens[special.ids[role]] for role in roles}
+    added = added_tokens(metadata, vocabulary, tokens, {special.ids[role] for role in roles})
     return TokenizerFiles(
         tokenizer_json={
             "version": "1.0",
@@ -208,7 +208,7 @@ def build_tokenizer(metadata: Metadata, *, form: Form = "authors") -> TokenizerF
         eos_token_ids=special.end_ids,
         tokens=tokens,
         vocabulary=stored,
-        used_keys=frozenset(key for key in metadata if key in USED or key.startswith(f"{TEMPLATE}.")),
+        used_keys=frozenset(key for key in metadata if key in USED_KEYS or key.startswith(f"{TEMPLATE}.")),
         unused_ids=[i for i, kind in enumerate(vocabulary.types[:size]) if kind == TokenType.UNUSED],
         notes=[*recipe.notes, *([_padding_note(size, padding)] if padding else [])],
         warnings=[*warnings, *special.warnings, *recipe.warnings, *delimiters.warnings, *templates.warnings],
@@ -275,9 +275,9 @@ def require_known(model: str) -> None:
 def _pretokenizer(metadata: Metadata, model: str) -> tuple[PreTokenizer, list[str]]:
     """Return the pre-tokenizer and warnings; only the BPE families use more than its defaults."""
     name = metadata.text(PRE, "")
-    forced = FORCED.get(metadata.text("general.architecture", ""))
+    forced = FORCED_PRETOKENIZERS.get(metadata.text("general.architecture", ""))
     if model != "gpt2":
-        row = pretokenizer("gemma4") if model == "gemma4" else UNCUT
+        row = pretokenizer("gemma4") if model == "gemma4" else NO_SPLITS
         return row, [_forced_class_warning(forced, f"{MODEL} is {model}")] if forced else []
     row = pretokenizer(name or "default")
     if not name:
@@ -323,7 +323,9 @@ def _config(
     """
     architecture = metadata.text("general.architecture", "")
     config: Json = {
-        "tokenizer_class": HARMLESS.get((architecture, metadata.text(MODEL)), "PreTrainedTokenizerFast"),
+        "tokenizer_class": ORIGINAL_CLASSES.get(
+            (architecture, metadata.text(MODEL)), "PreTrainedTokenizerFast"
+        ),
         # Written if the file has the flag or it is true by default; original configs omit flags that are false.
         **({"add_bos_token": special.add_bos} if special.add_bos or ADD_BOS in metadata else {}),
         **({"add_eos_token": special.add_eos} if special.add_eos or ADD_EOS in metadata else {}),

@@ -21,17 +21,17 @@ TOKENS_AT_ONCE = 1 << 14  # so that the temporary arrays fit into a cache
 
 
 class Cuts(NamedTuple):
-    """Rows with tokens[left] + tokens[right] == tokens[made], ordered by made, then by the place of the cut."""
+    """Rows with tokens[left] + tokens[right] == tokens[joined], ordered by joined, then by the place of the cut."""
 
     left: Integers
     right: Integers
-    made: Integers
+    joined: Integers
 
 
 def all_cuts(tokens: Sequence[str]) -> Cuts:
     """Return every cut of a token into two tokens; the tokens must be distinct.
 
-    Example: all_cuts(["a", "b", "ab"]) has the one row left 0, right 1, made 2.
+    Example: all_cuts(["a", "b", "ab"]) has the one row left 0, right 1, joined 2.
     """
     if not tokens:
         return _one_by_one(tokens)
@@ -125,15 +125,15 @@ def _holds(
     cuts: Cuts, characters: NDArray[np.uint32], starts: Integers, lengths: Integers
 ) -> NDArray[np.bool_]:
     """Return which rows hold, comparing all their characters."""
-    holds: NDArray[np.bool_] = lengths[cuts.left] + lengths[cuts.right] == lengths[cuts.made]
+    holds: NDArray[np.bool_] = lengths[cuts.left] + lengths[cuts.right] == lengths[cuts.joined]
     for first in range(0, len(holds), TOKENS_AT_ONCE):
-        left, other, made = (column[first : first + TOKENS_AT_ONCE] for column in cuts)
-        row = np.repeat(np.arange(len(made)), lengths[made])
-        place = _count_up(lengths[made])
+        left, other, joined = (column[first : first + TOKENS_AT_ONCE] for column in cuts)
+        row = np.repeat(np.arange(len(joined)), lengths[joined])
+        place = _count_up(lengths[joined])
         beyond = place - lengths[left][row]
         part = np.where(beyond < 0, starts[left][row] + place, starts[other][row] + beyond)
         # If the lengths do not add up, a part may reach past the last character; that row is already False.
-        differs = characters[starts[made][row] + place] != characters.take(part, mode="clip")
+        differs = characters[starts[joined][row] + place] != characters.take(part, mode="clip")
         holds[first + row[differs]] = False
     return holds
 
@@ -142,8 +142,8 @@ def _one_by_one(tokens: Sequence[str]) -> Cuts:
     """Find the cuts with a dict: for no tokens, and for tokens with colliding hashes, which can be made on purpose."""
     ids = {token: index for index, token in enumerate(tokens)}
     rows = [
-        (left, right, made)
-        for made, token in enumerate(tokens)
+        (left, right, joined)
+        for joined, token in enumerate(tokens)
         for cut in range(1, len(token))
         if (left := ids.get(token[:cut])) is not None and (right := ids.get(token[cut:])) is not None
     ]

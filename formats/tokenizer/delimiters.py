@@ -48,7 +48,7 @@ def with_delimiters(vocabulary: Vocabulary, templates: Iterable[str], model: Jso
     for index in sorted(named):
         text = vocabulary.tokens[index]
         sure = text in END_TEXTS and text in written
-        if sure or (merges is not None and not merges.make(index)):
+        if sure or (merges is not None and not merges.makes(index)):
             control.append(index)
         elif text in written:
             left.append(index)

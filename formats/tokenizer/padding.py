@@ -17,7 +17,7 @@ _FILLER = re.compile(r"\[PAD\d+\]")
 SENTENCEPIECE_KINDS = ("llama", "t5")  # original vocabularies of these may have UNUSED tokens at the end
 
 
-def padding_starts(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> int:
+def first_padding_id(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> int:
     """Return the first id of the padding, or the vocabulary's size if it has none.
 
     model: of tokenizer.json. Tokens that a key or a merge names are not padding.
@@ -25,13 +25,13 @@ def padding_starts(metadata: Metadata, vocabulary: Vocabulary, special: SpecialT
     kind = metadata.text(MODEL)
     size = len(vocabulary)
     first = size
-    while first and _fills_up(vocabulary, first - 1, kind):
+    while first and _is_padding(vocabulary, first - 1, kind):
         first -= 1
     if first == size:
         return size
     merges: Merges | None = model.get("merges")
-    joined = -1 if merges is None else merges.highest_id()
-    named = (*special.ids.values(), *(metadata.integer(key, None) for key in FIM_KEYS), joined)
+    highest_merged = -1 if merges is None else merges.highest_id()
+    named = (*special.ids.values(), *(metadata.integer(key, None) for key in FIM_KEYS), highest_merged)
     return max([first, *(index + 1 for index in named if index is not None and index >= first)])
 
 
@@ -43,7 +43,7 @@ def without_padding(model: Json, first: int) -> Json:
     return {**model, "vocab": {token: index for token, index in vocab.items() if index < first}}
 
 
-def _fills_up(vocabulary: Vocabulary, index: int, kind: str) -> bool:
+def _is_padding(vocabulary: Vocabulary, index: int, kind: str) -> bool:
     """Return whether a token is padding.
 
     An UNUSED token is the converter's, except in SentencePiece vocabularies, where it must also have the padding's

@@ -233,7 +233,7 @@ class PreTokenizer:
     default_bos: bool = True
 
 
-UNCUT = PreTokenizer(Splits((), ()))  # for families that do not split text by regular expressions
+NO_SPLITS = PreTokenizer(Splits((), ()))  # for families that do not split text by regular expressions
 
 PRETOKENIZERS: dict[str, PreTokenizer] = {
     "default": PreTokenizer(DEFAULT),

@@ -29,7 +29,7 @@ FIM_KEYS = tuple(
 )
 NO_ID = (-1, 0xFFFFFFFF)  # llama.cpp's LLAMA_TOKEN_NULL, as i32 and as u32
 # Roles for which an id outside the vocabulary is an error. For other roles it is ignored, with a warning.
-NEEDED = ("bos", "eos", "eot", "eom", "unk")
+REQUIRED_ROLES = ("bos", "eos", "eot", "eom", "unk")
 ADD_BOS, ADD_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"
 
 # Tokens with these texts end an answer, whatever the keys say.
@@ -45,21 +45,21 @@ END_TEXTS = (
 class SpecialDefaults:
     """Defaults of one `tokenizer.ggml.model`: ids for missing keys, flags for missing flags.
 
-    relic: bos and eos 11 are Falcon's `<|endoftext|>`; in other vocabularies 11 is an ordinary word, so the default
-    applies only if token 11 is a control token or a flag demands it.
+    only_if_control: a default id applies only if it is a control token's or a flag demands it: 11 is Falcon's
+    `<|endoftext|>`, but an ordinary word in other vocabularies.
     flags: whether add_bos_token and add_eos_token are read.
     """
 
     ids: dict[str, int]
     add_bos: bool = False
     add_eos: bool = False
-    relic: bool = False
+    only_if_control: bool = False
     flags: bool = True
 
 
 FAMILIES = {
     "llama": SpecialDefaults({"bos": 1, "eos": 2, "unk": 0}, add_bos=True),
-    "gpt2": SpecialDefaults({"bos": 11, "eos": 11}, relic=True),
+    "gpt2": SpecialDefaults({"bos": 11, "eos": 11}, only_if_control=True),
     "gemma4": SpecialDefaults({}, add_bos=True),
     "t5": SpecialDefaults({"eos": 1, "unk": 2, "pad": 0}, add_eos=True),
     "bert": SpecialDefaults({"cls": 101, "unk": 100, "sep": 102, "pad": 0, "mask": 103}, flags=False),
@@ -91,7 +91,7 @@ def read_special(
     a warning. A default id outside the vocabulary is ignored.
     """
     size = len(vocabulary)
-    for role in NEEDED:
+    for role in REQUIRED_ROLES:
         _require_token(metadata, role, size)
     ids = {role: index for role, key in ID_KEYS.items() if (index := stored_id(metadata, key)) is not None}
     wanted = {
@@ -103,7 +103,7 @@ def read_special(
         if role in ids or default >= size or (role == "bos" and not default_bos):
             continue
         control = vocabulary.types[default] == TokenType.CONTROL
-        if family.relic and not control:
+        if family.only_if_control and not control:
             if not wanted[role]:
                 continue
             warnings.append(
@@ -152,7 +152,7 @@ def post_processor(special: SpecialTokens, tokens: list[str]) -> Json | None:
     return template(tokens, [*bos, "A", *eos], [*bos, "A", *eos, *bos, "B", *eos])
 
 
-def written_roles(vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> list[str]:
+def named_roles(vocabulary: Vocabulary, special: SpecialTokens, model: Json) -> list[str]:
     """Return the roles that tokenizer_config.json names; the library treats the texts of these tokens as special.
 
     An ordinary word is not named even if a key points at it: a token that the file types as normal and that is one
@@ -165,7 +165,7 @@ def written_roles(vocabulary: Vocabulary, special: SpecialTokens, model: Json) -
         if index is None:
             continue
         ordinary = vocabulary.types[index] == TokenType.NORMAL and (
-            len(vocabulary.tokens[index]) == 1 or (merges is not None and merges.make(index))
+            len(vocabulary.tokens[index]) == 1 or (merges is not None and merges.makes(index))
         )
         if not ordinary or not vocabulary.typed:
             roles.append(role)

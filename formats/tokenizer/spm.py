@@ -70,7 +70,7 @@ def merges_from_scores(vocabulary: Vocabulary, scores: list[float]) -> Merges:
     """
     require_short_tokens(vocabulary)
     cuts = all_cuts(vocabulary.tokens)
-    order = np.argsort(-np.array(scores)[cuts.made], kind="stable")
+    order = np.argsort(-np.array(scores)[cuts.joined], kind="stable")
     return Merges(vocabulary.tokens, *(column[order].astype(np.int32) for column in cuts))
 
 

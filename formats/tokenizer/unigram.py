@@ -34,7 +34,9 @@ def unigram(metadata: Metadata, vocabulary: Vocabulary, special: SpecialTokens) 
         {
             "type": "Unigram",
             "unk_id": special.ids["unk"],
-            "vocab": [list(row) for row in zip(vocabulary.tokens, _level(vocabulary, scores), strict=True)],
+            "vocab": [
+                list(row) for row in zip(vocabulary.tokens, _clamp_scores(vocabulary, scores), strict=True)
+            ],
             "byte_fallback": False,
         },
         _metaspace("always" if prefix else "never", split=True),
@@ -59,7 +61,7 @@ def normalization(charsmap: bytes, *, remove: bool, prefix: bool) -> list[Json]:
     return steps
 
 
-def _level(vocabulary: Vocabulary, scores: list[float]) -> list[float]:
+def _clamp_scores(vocabulary: Vocabulary, scores: list[float]) -> list[float]:
     """Return scores with which the library computes llama.cpp's score of the unknown token.
 
     The library derives that score from all tokens, llama.cpp from the normal ones. Converters give padding -10000,
