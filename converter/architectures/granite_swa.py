@@ -1,6 +1,6 @@
-"""Granite with windows and attention sinks, dense and with experts (Granite Swash): a Granite whose layers differ.
+"""Granite with sliding windows and attention sinks, dense and with experts (Granite Swash).
 
-Layers that do not rotate have a rotary base of 0 in config.json. llama.cpp knows one base for all others.
+Layers without rotation have a rope base of 0 in config.json; llama.cpp has one base for all others.
 Source: llama.cpp, conversion/granite.py and src/models/granite-swa.cpp; transformers, models/granite_swa and
 models/granitemoe_swa.
 """

@@ -1,7 +1,6 @@
 """Hunyuan, dense from 0.5B to 7B and A13B with experts: q and k are normed after the rotation.
 
-HunyuanOCR and HunyuanVL, the part that is in the GGUF, are for text the same as the dense ones; the vision tower is in
-the mmproj file.
+The text models of HunyuanOCR and HunyuanVL compute the same as the dense ones; the vision tower is in the mmproj file.
 Source: llama.cpp, conversion/hunyuan.py, src/models/hunyuan-dense.cpp, hunyuan-moe.cpp and hunyuan-vl.cpp;
 transformers, models/hunyuan_v1_dense, models/hunyuan_v1_moe and models/hunyuan_vl.
 """

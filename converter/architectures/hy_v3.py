@@ -1,6 +1,6 @@
-"""Hunyuan 3 (Hy3): a dense layer or more, then experts chosen by sigmoid scores and a bias; heads are normed.
+"""Hunyuan 3 (Hy3): one or more dense layers, then experts chosen by sigmoid scores and a bias; q and k are normed.
 
-The layers that predict further tokens follow the model's own, and have a norm more.
+The prediction layers come after the model's own layers, and have one more norm.
 Source: llama.cpp, conversion/hunyuan.py and src/models/hy-v3.cpp; transformers, models/hy_v3.
 """
 

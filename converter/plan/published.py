@@ -132,7 +132,7 @@ def sparse_layers(values: Values) -> list[bool]:
 
 
 def layers_that_rotate(values: Values) -> object:
-    """1 for each layer that rotates and 0 for the others; None where all do."""
+    """Return 1 for each layer with rotation and 0 for the others; None if all have rotation."""
     bases = values["layer_rope_theta"]
     assert isinstance(bases, list)
     return [int(base != 0) for base in bases] if 0 in bases else None
@@ -221,12 +221,12 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
         "zai-org/GLM-4.7-Flash",
         {**BY_SIGMOID, "first_k_dense_replace": dense_layers, "topk_method": "noaux_tc"},
     ),
-    # No copies were found: llama.cpp's converter looks for it.
+    # No copies of the config.json were found: llama.cpp's converter reads the key.
     "granite_swa": PublishedKeys("ibm-granite/granite-swash-3b", {"no_rope_layers": layers_that_rotate}),
     "granitemoe_swa": PublishedKeys(
         "ibm-granite/granite-swash-3b-a600m", {"no_rope_layers": layers_that_rotate}
     ),
-    # llama.cpp's converter takes the end of text from here; transformers' class has 3 where the key is absent.
+    # llama.cpp's converter reads the end of text here; transformers' default is 3.
     "hunyuan_v1_dense": PublishedKeys(
         "tencent/Hunyuan-7B-Instruct", {"eod_token_id": same_as("eos_token_id")}
     ),

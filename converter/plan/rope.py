@@ -93,9 +93,10 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
 
 
 def _stretch(keys: Keys, head_dim: int) -> float:
-    """What a base is multiplied by whose frequencies are stretched once for all, as XD-RoPE's are.
+    """Return the factor of a base whose frequencies are stretched for all positions alike, as XD-RoPE's are.
 
-    0 is none. Source: llama.cpp, src/models/hunyuan-vl.cpp; transformers, `compute_ntk_alpha_rope_parameters`.
+    1 if the key is missing or 0. Source: llama.cpp, src/models/hunyuan-vl.cpp; transformers,
+    `compute_ntk_alpha_rope_parameters`.
     """
     alpha = keys.decimal("rope.scaling.alpha", 0.0)
     if alpha < 0 or head_dim <= 2:

@@ -116,7 +116,7 @@ def gemma3n_sizes(evidence: Evidence) -> Mapping[str, int]:
 
 
 def optional_shared_width(evidence: Evidence) -> Mapping[str, int]:
-    """shared: the width of the network beside the experts, 0 in a model without one."""
+    """shared: the width of the shared expert, 0 for a model without one."""
     return {"shared": evidence.keys.integer("expert_shared_feed_forward_length", 0)}
 
 

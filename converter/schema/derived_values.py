@@ -111,7 +111,7 @@ def no_rope_every_fourth(evidence: Evidence) -> object:
 
 
 def bases_by_layer(evidence: Evidence) -> object:
-    """layer_rope_theta: the rotary base, and 0 where `attention.rope_pattern` says that a layer does not rotate."""
+    """layer_rope_theta: the rope base, or 0 for a layer without rotation according to `attention.rope_pattern`."""
     keys, layers = evidence.keys, evidence.sizes["layers"]
     base = keys.positive("rope.freq_base", 10000.0)
     if not keys.has("attention.rope_pattern"):
@@ -274,7 +274,7 @@ def rotary_share(evidence: Evidence) -> object:
 
 
 def how_many(part: str, whole: str, key: str) -> Callable[[Evidence], object]:
-    """How many times one size another is; `key` is what the error names where that is no whole number."""
+    """Return a function that gives `whole` / `part`, two sizes; if it is not an integer, the error names `key`."""
 
     def ratio(evidence: Evidence) -> object:
         times, rest = divmod(evidence.sizes[whole], evidence.sizes[part])

@@ -19,9 +19,9 @@ def dense_then_mixture(evidence: Evidence) -> list[str]:
 
 
 def mixture_where_routed(evidence: Evidence) -> list[str]:
-    """`mixture` where the layer has a router, else `dense`.
+    """`mixture` for a layer with a router, else `dense`.
 
-    Source: llama.cpp, src/models/hy-v3.cpp and mimo2.cpp, which go by the tensor and not by a key.
+    Source: llama.cpp, src/models/hy-v3.cpp and mimo2.cpp, which look for the tensor rather than a key.
     """
     return [
         "mixture" if f"blk.{layer}.ffn_gate_inp.weight" in evidence.tensors else "dense"
