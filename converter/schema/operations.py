@@ -28,8 +28,7 @@ class OperationKind:
     bands: it can be applied to some columns of a unit, which gives some rows of the result: see `Operation.of_columns`.
     moves: it only moves values, so forward and backward are exact whatever the bits (NaNs, −0.0).
     exact: its result is as exact as its argument; if not, the result only approximates the model's original weights,
-    whose
-        dtype cannot be seen from the result's bits.
+        whose dtype cannot be seen from the result's bits.
     """
 
     name: str
