@@ -33,7 +33,7 @@ def mxfp4(b: Blocks) -> NDArray[np.float32]:
 def _mxfp4(b: Block) -> Iterator[CodedWeights]:
     scale, qs = b.row(e8m0_halved(), b.numbers("e")), b.numbers("qs", 0, 16)
     b.declare_bound(scale * 12.0)
-    yield b.coded((qs & 15).followed_by(qs >> 4), lambda q: scale * q.look_up(E2M1_DOUBLED).signed_floats())
+    yield b.coded((qs & 15).concat(qs >> 4), lambda q: scale * q.look_up(E2M1_DOUBLED).signed_floats())
 
 
 @quant_type("NVFP4", id=40, weights=64, d=("u1", 4), qs=("u1", 32))
@@ -52,5 +52,5 @@ def nvfp4(b: Blocks) -> NDArray[np.float32]:
 def _nvfp4(b: Block) -> Iterator[Value]:
     for group in range(4):
         scale, qs = b.row(ue4m3_halved(), b.numbers("d", group)), b.numbers("qs", 8 * group, 8)
-        rows = (qs & 15).followed_by(qs >> 4).look_up(E2M1_DOUBLED)
+        rows = (qs & 15).concat(qs >> 4).look_up(E2M1_DOUBLED)
         yield scale * rows.signed_floats()

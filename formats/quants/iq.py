@@ -198,7 +198,7 @@ def _iq1_m(b: Block) -> Iterator[Value]:
         high = b.numbers("qh", part).widen(32)
         index = [b.numbers("qs", 2 * part + i).widen(32) | (high >> 4 * i & 7) << 8 for i in (0, 1)]
         low, up = (_eighth(high >> 4 * i + 3 & 1).spread(8) for i in (0, 1))
-        yield scale * (_row_vector(b, rows, index).signed_floats() + low.followed_by(up))
+        yield scale * (_row_vector(b, rows, index).signed_floats() + low.concat(up))
 
 
 @quant_type("IQ4_NL", id=20, weights=32, d="<f2", qs=("u1", 16))
@@ -214,7 +214,7 @@ def iq4_nl(b: Blocks) -> Floats:
 def _iq4_nl(b: Block) -> Iterator[CodedWeights]:
     d, qs = b.numbers("d"), b.numbers("qs", 0, 16)
     b.declare_bound(d * 127.0)
-    yield b.coded((qs & 15).followed_by(qs >> 4), partial(_scaled_iq4, d))
+    yield b.coded((qs & 15).concat(qs >> 4), partial(_scaled_iq4, d))
 
 
 @quant_type("IQ4_XS", id=23, weights=256, d="<f2", scales_h="<u2", scales_l=("u1", 4), qs=("u1", 128))
@@ -237,7 +237,7 @@ def _iq4_xs(b: Block) -> Iterator[CodedWeights]:
         scale = d * ((low | (high >> 2 * group & 3) << 4) - 32).signed_floats()
         b.declare_bound(scale * 127.0)
         qs = b.numbers("qs", 16 * group, 16)
-        codes = (qs & 15).followed_by(qs >> 4)
+        codes = (qs & 15).concat(qs >> 4)
         yield b.coded(codes, partial(_scaled_iq4, scale))
 
 
@@ -279,7 +279,7 @@ def _row_vector(b: Block, rows: NDArray[np.int8], index: list[Value]) -> Value:
     """Return codebook rows one after the other, as a vector of 16: two rows of eight bytes or four of four."""
     found = [b.row(rows, i) for i in index]
     while len(found) > 1:
-        found = [one.followed_by(next) for one, next in zip(found[::2], found[1::2], strict=True)]
+        found = [one.concat(next) for one, next in zip(found[::2], found[1::2], strict=True)]
     return found[0]
 
 

@@ -67,8 +67,8 @@ def q3_k(b: Blocks) -> NDArray[np.float32]:
 @vector_code("Q3_K")
 def _q3_k(b: Block) -> Iterator[Value]:
     low, high = b.numbers("scales", 0, 8), b.numbers("scales", 8, 4)
-    low = (low & 15).followed_by(low >> 4)
-    high = (high & 3).followed_by(high >> 2 & 3).followed_by((high >> 4 & 3).followed_by(high >> 6))
+    low = (low & 15).concat(low >> 4)
+    high = (high & 3).concat(high >> 2 & 3).concat((high >> 4 & 3).concat(high >> 6))
     scale = b.numbers("d") * ((low | high << 4) - 32).signed_floats()
     b.declare_bound(scale * 4.0)
     for group in range(16):
@@ -186,8 +186,8 @@ def _six_bits(b: Blocks) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _six_bit_vectors(b: Block) -> tuple[Value, Value]:
     first, second, nibbles = (b.numbers("scales", i, 4) for i in (0, 4, 8))
-    scale = (first & 63).followed_by(nibbles & 15 | first >> 6 << 4)
-    minimum = (second & 63).followed_by(nibbles >> 4 | second >> 6 << 4)
+    scale = (first & 63).concat(nibbles & 15 | first >> 6 << 4)
+    minimum = (second & 63).concat(nibbles >> 4 | second >> 6 << 4)
     return b.numbers("d") * scale.floats(), b.numbers("dmin") * minimum.floats()
 
 

@@ -88,7 +88,7 @@ def _in_pairs(vectors: Iterator[Value | CodedWeights]) -> Iterator[Value | Coded
         else:
             second = next(vectors)
             assert isinstance(second, Value)
-            yield first.followed_by(second)
+            yield first.concat(second)
 
 
 def _all_weights(coded: CodedWeights, dtype: str, has: Has) -> Value:
@@ -112,14 +112,14 @@ def _look_up(codes: Value, table: Value) -> list[Value]:
     The lanes are ordered so that no byte has to leave its half of a register after the shuffle.
     """
     table = table.as_integers(8)
-    apart = table.taken(_join(*(range(half + byte, half + 16, 2) for half in (0, 16) for byte in (0, 1))))
-    low = apart.taken(2 * _join(range(8), range(16, 24)))
-    high = apart.taken(2 * _join(range(8, 16), range(24, 32)))
-    codes = codes.taken(_join(range(8), range(16, 24), range(8, 16), range(24, 32)))
-    low, high = codes.chosen_from(low), codes.chosen_from(high)
+    apart = table.take(_join(*(range(half + byte, half + 16, 2) for half in (0, 16) for byte in (0, 1))))
+    low = apart.take(2 * _join(range(8), range(16, 24)))
+    high = apart.take(2 * _join(range(8, 16), range(24, 32)))
+    codes = codes.take(_join(range(8), range(16, 24), range(8, 16), range(24, 32)))
+    low, high = codes.look_up_by_shuffle(low), codes.look_up_by_shuffle(high)
     first = [lane + of for half in (0, 16) for lane in range(half, half + 8) for of in (0, 32)]
     second = [lane + 8 for lane in first]
-    return [low.taken(run, high).as_integers(16) for run in (first, second)]
+    return [low.take(run, high).as_integers(16) for run in (first, second)]
 
 
 def _join(*runs: range) -> list[int]:
@@ -148,7 +148,7 @@ def _round(weights: Value, dtype: str, has: Has) -> Value:
         return weights
     if dtype == "BF16":
         return _round_to_bfloat16(weights).upper_halves()
-    return weights.rounded(HALF).as_integers(16) if has.halves else _round_to_half(weights)
+    return weights.round_to(HALF).as_integers(16) if has.halves else _round_to_half(weights)
 
 
 def _round_to_bfloat16(weights: Value) -> Value:

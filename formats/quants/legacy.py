@@ -128,7 +128,7 @@ def _fifth_bits(b: Blocks) -> NDArray[np.uint8]:
 
 def _nibble_codes(b: Block) -> Value:
     qs = b.numbers("qs", 0, 16)
-    return (qs & 15).followed_by(qs >> 4)
+    return (qs & 15).concat(qs >> 4)
 
 
 def _nibble_vectors(b: Block) -> Iterator[Value]:

@@ -38,8 +38,8 @@ def _tq1_0(b: Block) -> Iterator[Value]:
             for first in run:
                 yield d * _trit_vector(b.numbers("qs", first, 16) * 3**power)
     last = b.numbers("qh", 0, 4)
-    lower, upper = last.followed_by(last * 3), (last * 9).followed_by(last * 27)
-    yield d * _trit_vector(lower.followed_by(upper))
+    lower, upper = last.concat(last * 3), (last * 9).concat(last * 27)
+    yield d * _trit_vector(lower.concat(upper))
 
 
 @quant_type("TQ2_0", id=35, weights=256, qs=("u1", 64), d="<f2")
@@ -95,7 +95,7 @@ def _q2_0(b: Block) -> Iterator[Value]:
     d = b.numbers("d")
     b.declare_bound(d * 2.0)
     for byte in range(0, 16, 4):
-        q = b.word("qs", byte, 32).shifted_by_lane(2) & 3
+        q = b.word("qs", byte, 32).shift_by_lane(2) & 3
         yield d * (q - 1).signed_floats()
 
 

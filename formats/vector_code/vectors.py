@@ -90,11 +90,11 @@ class Value:
         lanes = max(self.lanes, where_set.lanes, elsewhere.lanes)
         return self._new(self.builder.select(self.ir, where_set.spread(lanes).ir, elsewhere.spread(lanes).ir))
 
-    def taken(self, lanes: Sequence[int], other: Value | None = None) -> Value:
+    def take(self, lanes: Sequence[int], other: Value | None = None) -> Value:
         """Return the lanes with these numbers; those of `other` continue the numbering."""
         return self._shuffle(lanes, (other or self).ir)
 
-    def chosen_from(self, both: Value) -> Value:
+    def look_up_by_shuffle(self, both: Value) -> Value:
         """Look up 32 bytes below 16 by AVX2's shuffle. both: the table of 16 bytes, once in each half."""
         shuffle = self.builder.module.globals.get(_SHUFFLE)
         if shuffle is None:
@@ -117,11 +117,11 @@ class Value:
             return self._new(self.builder.extract_element(self.ir, _constant(WORD, lanes)))
         return self._shuffle(range(*lanes.indices(self.lanes)), self.ir)
 
-    def in_turn_with(self, other: Value) -> Value:
+    def interleave(self, other: Value) -> Value:
         """Interleave the lanes of two vectors of the same length."""
         return self._shuffle([lane + of for lane in range(self.lanes) for of in (0, self.lanes)], other.ir)
 
-    def followed_by(self, other: Value) -> Value:
+    def concat(self, other: Value) -> Value:
         """Concatenate the lanes of two vectors of the same length."""
         return self._shuffle(range(2 * self.lanes), other.ir)
 
@@ -141,7 +141,7 @@ class Value:
         """Convert signed integers to float32, rounded once; exact up to 2²⁴."""
         return self._new(self.builder.sitofp(self.ir, self._of(FLOAT)))
 
-    def rounded(self, element: Any) -> Value:
+    def round_to(self, element: Any) -> Value:
         """Convert floats to a narrower type, each rounded once to nearest even."""
         return self._new(self.builder.fptrunc(self.ir, self._of(element)))
 
@@ -178,7 +178,7 @@ class Value:
         """Return the absolute value of float32."""
         return (self.bits() & 0x7FFFFFFF).as_floats()
 
-    def shifted_by_lane(self, bits: int) -> Value:
+    def shift_by_lane(self, bits: int) -> Value:
         """Copy a scalar integer to 16 lanes and shift lane i right by i · `bits`."""
         amounts = [ir.Constant(self.ir.type, bits * lane) for lane in range(16)]
         shifts = ir.Constant(ir.VectorType(self.ir.type, 16), amounts)
@@ -259,7 +259,7 @@ class Block:
         found = self._load(offset + first * kind.itemsize, element, count)
         if kind.str[1:] == "f2":
             return self.half(found)
-        return found.rounded(FLOAT) if kind.str[1:] == "f8" else found
+        return found.round_to(FLOAT) if kind.str[1:] == "f8" else found
 
     def word(self, field: str, byte: int, bits: int) -> Value:
         """Load an integer of `bits` bits that begins at a byte of a field."""

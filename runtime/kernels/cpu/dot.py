@@ -58,13 +58,13 @@ def _plain(emit: Emitter, sums: Value, codes: Value, x: Value) -> Value:
     wide = vector(WORD, lanes)
     products = emit.wrap(builder.mul(builder.zext(codes.ir, wide), builder.sext(x.ir, wide)))
     for first in range(4):
-        sums = sums + products.taken(range(first, lanes, 4))
+        sums = sums + products.take(range(first, lanes, 4))
     return sums
 
 
 def _join(parts: list[Value]) -> Value:
     while len(parts) > 1:
-        parts = [parts[i].followed_by(parts[i + 1]) for i in range(0, len(parts), 2)]
+        parts = [parts[i].concat(parts[i + 1]) for i in range(0, len(parts), 2)]
     return parts[0]
 
 

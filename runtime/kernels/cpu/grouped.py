@@ -149,7 +149,7 @@ def _nvfp4(run: Run) -> Groups:
         low, high = packed & 15, packed >> 4
         # eight bytes are a group: first their low nibbles, then their high ones
         order = [*range(8), *range(16, 24), *range(8, 16), *range(24, 32)]
-        codes.append(_look_up(b, low.taken(order, high), E2M1_DOUBLED, 12))
+        codes.append(_look_up(b, low.take(order, high), E2M1_DOUBLED, 12))
     return Groups(codes, d, d * 12.0)
 
 
@@ -202,8 +202,8 @@ def _q2_k(run: Run) -> Groups:
 def _q3_k(run: Run) -> Groups:
     (b,) = run.blocks
     low, high = b.numbers("scales", 0, 8), b.numbers("scales", 8, 4)
-    low = (low & 15).followed_by(low >> 4)
-    high = (high & 3).followed_by(high >> 2 & 3).followed_by((high >> 4 & 3).followed_by(high >> 6))
+    low = (low & 15).concat(low >> 4)
+    high = (high & 3).concat(high >> 2 & 3).concat((high >> 4 & 3).concat(high >> 6))
     scales = b.numbers("d") * ((low | high << 4) - 32).signed_floats()
     third = b.numbers("hmask", 0, 32)
     codes = []
@@ -217,14 +217,14 @@ def _q3_k(run: Run) -> Groups:
 def _iq4_xs(run: Run) -> Groups:
     (b,) = run.blocks
     low, high = b.numbers("scales_l", 0, 4), b.numbers("scales_h").spread(8)
-    low = (low & 15).in_turn_with(low >> 4)
+    low = (low & 15).interleave(low >> 4)
     shifts = ir.Constant(high.ir.type, [ir.Constant(high.element, 2 * lane) for lane in range(8)])
     upper = Value(b.builder, b.builder.lshr(high.ir, shifts)).narrow(8) & 3
     scales = b.numbers("d") * ((low | upper << 4) - 32).signed_floats()
     codes = []
     for group in range(8):
         packed = b.numbers("qs", 16 * group, 16)
-        codes.append(_look_up(b, (packed & 15).followed_by(packed >> 4), IQ4, 127))
+        codes.append(_look_up(b, (packed & 15).concat(packed >> 4), IQ4, 127))
     return Groups(codes, scales, scales * 127.0)
 
 
@@ -237,7 +237,7 @@ def _tq2_0(run: Run) -> Groups:
 
 def _nibbles(b: Block, field: str) -> Value:
     packed = b.numbers(field, 0, 16)
-    return (packed & 15).followed_by(packed >> 4)
+    return (packed & 15).concat(packed >> 4)
 
 
 def _fifth(b: Block) -> Value:
@@ -251,8 +251,8 @@ def _pairs_of_bits(b: Block) -> list[Value]:
 def _six_bits(b: Block) -> tuple[Value, Value]:
     """Unpack scales and minima from twelve bytes; `llorch.formats.quants.k` describes the layout."""
     first, second, nibbles = (b.numbers("scales", i, 4) for i in (0, 4, 8))
-    scale = (first & 63).followed_by(nibbles & 15 | first >> 6 << 4)
-    minimum = (second & 63).followed_by(nibbles >> 4 | second >> 6 << 4)
+    scale = (first & 63).concat(nibbles & 15 | first >> 6 << 4)
+    minimum = (second & 63).concat(nibbles >> 4 | second >> 6 << 4)
     return b.numbers("d") * scale.floats(), b.numbers("dmin") * minimum.floats()
 
 
@@ -261,7 +261,7 @@ def _look_up(b: Block, codes: Value, table: NDArray[np.int8], offset: int) -> Va
     entries = table.astype(np.int16) + offset
     if b.has.shuffle:
         both = ir.VectorType(BYTE, 32)
-        return codes.chosen_from(
+        return codes.look_up_by_shuffle(
             Value(b.builder, ir.Constant(both, [BYTE(int(n)) for n in (*entries, *entries)]))
         )
     return codes.look_up(entries.astype(np.uint8).view(np.int8)) & 255

@@ -151,7 +151,7 @@ def rounded_weights(weights: Value, to: str | None) -> Value:
     if to is None:
         return weights
     if to == "F16":
-        half = weights.rounded(ir.HalfType())
+        half = weights.round_to(ir.HalfType())
         return Value(half.builder, half.builder.fpext(half.ir, ir.VectorType(FLOAT, 16)))
     bits = weights.bits()
     odd = bits >> 16 & 1
@@ -208,7 +208,7 @@ class _Quantized:
         scale_at = PRODUCT.read(emit, "x_scales") + emit.wrap(emit.builder.lshr(weight.ir, emit.index(3).ir))
         scales = emit.load(scale_at, FLOAT, count * group // GROUP)
         if group < GROUP:
-            scales = scales.taken([lane * group // GROUP for lane in range(count)])
+            scales = scales.take([lane * group // GROUP for lane in range(count)])
         scales = groups.scales * scales
         sums = emit.load(PRODUCT.read(emit, f"x_sums{group}") + in_groups, FLOAT, count)
         minima = self.minima[column]
@@ -222,7 +222,7 @@ class _Quantized:
                 emit, emit.zeros(codes.lanes // 4, ir.IntType(32)), codes, emit.load(x, BYTE, codes.lanes, at),
                 self.grouped.bits,
             )  # fmt: skip
-            each = scales.taken([(at + 4 * lane) // group for lane in range(found.lanes)])
+            each = scales.take([(at + 4 * lane) // group for lane in range(found.lanes)])
             self._add(column, index, found.signed_floats(), each)
             at += codes.lanes
 
@@ -250,7 +250,7 @@ def _pieces(codes: Sequence[Value], size: int) -> Iterator[Value]:
         yield from codes
         return
     for first in range(0, len(codes) - 1, 2):
-        yield codes[first].followed_by(codes[first + 1])
+        yield codes[first].concat(codes[first + 1])
     if len(codes) % 2:
         yield codes[-1]
 
@@ -258,4 +258,4 @@ def _pieces(codes: Sequence[Value], size: int) -> Iterator[Value]:
 def _pad(emit: Emitter, values: Value, lanes: int) -> Value:
     """Pad a vector with zeros to `lanes`."""
     missing = [values.lanes] * (lanes - values.lanes)
-    return values.taken([*range(values.lanes), *missing], emit.zeros(values.lanes))
+    return values.take([*range(values.lanes), *missing], emit.zeros(values.lanes))

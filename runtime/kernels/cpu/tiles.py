@@ -316,5 +316,5 @@ def _transpose(rows: list[Value]) -> Value:
     """Interleave: the first lane of every row, then the second of every row, and so on. rows: a power of two."""
     while len(rows) > 1:
         half = len(rows) // 2
-        rows = [one.in_turn_with(other) for one, other in zip(rows[:half], rows[half:], strict=True)]
+        rows = [one.interleave(other) for one, other in zip(rows[:half], rows[half:], strict=True)]
     return rows[0]

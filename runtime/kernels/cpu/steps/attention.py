@@ -114,7 +114,7 @@ def _four_totals(sums: list[Value]) -> Value:
         middle = sums[0].lanes // 2
         sums = [values[:middle] + values[middle:] for values in sums]
     first, second, third, fourth = sums
-    return first.followed_by(second).followed_by(third.followed_by(fourth))
+    return first.concat(second).concat(third.concat(fourth))
 
 
 def _top(emit: Emitter, row: Value, oldest: Value, seen: Value, top: Variable, *, capped: bool) -> None:

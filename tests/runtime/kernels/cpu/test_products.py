@@ -175,7 +175,7 @@ def wrong_scale(run: Run) -> Groups:
 
 def swapped_nibbles(run: Run) -> Groups:
     found = GROUPED["Q4_0"].describe(run)
-    return Groups([codes[16:].followed_by(codes[:16]) for codes in found.codes], found.scales, found.minima)
+    return Groups([codes[16:].concat(codes[:16]) for codes in found.codes], found.scales, found.minima)
 
 
 @pytest.mark.parametrize("fault", [wrong_scale, swapped_nibbles])
