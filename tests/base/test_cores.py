@@ -1,4 +1,4 @@
-"""How many cores are ours: a container's quota counts, and a number that says nothing does not."""
+"""The number of allowed cores respects a container's quota, and ignores a quota that cannot be parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign text is shown in one bounded line, and an error says where it is."""
+"""Untrusted text is printed in one bounded line, and an error says where it is."""
 
 from __future__ import annotations
 

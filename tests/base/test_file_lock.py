@@ -1,4 +1,4 @@
-"""One process at a time, also on a file system without locks."""
+"""The lock admits one process at a time, also on file systems without flock."""
 
 from __future__ import annotations
 

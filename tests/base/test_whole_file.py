@@ -1,4 +1,4 @@
-"""A file that is written whole: what stays of it when that fails, and what is never replaced."""
+"""write_whole: what remains if it fails, and what is never replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Plan carried out in memory with the plain definitions: no pieces, no threads, no files but the source."""
+"""A Plan executed in memory with the plain definitions: no pieces, no threads, no files but the source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llorch.formats.quants import decode
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a plan needs to know of a tokenizer, read straight from the keys."""
+    """What a plan needs to know of a tokenizer, read directly from the keys."""
 
     size: int
     eos_token_ids: Sequence[int] = ()
@@ -25,19 +25,19 @@ class Tokens:
 
 
 def tokens_of(header: Header) -> Tokens:
-    """The number of tokens and the one eos."""
+    """Return the number of tokens and the EOS id."""
     eos = header.metadata.integer("tokenizer.ggml.eos_token_id", None)
     return Tokens(len(header.metadata.texts("tokenizer.ggml.tokens")), [eos] if eos is not None else [])
 
 
 def plan_of(path: Path, *, allow_unknown: bool = False) -> Plan:
-    """The plan for a file."""
+    """Return the plan for a file."""
     header = read_header(path)
     return make_plan(header, tokens_of(header), allow_unknown=allow_unknown)
 
 
 def executed(path: Path, planned: Plan) -> dict[str, NDArray[np.float32]]:
-    """Every output tensor in float32."""
+    """Return every output tensor in float32."""
     outputs = {}
     with TensorData(read_header(path)) as data:
         for output in planned.outputs:

@@ -1,4 +1,4 @@
-"""Headers made in memory: metadata and a tensor table without a file, one change away from a model that is right."""
+"""Headers made in memory, metadata and a tensor table without a file: a valid model's with changes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LLAMA_TENSORS: Mapping[str, Shape] = {
 def header_of(
     keys: Mapping[str, object], shapes: Mapping[str, Shape], types: Mapping[str, str] | None = None
 ) -> Header:
-    """A header with these keys and tensors (F32 but for `types`); a value of None leaves a key or tensor out."""
+    """Return a header with these keys and tensors (F32 except for `types`); None leaves a key or tensor out."""
     tensors = {}
     for name, shape in shapes.items():
         kind = by_name((types or {}).get(name, "F32"))
@@ -70,7 +70,7 @@ def llama(
     tensors: Mapping[str, Shape | None] | None = None,
     types: Mapping[str, str] | None = None,
 ) -> Header:
-    """The tiny Llama with some keys and tensors changed, added, or (None) left out."""
+    """Return the tiny Llama's header with some keys and tensors changed, added, or (None) left out."""
     shapes: dict[str, Shape | None] = {**LLAMA_TENSORS, **(tensors or {})}
     kept = {name: shape for name, shape in shapes.items() if shape is not None}
     return header_of({**LLAMA_KEYS, **(keys or {})}, kept, types)

@@ -1,4 +1,4 @@
-"""convert(): right to the bit, the same on every run, and nothing half done whatever happens to it."""
+"""convert(): exact to the bit, deterministic, and nothing half done whatever interrupts it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def names(folder: Path) -> list[str]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file but the two records, which hold times."""
+    """Return every file except the two records, which contain times."""
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {
         name: path.read_bytes()
@@ -97,7 +97,7 @@ def test_float32_gives_the_original_tensors(test_data: Path, tmp_path: Path, mod
 def test_auto_gives_the_original_tensors_in_the_16_bits_that_hold_them(
     test_data: Path, tmp_path: Path, model: str
 ) -> None:
-    """The README of the models: every original weight is a bfloat16 value."""
+    """According to the models' README, every original weight is a bfloat16 value."""
     conversion = convert(test_data / "tiny" / model / "f32.gguf", tmp_path / "out")
     original = json.loads((test_data / "tiny" / model / "tensors.json").read_text())
     assert conversion.dtype == "bfloat16"
@@ -185,7 +185,7 @@ def f32(values: NDArray[np.float32]) -> bytes:
 
 
 def all_in(model: Model, type: int, value: Callable[[int], NDArray[np.float32]]) -> Model:
-    """Every tensor in this type; value gives n weights."""
+    """Return every tensor in this type; value gives n weights."""
     for row in model.tensors:
         wide = value(int(np.prod(row.ne)))
         if type == TYPE_BF16:
@@ -197,7 +197,7 @@ def all_in(model: Model, type: int, value: Callable[[int], NDArray[np.float32]])
 
 
 def bf16_only(n: int) -> NDArray[np.float32]:
-    """Powers of two, some of which are too small for float16."""
+    """Powers of two, some too small for float16."""
     return (2.0 ** -(np.arange(n) % 100)).astype(np.float32)
 
 
@@ -513,7 +513,7 @@ def killed_at_random(
 def require_whole_after_kills(
     start: Callable[..., subprocess.Popen[str]], source: Path, folder: Path, kills: int
 ) -> None:
-    """Kill after kill, each run going on from the one before; then one that is left alone."""
+    """Kill run after run, each continuing the previous one, then let one finish."""
     begun = time.monotonic()
     expected = convert(source, folder / "expected", dtype="float32")
     whole_s = time.monotonic() - begun
@@ -541,7 +541,7 @@ def test_twenty_kills_at_random_moments_change_nothing(
 
 
 def killed_before_it_was_published(source: Path, out: Path) -> None:
-    """A run whose weights are all on the disk, and that had no time for anything else."""
+    """Simulate a run whose weights are all on disk, killed before anything else."""
     code = "import os, sys; from llorch.converter import conversion\n"
     code += "conversion._write_others = lambda *_: os.kill(os.getpid(), 9)\n"
     code += "conversion.convert(sys.argv[1], sys.argv[2])"

@@ -1,4 +1,4 @@
-"""The benchmark's own inputs: files as large as published models have to be ones that convert."""
+"""The benchmark's own inputs, as large as published models, must convert."""
 
 from __future__ import annotations
 

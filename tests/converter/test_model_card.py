@@ -1,4 +1,4 @@
-"""What general.* says of a model is in README.md, and gguf-py, the reader of llama.cpp's converter, finds it there."""
+"""README.md has what general.* says of a model, and gguf-py, which llama.cpp's converter uses, finds it there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gpt-oss' MXFP4 experts stay the blocks that they are: the published folders' tensors, byte for byte, both ways."""
+"""gpt-oss' MXFP4 experts keep their blocks: the published folders' tensors, byte for byte, in both directions."""
 
 from __future__ import annotations
 

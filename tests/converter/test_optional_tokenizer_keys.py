@@ -1,4 +1,4 @@
-"""A vocabulary without a key that it may lack, or with an odd one, becomes valid files or one line."""
+"""A vocabulary without an optional key, or with an odd one, gives valid files or a one-line error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEXTS = ("hello he", "  hello\n", "naïve 日本")
 
 
 def unigram() -> Keys:
-    """T5's: padding, end of text and unknown, then pieces; of two ways to cut a text the likelier one is taken."""
+    """T5's: padding, end of text and unknown, then pieces; of two ways to split a text the likelier one counts."""
     tokens = ["<pad>", "</s>", "<unk>", *PIECES, *"nav", "\n"]
     scored = len(tokens) - 3
     return {
@@ -92,7 +92,7 @@ ODD: dict[str, list[Given]] = {
 
 
 def check(folder: Path) -> bool:
-    """That each of the tokenizer's files is one that its own library reads; whether a tokenizer.model is there."""
+    """Require that each tokenizer file is readable by its own library; return whether there is a tokenizer.model."""
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     for text in TEXTS:
         tokenizer.decode(tokenizer.encode(text).ids)
@@ -125,7 +125,7 @@ def test_a_vocabulary_with_just_what_it_needs_becomes_valid_files(kind: str, tmp
 
 
 def is_noted(result: TokenizerFolder) -> bool:
-    """Whether it is said why there is no tokenizer.model."""
+    """Return whether a note says why there is no tokenizer.model."""
     return any("tokenizer.model" in note for note in result.notes)
 
 
@@ -147,7 +147,7 @@ def test_an_odd_key_becomes_valid_files_or_one_line_that_names_it(
 
 
 def refusal(file: Path, folder: Path) -> str | None:
-    """What is said of a file that is not converted."""
+    """Return the error for a file that is not converted."""
     try:
         convert_tokenizer(file, folder)
     except InputError as error:
@@ -156,7 +156,7 @@ def refusal(file: Path, folder: Path) -> str | None:
 
 
 def check_files_alone(folder: Path) -> None:
-    """That each file is read by its own library; what an odd type of token means is another matter for each."""
+    """Require only that each file is readable by its own library; libraries differ in what an odd token type means."""
     tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).encode(TEXTS[0])
     model = folder / "tokenizer.model"
     if model.exists():

@@ -1,4 +1,4 @@
-"""What was written, taken back, is the source; and a folder in which one bit differs is found out."""
+"""A written folder converts back to the source, and one with a single changed bit is detected."""
 
 from __future__ import annotations
 

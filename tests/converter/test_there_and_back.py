@@ -1,4 +1,4 @@
-"""llama.cpp's own script turns a converted folder back into the GGUF file that it came from."""
+"""llama.cpp's own script converts a converted folder back to the GGUF file that it came from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.models.tiny import WIDTH, tiny_llama
 
 @pytest.fixture(scope="session")
 def llama_cpp() -> Path:
-    """LLORCH_LLAMA_CPP, or what the package index has."""
+    """The sources of llama.cpp: LLORCH_LLAMA_CPP, or the package index's."""
     named = os.environ.get("LLORCH_LLAMA_CPP")
     if named:
         return Path(named)
@@ -67,7 +67,7 @@ def test_what_the_file_says_of_the_model_comes_back_by_its_card(
 
 
 def with_facts(file: Path, out: Path, facts: dict[str, Any]) -> Path:
-    """A copy of a file with other `general.*` keys, by gguf-py."""
+    """Copy a file with other `general.*` keys, using gguf-py."""
     import gguf
 
     reader = gguf.GGUFReader(file)
@@ -140,7 +140,7 @@ def test_one_tensor_of_queries_keys_and_values_is_compared_with_three(tmp_path: 
 
 
 def header_with(file: Path, matrices: Mapping[str, NDArray[np.float32]]) -> Header:
-    """The tiny model with further matrices of an attention."""
+    """The tiny model's header with further attention matrices."""
     model = tiny_llama()
     for name, matrix in matrices.items():
         shape = list(matrix.shape[::-1])

@@ -1,4 +1,4 @@
-"""A header that was read, written again: equal bytes say that nothing of it was lost, added or misread."""
+"""Write a header again after reading it: equal bytes show that nothing was lost, added or misread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.models.gguf_writer import ARRAY, CODES, STRING, Value, one, raw, stri
 
 
 def reencoded(header: Header, file: bytes) -> bytes:
-    """The bytes of a file of one part up to the end of its tensor table; `file` has the bits of its NaNs."""
+    """Return the bytes of a one-part file up to the end of its tensor table; `file` has the bits of its NaNs."""
     part = header.parts[0]
     order = ">" if part.byte_order == "big" else "<"
     out = bytearray(
@@ -32,7 +32,7 @@ def reencoded(header: Header, file: bytes) -> bytes:
 
 
 def require_same_again(header: Header, path: Path) -> None:
-    """AssertionError unless the header, written again, is what the file begins with."""
+    """AssertionError unless the header, written again, equals the beginning of the file."""
     file = path.read_bytes()
     again = reencoded(header, file)
     assert file[: len(again)] == again

@@ -1,4 +1,4 @@
-"""docs/formats.md says the limits that the code has."""
+"""docs/formats.md states the limits that the code has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file or folder is, told by its kind: files that other programs wrote, and names that mean a model."""
+"""The kind of a file or folder: files written by other programs, and paths that mean a model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def archive(path: Path) -> None:
 
 
 def written_by_gguf_py(architecture: str, kind: str | None) -> Write:
-    """A file of gguf-py's own writer, with one tensor and no vocabulary."""
+    """Write a file with gguf-py's own writer, with one tensor and no vocabulary."""
 
     def write(path: Path) -> None:
         writer = gguf.GGUFWriter(path, architecture)

@@ -1,4 +1,4 @@
-"""Whatever bytes a safetensors file has: an InputError of one printable line, or what the library reads too."""
+"""Arbitrary bytes give an InputError of one printable line, or what the safetensors library reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PIECES = [
 
 
 def mutated(rng: random.Random) -> bytes:
-    """The seed with a number, a run of bytes or one byte changed; in most cases the header's length is kept right."""
+    """Return the seed with a number, a run of bytes or one byte changed; usually the header's length is corrected."""
     text = bytearray(SEED[8 : len(LAYOUT.files[0].header)])
     for _ in range(rng.randint(1, 2)):
         numbers = [match.span() for match in re.finditer(rb"\d+|\"[^\"]*\"", bytes(text))]
@@ -48,7 +48,7 @@ def mutated(rng: random.Random) -> bytes:
 
 
 def sweep(path: Path, count: int, seed: int) -> int:
-    """How many of `count` mutated files were read; AssertionError where the library reads another model."""
+    """Return how many of `count` mutated files were read; AssertionError if the library reads a different model."""
     rng, accepted = random.Random(seed), 0
     for _ in range(count):
         path.write_bytes(mutated(rng))

@@ -1,4 +1,4 @@
-"""What is laid out is what the safetensors library would write, and what it and our own reader read back."""
+"""The layout is the safetensors library's, and the library and our reader read it back."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SHAPES = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 
 @st.composite
 def declared(draw: st.DrawFn) -> list[Declared]:
-    """Tensors in the order in which the library writes them: larger elements first, then by name."""
+    """Return tensors in the library's order: larger elements first, then by name."""
     names = draw(st.lists(NAMES, max_size=8, unique=True))
     tensors = [(name, draw(st.sampled_from(sorted(NUMPY))), draw(SHAPES)) for name in names]
     return sorted(tensors, key=lambda row: (-BITS[row[1]], row[0].encode()))
 
 
 def written(folder: Path, layout: Layout, content: bytes) -> Path:
-    """The laid-out files, their data cut from `content` in order."""
+    """Write the laid-out files, with data taken from `content` in order."""
     folder.mkdir()
     for number, file in enumerate(layout.files):
         data = b"".join(content[: t.nbytes] for t in layout.tensors if t.part == number)

@@ -1,4 +1,4 @@
-"""Every lie that a safetensors file or index can tell is refused, in one line that names it."""
+"""Every inconsistency of a safetensors file or index is refused, in one line that names it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_file_is_refused_that_has(lie: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def sharded(tmp_path: Path) -> Path:
-    """A folder of two shards, `a` in the first, `b` and `c` in the second."""
+    """A folder of two shards, with `a` in the first, `b` and `c` in the second."""
     layout = lay_out([("a", "U8", (3,)), ("b", "U8", (2,)), ("c", "U8", (2,))], 4)
     for part in layout.files:
         (tmp_path / part.name).write_bytes(part.header + bytes(4 if part.name == TWO else 3))

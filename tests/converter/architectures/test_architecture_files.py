@@ -1,4 +1,4 @@
-"""An architecture is a file of rows: found by being there, and without any logic in it."""
+"""Architecture files contain only rows, without logic, and are found by being in the folder."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_row_is_whole(architecture: Architecture) -> None:
 
 @pytest.mark.parametrize("gguf", sorted({a.gguf for a in architectures()}))
 def test_one_architecture_of_a_name_has_no_condition(gguf: str) -> None:
-    """But of names that some files have which no class is."""
+    """Except for names with files that no class supports."""
     assert [a.when for a in architectures() if a.gguf == gguf].count(None) == (gguf not in PARTLY)
 
 

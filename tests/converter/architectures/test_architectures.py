@@ -1,4 +1,4 @@
-"""Each architecture, forward by other hands than the converter's and back by its plan: the same bits."""
+"""Each architecture: made GGUF without the converter's code, and converted back by its plan, the bits are the same."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_every_architecture_is_among_the_models(test_data: Path) -> None:
 
 
 def test_every_row_has_a_recipe_whose_sizes_hide_nothing() -> None:
-    """Each is converted, read twice, whole and in pieces: tests/runtime/test_family_recipes.py."""
+    """tests/runtime/test_family_recipes.py converts each recipe and reads it twice, whole and in pieces."""
     rows = Counter((one.gguf, one.class_name) for one in architectures())
     rows["gpt-oss", "GptOssForCausalLM"] -= 1  # MXFP4's blocks are of 32: tests/converter/test_mxfp4.py
     recipes = Counter((one.gguf, one.published_class) for one in FAMILY_RECIPES.values())
@@ -168,7 +168,7 @@ def test_every_row_has_a_recipe_whose_sizes_hide_nothing() -> None:
 
 
 def write_folder(planned: Plan, source: Path, folder: Path) -> None:
-    """A folder that transformers loads: the config and the weights in float32."""
+    """Write a folder that transformers loads: the config, and the weights in float32."""
     from safetensors.numpy import save_file
 
     folder.mkdir(exist_ok=True)
@@ -177,7 +177,7 @@ def write_folder(planned: Plan, source: Path, folder: Path) -> None:
 
 
 def read_config(planned: Plan, folder: Path) -> dict[str, Any]:
-    """What transformers understands of the planned config.json."""
+    """Return transformers' reading of the planned config.json."""
     from transformers import AutoConfig
 
     folder.mkdir(exist_ok=True)
@@ -186,14 +186,14 @@ def read_config(planned: Plan, folder: Path) -> dict[str, Any]:
 
 
 def original_config(folder: Path) -> dict[str, Any]:
-    """What transformers understands of the original config.json."""
+    """Return transformers' reading of the original config.json."""
     from transformers import AutoConfig
 
     return dict(AutoConfig.from_pretrained(folder).to_dict())
 
 
 def assert_same_config(found: dict[str, Any], original: dict[str, Any]) -> None:
-    """Equal on every key that has an effect; a head_dim that is the usual one may be left unsaid."""
+    """Compare every key that has an effect; the usual head_dim may be omitted."""
     for config in (found, original):
         config["rope_parameters"] = {k: v for k, v in config["rope_parameters"].items() if k != "type"}
         usual = config["hidden_size"] // config["num_attention_heads"]

@@ -1,4 +1,4 @@
-"""docs/architectures.md says what the tables say; `make docs` writes it anew."""
+"""docs/architectures.md agrees with the tables; `make docs` regenerates it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def rendered() -> str:
 
 
 def measured() -> tuple[dict[str, dict[str, str]], set[str]]:
-    """Of each architecture the model that differs most from llama.cpp, and those that it runs no model of."""
+    """For each architecture, the model that differs most from llama.cpp, and the ones that llama.cpp cannot run."""
     models = json.loads(RECEIPT.read_text())["models"].values()
     run = sorted((one for one in models if "kl" in one), key=lambda one: float(one["largest"]))
     refused = {one["architecture"] for one in models} - {one["architecture"] for one in run}
@@ -143,7 +143,7 @@ def differences() -> Iterator[str]:
 
 
 def refusals() -> list[tuple[str, str]]:
-    """Names, and what files of them are."""
+    """Names that are refused, and what their files are."""
     kinds = [(", ".join(kind.names), kind.what) for kind in KINDS]
     partly = list(PARTLY.items())
     return [*kinds, *partly, *((f"{name} (type)", what) for name, what in TYPES.items())]

@@ -1,4 +1,4 @@
-"""The families' tiny models: the original's tensors bit for bit, and its logits from transformers on our folder."""
+"""The families' tiny models: the original's tensors bit for bit, and its logits when transformers runs our folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EACH = pytest.mark.parametrize("name", FAMILIES)
 
 
 def inexact(planned: Plan) -> set[str]:
-    """Outputs whose bits in float32 are near the original's only."""
+    """Outputs that only approximate the original's float32 bits."""
     return {o.name for o in planned.outputs if any(s.operation and not s.operation.exact for s in o.segments)}
 
 
@@ -40,7 +40,7 @@ def test_the_originals_tensors_come_back_bit_for_bit(name: str, test_data: Path)
 
 @EACH
 def test_a_logarithm_is_as_near_as_the_exponential_in_the_file_lets_it_be(name: str, test_data: Path) -> None:
-    """Half a unit of the exponential, which is as much of the logarithm, and half a unit of the logarithm's own."""
+    """Half a unit of the exponential, which is as much of the logarithm, and half a unit of the logarithm itself."""
     folder = test_data / "families" / name
     planned = plan_of(folder / "f32.gguf")
     found = executed(folder / "f32.gguf", planned)
@@ -52,7 +52,7 @@ def test_a_logarithm_is_as_near_as_the_exponential_in_the_file_lets_it_be(name: 
 
 @EACH
 def test_what_is_written_is_the_original_in_its_own_type(name: str, test_data: Path, tmp_path: Path) -> None:
-    """Through the pipeline: pieces, threads, spread and transposed regions; every weight is a bfloat16."""
+    """Through the pipeline, with pieces, threads, spread and transposed regions; every weight is a bfloat16."""
     folder = test_data / "families" / name
     conversion = convert(folder / "f32.gguf", tmp_path / "out", threads=2)
     assert conversion.dtype == "bfloat16"

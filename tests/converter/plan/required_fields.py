@@ -1,9 +1,9 @@
-"""What other readers of a folder demand of config.json: the fields of their config types without Option or default.
+"""Fields of config.json that other readers require: fields of their config types without Option or default.
 
 Read from their sources: candle 2a13b0f3f (candle-transformers/src/models), mistral.rs 9e922623f (mistralrs-core/src),
-mlx-lm 0.32.2 (mlx_lm/models, the fields of ModelArgs; Python, so that no types are checked at load). A field is
-`name:type`, the type as Rust writes it. mistral and phi read as llama and phi by mlx-lm's own table of names. Of
-Hunyuan A13B those are here as well without which mistral.rs computes another model.
+mlx-lm 0.32.2 (mlx_lm/models, the fields of ModelArgs; Python, so types are not checked on loading). A field is
+`name:type`, with the type in Rust. mlx-lm reads mistral and phi as llama and phi, by a table of its own. For Hunyuan
+A13B, fields without which mistral.rs computes a different model are listed too.
 """
 
 # reader → model_type → fields

@@ -1,4 +1,4 @@
-"""config.json and generation_config.json: what is written when keys are there, missing, or mean nothing."""
+"""config.json and generation_config.json, for keys that are present, missing, or have no effect."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_tokens_that_are_never_sampled_are_written_if_they_exist() -> None:
 
 
 def gemma(name: str, layers: int, **keys: object) -> Plan:
-    """A Gemma of `layers` layers, hidden 24, 4 heads of 8: head_dim and hidden / heads differ."""
+    """A Gemma with `layers` layers, hidden 24, 4 heads of 8: head_dim and hidden / heads differ."""
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (50, 24), "output_norm.weight": (24,)}
     norms = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
     for i in range(layers):

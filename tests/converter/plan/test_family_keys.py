@@ -1,4 +1,4 @@
-"""Keys of single families that cannot be: the converter and the GGUF reading each refuse them by name."""
+"""Impossible values of families' own keys: the converter and the GGUF reading each refuse them, naming the key."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def test_what_the_class_does_not_compute_is_named(name: str, key: str, value: Va
 
 
 def with_key(name: str, key: str, value: Value, folder: Path) -> Path:
-    """A recipe's file with another value of one key."""
+    """Return a recipe's file with another value of one key."""
     recipe = FAMILY_RECIPES[name]
     return build(name, folder, replace(recipe, keys={**recipe.keys, key: value})).gguf

@@ -1,4 +1,4 @@
-"""A family whose activations leave float16 is told of before anything is written in it."""
+"""Families whose activations overflow float16: a warning before anything is written in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays of the metadata that become tensors: what is none is refused by its key, whatever its bytes are."""
+"""Metadata arrays that become tensors: a malformed one is refused, naming its key, whatever its bytes are."""
 
 from __future__ import annotations
 

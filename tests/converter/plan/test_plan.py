@@ -1,4 +1,4 @@
-"""The plan is total: every tensor once, every required one in its shape, every key used or named."""
+"""The plan is complete: every tensor used once, every required one checked for its shape, every key used or named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a header says, planning it ends in a plan that JSON can hold or in one line that says what is wrong."""
+"""Whatever a header contains, planning it gives a plan that JSON can express, or one line with the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""config.json has what other readers of a folder demand, each key of the type that they read it as."""
+"""config.json has the fields that other readers require, with the types that they read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MADE = sorted(  # by llama.cpp, of families that are converted
 
 
 def fits(value: object, kind: str) -> bool:
-    """Whether serde would take a JSON value for a Rust type; without a type (Python) any value will do."""
+    """Return whether serde would accept a JSON value for a Rust type; without a type (Python) any value fits."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match kind:
         case "":
@@ -51,7 +51,7 @@ def fits(value: object, kind: str) -> bool:
 
 
 def lacking(config: Mapping[str, object]) -> dict[str, list[str]]:
-    """Reader → the fields that it would not find, or not take."""
+    """Reader → fields that it would not find, or not accept."""
     found = {}
     for reader, known in REQUIRED.items():
         fields = (field.partition(":") for field in known.get(str(config["model_type"]), "").split())

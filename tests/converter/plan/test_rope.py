@@ -1,4 +1,4 @@
-"""Rotary scaling: which one a file means, and the four numbers of Llama 3 from a table of factors."""
+"""Rotary scaling: which one a file has, and Llama 3's four parameters from a table of factors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def scaling_of(
 def torch_table(
     theta: float, dim: int, factor: float, low: float, high: float, context: int
 ) -> NDArray[np.float32]:
-    """As llama.cpp's conversion/llama.py makes it, tensor by tensor of no dimension, in torch."""
+    """The table as llama.cpp's conversion/llama.py computes it, with zero-dimensional tensors in torch."""
     import torch
 
     factors: list[object] = []

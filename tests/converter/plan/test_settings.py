@@ -1,4 +1,4 @@
-"""`--set`: what the file does not say may be said, and nothing else."""
+"""`--set`: keys that the file does not determine can be set, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules applied to tensors: how rows are joined, cut and sliced."""
+"""Rules applied to tensors: joined, cut and sliced rows."""
 
 from __future__ import annotations
 

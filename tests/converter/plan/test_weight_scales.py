@@ -1,4 +1,4 @@
-"""Scales beside weights: multiplied in once, by gguf-py's dequantization; what is odd about one is named."""
+"""Scales beside weights: multiplied in once, compared with gguf-py's dequantization; errors name a malformed scale."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ Array = NDArray[np.float32]
 
 
 def halves(weights: Array) -> Array:
-    """Rotary pairs side by side → half a head apart, head by head."""
+    """Permute rotary pairs from neighbours to half a head apart, head by head."""
     heads = weights.reshape(-1, HEAD_DIM, weights.shape[-1])
     return np.concatenate([head[np.r_[0:HEAD_DIM:2, 1:HEAD_DIM:2]] for head in heads])
 
 
 def expected(model: Model) -> dict[str, Array]:
-    """transformers' names → weights, from the tests' own product."""
+    """transformers' names → weights, computed by the test itself."""
     wanted = {}
     for name, weights in products(model):
         if name in OUTSIDE:
@@ -112,7 +112,7 @@ def test_the_record_says_what_rows_were_multiplied_by_and_what_was_left_out(tmp_
 
 
 def scale(name: str, *numbers: float, count: int | None = None) -> Callable[[Model], Model]:
-    """Puts numbers in a scale's place."""
+    """Replace a scale's numbers."""
     data = struct.pack(f"<{len(numbers)}f", *numbers)
     return lambda model: model.tensor(name, [count or len(numbers)], TYPE_F32, data=data)
 

@@ -1,4 +1,4 @@
-"""docs/provenance.md documents the build type: its schema holds for what is written, and refuses what is not."""
+"""docs/provenance.md documents the build type: its schema accepts what is written and rejects anything else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "provenance.md"
 
 @pytest.fixture(scope="module")
 def schema() -> Mapping[str, Any]:
-    """The page's."""
+    """The schema on the page."""
     (block,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
     document: Mapping[str, Any] = json.loads(block)
     jsonschema.Draft202012Validator.check_schema(document)
@@ -30,7 +30,7 @@ def schema() -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def statement(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """What a conversion writes."""
+    """A statement that a conversion writes."""
     folder = tmp_path_factory.mktemp("provenance")
     random_llama().write(folder / "model.gguf")
     made = convert(folder / "model.gguf", folder / "made")

@@ -1,4 +1,4 @@
-"""The records of a conversion: what they must say, and that they say it of the bytes that are there."""
+"""The records of a conversion: what they must contain, and that it is true of the files."""
 
 from __future__ import annotations
 

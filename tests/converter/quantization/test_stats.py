@@ -1,4 +1,4 @@
-"""The quantization report's data: what a file claims and is, its scales, the error against the original."""
+"""The quantization report's data: the claimed and actual types, the scales, the error against the original."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tensor(type: QuantType, raw: NDArray[np.uint8]) -> Tensor:
 
 
 def seen(type: QuantType, raw: NDArray[np.uint8], *cuts: int) -> ScaleRange:
-    """The scales of a tensor whose blocks pass in pieces that end at `cuts` (in blocks), the last piece first."""
+    """Count the scales of a tensor in pieces that end at `cuts` (in blocks), the last piece first."""
     ranges, edges = ScaleRanges(), [0, *sorted(cuts), raw.size // type.block_bytes]
     for first, stop in reversed([*itertools.pairwise(edges)]):
         ranges.count(tensor(type, raw), raw[first * type.block_bytes : stop * type.block_bytes])
@@ -94,7 +94,7 @@ def test_the_scales_of_mxfp4_are_gguf_pys_powers_of_two() -> None:
 
 
 def test_the_four_scales_of_an_nvfp4_block_are_gguf_pys() -> None:
-    """It calls UE4M3 what ggml has halved in its table, and means the same numbers."""
+    """gguf-py's UE4M3 values are those that ggml's table halves; the numbers are the same."""
     raw = np.zeros((16, 36), np.uint8)
     raw[:, :4] = np.arange(1, 65).reshape(16, 4)
     codes = np.arange(1, 65, dtype=np.uint8)
@@ -114,7 +114,7 @@ def test_blocks_of_nothing_but_zeros_have_no_range() -> None:
 
 
 def test_what_did_not_pass_by_is_read_and_gives_the_same(test_data: Path, tmp_path: Path) -> None:
-    """As after a crash, of which the finished tensors are not converted again."""
+    """As after a crash, when finished tensors are not converted again."""
     source = test_data / "tiny" / "llama" / "q4_k_m.gguf"
     conversion = convert(source, tmp_path / "out")
     header = read_header(source)

@@ -1,4 +1,4 @@
-"""The report's page: what it shows, that it is well formed, and that nothing from a file becomes markup."""
+"""The report's page: its content, that it is well formed, and that nothing from a file becomes markup."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ATTRIBUTES = {
 
 
 class Read(HTMLParser):
-    """A page as a browser would take it: its elements, attributes and text; fails where they do not nest."""
+    """A page parsed as a browser would: elements, attributes and text; fails if elements do not nest."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def charts(source: str, kind: str) -> list[ET.Element]:
 
 
 def hostile(tmp_path: Path) -> str:
-    """A page of which every string that a file can choose is hostile."""
+    """A page in which every string from a file is hostile."""
     model = random_llama(matrices="Q8_0")
     for key in ("general.name", "general.author", "general.basename", "tokenizer.chat_template"):
         model.key(key, one(STRING, HOSTILE))
@@ -245,7 +245,7 @@ def test_an_original_of_which_nothing_can_be_compared_is_said(tmp_path: Path) ->
 
 
 def test_the_page_of_a_real_model(real_model: Path, tmp_path: Path) -> None:
-    """Counted in gguf-py's dump of it: 30 layers of 7 Q4_1 matrices, a Q8_0 embedding, 61 F32 norms."""
+    """Counts from gguf-py's dump: 30 layers of 7 Q4_1 matrices, a Q8_0 embedding, 61 F32 norms."""
     source = page(converted(tmp_path, real_model))
     assert "calls itself <strong>Q4_1</strong>. Its tensors are 210 Q4_1, 1 Q8_0, 61 F32." in source
     assert "<dd>5.74</dd>" in source

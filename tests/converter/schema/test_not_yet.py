@@ -1,4 +1,4 @@
-"""What is no decoder known here is refused by what it is, in one line, and is in no table of those that are."""
+"""Known architectures that are not converted: refused in one line that says what they are, and in no table."""
 
 from __future__ import annotations
 

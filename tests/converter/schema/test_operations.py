@@ -1,4 +1,4 @@
-"""Operations and their inverses: laws over every bit pattern, and a hand count beside each."""
+"""Operations and their inverses: laws over every bit pattern, and an example computed by hand for each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ finite_float32 = hnp.arrays(np.float32, (4, 2), elements=st.floats(-(2.0**100), 
 
 
 def with_head_dim(kind: OperationKind) -> Operation:
-    """An operation of a kind whose parameters are all named sizes."""
+    """Return an operation of a kind whose parameters are all named sizes."""
     return kind(*kind.parameters).with_sizes(SIZES)
 
 

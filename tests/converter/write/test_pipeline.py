@@ -1,4 +1,4 @@
-"""The pipeline against the same work done in the plainest way: any plan, any thread count, any piece size."""
+"""The pipeline against the same work done plainly, for any plan, number of threads and piece size."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TYPES = ("F32", "F16", "BF16", "Q8_0")
 
 @dataclass
 class Source:
-    """A header over files of our own: tensors with gaps between them, and a header that nobody parses."""
+    """A header over our own files: tensors with gaps between them, and header bytes that nobody parses."""
 
     header: Header
     content: list[bytes]
@@ -130,7 +130,7 @@ def placed_by_name(outputs: Sequence[OutputTensor], layout: Layout) -> list[Plac
 
 
 def expected_bytes(source: Source, output: OutputTensor) -> bytes:
-    """One tensor, all at once, by the definitions."""
+    """Return the bytes of one tensor, computed all at once by the definitions."""
     rows = np.concatenate([source.weights(segment) for segment in output.segments])
     if output.operation is not None:
         rows = output.operation.forward(rows)
@@ -152,7 +152,7 @@ OPERATIONS: list[Operation | None] = [None, rope_halves(4), subtract_one()]
 def plans(
     draw: st.DrawFn,
 ) -> tuple[list[tuple[str, int, int]], list[tuple[str, int, list[tuple[int, int, int]]]]]:
-    """Tensors, and outputs that use their rows once each: cut anywhere, joined in any order."""
+    """Tensors, and outputs that use each of their rows once, cut anywhere and joined in any order."""
     tensors = draw(
         st.lists(
             st.tuples(
@@ -387,7 +387,7 @@ def test_matrices_are_transposed_in_bands_of_any_width(
     piece_weights: int,
     threads: int,
 ) -> None:
-    """As gpt-oss' and Llama 4's experts, alone or one source's weights between another's."""
+    """As gpt-oss' and Llama 4's experts, alone or with one source's weights between another's."""
     columns, folder = blocks * COLUMNS, tmp_path_factory.mktemp("bands")
     source = make_source(folder, [(type_name, units * rows * blocks, 8)] * max(sources, 1))
     operation, segments, expected = transpose(rows, columns), [], []

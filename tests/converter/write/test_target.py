@@ -1,4 +1,4 @@
-"""What a crash, a race or a hostile neighbour can do to the place where a conversion is written."""
+"""Crashes, races and hostile neighbours at the place where a conversion is written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def publish(folder: Path, content: bytes = b"new", *, force: bool = False) -> No
 
 
 def crash(folder: Path, content: bytes = b"half", key: str = KEY) -> None:
-    """Leaves what a killed process leaves: the staging, and no lock held on the lock file."""
+    """Leave what a killed process leaves: the staging, and an unlocked lock file."""
     target = Target(folder)
     target.__enter__()
     write(target, content, key)
@@ -50,7 +50,7 @@ def crash(folder: Path, content: bytes = b"half", key: str = KEY) -> None:
 
 
 def killed(target: Target) -> None:
-    """Lets go of the lock as the end of a process does: its file stays."""
+    """Release the lock as the end of a process does: the file stays."""
     assert target._lock is not None
     os.close(target._lock._fd)
 

@@ -1,4 +1,4 @@
-"""Chat templates: equal to transformers where they are honest, one error within bounds where they are not."""
+"""Chat templates: benign ones render as in transformers, malicious ones end in one error within the limits."""
 
 from __future__ import annotations
 

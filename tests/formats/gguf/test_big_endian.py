@@ -1,4 +1,4 @@
-"""A big-endian file gives the same values and the same blocks as the little-endian one it was swapped from."""
+"""A big-endian file gives the same values and blocks as the little-endian file it was made from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes a file has: an InputError of one printable line, or a header that is written again as it was."""
+"""Arbitrary bytes give an InputError of one printable line, or a header that can be written again unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIELDS = [0, 1, 2, 7, 8, 9, 12, 13, 31, 33, 255, 256, 1 << 16, 1 << 31, (1 << 32
 
 
 def small() -> Model:
-    """Every kind of value and two tensors, in little more than half a kilobyte: most bytes matter."""
+    """Every kind of value and two tensors in little more than half a kilobyte, so that most bytes matter."""
     model = Model()
     model.key("general.alignment", one(4, 8)).align = 8
     for key, value in {
@@ -48,7 +48,7 @@ SEEDS = {"small": small().build(), "big-endian": big_endian().build(), "llama": 
 
 
 def judge(content: bytes, path: Path) -> bool:
-    """Whether it was read; AssertionError if it was read wrongly or refused badly."""
+    """Return whether the file was read; AssertionError if it was read wrongly or the error is bad."""
     path.unlink(missing_ok=True)  # a new file: one that is cut to nothing and filled again waits for the disk
     path.write_bytes(content)
     try:
@@ -63,7 +63,7 @@ def judge(content: bytes, path: Path) -> bool:
 
 
 def mutated(seed: bytes, rng: random.Random) -> bytes:
-    """The seed with up to four bytes, fields or runs of bytes changed, put in, taken out or moved."""
+    """Return the seed with up to four bytes, fields or runs of bytes changed, inserted, removed or moved."""
     content = bytearray(seed)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(content) + 1)

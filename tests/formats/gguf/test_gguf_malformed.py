@@ -1,4 +1,4 @@
-"""Every malformed header of the corpus is refused in one line that names what is wrong; the good ones are read."""
+"""Every malformed header of the corpus is refused in one line that names the fault; the valid ones are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests' own writer wrote is what is read, to the bit; and gguf-py reads the same."""
+"""What the tests' own writer wrote is read back bit for bit, and gguf-py reads the same."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def models(draw: st.DrawFn) -> Model:
 
 
 def bits(type: int, data: Any) -> Any:
-    """A value that equals another only if their bits do."""
+    """A value that compares equal only if its bits are equal."""
     return struct.pack("<" + CODES[type], data) if type in (F32, F64) else data
 
 
@@ -189,7 +189,7 @@ def test_a_character_cut_by_the_end_of_a_string_is_not_completed_by_the_next(tmp
 
 
 def field_of(field: Any) -> list[Any]:
-    """A value of gguf-py's reader as a list, its strings as bytes."""
+    """Return a value of gguf-py's reader as a list, strings as bytes."""
     if field.types[-1].name == "STRING":
         return [field.parts[index].tobytes() for index in field.data]
     return [item for index in field.data for item in field.parts[index].tolist()]

@@ -1,4 +1,4 @@
-"""A getter gives what was stored in the type that was asked for, or says which key is wrong and how."""
+"""A getter returns the stored value if its type matches, or an error that names the key and both types."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Getter = Callable[[Metadata, str], Any]
 
 @pytest.fixture(scope="module")
 def metadata(tmp_path_factory: pytest.TempPathFactory) -> Metadata:
-    """One key of each kind."""
+    """Metadata with one key of each type."""
     model = Model()
     for key, value in {
         "text": one(STRING, "é"),

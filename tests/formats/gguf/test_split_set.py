@@ -1,4 +1,4 @@
-"""A split set reads as the model it was split from, from whichever part; parts that do not fit are refused."""
+"""A split set reads as the unsplit model, whichever part is opened; parts that do not fit are refused."""
 
 from __future__ import annotations
 

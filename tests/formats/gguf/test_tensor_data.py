@@ -1,4 +1,4 @@
-"""Tensor bytes are those of the file, from the file whose header was read, whoever asks at once."""
+"""Tensor bytes are the file's, from the file whose header was read, with many threads reading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.models.tiny import random_llama
 
 @pytest.fixture
 def header(tmp_path: Path) -> Header:
-    """A model of random weights."""
+    """The header of a model with random weights."""
     return read_header(random_llama().write(tmp_path / "m.gguf"))
 
 

@@ -1,4 +1,4 @@
-"""What others make of a block: the C of llama.cpp, gguf-py, and ctypes for what neither has a function for."""
+"""Reference decoders: llama.cpp's C code, gguf-py, and Python's struct for types that neither decodes."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ NUMBERS = {"F64": "d", "I8": "b", "I16": "h", "I32": "i", "I64": "q"}
 
 
 def by_gguf_py(type: QuantType, raw: Bytes) -> Floats:
-    """gguf-py's NumPy code."""
+    """Decode by gguf-py's NumPy code."""
     with np.errstate(all="ignore"):
         weights: Floats = dequantize(raw.reshape(-1, type.block_bytes), gguf.GGMLQuantizationType[type.name])
     return weights.reshape(-1)
 
 
 def by_libgguf(type: QuantType, raw: Bytes) -> Floats:
-    """libgguf's C code."""
+    """Decode by libgguf's C code."""
     count = raw.size // type.block_bytes * type.weights
     return np.frombuffer(libgguf.dequantize_rows_raw(type.id, raw.tobytes(), 1, count), np.float32)
 
 
 def by_llama_cpp(type: QuantType, raw: Bytes) -> Floats:
-    """ggml's own `dequantize_row_…`, as xllamacpp's wheel has it compiled."""
+    """Decode by ggml's own `dequantize_row_…`, compiled in xllamacpp's wheel."""
     weights = np.empty(raw.size // type.block_bytes * type.weights, np.float32)
     raw = np.ascontiguousarray(raw)
     name = type.name.lower().replace("_k", "_K")
@@ -57,7 +57,7 @@ def by_llama_cpp(type: QuantType, raw: Bytes) -> Floats:
 
 
 def by_struct(type: QuantType, raw: Bytes) -> Floats:
-    """Number after number by Python's struct, rounded to float32 by C's conversion."""
+    """Decode number by number with Python's struct, rounded to float32 by C's conversion."""
     data = raw.tobytes()
     if type.name == "Q8_1":
         blocks = (struct.unpack("<ee32b", data[at : at + 36]) for at in range(0, len(data), 36))
@@ -69,6 +69,6 @@ def by_struct(type: QuantType, raw: Bytes) -> Floats:
 
 @cache
 def library() -> ctypes.CDLL:
-    """The ggml inside xllamacpp's wheel."""
+    """The ggml library in xllamacpp's wheel."""
     (path,) = Path(xllamacpp.__path__[0]).glob("xllamacpp*.so")
     return ctypes.CDLL(str(path))

@@ -1,4 +1,4 @@
-"""Blocks to try a tensor type on: random bytes, and every pair of unusual scales."""
+"""Sample blocks of a tensor type: random bytes, and every pair of unusual scales."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ SPECIAL = {"<f2": HALVES, "<f4": SINGLES, "<f8": DOUBLES}
 
 
 def random_blocks(type: QuantType, count: int) -> Bytes:
-    """Random bytes, (count · block_bytes,): one half scale in 32 is infinite or NaN, one in 32 subnormal.
+    """Return random bytes, (count · block_bytes,): of half scales one in 32 is infinite or NaN, one in 32 subnormal.
 
-    Every other block has scales, or every other number is, as in a model, so that even float16 can hold the weights.
+    Every other block's scales, or every other number, are as in a model, so that even float16 can hold the weights.
     """
     generator = np.random.default_rng(type.id)
     blocks = generator.integers(0, 256, count * type.block_bytes, np.uint8).view(type.layout)
@@ -75,9 +75,9 @@ def random_blocks(type: QuantType, count: int) -> Bytes:
 
 
 def edge_blocks(type: QuantType) -> Bytes:
-    """Blocks with every combination of unusual scales over random, all-zero and all-one weights.
+    """Return blocks with every combination of unusual scales, over random, all-zero and all-one weights.
 
-    Types with scales of a byte get every byte, and IQ1_M, whose half is scattered, gets its HALVES put together.
+    Types with one-byte scales get every byte; in IQ1_M, whose half is scattered over four words, HALVES are assembled.
     """
     fields = type.layout.fields
     assert fields is not None
@@ -99,7 +99,7 @@ def edge_blocks(type: QuantType) -> Bytes:
 
 
 def _scattered(blocks: NDArray[np.void], half: np.uint16) -> NDArray[np.void]:
-    """IQ1_M blocks with this half's nibbles on top of their four words of scales."""
+    """Put this half's nibbles on top of the four scale words of IQ1_M blocks."""
     words = blocks["scales"]
     nibbles = int(half) >> np.arange(0, 16, 4) & 15
     words[...] = words & 0x0FFF | (nibbles << 12).astype("<u2")

@@ -1,4 +1,4 @@
-"""Every type's fast form has the bits of its plain definition, on every kind of processor."""
+"""Every type's vector code has the bits of its plain definition, on every kind of processor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ X86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), 
 
 
 def comparable(out: Bits) -> Bits:
-    """Bits, with one NaN for all."""
+    """Return the bits, with one pattern for all NaNs."""
     bits = out.view(f"u{out.itemsize}")
     exponent = {"<f4": 0x7F800000, "<f2": 0x7C00, "<u2": 0x7F80}[out.dtype.str]
     is_nan = bits & (1 << 8 * out.itemsize - 1) - 1 > exponent
@@ -33,7 +33,7 @@ def comparable(out: Bits) -> Bits:
 
 
 def both(type: QuantType, raw: Bytes, dtype: str, threads: int = 1) -> tuple[Bits, Bits]:
-    """What the plain and the compiled form write and answer."""
+    """Return what the plain and the compiled form write and return."""
     weights = raw.size // type.block_bytes * type.weights
     plain, fast = np.zeros(weights, KINDS[dtype]), np.zeros(weights, KINDS[dtype])
     answers = (
@@ -45,7 +45,7 @@ def both(type: QuantType, raw: Bytes, dtype: str, threads: int = 1) -> tuple[Bit
 
 
 def finite_blocks(type: QuantType, raw: Bytes, dtype: str) -> Bytes:
-    """The blocks of which every weight is finite as it is written, so that the kernel has the last word."""
+    """Return the blocks whose weights are all finite as written, so that the kernel's result is used."""
     out = np.zeros(raw.size // type.block_bytes * type.weights, KINDS[dtype])
     numpy_kernels.dequantize_into(type, raw, out)
     exponent = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}[dtype]
@@ -144,7 +144,7 @@ def test_what_is_stored_as_it_is_written_is_copied_payloads_included(name: str, 
 
 
 def on(target: Target, name: str, dtype: str, raw: Bytes) -> Bits:
-    """What a kernel made for a target writes, for whole steps."""
+    """Run a kernel compiled for a target, over whole steps."""
     type = by_name(name)
     out = np.zeros(raw.size // type.block_bytes * type.weights, KINDS[dtype])
     steps = raw.size // type.block_bytes // step(type)

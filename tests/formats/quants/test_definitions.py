@@ -1,4 +1,4 @@
-"""Every type's plain definition against what others make of the same blocks."""
+"""Every type's plain definition against reference decoders on the same blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ORACLES = [
 
 
 def bits(weights: Floats) -> NDArray[np.uint32]:
-    """A float's bits; all NaNs have the same, since their payload is the processor's choice."""
+    """Return a float's bits, with one pattern for all NaNs, since their payload depends on the processor."""
     return np.where(np.isnan(weights), np.uint32(0x7FC00000), weights.view(np.uint32))
 
 

@@ -1,4 +1,4 @@
-"""Machine code is kept on disk, found again, and made anew when anything it depends on has changed."""
+"""Machine code is cached on disk, found again, and compiled anew when anything it depends on has changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONES["d"], ONES["qs"] = 1, 1
 
 
 def loaded(folders: tuple[Path, ...], type: QuantType) -> Callable[[], float]:
-    """The type's kernel out of these folders; calling what is returned gives the largest weight of ONES."""
+    """Load the type's kernel from these folders; calling it returns the largest weight of ONES."""
     text = kernel(type, "F32", this_machine().has)
     run = function("Q8_0-F32", NAME, text, this_machine(), folders)
 
@@ -36,7 +36,7 @@ def loaded(folders: tuple[Path, ...], type: QuantType) -> Callable[[], float]:
 
 
 def edited() -> QuantType:
-    """Q8_0 with another generator: every weight twice as large."""
+    """Q8_0 with another generator, whose weights are twice as large."""
     type = by_name("Q8_0")
 
     def vectors(b: Block) -> Iterator[Value]:

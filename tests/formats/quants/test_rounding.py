@@ -1,4 +1,4 @@
-"""Rounding to what is written, and finding what is not finite there, by NumPy alone."""
+"""Rounding to the output dtype, and finding values that are not finite in it, with NumPy alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of types against ggml's own, and what is said of an id that is not in it."""
+"""The table of types against ggml's own, and the error for an id that is not in it."""
 
 from __future__ import annotations
 

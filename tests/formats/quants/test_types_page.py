@@ -1,4 +1,4 @@
-"""docs/quant-types.md says what the table says; `python -m tests.formats.quants.test_types_page` writes it."""
+"""docs/quant-types.md agrees with the table; `python -m tests.formats.quants.test_types_page` regenerates it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - templates stand on one line
-"""Chat templates that mean harm, a few of each kind: kind → rule that must find it → templates."""
+"""Malicious chat templates, a few of each kind: kind → rule that must find it → templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies beside weights: each planted fault is found by its rule, and a sound folder has none."""
+"""Files beside weights: each planted fault is found by its rule, and a sound folder has no findings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SOUND: Mapping[str, object] = {
 
 
 def zipped(name: str) -> bytes:
-    """A zip file with one file in it."""
+    """A zip file that contains one file."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr(name, b"x")

@@ -1,4 +1,4 @@
-"""A file under another licence than its base model is questioned; one under the same, or of an unknown base, is not."""
+"""A licence other than the base model's is reported; the same licence, or an unknown base model, is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/scan.md has every rule, as the table says it; `python -m tests.formats.scan.test_rules_page` writes it."""
+"""docs/scan.md lists every rule of the table; `python -m tests.formats.scan.test_rules_page` regenerates it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BEGIN, END = "<!-- rules: generated -->\n", "<!-- rules: end -->\n"
 
 
 def rendered(page: str) -> str:
-    """The page with its table made anew."""
+    """Return the page with its table regenerated."""
     rows = [f"| `{rule.id}` | {rule.level} | {rule.meaning} | {rule.remedy} |" for rule in RULES.values()]
     table = "\n".join(["| rule | level | what it is | what to do |", "| --- | --- | --- | --- |", *rows, ""])
     before, rest = page.split(BEGIN)

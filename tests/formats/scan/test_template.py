@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - templates stand on one line
-"""Hostile templates of every kind are found by the rule of their kind, obfuscated or not; published ones pass."""
+"""Malicious templates of every kind are found by their rule, obfuscated or not; published templates pass."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_dunder_is_found_however_it_is_spelt(name: str, data: st.DataObject) -
 
 
 def spelt(text: str, data: st.DataObject, depth: int) -> str:
-    """An expression whose value is `text`, in one of the ways that Jinja has."""
+    """An expression whose value is `text`, in one of Jinja's ways to write it."""
     ways = ["literal", "hex", "unicode"]
     if depth and len(text) > 1:
         ways += [

@@ -1,4 +1,4 @@
-"""llama.cpp's own tokenizer as an oracle: a child process, since a bad vocabulary aborts the process it is in.
+"""llama.cpp's own tokenizer as a reference, in a child process, since a bad vocabulary aborts the process.
 
     python llama_cpp.py SPECIAL FILE.gguf … < texts.json > ids.json
 
@@ -35,7 +35,7 @@ class ModelParams(ctypes.Structure):
 
 
 def llama_cpp_ids(files: list[Path], texts: list[str], *, special: bool = False) -> list[list[list[int]]]:
-    """For each file llama.cpp's ids of each text, without BOS and EOS; special: special tokens are parsed."""
+    """Return for each file llama.cpp's ids of each text, without BOS and EOS; special: parse special tokens."""
     done = subprocess.run(
         [sys.executable, __file__, str(int(special)), *map(str, files)],
         input=json.dumps(texts),

@@ -1,4 +1,4 @@
-"""all_cuts gives what looking at every cut gives, whatever the tokens are, also where two have one hash."""
+"""all_cuts finds the same cuts as a search of every place, for any tokens, also with colliding hashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def found(tokens: list[str]) -> Rows:
 
 
 def looked_up(tokens: list[str]) -> Rows:
-    """Every cut of every token, by the meaning of it."""
+    """Return every cut of every token by dict lookups."""
     return [
         (tokens.index(token[:cut]), tokens.index(token[cut:]), made)
         for made, token in enumerate(tokens)
@@ -31,7 +31,7 @@ def looked_up(tokens: list[str]) -> Rows:
 
 
 def thue_morse(length: int, first: str, second: str) -> str:
-    """A text that has the same hash as the one of exchanged letters, by any base, where it is 2,048 letters long."""
+    """A text whose hash is that of the same text with its letters swapped, for any base, if it has 2,048 letters."""
     return "".join((first, second)[index.bit_count() % 2] for index in range(length))
 
 
@@ -64,7 +64,7 @@ def test_a_part_of_a_tokens_hash_and_another_text_is_no_token() -> None:
 
 
 def test_many_one_letter_tokens_do_not_fall_into_one_bucket() -> None:
-    """Or the search would walk through all of them for each cut."""
+    """Else the search would go through all of them for each cut."""
     letters = np.arange(0x4E00, 0x9C20, dtype=np.uint32)
     hashing = cuts._RollingHash(len(letters))
     starts = np.arange(len(letters))

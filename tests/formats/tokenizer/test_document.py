@@ -1,4 +1,4 @@
-"""tokenizer.json is what `json.dumps` makes of it, in however many pieces it is written."""
+"""tokenizer.json is what `json.dumps` writes, in however many pieces it is encoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens that only fill up the embedding are in no tokenizer.json, and everything else stays."""
+"""Tokens that only pad the embedding are left out of tokenizer.json, and all others stay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WITHOUT = "tokenizer.json is without them"
 def built(
     tmp_path: Path, more: dict[str, int], merges: tuple[str, ...] = (), **keys: Given
 ) -> TokenizerFiles:
-    """A vocabulary of letters, then `more`: text → type."""
+    """Build a vocabulary of letters and `more`: text → type."""
     tokens = [*"abc", "ab"]
     return build_tokenizer(
         vocabulary_metadata(

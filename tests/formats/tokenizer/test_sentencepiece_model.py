@@ -1,4 +1,4 @@
-"""tokenizer.model, judged by the sentencepiece package, by the originals and by llama.cpp's vocabularies."""
+"""tokenizer.model against the sentencepiece package, the originals and llama.cpp's vocabularies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rows(model: Any) -> list[tuple[str, float, int]]:
 
 
 def keys(tokens: dict[str, tuple[float, int]], **more: Given) -> dict[str, Given]:
-    """A vocabulary of the kind `llama`: text → score and type."""
+    """Keys of a `llama` vocabulary: text → score and type."""
     return {
         "general.architecture": "llama",
         f"{T}model": "llama",

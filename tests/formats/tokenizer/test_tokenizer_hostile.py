@@ -1,4 +1,4 @@
-"""Vocabularies that lie: each is one error that names its key, and none of them reaches the tokenizers library."""
+"""Inconsistent vocabularies: each is one error that names its key, and none reaches the tokenizers library."""
 
 from __future__ import annotations
 

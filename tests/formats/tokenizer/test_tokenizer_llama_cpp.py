@@ -1,4 +1,4 @@
-"""Against llama.cpp itself, on texts that are hard to cut, for every pre-tokenizer and every family."""
+"""Against llama.cpp itself, on texts that are hard to split, for every pre-tokenizer and every family."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_byte_level_pretokenizer_cuts_as_llama_cpp_does(tmp_path: Path) ->
 
 
 def raw_keys(pre: str, texts: list[str]) -> dict[str, Given]:
-    """Byte tokens, the texts' characters, and pairs of characters that the texts hold."""
+    """Byte tokens, the texts' characters, and pairs of characters that occur in the texts."""
     spaced = [text.replace(" ", "▁") for text in texts]
     characters = sorted({character for text in spaced for character in text})
     pairs = sorted({text[i : i + 2] for text in spaced for i in range(len(text) - 1)} - set(characters))

@@ -1,4 +1,4 @@
-"""The page about tokenizers says what the code does."""
+"""The page about tokenizers agrees with the code."""
 
 from __future__ import annotations
 

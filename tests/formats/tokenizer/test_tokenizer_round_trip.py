@@ -1,6 +1,6 @@
-"""decode(encode(s)) is s: for 10,000 strings of random Unicode, wherever the original tokenizer has that property.
+"""decode(encode(s)) is s: for 10,000 strings of random Unicode, for tokenizers whose original has that property.
 
-In the normal suite they are shared by eight vocabularies, in the slow one each has so many.
+In the normal suite eight vocabularies share them; in the slow one each vocabulary gets as many.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEPT: dict[str, Callable[[str], bool]] = {
 
 
 def random_texts(count: int, seed: int) -> list[str]:
-    """Half of them words and blanks of many scripts, half any code points, so that every plane comes up."""
+    """Half are words and blanks of many scripts, half any code points, so that every plane occurs."""
     rng = random.Random(seed)
     ranges = [
         (0x20, 0x7F),
@@ -70,7 +70,7 @@ def test_random_unicode_comes_back(name: str, count: int, test_data: Path) -> No
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The smallest byte-level tokenizer, the 256 bytes and one merge, against which hypothesis can shrink."""
+    """The smallest byte-level tokenizer, the 256 bytes and one merge, for which hypothesis can shrink texts."""
     metadata = vocabulary_metadata(
         tmp_path_factory.mktemp("bare") / "v.gguf",
         {

@@ -1,4 +1,4 @@
-"""Special tokens: ids by key and by default, what is added to a text, what is cut out of it, what ends an answer."""
+"""Special tokens: ids by key and by default, what is added to a text, what is split off, what ends an answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BYTES = byte_characters()
 
 
 def files_of(tmp_path: Path, special: dict[str, int], **keys: Given) -> TokenizerFiles:
-    """A byte-level vocabulary: 256 bytes, "he", then these texts with their types."""
+    """Build a byte-level vocabulary: 256 bytes, "he", then these texts with their types."""
     return build_tokenizer(
         vocabulary_metadata(
             tmp_path / "v.gguf",
@@ -170,7 +170,7 @@ CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_e
 
 
 def test_delimiters_typed_as_words_are_cut_out_and_end_an_answer(tmp_path: Path) -> None:
-    """End ids as llama.cpp has them: its list of texts counts whatever the type is."""
+    """The end ids are llama.cpp's, whose list of texts counts whatever the type is."""
     given = {"<|im_start|>": 1, "<|im_end|>": 1, "<end_of_turn>": 1, "<think>": 1}
     files = files_of(tmp_path, given, eos_token_id=256, **{"tokenizer.chat_template": CHATML})
     assert files.eos_token_ids == [256, 258, 259]

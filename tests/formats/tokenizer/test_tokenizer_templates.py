@@ -1,4 +1,4 @@
-"""Chat templates as text: copied to the byte, and looked at without being run."""
+"""Chat templates as text: copied byte for byte, and reported on without being run."""
 
 from __future__ import annotations
 

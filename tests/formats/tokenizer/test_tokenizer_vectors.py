@@ -1,4 +1,4 @@
-"""The tokenizers built from llama.cpp's vocabularies and the made models, against the original tokenizers' ids."""
+"""Tokenizers built from llama.cpp's vocabularies and generated models, against the original tokenizers' ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generated table of docs/tokenizers.md: `python -m tests.formats.tokenizer.tokenizers_page` writes it anew."""
+"""The generated table of docs/tokenizers.md: `python -m tests.formats.tokenizer.tokenizers_page` regenerates it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORIGINALS = {
 
 
 def table() -> str:
-    """Every name, in the order of the table in the code."""
+    """Return rows for every name, in the order of the code's table."""
     lines = [
         "| `tokenizer.ggml.pre` | | cut by | authors' and llama.cpp's ids | settings | proven by |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -40,7 +40,7 @@ def table() -> str:
 
 
 def page() -> str:
-    """The page with the table as the code has it."""
+    """Return the page with the table regenerated."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     return before + BEGIN + table() + END + rest.partition(END)[2]
 

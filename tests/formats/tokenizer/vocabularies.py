@@ -1,4 +1,4 @@
-"""Vocabulary-only GGUF files for these tests, written from plain values, and texts that are hard to tokenize."""
+"""Vocabulary-only GGUF files for these tests, from plain values, and texts that are hard to tokenize."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ U8, U32, I32, F32, BOOL, STRING, ARRAY = 0, 4, 5, 6, 7, 8, 9
 
 
 def write_vocabulary(path: Path, keys: Mapping[str, Given]) -> Path:
-    """A GGUF file with these keys and no tensors; a str is a string, bytes an array of u8, an int a u32 …"""
+    """Write a GGUF file with these keys and no tensors; a str is a string, bytes an array of u8, an int a u32 …"""
     head = struct.pack("<4sIQQ", b"GGUF", 3, 0, len(keys))
     path.write_bytes(head + b"".join(_string(key) + _value(value) for key, value in keys.items()))
     return path
 
 
 def vocabulary_metadata(path: Path, keys: Mapping[str, Given]) -> Metadata:
-    """The same, read back by the project's own reader."""
+    """Return the same metadata, read back by our own reader."""
     return read_header(write_vocabulary(path, keys)).metadata
 
 
 def byte_pair_keys(pre: str, texts: Sequence[str], seed: int = 0) -> dict[str, Given]:
-    """All bytes, and all pairs of bytes that the texts hold, as tokens: every cut of a text shows in its ids."""
+    """All bytes, and all pairs of bytes in the texts, as tokens, so that every split of a text shows in its ids."""
     characters = byte_characters()
     raw = [text.encode() for text in texts]
     held = {(text[i], text[i + 1]) for text in raw for i in range(len(text) - 1)}
@@ -60,7 +60,7 @@ PARTS = HARD.split()
 
 
 def hard_texts(count: int, seed: int = 0) -> list[str]:
-    """Random strings of words in many scripts, digits, marks, blanks of all kinds and symbols, glued or apart."""
+    """Random strings of words in many scripts, digits, marks, all kinds of blanks and symbols, joined or separated."""
     rng = random.Random(seed)
     texts = []
     for _ in range(count):
@@ -74,7 +74,7 @@ def hard_texts(count: int, seed: int = 0) -> list[str]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A SentencePiece model as its .model file has it."""
+    """A SentencePiece model as in its .model file."""
 
     pieces: list[str]
     scores: list[float]
@@ -83,7 +83,7 @@ class Trained:
 
 
 def read_sentencepiece(model: bytes) -> Trained:
-    """Pieces and normalization map. Source: google/sentencepiece, src/sentencepiece_model.proto."""
+    """Return pieces and normalization map. Source: google/sentencepiece, src/sentencepiece_model.proto."""
     trained = Trained([], [], [], b"".join(_fields(b"".join(_fields(model).get(3, [])))[2]))
     for piece in _fields(model)[1]:
         fields = _fields(piece)
@@ -94,7 +94,7 @@ def read_sentencepiece(model: bytes) -> Trained:
 
 
 def _fields(message: bytes) -> dict[int, list[bytes]]:
-    """The fields of a protobuf message by number: varints of one byte, fixed32 and length-delimited ones."""
+    """Return the fields of a protobuf message by number: one-byte varints, fixed32 and length-delimited ones."""
     at, fields = 0, defaultdict(list)
 
     def varint() -> int:
