@@ -16,7 +16,7 @@ OURS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.
     ("text", "expected"),
     [("100000 100000", 1), ("50000 100000", 1), ("max 100000", OURS), ("", OURS), ("99900000 100000", OURS)],
 )
-def test_a_quota_counts_where_it_is_the_smaller(
+def test_the_smaller_of_quota_and_affinity_counts(
     text: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quota = tmp_path / "cpu.max"

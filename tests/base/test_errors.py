@@ -13,7 +13,7 @@ from llorch.base.printable import printable
 
 
 @given(text=st.one_of(st.text(max_size=200), st.binary(max_size=400)), most=st.integers(0, 100))
-def test_what_is_shown_is_one_printable_line_of_bounded_length(text: str | bytes, most: int) -> None:
+def test_printable_text_is_one_line_of_bounded_length(text: str | bytes, most: int) -> None:
     line = printable(text, most)
     assert line.isprintable()
     assert len(line) <= most + 3
@@ -21,7 +21,7 @@ def test_what_is_shown_is_one_printable_line_of_bounded_length(text: str | bytes
 
 
 @given(text=st.text(max_size=60))
-def test_what_is_shown_in_full_can_be_told_apart(text: str) -> None:
+def test_different_texts_print_differently(text: str) -> None:
     line = printable(text, 1000, quoted=False)
     assert line.encode("latin-1", "backslashreplace").decode("unicode_escape") == text
 
@@ -45,7 +45,7 @@ def test_what_is_shown_in_full_can_be_told_apart(text: str) -> None:
     ],
     ids=repr,
 )
-def test_text_is_shown_as(text: str | bytes | Path, line: str) -> None:
+def test_text_prints_as(text: str | bytes | Path, line: str) -> None:
     assert printable(text) == line
 
 

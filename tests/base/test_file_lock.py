@@ -40,7 +40,9 @@ def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     return request.param  # type: ignore[no-any-return]
 
 
-def test_a_second_one_is_told_who_has_it_and_gets_it_afterwards(folder_fd: int, code: int | None) -> None:
+def test_a_second_process_learns_the_holder_and_gets_the_lock_afterwards(
+    folder_fd: int, code: int | None
+) -> None:
     first, second = FileLock(NAME, folder_fd), FileLock(NAME, folder_fd)
     first.acquire()
     with pytest.raises(
@@ -55,7 +57,7 @@ def test_a_second_one_is_told_who_has_it_and_gets_it_afterwards(folder_fd: int, 
     assert os.listdir(folder_fd) == []
 
 
-def test_what_a_killed_process_of_this_host_left_is_in_nobodys_way(
+def test_a_lock_file_of_a_killed_process_of_this_host_is_ignored(
     tmp_path: Path, folder_fd: int, code: int | None
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -68,7 +70,7 @@ def test_what_a_killed_process_of_this_host_left_is_in_nobodys_way(
 
 
 @pytest.mark.parametrize("left", ["pid 1 on moon since 2026-01-01T00:00:00Z", "", "\x1b[2J", "pid 1 on"])
-def test_without_flock_what_another_host_left_stays_and_is_named(
+def test_without_flock_a_lock_file_of_another_host_stays_and_is_named(
     tmp_path: Path, folder_fd: int, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
     def flock(*_: int) -> None:
@@ -83,7 +85,7 @@ def test_without_flock_what_another_host_left_stays_and_is_named(
     assert (tmp_path / NAME).read_text() == left
 
 
-def test_another_error_of_flock_is_one(folder_fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_flock_are_raised(folder_fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 

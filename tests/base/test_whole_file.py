@@ -14,7 +14,7 @@ import pytest
 from llorch.base.whole_file import write_whole
 
 
-def test_a_file_is_made_and_made_anew(tmp_path: Path) -> None:
+def test_a_file_is_created_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     for content in (b"first", b"second"):
         write_whole(path, content)
@@ -22,7 +22,7 @@ def test_a_file_is_made_and_made_anew(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_disk_that_is_full_leaves_the_file_as_it_was_and_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_file_as_it_was_and_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_bytes(b"before")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -39,7 +39,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was_and_is_told_with_its_name
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_leads_on_where_it_led(tmp_path: Path) -> None:
+def test_a_link_keeps_its_target(tmp_path: Path) -> None:
     link, target = tmp_path / "latest.html", tmp_path / "kept" / "report.html"
     target.parent.mkdir()
     link.symlink_to(target)
@@ -61,7 +61,7 @@ def test_a_pipe_is_written_into_and_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["none/report.html", "."])
-def test_a_place_that_cannot_be_is_named(tmp_path: Path, place: str) -> None:
+def test_an_impossible_path_is_an_error_that_names_it(tmp_path: Path, place: str) -> None:
     with pytest.raises(OSError) as raised:
         write_whole(tmp_path / place, b"page")
     assert raised.value.filename == str(tmp_path / place)

@@ -153,7 +153,7 @@ def test_shards_hold_the_same_tensors_as_one_file(tiny: Path, tmp_path: Path) ->
     assert index["metadata"]["total_size"] == sum(row.size for row in many.tensors)
 
 
-def test_the_fast_and_the_plain_dequantization_write_the_same_bytes(
+def test_compiled_and_plain_dequantization_write_the_same_bytes(
     test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = test_data / "tiny" / "mixtral" / "q4_k_m.gguf"
@@ -271,7 +271,7 @@ def without_anything_left(folder: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", ["auto", "float32", "float16", "bfloat16"])
-def test_a_weight_that_is_no_finite_number_is_an_error_at_its_place(
+def test_a_weight_that_is_not_finite_is_an_error_with_its_place(
     tmp_path: Path, value: float, dtype: str
 ) -> None:
     model = tiny_llama()
@@ -290,7 +290,7 @@ def test_a_weight_that_is_no_finite_number_is_an_error_at_its_place(
     without_anything_left(tmp_path)
 
 
-def test_a_scale_that_is_no_finite_number_is_an_error_that_names_the_block(tmp_path: Path) -> None:
+def test_a_scale_that_is_not_finite_is_an_error_that_names_the_block(tmp_path: Path) -> None:
     model = tiny_llama()
     row = next(row for row in model.tensors if row.name == "blk.0.attn_k.weight")
     data = bytearray(row.data)
@@ -313,7 +313,7 @@ def test_a_weight_too_large_for_float16_is_an_error_that_says_what_to_do(tmp_pat
     convert(source, tmp_path / "out", dtype="bfloat16")
 
 
-def test_strict_makes_an_error_of_warnings_and_writes_nothing(tmp_path: Path) -> None:
+def test_with_strict_a_warning_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
     model = all_in(tiny_llama(), TYPE_F16, f16_only)
     model.tensor("output_norm.weight", [WIDTH], TYPE_F32, data=f32(neither(WIDTH)))
     source = saved(tmp_path, model)
@@ -326,9 +326,7 @@ def test_strict_makes_an_error_of_warnings_and_writes_nothing(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "options", [{"dtype": "int8"}, {"max_shard_size": 0}, {"threads": 0}], ids=lambda row: next(iter(row))
 )
-def test_options_that_mean_nothing_are_refused(
-    tiny: Path, tmp_path: Path, options: dict[str, object]
-) -> None:
+def test_invalid_options_are_refused(tiny: Path, tmp_path: Path, options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         convert(tiny, tmp_path / "out", **options)  # type: ignore[arg-type]
 
@@ -344,7 +342,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
 # -- the target
 
 
-def test_what_is_there_is_kept_or_replaced(tiny: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_kept_or_replaced(tiny: Path, tmp_path: Path) -> None:
     first = convert(tiny, tmp_path / "out", dtype="float32")
     with pytest.raises(TargetExists):
         convert(tiny, tmp_path / "out")
@@ -362,7 +360,7 @@ def test_a_source_inside_the_target_is_never_replaced(tiny: Path) -> None:
     assert names(tiny.parent) == ["tiny.gguf"]
 
 
-def test_of_two_processes_one_writes_and_the_other_ends_at_once(tiny: Path, tmp_path: Path) -> None:
+def test_one_of_two_processes_writes_and_the_other_fails_at_once(tiny: Path, tmp_path: Path) -> None:
     seen: list[str] = []
 
     def second(done: int, total: int) -> None:
@@ -376,7 +374,7 @@ def test_of_two_processes_one_writes_and_the_other_ends_at_once(tiny: Path, tmp_
     assert names(tmp_path) == ["out", "source"]
 
 
-def test_six_starts_at_once_end_with_one_whole_folder(tiny: Path, tmp_path: Path) -> None:
+def test_six_simultaneous_starts_end_with_one_complete_folder(tiny: Path, tmp_path: Path) -> None:
     code = "import sys; from llorch.converter import convert, TargetBusy, TargetExists\n"
     code += "try: convert(sys.argv[1], sys.argv[2])\n"
     code += "except (TargetBusy, TargetExists): sys.exit(6)"
@@ -404,7 +402,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("call", FAULTS)
 @pytest.mark.parametrize("for_ever", [False, True], ids=["once", "from then on"])
-def test_whichever_call_fails_nothing_is_left_and_the_next_run_is_whole(
+def test_whichever_call_fails_nothing_is_left_and_the_next_run_succeeds(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, for_ever: bool
 ) -> None:
     """The n-th call of a kind fails, for n = 1, 2, …, until a run meets no fault."""
@@ -438,7 +436,7 @@ def test_whichever_call_fails_nothing_is_left_and_the_next_run_is_whole(
     assert names(tmp_path) == ["expected", "out", "source"]
 
 
-def test_too_little_space_is_an_error_with_both_figures(
+def test_too_little_space_is_an_error_with_both_numbers(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.statvfs(tmp_path)
@@ -462,7 +460,7 @@ def test_a_source_that_is_written_to_meanwhile_is_an_error(tiny: Path, tmp_path:
     without_anything_left(tmp_path)
 
 
-def test_a_source_that_is_cut_short_meanwhile_is_told_as_changed(tmp_path: Path) -> None:
+def test_a_source_that_is_truncated_meanwhile_is_reported_as_changed(tmp_path: Path) -> None:
     source = saved(tmp_path, tiny_llama())
     with pytest.raises(OSError, match="changed"):
         convert(source, tmp_path / "out", progress=lambda done, total: os.truncate(source, 100_000))
@@ -527,7 +525,7 @@ def require_whole_after_kills(
     assert names(folder) == ["expected", "out"]
 
 
-def test_a_killed_conversion_leaves_no_target_and_the_next_one_is_whole(
+def test_a_killed_conversion_leaves_no_target_and_the_next_one_succeeds(
     test_data: Path, tmp_path: Path, child: Callable[..., subprocess.Popen[str]]
 ) -> None:
     require_whole_after_kills(child, test_data / "tiny" / "mixtral" / "q4_k_m.gguf", tmp_path, kills=5)
@@ -551,7 +549,7 @@ def killed_before_it_was_published(source: Path, out: Path) -> None:
     assert not out.exists()
 
 
-def test_what_a_killed_run_finished_is_not_converted_again(
+def test_tensors_that_a_killed_run_finished_are_not_converted_again(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert(tiny, tmp_path / "expected")
@@ -562,7 +560,7 @@ def test_what_a_killed_run_finished_is_not_converted_again(
     assert names(tmp_path) == ["expected", "out", "source"]
 
 
-def test_other_options_do_not_continue_what_a_killed_run_left(tiny: Path, tmp_path: Path) -> None:
+def test_a_killed_run_is_not_continued_with_other_options(tiny: Path, tmp_path: Path) -> None:
     convert(tiny, tmp_path / "expected", dtype="float16")
     killed_before_it_was_published(tiny, tmp_path / "out")
     convert(tiny, tmp_path / "out", dtype="float16")
@@ -570,7 +568,7 @@ def test_other_options_do_not_continue_what_a_killed_run_left(tiny: Path, tmp_pa
     assert names(tmp_path) == ["expected", "out", "source"]
 
 
-def test_what_a_killed_run_left_is_not_trusted_without_its_digest(tiny: Path, tmp_path: Path) -> None:
+def test_files_of_a_killed_run_are_not_trusted_without_their_digest(tiny: Path, tmp_path: Path) -> None:
     convert(tiny, tmp_path / "expected")
     killed_before_it_was_published(tiny, tmp_path / "out")
     (left,) = tmp_path.glob(".out.staging-*/folder/model.safetensors")

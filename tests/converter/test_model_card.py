@@ -57,11 +57,11 @@ def test_gguf_py_finds_everything_in_the_card(folder: Path) -> None:
     assert [base["repo_url"] for base in card.base_models] == ["https://huggingface.co/org/base-1b"]
 
 
-def test_the_card_is_among_the_files_with_digests(folder: Path) -> None:
+def test_the_card_is_listed_among_the_files_with_digests(folder: Path) -> None:
     assert "README.md" in (folder / "conversion.json").read_text()
 
 
-def test_what_the_file_does_not_say_is_not_in_the_card(tmp_path: Path) -> None:
+def test_facts_that_the_file_lacks_are_not_in_the_card(tmp_path: Path) -> None:
     from llorch.formats.gguf import read_header
 
     path = tmp_path / "tiny.gguf"
@@ -70,7 +70,7 @@ def test_what_the_file_does_not_say_is_not_in_the_card(tmp_path: Path) -> None:
     assert card.split("---")[1] == '\nlibrary_name: "transformers"\n'
 
 
-def test_several_licences_are_all_in_the_card(tmp_path: Path) -> None:
+def test_all_of_several_licences_are_in_the_card(tmp_path: Path) -> None:
     model = tiny_llama()
     model.key("general.license", array(STRING, ["mit", "apache-2.0"]))
     model.key("general.author", array(STRING, ["Somebody"]))
@@ -91,7 +91,7 @@ def test_several_licences_are_all_in_the_card(tmp_path: Path) -> None:
         ("base_model.0.repo_url", one(U32, 7)),
     ],
 )
-def test_a_description_of_another_type_is_no_reason_to_refuse(key: str, value: Value, tmp_path: Path) -> None:
+def test_a_description_of_another_type_is_not_an_error(key: str, value: Value, tmp_path: Path) -> None:
     model = tiny_llama().key("general.base_model.count", one(U32, 1))
     model.key(f"general.{key}", value)
     (tmp_path / "tiny.gguf").write_bytes(model.build())

@@ -54,7 +54,7 @@ def bytes_of(folder: Path, name: str) -> NDArray[np.uint8]:
 
 
 @given(raw=blocks)
-def test_every_byte_of_a_block_comes_back_from_one_part(raw: NDArray[np.uint8]) -> None:
+def test_every_byte_of_a_block_is_in_one_part(raw: NDArray[np.uint8]) -> None:
     back = np.zeros_like(raw)
     for part in MXFP4:
         written = part.forward(part.of_blocks(raw))
@@ -63,7 +63,7 @@ def test_every_byte_of_a_block_comes_back_from_one_part(raw: NDArray[np.uint8]) 
     assert back.tolist() == raw.tolist()
 
 
-def test_codes_stand_in_turns() -> None:
+def test_codes_are_interleaved() -> None:
     """Byte j of ggml's block holds codes j and j + 16; of a folder's, 2j and 2j + 1, the first in the low bits."""
     codes = np.arange(32) % 16
     halves = (codes[:16] | codes[16:] << 4).astype(np.uint8)[None]
@@ -175,9 +175,7 @@ def test_one_expert_of_another_type_makes_all_of_them_floats(test_data: Path, so
     assert not any(name.endswith("_blocks") for name in names)
 
 
-def test_a_scale_that_makes_weights_infinite_is_refused_as_it_always_was(
-    source: Path, tmp_path: Path
-) -> None:
+def test_a_scale_that_makes_weights_infinite_is_refused(source: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     shutil.copyfile(source, broken)
     tensor = read_header(source).tensors["blk.1.ffn_down_exps.weight"]
@@ -190,7 +188,7 @@ def test_a_scale_that_makes_weights_infinite_is_refused_as_it_always_was(
 
 
 @pytest.mark.parametrize("suffix", ["_blocks", "_scales"])
-def test_one_bit_of_a_block_is_seen_and_named(
+def test_one_changed_bit_of_a_block_is_detected_and_named(
     suffix: str, source: Path, folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path / "made")
@@ -209,7 +207,7 @@ def test_one_bit_of_a_block_is_seen_and_named(
 
 
 @pytest.mark.parametrize("method", ["gptq", "mxfp8"])
-def test_a_folder_of_another_quantization_is_not_read(method: str, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_with_another_quantization_is_refused(method: str, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "made")
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"]["quant_method"] = method
@@ -219,7 +217,7 @@ def test_a_folder_of_another_quantization_is_not_read(method: str, folder: Path,
 
 
 @pytest.mark.slow
-def test_llama_cpps_script_makes_the_same_blocks_of_the_folder(
+def test_llama_cpps_script_writes_the_same_blocks_from_the_folder(
     source: Path, tmp_path: Path, llama_cpp: Path
 ) -> None:
     back = read_header(there_and_back(source, tmp_path, llama_cpp, dtype="auto"))

@@ -106,7 +106,7 @@ def check(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize(("kind", "missing"), OPTIONAL)
-def test_a_vocabulary_without_an_optional_key_becomes_all_its_files(
+def test_a_vocabulary_without_an_optional_key_gives_all_files(
     kind: str, missing: str, tmp_path: Path
 ) -> None:
     keys = {name: value for name, value in KINDS[kind].items() if name != f"{PREFIX}{missing}"}
@@ -117,7 +117,7 @@ def test_a_vocabulary_without_an_optional_key_becomes_all_its_files(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_vocabulary_with_just_what_it_needs_becomes_valid_files(kind: str, tmp_path: Path) -> None:
+def test_a_vocabulary_with_only_required_keys_gives_valid_files(kind: str, tmp_path: Path) -> None:
     needed = {f"{PREFIX}{key}" for key in NEEDED | NEEDED_BY.get(kind, set())}
     keys = {name: value for name, value in KINDS[kind].items() if name in needed}
     result = convert_tokenizer(write_vocabulary(tmp_path / "vocabulary.gguf", keys), tmp_path / "folder")
@@ -131,9 +131,7 @@ def is_noted(result: TokenizerFolder) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("key", ODD)
-def test_an_odd_key_becomes_valid_files_or_one_line_that_names_it(
-    kind: str, key: str, tmp_path: Path
-) -> None:
+def test_an_odd_key_gives_valid_files_or_one_line_that_names_it(kind: str, key: str, tmp_path: Path) -> None:
     for index, value in enumerate(ODD[key]):
         folder = tmp_path / str(index)
         file = write_vocabulary(tmp_path / "vocabulary.gguf", {**KINDS[kind], f"{PREFIX}{key}": value})

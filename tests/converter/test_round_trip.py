@@ -55,7 +55,7 @@ def flip(folder: Path, name: str, weight: int, bit: int) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("model", ["llama", "mixtral", "phi3", "gemma2", "qwen2moe"])
 @pytest.mark.parametrize("file", ["f32", "q4_k_m"])
-def test_a_conversion_leads_back_to_its_source(
+def test_a_conversion_converts_back_to_its_source(
     test_data: Path, tmp_path: Path, model: str, file: str, dtype: str
 ) -> None:
     source = test_data / "tiny" / model / f"{file}.gguf"
@@ -82,7 +82,7 @@ def test_one_flipped_bit_is_one_differing_weight_at_its_place(tiny: Path, tmp_pa
     assert difference.weights == 32 * 64
 
 
-def test_a_change_in_a_moved_row_is_told_at_its_place_in_the_source(tiny: Path, tmp_path: Path) -> None:
+def test_a_change_in_a_moved_row_is_reported_at_its_place_in_the_source(tiny: Path, tmp_path: Path) -> None:
     convert(tiny, tmp_path / "out", dtype="float32")
     header, outputs = planned(tiny)
     # Heads of 8 rows: row 1 of what is written is pair 1's first member, row 2 of the source.
@@ -99,7 +99,7 @@ def test_a_change_in_a_moved_row_is_told_at_its_place_in_the_source(tiny: Path, 
 
 
 @pytest.mark.parametrize("index", [0, PLAIN_WEIGHTS + 9], ids=["at the beginning", "further on"])
-def test_one_wrong_weight_of_a_tensor_that_compiled_definitions_judge(
+def test_one_wrong_weight_is_found_by_compiled_dequantization(
     index: int, test_data: Path, tmp_path: Path
 ) -> None:
     source, name = test_data / "tiny" / "llama" / "q4_k_m.gguf", "model.layers.1.mlp.down_proj.weight"
@@ -111,7 +111,7 @@ def test_one_wrong_weight_of_a_tensor_that_compiled_definitions_judge(
     assert (found.differing, found.index) == (1, index)
 
 
-def test_a_compiled_definition_that_is_wrong_as_the_folder_is_hides_nothing(
+def test_a_compiled_kernel_with_the_same_error_as_the_folder_hides_nothing(
     test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, name = test_data / "tiny" / "llama" / "q4_k_m.gguf", "model.layers.1.mlp.down_proj.weight"
@@ -149,7 +149,7 @@ def test_a_missing_tensor_is_an_error_that_names_it(tiny: Path, tmp_path: Path) 
         list(round_trip_differences(header, other, tmp_path / "out"))
 
 
-def test_a_calculated_weight_may_be_off_by_its_roundings_and_no_more(test_data: Path, tmp_path: Path) -> None:
+def test_a_computed_weight_may_be_off_by_its_roundings_and_no_more(test_data: Path, tmp_path: Path) -> None:
     source = test_data / "tiny" / "gemma2" / "f32.gguf"
     convert(source, tmp_path / "out", dtype="bfloat16")
     header, outputs = planned(source)
@@ -177,7 +177,7 @@ def test_a_wrong_inverse_is_found_before_anything_is_published() -> None:
         ("BF16", np.uint16, 0x7F80, 0x7F7F),
     ],
 )
-def test_every_kind_of_bits_is_told_finite_or_not(
+def test_all_finite_is_right_for_every_bit_pattern(
     dtype: str, storage: type[np.unsignedinteger[np.typing.NBitBase]], infinity: int, largest: int
 ) -> None:
     sign = 1 << (8 * np.dtype(storage).itemsize - 1)
@@ -197,7 +197,7 @@ def test_every_number_is_within_the_rounding_error_of_its_neighbours(dtype: str)
     assert (half >= rounding_error(numbers[1:].astype(np.float32), dtype) / 2.01).all()
 
 
-def test_importing_the_room_loads_neither_numba_nor_torch() -> None:
+def test_importing_the_converter_loads_neither_numba_nor_torch() -> None:
     import subprocess
     import sys
 

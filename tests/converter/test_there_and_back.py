@@ -44,13 +44,13 @@ def llama_cpp() -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", models())
-def test_a_folder_goes_back_to_the_file_it_came_from(name: str, llama_cpp: Path) -> None:
+def test_a_folder_converts_back_to_the_file_it_came_from(name: str, llama_cpp: Path) -> None:
     found, _ = outcome(name, models()[name], llama_cpp)
     assert found == []
 
 
 @pytest.mark.slow
-def test_what_the_file_says_of_the_model_comes_back_by_its_card(
+def test_facts_of_the_model_round_trip_through_the_card(
     test_data: Path, tmp_path: Path, llama_cpp: Path
 ) -> None:
     facts = {
@@ -92,7 +92,7 @@ def with_facts(file: Path, out: Path, facts: dict[str, Any]) -> Path:
     return out
 
 
-def test_a_change_of_a_weight_of_a_key_and_of_a_token_is_seen(tmp_path: Path) -> None:
+def test_a_change_of_a_weight_of_a_key_and_of_a_token_is_detected(tmp_path: Path) -> None:
     first, second = tmp_path / "first.gguf", tmp_path / "second.gguf"
     first.write_bytes(tiny_llama().build())
     changed = tiny_llama().key("llama.rope.freq_base", one(F32, 20000.0))
@@ -149,7 +149,7 @@ def header_with(file: Path, matrices: Mapping[str, NDArray[np.float32]]) -> Head
     return read_header(file)
 
 
-def test_a_habit_excuses_what_it_says_and_no_more() -> None:
+def test_a_habit_excuses_only_its_own_differences() -> None:
     key = "mixtral.attention.key_length"
     first = {
         "general.architecture": "mixtral",
@@ -173,7 +173,7 @@ def test_a_habit_excuses_what_it_says_and_no_more() -> None:
     assert all(reason for _, reason in HABITS.values())
 
 
-def test_another_number_of_llama_cpp_is_seen(tmp_path: Path) -> None:
+def test_another_number_from_llama_cpp_is_detected(tmp_path: Path) -> None:
     first, second = tmp_path / "first.gguf", tmp_path / "second.gguf"
     first.write_bytes(tiny_llama().build())
     second.write_bytes(tiny_llama().key("llama.rope.freq_base", one(F32, 20000.0)).build())

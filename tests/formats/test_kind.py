@@ -86,7 +86,7 @@ FILES: dict[str, tuple[Write, str]] = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_that_is_no_language_model_is_told_by_its_kind(kind: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_language_model_is_refused_by_its_kind(kind: str, tmp_path: Path) -> None:
     write, told = FILES[kind]
     path = tmp_path / "model.gguf"
     write(path)
@@ -96,14 +96,14 @@ def test_a_file_that_is_no_language_model_is_told_by_its_kind(kind: str, tmp_pat
     assert told in str(raised.value)
 
 
-def test_a_model_is_taken_by_any_name(tmp_path: Path) -> None:
+def test_a_model_is_recognized_under_any_name(tmp_path: Path) -> None:
     for name in ("model.gguf", "sha256-" + "a" * 64, "model.bin"):
         path = random_llama(layers=1).write(tmp_path / name)
         assert model_path(path) == path
 
 
 @pytest.mark.parametrize("bytes_", [b"", b"GGUF", b"no such kind"], ids=["empty", "cut", "unknown"])
-def test_what_nobody_can_name_is_left_to_the_reader(bytes_: bytes, tmp_path: Path) -> None:
+def test_an_unknown_kind_is_left_to_the_reader(bytes_: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(bytes_)
     assert model_path(path) == path
@@ -114,7 +114,7 @@ def test_a_key_of_another_type_is_left_to_the_reader(tmp_path: Path) -> None:
     assert model_path(path) == path
 
 
-def test_a_folder_with_one_model_means_it(tmp_path: Path) -> None:
+def test_a_folder_with_one_model_means_that_model(tmp_path: Path) -> None:
     model = random_llama(layers=1).write(tmp_path / "Tiny.Q4.GGUF")
     (tmp_path / "README.md").write_text("a card")
     assert model_path(tmp_path) == model
@@ -136,7 +136,7 @@ def test_a_folder_with_several_models_lists_them(tmp_path: Path) -> None:
         model_path(tmp_path)
 
 
-def test_a_folder_with_a_projector_alone_is_told_as_that(tmp_path: Path) -> None:
+def test_a_folder_with_only_a_projector_is_refused_as_that(tmp_path: Path) -> None:
     written_by_gguf_py("clip", "mmproj")(tmp_path / "mmproj.gguf")
     with pytest.raises(UnsupportedInput, match=r"mmproj\.gguf: general\.type is mmproj"):
         model_path(tmp_path)
@@ -155,7 +155,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
-def test_a_folder_without_a_gguf_model_is_told_by_its_kind(kind: str, tmp_path: Path) -> None:
+def test_a_folder_without_a_gguf_model_is_refused_by_its_kind(kind: str, tmp_path: Path) -> None:
     names, told = FOLDERS[kind]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def test_a_folder_without_a_gguf_model_is_told_by_its_kind(kind: str, tmp_path: 
     assert told in str(raised.value)
 
 
-def test_who_runs_folders_gets_the_folder_and_who_converts_the_file(tmp_path: Path) -> None:
+def test_a_converted_folder_is_returned_if_folders_are_accepted_else_its_gguf_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     safetensors.numpy.save_file({"a": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
     model = random_llama(layers=1).write(tmp_path / "model.gguf")
@@ -183,13 +183,13 @@ def test_who_runs_folders_gets_the_folder_and_who_converts_the_file(tmp_path: Pa
         (Path("https://example.org/a.gguf"), "https://example.org/a.gguf"),
     ],
 )
-def test_names_of_elsewhere_are_for_llorch_fetch(given: str | Path, told: str) -> None:
+def test_names_of_remote_models_point_to_llorch_fetch(given: str | Path, told: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"llorch-fetch {told} gets it"):
         model_path(given)
 
 
 @pytest.mark.parametrize("given", ["models/a.gguf", "a.gguf", "/no/such", "../a/b"])
-def test_a_file_that_is_not_there_is_just_not_there(given: str) -> None:
+def test_a_missing_file_is_a_plain_error(given: str) -> None:
     with pytest.raises(FileNotFoundError) as raised:
         model_path(given)
     assert "llorch-fetch" not in str(raised.value)

@@ -42,7 +42,7 @@ def written(folder: Path, layout: Layout, content: bytes) -> Path:
 
 
 @given(tensors=declared())
-def test_a_file_is_byte_for_byte_the_library_s(tensors: list[Declared]) -> None:
+def test_a_file_is_byte_for_byte_that_of_the_library(tensors: list[Declared]) -> None:
     arrays = {name: np.arange(math.prod(shape), dtype=NUMPY[d]).reshape(shape) for name, d, shape in tensors}
     layout = lay_out(tensors, 10**9)
     ours = layout.files[0].header + b"".join(arrays[t.name].tobytes() for t in layout.tensors)
@@ -55,7 +55,7 @@ def test_a_file_is_byte_for_byte_the_library_s(tensors: list[Declared]) -> None:
 
 
 @given(tensors=declared(), most=st.integers(1, 200))
-def test_shards_hold_at_most_what_they_may_and_every_tensor_once(tensors: list[Declared], most: int) -> None:
+def test_shards_keep_the_limit_and_hold_every_tensor_once(tensors: list[Declared], most: int) -> None:
     layout = lay_out(tensors, most)
     assert sorted((t.name, t.dtype, t.shape) for t in layout.tensors) == sorted(tensors)
     held = [[t.nbytes for t in layout.tensors if t.part == n] for n in range(len(layout.files))]
@@ -86,7 +86,7 @@ def test_shards_are_balanced(sizes: list[int], most: int) -> None:
     assert sum(held) > most or len(shards) == 1
 
 
-def test_no_sliver_is_left_before_a_tensor_that_fills_a_shard() -> None:
+def test_no_small_shard_precedes_a_tensor_that_fills_one() -> None:
     assert balance([1_400, 4_999_999, 2_000_000, 2_000_000], 5_000_000) == [[0, 2, 3], [1]]
     assert balance([1_400, 6_000_000, 2_000_000, 2_000_000], 5_000_000) == [[0, 2, 3], [1]]
     assert balance([1, 2, 2, 2, 2, 2, 2], 12) == [[0, 1, 2, 3], [4, 5, 6]]
@@ -108,12 +108,12 @@ def test_one_file_has_no_index() -> None:
     assert ([file.name for file in layout.files], layout.index) == ([SINGLE], None)
 
 
-def test_nothing_is_a_file_without_tensors(tmp_path: Path) -> None:
+def test_no_tensors_give_a_file_without_tensors(tmp_path: Path) -> None:
     layout = lay_out([], 100)
     assert load_file(written(tmp_path / "model", layout, b"") / SINGLE) == {}
 
 
-def test_a_name_that_comes_twice_is_refused() -> None:
+def test_a_duplicate_name_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         lay_out([("a", "F32", (1,)), ("a", "F32", (1,))], 100)
 

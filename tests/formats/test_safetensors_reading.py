@@ -153,7 +153,7 @@ def test_a_link_in_a_folder_is_refused(sharded: Path, name: str) -> None:
         read_safetensors(sharded)
 
 
-def test_a_folder_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MalformedInput, match="neither"):
         read_safetensors(tmp_path)
 
@@ -170,7 +170,7 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
         read_safetensors(tmp_path)
 
 
-def test_a_missing_file_is_no_malformed_one(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_safetensors(tmp_path / "x.safetensors")
 

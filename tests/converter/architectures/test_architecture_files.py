@@ -58,7 +58,7 @@ SIZES = dict.fromkeys(
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_file_is_rows(file: Path) -> None:
+def test_an_architecture_file_is_rows_only(file: Path) -> None:
     tree = ast.parse(file.read_text())
     logic = [
         f"line {node.lineno}"
@@ -77,7 +77,7 @@ def test_a_file_names_its_sources(file: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", architectures(), ids=lambda a: f"{a.gguf}-{a.model_type}")
-def test_every_row_is_whole(architecture: Architecture) -> None:
+def test_every_row_is_complete(architecture: Architecture) -> None:
     for rule in architecture.tensors:
         assert bool(rule.unused) != bool(rule.target), rule
         assert bool(rule.target) == bool(shape_of(rule.shape, SIZES)), rule
@@ -95,7 +95,7 @@ def test_one_architecture_of_a_name_has_no_condition(gguf: str) -> None:
     assert [a.when for a in architectures() if a.gguf == gguf].count(None) == (gguf not in PARTLY)
 
 
-def test_a_layers_rules_get_their_prefixes() -> None:
+def test_rules_in_layers_get_their_prefixes() -> None:
     (rule,) = in_layers(Rule("attn_q.weight", "self_attn.q_proj.weight"))
     assert (rule.source, rule.target) == ("blk.{i}.attn_q.weight", "model.layers.{i}.self_attn.q_proj.weight")
 

@@ -96,7 +96,7 @@ def test_a_quantized_file_differs_by_its_types_error(name: str, test_data: Path)
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_a_quantized_file_taken_back_is_what_ggml_dequantizes(name: str, test_data: Path) -> None:
+def test_a_quantized_file_converted_back_is_what_ggml_dequantizes(name: str, test_data: Path) -> None:
     source = test_data / "tiny" / name / "q4_k_m.gguf"
     planned = plan_of(source)
     outputs = executed(source, planned)
@@ -129,7 +129,7 @@ def test_the_sampling_and_the_ids_are_the_originals(name: str, test_data: Path) 
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_model_of_our_own_comes_back(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_of_our_own_round_trips(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import torch
     import transformers
 

@@ -31,7 +31,7 @@ def test_a_decimal_is_the_same_float32(value: float) -> None:
     assert np.float32(str(config["rope_theta"])) == np.float32(value)
 
 
-def test_what_a_file_does_not_say_is_assumed_and_listed() -> None:
+def test_missing_values_are_assumed_and_listed() -> None:
     assumed = planned({}).assumed
     assert assumed["hidden_act"] == "silu"
     assert assumed["rope_theta"] == 10000.0
@@ -49,13 +49,13 @@ def test_ids_that_are_missing_are_null_and_zero_is_an_id() -> None:
     assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (0, 2, None)
 
 
-def test_both_generations_are_told_the_rotation() -> None:
+def test_both_generations_get_the_rotation() -> None:
     config = planned({"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 2.0}).config
     assert config["rope_scaling"] == {"rope_type": "linear", "factor": 2.0}
     assert config["rope_parameters"] == {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
 
 
-def test_the_dtype_is_said_under_both_names() -> None:
+def test_the_dtype_is_written_under_both_names() -> None:
     config = with_dtype({"a": 1}, DType.BF16)
     assert config == {"a": 1, "dtype": "bfloat16", "torch_dtype": "bfloat16"}
 

@@ -37,7 +37,7 @@ NOT_OF_THE_CLASS: list[tuple[str, str, Value]] = [
 
 
 @pytest.mark.parametrize(("name", "key", "value"), WRONG)
-def test_what_cannot_be_is_named_by_both(name: str, key: str, value: Value, tmp_path: Path) -> None:
+def test_impossible_values_are_named_by_both(name: str, key: str, value: Value, tmp_path: Path) -> None:
     file = with_key(name, key, value, tmp_path)
     with pytest.raises(MalformedInput, match=key):
         convert(file, tmp_path / "folder")
@@ -46,7 +46,9 @@ def test_what_cannot_be_is_named_by_both(name: str, key: str, value: Value, tmp_
 
 
 @pytest.mark.parametrize(("name", "key", "value"), NOT_OF_THE_CLASS)
-def test_what_the_class_does_not_compute_is_named(name: str, key: str, value: Value, tmp_path: Path) -> None:
+def test_values_that_the_class_does_not_support_are_named(
+    name: str, key: str, value: Value, tmp_path: Path
+) -> None:
     with pytest.raises(UnsupportedInput, match=key):
         convert(with_key(name, key, value, tmp_path), tmp_path / "folder")
 

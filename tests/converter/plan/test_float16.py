@@ -8,7 +8,7 @@ from llorch.converter.plan.float16 import OVERFLOWS, float16_warnings
 
 
 @pytest.mark.parametrize("architecture", OVERFLOWS)
-def test_a_family_that_overflows_is_told_of_in_float16_alone(architecture: str) -> None:
+def test_a_family_that_overflows_gets_a_warning_in_float16_only(architecture: str) -> None:
     (warning,) = float16_warnings(architecture, "float16")
     assert "--dtype bfloat16" in warning
     assert float16_warnings(architecture, "bfloat16") == ()

@@ -26,7 +26,7 @@ def test_each_entry_is_a_tensor_of_one_weight(tmp_path: Path) -> None:
     assert weights == [0.5, -2.0, 1.25]
 
 
-def test_one_number_is_every_layers(tmp_path: Path) -> None:
+def test_one_number_is_for_every_layer(tmp_path: Path) -> None:
     header = read_header(random_llama(layers=3).key(KEY, one(F32, -1.75)).write(tmp_path / "m.gguf"))
     found = layer_tensors(header, [KEY])
     with TensorData(header) as data:
@@ -45,7 +45,7 @@ def test_one_number_is_every_layers(tmp_path: Path) -> None:
     ],
     ids=["text", "texts", "infinite", "too few", "not finite"],
 )
-def test_what_are_no_numbers_of_the_layers_is_refused_by_its_key(value: Value, tmp_path: Path) -> None:
+def test_a_malformed_layer_array_is_refused_by_its_key(value: Value, tmp_path: Path) -> None:
     header = read_header(random_llama(layers=3).key(KEY, value).write(tmp_path / "m.gguf"))
     with pytest.raises(MalformedInput, match=KEY):
         layer_tensors(header, [KEY])

@@ -35,7 +35,7 @@ def test_every_row_of_every_tensor_is_used_once() -> None:
     assert all(np.all(counts == 1) for counts in used.values())
 
 
-def test_q_and_k_are_operated_on_in_whole_heads() -> None:
+def test_q_and_k_are_permuted_in_whole_heads() -> None:
     made = {name: output(planned(llama()), f"model.layers.1.self_attn.{name}_proj.weight") for name in "qkv"}
     assert [str(made[name].operation) for name in "qk"] == ["rope_halves(head_dim=8)"] * 2
     assert [made[name].segments[0].unit_rows for name in "qkv"] == [8, 8, 1]
@@ -83,7 +83,7 @@ def test_stacked_experts_are_slices() -> None:
     assert made.shape == (32, 64)
 
 
-def test_gate_and_up_experts_in_one_tensor_are_taken_apart_expert_by_expert() -> None:
+def test_fused_gate_and_up_experts_are_split_expert_by_expert() -> None:
     fused: dict[str, Shape | None] = {k: v for k, v in STACKED.items() if "down" in k}
     fused |= {f"blk.{i}.ffn_gate_up_exps.weight": (2, 128, 32) for i in range(2)}
     result = planned(mixtral(fused))
@@ -97,7 +97,7 @@ def test_gate_and_up_experts_in_one_tensor_are_taken_apart_expert_by_expert() ->
     assert places == {(0, "w1"): (0, 64), (0, "w3"): (64, 64), (1, "w1"): (128, 64), (1, "w3"): (192, 64)}
 
 
-def test_experts_one_by_one_must_all_be_there() -> None:
+def test_separate_experts_must_all_be_present() -> None:
     split: dict[str, Shape | None] = {
         f"blk.{i}.ffn_{part}.{e}.weight": shape
         for i in range(2)
@@ -145,7 +145,7 @@ def test_a_vector_in_blocks_is_cut_at_blocks_only() -> None:
     assert output(planned(header), "model.norm.weight").segments[0].unit_rows == 32
 
 
-def test_biases_come_together_or_not_at_all() -> None:
+def test_biases_are_all_present_or_all_missing() -> None:
     biases: dict[str, Shape | None] = {
         f"blk.{i}.attn_{part}.bias": (rows,)
         for i in range(2)
@@ -171,7 +171,7 @@ def test_without_a_bias_on_the_output_it_is_a_qwen2() -> None:
 
 
 @pytest.mark.parametrize("key", ["general.name", "general.basename", "general.base_model.0.name"])
-def test_a_llama_that_is_called_mistral_is_one(key: str) -> None:
+def test_a_llama_named_mistral_is_a_mistral(key: str) -> None:
     assert planned(llama({key: "Mistral 7B v0.3"})).config["model_type"] == "mistral"
     assert planned(llama({key: "Something"})).config["model_type"] == "llama"
 

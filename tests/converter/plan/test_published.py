@@ -62,21 +62,21 @@ def lacking(config: Mapping[str, object]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_a_made_models_config_has_all_that_readers_demand(name: str, test_data: Path) -> None:
+def test_a_generated_models_config_has_all_that_readers_require(name: str, test_data: Path) -> None:
     assert lacking(plan_of(test_data / name / "f32.gguf").config) == {}
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_config_of_our_own_models_has_all_that_readers_demand(name: str, tmp_path: Path) -> None:
+def test_a_config_of_our_own_models_has_all_that_readers_require(name: str, tmp_path: Path) -> None:
     assert lacking(plan_of(build(name, tmp_path).gguf).config) == {}
 
 
 @pytest.mark.parametrize("name", FAMILY_RECIPES)
-def test_a_config_of_our_own_families_has_all_that_readers_demand(name: str, tmp_path: Path) -> None:
+def test_a_config_of_our_own_families_has_all_that_readers_require(name: str, tmp_path: Path) -> None:
     assert lacking(plan_of(families.build(name, tmp_path).gguf).config) == {}
 
 
-def test_a_missing_key_and_a_null_are_both_seen() -> None:
+def test_a_missing_key_and_a_null_are_both_detected() -> None:
     whole = dict.fromkeys([field.partition(":")[0] for field in REQUIRED["candle"]["qwen3"].split()], 1)
     config = {**whole, "model_type": "qwen3", "hidden_act": "silu", "use_sliding_window": None}
     config |= {"attention_bias": False, "tie_word_embeddings": True}
@@ -96,7 +96,7 @@ def test_a_missing_key_and_a_null_are_both_seen() -> None:
         ([FULL, SLIDING, FULL], None),
     ],
 )
-def test_the_period_of_full_layers_is_a_number_where_one_says_it(
+def test_the_period_of_full_layers_is_a_number_if_the_layers_have_one(
     types: list[str], period: int | None
 ) -> None:
     assert period_of_full_layers({"layer_types": types}) == period
@@ -104,7 +104,7 @@ def test_the_period_of_full_layers_is_a_number_where_one_says_it(
         assert [SLIDING if (i + 1) % period else FULL for i in range(len(types))] == types
 
 
-def test_what_the_file_says_is_kept() -> None:
+def test_values_of_the_file_are_kept() -> None:
     values = {"num_hidden_layers": 4, "max_position_embeddings": 64, "sliding_window": 32}
     assert "sliding_window" not in fill_in("mixtral", values)
     assert fill_in("mixtral", {**values, "sliding_window": None})["sliding_window"] == 64
@@ -121,7 +121,7 @@ def test_mamba_pads_no_vocabulary_beyond_its_rows() -> None:
     assert fill_in("mamba", {**values, "vocab_size": 270})["pad_vocab_size_multiple"] == 1
 
 
-def test_the_rotation_of_glm_4_is_told_as_chatglm_says_it() -> None:
+def test_the_rotation_of_glm_4_is_written_as_chatglm_writes_it() -> None:
     values: dict[str, object] = {"max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 5e6}
     assert fill_in("glm", values) == {"layernorm_epsilon": 1e-5, "rope_ratio": 500.0, "seq_length": 64}
 

@@ -72,7 +72,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_numbers_of_a_llama3_table_are_found(name: str) -> None:
+def test_the_parameters_of_a_llama3_table_are_found(name: str) -> None:
     theta, dim, factor, low, high, context = PUBLISHED[name]
     assert closed_form(torch_table(theta, dim, factor, low, high, context), theta) == {
         "rope_type": "llama3",
@@ -94,7 +94,7 @@ def test_the_numbers_of_a_llama3_table_are_found(name: str) -> None:
 @example(
     5e5, 96, 32.0, 1.5, 4.0, 2048
 )  # one unit in the last place of a frequency is ten of an entry near 32
-def test_what_is_found_makes_the_same_table(
+def test_the_parameters_found_give_the_same_table(
     theta: float, dim: int, factor: float, low: float, ratio: float, context: int
 ) -> None:
     table = torch_table(theta, dim, factor, low, low * ratio, context)
@@ -108,7 +108,7 @@ def test_what_is_found_makes_the_same_table(
     assert np.allclose(torch_table(theta, dim, factor, low, high, context), table, rtol=4e-6, atol=0)
 
 
-def test_a_table_that_no_llama3_makes_is_said_factor_by_factor() -> None:
+def test_a_table_of_no_llama3_parameters_is_written_factor_by_factor() -> None:
     scaling = scaling_of({FREQS: TABLE})
     assert scaling == {
         "rope_type": "longrope",
@@ -139,7 +139,7 @@ def test_transformers_divides_the_frequencies_by_the_factors() -> None:
     assert embedding.attention_scaling == 1.0
 
 
-def test_nothing_said_is_no_scaling() -> None:
+def test_without_keys_there_is_no_scaling() -> None:
     assert scaling_of() is None
     assert scaling_of(scaling__type="none", scaling__factor=4.0) is None
     assert scaling_of(scaling__type="linear", scaling__factor=1.0) is None
@@ -153,7 +153,7 @@ def test_a_factor_alone_is_linear() -> None:
     assert scaling_of(scaling__type="linear", scaling__factor=4.0) == linear
 
 
-def test_yarn_takes_the_context_for_the_original_when_none_is_said() -> None:
+def test_yarn_without_an_original_context_uses_the_context() -> None:
     assert scaling_of(scaling__type="yarn", scaling__factor=4.0) == {
         "rope_type": "yarn",
         "factor": 4.0,
@@ -161,7 +161,7 @@ def test_yarn_takes_the_context_for_the_original_when_none_is_said() -> None:
     }
 
 
-def test_longrope_says_the_attention_factor_only_when_it_is_not_the_usual_one() -> None:
+def test_longrope_has_an_attention_factor_only_if_it_is_not_the_default() -> None:
     usual = math.sqrt(1 + math.log(128 / 32) / math.log(32))
     tables = {LONG: TABLE, SHORT: TABLE}
     said = {"scaling__original_context_length": 32}
@@ -177,7 +177,7 @@ def test_longrope_without_an_attention_factor_has_llama_cpps() -> None:
     assert "attention_factor" not in (scaling_of(tables) or {})  # which is 1 by transformers' formula too
 
 
-def test_a_linear_factor_divides_what_a_table_has_divided() -> None:
+def test_a_linear_factor_applies_on_top_of_a_table() -> None:
     said = {"scaling__factor": 2.0}
     assert (scaling_of({FREQS: TABLE}, **said) or {})["long_factor"] == [3.0, 5.0, 7.0, 9.0]
     assert (scaling_of({LONG: TABLE, SHORT: TABLE}, **said) or {})["short_factor"] == [3.0, 5.0, 7.0, 9.0]
@@ -185,7 +185,7 @@ def test_a_linear_factor_divides_what_a_table_has_divided() -> None:
     assert (scaling_of({FREQS: TABLE}, **said) or {})["long_factor"] == TABLE.tolist()
 
 
-def test_a_class_that_knows_longrope_alone_is_told_a_linear_factor_for_every_pair() -> None:
+def test_a_class_with_only_longrope_gets_a_linear_factor_for_every_pair() -> None:
     keys = Keys(header_of({"phi3.rope.scaling.factor": 2.0}, {}).metadata, "phi3")
     assert read_rope(PHI3, keys, SIZES, {}).scaling == {
         "rope_type": "longrope",

@@ -25,7 +25,7 @@ def source(test_data: Path) -> Path:
     return test_data / "families" / "granitehybrid" / "f32.gguf"
 
 
-def test_what_is_set_is_written_recorded_and_no_longer_assumed(source: Path, tmp_path: Path) -> None:
+def test_a_set_value_is_written_recorded_and_no_longer_assumed(source: Path, tmp_path: Path) -> None:
     conversion = convert(source, tmp_path / "out", set={"mamba_chunk_size": 128})
     assert json.loads((tmp_path / "out" / "config.json").read_text())["mamba_chunk_size"] == 128
     record = json.loads((tmp_path / "out" / "conversion.json").read_text())
@@ -34,17 +34,19 @@ def test_what_is_set_is_written_recorded_and_no_longer_assumed(source: Path, tmp
     assert conversion.tree != convert(source, tmp_path / "plain").tree
 
 
-def test_nothing_set_is_nothing_recorded(source: Path, tmp_path: Path) -> None:
+def test_without_settings_nothing_is_recorded(source: Path, tmp_path: Path) -> None:
     convert(source, tmp_path / "out")
     assert "set" not in json.loads((tmp_path / "out" / "conversion.json").read_text())["options"]
 
 
-def test_a_context_that_llama_cpp_makes_up_may_be_said_and_is_verified(source: Path, tmp_path: Path) -> None:
+def test_a_context_that_llama_cpp_makes_up_can_be_set_and_is_verified(source: Path, tmp_path: Path) -> None:
     convert(source, tmp_path / "out", set={"max_position_embeddings": 512})
     assert verify(tmp_path / "out", source, level="quick").outcome == "PASSED"
 
 
-def test_what_is_set_against_the_source_fails_by_name(source: Path, tmp_path: Path) -> None:
+def test_a_setting_that_contradicts_the_source_is_an_error_that_names_it(
+    source: Path, tmp_path: Path
+) -> None:
     convert(source, tmp_path / "out", set={"hidden_act": "relu2"})
     failed = [
         r for r in verify(tmp_path / "out", source, level="quick").results if r.name == "traits.structure"
@@ -64,7 +66,7 @@ def test_what_is_set_against_the_source_fails_by_name(source: Path, tmp_path: Pa
         ("mamba_conv_bias", 1, "expected a value of the kind of true"),
     ],
 )
-def test_what_cannot_be_set_is_refused_by_its_name(
+def test_a_key_that_cannot_be_set_is_an_error_that_names_it(
     key: str, value: object, what: str, source: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UnsupportedInput, match=what) as caught:
@@ -73,13 +75,13 @@ def test_what_cannot_be_set_is_refused_by_its_name(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_saying_what_the_file_says_changes_nothing(source: Path, tmp_path: Path) -> None:
+def test_setting_the_value_of_the_file_changes_nothing(source: Path, tmp_path: Path) -> None:
     one = convert(source, tmp_path / "one", set={"rms_norm_eps": 1e-5})
     assert one.tree == convert(source, tmp_path / "other").tree
 
 
 @given(key=st.text("abc_", min_size=1, max_size=5), value=JSON)
-def test_a_recipe_repeats_what_was_set(key: str, value: object) -> None:
+def test_a_recipe_repeats_the_settings(key: str, value: object) -> None:
     words = options(ConvertOptions(set={key: value}).to_json())
     assert [parse_setting(words[i + 1]) for i, word in enumerate(words) if word == "--set"] == [(key, value)]
 

@@ -82,7 +82,7 @@ def test_a_matrix_of_one_row_may_have_lost_its_outer_dimension() -> None:
     )
 
 
-def test_a_flag_may_mean_its_contrary() -> None:
+def test_a_flag_may_be_negated() -> None:
     rules = [Rule("norm", "norm", "hidden", flag="not_parallel")]
     assert assign(rules, tensors_of({"norm": (4,)}), LAYERS).flags == {"parallel": False}
     assert assign(rules, {}, LAYERS).flags == {"parallel": True}

@@ -95,7 +95,7 @@ def test_a_scale_of_a_float_weight_is_multiplied_in_too(tmp_path: Path) -> None:
     assert torch.equal(written.reshape(-1), torch.from_numpy(product).half())
 
 
-def test_the_record_says_what_rows_were_multiplied_by_and_what_was_left_out(tmp_path: Path) -> None:
+def test_the_record_has_the_scales_of_rows_and_what_was_left_out(tmp_path: Path) -> None:
     model = scaled_mixture()
     converter.convert(model.write(tmp_path / "in.gguf"), tmp_path / "out")
     record = json.loads((tmp_path / "out" / "conversion.json").read_text())

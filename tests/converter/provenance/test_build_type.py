@@ -38,7 +38,7 @@ def statement(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     return document
 
 
-def test_what_is_written_is_valid(schema: Mapping[str, Any], statement: Mapping[str, Any]) -> None:
+def test_a_written_statement_is_valid(schema: Mapping[str, Any], statement: Mapping[str, Any]) -> None:
     jsonschema.validate(statement, schema)
 
 

@@ -52,11 +52,13 @@ def test_the_digest_of_weights_is_the_published_vector() -> None:
     )
 
 
-def test_conversion_json_is_what_the_conversion_says(converted: Conversion, record: dict[str, Any]) -> None:
+def test_conversion_json_is_the_conversion_as_json(converted: Conversion, record: dict[str, Any]) -> None:
     assert record == json.loads(json.dumps(converted.to_json()))
 
 
-def test_what_a_chat_template_reaches_for_is_recorded(converted: Conversion, record: dict[str, Any]) -> None:
+def test_names_that_a_chat_template_refers_to_are_recorded(
+    converted: Conversion, record: dict[str, Any]
+) -> None:
     template = (converted.folder / "chat_template.jinja").read_text()
     assert record["chat_templates"] == {
         "chat_template.jinja": {
@@ -91,7 +93,7 @@ def test_every_source_is_listed_with_its_digest_and_found_from_the_folder(
     assert (source["sha256"], source["size"]) == (sha256(content), len(content))
 
 
-def test_every_tensor_is_listed_with_where_its_bytes_came_from_and_went(
+def test_every_tensor_is_listed_with_its_source_and_its_place(
     converted: Conversion, record: dict[str, Any]
 ) -> None:
     weights = (converted.folder / "model.safetensors").read_bytes()
@@ -133,7 +135,7 @@ def test_two_conversions_differ_in_their_times_only(converted: Conversion, recor
     assert {**other, "times": None} == {**record, "times": None}
 
 
-def test_the_callers_run_is_in_both_records_with_its_time_and_in_no_digest(converted: Conversion) -> None:
+def test_the_callers_run_id_is_in_both_records_with_its_time_and_in_no_digest(converted: Conversion) -> None:
     run = "01938000-0000-7abc-8def-0123456789ab"
     began = "2024-12-01T02:15:03.250Z"
     started = datetime.fromisoformat(began)
@@ -151,7 +153,9 @@ def test_the_callers_run_is_in_both_records_with_its_time_and_in_no_digest(conve
 
 
 @pytest.mark.parametrize("run", ["", "first", "c232ab00-9414-11ec-b3c8"])
-def test_an_id_that_is_no_uuid_is_refused_before_anything_is_written(converted: Conversion, run: str) -> None:
+def test_an_id_that_is_not_a_uuid_is_refused_before_anything_is_written(
+    converted: Conversion, run: str
+) -> None:
     target = converted.folder.with_name("refused")
     with pytest.raises(ValueError, match="UUID"):
         convert(converted.sources[0].path, target, run_id=run)

@@ -113,7 +113,7 @@ def test_blocks_of_nothing_but_zeros_have_no_range() -> None:
     assert seen(by_name("Q8_0"), np.zeros(3 * 34, np.uint8)) == ScaleRange(3, 3, None, None, None)
 
 
-def test_what_did_not_pass_by_is_read_and_gives_the_same(test_data: Path, tmp_path: Path) -> None:
+def test_scales_that_were_not_seen_are_read_and_give_the_same(test_data: Path, tmp_path: Path) -> None:
     """As after a crash, when finished tensors are not converted again."""
     source = test_data / "tiny" / "llama" / "q4_k_m.gguf"
     conversion = convert(source, tmp_path / "out")
@@ -147,9 +147,7 @@ def test_the_names_of_file_types_are_gguf_pys() -> None:
         (ValueType.STRING, "Q4_K_M", None),
     ],
 )
-def test_a_claim_is_read_and_nothing_refused_for_it(
-    type: ValueType, data: int | str, claim: Claim | None
-) -> None:
+def test_any_claim_is_read_and_none_is_refused(type: ValueType, data: int | str, claim: Claim | None) -> None:
     key = "general.file_type"
     assert claim_of(Metadata({key: Value(key, type, type, 0, data)})) == claim
 
@@ -275,7 +273,7 @@ def test_the_error_of_a_real_quantization_is_numpys(test_data: Path, tmp_path: P
         assert error.worst == np.abs(distance).max()
 
 
-def test_an_original_in_the_hubs_cache_is_links_and_is_read(tmp_path: Path) -> None:
+def test_an_original_of_links_in_the_hubs_cache_is_read(tmp_path: Path) -> None:
     one = {"t": np.ones(2, np.float32)}
     written, original = folders(tmp_path, dict(one), dict(one))
     (original / "model.safetensors").rename(tmp_path / "blob")
@@ -285,6 +283,6 @@ def test_an_original_in_the_hubs_cache_is_links_and_is_read(tmp_path: Path) -> N
     )
 
 
-def test_a_folder_without_weights_is_no_original(tmp_path: Path) -> None:
+def test_an_original_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MalformedInput, match=r"has neither model\.safetensors"):
         read_reference(tmp_path)

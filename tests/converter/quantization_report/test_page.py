@@ -209,7 +209,7 @@ def test_bars_are_as_long_as_the_shares_they_stand_for(test_data: Path, tmp_path
         ),
     ],
 )
-def test_the_page_holds_the_claim_against_what_is_there(
+def test_the_page_compares_the_claim_with_the_actual_types(
     tmp_path: Path, claim: Claim | None, types: dict[str, int], says: str
 ) -> None:
     conversion = converted(tmp_path, tiny_llama())
@@ -232,7 +232,7 @@ def test_a_model_that_is_not_quantized_has_a_page_too(tmp_path: Path) -> None:
     Read(source)
 
 
-def test_an_original_of_which_nothing_can_be_compared_is_said(tmp_path: Path) -> None:
+def test_an_original_that_cannot_be_compared_is_reported(tmp_path: Path) -> None:
     conversion = converted(tmp_path, tiny_llama())
     save_file({"other": np.ones(2, np.float32)}, tmp_path / "original.safetensors")
     source = page(

@@ -35,7 +35,7 @@ def test_a_type_is_refused_by_what_it_is(kind: str, tmp_path: Path) -> None:
     assert TYPES[kind] in str(refusal.value)
 
 
-def test_what_fits_no_class_of_a_known_name_is_refused_by_what_it_is(tmp_path: Path) -> None:
+def test_a_file_that_fits_no_class_of_a_known_name_is_refused_by_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedInput) as refusal:
         convert(written(tmp_path, "baichuan", layers=40), tmp_path / "out")
     assert PARTLY["baichuan"] in str(refusal.value)
@@ -47,7 +47,7 @@ def test_every_name_of_llama_cpp_is_converted_or_refused_by_what_it_is() -> None
     assert set(MODEL_ARCH_NAMES.values()) - known - {"mmproj"} == set()
 
 
-def test_what_is_known_is_not_refused() -> None:
+def test_no_converted_architecture_is_refused() -> None:
     assert {a.gguf for a in architectures()}.isdisjoint({name for name, _ in NAMES})
 
 

@@ -64,7 +64,7 @@ def test_the_inverse_of_a_move_gives_back_the_same_bits(kind: OperationKind, wei
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @given(weights=every_float32)
-def test_units_may_be_operated_on_one_by_one(kind: OperationKind, weights: Rows) -> None:
+def test_an_operation_applies_unit_by_unit(kind: OperationKind, weights: Rows) -> None:
     operation = with_head_dim(kind)
     unit = operation.unit_rows
     with np.errstate(all="ignore"):
@@ -89,7 +89,7 @@ def test_rope_halves_is_not_its_own_inverse() -> None:
     assert rope_halves.backward(rows, head_dim=6)[:, 0].tolist() == [0, 3, 1, 4, 2, 5]
 
 
-def test_transpose_turns_each_matrix_by_itself() -> None:
+def test_transpose_transposes_each_matrix_separately() -> None:
     rows = np.arange(12, dtype=np.float32).reshape(4, 3)  # two matrices of 2 × 3
     turned = transpose.forward(rows, rows=2, columns=3)
     assert turned.tolist() == [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]
@@ -106,7 +106,7 @@ def test_group_columns_puts_the_heads_of_a_group_together() -> None:
     assert group_columns.forward(thirds, groups=3, repeats=2, width=1).tolist() == [[0, 3, 1, 4, 2, 5]]
 
 
-def test_log_negative_is_the_decays_logarithm_and_refuses_nothing_silently() -> None:
+def test_log_negative_is_the_decays_logarithm_and_never_fails_silently() -> None:
     rows = np.array([[-1.0], [-np.e], [-16.0]], np.float32)
     assert log_negative.forward(rows)[:, 0] == pytest.approx([0.0, 1.0, np.log(16)], abs=1e-7)
     assert log_negative.backward(np.array([[0.0]], np.float32)).tolist() == [[-1.0]]
@@ -114,7 +114,7 @@ def test_log_negative_is_the_decays_logarithm_and_refuses_nothing_silently() -> 
         assert not np.isfinite(log_negative.forward(np.array([[0.0], [1.0]], np.float32))).any()
 
 
-def test_every_bfloat16_decay_survives_the_way_through_a_gguf() -> None:
+def test_every_bfloat16_decay_survives_a_round_trip_through_a_gguf() -> None:
     """−exp(A_log) rounded to float32 and back, rounded to bfloat16: the A_log of every model here is from −3 to 3."""
     bits = np.arange(1 << 16, dtype=np.uint32) << 16
     originals = bits.view(np.float32)
@@ -141,7 +141,7 @@ def test_subtract_one_is_exact_from_one_half_on_and_one_rounding_below(weights: 
     assert np.array_equal(subtract_one.backward(without)[kept], weights[kept])
 
 
-def test_every_bfloat16_weight_from_2_to_the_minus_16_on_survives_the_way_through_a_gguf() -> None:
+def test_every_bfloat16_weight_from_2_to_the_minus_16_survives_a_round_trip_through_a_gguf() -> None:
     bits = np.arange(1 << 16, dtype=np.uint32) << 16
     originals = bits.view(np.float32)
     with np.errstate(invalid="ignore"):
@@ -150,7 +150,7 @@ def test_every_bfloat16_weight_from_2_to_the_minus_16_on_survives_the_way_throug
     assert subtract_one.forward(stored[:, None])[:, 0].tobytes() == originals.tobytes()
 
 
-def test_an_operation_says_its_parameters() -> None:
+def test_an_operation_prints_its_parameters() -> None:
     operation = rope_halves("head_dim").with_sizes({"head_dim": 64})
     assert (str(operation), operation.name, operation.unit_rows) == (
         "rope_halves(head_dim=64)",

@@ -186,7 +186,7 @@ def plans(
     parts=st.sampled_from([1, 2]),
     done=st.integers(0, 3),
 )
-def test_any_plan_gives_the_bytes_and_digests_of_the_plainest_way(
+def test_any_plan_gives_the_bytes_and_digests_of_plain_code(
     tmp_path_factory: pytest.TempPathFactory,
     plan: tuple[list[tuple[str, int, int]], list[tuple[str, int, list[tuple[int, int, int]]]]],
     threads: int,
@@ -293,7 +293,7 @@ def test_written_tensors_lie_at_multiples_of_their_element_size(tmp_path: Path) 
     assert [stored.name for stored in layout.tensors] == ["wide", "odd"]
 
 
-def test_the_failure_of_the_earliest_piece_is_raised_whatever_the_threads_meet_first(tmp_path: Path) -> None:
+def test_the_failure_of_the_earliest_piece_is_raised_whichever_thread_fails_first(tmp_path: Path) -> None:
     source = make_source(tmp_path, [("F32", 64, 0)] * 6)
     path = source.header.parts[0].path
     content = bytearray(path.read_bytes())
@@ -310,7 +310,7 @@ def test_the_failure_of_the_earliest_piece_is_raised_whatever_the_threads_meet_f
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("convert")]
 
 
-def test_progress_is_told_from_the_callers_thread_and_ends_with_everything(tmp_path: Path) -> None:
+def test_progress_is_reported_from_the_callers_thread_and_ends_with_the_total(tmp_path: Path) -> None:
     source = make_source(tmp_path, [("Q8_0", 64, 0)] * 3)
     told: list[tuple[int, int, threading.Thread]] = []
     run_job(
@@ -326,7 +326,7 @@ def test_progress_is_told_from_the_callers_thread_and_ends_with_everything(tmp_p
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
 
 
-def test_what_progress_raises_ends_the_work_at_once(tmp_path: Path) -> None:
+def test_an_exception_from_progress_ends_the_work_at_once(tmp_path: Path) -> None:
     def interrupted(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -336,7 +336,7 @@ def test_what_progress_raises_ends_the_work_at_once(tmp_path: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("convert")]
 
 
-def test_a_checkpoint_names_only_tensors_whose_bytes_were_forced_out(
+def test_a_checkpoint_names_only_tensors_whose_bytes_are_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "CHECKPOINT_BYTES", 1)

@@ -79,7 +79,7 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_missing_parents_are_made(tmp_path: Path) -> None:
+def test_missing_parents_are_created(tmp_path: Path) -> None:
     publish(tmp_path / "a" / "b" / "out")
     assert names(tmp_path / "a" / "b") == ["out"]
 
@@ -94,13 +94,13 @@ def test_folder_and_files_get_the_modes_that_the_umask_leaves(tmp_path: Path) ->
     assert stat.S_IMODE((tmp_path / "out" / "config.json").stat().st_mode) == 0o640
 
 
-def test_nobody_else_can_look_into_a_staging(tmp_path: Path) -> None:
+def test_a_staging_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     with Target(tmp_path / "out") as target:
         assert stat.S_IMODE(write(target).path.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
-def test_what_is_there_is_kept_without_force(tmp_path: Path, kind: str) -> None:
+def test_an_existing_target_is_kept_without_force(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     if kind == "file":
         out.write_text("mine")
@@ -141,7 +141,7 @@ def test_an_empty_folder_needs_no_force(
     assert names(tmp_path) == ["out"]
 
 
-def test_an_empty_folder_that_is_filled_after_the_last_look_is_kept(
+def test_an_empty_folder_that_is_filled_after_the_last_check_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -205,7 +205,7 @@ def test_force_replaces_only_what_a_conversion_wrote(
 
 @pytest.mark.parametrize("exchange", [True, False], ids=["in one step", "in two steps"])
 @pytest.mark.parametrize("kind", ["folder", "link to a folder"])
-def test_force_replaces_what_is_there_and_not_what_it_points_to(
+def test_force_replaces_a_link_and_not_its_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, exchange: bool
 ) -> None:
     if not exchange:
@@ -247,7 +247,7 @@ def test_force_never_removes_the_folder_that_we_are_in(
         pass
 
 
-def test_the_root_folder_is_no_target() -> None:
+def test_the_root_folder_is_refused_as_target() -> None:
     with pytest.raises(TargetExists, match="root"), Target("/", force=True):
         pass
 
@@ -264,13 +264,13 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out"]
 
 
-def test_a_lock_file_that_nobody_holds_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_an_unlocked_lock_file_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".out.lock").write_text("pid 1 on moon")
     publish(tmp_path / "out")
     assert names(tmp_path) == ["out"]
 
 
-def test_a_lock_that_was_removed_while_we_waited_for_it_is_taken_anew(
+def test_a_lock_that_was_removed_while_it_was_taken_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = fcntl.flock
@@ -288,9 +288,7 @@ def test_a_lock_that_was_removed_while_we_waited_for_it_is_taken_anew(
     assert len(calls) == 2
 
 
-def test_it_is_written_where_the_file_system_has_no_flock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_target_can_be_written_without_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: int) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
@@ -343,7 +341,7 @@ def test_a_crashed_run_of_the_same_work_is_continued(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["key", "size", "link", "second name"])
-def test_what_a_crashed_run_left_is_not_used_if_anything_differs(tmp_path: Path, change: str) -> None:
+def test_a_crashed_run_is_not_continued_if_anything_differs(tmp_path: Path, change: str) -> None:
     crash(tmp_path / "out", key="1" * 64 if change == "key" else KEY)
     left = (
         next(path for path in tmp_path.iterdir() if "staging" in path.name) / "folder" / "model.safetensors"
@@ -369,7 +367,7 @@ def test_what_a_crashed_run_left_is_not_used_if_anything_differs(tmp_path: Path,
     assert names(tmp_path) == ["out", "victim"]
 
 
-def test_a_crash_right_after_the_staging_was_made_leaves_nothing_for_ever(tmp_path: Path) -> None:
+def test_a_crash_right_after_the_staging_was_created_leaves_nothing_for_ever(tmp_path: Path) -> None:
     (tmp_path / ".out.staging-empty").mkdir()
     (tmp_path / ".out.staging-begun").mkdir()
     (tmp_path / ".out.staging-begun" / f"{JOURNAL}.tmp").write_text('{"form')

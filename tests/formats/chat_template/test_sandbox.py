@@ -82,14 +82,14 @@ FEATURES = [
 
 
 @pytest.mark.parametrize("template", FEATURES)
-def test_what_templates_use_does_what_it_does_in_transformers(template: str) -> None:
+def test_features_that_templates_use_work_as_in_transformers(template: str) -> None:
     messages = CONVERSATIONS[4]
     assert render(template, messages, special_tokens={"bos_token": "<s>"}) == theirs(
         template, messages, bos_token="<s>"
     )
 
 
-def test_reasoning_has_all_its_names() -> None:
+def test_reasoning_is_passed_under_all_its_names() -> None:
     messages = [{"role": "assistant", "content": "4", "reasoning": "two and two"}]
     template = "{{ messages[0].reasoning_content }}/{{ messages[0].thinking }}"
     assert render(template, messages) == "two and two/two and two"
@@ -99,13 +99,13 @@ def test_the_time_is_the_given_one() -> None:
     assert render("{{ strftime_now('%d %b %Y') }}", [], now=datetime(2024, 7, 26)) == "26 Jul 2024"
 
 
-def test_a_refusal_is_told_in_the_templates_words() -> None:
+def test_a_refusal_has_the_message_of_the_template() -> None:
     template = "{{ raise_exception('roles must alternate\x1b[2J') }}"
     with pytest.raises(InputError, match=r"refuses the conversation: 'roles must alternate\\x1b\[2J'"):
         render(template, [USER])
 
 
-def test_the_child_sees_no_environment_and_no_folder_of_ours(
+def test_the_child_has_no_environment_and_none_of_our_folders(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     spy = tmp_path / "spy.py"
@@ -125,7 +125,9 @@ def test_the_child_sees_no_environment_and_no_folder_of_ours(
 @pytest.mark.parametrize(
     "answer", [b"", b"T", b"T" + bytes(8) + b"more", b"T" + (99).to_bytes(8, "big") + b"cut"]
 )
-def test_half_an_answer_is_no_answer(answer: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_truncated_answer_is_an_error(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text(f"import sys\nsys.stdin.read()\nsys.stdout.buffer.write({answer!r})\n")
     monkeypatch.setattr("llorch.formats.chat_template.sandbox.CHILD", broken)
@@ -133,7 +135,7 @@ def test_half_an_answer_is_no_answer(answer: bytes, monkeypatch: pytest.MonkeyPa
         render("{{ 1 }}", [])
 
 
-def test_a_child_that_ends_before_it_has_read_is_no_answer(
+def test_a_child_that_ends_before_reading_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gone = tmp_path / "gone.py"

@@ -47,7 +47,7 @@ def test_a_good_file_is_read(case: Case, tmp_path: Path) -> None:
     assert len(read_header(case.write(tmp_path)).tensors) == 12 - (case.name == "tied")
 
 
-def test_every_length_that_a_file_is_cut_to_is_refused(tmp_path: Path) -> None:
+def test_every_truncation_of_a_file_is_refused(tmp_path: Path) -> None:
     model = (
         Model()
         .key("x.names", array(STRING, ["a", "bc" * 200, "d"]))
@@ -89,7 +89,7 @@ def test_an_array_of_bytes_may_not_pass_the_header_limit(tmp_path: Path) -> None
     assert "key 'x'" in refusal(path, Limits(header_bytes=2048))
 
 
-def test_bytes_after_the_last_tensor_are_not_the_header_s_business(tmp_path: Path) -> None:
+def test_bytes_after_the_last_tensor_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(tiny_llama().build() + b"appended")
     assert len(read_header(path).tensors) == 12
@@ -119,7 +119,7 @@ def test_an_error_in_a_big_endian_file_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
-def test_what_is_no_regular_file_is_refused_without_waiting(kind: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_regular_is_refused_without_blocking(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     if kind == "folder":
         path.mkdir()
@@ -128,7 +128,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(kind: str, tmp_path:
     assert "regular file" in refusal(path)
 
 
-def test_a_missing_file_is_no_malformed_one(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_header(tmp_path / "m.gguf")
 

@@ -140,7 +140,7 @@ def test_a_decimal_of_six_digits_or_fewer_comes_back_as_it_was_written(written: 
     assert np.float32(metadata.decimal("x")) == np.float32(stored)
 
 
-def test_keys_stand_in_the_order_of_the_file(metadata: Metadata) -> None:
+def test_keys_have_the_order_of_the_file(metadata: Metadata) -> None:
     assert list(metadata)[:3] == ["text", "u8", "u16"]
     assert len(metadata) == 19
     assert "absent" not in metadata

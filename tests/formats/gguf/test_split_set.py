@@ -107,7 +107,7 @@ def test_a_later_part_may_repeat_keys(tmp_path: Path) -> None:
     ],
     ids=repr,
 )
-def test_a_later_part_that_says_something_else_is_refused(value: object, tmp_path: Path) -> None:
+def test_a_later_part_with_other_keys_is_refused(value: object, tmp_path: Path) -> None:
     parts = split_parts(2)
     parts[0].key("x.names", array(STRING, ["a", "b"]))
     parts[1].key("x.names", value)  # type: ignore[arg-type]

@@ -101,7 +101,7 @@ def test_no_descriptor_stays_open(header: Header) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_what_is_read_into_need_not_be_bytes(tmp_path: Path) -> None:
+def test_a_view_of_another_array_is_filled(tmp_path: Path) -> None:
     weights = np.arange(6, dtype="<f4")
     path = Model().tensor("x", [6], TYPE_F32, data=weights.tobytes()).write(tmp_path / "m.gguf")
     header, found = read_header(path), np.empty(6, "<f4")

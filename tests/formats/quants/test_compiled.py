@@ -60,7 +60,7 @@ def same(left: Bits, right: Bits) -> None:
 
 @pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("type", TYPES, ids=repr)
-def test_the_fast_form_writes_the_bits_of_the_definition(type: QuantType, dtype: str) -> None:
+def test_vector_code_writes_the_bits_of_the_definition(type: QuantType, dtype: str) -> None:
     # An odd number, so that types of single weights have a rest.
     raw = finite_blocks(type, np.concatenate([edge_blocks(type), random_blocks(type, 20_003)]), dtype)
     assert raw.size >= 10_000 * type.block_bytes
@@ -107,7 +107,7 @@ def test_threads_change_nothing(type: QuantType) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("blocks", [0, 1, 2, 31, 32, 33])
-def test_few_blocks_are_enough(blocks: int, threads: int) -> None:
+def test_few_blocks_are_dequantized(blocks: int, threads: int) -> None:
     for name in ("F16", "Q4_0", "Q6_K"):
         raw = finite_blocks(by_name(name), random_blocks(by_name(name), 50), "F16")
         np.testing.assert_array_equal(
@@ -118,7 +118,7 @@ def test_few_blocks_are_enough(blocks: int, threads: int) -> None:
 @pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("at", [0, 700, 9_999, 10_015])
-def test_the_first_weight_that_is_not_finite_is_answered(dtype: str, threads: int, at: int) -> None:
+def test_the_first_weight_that_is_not_finite_is_returned(dtype: str, threads: int, at: int) -> None:
     weights = np.ones(10_016 + 7, np.float32)
     out = np.zeros(weights.size, KINDS[dtype])
     assert compiled.dequantize_into(by_name("F32"), weights.view(np.uint8), out, threads=threads) == -1
@@ -136,7 +136,7 @@ def test_what_rounds_to_an_infinity_is_not_finite(dtype: str, bits: int) -> None
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("F32", "F32"), ("F16", "F16"), ("BF16", "BF16")])
-def test_what_is_stored_as_it_is_written_is_copied_payloads_included(name: str, dtype: str) -> None:
+def test_a_source_in_the_written_dtype_is_copied_payloads_included(name: str, dtype: str) -> None:
     raw = random_blocks(by_name(name), 100_003)
     out = np.zeros(100_003, KINDS[dtype])
     assert compiled.dequantize_into(by_name(name), raw, out) >= 0
@@ -206,7 +206,7 @@ def test_every_processor_writes_the_same_bits(type: QuantType, target: Target, d
 
 
 @pytest.mark.parametrize("into", [compiled.dequantize_into, numpy_kernels.dequantize_into])
-def test_no_memory_the_size_of_a_tensor_is_taken(into: type) -> None:
+def test_no_memory_the_size_of_a_tensor_is_allocated(into: type) -> None:
     type = by_name("Q8_0")
     raw, out = np.zeros(1 << 17, type.layout).view(np.uint8), np.zeros(1 << 22, np.uint16)
     into(type, raw[:34], out[:32])

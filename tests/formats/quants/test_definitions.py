@@ -41,7 +41,7 @@ def test_a_definition_has_the_bits_of_the_reference(
     np.testing.assert_array_equal(bits(decode(type, raw)), bits(oracle(type, raw)))
 
 
-def test_every_type_has_an_oracle() -> None:
+def test_every_type_has_a_reference_decoder() -> None:
     assert {name for _, names in ORACLES for name in names} == {t.name for t in TYPES}
 
 
@@ -53,7 +53,7 @@ def test_no_scale_makes_a_definition_warn(type: QuantType) -> None:
 
 
 @pytest.mark.parametrize("type", [t for t in TYPES if not t.name.startswith("I8")], ids=repr)
-def test_the_edge_blocks_hold_what_is_not_finite_where_a_type_can(type: QuantType) -> None:
+def test_the_edge_blocks_have_weights_that_are_not_finite_if_a_type_can(type: QuantType) -> None:
     integers = type.name in ("I16", "I32", "I64")
     bytes_only = type.name == "NVFP4"
     assert np.isfinite(decode(type, edge_blocks(type))).all() == (integers or bytes_only)

@@ -95,19 +95,19 @@ def test_damaged_code_is_made_again(damage: Callable[[bytes], bytes], tmp_path: 
     assert loaded((tmp_path,), by_name("Q8_0"))() == 1
 
 
-def test_the_next_folder_is_taken_where_the_first_cannot_be_written(tmp_path: Path) -> None:
+def test_the_next_folder_is_used_if_the_first_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     second = tmp_path / "second"
     assert loaded((tmp_path / "a file", second), by_name("Q8_0"))() == 1
     assert len(list(second.iterdir())) == 1
 
 
-def test_without_a_folder_it_is_compiled_and_not_kept(tmp_path: Path) -> None:
+def test_without_a_folder_it_is_compiled_and_not_cached(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     assert loaded((tmp_path / "a file",), by_name("Q8_0"))() == 1
 
 
-def test_dequantize_into_keeps_its_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dequantize_into_caches_its_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jit_cache, "cache_folders", lambda: (tmp_path,))
     out = np.zeros(96, np.float16)
     compiled.dequantize_into(edited(), ONES.view(np.uint8), out)

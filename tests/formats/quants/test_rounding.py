@@ -36,7 +36,7 @@ def test_a_tie_goes_to_the_even_bfloat16() -> None:
 
 
 @given(st.integers(0x7F800001, 0x7FFFFFFF), st.booleans())
-def test_a_nan_stays_one(bits: int, negative: bool) -> None:
+def test_a_nan_stays_a_nan(bits: int, negative: bool) -> None:
     weights = np.array([bits | negative << 31], np.uint32).view(np.float32)
     half = np.zeros(1, np.float16)
     round_into(weights, half)
@@ -69,6 +69,6 @@ def test_blocks_and_weights_must_agree(size: int) -> None:
         dequantize_into(by_name("Q8_0"), np.zeros(34, np.uint8), np.zeros(size, np.float16))
 
 
-def test_what_is_not_contiguous_is_refused() -> None:
+def test_arrays_that_are_not_contiguous_are_refused() -> None:
     with pytest.raises(ValueError, match="flat and contiguous"):
         dequantize_into(by_name("Q8_0"), np.zeros(34, np.uint8), np.zeros(64, np.float16)[::2])

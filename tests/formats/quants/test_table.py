@@ -47,7 +47,7 @@ def test_a_type_is_found_by_name_or_not_at_all() -> None:
         by_name("q6_k")
 
 
-def test_the_table_is_there_without_compilers_and_codebooks() -> None:
+def test_the_table_imports_neither_compilers_nor_codebooks() -> None:
     heavy = "{'llvmlite', 'numba', 'gguf', 'torch', 'platformdirs'}"
     script = f"import sys, llorch.formats.quants; sys.exit(str({heavy} & set(sys.modules) or ''))"
     done = subprocess.run(

@@ -157,7 +157,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
-def test_a_link_out_of_the_folder_is_told_and_one_within_a_cache_is_not(tmp_path: Path) -> None:
+def test_a_link_out_of_the_folder_is_a_finding_and_one_within_a_cache_is_not(tmp_path: Path) -> None:
     folder = written(tmp_path / "snapshot", SOUND)
     blob = tmp_path / "blob"
     blob.write_text("{}")
@@ -194,7 +194,7 @@ def test_a_planted_fault_is_found_by_its_rule(tmp_path: Path, rule: str, name: s
         ("tokenizer.chat_template.tool_use", "{% include 'x' %}", "loads-template"),
     ],
 )
-def test_a_header_is_looked_at_text_by_text(tmp_path: Path, key: str, value: str, rule: str) -> None:
+def test_every_text_of_a_header_is_scanned(tmp_path: Path, key: str, value: str, rule: str) -> None:
     file = tmp_path / "model.gguf"
     base = {"general.architecture": "llama", "general.base_model.0.name": "Llama-3.1-8B"}
     model = gguf_writer.Model()
@@ -204,7 +204,7 @@ def test_a_header_is_looked_at_text_by_text(tmp_path: Path, key: str, value: str
     assert {(one.rule, key in one.where) for one in found} == {(rule, True)}
 
 
-def test_an_allowance_is_for_what_it_says_and_says_who_and_why(tmp_path: Path) -> None:
+def test_an_allowance_covers_its_finding_and_says_who_and_why(tmp_path: Path) -> None:
     gate = Finding("date-gate", "chat_template.jinja", 3, "a condition")
     other = Finding("dunder-name", "chat_template.jinja", 4, "'__class__'")
     file = tmp_path / "allow.toml"
@@ -240,7 +240,7 @@ def test_an_allowance_is_read_as_it_was_written(
     assert read_allowances(file) == [made]
 
 
-def test_sarif_names_rule_place_and_who_took_it() -> None:
+def test_sarif_names_rule_place_and_who_accepted_it() -> None:
     rules = [SarifRule(rule.id, rule.meaning, rule.remedy) for rule in RULES.values()]
     results = [
         SarifResult("pickle", "warning", "a pickle", "sub/x y.bin"),

@@ -40,7 +40,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("licence", "base", "contradicts"), CASES, ids=[f"{a} of {b}" for a, b, _ in CASES])
-def test_a_licence_is_held_against_the_base_models(licence: str, base: str, contradicts: bool) -> None:
+def test_a_licence_is_compared_with_the_base_models(licence: str, base: str, contradicts: bool) -> None:
     found = list(licence_findings("README.md", licence, [base]))
     assert bool(found) == contradicts, [str(one) for one in found]
 

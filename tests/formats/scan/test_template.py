@@ -86,7 +86,7 @@ SOUND = [
 
 
 @pytest.mark.parametrize("template", SOUND)
-def test_what_sound_templates_do_is_no_finding(template: str) -> None:
+def test_features_of_sound_templates_are_no_findings(template: str) -> None:
     assert scan_template(template) == []
 
 

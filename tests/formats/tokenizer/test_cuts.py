@@ -52,13 +52,13 @@ def test_blocks_of_tokens_make_no_difference(tokens: list[str]) -> None:
         assert found(tokens) == looked_up(tokens)
 
 
-def test_two_tokens_of_one_hash_are_told_apart() -> None:
+def test_colliding_tokens_are_distinguished() -> None:
     one, other = thue_morse(2048, "a", "b"), thue_morse(2048, "b", "a")
     tokens = [one, other, "c", f"{one}c", f"c{other}"]
     assert found(tokens) == looked_up(tokens) == [(0, 2, 3), (2, 1, 4)]
 
 
-def test_a_part_of_a_tokens_hash_and_another_text_is_no_token() -> None:
+def test_a_part_with_the_hash_of_a_token_but_another_text_is_no_token() -> None:
     one, other = thue_morse(2048, "a", "b"), thue_morse(2048, "b", "a")
     assert found([one, "c", f"{other}c", f"{one}c"]) == [(0, 1, 3)]
 

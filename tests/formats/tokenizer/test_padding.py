@@ -66,5 +66,5 @@ def test_an_unused_token_that_a_merge_makes_stays(tmp_path: Path) -> None:
     assert built(tmp_path, {"abc": 5, "[PAD5]": 5}, merges=("ab c",)).size == 5
 
 
-def test_unused_tokens_in_the_middle_are_told(tmp_path: Path) -> None:
+def test_unused_tokens_in_the_middle_are_listed(tmp_path: Path) -> None:
     assert built(tmp_path, {"<u>": 5, "<x>": 3, "[PAD6]": 5}).unused_ids == [4]

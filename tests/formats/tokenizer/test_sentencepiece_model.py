@@ -116,7 +116,7 @@ def test_a_unigram_model_is_the_one_that_was_trained(unigram: Trained, tmp_path:
     assert ours.normalizer_spec.precompiled_charsmap == unigram.charsmap
 
 
-def test_what_was_added_behind_the_pieces_is_in_tokenizer_config_alone(tmp_path: Path) -> None:
+def test_tokens_added_after_the_pieces_are_in_tokenizer_config_alone(tmp_path: Path) -> None:
     added: dict[str, tuple[float, int]] = {
         "<|end|>": (-1000.0, 3),
         "<tag>": (-1000.0, 4),
@@ -149,7 +149,7 @@ def test_blanks_of_user_defined_pieces_are_written_as_sentencepiece_has_them(tmp
         ({token: row for token, row in BASE.items() if token != "<0x41>"}, "refuses it"),
     ],
 )
-def test_what_is_no_sentencepiece_model_is_not_written_and_a_note_says_why(
+def test_an_invalid_sentencepiece_model_is_not_written_and_a_note_says_why(
     tokens: dict[str, tuple[float, int]], why: str, tmp_path: Path
 ) -> None:
     found = sentencepiece_model(

@@ -118,7 +118,7 @@ def changed(keys: Mapping[str, Given], changes: Mapping[str, Given | None]) -> d
 
 
 @pytest.mark.parametrize(("keys", "changes", "message"), CASES.values(), ids=CASES.keys())
-def test_a_lie_is_one_error_that_names_its_key(
+def test_an_inconsistency_is_one_error_that_names_its_key(
     keys: Mapping[str, Given], changes: Mapping[str, Given | None], message: str, tmp_path: Path
 ) -> None:
     load_tokenizer(build_tokenizer(vocabulary_metadata(tmp_path / "good.gguf", keys)))
@@ -136,7 +136,7 @@ def test_a_tokenizer_that_cannot_be_written_is_refused_with_its_reason(model: st
 
 
 @pytest.mark.parametrize("key", ["tokens", "merges"])
-def test_bytes_that_are_no_text_are_named(key: str, tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_named(key: str, tmp_path: Path) -> None:
     file = write_vocabulary(tmp_path / "v.gguf", {**GPT2, f"{T}{key}": [*GPT2[f"{T}{key}"][:1], "%%"]})  # type: ignore[index]
     file.write_bytes(file.read_bytes().replace(b"%%", b"\xc3("))
     with pytest.raises(
@@ -193,7 +193,7 @@ def test_an_interrupt_is_no_input_error() -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_map_that_passes_makes_no_panic(data: st.DataObject, unigram: Trained, tmp_path: Path) -> None:
+def test_a_map_that_passes_causes_no_panic(data: st.DataObject, unigram: Trained, tmp_path: Path) -> None:
     charsmap = bytearray(unigram.charsmap[: data.draw(st.sampled_from([200, 4000, len(unigram.charsmap)]))])
     if data.draw(st.booleans()):
         charsmap[:4] = data.draw(st.integers(0, len(charsmap) // 4)).__mul__(4).to_bytes(4, "little")
@@ -225,7 +225,7 @@ UNFIT: list[Callable[[dict[str, Given]], None]] = [
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.sets(st.sampled_from(range(len(UNFIT)))), pre=st.sampled_from(sorted(PRETOKENIZERS)))
-def test_what_is_odd_but_no_lie_still_loads(which: set[int], pre: str, tmp_path: Path) -> None:
+def test_odd_but_consistent_vocabularies_load(which: set[int], pre: str, tmp_path: Path) -> None:
     keys = {**GPT2, f"{T}pre": pre}
     for index in which:
         UNFIT[index](keys)

@@ -32,7 +32,7 @@ def differing(texts: list[str], mine: list[list[int]], theirs: list[list[int]]) 
     return [text for text, a, b in zip(texts, mine, theirs, strict=True) if a != b]
 
 
-def test_every_byte_level_pretokenizer_cuts_as_llama_cpp_does(tmp_path: Path) -> None:
+def test_every_byte_level_pretokenizer_splits_as_llama_cpp_does(tmp_path: Path) -> None:
     texts = hard_texts(120, seed=1)
     files = [write_vocabulary(tmp_path / f"{name}.gguf", byte_pair_keys(name, texts)) for name in BYTE_LEVEL]
     answers = llama_cpp_ids(files, texts)
@@ -61,7 +61,7 @@ def raw_keys(pre: str, texts: list[str]) -> dict[str, Given]:
     }
 
 
-def test_every_raw_pretokenizer_cuts_as_llama_cpp_does(tmp_path: Path) -> None:
+def test_every_raw_pretokenizer_splits_as_llama_cpp_does(tmp_path: Path) -> None:
     texts = hard_texts(200, seed=2)
     files = [write_vocabulary(tmp_path / f"{name}.gguf", raw_keys(name, texts)) for name in RAW]
     for name, file, theirs in zip(RAW, files, llama_cpp_ids(files, texts), strict=True):

@@ -85,5 +85,5 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.text())
-def test_bytes_alone_give_every_text_back(bare: Any, text: str) -> None:
+def test_byte_tokens_alone_round_trip_every_text(bare: Any, text: str) -> None:
     assert bare.decode(bare.encode(text).ids) == text

@@ -53,7 +53,7 @@ def test_a_name_of_a_pretokenizer_adds_bos_where_no_flag_says_otherwise(tmp_path
     assert load_tokenizer(kept).encode("he").ids == [256]
 
 
-def test_the_relic_eleven_counts_only_where_it_is_a_control_token(tmp_path: Path) -> None:
+def test_default_eleven_counts_only_for_a_control_token(tmp_path: Path) -> None:
     assert files_of(tmp_path, {}).ids == {}
     types = [1] * 257
     types[11] = 3
@@ -141,18 +141,18 @@ def test_without_types_the_ids_of_keys_are_special(tmp_path: Path) -> None:
     assert tokenizer.encode("a</s>a").ids == [1, 259, 260, 2, 259, 260]
 
 
-def test_without_a_pretokenizers_name_the_default_is_taken_aloud(tmp_path: Path) -> None:
+def test_without_a_pretokenizers_name_the_default_is_used_with_a_warning(tmp_path: Path) -> None:
     assert "tokenizer.ggml.pre is missing" in files_of(tmp_path, {}, pre="").warnings[0]
     assert files_of(tmp_path, {}, pre="default").warnings == []
 
 
-def test_a_class_that_transformers_forces_is_told(tmp_path: Path) -> None:
+def test_a_class_that_transformers_forces_is_a_warning(tmp_path: Path) -> None:
     qwen: dict[str, Given] = {"general.architecture": "qwen2"}
     assert "cuts this model's text as qwen2" in files_of(tmp_path, {}, **qwen).warnings[0]
     assert files_of(tmp_path, {}, pre="qwen2", **qwen).warnings == []
 
 
-def test_a_class_that_transformers_forces_is_told_of_other_kinds_of_tokenizer_too(tmp_path: Path) -> None:
+def test_a_class_that_transformers_forces_is_a_warning_for_other_tokenizers_too(tmp_path: Path) -> None:
     keys: dict[str, Given] = {
         "general.architecture": "qwen2",
         f"{T}model": "llama",
@@ -192,7 +192,7 @@ def test_a_delimiter_ends_an_answer_whatever_word_it_is_typed_as(tmp_path: Path,
     assert load_tokenizer(files).encode("he<|im_end|>").ids[-1] == 257
 
 
-def test_an_ordinary_word_that_merges_make_stays_one(tmp_path: Path) -> None:
+def test_an_ordinary_word_that_merges_make_stays_a_word(tmp_path: Path) -> None:
     merges = ["h e", "< /", "</ s", "</s >"]
     tokens = [*BYTES, "he", "</", "</s", "</s>"]
     files = files_of(tmp_path, {}, tokens=tokens, token_type=[1] * 260, merges=merges, eos_token_id=256)
@@ -200,7 +200,7 @@ def test_an_ordinary_word_that_merges_make_stays_one(tmp_path: Path) -> None:
     assert files.warnings == []
 
 
-def test_a_word_that_the_template_writes_and_merges_make_is_told(tmp_path: Path) -> None:
+def test_a_word_that_the_template_writes_and_merges_make_is_a_warning(tmp_path: Path) -> None:
     merges = ["h e", "[ A", "[A B", "[AB ]"]
     tokens = [*BYTES, "he", "[A", "[AB", "[AB]"]
     template: dict[str, Given] = {"tokenizer.chat_template": "[AB]{{ messages }}"}
@@ -232,7 +232,7 @@ def test_an_id_of_no_token_is_left_out_as_llama_cpp_does(tmp_path: Path, key: st
     assert f"key 'tokenizer.ggml.{key}' is {bad}, and the vocabulary has 258 tokens" in files.warnings[0]
 
 
-def test_empty_tokens_are_called_as_llama_cpp_calls_them(tmp_path: Path) -> None:
+def test_empty_tokens_have_llama_cpps_names(tmp_path: Path) -> None:
     tokens = [*BYTES, "he", "", ""]
     files = files_of(tmp_path, {}, tokens=tokens, token_type=[1] * 259)
     assert files.tokens[257:] == ["[EMPTY_257]", "[EMPTY_258]"]
@@ -240,7 +240,7 @@ def test_empty_tokens_are_called_as_llama_cpp_calls_them(tmp_path: Path) -> None
     assert files.warnings == ["token 257 and 1 more is empty: called [EMPTY_id], as llama.cpp does"]
 
 
-def test_one_score_for_all_is_told_and_merges_serve_instead(tmp_path: Path) -> None:
+def test_one_score_for_all_is_a_warning_and_merges_are_used(tmp_path: Path) -> None:
     keys: dict[str, Given] = {
         f"{T}model": "llama",
         f"{T}tokens": [
@@ -262,7 +262,7 @@ def test_one_score_for_all_is_told_and_merges_serve_instead(tmp_path: Path) -> N
     assert load_tokenizer(merged).encode("abc", add_special_tokens=False).tokens == ["▁", "a", "bc"]
 
 
-def test_what_was_read_is_named(tmp_path: Path) -> None:
+def test_used_keys_are_listed(tmp_path: Path) -> None:
     files = files_of(tmp_path, {"<s>": 3}, bos_token_id=257, nosuch_key=1)
     assert files.used_keys == {
         f"{T}{key}" for key in ("model", "pre", "tokens", "token_type", "merges", "bos_token_id")

@@ -43,13 +43,13 @@ def test_templates_are_written_to_the_byte(tmp_path: Path) -> None:
     }
 
 
-def test_a_name_of_a_built_in_template_is_no_template(tmp_path: Path) -> None:
+def test_the_name_of_a_built_in_template_is_not_written(tmp_path: Path) -> None:
     files = files_of(tmp_path, {"tokenizer.chat_template": "chatml"})
     assert files.chat_template is None
     assert files.warnings == ["tokenizer.chat_template is 'chatml', which is no template: not written"]
 
 
-def test_a_report_says_what_a_template_reaches_for() -> None:
+def test_a_report_lists_what_a_template_refers_to() -> None:
     template = """{# see https://example.org/comment #}
     {%- set ns = namespace(seen=false) -%}
     {%- macro say(text, loud=true) -%}{{ text | upper }}{%- endmacro -%}

@@ -78,7 +78,7 @@ def test_the_runtime_reads_the_same_ids_from_the_file(name: str, test_data: Path
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
-def test_every_line_has_its_ids_and_comes_back_from_them(name: str, test_data: Path, tmp_path: Path) -> None:
+def test_every_line_has_the_expected_ids_and_round_trips(name: str, test_data: Path, tmp_path: Path) -> None:
     files = built(test_data, name)
     tokenizer = Tokenizer.from_file(str(written(files, tmp_path) / "tokenizer.json"))
     assert tokenizer.get_vocab_size() == files.size
