@@ -112,7 +112,9 @@ def _in_folder(folder: Path, *, folders: bool) -> Path:
     converted = bool(names & {SINGLE, INDEX}) and CONFIG in names
     if converted and folders:
         return folder
-    models = [name for name in sorted(names) if name.lower().endswith(".gguf") and _begins(folder / name)]
+    models = [
+        name for name in sorted(names) if name.lower().endswith(".gguf") and _is_first_part(folder / name)
+    ]
     models = [name for name in models if not _is_accessory(folder / name)] if len(models) > 1 else models
     if len(models) == 1:
         _require_model(folder / models[0])
@@ -136,7 +138,7 @@ def _in_folder(folder: Path, *, folders: bool) -> Path:
     )
 
 
-def _begins(file: Path) -> bool:
+def _is_first_part(file: Path) -> bool:
     """Return whether the file begins a model: an unsplit GGUF file, or the first part of a split one."""
     part = PART.fullmatch(file.name)
     return part is None or int(part["number"]) == 1

@@ -121,7 +121,7 @@ def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size:
             at += nbytes
         shards.append(shard)
     files = [
-        _laid_out(shard, SINGLE if len(shards) == 1 else f"model-{n:05}-of-{len(shards):05}.safetensors")
+        _lay_out_file(shard, SINGLE if len(shards) == 1 else f"model-{n:05}-of-{len(shards):05}.safetensors")
         for n, shard in enumerate(shards, 1)
     ]
     placed = [
@@ -181,7 +181,7 @@ def balance(sizes: Sequence[int], most: int) -> list[list[int]]:
         count += 1
 
 
-def _laid_out(shard: list[SafetensorsTensor], name: str) -> LaidOutFile:
+def _lay_out_file(shard: list[SafetensorsTensor], name: str) -> LaidOutFile:
     """Lay out one file. The shard's offsets still count from the beginning of the data."""
     rows: dict[str, object] = {"__metadata__": {"format": "pt"}}  # transformers 4 refuses a file without it
     size = 0
@@ -202,12 +202,12 @@ def read_safetensors(path: str | os.PathLike[str], *, links: bool = False) -> Sa
     """
     path = Path(path)
     if not path.is_dir():
-        return _together([_read_file(path, 0)])
+        return _join_parts([_read_file(path, 0)])
     single, index = path / SINGLE, path / INDEX
     if single.exists() and index.exists():
         raise MalformedInput(f"has {SINGLE} and {INDEX}: readers differ on which counts", path=path)
     if single.exists():
-        return _together([_read_file(single, 0, links=links)])
+        return _join_parts([_read_file(single, 0, links=links)])
     if not index.exists():
         raise MalformedInput(f"has neither {SINGLE} nor {INDEX}", path=path)
     return _read_sharded(path, index, links=links)
@@ -216,7 +216,7 @@ def read_safetensors(path: str | os.PathLike[str], *, links: bool = False) -> Sa
 Part = tuple[SafetensorsFile, list[SafetensorsTensor]]
 
 
-def _together(parts: list[Part]) -> SafetensorsModel:
+def _join_parts(parts: list[Part]) -> SafetensorsModel:
     return SafetensorsModel(
         tuple(file for file, _ in parts), {t.name: t for _, tensors in parts for t in tensors}
     )
@@ -376,7 +376,7 @@ def _read_sharded(folder: Path, index: Path, *, links: bool) -> SafetensorsModel
         raise MalformedInput(
             f"has total_size {printable(str(total_size))}, the tensors have {total}", path=index
         )
-    return _together(parts)
+    return _join_parts(parts)
 
 
 def _read_index(index: Path, *, links: bool) -> tuple[dict[str, str], object]:

@@ -85,7 +85,7 @@ def build_config(
     values: dict[str, object] = {
         "architectures": [architecture.class_name],
         "model_type": architecture.model_type,
-        **({"head_dim": sizes["head_dim"]} if _says_head_dim(architecture, keys, sizes) else {}),
+        **({"head_dim": sizes["head_dim"]} if _writes_head_dim(architecture, keys, sizes) else {}),
         **{name: sizes[size] for name, size in names.items()},
         **architecture.assumed,
         **special_ids(keys.metadata, sizes["vocab"]),
@@ -213,7 +213,7 @@ def _read(key: Key, keys: Keys, sizes: Sizes) -> tuple[object, bool]:
     return (None if key.none is not None and value == key.none else value), True
 
 
-def _says_head_dim(architecture: Architecture, keys: Keys, sizes: Sizes) -> bool:
+def _writes_head_dim(architecture: Architecture, keys: Keys, sizes: Sizes) -> bool:
     """Return whether config.json gets head_dim: if needed, or if the original had it, as the file's key shows."""
     if architecture.head_dim == "never":
         return False

@@ -42,14 +42,14 @@ def choose_dtypes(outputs: Sequence[PlannedTensor], data: TensorData, dtype: str
     if dtype != AUTO or quantized:
         one = DType.BF16 if dtype == AUTO else DType.from_torch(dtype)
         return DTypeChoice(tuple(output.with_dtype(output.dtype or one) for output in outputs), one, ())
-    seen = [output for output in outputs if output.dtype is None and not _inexact(output)]
+    seen = [output for output in outputs if output.dtype is None and not _is_inexact(output)]
     lossless = {output.name: _stored_dtypes(output) or _narrowest(output, data) for output in seen}
     only = Counter[DType]()
     for output in seen:
         if len(lossless[output.name]) == 1:
             only[lossless[output.name][0]] += output.weights
     tie = DType.F16 if only[DType.F16] > only[DType.BF16] else DType.BF16
-    by_name = {output.name: _one(lossless[output.name], tie) for output in seen}
+    by_name = {output.name: _pick(lossless[output.name], tie) for output in seen}
     weights = Counter[DType]()
     for output in seen:
         weights[by_name[output.name]] += output.weights
@@ -63,12 +63,12 @@ def choose_dtypes(outputs: Sequence[PlannedTensor], data: TensorData, dtype: str
     return DTypeChoice(chosen, model, (warning,) if wider else ())
 
 
-def _inexact(output: PlannedTensor) -> bool:
+def _is_inexact(output: PlannedTensor) -> bool:
     """Return whether the bits do not show the original dtype of the weights; such a tensor takes the model's dtype."""
     return any(s.operation is not None and not s.operation.exact for s in output.segments)
 
 
-def _one(lossless: Sequence[DType], tie: DType) -> DType:
+def _pick(lossless: Sequence[DType], tie: DType) -> DType:
     return tie if tie in lossless else lossless[0]
 
 

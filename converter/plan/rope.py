@@ -68,7 +68,7 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
         )
     scaling: Parameters | None
     if LONG in tables or SHORT in tables:
-        scaling = _longrope(keys, sizes, _scale_tables(keys, kind, _twins(tables)), assumed)
+        scaling = _longrope(keys, sizes, _scale_tables(keys, kind, _require_both_tables(tables)), assumed)
         scaling |= architecture.rope_constants
         assumed |= architecture.rope_constants
     elif kind == "longrope":
@@ -85,7 +85,7 @@ def read_rope(architecture: Architecture, keys: Keys, sizes: Sizes, tables: Mapp
         **{name: keys.decimal(key) for name, key in architecture.rope_keys.items() if keys.has(key)},
         **{name: sizes[size] for name, size in architecture.rope_sizes.items()},
     }
-    known = _known_to(architecture, scaling, sizes)
+    known = _scaling_for_class(architecture, scaling, sizes)
     if further and known is None:
         original = keys.count("rope.scaling.original_context_length", sizes["context"])
         further = {"rope_type": "default", "original_max_position_embeddings": original, **further}
@@ -128,7 +128,7 @@ def rope_parameters(architecture: Architecture, rope: Rope, keys: Keys, sizes: S
         base["partial_rotary_factor"] = partial_rotary_factor(sizes["rope_dim"], sizes["qk_dim"])
         whole = {**whole, **base}
     beside = {key: value for key, value in base.items() if not key.startswith("mrope")}
-    config: Parameters = {**beside, "rope_scaling": _version_4(architecture, rope.scaling)}
+    config: Parameters = {**beside, "rope_scaling": _scaling_for_transformers_4(architecture, rope.scaling)}
     if rope.scaling is not None and rope.scaling["rope_type"] == "longrope":
         config["original_max_position_embeddings"] = rope.scaling["original_max_position_embeddings"]
     if architecture.rope is RopeLayout.BY_LAYER_TYPE:
@@ -212,7 +212,7 @@ def _by_layer_type(full: Parameters, sliding: Parameters) -> Parameters:
     return {"full_attention": full, "sliding_attention": sliding}
 
 
-def _version_4(architecture: Architecture, scaling: Parameters | None) -> Parameters | None:
+def _scaling_for_transformers_4(architecture: Architecture, scaling: Parameters | None) -> Parameters | None:
     """Return the scaling as transformers 4 spells it: its phi3 wants only `type` and longrope's two lists.
 
     DeepSeek's have `type` too, as published: mistral.rs reads only that.
@@ -242,7 +242,7 @@ def _decimals(table: Table) -> list[float]:
     return [float(str(factor)) for factor in table]
 
 
-def _twins(tables: Mapping[str, Table]) -> Mapping[str, Table]:
+def _require_both_tables(tables: Mapping[str, Table]) -> Mapping[str, Table]:
     """Return the tables of a longrope; MalformedInput if one is missing, UnsupportedInput beside a frequency table."""
     alone = [name for name in (LONG, SHORT) if name not in tables]
     if alone:
@@ -264,7 +264,9 @@ def _scale_tables(keys: Keys, kind: str, tables: Mapping[str, Table]) -> Mapping
     return {name: table * factor for name, table in tables.items()}
 
 
-def _known_to(architecture: Architecture, scaling: Parameters | None, sizes: Sizes) -> Parameters | None:
+def _scaling_for_class(
+    architecture: Architecture, scaling: Parameters | None, sizes: Sizes
+) -> Parameters | None:
     """Return the scaling as the architecture's class can express it."""
     if not architecture.only_longrope or scaling is None or scaling["rope_type"] == "longrope":
         return scaling

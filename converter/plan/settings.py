@@ -60,13 +60,13 @@ def require_settings(
                 f"is {_json(value)}, by the file it is {_json(found)}: what the file says is not set",
                 where=where,
             )
-        if not _is_of_a_kind(value, found):
+        if not _is_same_type(value, found):
             raise UnsupportedInput(
                 f"is {_json(value)}, expected a value of the kind of {_json(found)}", where=where
             )
 
 
-def _is_of_a_kind(value: object, found: object) -> bool:
+def _is_same_type(value: object, found: object) -> bool:
     """Return whether a value's type fits the present value's; null fits everything."""
     if value is None or found is None:
         return True

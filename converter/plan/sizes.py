@@ -35,7 +35,7 @@ class Layers:
     own: tuple[Sizes, ...]
 
     @classmethod
-    def alike(cls, sizes: Sizes) -> Layers:
+    def uniform(cls, sizes: Sizes) -> Layers:
         """Return layers that all have the model's sizes and no kind."""
         return cls(sizes, (frozenset(),) * sizes["layers"], (sizes,) * sizes["layers"])
 
@@ -90,7 +90,7 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
         sizes |= read(replace(evidence, sizes=sizes))
     warnings = []
 
-    def overrule(key: str, stated: int, seen: int) -> None:
+    def warn(key: str, stated: int, seen: int) -> None:
         warnings.append(
             f"key {printable(keys.name(key))} is {stated}, the tensors say {seen}: theirs is taken"
         )
@@ -104,7 +104,7 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
         if seen is None and stated is None and _is_named(architecture, size):
             raise keys.wrong(key, "is missing, and no tensor's shape gives it")
         if seen is not None and stated is not None and seen != stated:
-            overrule(key, stated, seen)
+            warn(key, stated, seen)
         found = seen if seen is not None else stated
         if found is not None:
             sizes[size] = found
@@ -114,7 +114,7 @@ def read_sizes(architecture: Architecture, evidence: Evidence) -> tuple[dict[str
             "vocab_size", f"is {stated}, more than the {sizes['vocab']} rows of token_embd.weight"
         )
     if stated < sizes["vocab"]:
-        overrule("vocab_size", stated, sizes["vocab"])
+        warn("vocab_size", stated, sizes["vocab"])
     return sizes, warnings
 
 
@@ -151,7 +151,7 @@ def _extent_in_tensors(architecture: Architecture, tensors: Mapping[str, Tensor]
         for from_end, extent in enumerate(reversed(_extents(rule.shape)), 1):
             if len(extent) > 1 or size not in extent[0]:
                 continue
-            tensor = _first(rule.source, tensors)
+            tensor = _first_tensor(rule.source, tensors)
             if tensor is None or len(tensor.shape) < from_end:
                 continue
             times = math.prod(int(factor) for factor in extent[0] if factor.isdigit())
@@ -160,7 +160,7 @@ def _extent_in_tensors(architecture: Architecture, tensors: Mapping[str, Tensor]
     return None
 
 
-def _first(source: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
+def _first_tensor(source: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
     names = [source] if "{i}" not in source else [source.replace("{i}", str(i)) for i in range(MOST_LAYERS)]
     return next((tensors[name] for name in names if name in tensors), None)
 
@@ -258,7 +258,7 @@ def _kv_heads(architecture: Architecture, keys: Keys, heads: int) -> int:
 def _head_dim(keys: Keys, tensors: Mapping[str, Tensor], hidden: int, heads: int, kv_heads: int) -> int:
     """Derive head_dim from the rows of q, alone or fused with k and v: files from before 2024 have no key for it."""
     rows, parts, what = hidden, heads, "the hidden size"
-    if (q := _first("blk.{i}.attn_q.weight", tensors)) is not None:
+    if (q := _first_tensor("blk.{i}.attn_q.weight", tensors)) is not None:
         rows, what = q.shape[0], f"the rows of {q.name},"
     elif (qkv := tensors.get("blk.0.attn_qkv.weight")) is not None:
         rows, parts, what = qkv.shape[0], heads + 2 * kv_heads, f"the rows of {qkv.name},"

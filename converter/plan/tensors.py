@@ -58,7 +58,7 @@ def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], layers: Layers)
     """
     found = _Sources(rules, tensors, layers)
     flags = _flags(rules, found, layers)
-    outputs: dict[str, _Joined] = {}
+    outputs: dict[str, _OutputBuilder] = {}
     unused = input_scales(tensors)
     missing: list[str] = []
     absent: set[str] = set()
@@ -70,13 +70,13 @@ def assign(rules: Sequence[Rule], tensors: Mapping[str, Tensor], layers: Layers)
             elif rule.unused:
                 continue
             elif there:
-                _add(outputs, rule, layer, found, layers)
+                _add_rule(outputs, rule, layer, found, layers)
             elif rule.flag or rule.absent:
                 absent.add(rule.target)
             else:
                 missing.append(rule.source_in(layer))
     _require_none(missing)
-    built = tuple(joined.output() for joined in outputs.values())
+    built = tuple(builder.build() for builder in outputs.values())
     unknown = _require_each_once(built, unused, tensors)
     return Assignment(built, flags, unused, unknown, frozenset(absent))
 
@@ -209,8 +209,8 @@ def _flags(rules: Sequence[Rule], found: _Sources, layers: Layers) -> dict[str, 
 
 
 @dataclass(slots=True)
-class _Joined:
-    """An output that is being joined from the rules with its target. becomes: its shape, if a rule gives it."""
+class _OutputBuilder:
+    """Builds an output from the rules with its target. becomes: its shape, if a rule gives it."""
 
     name: str
     dtype: str | None
@@ -219,7 +219,7 @@ class _Joined:
     slices: list[list[list[Segment]]]
     part: BlockPart | None = None
 
-    def output(self) -> PlannedTensor:
+    def build(self) -> PlannedTensor:
         shape = self.extents[0]
         axis = max(len(shape) - 2, 0)
         joined = sum(extent[axis] for extent in self.extents)
@@ -243,7 +243,9 @@ class _Joined:
         return [segment for parts in zip(*self.slices, strict=True) for one in parts for segment in one]
 
 
-def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, layers: Layers) -> None:
+def _add_rule(
+    outputs: dict[str, _OutputBuilder], rule: Rule, layer: int, found: _Sources, layers: Layers
+) -> None:
     sizes = layers.sizes_of(layer)
     shape = shape_of(rule.shape, sizes)
     becomes = shape_of(rule.becomes, sizes) if rule.becomes is not None else None
@@ -273,26 +275,26 @@ def _add(outputs: dict[str, _Joined], rule: Rule, layer: int, found: _Sources, l
     else:
         targets = {target.replace(placeholder[0], str(e)): (shape[1:], [s]) for e, s in enumerate(slices)}
     for name, (extent, segments) in targets.items():
-        joined = outputs.setdefault(name, _Joined(name, rule.dtype or None, becomes, [], []))
-        joined.extents.append(extent)
-        joined.slices.append(segments)
+        builder = outputs.setdefault(name, _OutputBuilder(name, rule.dtype or None, becomes, [], []))
+        builder.extents.append(extent)
+        builder.slices.append(segments)
 
 
 def _add_part(
-    outputs: dict[str, _Joined],
+    outputs: dict[str, _OutputBuilder],
     target: str,
     part: BlockPart,
     shape: tuple[int, ...],
     slices: Sequence[Sequence[Segment]],
 ) -> None:
     """Add one part of a source's blocks to a target, to which several sources may contribute."""
-    joined = outputs.setdefault(target, _Joined(target, U8, None, [], [], part))
-    joined.extents.append(shape)
-    offset = len(joined.slices)
-    joined.slices.append([[_of_part(segment, part, offset) for segment in one] for one in slices])
+    builder = outputs.setdefault(target, _OutputBuilder(target, U8, None, [], [], part))
+    builder.extents.append(shape)
+    offset = len(builder.slices)
+    builder.slices.append([[_with_part(segment, part, offset) for segment in one] for one in slices])
 
 
-def _of_part(segment: Segment, part: BlockPart, offset: int) -> Segment:
+def _with_part(segment: Segment, part: BlockPart, offset: int) -> Segment:
     spread = segment.spread
     if spread is not None:
         spread = replace(spread, run=part.elements(spread.run), offset=offset)
@@ -327,7 +329,7 @@ def _require_each_once(
             if segment.scale is not None:
                 scales.add(segment.scale.tensor.name)
     for (name, _), used in ranges.items():
-        if not _cover(sorted(used), rows[name]):
+        if not _covers_once(sorted(used), rows[name]):
             raise MalformedInput(
                 "is there beside other tensors that hold the same weights", where=f"tensor {printable(name)}"
             )
@@ -340,6 +342,6 @@ def _rows_of(tensor: Tensor) -> int:
     return math.prod(tensor.shape[:-1]) if len(tensor.shape) > 1 else tensor.shape[0]
 
 
-def _cover(ranges: Sequence[tuple[int, int]], rows: int) -> bool:
+def _covers_once(ranges: Sequence[tuple[int, int]], rows: int) -> bool:
     """Return whether sorted ranges cover every row below `rows` exactly once."""
     return [first for first, _ in ranges] + [rows] == [0] + [stop for _, stop in ranges]

@@ -100,7 +100,9 @@ class ScaleRanges:
 
 def _codes(type: QuantType) -> Callable[[NDArray[np.void]], Codes]:
     """Return the function that extracts the scales' codes from blocks; of a float16, its bits without the sign."""
-    return {"MXFP4": _e_codes, "NVFP4": _d_codes, "IQ1_M": _spread_codes}.get(type.name, _float16_codes)
+    return {"MXFP4": _mxfp4_codes, "NVFP4": _nvfp4_codes, "IQ1_M": _iq1_m_codes}.get(
+        type.name, _float16_codes
+    )
 
 
 def _float16_codes(blocks: NDArray[np.void]) -> Codes:
@@ -108,17 +110,17 @@ def _float16_codes(blocks: NDArray[np.void]) -> Codes:
     return codes
 
 
-def _e_codes(blocks: NDArray[np.void]) -> Codes:
+def _mxfp4_codes(blocks: NDArray[np.void]) -> Codes:
     codes: Codes = blocks["e"]
     return codes
 
 
-def _d_codes(blocks: NDArray[np.void]) -> Codes:
+def _nvfp4_codes(blocks: NDArray[np.void]) -> Codes:
     codes: Codes = blocks["d"]
     return codes
 
 
-def _spread_codes(blocks: NDArray[np.void]) -> Codes:
+def _iq1_m_codes(blocks: NDArray[np.void]) -> Codes:
     """IQ1_M's float16: the upper nibbles of four words, the lowest first; as in `llorch.formats.quants.iq`."""
     words = np.ascontiguousarray(blocks["scales"]).view("<u2")
     bits = np.bitwise_or.reduce(words >> 12 << np.arange(0, 16, 4, dtype=np.uint16), axis=-1)

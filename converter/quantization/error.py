@@ -70,7 +70,7 @@ def compare_with_reference(folder: Path, original: SafetensorsModel) -> Referenc
     """
     written = read_safetensors(folder)
     both = [name for name in written.tensors if name in original.tensors]
-    reasons = {name: why for name in both if (why := _why_not(written, original, name))}
+    reasons = {name: why for name in both if (why := _reason_incomparable(written, original, name))}
     with TensorData(written) as converted, TensorData(original) as theirs:
         errors = [
             _error(written.tensors[name], original.tensors[name], converted, theirs)
@@ -87,7 +87,7 @@ def compare_with_reference(folder: Path, original: SafetensorsModel) -> Referenc
     )
 
 
-def _why_not(written: SafetensorsModel, original: SafetensorsModel, name: str) -> str:
+def _reason_incomparable(written: SafetensorsModel, original: SafetensorsModel, name: str) -> str:
     converted, theirs = written.tensors[name], original.tensors[name]
     if converted.shape != theirs.shape:
         return f"its shape is {list(converted.shape)}, the original's {list(theirs.shape)}"

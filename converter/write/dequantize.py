@@ -46,19 +46,19 @@ def converted_bytes(
     """
     quant, dtype = piece.segment.source.type, str(output.dtype)
     if piece.segment.part is not None:
-        return _part_of(piece.segment.part, output, piece, raw, buffer, dequantize)
+        return _block_part_bytes(piece.segment.part, output, piece, raw, buffer, dequantize)
     storage, operation, scale = DType(dtype).storage, piece.segment.operation, piece.segment.scale
     if operation is None and scale is None and quant.name == dtype:
-        _require(all_finite(raw.view(storage), dtype), piece, raw, dtype)
+        _require_finite(all_finite(raw.view(storage), dtype), piece, raw, dtype)
         return raw
     written = _view(buffer.written, storage, piece.weights)
     if operation is None and scale is None:
-        _require(dequantize(quant, raw, written) < 0, piece, raw, dtype)
+        _require_finite(dequantize(quant, raw, written) < 0, piece, raw, dtype)
         return written.view(np.uint8)
     # If the operation only moves values, they can be rounded before it: the round trip is then exact.
     rounded = scale is None and operation is not None and operation.moves
     before = _view(buffer.between, storage if rounded else DType("F32").storage, piece.weights)
-    _require(dequantize(quant, raw, before) < 0, piece, raw, dtype)
+    _require_finite(dequantize(quant, raw, before) < 0, piece, raw, dtype)
     before = piece.segment.apply_scale(before)
     if operation is not None:  # only then is a slice whole rows
         before = before.reshape(-1, piece.segment.columns)
@@ -68,17 +68,17 @@ def converted_bytes(
     else:
         after = np.ascontiguousarray(after)
         numpy_kernels.round_into(after.reshape(-1), written)
-        _require(all_finite(written, dtype), piece, raw, dtype)
+        _require_finite(all_finite(written, dtype), piece, raw, dtype)
     if operation is not None:
         require_round_trip(output.name, operation, before, written.reshape(after.shape), dtype)
     return written.view(np.uint8)
 
 
-def _part_of(
+def _block_part_bytes(
     part: BlockPart, output: OutputTensor, piece: Slice, raw: Bytes, buffer: Buffer, dequantize: Dequantize
 ) -> Bytes:
     weights = _view(buffer.between, DType.F32.storage, piece.weights)
-    _require(dequantize(piece.segment.source.type, raw, weights) < 0, piece, raw, DType.F32)
+    _require_finite(dequantize(piece.segment.source.type, raw, weights) < 0, piece, raw, DType.F32)
     before = part.of_blocks(raw)
     written = buffer.written[: before.size].reshape(before.shape)
     written[...] = part.forward(before)
@@ -90,7 +90,7 @@ def _view(memory: Bytes, storage: np.dtype[np.generic], count: int) -> Written:
     return memory[: count * storage.itemsize].view(storage)
 
 
-def _require(finite: bool, piece: Slice, raw: Bytes, dtype: str) -> None:
+def _require_finite(finite: bool, piece: Slice, raw: Bytes, dtype: str) -> None:
     if not finite:
         raise _not_finite(piece, raw, dtype)
 

@@ -139,9 +139,9 @@ class _Pipeline:
     def run(self, progress: Progress | None) -> Digests:
         for file, digest in zip(self._job.files, self._file_digests, strict=True):
             self._write_bytes(file, np.frombuffer(file.header, np.uint8), 0)
-            digest.add(0, np.frombuffer(file.header, np.uint8), _nothing)
+            digest.add(0, np.frombuffer(file.header, np.uint8), _release_nothing)
         workers = [threading.Thread(target=self._work, name=f"convert-{n}") for n in range(self._job.threads)]
-        saver = threading.Thread(target=self._save_now_and_then, name="checkpoint")
+        saver = threading.Thread(target=self._save_regularly, name="checkpoint")
         total = sum(tensor.stored.nbytes for tensor in self._job.placed)
         try:
             for thread in (*workers, saver):
@@ -183,7 +183,7 @@ class _Pipeline:
             if piece is None or buffer is None:
                 return
             try:
-                self._do(piece, buffer)
+                self._process(piece, buffer)
             except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
                 self._failures.append((number, error))
                 self._stop()
@@ -198,7 +198,7 @@ class _Pipeline:
         with self._progressed:
             self._progressed.notify_all()
 
-    def _do(self, piece: Piece, buffer: Buffer) -> None:
+    def _process(self, piece: Piece, buffer: Buffer) -> None:
         data = self._job.data
         match piece:
             case BytesToHash(part, start, nbytes):
@@ -220,7 +220,7 @@ class _Pipeline:
                 self._read_bytes(
                     self._job.files[placed.stored.part], bytes_back, placed.stored.offset + start
                 )
-                self._feed(placed, start, bytes_back, buffer)
+                self._hash(placed, start, bytes_back, buffer)
                 if placed.output.name in self._job.finished:
                     self._count(nbytes)
 
@@ -231,7 +231,7 @@ class _Pipeline:
         else:
             self._write_bytes(self._job.files[placed.stored.part], written, placed.stored.offset + start)
         if piece.feeds_digests:
-            self._feed(placed, start, written, buffer)
+            self._hash(placed, start, written, buffer)
         self._count(len(written), placed.output.name)
 
     def _write_between(self, piece: SliceToConvert, written: Bytes, at: int) -> None:
@@ -253,7 +253,7 @@ class _Pipeline:
             if read_exactly(file.fd, data.data, at) < len(data):
                 raise OSError(errno.EIO, "is shorter than what was written to it")
 
-    def _feed(self, placed: PlacedTensor, start: int, data: Bytes, buffer: Buffer) -> None:
+    def _hash(self, placed: PlacedTensor, start: int, data: Bytes, buffer: Buffer) -> None:
         self._tensor_digests[placed.output.name].add(start, data, self._buffers.retain(buffer))
         self._file_digests[placed.stored.part].add(
             placed.stored.offset + start, data, self._buffers.retain(buffer)
@@ -271,7 +271,7 @@ class _Pipeline:
         with self._progressed:
             self._progressed.wait_for(lambda: self._stopped.is_set() or not self._bytes_to_write.get(name))
 
-    def _save_now_and_then(self) -> None:
+    def _save_regularly(self) -> None:
         saved = 0
         while not self._stopped.wait(WAIT_S):
             if self._done_bytes - saved < CHECKPOINT_BYTES:
@@ -292,5 +292,5 @@ class _Pipeline:
         self._job.checkpoint(finished)
 
 
-def _nothing() -> None:
+def _release_nothing() -> None:
     """Release nothing: the header's bytes are in no buffer."""

@@ -120,7 +120,7 @@ class Target:
                 os.fsync(staging.fd)
                 os.fsync(self._parent_fd)
             except BaseException:  # not durable: a power failure could undo the rename, so undo it here
-                self._take_back(staging, replaces and in_one_step)
+                self._undo_rename(staging, replaces and in_one_step)
                 raise
         with suppress(OSError):  # published; the next run removes what is left of the old folder
             self.discard()
@@ -139,7 +139,7 @@ class Target:
                 os.rename("old", self._name, src_dir_fd=staging.fd, dst_dir_fd=self._parent_fd)
             raise
 
-    def _take_back(self, staging: Staging, exchanged: bool) -> None:
+    def _undo_rename(self, staging: Staging, exchanged: bool) -> None:
         if exchanged:
             _rename2(staging.fd, "folder", self._parent_fd, self._name, RENAME_EXCHANGE)
             return

@@ -33,7 +33,7 @@ def dequantize_into(type: QuantType, raw: Bytes, out: Written, *, threads: int =
     numpy_kernels.require_room(type, raw, out)
     dtype = numpy_kernels.dtype_name(out)
     steps = raw.size // (type.block_bytes * step(type))
-    bound = _in_threads(compiled_kernel(type, dtype, this_machine()), type, raw, out, steps, threads)
+    bound = _run_in_threads(compiled_kernel(type, dtype, this_machine()), type, raw, out, steps, threads)
     if bound >= _FIRST_INFINITE[dtype]:
         return numpy_kernels.dequantize_into(type, raw, out)
     done = steps * step(type)  # all blocks; of a type of single weights, all but the last few
@@ -52,7 +52,9 @@ def _compile(type: QuantType, dtype: str, target: Target) -> Function:
     return function(f"{type}-{dtype}", NAME, kernel(type, dtype, target.has), target)
 
 
-def _in_threads(run: Function, type: QuantType, raw: Bytes, out: Written, steps: int, threads: int) -> int:
+def _run_in_threads(
+    run: Function, type: QuantType, raw: Bytes, out: Written, steps: int, threads: int
+) -> int:
     """Run the kernel over all steps, a contiguous share per thread; return the largest bound that it returned."""
     source, target = raw.ctypes.data, out.ctypes.data
     source_stride, target_stride = type.block_bytes * step(type), type.weights * step(type) * out.itemsize

@@ -83,13 +83,13 @@ def q4_k(b: Blocks) -> NDArray[np.float32]:
 
     Source: dequantize_row_q4_K, get_scale_min_k4.
     """
-    scale, minimum = _six_bits(b)
+    scale, minimum = _scales_and_minima(b)
     return _scale_groups(scale, floats(bit_groups(b["qs"].reshape(-1, 4, 32), 4)), minimum)
 
 
 @vector_code("Q4_K")
 def _q4_k(b: Block) -> Iterator[CodedWeights]:
-    scale, minimum = _six_bit_vectors(b)
+    scale, minimum = _scale_and_minimum_vectors(b)
     b.declare_bound(scale.magnitude() * 15.0 + minimum.magnitude())
     for group in range(8):
         packed = b.numbers("qs", 32 * (group // 2), 32)
@@ -103,14 +103,14 @@ def q5_k(b: Blocks) -> NDArray[np.float32]:
 
     Source: dequantize_row_q5_K, get_scale_min_k4.
     """
-    scale, minimum = _six_bits(b)
+    scale, minimum = _scales_and_minima(b)
     low = bit_groups(b["qs"].reshape(-1, 4, 32), 4).reshape(-1, 256)
     return _scale_groups(scale, floats(low | bit_groups(b["qh"], 1).reshape(-1, 256) << 4), minimum)
 
 
 @vector_code("Q5_K")
 def _q5_k(b: Block) -> Iterator[Value]:
-    scale, minimum = _six_bit_vectors(b)
+    scale, minimum = _scale_and_minimum_vectors(b)
     b.declare_bound(scale.magnitude() * 31.0 + minimum.magnitude())
     for part in range(16):
         fifth = b.numbers("qh", 16 * (part % 2), 16) >> part // 2 & 1
@@ -171,7 +171,7 @@ def _scale_groups(
     return w.reshape(-1, 256)
 
 
-def _six_bits(b: Blocks) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _scales_and_minima(b: Blocks) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Unpack scales and minima, (n, 8) each, from twelve bytes, times d and dmin.
 
     The first four bytes hold scales 0–3 in their lower six bits, the next four minima 0–3. The last four hold the lower
@@ -184,7 +184,7 @@ def _six_bits(b: Blocks) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return column(b["d"]) * floats(scale), column(b["dmin"]) * floats(minimum)
 
 
-def _six_bit_vectors(b: Block) -> tuple[Value, Value]:
+def _scale_and_minimum_vectors(b: Block) -> tuple[Value, Value]:
     first, second, nibbles = (b.numbers("scales", i, 4) for i in (0, 4, 8))
     scale = (first & 63).concat(nibbles & 15 | first >> 6 << 4)
     minimum = (second & 63).concat(nibbles >> 4 | second >> 6 << 4)

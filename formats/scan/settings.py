@@ -79,7 +79,7 @@ def _tokenizer(document: Mapping[str, Any], relative: str) -> Iterator[Finding]:
     for part, rule in (("normalizer", "rewriting-normalizer"), ("pre_tokenizer", "rewriting-normalizer"),
                        ("decoder", "rewriting-decoder")):  # fmt: skip
         for step in _steps(document.get(part)):
-            if what := _rewriting(step):
+            if what := _describe_rewriting(step):
                 yield Finding(rule, relative, None, f"{part} {what}")
     for step in _steps(document.get("post_processor")):
         added = step.get("special_tokens")
@@ -107,7 +107,7 @@ def _steps(part: object) -> Iterator[Mapping[str, Any]]:
                 left += one[name] if isinstance(one.get(name), list) else []
 
 
-def _rewriting(step: Mapping[str, Any]) -> str | None:
+def _describe_rewriting(step: Mapping[str, Any]) -> str | None:
     """Describe what a step does to words; None if it leaves them."""
     pattern = step.get("pattern")
     sought = str(next(iter(pattern.values()), "") if isinstance(pattern, dict) else pattern)

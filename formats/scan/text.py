@@ -106,9 +106,9 @@ def character_rule(text: str, at: int) -> str | None:
     if category == "Cs" or character in FILLERS:
         return "invisible"
     if character in MARKS:
-        return None if _near(text, at, _is_right_to_left) else "invisible"
+        return None if _has_neighbour(text, at, _is_right_to_left) else "invisible"
     if character in JOINERS:
-        return None if _near(text, at, _is_joined) else "invisible"
+        return None if _has_neighbour(text, at, _uses_joiners) else "invisible"
     if category == "Cf" or "\U000e0100" <= character <= "\U000e01ef":
         return "invisible"
     if "\ufe00" <= character <= "\ufe0f":  # variation selectors
@@ -125,7 +125,7 @@ def _keycap(text: str, at: int) -> str | None:
     )
 
 
-def _near(text: str, at: int, allowed: object) -> bool:
+def _has_neighbour(text: str, at: int, allowed: object) -> bool:
     """Return whether a neighbour of the character belongs to a script that uses it."""
     return any(allowed(one) for one in (text[at - 1 : at] if at else "") + text[at + 1 : at + 2])  # type: ignore[operator]
 
@@ -134,7 +134,7 @@ def _is_right_to_left(character: str) -> bool:
     return unicodedata.bidirectional(character) in ("R", "AL", "AN")
 
 
-def _is_joined(character: str) -> bool:
+def _uses_joiners(character: str) -> bool:
     """Return whether the script of a letter or sign uses joiners: not ASCII, Latin, Greek, Cyrillic or similar."""
     if character.isascii() or unicodedata.category(character) in ("Cf", "Cc", "Zs"):
         return False

@@ -120,7 +120,7 @@ def _any_merges(lines: Iterable[str], vocabulary: Vocabulary, *, raw: bool) -> M
         else:
             unusable.append(line)
     if unusable:
-        raise MalformedInput(_unusable(unusable, ids), where=f"key '{MERGES}'")
+        raise MalformedInput(_unusable_message(unusable, ids), where=f"key '{MERGES}'")
     return Merges.of_rows(vocabulary.tokens, rows)
 
 
@@ -190,7 +190,7 @@ def raw_decoder(*, strip: bool = False) -> Json:
     return {"type": "Sequence", "decoders": steps}
 
 
-def _unusable(lines: list[str], ids: dict[str, int]) -> str:
+def _unusable_message(lines: list[str], ids: dict[str, int]) -> str:
     """Return the message for merges that name unknown tokens: the first one, and the number of others."""
     left, _, right = lines[0].partition(" ")
     absent = [part for part in (left, right, left + right) if part not in ids]

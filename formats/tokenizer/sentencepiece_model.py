@@ -72,22 +72,22 @@ def sentencepiece_model(metadata: Metadata, vocabulary: Vocabulary | None = None
     vocabulary = vocabulary or read_vocabulary(metadata)
     scores = read_scores(metadata, len(vocabulary))
     if scores is None or (kind == "llama" and has_one_score(vocabulary, scores)):
-        return _refuse("all tokens have one score: their order is that of the merges, which it cannot hold")
+        return _no_file("all tokens have one score: their order is that of the merges, which it cannot hold")
     if kind == "llama" and not vocabulary.typed:
         vocabulary = _with_byte_types(vocabulary)
     special = read_special(metadata, vocabulary, FAMILIES[kind], add_bos=False)
     size = piece_count(metadata, vocabulary, scores)
     unknown = _unknown(vocabulary, special, size)
     if unknown is None:
-        return _refuse("no piece is the unknown one")
+        return _no_file("no piece is the unknown one")
     roles = {role: _role(role, vocabulary, special, size) for role in ("bos", "eos", "pad")}
     if roles["pad"] in (unknown, roles["bos"], roles["eos"]):
         roles["pad"] = -1  # a converter's stand-in
     user_defined = metadata.text("general.architecture", "") in USER_DEFINED_FAMILIES
     added_type = TokenType.USER_DEFINED if user_defined else TokenType.CONTROL
     content = _serialize(metadata, kind, _Pieces(vocabulary, scores, size, unknown, roles, added_type))
-    why = _why_refused(content)
-    return SentencePieceFile(content) if why is None else _refuse(why)
+    why = _load_error(content)
+    return SentencePieceFile(content) if why is None else _no_file(why)
 
 
 def _with_byte_types(vocabulary: Vocabulary) -> Vocabulary:
@@ -251,7 +251,7 @@ def _describe_normalizer(normalizer: protobuf.NormalizerSpec, kind: str, metadat
     normalizer.remove_extra_whitespaces = remove
 
 
-def _why_refused(content: bytes) -> str | None:
+def _load_error(content: bytes) -> str | None:
     """Return the sentencepiece package's error for a model that it does not load; None if it does."""
     import sentencepiece  # a compiled library, needed for no other kind of vocabulary
 
@@ -262,5 +262,5 @@ def _why_refused(content: bytes) -> str | None:
     return None
 
 
-def _refuse(why: str) -> SentencePieceFile:
+def _no_file(why: str) -> SentencePieceFile:
     return SentencePieceFile(None, f"{TOKENIZER_MODEL} is not written: {why}")

@@ -88,7 +88,7 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
         tokens[index] = f"[EMPTY_{index}]"
     ids = dict(zip(tokens, range(len(tokens)), strict=True))
     if len(ids) != len(tokens):
-        raise MalformedInput(_repeats(tokens), where=f"key '{TOKENS}'")
+        raise MalformedInput(_repeats_message(tokens), where=f"key '{TOKENS}'")
     return Vocabulary(tokens, _types(metadata, len(tokens)), TYPES in metadata, ids, tuple(empty))
 
 
@@ -152,7 +152,7 @@ def _require_length(key: str, length: int, size: int) -> None:
         raise MalformedInput(f"has {length} elements for {size} tokens", where=f"key '{key}'")
 
 
-def _repeats(tokens: list[str]) -> str:
+def _repeats_message(tokens: list[str]) -> str:
     """Return the message for repeated tokens: the first one, and the number of others."""
     counts = Counter(tokens)
     repeated = [token for token, count in counts.items() if count > 1]

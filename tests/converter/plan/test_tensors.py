@@ -22,7 +22,7 @@ SIZES = {
     "kv": 2,
     "vocab": 5,
 }
-LAYERS = Layers.alike(SIZES)
+LAYERS = Layers.uniform(SIZES)
 
 
 def tensors_of(shapes: dict[str, Shape]) -> dict[str, Tensor]:
