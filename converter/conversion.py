@@ -84,7 +84,9 @@ def convert(
     ('llama', 'float32')
     """
     if options is not None and choices:
-        raise ValueError(f"{', '.join(choices)} stand beside options: say them in one of the two")
+        raise ValueError(
+            f"options and the keywords {', '.join(choices)} exclude each other: give one of them"
+        )
     options = options or ConvertOptions(**choices)
     if run_id is not None:
         uuid.UUID(run_id)  # the statement names it as urn:uuid; ValueError for another form
@@ -191,6 +193,6 @@ def _require_written(layout: Layout, folder: Path) -> None:
     try:
         found = tuple(read_safetensors(folder).tensors.values())
     except InputError as error:
-        raise RuntimeError(f"what was written cannot be read: {error}") from error
+        raise RuntimeError(f"the written files cannot be read: {error}") from error
     if found != layout.tensors:
-        raise RuntimeError("what was written is not what was laid out")
+        raise RuntimeError("the written headers differ from the layout")

@@ -131,7 +131,7 @@ def lay_out(tensors: Iterable[tuple[str, str, tuple[int, ...]]], max_shard_size:
     ]
     weight_map = {t.name: files[t.part].name for t in placed}
     if len(weight_map) < len(placed):
-        raise ValueError("a tensor's name comes twice")
+        raise ValueError("two tensors have the same name")
     index = None
     if len(files) > 1:
         total = {"total_size": sum(t.nbytes for t in placed)}

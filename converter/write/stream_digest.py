@@ -73,10 +73,10 @@ class OrderedDigest:
     @property
     def of_ranges(self) -> list[str]:
         """The digest of each range; an AssertionError while bytes are missing."""
-        assert self._position == self._length, f"{self._position} of {self._length} bytes came"
+        assert self._position == self._length, f"{self._position} of {self._length} bytes were added"
         return [one.hexdigest() for one in self._of_ranges]
 
     def hexdigest(self) -> str:
         """Return the digest in hex; an AssertionError while bytes are missing."""
-        assert self._position == self._length, f"{self._position} of {self._length} bytes came"
+        assert self._position == self._length, f"{self._position} of {self._length} bytes were added"
         return self._sha256.hexdigest()

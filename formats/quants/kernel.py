@@ -33,7 +33,7 @@ def kernel(type: QuantType, dtype: str, has: Has) -> str:
     rounding, as float32 bits without the sign; a NaN's bits are the largest of all. If the bound is finite in `dtype`,
     everything the function wrote is right.
     """
-    assert type.vectors is not None, f"{type} has no fast form"
+    assert type.vectors is not None, f"{type} has no vector code"
     module = ir.Module(f"{type}-{dtype}")
     pointer = ir.PointerType()
     function = ir.Function(module, ir.FunctionType(WORD, [pointer, pointer, INDEX]), NAME)
@@ -60,7 +60,7 @@ def kernel(type: QuantType, dtype: str, has: Has) -> str:
         for part in written:
             builder.store(part.ir, _at(builder, out, INDEX(stored), SIZES[dtype]), align=1)
             stored += part.lanes
-    assert stored == step(type) * type.weights, f"{type}'s fast form yields {stored} weights"
+    assert stored == step(type) * type.weights, f"the vector code of {type} yields {stored} weights"
     magnitude = Value(builder, largest)
     for bound in block.bounds or each:
         magnitude = _larger(magnitude, _fold(bound.bits() & 0x7FFFFFFF))

@@ -114,7 +114,7 @@ def test_no_tensors_give_a_file_without_tensors(tmp_path: Path) -> None:
 
 
 def test_a_duplicate_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="the same name"):
         lay_out([("a", "F32", (1,)), ("a", "F32", (1,))], 100)
 
 
