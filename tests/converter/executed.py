@@ -50,7 +50,7 @@ def executed(path: Path, planned: Plan) -> dict[str, NDArray[np.float32]]:
                 if segment.spread is None:
                     made[at : at + rows.size] = rows.ravel()
                     at += rows.size
-                else:  # all of an output's sources are spread over all of it
+                else:  # the sources of an output are interleaved
                     spread = segment.spread
                     made.reshape(-1, spread.step, spread.run)[:, spread.offset] = rows.reshape(-1, spread.run)
             outputs[output.name] = made.reshape(output.shape)

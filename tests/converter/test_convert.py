@@ -30,7 +30,7 @@ from tests.models.tiny import WIDTH, tiny_llama
 MODELS = ["llama", "mistral", "mixtral", "phi2", "phi3", "qwen2", "qwen2moe", "qwen3", "gemma2", "gemma3"]
 NORM = "model.norm.weight"
 
-# A child that converts argv[1] into argv[2]; the first line says that it is at work.
+# A child process that converts argv[1] to argv[2]; its first line of output says that it has begun.
 CHILD = """
 import sys
 from llorch.converter import convert
@@ -427,7 +427,7 @@ def test_whichever_call_fails_nothing_is_left_and_the_next_run_succeeds(
             break
         finally:
             monkeypatch.undo()
-        if not for_ever:  # what is removed goes by the same calls
+        if not for_ever:  # the removal uses the same calls
             assert names(tmp_path) == ["expected", "source"], n
     else:
         pytest.fail("every run met a fault")
@@ -517,7 +517,9 @@ def require_whole_after_kills(
     whole_s = time.monotonic() - begun
     for seed in range(kills):
         killed_at_random(start, source, folder / "out", seed, whole_s)
-        if (folder / "out").exists():  # it was done before the kill: whole, and the next one starts anew
+        if (
+            folder / "out"
+        ).exists():  # finished before the kill: it is complete, and the next run starts anew
             assert content(folder / "out") == content(folder / "expected")
             shutil.rmtree(folder / "out")
     assert convert(source, folder / "out", dtype="float32").tree == expected.tree

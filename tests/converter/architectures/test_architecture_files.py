@@ -85,7 +85,7 @@ def test_every_row_is_complete(architecture: Architecture) -> None:
         assert rule.becomes is None or math.prod(shape_of(rule.becomes, SIZES)) >= 1, rule
     sources = [(rule.source, rule.layers) for rule in architecture.tensors]
     assert len(sources) == len(set(sources))
-    for source, layers in sources:  # what may stand for others is no rule of its own beside theirs
+    for source, layers in sources:  # a fused source has no rule beside those of its parts
         assert not {(part, layers) for part in FUSED.get(source, ())} & set(sources)
 
 

@@ -24,7 +24,7 @@ from tests.models.vocabularies import VOCAB
 
 TINY = ("gemma2", "gemma3", "llama", "mistral", "mixtral", "phi2", "phi3", "qwen2", "qwen2moe", "qwen3")
 
-# Keys that change nothing in what a model computes, or that GGUF holds in another way (the ids).
+# Keys without effect on what a model computes, or that GGUF has in another form (the ids).
 NO_EFFECT = {
     "_name_or_path",
     "_sliding_window_pattern",
@@ -57,7 +57,7 @@ def test_transformers_reads_the_config_as_the_original(
 ) -> None:
     planned = plan_of(test_data / "tiny" / name / "f32.gguf")
     original = original_config(test_data / "tiny" / name)
-    caplog.clear()  # phi3's own has one, given once: longrope without a factor, which version 4 forbids
+    caplog.clear()  # phi3's original config logs a warning once: longrope without a factor, which version 4 forbids
     assert_same_config(read_config(planned, tmp_path), original)
     assert not caplog.records
 

@@ -15,7 +15,7 @@ from llorch.converter.schema.not_yet import KINDS, PARTLY, TYPES
 
 PAGE = Path(__file__).parents[3] / "docs" / "architectures.md"
 RECEIPT = PAGE.parent / "receipts" / "llama-cpp.json"
-ROUNDING = 3e-4  # of a logarithm; a state of random weights makes much of a rounding
+ROUNDING = 3e-4  # of a logarithm; a state of random weights amplifies it
 
 GELU = "takes GELU, in the tanh form, from a table of half-precision values"
 GELU_FOR_ERF = (
@@ -54,7 +54,7 @@ DOES: dict[str, str] = {
     "starcoder": GELU,
     "starcoder2": GELU,
 }
-# What llama.cpp demands of files that the tiny model of no source here has.
+# What llama.cpp requires of files that no tiny model here has.
 DEMANDS: dict[str, str] = {
     "dots1": "as many heads of keys as of queries",
     "ernie4_5-moe": "a mixture in every layer from the first on",

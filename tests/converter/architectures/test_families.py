@@ -84,7 +84,7 @@ def test_transformers_computes_the_originals_logits(name: str, test_data: Path, 
     save_file(written, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (class_name,) = cast(
         "list[str]", planned.config["architectures"]
-    )  # the automatic class knows not all of them
+    )  # the Auto class does not know all of them
     model = getattr(transformers, class_name).from_pretrained(tmp_path, attn_implementation="eager").eval()
     for ids, logits in logits_of(source.parent):
         with torch.no_grad():
@@ -101,5 +101,5 @@ def test_a_quantized_file_differs_by_its_types_error(name: str, test_data: Path)
     for output in planned.outputs:
         error = np.linalg.norm(found[output.name] - expected[output.name])
         allowed = max(MOST_ERROR[segment.source.type.name] for segment in output.segments)
-        # a tenth more than for the larger models there: noise of so few weights is not yet its mean
+        # a tenth more than for the larger models there: with so few weights the noise is not yet near its mean
         assert error <= 1.1 * allowed * np.linalg.norm(expected[output.name]), output.name

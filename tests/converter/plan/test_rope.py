@@ -99,12 +99,12 @@ def test_the_parameters_found_give_the_same_table(
 ) -> None:
     table = torch_table(theta, dim, factor, low, low * ratio, context)
     found = closed_form(table, theta)
-    if found is None:  # not from one entry in the middle, nor where the factor itself is not reached
+    if found is None:  # not found from one entry in the middle, or if no entry reaches the factor
         assert np.count_nonzero((table > 1) & (table < factor)) < 3 or table.max() < factor
         return
     context = int(str(found["original_max_position_embeddings"]))
     factor, low, high = (float(str(found[key])) for key in ("factor", "low_freq_factor", "high_freq_factor"))
-    # Sets that differ by a scale alone make the same table, but for roundings.
+    # Parameters that differ only by a common factor give the same table, except for rounding.
     assert np.allclose(torch_table(theta, dim, factor, low, high, context), table, rtol=4e-6, atol=0)
 
 

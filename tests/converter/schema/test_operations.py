@@ -110,7 +110,7 @@ def test_log_negative_is_the_decays_logarithm_and_never_fails_silently() -> None
     rows = np.array([[-1.0], [-np.e], [-16.0]], np.float32)
     assert log_negative.forward(rows)[:, 0] == pytest.approx([0.0, 1.0, np.log(16)], abs=1e-7)
     assert log_negative.backward(np.array([[0.0]], np.float32)).tolist() == [[-1.0]]
-    with np.errstate(all="ignore"):  # what is no decay becomes no number, which the pipeline refuses to write
+    with np.errstate(all="ignore"):  # an impossible decay becomes NaN, which the pipeline refuses to write
         assert not np.isfinite(log_negative.forward(np.array([[0.0], [1.0]], np.float32))).any()
 
 

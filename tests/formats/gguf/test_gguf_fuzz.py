@@ -49,7 +49,7 @@ SEEDS = {"small": small().build(), "big-endian": big_endian().build(), "llama": 
 
 def judge(content: bytes, path: Path) -> bool:
     """Return whether the file was read; AssertionError if it was read wrongly or the error is bad."""
-    path.unlink(missing_ok=True)  # a new file: one that is cut to nothing and filled again waits for the disk
+    path.unlink(missing_ok=True)  # a new file: truncating and refilling an old one would wait for the disk
     path.write_bytes(content)
     try:
         header = read_header(path)

@@ -16,7 +16,7 @@ from tests.corpus.case import Case
 from tests.models.gguf_writer import STRING, U8, U32, Model, array, one
 from tests.models.tiny import tiny_llama
 
-# A tensor called ../../../../tmp/escaped is a name like any other to the reader: the plan refuses it as unknown.
+# The reader accepts a tensor named ../../../../tmp/escaped like any other; the plan refuses it as unknown.
 LEFT_TO_THE_PLAN = "name-dotdot"
 CASES = [
     case for module in (header, tensor, split) for case in module.cases() if case.name != LEFT_TO_THE_PLAN
@@ -36,9 +36,7 @@ def refusal(path: Path, limits: Limits | None = None) -> str:
 def test_a_malformed_file_is_refused(case: Case, tmp_path: Path) -> None:
     path = case.write(tmp_path)
     message = refusal(path)
-    named = (
-        path if case.group != "split" else path.parent
-    )  # the other parts' names may be what a message has to say
+    named = path if case.group != "split" else path.parent  # a message may have to name the other parts
     assert not case.lacking(message.replace(str(named), "")), message
 
 

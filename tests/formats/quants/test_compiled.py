@@ -19,7 +19,7 @@ Bits = NDArray[np.generic]
 TYPES = sorted(BY_ID.values(), key=lambda t: t.id)
 KINDS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
-# No AVX, and no instruction between half and float32: what LLVM then would call is not there to be called.
+# No AVX, and no instruction between half and float32; the library function that LLVM would call is not available.
 OLDEST = Target("x86-64", "")
 X86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="compiles for x86-64")
 
@@ -61,7 +61,7 @@ def same(left: Bits, right: Bits) -> None:
 @pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("type", TYPES, ids=repr)
 def test_vector_code_writes_the_bits_of_the_definition(type: QuantType, dtype: str) -> None:
-    # An odd number, so that types of single weights have a rest.
+    # An odd number, so that types of single weights have a remainder.
     raw = finite_blocks(type, np.concatenate([edge_blocks(type), random_blocks(type, 20_003)]), dtype)
     assert raw.size >= 10_000 * type.block_bytes
     assert (
@@ -89,7 +89,7 @@ def test_no_weight_of_a_block_is_larger_than_its_kernel_says(type: QuantType) ->
     out = np.zeros(blocks * type.weights, np.float32)
     steps = raw.reshape(-1, blocks * type.block_bytes)
     said = np.array([run(one.ctypes.data, out.ctypes.data, 1) for one in steps], np.uint32)
-    infinite = np.uint32(0x7F800000)  # a NaN's payload is the processor's choice
+    infinite = np.uint32(0x7F800000)  # a NaN's payload depends on the processor
     assert (np.minimum(said, infinite) >= np.minimum(largest, infinite)).all()
 
 

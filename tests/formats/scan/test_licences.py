@@ -6,7 +6,7 @@ import pytest
 
 from llorch.formats.scan.licences import FAMILIES, licence_findings
 
-# Licence as a card or header says it, its base model, and whether the two contradict each other.
+# Licence in a card or header, base model, and whether the two contradict each other.
 CASES = [
     ("mit", "meta-llama/Llama-2-7b-chat-hf", True),
     ("llama2", "meta-llama/Llama-2-7b-chat-hf", False),

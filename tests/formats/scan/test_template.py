@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llorch.formats.scan import RULES, Finding, scan_template, scan_text
 from tests.formats.scan.hostile import HOSTILE
 
-# llama.cpp's own filter, in templates that it wrote for models that publish none: in transformers they do fail.
+# A filter of llama.cpp's own, in templates that it wrote for models without one: in transformers they fail.
 OF_LLAMA_CPP = "'from_json'"
 
 
@@ -174,7 +174,7 @@ def test_whatever_the_text_a_scan_ends_with_findings(text: str) -> None:
     ],
 )
 def test_a_scan_is_bounded_whatever_it_is_given(template: str) -> None:
-    assert len(scan_template(template)) <= 100  # and it ends, where following every constant would not
+    assert len(scan_template(template)) <= 100  # and it ends, although following every constant would not
 
 
 def test_a_finding_names_its_line_and_is_safe_to_print() -> None:

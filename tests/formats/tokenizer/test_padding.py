@@ -40,7 +40,7 @@ def built(
         ({"[PAD4]": 5, "[PAD5]": 5}, 4),
         ({"<x>": 3, "[PAD5]": 5}, 5),
         ({"[PAD4]": 5, "<x>": 3}, 6),  # in the middle: it stays
-        ({"[PAD4]": 1, "[PAD5]": 3}, 6),  # by its text alone it is no padding
+        ({"[PAD4]": 1, "[PAD5]": 3}, 6),  # not padding, despite its text
         ({}, 4),
     ],
 )

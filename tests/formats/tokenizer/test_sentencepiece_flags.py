@@ -65,6 +65,6 @@ def test_a_unigram_vocabulary(mapped: bool, unigram: Trained, tmp_path: Path) ->
         f"{T}unknown_token_id": unigram.types.index(2),
         **({f"{T}precompiled_charsmap": unigram.charsmap} if mapped else {}),
     }
-    # The package itself puts a blank before a text of blanks alone, and takes a ▁ of the text for one.
+    # The package itself adds a blank before a text of only blanks, and treats a ▁ in the text as one.
     texts = [text for text in TEXTS if "▁" not in text and text.replace("\ufeff", "").strip()]
     assert different(files_of(tmp_path, keys), texts) == []

@@ -21,12 +21,12 @@ from llorch.formats.tokenizer.bpe import byte_characters
 from tests.formats.tokenizer.vocabularies import hard_texts, vocabulary_metadata
 
 EACH = 1250
-# Where an original tokenizer gives back every string, or which it does.
+# Vocabularies whose original tokenizer round-trips every string, or a condition on the strings that it does.
 KEPT: dict[str, Callable[[str], bool]] = {
     "vocab/ggml-vocab-gpt-2.gguf": lambda text: True,
     "vocab/ggml-vocab-llama-bpe.gguf": lambda text: True,
     "vocab/ggml-vocab-qwen2.gguf": lambda text: unicodedata.is_normalized("NFC", text),
-    "vocab/ggml-vocab-llama-spm.gguf": lambda text: "▁" not in text,  # stands for a blank
+    "vocab/ggml-vocab-llama-spm.gguf": lambda text: "▁" not in text,  # which stands for a blank
     "vocab/ggml-vocab-phi-3.gguf": lambda text: "▁" not in text,
     "tiny/gemma3/f32.gguf": lambda text: "▁" not in text,
     "tiny/mistral/f32.gguf": lambda text: "▁" not in text,

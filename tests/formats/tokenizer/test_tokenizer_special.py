@@ -89,7 +89,7 @@ def test_an_ordinary_word_is_not_made_special_by_a_key(tmp_path: Path) -> None:
 def test_every_end_of_an_answer_is_found(tmp_path: Path) -> None:
     special = {"<|endoftext|>": 3, "<|im_end|>": 3, "</s>": 1, "<|eot_id|>": 4, "<stop>": 3, "<fim_pad>": 3}
     files = files_of(tmp_path, special, eos_token_id=258, eom_token_id=261, fim_pad_token_id=262)
-    assert files.eos_token_ids == [258, 261, 257, 259, 260]  # no merges make </s>, so it is no word
+    assert files.eos_token_ids == [258, 261, 257, 259, 260]  # no merges make </s>, so it is not a word
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_templates_are_written_to_the_byte(tmp_path: Path) -> None:
         {
             "tokenizer.chat_template": default,
             "tokenizer.chat_template.tool_use": tools,
-            "tokenizer.chat_templates": ["rag"],  # which names one that is not there, and lacks one that is
+            "tokenizer.chat_templates": ["rag"],  # names a missing one, and lacks one that is present
         },
     )
     written = files.files()

@@ -27,8 +27,8 @@ MODEL_TYPES = {
     "bert-bge": "bert",
 }
 MODELS = ["llama", "mistral", "mixtral", "phi2", "phi3", "qwen2", "qwen3", "qwen2moe", "gemma2", "gemma3"]
-# transformers' LlamaTokenizer puts the blank before a text by a rule (Metaspace, "first") of which the file says
-# nothing: none before a text that begins with one, none after a special token. llama.cpp puts it there.
+# transformers' LlamaTokenizer adds the leading blank by a rule (Metaspace, "first") that is not in the file: none
+# before a text that begins with one, none after a special token. llama.cpp adds it in both cases.
 NOT_IN_THE_FILE = {
     "mixtral": {
         " leading space",
@@ -92,7 +92,7 @@ def test_every_line_has_the_expected_ids_and_round_trips(name: str, test_data: P
 def test_transformers_gives_the_same_ids_from_the_folder(name: str, test_data: Path, tmp_path: Path) -> None:
     files = built(test_data, name)
     written(files, tmp_path)
-    for config in ({}, {"model_type": MODEL_TYPES.get(name, name)}):  # without one, and with one to go by
+    for config in ({}, {"model_type": MODEL_TYPES.get(name, name)}):  # without a model type, and with one
         (tmp_path / "config.json").write_text(json.dumps(config))
         tokenizer = auto_tokenizer(tmp_path)
         assert len(tokenizer) == files.size

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "tokenizers.md"
 BEGIN, END = "<!-- the table: begin -->\n", "<!-- the table: end -->\n"
 SPLITS = {id(value): name for name, value in vars(pretokenizers).items() if isinstance(value, Splits)}
 LIVE = "llama.cpp itself, on random text"
-# What else proves a name, beside llama.cpp: ids that the original tokenizer gave.
+# Further evidence for a name, beside llama.cpp: ids from the original tokenizer.
 ORIGINALS = {
     "gpt-2": "46/46 vectors of gpt-2, 20/20 of a made phi2",
     "falcon": "46/46 vectors of falcon",
