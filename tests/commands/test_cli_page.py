@@ -40,14 +40,14 @@ HEAD = """# The commands
 
 Results go to stdout, everything else to stderr: progress (where stderr is a terminal), warnings, and on failure exactly
 one line, `COMMAND: FILE: what is wrong`. With `--json` stdout is one document, for an error too:
-`{"error": {"reason", "message", "exit_code"}}`, whose `reason` is a word that stays. Tables fit the terminal; where
-stdout is no terminal they are whole values between tabs, without a header. PASSED, WARNED and FAILED are coloured on a
-terminal, with `FORCE_COLOR` everywhere, with `NO_COLOR` nowhere. `--debug` shows the traceback of an error before its
-line.
+`{"error": {"reason", "message", "exit_code"}}`, whose `reason` is a stable identifier. Tables fit the terminal; where
+stdout is not a terminal, they are full values separated by tabs, without a header. PASSED, WARNED and FAILED are
+coloured on a terminal, with `FORCE_COLOR` everywhere, with `NO_COLOR` nowhere. `--debug` shows the traceback of an
+error before its line.
 
 ## Exit codes
 
-When several apply, the first of 2, 3, 6, 5, 4, 1, 7 is given.
+When several apply, the exit code is the first of 2, 3, 6, 5, 4, 1, 7.
 
 | code | meaning |
 | --- | --- |
@@ -56,9 +56,9 @@ When several apply, the first of 2, 3, 6, 5, 4, 1, 7 is given.
 REGISTRY = """
 ## Where the registry is
 
-`--registry`, a path or a SQLAlchemy URL; else what `LLORCH_REGISTRY` names; else `./registry.db` if it is there; else
+`--registry`, a path or a SQLAlchemy URL; else `LLORCH_REGISTRY`; else `./registry.db` if it exists; else
 `registry.db` in the platform's data folder, or for a user without a home folder in the current one. `llorch-registry
-path` says which, and why. A registry that cannot be used never costs a conversion: the folder is kept, and
+path` says which, and why. A registry that cannot be used never fails a conversion: the folder is kept, and
 `llorch-registry adopt FOLDER` records it by its `conversion.json`.
 """
 

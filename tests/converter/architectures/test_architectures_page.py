@@ -62,7 +62,7 @@ DEMANDS: dict[str, str] = {
 
 HEAD = """# Architectures
 
-Every file in `converter/architectures/`, as its tables have it. A GGUF's `general.architecture` picks the row; where
+Every architecture, from the tables in `converter/architectures/`. A GGUF's `general.architecture` picks the row; where
 several rows share a name, the condition decides. How to add one: [add-an-architecture.md](add-an-architecture.md).
 
 | GGUF | class of transformers | condition | operations | tensors that may be missing | rotary embedding |
@@ -72,8 +72,8 @@ several rows share a name, the condition decides. How to add one: [add-an-archit
 DIFFERENCES = f"""
 ## Where llama.cpp computes something else
 
-The folder is the original's. A comparison with llama.cpp differs by these and by nothing else: measured on tiny random
-models, both in float32, over 96 positions (`python -m benchmarks.llama_cpp_differences`), of each architecture the
+The folder computes the same as the original. Its differences from llama.cpp are only these: measured on tiny random
+models, both in float32, over 96 positions (`python -m benchmarks.llama_cpp_differences`), for each architecture the
 model that differs most; the mean KL divergence from transformers' distribution, and the largest difference of a
 log-probability. Below {ROUNDING:g} a difference is rounding.
 
@@ -84,7 +84,7 @@ log-probability. Below {ROUNDING:g} a difference is rounding.
 NOT_YET = """
 ## Not yet
 
-Refused in one line that says what they are. Any other name is refused by it, with the list of those that are known.
+Refused with one line that says what they are. For any other unknown name, the error gives it and lists the known ones.
 
 | `general.architecture` or `general.type` | what it is |
 | --- | --- |
@@ -93,7 +93,7 @@ Refused in one line that says what they are. Any other name is refused by it, wi
 NOT_CARRIED = """
 ## What GGUF does not carry
 
-Written into `config.json` all the same, and listed under `assumed` in `conversion.json`. Keys of the second column
+Written into `config.json` nevertheless, and listed under `assumed` in `conversion.json`. Keys of the second column
 follow from a rule that llama.cpp has built in for the architecture; those of the third are constants.
 
 | class of transformers | by rule | constants |
@@ -127,13 +127,13 @@ def differences() -> Iterator[str]:
     same = [name for name, found in sorted(most.items()) if float(found["largest"]) < ROUNDING]
     yield (
         "\n"
-        + textwrap.fill(f"The same but for rounding: {', '.join(same)}.", 120, break_on_hyphens=False)
+        + textwrap.fill(f"The same except for rounding: {', '.join(same)}.", 120, break_on_hyphens=False)
         + "\n"
     )
     demanded = "; ".join(f"{name} {DEMANDS[name]}" for name in sorted(refused))
     yield (
         textwrap.fill(
-            f"Not measured, for llama.cpp demands what the tiny models here have not: {demanded}. llama4's chunks of "
+            f"Not measured, because llama.cpp requires what the tiny models here lack: {demanded}. llama4's chunks of "
             "8192 positions, and its queries' growth beyond them, are the same on both sides; no file is so long.",
             120,
             break_on_hyphens=False,

@@ -13,9 +13,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "quant-types.md"
 
 HEAD = """# Quant types
 
-Every type that a GGUF file can hold today is read. What a weight w is worth is the first line of its definition in
-`formats/quants/`: in float32 bit for bit what llama.cpp's C gives, and what is written is that, rounded once to
-nearest even.
+Every type that a GGUF file can hold today is supported. The value of a weight w is the first line of its definition in
+`formats/quants/`: computed in float32, bit for bit as in llama.cpp's C code, and then rounded once to nearest even for
+writing.
 
 | id | type | weights a block | bytes a block | bits a weight | a block's bytes in order | a weight w |
 | --- | --- | --- | --- | --- | --- | --- |
