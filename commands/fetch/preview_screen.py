@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llorch import runtime
 from llorch.base.errors import InputError
-from llorch.commands.cli import Cell, digest, size, text, write_rows
+from llorch.commands.cli import size, text, write_rows
 
 if TYPE_CHECKING:
     from llorch.sources import Offer, Preview
@@ -141,10 +141,3 @@ def model_document(preview: Preview) -> dict[str, object]:
         "running_memory_bytes": running_memory(preview),
         "read_bytes": preview.fetched,
     }
-
-
-def fetched_rows(rows: Iterable[tuple[str, int, str, str]]) -> list[list[Cell]]:
-    """Return a table of files: path, size, digest, how it was obtained."""
-    return [
-        [text(path), size(count), digest(f"sha256:{sha256}"), text(how)] for path, count, sha256, how in rows
-    ]
