@@ -44,9 +44,9 @@ from llorch.fleet import (
     Settings,
     SimulationResult,
     Task,
+    plan_bytes,
     simulate,
     tasks_of_shard,
-    written_plan,
 )
 from llorch.fleet.shard import Shard
 from llorch.registry import sha256_of
@@ -184,7 +184,7 @@ def shards(models: Sequence[Path], count: int, folder: Path, drivers: Sequence[i
     """Measure numbers of drivers with one worker and one shard each, from the first start to the last end."""
     tasks = tasks_of(models[0], count)
     plan = folder / "plan.jsonl"
-    plan.write_bytes(written_plan(Plan(ConvertOptions().to_json(), {"llorch": __version__}, "none", tasks)))
+    plan.write_bytes(plan_bytes(Plan(ConvertOptions().to_json(), {"llorch": __version__}, "none", tasks)))
     for number in drivers:
         out = folder / f"out{number}"
         began = time.perf_counter()

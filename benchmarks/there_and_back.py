@@ -176,7 +176,7 @@ def outcome(name: str, file: Path | None, llama_cpp: Path) -> tuple[list[str], s
     """Return the differences between a model's file (None: built by the tests) and what comes back, and a remark."""
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
-        first = file or made_by_tests(name, scratch)
+        first = file or build_model(name, scratch)
         try:
             back = there_and_back(first, scratch, llama_cpp)
             found = list(differences(first, back, more_keys=file is None))
@@ -198,7 +198,7 @@ def outcome(name: str, file: Path | None, llama_cpp: Path) -> tuple[list[str], s
             return found, NOT_RUN
 
 
-def made_by_tests(name: str, folder: Path) -> Path:
+def build_model(name: str, folder: Path) -> Path:
     """Build a model by the tests' recipe; return its file."""
     build = from_transformers.build if name in RECIPES else families.build
     return build(name, folder).gguf
@@ -267,13 +267,13 @@ def differences(file: Path, back: Path, *, more_keys: bool = False) -> Iterator[
 
 def tensor_differences(first: Header, second: Header) -> Iterator[str]:
     """Yield tensors that only one file has, and those whose float32 values differ in any bit."""
-    parts = taken_apart(first, second)
+    parts = expected_rows(first, second)
     for name in sorted(parts.keys() ^ second.tensors.keys()):
         yield f"tensor {name} is only in the {'first' if name in parts else 'second'}"
     with TensorData(first) as before, TensorData(second) as after:
         for name in sorted(parts.keys() & second.tensors.keys()):
             whole, rows = parts[name]
-            old = in_the_second(in_float32(before, first.tensors[whole])[rows], name, first)
+            old = reorder_rows(in_float32(before, first.tensors[whole])[rows], name, first)
             new = in_float32(after, second.tensors[name])
             if old.shape != new.shape:
                 yield f"tensor {name} was {old.shape}, is {new.shape}"
@@ -283,7 +283,7 @@ def tensor_differences(first: Header, second: Header) -> Iterator[str]:
                 yield f"tensor {name}: {np.count_nonzero(differ)} weights differ"
 
 
-def taken_apart(first: Header, second: Header) -> dict[str, tuple[str, slice]]:
+def expected_rows(first: Header, second: Header) -> dict[str, tuple[str, slice]]:
     """Return name in the second file → tensor of the first file, and its rows, that should be there.
 
     A combined tensor of queries, keys and values is split if the second file has three.
@@ -306,7 +306,7 @@ def in_float32(data: TensorData, tensor: Tensor) -> NDArray[np.float32]:
     return np.ascontiguousarray(values, np.float32).reshape(tensor.shape)
 
 
-def in_the_second(weights: NDArray[np.float32], name: str, first: Header) -> NDArray[np.float32]:
+def reorder_rows(weights: NDArray[np.float32], name: str, first: Header) -> NDArray[np.float32]:
     """Reorder a tensor's rows as the architecture that comes back has them."""
     architecture = first.metadata.text("general.architecture")
     role = name.split(".")[-2]

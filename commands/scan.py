@@ -65,7 +65,7 @@ def main(
     if unknown := [rule for rule in accepted if rule not in RULES]:
         raise click.UsageError(f"{unknown[0]!r} is no rule.")
     found = [
-        one if len(paths) == 1 else with_whole_path(path, one)
+        one if len(paths) == 1 else with_folder_path(path, one)
         for path in paths
         for one in scan_folder(present(path))
     ]
@@ -91,7 +91,7 @@ def main(
     return 1 if strict and warned else 0
 
 
-def with_whole_path(path: Path, finding: Finding) -> Finding:
+def with_folder_path(path: Path, finding: Finding) -> Finding:
     """Return the finding with its file's path including the scanned folder, to tell several paths apart."""
     folder = path if path.is_dir() else path.parent
     return finding if folder == Path() else replace(finding, where=f"{folder.as_posix()}/{finding.where}")

@@ -148,7 +148,7 @@ def main(
         artifact = formats.model_path(artifact, folders=True)
     location = registry_location(url)
     # a conversion that has just been written was scanned before it
-    suspicious = not just_written and warned_of(artifact, cli.allowances(allow))
+    suspicious = not just_written and print_warnings(artifact, cli.allowances(allow))
     with cli.progress(f"reading {artifact.name}"):
         needed = None if alone or as_json or artifact.is_file() else verification.memory_needed(artifact)
     if needed:
@@ -205,7 +205,7 @@ def is_folder_of_weights(artifact: Path) -> bool:
     return artifact.is_dir() and any(any(artifact.glob(name)) for name in names)
 
 
-def warned_of(artifact: Path, allow: Sequence[Allowance]) -> bool:
+def print_warnings(artifact: Path, allow: Sequence[Allowance]) -> bool:
     """Scan the artifact, print warnings that aren't allowed on stderr, and return whether there were any."""
     from llorch.formats.scan import not_allowed, scan_folder  # --help does not need it
 
@@ -346,11 +346,11 @@ def row(result: Result) -> list[Cell]:
         number(result.value),
         number(result.at_most),
         text(result.unit),
-        found_at(result),
+        detail_cell(result),
     ]
 
 
-def found_at(result: Result) -> Cell:
+def detail_cell(result: Result) -> Cell:
     """Return a cell of where the worst value was and what was compared; uncut for a check that did not pass."""
     made = f"made {result.made}" if result.made else ""
     cell = text("; ".join(filter(None, [made, result.where, result.detail])))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llorch.fleet.engines import ENGINES, Engine, EngineOptions, TaskResult, open_engine
     from llorch.fleet.engines.local import LocalEngine
     from llorch.fleet.node import Node
-    from llorch.fleet.plan import Needs, Plan, Task, key_of, read_plan, written_plan
+    from llorch.fleet.plan import Needs, Plan, Task, key_of, plan_bytes, read_plan
     from llorch.fleet.shard import Shard, parse_shard, shard_from_environment, tasks_of_shard
     from llorch.fleet.simulation import Cluster, SimulationResult, simulate
     from llorch.fleet.status import Status, status_of
@@ -50,12 +50,12 @@ __all__ = [
     "key_of",
     "open_engine",
     "parse_shard",
+    "plan_bytes",
     "read_plan",
     "shard_from_environment",
     "simulate",
     "status_of",
     "tasks_of_shard",
-    "written_plan",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -67,7 +67,7 @@ __getattr__, __dir__ = lazy_names(
         "engines": ["ENGINES", "Engine", "EngineOptions", "TaskResult", "open_engine"],
         "engines.local": ["LocalEngine"],
         "node": ["Node"],
-        "plan": ["Needs", "Plan", "Task", "key_of", "read_plan", "written_plan"],
+        "plan": ["Needs", "Plan", "Task", "key_of", "read_plan", "plan_bytes"],
         "shard": ["Shard", "parse_shard", "shard_from_environment", "tasks_of_shard"],
         "simulation": ["Cluster", "SimulationResult", "simulate"],
         "status": ["Status", "status_of"],

@@ -55,7 +55,7 @@ class BatchFolder:
                 file.write(json.dumps(document, indent=1).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            return _given_name(draft, target)
+            return _link_if_absent(draft, target)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -68,7 +68,7 @@ class BatchFolder:
         return len(failed)
 
 
-def _given_name(draft: Path, target: Path) -> bool:
+def _link_if_absent(draft: Path, target: Path) -> bool:
     """Name a file `target` if that doesn't exist; of several processes that try at once, one succeeds."""
     try:
         os.link(draft, target)

@@ -155,7 +155,7 @@ class Claims:
         found: dict[str, list[Attempt]] = {}
         for name in self._files.names():
             if NAME.fullmatch(name) and (content := self._files.read(name)) is not None:
-                attempt = self._seen_as(name, content)
+                attempt = self._parse_attempt(name, content)
                 found.setdefault(attempt.key, []).append(attempt)
         there = {f"{one.key}.{one.number}" for attempts in found.values() for one in attempts}
         self._seen = {name: seen for name, seen in self._seen.items() if name in there}
@@ -202,7 +202,7 @@ class Claims:
         for one in sorted(attempts, key=lambda one: one.number):
             self._files.remove(f"{one.key}.{one.number}")
 
-    def _seen_as(self, name: str, content: bytes) -> Attempt:
+    def _parse_attempt(self, name: str, content: bytes) -> Attempt:
         """Parse a claim file as an attempt; it is silent if the file has not changed for the duration of its lease."""
         now = self._clock()
         before = self._seen.get(name)

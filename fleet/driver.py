@@ -92,7 +92,7 @@ class Driver:
         """
         try:
             while True:
-                left = self._turn()
+                left = self._poll()
                 if left is not None:
                     return left
                 for finished in self._engine.results(self._settings.poll_s):
@@ -102,7 +102,7 @@ class Driver:
             for _, claim in self._running.values():
                 self._claims.end(claim, STOPPED)
 
-    def _turn(self) -> Left | None:
+    def _poll(self) -> Left | None:
         """Look at the shared folder once: renew claims, drop ended tasks, start tasks. Returns Left when done."""
         self._renew()
         attempts = self._without_ended(self._claims.look())
@@ -122,7 +122,7 @@ class Driver:
             if before and before[-1].is_live:
                 others_at_work = True
             elif self._is_spent(before):
-                self._end_spent(task, before)
+                self._end_without_attempts(task, before)
             elif time.monotonic() < waiting.not_before:
                 others_at_work = True  # treated alike: the task will be retried after its pause
             elif (lack := self._lack(task, beside)) is not None:
@@ -237,7 +237,7 @@ class Driver:
         about = {"key": task.key, "source": task.source, "output": task.output, "identity": task.identity}
         self._folder.put_receipt(task.key, {"schema": "llorch.batch-receipt/v1", **about, **how})
 
-    def _end_spent(self, task: Task, before: Sequence[Attempt]) -> None:
+    def _end_without_attempts(self, task: Task, before: Sequence[Attempt]) -> None:
         causes = [one.cause for one in before]
         reason, _, message = causes[-1].partition(": ")
         if not message:

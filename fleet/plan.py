@@ -75,7 +75,7 @@ def key_of(identity: str, options: Mapping[str, Any], tools: Mapping[str, str]) 
     return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def written_plan(plan: Plan) -> bytes:
+def plan_bytes(plan: Plan) -> bytes:
     """Return the content of a plan's file, the same for equal plans."""
     head = {"schema": SCHEMA, "options": dict(plan.options), "tools": dict(plan.tools), "level": plan.level}
     rows = [head, *(asdict(task) for task in plan.tasks)]

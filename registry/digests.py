@@ -139,7 +139,7 @@ def walk(folder: Path) -> Iterable[tuple[str, int]]:
     A hub cache consists of links to files, so these are followed; a link to a folder, a pipe or a device is refused
     with RefusedRecord. Empty folders are ignored.
     """
-    for parent, folders, names in os.walk(folder, onerror=raise_it):
+    for parent, folders, names in os.walk(folder, onerror=reraise):
         at = Path(parent).relative_to(folder)
         if at == Path():
             folders[:] = [name for name in folders if name not in EXCLUDED]
@@ -158,7 +158,7 @@ def walk(folder: Path) -> Iterable[tuple[str, int]]:
             yield path, status.st_size
 
 
-def raise_it(error: OSError) -> None:
+def reraise(error: OSError) -> None:
     """Raise the error: a folder that cannot be read must not be treated as empty."""
     raise error
 

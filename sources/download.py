@@ -60,7 +60,7 @@ def fetch(remote: Remote, place: Destination, source: str, progress: Progress | 
     Raises SourceError (Damaged for bytes with a wrong digest), InputError for a file that is not what its name says,
     and OSError. After any error no downloaded file is left under a name that a loader would open.
     """
-    with DownloadStaging(place.folder, source, goes_on=remote.goes_on) as landing:
+    with DownloadStaging(place.folder, source, resumes=remote.resumes) as landing:
         here = _already_here(remote, place, landing)
         missing = [file for file in remote.offer.files if file.path not in here]
         landing.require_space(sum(file.size or 0 for file in missing if landing.kept(file) is None))
@@ -68,7 +68,7 @@ def fetch(remote: Remote, place: Destination, source: str, progress: Progress | 
         for file in missing:
             here[file.path] = _fetch(remote, landing, file, source, counter.advance)
         ready = [here[file.path] for file in remote.offer.files]
-        checks = _sound_together(landing, ready, source)
+        checks = _require_sound_together(landing, ready, source)
         place.publish(landing, [(one.file, one.path) for one in ready if one.how != "here"])
     files = [FetchedFile(place.files / one.file.path, one.proven, one.how) for one in ready]
     return Download(remote.offer, place.files, tuple(files), checks)
@@ -122,7 +122,7 @@ def _fetch(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _sound_together(landing: DownloadStaging, ready: list[_Here], source: str) -> Mapping[str, int]:
+def _require_sound_together(landing: DownloadStaging, ready: list[_Here], source: str) -> Mapping[str, int]:
     """Check the structure of the files, each and together; returns check → number of files. Sets a bad file aside."""
     with landing.together([(one.file, one.path) for one in ready]) as view:
         try:

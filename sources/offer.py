@@ -82,7 +82,7 @@ class Remote(Protocol):
         """The selected files."""
 
     @property
-    def goes_on(self) -> bool:
+    def resumes(self) -> bool:
         """Whether a download resumes what an earlier run left unfinished in the same folder."""
 
     def read(self, file: RemoteFile, count: int, at: int) -> bytes:

@@ -118,7 +118,7 @@ def verify(
     named = None if source is None else os.fspath(source)
     found = vars(subject).get("lockstep")
     curves = None if found is None else found.to_json()
-    results = told_once(results)
+    results = skip_repeated_causes(results)
     return Report(os.fspath(path), named, level, subject.device, started, now(), tools(), results, curves)
 
 
@@ -174,7 +174,7 @@ def memory_needed(folder: Path) -> int | None:
     return None if sizes.is_small else sizes.bound
 
 
-def told_once(results: Iterable[Result]) -> list[Result]:
+def skip_repeated_causes(results: Iterable[Result]) -> list[Result]:
     """Return the results, with those changed to SKIPPED whose cause an earlier check has reported.
 
     So each cause is reported once: a missing or misshapen file or tensor, a structural fault that all later checks run
@@ -187,7 +187,7 @@ def told_once(results: Iterable[Result]) -> list[Result]:
         if not troubled and result.status != Status.SKIPPED:
             judged.append(result)
             continue
-        why = _said_before(result, first_said, unfit, failed)
+        why = _reported_by(result, first_said, unfit, failed)
         if why:
             judged.append(replace(result, status=Status.SKIPPED, value=None, where="", detail=why))
             continue
@@ -200,7 +200,7 @@ def told_once(results: Iterable[Result]) -> list[Result]:
     return judged
 
 
-def _said_before(
+def _reported_by(
     result: Result, first_said: Mapping[str, str], unfit: Mapping[str, str], failed: Sequence[str]
 ) -> str:
     """Return the detail for a result whose cause an earlier check has reported; "" if none has.

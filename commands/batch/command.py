@@ -86,8 +86,8 @@ def plan(
     """
     from llorch import sources  # slow clients that --help does not need
     from llorch.commands.batch.candidates import candidates
-    from llorch.commands.batch.planning import made_plan, read_options
-    from llorch.fleet import written_plan
+    from llorch.commands.batch.planning import build_plan, read_options
+    from llorch.fleet import plan_bytes
 
     options = read_options(chosen)
     wish = sources.FileFilter(quant, tuple(include) or ("*.gguf",), tuple(exclude))
@@ -100,11 +100,11 @@ def plan(
             if bar is not None:
                 bar(len(looked), len(looked))
 
-        made = made_plan(found, options, level, gpus=gpus, on_task=count)
+        made = build_plan(found, options, level, gpus=gpus, on_task=count)
     for task in made.tasks:
         if task.refused is not None:
             cli.note(NAME, f"refused: {printable(task.source, 200, quoted=False)}: {task.refused}")
-    cli.write_file(output, written_plan(made))
+    cli.write_file(output, plan_bytes(made))
     document = {"schema": "llorch.batch-planned/v1", "plan": os.fspath(output), **totals(made)}
     if as_json:
         cli.write_json(document)
@@ -141,7 +141,7 @@ def show(file: Path, nodes: int, cores: int, disk: int, memory: int, as_json: bo
     made = read_plan(file)
     cluster = Cluster(nodes, cores, memory, disk)
     found = simulate(made.tasks, cluster)
-    document = shown_plan(made, found)
+    document = estimate_document(made, found)
     if as_json:
         cli.write_json({"schema": "llorch.batch-show/v1", **document})
     else:
@@ -163,7 +163,7 @@ def totals(made: Plan) -> dict[str, int | float]:
     }
 
 
-def shown_plan(made: Plan, found: SimulationResult) -> dict[str, object]:
+def estimate_document(made: Plan, found: SimulationResult) -> dict[str, object]:
     """Return the document of `show`. disk_bytes and memory_bytes: the most that one machine uses at once."""
     return {
         **totals(made),

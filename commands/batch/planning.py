@@ -48,7 +48,7 @@ def tables_version() -> str:
     return digest.hexdigest()[:16]
 
 
-def made_plan(
+def build_plan(
     found: Iterable[Candidate],
     options: ConvertOptions,
     level: str,

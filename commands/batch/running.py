@@ -160,7 +160,7 @@ def run(
     from llorch.fleet import BatchFolder, read_plan, status_of, tasks_of_shard
 
     made = read_plan(file)
-    part = chosen_shard(shard, os.environ)
+    part = select_shard(shard, os.environ)
     tasks = list(made.tasks) if part is None else tasks_of_shard(made.tasks, part)
     name = node or socket.gethostname()
     if "/" in name or name.startswith("."):
@@ -187,7 +187,7 @@ def run(
     make_folders(chosen)
     if retry_failed:
         folder.forget_failures()
-    left, unmerged = carried_out(made, tasks, chosen, url)
+    left, unmerged = run_tasks(made, tasks, chosen, url)
     status = status_of(tasks, folder)
     if as_json:
         cli.write_json({**status.to_json(), "left": dict(left), "unmerged": dict(unmerged)})
@@ -200,7 +200,7 @@ def run(
     return 5 if left else 4 if unmerged else 1 if status.states["failed"] else 0
 
 
-def chosen_shard(said: str | None, environment: Mapping[str, str]) -> Shard | None:
+def select_shard(said: str | None, environment: Mapping[str, str]) -> Shard | None:
     """Return the shard of --shard, else the one in the environment variables, else None. Raises UsageError."""
     from llorch.fleet import parse_shard, shard_from_environment
 
@@ -224,7 +224,7 @@ def make_folders(chosen: Choices) -> None:
         raise cli.OutputError(error.errno, error.strerror, error.filename) from error
 
 
-def carried_out(
+def run_tasks(
     made: Plan, tasks: Sequence[Task], chosen: Choices, url: str | None
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Run the tasks. Returns output → why it was left undone, and registry → why it could not be merged."""
@@ -235,7 +235,7 @@ def carried_out(
         count = Count(len(tasks), bar)
         team = TeamRegistry(registry_location(url))
         try:
-            engine = stack.enter_context(opened_engine(chosen))
+            engine = stack.enter_context(start_engine(chosen))
             left = driver(made, tasks, chosen, engine, team, count).run()
         finally:
             unmerged = team.close()
@@ -244,7 +244,7 @@ def carried_out(
     return {outputs[key]: lack for key, lack in left.lacks.items()}, unmerged
 
 
-def opened_engine(chosen: Choices) -> Engine:
+def start_engine(chosen: Choices) -> Engine:
     """Open the engine; its workers write to one log per machine."""
     from llorch.fleet import EngineOptions, open_engine
 

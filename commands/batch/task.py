@@ -143,7 +143,7 @@ def _convert(work: Work, scratch: Path, clock: Clock) -> dict[str, Any]:
         document = dict[str, Any](done.conversion.to_json())
         report, recorded = done.report, done.recorded
     else:
-        report, recorded = _checked_again(work, source, document)
+        report, recorded = _verify_again(work, source, document)
     clock.lap("convert")
     _require_planned(work, document)
     if isinstance(recorded, Failure):
@@ -197,7 +197,7 @@ def _finished_record(work: Work, options: ConvertOptions) -> Mapping[str, Any] |
     return None
 
 
-def _checked_again(
+def _verify_again(
     work: Work, source: Path, document: Mapping[str, Any]
 ) -> tuple[Report | Failure | None, RecordResult | Failure]:
     """Record the folder of an earlier attempt, which may not have been, and verify it."""

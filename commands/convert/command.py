@@ -226,7 +226,7 @@ def convert_and_check(
         try:
             formats.model_path(source)  # within the run, so that "not a model" is recorded as its failure
             signature = None if source_key is None else source_signed_by(source, source_key)
-            with cli.progress("converting") as progress, output_errors_told_apart(source, folder):
+            with cli.progress("converting") as progress, output_errors(source, folder):
                 conversion = converter.convert(
                     source,
                     folder,
@@ -309,7 +309,7 @@ def folder_name(source: Path) -> str:
 
 
 @contextlib.contextmanager
-def output_errors_told_apart(source: Path, folder: Path) -> Iterator[None]:
+def output_errors(source: Path, folder: Path) -> Iterator[None]:
     """Within the `with` block, turn "no such file" and its like into OutputError if it is about the output folder."""
     try:
         yield

@@ -193,7 +193,7 @@ def main(
 def show(remote: Remote, place: Destination, as_json: bool) -> int:
     """Print a preview of the models and whether they are supported; only headers are downloaded."""
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
-        previews = looked_at(remote, place, Path(scratch))
+        previews = read_previews(remote, place, Path(scratch))
         if as_json:
             cli.write_json(preview_screen.document(remote.offer, previews, place.files))
         else:
@@ -204,7 +204,7 @@ def show(remote: Remote, place: Destination, as_json: bool) -> int:
     return 3 if troubles else 0
 
 
-def looked_at(remote: Remote, place: Destination, scratch: Path) -> Sequence[Preview]:
+def read_previews(remote: Remote, place: Destination, scratch: Path) -> Sequence[Preview]:
     """Return previews of the models; none from a server that does not support range requests."""
     try:
         with cli.progress(f"reading headers of {remote.offer.repository}"):
@@ -224,7 +224,7 @@ def fetch_files(
     from llorch.commands import ledger  # as in `main`
 
     with tempfile.TemporaryDirectory(prefix="llorch-fetch-") as scratch:
-        previews = looked_at(remote, place, Path(scratch))
+        previews = read_previews(remote, place, Path(scratch))
     wanted = [one for one in previews if one.format != "other" or not chosen_files]
     if not force and (trouble := next((one.why_not for one in wanted if one.why_not), None)):
         raise UnsupportedInput(trouble, path=source, hint="--force fetches it all the same")

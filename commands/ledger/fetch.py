@@ -209,7 +209,9 @@ def models_among(
         parts = [by_path[file.path] for file in group]
         seen = previews.get(group[0].path)
         run_record = (
-            (seen.architecture, seen.types[0].type) if seen and seen.types else said_by_header(parts[0].path)
+            (seen.architecture, seen.types[0].type)
+            if seen and seen.types
+            else architecture_and_type(parts[0].path)
         )
         found.append(FetchedModel(parts, folder, group[0].path, *run_record))
     if any(ending(path) == ".safetensors" for path in by_path):
@@ -219,7 +221,7 @@ def models_among(
     return found
 
 
-def said_by_header(path: Path) -> tuple[str | None, str | None]:
+def architecture_and_type(path: Path) -> tuple[str | None, str | None]:
     """Return a GGUF file's architecture and the type of most of its bytes; (None, None) if its header is unreadable."""
     try:
         header = read_header(path)

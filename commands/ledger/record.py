@@ -79,7 +79,7 @@ def record_conversion(
         assert made is not None, "a conversion has an output"
         with Registry(location.url, waiting=progress) as store:
             source = converted.edges[0].artifact.digest
-            before = None if chosen else name_of_another(store, name, source, made.digest)
+            before = None if chosen else digest_of_other_source(store, name, source, made.digest)
             signatures = signatures_of_source(converted, conversion)
             refused = record_named(store, converted, {name: made.digest}, signatures)
     except (RegistryError, RefusedRequest, OSError) as error:
@@ -123,7 +123,7 @@ def record_named(
     return refusals
 
 
-def name_of_another(store: Registry, name: str, source: str, made: str) -> str | None:
+def digest_of_other_source(store: Registry, name: str, source: str, made: str) -> str | None:
     """Return the digest a name refers to, if that is neither `made` nor `source` nor made of `source`; else None."""
     changes = store.alias_log(f"{name}@latest")
     known = changes[0].digest if changes else None

@@ -85,10 +85,10 @@ def list_(
     cells = (lambda row: (*row_of(row), signers(row.signers))) if signed else row_of
     write_answers("list", "artifacts", found, titles, cells, as_json, output_format, spared=SPARED)
     if not found:
-        cli.note(NAME, why_nothing(url, wanted))
+        cli.note(NAME, why_empty(url, wanted))
 
 
-def why_nothing(url: str | None, wanted: Mapping[str, Any]) -> str:
+def why_empty(url: str | None, wanted: Mapping[str, Any]) -> str:
     """Return why a list is empty: nothing recorded, no such architecture or dtype (with those there are), no match."""
     from llorch.registry import Filter  # as above
 

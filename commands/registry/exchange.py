@@ -101,7 +101,7 @@ def reproduce(
     made = None
     if not dry_run:
         wanted = wanted.from_whole_input()
-        made = made_again(wanted)
+        made = convert_again(wanted)
     if made is None:
         line = " ".join(printable(word, 4096, quoted=" " in word) for word in wanted.arguments)
     else:
@@ -114,7 +114,7 @@ def reproduce(
     return 0 if made is None or made["weights"] == wanted.weights else 1
 
 
-def made_again(wanted: Reproduction) -> dict[str, Any]:
+def convert_again(wanted: Reproduction) -> dict[str, Any]:
     """Repeat a conversion in a new process, into a temporary folder and registry; return its digests and tools.
 
     Raises ChildFailed with the child's own failure.

@@ -75,7 +75,7 @@ def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_forma
         for path in paths:
             try:
                 with cli.progress(f"hashing {path.name}") as progress:
-                    tensors, metadata = of_gguf(path)
+                    tensors, metadata = gguf_digests(path)
                     found.append(store.whence(path, progress, tensors=tensors, metadata=metadata))
             except OSError as error:
                 failed.append(error)
@@ -90,7 +90,7 @@ def whence(paths: tuple[Path, ...], url: str | None, as_json: bool, output_forma
     return 0 if all(one.known for one in found) else 1
 
 
-def of_gguf(path: Path) -> tuple[list[TensorRecord], dict[str, str]]:
+def gguf_digests(path: Path) -> tuple[list[TensorRecord], dict[str, str]]:
     """Hash the tensors and metadata of a GGUF file or folder of parts; empty for another or a malformed file."""
     from llorch.base.errors import InputError
     from llorch.formats.gguf import metadata_digests, read_header, tensor_digests  # --help does not need them

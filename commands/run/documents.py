@@ -69,7 +69,7 @@ def info_document(found: Description) -> dict[str, object]:
     }
 
 
-def told_of(template: TemplateReport | None) -> str:
+def template_line(template: TemplateReport | None) -> str:
     """Return one line on a chat template: its length, and a warning if the scan found something."""
     if template is None:
         return "none for chat"
@@ -107,7 +107,7 @@ def info_rows(found: Description) -> list[list[Cell]]:
         [text("products"), text(told_of_products(support_of(found)))],
         [text("context"), text(f"{traits.n_ctx:,} positions")],
         [text("tokenizer"), text(f"{found.tokenizer or 'none'}, {found.tokens:,} tokens")],
-        [text("template"), text(told_of(found.template))],
+        [text("template"), text(template_line(found.template))],
         [text("memory"), text(f"{size(memory.total).brief} for all of the context")],
         [text("of which"), text(parts)],
     ]

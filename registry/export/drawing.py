@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from llorch.base.printable import cut, width
 from llorch.registry.errors import printable
-from llorch.registry.export.layout import Box, Edge, Picture, Size, laid_out
+from llorch.registry.export.layout import Box, Edge, Picture, Size, lay_out
 from llorch.registry.query.lineage import INTO, OUT_OF, Arrow, ArtifactNode, Lineage, RunNode
 
 DIGITS = 12
@@ -175,7 +175,7 @@ def as_svg(lineage: Lineage) -> str:
     texts |= {group.first.uid: run_lines(group) for group in groups}
     fills = {node.digest: FILL[node.verified] for node in lineage.artifacts}
     edges = [Edge(*ends(arrow), dashed=arrow.role == "reference") for arrow in arrows]
-    drawn = laid_out({key: size_of(lines) for key, lines in texts.items()}, edges)
+    drawn = lay_out({key: size_of(lines) for key, lines in texts.items()}, edges)
     body = [svg_arrow(edge, points) for edge, points in drawn.ways]
     body += [
         svg_box(drawn.boxes[key], lines, fills.get(key, RUN_FILL), round_=key not in fills)

@@ -52,7 +52,7 @@ class Lane:
 Slot = str | Lane  # a node or a lane in a column
 
 
-def laid_out(sizes: Mapping[str, Size], edges: Iterable[Edge]) -> Picture:
+def lay_out(sizes: Mapping[str, Size], edges: Iterable[Edge]) -> Picture:
     """Return the layout of a graph with nodes of these sizes; deterministic."""
     edges = without_rings(list(sizes), edges)
     column_of = columns_of(list(sizes), edges)

@@ -78,13 +78,13 @@ def made_by(connection: Connection, builder: Requirement) -> set[int]:
         .where(
             run_io.c.role == "output",
             run_tool.c.name == builder.name,
-            run_tool.c.version.in_([version for version in versions if is_meant(builder, version)]),
+            run_tool.c.version.in_([version for version in versions if meets(builder, version)]),
         )
     )
     return set(connection.execute(statement).scalars())
 
 
-def is_meant(builder: Requirement, version: str) -> bool:
+def meets(builder: Requirement, version: str) -> bool:
     """Return whether a version meets the condition; one that isn't a Python version only meets an empty one."""
     try:
         return builder.specifier.contains(Version(version), prereleases=True)

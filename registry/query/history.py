@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, select
 from llorch.registry.database.schema import artifact, run, run_io
 from llorch.registry.query.current import verdict_of_run
 from llorch.registry.records.answers import as_json
-from llorch.registry.records.processes import Process, shown_status
+from llorch.registry.records.processes import Process, current_status
 from llorch.registry.records.records import Json, RunKind
 
 RunEdge = tuple[str, str, str | None]  # role, digest, label
@@ -108,4 +108,4 @@ def batches(ids: Sequence[int], size: int = 500) -> Iterable[Sequence[int]]:
 def status_now(row: Row[Any], now: datetime) -> str:
     """Return the current status of a row of `run`."""
     process = None if row.boot_id is None else Process(row.boot_id, row.pid, row.pid_start)
-    return shown_status(row.status, row.host, process, row.started_at, now, this_host=socket.gethostname())
+    return current_status(row.status, row.host, process, row.started_at, now, this_host=socket.gethostname())

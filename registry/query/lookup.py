@@ -228,7 +228,7 @@ def checks_of(connection: Connection, artifact_id: int) -> list[Check]:
         .where(check_result.c.artifact_id == artifact_id)
         .order_by(run.c.started_at.desc(), run.c.uid.desc(), check_result.c.name)
     )
-    return [Check(row.uid, row.started_at, answered_check(row)) for row in rows]
+    return [Check(row.uid, row.started_at, renamed_check(row)) for row in rows]
 
 
 def check_record(row: Row[Any]) -> CheckRecord:
@@ -238,7 +238,7 @@ def check_record(row: Row[Any]) -> CheckRecord:
     )
 
 
-def answered_check(row: Row[Any]) -> CheckRecord:
+def renamed_check(row: Row[Any]) -> CheckRecord:
     """Return a check with its current name, from a row as for `check_record`."""
     return replace(check_record(row), name=RENAMED_CHECKS.get(row.name, row.name))
 
@@ -275,7 +275,7 @@ def run_answer(connection: Connection, run_id: int) -> RunAnswer:
         exit_code=row.exit_code,
         tools={tool.name: tool.version for tool in tools},
         edges=edges_of(connection, run_id),
-        checks=[answered_check(check) for check in checks],
+        checks=[renamed_check(check) for check in checks],
         sources=sources_of(connection, run_id),
     )
 

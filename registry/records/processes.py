@@ -64,7 +64,7 @@ def state_and_start(pid: int) -> tuple[str, int] | None:
     return rest[STATE_FIELD - 3], int(rest[START_FIELD - 3])
 
 
-def shown_status(
+def current_status(
     status: str,
     host: str | None,
     process: Process | None,

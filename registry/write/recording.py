@@ -47,7 +47,7 @@ def record_run(connection: Connection, record: RunRecord) -> None:
         # Sorted, or two sessions of a server could deadlock.
         for edge in sorted(record.edges, key=lambda edge: edge.artifact.digest)
     }
-    run_id, is_new = inserted_run(connection, record)
+    run_id, is_new = insert_run(connection, record)
     if is_new:
         record_details(connection, run_id, record, ids)
     else:
@@ -57,7 +57,7 @@ def record_run(connection: Connection, record: RunRecord) -> None:
         record_location(connection, edge, ids[edge.artifact.digest], record.host, seen_at)
 
 
-def inserted_run(connection: Connection, record: RunRecord) -> tuple[int, bool]:
+def insert_run(connection: Connection, record: RunRecord) -> tuple[int, bool]:
     """Insert or complete a run; return its id, and whether it is new or has just ended. Raises ConflictingRecord."""
     fixed = {
         "kind": record.kind,

@@ -29,14 +29,14 @@ SPARE_SHARE, SPARE_BYTES = 100, 16 << 20  # extra space for the file system itse
 class DownloadStaging:
     """The staging folder in `folder` for the files of one source; a context manager that holds its lock.
 
-    folder is created if needed, and removed again if it stays empty. goes_on: the transport can resume what an earlier
+    folder is created if needed, and removed again if it stays empty. resumes: the transport can resume what an earlier
     run left unfinished, so that is kept. Raises DestinationError if another process fetches the same source into the
     same folder, and OSError.
     """
 
-    def __init__(self, folder: Path, source: str, *, goes_on: bool = False) -> None:
+    def __init__(self, folder: Path, source: str, *, resumes: bool = False) -> None:
         self.folder = folder
-        self._goes_on = goes_on
+        self._goes_on = resumes
         self._source = source
         self._own = folder / (PREFIX + re.sub(r"[^A-Za-z0-9._-]+", "--", source)[:120])
         self._made: list[Path] = []

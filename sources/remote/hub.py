@@ -77,7 +77,7 @@ class HubRepository:
         )
 
     @property
-    def goes_on(self) -> bool:
+    def resumes(self) -> bool:
         """False: huggingface_hub resumes only within one process."""
         return False
 

@@ -68,7 +68,7 @@ class CachedRepository:
         pass
 
     @property
-    def goes_on(self) -> bool:
+    def resumes(self) -> bool:
         """False: a copy starts from the beginning."""
         return False
 

@@ -82,7 +82,7 @@ class UrlFile:
         return self._offer
 
     @property
-    def goes_on(self) -> bool:
+    def resumes(self) -> bool:
         """True: a download is resumed if the file is unchanged."""
         return True
 

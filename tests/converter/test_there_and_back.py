@@ -15,10 +15,10 @@ from benchmarks.llama_cpp_logits import differences_of_logits
 from benchmarks.script_habits import HABITS
 from benchmarks.there_and_back import (
     differences,
-    in_the_second,
     is_difference,
     models,
     outcome,
+    reorder_rows,
     script,
     tensor_differences,
     there_and_back,
@@ -111,8 +111,8 @@ def test_rows_of_two_halves_are_compared_as_pairs(tmp_path: Path) -> None:
     file.write_bytes(model.key("exaone.attention.head_count", one(U32, 2)).build())
     header = read_header(file)
     rows = np.arange(8, dtype=np.float32)[:, None]
-    assert in_the_second(rows, "blk.0.attn_q.weight", header)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    assert in_the_second(rows, "blk.0.attn_v.weight", header) is rows
+    assert reorder_rows(rows, "blk.0.attn_q.weight", header)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert reorder_rows(rows, "blk.0.attn_v.weight", header) is rows
 
 
 def test_rows_that_are_pairs_are_compared_as_two_halves(tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_rows_that_are_pairs_are_compared_as_two_halves(tmp_path: Path) -> None:
     file.write_bytes(model.key("maincoder.attention.head_count_kv", one(U32, 2)).build())
     header = read_header(file)
     rows = np.arange(8, dtype=np.float32)
-    assert in_the_second(rows, "blk.0.attn_k.bias", header).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    assert in_the_second(rows, "blk.0.attn_k_norm.weight", header).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
+    assert reorder_rows(rows, "blk.0.attn_k.bias", header).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert reorder_rows(rows, "blk.0.attn_k_norm.weight", header).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 def test_one_tensor_of_queries_keys_and_values_is_compared_with_three(tmp_path: Path) -> None:

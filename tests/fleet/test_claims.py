@@ -168,15 +168,15 @@ class MemoryFiles:
         self, shared: dict[str, bytes], turn: Callable[[], None], on_write: Callable[[], None] = lambda: None
     ) -> None:
         self._shared = shared
-        self._turn = turn
+        self._poll = turn
         self._on_write = on_write
 
     def names(self) -> list[str]:
-        self._turn()
+        self._poll()
         return sorted(self._shared)
 
     def create(self, name: str, content: bytes) -> bool:
-        self._turn()
+        self._poll()
         if name in self._shared:
             return False
         self._shared[name] = content
@@ -184,11 +184,11 @@ class MemoryFiles:
         return True
 
     def read(self, name: str) -> bytes | None:
-        self._turn()
+        self._poll()
         return self._shared.get(name)
 
     def overwrite(self, name: str, content: bytes) -> bool:
-        self._turn()
+        self._poll()
         if name not in self._shared:
             return False
         self._shared[name] = content
@@ -196,7 +196,7 @@ class MemoryFiles:
         return True
 
     def remove(self, name: str) -> None:
-        self._turn()
+        self._poll()
         self._shared.pop(name, None)
 
 

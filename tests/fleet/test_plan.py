@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.base.errors import MalformedInput, UnsupportedInput
-from llorch.fleet import Plan, key_of, read_plan, written_plan
+from llorch.fleet import Plan, key_of, plan_bytes, read_plan
 from tests.fleet.tasks import task_named
 
 PLAN = Plan(
@@ -25,7 +25,7 @@ JSON = st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.booleans() 
 
 def test_a_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
     file = tmp_path / "plan.jsonl"
-    file.write_bytes(written_plan(PLAN))
+    file.write_bytes(plan_bytes(PLAN))
     assert read_plan(file) == PLAN
     assert len(file.read_text().splitlines()) == 3
 
@@ -47,7 +47,7 @@ def test_a_key_is_another_where_anything_is_another(
 
 
 def lines(*changed: tuple[int, str, object]) -> str:
-    rows = [json.loads(line) for line in written_plan(PLAN).splitlines()]
+    rows = [json.loads(line) for line in plan_bytes(PLAN).splitlines()]
     for line, key, value in changed:
         rows[line - 1][key] = value
     return "".join(json.dumps(row) + "\n" for row in rows)
@@ -88,4 +88,4 @@ def test_bytes_that_are_no_text_are_no_plan(tmp_path: Path) -> None:
 
 
 def test_equal_plans_are_equal_bytes() -> None:
-    assert written_plan(PLAN) == written_plan(replace(PLAN, tasks=tuple(PLAN.tasks)))
+    assert plan_bytes(PLAN) == plan_bytes(replace(PLAN, tasks=tuple(PLAN.tasks)))

@@ -191,10 +191,10 @@ def test_a_cut_connection_goes_on_with_the_rest(
         fetch(REPOSITORY, target)
         assert cut.fired == 1
         assert contents(target) == {FILE: content}
-        goes_on = after // 1000 * 1000  # huggingface_hub writes whole chunks
+        resumes = after // 1000 * 1000  # huggingface_hub writes whole chunks
         ranges = [row.headers.get("range") for row in hub.requests if row.server == "cdn"]
-        assert ranges == [None, f"bytes={goes_on}-" if goes_on else None]
-        assert hub.sent("*", server="cdn") == after + len(content) - goes_on
+        assert ranges == [None, f"bytes={resumes}-" if resumes else None]
+        assert hub.sent("*", server="cdn") == after + len(content) - resumes
 
 
 def test_the_bytes_that_came_are_not_read_again(

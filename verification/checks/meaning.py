@@ -166,10 +166,10 @@ def spellings(config: Config) -> Iterator[tuple[str, Config]]:
     if any(part.get("rope_type", "default") != "default" for part in parts):
         beside.add("rope_scaling")
     if beside <= config.values.keys() and (not config.family.nested_rope or config.family.older_base):
-        yield "rope_theta and rope_scaling", as_older(config)
+        yield "rope_theta and rope_scaling", as_transformers_4(config)
 
 
-def as_older(config: Config) -> Config:
+def as_transformers_4(config: Config) -> Config:
     """Return the config as transformers 4 reads it; some of its classes have one base for all layers."""
     older = without(config, [NEWER])
     if config.family.older_base != "rope_theta":

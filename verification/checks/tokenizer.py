@@ -111,11 +111,11 @@ def different(one: Tokenizer, other: Tokenizer, texts: tuple[str, ...]) -> Itera
         for special in (True, False):
             a, b = (t.encode(text, add_special_tokens=special) for t in (one, other))
             if a.ids != b.ids:
-                yield f"{printable(text, 30)}: {where_they_part(text, a, b)}"
+                yield f"{printable(text, 30)}: {first_difference(text, a, b)}"
                 break
 
 
-def where_they_part(text: str, a: Encoding, b: Encoding, sides: tuple[str, str] = SIDES) -> str:
+def first_difference(text: str, a: Encoding, b: Encoding, sides: tuple[str, str] = SIDES) -> str:
     """Describe where two encodings of a text start to differ, with the next ids and pieces of both sides."""
     same = next((i for i, (x, y) in enumerate(zip(a.ids, b.ids, strict=False)) if x != y), None)
     at = min(len(a.ids), len(b.ids)) if same is None else same
@@ -137,7 +137,7 @@ def next_tokens(encoded: Encoding, at: int) -> str:
 )
 def tokenizer_vocabulary(subject: Subject) -> Measurement:
     """Both tokenizers have the same tokens with the same ids."""
-    if (size := size_of_the_same(subject)) is not None:
+    if (size := size_if_same(subject)) is not None:
         return count([], f"{size} tokens", compared=size)
     one = subject.source_text.tokenizer.get_vocab(with_added_tokens=True)
     other = subject.folder_text.tokenizer.get_vocab(with_added_tokens=True)
@@ -158,7 +158,7 @@ def tokenizer_merges(subject: Subject) -> Measurement:
     """The merges of both tokenizers are the same in the same order, if the source has any."""
     if MERGES not in subject.header.metadata:  # scores can be turned into several equivalent orders of merges
         return count([], "the source has none", compared=1)
-    if (size := size_of_the_same(subject)) is not None:
+    if (size := size_if_same(subject)) is not None:
         return count([], f"{size} tokens", compared=size)
     one, other = (merges(text.tokenizer) for text in (subject.source_text, subject.folder_text))
     differences = (
@@ -206,7 +206,7 @@ def tokenizer_special(subject: Subject) -> Measurement:
     return count(differences, f"{len(mine)} tokens, {len(framed)} texts", compared=max(1, len(mine | theirs)))
 
 
-def size_of_the_same(subject: Subject) -> int | None:
+def size_if_same(subject: Subject) -> int | None:
     """Return the number of tokens if both sides have the same tokenizer.json, so nothing can differ; else None."""
     one = subject.source_text.tokenizer
     same = one is subject.folder_text.tokenizer
@@ -223,7 +223,7 @@ def different_ids(one: Tokenizer, other: Tokenizer, texts: Sequence[str]) -> Ite
     pairs = (t.encode_batch(list(texts), add_special_tokens=False) for t in (one, other))
     for text, a, b in zip(texts, *pairs, strict=True):
         if a.ids != b.ids:
-            yield f"{printable(text, 30)}: {where_they_part(text, a, b)}"
+            yield f"{printable(text, 30)}: {first_difference(text, a, b)}"
 
 
 @check(
@@ -287,7 +287,7 @@ def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
 )
 def tokenizer_decoded(subject: Subject) -> Measurement:
     """Both tokenizers decode the same ids to the same text: ids of texts, and every token by itself."""
-    if (size := size_of_the_same(subject)) is not None:
+    if (size := size_if_same(subject)) is not None:
         return count([], f"{size} tokens", compared=size)
     one, other = subject.source_text.tokenizer, subject.folder_text.tokenizer
     rows = [one.encode(text).ids for text in (*ODDITIES, *PROSE.split("\n\n"))]
@@ -345,7 +345,7 @@ def template_text(subject: Subject) -> Measurement:
     expected, found = dict(source_templates(subject)), dict(folder_templates(subject))
     names = sorted(expected.keys() | found.keys())
     differences = [
-        f"{name} {where_it_is(name, expected, found)}"
+        f"{name} {template_difference(name, expected, found)}"
         for name in names
         if expected.get(name) != found.get(name)
     ]
@@ -354,7 +354,7 @@ def template_text(subject: Subject) -> Measurement:
     return count(differences, what, compared=max(1, len(names)))
 
 
-def where_it_is(name: str, source: Mapping[str, str], folder: Mapping[str, str]) -> str:
+def template_difference(name: str, source: Mapping[str, str], folder: Mapping[str, str]) -> str:
     """Return how a template differs: "differs", or which side alone has it."""
     if name in source and name in folder:
         return "differs"

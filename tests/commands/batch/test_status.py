@@ -79,10 +79,10 @@ def test_prometheus_reads_the_textfile(out: Path) -> None:
 
 
 def test_the_command_writes_all_of_them(alone: Path, out: Path) -> None:
-    from llorch.fleet import Plan, written_plan
+    from llorch.fleet import Plan, plan_bytes
 
     tasks = (task_named("a"), task_named("b"))
-    (alone / "plan.jsonl").write_bytes(written_plan(Plan({}, {}, "none", tasks)))
+    (alone / "plan.jsonl").write_bytes(plan_bytes(Plan({}, {}, "none", tasks)))
     done = invoke(
         main, "status", "plan.jsonl", "--out", out, "--html", "s.html", "--prometheus", "s.prom", "--json"
     )

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from llorch.base.printable import width
 from llorch.registry.export.drawing import LETTER, as_dot, as_svg, as_tree
-from llorch.registry.export.layout import Edge, laid_out, spread
+from llorch.registry.export.layout import Edge, lay_out, spread
 from llorch.registry.query.lineage import Arrow, ArtifactNode, Lineage, RunNode
 from tests.registry.invented import START
 
@@ -176,7 +176,7 @@ def test_whatever_the_graph_boxes_are_apart_and_edges_cross_none(
     graph: tuple[list[tuple[float, float]], list[tuple[int, int]]],
 ) -> None:
     sizes, pairs = graph
-    drawn = laid_out({str(n): size for n, size in enumerate(sizes)}, [Edge(str(a), str(b)) for a, b in pairs])
+    drawn = lay_out({str(n): size for n, size in enumerate(sizes)}, [Edge(str(a), str(b)) for a, b in pairs])
     boxes = list(drawn.boxes.values())
     for place, one in enumerate(boxes):
         assert 0 <= one[0] < one[0] + one[2] <= drawn.width

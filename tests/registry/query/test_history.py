@@ -15,7 +15,7 @@ import pytest
 from llorch.registry import Registry
 from llorch.registry.errors import ConflictingRecord
 from llorch.registry.records.answers import RunAnswer
-from llorch.registry.records.processes import Process, is_alive, shown_status, this_process
+from llorch.registry.records.processes import Process, current_status, is_alive, this_process
 from llorch.registry.records.records import RunRecord, SourceRecord
 from tests.registry.invented import START, conversion, folder, gguf, uid, verification
 
@@ -108,10 +108,10 @@ def test_a_process_id_that_was_given_again_is_another_process() -> None:
 def test_of_a_run_on_another_machine_nobody_says_that_it_died(hours: int, shown: str) -> None:
     process = Process("another boot", 1, 1)
     now = START + timedelta(hours=hours)
-    assert shown_status("running", "there", process, START, now, this_host="here") == shown
-    assert shown_status("running", "here", process, START, now, this_host="here") == "died"
-    assert shown_status("running", "here", None, START, now, this_host="here") == shown
-    assert shown_status("failed", "here", process, START, now, this_host="here") == "failed"
+    assert current_status("running", "there", process, START, now, this_host="here") == shown
+    assert current_status("running", "here", process, START, now, this_host="here") == "died"
+    assert current_status("running", "here", None, START, now, this_host="here") == shown
+    assert current_status("failed", "here", process, START, now, this_host="here") == "failed"
 
 
 def test_a_source_comes_back_as_it_was_told(registry: Registry) -> None:
