@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on loopback, with switches for what goes wrong. Nothing of it leaves this machine.
+"""A fake Hugging Face Hub on loopback, with injectable faults. Nothing leaves this machine.
 
 A test takes the fixture `hub` of `tests.hub.fixtures`, fills it, sets a fault, runs a client, and counts:
 

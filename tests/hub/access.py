@@ -1,4 +1,4 @@
-"""Who may see what: the hub's refusals, with the headers by which its client tells them apart."""
+"""Access control: the hub's error answers, with the headers by which its client tells them apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.hub.repository import Commit, Repository
 
 
 class Problem(Exception):
-    """What the hub refuses, as the answer that says so."""
+    """A refused request, with the error answer in `answer`."""
 
     def __init__(
         self, status: int, code: str | None, message: str, headers: Mapping[str, str] | None = None
@@ -22,13 +22,13 @@ class Problem(Exception):
 
 
 def in_json(value: object, headers: Mapping[str, str] | None = None, status: int = 200) -> Answer:
-    """An answer of the API."""
+    """Return a JSON answer of the API."""
     data = json.dumps(value).encode()
     return whole(status, data, {"content-type": "application/json; charset=utf-8", **(headers or {})})
 
 
 def require_token(hub: Hub, asked: Asked) -> bool:
-    """Whether the request has the token; refuses one that has another."""
+    """Return whether the request has the token; raises Problem 401 for another token."""
     sent = asked.headers.get("authorization")
     if sent is not None and sent != f"Bearer {hub.token}":
         raise Problem(401, None, "Invalid credentials in Authorization header")
@@ -36,7 +36,7 @@ def require_token(hub: Hub, asked: Asked) -> bool:
 
 
 def require_repository(hub: Hub, asked: Asked, id: str) -> Repository:
-    """The repository, if the request may know of it."""
+    """Return the repository; raises Problem if there is none or the request may not see it."""
     has_token = require_token(hub, asked)
     repository = hub.repositories.get(id)
     if repository is None or (repository.private and not has_token):
@@ -47,7 +47,7 @@ def require_repository(hub: Hub, asked: Asked, id: str) -> Repository:
 
 
 def require_access(hub: Hub, asked: Asked, repository: Repository) -> None:
-    """Refuses the files of a gated repository to whom it has not granted them."""
+    """Raise Problem if the repository is gated and the request has no access."""
     if not repository.gated:
         return
     restricted = f"Access to model {repository.id} is restricted"
@@ -63,7 +63,7 @@ def require_access(hub: Hub, asked: Asked, repository: Repository) -> None:
 
 
 def require_commit(repository: Repository, revision: str) -> Commit:
-    """The commit that a revision names."""
+    """Return the commit of a revision; raises Problem 404."""
     commit = repository.at(revision)
     if commit is None:
         raise Problem(404, "RevisionNotFound", f"Invalid rev id: {revision}")
@@ -71,5 +71,5 @@ def require_commit(repository: Repository, revision: str) -> Commit:
 
 
 def not_found(path: str, commit: Commit) -> Problem:
-    """The commit has no such file or folder."""
+    """Return the 404 for a file or folder that the commit lacks."""
     return Problem(404, "EntryNotFound", f"Entry not found: {path}", {"x-repo-commit": commit.id})

@@ -1,4 +1,4 @@
-"""An answer as data, the rules by which a range of a file is one, and the sending of it, byte by byte counted."""
+"""Answers as data, range requests for files, and sending an answer while its bytes are counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTHING = InMemory(b"")
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, as far as an answer depends on it.
+    """The parts of a request that an answer depends on.
 
     server: "hub", "cdn" or "site". path: decoded. target: path and query as they were sent. headers: names in lower
     case. subject: `owner/name/path` of the file it is about, `owner/name` of a listing, else "".
@@ -36,18 +36,18 @@ class Asked:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What a fault's pattern may match."""
+        """The names that a fault's pattern may match."""
         return self.path, self.subject
 
     @property
     def query(self) -> dict[str, list[str]]:
-        """The query's values by name."""
+        """The query parameters: name → values."""
         return parse_qs(self.target.partition("?")[2])
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some bytes of others; it is shorter than asked where these end before."""
+    """A range of other bytes, shortened to where these end."""
 
     whole: Bytes
     start: int
@@ -63,7 +63,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back, and how.
+    """An answer, and how it is sent.
 
     length: what Content-Length says; None says nothing and sends chunks. cut_after: body bytes after which the
     connection is closed. pace: so many bytes, then so many seconds of rest. endless: zeros follow the body for ever.
@@ -79,12 +79,12 @@ class Answer:
 
 
 def whole(status: int, data: bytes, headers: Mapping[str, str]) -> Answer:
-    """An answer with these bytes."""
+    """Return an answer with a body of these bytes."""
     return Answer(status, InMemory(data), len(data), headers)
 
 
 def part_of(file: File, asked: Asked, headers: Mapping[str, str]) -> Answer:
-    """A file's bytes, or the range of them that was asked for: 200, 206 or 416.
+    """Return a file's bytes, or the requested range of them: 200, 206 or 416.
 
     Of several ranges in one request none is served, nor one whose If-Range names another entity tag or a weak one:
     then the answer is the whole. Source: RFC 9110, 13.1.5 and 14.2.
@@ -103,7 +103,7 @@ def part_of(file: File, asked: Asked, headers: Mapping[str, str]) -> Answer:
 
 
 def asked_range(asked: Asked, file: File) -> tuple[int, int] | None:
-    """The first byte and the one after the last; crossed or equal where the file has none of them.
+    """Return the requested range as (start, stop); start ≥ stop if the file has none of its bytes.
 
     None is the whole.
     """
@@ -125,7 +125,7 @@ def asked_range(asked: Asked, file: File) -> tuple[int, int] | None:
 async def send_answer(
     answer: Answer, method: str, receive: Receive, send: Send, count: Callable[[int], None]
 ) -> None:
-    """Sends it until it ends, is cut, or nobody listens any more.
+    """Send the answer until it ends, is cut, or the client has disconnected.
 
     count: called with the number of body bytes before these are given to the socket. A cut returns without the last
     message of the body; uvicorn then closes the connection after what was sent.
@@ -153,14 +153,14 @@ async def send_answer(
 
 
 async def wait_until_gone(receive: Receive, gone: asyncio.Event) -> None:
-    """Sets `gone` when the client has closed its connection."""
+    """Set `gone` when the client has closed its connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
     gone.set()
 
 
 async def send_body(answer: Answer, send: Send, count: Callable[[int], None], gone: asyncio.Event) -> bool:
-    """The body's bytes; whether they are all that the headers promised."""
+    """Send the body; return whether it has all the bytes that the headers declare."""
     size = answer.body.size if answer.length is None else min(answer.body.size, answer.length)
     stop = size if answer.cut_after is None else min(size, answer.cut_after)
     step, rest_s = answer.pace or (CHUNK, 0.0)
@@ -175,7 +175,7 @@ async def send_body(answer: Answer, send: Send, count: Callable[[int], None], go
 
 
 async def rest(seconds: float, gone: asyncio.Event) -> None:
-    """Waits, but not for one who has gone; at least until the loop has seen whether he has."""
+    """Sleep, or until the client has gone; yields to the event loop at least once, so that it can notice that."""
     await asyncio.sleep(0)
     if seconds:
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The hub's API: what there is of a repository, its folders page by page, and whose a token is.
+"""The hub's API: repository information, paginated folder listings, and the token's user.
 
 Source of the words: huggingface_hub 2.4, `hf_api.py` and `utils/_pagination.py`.
 """
@@ -29,7 +29,7 @@ def who_am_i(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
 
 
 def model(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
-    """What there is to say of a repository; with `expand` only the properties that it names."""
+    """Return a repository's information; with `expand` only the named properties."""
     repository = require_repository(hub, asked, parameters["repository"])
     commit = require_commit(repository, unquote(parameters.get("revision", "main")))
     query = asked.query
@@ -56,7 +56,7 @@ def model(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
 
 
 def tree(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
-    """A page of a folder's entries, and by Link where the next is."""
+    """Return one page of a folder's entries, with the next page's URL in the Link header."""
     repository = require_repository(hub, asked, parameters["repository"])
     commit = require_commit(repository, unquote(parameters["revision"]))
     folder = unquote(parameters.get("path", "")).strip("/")
@@ -81,7 +81,7 @@ def tree(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
 
 
 def paths_info(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
-    """The entries of the paths that the form names; those that are not there are left out."""
+    """Return the entries of the paths in the form; missing ones are left out."""
     repository = require_repository(hub, asked, parameters["repository"])
     commit = require_commit(repository, unquote(parameters["revision"]))
     form = parse_qs(asked.body.decode())
@@ -91,7 +91,7 @@ def paths_info(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
 
 
 def listed(entry: Entry, last: Commit | None) -> dict[str, object]:
-    """An entry as `tree` and `paths-info` say it; with the listing's commit as its last if that is given."""
+    """Return an entry as `tree` and `paths-info` give it. last: the commit to give as its last, if any."""
     said: dict[str, object]
     if isinstance(entry, File):
         said = {"type": "file", "oid": entry.blob_id, "size": entry.size, "path": entry.path}
@@ -107,7 +107,7 @@ def listed(entry: Entry, last: Commit | None) -> dict[str, object]:
 
 
 def sibling(file: File, has_sizes: bool) -> dict[str, object]:
-    """A file as `model` says it."""
+    """Return a file as `model` lists it."""
     if not has_sizes:
         return {"rfilename": file.path}
     said: dict[str, object] = {"rfilename": file.path, "blobId": file.blob_id, "size": file.size}
@@ -117,7 +117,7 @@ def sibling(file: File, has_sizes: bool) -> dict[str, object]:
 
 
 def files_of(hub: Hub, asked: Asked, repository: Repository, commit: Commit) -> list[File]:
-    """All files of a commit, and those that a fault lists besides, as they are declared."""
+    """Return all files of a commit, and those added by a fault, as they are declared."""
     entries = commit.tree.entries(recursive=True)
     files = [entry for entry in entries if isinstance(entry, File)]
     files += [plain_file(path, b"") for path in hub.faults.also_listed(asked)]
@@ -125,7 +125,7 @@ def files_of(hub: Hub, asked: Asked, repository: Repository, commit: Commit) -> 
 
 
 def declared(hub: Hub, asked: Asked, repository: Repository, entry: Listed) -> Listed:
-    """A listing's entry as the faults let it be said; they see a request about this file."""
+    """Return a listing's entry as changed by the faults, which see a request for this file."""
     if not hub.faults.switches or not isinstance(entry, File):
         return entry
     return hub.faults.declared(entry, replace(asked, path="", subject=f"{repository.id}/{entry.path}"))
@@ -136,5 +136,5 @@ def is_true(query: Mapping[str, list[str]], name: str) -> bool:
 
 
 def moment(seconds: int) -> str:
-    """As the hub writes it: 2023-11-14T22:13:20.000Z."""
+    """Return a Unix time in the hub's format: 2023-11-14T22:13:20.000Z."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -1,4 +1,4 @@
-"""The three applications: the hub, the CDN that has its LFS files, and a plain website.
+"""The three ASGI applications: the hub, the CDN with its LFS files, and a plain website.
 
 Each makes an `Answer` of a request; where that differs from the truth, a fault said so.
 """
@@ -25,7 +25,7 @@ Handler = Callable[[Hub, Asked, Mapping[str, str]], Answer]
 
 
 class RepositoryId(Convertor[str]):
-    """One part of a path, or two."""
+    """A URL convertor for a repository id: one or two parts of a path."""
 
     regex = "[^/]+(/[^/]+)?"
 
@@ -40,7 +40,7 @@ register_url_convertor("repository", RepositoryId())
 
 
 def application(hub: Hub, server: str) -> ASGIApp:
-    """The application of "hub", "cdn" or "site"."""
+    """Return the application of a server: "hub", "cdn" or "site"."""
     routes = [
         Route(path, endpoint(hub, server, handler), methods=list(methods))
         for path, methods, handler in ROUTES[server]
@@ -48,14 +48,14 @@ def application(hub: Hub, server: str) -> ASGIApp:
     inner = Starlette(debug=True, routes=routes)
 
     async def undecoded(scope: Scope, receive: Receive, send: Send) -> None:
-        """Routes by the path as it was sent: in a revision or a file's name %2F is no slash."""
+        """Route by the raw path: %2F in a revision or a file's name is not a slash."""
         await inner({**scope, "path": scope["raw_path"].decode("latin-1")}, receive, send)
 
     return undecoded
 
 
 def endpoint(hub: Hub, server: str, handler: Handler) -> Callable[[Request], Awaitable[ASGIApp]]:
-    """What Starlette calls: asks the handler, lets the faults speak, keeps the exchange."""
+    """Return Starlette's endpoint: it calls the handler, applies the faults and records the exchange."""
 
     async def answer(request: Request) -> ASGIApp:
         asked = Asked(
@@ -89,7 +89,7 @@ def endpoint(hub: Hub, server: str, handler: Handler) -> Callable[[Request], Awa
 
 
 def made_answer(hub: Hub, handler: Handler, asked: Asked, parameters: Mapping[str, str]) -> Answer:
-    """The handler's answer, or the refusal that it raised, as the faults let it be sent."""
+    """Return the handler's answer, or that of the Problem it raised, as changed by the faults."""
     asked = replace(asked, subject=subject_of(asked, parameters))
     try:
         answer = handler(hub, hub.faults.understood(asked), parameters)
@@ -99,7 +99,7 @@ def made_answer(hub: Hub, handler: Handler, asked: Asked, parameters: Mapping[st
 
 
 def subject_of(asked: Asked, parameters: Mapping[str, str]) -> str:
-    """`owner/name/path` of a file's request, `owner/name` of another about a repository."""
+    """Return `owner/name/path` for a request for a file, `owner/name` for another about a repository."""
     repository, path = parameters.get("repository", ""), unquote(parameters.get("path", ""))
     return f"{repository}/{path}" if asked.server == "cdn" or "/resolve/" in asked.target else repository
 

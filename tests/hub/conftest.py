@@ -1,4 +1,4 @@
-"""The hub for its own tests."""
+"""The hub's fixtures for its own tests."""
 
 from tests.hub.fixtures import hub, hub_servers
 

@@ -1,4 +1,4 @@
-"""What was asked of the servers and what they sent, kept while it goes on; read from another thread."""
+"""The servers' requests and answers, recorded while they run and read from another thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.hub.answer import Asked
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and what came back.
+    """One request and its answer.
 
     server: "hub", "cdn" or "site". path: decoded. query: as it was sent. headers: of the request, names in lower case.
     status: 0 until the answer begins. sent: bytes of the body that were given to the socket; where the client left,
@@ -29,7 +29,7 @@ class Exchange:
 
 
 class Exchanges:
-    """All of them, in the order in which the requests came."""
+    """All exchanges, in the order of the requests."""
 
     def __init__(self) -> None:
         self._rows: dict[int, Exchange] = {}
@@ -37,22 +37,22 @@ class Exchanges:
         self._changed = threading.Condition()
 
     def rows(self) -> list[Exchange]:
-        """As they stand now."""
+        """Return the exchanges in their current state."""
         with self._changed:
             return list(self._rows.values())
 
     def clear(self) -> None:
-        """Forgets them, and what comes of those that still go on."""
+        """Forget all exchanges, including the rest of those still running."""
         with self._changed:
             self._rows.clear()
 
     def wait_until_over(self, timeout_s: float) -> bool:
-        """Waits until none goes on; whether that is so now."""
+        """Wait until none is running; return False after the timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: all(row.is_over for row in self._rows.values()), timeout_s)
 
     def begin(self, asked: Asked) -> int:
-        """A new one; the number by which the others know it."""
+        """Add an exchange; return its number for the other methods."""
         with self._changed:
             number, self._next = self._next, self._next + 1
             query = asked.target.partition("?")[2]
@@ -60,15 +60,15 @@ class Exchanges:
             return number
 
     def answered(self, number: int, status: int) -> None:
-        """The answer begins."""
+        """Record the start of the answer."""
         self._change(number, lambda row: replace(row, status=status))
 
     def sent(self, number: int, size: int) -> None:
-        """So many bytes more."""
+        """Record `size` more bytes of the body."""
         self._change(number, lambda row: replace(row, sent=row.sent + size))
 
     def over(self, number: int) -> None:
-        """Nothing more is sent."""
+        """Record the end of the answer."""
         self._change(number, lambda row: replace(row, is_over=True))
 
     def _change(self, number: int, change: Callable[[Exchange], Exchange]) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong between a hub and its client, each as data; and the switches that say where and how often.
+"""Faults between a hub and its client, as data, and switches for where and how often they fire.
 
 A fault changes what is declared of a file, what was asked, or what is answered; the servers know none of them.
 Set on "hub", `WrongDigest` and `LyingSize` show in listings and metadata; set on "cdn" or "site", in the headers of the
@@ -25,7 +25,7 @@ Changed = TypeVar("Changed")
 
 @dataclass(frozen=True)
 class Fault:
-    """Nothing goes wrong. Each hook answers None where the fault has nothing to change, and does not fire then.
+    """The base class, which does nothing. A hook returns None if the fault changes nothing; then it does not fire.
 
     fired: how often it has before.
     """
@@ -34,25 +34,25 @@ class Fault:
     times: int | None = None
 
     def declare(self, file: File, fired: int) -> File | None:
-        """Another file instead of this one: other bytes, or other words about the same."""
+        """Return a replacement for a file: other bytes, or other metadata."""
         return None
 
     def ask(self, asked: Asked, fired: int) -> Asked | None:
-        """Another request instead of this one, as the server understands it."""
+        """Return a replacement for a request, for the server to handle."""
         return None
 
     def answer(self, answer: Answer, asked: Asked, fired: int) -> Answer | None:
-        """Another answer instead of this one."""
+        """Return a replacement for an answer."""
         return None
 
     def list_also(self, fired: int) -> tuple[str, ...] | None:
-        """Names of files that a listing has and the repository has not."""
+        """Return names of files to add to a listing."""
         return None
 
 
 @dataclass(frozen=True)
 class Cut(Fault):
-    """The connection is closed after so many bytes of a longer body."""
+    """Close the connection after `after` bytes of a longer body."""
 
     after: int
 
@@ -63,7 +63,7 @@ class Cut(Fault):
 
 @dataclass(frozen=True)
 class Status(Fault):
-    """Another status, with its headers and body, and nothing of the true answer."""
+    """Answer with another status, headers and body."""
 
     code: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Status(Fault):
 
 @dataclass(frozen=True)
 class Html(Fault):
-    """A page with status 200, as a portal before the network sends."""
+    """Answer with a page and status 200, as a captive portal does."""
 
     body: bytes = PAGE
 
@@ -85,7 +85,7 @@ class Html(Fault):
 
 @dataclass(frozen=True)
 class Flipped:
-    """Bytes of which one has its lowest bit the other way."""
+    """Bytes with the lowest bit of one flipped."""
 
     true: Bytes
     at: int
@@ -103,7 +103,7 @@ class Flipped:
 
 @dataclass(frozen=True)
 class FlipByte(Fault):
-    """The byte at this offset of the file is another in the answers that hold it; what is said of it stays."""
+    """Change the byte at this offset of the file in every answer that holds it; the metadata stays."""
 
     at: int
 
@@ -115,7 +115,7 @@ class FlipByte(Fault):
 
 @dataclass(frozen=True)
 class Replaced(Fault):
-    """A file that changes between two ranges.
+    """Change a file between two range requests.
 
     The first answer that would go past the offset `after` of the file is cut there; from then on `content` is served,
     under its own entity tag, or with `keep_etag` under the old.
@@ -141,7 +141,7 @@ class Replaced(Fault):
 
 @dataclass(frozen=True)
 class WrongDigest(Fault):
-    """Listing and headers say another digest: the first hex digit of SHA-256 and of git's id is another one."""
+    """Declare a wrong digest in listing and headers: the first hex digit of SHA-256 and of git's id is changed."""
 
     def declare(self, file: File, fired: int) -> File | None:
         return replace(
@@ -154,7 +154,7 @@ class WrongDigest(Fault):
 
 @dataclass(frozen=True)
 class LyingSize(Fault):
-    """Another size is said than there are bytes: a longer answer ends early, a shorter one is cut to what was said."""
+    """Declare a wrong size: with a larger one the answer ends early, with a smaller one it is cut to that size."""
 
     size: int
 
@@ -164,7 +164,7 @@ class LyingSize(Fault):
 
 @dataclass(frozen=True)
 class RedirectTo(Fault):
-    """To another URL; what the headers say of the file stays."""
+    """Redirect to another URL; the headers about the file stay."""
 
     url: str
     code: int = 302
@@ -176,7 +176,7 @@ class RedirectTo(Fault):
 
 @dataclass(frozen=True)
 class RedirectLoop(Fault):
-    """To the very URL that was asked for."""
+    """Redirect to the requested URL itself."""
 
     def answer(self, answer: Answer, asked: Asked, fired: int) -> Answer | None:
         return RedirectTo(asked.target).answer(answer, asked, fired)
@@ -184,7 +184,7 @@ class RedirectLoop(Fault):
 
 @dataclass(frozen=True)
 class Drip(Fault):
-    """So many bytes of the body, then so many seconds of rest, and again."""
+    """Send `bytes` bytes of the body, then pause for `every_s` seconds, repeatedly."""
 
     bytes: int
     every_s: float
@@ -195,7 +195,7 @@ class Drip(Fault):
 
 @dataclass(frozen=True)
 class Endless(Fault):
-    """No Content-Length, and zeros after the body for ever."""
+    """Send no Content-Length, and endless zeros after the body."""
 
     def answer(self, answer: Answer, asked: Asked, fired: int) -> Answer | None:
         return replace(answer, length=None, endless=True) if asked.method != "HEAD" else None
@@ -203,7 +203,7 @@ class Endless(Fault):
 
 @dataclass(frozen=True)
 class IgnoreRange(Fault):
-    """The whole file, status 200, to a request for a range."""
+    """Answer a range request with the whole file and status 200."""
 
     def ask(self, asked: Asked, fired: int) -> Asked | None:
         if "range" not in asked.headers:
@@ -215,7 +215,7 @@ class IgnoreRange(Fault):
 
 @dataclass(frozen=True)
 class WrongRange(Fault):
-    """The bytes that were asked for, under a Content-Range that says others: moved, or of another total."""
+    """Send the requested bytes under a wrong Content-Range: shifted, or with another total."""
 
     shift: int = 1
     total: int | None = None
@@ -230,7 +230,7 @@ class WrongRange(Fault):
 
 @dataclass(frozen=True)
 class Gzip(Fault):
-    """Compressed, in chunks, without a Content-Length and under a weak entity tag, for a client that accepts it.
+    """Compress the body, in chunks, without Content-Length and with a weak entity tag, if the client accepts it.
 
     The real hub does so with small text files.
     """
@@ -247,7 +247,7 @@ class Gzip(Fault):
 
 @dataclass(frozen=True)
 class ExtraEntries(Fault):
-    """Files at the end of a listing that the repository has not: hostile names, or one that is there already."""
+    """Add files to the end of a listing: hostile names, or one that exists already."""
 
     paths: tuple[str, ...]
 
@@ -256,18 +256,18 @@ class ExtraEntries(Fault):
 
 
 def first_byte(answer: Answer) -> int:
-    """The offset in the file at which an answer's body begins."""
+    """Return the offset in the file at which an answer's body begins."""
     return int(re.findall(r"\d+", answer.headers.get("content-range", "0"))[0])
 
 
 def another_digest(digest: str) -> str:
-    """One that differs in its first hex digit."""
+    """Return a digest that differs in its first hex digit."""
     return ("1" if digest.startswith("0") else "0") + digest[1:]
 
 
 @dataclass
 class Switch:
-    """A fault, where it is on, and how often it has fired.
+    """A fault, the requests it applies to, and how often it has fired.
 
     pattern: as in fnmatch, of a request's path, or of `owner/name/path` for a file, `owner/name` for a listing.
     method: of these requests alone. skip: how many times it does not fire first.
@@ -282,7 +282,7 @@ class Switch:
     skipped: int = 0
 
     def is_on(self, asked: Asked) -> bool:
-        """Whether it may fire for this request."""
+        """Return whether the fault may fire for this request."""
         return (
             self.server == asked.server
             and self.method in (None, asked.method)
@@ -291,7 +291,7 @@ class Switch:
         )
 
     def use(self, changed: Changed | None) -> Changed | None:
-        """Counts what a hook of the fault gave; None where it has nothing to change, or is skipped."""
+        """Return a hook's result and count it; None if there is none, or if it is skipped."""
         if changed is None:
             return None
         if self.skipped < self.skip:
@@ -302,25 +302,25 @@ class Switch:
 
 
 class Faults:
-    """The switches, in the order in which they were set; later ones change what earlier ones gave."""
+    """The switches, in the order in which they were set; later ones change the results of earlier ones."""
 
     def __init__(self) -> None:
         self.switches: list[Switch] = []
 
     def declared(self, file: File, asked: Asked) -> File:
-        """What is said of a file, and served of it."""
+        """Return a file as it is declared and served."""
         return self._changed(file, asked, lambda switch, file: switch.fault.declare(file, switch.fired))
 
     def understood(self, asked: Asked) -> Asked:
-        """The request as the server understands it."""
+        """Return the request that the server handles."""
         return self._changed(asked, asked, lambda switch, asked: switch.fault.ask(asked, switch.fired))
 
     def answered(self, answer: Answer, asked: Asked) -> Answer:
-        """What is sent."""
+        """Return the answer that is sent."""
         return self._changed(answer, asked, lambda switch, now: switch.fault.answer(now, asked, switch.fired))
 
     def also_listed(self, asked: Asked) -> tuple[str, ...]:
-        """The files that this listing has besides."""
+        """Return the files added to this listing."""
         return self._changed((), asked, lambda switch, _: switch.fault.list_also(switch.fired))
 
     def _changed(

@@ -1,4 +1,4 @@
-"""The bytes of files: from the hub for what git has, from the CDN for LFS files, from the website for what it has.
+"""Downloads: git's files from the hub, LFS files from the CDN, and the website's files.
 
 Source of the headers: huggingface_hub 2.4, `file_download.py`.
 """
@@ -18,7 +18,7 @@ SIGNING_KEY = b"the key of the CDN"
 
 
 def resolve(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
-    """A file of git's, or the way to the CDN and the metadata of the LFS file there."""
+    """Return a file stored in git, or a redirect to the CDN with the metadata of an LFS file."""
     repository = require_repository(hub, asked, parameters["repository"])
     require_access(hub, asked, repository)
     commit = require_commit(repository, unquote(parameters["revision"]))
@@ -36,7 +36,7 @@ def resolve(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
 
 
 def signed(hub: Hub, path: str) -> str:
-    """A URL of the CDN that opens without a token."""
+    """Return a signed URL of the CDN, which needs no token."""
     query = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
         "X-Amz-Expires": "3600",
@@ -46,12 +46,12 @@ def signed(hub: Hub, path: str) -> str:
 
 
 def signature(path: str) -> str:
-    """What the CDN lets in."""
+    """Return the signature that the CDN accepts for a path."""
     return hashlib.sha256(SIGNING_KEY + path.encode()).hexdigest()
 
 
 def stored(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
-    """The CDN's file, to whom the hub has sent there."""
+    """Return the CDN's file for a URL signed by the hub, else 403."""
     path = asked.target.partition("?")[0]
     if asked.query.get("X-Amz-Signature") != [signature(path)]:
         return whole(403, b"<Error><Code>AccessDenied</Code></Error>", {"content-type": "application/xml"})
@@ -62,7 +62,7 @@ def stored(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
 
 
 def published(hub: Hub, asked: Asked, parameters: Mapping[str, str]) -> Answer:
-    """The website's file."""
+    """Return a file of the website."""
     file = hub.site.get(unquote(parameters["path"]))
     return served(hub, asked, file) if file else no_file(hub, asked, parameters)
 

@@ -1,4 +1,4 @@
-"""The hub as pytest gives it. A room's `conftest.py` takes it by `from tests.hub.fixtures import hub, hub_servers`."""
+"""pytest fixtures of the hub. A room's `conftest.py` has `from tests.hub.fixtures import hub, hub_servers`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["hub", "hub_servers"]
 
 @pytest.fixture(scope="session")
 def hub_servers() -> Iterator[Servers]:
-    """The servers, which one test after the other fills."""
+    """The running servers, shared by all tests."""
     with running() as servers:
         yield servers
 
 
 @pytest.fixture
 def hub(hub_servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """An empty hub, which huggingface_hub in this process finds at HF_ENDPOINT, with an empty cache and no token."""
+    """An empty hub, at HF_ENDPOINT for huggingface_hub in this process, with an empty cache and no token."""
     made = hub_servers.new_hub(tmp_path / "hf-home")
     for name in [name for name in os.environ if name.upper().startswith(FOREIGN)]:
         monkeypatch.delenv(name)
@@ -36,7 +36,7 @@ def hub(hub_servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def point_at_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes huggingface_hub what it would be, had it been imported in the environment of now.
+    """Update huggingface_hub as if it had been imported with the current environment.
 
     Its constants are read once, at its import; some modules have copies of them.
     """
@@ -52,7 +52,7 @@ def point_at_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def end_connections() -> None:
-    """Closes those that huggingface_hub keeps: the next test has its own."""
+    """Close huggingface_hub's open connections, so that the next test has its own."""
     from huggingface_hub import close_session
 
     close_session()

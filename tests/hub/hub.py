@@ -1,4 +1,4 @@
-"""A hub as a test sees it: what it has, whom it knows, what goes wrong on it, and what was asked of it."""
+"""The hub's interface for tests: its repositories, token, faults and recorded requests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NO_AGENTS = (
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the three servers listen: `http://HOST:PORT`, without a slash at the end."""
+    """The base URLs of the three servers: `http://HOST:PORT`, without a slash at the end."""
 
     hub: str
     cdn: str
@@ -49,7 +49,7 @@ class Addresses:
 
 
 class Hub:
-    """Repositories, files of a plain website, tokens, faults, and the exchanges.
+    """A hub's repositories, a plain website's files, the token, faults, and the exchanges.
 
     home: a folder for the client's cache and settings. token: the one token that is known; with any other a request is
     refused. page_size: entries on a page of a listing. lfs_suffixes, lfs_from_bytes: for repositories made from now on.
@@ -69,7 +69,7 @@ class Hub:
 
     @property
     def url(self) -> str:
-        """The endpoint, for HF_ENDPOINT."""
+        """The hub's endpoint, for HF_ENDPOINT."""
         return self.addresses.hub
 
     def repository(
@@ -83,7 +83,7 @@ class Hub:
         license: str | None = None,
         card: Mapping[str, object] | None = None,
     ) -> Repository:
-        """A new repository, with a first commit on main if `files` are given; the rest is told at `Repository`."""
+        """Create a repository, with a first commit on main if `files` are given; for the rest see `Repository`."""
         data = {**({"license": license} if license else {}), **(card or {})}
         made = Repository(
             id,
@@ -100,7 +100,7 @@ class Hub:
         return made
 
     def publish(self, name: str, content: Content, *, etag: str | None = "") -> str:
-        """A file of the website; returns its URL.
+        """Publish a file on the website; return its URL.
 
         etag: with its quotes, perhaps weak; "" makes one of the content, None sends none.
         """
@@ -112,7 +112,7 @@ class Hub:
     def fault(
         self, server: str, pattern: str, fault: Fault, *, method: str | None = None, skip: int = 0
     ) -> Switch:
-        """Sets a fault on "hub", "cdn" or "site", after those that are set; the rest is told at `Switch`."""
+        """Set a fault on "hub", "cdn" or "site", after those already set; for the rest see `Switch`."""
         if server not in ("hub", "cdn", "site"):
             raise ValueError(f"no server is called {server}: hub, cdn, site")
         switch = Switch(server, pattern, fault, method, skip)
@@ -120,16 +120,16 @@ class Hub:
         return switch
 
     def mend(self) -> None:
-        """Takes all faults away."""
+        """Remove all faults."""
         self.faults.switches.clear()
 
     @property
     def requests(self) -> list[Exchange]:
-        """What was asked until now, in order; those that still go on stand as far as they have come."""
+        """The exchanges until now, in order, including those still running."""
         return self.exchanges.rows()
 
     def sent(self, pattern: str = "*", *, server: str | None = None) -> int:
-        """How many bytes of bodies went out for the paths that match."""
+        """Return the number of body bytes sent for matching paths."""
         return sum(
             row.sent
             for row in self.requests
@@ -137,16 +137,16 @@ class Hub:
         )
 
     def clear(self) -> None:
-        """Forgets the requests; repositories, tokens and faults stay."""
+        """Forget the requests; repositories, tokens and faults stay."""
         self.exchanges.clear()
 
     def wait_until_quiet(self, timeout_s: float = 10.0) -> bool:
-        """Waits until no answer is on its way any more, as after a client was killed; whether that is so."""
+        """Wait until no answer is being sent, as after a client was killed; return False after the timeout."""
         return self.exchanges.wait_until_over(timeout_s)
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a client's environment says of this hub. No token: that is the test's to give or not."""
+        """The environment variables that point a client at this hub; without a token, which the test may set."""
         return {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(self.home),
@@ -159,6 +159,6 @@ class Hub:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment for a subprocess: this process's, less what is foreign, and the variables."""
+        """The environment for a subprocess: this process's without the FOREIGN variables, plus `variables`."""
         own = {name: value for name, value in os.environ.items() if not name.upper().startswith(FOREIGN)}
         return own | self.variables

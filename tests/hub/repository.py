@@ -1,4 +1,4 @@
-"""A model repository: files and what git and the hub call them, commits, and branches that move.
+"""A model repository: files with their ids in git and on the hub, commits, and branches.
 
 Ids are git's own: of a file's bytes (for an LFS file of its pointer), of a folder, of a commit. Names are not judged:
 a test that needs `../evil` in a listing commits it.
@@ -40,7 +40,7 @@ EQUAL_UNDER_CASEFOLD = ("Model.gguf", "model.gguf")
 
 @dataclass(frozen=True)
 class DiskFile:
-    """A file's content that stays on the disk; it is never read whole if its digest is given.
+    """A file's content on disk; an LFS file is not read when it is committed if its digest is given.
 
     sha256: the digest to declare, 64 hex digits, true or not; None computes it when the file is committed.
     """
@@ -53,19 +53,19 @@ Content = bytes | DiskFile
 
 
 class Bytes(Protocol):
-    """Something with a size whose parts can be read."""
+    """Bytes with a size, of which ranges can be read."""
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The number of bytes."""
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from `start` up to `stop`, as many of them as there are."""
+        """Return the bytes from `start` up to `stop`, as far as they exist."""
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """Bytes as they are."""
+    """Bytes in memory."""
 
     data: bytes
 
@@ -79,7 +79,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class OnDisk:
-    """The bytes of a file, perhaps sparse; each read opens it again, so that a test may change it."""
+    """The bytes of a file on disk, perhaps sparse; each read opens it again, so that a test may change it."""
 
     path: Path
 
@@ -95,7 +95,7 @@ class OnDisk:
 
 @dataclass(frozen=True)
 class File:
-    """A file of a tree, as the hub declares it; the declared need not be true.
+    """A file of a tree, with the metadata that the hub declares, which need not be true.
 
     size: what listing and headers say; `data.size` is what there is. etag: with its quotes, perhaps weak; None is none.
     blob_id: git's id, 40 hex digits; for an LFS file that of its pointer. sha256: of an LFS file, else None.
@@ -112,7 +112,7 @@ class File:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of a tree, with git's id of it."""
+    """A folder of a tree, with its git id."""
 
     path: str
     tree_id: str
@@ -122,22 +122,22 @@ Entry = File | Folder
 
 
 def git_id(kind: str, body: bytes) -> str:
-    """git's id of an object: the SHA-1 of its kind, its length and its bytes."""
+    """Return an object's git id: the SHA-1 of its kind, its length and its bytes."""
     return hashlib.sha1(b"%s %d\0" % (kind.encode(), len(body)) + body).hexdigest()
 
 
 def lfs_pointer(sha256: str, size: int) -> bytes:
-    """What git stores of an LFS file. Source: git-lfs, docs/spec.md, "The Pointer"."""
+    """Return the pointer that git stores for an LFS file. Source: git-lfs, docs/spec.md, "The Pointer"."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
 
 
 def bytes_of(content: Content) -> Bytes:
-    """Where the bytes of `content` are read."""
+    """Return the bytes of a file's content."""
     return InMemory(content) if isinstance(content, bytes) else OnDisk(content.path)
 
 
 def sha256_of(content: Content) -> str:
-    """The digest that `content` declares, else its own."""
+    """Return the digest that `content` declares, else its real SHA-256."""
     if isinstance(content, DiskFile) and content.sha256 is not None:
         return content.sha256
     digest, data = hashlib.sha256(), bytes_of(content)
@@ -147,14 +147,14 @@ def sha256_of(content: Content) -> str:
 
 
 def plain_file(path: str, content: Content) -> File:
-    """A file that git itself stores."""
+    """Return a file stored in git itself."""
     data = bytes_of(content)
     blob_id = git_id("blob", data.read(0, data.size))
     return File(path, data, data.size, f'"{blob_id}"', blob_id)
 
 
 def lfs_file(path: str, content: Content) -> File:
-    """A file of which git stores a pointer."""
+    """Return an LFS file, of which git stores a pointer."""
     data, sha256 = bytes_of(content), sha256_of(content)
     pointer = lfs_pointer(sha256, data.size)
     return File(path, data, data.size, f'"{sha256}"', git_id("blob", pointer), sha256, len(pointer))
@@ -166,17 +166,17 @@ class Tree(Protocol):
     id: str
 
     def file(self, path: str) -> File | None:
-        """The file of that path."""
+        """Return the file at a path, or None."""
 
     def folder(self, path: str) -> Folder | None:
-        """The folder of that path."""
+        """Return the folder at a path, or None."""
 
     def entries(self, folder: str = "", *, recursive: bool = False) -> Sequence[Entry]:
-        """What is in a folder ("" is the root), with `recursive` also what is in its folders."""
+        """Return a folder's entries ("" is the root); with `recursive` those of its subfolders too."""
 
 
 class StoredTree:
-    """Files that were committed one by one."""
+    """A tree of files that were committed individually."""
 
     def __init__(self, files: Mapping[str, File]) -> None:
         self.files = dict(files)
@@ -185,7 +185,7 @@ class StoredTree:
         self.id = self._gather("", sorted(self.files.values(), key=lambda file: file.path.encode()))
 
     def _gather(self, folder: str, files: Sequence[File]) -> str:
-        """Fills in what is directly in `folder`, whose files at any depth are given; returns git's id of it."""
+        """Record the direct entries of `folder`, given its files at any depth; return its git id."""
         start = len(folder) + 1 if folder else 0
         inside: dict[str, list[File]] = {}
         for file in files:
@@ -231,7 +231,7 @@ class StoredTree:
 
 
 class NumberedFiles(Sequence[Entry]):
-    """Files with numbers for names and one content for all, each made when it is asked for.
+    """Files with numbered names and the same content, created when accessed.
 
     template: has one field of fixed width for the number, `part-{:06}.txt`.
     """
@@ -257,7 +257,7 @@ class NumberedFiles(Sequence[Entry]):
 
 
 class NumberedTree:
-    """A flat tree of `NumberedFiles`, however many."""
+    """A flat tree of `NumberedFiles`, of any number."""
 
     def __init__(self, files: NumberedFiles) -> None:
         self.files = files
@@ -280,7 +280,7 @@ class NumberedTree:
 
 @dataclass(frozen=True)
 class Commit:
-    """A tree, and which commit it was made on."""
+    """A commit: a tree and its parent's id."""
 
     tree: Tree
     parent: str | None
@@ -289,7 +289,7 @@ class Commit:
 
     @cached_property
     def id(self) -> str:
-        """git's id of it."""
+        """The commit's git id."""
         parents = f"parent {self.parent}\n" if self.parent else ""
         who = f"tests <tests@localhost> {self.at} +0000"
         text = f"tree {self.tree.id}\n{parents}author {who}\ncommitter {who}\n\n{self.message}\n"
@@ -297,7 +297,7 @@ class Commit:
 
     @property
     def at(self) -> int:
-        """When it was made, in seconds since 1970."""
+        """The commit's time, in seconds since 1970."""
         return FIRST_COMMIT_AT + 60 * self.number
 
 
@@ -329,7 +329,7 @@ class Repository:
     def commit(
         self, files: Mapping[str, Content | None], *, branch: str = "main", message: str = "Upload files"
     ) -> str:
-        """Adds files to what the branch has, replaces them, or with None removes them; moves the branch.
+        """Commit to a branch: add files, replace them, or remove them with None.
 
         A new branch starts from nothing. Returns the commit's id, 40 hex digits.
         """
@@ -349,11 +349,11 @@ class Repository:
         branch: str = "main",
         message: str = "Upload numbered files",
     ) -> str:
-        """A commit of `count` small files and nothing else; 100,000 of them cost nothing until they are listed."""
+        """Commit only `count` small files; 100,000 of them cost nothing until they are listed."""
         return self._move(branch, NumberedTree(NumberedFiles(count, template, content)), message)
 
     def at(self, revision: str) -> Commit | None:
-        """The commit that a branch stands at, or that has this id or is the only one whose id begins so."""
+        """Return the commit of a branch, an id, or an unambiguous prefix of an id; else None."""
         if revision in self.branches:
             return self.commits[self.branches[revision]]
         found = [

@@ -1,4 +1,4 @@
-"""The thread in which the three servers run, each on a port that was free."""
+"""The thread that runs the three servers, each on a free port."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ BACKLOG = 128
 
 
 class Servers:
-    """Running servers, and the hub whose applications they are at the moment."""
+    """Running servers, and the current hub's applications."""
 
     def __init__(self, addresses: Addresses) -> None:
         self.addresses = addresses
         self.applications: dict[str, ASGIApp] = {}
 
     def new_hub(self, home: Path) -> Hub:
-        """An empty hub in the place of the one before; answers of that one which still go on are not the new one's."""
+        """Replace the hub by an empty one; answers of the old one that are still being sent are not recorded in it."""
         hub = Hub(self.addresses, home)
         self.applications = {server: application(hub, server) for server in HOSTS}
         return hub
 
     def listener(self, server: str) -> ASGIApp:
-        """What uvicorn calls."""
+        """Return the ASGI application of a server, which calls the current hub's."""
 
         async def listen(scope: Scope, receive: Receive, send: Send) -> None:
             await self.applications[server](scope, receive, send)
@@ -46,7 +46,7 @@ class Servers:
 
 @contextmanager
 def running() -> Iterator[Servers]:
-    """Servers that take connections, until the block ends."""
+    """Run the servers until the block ends."""
     sockets = {server: socket.create_server((host, 0), backlog=BACKLOG) for server, host in HOSTS.items()}
     urls = {server: "http://{}:{}".format(*listening.getsockname()) for server, listening in sockets.items()}
     servers = Servers(Addresses(**urls))
@@ -66,7 +66,7 @@ def running() -> Iterator[Servers]:
 
 
 def uvicorn_server(application: ASGIApp) -> uvicorn.Server:
-    """A server without logs, signals or a wait for answers that never end."""
+    """Return a server without logs, signals or a wait for unfinished answers at shutdown."""
     config = uvicorn.Config(
         application,
         http="h11",

@@ -1,4 +1,4 @@
-"""Ranges are served as RFC 9110 says, and each fault does what it says: seen by a plain client."""
+"""Ranges are served by RFC 9110, and each fault has its effect, as a plain client sees."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ TEXT = b'{"vocab": "' + b"a" * 5000 + b'"}'
 
 @pytest.fixture
 def client() -> Iterator[httpx2.Client]:
-    """A client that follows no redirect by itself and asks for no compression."""
+    """A client that follows no redirects and requests no compression."""
     with httpx2.Client(headers={"accept-encoding": "identity"}) as client:
         yield client
 
 
 @pytest.fixture
 def url(hub: Hub) -> str:
-    """Of a file of the website."""
+    """The URL of a file of the website."""
     return hub.publish("data.bin", DATA)
 
 
 def received(client: httpx2.Client, url: str, **headers: str) -> tuple[bytes, bool]:
-    """The bytes that came, and whether the body was whole."""
+    """Return the bytes received, and whether the body was complete."""
     data = b""
     with client.stream("GET", url, headers=headers) as response:
         try:

@@ -1,4 +1,4 @@
-"""huggingface_hub itself finds on the test hub what it would find on the real one."""
+"""huggingface_hub itself works with the test hub as with the real one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def model(hub: Hub) -> Repository:
 
 
 def ranges(hub: Hub) -> list[str | None]:
-    """The ranges that the CDN was asked for."""
+    """Return the ranges requested from the CDN."""
     return [row.headers.get("range") for row in hub.requests if row.server == "cdn"]
 
 

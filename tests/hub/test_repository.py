@@ -1,4 +1,4 @@
-"""The ids are git's own, and a tree holds what was committed."""
+"""Ids are the same as git's, and a tree holds what was committed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILES = {
 
 
 def git(folder: Path, *arguments: str, date: str = "") -> str:
-    """What git prints."""
+    """Run git; return its output."""
     who = {"NAME": "tests", "EMAIL": "tests@localhost", "DATE": date}
     own = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in who.items()}
     return subprocess.run(
