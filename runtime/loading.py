@@ -51,7 +51,7 @@ def load(
     rounded: Literal["bfloat16", "float16"] | None = None,
     *,
     mode: Mode | str = Mode.EXACT,
-    widened_bytes: int = DEQUANTIZED_BYTES,
+    dequantized_bytes: int = DEQUANTIZED_BYTES,
     lazy: bool = False,
 ) -> Model:
     """Load a model from a .gguf file, its header (already read), or a folder with config.json and safetensors.
@@ -80,7 +80,7 @@ def load(
     file = path if isinstance(path, Header) else Path(path)
     devices = device.split(",")
     if len(devices) > 1:
-        return _load(file, *_several_devices(devices, dtype, rounded, Mode(mode)), widened_bytes)
+        return _load(file, *_several_devices(devices, dtype, rounded, Mode(mode)), dequantized_bytes)
     numbers = replace(_in_mode(_numbers(choose_device(device), dtype, rounded), Mode(mode)), lazy=lazy)
     try:
         return _load(file, numbers, (), dequantized_bytes)

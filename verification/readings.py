@@ -37,7 +37,7 @@ class Sizes:
 
     @property
     def dequantized_bytes(self) -> int:
-        """The `dequantized_bytes` for `runtime.load`, so that a layer in use is widened once; 0 for widening by tiles."""
+        """The `dequantized_bytes` for `runtime.load`: a layer in use is widened once; 0 for widening by tiles."""
         return 4 * self.weights if self.is_small or 4 * self.layer <= LAYER_BYTES else 0
 
     @property
@@ -84,8 +84,8 @@ def open_reading(
 
     lazy: see `runtime.load`; for a model of which some layers are left out.
     """
-    kept = sizes.widened_bytes if dtype == "float32" else 0
-    model = runtime.load(path, device, dtype, rounded, widened_bytes=kept, lazy=lazy)
+    kept = sizes.dequantized_bytes if dtype == "float32" else 0
+    model = runtime.load(path, device, dtype, rounded, dequantized_bytes=kept, lazy=lazy)
     if not sizes.is_small:  # the output layer is larger than a layer and used only a few times: by tiles
         head = model.decoder.weights.head.weight
         head.numbers = replace(head.numbers, keep=False)

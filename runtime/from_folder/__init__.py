@@ -165,14 +165,14 @@ def _ropes(config: Config, sizes: Sizes, structure: Structure, types: list[str])
                 widths.append(kind.mixer.rope)
             case _:
                 widths.append(sizes.head_dim)
-    made = ropes(config, widths, types)
+    all_ropes = ropes(config, widths, types)
     windows = _windows(config, _layer_types(config, sizes.layers))
-    if config.family.full_turns is True or not any(windows):
-        return made
-    turns = [window is not None for window in windows]
-    if config.family.full_turns == "where dense" and config.integer(PREFIX_PATTERN) == 1:
-        turns = [one or kind.ffn == "dense" for one, kind in zip(turns, structure.kinds, strict=True)]
-    return tuple(rope if one else None for rope, one in zip(made, turns, strict=True))
+    if config.family.full_attention_rope is True or not any(windows):
+        return all_ropes
+    rotated = [window is not None for window in windows]
+    if config.family.full_attention_rope == "where dense" and config.integer(PREFIX_PATTERN) == 1:
+        rotated = [one or kind.ffn == "dense" for one, kind in zip(rotated, structure.kinds, strict=True)]
+    return tuple(rope if one else None for rope, one in zip(all_ropes, rotated, strict=True))
 
 
 PREFIX_PATTERN = "prefix_dense_sliding_window_pattern"
@@ -249,7 +249,7 @@ def _sliding_by_default(config: Config, layers: int) -> list[bool]:
             periods = [config.positive(key) for key in (PREFIX_PATTERN, "sliding_window_pattern")]
             within = [(layer, 0) if layer < prefix else (layer - prefix, 1) for layer in range(layers)]
             return [(place + 1) % periods[part] != 0 for place, part in within]
-        case "where not rotated":
+        case "without rope":
             return [not rotated for rotated in rotated_layers(config, layers)]
         case "all full":
             return [False] * layers

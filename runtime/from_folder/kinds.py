@@ -45,7 +45,10 @@ def read_kinds(config: Config, usual: Heads, layers: int) -> list[LayerKind]:
     sources = _sources(config, layers, shared)
     return [
         LayerKind(
-            mixer, ffn, source, frozenset({ffn, *_words(mixer), *_further_words(config, ffn, source, layer)})
+            mixer,
+            ffn,
+            source,
+            frozenset({ffn, *_kind_words(mixer), *_further_words(config, ffn, source, layer)}),
         )
         for layer, (mixer, ffn, source) in enumerate(zip(mixers, ffns, sources, strict=True))
     ]

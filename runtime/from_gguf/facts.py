@@ -38,7 +38,7 @@ CHOICE_BIAS = ("exp_probs_b.bias",)
 BARE_CHOICE_BIAS = ("exp_probs_b",)  # the name in Hunyuan 3's files
 CHOICE_BIASES = (*CHOICE_BIAS, *BARE_CHOICE_BIAS)
 FUSED_SHARED = SHARED_EXPERTS[1:]  # the gate's rows before the up's
-MAY_LACK = (*CHOICE_BIASES, *SHARED_EXPERTS)  # of what a mixture has beside its experts
+MAY_LACK = (*CHOICE_BIASES, *SHARED_EXPERTS)  # tensors beside a mixture's experts that a file may lack
 
 DELTA_NET = (
     "attn_qkv.weight", "attn_gate.weight", "ssm_conv1d.weight", "ssm_a", "ssm_dt.bias", "ssm_norm.weight",
@@ -69,14 +69,14 @@ class Sliding:
     full_first: the first of every `period` layers is the full one, not the last.
     local_base: RoPE base of sliding layers without `rope.freq_base_swa`; None is the other layers' base.
     scaled: whether sliding layers have the RoPE scaling of the other layers, or none.
-    full_turns: whether the full-attention layers of a model with sliding ones have RoPE; or only the dense ones.
+    full_attention_rope: whether the full-attention layers of a model with sliding ones have RoPE, or only the dense.
     """
 
     period: int
     default: int | None = None
     local_base: float | None = None
     scaled: bool = True
-    full_turns: bool | Literal["where dense"] = True
+    full_attention_rope: bool | Literal["where dense"] = True
     full_first: bool = False
 
 
@@ -84,15 +84,15 @@ class Sliding:
 class ArchitectureFacts:
     """One architecture's facts. Tensor names are without `blk.N.`.
 
-    norm: "by epsilon" is RMS norm if the file has its epsilon, else layer norm.
-    eps: the key of the norms' epsilon, where it is not that of the kind of norm. original_yarn: yarn's two
-        dimensions are not rounded, as the original has it, where ggml rounds them in every family.
-    whole_heads: whether heads are rotated whole, so that `rope.dimension_count` says their size where no key does.
-    norms, ffn, required, optional: stems of every layer; ffn is replaced by the expert stems in files with experts.
-    final: what is outside the layers beside `token_embd.weight` and `output_norm.weight`.
-    head_required: whether `output.weight` must be there; else the embedding serves where it is not.
-    parallel: always, in files without `ffn_norm.weight`, or by a key. two_norms: the stem that says, where it is there,
-        that a parallel block's feed-forward has a norm of its own.
+    norm: "by epsilon" is RMS norm if the file has that epsilon, else layer norm.
+    eps: key of the norms' epsilon, if it is not the usual one of that kind of norm. original_yarn: the two YaRN
+        dimensions are not rounded, as in the original; ggml rounds them in every family.
+    whole_heads: RoPE covers whole heads, so `rope.dimension_count` gives the head size if no other key does.
+    norms, ffn, required, optional: tensors of every layer; ffn is replaced by the expert tensors in files with experts.
+    final: tensors outside the layers, beside `token_embd.weight` and `output_norm.weight`.
+    head_required: whether `output.weight` must exist; otherwise the embedding is used in its absence.
+    parallel: always, in files without `ffn_norm.weight`, or by a key. two_norms: the tensor whose presence says
+        that the feed-forward network of a parallel block has its own norm.
     fused_gate: `ffn_up` holds the gate's rows before its own; fused_shared_gate: `ffn_up_shexp` does.
     head_norms: `head` is one weight that all heads share, `heads` a row for each, `row` one for the undivided row.
     bare_norms: no norm has a weight.

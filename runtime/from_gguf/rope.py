@@ -43,10 +43,10 @@ def _turning(keys: Keys, sizes: Sizes, windows: tuple[int | None, ...]) -> list[
     family, turns = keys.family, _pattern(keys, sizes)
     if skips := family.rope_skips:
         turns = [one and (layer + 1) % skips != 0 for layer, one in enumerate(turns)]
-    if family.sliding is None or family.sliding.full_turns is True or not any(windows):
+    if family.sliding is None or family.sliding.full_attention_rope is True or not any(windows):
         return turns
     dense = 0
-    if family.sliding.full_turns == "where dense":
+    if family.sliding.full_attention_rope == "where dense":
         dense = keys.metadata.integer(keys.full("leading_dense_block_count"), 0)
     return [one and (windows[layer] is not None or layer < dense) for layer, one in enumerate(turns)]
 

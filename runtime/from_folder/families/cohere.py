@@ -38,7 +38,7 @@ FAMILIES: Mapping[str, ClassFacts] = {
         parallel=True,
         windows="layer types",
         types="periodic",
-        full_turns=False,
+        full_attention_rope=False,
         logit_multiplier="logit_scale",
         defaults=class_defaults(
             max_position_embeddings=8192,
@@ -73,7 +73,7 @@ FAMILIES: Mapping[str, ClassFacts] = {
         ),
         windows="layer types",
         types="behind a dense prefix",
-        full_turns="where dense",
+        full_attention_rope="where dense",
         logit_multiplier="logit_scale",
         beyond="num_nextn_predict_layers",
         defaults=class_defaults(

@@ -63,43 +63,42 @@ class ClassFacts:
     head_norm_after_rope, sinks, value_norm, temperature, shares_keys: as in `Traits`. output_gate: the output gate's
         rows are interleaved with the query's. keys_as_values: whether some layers use their keys as values.
         layer_embedding: whether the class has per-layer token embeddings.
-    softplus_gate: of a class with a softplus gate on attention's output, the key that says whether it is one per head.
-    full_turns: whether the full-attention layers of a model with sliding ones have RoPE; or only the dense ones.
+    softplus_gate: key that says whether the softplus gate on attention's output has one row per head.
+    full_attention_rope: whether the full-attention layers of a model with sliding ones have RoPE, or only the dense.
     experts_transposed: experts are stored as (in, out), with alternating columns of gate and up.
     embedding, layers: names of the embedding and of the list of layers. predicts: pattern of multi-token-prediction
         tensors, which the class ignores; beyond: key of how many such layers follow the model's own.
     biases: which linear roles have biases; the others have none.
-    rms_eps: the key of another epsilon; if it has a number, the norms are RMS norms with it.
+    rms_eps: key of another epsilon; if it is a number, the norms are RMS norms with it.
     norm_bias: whether norms have biases (norms of heads never do). bare_norms: roles of norms without a weight; if
         there are any, the final norm has none either.
     defaults: the configuration class's values for absent keys.
     supported: keys, with the only values that the decoder implements.
     head_norm: as in `Traits`; `head_norm_key` switches it.
     windows: in no layers, in all, or by `layer_types`; `types` says how that list is derived if it is absent.
-    window_switch: a key that must be true for windows to apply. window_before: a key that, if it is there, gives the
-        window without the query's own position. value_multiplier: the key of the factor on values.
-    latent_eps: of the norms of latent vectors, where it is not that of the others.
-    residual_depth: the key of the residual scale times the root of the number of layers. logit_base: of the hidden size
-        over what logits are divided by.
-    nested_rope: whether sliding and other layers have rotary parameters of their own. older_base: of such a class, the
-        key that transformers 4 reads the sliding layers' base by; None where only transformers 5 has the class.
-    partial_rotary: default of `partial_rotary_factor`; None where the class rotates whole heads.
-    no_rope_layers: whether the class has such a list. layer_bases: the key of a rotary base for each layer, 0 where it
-        does not rotate. mscales: a longrope's factor on cosine and sine is said by two
-        keys, of short sequences and of long ones.
-    scale keys: see `Traits`; a divisor is the key of one. embedding_scale_switch: the key without which there is none.
-    keys: the decoder's usual keys → the class's own, `part.key` where it is within. head: where the output product is.
-    width: the key of the feed-forward width; width_ratio: of how many times the hidden size it is; usual_width: that,
-        without a key.
-    single_kv_head: a key that says that all queries share one. two_norms: a parallel block's feed-forward has a norm
-        of its own; norm_count: the key of how many norms a block has. qkv_by_kv_head: the fused rows are those of one
-        key-value head after the other, its queries, key and value. transposed: roles stored (in, out).
-    alibi: the largest exponent of its slopes. clamp: the key of the bound of queries, keys and values, `part.key`
-        where it is within. plain_head_norm: a key that switches the norm of rotated heads without a weight.
-        more_types: known entries of `layer_types` beside the usual two. floor_temperature, streams: whether the class
-        has keys for these traits.
-    normed_space: a key that switches the norm of a state space behind its gate. multipliers: roles → keys of what their
-        products are multiplied by (`multipliers.py`).
+    window_switch: a key that must be true for windows to apply. window_before: a key that, if present, gives the window
+        without the query's own position. value_multiplier: key of the factor on values.
+    latent_eps: of the norms of latent vectors, if it differs from the other norms'.
+    residual_depth: key of a number that divided by √layers is the residual scale. logit_base: key of a width; the
+        logits are multiplied by it over the hidden size.
+    nested_rope: whether sliding and other layers have separate RoPE parameters. older_base: of such a class, the
+        key that transformers 4 reads the sliding layers' base from; None if only transformers 5 has the class.
+    partial_rotary: default of `partial_rotary_factor`; None if the class rotates whole heads.
+    no_rope_layers: whether the class has that list. layer_bases: key of a list with each layer's RoPE base, 0 for no
+        RoPE. mscales: LongRoPE's factor on cosine and sine comes from two keys, for short and for long sequences.
+    …_multiplier, …_scalar, …_softcap, logit_divisor: keys of the scales in `Traits`; the logits are divided by
+        logit_divisor. embedding_scale_switch: a key that must be true for `embedding_scale` to apply.
+    keys: the usual key → the class's own, `part.key` if it is nested. head: name of the output projection.
+    width: key of the feed-forward width; width_ratio: key of its ratio to the hidden size; usual_width: that ratio if
+        the key is absent.
+    single_kv_head: a key that says that all queries share one KV head. two_norms: in a parallel block, the
+        feed-forward network has its own norm; norm_count: key of the number of norms. qkv_by_kv_head: fused rows are
+        stored per KV head, as its queries, key and value. transposed: roles stored as (in, out).
+    alibi: largest exponent of the slopes. clamp: key of the bound of queries, keys and values, `part.key` if nested.
+        plain_head_norm: a key that switches the weightless norm of heads with RoPE. more_types: known entries of
+        `layer_types` beside the usual two. floor_temperature, streams: whether the class has keys for these traits.
+    normed_space: a key that switches the norm after a state space's gate. multipliers: roles → keys of the factors on
+        their outputs (`multipliers.py`).
     """
 
     class_name: str
@@ -132,7 +131,7 @@ class ClassFacts:
         "periodic",
         "full first",
         "behind a dense prefix",
-        "where not rotated",
+        "without rope",
         "sliding first",
     ] = "all full"
     nested_rope: bool = False
@@ -159,7 +158,7 @@ class ClassFacts:
     mixers: str = "attention"
     ffns: str = "alike"
     types_key: str = "layer_types"
-    full_turns: bool | Literal["where dense"] = True
+    full_attention_rope: bool | Literal["where dense"] = True
     head_norm_after_rope: bool = False
     output_gate: bool = False
     softplus_gate: str | None = None

@@ -1,4 +1,4 @@
-"""How transformers reads GLM, gpt-oss, Phi-3, each with a block of its own; a row of facts a class."""
+"""How transformers reads GLM, gpt-oss and Phi-3, each with its own block: a row of facts per class."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         averages=True,
         prediction=True,
         rope_factors="freqs",
-        sliding=Sliding(period=4, full_turns="where dense", full_first=True),
+        sliding=Sliding(period=4, full_attention_rope="where dense", full_first=True),
         scales="command-r",
     ),
     "dbrx": ArchitectureFacts(
