@@ -179,7 +179,7 @@ PREFIX_PATTERN = "prefix_dense_sliding_window_pattern"
 
 
 def _rms_eps(config: Config) -> float | None:
-    """The epsilon that makes norms RMS norms, of a class that may have either kind."""
+    """The epsilon that selects RMS norms; None for the usual kind of norm of the class."""
     key = config.family.rms_eps
     return None if key is None or config.get(key) is None else config.number(key)
 

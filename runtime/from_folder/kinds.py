@@ -254,7 +254,7 @@ def _gemma4(config: Config, usual: Heads, layers: int) -> list[Mixer]:
 
 
 def _own_heads(config: Config, usual: Heads, layers: int) -> list[Mixer]:
-    """Laguna's: a number of heads for each layer."""
+    """Laguna: a number of heads per layer."""
     key = "num_attention_heads_per_layer"
     if config.get(key, None) is None:
         return [usual] * layers
@@ -265,7 +265,7 @@ def _own_heads(config: Config, usual: Heads, layers: int) -> list[Mixer]:
 
 
 def _doubled_kv_heads(config: Config, usual: Heads, layers: int) -> list[Mixer]:
-    """MiMo-V2: sliding layers have twice the key-value heads; values have a width of their own."""
+    """MiMo-V2: sliding layers have twice the KV heads; values have their own width."""
     value_dim = config.positive("v_head_dim")
     full = replace(usual, value_dim=None if value_dim == usual.head_dim else value_dim)
     sliding = replace(full, kv_heads=2 * full.kv_heads)

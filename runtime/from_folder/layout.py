@@ -96,7 +96,7 @@ def plain_norm(config: Config) -> bool:
 
 
 def gates_heads(config: Config) -> bool:
-    """Whether attention's gate is one for each head. Source: transformers, models/laguna, `LagunaAttention`."""
+    """Whether attention has one gate per head. Source: transformers, models/laguna, `LagunaAttention`."""
     key = config.family.softplus_gate
     return key is not None and config.get(key) in (True, "per-head")
 

@@ -188,7 +188,7 @@ def _two_sizes(keys: Keys, sizes: Sizes) -> list[Mixer]:
 
 
 def _own_heads(keys: Keys, sizes: Sizes) -> list[Mixer]:
-    """Layers with as many heads as two keys say of each."""
+    """Attention with numbers of heads per layer, from two keys."""
     counts = keys.by_layer("attention.head_count", sizes.layers, sizes.heads)
     kv_counts = keys.by_layer("attention.head_count_kv", sizes.layers, sizes.heads)
     for layer, (heads, kv_heads) in enumerate(zip(counts, kv_counts, strict=True)):

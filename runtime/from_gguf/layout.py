@@ -233,7 +233,7 @@ def _shape_error(described: DescribedHeader, name: str) -> str | None:
 
 
 def gates_heads(header: Header, kinds: Sequence[LayerKind]) -> bool:
-    """Whether attention's gate is one for each head, by the first layer's: src/models/laguna.cpp."""
+    """Whether attention has one gate per head, from the first layer's tensor. Source: src/models/laguna.cpp."""
     gate, mixer = header.tensors.get(f"blk.0.{OWN_GATE}"), kinds[0].mixer
     return gate is not None and isinstance(mixer, Heads) and gate.shape[0] == mixer.heads
 

@@ -39,7 +39,7 @@ def ropes(
 
 
 def _turning(keys: Keys, sizes: Sizes, windows: tuple[int | None, ...]) -> list[bool]:
-    """Which layers are rotated: by a key, by their number, by their window."""
+    """Which layers have RoPE: by a key, by their index, by their window."""
     family, turns = keys.family, _pattern(keys, sizes)
     if skips := family.rope_skips:
         turns = [one and (layer + 1) % skips != 0 for layer, one in enumerate(turns)]

@@ -1,4 +1,4 @@
-"""How transformers reads Cohere's Command, of two generations and with experts; a row of facts a class."""
+"""How transformers reads Cohere's Command, two generations, and with experts: a row of facts per class."""
 
 from __future__ import annotations
 

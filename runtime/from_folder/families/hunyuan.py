@@ -1,4 +1,4 @@
-"""How transformers reads Hunyuan, dense, with experts, and the third generation; a row of facts a class."""
+"""How transformers reads Hunyuan, dense, with experts, and the third generation: a row of facts per class."""
 
 from __future__ import annotations
 
