@@ -332,7 +332,7 @@ class Decoder:
         ]
         rows = torch.cat(mixed, dim=1).transpose(0, 1).reshape(len(x), -1)
         rows = rows if gate is None else gated(rows, gate, softplus=traits.softplus_gate)
-        return weights.output(step.report(rows, index, "attention"))
+        return weights.output(_norm(weights.sub_norm, step.report(rows, index, "attention")))
 
     def _scales_queries(self, index: int) -> bool:
         """Whether this layer's queries are scaled by position: all layers', or only those without RoPE."""

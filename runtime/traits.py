@@ -261,6 +261,8 @@ class Traits:
         is one gate per channel, or per head (`head_gate`).
     sinks: each head's softmax has one more logit, which takes weight but has no value.
     value_scale: factor on values.
+    sub_norms: attention's output and the feed-forward network's gated activations are normed before their last
+        projection.
     value_norm: values are RMS-normed without a weight. head_norm_after_rope: queries and keys are normed after RoPE.
     plain_head_norm: that norm has no weight, and only layers with RoPE have it.
     streams: several hidden states per position (AltUp). sparsity: per layer, the number of standard deviations above
@@ -295,6 +297,7 @@ class Traits:
     sinks: bool = False
     value_norm: bool = False
     value_scale: float = 1.0
+    sub_norms: bool = False
     head_norm_after_rope: bool = False
     layer_embedding: int = 0
     two_norms: bool = False
@@ -339,6 +342,7 @@ class Traits:
             self.sinks,
             self.value_norm,
             self.value_scale != 1,
+            self.sub_norms,
             self.head_norm_after_rope,
             self.layer_embedding,
             self.two_norms,

@@ -24,7 +24,7 @@ class Attention:
 
     k, v: None if the layer reads another layer's keys and values; only v is None if the values are the keys before
     their norm. value_norm: norm of each head of v. sinks: (heads,), a logit per head. gate: of the output, if its rows
-    are not interleaved with the query's.
+    are not interleaved with the query's. sub_norm: of the input of the output projection.
     """
 
     q: Linear
@@ -36,6 +36,7 @@ class Attention:
     value_norm: Norm | None = None
     sinks: Tensor | None = None
     gate: Linear | None = None
+    sub_norm: Norm | None = None
 
     def linears(self) -> Iterator[Linear]:
         """All projections."""

@@ -48,7 +48,7 @@ KINDS = (
     NotYet("a name of llama.cpp that it builds no model of", ("gptj",)),
     NotYet(
         "a model of a class of transformers that has no table here yet",
-        ("bitnet", "deci", "hy_v4",
+        ("deci", "hy_v4",
          "muse-glimmer"),
     ),
     NotYet(

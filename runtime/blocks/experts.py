@@ -61,7 +61,7 @@ class FeedForward:
     """down(act(gate x) · up x), or down(act(up x)) without a gate.
 
     xielu: the activation, if it has parameters of this layer. sparsity: number of standard deviations above the mean
-    that is subtracted from the gate before a ReLU.
+    that is subtracted from the gate before a ReLU. sub_norm: of the input of `down`.
     """
 
     activation: Activation
@@ -70,6 +70,7 @@ class FeedForward:
     down: Linear
     xielu: Xielu | None = None
     sparsity: float | None = None
+    sub_norm: Norm | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: (positions, hidden) → the same shape."""
@@ -82,7 +83,8 @@ class FeedForward:
         if self.sparsity is not None:
             spread, mean = torch.std_mean(gate, dim=-1, keepdim=True, correction=0)
             gate = functional.relu(gate - (mean + spread * self.sparsity))
-        return self.down(act(gate) * up)
+        inner = act(gate) * up
+        return self.down(inner if self.sub_norm is None else self.sub_norm(inner))
 
     def linears(self) -> Iterator[Linear]:
         """All projections."""

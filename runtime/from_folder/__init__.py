@@ -130,6 +130,7 @@ def _traits(config: Config, sizes: Sizes, structure: Structure) -> Traits:
         sinks=family.sinks,
         value_norm=family.value_norm,
         value_scale=_value_scale(config),
+        sub_norms=structure.has("attention_sub_norm"),
         head_norm_after_rope=family.head_norm_after_rope
         and (plain_norm(config) or family.plain_head_norm is None),
         layer_embedding=config.integer("hidden_size_per_layer_input")

@@ -77,6 +77,7 @@ def _attention(source: Source, index: int, shape: Heads) -> Attention:
         Norm("rms", source.traits.norm_eps, None) if source.traits.value_norm else None,
         source.optional(index, "sinks"),
         source.linear(index, "output_gate") if source.has(index, "output_gate") else None,
+        source.norm(index, "attention_sub_norm"),
     )
 
 

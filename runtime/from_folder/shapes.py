@@ -32,6 +32,8 @@ SHAPES: dict[str, str] = {
     "attention_norm": "E",
     "attention_post_norm": "E",
     "ffn_norm": "E",
+    "attention_sub_norm": "E",
+    "ffn_sub_norm": "F",
     "ffn_post_norm": "E",
     "sinks": "H",
     "choice_bias": "N",

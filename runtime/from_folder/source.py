@@ -153,6 +153,7 @@ class Source:
             self.linear(index, f"{prefix}gate", expert) if gated else None,
             self.linear(index, f"{prefix}up", expert),
             down,
+            sub_norm=None if prefix else self.norm(index, "ffn_sub_norm"),
         )
 
     def mixture(self, index: int) -> Mixture:

@@ -13,7 +13,7 @@ import numpy as np
 
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode
-from llorch.runtime.from_gguf.facts import OWN_GATE, ArchitectureFacts
+from llorch.runtime.from_gguf.facts import OWN_GATE, SUB_NORMS, ArchitectureFacts
 from llorch.runtime.from_gguf.keys import Keys, Sizes, read_sizes
 from llorch.runtime.from_gguf.kinds import read_kinds
 from llorch.runtime.from_gguf.layout import check_layout, gates_heads
@@ -77,6 +77,7 @@ def read_traits(header: Header, data: TensorData) -> tuple[Traits, ArchitectureF
         sinks=family.sinks,
         value_norm=family.value_norm,
         value_scale=scales.value,
+        sub_norms=SUB_NORMS[0] in family.required,
         head_norm_after_rope=family.head_norm_after_rope and (plain_norm or not family.plain_head_norm),
         layer_embedding=header.metadata.integer(keys.full("embedding_length_per_layer_input"), 0),
         temperature=_temperature(keys, sizes),

@@ -55,6 +55,7 @@ MAMBA = (
     "ssm_d", "ssm_out.weight",
 )  # fmt: skip
 LATENT = ("attn_kv_a_mqa.weight", "attn_kv_a_norm.weight", "attn_output.weight")
+SUB_NORMS = ("attn_sub_norm.weight", "ffn_sub_norm.weight")
 OWN_GATE = "attn_gate.weight"  # of attention's output, if its rows are not interleaved with the query's
 TWO_NORMS = ("attn_norm.weight", "ffn_norm.weight")
 FOUR_NORMS = (*TWO_NORMS, "post_attention_norm.weight", "post_ffw_norm.weight")

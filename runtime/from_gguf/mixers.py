@@ -74,6 +74,7 @@ def _attention(source: Source, prefix: str, shape: Heads) -> Attention:
         Norm("rms", traits.norm_eps, None) if traits.value_norm else None,
         source.vector(f"{prefix}attn_sinks.weight"),
         source.linear(f"{prefix}attn_gate") if OWN_GATE in source.family.required else None,
+        source.norm(f"{prefix}attn_sub_norm"),
     )
 
 

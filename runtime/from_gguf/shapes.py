@@ -18,6 +18,8 @@ SHAPES: dict[str, str] = {
     "attn_norm.weight": "E",
     "attn_norm.bias": "E",
     "attn_output_norm.weight": "E",
+    "attn_sub_norm.weight": "E",
+    "ffn_sub_norm.weight": "F",
     "ffn_norm.weight": "E",
     "ffn_norm.bias": "E",
     "ffn_norm": "E",

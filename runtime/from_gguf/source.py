@@ -154,7 +154,8 @@ class Source:
         if self.family.fused_gate or (self.family.fused_shared_gate and suffix == "_shexp"):
             half = up.weight.rows // 2
             gate, up = Linear(up.weight.part(0, half)), Linear(up.weight.part(half, 2 * half))
-        return FeedForward(self.traits.activation, gate, up, down)
+        sub_norm = self.norm(f"{prefix}ffn_sub_norm{suffix}")
+        return FeedForward(self.traits.activation, gate, up, down, sub_norm=sub_norm)
 
     def mixture(self, prefix: str) -> Mixture:
         """The experts, router and shared expert of a layer."""

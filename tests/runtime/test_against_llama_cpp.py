@@ -23,7 +23,7 @@ NAMES = (
     "olmo", "orion", "codeshell", "pangu-embedded", "maincoder", "qwen", "bailingmoe2", "afmoe", "exaone-moe", "jais2",
     "dbrx", "minicpm3", "paddleocr", "hy_v3", "granite_swa",
     "granite_swa-moe", "cohere2moe", "cohere2moe-rms",
-    "laguna", "laguna-gates", "mimo2",
+    "laguna", "laguna-gates", "mimo2", "bitnet",
 )  # fmt: skip
 HUNYUAN_VL = FAMILY_RECIPES["hunyuan_vl"]  # of whose four sections llama.cpp does not turn a text's last
 RECIPES = {

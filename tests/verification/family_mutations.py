@@ -182,6 +182,11 @@ weights("granite_swa-moe", "gate and up exchanged", "model.layers.0.block_sparse
         halves_exchanged(1), "layer 0, ffn_output")
 weights("granite_swa-moe", "the shared gate and up exchanged", "model.layers.0.shared_mlp.input_linear.weight",
         halves_exchanged(0), "layer 0, ffn_output")
+weights("bitnet", "attention's other norm is undone", f"{LAYER}self_attn.attn_sub_norm.weight", np.ones_like,
+        "layer 0, attention_output")
+weights("bitnet", "the feed-forward's other norm is undone", f"{LAYER}mlp.ffn_sub_norm.weight", np.ones_like,
+        "layer 0, ffn_output")
+config("bitnet", "relu2", {"hidden_act": "relu2"}, ("traits.structure", "activation"))
 config("mimo2", "values as they are", {"attention_value_scale": 1.0}, ("traits.numbers", "value_scale"))
 config("mimo2", "the window without the query's position", {"sliding_window_size": 11},
        ("traits.structure", "windows"))

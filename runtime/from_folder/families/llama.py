@@ -132,6 +132,22 @@ FAMILIES: Mapping[str, ClassFacts] = {
             rope_theta=500000.0,
         ),
     ),
+    "bitnet": ClassFacts(
+        class_name="BitNetForCausalLM",
+        names={
+            **LLAMA,
+            "attention_sub_norm": "self_attn.attn_sub_norm",
+            "ffn_sub_norm": "mlp.ffn_sub_norm",
+        },
+        biases=biases("q k v output", "attention_bias"),
+        defaults=class_defaults(
+            num_key_value_heads=5,
+            hidden_act="relu2",
+            max_position_embeddings=2048,
+            rms_norm_eps=1e-5,
+            rope_theta=500000.0,
+        ),
+    ),
     "seed_oss": ClassFacts(
         class_name="SeedOssForCausalLM",
         names=LLAMA,

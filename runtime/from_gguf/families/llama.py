@@ -15,6 +15,7 @@ from llorch.runtime.from_gguf.facts import (
     LLAMA_BIASES,
     OWN_GATE,
     SHARED_EXPERTS,
+    SUB_NORMS,
     UNGATED,
     WITH_BIAS,
     ArchitectureFacts,
@@ -129,6 +130,7 @@ FAMILIES: Mapping[str, ArchitectureFacts] = {
         sliding=Sliding(period=4),
         scales="gemma",
     ),
+    "bitnet": ArchitectureFacts(pairs="halves", required=SUB_NORMS),
     "mimo2": ArchitectureFacts(
         pairs="halves",
         optional=("attn_sinks.weight",),
