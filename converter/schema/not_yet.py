@@ -36,7 +36,7 @@ KINDS = (
     ),
     NotYet(
         "a model whose attention is not computed here",
-        ("deepseek32", "deepseek4", "dots3note", "glm-dsa", "glm5-next", "kimi-k3", "minimax-m3"),
+        ("deepseek32", "deepseek4", "dots3note", "glm-dsa", "glm5-next", "hy_v4", "kimi-k3", "minimax-m3"),
     ),
     NotYet(
         "a model that fills in tokens and does not write from left to right",
@@ -46,15 +46,11 @@ KINDS = (
     NotYet("a model whose layers each have weights for text and others for images", ("cogvlm",)),
     NotYet("a model that goes through its layers several times", ("hrm_text", "nanbeige")),
     NotYet("a name of llama.cpp that it builds no model of", ("gptj",)),
-    NotYet(
-        "a model of a class of transformers that has no table here yet",
-        ("deci", "hy_v4",
-         "muse-glimmer"),
-    ),
+    NotYet("a model that sees, and of its text alone transformers has no class", ("muse-glimmer",)),
     NotYet(
         "a model whose class comes as code, and no class of transformers was found to be the same",
-        ("arctic", "bailingmoe", "deepseek", "deepseek2-ocr", "graniteswitch", "grok", "grovemoe", "jais", "maple",
-         "openelm", "plamo", "plamo3", "plm", "refact", "smallthinker", "spark2_5", "step35", "talkie"),
+        ("arctic", "bailingmoe", "deci", "deepseek", "deepseek2-ocr", "graniteswitch", "grok", "grovemoe", "jais",
+         "maple", "openelm", "plamo", "plamo3", "plm", "refact", "smallthinker", "spark2_5", "step35", "talkie"),
     ),
 )  # fmt: skip
 
