@@ -1,4 +1,4 @@
-"""Tokens drawn where the logits are: the same that `llorch.runtime.sampling` draws, some rows at once."""
+"""Sampling on the device, for several rows at once; draws the same tokens as `llorch.runtime.sampling`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from llorch.runtime.sampling import Choice, uniform
 
 
 def parameters(choices: Sequence[Choice], like: Tensor) -> Tensor | None:
-    """How each row is drawn, (5, rows) float64: temperature, top-k, top-p, min-p, and its random number.
+    """Sampling parameters, (5, rows) float64: temperature, top-k, top-p, min-p, and a uniform random number.
 
-    None where each row takes the most probable token. like: logits.
+    None if all rows are greedy. like: the logits.
     """
     if not any(choice.sampling.temperature for choice in choices):
         return None
@@ -31,19 +31,19 @@ def parameters(choices: Sequence[Choice], like: Tensor) -> Tensor | None:
 
 
 def drawn(logits: Tensor, how: Tensor) -> Tensor:
-    """The token of each row, (rows,) int64; where the temperature is 0, any.
+    """Sample a token for each row, (rows,) int64; arbitrary where the temperature is 0.
 
-    logits: (rows, vocabulary) float32, −∞ where an id is not taken. how: as `parameters` gives them.
+    logits: (rows, vocabulary) float32, −∞ for forbidden ids. how: see `parameters`.
     """
     temperature, top_k, top_p, min_p, share = how[:, :, None]
-    ordered, ids = torch.sort(logits, dim=-1, descending=True, stable=True)  # equal ones by rising id
+    ordered, ids = torch.sort(logits, dim=-1, descending=True, stable=True)  # equal logits by ascending id
     scores = (ordered.double() - ordered[:, :1]) / torch.where(temperature > 0, temperature, 1.0)
     rank = torch.arange(logits.shape[-1], device=logits.device)
     weights = torch.where(rank < top_k, scores.exp(), 0.0)
     sums = weights.cumsum(-1)
     in_top_p = (top_p >= 1) | (sums - weights < top_p * sums[:, -1:])
     may = (rank < top_k) & in_top_p & (weights >= min_p * weights[:, :1])
-    stays = may.sum(-1, keepdim=True).clamp(min=1)  # of logits that are no numbers too
+    stays = may.sum(-1, keepdim=True).clamp(min=1)  # also if the logits are NaN
     wanted = share * sums.gather(-1, stays - 1)
     place = (sums <= wanted).sum(-1, keepdim=True).minimum(stays - 1)
     return ids.gather(-1, place)[:, 0]

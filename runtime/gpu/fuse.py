@@ -1,4 +1,4 @@
-"""Makes a model's matrices ready for one launch each: what is multiplied by the same row comes to lie together."""
+"""Stack the matrices that multiply the same activations, so that one launch computes them all."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from llorch.runtime.weights import Attention, Layer, Weights
 
 
 def fuse(weights: Weights) -> bool:
-    """Joins what can be joined; False where the decode step has no kernel for something: layer by layer it works.
+    """Stack q, k, v and gate, up where possible; returns whether `DecodeStep` has kernels for every layer.
 
-    To be called once, before anything is recorded: it moves weights.
+    To be called once, before any graph is recorded: it moves weights.
     """
-    found = [_is_fused(layer) for layer in weights.layers]  # all of them, also after one that has no kernel
+    found = [_is_fused(layer) for layer in weights.layers]  # all layers, also after one without kernels
     return all(found)
 
 
 def qkv(attention: Attention) -> list[Linear]:
-    """The products that make queries, keys and values, all three of them."""
+    """The linear layers of queries, keys and values."""
     assert attention.k is not None
     assert attention.v is not None
     return [attention.q, attention.k, attention.v]
 
 
 def plain(layer: Layer) -> tuple[Attention, FeedForward | Mixture]:
-    """What mixes positions in a layer that is fused, and its network."""
+    """Attention and feed-forward network of a layer for which `fuse` was true."""
     assert isinstance(layer.attention, Attention)
     assert isinstance(layer.ffn, (FeedForward, Mixture))
     return layer.attention, layer.ffn
@@ -62,7 +62,7 @@ def _is_fused(layer: Layer) -> bool:
 
 
 def _is_routed(experts: Sequence[FeedForward]) -> bool:
-    """Whether the experts lie one below the other in planes, each of whole tiles."""
+    """Whether the experts are stacked at equal distances in planes, each of whole tiles."""
     gates, ups, downs = list[PackedOnGpu](), list[PackedOnGpu](), list[PackedOnGpu]()
     for expert in experts:
         gate = None if expert.gate is None else expert.gate.weight

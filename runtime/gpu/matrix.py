@@ -1,4 +1,4 @@
-"""Matrices in a CUDA device's memory: packed in planes, or floats as a file stores them."""
+"""Matrices in GPU memory: packed as planes, or floats in the file's dtype."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from llorch.runtime.kernels.cuda import launch
 from llorch.runtime.kernels.cuda.planes import TILE, Planes, join_planes
 from llorch.runtime.mode import Mode
 
-VECTOR_ROWS = 8  # of activations, up to which a matrix is read once a row instead of widened
-WIDENED_BYTES = 1 << 29  # of a matrix that are widened at a time
+VECTOR_ROWS = 8  # of activations, up to which matrix-vector kernels are used instead of dequantizing
+WIDENED_BYTES = 1 << 29  # of a matrix, dequantized at a time
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:
-    """Makes a device the current one: Triton launches there, wherever its arguments lie."""
+    """Make a device current: Triton launches there, wherever its arguments are."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @dataclass(slots=True)
 class DeviceMatrix:
-    """Planes that several matrices are parts of; replaced when they are joined with others."""
+    """Planes shared by the matrices that are parts of them; replaced when matrices are stacked."""
 
     planes: Planes
 
 
 class GpuMatrix(Matrix):
-    """A matrix whose products are computed where it lies."""
+    """A matrix in GPU memory, multiplied there."""
 
     def times(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """As for every matrix: by rows of x if they are few, else widened and by the device's own products."""
+        """See `Matrix.times`: by matrix-vector kernels for few rows of x, else dequantized and by cuBLAS."""
         rows = x.reshape(-1, self.columns)
         with on_device(x.device):
             if len(rows) <= VECTOR_ROWS and self.numbers.dtype == torch.float32:
@@ -49,22 +49,22 @@ class GpuMatrix(Matrix):
 
     @abstractmethod
     def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """A few rows of x, (new, columns) → (new, rows), in float32, the matrix read once for each."""
+        """Multiply a few rows of x, (new, columns) → (new, rows), in float32 with matrix-vector kernels."""
 
     @abstractmethod
     def widen(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        """Rows [start, stop) in a float type."""
+        """Dequantize rows [start, stop) to a float type."""
 
     def dequantize(self, start: int, stop: int) -> Tensor:
-        """As for every matrix."""
+        """See `Matrix`."""
         with on_device(self.numbers.device):
             return self.widen(start, stop, self.numbers.dtype)
 
     def materialize(self) -> None:
-        """Nothing: it is where it is used."""
+        """Nothing to do: the matrix is on the device already."""
 
     def by_tiles(self, x: Tensor) -> Tensor:
-        """(new, columns) → (new, rows) in the arithmetic's dtype, of weights widened for it."""
+        """(new, columns) → (new, rows) in the arithmetic's dtype, with weights dequantized for it."""
         fast = self.numbers.mode is Mode.FAST
         dtype = torch.bfloat16 if fast else self.numbers.dtype
         step = max(TILE, WIDENED_BYTES // (dtype.itemsize * self.columns) // TILE * TILE)
@@ -77,7 +77,7 @@ class GpuMatrix(Matrix):
 
 
 def _product(x: Tensor, weights: Tensor) -> Tensor:
-    """x · Wᵀ; of bfloat16 in float32."""
+    """x · Wᵀ; for bfloat16 with a float32 result."""
     if x.dtype != torch.bfloat16:
         return functional.linear(x, weights)
     if not x.is_cuda:
@@ -116,7 +116,7 @@ class LazyMatrix(Matrix):
 
 
 class PackedOnGpu(GpuMatrix):
-    """Rows of planes."""
+    """A packed matrix: rows of planes."""
 
     def __init__(self, rows: int, columns: int, numbers: Numbers, held: DeviceMatrix, start: int = 0) -> None:
         super().__init__(rows, columns, numbers)
@@ -125,24 +125,24 @@ class PackedOnGpu(GpuMatrix):
 
     @property
     def aligned(self) -> bool:
-        """Whether kernels can start at its first row."""
+        """Whether kernels can start at its first row, a multiple of 32."""
         return self.start % TILE == 0
 
     def part(self, start: int, stop: int) -> PackedOnGpu:
-        """Rows [start, stop) of the same planes."""
+        """Rows [start, stop), in the same planes."""
         return PackedOnGpu(stop - start, self.columns, self.numbers, self.held, self.start + start)
 
     def widen(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        """Rows [start, stop), transposed in memory; bit for bit what the blocks are worth, rounded once to `dtype`."""
+        """Rows [start, stop), transposed in memory; exactly as the blocks decode, rounded once to `dtype`."""
         first = self.start + start
         tile = first // TILE * TILE
-        made = torch.float32 if dtype == torch.float64 else dtype  # float32 holds what blocks are worth
+        made = torch.float32 if dtype == torch.float64 else dtype  # float32 holds decoded weights exactly
         return launch.widen_tiles(self.held.planes, tile, self.start + stop - tile, made)[first - tile :].to(
             dtype
         )
 
     def rows_at(self, ids: Tensor) -> Tensor:
-        """As for every matrix."""
+        """See `Matrix`."""
         out = torch.empty((len(ids), self.columns), device=ids.device)
         with on_device(ids.device):
             launch.widen_rows(self.held.planes, ids + self.start, out)
@@ -161,7 +161,7 @@ class PackedOnGpu(GpuMatrix):
 
 
 class FloatOnGpu(GpuMatrix):
-    """Weights (rows, columns) in the type that the file has them in, or were rounded to."""
+    """Weights (rows, columns) in the file's dtype, or in the dtype that they were rounded to."""
 
     def __init__(self, weights: Tensor, numbers: Numbers) -> None:
         super().__init__(weights.shape[0], weights.shape[1], numbers)
@@ -176,7 +176,7 @@ class FloatOnGpu(GpuMatrix):
         return self.weights[start:stop].to(dtype)
 
     def rows_at(self, ids: Tensor) -> Tensor:
-        """As for every matrix."""
+        """See `Matrix`."""
         return self.weights[ids].to(self.numbers.dtype)
 
     def _by_vectors(self, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -186,9 +186,9 @@ class FloatOnGpu(GpuMatrix):
 
 
 def join(matrices: Sequence[Matrix]) -> None:
-    """Puts matrices of one form one below the other, so that one launch multiplies by all; others stay as they are.
+    """Stack matrices of the same form in memory, so that one launch multiplies by all; others are left as they are.
 
-    What was held before is freed.
+    Their previous memory is freed.
     """
     if all(isinstance(m, FloatOnGpu) for m in matrices):
         _join_floats([m for m in matrices if isinstance(m, FloatOnGpu)])
@@ -216,7 +216,7 @@ def _join_floats(matrices: list[FloatOnGpu]) -> None:
 
 
 def follows(last: Matrix, next: Matrix) -> bool:
-    """Whether the rows of one lie directly below those of another."""
+    """Whether the rows of `next` directly follow those of `last` in memory."""
     if isinstance(last, PackedOnGpu) and isinstance(next, PackedOnGpu):
         return last.held is next.held and last.start + last.rows == next.start
     if isinstance(last, FloatOnGpu) and isinstance(next, FloatOnGpu):
@@ -230,7 +230,7 @@ def follows(last: Matrix, next: Matrix) -> bool:
 
 
 def runs(linears: Sequence[Linear]) -> list[list[Linear]]:
-    """Layers that one launch computes: rows that lie below one another."""
+    """Group linear layers whose rows follow one another in memory: one launch computes a group."""
     found: list[list[Linear]] = []
     for linear in linears:
         if found and follows(found[-1][-1].weight, linear.weight):
@@ -241,7 +241,7 @@ def runs(linears: Sequence[Linear]) -> list[list[Linear]]:
 
 
 def together(run: Sequence[Linear]) -> PackedOnGpu | FloatOnGpu:
-    """The matrix of a run's rows."""
+    """The matrix of all rows of a run."""
     first, rows = run[0].weight, sum(linear.weight.rows for linear in run)
     if isinstance(first, PackedOnGpu):
         return PackedOnGpu(rows, first.columns, first.numbers, first.held, first.start)

@@ -1,4 +1,4 @@
-"""A request's cache in a GPU's memory, and how a recorded launch finds it there."""
+"""KV caches in GPU memory, and their offsets for recorded launches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from llorch.runtime.traits import Rope, Traits
 
 
 class StepCache(Cache):
-    """The cache of a request whose steps are recorded. table: what a step that another one took over knew of it."""
+    """A cache for recorded steps. table: the state of its step, saved while another request uses that step."""
 
     table: Tensor | None = None
 
 
 class GpuCache(StepCache):
-    """A request's cache, with room for at least the positions that it is planned for.
+    """The KV cache of one request, with a capacity of at least its planned positions.
 
-    stored: (layers, 2, kv_heads, capacity, head_dim) float32. angles: cosines and sines of the positions, (2, capacity,
-    n_rot / 2), by rotary embedding.
+    stored: (layers, 2, kv_heads, capacity, head_dim) float32. angles: for each rotary embedding the cosines and sines
+    of all positions, (2, capacity, n_rot / 2).
     """
 
     def __init__(self, stored: Tensor, angles: Mapping[Rope, Tensor], planned: int) -> None:
@@ -35,16 +35,16 @@ class GpuCache(StepCache):
         self._states = {}
 
     def offsets(self, place: Tensor, ropes: Sequence[Rope]) -> list[int]:
-        """How many numbers from a place on the cache begins, and the angles of each embedding."""
+        """Distances, in elements, from a tensor to this cache and to the angles of each embedding."""
         found = [self._stored, *(self.angles[rope] for rope in ropes)]
         return [(tensor.data_ptr() - place.data_ptr()) // place.itemsize for tensor in found]
 
 
 def ropes(traits: Traits) -> list[Rope]:
-    """A model's rotary embeddings, each once, in order."""
+    """The distinct rotary embeddings of a model, in order."""
     return [rope for rope in dict.fromkeys(traits.ropes) if rope is not None]
 
 
 def no_place(device: torch.device) -> Tensor:
-    """A place in a device's memory from which on others are found; nothing is kept there."""
+    """A tensor to measure offsets from; its contents are unused."""
     return torch.empty(1, device=device)

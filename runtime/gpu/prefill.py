@@ -1,6 +1,6 @@
-"""Many tokens at once on a GPU: widened weights, the device's own matrix products, and a few kernels around them.
+"""Prefill on a GPU: dequantized weights and cuBLAS products, with a few Triton kernels between them.
 
-Exact mode computes in float32 throughout. Fast mode gives the tensor cores operands of bfloat16 and sums in float32.
+Exact mode is float32 throughout. Fast mode gives the tensor cores bfloat16 operands and accumulates in float32.
 """
 
 from __future__ import annotations
@@ -24,12 +24,17 @@ from llorch.runtime.kernels.cuda.launch import ActivationRows, Caches
 from llorch.runtime.mode import Mode
 from llorch.runtime.weights import Attention
 
-SIZES = (64, 128, 256, 512)  # of prompts in fast mode, the last a prefill's chunk
+SIZES = (
+    64,
+    128,
+    256,
+    512,
+)  # token counts with a recorded graph in fast mode; the last is the chunk size of a prefill
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedGraph:
-    """A graph of so many tokens, its input, and what it leaves."""
+    """A CUDA graph for a fixed number of tokens, its input, and its outputs."""
 
     graph: torch.cuda.CUDAGraph
     tokens: Tensor
@@ -37,9 +42,9 @@ class RecordedGraph:
 
 
 class Prefill:
-    """A model's first tokens, or more of them, over one cache of so many positions at a time.
+    """Prefill of one model over caches of one capacity, one request at a time.
 
-    stored: a place in memory, from which on caches are found.
+    stored: a tensor in memory that offsets to caches are measured from.
     """
 
     def __init__(self, decoder: Decoder, stored: Tensor, capacity: int) -> None:
@@ -54,17 +59,17 @@ class Prefill:
         self._recorded: dict[int, RecordedGraph | None] = {}
 
     def last_hidden(self, ids: Sequence[int], cache: GpuCache) -> Tensor:
-        """The last of the new positions' hidden states after the final norm, (1, hidden_size).
+        """The hidden state of the last token after the final norm, (1, hidden_size).
 
-        ids: the tokens that follow what the cache holds, into which their keys and values go.
+        ids: the tokens after those in the cache; their keys and values are added to it.
 
-        In fast mode so many tokens are computed as the next size has, and what is beyond the last is not used: the
-        second time a size is needed it is recorded, and replayed from then on with the same bits.
+        In fast mode the tokens are padded to the next of SIZES. The second time a size occurs it is recorded as a CUDA
+        graph, and replayed from then on, with the same bits.
         """
         new, device = len(ids), self._table.device
         offsets = cache.offsets(self.caches.stored, self._ropes)
         self._table.copy_(torch.tensor([cache.length, new, *offsets])[:, None])
-        routed = self.traits.routing is not None  # which experts a prompt needs the host must know
+        routed = self.traits.routing is not None  # the host must know which experts a prompt needs
         if not self.fast or routed or new > SIZES[-1] or device.type != "cuda":
             hidden = self._hidden(torch.tensor(ids).to(device), cache)
             return self._final(*(part[..., -1:, :] for part in hidden))
@@ -88,7 +93,7 @@ class Prefill:
         return self._final(*(part[..., new - 1 : new, :] for part in made))
 
     def _hidden(self, ids: Tensor, cache: GpuCache) -> tuple[Tensor, Tensor]:
-        """The hidden states before the last block's output is added, and that: (new, hidden), (parts, new, hidden)."""
+        """The hidden states without the last block's output, and that output: (new, hidden), (parts, new, hidden)."""
         weights = self.decoder.weights
         hidden = weights.embedding.rows_at(ids) * self.traits.embedding_scale
         parts: Tensor | None = None
@@ -169,7 +174,7 @@ class Prefill:
 
 
 def _multiply(linears: list[Linear], x: Tensor) -> Tensor:
-    """Products of the same rows beside one another, (new, Σ rows) float32."""
+    """The outputs of several linear layers for the same rows, concatenated: (new, Σ rows) float32."""
     parts = []
     for run in runs(linears):
         y = together(run).by_tiles(x)

@@ -1,4 +1,4 @@
-"""A decode step that is run once, recorded then, and replayed for every further token."""
+"""A decode step that is recorded as a CUDA graph on its first use and replayed afterwards."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from llorch.runtime.gpu.memory import StepCache
 
 
 class Step(ABC):
-    """One token of each of some requests, a row each, by the same operations every time.
+    """One decode step for several requests, one row each, with the same operations every time.
 
-    table: the input, int64: a column for each row, first its token, then its position. never: (rows, vocabulary), −∞
-    where an id is not taken. logits: the output, (rows, vocabulary) float32; the table is then that of the next step,
-    each token the most probable.
+    table: the input, int64, one column per row: its token, its position, and more that the subclass needs. never:
+    (rows, vocabulary), −∞ for forbidden ids. logits: the output, (rows, vocabulary) float32. After a step the table is
+    the input of the next one, with the most probable tokens.
     """
 
     rows: int
@@ -31,15 +31,15 @@ class Step(ABC):
 
     @abstractmethod
     def column(self, token: int, cache: StepCache) -> list[int]:
-        """A request's part of the table, after one more token."""
+        """A request's column of the table, for one more token."""
 
     @abstractmethod
     def run(self) -> None:
-        """Launches it."""
+        """Launch the operations."""
 
 
 class RecordedStep:
-    """A decode step, its graph once it was run, and whose state stays in it from one token to the next."""
+    """A decode step with its CUDA graph, and the request whose state is in its table between tokens."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -48,14 +48,14 @@ class RecordedStep:
         self._holder: weakref.ref[StepCache] | None = None
 
     def begin(self, ids: Sequence[int], caches: Sequence[StepCache]) -> None:
-        """Takes requests in, after one more token each; rows that are left compute the first one once more."""
+        """Load requests with one more token each; unused rows repeat the first request."""
         self._leave()
         columns = [self.step.column(token, cache) for token, cache in zip(ids, caches, strict=True)]
         columns += columns[:1] * (self.step.rows - len(columns))
         self.step.table.copy_(torch.tensor(columns).T)
 
     def resume(self, cache: StepCache) -> None:
-        """Takes a request in that goes on from its last token here, without a look at it by the host."""
+        """Load a request that continues from the token its last step chose, without a copy to the host."""
         if self._holder is None or self._holder() is not cache:
             self._leave()
             assert cache.table is not None
@@ -63,17 +63,16 @@ class RecordedStep:
             self._holder = weakref.ref(cache)
 
     def _leave(self) -> None:
-        """Leaves the state of a request that is to be resumed with its cache."""
+        """Save the state of the current request with its cache, so that it can be resumed."""
         left = None if self._holder is None else self._holder()
         if left is not None and left.table is not None:
             left.table.copy_(self.step.table)
         self._holder = None
 
     def choose(self, never: Sequence[Sequence[int]], how: Tensor | None) -> None:
-        """One step, after which its tokens are those chosen.
+        """Run one step and choose its tokens.
 
-        never: of each request the ids that are not taken. how: as `parameters` gives it, for every row; None takes the
-        most probable.
+        never: forbidden ids of each request. how: see `draw.parameters`, for every row; None is greedy.
         """
         for row, ids in enumerate(never):
             if self._never[row] is not ids:
@@ -86,7 +85,7 @@ class RecordedStep:
             self.step.token.copy_(torch.where(how[0] > 0, token, self.step.token))
 
     def launch(self) -> None:
-        """One step. The first one is run as it is, which compiles its kernels, and recorded then."""
+        """Run one step. The first one is run eagerly, which compiles the kernels, and then recorded."""
         if self._graph is not None:
             self._graph.replay()
             return

@@ -1,4 +1,4 @@
-"""Requests on a GPU: a cache each, and decode steps that are recorded once and replayed for every token."""
+"""Requests on a GPU: their caches, and decode steps recorded as CUDA graphs and replayed for every token."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from llorch.runtime.gpu.step import DecodeStep
 from llorch.runtime.sampling import Choice
 from llorch.runtime.traits import Rope
 
-SMALLEST = 256  # positions of a cache; from there on they double, so that few graphs are made
-MOST_ROWS = (
-    32  # requests of a step; of fewer there are steps for 1, 2, 4 …, of which some rows may be computed twice
+SMALLEST = (
+    256  # positions of the smallest cache; capacities double from there, so that few graphs are recorded
 )
-DRAWS = 64  # steps whose random numbers go to the device at once: it waits for the host then
-AHEAD = 3  # steps that are on their way while the host looks at a token
+MOST_ROWS = 32  # requests in a step; smaller steps have 1, 2, 4 … rows, of which some may be duplicates
+DRAWS = 64  # steps whose random numbers are copied to the device at once, since the copy makes it wait for the host
+AHEAD = 3  # steps in flight while the host handles a token
 
 
 class Sessions:
-    """The steps and prefills of one model; any number of threads may ask."""
+    """The recorded steps and prefills of one model; thread-safe."""
 
     def __init__(self, decoder: Decoder, device: torch.device) -> None:
         self._decoder, self._device = decoder, device
         numbers = decoder.weights.head.weight.numbers
-        one = numbers.dtype == torch.float32 and not decoder.weights.devices  # a step is one device's graph
+        one = numbers.dtype == torch.float32 and not decoder.weights.devices  # a graph belongs to one device
         self.fused = one and decoder.traits.is_plain and fuse(decoder.weights)
         self.records = self.fused or (one and can_record(decoder.traits, decoder.weights))
         self._slots: dict[int, list[Slot]] = defaultdict(list)
@@ -48,11 +48,11 @@ class Sessions:
         self._steps: dict[tuple[int, int], RecordedStep] = {}
         self._prefills: dict[int, Prefill] = {}
         self._angles: dict[tuple[Rope, int, tuple[float, ...]], Tensor] = {}
-        self._lock = threading.RLock()  # what is launched for one request stays together
+        self._lock = threading.RLock()  # launches of different requests must not interleave
 
     @torch.inference_mode()
     def new_cache(self, planned: int) -> StepCache:
-        """As `Model.new_cache`, where steps are recorded."""
+        """See `Model.new_cache`; for models whose steps are recorded."""
         traits = self._decoder.traits
         if planned > traits.n_ctx:
             raise ContextFull(planned, traits.n_ctx, "the request")
@@ -86,7 +86,7 @@ class Sessions:
 
     @torch.inference_mode()
     def next_logits(self, ids: Sequence[int], cache: Cache) -> Tensor | None:
-        """Logits after the last of some more tokens, (vocabulary,) on the device; None where that is not fused."""
+        """Logits after the last of the given tokens, (vocabulary,) on the device; None without kernels for it."""
         if len(ids) > 1:
             hidden = self.prefilled(ids, cache)
             return None if hidden is None else self._decoder.logits(hidden)[0]
@@ -95,7 +95,7 @@ class Sessions:
 
     @torch.inference_mode()
     def logits_together(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor | None:
-        """Logits of some requests, each after one more token, (requests, vocabulary); None where not fused."""
+        """Logits of several requests after one more token each, (requests, vocabulary); None for other caches."""
         mine = self._ours(caches)
         if mine is None:
             return None
@@ -110,7 +110,7 @@ class Sessions:
     def choose_together(
         self, ids: Sequence[int], caches: Sequence[Cache], choices: Sequence[Choice]
     ) -> Callable[[], list[int]]:
-        """As `Model.choose_together`."""
+        """See `Model.choose_together`."""
         mine = self._ours(caches)
         assert mine is not None
         order, made = list[int](), list[Tensor]()
@@ -126,7 +126,7 @@ class Sessions:
 
     @torch.inference_mode()
     def tokens_after(self, token: int, cache: Cache, wanted: int, choice: Choice) -> Iterator[int] | None:
-        """As `Model.tokens_after`; None where not fused."""
+        """See `Model.tokens_after`; None for a cache of another kind."""
         mine = self._ours([cache])
         if mine is None:
             return None
@@ -138,7 +138,7 @@ class Sessions:
 
     @torch.inference_mode()
     def prefilled(self, ids: Sequence[int], cache: Cache) -> Tensor | None:
-        """The last hidden state of more tokens, (1, hidden_size), normed; None where that is not fused."""
+        """The normed hidden state of the last of the given tokens, (1, hidden_size); None without kernels for it."""
         if not self.fused or not isinstance(cache, GpuCache):
             return None
         _require_place(cache, len(ids))
@@ -162,9 +162,9 @@ class Sessions:
     def _begin(
         self, ids: Sequence[int], caches: Sequence[StepCache]
     ) -> Iterator[tuple[list[int], RecordedStep]]:
-        """Steps that have taken all requests in, and the places of these; to be launched before the next is asked for.
+        """Yield loaded steps with the indices of their requests; each must be launched before the next is requested.
 
-        Requests of equal caches share a step, where it is none of a slot's own. Their positions are counted on.
+        Requests with caches of equal capacity share a step, except those in slots. Their positions are advanced.
         """
         groups = defaultdict[object, list[int]](list)
         for place, cache in enumerate(caches):
@@ -179,7 +179,7 @@ class Sessions:
                 yield places, recorded
 
     def _step(self, cache: StepCache, requests: int = 1) -> RecordedStep:
-        """The step of so many requests, with caches like this one."""
+        """The recorded step for this number of requests, with caches like this one."""
         if isinstance(cache, SlotCache):
             return cache.slot.recorded
         assert isinstance(cache, GpuCache)

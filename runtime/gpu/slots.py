@@ -1,7 +1,7 @@
-"""Steps of models whose layers no kernel here knows as a whole: the decoder's own, recorded over a memory of its own.
+"""Recorded steps for models without fused kernels: the decoder's own operations, over fixed memory (a slot).
 
-A recurrence keeps its state, a latent attention its vectors, where the recorded operations found them. So such a step
-belongs to a memory, which one request has at a time; several requests take turns.
+The recorded operations read and write recurrent states and latent vectors at fixed addresses. So each slot has its own
+memory and its own graph, and is used by one request at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llorch.runtime.weights import Weights
 
 
 def can_record(traits: Traits, weights: Weights) -> bool:
-    """Whether the decoder's step of one token is the same operations every time, with nothing that the host decides."""
+    """Whether the decoder runs the same operations for every token, with no decision on the host."""
     of_host = (
         traits.temperature,
         traits.alibi,
@@ -37,27 +37,27 @@ def can_record(traits: Traits, weights: Weights) -> bool:
 
 
 class Slot:
-    """The memory of one request of at most so many positions, and the step over it."""
+    """Memory for one request of at most `capacity` positions, and the recorded step over it."""
 
     def __init__(self, decoder: Decoder, capacity: int, device: torch.device) -> None:
         self.memory = Cache(decoder.traits, capacity, torch.float32, device)
         for tensor in self.memory.tensors():
-            tensor.zero_()  # what is not seen is multiplied by 0, which makes no number of a NaN
+            tensor.zero_()  # masked positions are multiplied by 0, and 0 · NaN would be NaN
         self.angles: dict[Rope, tuple[Tensor, Tensor]] = {}
         self.step = DecoderStep(decoder, self, device)
         self.recorded = RecordedStep(self.step)
 
     def begin(self, traits: Traits, planned: int) -> None:
-        """Empties it for a request that may grow to so many positions."""
+        """Reset it for a request of at most `planned` positions."""
         self.memory.forget()
         for rope in ropes(traits):
             fresh = rotation(rope, range(self.memory.planned), planned, self.memory.storage)
             for table, values in zip(self.angles.setdefault(rope, fresh), fresh, strict=True):
-                table.copy_(values)  # where the recorded step looks
+                table.copy_(values)  # at the addresses that the recorded step reads
 
 
 class SlotCache(StepCache):
-    """A request's cache in a slot. recording: whether its place is the slot's `position`, and not its length."""
+    """The cache of a request in a slot. recording: whether its position is the slot's tensor, not `length`."""
 
     def __init__(self, slot: Slot, planned: int) -> None:
         self.planned = planned
@@ -68,18 +68,18 @@ class SlotCache(StepCache):
 
     @property
     def position(self) -> Tensor | None:
-        """As of every cache."""
+        """See `Cache`."""
         return self.slot.step.position if self.recording else None
 
     def rotation(self, rope: Rope, places: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-        """As of every cache."""
+        """See `Cache`."""
         if not self.recording:
             return super().rotation(rope, places, like)
         cosines, sines = self.slot.angles[rope]
         return cosines[self.slot.step.position], sines[self.slot.step.position]
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """As of every cache; while it is recorded with all places, of which some are not filled."""
+        """See `Cache.extend`; while recording, returns all positions, including those not filled yet."""
         if not self.recording:
             return super().extend(layer, k, v)
         keys, values = self.keys(layer)
@@ -88,13 +88,13 @@ class SlotCache(StepCache):
         return keys, values
 
     def extended_latents(self, layer: int, latents: Tensor) -> Tensor:
-        """As `extended`."""
+        """See `extend`."""
         if not self.recording:
             return super().extended_latents(layer, latents)
         return self.latents(layer).index_copy_(1, self.slot.step.position, latents)
 
     def read(self, layer: int, new: int) -> tuple[Tensor, Tensor]:
-        """As `extended`."""
+        """See `extend`."""
         if not self.recording:
             return super().read(layer, new)
         keys, values = self.keys(layer)
@@ -102,7 +102,7 @@ class SlotCache(StepCache):
 
 
 class DecoderStep(Step):
-    """The decoder's step of one token over a slot."""
+    """The decoder's step for one token over a slot."""
 
     rows = 1
 
@@ -117,11 +117,11 @@ class DecoderStep(Step):
         self._scratch = torch.empty(1, launch.TOP_PROGRAMS, device=self.device)
 
     def column(self, token: int, cache: StepCache) -> list[int]:
-        """As of every step."""
+        """See `Step`."""
         return [token, cache.length]
 
     def run(self) -> None:
-        """As of every step."""
+        """See `Step`."""
         cache = SlotCache(self._slot, self._slot.memory.planned)
         cache.recording = True
         hidden = self.decoder.hidden(self.token, cache)

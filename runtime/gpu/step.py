@@ -1,7 +1,7 @@
-"""One decode step of a model on a GPU: every kernel of it, in order, on buffers that stay where they are.
+"""A decode step with fused kernels on a GPU: all its launches, in order, on buffers at fixed addresses.
 
-Run as it stands it computes one token of each of some requests; recorded once, it is one CUDA graph. Nothing in it
-depends on what ran before but the tokens, the positions and the caches below them.
+It computes one token for each of several requests, and can be recorded as one CUDA graph. Its result depends only on
+the tokens, the positions and the caches up to them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from llorch.runtime.weights import Attention, Layer
 SPLIT_POSITIONS, MOST_SPLITS = (
     32,
     16,
-)  # a head's cache is divided among programs: positions of each, programs at most
+)  # the attention of a head is split: positions per program, most programs
 
 
 class DecodeStep(Step):
-    """The next token of some requests, over a cache each, all of the same capacity; a row each.
+    """The next token of several requests, one row each, over caches of the same capacity.
 
-    stored: a place in memory, from which on caches are found; the table has, behind a position, where a cache and its
-    angles are. A row's bits are those of it alone, whatever the others are and how many.
+    stored: a tensor that offsets to caches are measured from; the table has, after the position, the offsets of the
+    row's cache and angles. A row's bits don't depend on the other rows or their number.
     """
 
     def __init__(self, decoder: Decoder, stored: Tensor, capacity: int, rows: int = 1) -> None:
@@ -56,12 +56,12 @@ class DecodeStep(Step):
         self.logits = torch.empty(rows, self.traits.vocabulary_size, device=self.device)
 
     def column(self, token: int, cache: StepCache) -> list[int]:
-        """As of every step."""
+        """See `Step`."""
         assert isinstance(cache, GpuCache)
         return [token, cache.length, *cache.offsets(self.caches.stored, self.ropes)]
 
     def run(self) -> None:
-        """As of every step."""
+        """See `Step`."""
         weights = self.decoder.weights
         embedding = weights.embedding
         if isinstance(embedding, PackedOnGpu):
@@ -96,7 +96,7 @@ class DecodeStep(Step):
         launch.most_probable(self.logits, self.never, scratch, self.token, self.position)
 
     def _buffer(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Memory under a name; the same for every layer, since the layers run one after the other."""
+        """A buffer by name and shape; shared by the layers, since they run one after the other."""
         key = (name, *shape)
         if key not in self._buffers:
             self._buffers[key] = torch.empty(shape, device=self.device)
@@ -121,7 +121,7 @@ class DecodeStep(Step):
         post: Norm | None,
         readers: list[Linear],
     ) -> ActivationRows:
-        """Adds the last block's output to the hidden state, and gives its norm."""
+        """Add the previous block's output to the hidden state, and return its norm."""
         out = self._emit("normed", self.rows, self.traits.hidden_size, readers)
         scale = self.traits.residual_scale
         launch.add_and_norm(self.hidden, self._after, parts, shares, post, norm, out, scale, few=True)
@@ -138,7 +138,7 @@ class DecodeStep(Step):
         splits: int | None = None,
         into: Tensor | None = None,
     ) -> Tensor:
-        """Products of one x beside one another, in the buffer of a name or in another: (splits, rows, Σ widths)."""
+        """Multiply x by several matrices into one buffer, by name or given: (splits, rows, Σ widths)."""
         found = runs(linears)
         if into is None:
             if splits is None:
@@ -181,7 +181,7 @@ class DecodeStep(Step):
         return found
 
     def _attention(self, index: int, weights: Attention, x: ActivationRows) -> Tensor:
-        """The output product's parts, (splits, rows, hidden)."""
+        """The split-k parts of the output projection, (splits, rows, hidden)."""
         traits = self.traits
         products = self._multiply("qkv", qkv(weights), x)
         out = self._emit("attended", self.rows, traits.heads * traits.head_dim, [weights.output])
@@ -203,7 +203,7 @@ class DecodeStep(Step):
     def _feed_forward(
         self, ffn: FeedForward | Mixture, x: ActivationRows, attended: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Its output's parts, after those of the attention where the block adds both at once; and their shares."""
+        """The parts of its output, preceded by the attention's in a parallel block; and the parts' weights."""
         if isinstance(ffn, Mixture):
             return self._mixture(ffn, x, attended)
         inner = self._inner(ffn, x)
@@ -249,7 +249,7 @@ class DecodeStep(Step):
         return parts, shares
 
     def _routed(self, experts: Sequence[FeedForward], x: ActivationRows, ids: Tensor, out: Tensor) -> None:
-        """The networks of the experts `ids`: of the first one of each row of x, then of the second one of each."""
+        """Compute experts `ids`: the first expert of every row of x, then the second of every row, …"""
         expert = experts[0]
         assert expert.gate is not None
         gate, up, down = (linear.weight for linear in (expert.gate, expert.up, expert.down))
@@ -269,7 +269,7 @@ class DecodeStep(Step):
     def _by_expert(
         self, first: PackedOnGpu, x: ActivationRows, y: Tensor, ids: Tensor, per_expert: int
     ) -> None:
-        """Products with the matrices of some experts. first: the first one's, `per_expert` rows before the next."""
+        """Multiply by the matrices of chosen experts. first: expert 0's; the next one is `per_expert` rows further."""
         planes = first.held.planes
         cut = launch.blocking(first.rows, planes, fast=x.fast).with_splits(1)
         launch.packed_linear(
@@ -278,13 +278,13 @@ class DecodeStep(Step):
 
 
 def _inputs(layer: Layer) -> list[Linear]:
-    """What reads a layer's first norm: in a parallel block its feed-forward network too."""
+    """The linear layers that may read a layer's first norm: in a parallel block also the feed-forward network's."""
     attention, ffn = plain(layer)
     return [*qkv(attention), *ffn.linears()]
 
 
 def _cache_splits(capacity: int) -> int:
-    """Among how many programs, a power of two, the positions of one head are divided."""
+    """The number of programs per head, a power of two, for a cache of this capacity."""
     splits = 1
     while splits < MOST_SPLITS and splits * SPLIT_POSITIONS < capacity:
         splits *= 2

@@ -1,4 +1,4 @@
-"""Tensors from files to a GPU: by large reads into pinned memory, copied while the next ones are read."""
+"""Copy tensors from files to a GPU: large reads into pinned memory, copied while the next ones are read."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from llorch.runtime.kernels.cuda.planes import TILE, plane_bytes, repack, widen
 from llorch.runtime.kernels.cuda.unpack import FORMS
 
 PIECE_BYTES = 16 << 20
-BUFFERS = 4  # of a piece each: while one is copied the others are read
-READERS = 8  # threads: one reads a cached file at a few gigabytes a second
+BUFFERS = 4  # of PIECE_BYTES each: one is copied while the others are filled
+READERS = 8  # threads, since one reads a cached file at only a few gigabytes per second
 FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-ROUND_WEIGHTS = 1 << 24  # that are rounded at a time; by torch, since Triton takes a second to begin with
+ROUND_WEIGHTS = 1 << 24  # rounded at a time; with torch, because starting Triton takes a second
 
 Read = Callable[[int, NDArray[np.uint8]], None]
-"""Fills a buffer with the bytes of a tensor from the given one on."""
+"""Fill a buffer with a tensor's bytes from an offset on."""
 
 
 class Uploader:
-    """Copies bytes of files to a device; its buffers are reused from one tensor to the next."""
+    """Copies tensors to a device through pinned buffers that are reused."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -41,11 +41,11 @@ class Uploader:
             for _ in range(BUFFERS)
         ]
         self._next = 0
-        self._lock = threading.Lock()  # matrices that are read late may be first used by several threads
+        self._lock = threading.Lock()  # lazy matrices may be first used in several threads at once
         self._pool = ThreadPoolExecutor(READERS)
 
     def upload(self, nbytes: int, unit: int, read: Read) -> Tensor:
-        """A tensor's bytes on the device. unit: bytes that are read together, a block's."""
+        """Copy a tensor's bytes to the device. unit: size of a block, which is never divided between reads."""
         out = torch.empty(nbytes, dtype=torch.uint8, device=self._device)
         step = PIECE_BYTES // unit * unit
         with self._lock:
@@ -82,7 +82,7 @@ def packed_matrix(
     read: Read,
     scales: Tensor | None = None,
 ) -> Matrix:
-    """A tensor of a GGUF file on the device. scales: factors of equal shares of the rows."""
+    """Load a tensor of a GGUF file to the device. scales: factors of equal shares of the rows."""
     nbytes = rows * columns // type.weights * type.block_bytes
     raw = uploader.upload(nbytes, type.block_bytes, read)
     factors = None if scales is None else scales.to(numbers.device).repeat_interleave(rows // len(scales))
@@ -98,7 +98,7 @@ def packed_matrix(
         return FloatOnGpu(rounded, numbers)
     if type.name in FLOATS:
         weights = raw.view(FLOATS[type.name]).view(rows, columns)
-    else:  # integers and doubles, which no published model has for a matrix
+    else:  # integers and doubles; no published model has matrices of these
         weights = torch.from_numpy(decode(type, raw.cpu().numpy())).view(rows, columns).to(numbers.device)
     if factors is not None:
         weights = weights.float() * factors[:, None]
@@ -110,7 +110,7 @@ def packed_matrix(
 def float_matrix(
     uploader: Uploader, numbers: Numbers, dtype: str, rows: int, columns: int, read: Read
 ) -> Matrix:
-    """A tensor of a safetensors file on the device, in its dtype there."""
+    """Load a tensor of a safetensors file to the device, in the file's dtype."""
     kind = FLOATS[dtype]
     raw = uploader.upload(rows * columns * kind.itemsize, kind.itemsize, read)
     return FloatOnGpu(raw.view(kind).view(rows, columns), numbers)

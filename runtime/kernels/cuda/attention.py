@@ -1,4 +1,4 @@
-"""Triton kernels: attention of one new token over a cache, with all that happens to its query, key and value before."""
+"""Triton kernels: attention over the KV cache of one new token or of many, with the norms and RoPE before it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _rotate(
 
 @triton.jit
 def _cache(stored, cache_at, layer):
-    """A request's keys of one layer, behind which its values follow: its memory is found from another place."""
+    """Pointer to the keys of a layer in one request's cache; cache_at holds the cache's distance from `stored`."""
     return stored + tl.multiple_of(tl.load(cache_at), 16) + layer
 
 
@@ -153,13 +153,14 @@ def attend_one(
     CHUNK: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """One head over a share of the positions; the last share's program adds the new token, and stores it.
+    """Attention of one head over one split of the cached positions; the last split also adds and stores the new token.
 
-    Programs are heads, shares, and rows: requests, each with a position and a cache of its own. stored: a place in
-    memory; cache_at, angles_at: (rows,), how many numbers from there on its cache, and its cosines, begin; layer: from
-    a cache's beginning to the layer's keys (kv_heads, capacity, D), which its values follow, as the sines follow the
-    cosines (capacity, NROT / 2). sums: (rows, heads, splits, DB), Σ exp(score − top) · value. tops: (rows, heads,
-    splits, 2), the top score and the sum of the weights exp(score − top).
+    Grid: heads, splits, and rows; a row is a request with its own position and cache. cache_at, angles_at: (rows,), the
+    distance, in float32 elements, of the row's cache and cosines from `stored`. layer: elements from the start of a
+    cache to the layer's keys, (kv_heads, capacity, D); the values follow the keys, as the sines follow the cosines,
+    (capacity, NROT / 2). Scores are summed over CHUNK columns at a time: a whole head in one row of a tile costs a
+    reduction over all threads for each position. Written are, for `combine`, sums: (rows, heads, splits, DB),
+    Σ exp(score − top) · value; and tops: (rows, heads, splits, 2), the largest score and Σ exp(score − top).
     """
     begin(CHAINED)
     head, split, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -248,7 +249,7 @@ def combine(
     D: tl.constexpr, DB: tl.constexpr, SPLITS: tl.constexpr, FAST: tl.constexpr, EMIT: tl.constexpr,
     CHAINED: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
-    """The shares of all heads as one row (heads · D), emitted. Programs are blocks of B columns, and rows."""
+    """Combine the splits of all heads into rows (heads · D) and pack them. Grid: blocks of B columns, and rows."""
     begin(CHAINED)
     k0, row = tl.program_id(0) * B, tl.program_id(1)
     k = k0 + tl.arange(0, B)
@@ -290,11 +291,11 @@ def turn_many(
     KIND: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
-    """Many tokens' queries, normed and rotated, (heads, new, D); keys and values go into the cache.
+    """Norm and rotate the queries of many tokens, (heads, new, D), and write their keys and values into the cache.
 
-    qkv: (new, (heads + 2 kv_heads) · D). stored, cache_at, angles_at, layer: as in `attend_one`, of one request.
-    place: the first token's position, and how many of the tokens count.
-    Programs are tokens, and heads of queries, then of keys, then of values.
+    qkv: (new, (heads + 2 kv_heads) · D). stored, cache_at, angles_at, layer: as in `attend_one`, for one request.
+    place: the position of the first token, and the number of tokens that are not padding.
+    Grid: tokens, and heads: those of the queries, then the keys, then the values.
     """
     begin(CHAINED)
     first = tl.load(place).to(tl.int32)
@@ -353,10 +354,10 @@ def attend_many(
     M: tl.constexpr,
     P: tl.constexpr,
 ):
-    """Causal attention of many new tokens by the tensor cores: operands of bfloat16, sums of float32.
+    """Causal attention of many new tokens on the tensor cores: bfloat16 operands, float32 accumulators.
 
-    out: (new, heads · D). queries: (heads, new, D). stored, cache_at, layer, place: as in `turn_many`. Programs are
-    blocks of M tokens, and heads.
+    out: (new, heads · D). queries: (heads, new, D). stored, cache_at, layer, place: as in `turn_many`. Grid: blocks of
+    M tokens, and heads.
     """
     begin(CHAINED)
     first = tl.load(place).to(tl.int32)
@@ -395,8 +396,6 @@ def attend_many(
         total = total * shrink + tl.sum(weight, 1)
         acc = acc * shrink[:, None] + tl.dot(weight.to(tl.bfloat16), v)
         top = higher
-    mixed = (
-        acc / tl.where(total > 0, total, 1.0)[:, None]
-    )  # a token that does not count may have seen nothing
+    mixed = acc / tl.where(total > 0, total, 1.0)[:, None]  # padding may have attended to nothing
     at_out = out + t.to(tl.int64)[:, None] * (heads * D) + head * D + i[None, :]
     tl.store(at_out, mixed.to(out.dtype.element_ty), mask=here)

@@ -1,8 +1,8 @@
-"""Packed weights as the kernels read them: planes of bits, 32 rows side by side.
+"""The layout of packed weights on the device: bit planes, with 32 rows interleaved.
 
-Blocks are repacked once, on the device. Of 32 rows and 32 columns the codes are words of four bits a code (and a
-plane of the bits above), word j of all rows beside one another: threads that stand for rows then read without gaps,
-and nothing is added up across threads but at the end. All of it moves bits; `widen` gives the blocks' own float32.
+Blocks are repacked once, on the device. The codes of 32 rows × 32 columns are stored as words of 4-bit codes (with the
+higher bits in a second plane), word j of all rows contiguous, so that threads which compute neighbouring rows read
+contiguous memory. Repacking only moves bits; `widen` gives exactly the float32 that the blocks decode to.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from torch import Tensor
 from llorch.formats.quants import QuantType
 from llorch.runtime.kernels.cuda.unpack import FORMS, unpack
 
-TILE = 32  # rows that stand beside one another
-GROUP = 32  # columns whose codes share words
+TILE = 32  # rows that are interleaved
+GROUP = 32  # columns of one group of codes
 SUPER = 256  # weights under one `d`
-PIECE_WEIGHTS = 1 << 25  # that are repacked at a time: the scratch is about ten bytes a weight
+PIECE_WEIGHTS = 1 << 25  # repacked at a time: scratch memory is about ten bytes per weight
 
 
 @dataclass(frozen=True, slots=True)
 class Planes:
-    """A matrix (rows, columns), or several of one form below one another, each padded to whole tiles.
+    """A packed matrix (rows, columns), or several of the same form stacked, each padded to whole tiles.
 
-    codes: int32 (tiles, groups, words, 32): byte b of word j holds the low bits of columns 4j + b and, above them,
-    16 + 4j + b; of eight bits, word j holds columns 4j … 4j + 3. high: the bits above the fourth, one word for five
-    bits and two for six. scale, minimum: (tiles, groups, halves, 32), one a group or one for 16 columns.
-    d, dmin: (tiles, columns / 256, 32), factors of both. row_scale: (rows,) float32, factors of whole rows.
+    codes: int32 (tiles, groups, words, 32): byte b of word j holds the low four bits of columns 4j + b and, above them,
+    16 + 4j + b; with 8-bit codes word j holds columns 4j … 4j + 3. high: the bits above the fourth, one word for 5-bit
+    codes, two for 6-bit. scale, minimum: (tiles, groups, halves, 32), per group or per 16 columns.
+    d, dmin: (tiles, columns / 256, 32), factors of scale and minimum. row_scale: (rows,) float32, factors of rows.
     """
 
     rows: int
@@ -46,7 +46,7 @@ class Planes:
 
     @property
     def form(self) -> tuple[object, ...]:
-        """What must be equal for two matrices to stand in one."""
+        """What must be equal for two matrices to be stacked."""
         given = (self.minimum, self.d, self.dmin, self.row_scale)
         dtypes = tuple(None if t is None else t.dtype for t in given)
         return (self.columns, self.bits, self.halves, self.zero, self.scale.dtype, *dtypes)
@@ -61,7 +61,7 @@ class Planes:
         return {name: t for name in names if (t := getattr(self, name)) is not None}
 
     def tiles(self, start: int, stop: int) -> Planes:
-        """Rows from one multiple of 32 to another, or to the end."""
+        """Rows [start, stop); both are multiples of 32, or stop is the end."""
         assert start % TILE == 0
         assert stop % TILE == 0 or stop == self.rows
         first, last = start // TILE, -(-stop // TILE)
@@ -73,9 +73,9 @@ class Planes:
 
 
 def repack(type: QuantType, raw: Tensor, rows: int, columns: int, row_scale: Tensor | None = None) -> Planes:
-    """Blocks of whole rows, uint8 of the device they are to stay on → planes there.
+    """Repack the blocks of whole rows, uint8, on their device.
 
-    row_scale: (rows,) float32 by which whole rows are multiplied after all else.
+    row_scale: (rows,) float32, factors applied to whole rows last.
     """
     row_bytes = columns // type.weights * type.block_bytes
     step = max(TILE, PIECE_WEIGHTS // columns // TILE * TILE)
@@ -88,7 +88,7 @@ def repack(type: QuantType, raw: Tensor, rows: int, columns: int, row_scale: Ten
 
 
 def join_planes(parts: list[Planes]) -> Planes:
-    """Matrices of one form, all but the last of whole tiles, below one another."""
+    """Stack matrices of the same form; all but the last consist of whole tiles."""
     first = parts[0]
     assert all(p.form == first.form for p in parts)
     assert all(p.rows % TILE == 0 for p in parts[:-1])
@@ -97,7 +97,7 @@ def join_planes(parts: list[Planes]) -> Planes:
 
 
 def plane_bytes(type: QuantType, rows: int, columns: int) -> int:
-    """Bytes that a matrix of this type takes once it is repacked."""
+    """Bytes that a matrix of this type takes after repacking."""
     form, weights = FORMS[type.name], -(-rows // TILE) * TILE * columns
     one = torch.zeros(type.block_bytes, dtype=torch.uint8)
     parts = unpack(type, one)
@@ -141,7 +141,7 @@ def _repack(type: QuantType, raw: Tensor, columns: int) -> Planes:
 
 
 def _tile(t: Tensor) -> Tensor:
-    """(rows, n) with rows of zeros up to a multiple of 32."""
+    """Pad (rows, n) with rows of zeros to a multiple of 32."""
     missing = -len(t) % TILE
     return t if missing == 0 else torch.cat([t, t.new_zeros(missing, t.shape[1])])
 
@@ -157,7 +157,7 @@ def _words(bytes: Tensor) -> Tensor:
 
 
 def _planes(codes: Tensor, bits: int) -> tuple[Tensor, Tensor | None]:
-    """Codes (tiles, 32, groups, 32) → the words of the low bits, and those of the bits above the fourth."""
+    """Codes (tiles, 32, groups, 32) → words of the low bits, and words of the bits above the fourth."""
     if bits == 8:
         return _words(codes), None
     first, second = codes[..., :16], codes[..., 16:]
@@ -174,7 +174,7 @@ def _planes(codes: Tensor, bits: int) -> tuple[Tensor, Tensor | None]:
 
 
 def widen(planes: Planes) -> Tensor:
-    """The float32 weights (rows, columns), by torch operations: bit for bit what the blocks are worth."""
+    """Dequantize to float32 (rows, columns) with torch operations, bit for bit as the type defines."""
     tiles, groups = planes.codes.shape[:2]
     words = planes.codes.permute(0, 3, 1, 2).contiguous().view(torch.uint8).view(tiles, TILE, groups, -1)
     codes = words if planes.bits == 8 else torch.cat([words & 15, words >> 4], dim=-1)

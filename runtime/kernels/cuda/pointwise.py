@@ -1,7 +1,7 @@
-"""Triton kernels around the products: norms with the residual's sum, gated activations, embeddings, widening.
+"""Triton kernels between matrix products: residual and norm, gated activations, dequantization, argmax.
 
-What is multiplied next is written as the products read it ("emitted"): plain, and by groups of 32 columns in words
-or numbers that lie apart, word j of all groups beside one another; with sums over 16 columns, for minima and zeros.
+A kernel whose result is multiplied next also packs it as `products` reads it: by groups of 32 columns, element (or int8
+word) j of all groups contiguous, with sums over 16 columns for the terms of minima and zero points.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 @triton.jit
 def begin(CHAINED: tl.constexpr):
-    """Lets the next kernel of a chain start, and waits for all that the ones before have written.
+    """Let the next kernel launch (programmatic dependent launch), then wait for the writes of the previous ones.
 
-    A kernel that starts early has its programs in place, and may fetch weights, while the last one still runs.
+    A kernel that launches early has its programs scheduled, and can prefetch weights, while the previous one runs.
     """
     if CHAINED:
         gdc_launch_dependents()
@@ -24,7 +24,7 @@ def begin(CHAINED: tl.constexpr):
 
 @triton.jit
 def activate(x, ACT: tl.constexpr):
-    """silu, gelu, gelu_tanh, or x itself."""
+    """Apply silu, gelu or gelu_tanh; anything else is the identity."""
     if ACT == "silu":
         return x / (1.0 + tl.exp(-x))
     if ACT == "gelu":
@@ -49,9 +49,9 @@ def emit(
     FAST: tl.constexpr,
     EMIT: tl.constexpr,
 ):
-    """Writes values (B,) as columns k0 … below `columns` of a row of so many groups. EMIT: not only plain.
+    """Write values (B,) as the columns from k0 on of a row: plain, and if EMIT, packed for the products.
 
-    k0 and B are multiples of 32. Beyond `columns` the last group is filled with zeros, and nothing else written.
+    k0 and B are multiples of 32. The last group is padded with zeros beyond `columns`; nothing else is written there.
     """
     k = k0 + tl.arange(0, B)
     tl.store(plain + k, values.to(plain.dtype.element_ty), mask=k < columns)
@@ -64,7 +64,9 @@ def emit(
             grouped = tl.reshape(values, (B // 32, 32))
             step = tl.max(tl.abs(grouped), 1) / 127.0
             scaled = grouped / tl.where(step > 0, step, 1.0)[:, None]
-            rounded = (scaled + 12582912.0) - 12582912.0  # to nearest even: beyond 2²³ floats are integers
+            rounded = (
+                scaled + 12582912.0
+            ) - 12582912.0  # rounds to nearest even: floats beyond 2²³ are integers
             bytes = tl.reshape(rounded.to(tl.int32) & 255, (B // 4, 4))
             words = tl.sum(bytes << (8 * tl.arange(0, 4))[None, :], 1)
             w = k0 // 4 + tl.arange(0, B // 4)
@@ -81,7 +83,7 @@ def emit(
 
 @triton.jit
 def row_of(m, columns, plain, x, xd, xs, groups, FAST: tl.constexpr):
-    """Where row m of what is emitted begins."""
+    """Pointers to row m of each buffer of packed activations."""
     return (
         plain + m.to(tl.int64) * columns,
         x + m * groups * (8 if FAST else 32),
@@ -92,7 +94,7 @@ def row_of(m, columns, plain, x, xd, xs, groups, FAST: tl.constexpr):
 
 @triton.jit
 def _moments(x, inside, width, eps, KIND: tl.constexpr):
-    """What is subtracted from a row, and what it is then multiplied by, before a norm's weight."""
+    """(mean, 1 / deviation) of a row: what a norm subtracts and what it multiplies by, before its weight."""
     mean = 0.0
     factor = 1.0
     if KIND == "layer":
@@ -151,16 +153,16 @@ def add_and_norm(
     B: tl.constexpr,
     C: tl.constexpr,
 ):
-    """hidden_out = hidden_in + scale · post_norm(Σ shares · parts), and its norm, emitted.
+    """hidden_out = hidden_in + scale · post_norm(Σ shares · parts), and its norm, packed for the next product.
 
-    shares: (parts, rows), or None for ones. Programs are blocks of C columns, each of which looks at the whole row, and
-    rows.
+    shares: (parts, rows), the weight of each part, or None for ones. Grid: blocks of C columns, each of which reads the
+    whole row for the norm, and rows.
     """
     m, rows = tl.program_id(1), tl.num_programs(1)
     k0 = tl.program_id(0) * C
     c = k0 + tl.arange(0, C)
     within = c < width
-    if KIND != "none":  # noqa: SIM108 of two branches only one is compiled; for the weights nothing is waited
+    if KIND != "none":  # noqa: SIM108 only one branch is compiled; the weights are loaded before waiting
         by = tl.load(weight + c, mask=within, other=0.0)
     else:
         by = tl.full((C,), 1.0, tl.float32)
@@ -213,7 +215,7 @@ def gate(
     CHAINED: tl.constexpr,
     B: tl.constexpr,
 ):
-    """act(Σ first) · Σ second of parts, or act(Σ first), emitted. Programs are blocks of columns, and rows."""
+    """Pack act(Σ first) · Σ second, summed over split-k parts, or act(Σ first). Grid: blocks of columns, and rows."""
     begin(CHAINED)
     k0, m = tl.program_id(0) * B, tl.program_id(1)
     k = k0 + tl.arange(0, B)
@@ -236,7 +238,7 @@ def gate(
 
 @triton.jit
 def _code(codes, high, at, high_at, k, lane, BITS: tl.constexpr):
-    """The codes of columns k (0 … 31) of groups that start at `at`."""
+    """Integer codes of columns k (0 … 31) of the groups at offset `at`."""
     if BITS == 8:
         return (tl.load(codes + at + k // 4 * 32 + lane) >> (k % 4 * 8)) & 255
     within = k % 16
@@ -268,7 +270,7 @@ def widen_rows(
     CHAINED: tl.constexpr,
     B: tl.constexpr,
 ):
-    """The rows `ids`, times a factor, as float32. Programs are blocks of columns, and ids."""
+    """Dequantize the rows `ids` to float32, times a factor. Grid: blocks of columns, and ids."""
     begin(CHAINED)
     k = tl.program_id(0) * B + tl.arange(0, B)
     m = tl.program_id(1)
@@ -314,7 +316,7 @@ def widen_tiles(
     ZERO: tl.constexpr,
     G: tl.constexpr,
 ):
-    """Rows start … start + rows, transposed: out (columns, out_stride) of any float type; G groups a program."""
+    """Dequantize rows [start, start + rows) into out, (columns, out_stride) of any float type. G groups per program."""
     r = tl.program_id(0) * 32 + tl.arange(0, 32)
     row0 = start + tl.program_id(0) * 32
     tile = (row0 // 32).to(tl.int64)
@@ -346,7 +348,7 @@ def widen_tiles(
 
 @triton.jit
 def _mask(logits, never, i, inside):
-    """Logits, −∞ for what may not be taken and, as NumPy's argmax takes the first of them, ∞ for a NaN."""
+    """Logits with −∞ for masked ids, and ∞ for NaN: NumPy's argmax takes the first NaN."""
     value = tl.load(logits + i, mask=inside, other=float("-inf"))
     value = tl.where(value == value, value, float("inf"))
     return value + tl.load(never + i, mask=inside, other=0.0)
@@ -354,7 +356,7 @@ def _mask(logits, never, i, inside):
 
 @triton.jit
 def top_of_blocks(tops, logits, never, width, share, CHAINED: tl.constexpr, B: tl.constexpr):
-    """The largest logit of each program's share. Programs are shares, and rows."""
+    """The largest logit in each share of the vocabulary. Grid: shares, and rows."""
     begin(CHAINED)
     row = tl.program_id(1)
     logits += row.to(tl.int64) * width
@@ -373,10 +375,7 @@ def first_top(
     token, position, tops, logits, never, width, share,
     PROGRAMS: tl.constexpr, CHAINED: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
-    """The lowest id whose logit is the largest of all, which is in the first share that has it; the next position.
-
-    Programs are rows.
-    """
+    """Argmax of each row, the lowest id among equal logits; also increments the position. Grid: rows."""
     begin(CHAINED)
     row = tl.program_id(0)
     logits += row.to(tl.int64) * width

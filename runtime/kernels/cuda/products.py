@@ -1,8 +1,8 @@
-"""Triton kernels: a packed or a float matrix times rows of activations, each by itself: its sums are those of it alone.
+"""Triton kernels: a packed or float matrix times a few rows of activations; a row's bits don't depend on the others.
 
-A thread stands for four rows of the matrix and walks along its columns, so that nothing is added up across threads
-but once at the end: over the groups of columns that a program takes side by side, in a fixed order. Long products of
-few rows are split over programs; each writes a sum of its own, which the next kernel adds up, in order too.
+A thread computes four rows of the matrix and walks along the columns, so sums are reduced across threads only once, at
+the end, over the groups of columns that a program processes side by side, in a fixed order. A product with many columns
+and few rows is split over programs (split-k): each writes its own partial sum, which the next kernel adds, in order.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-INTERPRETED = triton.knobs.runtime.interpret  # Triton's interpreter knows no machine instruction
+INTERPRETED = triton.knobs.runtime.interpret  # Triton's interpreter has no inline assembly
 
 
 @triton.jit
 def _dot4(a, b, c, PLAIN: tl.constexpr):
-    """c + Σ of four unsigned bytes times four signed ones."""
+    """c + Σ of the products of four unsigned and four signed bytes (dp4a)."""
     b = tl.broadcast_to(b, a.shape)
     if PLAIN:
         for i in tl.static_range(4):
@@ -29,7 +29,7 @@ def _dot4(a, b, c, PLAIN: tl.constexpr):
 
 @triton.jit
 def _fetch(codes, row0, first, last, groups, BITS: tl.constexpr, LINES: tl.constexpr):
-    """Asks for the codes of a program's groups, 128 bytes a line, before there is anything to multiply them by."""
+    """Prefetch the codes of a program's groups into L2, before the activations are there to multiply by."""
     WORDS: tl.constexpr = 8 if BITS == 8 else 4
     codes += (row0 // 32).to(tl.int64) * groups * (WORDS * 32)
     for start in range(first * WORDS, last * WORDS, LINES):
@@ -47,7 +47,7 @@ def _fetch(codes, row0, first, last, groups, BITS: tl.constexpr, LINES: tl.const
 
 @triton.jit
 def _codes(codes, at, above, above2, j: tl.constexpr, BITS: tl.constexpr):
-    """Word j of both halves of a group, a code a byte."""
+    """Word j of both halves of a group, one code per byte."""
     low = tl.load(codes + at + 32 * j)
     if BITS == 8:
         return low, tl.load(codes + at + 32 * (4 + j))
@@ -68,13 +68,13 @@ def _codes(codes, at, above, above2, j: tl.constexpr, BITS: tl.constexpr):
 
 @triton.jit
 def _pick(codes, PERMUTE: tl.constexpr):
-    """One byte of each word under 0x4B and two zeros, by one instruction, in which the byte's number is a constant."""
+    """Build a float's bits from one byte of each word with one `prmt`, whose selector has to be a constant."""
     return tl.inline_asm_elementwise(PERMUTE, "=r,r", [codes], dtype=tl.int32, is_pure=True, pack=1)
 
 
 @triton.jit
 def _number(codes, b: tl.constexpr, ZERO: tl.constexpr, PLAIN: tl.constexpr):
-    """Byte b less the zero, as float32: the bits of 2²³ + code are those of an integer with 0x4B on top."""
+    """Byte b minus the zero point as float32: 0x4B000000 | code are the bits of 2²³ + code."""
     if PLAIN:
         bits = ((codes >> 8 * b) & 255) | 0x4B000000
     elif b == 0:
@@ -111,7 +111,7 @@ def packed_product(
     BN: tl.constexpr,
     KS: tl.constexpr,
 ):
-    """Σ over groups first … last of rows row0 … row0 + BN, (BN,) float32; BN at most 32 and a divisor of it."""
+    """Products of rows [row0, row0 + BN) summed over groups [first, last), (BN,) float32; BN divides 32."""
     WORDS: tl.constexpr = 8 if BITS == 8 else 4
     lane = tl.arange(0, BN)[None, :]
     if BN < 32:
@@ -131,7 +131,7 @@ def packed_product(
     for start in range(first, last, KS):
         g = start + tl.arange(0, KS)
         inside = g < last
-        g = tl.minimum(g, last - 1)  # read again beyond the end, and multiplied by zeros
+        g = tl.minimum(g, last - 1)  # beyond the end the last group is read again and multiplied by zeros
         at = (g * (WORDS * 32))[:, None] + lane
         above = tl.zeros((KS, BN), tl.int32)
         above2 = above
@@ -221,10 +221,10 @@ def packed_linear(
     KS: tl.constexpr,
     LINES: tl.constexpr,
 ):
-    """y[row, split, rows]: programs are blocks of rows, splits of the columns, rows of y.
+    """y[row, split, :] = W · x[row], over the columns of a split. Grid: blocks of matrix rows, splits, and rows of y.
 
-    expert: indices, one for each row of y, of blocks of `per_expert` rows; None takes the rows from `start` on.
-    x_rows: rows of x; by experts, rows of y beyond take them again.
+    expert: for each row of y the index of a block of `per_expert` matrix rows; None takes the rows from `start` on.
+    x_rows: rows of x; with experts row m of y reads row m % x_rows.
     """
     split, m = tl.program_id(1), tl.program_id(2)
     x_row = m
@@ -263,12 +263,12 @@ def packed_linear(
         KS,
     )
     if CHAINED:
-        gdc_launch_dependents()  # not before: the next programs would take the room of this kernel's own
+        gdc_launch_dependents()  # not earlier: the next kernel's programs would displace this one's
     n = inner + tl.arange(0, BN)
     inside = n < rows
     if row_scale is not None:
         got *= tl.load(row_scale + row0 + tl.arange(0, BN), mask=inside, other=0.0)
-    if bias is not None:  # noqa: SIM102 the one is known when it is compiled, the other is not
+    if bias is not None:  # noqa: SIM102 the outer condition is known at compile time, the inner one is not
         if split == 0:
             got += tl.load(bias + n, mask=inside, other=0.0)
     y += m.to(tl.int64) * y_row_stride + split * y_split_stride
@@ -280,7 +280,7 @@ def float_linear(
     y, bias, w, x, rows, columns, w_stride, y_stride, x_stride,
     CHAINED: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """y[row of x, rows] of weights (rows, columns) as a file stores them, in any float type."""
+    """y[m, :] = W · x[m] for weights (rows, columns) of any float type, as the file stores them."""
     if CHAINED:
         gdc_wait()
     m = tl.program_id(1)

@@ -1,7 +1,7 @@
-"""ggml's blocks taken apart on the device: integer codes and their scales, by torch operations alone.
+"""Unpack ggml's blocks on the device into integer codes and scales, with torch operations only.
 
-Every type is w = scale · (code − zero) − minimum with one scale for 16 or 32 weights. The formulas are those of
-`llorch.formats.quants`, where each is described; here only the fields are told apart, so that nothing is rounded.
+Every type is w = scale · (code − zero) − minimum, with a scale per 16 or 32 weights. The formulas are documented in
+`llorch.formats.quants`; here fields are only separated, so nothing is rounded.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from llorch.formats.quants import E2M1_DOUBLED, IQ4, QuantType, by_name, e8m0_halved, grid, ue4m3_halved
 
-SIGNED = 128  # what is added to a signed byte so that its code is not negative
+SIGNED = 128  # added to a signed byte to make its code non-negative
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackedBlocks:
-    """Blocks (n) taken apart.
+    """The fields of n blocks.
 
-    codes: (n, weights) uint8. scale, minimum: (n, groups), any number type; float32 of both, times `d` and `dmin`
-    (n, 1) where they are given, is what the codes are multiplied by and what is subtracted.
+    codes: (n, weights) uint8. scale, minimum: (n, groups) of any numeric type; as float32, times `d` and `dmin` (n, 1)
+    if present, they are the factor of the codes and what is subtracted.
     """
 
     codes: Tensor
@@ -35,7 +35,7 @@ class UnpackedBlocks:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a type is held on the device. bits: of a code, 4, 5, 6 or 8. group: weights under one scale, 16 or 32."""
+    """A type's layout on the device. bits per code: 4, 5, 6 or 8. group: weights per scale, 16 or 32."""
 
     bits: int
     group: int
@@ -51,10 +51,10 @@ class Blocks:
         self.layout = type.layout
 
     def __getitem__(self, name: str) -> Tensor:
-        """A field as (n, length); 16- and 32-bit integers come as int32 without sign."""
+        """A field as (n, length); 16- and 32-bit unsigned integers are returned as int32."""
         assert self.layout.fields is not None
         dtype, at = self.layout.fields[name][:2]
-        # a copy, also of what lies without gaps: a wider view needs an aligned start
+        # always a copy, even if contiguous: a view as a wider type needs an aligned start
         raw = self.raw[:, at : at + dtype.itemsize].clone(memory_format=torch.contiguous_format)
         kind, size = dtype.base.kind, dtype.base.itemsize
         if size == 1:
@@ -67,13 +67,13 @@ class Blocks:
 
 
 def _parts(packed: Tensor, bits: int) -> Tensor:
-    """Bytes (…, k) → (…, 8 / bits, k): the lowest bits of all bytes, then the next ones."""
+    """Bytes (…, k) → (…, 8 / bits, k): the lowest `bits` bits of all bytes, then the next."""
     shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=packed.device)[:, None]
     return packed[..., None, :] >> shifts & ((1 << bits) - 1)
 
 
 def _in_turn(packed: Tensor, bits: int) -> Tensor:
-    """Bytes (…, k) → (…, k · 8 / bits): the groups of bits of the first byte, then those of the next."""
+    """Bytes (…, k) → (…, k · 8 / bits): all fields of the first byte, then of the next."""
     return _parts(packed, bits).transpose(-1, -2).reshape(*packed.shape[:-1], -1)
 
 
@@ -187,13 +187,13 @@ def _nvfp4(b: Blocks) -> UnpackedBlocks:
 
 
 def _signs(index: Tensor) -> Tensor:
-    """Seven signs and an eighth that makes their number even: (n, …) → bits (n, …, 8)."""
+    """Seven sign bits, and an eighth that makes their parity even: (n, …) → bits (n, …, 8)."""
     seven = _fields(index, 1, 7)
     return torch.cat([seven, seven.sum(-1, keepdim=True, dtype=torch.int32) & 1], dim=-1)
 
 
 def _with_signs(b: Blocks, s: Tensor, factor: float, rows: Tensor, negative: Tensor) -> UnpackedBlocks:
-    """As the quants' `_signed`: scale d · (½ + s) · factor, codes the rows with their signs."""
+    """As `_signed` of the quants: scale d · (½ + s) · factor; the codes are grid rows with signs applied."""
     scale = b["d"].float() * ((s.float() + 0.5) * factor)
     codes = rows.flatten(1).int() * (1 - 2 * negative.flatten(1).int())
     return UnpackedBlocks((codes + SIGNED).to(torch.uint8), scale)
@@ -227,7 +227,7 @@ def _iq3_s(b: Blocks) -> UnpackedBlocks:
 
 
 def _eighths(rows: Tensor, down: Tensor) -> Tensor:
-    """Rows of −1, 0, 1 shifted by an eighth, in eighths: 8 · row ± 1."""
+    """Grid rows of −1, 0, 1 shifted by ± 1/8, in eighths: 8 · row ± 1."""
     return (rows.int() * 8 + (1 - 2 * down) + SIGNED).to(torch.uint8).flatten(1)
 
 
@@ -304,5 +304,5 @@ FORMS: dict[str, Form] = {
 
 
 def unpack(type: QuantType, raw: Tensor) -> UnpackedBlocks:
-    """Whole blocks of a packed type, uint8 of any device, taken apart there."""
+    """Unpack whole blocks of a packed type, uint8, on their device."""
     return FORMS[type.name].unpack(Blocks(by_name(type.name), raw))

@@ -1,4 +1,4 @@
-"""The kernels called from torch tensors: how many programs of which size, and buffers of the right shape."""
+"""Launch the Triton kernels on torch tensors: grid sizes, block sizes and buffers."""
 
 from llorch.runtime.kernels.cuda.launch.attention import Caches, attend, attend_many, turn_many
 from llorch.runtime.kernels.cuda.launch.emitted import ActivationRows, pad_width

@@ -1,4 +1,4 @@
-"""Attention over a cache on the device, of one token or of many."""
+"""Launch attention over the KV cache, for one token per request or for many of one request."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from llorch.runtime.kernels.cuda.planes import GROUP
 from llorch.runtime.traits import Rope, Traits
 
 QUERY_BLOCK, KEY_BLOCK = 64, 64
-SHORT = 512  # positions up to which one warp without barriers attends faster than two to larger tiles
-CHUNK = 32  # columns of a head whose products with a query are added up at a time
+SHORT = 512  # positions of a cache up to which one warp with small tiles is faster than two with larger ones
+CHUNK = 32  # columns of a head that are multiplied and added at a time
 
 
 def _row_stride(norm: Norm | None, head_dim: int) -> int:
-    """Numbers from one head's weights to the next one's; 0 where all heads have the same."""
+    """Stride between the norm weights of heads; 0 if all heads share them."""
     shared = norm is None or norm.weight is None or norm.weight.numel() == head_dim
     return 0 if shared else head_dim
 
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """Where some requests have their keys and values, which a recorded launch finds out when it is replayed.
+    """The KV caches of some requests, by offsets in device memory, so that a recorded launch can read new ones.
 
-    stored: a place in memory, float32. at: (rows,) int64, how many numbers from there on each row's cache begins:
-    (layers, 2, kv_heads, capacity, head_dim). angles: by rotary embedding the same of its cosines and sines, (2,
-    capacity, n_rot / 2).
+    stored: any float32 tensor. at: (rows,) int64, the distance, in elements, from it to each row's cache, which is
+    (layers, 2, kv_heads, capacity, head_dim). angles: for each rotary embedding the distance to its cosines and sines,
+    (2, capacity, n_rot / 2).
     """
 
     stored: Tensor
@@ -39,11 +39,11 @@ class Caches:
     capacity: int
 
     def layer(self, index: int, traits: Traits) -> int:
-        """Numbers before a layer's keys."""
+        """Elements from the start of a cache to a layer's keys."""
         return index * 2 * traits.kv_heads * self.capacity * traits.head_dim
 
     def angles_at(self, rope: Rope | None) -> Tensor:
-        """Where an embedding's cosines begin; anything for a layer that has none."""
+        """Offsets of an embedding's cosines; unused for a layer without RoPE."""
         return self.at if rope is None else self.angles[rope]
 
 
@@ -60,9 +60,9 @@ def attend(
     q_norm: Norm | None,
     k_norm: Norm | None,
 ) -> None:
-    """Attention of rows of one token each over a cache each, whose places `position` (rows,) they fill.
+    """Attend with one token per row over that row's cache, and store its key and value at `position` (rows,).
 
-    qkv: (rows, parts, (heads + 2 kv_heads) · head_dim), the products' parts. sums, tops: scratch, see the kernel.
+    qkv: (rows, parts, (heads + 2 kv_heads) · head_dim), split-k parts. sums, tops: scratch, see the kernel.
     """
     rows, heads, splits, width = sums.shape
     rope, window = traits.ropes[layer], traits.windows[layer]
@@ -136,9 +136,10 @@ def turn_many(
     q_norm: Norm | None,
     k_norm: Norm | None,
 ) -> None:
-    """Many tokens' products (new, (heads + 2 kv_heads) · head_dim) to queries (heads, new, head_dim) and one cache.
+    """Split qkv (new, (heads + 2 kv_heads) · head_dim) into queries (heads, new, head_dim) and entries of one cache.
 
-    place: on the device, the first token's position and how many of the tokens count.
+    Queries and keys are normed and rotated. place: on the device, the position of the first token and the number of
+    tokens that are not padding.
     """
     new, rope = len(qkv), traits.ropes[layer]
     attention.turn_many[new, traits.heads + 2 * traits.kv_heads](
@@ -173,7 +174,7 @@ def turn_many(
 def attend_many(
     queries: Tensor, caches: Caches, out: Tensor, place: Tensor, *, layer: int, traits: Traits
 ) -> None:
-    """Queries (heads, new, head_dim) bfloat16 over one cache up to themselves → out (new, heads · head_dim)."""
+    """Causal attention of bfloat16 queries (heads, new, head_dim) over one cache → out (new, heads · head_dim)."""
     new, window = queries.shape[1], traits.windows[layer]
     attention.attend_many[-(-new // QUERY_BLOCK), traits.heads](
         out,
@@ -201,5 +202,5 @@ def attend_many(
 
 
 def _normed(traits: Traits, q_norm: Norm | None, k_norm: Norm | None) -> str:
-    """Over what queries and keys are normed."""
+    """What the norm of queries and keys covers: nothing, each head, or the whole row."""
     return "none" if q_norm is None or k_norm is None else traits.head_norm or "none"

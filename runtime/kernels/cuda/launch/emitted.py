@@ -1,4 +1,4 @@
-"""Activations as the products read them, and how a kernel is begun early."""
+"""Activations as the products read them, and the options of an early launch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from llorch.runtime.kernels.cuda.planes import GROUP
 
-PACK_COLUMNS = 128  # that one program packs
+PACK_COLUMNS = 128  # packed by one program
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationRows:
-    """Rows of activations as the products read them; `packed` is whether more than `plain` is written.
+    """Rows of activations as the products read them; `packed` says whether more than `plain` is written.
 
-    plain: (m, columns) float32. x: (m, 32, groups) float32, or in fast mode (m, 8, groups) words of four signed
-    bytes. xd: (m, groups), what such a byte is worth. xs: (m, 2, groups), sums over 16 columns.
+    plain: (m, columns) float32. x: (m, 32, groups) float32, or in fast mode (m, 8, groups) int32 words of four int8
+    values. xd: (m, groups), the scale of those values. xs: (m, 2, groups), sums over 16 columns.
     """
 
     plain: Tensor
@@ -33,7 +33,7 @@ class ActivationRows:
     def empty(
         cls, m: int, columns: int, device: torch.device, *, fast: bool, packed: bool = True
     ) -> ActivationRows:
-        """Buffers for m rows."""
+        """Allocate buffers for m rows."""
         groups = -(-columns // GROUP)
         words = (8, torch.int32) if fast else (32, torch.float32)
         plain = torch.empty((m, columns), device=device)
@@ -56,7 +56,7 @@ class ActivationRows:
 
     @property
     def buffers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """All four, in the kernels' order."""
+        """All four buffers, in the order of the kernels' arguments."""
         return self.plain, self.x, self.xd, self.xs
 
 
@@ -66,11 +66,11 @@ def _can_chain(device: torch.device) -> bool:
 
 
 def chain_options(t: Tensor) -> dict[str, bool]:
-    """The options of a kernel that may start while the one before it still runs, where the device can do that."""
+    """Launch options of a kernel that may start while the previous one still runs, if the device supports that."""
     can = t.is_cuda and _can_chain(t.device)
     return {"CHAINED": can, "launch_pdl": can} if can else {"CHAINED": False}
 
 
 def pad_width(width: int) -> int:
-    """The power of two from `width` on, at least 32: Triton's vectors have no other length."""
+    """The next power of two, at least 32: Triton's vectors have no other lengths."""
     return max(GROUP, int(triton.next_power_of_2(width)))

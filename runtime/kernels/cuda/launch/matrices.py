@@ -1,4 +1,4 @@
-"""Products with matrices on the device, and their rows widened: how many programs of which size."""
+"""Launch the matrix products and the dequantization of rows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from llorch.runtime.kernels.cuda import pointwise, products
 from llorch.runtime.kernels.cuda.launch.emitted import ActivationRows, chain_options
 from llorch.runtime.kernels.cuda.planes import GROUP, TILE, Planes
 
-WIDEN_COLUMNS = 1024  # of a row that one program of `widen_rows` makes
+WIDEN_COLUMNS = 1024  # of a row, per program of `widen_rows`
 WIDEN_GROUPS = 4
-LEAST_GROUPS = 12  # of a program's share of the columns
+LEAST_GROUPS = 12  # per split of the columns
 FLOAT_ROWS, FLOAT_COLUMNS, FLOAT_WARPS = 8, 512, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Blocking:
-    """How a product is cut. rows: of a program. side: groups of columns at a time. splits: programs along them."""
+    """How a product is divided. rows: per program. side: groups of columns at a time. splits: of the columns."""
 
     rows: int
     side: int
@@ -28,15 +28,15 @@ class Blocking:
     splits: int
 
     def with_splits(self, splits: int) -> Blocking:
-        """The same, with another number of programs along the columns."""
+        """The same with another number of splits."""
         return replace(self, splits=splits)
 
 
 def blocking(rows: int, planes: Planes, *, fast: bool) -> Blocking:
-    """The fastest of those measured on one H200 for the shapes of docs/benchmarks.md, and for what lies between them.
+    """The fastest blocking measured on one H200 for the shapes of docs/benchmarks.md, and for shapes between them.
 
-    Few rows need their columns split, so that there are programs for every multiprocessor; four rows a thread and
-    4 KB of codes asked for at once a warp are right for all.
+    With few rows the columns are split, so that every multiprocessor has a program. Four rows per thread and 4 KB of
+    codes in flight per warp are best for all shapes.
     """
     groups, tiles = planes.columns // GROUP, -(-rows // TILE)
     if groups <= 32:
@@ -55,7 +55,7 @@ def blocking(rows: int, planes: Planes, *, fast: bool) -> Blocking:
 
 
 def _splits(groups: int, most: int) -> int:
-    """As many programs along the columns, but that each has some groups."""
+    """The most splits, by halving, such that each has at least LEAST_GROUPS groups."""
     while most > 1 and groups // most < LEAST_GROUPS:
         most //= 2
     return most
@@ -77,11 +77,11 @@ def packed_linear(
     per_expert: int = 0,
     cut: Blocking | None = None,
 ) -> None:
-    """Rows [start, start + rows) of a packed matrix times x.
+    """Multiply rows [start, start + rows) of a packed matrix by x.
 
-    y: (m, splits, …) float32, written along its last dimension from its first element on; the splits are the
-    blocking's. x: m rows. start: a multiple of 32. expert: (m,) indices; each takes `per_expert` rows, a multiple of
-    32, and rows of x are then taken again and again, if they are fewer.
+    y: (m, splits, …) float32; the first `rows` elements of its last dimension are written; splits as in the blocking.
+    x: m rows. start: a multiple of 32. expert: (m,) indices of blocks of `per_expert` matrix rows, a multiple of 32;
+    x may then have fewer rows, which repeat.
     """
     rows = planes.rows if rows is None else rows
     groups = planes.columns // GROUP
@@ -119,7 +119,7 @@ def packed_linear(
 
 
 def float_linear(w: Tensor, x: Tensor, y: Tensor, bias: Tensor | None = None) -> None:
-    """Weights (rows, columns) of any float type times rows of x (m, columns), both float32 → y (m, rows)."""
+    """Multiply weights (rows, columns) of any float type by float32 rows x (m, columns) → y (m, rows) float32."""
     rows, columns = w.shape
     products.float_linear[-(-rows // FLOAT_ROWS), len(x)](
         y,
@@ -139,7 +139,7 @@ def float_linear(w: Tensor, x: Tensor, y: Tensor, bias: Tensor | None = None) ->
 
 
 def widen_rows(planes: Planes, ids: Tensor, out: Tensor, factor: float = 1.0) -> None:
-    """The rows of these ids, (n, columns) float32, times a factor."""
+    """Dequantize the rows of these ids into out, (n, columns) float32, times a factor."""
     columns = planes.columns
     pointwise.widen_rows[-(-columns // WIDEN_COLUMNS), len(ids)](
         out,
@@ -154,12 +154,12 @@ def widen_rows(planes: Planes, ids: Tensor, out: Tensor, factor: float = 1.0) ->
         B=WIDEN_COLUMNS,
         num_warps=4,
         **chain_options(out),
-        enable_fp_fusion=False,  # a fused subtraction rounds once where the type's definition rounds twice
+        enable_fp_fusion=False,  # a fused multiply-subtract would round once where the type's definition rounds twice
     )
 
 
 def widen_tiles(planes: Planes, start: int, rows: int, dtype: torch.dtype) -> Tensor:
-    """Rows [start, start + rows) as a view (rows, columns) of a new transposed tensor; start a multiple of 32."""
+    """Dequantize rows [start, start + rows), a view of a new transposed tensor; start is a multiple of 32."""
     groups = planes.columns // GROUP
     out = torch.empty((planes.columns, rows), dtype=dtype, device=planes.codes.device)
     pointwise.widen_tiles[-(-rows // TILE), -(-groups // WIDEN_GROUPS)](

@@ -1,4 +1,4 @@
-"""What is done to rows between products: norms, gated activations, the choice of a token."""
+"""Launch the kernels between products: norms, gated activations, argmax."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ TOP_PROGRAMS, TOP_BLOCK = 128, 1024
 
 
 class Norm(Protocol):
-    """A norm as the decoder has it."""
+    """The decoder's norm, as far as the kernels need it."""
 
     @property
     def kind(self) -> NormKind:
-        """Which of the two."""
+        """RMS norm or layer norm."""
 
     @property
     def eps(self) -> float:
-        """Added to the mean of squares."""
+        """Epsilon, added to the mean of squares."""
 
     @property
     def weight(self) -> Tensor | None:
-        """(width,), or a row for every head; the kernels need one."""
+        """(width,), or a row per head; the kernels require one."""
 
     @property
     def bias(self) -> Tensor | None:
-        """Of the weight's shape."""
+        """Same shape as the weight, or None."""
 
 
 def pack(x: Tensor, *, fast: bool) -> ActivationRows:
-    """Rows of activations (m, columns), float32, as the products read them."""
+    """Pack float32 activations (m, columns) for the products."""
     out = ActivationRows.empty(len(x), x.shape[1], x.device, fast=fast)
     gate(x.contiguous()[:, None], None, out, None)
     return out
 
 
 def gate(first: Tensor, second: Tensor | None, out: ActivationRows, activation: Activation | None) -> None:
-    """act(Σ first) · Σ second, emitted: (m, parts, columns) float32, both perhaps cut out of the same wider rows."""
+    """Pack act(Σ first) · Σ second; both (m, parts, columns) float32, possibly views of the same wider rows."""
     m, columns = out.plain.shape
     pointwise.gate[-(-columns // PACK_COLUMNS), m](
         first,
@@ -75,11 +75,11 @@ def add_and_norm(
     *,
     few: bool,
 ) -> None:
-    """after = hidden + scale · post(Σ shares · parts), and its norm, emitted.
+    """after = hidden + scale · post(Σ shares · parts), and its norm, packed for the next product.
 
     hidden, after: (m, width), not the same memory. parts: (n, m, width), or None: then `after` is not written. shares:
-    (n, m). few: whether there are never many rows, so that a wide one is given more of the processor; how sums are
-    ordered depends on it, and never on m.
+    (n, m). few: for decode steps, gives a wide row more warps. The order of the sums depends on `few`, never on m, so
+    that a row's bits don't depend on the others.
     """
     m, width = hidden.shape
     some = norm or post
@@ -112,9 +112,9 @@ def add_and_norm(
 
 
 def most_probable(logits: Tensor, never: Tensor, scratch: Tensor, token: Tensor, position: Tensor) -> None:
-    """The first of each row's largest logits into `token` (m,) int64, and one more into `position` (m,).
+    """Write the argmax of each row into `token` (m,) int64, and increment `position` (m,).
 
-    logits, never: (m, vocabulary), the second −∞ where an id is not taken. scratch: (m, TOP_PROGRAMS) float32.
+    logits, never: (m, vocabulary); never is added and is −∞ for forbidden ids. scratch: (m, TOP_PROGRAMS) float32.
     """
     m, width = logits.shape
     share = -(-width // TOP_PROGRAMS)
