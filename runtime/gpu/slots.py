@@ -71,10 +71,10 @@ class SlotCache(StepCache):
         """See `Cache`."""
         return self.slot.step.position if self.recording else None
 
-    def rotation(self, rope: Rope, places: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+    def rotation(self, rope: Rope, positions: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
         """See `Cache`."""
         if not self.recording:
-            return super().rotation(rope, places, like)
+            return super().rotation(rope, positions, like)
         cosines, sines = self.slot.angles[rope]
         return cosines[self.slot.step.position], sines[self.slot.step.position]
 
