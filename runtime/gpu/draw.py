@@ -30,7 +30,7 @@ def parameters(choices: Sequence[Choice], like: Tensor) -> Tensor | None:
     return torch.tensor(rows, dtype=torch.float64).T.to(like.device)
 
 
-def drawn(logits: Tensor, how: Tensor) -> Tensor:
+def draw_tokens(logits: Tensor, how: Tensor) -> Tensor:
     """Sample a token for each row, (rows,) int64; arbitrary where the temperature is 0.
 
     logits: (rows, vocabulary) float32, −∞ for forbidden ids. how: see `parameters`.

@@ -136,7 +136,7 @@ class Prefill:
         traits, new = self.traits, len(x)
         rows = _multiply(qkv(weights), x)
         queries = torch.empty((traits.heads, new, traits.head_dim), dtype=self.dtype, device=x.device)
-        launch.turn_many(
+        launch.rotate_many(
             rows,
             self.caches,
             queries,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from llorch.runtime.gpu.draw import drawn
+from llorch.runtime.gpu.draw import draw_tokens
 from llorch.runtime.gpu.memory import StepCache
 
 
@@ -81,7 +81,7 @@ class RecordedStep:
                 self.step.never[row, list(ids)] = float("-inf")
         self.launch()
         if how is not None:
-            token = drawn(self.step.logits + self.step.never, how)
+            token = draw_tokens(self.step.logits + self.step.never, how)
             self.step.token.copy_(torch.where(how[0] > 0, token, self.step.token))
 
     def launch(self) -> None:

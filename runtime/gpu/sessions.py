@@ -88,7 +88,7 @@ class Sessions:
     def next_logits(self, ids: Sequence[int], cache: Cache) -> Tensor | None:
         """Logits after the last of the given tokens, (vocabulary,) on the device; None without kernels for it."""
         if len(ids) > 1:
-            hidden = self.prefilled(ids, cache)
+            hidden = self.prefill_last(ids, cache)
             return None if hidden is None else self._decoder.logits(hidden)[0]
         logits = self.logits_together(ids, [cache])
         return None if logits is None else logits[0]
@@ -137,7 +137,7 @@ class Sessions:
         return self._ahead(mine[0], recorded, wanted, choice)
 
     @torch.inference_mode()
-    def prefilled(self, ids: Sequence[int], cache: Cache) -> Tensor | None:
+    def prefill_last(self, ids: Sequence[int], cache: Cache) -> Tensor | None:
         """The normed hidden state of the last of the given tokens, (1, hidden_size); None without kernels for it."""
         if not self.fused or not isinstance(cache, GpuCache):
             return None

@@ -104,7 +104,7 @@ class DecodeStep(Step):
         assert isinstance(found, Tensor)
         return found
 
-    def _emit(self, name: str, m: int, columns: int, readers: list[Linear]) -> ActivationRows:
+    def _activations(self, name: str, m: int, columns: int, readers: list[Linear]) -> ActivationRows:
         packed = any(isinstance(linear.weight, PackedOnGpu) for linear in readers)
         key = (name, m, columns, packed)
         if key not in self._buffers:
@@ -122,7 +122,7 @@ class DecodeStep(Step):
         readers: list[Linear],
     ) -> ActivationRows:
         """Add the previous block's output to the hidden state, and return its norm."""
-        out = self._emit("normed", self.rows, self.traits.hidden_size, readers)
+        out = self._activations("normed", self.rows, self.traits.hidden_size, readers)
         scale = self.traits.residual_scale
         launch.add_and_norm(self.hidden, self._after, parts, shares, post, norm, out, scale, few=True)
         if parts is not None:
@@ -184,7 +184,7 @@ class DecodeStep(Step):
         """The split-k parts of the output projection, (splits, rows, hidden)."""
         traits = self.traits
         products = self._multiply("qkv", qkv(weights), x)
-        out = self._emit("attended", self.rows, traits.heads * traits.head_dim, [weights.output])
+        out = self._activations("attended", self.rows, traits.heads * traits.head_dim, [weights.output])
         shape = (self.rows, traits.heads, self.splits)
         launch.attend(
             products.transpose(0, 1),
@@ -217,7 +217,7 @@ class DecodeStep(Step):
 
     def _inner(self, ffn: FeedForward, x: ActivationRows) -> ActivationRows:
         rows = ffn.up.weight.rows
-        out = self._emit("inner", self.rows, rows, [ffn.down])
+        out = self._activations("inner", self.rows, rows, [ffn.down])
         if ffn.gate is None:
             up = self._multiply("up", [ffn.up], x)
             launch.gate(up.transpose(0, 1), None, out, ffn.activation)
@@ -258,7 +258,7 @@ class DecodeStep(Step):
         assert isinstance(up, PackedOnGpu)
         assert isinstance(down, PackedOnGpu)
         assert isinstance(second, PackedOnGpu)
-        inner = self._emit("routed", len(ids), up.rows, [expert.down])
+        inner = self._activations("routed", len(ids), up.rows, [expert.down])
         both = self._buffer("routed_gate_up", (2, len(ids), 1, up.rows))
         step = second.start - up.start
         self._by_expert(gate, x, both[0], ids, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from llorch.runtime.kernels.cuda.pointwise import begin, emit, row_of
+from llorch.runtime.kernels.cuda.pointwise import begin, pack_row, row_of
 
 
 @triton.jit
@@ -246,7 +246,7 @@ def attend_one(
 @triton.jit
 def combine(
     plain, x, xd, xs, sums, tops, heads, columns, groups,
-    D: tl.constexpr, DB: tl.constexpr, SPLITS: tl.constexpr, FAST: tl.constexpr, EMIT: tl.constexpr,
+    D: tl.constexpr, DB: tl.constexpr, SPLITS: tl.constexpr, FAST: tl.constexpr, PACK: tl.constexpr,
     CHAINED: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
     """Combine the splits of all heads into rows (heads · D) and pack them. Grid: blocks of B columns, and rows."""
@@ -261,11 +261,11 @@ def combine(
     weight = tl.exp(top - tl.max(top, 0)[None, :])
     mixed = tl.sum(weight * acc, 0) / tl.sum(weight * total, 0)
     plain, x, xd, xs = row_of(row, columns, plain, x, xd, xs, groups, FAST)
-    emit(mixed, k0, columns, plain, x, xd, xs, groups, B, FAST, EMIT)
+    pack_row(mixed, k0, columns, plain, x, xd, xs, groups, B, FAST, PACK)
 
 
 @triton.jit
-def turn_many(
+def rotate_many(
     queries,
     qkv,
     stored,
@@ -356,8 +356,8 @@ def attend_many(
 ):
     """Causal attention of many new tokens on the tensor cores: bfloat16 operands, float32 accumulators.
 
-    out: (new, heads · D). queries: (heads, new, D). stored, cache_at, layer, place: as in `turn_many`. Grid: blocks of
-    M tokens, and heads.
+    out: (new, heads · D). queries: (heads, new, D). stored, cache_at, layer, place: as in `rotate_many`. Grid: blocks
+    of M tokens, and heads.
     """
     begin(CHAINED)
     first = tl.load(place).to(tl.int32)

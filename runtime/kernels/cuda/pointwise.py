@@ -36,7 +36,7 @@ def activate(x, ACT: tl.constexpr):
 
 
 @triton.jit
-def emit(
+def pack_row(
     values,
     k0,
     columns,
@@ -47,15 +47,15 @@ def emit(
     groups,
     B: tl.constexpr,
     FAST: tl.constexpr,
-    EMIT: tl.constexpr,
+    PACK: tl.constexpr,
 ):
-    """Write values (B,) as the columns from k0 on of a row: plain, and if EMIT, packed for the products.
+    """Write values (B,) as the columns from k0 on of a row: plain, and if PACK, packed for the products.
 
     k0 and B are multiples of 32. The last group is padded with zeros beyond `columns`; nothing else is written there.
     """
     k = k0 + tl.arange(0, B)
     tl.store(plain + k, values.to(plain.dtype.element_ty), mask=k < columns)
-    if EMIT:
+    if PACK:
         values = tl.where(k < columns, values, 0.0)
         limit = tl.cdiv(columns, 32)
         g = k0 // 32 + tl.arange(0, B // 32)
@@ -148,7 +148,7 @@ def add_and_norm(
     POST: tl.constexpr,
     KIND: tl.constexpr,
     FAST: tl.constexpr,
-    EMIT: tl.constexpr,
+    PACK: tl.constexpr,
     CHAINED: tl.constexpr,
     B: tl.constexpr,
     C: tl.constexpr,
@@ -192,7 +192,7 @@ def add_and_norm(
     mean, factor = _moments(value, inside, width, eps, KIND)
     normed = _apply(block, mean, factor, by, bias, c, within, KIND)
     plain, x, xd, xs = row_of(m, width, plain, x, xd, xs, groups, FAST)
-    emit(normed, k0, width, plain, x, xd, xs, groups, C, FAST, EMIT)
+    pack_row(normed, k0, width, plain, x, xd, xs, groups, C, FAST, PACK)
 
 
 @triton.jit
@@ -211,7 +211,7 @@ def gate(
     ACT: tl.constexpr,
     GATED: tl.constexpr,
     FAST: tl.constexpr,
-    EMIT: tl.constexpr,
+    PACK: tl.constexpr,
     CHAINED: tl.constexpr,
     B: tl.constexpr,
 ):
@@ -233,7 +233,7 @@ def gate(
     if GATED:
         value *= factor
     plain, x, xd, xs = row_of(m, columns, plain, x, xd, xs, groups, FAST)
-    emit(value, k0, columns, plain, x, xd, xs, groups, B, FAST, EMIT)
+    pack_row(value, k0, columns, plain, x, xd, xs, groups, B, FAST, PACK)
 
 
 @triton.jit

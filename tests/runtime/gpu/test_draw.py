@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llorch.runtime.gpu.draw import drawn, parameters
+from llorch.runtime.gpu.draw import draw_tokens, parameters
 from llorch.runtime.sampling import Choice, Sampling, sample_token
 
 SAMPLINGS = st.builds(
@@ -31,7 +31,7 @@ def test_every_row_is_drawn_as_the_sampler_draws_it(choices: list[Choice], seed:
     logits[:, 1] = -np.inf
     how = parameters(choices, torch.from_numpy(logits))
     assert how is not None
-    found = drawn(torch.from_numpy(logits), how)
+    found = draw_tokens(torch.from_numpy(logits), how)
     expected = [
         sample_token(row, [0] * choice.step, choice.step, choice.sampling)
         for row, choice in zip(logits, choices, strict=True)
@@ -44,7 +44,7 @@ def test_shares_of_draws_are_those_of_the_probabilities() -> None:
     choices = [Choice(Sampling(1.0, seed=seed)) for seed in range(4000)]
     how = parameters(choices, logits)
     assert how is not None
-    shares = torch.bincount(drawn(logits, how), minlength=3) / 4000
+    shares = torch.bincount(draw_tokens(logits, how), minlength=3) / 4000
     assert shares.tolist() == pytest.approx(logits[0].softmax(-1).tolist(), abs=0.03)
 
 

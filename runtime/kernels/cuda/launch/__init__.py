@@ -1,7 +1,7 @@
 """Launch the Triton kernels on torch tensors: grid sizes, block sizes and buffers."""
 
-from llorch.runtime.kernels.cuda.launch.attention import Caches, attend, attend_many, turn_many
-from llorch.runtime.kernels.cuda.launch.emitted import ActivationRows, pad_width
+from llorch.runtime.kernels.cuda.launch.activations import ActivationRows, pad_width
+from llorch.runtime.kernels.cuda.launch.attention import Caches, attend, attend_many, rotate_many
 from llorch.runtime.kernels.cuda.launch.matrices import (
     Blocking,
     blocking,
@@ -27,7 +27,7 @@ __all__ = [
     "pack",
     "packed_linear",
     "pad_width",
-    "turn_many",
+    "rotate_many",
     "widen_rows",
     "widen_tiles",
 ]

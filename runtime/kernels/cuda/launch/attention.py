@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from llorch.runtime.kernels.cuda import attention
-from llorch.runtime.kernels.cuda.launch.emitted import ActivationRows, chain_options, pad_width
+from llorch.runtime.kernels.cuda.launch.activations import ActivationRows, chain_options, pad_width
 from llorch.runtime.kernels.cuda.launch.rows import Norm
 from llorch.runtime.kernels.cuda.planes import GROUP
 from llorch.runtime.traits import Rope, Traits
@@ -118,14 +118,14 @@ def attend(
         DB=width,
         SPLITS=splits,
         FAST=out.fast,
-        EMIT=out.packed,
+        PACK=out.packed,
         B=GROUP,
         num_warps=1,
         **chain_options(qkv),
     )
 
 
-def turn_many(
+def rotate_many(
     qkv: Tensor,
     caches: Caches,
     queries: Tensor,
@@ -142,7 +142,7 @@ def turn_many(
     tokens that are not padding.
     """
     new, rope = len(qkv), traits.ropes[layer]
-    attention.turn_many[new, traits.heads + 2 * traits.kv_heads](
+    attention.rotate_many[new, traits.heads + 2 * traits.kv_heads](
         queries,
         qkv,
         caches.stored,

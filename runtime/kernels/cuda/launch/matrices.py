@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 
 from llorch.runtime.kernels.cuda import pointwise, products
-from llorch.runtime.kernels.cuda.launch.emitted import ActivationRows, chain_options
+from llorch.runtime.kernels.cuda.launch.activations import ActivationRows, chain_options
 from llorch.runtime.kernels.cuda.planes import GROUP, TILE, Planes
 
 WIDEN_COLUMNS = 1024  # of a row, per program of `widen_rows`

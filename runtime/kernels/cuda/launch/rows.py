@@ -7,7 +7,12 @@ from typing import Protocol
 from torch import Tensor
 
 from llorch.runtime.kernels.cuda import pointwise
-from llorch.runtime.kernels.cuda.launch.emitted import PACK_COLUMNS, ActivationRows, chain_options, pad_width
+from llorch.runtime.kernels.cuda.launch.activations import (
+    PACK_COLUMNS,
+    ActivationRows,
+    chain_options,
+    pad_width,
+)
 from llorch.runtime.traits import Activation, NormKind
 
 NORM_COLUMNS = 512
@@ -56,7 +61,7 @@ def gate(first: Tensor, second: Tensor | None, out: ActivationRows, activation: 
         ACT=activation or "none",
         GATED=second is not None,
         FAST=out.fast,
-        EMIT=out.packed,
+        PACK=out.packed,
         B=PACK_COLUMNS,
         num_warps=2,
         **chain_options(first),
@@ -103,7 +108,7 @@ def add_and_norm(
         POST="none" if post is None else post.kind,
         KIND="none" if norm is None else norm.kind,
         FAST=out.fast,
-        EMIT=out.packed,
+        PACK=out.packed,
         B=pad_width(width),
         C=block,
         num_warps=16 if few and width > 2048 else 4,
