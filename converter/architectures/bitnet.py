@@ -1,7 +1,7 @@
-"""BitNet b1.58 as llama.cpp has it: a Llama with a norm before each block's last projection.
+"""BitNet b1.58 as in llama.cpp: a Llama with a norm before the last projection of attention and feed-forward.
 
-The file's weights are a scale times -1, 0 or 1, and are written as these numbers. llama.cpp computes SiLU, which the
-class may too, and quantizes no activations, as the class does not without a `quantization_config`.
+The file's weights are a scale times -1, 0 or 1, and are written as these products. llama.cpp computes SiLU, which the
+class supports, and does not quantize activations; without a `quantization_config` the class does not either.
 Source: llama.cpp, conversion/bitnet.py and src/models/bitnet.cpp; transformers, models/bitnet.
 """
 

@@ -1,7 +1,7 @@
-"""Command with experts (North): Cohere 2's parallel block, dense layers first, then experts with a shared network.
+"""Command with experts (North): Cohere 2's parallel block, dense layers first, then experts and a shared network.
 
-What the experts and the shared network give is averaged. Norms are RMS where the file has an epsilon of that kind.
-llama.cpp always rotates the dense layers that attend to everything, as the class does with a prefix pattern of 1.
+The outputs of the experts and the shared network are averaged. Norms are RMS if the file has an RMS epsilon.
+llama.cpp always rotates the dense layers with full attention, as the class does with a prefix pattern of 1.
 Source: llama.cpp, conversion/command_r.py and src/models/cohere2moe.cpp; transformers, models/cohere2_moe.
 """
 

@@ -1,6 +1,6 @@
-"""Laguna: layers of several numbers of heads, a softplus gate on what attention gives, windows in three layers of four.
+"""Laguna: head counts that differ by layer, a softplus gate on attention's output, windows in three of four layers.
 
-A layer with a window rotates by a base and a share of its own, and unscaled. A gate is one a head, or one a channel.
+Layers with a window have an unscaled rope base and a rotated share of their own. Gates are per head or per channel.
 Source: llama.cpp, conversion/laguna.py and src/models/laguna.cpp; transformers, models/laguna.
 """
 

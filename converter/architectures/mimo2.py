@@ -1,9 +1,9 @@
-"""MiMo-V2: windows with attention sinks and twice the key-value heads in most layers, values narrower than keys.
+"""MiMo-V2: most layers have a window, attention sinks and twice the key-value heads; values are narrower than keys.
 
 The original's config.json also has sliding_window_size, which transformers counts from the previous position on. It is
-not written here: the window is then the number of positions that llama.cpp uses.
-Source: llama.cpp, conversion/mimo.py and src/models/mimo2.cpp; transformers, models/mimo_v2_flash; for the names of the
-layers that predict further tokens vLLM, models/mimo_v2_mtp.py.
+not written, so the window is the number of positions that llama.cpp uses.
+Source: llama.cpp, conversion/mimo.py and src/models/mimo2.cpp; transformers, models/mimo_v2_flash; vLLM,
+models/mimo_v2_mtp.py, for the names of the prediction layers.
 """
 
 from llorch.converter.schema import rows

@@ -139,14 +139,14 @@ def layers_that_rotate(values: Values) -> object:
 
 
 def sliding_layers(values: Values) -> list[bool]:
-    """Which layers have a sliding window, from layer_types."""
+    """Return for each layer whether it has a sliding window, according to layer_types."""
     types = values["layer_types"]
     assert isinstance(types, list)
     return [kind == "sliding_attention" for kind in types]
 
 
 def of_rotation(layer_type: str, key: str) -> Callable[[Values], object]:
-    """A parameter of the rotary embedding of one type of layer."""
+    """Return a function that gives a rotary parameter of one type of layer."""
 
     def read(values: Values) -> object:
         parameters = values["rope_parameters"]
@@ -156,7 +156,7 @@ def of_rotation(layer_type: str, key: str) -> Callable[[Values], object]:
     return read
 
 
-# Where no number says what layer_types says, and where no layer is other than the rest.
+# Left out if all layers have rotation, or if no number expresses layer_types.
 MAY_BE_LEFT_OUT = frozenset({"no_rope_layers", "sliding_window_pattern"})
 
 # use_sliding_window is false in all of these, so the window and the layer it would begin at have no effect.
@@ -253,8 +253,8 @@ PUBLISHED: Mapping[str, PublishedKeys] = {
             "time_step_rank": lambda values: -(-of_product(values, "hidden_size") // 16),
         },
     ),
-    # llama.cpp's converter and mlx-lm look for them. sliding_window_size, which mlx-lm demands too, would be another
-    # window to transformers.
+    # llama.cpp's converter and mlx-lm read these keys. mlx-lm also requires sliding_window_size, which transformers
+    # would take for another window.
     "mimo_v2_flash": PublishedKeys(
         "XiaomiMiMo/MiMo-V2-Flash",
         {

@@ -141,7 +141,7 @@ def rope_parameters(architecture: Architecture, rope: Rope, keys: Keys, sizes: S
 
 
 def _partial_by_layer_type(architecture: Architecture, rope: Rope, keys: Keys, sizes: Sizes) -> Parameters:
-    """Of classes that transformers 4 does not have; of a model without a window only what is for all of it."""
+    """Return rope_parameters of classes that only transformers 5 has; without a window only those of full attention."""
     head_dim, rope_dim = sizes["head_dim"], sizes["rope_dim"]
     full = {
         "rope_type": "default", "rope_theta": rope.theta, **(rope.scaling or {}),

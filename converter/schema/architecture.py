@@ -171,31 +171,31 @@ class Evidence:
 class Architecture:
     """One family, as llama.cpp writes it and as transformers reads it.
 
-    gguf: `general.architecture`, the prefix of its keys. model_type, class_name: of transformers.
-    when: of several architectures of one `gguf` name, the one whose condition holds is taken, else the one
-        without.
-    kinds: each gives one word for every layer: what a rule's `layers` may name.
-    sizes: keys of config.json beyond the decoder's common ones → names of sizes.
-    block_sizes: sizes of what only some families have (`schema/block_sizes.py`).
-    layer_sizes: the sizes of a layer that are not the model's.
-    attention: whether any layer has it. layer_arrays: keys outside the architecture's prefix with a number for each
-        layer: to the rules, tensors of one weight, as `blk.{i}.` before the key.
-    latent_attention: keys and values are made of a latent vector; the file's head counts are of that.
+    gguf: `general.architecture`, the prefix of its keys. model_type, class_name: in transformers.
+    when: among several architectures with one `gguf` name, the one whose condition holds is chosen, else the one
+        without a condition.
+    kinds: functions that each give one word for every layer, which a rule's `layers` may name.
+    sizes: keys of config.json beyond a decoder's common ones → names of sizes.
+    block_sizes: functions for sizes that only some families have (`schema/block_sizes.py`).
+    layer_sizes: a function for the sizes of a layer that differ from the model's.
+    attention: whether any layer has it. layer_arrays: keys without the architecture's prefix that hold a number per
+        layer; rules see them as tensors of one weight, named `blk.{i}.` and the key.
+    latent_attention: keys and values are computed from a latent vector; the file's head counts are for that.
     value_dim: whether the class may have values narrower or wider than keys.
-    head_dim: whether head_dim is written; `unusual`: only where it is not hidden_size / num_attention_heads
-        or where the file has a key for it, by a class that heeds it all the same; `never`: the class does not heed it.
-    rope_theta: the base when `rope.freq_base` is missing. sliding_theta: that of sliding layers when
-        `rope.freq_base_swa` is, where rotation is partial by layer type; 0 is the others'. rope_alpha: whether
-        `rope.scaling.alpha` stretches the base.
-    widths_in_key: how many widths `feed_forward_length` is the sum of: 2 where it counts the gate's and the up's.
-    only_longrope: the class knows no other rotary scaling.
-    log_multiplier: what `rope.scaling.yarn_log_multiplier` is multiplied by to be mscale and mscale_all_dim; 0: the
-        class cannot be told.
-    rope_keys: further parameters of the rotary embedding → keys, rope_sizes: → names of sizes.
-    rope_sections: whether the class divides rotary pairs into sections (mrope_section).
-    rope_constants: parameters of a scaled rotary embedding that GGUF does not carry.
-    derived: keys of config.json that follow from other facts by a rule that llama.cpp has built in.
-    assumed: keys of config.json that GGUF does not carry.
+    head_dim: whether head_dim is written; `unusual`: only if it is not hidden_size / num_attention_heads or the file
+        has a key for it, for a class that reads it anyway; `never`: the class does not read it.
+    rope_theta: the base if `rope.freq_base` is missing. sliding_theta: the sliding layers' if `rope.freq_base_swa` is
+        missing, for PARTIAL_BY_LAYER_TYPE; 0 means the same as the others'. rope_alpha: whether `rope.scaling.alpha`
+        stretches the base.
+    widths_in_key: how many widths `feed_forward_length` is the sum of: 2 if it counts gate and up.
+    only_longrope: the class supports no other rotary scaling.
+    log_multiplier: factor from `rope.scaling.yarn_log_multiplier` to mscale and mscale_all_dim; 0: the class has
+        neither.
+    rope_keys: further parameters of the rotary embedding → keys; rope_sizes: → names of sizes.
+    rope_sections: whether the class splits rotary pairs into sections (mrope_section).
+    rope_constants: parameters of a scaled rotary embedding that GGUF does not have.
+    derived: keys of config.json that follow from other facts by a rule built into llama.cpp.
+    assumed: keys of config.json that GGUF does not have.
     """
 
     gguf: str

@@ -121,7 +121,7 @@ def optional_shared_width(evidence: Evidence) -> Mapping[str, int]:
 
 
 def own_heads(evidence: Evidence, layer: int) -> dict[str, int]:
-    """A layer's heads, of queries and of keys, and their rows."""
+    """A layer's query and key-value heads, and their rows."""
     keys, sizes = evidence.keys, evidence.sizes
     heads = keys.by_layer("attention.head_count", sizes["heads"])[layer]
     kv_heads = keys.by_layer("attention.head_count_kv", heads)[layer]
@@ -135,7 +135,7 @@ def own_heads(evidence: Evidence, layer: int) -> dict[str, int]:
 
 
 def single_and_doubled_kv_heads(evidence: Evidence) -> Mapping[str, int]:
-    """Key-value heads of full layers, of which sliding ones have twice as many; and the width of values.
+    """Key-value heads of full layers, where sliding layers have twice as many, and the width of values.
 
     Source: transformers, models/mimo_v2_flash, `MiMoV2FlashAttention.__init__`.
     """
@@ -160,26 +160,26 @@ def single_and_doubled_kv_heads(evidence: Evidence) -> Mapping[str, int]:
 
 
 def own_heads_and_values(evidence: Evidence, layer: int) -> Mapping[str, int]:
-    """A layer's heads, and the rows of its values and of what attention outputs."""
+    """A layer's heads, and the rows of its values and of the attention's output."""
     own, value_dim = own_heads(evidence, layer), evidence.sizes["v_dim"]
     return {**own, "v": own["kv_heads"] * value_dim, "o": own["heads"] * value_dim}
 
 
 def gated_heads(evidence: Evidence) -> Mapping[str, int]:
-    """gate: the rows of the gate on what the first layer's attention gives; one a head, or one a channel of each."""
+    """gate: the rows of the gate on the first layer's attention output: one per head, or one per channel."""
     return {"gate": evidence.sizes["heads" if gates_heads(evidence) else "q"]}
 
 
 def gated_heads_of_layer(evidence: Evidence, layer: int) -> Mapping[str, int]:
-    """The same of any layer, and its heads."""
+    """A layer's heads, and the rows of its gate."""
     own = own_heads(evidence, layer)
     return {**own, "gate": own["heads" if gates_heads(evidence) else "q"]}
 
 
 def gates_heads(evidence: Evidence) -> bool:
-    """Whether a gate is one a head: the first layer's tensor has as many rows.
+    """Return whether gates are per head: if the first layer's gate has one row for each.
 
-    Source: llama.cpp, src/models/laguna.cpp, which goes by the tensor too.
+    Source: llama.cpp, src/models/laguna.cpp, which looks at the tensor too.
     """
     gate = evidence.tensors.get("blk.0.attn_gate.weight")
     heads = evidence.keys.by_layer("attention.head_count", None)[:1]

@@ -48,9 +48,9 @@ def every_nth_full(n: int) -> Callable[[Evidence], object]:
 
 
 def every_nth_full_from_the_first(n: int, *, windowed: bool = False) -> Callable[[Evidence], object]:
-    """layer_types: as `every_nth_full`, but that layer i is full where i itself is a multiple of n.
+    """layer_types as by `every_nth_full`, except that layer i has full attention if i itself is a multiple of n.
 
-    windowed: all are full in a model without a window.
+    windowed: all layers are full in a model without a window.
     """
 
     def layer_types(evidence: Evidence) -> object:
@@ -63,17 +63,17 @@ def every_nth_full_from_the_first(n: int, *, windowed: bool = False) -> Callable
 
 
 def heads_by_layer(evidence: Evidence) -> object:
-    """num_attention_heads_per_layer."""
+    """num_attention_heads_per_layer: the heads of every layer."""
     return evidence.keys.by_layer("attention.head_count", None)
 
 
 def gate_granularity(evidence: Evidence) -> object:
-    """gating: true where a gate is one a head."""
+    """gating: true if gates are per head, else `per-element`."""
     return True if gates_heads(evidence) else "per-element"
 
 
 def scoring_name(evidence: Evidence) -> object:
-    """expert_selection_fn: by its name, of a file whose experts are scored by a sigmoid unless it says softmax."""
+    """expert_selection_fn: `sigmoid`, unless the file says softmax."""
     return "softmax" if evidence.keys.integer("expert_gating_func", 2) == 1 else "sigmoid"
 
 
@@ -90,7 +90,7 @@ def every_nth_full_of_windowed(n: int) -> Callable[[Evidence], object]:
 
 
 def _sliding_pattern(keys: Keys, layers: int, n: int, *, first: bool = False) -> list[bool]:
-    """first: of every n layers the first is full, and not the last."""
+    """Return for each layer whether it slides. first: of every n layers the first is full, instead of the last."""
     key = "attention.sliding_window_pattern"
     value = keys.metadata.get(keys.name(key))
     if value is not None and value.type_name.startswith("array"):

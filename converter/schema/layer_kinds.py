@@ -71,7 +71,7 @@ def one_mixer_each(evidence: Evidence) -> list[str]:
 
 
 def sliding_pattern(evidence: Evidence) -> list[bool]:
-    """`attention.sliding_window_pattern`, one entry per layer, including those that predict further tokens."""
+    """Return `attention.sliding_window_pattern`, one entry per layer, prediction layers included."""
     pattern = evidence.keys.flags("attention.sliding_window_pattern")
     layers = evidence.keys.integer("block_count")
     if len(pattern) != layers:
@@ -103,7 +103,7 @@ def with_or_without_layer_embedding(evidence: Evidence) -> list[str]:
 
 
 def with_or_without_shared_experts(evidence: Evidence) -> list[str]:
-    """`shared experts` where `expert_shared_feed_forward_length` is not 0: every mixture, or none."""
+    """`shared experts` for every mixture if `expert_shared_feed_forward_length` is not 0, else empty."""
     there = evidence.keys.integer("expert_shared_feed_forward_length", 0)
     kinds = dense_then_mixture(evidence)
     return ["shared experts" if there and kind == "mixture" else "" for kind in kinds]

@@ -93,7 +93,7 @@ def with_flag(rules: tuple[Rule, ...], flag: str) -> tuple[Rule, ...]:
 
 
 def may_be_absent(rules: tuple[Rule, ...], why: str) -> tuple[Rule, ...]:
-    """The rules of tensors that may be missing."""
+    """Return the rules with the reason for which their tensors may be missing."""
     return tuple(replace(rule, absent=why) for rule in rules)
 
 
