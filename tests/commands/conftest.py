@@ -1,4 +1,4 @@
-"""Commands in this process and in one of their own, and a registry that is nobody else's."""
+"""Run commands in this process or in one of their own, with a registry of the test's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Invoke = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, a registry in it, logs in it."""
+    """An empty current folder that holds the registry and the logs."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -37,12 +37,12 @@ def source(alone: Path) -> Path:
 
 
 def invoke(command: GuardedCommand, *arguments: object) -> Result:
-    """Runs a command in this process."""
+    """Run a command in this process."""
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
 def started(module: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """Starts `python -m llorch.commands.MODULE` in a process of its own."""
+    """Start `python -m llorch.commands.MODULE` in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", f"llorch.commands.{module}", *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Commands in a pseudo-terminal, and what its screen then shows."""
+"""Commands in a pseudo-terminal, and the screen's content afterwards."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ VOLATILE = (
 
 
 def set_size(terminal: int, columns: int) -> None:
-    """Gives a pseudo-terminal so many columns."""
+    """Set the number of columns of a pseudo-terminal."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
 
 
 def frame(module: str, words: Sequence[str], columns: int, here: Path) -> str:
-    """The lines that the command leaves on a screen of so many columns; colours of verdicts as `‹green›PASSED‹›`."""
+    """Return the lines on a screen of `columns` columns after a command; colours as `‹green›PASSED‹›`."""
     master, slave = pty.openpty()
     set_size(slave, columns)
     environment = {
@@ -88,7 +88,7 @@ def _line(screen: pyte.Screen, number: int) -> str:
 
 
 def held_still(text: str) -> str:
-    """The text with what differs from run to run made the same."""
+    """Return the text with everything that differs between runs replaced."""
     for pattern, same in VOLATILE:
         text = pattern.sub(same, text)
     return text

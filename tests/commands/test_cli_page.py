@@ -1,4 +1,4 @@
-"""docs/cli.md is what --help and the tables say; `python -m tests.commands.test_cli_page` writes it."""
+"""docs/cli.md is generated from --help and the tables; `python -m tests.commands.test_cli_page` writes it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ path` says which, and why. A registry that cannot be used never fails a conversi
 
 
 def pages(name: str, command: click.Command) -> Iterator[tuple[str, click.Command, str]]:
-    """A command and its subcommands: the name to type, the command, the --help page."""
+    """Yield a command and its subcommands: the name to type, the command, the --help page."""
     context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
     context.help_option_names = ["-h", "--help"]
     yield name, command, command.get_help(context)

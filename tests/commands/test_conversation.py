@@ -1,4 +1,4 @@
-"""`llorch-run chat` as a person has it: typed at a pseudo-terminal, key by key."""
+"""`llorch-run chat` as a user sees it: typed at a pseudo-terminal, key by key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEMPLATE = "{% for m in messages %}{{ m.role }} {{ m.content }}\n{% endfor %}"
 
 
 class Terminal:
-    """A chat at a pseudo-terminal: what is typed, and what is seen."""
+    """A chat at a pseudo-terminal: its input and its screen."""
 
     def __init__(self, model: Path, *options: str) -> None:
         self.ours, theirs = pty.openpty()
@@ -56,7 +56,7 @@ class Terminal:
         os.write(self.ours, keys.encode())
 
     def wait_for(self, pattern: str) -> str:
-        """What was seen up to the pattern, and is then behind us."""
+        """Wait for the pattern; return the output up to it, which is then consumed."""
         end = time.monotonic() + PATIENCE_S
         while not (found := re.search(pattern, self.seen)):
             assert time.monotonic() < end, (pattern, self.seen[-3000:])

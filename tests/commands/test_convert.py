@@ -1,4 +1,4 @@
-"""`llorch-convert`: what it writes, says and records, and how it ends when something is wrong."""
+"""`llorch-convert`: what it writes, prints and records, and how it ends on errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.models.tiny import random_llama, tiny_llama
 
 
 def recorded() -> list[tuple[str, str | None]]:
-    """What the registry has: names and how they were verified."""
+    """Return the registry's names and verdicts."""
     with Registry(os.environ["LLORCH_REGISTRY"]) as store:
         return [(name, row.verified) for row in store.list() for name in row.names]
 
@@ -214,7 +214,7 @@ def test_a_password_in_the_registrys_url_is_never_shown(source: Path) -> None:
 
 
 def test_a_failed_check_ends_with_1_and_is_recorded(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder is damaged between the conversion and its verification."""
+    """Damage the folder between the conversion and its verification."""
     right = convert.verify
 
     def damaged_first(conversion: Conversion, level: str) -> object:

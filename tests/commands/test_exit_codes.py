@@ -1,4 +1,4 @@
-"""docs/cli.md's exit codes, each reached by a command in a process of its own, as a shell sees it."""
+"""docs/cli.md's exit codes, each produced by a command in a process of its own, as a shell sees it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ llorch.registry.locate = locate
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A command line that ends with a code. before: what makes it so. said: a part of its line on stderr."""
+    """A command line that ends with a code. before: the preparation. said: a part of its line on stderr."""
 
     words: tuple[str, ...]
     said: str
@@ -44,7 +44,7 @@ def converted(here: Path) -> None:
 
 
 def damaged(here: Path) -> None:
-    """One byte of a weight is another."""
+    """Change one byte of a weight."""
     converted(here)
     weights = here / "made" / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -89,7 +89,7 @@ WAYS: dict[int, Way] = {
 
 
 def run(module: str, *words: str) -> None:
-    """A command that is to succeed."""
+    """Run a command that must succeed."""
     process = started(module, *words)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said

@@ -1,4 +1,4 @@
-"""Errors at the front door: the exit code of each kind, a word for scripts, one line without secrets."""
+"""Errors of commands: the exit code of each kind, an identifier for scripts, one line without secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llorch.runtime.errors import ContextFull
 
 @pytest.fixture(autouse=True)
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where bugs are logged, for this test."""
+    """The folder where bugs are logged, for this test."""
     monkeypatch.setattr(platformdirs, "user_log_dir", lambda *_, **__: str(tmp_path / "log"))
     return tmp_path / "log"
 

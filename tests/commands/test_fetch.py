@@ -1,4 +1,4 @@
-"""`llorch-fetch` as a user meets it: what it says before, what it leaves, what the registry then knows."""
+"""`llorch-fetch` as a user sees it: its preview, its files, and the registry's records."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(*arguments: object) -> Result:
 
 
 def asked(*arguments: str) -> Any:
-    """What llorch-registry answers."""
+    """Return the JSON answer of llorch-registry."""
     return json.loads(invoke(registry.main, *arguments, "--json").stdout)
 
 
@@ -45,7 +45,7 @@ def rows(result: Result) -> dict[str, str]:
 
 @pytest.fixture
 def commit(hub: Hub) -> str:
-    """A repository with one model; the commit that main is at."""
+    """Create a repository with one model; return main's commit."""
     return hub.repository(REPOSITORY, {FILE: gguf(), "README.md": b"# Tiny\n"}, license="mit").commit({})
 
 
@@ -290,7 +290,7 @@ def started(hub: Hub, *arguments: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def until_sent(hub: Hub, count: int) -> None:
-    """Waits until so many bytes of the second part have gone out."""
+    """Wait until a number of bytes of the second part have been sent."""
     for _ in range(3000):
         if hub.sent("*m-00002*", server="cdn") >= count:
             return
@@ -300,7 +300,7 @@ def until_sent(hub: Hub, count: int) -> None:
 
 @pytest.fixture
 def dripping(hub: Hub) -> dict[str, bytes]:
-    """A set of two parts, the second of which comes slowly."""
+    """A set of two parts, the second of which is sent slowly."""
     parts = split_gguf(2)
     hub.repository(REPOSITORY, parts)
     hub.fault("cdn", "*m-00002*", Drip(bytes=1000, every_s=0.1), skip=1)  # its header comes at once

@@ -1,4 +1,4 @@
-"""What a person sees at 80 and 140 columns, kept as text; `python -m tests.commands.test_frames` writes it anew.
+"""The screens at 80 and 140 columns, stored as text; `python -m tests.commands.test_frames` writes them.
 
 A pseudo-terminal and an emulator make the frames, so that colours, widths and what a progress bar leaves are a
 terminal's own.
@@ -26,14 +26,14 @@ NAMES = ("convert", "verify-failed", "list", "show", "diff", "lineage")
 
 @contextlib.contextmanager
 def place() -> Iterator[Path]:
-    """A folder whose path is always as long, since lines wrap by it."""
+    """A folder whose path has a fixed length, since lines wrap by it."""
     folder, _, prefix = PLACE.rpartition("/")
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as made:
         yield Path(made)
 
 
 def shown_at(columns: int, folder: Path) -> Iterator[tuple[str, str]]:
-    """Each frame's name and text, by the commands of a newcomer's first minutes, in an empty folder."""
+    """Run a newcomer's first commands in an empty folder; return each frame's name and text."""
 
     def see(module: str, *words: str) -> str:
         text = frame(module, words, columns, folder)

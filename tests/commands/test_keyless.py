@@ -1,4 +1,4 @@
-"""Signatures by an identity, as far as they go without Sigstore: who is asked, what is refused, and by which line."""
+"""Signatures by an identity, as far as possible without Sigstore: the services asked, the refusals and their lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""convert, verify and run say alike what they were given, and take the one model of a folder."""
+"""convert, verify and run name alike what they were given, and accept a folder with one model."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PROGRAMS = ("llorch", *(f"llorch-{name}" for name in COMMANDS))
 
 
 def completed(words: str, **environment: str) -> list[str]:
-    """What bash is offered for the last word of a command line."""
+    """Return bash's completions of a command line's last word."""
     program = words.split()[0]
     variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
     code = f"from llorch.commands.{program.removeprefix('llorch-')} import main; main(prog_name={program!r})"

@@ -1,4 +1,4 @@
-"""What the registry says of names, copies and runs as a user meets it."""
+"""The registry's answers about names, copies and runs, as a user sees them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.models.tiny import random_llama
 
 
 def asked(*arguments: str) -> Any:
-    """What llorch-registry answers."""
+    """Return the JSON answer of llorch-registry."""
     return json.loads(invoke(registry.main, *arguments, "--json").stdout)
 
 

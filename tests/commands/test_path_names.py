@@ -1,4 +1,4 @@
-"""Paths that text cannot hold are refused before the work, by every command, on one line."""
+"""Paths that are not UTF-8 or hold a line end are refused by every command before any work, in one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_UTF8, TWO_LINES = b"caf\xe9.gguf", b"two\nlines.gguf"
 
 
 def refused(*arguments: bytes | str, cwd: Path) -> str:
-    """What `llorch` says on stderr; it must end with 2 and write nothing."""
+    """Return the stderr of `llorch`; it must end with 2 and write nothing."""
     before = sorted(cwd.iterdir())
     done = subprocess.run(
         [

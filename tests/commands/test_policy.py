@@ -1,4 +1,4 @@
-"""A name that demands a signature: what is not signed does not get it, and is not used by it, until it is."""
+"""A name that requires a signature: an unsigned artifact cannot get it or be used by it, until it is signed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: in a pseudo-terminal, since that is where it shows."""
+"""Progress while work is running, in a pseudo-terminal, since it shows only there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUN = "from llorch.commands.{module} import main\nmain({words!r})"
 
 
 class Terminal:
-    """A script with stderr in a pseudo-terminal, and its stdout in a file."""
+    """Start a script with its stderr in a pseudo-terminal and its stdout in a file."""
 
     def __init__(self, script: str, *, columns: int = 80, **environment: str) -> None:
         self.master, slave = pty.openpty()
@@ -38,7 +38,7 @@ class Terminal:
         os.close(slave)
 
     def seen_until(self, words: str | None = None) -> str:
-        """What came on stderr until these words did, or until the end."""
+        """Read stderr until these words appear, or to its end."""
         seen = b""
         while words is None or words.encode() not in seen:
             try:
@@ -49,7 +49,7 @@ class Terminal:
         return seen.decode()
 
     def ended(self) -> tuple[int, str, str]:
-        """Exit code, what was on stdout, and the rest of stderr."""
+        """Wait for the script; return its exit code, stdout, and the rest of stderr."""
         seen = self.seen_until()
         os.close(self.master)
         code = self.process.wait(timeout=120)
@@ -59,12 +59,12 @@ class Terminal:
 
 
 def command(module: str, *words: object, at_once: bool = True) -> str:
-    """A script that runs a command of ours."""
+    """Return a script that runs one of our commands."""
     return (SHOWN_AT_ONCE if at_once else "") + RUN.format(module=module, words=list(map(str, words)))
 
 
 def descriptions(seen: str) -> list[str]:
-    """What stood before the bar, in the order in which it was first drawn; without colours and moves."""
+    """Return the texts before the bar, in the order of their first drawing, without colours and cursor moves."""
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
     found = [part.split("━")[0].split("╸")[0].strip() for part in re.split(r"[\r\n]+", plain) if "━" in part]
     return list(dict.fromkeys(found))
@@ -145,7 +145,7 @@ held.execute("ROLLBACK")
 
 
 def held(registry: Path, script: Path) -> subprocess.Popen[str]:
-    """A process that has the registry's write lock until it is sent a line."""
+    """A process that holds the registry's write lock until it is sent a line."""
     script.write_text(HOLD)
     process = subprocess.Popen(
         [sys.executable, script, registry], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""`llorch-registry`: what it lists and shows, where it looks, and what it takes in."""
+"""`llorch-registry`: what it lists and shows, where the registry is, and what it imports."""
 
 from __future__ import annotations
 

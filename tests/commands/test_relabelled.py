@@ -1,4 +1,4 @@
-"""A model is known by its weights, whatever it is called and however it is kept; a stranger is not."""
+"""A model is recognized by its weights, whatever its name and format; an unknown one is not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEMPLATES = [
 
 
 def relabelled_gguf(model: Model, folder: Path, chance: random.Random) -> tuple[Path, set[str]]:
-    """A copy of a model that says something else of itself, and what `whence` must say of it."""
+    """A copy of a model with other metadata, and the answer that `whence` must give."""
     copy = Model(keys=list(model.keys), tensors=[row.copy() for row in model.tensors])
     differs = set()
     if chance.random() < 0.7:
@@ -56,7 +56,7 @@ def relabelled_gguf(model: Model, folder: Path, chance: random.Random) -> tuple[
 
 
 def split(model: Model, folder: Path, count: int) -> Path:
-    """The model in several files, as gguf-split writes it; the first."""
+    """Write the model in several files, as gguf-split does; return the first."""
     total = len(model.tensors)
     paths = [folder / f"m-{number + 1:05}-of-{count:05}.gguf" for number in range(count)]
     for number, path in enumerate(paths):
@@ -68,7 +68,7 @@ def split(model: Model, folder: Path, count: int) -> Path:
 
 
 def relabelled_folder(made: Path, folder: Path, chance: random.Random) -> tuple[Path, set[str]]:
-    """A copy of a folder in other files, with other words."""
+    """Copy a folder with other shards and other metadata."""
     from safetensors.numpy import load_file, save_file
 
     copy = folder / f"f{chance.randrange(10**6)}"
@@ -91,7 +91,7 @@ def relabelled_folder(made: Path, folder: Path, chance: random.Random) -> tuple[
 
 
 def stranger(model: Model, folder: Path, chance: random.Random) -> Path:
-    """The same model with one bit changed."""
+    """Copy the model with one bit changed."""
     copy = Model(keys=list(model.keys), tensors=[row.copy() for row in model.tensors])
     row = chance.choice(copy.tensors)
     data = bytearray(row.data)
@@ -125,6 +125,6 @@ def test_a_relabelled_copy_is_known_by_its_weights_and_a_stranger_is_not(alone: 
 
 
 def whence(path: Path) -> Mapping[str, Any]:
-    """What the command says of one path."""
+    """Return the command's answer for one path."""
     (answer,) = json.loads(invoke(registry, "whence", path, "--json").stdout)["answers"]
     return cast("Mapping[str, Any]", answer)

@@ -1,4 +1,4 @@
-"""One answer from another machine: a fake ssh on PATH runs the command here, hangs, breaks or is never called."""
+"""`llorch run remote` with a fake ssh on PATH, which runs the command here, hangs, fails or is never called."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ os.execv("/bin/sh", ["sh", "-c", command])
 
 @pytest.fixture
 def machine(tmp_path: Path) -> tuple[dict[str, str], Path, Path]:
-    """An environment whose ssh is ours, what that was called with, and a model there."""
+    """An environment with the fake ssh, the record of its arguments, and a model."""
     tools = tmp_path / "tools"
     tools.mkdir()
     log = tmp_path / "calls"

@@ -1,4 +1,4 @@
-"""`llorch-run`: both formats say the same, in text and in JSON."""
+"""`llorch-run`: both formats give the same results, as text and as JSON."""
 
 from __future__ import annotations
 

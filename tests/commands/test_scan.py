@@ -1,4 +1,4 @@
-"""`llorch scan`: findings as a table, JSON and SARIF; what somebody takes; and how other commands tell of them."""
+"""`llorch scan`: findings as a table, JSON and SARIF; accepted findings; and warnings of other commands."""
 
 from __future__ import annotations
 

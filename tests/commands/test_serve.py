@@ -1,4 +1,4 @@
-"""`llorch-run serve`: what it prints, whom it lets in, how signals end it, and what it says of its model."""
+"""`llorch-run serve`: its output, access, shutdown by signals, and its information about the model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Process = subprocess.Popen[str]
 
 @pytest.fixture
 def served() -> Iterator[Any]:
-    """Starts servers, each in a process of its own, and gives the process and what it said once it was ready."""
+    """Start servers, each in a process of its own; returns the process and its output when it was ready."""
     running: list[Process] = []
 
     def begin(*arguments: object, **environment: str) -> tuple[Process, dict[str, Any]]:
@@ -49,7 +49,7 @@ def served() -> Iterator[Any]:
 
 
 def ended(process: Process) -> tuple[int, str]:
-    """How it ended, and what it said on stderr."""
+    """Wait for the server; return its exit status and its stderr."""
     _, errors = process.communicate(timeout=30)
     return process.returncode, errors
 

@@ -1,4 +1,4 @@
-"""Signatures: other libraries accept ours and we theirs; whatever was changed afterwards is refused by name."""
+"""Signatures: other libraries accept ours and we theirs; any later change is refused by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PEM = serialization.Encoding.PEM
 
 
 def key_pair(folder: Path, name: str, curve: ec.EllipticCurve | None = None) -> tuple[Path, Path]:
-    """A private and a public key in PEM."""
+    """Write a private and a public key in PEM."""
     key = ec.generate_private_key(curve or ec.SECP256R1())
     private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
     form = serialization.PrivateFormat.PKCS8
@@ -111,7 +111,7 @@ def flip(path: Path) -> None:
 
 
 def swap_statement(folder: Path) -> None:
-    """The statement of another conversion, in the place of the signed one."""
+    """Replace the signed statement by that of another conversion."""
     path = folder / "provenance.intoto.json"
     document = json.loads(path.read_text())
     document["predicate"]["buildDefinition"]["externalParameters"]["dtype"] = "float16"
@@ -218,7 +218,7 @@ def test_a_conversion_carries_who_signed_its_source(alone: Path, where: str) -> 
 
 
 def edit(path: Path) -> None:
-    """Another last byte of the last tensor: sound still, and not what was signed."""
+    """Change the last byte of the last tensor: the file is still valid, but not what was signed."""
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""A split set of which a part is missing: every command says which, on one line."""
+"""A split set with a missing part: every command says which, in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING = "part 2 of 3 is missing: 'm-00002-of-00003.gguf' is not there"
 
 @pytest.fixture
 def parts(alone: Path) -> list[str]:
-    """The first and the last of three."""
+    """The first and the last part of three."""
     files = named(split_parts(3))
     del files["m-00002-of-00003.gguf"]
     for name, content in files.items():

@@ -13,7 +13,7 @@ from tests.commands.conftest import ROOT
 
 
 def run(redirected: str, *words: str) -> tuple[int, str, str]:
-    """`llorch WORDS` with the redirections of a shell; its exit code, stdout and stderr."""
+    """Run `llorch WORDS` with a shell's redirections; return its exit code, stdout and stderr."""
     command = f'"$@" {redirected}'
     done = subprocess.run(
         ["/bin/sh", "-c", command, "sh", sys.executable, "-m", "llorch", *words],

@@ -1,4 +1,4 @@
-"""Tables: what a person sees fits the terminal, what a program reads is whole."""
+"""Tables fit the terminal for a person, and have full values for a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`llorch-convert` of a vocabulary: the tokenizer's files, nothing else, and the ids that the vocabulary gives."""
+"""`llorch-convert` of a vocabulary: only the tokenizer's files, and the same ids as the vocabulary."""
 
 from __future__ import annotations
 

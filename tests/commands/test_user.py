@@ -1,4 +1,4 @@
-"""Who runs a command: a user without a home folder or a name, as containers have, and one who may not read all."""
+"""Commands run by a user without a home folder or a name, as in containers, or without read permission."""
 
 from __future__ import annotations
 

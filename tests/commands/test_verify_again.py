@@ -1,4 +1,4 @@
-"""`llorch-verify` a second time: what passed on the same bytes is kept, everything else is made again."""
+"""`llorch-verify` a second time: checks that passed on the same bytes are kept, all others run again."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MADE_ALWAYS = {"files.listed", "files.digests", "source.digest"}
 
 @pytest.fixture
 def folder(source: Path) -> Path:
-    """A conversion that the registry knows, checked once at the level full."""
+    """A conversion in the registry, verified once at level full."""
     assert invoke(convert, source, "-o", "made", "--verify", "none").exit_code == 0
     assert not kept(verified())
     return Path("made")
 
 
 def verified(*options: str) -> Report:
-    """The report of the command; the level is full unless the options say otherwise."""
+    """Return the command's report; the level is full unless the options give another."""
     result = invoke(
         main, "made", "--json", *(["--level", "full"] if "--level" not in options else []), *options
     )
@@ -36,7 +36,7 @@ def verified(*options: str) -> Report:
 
 
 def kept(report: Report) -> set[str]:
-    """The checks that were not made."""
+    """Return the checks that were not run again."""
     return {result.name for result in report.results if result.made}
 
 
@@ -65,7 +65,7 @@ def test_another_level_has_nothing_to_keep(folder: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """The last bit of a file."""
+    """Flip the last bit of a file."""
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Tasks that convert nothing: the function that engines are given here, and drivers in processes of their own."""
+"""Tasks that convert nothing: a function for engines to run, and drivers in processes of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FUNCTION = "tests.fleet.tasks:act"
 def task_named(
     name: str, *, seconds: float = 1.0, disk: int = 1, memory: int = 1, refused: str | None = None
 ) -> Task:
-    """A task whose output is its name, which says what `act` does."""
+    """Return a task whose output is its name, which tells `act` what to do."""
     key = hashlib.sha256(name.encode()).hexdigest()
     return Task(
         key, f"/models/{name}.gguf", f"sha256:{key}", name, 10, 20, Needs(disk, memory, seconds), refused
@@ -28,7 +28,7 @@ def task_named(
 
 
 def act(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What the task's name says; each call leaves a file, so that calls can be counted."""
+    """Do what the task's name says; each call leaves a file, so that calls can be counted."""
     name, here = payload["task"]["output"], Path(payload["calls"])
     (here / f"{name}.{os.getpid()}.{time.monotonic_ns()}").touch()
     about = {"host": socket.gethostname(), "pid": os.getpid(), "seconds": {"act": 0.0}}
@@ -62,12 +62,12 @@ def act(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(lease_s: float = 60.0, retries: int = 2) -> Settings:
-    """Without waits that a test would have to sit through."""
+    """Return settings with short waits."""
     return Settings(retries=retries, lease_s=lease_s, poll_s=0.02, backoff_s=(0.0,))
 
 
 def node(folder: Path, *, disk: int = 10**9, memory: int = 10**9) -> Node:
-    """A machine whose folder is not asked what is free."""
+    """A machine with fixed resources, whatever is free in its folder."""
     return Node("one", memory, disk)
 
 

@@ -1,4 +1,4 @@
-"""A task has one receipt, which is whole or not there, whoever writes it."""
+"""A task has one receipt, complete or absent, however many processes write it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task is one driver's at a time, whatever the order in which their steps come, and whatever their clocks say."""
+"""One driver at a time holds a task, whatever the interleaving of their steps and the difference of their clocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEASE = 10.0
 
 @dataclass
 class Clock:
-    """A monotonic clock that a test moves; each host's began at another time."""
+    """A monotonic clock that the test advances; each host's starts at another time."""
 
     now: float = 0.0
     began: float = 0.0
@@ -73,7 +73,7 @@ def test_who_was_taken_over_from_learns_it_and_leaves_the_other_alone(tmp_path: 
 
 
 def test_a_holder_who_renews_at_the_last_moment_keeps_his_task(tmp_path: Path) -> None:
-    """Between another's look and his taking it: he sees that, and withdraws."""
+    """The holder renews between another driver's look and its claim: that driver sees it and withdraws."""
     clock = Clock()
     holder = claims(tmp_path, clock)
     taken = holder.take(KEY, {}, None)
@@ -162,7 +162,7 @@ def test_every_claim_is_one_write_of_one_size(tmp_path: Path) -> None:
 
 
 class MemoryFiles:
-    """Files that all actors share; before each step an actor waits until it is its turn."""
+    """Files that all actors share; before each step an actor waits until it is scheduled."""
 
     def __init__(
         self, shared: dict[str, bytes], turn: Callable[[], None], on_write: Callable[[], None] = lambda: None
@@ -202,7 +202,7 @@ class MemoryFiles:
 
 @dataclass
 class Actor:
-    """A driver that tries for one task until it has a receipt. plan: what it does with each attempt that it gets."""
+    """A driver that tries one task until it has a receipt. plan: what it does with each of its attempts."""
 
     world: World
     plan: list[str]
@@ -213,7 +213,7 @@ class Actor:
     is_free: bool = False
 
     def turn(self) -> None:
-        """Hands over, and waits to be chosen again."""
+        """Yield control, and wait to be scheduled again."""
         if not self.is_free:
             self.waits.release()
             self.go.acquire()
@@ -249,7 +249,7 @@ class Actor:
                 return
 
     def work(self, shared: Claims, taken: Claim, what: str) -> bool:
-        """Whether to go on with another attempt."""
+        """Return whether to make another attempt."""
         for _ in range(2):
             self.turn()  # works
             if not shared.renew(taken):
@@ -269,7 +269,7 @@ class Actor:
 
 
 class World:
-    """What is true, whatever the actors believe."""
+    """The invariants, checked independently of what the actors believe."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -280,7 +280,7 @@ class World:
         self.errors: list[BaseException] = []
 
     def take(self, actor: Actor) -> None:
-        """An actor believes that the task is his: whoever believed so before has been silent for a lease."""
+        """Record that an actor believes it holds the task: the previous holder must have been silent for a lease."""
         for other in self.holders:
             assert self.now - self.beats[other] >= LEASE, "two hold a task of which one was renewed in time"
         self.holders[actor.began] = actor

@@ -1,4 +1,4 @@
-"""Every task ends once: converted, refused, or failed with its cause; nothing is left of claims."""
+"""Every task ends once: converted, refused, or failed with its cause; no claims are left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.fleet.tasks import FUNCTION, act, node, settings, task_named
 
 
 class HereEngine:
-    """Runs a task as it is asked for its result, in this process: what a driver does is seen step by step."""
+    """An engine that runs a task in this process when its result is requested, so that a driver's steps are visible."""
 
     def __init__(self, slots: int = 4) -> None:
         self.slots = slots
@@ -193,7 +193,7 @@ def test_two_drivers_on_one_plan_do_every_task_once(tmp_path: Path, calls: Path)
 
 
 def test_two_drivers_of_one_node_share_its_memory(tmp_path: Path, calls: Path) -> None:
-    """The other driver's claims say what its tasks need."""
+    """Another driver's claims give the needs of its tasks."""
     task, other = task_named("a", memory=60), task_named("b", memory=60)
     shared = BatchFolder(tmp_path).claims()
     about = {"node": "one", "needs": {"disk_bytes": 1, "memory_bytes": 60, "seconds": 1.0, "gpus": 0}}
@@ -210,7 +210,7 @@ def test_two_drivers_of_one_node_share_its_memory(tmp_path: Path, calls: Path) -
 
 
 def killed_driver(folder: Path, lease_s: float, *names: str) -> subprocess.Popen[bytes]:
-    """A driver in a process of its own, with its workers in its group."""
+    """Start a driver in a process group of its own, with its workers."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.fleet.tasks", str(folder), str(lease_s), *names],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])},
@@ -238,7 +238,7 @@ def test_a_driver_that_is_killed_is_taken_over_after_its_lease(tmp_path: Path, c
 
 
 def test_a_task_that_kills_every_driver_ends_too(tmp_path: Path, calls: Path) -> None:
-    """Attempts are counted as they begin: whoever dies of one does not live to count it."""
+    """Attempts are counted when they begin, since a driver that dies of one cannot count it."""
     task = task_named("slow")
     for number in range(3):
         process = killed_driver(tmp_path, 1.0, "slow")
@@ -269,7 +269,7 @@ def test_a_driver_that_is_asked_to_stop_gives_its_claims_back_at_once(tmp_path: 
 
 
 def test_work_whose_claim_is_anothers_by_now_is_given_up(tmp_path: Path, calls: Path) -> None:
-    """A driver that was held up for longer than its lease: its result is not the task's."""
+    """A driver that was suspended for longer than its lease: its result is not used."""
     task = task_named("a")
     times = iter([0.0, 60.0])
     shared = BatchFolder(tmp_path).claims(60.0, lambda: next(times))

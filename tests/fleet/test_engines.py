@@ -1,4 +1,4 @@
-"""Every engine runs every task, says what each gave, and survives the death of a process."""
+"""Every engine runs every task, returns each result, and survives the death of a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEEDED = {"ray": "ray", "dask": "distributed"}
 
 
 def engines() -> list[object]:
-    """All of them; a cluster's takes seconds to start."""
+    """Every engine; those of clusters take seconds to start."""
     return [
         pytest.param(
             name,

@@ -1,4 +1,4 @@
-"""A plan comes back as it was written, and what is none is refused by its line."""
+"""A plan is read as it was written, and an invalid one is refused with its line."""
 
 from __future__ import annotations
 

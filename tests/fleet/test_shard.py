@@ -1,4 +1,4 @@
-"""A shard's tasks are the same for all who ask, and together the shards are the plan."""
+"""A shard has the same tasks on every machine, and all shards together are the plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulated plan takes as long as a hand count says, and no more of a machine than it has."""
+"""A simulated plan takes as long as calculated by hand, and uses no more than a machine has."""
 
 from __future__ import annotations
 

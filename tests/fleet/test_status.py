@@ -1,4 +1,4 @@
-"""A batch's state is counted from what is written, by whoever and whenever it was written."""
+"""A batch's state is counted from its files, whoever wrote them and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registry for a test: in an SQLite file, and again on a real PostgreSQL server where there is one."""
+"""A registry for a test: in an SQLite file, and again on a real PostgreSQL server if there is one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty registry of either kind; on SQLite it is not there yet."""
+    """The location of an empty registry of either kind; an SQLite file does not exist yet."""
     if request.param == "sqlite":
         return str(tmp_path / "registry.db")
     url: str = request.getfixturevalue("postgresql")

@@ -1,4 +1,4 @@
-"""Records of artifacts and runs that never were, for tests to tell the registry."""
+"""Invented records of artifacts and runs, for tests to add to the registry."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ START = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 
 
 def sha256(text: str) -> str:
-    """64 hex digits that stand for a file."""
+    """Return 64 hex digits as a file's digest."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def uid(text: str, at: datetime = START) -> str:
-    """A run's id that is the same in every test."""
+    """Return a run's id that is the same in every test."""
     return uuid7(int(at.timestamp() * 1000), int(sha256(text)[:18], 16) & ((1 << 74) - 1))
 
 

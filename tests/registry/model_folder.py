@@ -1,4 +1,4 @@
-"""A small folder with safetensors files on the disk, and the record that tells of it."""
+"""A small folder with safetensors files on disk, and its record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.registry.invented import START, uid
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, bytes]) -> None:
-    """A file of one-dimensional U8 tensors, in the order given."""
+    """Write a file of one-dimensional U8 tensors, in the given order."""
     header, at = {}, 0
     for name, data in tensors.items():
         header[name] = {"dtype": "U8", "shape": [len(data)], "data_offsets": [at, at + len(data)]}
@@ -30,7 +30,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, bytes]) -> None:
 
 
 def write_folder(folder: Path, *, tensors: int = 6, size: int = 200, shards: int = 2, seed: int = 0) -> Path:
-    """A config and shards of random tensors; the same tensors however many shards hold them."""
+    """Write a config and shards of random tensors, the same for any number of shards."""
     chance = random.Random(seed)
     named = {f"layers.{n}.weight": chance.randbytes(size) for n in range(tensors)}
     folder.mkdir(parents=True)
@@ -43,7 +43,7 @@ def write_folder(folder: Path, *, tensors: int = 6, size: int = 200, shards: int
 
 
 def adopted(folder: Path, host: str = "here") -> RunRecord:
-    """The run that records a folder as it lies there."""
+    """Return a run that records a folder in its current state."""
     files = hashed_files(folder)
     tensors = list(hashed_tensors(folder))
     artifact = ArtifactRecord(

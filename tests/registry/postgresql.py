@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: in a new folder, on a socket, as a user who is not root."""
+"""A PostgreSQL server for the tests: in a new folder, on a socket, as a user who is not root."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WATCHED = '"$@" </dev/null & server=$!; cat; kill -QUIT $server; wait $server; r
 
 
 def programs() -> Path | None:
-    """The folder of initdb and pg_ctl, of the newest version that is installed; None if there is none."""
+    """Return the folder of initdb and pg_ctl of the newest installed version, or None."""
     found = shutil.which("pg_ctl")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[4]))
     return Path(found).parent if found else folders[-1].parent if folders else None
@@ -59,7 +59,7 @@ def server() -> Iterator[str]:
 
 
 def wait_until_it_answers(url: str) -> None:
-    """Returns when the server takes connections."""
+    """Wait until the server accepts connections."""
     import psycopg
 
     for _ in range(600):

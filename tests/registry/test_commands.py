@@ -1,4 +1,4 @@
-"""Every command of `llorch-registry`, on both databases, by what it prints and how it ends."""
+"""The output and exit code of every command of `llorch-registry`, on both databases."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEY = f"key:{'ab' * 32}"
 
 @pytest.fixture
 def told(registry: Registry) -> Registry:
-    """A folder that was made and passed, and one made later of the same file, which failed."""
+    """A converted folder that passed, and one made later from the same file, which failed."""
     registry.record(
         conversion(), verification("tiny", "PASSED", at=START + HOUR), names={"tiny": folder().digest}
     )
@@ -49,7 +49,7 @@ def told(registry: Registry) -> Registry:
 
 @pytest.fixture
 def call(registry_url: str) -> Call:
-    """Runs a command on the registry."""
+    """Run a command on the registry."""
 
     def run(*arguments: object) -> Result:
         words = [str(argument) for argument in arguments]
@@ -59,7 +59,7 @@ def call(registry_url: str) -> Call:
 
 
 def rows(result: Result) -> list[list[str]]:
-    """What is printed where no terminal is: full values between tabs."""
+    """Return the output without a terminal: full values separated by tabs."""
     return [line.split("\t") for line in result.stdout.splitlines()]
 
 

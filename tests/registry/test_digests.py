@@ -1,4 +1,4 @@
-"""Digests: the design's vectors, and what each label survives."""
+"""Digests: the design's vectors, and the changes that each kind survives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`registry.db.example`: as it is made, small, and worth looking at."""
+"""`registry.db.example`: reproducible, small, and worth looking at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registry on a disk, or of a server, that cannot be written: questions are answered, a change is one line."""
+"""A read-only registry, on a disk or a server: queries are answered, a change gives a one-line error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LIMITS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.g
 
 
 def as_reader(place: Path, *words: str, limits: Sequence[str] = LIMITS) -> subprocess.CompletedProcess[str]:
-    """Runs a command to which the permissions of files apply, as they do to anybody who is not root."""
+    """Run a command to which file permissions apply, even if the tests run as root."""
     return subprocess.run(
         [*limits, sys.executable, "-m", "llorch.commands.registry", *words],
         cwd=place,
@@ -57,7 +57,7 @@ def as_reader(place: Path, *words: str, limits: Sequence[str] = LIMITS) -> subpr
 
 @pytest.fixture
 def call(registry: Registry, registry_url: str, tmp_path: Path) -> Iterator[Call]:
-    """Runs a command on a registry that it may read and not write, in a folder that it may not write either."""
+    """Run a command on a read-only registry in a read-only folder."""
     place = tmp_path / "place"
     model = write_folder(place / "model")
     registry.record(conversion(), verification("tiny", "PASSED"), names={"tiny": folder().digest})

@@ -1,4 +1,4 @@
-"""Notes of runs: whole or not there, taken in once, and in nobody's way."""
+"""Notes of runs: complete or absent, imported once, and no obstacle to anything."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def begun(name: str = "tiny") -> RunRecord:
 
 
 def failed(name: str = "tiny") -> RunRecord:
-    """The same one, which then failed."""
+    """The same conversion, which then failed."""
     ended = START + timedelta(seconds=1)
     return replace(
         begun(name), status="failed", finished_at=ended, error="is cut short", exit_code=3, process=None
@@ -41,7 +41,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def facts(*runs: RunRecord, beside: Path) -> list[bytes]:
-    """All that a registry knows which was told of runs without any note."""
+    """Return the contents of a registry in which runs were recorded without notes."""
     direct = Registry(beside / "direct.db")
     direct.record(*runs)
     return list(direct.facts().lines())
@@ -75,7 +75,7 @@ def test_a_run_that_failed_is_no_longer_running_whichever_note_is_read_first(
 
 
 def test_what_ended_well_is_not_unmade_by_a_late_note(registry: Registry, spool: Spool) -> None:
-    """The process was stopped after its run was recorded, before it had taken its note away; or told that."""
+    """The process was stopped after its run was recorded, before it removed its note."""
     registry.record(conversion())
     spool.note(begun())
     spool.note(failed())
@@ -138,7 +138,7 @@ def test_notes_stay_while_the_registry_is_held_by_another(spool: Spool, tmp_path
 
 
 def test_many_who_note_and_take_in_at_once_lose_nothing(tmp_path: Path) -> None:
-    """The empty folder is removed and made again all the time."""
+    """The empty folder is removed and created again all the time."""
     spool, names = Spool(tmp_path / "registry.db.runs"), [f"m{n}" for n in range(60)]
 
     def write(share: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What is told comes back: by list, by show, by every form of a reference."""
+"""Records are returned as they were added: by list, by show, by every form of a reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversions and verifications that fail, are stopped or are killed: what `history` and `show` say of them."""
+"""`history` and `show` of conversions and verifications that fail, are stopped or are killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.models.tiny import random_llama
 
 @pytest.fixture(autouse=True)
 def here(registry_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a model; the registry is the environment's, and so is where notes are kept."""
+    """A working folder with a model; registry and notes are given by the environment."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -38,7 +38,7 @@ def here(registry_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def storage_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verifications check files and digests only, and compute no reading."""
+    """Make verifications check only files and digests, and run no model."""
     kept = {name: check for name, check in CHECKS.items() if name.startswith(("files.", "source."))}
     assert {"files.digests", "source.digest"} <= kept.keys()
     monkeypatch.setattr("llorch.verification.checks.CHECKS", kept)
@@ -65,7 +65,7 @@ def shown(uid: str) -> dict[str, Any]:
 
 
 def at_work(folder: Path) -> subprocess.Popen[str]:
-    """A conversion in a process of its own that is stopped while it writes."""
+    """Start a conversion in a process of its own, and stop it while it writes."""
     file = random_llama(layers=2, width=768, heads=8, feed_forward=2048).write(folder / "large.gguf")
     words = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""A hub on loopback, and an empty folder to fetch into."""
+"""A hub on loopback, and an empty folder to download into."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["hub", "hub_servers"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where files are fetched to; not there yet."""
+    """The destination folder, which does not exist yet."""
     return tmp_path / "models"
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses before another try are noted and not made, ours and huggingface_hub's."""
+    """Record the pauses before retries, ours and huggingface_hub's, instead of making them."""
     paused: list[float] = []
     monkeypatch.setattr("time.sleep", paused.append)
     return paused
@@ -29,7 +29,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Lets the download of one file end as Ctrl-C ends it; of none if the name is empty."""
+    """Interrupt the download of one file as Ctrl-C does; of none if the name is empty."""
     names: list[str] = [""]
     download = huggingface_hub.hf_hub_download
 

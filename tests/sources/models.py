@@ -1,4 +1,4 @@
-"""Small models as repositories hold them, and what may be left of them where a loader looks."""
+"""Small models as in repositories, and the files that a loader would find after a failure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def gguf() -> bytes:
 
 
 def split_gguf(parts: int) -> dict[str, bytes]:
-    """Another llama in so many files."""
+    """Return another llama split into several files."""
     files = named(split_parts(parts))
     return {name: content for name, content in files.items() if isinstance(content, bytes)}
 
 
 def safetensors(names: tuple[str, ...] = ("a", "b")) -> bytes:
-    """Two tensors of eight bytes each, as the safetensors format lays them out."""
+    """Return a safetensors file of two tensors of eight bytes each."""
     rows = {
         name: {"dtype": "F32", "shape": [2], "data_offsets": [8 * at, 8 * at + 8]}
         for at, name in enumerate(names)
@@ -36,7 +36,7 @@ def safetensors(names: tuple[str, ...] = ("a", "b")) -> bytes:
 
 
 def folder_files() -> dict[str, bytes]:
-    """A repository of safetensors, with what belongs to it and what is never fetched."""
+    """A repository of safetensors, with the files that belong to it and files that are never fetched."""
     return {
         "README.md": b"---\nlicense: mit\n---\n# Tiny\n",
         "config.json": json.dumps({"model_type": "llama", "max_position_embeddings": 128}).encode(),
@@ -47,7 +47,7 @@ def folder_files() -> dict[str, bytes]:
 
 
 def loadable(folder: Path) -> list[str]:
-    """What a loader would take for a model, anywhere below a folder."""
+    """Return the files below a folder that a loader would take for a model."""
     if not folder.exists():
         return []
     return sorted(

@@ -1,4 +1,4 @@
-"""A fetch brings what was asked for, proven, under its names or in the hub's cache; a second one brings nothing."""
+"""A fetch downloads and verifies the requested files, into a folder or the hub's cache; a second one nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.sources.models import FILE, REPOSITORY, folder_files, gguf, loadable,
 
 
 def fetch(source: str, folder: Path | None = None, *, overwrite: bool = False, **wish: object) -> Download:
-    """As the command does it."""
+    """Fetch as the command does."""
     reference = sources.parse_source(source)
     with sources.open_source(reference, sources.FileFilter(**wish)) as remote:  # type: ignore[arg-type]
         place = sources.destination_for(remote, folder, source, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the way ends in one clear line, with nothing left that a loader would take."""
+"""Every fault of a download gives one clear line, and leaves no file that a loader would take."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 0xFF])
 
 @dataclass(frozen=True)
 class Case:
-    """A fault set on a server for files that match, and what a user sees of it."""
+    """A fault on a server for matching files, and what a user sees."""
 
     server: str
     pattern: str
@@ -91,7 +91,7 @@ CASES = {
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with a registry that is nobody else's."""
+    """The current folder, with a registry of the test's own."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

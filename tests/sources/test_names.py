@@ -1,4 +1,4 @@
-"""Names from a server that are not honest file names are refused, under the rules of POSIX and Windows alike."""
+"""Dangerous file names from a server are refused, by the rules of both POSIX and Windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before a download its headers are read, and a few megabytes tell whether the model will serve."""
+"""Before a download only headers are read, a few megabytes, which show whether the model is supported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def previews(
 
 
 def sparse(shape: full_size.Shape, path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskFile:
-    """A model of this shape whose weights take no room: a file of the full size with a header and a hole."""
+    """Write a model of this shape as a sparse file: a header, and a hole instead of the weights."""
 
     def hole(
         file: io.BufferedWriter,
@@ -83,7 +83,7 @@ def test_a_vocabulary_of_262_thousand_takes_at_most_24_megabytes(
 
 
 def long_vocabulary(size: int, _: int) -> dict[str, full_size.Value]:
-    """As many tokens, made quickly and so long that the header is as large as the largest there is."""
+    """Return metadata with `size` tokens so long that the header is as large as the largest published one."""
     tokens = [f"token-{number:07}-{'x' * 34}" for number in range(size)]
     merges = [f"{token[:9]} {token[9:]}" for token in tokens[: size // 8]]
     return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "qwen2", "tokenizer.ggml.tokens": tokens,

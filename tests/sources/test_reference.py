@@ -1,4 +1,4 @@
-"""What a user may write for a source, and what is refused because it could mean something else."""
+"""The forms of a source, and ambiguous ones that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that other programs have put on the disk are found, proven by what was promised, and left where they are."""
+"""Models that other programs have stored are found, checked against their digests, and left in place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def the_one(path: Path) -> LocalModel:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Everything about a folder that an adoption must not change."""
+    """Return everything about a folder that an adoption must not change."""
     return {
         str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
@@ -90,7 +90,7 @@ def test_the_hubs_cache_says_where_a_model_is_from(hub: Hub) -> None:
 
 
 def ollama(folder: Path, content: bytes, digest: str, tag: str = "latest") -> Path:
-    """Its store with one model. Source: ollama, server/manifest.go, and a store that it made."""
+    """Write Ollama's store with one model. Source: ollama, server/manifest.go, and a real store."""
     blobs = folder / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     (blobs / f"sha256-{hashlib.sha256(content).hexdigest()}").write_bytes(content)

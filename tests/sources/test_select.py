@@ -1,4 +1,4 @@
-"""One model is chosen, or the user is asked; what runs when it is loaded is never fetched."""
+"""One model is chosen, or the user must choose; files that run code when loaded are never fetched."""
 
 from __future__ import annotations
 

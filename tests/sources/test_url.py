@@ -1,4 +1,4 @@
-"""A file of any web server comes by ranges, goes on where it was cut, and is compared with what the user says."""
+"""A file of any web server is read by ranges, resumed where it was cut, and compared with the user's digest."""
 
 from __future__ import annotations
 

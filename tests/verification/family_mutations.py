@@ -1,4 +1,4 @@
-"""Faults of what only the families beyond the first have: operations, blocks and traits, one planted at a time.
+"""Faults in operations, blocks and traits that only later families have, one planted at a time.
 
 As `mutations`: what is changed in a float32 folder of a tiny model of the test data's families, or else of a recipe's,
 the checks that must fail, and what each must say of where it lies.
@@ -22,7 +22,7 @@ def planted(model: str, name: str, plant: Plant, *caught_by: tuple[str, str]) ->
 
 
 def weights(model: str, name: str, tensor: str, change: Any, place: str) -> None:
-    """A change of a tensor, seen as bits and at the first step that differs."""
+    """Return a change of a tensor, caught by its bits and at the first step that differs."""
     there = tensor.replace(".", r"\.")
     planted(model, name, lambda pair: pair.change(tensor, change), ("round_trip", there), ("lockstep", place))
 
@@ -58,7 +58,7 @@ def halves_exchanged(axis: int) -> Any:
 
 
 def grouped_again(groups: int, rows: int, before: int = 0) -> Any:
-    """Value heads as the file has them, tiled over the key heads."""
+    """Return a change to value heads in the file's order, tiled over the key heads."""
 
     def change(w: Weights) -> Weights:
         rest = w[before:].reshape(groups, -1, rows, *w.shape[1:]).swapaxes(0, 1).reshape(w[before:].shape)

@@ -1,4 +1,4 @@
-"""Wrong folders, over every kind of operation and trait: what is changed, the check that catches it, and the place.
+"""Wrong folders, for every kind of operation and trait: the change, the check that catches it, and the place.
 
 The place is a regular expression that what the check says of where it lies must match.
 """
@@ -36,7 +36,7 @@ def mutation(model: str, name: str, plant: Plant, *caught_by: tuple[str, str]) -
 
 
 def weights(model: str, name: str, tensor: str, change: Callable[[Weights], Weights], place: str) -> None:
-    """A change of a tensor, seen as bits and as the first step that differs."""
+    """Return a change of a tensor, caught by its bits and at the first step that differs."""
     mutation(
         model,
         name,
@@ -53,7 +53,7 @@ def config(model: str, name: str, changes: dict[str, Any], *caught_by: tuple[str
 def rope(
     model: str, name: str, change: Callable[[dict[str, Any]], dict[str, Any]], *caught_by: tuple[str, str]
 ) -> None:
-    """A change of config.json's rotary parameters, in the spelling of both generations of transformers."""
+    """Return a change of config.json's rotary parameters, in the spellings of transformers 4 and 5."""
 
     def plant(pair: Planted) -> None:
         document = pair.json("config.json")
@@ -80,7 +80,7 @@ def tokenizer(model: str, name: str, change: Callable[[Any], None], *caught_by: 
 
 
 def swapped(one: int, other: int, axis: int = 0) -> Callable[[Weights], Weights]:
-    """Two rows, or columns, in each other's place."""
+    """Return a change that swaps two rows, or columns."""
 
     def change(w: Weights) -> Weights:
         order = list(range(w.shape[axis]))
@@ -91,7 +91,7 @@ def swapped(one: int, other: int, axis: int = 0) -> Callable[[Weights], Weights]
 
 
 def halves_to_pairs(heads: int) -> Callable[[Weights], Weights]:
-    """Rows as if the permutation of q or k had been left out."""
+    """Return a change to rows as if q or k had not been permuted."""
 
     def change(w: Weights) -> Weights:
         return w.reshape(heads, 2, -1, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)

@@ -1,4 +1,4 @@
-"""A converted folder to plant faults in, with records made to agree, so that only what the fault means can tell."""
+"""A converted folder to plant faults in; its records are updated, so that only the fault's effect can reveal it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Planted:
         self.own_up(name)
 
     def edit(self, name: str, **changes: Any) -> None:
-        """Changes keys of a JSON file; None removes one."""
+        """Change keys of a JSON file; None removes one."""
         document = self.json(name) | changes
         self.write(name, {key: value for key, value in document.items() if value is not None})
 
     def own_up(self, name: str) -> None:
-        """Enters a changed file into conversion.json, so that no digest tells of the change."""
+        """Record a changed file in conversion.json, so that no digest reveals the change."""
         content = (self.folder / name).read_bytes()
         path = self.folder / "conversion.json"
         record = json.loads(path.read_text())
@@ -58,14 +58,14 @@ class Planted:
         path.write_text(json.dumps(record))
 
     def tensor(self, name: str) -> Weights:
-        """A tensor's weights, to be written to."""
+        """Return a tensor's weights, writable in place."""
         stored = read_safetensors(self.folder)
         tensor = stored.tensors[name]
         path = stored.parts[tensor.part].path
         return np.memmap(path, "<f4", "r+", tensor.offset, tuple(tensor.shape))
 
     def change(self, name: str, change: Callable[[Weights], Weights]) -> None:
-        """Puts what `change` makes of a tensor in its place, in the same shape."""
+        """Replace a tensor by `change` of it, in the same shape."""
         weights = self.tensor(name)
         made = np.ascontiguousarray(change(weights.copy()), np.float32)
         assert not np.array_equal(made, weights), f"{name} is as it was"
@@ -75,7 +75,7 @@ class Planted:
         self._weights_changed()
 
     def exchange(self, one: str, other: str) -> None:
-        """Two tensors change places."""
+        """Swap two tensors."""
         first, second = self.tensor(one).copy(), self.tensor(other).copy()
         self.change(one, lambda _: second)
         self.change(other, lambda _: first)

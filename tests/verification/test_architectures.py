@@ -1,4 +1,4 @@
-"""Models of every architecture that llama.cpp's converter wrote for us, judged right by every check."""
+"""Models of every architecture, written by llama.cpp's converter, pass every check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A declaration judges what its function measured; what was not measured is never a pass."""
+"""A check judges what its function measured; nothing measured is never a pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/verification.md has every check as declared; run as a module, this writes its table."""
+"""docs/verification.md lists every check as declared; run as a module, this writes its table."""
 
 from __future__ import annotations
 

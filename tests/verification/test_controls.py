@@ -1,4 +1,4 @@
-"""Right folders that must pass: written by transformers from the same weights, in the layouts that people have."""
+"""Correct folders that must pass: written by transformers from the same weights, in common layouts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARD = "200KB"
 
 @pytest.fixture(scope="module")
 def saved(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function that gives, by a model's name, the folder that transformers' `save_pretrained` makes of it."""
+    """A function: a model's name → the folder that transformers' `save_pretrained` makes of it."""
     place = tmp_path_factory.mktemp("saved")
 
     def save(model: str) -> Path:

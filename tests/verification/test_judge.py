@@ -1,4 +1,4 @@
-"""Which source a verification takes, and what it makes of a folder without one."""
+"""The source that a verification uses, and its result for a folder without one."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_a_tensor_of_another_shape_is_told_by_one_check(made: Path, name: str) -
 
 
 def told(report: Report, words: str) -> list[str]:
-    """The checks whose row holds these words."""
+    """Return the checks whose row holds these words."""
     return [result.name for result in report.results if words in f"{result.where} {result.detail}"]
 
 

@@ -1,4 +1,4 @@
-"""The lockstep: what it compares, what it says of a place, and what it keeps in memory."""
+"""The lockstep: what it compares, how it names a place, and what it keeps in memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 
 @pytest.fixture
 def faulty(right: Planted, tmp_path: Path) -> Planted:
-    """Its copy, with queries of layer 3 that were not permuted."""
+    """A copy of the folder with unpermuted queries in layer 3."""
     pair = Planted.copied(right.source, right.folder, tmp_path / "made")
     pair.change("model.layers.3.self_attn.q_proj.weight", halves_to_pairs(4))
     return pair

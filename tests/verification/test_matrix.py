@@ -1,4 +1,4 @@
-"""The matrix: which models are found, what is compared, and the pages made of it."""
+"""The matrix: the models it finds, what it compares, and the pages made from it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_command_runs_what_is_there_and_writes_its_files(models: Path, tmp_p
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The formats of the rows that were run, each by an answer instead of a process."""
+    """Replace the processes by given answers; returns the formats of the rows that were run."""
     seen = []
 
     def run(one: Candidate, device: str, tokens: int, seconds: float | None) -> Row:
@@ -171,7 +171,7 @@ def test_the_support_page_has_a_tick_for_the_families_that_people_ask_for() -> N
 
 
 def receipts() -> list[Any]:
-    """Of runs of the matrix; other receipts lie beside them."""
+    """Return the receipts of matrix runs, which are in a folder with others."""
     found = [json.loads(path.read_bytes()) for path in sorted(RECEIPTS.glob("*.json"))]
     return [receipt for receipt in found if receipt.get("schema") == "llorch.matrix/v1"]
 

@@ -1,4 +1,4 @@
-"""Wrong folders that must fail, each by the check that is there for it, with the place named."""
+"""Wrong folders that must fail, each by its own check, which names the place."""
 
 from __future__ import annotations
 

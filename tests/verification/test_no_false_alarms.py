@@ -1,4 +1,4 @@
-"""Right conversions of every tiny model, exact and quantized, in each type that is written, pass at both levels."""
+"""Correct conversions of every tiny model, exact and quantized, in each written type, pass at both levels."""
 
 from __future__ import annotations
 

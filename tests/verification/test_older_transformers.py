@@ -1,4 +1,4 @@
-"""A version of transformers that is known to compute another model is named, and is no fault of the folder's."""
+"""A transformers version known to compute a different model is named, and does not fail the folder."""
 
 from __future__ import annotations
 

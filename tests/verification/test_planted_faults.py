@@ -1,4 +1,4 @@
-"""Every check, and a fault that it catches: one thing is changed in a right conversion, or in what judges it."""
+"""Every check, and a fault that it catches: one change in a correct conversion, or in the verification."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Pair:
     folder: Path
 
     def edit(self, name: str, **changes: Any) -> None:
-        """Changes keys of a JSON file of the folder; None removes one."""
+        """Change keys of a JSON file of the folder; None removes one."""
         path = self.folder / name
         document = json.loads(path.read_text()) | changes
         path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
         self.own_up(name)
 
     def own_up(self, name: str) -> None:
-        """Enters a changed file into conversion.json, so that no digest tells of the change."""
+        """Record a changed file in conversion.json, so that no digest reveals the change."""
         content = (self.folder / name).read_bytes()
         path = self.folder / "conversion.json"
         record = json.loads(path.read_text())
@@ -57,7 +57,7 @@ class Pair:
         path.write_text(json.dumps(record))
 
     def weights(self, name: str) -> tuple[np.memmap[Any, Any], tuple[int, ...]]:
-        """The float32 weights of a tensor, to be written to, and its shape."""
+        """Return a tensor's float32 weights, writable in place, and its shape."""
         stored = read_safetensors(self.folder)
         tensor = stored.tensors[name]
         path, count = stored.parts[tensor.part].path, tensor.nbytes // 4
@@ -75,7 +75,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 @pytest.fixture
 def pair(right: Pair, tmp_path: Path) -> Pair:
-    """A copy of it to plant a fault in."""
+    """A copy of the conversion to plant a fault in."""
     shutil.copytree(right.folder, tmp_path / "made")
     shutil.copy(right.source, tmp_path / "source.gguf")
     return Pair(tmp_path / "source.gguf", tmp_path / "made")
@@ -100,7 +100,7 @@ FAULTS: dict[str, tuple[str, Plant]] = {}
 
 
 def fault(caught_by: str) -> Callable[[Plant], Plant]:
-    """Enters a fault, named by its function, with the check that is to fail."""
+    """Register a fault, named by its function, with the check that must fail."""
 
     def enter(plant: Plant) -> Plant:
         FAULTS[plant.__name__] = (caught_by, plant)
@@ -238,7 +238,7 @@ def a_template_with_a_name_is_another(pair: Pair, _: pytest.MonkeyPatch) -> None
 
 
 def the_pairs_of_q_and_k_stay_as_they_were(pair: Pair, _: pytest.MonkeyPatch) -> None:
-    """As if the rows of q and k had not been permuted."""
+    """Undo the permutation of the rows of q and k."""
     for layer in range(2):
         for name in ("q_proj", "k_proj"):
             weights, shape = pair.weights(f"model.layers.{layer}.self_attn.{name}.weight")

@@ -1,4 +1,4 @@
-"""`--reference-config`: what an original's config.json says otherwise in effect, and what only in spelling."""
+"""`--reference-config`: differences from an original's config.json in effect, and only in spelling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def against(folder: Path, place: Path, **changes: Any) -> ConfigComparison:
-    """The comparison with a copy of the folder's own config.json, some keys changed; `...` removes one."""
+    """Return the comparison with a copy of the folder's config.json, some keys changed; `...` removes one."""
     document = json.loads((folder / "config.json").read_text()) | changes
     place.mkdir(exist_ok=True)
     kept = {key: value for key, value in document.items() if value is not ...}

@@ -1,4 +1,4 @@
-"""Rope by each spelling of config.json: no false alarm of what transformers writes, none that says otherwise passes."""
+"""RoPE in each spelling of config.json: no false alarm for what transformers writes, and no wrong one passes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {
 
 
 def differences(config: Config) -> dict[str, float]:
-    """How far rope by each spelling is from rope by all that the file says."""
+    """Return the difference of RoPE in each spelling from RoPE by the whole file."""
     whole = traits_of_config(config)
     return {
         spelling: max((apart for apart, _ in rope_differences(whole, traits_of_config(alone))), default=0.0)
@@ -38,7 +38,7 @@ def differences(config: Config) -> dict[str, float]:
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_what_transformers_writes_says_one_thing(kind: str, tmp_path: Path) -> None:
-    """Of a base and a scaling in the older spelling, as published folders have them."""
+    """Return a base and a scaling in the older spelling, as in published folders."""
     scaling = {"rope_type": "linear", "factor": 4.0} if kind in ("llama", "gemma3_text", "olmo3") else None
     older = {"rope_theta": 123456.0, **({"rope_scaling": scaling} if scaling else {})}
     config = transformers.CONFIG_MAPPING[kind].from_dict({**NEEDED.get(kind, {}), **older})
@@ -51,7 +51,7 @@ def test_what_transformers_writes_says_one_thing(kind: str, tmp_path: Path) -> N
 
 
 def olmo3(**changes: Any) -> Config:
-    """Both spellings as a conversion writes them."""
+    """Return both spellings as a conversion writes them."""
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
     base = {"rope_theta": 1234.0}
     config: dict[str, Any] = {

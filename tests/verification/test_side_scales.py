@@ -1,4 +1,4 @@
-"""NVFP4 with scales beside its weights: judged right, and a scale that one side leaves out is found."""
+"""NVFP4 with scale tensors: passes, and a scale that one side omits is found."""
 
 from __future__ import annotations
 

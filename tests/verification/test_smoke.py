@@ -1,4 +1,4 @@
-"""A model with nothing to compare it with is tried out: ruins are told from models, and what cannot run is skipped."""
+"""Smoke tests of a model without a source: broken models are detected, and what cannot run is skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def statuses(report: Report) -> dict[str, str]:
 
 
 def changed(model: Model, name: str, value: float) -> Model:
-    """Every weight of a tensor is this number."""
+    """Set every weight of a tensor to this number."""
     (row,) = (row for row in model.tensors if row.name == name)
     return model.tensor(name, row.ne, TYPE_F32, data=struct.pack("<f", value) * math.prod(row.ne))
 

@@ -1,4 +1,4 @@
-"""What is opened of a folder and its source, and by which thread."""
+"""The files of a folder and its source that are opened, and by which thread."""
 
 from __future__ import annotations
 

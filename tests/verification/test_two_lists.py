@@ -1,4 +1,4 @@
-"""Rope with a list for long sequences: what a lockstep runs beside its text turns by the text's own list."""
+"""RoPE with a list for long sequences: sequences beside the lockstep's text use the text's own list."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Make = Callable[[int], Planted]
 
 @pytest.fixture
 def made(tmp_path: Path) -> Make:
-    """A function that converts Phi-3.5-MoE's tiny sister with such a context before scaling; it has 256 positions."""
+    """A function that converts a tiny Phi-3.5-MoE with a given context before scaling; it has 256 positions."""
 
     def of(original: int) -> Planted:
         recipe = FAMILY_RECIPES["phimoe"]

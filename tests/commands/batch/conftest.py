@@ -19,7 +19,7 @@ Planned = Callable[..., Path]
 
 @pytest.fixture
 def planned(alone: Path) -> Planned:
-    """Makes `count` models in models/ and a plan of them without verification."""
+    """Make `count` models in models/, and a plan to convert them without verification."""
 
     def plan(count: int, *more: object, level: str = "none") -> Path:
         folder = alone / "models"
@@ -36,7 +36,7 @@ def planned(alone: Path) -> Planned:
 
 
 def trees(out: Path) -> dict[str, dict[str, str]]:
-    """Every folder's files by their digests, but for those that say when and by which run it was made."""
+    """Return every folder's files by their digests, except the records that hold times and run ids."""
     return {
         folder.name: {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -49,7 +49,7 @@ def trees(out: Path) -> dict[str, dict[str, str]]:
 
 
 def require_ended_once(plan: Plan | Path, out: Path) -> dict[str, str]:
-    """Every task has its receipt, nothing is left of claims, and beside whole folders there is nothing."""
+    """Assert that every task has its receipt, no claims are left, and there are only complete folders."""
     tasks = (read_plan(plan) if isinstance(plan, Path) else plan).tasks
     folder = BatchFolder(out / STATE)
     states = {task.output: str((folder.receipt(task.key) or {}).get("status")) for task in tasks}

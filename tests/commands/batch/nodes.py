@@ -1,4 +1,4 @@
-"""Drivers in processes of their own, as nodes of a fleet: started, killed, waited for."""
+"""Drivers in processes of their own, as nodes of a fleet: start, kill, wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.commands.conftest import ROOT
 def node(
     plan: Path, out: Path, name: str, *more: str, most_bytes: int | None = None, **environment: str
 ) -> subprocess.Popen[str]:
-    """`llorch-batch run`, with its workers in a group of its own. most_bytes: the longest file that it may write."""
+    """Start `llorch-batch run` in a process group of its own. most_bytes: the longest file that it may write."""
 
     def limited() -> None:
         if most_bytes is not None:
@@ -37,14 +37,14 @@ def node(
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """How it ended: its status, and what it said on stderr."""
+    """Wait for the process; return its exit status and its stderr."""
     _, said = process.communicate(timeout=300)
     assert "Traceback" not in said, said
     return process.returncode, said
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that convert: children of its fork server."""
+    """Return the worker processes: the children of the driver's fork server."""
     with suppress(psutil.Error):
         children = psutil.Process(process.pid).children(recursive=True)
         servers = [child for child in children if "forkserver" in " ".join(child.cmdline())]
@@ -53,7 +53,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def kill_node(process: subprocess.Popen[str]) -> None:
-    """All of it at once, as when a machine loses its power."""
+    """Kill the whole group at once, as in a power failure."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -1,4 +1,4 @@
-"""A folder by HTTP, with ranges and ETags, as an object store gives it."""
+"""A folder over HTTP, with range requests and ETags, like an object store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Ranged(SimpleHTTPRequestHandler):
-    """GET and HEAD of files, parts of them too."""
+    """GET and HEAD of files, with range requests."""
 
     def do_GET(self) -> None:
         self.answer(body=True)
@@ -41,12 +41,12 @@ class Ranged(SimpleHTTPRequestHandler):
             self.wfile.write(content[first : last + 1])
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The folder's URL."""
+    """Serve the folder; yields its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranged, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"

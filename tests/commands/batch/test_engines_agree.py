@@ -22,7 +22,7 @@ MANY = 200
 
 
 def known(registry: Path) -> dict[str, tuple[str, int]]:
-    """What a registry knows of what was made: names, digest, and how many conversions made it."""
+    """Return what a registry knows of the converted folders: names, digest, and the number of conversions."""
     with Registry(registry) as store:
         return {
             row.digest: (
@@ -129,7 +129,7 @@ def test_an_engine_that_is_not_installed_is_said_by_its_extra(
 
 
 def test_a_registry_merged_by_hand_is_the_teams(planned: Planned, alone: Path) -> None:
-    """Nodes that share nothing: their registries are brought together afterwards, in any order, twice."""
+    """Nodes that share nothing: their registries are merged afterwards, in any order, twice."""
     plan = planned(4)
     for number in (1, 2):
         process = node(

@@ -1,4 +1,4 @@
-"""Killed with -9 at any moment, a batch still ends: every task once, no half of a folder, no claim for ever."""
+"""A batch killed with -9 at any moment still ends: every task once, no partial folder, no claim left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEASE_S = "2"
 
 
 def kill_a_worker(process: subprocess.Popen[str]) -> bool:
-    """Whether there was one."""
+    """Kill a worker; return whether there was one."""
     for worker in workers_of(process):
         with suppress(psutil.Error):
             worker.kill()
@@ -30,13 +30,13 @@ def kill_a_worker(process: subprocess.Popen[str]) -> bool:
 
 
 def kill_the_driver(process: subprocess.Popen[str]) -> None:
-    """It alone: its workers find themselves without it."""
+    """Kill only the driver; its workers are left without it."""
     process.kill()
     process.communicate()
 
 
 def cut_connections(url: str) -> None:
-    """Every connection of the team's database is gone at once, as when its server is started again."""
+    """Close every connection to the team's database at once, as a server restart does."""
     from sqlalchemy import create_engine, text
 
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
@@ -48,7 +48,7 @@ def cut_connections(url: str) -> None:
 
 
 def await_progress(batch: BatchFolder, finished: int) -> None:
-    """Until more tasks than these have a receipt; not for long, so that nodes that are starting are hit, too."""
+    """Wait until more tasks have a receipt; not for long, so that nodes that are starting are hit too."""
     for _ in range(50):
         if len(batch.finished()) > finished:
             return
@@ -56,7 +56,7 @@ def await_progress(batch: BatchFolder, finished: int) -> None:
 
 
 def carried_through(plan: Path, out: Path, url: str, kills: int, seed: int) -> dict[str, int]:
-    """Two nodes at work while something is killed now and then; what was killed how often."""
+    """Run two nodes while something is killed from time to time; return how often each was killed."""
     drawn, killed = random.Random(seed), {"worker": 0, "driver": 0, "node": 0, "connection": 0}
     more = ("--registry", url, "--lease", LEASE_S, "--retries", "20")
     nodes = {name: node(plan, out, name, *more) for name in ("one", "two")}

@@ -1,4 +1,4 @@
-"""A plan says what will be converted and what will be refused, whatever kind of source names it."""
+"""A plan says what will be converted and what will be refused, for every kind of source."""
 
 from __future__ import annotations
 

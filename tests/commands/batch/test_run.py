@@ -1,4 +1,4 @@
-"""A run converts what was planned, whoever else does, and whatever ends in between."""
+"""A run converts what was planned, whatever other drivers run and whatever dies in between."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_two_drivers_on_one_plan_convert_every_model_once(planned: Planned, alon
 def test_a_model_that_cannot_be_converted_a_source_that_is_gone_and_one_that_changed_end_with_their_cause(
     planned: Planned, alone: Path
 ) -> None:
-    """Their headers are sound, so that they were planned; and none of them keeps the others waiting."""
+    """Tasks that were planned, because their headers are valid, but fail; none of them delays the others."""
     (alone / "models").mkdir()
     poison = add_arrays(random_llama(layers=1, width=32, feed_forward=32), {})
     poison.write(alone / "models" / "poison.gguf")
@@ -134,7 +134,7 @@ def test_a_model_that_cannot_be_converted_a_source_that_is_gone_and_one_that_cha
 def test_a_node_whose_disk_is_full_leaves_what_it_cannot_hold_to_another(
     planned: Planned, alone: Path
 ) -> None:
-    """Its limit on files stands for its disk: of two large models none can be written there, and both small ones."""
+    """A limit on file size stands for a full disk: neither large model can be written there, both small ones can."""
     (alone / "models").mkdir()
     for number in range(2):
         large = random_llama(layers=2, width=256, feed_forward=1024, seed=number)
@@ -151,7 +151,7 @@ def test_a_node_whose_disk_is_full_leaves_what_it_cannot_hold_to_another(
 
 
 def test_a_file_of_another_machine_is_left_to_that_one(planned: Planned, alone: Path) -> None:
-    """Where it lies on this machine too, as on a shared folder, it is taken."""
+    """A source that this machine has too, as on a shared folder, is converted here."""
     plan = planned(2)
     rows = [json.loads(line) for line in plan.read_text().splitlines()]
     assert [row["host"] for row in rows[1:]] == [os.uname().nodename] * 2

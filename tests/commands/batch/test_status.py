@@ -1,4 +1,4 @@
-"""The state of a batch in four forms: each is read by a reader that nobody here wrote."""
+"""The state of a batch in four forms, each parsed by somebody else's reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fleet.tasks import task_named
 
 
 class Words(HTMLParser):
-    """The words and tags of a page."""
+    """Collects a page's text and tags."""
 
     def __init__(self) -> None:
         super().__init__()

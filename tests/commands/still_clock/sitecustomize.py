@@ -1,4 +1,4 @@
-"""Loaded by the commands of a frame as they start: whatever was made is `now`, however slow the machine is."""
+"""Loaded by the commands of a frame when they start: every age is shown as `now`, however slow the machine is."""
 
 from llorch.commands.cli import tables
 

@@ -1,4 +1,4 @@
-"""Opening, locking and failing: one writer at a time, readers that take no lock, errors that say which."""
+"""Opening, locking and errors: one writer at a time, readers without a lock, errors that name the registry."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ for n in range(first, first + 10_000):
 
 
 def traced(registry: Registry) -> list[str]:
-    """Every statement that reaches SQLite from now on."""
+    """Record every statement that reaches SQLite from now on."""
     statements: list[str] = []
     event.listen(
         registry._database.engine,
@@ -211,7 +211,7 @@ def test_a_new_file_has_the_journal_that_this_sqlite_is_trusted_with(tmp_path: P
 
 
 def write(url: str, process: int, writes: int) -> None:
-    """One process's share; of every two runs one is told by all processes."""
+    """Record one process's runs; every other run is recorded by all processes."""
     with Registry(url) as registry:
         for n in range(writes):
             name = f"p{process}-{n}" if n % 2 else f"shared-{n}"
@@ -220,7 +220,7 @@ def write(url: str, process: int, writes: int) -> None:
 
 
 def write_at_once(url: str, processes: int, writes: int) -> None:
-    """Starts them, on SQLite with no file there yet, and checks that nothing is lost or doubled."""
+    """Start the processes, on SQLite without a file yet, and check that nothing is lost or duplicated."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
         for done in [pool.submit(write, url, process, writes) for process in range(processes)]:
@@ -247,7 +247,7 @@ def test_sixteen_processes_write_five_hundred_runs_each(registry_url: str) -> No
 
 
 def kill_a_writer(path: Path, first: int, after_s: float) -> list[int]:
-    """Starts a writer, kills it that long after its first acknowledgement; what it acknowledged."""
+    """Start a writer, kill it some time after its first acknowledgement; return what it acknowledged."""
     child = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path), str(first)], stdout=subprocess.PIPE, text=True
     )

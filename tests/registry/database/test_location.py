@@ -1,4 +1,4 @@
-"""Where the database is, and what of a URL is shown."""
+"""The database's location, and the part of a URL that is shown."""
 
 from __future__ import annotations
 

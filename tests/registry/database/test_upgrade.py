@@ -1,4 +1,4 @@
-"""The schema: made by its revisions from nothing, the same as its definition, and never half."""
+"""The schema: its revisions create the same as its definition, and an upgrade is complete or not done."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_revisions_lead_to_the_tables_that_are_defined(tmp_path: Path) -> No
 
 
 def described(url: str) -> dict[str, Any]:
-    """Every table's columns, keys, indexes and conditions, by name."""
+    """Return every table's columns, keys, indexes and constraints, by name."""
     found = inspect(create_engine(url))
     return {
         name: {
@@ -134,7 +134,7 @@ def test_a_copy_holds_everything_and_three_are_kept(tmp_path: Path) -> None:
 
 
 def test_an_upgrade_runs_with_foreign_keys_off_and_the_next_unit_with_them_on(tmp_path: Path) -> None:
-    """On, SQLite would delete children with the parent table that a batch migration drops."""
+    """With foreign keys on, SQLite would delete child rows when a batch migration drops the parent table."""
     registry = Registry(tmp_path / "registry.db")
     seen: list[int] = []
     event.listen(
@@ -165,7 +165,7 @@ def test_a_registry_of_every_older_schema_keeps_its_rows(tmp_path: Path) -> None
 
 
 def rows(path: Path) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return the number of rows of each table."""
     with closing(sqlite3.connect(path)) as connection:
         names = [
             name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -1,4 +1,4 @@
-"""Exports: valid by others' validators and by rules that these forget, and the same bytes everywhere."""
+"""Exports: valid by others' validators and by rules that these omit, and the same bytes everywhere."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def test_the_statement_is_one_for_in_toto(told: Registry) -> None:
 
 
 def without_empty(found: dict[str, Any]) -> dict[str, Any]:
-    """A protobuf message has no empty fields but for its structs."""
+    """Return the message without empty fields, as protobuf has it, except in its structs."""
     return {name: value for name, value in found.items() if value or name.endswith("Parameters")}
 
 
 def test_the_statement_says_what_was_made_of_what(told: Registry) -> None:
-    """What SLSA v1 requires, and in-toto's validator does not look at."""
+    """The requirements of SLSA v1 that in-toto's validator ignores."""
     found = document(told, "slsa")
     names = [one["name"] for one in found["subject"]]
     assert names == ["model-00002-of-00002.safetensors", "é/ü config.json"]

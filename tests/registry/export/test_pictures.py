@@ -1,4 +1,4 @@
-"""Pictures of a lineage with a dozen runs: equal runs folded, no edge through a box, names of any script.
+"""Pictures of a lineage with a dozen runs: equal runs folded, no edge through a box, names in any script.
 
 `python -m tests.registry.export.test_pictures` writes the kept ones anew.
 """
@@ -117,7 +117,7 @@ def test_no_edge_of_the_picture_crosses_a_box_that_is_not_its_end(times: int) ->
 
 
 def along(path: str) -> Iterator[tuple[float, float]]:
-    """Points of a path of bends and lines."""
+    """Return points of a path of curves and lines."""
     x = y = 0.0
     for letter, numbers in re.findall(r"([MCL])([^MCL]*)", path):
         values = [float(number) for number in re.findall(r"-?[\d.]+", numbers)]
@@ -129,7 +129,7 @@ def along(path: str) -> Iterator[tuple[float, float]]:
 
 
 def bezier(points: list[tuple[float, float]], t: float) -> tuple[float, float]:
-    """De Casteljau's point of any number of points."""
+    """Return a point of the Bézier curve with these control points, by De Casteljau's algorithm."""
     while len(points) > 1:
         points = [(a[0] * (1 - t) + b[0] * t, a[1] * (1 - t) + b[1] * t) for a, b in pairwise(points)]
     return points[0]

@@ -1,4 +1,4 @@
-"""`diff`, `affected` and `reproduce`: asked of what is recorded, without a look at the disk."""
+"""`diff`, `affected` and `reproduction` answer from the records, without reading the disk."""
 
 from __future__ import annotations
 

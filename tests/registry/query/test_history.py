@@ -1,4 +1,4 @@
-"""Runs that go on, end, fail and die."""
+"""Runs that are running, end, fail and die."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HERE = socket.gethostname()
 
 
 def begun(process: Process | None, host: str = HERE, at: datetime = START) -> RunRecord:
-    """A conversion that has only begun: nothing of what it touches is known."""
+    """A conversion that has only begun, without known inputs or outputs."""
     return replace(
         conversion(at=at),
         status="running",

@@ -1,4 +1,4 @@
-"""Where something on the disk comes from, by its bytes, as a part, by its weights, by its tensors."""
+"""A file or folder on disk is identified by its bytes, as a part, by its weights, by its tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.registry.model_folder import adopted, write_folder, write_safetensors
 
 @pytest.fixture
 def model(registry: Registry, tmp_path: Path) -> Path:
-    """A recorded folder of two shards, made of a file that was downloaded."""
+    """A recorded folder of two shards, made from a downloaded file."""
     folder = write_folder(tmp_path / "model")
     source = gguf("tiny.gguf", 9)
     fetched = replace(

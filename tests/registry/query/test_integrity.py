@@ -1,4 +1,4 @@
-"""What lies on the disk against what is recorded: every damage is found, and named by file and tensor."""
+"""The files on disk are compared with the records: every damage is found, and named by file and tensor."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_file_that_was_seen_under_two_names_is_one_file_in_two_places(
 
 
 def gguf_named(name: str) -> ArtifactRecord:
-    """The bytes of `tiny.gguf` under any name."""
+    """Return the record of `tiny.gguf`'s bytes under another name."""
     return replace(gguf(), size_bytes=9, files=[replace(gguf().files[0], path=name, size_bytes=9)])
 
 

@@ -1,4 +1,4 @@
-"""What came from what: a download, a conversion, two verifications and a re-conversion."""
+"""Lineage: a download, a conversion, two verifications and a re-conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""REF: each form is one thing, and no string is two."""
+"""References: each form has one meaning, and no string has two."""
 
 from __future__ import annotations
 

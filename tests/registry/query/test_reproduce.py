@@ -1,4 +1,4 @@
-"""`llorch-registry reproduce`: a tiny model is converted again, from whatever place still has its source."""
+"""`llorch-registry reproduce`: a tiny model is converted again, from any place that still has its source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Call = Callable[..., Result]
 
 @pytest.fixture
 def call(registry_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs a command on the registry, in a folder of its own."""
+    """Run a command on the registry, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLORCH_REGISTRY", registry_url)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
@@ -29,7 +29,7 @@ def call(registry_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def adopted(call: Call, **told_otherwise: Any) -> str:
-    """Converts a model and records it, with some keys of its conversion.json changed; the run's id."""
+    """Convert a model and record it, with some keys of its conversion.json changed; return the run's id."""
     converter.convert(random_llama().write(Path("tiny.gguf")), "out", dtype="float16")
     record = Path("out/conversion.json")
     record.write_text(json.dumps({**json.loads(record.read_text()), **told_otherwise}))
@@ -90,7 +90,7 @@ def test_other_versions_of_the_tools_are_said(call: Call) -> None:
 
 
 def test_a_run_that_did_not_make_what_is_recorded_ends_with_1(call: Call) -> None:
-    """Its options are said to be others than they were."""
+    """The record gives other options than those of the conversion."""
     run = adopted(call, options={"dtype": "bfloat16", "max_shard_size": 5 * 10**9})
     result = call("reproduce", run)
     assert result.exit_code == 1

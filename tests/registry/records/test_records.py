@@ -1,4 +1,4 @@
-"""Values that databases change come back as they were told, or are refused before any database sees them."""
+"""Values that databases would change are returned as recorded, or are refused before they reach a database."""
 
 from __future__ import annotations
 

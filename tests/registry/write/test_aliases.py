@@ -1,4 +1,4 @@
-"""Names move, are taken away and remembered; what nothing names can go, and nothing else."""
+"""Names move, are removed and stay in the log; only unnamed artifacts can be pruned."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_run_is_not_named(registry: Registry) -> None:
 
 @pytest.fixture
 def places(registry: Registry, tmp_path: Path) -> dict[str, Path]:
-    """Recorded folders: one that is named, one that is not, one that was changed, one that holds more, one gone."""
+    """Recorded folders: one named, one unnamed, one changed, one with more files, one gone."""
     found = {}
     for seed, name in enumerate(["named", "unnamed", "changed", "more", "gone"]):
         found[name] = write_folder(tmp_path / name, seed=seed)

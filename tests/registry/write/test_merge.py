@@ -1,4 +1,4 @@
-"""Two registries become one, the same one in whatever order, or none at all."""
+"""Two registries are merged, with the same result in any order, or the merge is refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.registry.invented import START, conversion, folder, gguf, uid, verifi
 
 @dataclass(frozen=True)
 class Told:
-    """Something that a registry is told: a run, a name at a time, or without either a signature."""
+    """A record for a registry: a run, a name at a time, or, without either, a signature."""
 
     run: RunRecord | None = None
     name: str = ""
@@ -30,7 +30,7 @@ class Told:
 
 
 def run_of(n: int, bare: bool, running: bool, host: str) -> RunRecord:
-    """Run `n` as one registry may know it and another better: the artifacts' facts, the host, the end."""
+    """Run `n` with more or fewer facts: the artifacts' facts, the host, the end."""
     told = conversion(f"m{n}", at=START + timedelta(minutes=n), host=host)
     made = folder(f"m{n}", facts={} if bare else {"license": "mit", host: n})
     if bare:
@@ -60,20 +60,20 @@ stories = st.lists(runs | checks | names | signatures, max_size=5)
 
 @functools.cache
 def tables() -> bytes:
-    """The file of a registry that holds nothing yet."""
+    """Return the bytes of an empty registry's file."""
     with tempfile.TemporaryDirectory() as folder:
         Registry(Path(folder) / "registry.db").migrate()
         return (Path(folder) / "registry.db").read_bytes()
 
 
 def empty(path: Path) -> Registry:
-    """A registry with its tables, without the time that a migration takes."""
+    """Return a registry with its tables, copied to save the time of a migration."""
     path.write_bytes(tables())
     return Registry(path)
 
 
 def told(path: Path, story: Sequence[Told]) -> Registry:
-    """A registry that was told a story, on top of what every one knows."""
+    """Return a registry with a story's records, in addition to those that all registries have."""
     registry = empty(path)
     registry.record(RunRecord(uid("root"), "adopt", "succeeded", START, edges=[
         EdgeRecord("output", folder(f"m{n}")) for n in range(3)
