@@ -321,39 +321,6 @@ class Traits:
         """Number of layers."""
         return len(self.ropes)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether every layer is ordinary attention and one feed-forward network or mixture, with no rarer option set.
-
-        A faster path that supports only such models asks this first; everything else is left to the decoder.
-        """
-        routed = self.routing is None or (self.routing.scores == "softmax" and self.routing.scale == 1)
-        own = (
-            self.mixers,
-            self.ffns,
-            self.keys_from,
-            self.temperature,
-            self.chunks,
-            self.streams,
-            self.sparsity,
-        )
-        switches = (
-            self.output_gate,
-            self.sinks,
-            self.value_norm,
-            self.value_scale != 1,
-            self.sub_norms,
-            self.head_norm_after_rope,
-            self.layer_embedding,
-            self.two_norms,
-            self.alibi,
-            self.learned_positions,
-            self.embedding_norm,
-            self.qkv_clamp,
-        )
-        usual = self.activation in ("silu", "gelu_tanh", "gelu")
-        return routed and usual and not any(own) and not any(switches)
-
     def mixer(self, layer: int) -> Mixer:
         """The mixer of a layer."""
         return self.mixers[layer] if self.mixers else Heads(self.heads, self.kv_heads, self.head_dim)

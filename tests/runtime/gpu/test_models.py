@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from llorch.converter import convert
 from llorch.runtime.blocks.experts import Mixture
 from llorch.runtime.errors import DoesNotFit, RequestError
 from llorch.runtime.sampling import Choice, Sampling, sample_token
+from llorch.runtime.traits import Routing
 from llorch.verification import verify
 from llorch.verification.checks import CHECKS
 from llorch.verification.readings import Run
@@ -269,3 +271,17 @@ def test_a_quick_verification_on_a_gpu_reads_the_layers_that_it_runs(
         layers = subject.ggml_reading.decoder.weights.layers
         read = [i for i, layer in enumerate(layers) if "_matrix" in vars(plain(layer)[0].output.weight)]
         assert read == list(subject.layers)
+
+
+def test_a_trait_that_no_kernel_knows_leaves_a_model_to_the_decoder(file: Path, device: torch.device) -> None:
+    from llorch.runtime.gpu.fuse import supports
+
+    traits = runtime.load(file).traits
+    routing = Routing(experts=4, used=2, renormalised=True)
+    assert supports(traits)
+    assert supports(replace(traits, routing=routing))
+    assert not supports(replace(traits, routing=replace(routing, shared_scale=0.5)))
+    assert not supports(replace(traits, routing=replace(routing, scores="sigmoid")))
+    assert not supports(replace(traits, sub_norms=True))
+    assert not supports(replace(traits, value_scale=2.0))
+    assert not supports(replace(traits, activation="relu2"))
