@@ -9,13 +9,12 @@ import hashlib
 import json
 import logging
 import threading
-import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from llorch.base.errors import InputError, MalformedInput, UnsupportedInput
 from llorch.base.file_digests import FileDigests
@@ -25,6 +24,7 @@ from llorch.formats import SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, read_header
 from llorch.formats.tokenizer import TokenizerFiles, build_tokenizer
 from llorch.verification.check import CannotCheck
+from llorch.verification.once import once
 from llorch.verification.readings import LAYERS, Sizes, open_reading, rounding_of, sizes_of
 from llorch.verification.sample import PROSE
 
@@ -45,35 +45,9 @@ LEAST_POSITIONS, QUICK_POSITIONS, LONGEST = 24, 200, 2048
 LEAST_LAYERS = 3  # quick runs at least the first, the last, and one between, however large they are
 MOST_KINDS = 6  # quick runs one layer of each of so many kinds, however large they are
 
-T = TypeVar("T")
-
 
 def _silent(done: int, total: int) -> None:
     """Ignore the progress."""
-
-
-class once(cached_property[T]):  # noqa: N801  # used as `cached_property` is
-    """A thread-safe cached property, which also caches CannotCheck and InputError and raises them again."""
-
-    def __init__(self, function: Callable[[Any], T]) -> None:
-        refused: weakref.WeakKeyDictionary[Any, Exception] = weakref.WeakKeyDictionary()
-        lock = threading.RLock()
-
-        @wraps(function)
-        def attempt(subject: Any) -> T:
-            with lock:
-                if self.attrname in vars(subject):  # computed while this thread waited
-                    return vars(subject)[self.attrname]  # type: ignore[no-any-return]
-                if subject in refused:
-                    raise refused[subject]
-                try:
-                    made = vars(subject)[self.attrname] = function(subject)
-                except (CannotCheck, InputError) as error:
-                    refused[subject] = error
-                    raise
-                return made
-
-        super().__init__(attempt)
 
 
 class Subject:

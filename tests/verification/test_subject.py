@@ -8,7 +8,7 @@ from threading import Barrier, Event
 import pytest
 
 from llorch.verification.check import CannotCheck
-from llorch.verification.subject import once
+from llorch.verification.once import once
 
 
 class Opened:
