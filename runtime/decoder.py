@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from llorch.runtime.blocks.attention import alibi_slopes, attend, gated
+from llorch.runtime.blocks.attention import alibi_slopes, attend, gated, query_scales
 from llorch.runtime.blocks.cache import Cache
 from llorch.runtime.blocks.experts import ACTIVATIONS, DenseAndMixture, FeedForward
 from llorch.runtime.blocks.latent import LatentAttention
@@ -19,7 +19,7 @@ from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.blocks.rope import in_halves, rotate, rotation
 from llorch.runtime.blocks.streams import AlternatingUpdates, Bypass
 from llorch.runtime.errors import ContextFull
-from llorch.runtime.traits import Rope, Temperature, Traits
+from llorch.runtime.traits import Rope, Traits
 from llorch.runtime.weights import (
     Attention,
     AttentionAndSpace,
@@ -185,7 +185,7 @@ class Decoder:
             parts,
             {rope: _angles(rope, parts, x) for rope in ropes},
             observe,
-            None if self.traits.temperature is None else _temperatures(self.traits.temperature, positions, x),
+            None if self.traits.temperature is None else query_scales(self.traits.temperature, positions, x),
             None if own is None else own(ids, x, self.traits.n_layers),
             alibi_slopes(self.traits.heads, self.traits.alibi, x) if self.traits.alibi else None,
         )
@@ -391,13 +391,6 @@ def _angles(rope: Rope, parts: Sequence[_Part], like: Tensor) -> tuple[Tensor, T
 def _rows_of(angles: tuple[Tensor, Tensor], part: _Part) -> tuple[Tensor, Tensor]:
     """The rows of cosine and sine that belong to one request."""
     return angles[0][part.rows], angles[1][part.rows]
-
-
-def _temperatures(temperature: Temperature, positions: Sequence[int], like: Tensor) -> Tensor:
-    """Query scales, (rows, 1) in `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
-    whole = [(position + temperature.offset) // temperature.context for position in positions]
-    scales = [1 + temperature.beta * math.log1p(count) for count in whole]
-    return torch.tensor(scales, dtype=torch.float64).to(like.device, like.dtype)[:, None]
 
 
 def _norm(norm: Norm | None, x: Tensor) -> Tensor:

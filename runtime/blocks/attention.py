@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from llorch.runtime.memory import SCORE_BYTES
+from llorch.runtime.traits import Temperature
 
 
 def attend(
@@ -105,3 +109,10 @@ def alibi_slopes(heads: int, largest: float, like: Tensor) -> Tensor:
     powers = [largest * (head + 1) / whole for head in range(whole)]
     powers += [largest * (2 * head + 1) / (2 * whole) for head in range(heads - whole)]
     return torch.tensor([2.0**-power for power in powers], dtype=torch.float64).to(like.device, like.dtype)
+
+
+def query_scales(temperature: Temperature, positions: Sequence[int], like: Tensor) -> Tensor:
+    """Query scales, (rows, 1) in `like`'s dtype and device: 1 + beta · ln(1 + ⌊(position + offset) / context⌋)."""
+    whole = [(position + temperature.offset) // temperature.context for position in positions]
+    scales = [1 + temperature.beta * math.log1p(count) for count in whole]
+    return torch.tensor(scales, dtype=torch.float64).to(like.device, like.dtype)[:, None]

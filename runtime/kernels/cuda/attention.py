@@ -55,24 +55,9 @@ def _head_moments(
 
 @triton.jit
 def _rotate(
-    qkv,
-    first,
-    head,
-    i,
-    mean,
-    factor,
-    cos,
-    sin,
-    weight,
-    bias,
-    weight_stride,
-    stride,
-    PARTS: tl.constexpr,
-    D: tl.constexpr,
-    NROT: tl.constexpr,
-    PAIRS: tl.constexpr,
-    NORM: tl.constexpr,
-):
+    qkv, first, head, i, mean, factor, cos, sin, weight, bias, weight_stride, stride,
+    PARTS: tl.constexpr, D: tl.constexpr, NROT: tl.constexpr, PAIRS: tl.constexpr, NORM: tl.constexpr,
+):  # fmt: skip
     """Columns i of one head of the query or the key: normed, then rotated by the angles of its position."""
     inside = i < D
     at = first + head * D
