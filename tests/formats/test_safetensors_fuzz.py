@@ -51,6 +51,7 @@ def sweep(path: Path, count: int, seed: int) -> int:
     """Return how many of `count` mutated files were read; AssertionError if the library reads a different model."""
     rng, accepted = random.Random(seed), 0
     for _ in range(count):
+        path.unlink(missing_ok=True)  # as the GGUF fuzzing does: a file cut to nothing waits for the disk
         path.write_bytes(mutated(rng))
         try:
             stored = read_safetensors(path)
