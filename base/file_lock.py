@@ -69,9 +69,8 @@ class FileLock:
     def release(self) -> None:
         """Release the lock, if it is held."""
         if self._fd >= 0:
-            with suppress(
-                OSError
-            ):  # removed before it is unlocked: whoever has it open sees that it has no name
+            # removed before it is unlocked: whoever has it open sees that it has no name
+            with suppress(OSError):
                 os.unlink(self._name, dir_fd=self._folder_fd)
             os.close(self._fd)
             self._fd = -1

@@ -208,9 +208,8 @@ def shards(models: Sequence[Path], count: int, folder: Path, drivers: Sequence[i
         assert [process.wait() for process in running] == [0] * number
         took = time.perf_counter() - began
         ends = sorted(path.stat().st_mtime for path in (out / STATE / "receipts").iterdir())
-        steady = (count - number) / (
-            ends[-1] - ends[number - 1]
-        )  # after each worker has finished its first task
+        # after each worker has finished its first task
+        steady = (count - number) / (ends[-1] - ends[number - 1])
         shutil.rmtree(out)
         print(
             f"{count} tasks, {number} drivers of one worker: {took:.1f} s in all, then {steady:.2f} tasks/s"

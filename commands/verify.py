@@ -279,9 +279,8 @@ def require_source(artifact: Path, against: Path, digests: FileDigests) -> None:
     if same:
         with cli.progress(f"hashing {against.name}") as progress:
             digests.begin([against], progress)
-            import_module(
-                "llorch.runtime.devices"
-            )  # imports torch, which takes a second, while the hashing runs
+            # imports torch, which takes a second, while the hashing runs
+            import_module("llorch.runtime.devices")
             same &= {digests.of(against)}
     if not same:
         raise click.UsageError(

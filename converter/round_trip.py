@@ -30,9 +30,8 @@ from llorch.formats import SafetensorsModel, SafetensorsTensor, read_safetensors
 from llorch.formats.gguf import Header, TensorData
 from llorch.formats.quants import decode, numpy_kernels
 
-SAMPLED_WEIGHTS = (
-    1 << 18
-)  # most weights of a slice of a sampled tensor: small, so that there are several slices
+# most weights of a slice of a sampled tensor: small, so that there are several slices
+SAMPLED_WEIGHTS = 1 << 18
 LEAST_WEIGHTS = 1 << 12  # least of these, however small the sample is
 PLAIN_WEIGHTS = 1 << 14  # at a tensor's beginning, where compiled and plain dequantization must agree
 

@@ -212,11 +212,8 @@ class Claims:
             document = json.loads(content)
             about, ended = dict(document["about"]), document["ended"]
             lease_s = max(self._lease_s, float(about.get("lease_s", 0)))
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-        ):  # truncated while it was created, or torn by a concurrent write
+        # truncated while it was created, or torn by a concurrent write
+        except (ValueError, LookupError, TypeError):
             about, ended, lease_s = {}, None, self._lease_s
         key, _, number = name.partition(".")
         return Attempt(key, int(number), about, ended, now - since >= lease_s, content)

@@ -81,9 +81,8 @@ class Driver:
         self._waiting = {task.key: _Waiting(task) for task in longest_first}
         self._running: dict[str, tuple[Task, Claim]] = {}
         self._renewed_at = time.monotonic()
-        self._full_at: int | None = (
-            None  # the smallest need of disk, in bytes, that this node had no room for
-        )
+        # the smallest need of disk, in bytes, that this node had no room for
+        self._full_at: int | None = None
 
     def run(self) -> Left:
         """Run until every task has a receipt, or none of the rest fits this node and no other driver works on them.
@@ -194,9 +193,8 @@ class Driver:
         claim = self._claims.take(task.key, about, before[-1] if before else None)
         if claim is None:
             return
-        if (
-            self._folder.receipt(task.key) is not None
-        ):  # ended between our looks; the next look forgets the claim
+        # ended between our looks; the next look forgets the claim
+        if self._folder.receipt(task.key) is not None:
             self._claims.end(claim, STOPPED)
             return
         del self._waiting[task.key]

@@ -204,9 +204,8 @@ class Registry:
         if not remove:
             return found
         removed: list[Prunable] = []
-        with (
-            self._database.writing() as connection
-        ):  # fails here, before anything is deleted, if it can't be recorded
+        # fails here, before anything is deleted, if it can't be recorded
+        with self._database.writing() as connection:
             prune.note_gone(connection, host, [], datetime.now(UTC))
         try:
             for one in found:

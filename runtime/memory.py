@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from llorch.runtime.traits import Traits
 
-DEQUANTIZED_BYTES = (
-    2 << 30
-)  # models up to this size in float32 stay dequantized: each token is then ten times faster
-TILE_BYTES = (
-    16 << 20
-)  # of float32 weights dequantized at a time: small enough for the allocator to reuse the pages
+# models up to this size in float32 stay dequantized: each token is then ten times faster
+DEQUANTIZED_BYTES = 2 << 30
+# of float32 weights dequantized at a time: small enough for the allocator to reuse the pages
+TILE_BYTES = 16 << 20
 PREFILL_CHUNK = 512  # prompt tokens per forward pass, and between two checks for cancellation
 SCORE_BYTES = 16 << 20  # of attention scores computed at a time, for as many queries as fit
 
@@ -60,9 +58,8 @@ def memory_needed(traits: Traits, held: HeldBytes, positions: int, *, by_program
     """
     rows = min(PREFILL_CHUNK, positions)
     activations = rows * (4 * traits.hidden_size + 3 * held.widest + 4 * traits.heads * traits.head_dim)
-    if (
-        traits.routing is not None
-    ):  # a row for each of a token's experts, and padding to their kernels' columns
+    # a row for each of a token's experts, and padding to their kernels' columns
+    if traits.routing is not None:
         pairs = rows * traits.routing.used
         activations += (pairs + 7 * min(pairs, traits.routing.experts)) * held.widest
     logits = 8 * traits.vocabulary_size

@@ -198,9 +198,8 @@ def receipt(reader: str, python: str, folder: Path, prompt: str, ours: Generatio
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        lines.sort(
-            key=lambda line: bool(ERROR_LINE.match(line))
-        )  # put the exception last; a backtrace may follow it
+        # put the exception last; a backtrace may follow it
+        lines.sort(key=lambda line: bool(ERROR_LINE.match(line)))
         unknown = NO_CLASS.search(done.stderr)
         return {"result": UNKNOWN if unknown else REFUSED, "day": day, "said": lines[-1].strip()[:160]}
     answer = json.loads(done.stdout.splitlines()[-1])

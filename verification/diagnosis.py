@@ -53,9 +53,8 @@ def explain(
         return _explain_rotation(step, one, other)
     if step == "attention":
         return _explain_attention(one, other)
-    fed = source.get(
-        "ffn_norm", source.get("attention_norm")
-    )  # attention_norm for parallel branches with one norm
+    # attention_norm for parallel branches with one norm
+    fed = source.get("ffn_norm", source.get("attention_norm"))
     if step == "ffn_output" and layer is not None and fed is not None:
         return _explain_feed_forward(layer, fed, readings)
     if step == "embedding":

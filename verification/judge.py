@@ -98,10 +98,8 @@ def verify(
         subject.just_written = just_written
         if tensors is None:
             subject.hash_ahead()
-        from llorch.runtime import (
-            choose_device,
-            start_device,
-        )  # torch, which takes seconds, while files are hashed
+        # torch, which takes seconds, while files are hashed
+        from llorch.runtime import choose_device, start_device
         from llorch.verification.checks import CHECKS
 
         subject.device = choose_device(device)

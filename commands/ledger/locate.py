@@ -35,9 +35,8 @@ class ModelType(cli.PathType):
 
 
 MODEL = ModelType(for_use=True)
-INSPECTED_MODEL = ModelType(
-    for_use=False
-)  # to be signed, scanned or verified, which a policy may be waiting for
+# to be signed, scanned or verified, which a policy may be waiting for
+INSPECTED_MODEL = ModelType(for_use=False)
 
 
 def registry_location(option: str | None) -> Location:

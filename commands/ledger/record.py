@@ -151,10 +151,8 @@ def record_verification(
 
     The folder is identified by its conversion.json. A Failure says how to verify it again.
     """
-    from llorch.commands.ledger.conversion import (
-        conversion_run,
-        verification_run,
-    )  # as in `record_conversion`
+    # as in `record_conversion`
+    from llorch.commands.ledger.conversion import conversion_run, verification_run
     from llorch.registry import ArtifactAnswer, Registry
 
     if not location.is_there:

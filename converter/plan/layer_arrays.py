@@ -44,9 +44,8 @@ def layer_tensors(header: Header, keys: Sequence[str]) -> Mapping[str, Tensor]:
 def _require(key: str, value: Value, layers: int) -> None:
     if value.type is ValueType.F32 and isinstance(value.data, float) and math.isfinite(value.data):
         return
-    numbers = (
-        value.data if isinstance(value.data, np.ndarray) else np.zeros(0)
-    )  # only counted for the message
+    # only counted for the message
+    numbers = value.data if isinstance(value.data, np.ndarray) else np.zeros(0)
     floats = value.type is ValueType.ARRAY and value.element is ValueType.F32
     if not floats or len(numbers) != layers or not np.isfinite(numbers).all():
         raise MalformedInput(

@@ -161,9 +161,8 @@ class _Sources:
         if len(shape) == 1 < len(tensor.shape):  # stored with an outer dimension of 1: each weight is a row
             tensor = replace(tensor, shape=shape)
         scales = scales_of(tensor, self._scales, math.prod(shape[:-2]))
-        if (
-            len(tensor.shape) == 1 < len(shape)
-        ):  # stored without its outer dimensions of 1: each weight is a row
+        # stored without its outer dimensions of 1: each weight is a row
+        if len(tensor.shape) == 1 < len(shape):
             return [[Segment(tensor, 0, tensor.shape[0], scales[0])]]
         if len(shape) == 1 < len(tensor.shape):  # a vector as a matrix of one row
             return [[Segment(tensor, 0, 1, scales[0])]]

@@ -27,9 +27,8 @@ def dequantizer(weights: int) -> Dequantize:
     """Return the dequantization that is faster for so many weights, with the time to load it."""
     if weights < PLAIN_BELOW:
         return numpy_kernels.dequantize_into
-    from llorch.formats.quants import (
-        compiled,
-    )  # LLVM takes 60 ms and 50 MB, which a small model does not need
+    # LLVM takes 60 ms and 50 MB, which a small model does not need
+    from llorch.formats.quants import compiled
 
     return compiled.dequantize_into
 

@@ -6,9 +6,8 @@ import re
 
 # huggingface/transformers, utils/chat_template_utils.py, and what its sandboxed environment adds.
 GLOBALS = frozenset({"raise_exception", "strftime_now", "range", "dict", "namespace", "cycler", "joiner"})
-JINJA_GLOBALS = frozenset(
-    {"lipsum"}
-)  # jinja2's own: transformers does not provide it, and it uses much memory
+# jinja2's own: transformers does not provide it, and it uses much memory
+JINJA_GLOBALS = frozenset({"lipsum"})
 SERVER_NAMES = frozenset(
     """self builtins os sys subprocess importlib posix nt pty ctypes marshal pickle shutil socket request
     get_flashed_messages url_for current_app""".split()  # noqa: SIM905

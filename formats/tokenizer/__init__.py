@@ -79,9 +79,8 @@ __all__ = [
 T = TypeVar("T")
 
 PRE = "tokenizer.ggml.pre"
-ADD_SEP = (
-    "tokenizer.ggml.add_sep_token"  # for llama.cpp's query-document pairs; no effect on a single text's ids
-)
+# for llama.cpp's query-document pairs; no effect on a single text's ids
+ADD_SEP = "tokenizer.ggml.add_sep_token"
 # Architectures for which transformers 5 builds a tokenizer class of its own → the pre-tokenizer of that class.
 FORCED_PRETOKENIZERS = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
 # The original's tokenizer classes, where transformers ignores the class but llama.cpp's converter depends on it: for

@@ -24,9 +24,8 @@ TOKENS = "tokenizer.ggml.tokens"
 TYPES = "tokenizer.ggml.token_type"
 SCORES = "tokenizer.ggml.scores"
 MERGES = "tokenizer.ggml.merges"
-MOST_WORK = (
-    1 << 28
-)  # characters compared when every token is cut in all ways; the largest vocabulary needs 20 million
+# characters compared when every token is cut in all ways; the largest vocabulary needs 20 million
+MOST_WORK = 1 << 28
 
 
 class TokenType(enum.IntEnum):

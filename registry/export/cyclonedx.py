@@ -26,9 +26,8 @@ FAMILIES = {
     "mamba": "state space model",
     "rwkv6": "recurrent",
 }
-NAMESPACE = uuid.UUID(
-    "7b0c1f5e-1f0b-5d0c-9a54-6c6c6f726368"
-)  # of our serial numbers; chosen once, never changed
+# of our serial numbers; chosen once, never changed
+NAMESPACE = uuid.UUID("7b0c1f5e-1f0b-5d0c-9a54-6c6c6f726368")
 NOT_IN_REFERENCES = re.compile(r"[^A-Za-z0-9:._/-]")
 
 

@@ -56,9 +56,8 @@ def attend(
         if softcap is not None:
             scores = (scores / softcap).tanh_() * softcap
         by_head = scores.view(heads, stop - start, -1)
-        some = (
-            stop - start > 1 or position is not None
-        )  # a single newest query sees every key: no mask needed
+        # a single newest query sees every key: no mask needed
+        some = stop - start > 1 or position is not None
         if some or slopes is not None:
             key = torch.arange(oldest, newest, device=q.device)[None, :]
             query = torch.arange(first, newest, device=q.device) if position is None else position

@@ -14,10 +14,8 @@ from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.traits import Activation, Routing
 
 SMALLEST_SUM = 1e-20  # epsilon that llama.cpp and transformers add to a sum of sigmoids, which may all be 0
-SWIGLU_ALPHA, SWIGLU_LIMIT = (
-    1.702,
-    7.0,
-)  # gpt-oss's: transformers, GptOssConfig; llama.cpp, src/models/openai-moe.cpp
+# gpt-oss's: transformers, GptOssConfig; llama.cpp, src/models/openai-moe.cpp
+SWIGLU_ALPHA, SWIGLU_LIMIT = 1.702, 7.0
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,

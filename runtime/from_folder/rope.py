@@ -130,9 +130,8 @@ def _nested_theta(config: Config, kind: str) -> object:
 
 
 def _rotary_channels(config: Config, parameters: Config, head_dim: int) -> int:
-    if (
-        config.family.mixers == "latent"
-    ):  # the rotated channels are separate, and the share refers to the whole head
+    # the rotated channels are separate, and the share refers to the whole head
+    if config.family.mixers == "latent":
         return head_dim
     default = config.family.partial_rotary
     share = parameters.number("partial_rotary_factor", 1.0 if default is None else default)

@@ -253,8 +253,6 @@ class Source:
         if not self.has(index, "experts_gate_up_bias"):
             return None, None, None
         joined = self.values(index, "experts_gate_up_bias")[expert]
-        gate, up = (
-            joined[0::2].contiguous(),
-            joined[1::2].contiguous(),
-        )  # kernels need contiguous biases
+        # kernels need contiguous biases
+        gate, up = joined[0::2].contiguous(), joined[1::2].contiguous()
         return gate, up, self.values(index, "experts_down_bias")[expert]

@@ -207,9 +207,8 @@ def _routing(keys: Keys, sizes: Sizes, header: Header) -> Routing | None:
     )
 
 
-GLM_FLASH_VOCABULARY = (
-    154880  # GLM Flash: its first files have no gating key; llama.cpp, src/models/deepseek2.cpp
-)
+# GLM Flash: its first files have no gating key; llama.cpp, src/models/deepseek2.cpp
+GLM_FLASH_VOCABULARY = 154880
 
 
 def _temperature(keys: Keys, sizes: Sizes) -> Temperature | None:

@@ -20,10 +20,8 @@ BY_LAYER = frozenset(
 )
 
 
-SEVERAL = (
-    "two sizes",
-    "own heads",
-)  # architectures whose layers may have different numbers of key-value heads
+# architectures whose layers may have different numbers of key-value heads
+SEVERAL = ("two sizes", "own heads")
 WITHOUT_HEADS = ("mamba", "mamba2")  # architectures without any attention layer
 
 

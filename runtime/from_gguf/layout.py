@@ -203,9 +203,8 @@ def _attention(described: DescribedHeader, prefix: str, *, reads_others: bool) -
 
 def _shape_error(described: DescribedHeader, name: str) -> str | None:
     tensor = described.header.tensors.get(name)
-    if tensor is None or name.startswith(
-        "rope_"
-    ):  # the length of RoPE factors is checked where they are read
+    # the length of RoPE factors is checked where they are read
+    if tensor is None or name.startswith("rope_"):
         return None
     family = described.family
     prefix, stem = _split(name)

@@ -26,9 +26,8 @@ from llorch.runtime.gpu.step import DecodeStep
 from llorch.runtime.sampling import Choice
 from llorch.runtime.traits import Rope
 
-SMALLEST = (
-    256  # positions of the smallest cache; capacities double from there, so that few graphs are recorded
-)
+# positions of the smallest cache; capacities double from there, so that few graphs are recorded
+SMALLEST = 256
 MOST_ROWS = 32  # requests in a step; smaller steps have 1, 2, 4 … rows, of which some may be duplicates
 DRAWS = 64  # steps whose random numbers are copied to the device at once, since the copy makes it wait for the host
 AHEAD = 3  # steps in flight while the host handles a token

@@ -24,10 +24,8 @@ from llorch.runtime.kernels.cuda.launch import ActivationRows, Caches
 from llorch.runtime.mode import Mode
 from llorch.runtime.weights import Attention, Layer
 
-SPLIT_POSITIONS, MOST_SPLITS = (
-    32,
-    16,
-)  # the attention of a head is split: positions per program, most programs
+# the attention of a head is split: positions per program, most programs
+SPLIT_POSITIONS, MOST_SPLITS = 32, 16
 
 
 class DecodeStep(Step):

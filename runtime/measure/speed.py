@@ -81,9 +81,8 @@ def measure_speed(
             _time_prefill(model, [1 % model.vocabulary_size], 0)
             first = time.perf_counter()
             tell("prefill")
-            _time_prefill(
-                model, _tokens(model, prompt_tokens), 0
-            )  # warm-up: compiles the kernels for many tokens
+            # warm-up: compiles the kernels for many tokens
+            _time_prefill(model, _tokens(model, prompt_tokens), 0)
             prefill = _time_prefill(model, _tokens(model, prompt_tokens), depth)
             tell("decode")
             decode = _time_decode(model, generate_tokens, depth)

@@ -28,9 +28,8 @@ def listen(host: str, port: int, limits: Limits) -> socket.socket:
     """Open a listening socket; port 0 is any free one. OSError if the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=False)
-    listening.setsockopt(
-        socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes
-    )  # connections inherit it
+    # connections inherit it
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes)
     listening.setblocking(False)
     return listening
 

@@ -223,11 +223,8 @@ def test_bench_measures_both_halves_and_names_what_it_measured(source: Path) -> 
     result = invoke(main, "bench", source, *options, "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert (document["mode"], document["threads"], document["depth"]) == (
-        "exact",
-        1,
-        3,
-    )  # its weights are floats
+    # its weights are floats
+    assert (document["mode"], document["threads"], document["depth"]) == ("exact", 1, 3)
     assert (
         min(document[key] for key in ("prefill", "decode", "load", "read_bandwidth", "bandwidth_share")) > 0
     )

@@ -64,9 +64,8 @@ def test_a_conversion_converts_back_to_its_source(
     differences = list(round_trip_differences(header, outputs, tmp_path / "out"))
     assert {difference.name for difference in differences} == {output.name for output in outputs}
     assert [difference for difference in differences if difference.differing] == []
-    exact = dtype == "float32" or (
-        file == "f32" and dtype == "bfloat16"
-    )  # all weights there are bfloat16 values
+    # all weights there are bfloat16 values
+    exact = dtype == "float32" or (file == "f32" and dtype == "bfloat16")
     if exact:
         assert {d.worst for d in differences if d.operation is None or "subtract" not in d.operation} == {0.0}
 

@@ -34,9 +34,8 @@ FOREIGN = (
     "ALL_PROXY",
     "NO_PROXY",
 )
-NO_AGENTS = (
-    '{"standardEnvVars": [], "harnesses": {}}'  # else each fresh home asks the hub for /api/agent-harnesses
-)
+# else each fresh home asks the hub for /api/agent-harnesses
+NO_AGENTS = '{"standardEnvVars": [], "harnesses": {}}'
 
 
 @dataclass(frozen=True)

@@ -287,9 +287,8 @@ def test_another_host_records_what_it_is_sent(hub: Hub, model: Repository) -> No
 def test_a_cut_download_goes_on_with_the_rest_alone(
     hub: Hub, model: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        constants, "DOWNLOAD_CHUNK_SIZE", 1000
-    )  # of a chunk that is not whole it keeps nothing
+    # of a chunk that is not whole it keeps nothing
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     cut = hub.fault("cdn", "*.gguf", Cut(after=123_457, times=1))
     path = huggingface_hub.hf_hub_download("owner/model", "model.gguf")
     assert Path(path).read_bytes() == WEIGHTS

@@ -56,9 +56,8 @@ def test_memory_is_weights_cache_tokenizer_and_scratch(test_data: Path) -> None:
     memory = found.for_positions(100)
     embedding = 384 * 256  # untied, and stored as float32
     assert memory.weights == 4 * found.weights
-    assert (
-        memory.cache == 2 * 3 * 2 * 32 * 100 * 4
-    )  # keys and values, layers, kv heads, head_dim, positions, bytes
+    # keys and values, layers, kv heads, head_dim, positions, bytes
+    assert memory.cache == 2 * 3 * 2 * 32 * 100 * 4
     assert memory.tokenizer == 384 * TOKEN_BYTES
     assert memory.total == memory.weights + memory.cache + memory.tokenizer + memory.scratch
     assert found.weights > 2 * embedding

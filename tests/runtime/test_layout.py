@@ -270,9 +270,8 @@ def unstack_experts(_: Tensors, tensors: Tensors) -> None:
 def fuse_attention(_: Tensors, tensors: Tensors) -> None:
     for layer in range(3):
         parts = [tensors.pop(f"blk.{layer}.attn_{which}.weight") for which in "qkv"]
-        tensors[f"blk.{layer}.attn_qkv.weight"] = np.concatenate(
-            parts
-        )  # the biases stay separate, as in old files
+        # the biases stay separate, as in old files
+        tensors[f"blk.{layer}.attn_qkv.weight"] = np.concatenate(parts)
 
 
 def drop_a_dimension_of_one(_: Tensors, tensors: Tensors) -> None:

@@ -17,10 +17,8 @@ from tests.models.tiny import VOCABULARY, add_arrays
 from tests.runtime.test_real_model import said_by_llama_cpp
 
 IDS = np.random.default_rng(0).integers(0, VOCABULARY, 24).tolist()
-ASCII = (
-    32,
-    127,
-)  # token ids are bytes; llama.cpp's server reports nothing for half a character or an end token
+# token ids are bytes; llama.cpp's server reports nothing for half a character or an end token
+ASCII = (32, 127)
 MODELS = [scaled_llama, scaled_fused_llama, scaled_mixture]
 
 
@@ -38,9 +36,8 @@ def test_logits_are_those_of_the_true_weights(
 ) -> None:
     scaled, true = made().write(tmp_path / "scaled.gguf"), plain(made()).write(tmp_path / "true.gguf")
     with load(scaled, dequantized_bytes=dequantized_bytes) as ours, load(true) as wanted:
-        assert (
-            compare_logits(wanted.logits(IDS), ours.logits(IDS)).kl_max < 1e-8
-        )  # float32 rounds sums of another order: 1.3e-9 was seen
+        # float32 rounds sums of another order: 1.3e-9 was seen
+        assert compare_logits(wanted.logits(IDS), ours.logits(IDS)).kl_max < 1e-8
 
 
 @pytest.mark.parametrize("made", MODELS, ids=lambda made: made.__name__)

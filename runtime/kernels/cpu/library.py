@@ -28,10 +28,8 @@ Call = Callable[[int, int, int, int], None]
 # Largest allowed difference between a kernel and its definition in float64, relative to the results' root mean square:
 # the rounding of float32 sums. A wrong scale, code or lane gives a thousand times that.
 ALLOWED = 1e-4
-TRIED_ROWS, TRIED_WEIGHTS = (
-    5,
-    832,
-)  # 832 = 3 · 256 + 64 covers every step for types of 32 weights; K types use 768
+# 832 = 3 · 256 + 64 covers every step for types of 32 weights; K types use 768
+TRIED_ROWS, TRIED_WEIGHTS = 5, 832
 
 
 @dataclass(frozen=True, slots=True)

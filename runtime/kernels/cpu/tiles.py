@@ -174,9 +174,8 @@ class _Codes(_Panel):
         bases = [self.row(weights, row + lane, last) for lane in range(self.lanes)]
         scales = place + self.width * self.lanes
         minima = scales + self.groups * (4 * self.lanes)
-        ahead = weights + (row + self.lanes) * PRODUCT.read(
-            emit, "row_bytes"
-        )  # the next rows, in the order of memory
+        # the next rows, in the order of memory
+        ahead = weights + (row + self.lanes) * PRODUCT.read(emit, "row_bytes")
         a_step = type.block_bytes * self.lanes
         with emit.loop(emit.index(0), self.steps(type.weights)) as step:
             for line in range(0, a_step, LINE_BYTES):

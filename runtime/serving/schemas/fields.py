@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llorch.runtime.serving.errors import ApiError
 
-SMALLEST = (
-    5e-324  # for a top_p of 0, which keeps only the most probable token, as the smallest positive number does
-)
+# for a top_p of 0, which keeps only the most probable token, as the smallest positive number does
+SMALLEST = 5e-324
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]

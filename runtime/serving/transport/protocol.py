@@ -41,9 +41,8 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if (
-                not self._refused
-            ):  # data after a rejection is discarded, but read, so that the client can read the rejection
+            # data after a rejection is discarded, but read, so that the client can read the rejection
+            if not self._refused:
                 super().data_received(data)
 
         def handle_events(self) -> None:

@@ -82,9 +82,8 @@ def test_transformers_computes_the_originals_logits(name: str, test_data: Path, 
     written = {n: as_bfloat16(w) if n in near else w for n, w in tensors.items()}
     (tmp_path / "config.json").write_text(json.dumps(with_dtype(planned.config, DType.F32)))
     save_file(written, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    (class_name,) = cast(
-        "list[str]", planned.config["architectures"]
-    )  # the Auto class does not know all of them
+    # the Auto class does not know all of them
+    (class_name,) = cast("list[str]", planned.config["architectures"])
     model = getattr(transformers, class_name).from_pretrained(tmp_path, attn_implementation="eager").eval()
     for ids, logits in logits_of(source.parent):
         with torch.no_grad():

@@ -91,9 +91,8 @@ def test_the_parameters_of_a_llama3_table_are_found(name: str) -> None:
     st.sampled_from([2.0, 3.0, 4.0]),
     st.sampled_from([2048, 8192, 16384]),
 )
-@example(
-    5e5, 96, 32.0, 1.5, 4.0, 2048
-)  # one unit in the last place of a frequency is ten of an entry near 32
+# one unit in the last place of a frequency is ten of an entry near 32
+@example(5e5, 96, 32.0, 1.5, 4.0, 2048)
 def test_the_parameters_found_give_the_same_table(
     theta: float, dim: int, factor: float, low: float, ratio: float, context: int
 ) -> None:

@@ -96,9 +96,8 @@ def test_transpose_transposes_each_matrix_separately() -> None:
 
 
 def test_group_columns_puts_the_heads_of_a_group_together() -> None:
-    tiled = np.array(
-        [[10, 11, 20, 21, 30, 31, 40, 41]], np.float32
-    )  # heads 1 to 4 of two channels, two groups
+    # heads 1 to 4 of two channels, two groups
+    tiled = np.array([[10, 11, 20, 21, 30, 31, 40, 41]], np.float32)
     assert group_columns.forward(tiled, groups=2, repeats=2, width=2).tolist() == [
         [10, 11, 30, 31, 20, 21, 40, 41]
     ]

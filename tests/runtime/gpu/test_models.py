@@ -135,9 +135,8 @@ def test_recurrent_layers_are_stepped_by_what_can_be_recorded(
     expected = runtime.load(file).logits(ids)
     first = stepped(model, ids, prompt=3)
     assert torch.allclose(first, expected[2:], atol=1e-4)
-    assert torch.equal(
-        stepped(model, ids, prompt=3), first
-    )  # in the same memory, whose states were another's
+    # in the same memory, whose states were another's
+    assert torch.equal(stepped(model, ids, prompt=3), first)
     drawn = [model.generate(ids, max_new_tokens=3).ids for model in (model, runtime.load(file))]
     assert drawn[0] == drawn[1]
 

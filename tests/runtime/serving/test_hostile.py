@@ -244,9 +244,8 @@ def test_nothing_is_written_to_a_client_that_went_away(
     served, leave = start(), threading.Event()
     body = {"prompt": "hello", "n_predict": 600, "ignore_eos": True, "stream": True}
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
-        connection.setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )  # closing resets it
+        # closing resets it
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sendall(request("/completion", json.dumps(body).encode()))
         assert status_of(connection.recv(65536)) == 200
         served.server.loop.call_soon_threadsafe(leave.wait, 20)  # type: ignore[attr-defined]

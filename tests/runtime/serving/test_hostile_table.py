@@ -76,9 +76,8 @@ class Client:
     head_s: float = LIMITS.head_s
 
 
-BUSY_S = (
-    60.0  # until sockets are full and their clients are dropped, on a machine that is busy with other things
-)
+# until sockets are full and their clients are dropped, on a machine that is busy with other things
+BUSY_S = 60.0
 
 CLIENTS = (
     Client("stops reading its stream",
