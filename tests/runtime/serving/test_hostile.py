@@ -389,7 +389,7 @@ def test_a_draining_server_completes_its_requests_and_takes_no_new_ones(
     asking = [threading.Thread(target=ask) for _ in range(2)]  # one runs, one waits
     for one in asking:
         one.start()
-    wait_for(lambda: served.server.service.waiting == 1)
+    wait_for(lambda: (served.server.service.running, served.server.service.waiting) == (1, 1))
     stop(served.server)
     wait_for(lambda: served.server.service.state == "draining")
     for answer in (
